@@ -1,0 +1,1 @@
+"""The edges: gateway, raw logs, delivery. Imports `schemas` only."""

@@ -1,0 +1,1 @@
+"""What is on the wire, in configuration and in state. Imports nothing of ours."""

@@ -1,0 +1,96 @@
+"""Events on their way in: as they lie in the raw log, and as they leave validation.
+
+    RawEvent   bytes of one message in Segment form, with who sent it and when it reached us
+    Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
+    Reject     why a RawEvent did not become a Fact
+    DeadLetter a Reject with everything needed to look at it and to send it again
+"""
+
+from typing import Any, Literal, get_args
+
+import msgspec
+
+EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+
+RejectReason = Literal[
+    "not_json",  # the bytes are not JSON (also: NaN, lone surrogates, truncated)
+    "not_an_object",  # JSON, but not an object
+    "empty",  # no bytes at all
+    "too_large",  # larger than `gateway.event_bytes`
+    "too_deep",  # nested deeper than `validate.depth`
+    "too_many_properties",  # more than `validate.properties` in one event
+    "number_out_of_range",  # a number that 64 bits cannot hold
+    "type_unknown",  # `type` is missing or is none of the Segment spec's
+    "event_missing",  # track without an event name
+    "id_missing",  # neither userId nor anonymousId (nor any identifier of another namespace)
+    "id_invalid",  # an identifier that is no string, or is longer than 256 characters
+    "id_blocked",  # only blocked identifiers (`null`, `guest`, all zeros ...)
+    "message_id_invalid",  # messageId is no string, or is longer than 100 characters
+    "timestamp_invalid",  # a timestamp that is not a date
+    "timestamp_out_of_range",  # too long ago, or too far in the future
+    "field_invalid",  # another field has the wrong type
+    "plan_unknown_event",  # not in the tracking plan, and the policy is `reject`
+    "plan_violation",  # in the tracking plan, and breaks its schema
+    "schema_unknown",  # Avro with a schema id that no registry of ours knows
+    "avro_invalid",  # Avro that cannot be decoded
+    "cloudevent_invalid",  # a CloudEvent without a required attribute
+    "gzip_invalid",  # truncated or broken gzip
+    "poison",  # our own logic raised on it: a defect of ours, kept with its traceback
+]
+
+
+class RawEvent(msgspec.Struct, array_like=True, frozen=True):
+    """One message as it lies in the raw log. `fault` is set where the edge already knows that it is bad."""
+
+    value: bytes  # JSON of one Segment message; the original bytes if `fault` is set
+    received_ms: int  # when the gateway (or the broker) had it, Unix milliseconds
+    source: str = ""  # name of the write key, or of the topic
+    fault: RejectReason | None = None
+    detail: str = ""
+
+
+class RawBatch(msgspec.Struct, frozen=True):
+    """What one source partition gave. Whole log entries only: `after` is where to go on reading."""
+
+    partition: str  # unique over all logs of a deployment, such as `events/3`
+    after: int  # position of the last entry in this batch; what a commit stores
+    events: list[RawEvent]
+    positions: list[int]  # position of each event's entry, for the dead-letter log
+
+
+class Fact(msgspec.Struct, array_like=True):
+    """One valid event in a shard's log. Times in Unix milliseconds. No personal data outside `sealed`."""
+
+    type: EventType
+    name: str  # the event name of a track; the page, screen or group name otherwise
+    time_ms: int  # when it happened, clock skew corrected
+    received_ms: int
+    resolved_ms: int
+    message: str  # the client's messageId: the cause of what follows
+    channel: str
+    subject: bytes  # keyed hash of its strongest identifier; with `message` it names the event for ever
+    properties: dict[str, Any]
+    traits: dict[str, Any]  # general traits
+    sealed: dict[str, bytes]  # sensitive traits, each sealed under the origin's data key
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """Why an event is refused: a stable code, and words for a person (without personal data)."""
+
+    reason: RejectReason
+    detail: str = ""
+
+
+class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
+    """An entry of the dead-letter log. `sealed` holds the original bytes, sealed under the log key."""
+
+    reason: RejectReason
+    detail: str
+    partition: str
+    position: int
+    index: int  # which event of the log entry
+    source: str
+    received_ms: int
+    rejected_ms: int
+    sealed: bytes

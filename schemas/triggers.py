@@ -1,0 +1,64 @@
+"""What the engine tells the outside, and what it sends to itself."""
+
+from typing import Any
+
+import msgspec
+
+
+class Receipt(msgspec.Struct, array_like=True):
+    """The latency receipt of a trigger, Unix milliseconds. A timer's trigger has its due time as event and received."""
+
+    event_ms: int
+    received_ms: int
+    resolved_ms: int
+    applied_ms: int  # the shard's own clock when the rule fired
+    emitted_ms: int = 0  # stamped by the flow at the commit
+
+
+class Trigger(msgspec.Struct, array_like=True):
+    """One entry of a shard's trigger outbox. No personal data: delivery joins contact details where a connector needs them."""
+
+    id: str  # stable for ever: from (cause, subject, rule); receivers drop repeats by it
+    customer: str  # root origin, 24 hex digits
+    rule: str
+    action: str
+    channel: str
+    purpose: str
+    to: list[str]  # names of connectors
+    cause: str  # messageId of the event, or `timer:<name>:<due ms>:<messageId>`
+    reasons: dict[str, Any]  # the values that the rule looked at
+    scores: dict[str, Any]  # {model: {"score": float, "version": int}}
+    properties: dict[str, Any]  # the event's general properties
+    receipt: Receipt
+
+
+class Example(msgspec.Struct, array_like=True):
+    """A learning example with its delayed label."""
+
+    model: str
+    customer: bytes
+    asked_ms: int
+    answered_ms: int
+    features: list[float]  # as they were when asked
+    predicted: float | None  # what the model in force said when asked
+    version: int  # of that model; 0 = none
+    label: float
+
+
+class Decision(msgspec.Struct, array_like=True):
+    """A rule that fired and did not send, with the reason."""
+
+    customer: bytes
+    rule: str
+    cause: str
+    at_ms: int
+    reason: str  # "cooldown", ... each later gate adds its own
+
+
+class Absorb(msgspec.Struct, array_like=True):
+    """What a retired customer's shard sends to whoever holds its survivor now."""
+
+    survivor: bytes
+    retired: bytes
+    general: bytes  # the packed profile
+    sensitive: bytes  # the packed sensitive record, or empty

@@ -1,0 +1,1 @@
+"""The directory, the shards, keys and models: Redis adapters beside their memory twins. Imports `schemas` only."""
