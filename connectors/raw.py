@@ -18,6 +18,9 @@ class RawWriter(Protocol):
     async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
         """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull`, `Unreachable`."""
 
+    async def ping(self) -> None:
+        """Return when the log answers. Raises `Unreachable`. (`/readyz` asks.)"""
+
     async def close(self) -> None: ...
 
 

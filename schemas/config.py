@@ -4,11 +4,25 @@
 as a record, so that a replay sees the rules that were in force; everything else is about this process only.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from schemas.units import Duration, Size
+
+# Values with limits; the description is what an error and the reference say is expected.
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
+Texts = Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+Word = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z", description="a name (letters, digits, `_`, `-`, `.`; at most 64)")
+]
+Figure = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z", description="a name for expressions (small letters, digits, `_`; at most 64)")
+]
+Address = Annotated[
+    str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
+]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,250 +41,281 @@ class Secret(str):
 # --- what the profile looks like ------------------------------------------------------------------------------------
 
 
-class Aggregate(_Table):
+class Aggregate(_Table, frozen=True):
     """One figure kept for each customer, updated by each event it is `on`."""
 
-    name: str
-    of: Literal["count", "sum", "min", "max", "last", "distinct", "top_k"]
-    on: list[str] = ["*"]  # event names; `*` is any track, `page`, `screen`, `identify` are those types
-    value: str = ""  # which property (dotted); needed for all but `count`
+    name: Figure  # what expressions call it
+    of: Literal["count", "sum", "min", "max", "last", "distinct", "top_k"]  # what is kept
+    on: Texts = ("*",)  # event names; `*` is any track, `page`, `screen`, `identify` are those types
+    value: str = ""  # which property (dotted), such as `total`; needed for all but `count`
     over: Duration | None = None  # a sliding window; none is all time (count and sum only)
     half_life: Duration | None = None  # exponential decay (count and sum only)
-    k: int = 3  # how many `top_k` gives
+    k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3  # how many `top_k` gives
 
 
-class Value(_Table):
+class Value(_Table, frozen=True):
     """Recency, frequency, monetary: what counts as a purchase."""
 
-    events: list[str] = ["Order Completed"]
-    amount: str = "total"
+    events: Texts = ("Order Completed",)  # event names that are purchases
+    amount: Text = "total"  # the property that holds what was paid
 
 
-class Lifecycle(_Table):
+class Lifecycle(_Table, frozen=True):
     """Stages by inactivity: new (young), active, slipping, lost, won_back (active again after lost)."""
 
-    new: Duration = Duration.parse("7d")
-    slipping: Duration = Duration.parse("30d")
-    lost: Duration = Duration.parse("90d")
-    won_back: Duration = Duration.parse("30d")
+    new: Duration = Duration.parse("7d")  # this long after the first event a customer is `new`
+    slipping: Duration = Duration.parse("30d")  # this long without an event: `slipping`
+    lost: Duration = Duration.parse("90d")  # this long without an event: `lost`
+    won_back: Duration = Duration.parse("30d")  # this long after coming back from `lost`: `won_back`
 
 
-class Segment(_Table):
+class Segment(_Table, frozen=True):
     """The first segment whose `when` holds is the customer's; the last one should be `True`."""
 
-    name: str
-    when: str
+    name: Word  # what expressions compare `segment` with
+    when: Text  # an expression
 
 
-class Tag(_Table):
+class Tag(_Table, frozen=True):
     """A tag is on while `when` holds, and for `ttl` after it last held."""
 
-    name: str
-    when: str
-    weight: float = 1.0
-    ttl: Duration | None = None
+    name: Word  # what expressions find in `tags`
+    when: Text  # an expression
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 1.0  # how much it says; highest first where tags are shown
+    ttl: Duration | None = None  # how long it stays on; none: no longer than `when` holds
 
 
-class Churn(_Table):
+class Churn(_Table, frozen=True):
     """Will there be no activity within `horizon`? Asked at most every `every` for each customer, answered when it has passed."""
 
-    enabled: bool = True
-    horizon: Duration = Duration.parse("30d")
-    every: Duration = Duration.parse("1d")
-    learning_rate: float = 0.05
+    enabled: bool = True  # false: nothing is asked, learned or scored
+    horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
+    every: Duration = Duration.parse("1d")  # at most one question in this time
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # of the logistic regression
 
 
-class On(_Table):
+class On(_Table, frozen=True):
     """What fires a trigger: exactly one of these."""
 
     event: str | None = None  # an event name, or a type such as `page`
-    tag_entered: str | None = None
-    tag_left: str | None = None
-    segment_entered: str | None = None
-    segment_left: str | None = None
+    tag_entered: str | None = None  # a tag came on
+    tag_left: str | None = None  # a tag went off
+    segment_entered: str | None = None  # the customer came into this segment
+    segment_left: str | None = None  # the customer went out of this segment
     score_above: dict[str, float] | None = None  # {churn = 0.8}: crossed upwards
-    score_below: dict[str, float] | None = None
-    after: str | None = None  # "A, then no B within ..."
-    without: str | None = None
-    within: Duration | None = None
+    score_below: dict[str, float] | None = None  # crossed downwards
+    after: str | None = None  # A of "A, then no B within ...": an event name
+    without: str | None = None  # B of it
+    within: Duration | None = None  # how long B may take
 
 
-class TriggerRule(_Table):
-    name: str
-    on: On
-    when: str = "True"
-    cooldown: Duration | None = None  # for each customer
+class TriggerRule(_Table, frozen=True):
+    """What is sent, when, and where to. `on` says what makes it look, `when` whether it fires."""
+
+    name: Word  # the rule's name in triggers, metrics and decisions
+    on: On  # what fires it, such as `{event = "Order Completed"}`
+    when: Text = "True"  # an expression
+    cooldown: Duration | None = None  # for each customer: silent so long after it fired
     action: str = ""  # what the receiver should do; the rule's name where empty
-    channel: str = ""
-    purpose: str = "marketing"
-    to: list[str] = []  # names of connectors
+    channel: str = ""  # by which channel it should be done, such as `push`
+    purpose: Text = "marketing"  # what consent is asked for
+    to: tuple[str, ...] = ()  # names of connectors
 
 
-class Rules(_Table):
+class Rules(_Table, frozen=True):
     """All that `flows.logic.profile` needs; announced to the shards as a record of their logs."""
 
-    aggregate: list[Aggregate] = []
-    value: Value = Value()
-    lifecycle: Lifecycle = Lifecycle()
-    segment: list[Segment] = []
-    tag: list[Tag] = []
-    churn: Churn = Churn()
-    trigger: list[TriggerRule] = []
+    aggregate: tuple[Aggregate, ...] = ()  # figures kept for each customer
+    value: Value = Value()  # what a purchase is
+    lifecycle: Lifecycle = Lifecycle()  # stages
+    segment: tuple[Segment, ...] = ()  # segments, first match wins
+    tag: tuple[Tag, ...] = ()  # tags
+    churn: Churn = Churn()  # the churn model
+    trigger: tuple[TriggerRule, ...] = ()  # what is sent
 
 
 # --- the machinery --------------------------------------------------------------------------------------------------
 
 
-class Data(_Table):
-    folder: str = "./data"  # relative to the configuration file
+class Data(_Table, frozen=True):
+    """Where everything that must last is kept."""
+
+    folder: Text = "./data"  # relative to the configuration file
 
 
-class Redis(_Table):
-    url: Secret = Secret("embedded")  # or redis://, rediss://, unix://
-    prefix: str = "mr"
-    fsync: Literal["always", "everysec"] = "always"  # embedded only
-    max_memory: Size = Size.parse("4GB")  # embedded only; noeviction
-    replicas: int = 0  # WAIT for so many after each commit
+class Redis(_Table, frozen=True):
+    """The state store."""
+
+    url: Secret = Secret("embedded")  # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
+    prefix: Word = "mr"  # of every key
+    fsync: Literal["always", "everysec"] = "always"  # embedded only; `everysec` may lose a second at a power cut
+    max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # wait for so many after each commit
 
 
-class Raw(_Table):
-    log: Literal["redis", "kafka"] = "redis"
-    partitions: int = 8  # redis only
-    max_events: int = 200_000  # waiting in a redis log; beyond it the gateway answers 429
+class Raw(_Table, frozen=True):
+    """The log between the gateway and the flows."""
+
+    log: Literal["redis", "kafka"] = "redis"  # which kind
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 8  # redis only
+    max_events: Count = 200_000  # waiting in a redis log; beyond it the gateway answers 429
     seal: bool = True  # what the gateway writes is encrypted
 
 
-class Kafka(_Table):
-    bootstrap: str = "127.0.0.1:9092"
-    topics: list[str] = ["millrace.events"]  # all are read; the gateway writes to the first
+class Kafka(_Table, frozen=True):
+    """The brokers; read only where `raw.log` is `kafka`, or by connectors of that type."""
+
+    bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
+    topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
     registry: str = ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
     options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
 
 
-class WriteKey(_Table):
-    key: Secret
-    source: str  # names the channel: web, app, store ...
-    events_per_second: int = 5_000
-    enabled: bool = True
+class WriteKey(_Table, frozen=True):
+    """Who may send events."""
+
+    key: Secret  # what the client sends
+    source: Word  # names the channel: web, app, store ...
+    events_per_second: Count = 5_000  # beyond it the gateway answers 429
+    enabled: bool = True  # false: refused
 
 
-class Gateway(_Table):
-    listen: str = "127.0.0.1:8080"
-    write_keys: list[WriteKey] = [WriteKey(key=Secret("demo"), source="web")]
-    read_tokens: list[Secret] = [Secret("demo-read")]
-    event_bytes: Size = Size.parse("32KB")
-    batch_bytes: Size = Size.parse("500KB")
-    batch_events: int = 2_500
-    cors_origins: list[str] = ["*"]
+class Gateway(_Table, frozen=True):
+    """The HTTP side: events come in, profiles are read."""
+
+    listen: Address = "127.0.0.1:8080"  # host:port
+    write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
+    read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
+    event_bytes: Size = Size.parse("32KB")  # of one event
+    batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
+    batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
+    cors_origins: tuple[Text, ...] = ("*",)  # web pages that may send; `*` is any
 
 
-class Window(_Table):
+class Window(_Table, frozen=True):
+    """Events of one partition that are resolved together: what came within `wait`, at most `events`."""
+
     wait: Duration = Duration.parse("200ms")  # 30s or more is refused
-    events: int = 500
+    events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
 
 
-class PlanEvent(_Table):
+class PlanEvent(_Table, frozen=True):
     """A tracking plan's entry. `schema` is a JSON Schema (.json) or an Avro record (.avsc) for `properties`, relative to the file."""
 
-    event: str
-    schema: str
+    event: Text  # the event name
+    schema: Text  # a file ending in .json or .avsc
 
 
-class Validate(_Table):
-    depth: int = 16
-    properties: int = 1_000
-    past: Duration = Duration.parse("3650d")
-    future: Duration = Duration.parse("1d")
-    unknown_events: Literal["accept", "flag", "reject"] = "accept"
-    reject_percent: float = 50.0
-    reject_sample: int = 1_000
-    plan: list[PlanEvent] = []
+class Validate(_Table, frozen=True):
+    """What is refused; a refused event goes to the dead-letter log with its reason."""
+
+    depth: Annotated[int, msgspec.Meta(ge=2, le=100)] = 16  # of nesting
+    properties: Count = 1_000  # in one event, nested ones counted
+    past: Duration = Duration.parse("3650d")  # older events are refused
+    future: Duration = Duration.parse("1d")  # events further ahead are refused
+    unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
+    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # more rejects than this stop the flow ...
+    reject_sample: Count = 1_000  # ... counted over so many events
+    plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
-class Namespace(_Table):
+class Namespace(_Table, frozen=True):
     """A kind of identifier; the order in the file is the order of strength."""
 
-    name: str
-    paths: list[str]  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
-    limit: int
-    normalize: Literal["exact", "lower", "digits"] = "exact"
+    name: Figure  # such as `user_id`
+    paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
+    normalize: Literal["exact", "lower", "digits"] = "exact"  # how two spellings become one
 
 
-class Identity(_Table):
-    blocked: list[str] = ["null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test"]
-    capacity: int = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
-    namespace: list[Namespace] = [
-        Namespace(name="user_id", paths=["userId"], limit=1),
-        Namespace(name="phone", paths=["traits.phone", "context.traits.phone"], limit=3, normalize="digits"),
-        Namespace(name="email", paths=["traits.email", "context.traits.email"], limit=5, normalize="lower"),
-        Namespace(name="device", paths=["context.device.id"], limit=20),
-        Namespace(name="anonymous", paths=["anonymousId"], limit=100),
-    ]
+class Identity(_Table, frozen=True):
+    """Which identifiers there are, and which values identify nobody."""
+
+    blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
+    capacity: Count = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
+    namespace: tuple[Namespace, ...] = (  # strongest first
+        Namespace(name="user_id", paths=("userId",), limit=1),
+        Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="digits"),
+        Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="lower"),
+        Namespace(name="device", paths=("context.device.id",), limit=20),
+        Namespace(name="anonymous", paths=("anonymousId",), limit=100),
+    )
 
 
-class Privacy(_Table):
+class Privacy(_Table, frozen=True):
     """Names of traits and properties that are personal data: sealed before they enter any log of ours."""
 
-    sensitive: list[str] = [
-        "email", "phone", "mobile", "name", "firstName", "lastName", "first_name", "last_name", "address", "street",
-        "birthday", "dateOfBirth", "idNumber", "id_number", "nationalId", "passport", "bankCard", "card", "iban", "ip", "avatar", "username",
-    ]  # fmt: skip
+    sensitive: tuple[Text, ...] = (  # their names
+        *("email", "phone", "mobile", "name", "firstName", "lastName", "first_name", "last_name", "username", "avatar"),
+        *("address", "street", "birthday", "dateOfBirth", "idNumber", "id_number", "nationalId", "passport"),
+        *("bankCard", "card", "iban", "ip"),
+    )
 
 
-class Keys(_Table):
-    provider: Literal["file"] = "file"
-    path: str = "keys.json"  # relative to the data folder; created with mode 0600
+class Keys(_Table, frozen=True):
+    """Where the key-encryption key is kept."""
+
+    provider: Literal["file"] = "file"  # which kind
+    path: Text = "keys.json"  # relative to the data folder; created with mode 0600
 
 
-class Shards(_Table):
-    count: int = 64  # fixed at creation
-    log_max: int = 100_000  # entries in one shard's log; beyond it resolve waits
-    outbox_max: int = 100_000  # entries in one lane of a shard's outbox; beyond it the shard waits
-    cache: int = 200_000  # hot profiles in one worker
-    dedupe: int = 64  # message ids remembered for each customer
+class Shards(_Table, frozen=True):
+    """The parts that the customers are split into, and how much of each may wait."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 64  # fixed at creation
+    log_max: Count = 100_000  # entries in one shard's log; beyond it resolve waits
+    outbox_max: Count = 100_000  # entries in one lane of a shard's outbox; beyond it the shard waits
+    cache: Count = 200_000  # hot profiles in one worker
+    dedupe: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 64  # message ids remembered for each customer
 
 
-class Connector(_Table):
+class Connector(_Table, frozen=True):
     """Where triggers go. Which fields are needed depends on `type`; `millrace check` says so."""
 
-    name: str
-    type: Literal["webhook", "kafka", "redis", "file"]
+    name: Word  # what `trigger.to` calls it
+    type: Literal["webhook", "kafka", "redis", "file"]  # which kind
     url: str = ""  # webhook
-    secrets: list[Secret] = []  # webhook: whsec_...; two during rotation, the first signs first
+    secrets: tuple[Secret, ...] = ()  # webhook: whsec_...; two during rotation, the first signs first
     allow_private: bool = False  # webhook: addresses of private networks
-    timeout: Duration = Duration.parse("15s")
+    timeout: Duration = Duration.parse("15s")  # of one attempt
     topic: str = ""  # kafka
     bootstrap: str = ""  # kafka; empty: the one of [kafka]
-    format: Literal["json", "avro"] = "json"  # kafka
+    format: Literal["json", "avro"] = "json"  # kafka: how the CloudEvent is written
     stream: str = ""  # redis
-    max_length: int = 1_000_000  # redis
+    max_length: Count = 1_000_000  # redis: entries that are kept
     path: str = ""  # file, relative to the data folder
-    identify: list[str] = ["user_id"]  # sealed fields that this receiver gets to know the customer by
-    concurrency: int = 16  # requests at a time (webhook)
-    enabled: bool = True
+    identify: tuple[str, ...] = ("user_id",)  # sealed fields that this receiver gets to know the customer by
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 16  # webhook: requests at a time
+    enabled: bool = True  # false: nothing is sent to it
 
 
-class Deliver(_Table):
-    attempts: int = 12
-    backoff: Duration = Duration.parse("500ms")  # doubles, with jitter
-    backoff_max: Duration = Duration.parse("5m")
-    breaker_failures: int = 10  # in a row, then the connector rests ...
+class Deliver(_Table, frozen=True):
+    """How hard deliveries are tried; what fails for good goes to the dead letters."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 12  # of one delivery
+    backoff: Duration = Duration.parse("500ms")  # before the second attempt; doubles, with jitter
+    backoff_max: Duration = Duration.parse("5m")  # at most so long between two
+    breaker_failures: Count = 10  # in a row, then the connector rests ...
     breaker_rest: Duration = Duration.parse("15s")  # ... so long
 
 
-class Metrics(_Table):
-    listen: str = "127.0.0.1:9464"  # of a flow that runs alone; `run all` serves them at the gateway
+class Metrics(_Table, frozen=True):
+    """Where Prometheus finds the figures."""
+
+    listen: Address = "127.0.0.1:9464"  # of a flow that runs alone; `run all` serves them at the gateway
 
 
-class Log(_Table):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
+class Log(_Table, frozen=True):
+    """What millrace says about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is written
+    format: Literal["auto", "json", "console"] = "auto"  # `auto`: pretty on a terminal, JSON elsewhere
 
 
 class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    name: str = "millrace"  # of the deployment; its data carries it
+    name: Word = "millrace"  # of the deployment; its data carries it
     data: Data = Data()
     redis: Redis = Redis()
     raw: Raw = Raw()
@@ -282,7 +327,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: Privacy = Privacy()
     keys: Keys = Keys()
     shards: Shards = Shards()
-    connector: list[Connector] = []
+    connector: tuple[Connector, ...] = ()
     deliver: Deliver = Deliver()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -291,3 +336,26 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def rules_of(document: dict[str, Any]) -> dict[str, Any]:
     """The part of a decoded TOML document that is `Rules`, as plain data fit for a log record."""
     return {name: document[name] for name in Rules.__struct_fields__ if name in document}
+
+
+# What `when` expressions may name besides the aggregates: type and meaning. An aggregate may not take one of these names.
+EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
+    "event": ("text", "name of the event being looked at; empty when no event is"),
+    "type": ("text", "its type: track, identify, page, screen, group, alias"),
+    "channel": ("text", "its channel: the `source` of its write key"),
+    "properties.NAME": ("any", "one of its properties; missing where it has none of that name"),
+    "traits.NAME": ("any", "a trait of the customer, unless it is personal data"),
+    "tags": ("set", 'the customer\'s tags: `"vip" in tags`'),
+    "segment": ("text", "the customer's segment"),
+    "stage": ("text", "lifecycle stage: new, active, slipping, lost, won_back"),
+    "recency_days": ("number", "days since the last purchase; missing before the first"),
+    "frequency": ("number", "purchases so far"),
+    "monetary": ("number", "what they came to"),
+    "events": ("number", "events so far"),
+    "sessions": ("number", "sessions so far"),
+    "age_days": ("number", "days since the first event"),
+    "hour": ("number", "hour of the day (UTC) of the event, 0 to 23"),
+    "top_channel": ("text", "the channel used most"),
+    "top_hour": ("number", "the hour of the day (UTC) with most events"),
+    "score.churn": ("number", "0 to 1: how likely no activity is; missing until there is a model"),
+}

@@ -1,9 +1,9 @@
 """Events on their way in: as they lie in the raw log, and as they leave validation.
 
-    RawEvent   bytes of one message in Segment form, with who sent it and when it reached us
-    Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
-    Reject     why a RawEvent did not become a Fact
-    DeadLetter a Reject with everything needed to look at it and to send it again
+RawEvent   bytes of one message in Segment form, with who sent it and when it reached us
+Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
+Reject     why a RawEvent did not become a Fact
+DeadLetter a Reject with everything needed to look at it and to send it again
 """
 
 from typing import Any, Literal, get_args

@@ -4,7 +4,8 @@ import re
 
 _TIME_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _SIZE_B = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
-_FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_FORM = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([A-Za-z]+)\s*")
+_MAX = 2**53  # what every JSON reader holds exactly: 285,000 years, or 8 petabytes
 
 
 class Duration(int):
@@ -35,7 +36,10 @@ def _parse(text: str, units: dict[str, int], expected: str) -> int:
     match = _FORM.fullmatch(text)
     if match is None or match[2] not in units:
         raise ValueError(f"expected {expected}, got {text!r}")
-    return round(float(match[1]) * units[match[2]])
+    value = round(float(match[1]) * units[match[2]])
+    if value > _MAX:
+        raise ValueError(f"expected {expected}, got {text!r}, which is too large")
+    return value
 
 
 def _show(value: int, units: dict[str, int]) -> str:

@@ -1,0 +1,59 @@
+# `make` alone lists the targets. Everything goes into .venv; nothing else on the machine is changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench kafka lock clean
+
+BIN := .venv/bin
+SET_UP := .venv/.set-up
+# Tried in this order; make setup PYTHON=/path/to/python3.12 names another one.
+PYTHON := python3.12 python3.11 python3 python
+ARGS :=
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target words; do printf '  make %-8s %s\n' "$$target" "$$words"; done
+
+setup: $(SET_UP) ## virtual environment, locked dependencies, the command .venv/bin/millrace
+
+demo: setup ## the life of a simulated shop, live in the terminal (Ctrl-C ends it)
+	@$(BIN)/millrace demo $(ARGS)
+
+test: setup ## all tests; make test ARGS="-k gateway" for some
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup ## style, layout and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict flows schemas state connectors
+
+bench: setup ## how fast the whole path is here
+	@$(BIN)/millrace bench $(ARGS)
+
+kafka: ## a single-node Apache Kafka on 127.0.0.1:9092 (needs Java 17 and Maven)
+	@deploy/kafka/run.sh
+
+lock: ## requirements.lock anew from pyproject.toml (needs uv)
+	@uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --extra dev \
+	  --python-version 3.11 pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was made here: .venv, caches, data
+	@rm -rf .venv build *.egg-info data .pytest_cache .mypy_cache .ruff_cache .hypothesis deploy/kafka/target
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A version manager may leave a python3.12 on PATH that cannot run, and a distribution a python3 without venv: so each one is tried.
+# An environment whose interpreter is gone or is of another version is made anew.
+$(SET_UP): pyproject.toml requirements.lock
+	@suits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; }; \
+	if ! suits $(BIN)/python; then \
+	  for python in $(PYTHON) none; do suits "$$python" && break; done; \
+	  if [ "$$python" = none ]; then \
+	    echo "millrace needs Python 3.11 or 3.12 with venv, and found neither among: $(PYTHON)" >&2; exit 1; \
+	  fi; \
+	  echo "making .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear .venv; \
+	fi; \
+	echo "installing the locked dependencies"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@

@@ -1,0 +1,14 @@
+"""The HTTP edge: events come in, profiles and schemas are read.
+
+app.py          the table of routes; `build` makes the ASGI application
+intake.py       what all the ways in share: the body, the key, the rate, the log
+messages.py     one Segment message → one `RawEvent` (pure)
+segment.py, cloudevents.py    the two ways in
+profiles.py, registry.py, health.py    what can be read
+refusals.py     every error that a request can be answered with
+limits.py       the token bucket
+"""
+
+from connectors.gateway.app import build
+
+__all__ = ["build"]

@@ -1,0 +1,135 @@
+"""One Segment message of a request → one `RawEvent`. Pure, and the hot path of the gateway.
+
+The bytes of a message are kept as they came. What the request adds (type by route, `sentAt`, batch-level `context` and
+`integrations`, a missing messageId) is put in front of them where the message has no such field; only where it has one that
+must be merged or replaced is it taken apart, so no key ever stands twice.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from connectors.gateway.intake import Keyed
+from schemas.events import EVENT_TYPES, RawEvent, Reject, RejectReason
+
+_NULL = Raw(b"null")
+_ABSENT = (UNSET, None, "")
+
+_TYPE_JSON = {kind: f'"{kind}"'.encode() for kind in EVENT_TYPES}
+_read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class Head(msgspec.Struct):
+    """What the gateway looks at; the rest stays bytes. Anything may come as a value: `resolve` judges."""
+
+    type: Any = UNSET
+    messageId: Any = UNSET
+    userId: Any = UNSET
+    anonymousId: Any = UNSET
+    writeKey: Any = UNSET
+    sentAt: Raw | UnsetType = UNSET
+    context: Raw | UnsetType = UNSET
+    integrations: Raw | UnsetType = UNSET
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What a request gives to each of its messages. `None` or empty: nothing."""
+
+    source: str
+    received_ms: int
+    limit: int  # bytes of one message
+    kind: str | None = None  # the type, where the route says it
+    sent_at: bytes | None = None  # as JSON
+    context: dict[str, Raw] = {}
+    integrations: dict[str, Raw] = {}
+
+
+_read_head = msgspec.json.Decoder(Head).decode
+
+
+def head_of(message: bytes) -> Head | Reject:
+    """The fields that the gateway needs, or why there are none."""
+    if message[:1] != b"{":
+        return Reject("not_an_object", "an event must be a JSON object")
+    try:
+        return _read_head(message)
+    except msgspec.ValidationError:  # every field may be anything, so this is about its size
+        return Reject("number_out_of_range", "an identifier is a number that 64 bits cannot hold")
+    except RecursionError:
+        return Reject("too_deep", "the event is nested too deeply")
+    except ValueError:
+        return Reject("not_json", "the event is not JSON")
+
+
+def keyed(message: bytes, shared: Shared) -> Keyed:
+    """The event and its ordering key. `fault` is set, on at most `limit` of the original bytes, where it is refused."""
+    return keyed_by(head_of(message), message, shared)
+
+
+def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
+    """`keyed` for a message whose head is known already."""
+    if len(message) > shared.limit:
+        return faulty("too_large", f"the event has {len(message)} bytes, at most {shared.limit} are allowed", message, shared)
+    if isinstance(head, Reject):
+        return faulty(head.reason, head.detail, message, shared)
+    if shared.kind is None and head.type not in EVENT_TYPES:
+        return faulty("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}", message, shared)
+    additions: dict[str, bytes] = {}
+    taken = False  # an addition's name stands in the message already
+    if shared.kind is not None and head.type != shared.kind:
+        additions["type"] = _TYPE_JSON[shared.kind]
+        taken |= head.type is not UNSET
+    message_id = head.messageId
+    if message_id in _ABSENT:
+        taken |= message_id is not UNSET
+        message_id = str(uuid4())
+        additions["messageId"] = f'"{message_id}"'.encode()
+    if shared.sent_at is not None and (head.sentAt is UNSET or head.sentAt == _NULL):
+        additions["sentAt"] = shared.sent_at
+        taken |= head.sentAt is not UNSET
+    for name, common, own in (("context", shared.context, head.context), ("integrations", shared.integrations, head.integrations)):
+        merged = _merge(common, own) if common else None
+        if merged is not None:
+            additions[name] = merged
+            taken |= own is not UNSET
+    bare = head.userId is UNSET and head.anonymousId is UNSET  # perhaps `{}`, where nothing may be followed by a comma
+    value = _add(message, additions, taken or bare) if additions else message
+    return _key(head, message_id), RawEvent(value, shared.received_ms, shared.source)
+
+
+def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:
+    """An event for the dead-letter log."""
+    return str(uuid4()), RawEvent(message[: shared.limit], shared.received_ms, shared.source, reason, detail)
+
+
+def fields_of(value: Raw | UnsetType) -> dict[str, Raw]:
+    """The members of a batch-level object; {} where it is absent. Raises `msgspec.DecodeError` for anything else."""
+    return {} if value is UNSET or value == _NULL else _read_fields(value)
+
+
+def _key(head: Head, message_id: object) -> str:
+    for key in (head.userId, head.anonymousId, message_id):
+        if key and isinstance(key, str):
+            return key
+    return ""
+
+
+def _merge(common: dict[str, Raw], own: Raw | UnsetType) -> bytes | None:
+    """Both objects as one, member by member; the message's own wins. `None` where its own is no object: then it stays."""
+    if own is UNSET or own == _NULL:
+        return msgspec.json.encode(common)
+    try:
+        return msgspec.json.encode(common | _read_fields(own))
+    except ValueError:
+        return None
+
+
+def _add(message: bytes, additions: dict[str, bytes], rebuild: bool) -> bytes:
+    if rebuild:
+        return msgspec.json.encode(_read_fields(message) | {name: Raw(value) for name, value in additions.items()})
+    front = b"{"
+    for name, value in additions.items():
+        front += b'"%s":%s,' % (name.encode(), value)
+    return front + message[1:]

@@ -1,0 +1,78 @@
+"""Every error that a whole request can be answered with: a stable code, its status, words for a person.
+
+A refusal concerns the request; a single bad event in a batch is a fault of that event (`schemas.events.RejectReason`) instead.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Literal
+
+import msgspec
+from starlette.responses import Response
+
+from schemas.errors import MillraceError
+from schemas.events import RejectReason
+
+Code = Literal[
+    "batch_invalid",  # no list under `batch`, or a field of the request has the wrong type
+    "encoding_unsupported",  # a Content-Encoding other than gzip
+    "write_key_invalid",  # no write key, or one that we do not know
+    "token_invalid",  # no token, or one that may not read
+    "source_disabled",  # the write key is switched off
+    "profile_unknown",  # nobody has this identifier
+    "not_found",  # no such path
+    "method_not_allowed",  # the path is there, the method is not
+    "request_timeout",  # the body did not come in time
+    "batch_too_large",  # more bytes than `gateway.batch_bytes`, before or after gzip
+    "batch_too_long",  # more events than `gateway.batch_events`
+    "rate_limited",  # more events than the write key may send
+    "log_full",  # the engine is behind: back-pressure
+    "log_unreachable",  # the raw log does not answer
+    "state_unreachable",  # the store of profiles does not answer
+    "internal",  # a defect of ours
+]
+
+_STATUS: dict[str, int] = {
+    "encoding_unsupported": 415,
+    "write_key_invalid": 401,
+    "token_invalid": 401,
+    "source_disabled": 404,
+    "profile_unknown": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "batch_too_large": 413,
+    "batch_too_long": 413,
+    "rate_limited": 429,
+    "log_full": 429,
+    "log_unreachable": 503,
+    "state_unreachable": 503,
+    "internal": 500,
+}
+
+
+class Refused(MillraceError):
+    """The request is answered with this error and leaves no trace in the log."""
+
+    def __init__(self, code: Code | RejectReason, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.headers = headers
+
+    def response(self) -> Response:
+        """`{code, message}`; a code without a status of its own is the sender's fault: 400."""
+        return problem(_STATUS.get(self.code, 400), self.code, str(self), self.headers)
+
+
+def later(code: Code, message: str, wait_s: float) -> Refused:
+    """A refusal that says when to come back, in whole seconds from now (at least one)."""
+    seconds = str(max(1, ceil(wait_s)))
+    return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds})
+
+
+def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return answer({"code": code, "message": message}, status, headers)
+
+
+def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = "application/json") -> Response:
+    return Response(msgspec.json.encode(body), status, headers, media_type)

@@ -1,0 +1,142 @@
+"""The command `millrace`. Each command calls one function of another module, imported when it is needed.
+
+Wrong usage and every `MillraceError` are one clear line on stderr and a non-zero exit: 2 for usage, 1 for the rest.
+"""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
+from schemas.config import Config
+from schemas.errors import MillraceError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A real-time customer engine.")
+dead = typer.Typer(no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again.")
+app.add_typer(dead, name="dead")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", exists=True, dir_okay=False, help="The configuration file; without it deploy/millrace.toml."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+
+
+@app.command()
+def run(
+    what: Annotated[str, typer.Argument(metavar=f"[all|{'|'.join(FLOWS)}]", help="Everything on this machine, or one flow.")] = "all",
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of resolve and profile each, or of the one flow.")] = None,
+    worker: Annotated[str | None, typer.Option(metavar="K/N", help="Be worker K (from 0) of N of one flow, in this process.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Run millrace: under a supervisor, or as one worker of many."""
+    flow = next((flow for flow in FLOWS if flow == what), None)
+    if flow is None and what != "all":
+        raise typer.BadParameter(f"{what!r} is none of all, {', '.join(FLOWS)}")
+    if worker is not None and workers is not None:
+        raise typer.BadParameter("--worker is for one of many workers, --workers for all of them: give one")
+    if flow in SINGLE and workers not in (None, 1):
+        raise typer.BadParameter(f"{flow} has one process: --workers is for resolve, profile and deliver")
+    if flow is None:
+        if worker is not None:
+            raise typer.BadParameter("--worker goes with one flow, such as `millrace run resolve --worker 0/4`")
+        everything(_load(config), config, workers or workers_of_this_machine(), lambda: _reload(config))
+    elif worker is None:
+        several(flow, _load(config), config, workers or 1, lambda: _reload(config))
+    else:
+        k, n = _k_of_n(worker)
+        if flow in SINGLE and n != 1:
+            raise typer.BadParameter(f"{flow} has one process: --worker 0/1")
+        one(flow, _load(config), k, n)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> int:
+    """Print every error of a configuration file, or what is active."""
+    from flows.check import check
+
+    return check(file)
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="No live view.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; without it at Ctrl-C.")] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Run everything on this machine with the life of a simulated shop, and watch it."""
+    from flows.demo import run
+
+    return run(config, headless, seconds, as_json)
+
+
+@app.command()
+def status(config: ConfigFile = None) -> None:
+    """Print one screen: what the deployment holds, and how far each part is."""
+    from flows.status import show
+
+    show(_load(config))
+
+
+@app.command()
+def bench(as_json: AsJson = False) -> int:
+    """Measure the whole path on this machine."""
+    from flows.bench import run
+
+    return run(as_json)
+
+
+@app.command()
+def reload(config: ConfigFile = None) -> None:
+    """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does to `run`)."""
+    _reload(config)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"millrace {version_of('millrace')}")
+
+
+def main() -> int:
+    """The console script. Returns the exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as wrong:
+        print(f"millrace: {wrong.format_message()}".replace("\n", " "), file=sys.stderr)
+        return wrong.exit_code
+    except MillraceError as error:
+        print(f"millrace: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return code or 0
+
+
+def _load(path: Path | None) -> Config:
+    from schemas.toml import load
+
+    return load(path)
+
+
+def _reload(path: Path | None) -> None:
+    from flows.compose import prepare
+
+    prepare(_load(path))
+
+
+def _k_of_n(text: str) -> tuple[int, int]:
+    """`3/16` as (3, 16)."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and int(k) < int(n)):
+        raise typer.BadParameter(f"--worker {text}: expected K/N with K from 0 to N-1, such as 3/16")
+    return int(k), int(n)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

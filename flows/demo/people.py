@@ -1,0 +1,89 @@
+"""The customers of the simulated shop: who they are and by what they can be recognised. Names, addresses and numbers are invented."""
+
+from dataclasses import dataclass
+from random import Random
+
+_GIVEN_EN = ("Ada", "Alan", "Barbara", "Claude", "Edith", "Frances", "Grace", "Hedy", "Ivan", "Joan", "Kenneth", "Lynn", "Mary", "Niklaus")
+_FAMILY_EN = (
+    "Allen",
+    "Brooks",
+    "Clarke",
+    "Dijk",
+    "Engel",
+    "Floyd",
+    "Hopper",
+    "Hoare",
+    "Lamarr",
+    "Milner",
+    "Naur",
+    "Perlis",
+    "Shaw",
+    "Wilkes",
+)
+_GIVEN_ZH = (
+    ("伟", "wei"),
+    ("芳", "fang"),
+    ("娜", "na"),
+    ("秀英", "xiuying"),
+    ("敏", "min"),
+    ("静", "jing"),
+    ("磊", "lei"),
+    ("洋", "yang"),
+    ("艳", "yan"),
+)
+_FAMILY_ZH = (
+    ("王", "wang"),
+    ("李", "li"),
+    ("张", "zhang"),
+    ("刘", "liu"),
+    ("陈", "chen"),
+    ("杨", "yang"),
+    ("赵", "zhao"),
+    ("黄", "huang"),
+    ("周", "zhou"),
+)
+
+
+@dataclass(slots=True)
+class Person:
+    """One human being. The engine never sees this object, only the identifiers that each channel happens to know."""
+
+    number: int
+    language: str  # "en" or "zh"
+    name: str
+    email: str
+    phone: str
+    user_id: str
+    browser: str  # anonymousId on the web
+    phone_app: str  # anonymousId in the app
+    device: str  # context.device.id of the app's phone
+    openid: str  # anonymousId on social media
+    card: str  # anonymousId of a store visit before the shop knows the user id
+    tablet: str  # browser of a device that the household shares
+    known: bool = False  # has logged in somewhere
+
+
+def person(random: Random, run: int, number: int, family: Person | None = None) -> Person:
+    """A new customer. `run` keeps the identifiers of two demos on the same data apart; `family` lends its tablet."""
+    tag = f"{run:x}"
+    language = random.choice(("en", "zh"))
+    if language == "en":
+        given, surname = random.choice(_GIVEN_EN), random.choice(_FAMILY_EN)
+        name, mailbox, host, country = f"{given} {surname}", f"{given}.{surname}", "example.com", "+1"
+    else:
+        (given, given_latin), (surname, surname_latin) = random.choice(_GIVEN_ZH), random.choice(_FAMILY_ZH)
+        name, mailbox, host, country = f"{surname}{given}", f"{surname_latin}.{given_latin}", "example.cn", "+86"
+    return Person(
+        number=number,
+        language=language,
+        name=name,
+        email=f"{mailbox}.{tag}.{number}@{host}",
+        phone=f"{country} {run % 100_000:05d} {number:06d}",
+        user_id=f"u-{tag}-{number}",
+        browser=f"web-{tag}-{number}-{random.getrandbits(32):08x}",
+        phone_app=f"app-{tag}-{number}-{random.getrandbits(32):08x}",
+        device=f"device-{tag}-{number}",
+        openid=f"openid-{tag}-{random.getrandbits(48):012x}",
+        card=f"card-{tag}-{number}",
+        tablet=family.tablet if family else f"tablet-{tag}-{number}",
+    )

@@ -1,0 +1,202 @@
+"""Publishes the shop's life through the gateway, as its channels would: each with a stock Segment client of its own.
+
+What no stock client sends (a retry of what had arrived, malformed events, unreadable bodies) goes out as plain
+requests of the same form. Counted is what was *acknowledged*.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import stamina
+from segment.analytics.client import Client
+
+from flows.demo.audit import Ledger
+from flows.demo.shop import WRITE_KEYS, Channel, Item
+
+logging.getLogger("segment").addHandler(
+    logging.NullHandler()
+)  # its failures are counted here; on the terminal they would tear the live view
+
+_PLAIN_BATCH = 50
+_PLAIN_WAIT_S = 0.2
+_FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
+
+
+class Publisher:
+    """One run of the shop. `start`, let time pass, `stop`; the figures may be read at any time."""
+
+    def __init__(
+        self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None] = lambda item, at_ms: None
+    ) -> None:
+        self._items = items
+        self._ledger = ledger
+        self._watch = watch
+        self._stopping = threading.Event()
+        self._failed = Counter[Channel]()
+        self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
+        self._plain = _Plain(url)
+        self._pacer = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self.published = 0
+        self.duplicates = 0  # sent a second time
+        self.malformed = 0  # in requests that can be read
+        self.unreadable = 0
+        self.error: Exception | None = None  # what ended it, if not `stop`
+
+    @property
+    def pending(self) -> int:
+        """Handed over, and neither acknowledged nor given up yet."""
+        return sum(client.queue.unfinished_tasks for client in self._clients.values()) + self._plain.pending
+
+    @property
+    def failed(self) -> int:
+        """The clients gave up on these; they may or may not have been stored."""
+        return self._failed.total() + self._plain.failed
+
+    @property
+    def misread(self) -> int:
+        """Unreadable bodies that the gateway took: must stay 0."""
+        return self._plain.misread
+
+    @property
+    def accepted(self) -> int:
+        """Events of requests that were answered with 200."""
+        return self.published - self.unreadable - self.failed - self.pending
+
+    def start(self) -> None:
+        self._plain.start()
+        self._pacer.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Send nothing new, and wait until everything is acknowledged. False if that takes longer than `timeout_s`."""
+        self._stopping.set()
+        deadline = time.monotonic() + timeout_s
+        self._pacer.join(timeout_s)
+        while self.pending and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for client in self._clients.values():
+            for consumer in client.consumers:
+                consumer.pause()
+        self._plain.stop()
+        return not self.pending and not self._pacer.is_alive()
+
+    def _run(self) -> None:
+        opened_ms = time.time_ns() // 1_000_000
+        try:
+            for item in self._items:
+                ahead_s = opened_ms / 1000 + item.at_s - time.time()
+                if self._stopping.wait(max(0.0, ahead_s)):
+                    return
+                self._publish(item, opened_ms + round(item.at_s * 1000))
+        except Exception as error:  # of a thread: kept for whoever asks, who then ends the demo
+            self.error = error
+
+    def _publish(self, item: Item, at_ms: int) -> None:
+        self._watch(item, at_ms)
+        happened = datetime.fromtimestamp((at_ms - item.age_ms) / 1000, UTC)
+        if isinstance(item.message, bytes):
+            self.unreadable += 1
+            self.published += 1
+            self._plain.put(item.channel, item.message)
+        elif item.duplicate or not item.valid:
+            self.duplicates += item.duplicate
+            self.malformed += not item.valid
+            self.published += 1
+            self._plain.put(item.channel, {"timestamp": happened.isoformat(timespec="milliseconds"), **item.message})
+        else:
+            self._ledger.sent(item.message, time.time_ns() // 1_000_000)
+            self.published += 1
+            while not self._call(item.channel, item.message, happened):
+                if self._stopping.wait(_FULL_WAIT_S):
+                    self._gave_up(item.channel, [item.message])
+                    return
+
+    def _call(self, channel: Channel, message: dict[str, Any], happened: datetime) -> bool:
+        named = {_ARGUMENTS.get(key, key): value for key, value in message.items() if key != "type"}
+        taken, _ = getattr(self._clients[channel], message["type"])(**named, timestamp=happened)
+        return bool(taken)
+
+    def _client(self, channel: Channel, key: str, url: str) -> Client:
+        return Client(key, host=url, upload_interval=_PLAIN_WAIT_S, timeout=5, on_error=lambda _error, batch: self._gave_up(channel, batch))
+
+    def _gave_up(self, channel: Channel, batch: list[dict[str, Any]]) -> None:
+        self._failed[channel] += len(batch)
+        for message in batch:
+            self._ledger.doubt(message)
+
+
+_ARGUMENTS = {"userId": "user_id", "anonymousId": "anonymous_id", "messageId": "message_id"}
+
+
+class _Plain:
+    """Requests in the clients' form, made by hand, in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._queue: queue.Queue[tuple[Channel, dict[str, Any] | bytes]] = queue.Queue()
+        self._http = httpx.Client(base_url=url, timeout=5)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="plain", daemon=True)
+        self.failed = 0
+        self.misread = 0  # unreadable bodies that the gateway took
+
+    @property
+    def pending(self) -> int:
+        return self._queue.unfinished_tasks
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, channel: Channel, message: dict[str, Any] | bytes) -> None:
+        self._queue.put((channel, message))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+        self._http.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            taken = self._take()
+            batches: dict[Channel, list[dict[str, Any]]] = {}
+            for channel, message in taken:
+                if isinstance(message, bytes):
+                    self._send_unreadable(channel, message)
+                else:
+                    batches.setdefault(channel, []).append(message)
+            for channel, batch in batches.items():
+                self._send(channel, batch)
+            for _ in taken:
+                self._queue.task_done()
+
+    def _take(self) -> list[tuple[Channel, dict[str, Any] | bytes]]:
+        taken = []
+        deadline = time.monotonic() + _PLAIN_WAIT_S
+        while len(taken) < _PLAIN_BATCH and (left_s := deadline - time.monotonic()) > 0:
+            try:
+                taken.append(self._queue.get(timeout=left_s))
+            except queue.Empty:
+                break
+        return taken
+
+    def _send(self, channel: Channel, batch: list[dict[str, Any]]) -> None:
+        body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        try:
+            for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=5, timeout=10):
+                with attempt:
+                    self._http.post("/v1/batch", json=body, auth=(WRITE_KEYS[channel], "")).raise_for_status()
+        except httpx.HTTPError:
+            self.failed += len(batch)
+
+    def _send_unreadable(self, channel: Channel, body: bytes) -> None:
+        headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {})
+        try:
+            answer = self._http.post("/v1/batch", content=body, headers=headers, auth=(WRITE_KEYS[channel], ""))
+        except httpx.HTTPError:
+            return  # refused or unreachable: nothing of it is stored either way
+        self.misread += answer.is_success

@@ -1,0 +1,109 @@
+"""The other side of the triggers: a webhook receiver that verifies each signature and remembers what it got."""
+
+import base64
+import json
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import msgspec
+from standardwebhooks import Webhook, WebhookVerificationError
+
+
+class Got(msgspec.Struct, frozen=True):
+    """One trigger, as it came."""
+
+    id: str
+    customer: str
+    rule: str
+    cause: str
+    reasons: dict[str, Any]
+    receipt: dict[str, int]
+    arrived_ms: int
+
+    @property
+    def latency_ms(self) -> int | None:
+        """From the event's arrival at the gateway to the commit of the trigger; none for a timer, which waits on purpose."""
+        return None if self.cause.startswith("timer:") else self.receipt["emitted_ms"] - self.receipt["received_ms"]
+
+
+class Receiver:
+    """Listens on a free port of the loopback address while its `with` lasts."""
+
+    def __init__(self, watch: Callable[[Got], None] = lambda got: None) -> None:
+        self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        self.got: dict[str, Got] = {}  # by id
+        self.repeats = 0  # the same id again, as at-least-once delivery may
+        self.forged = 0  # signature wrong or missing
+        self._watch = watch
+        self._webhook = Webhook(self.secret)
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/triggers"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def twice(self) -> int:
+        """Triggers beyond the first for the same cause and rule: doubles that no repeated id explains."""
+        with self._lock:
+            counts = Counter((got.cause, got.rule) for got in self.got.values())
+        return sum(counts.values()) - len(counts)
+
+    def causes(self, rule: str) -> set[str]:
+        """Message ids that this rule was triggered by."""
+        with self._lock:
+            return {got.cause for got in self.got.values() if got.rule == rule}
+
+    def latencies_ms(self) -> list[int]:
+        with self._lock:
+            return [latency for got in self.got.values() if (latency := got.latency_ms) is not None]
+
+    def take(self, headers: dict[str, str], body: bytes) -> int:
+        """The status to answer with: 204, or 401 for a signature that is not ours."""
+        arrived_ms = time.time_ns() // 1_000_000
+        try:
+            self._webhook.verify(body, headers, json_parse=False)
+        except WebhookVerificationError:
+            with self._lock:
+                self.forged += 1
+            return 401
+        data = json.loads(body)["data"]
+        got = Got(data["id"], data["customer"], data["rule"], data["cause"], data["reasons"], data["receipt"], arrived_ms)
+        with self._lock:
+            new = got.id not in self.got
+            self.repeats += not new
+            self.got.setdefault(got.id, got)
+        if new:
+            self._watch(got)
+        return 204
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # connections stay open
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(receiver.take(dict(self.headers), body))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Not on the terminal."""
+
+        return Handler

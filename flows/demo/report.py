@@ -1,0 +1,89 @@
+"""What a demo ends with: the figures, each counted from the outside where that can be done, and whether all is well."""
+
+import msgspec
+from rich.table import Table
+
+from flows.demo.audit import Ledger, Verdict
+from flows.demo.figures import Figures, percentile
+from flows.demo.publisher import Publisher
+from flows.demo.receiver import Receiver
+from flows.demo.stack import ORDERS
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    p50: int | None
+    p99: int | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`events_applied`, `duplicates_dropped` and the like are the engine's words; `lost` and `doubled` compare them with the truth."""
+
+    seconds: float
+    events_published: int  # handed to clients, unreadable requests included
+    events_accepted: int  # acknowledged by the gateway
+    events_applied: int
+    events_rejected: int
+    duplicates_dropped: int
+    profiles: int
+    merges: int
+    triggers_emitted: int
+    triggers_delivered: int  # distinct ids
+    triggers_repeated: int  # ids that came again, as at-least-once delivery may
+    latency_ms: Percentiles  # event at the gateway -> trigger committed
+    publish_to_webhook_ms: Percentiles  # order handed to the client -> its trigger at the receiver
+    households_audited: int
+    lost: int
+    doubled: int
+    split: int  # people who are several customers without need
+    mixed: int  # customers who are several people that share nothing
+    forged: int  # deliveries whose signature was wrong
+    misread: int  # unreadable requests that the gateway took
+
+    @property
+    def good(self) -> bool:
+        return self.triggers_delivered > 0 and not (self.lost or self.doubled or self.split or self.mixed or self.forged or self.misread)
+
+
+def build(
+    seconds: float, publisher: Publisher, ledger: Ledger, figures: Figures, receiver: Receiver, began_ms: int, verdict: Verdict
+) -> Report:
+    """`figures` are those since the demo began, read when all was quiet."""
+    got = [trigger for trigger in list(receiver.got.values()) if trigger.receipt["emitted_ms"] >= began_ms]
+    orders = {trigger.cause: trigger for trigger in got if trigger.rule == ORDERS}
+    on_the_way = [trigger.arrived_ms - ledger.orders[cause] for cause, trigger in orders.items() if cause in ledger.orders]
+    latencies = [latency for trigger in got if (latency := trigger.latency_ms) is not None]
+    sent, unsure = ledger.totals()
+    lost_events = max(verdict.lost, sent - unsure - figures.applied, 0)
+    lost_rejects = max(0, publisher.malformed - publisher.failed - figures.rejects)
+    lost_triggers = max(figures.emitted - len(got), len(ledger.orders.keys() - orders.keys()), 0)
+    return Report(
+        seconds=round(seconds, 1),
+        events_published=publisher.published,
+        events_accepted=publisher.accepted,
+        events_applied=figures.applied,
+        events_rejected=figures.rejects,
+        duplicates_dropped=figures.duplicates,
+        profiles=figures.profiles,
+        merges=figures.united,
+        triggers_emitted=figures.emitted,
+        triggers_delivered=len(got),
+        triggers_repeated=receiver.repeats,
+        latency_ms=Percentiles(percentile(latencies, 0.50), percentile(latencies, 0.99)),
+        publish_to_webhook_ms=Percentiles(percentile(on_the_way, 0.50), percentile(on_the_way, 0.99)),
+        households_audited=verdict.households,
+        lost=lost_events + lost_rejects + lost_triggers,
+        doubled=max(verdict.doubled, figures.applied - sent, 0) + receiver.twice(),
+        split=verdict.split,
+        mixed=verdict.mixed,
+        forged=receiver.forged,
+        misread=publisher.misread,
+    )
+
+
+def table(report: Report) -> Table:
+    """For people."""
+    shown = Table(title="millrace demo: " + ("nothing lost, nothing doubled" if report.good else "NOT as it should be"), show_header=False)
+    for name, value in msgspec.to_builtins(report).items():
+        text = f"p50 {value['p50']} · p99 {value['p99']}" if isinstance(value, dict) else f"{value:,}"
+        shown.add_row(name.replace("_", " "), text)
+    return shown

@@ -1,0 +1,175 @@
+"""The demo's own configuration, and millrace itself: `millrace run all` in a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from flows.demo.receiver import Receiver
+from flows.demo.shop import WRITE_KEYS
+from schemas.config import Config
+from schemas.errors import Unreachable
+from schemas.toml import DEFAULT, load
+from state.embedded import die_with_parent
+
+CONNECTOR = "demo-receiver"
+ORDERS = "demo_order"  # fires once for each order, so that triggers can be counted against what was published
+TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
+
+_READY_S = 30.0
+_STOP_S = 15.0
+
+
+def configuration(base: Path | None, folder: Path | None, receiver: Receiver) -> dict[str, Any]:
+    """The base file (or the packaged one) as a TOML document, changed so that all of it can be seen within seconds.
+
+    `folder` is the data folder, or `None` for the one that the file names. Secrets of the base stay `${NAME}`.
+    """
+    document = tomllib.loads((base or DEFAULT).read_text(encoding="utf-8"))
+    here = (base.absolute().parent if base else Path.cwd()).resolve()
+    data, gateway = document.setdefault("data", {}), document.setdefault("gateway", {})
+    data["folder"] = str(folder.resolve() if folder else here / data.get("folder", "data"))
+    gateway["listen"] = f"127.0.0.1:{_port(gateway.get('listen', '127.0.0.1:8080'))}"
+    own_keys = [{"key": key, "source": channel} for channel, key in WRITE_KEYS.items()]
+    gateway["write_keys"] = [*(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()), *own_keys]
+    for plan in document.get("validate", {}).get("plan", ()):
+        plan["schema"] = str(here / plan["schema"])
+    document["churn"] = document.get("churn", {}) | {"horizon": "8s", "every": "2s"}
+    rules = [*document.get("trigger", ()), {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"}]
+    for rule in rules:
+        rule["to"] = [*rule.get("to", ()), CONNECTOR]
+        if "within" in rule["on"]:
+            rule["on"]["within"] = TIMER
+    document["trigger"] = rules
+    webhook = {"name": CONNECTOR, "type": "webhook", "url": receiver.url, "secrets": [receiver.secret], "allow_private": True}
+    document["connector"] = [*document.get("connector", ()), webhook]
+    return document
+
+
+class Stack:
+    """A context: entering starts millrace and waits until it is ready, leaving stops it."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        folder = Path(document["data"]["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "demo.toml"
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds the receiver's secret
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(to_toml(document))
+        self.config: Config = load(self._file)
+        self.url = f"http://{self.config.gateway.listen}"
+        self.log = folder / "demo.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        argv = [sys.executable, "-P", "-m", "flows.cli", "run", "all", "-c", str(self._file)]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for the demo, which then stops it in order
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raises `Unreachable` if millrace has ended by itself."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise Unreachable(f"millrace ended with code {code}: {self._last_words()}")
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not self._ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise Unreachable(f"millrace is not ready after {_READY_S:.0f} s: {self._last_words()}")
+            time.sleep(0.1)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (see {self.log})"
+
+
+def to_toml(document: Mapping[str, Any]) -> str:
+    """A document of `tomllib` as TOML: tables and lists of tables at the top, all below them inline."""
+    plain, tables = [], []
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            tables.append("\n".join([f"[{name}]", *_lines(value)]))
+        elif isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+            tables += ["\n".join([f"[[{name}]]", *_lines(entry)]) for entry in value]
+        else:
+            plain.append(f"{name} = {_inline(value)}")
+    return "\n\n".join(["\n".join(plain), *tables]).lstrip() + "\n"
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_text(name)} = {_inline(value)}" for name, value in table.items()]
+
+
+def _inline(value: Any) -> str:
+    match value:
+        case Mapping():
+            return "{" + ", ".join(_lines(value)) + "}"
+        case list():
+            return "[" + ", ".join(map(_inline, value)) + "]"
+        case str():
+            return _text(value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one character that JSON allows and TOML does not
+
+
+def _port(listen: str) -> int:
+    """The port of `listen` if it is free on the loopback address, else one that is."""
+    wanted = int(listen.rpartition(":")[2])
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Unreachable("no free port on 127.0.0.1")

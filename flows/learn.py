@@ -1,0 +1,255 @@
+"""The flow `learn`: outbox examples of all shards -> River models -> signed snapshots, announced to the shards.
+
+    poll    what of the examples lane may be learnt now, merged into the one order (`flows.logic.models.merge`)
+    learn   the trainer takes the batch; gives the checkpoint that stands for it, with the snapshots that fell due
+    commit  checkpoint, then announce, then acknowledge
+
+A checkpoint holds the model together with its positions in the lanes and the snapshots to announce, and the examples
+stay in the outbox until it is written. So whatever dies in between, the next start learns and says exactly what is missing.
+"""
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import NamedTuple, TypeVar
+
+import bytewax.operators as op
+import msgspec
+import structlog
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.run import cli_main
+
+from flows.logic.models.merge import Merge
+from flows.logic.models.trainer import Trainer, trainers
+from flows.models import seal, sender
+from schemas import metrics
+from schemas.config import Config
+from schemas.errors import MillraceError
+from schemas.triggers import Example
+from state.directory import Directory
+from state.models import Announcement, Checkpoint, ModelStore, Signer
+from state.shards import Outbox
+
+log = structlog.get_logger()
+
+LANE = "x"
+READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
+BATCH_EXAMPLES = 1_000  # at most between two checkpoints
+IDLE = timedelta(milliseconds=500)  # between two looks at the clocks, which advance once a second
+
+
+class Batch(NamedTuple):
+    examples: list[Example | None]  # in the order to learn them; None could not be decoded
+    positions: dict[int, int]  # after them
+    tick: int
+
+
+class Learning:
+    """One model's trainer between its lanes and its checkpoint. Making one takes the model over from any other trainer."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        outbox: Outbox,
+        directory: Directory,
+        store: ModelStore,
+        signer: Signer,
+        shards: int,
+        consumers: Sequence[str],
+    ) -> None:
+        """`consumers`: the senders of all models, which must have read an example before it may go. Raises `Foreign`."""
+        self.model = trainer.name
+        self.sender = sender(trainer.name)
+        self._trainer = trainer
+        self._outbox = outbox
+        self._directory = directory
+        self._store = store
+        self._signer = signer
+        self._shards = range(shards)
+        self._consumers = consumers
+        self._before = 0  # ticks before this one are complete ...
+        self._drained: frozenset[int] = frozenset()  # ... in these shards, with what waits in the merge
+        self._said = 0  # version
+        self._acknowledged: dict[int, int] = {}
+        self._learnt = 0
+        self._dropped: Counter[str] = Counter()
+
+        self._revision, last = store.take(self.model)
+        self._merge: Merge[Example | None] = Merge(self._shards, last.positions if last else {}, last.tick if last else 0)
+        self._announced = last.announced if last else []
+        if last is not None:
+            if not trainer.load(last.trainer):
+                log.warning("model_features_changed", model=self.model, features=trainer.features)
+            self._tell(last)
+        self._learnt, self._dropped = trainer.examples, trainer.dropped.copy()
+        log.info("model_taken", model=self.model, revision=self._revision, version=trainer.version, examples=trainer.examples)
+
+    def poll(self) -> Batch | None:
+        """What may be learnt now; None if that is nothing."""
+        examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
+        if not examples:
+            self._read()
+            examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
+        return Batch(examples, dict(self._merge.positions), self._merge.tick) if examples else None
+
+    def _read(self) -> None:
+        clocks = self._outbox.clocks()  # before the lanes: what a shard emits after this has a tick of this second or later
+        self._before = min(clocks.get(shard, 0) for shard in self._shards) // 1000
+        after = self._merge.reading(READ_EXAMPLES)
+        found: Counter[int] = Counter()
+        for entry in self._outbox.read(LANE, after, READ_EXAMPLES, block_ms=0) if after else ():
+            found[entry.shard] += 1
+            example = _decode(entry.body)
+            lost = self._merge.add(entry.shard, entry.seq, example.answered_ms // 1000 if example else 0, example)
+            if lost:
+                metrics.MODEL_LOST.labels(self.model).inc(lost)
+                log.error("model_examples_lost", model=self.model, shard=entry.shard, before=entry.seq, count=lost)
+        self._drained = frozenset(shard for shard in after if found[shard] < READ_EXAMPLES)
+
+    def learn(self, batch: Batch) -> Checkpoint:
+        """The checkpoint after the batch."""
+        snapshots = self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
+        if snapshots:
+            self._announced = [Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots]
+        figures = self._trainer.figures()
+        self._show(figures)
+        return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Make the batch count. Raises `Fenced` if another trainer has taken the model."""
+        begun = perf_counter()
+        self._revision = self._store.save(self.model, self._revision, checkpoint)
+        self._tell(checkpoint)
+        metrics.COMMIT_SECONDS.labels("learn").observe(perf_counter() - begun)
+
+    def _tell(self, checkpoint: Checkpoint) -> None:
+        """All that follows from a checkpoint; doing it again changes nothing."""
+        for announcement in checkpoint.announced:
+            if announcement.version > self._said:
+                self._directory.announce("m", self.sender, announcement.version, announcement.version, announcement.body)
+                self._said = announcement.version
+                metrics.MODEL_VERSION.labels(self.model).set(announcement.version)
+                log.info("model_announced", model=self.model, version=announcement.version)
+        moved = dict(checkpoint.positions.items() - self._acknowledged.items())
+        self._outbox.advance(LANE, self.sender, moved)
+        self._outbox.trim(LANE, self._consumers)
+        self._acknowledged = checkpoint.positions
+
+    def _show(self, figures: Mapping[str, float]) -> None:
+        trainer, name = self._trainer, self.model
+        metrics.MODEL_EXAMPLES.labels(name).inc(trainer.examples - self._learnt)
+        self._learnt = trainer.examples
+        for reason, count in (trainer.dropped - self._dropped).items():
+            metrics.MODEL_DROPPED.labels(name, reason).inc(count)
+            log.warning("model_examples_dropped", model=name, reason=reason, count=count)
+        self._dropped = trainer.dropped.copy()
+        if trainer.examples:
+            metrics.MODEL_TRAINED.labels(name).set(trainer.trained_ms / 1000)
+        for figure, gauge in _GAUGES.items():
+            if figure in figures:
+                gauge.labels(name).set(figures[figure])
+
+
+_GAUGES = {"log_loss": metrics.MODEL_LOG_LOSS, "auc": metrics.MODEL_AUC, "brier": metrics.MODEL_BRIER, "ece": metrics.MODEL_ECE}
+_decoder = msgspec.msgpack.Decoder(Example)
+
+
+def _decode(body: bytes) -> Example | None:
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+# --- the dataflow ---------------------------------------------------------------------------------------------------
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class Stop:
+    """Why the flow ends: somebody asked, or a step raised one of our errors (a panic of the engine would bury its one line)."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.fault: MillraceError | None = None
+
+    def guard(self, step: Callable[[Given], Made]) -> Callable[[Given], Made | None]:
+        """`step`, until one has failed; None from then on."""
+
+        def guarded(given: Given) -> Made | None:
+            if self.fault is None:
+                try:
+                    return step(given)
+                except MillraceError as error:
+                    self.fault = error
+            return None
+
+        return guarded
+
+
+class _Lanes(DynamicSource[Batch], StatelessSourcePartition[Batch]):
+    def __init__(self, learning: Learning, stop: Stop) -> None:
+        self._poll = stop.guard(lambda _: learning.poll())
+        self._stop = stop
+        self._awake: datetime | None = None
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002  # there is one worker
+        return self
+
+    def next_batch(self) -> list[Batch]:
+        if self._stop.asked.is_set() or self._stop.fault is not None:
+            raise StopIteration
+        batch = self._poll(None)
+        self._awake = None if batch else datetime.now(UTC) + IDLE
+        return [batch] if batch else []
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+
+class _Commits(DynamicSink[Checkpoint], StatelessSinkPartition[Checkpoint]):
+    def __init__(self, learning: Learning, stop: Stop) -> None:
+        self._commit = stop.guard(learning.commit)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002  # as above
+        return self
+
+    def write_batch(self, items: Iterable[Checkpoint]) -> None:
+        for item in items:
+            self._commit(item)
+
+
+def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
+    """One stream for each model; they share nothing."""
+    flow = Dataflow("learn")
+    for learning in learnings:
+        batches = op.input(f"poll_{learning.model}", flow, _Lanes(learning, stop))
+        checkpoints = op.filter_map(f"learn_{learning.model}", batches, stop.guard(learning.learn))
+        op.output(f"commit_{learning.model}", checkpoints, _Commits(learning, stop))
+    return flow
+
+
+def run(config: Config) -> None:
+    """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
+    from flows import compose
+
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.asked.set())
+    enabled = trainers(config)
+    if not enabled:
+        log.info("no_model_enabled")
+        stop.asked.wait()
+        return
+    outbox, directory, store, signer = compose.outbox(config), compose.directory(config), compose.models(config), compose.signer(config)
+    consumers = [sender(trainer.name) for trainer in enabled]
+    learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in enabled]
+    cli_main(dataflow(learnings, stop))  # type: ignore[no-untyped-call]  # untyped in the library
+    if stop.fault is not None:
+        raise stop.fault

@@ -1,0 +1,111 @@
+"""Expressions of the rules (`orders_90d > 3 and "vip" in tags`): a safe subset of Python's, compiled once.
+
+The text is parsed by `ast`, checked and typed node by node, and written anew as source of our own: a node that is not
+listed here cannot get through. Each expression becomes two functions. The quick one trusts the types in the scope, so
+that a comparison of known numbers is just that. Where a value breaks its promise Python raises, and the careful one,
+which trusts nothing (`flows.logic.operations`), gives the answer; it never raises.
+
+Missing values (None): any comparison but `==` and `!=` is False, any calculation is None.
+"""
+
+import ast
+import unicodedata
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from flows.logic.expression_source import FUNCTIONS, Name, Refused, Scope, Type, Writer
+from flows.logic.operations import OPERATIONS
+
+__all__ = ["FUNCTIONS", "LENGTH_MAX", "Compiled", "ExpressionError", "Name", "Scope", "Type", "compile_expression", "names_used"]
+
+Compiled = Callable[[Any], Any]
+
+LENGTH_MAX: Final = 2_000
+_BROKEN_PROMISES: Final = (TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+class ExpressionError(msgspec.Struct, frozen=True):
+    """Why a text is no expression. `column` counts from 1 within `text`, which is in one line."""
+
+    message: str
+    column: int
+    text: str
+
+    def __str__(self) -> str:
+        """The message, the text, and a caret under the place."""
+        indent = "".join("  " if unicodedata.east_asian_width(letter) in "WF" else " " for letter in self.text[: self.column - 1])
+        return f"{self.message}\n    {self.text}\n    {indent}^"
+
+
+def compile_expression(text: str, scope: Scope, *, expect: Literal["bool", "number", "any"] = "bool") -> Compiled | ExpressionError:
+    """A function of one view that never raises on any value, or what is wrong with the text.
+
+    It gives True or False where a bool is expected, a number or None where a number is.
+    """
+    tree = _parse(text)
+    if isinstance(tree, ExpressionError):
+        return tree
+    try:
+        quick = Writer(scope, trusting=True).whole(tree, expect)
+        careful = Writer(scope, trusting=False).whole(tree, expect)
+    except Refused as refused:
+        return _error(refused, text)
+    environment: dict[str, Any] = {"__builtins__": {}, "_BROKEN_PROMISES": _BROKEN_PROMISES, **OPERATIONS}
+    source = f"""
+def careful(v):
+    return {careful}
+def expression(v):
+    try:
+        return {quick}
+    except _BROKEN_PROMISES:
+        return careful(v)
+"""
+    exec(compile(source, f"<expression {_one_line(text)[:80]}>", "exec"), environment)  # noqa: S102 - all of it was written by Writer
+    compiled: Compiled = environment["expression"]
+    return compiled
+
+
+def names_used(text: str, scope: Scope) -> set[str]:
+    """The dotted names that an expression looks at; nothing if it is none. Each is an expression itself."""
+    tree = _parse(text)
+    if isinstance(tree, ExpressionError):
+        return set()
+    writer = Writer(scope, trusting=True)
+    try:
+        writer.whole(tree, "any")
+    except Refused:
+        return set()
+    return writer.used
+
+
+def _one_line(text: str) -> str:
+    return "".join(" " if letter in "\n\r\t\f" else letter for letter in text)
+
+
+def _parse(text: str) -> ast.expr | ExpressionError:
+    line = _one_line(text)
+    source = line.strip(" ")
+    indent = len(line) - len(line.lstrip(" "))
+    if not source:
+        return ExpressionError("the expression is empty", 1, line)
+    if len(source) > LENGTH_MAX:
+        return ExpressionError(f"longer than {LENGTH_MAX} characters", LENGTH_MAX, line[:LENGTH_MAX])
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        return ExpressionError(error.msg, indent + min(max(error.offset or 1, 1), len(source) + 1), line)
+    except (ValueError, RecursionError, MemoryError):  # letters that are not text; nesting beyond Python's own limits
+        return ExpressionError("this cannot be read as an expression", indent + 1, line)
+    end = len(source.encode()[: tree.end_col_offset].decode())
+    if "#" in source[end:]:  # in one line it would swallow what follows
+        return ExpressionError("a comment cannot stand in an expression", indent + source.index("#", end) + 1, line)
+    return tree
+
+
+def _error(refused: Refused, text: str) -> ExpressionError:
+    line = _one_line(text)
+    indent = len(line) - len(line.lstrip(" "))
+    before = line.strip(" ").encode()[: refused.node.col_offset].decode()  # ast counts bytes
+    return ExpressionError(refused.message, indent + len(before) + 1, line)

@@ -1,0 +1,57 @@
+"""How good predictions were, over the last `WINDOW` answers. Each was made before its answer was learnt."""
+
+from collections import deque
+from collections.abc import Iterable
+from math import log
+from typing import Any
+
+from river.metrics import RollingROCAUC
+
+WINDOW = 1_000  # answers; bounds memory, and forgets what the model was like long ago
+_BINS = 10
+_PROBABILITY_LEAST = 1e-15  # a prediction of exactly 0 or 1 that was wrong costs 34.5, not infinity
+
+
+class Progress:
+    """A ring of (answer, predicted probability). The figures are computed when asked for, so nothing can drift."""
+
+    def __init__(self, answers: Iterable[tuple[bool, float]] = (), window: int = WINDOW) -> None:
+        self._ring: deque[tuple[bool, float]] = deque(answers, maxlen=window)
+
+    def add(self, answer: bool, predicted: float) -> None:
+        self._ring.append((answer, predicted))
+
+    def answers(self) -> list[tuple[bool, float]]:
+        """All that is remembered, oldest first: `Progress(answers)` is this one again."""
+        return list(self._ring)
+
+    def figures(self) -> dict[str, float]:
+        """`log_loss`, `brier` and `ece` (lower is better), `auc` (0.5 is chance), `base_rate`.
+
+        Empty before the first answer; `auc` is absent while all answers are the same.
+        """
+        if not self._ring:
+            return {}
+        count = len(self._ring)
+        figures = {
+            "log_loss": -sum(log(max(p if answer else 1.0 - p, _PROBABILITY_LEAST)) for answer, p in self._ring) / count,
+            "brier": sum((p - answer) ** 2 for answer, p in self._ring) / count,
+            "ece": _calibration_error(self._ring),
+            "base_rate": sum(answer for answer, _ in self._ring) / count,
+        }
+        if 0.0 < figures["base_rate"] < 1.0:
+            area: Any = RollingROCAUC(count)  # type: ignore[no-untyped-call]  # River's metrics have no types
+            for answer, p in self._ring:
+                area.update(answer, p)
+            figures["auc"] = float(area.get())
+        return figures
+
+
+def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
+    """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural Networks, 2017)."""
+    surplus = [0.0] * _BINS
+    count = 0
+    for answer, predicted in answers:
+        surplus[min(int(predicted * _BINS), _BINS - 1)] += predicted - answer
+        count += 1
+    return sum(map(abs, surplus)) / count

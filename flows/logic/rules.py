@@ -1,0 +1,206 @@
+"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a `View`.
+
+A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from flows.logic.aggregates import Figure, Read
+from flows.logic.expressions import ExpressionError, Name, Scope, compile_expression, names_used
+from flows.logic.fragments import FragmentRules
+from schemas.config import Rules, TriggerRule
+from schemas.errors import ConfigError
+from schemas.profile import MICRO, Fragment, Profile
+
+DAY_MS: Final = 86_400_000
+MODELS: Final = ("churn",)
+Predicate = Callable[["View"], Any]
+
+
+class View:
+    """What an expression sees. One object is used again for each event: it holds nothing of its own."""
+
+    __slots__ = ("channel", "event", "f", "now", "p", "properties", "reads", "type")
+
+    p: Profile
+    f: Fragment
+    now: int
+    event: str
+    type: str
+    channel: str
+    properties: dict[str, Any]
+
+    def __init__(self, reads: Mapping[int, Read]) -> None:
+        self.reads = reads
+
+    def trait(self, name: str) -> Any:
+        held = self.f.traits.get(name)
+        return None if held is None else held[1]
+
+    def score(self, model: str) -> float | None:
+        held = self.p.scores.get(model)
+        return None if held is None else held[0]
+
+    def purchase_recency(self) -> float | None:
+        return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
+
+    def favourite(self, counts: dict[Any, int]) -> Any:
+        return max(counts, key=lambda name: (counts[name], name)) if counts else None
+
+
+NAMES: Final[dict[str, Name]] = {
+    "event": Name("text", "v.event", doc="the event's name; empty when a timer looks"),
+    "type": Name("text", "v.type", doc="track, identify, page ...; empty when a timer looks"),
+    "channel": Name("text", "v.channel", doc="source of the event"),
+    "tags": Name("set", "v.p.tags", doc="tags that are on"),
+    "segment": Name("text", "v.p.segment"),
+    "stage": Name("text", "v.p.stage", doc="new, active, slipping, lost or won_back"),
+    "recency_days": Name("number", "v.purchase_recency()", nullable=True, doc="days since the last purchase"),
+    "frequency": Name("number", "v.f.orders", doc="purchases ever"),
+    "monetary": Name("number", f"(v.f.spent / {MICRO})", doc="spent ever"),
+    "inactive_days": Name("number", f"((v.now - v.f.last_ms) / {DAY_MS})", doc="days since the last event"),
+    "age_days": Name("number", f"((v.now - v.f.first_ms) / {DAY_MS})", doc="days since the first event"),
+    "events": Name("number", "v.f.events", doc="events ever"),
+    "sessions": Name("number", "(len(v.f.sessions) // 2)", doc="sessions in the last 30 days"),
+    "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
+    "top_channel": Name("text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"),
+    "top_hour": Name("number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"),
+}
+
+
+def scope_of(figures: dict[str, Figure]) -> Scope:
+    """All names that expressions may use under these aggregates."""
+    names = dict(NAMES)
+    for name, figure in figures.items():
+        names[name] = _figure_name(figure)
+    names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
+    return Scope(names, {"properties": "v.properties.get({key!r})", "traits": "v.trait({key!r})"})
+
+
+def _figure_name(figure: Figure) -> Name:
+    slot, aggregate = figure.slot, figure.aggregate
+    if aggregate.over is None and aggregate.half_life is None:  # the common kinds are read in place
+        if aggregate.of == "count":
+            return Name("number", f"v.f.aggregates.get({slot}, 0)")
+        if aggregate.of == "sum":
+            return Name("number", f"(v.f.aggregates.get({slot}, 0) / {MICRO})")
+    read = f"v.reads[{slot}](v.f.aggregates.get({slot}), v.now)"
+    match aggregate.of:
+        case "count" | "sum" | "distinct":
+            return Name("number", read)
+        case "min" | "max":
+            return Name("number", read, nullable=True)
+        case "last":
+            return Name("any", read, nullable=True)
+        case "top_k":
+            return Name("set", read)
+
+
+class CompiledTrigger:
+    """One `[[trigger]]`."""
+
+    __slots__ = ("action", "cooldown", "reasons", "rule", "when")
+
+    def __init__(self, rule: TriggerRule, when: Predicate, reasons: dict[str, Predicate]) -> None:
+        self.rule = rule
+        self.when = when
+        self.reasons = reasons
+        self.action = rule.action or rule.name
+        self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
+
+
+class CompiledRules:
+    """All rules of one version. Raises `ConfigError` for rules that `problems` would have named."""
+
+    def __init__(self, rules: Rules, version: int, dedupe: int) -> None:
+        self.rules = rules
+        self.version = version
+        self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
+        self.fragments = FragmentRules(self.figures, rules.value, dedupe)
+        self.reads = {figure.slot: figure.read for figure in self.figures.values()}
+        scope = scope_of(self.figures)
+        self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
+        self.weights = {tag.name: tag.weight for tag in rules.tag}
+        self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
+        self.on_event: dict[str, list[CompiledTrigger]] = {}
+        self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
+        self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
+        self.on_score: list[tuple[str, float, bool, CompiledTrigger]] = []
+        self.waits: dict[str, CompiledTrigger] = {}
+        self.starts: dict[str, list[CompiledTrigger]] = {}
+        self.ends: dict[str, list[str]] = {}
+        for rule in rules.trigger:
+            self._index(_compile_trigger(rule, scope))
+
+    def _index(self, trigger: CompiledTrigger) -> None:
+        on, name = trigger.rule.on, trigger.rule.name
+        if on.event is not None:
+            self.on_event.setdefault(on.event, []).append(trigger)
+        for table, field, entered in (
+            (self.on_tag, on.tag_entered, True),
+            (self.on_tag, on.tag_left, False),
+            (self.on_segment, on.segment_entered, True),
+            (self.on_segment, on.segment_left, False),
+        ):
+            if field is not None:
+                table.setdefault((field, entered), []).append(trigger)
+        for scores, above in ((on.score_above, True), (on.score_below, False)):
+            self.on_score += [(model, threshold, above, trigger) for model, threshold in (scores or {}).items()]
+        if on.after is not None and on.without is not None:
+            self.waits[name] = trigger
+            self.starts.setdefault(on.after, []).append(trigger)
+            self.ends.setdefault(on.without, []).append(name)
+
+
+def problems(rules: Rules) -> list[tuple[str, ExpressionError | str]]:
+    """What is wrong with the rules, each with the dotted path of its place, such as `tag[2].when`."""
+    found: list[tuple[str, ExpressionError | str]] = []
+    figures: dict[str, Figure] = {}
+    for i, aggregate in enumerate(rules.aggregate):
+        where = f"aggregate[{i}]"
+        if not aggregate.name.isidentifier() or aggregate.name in NAMES:
+            found.append((f"{where}.name", f"{aggregate.name!r} cannot be used: expected a new name of letters, digits and _"))
+        if aggregate.of != "count" and not aggregate.value:
+            found.append((f"{where}.value", f"`{aggregate.of}` needs a value, such as value = \"properties.total\""))
+        if aggregate.of not in ("count", "sum") and (aggregate.over is not None or aggregate.half_life is not None):
+            found.append((where, f"`over` and `half_life` go with count and sum, not with {aggregate.of}"))
+        if aggregate.over is not None and aggregate.half_life is not None:
+            found.append((where, "expected `over` or `half_life`, got both"))
+        figures[aggregate.name] = Figure(aggregate)
+    scope = scope_of(figures)
+    expressions = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
+    expressions += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
+    expressions += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
+    for path, text in expressions:
+        compiled = compile_expression(text, scope)
+        if isinstance(compiled, ExpressionError):
+            found.append((path, compiled))
+    tags, segments = {tag.name for tag in rules.tag}, {segment.name for segment in rules.segment}
+    for i, rule in enumerate(rules.trigger):
+        on = rule.on
+        for field, known in (("tag_entered", tags), ("tag_left", tags), ("segment_entered", segments), ("segment_left", segments)):
+            named = getattr(on, field)
+            if named is not None and named not in known:
+                found.append((f"trigger[{i}].on.{field}", f"no such name: {named!r}; known are {', '.join(sorted(known)) or 'none'}"))
+        for field in ("score_above", "score_below"):
+            for model in getattr(on, field) or {}:
+                if model not in MODELS:
+                    found.append((f"trigger[{i}].on.{field}", f"no such model: {model!r}; known are {', '.join(MODELS)}"))
+    return found
+
+
+def _compiled(text: str, scope: Scope) -> Predicate:
+    compiled = compile_expression(text, scope)
+    if isinstance(compiled, ExpressionError):
+        raise ConfigError(str(compiled))
+    return compiled
+
+
+def _compile_trigger(rule: TriggerRule, scope: Scope) -> CompiledTrigger:
+    reasons = {}
+    for name in sorted(names_used(rule.when, scope)):
+        read = compile_expression(name, scope, expect="any")
+        if not isinstance(read, ExpressionError):
+            reasons[name] = read
+    return CompiledTrigger(rule, _compiled(rule.when, scope), reasons)

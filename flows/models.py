@@ -1,0 +1,62 @@
+"""How a model's snapshot travels from the trainer (`learn`) to those who score (`profile`): signed, announced, verified."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+import structlog
+
+from flows.logic.models import churn
+from flows.logic.models.linear import Scorer, Snapshot
+from schemas.errors import Foreign
+from state.models import Signer
+
+log = structlog.get_logger()
+
+_SENDER = "learn:"
+_FEATURES = {churn.NAME: churn.FEATURES}  # of every model that this release scores with
+_CACHED = 16  # scorers: the shards of a worker take up the same version one after the other
+
+
+class Bodies(Protocol):
+    """What the directory keeps of announcements."""
+
+    def body(self, kind: str, sender: str, version: int) -> bytes | None: ...
+
+
+def sender(model: str) -> str:
+    """Who announces a model's snapshots in the directory."""
+    return _SENDER + model
+
+
+def seal(signer: Signer, snapshot: Snapshot) -> bytes:
+    """A snapshot as it is announced."""
+    return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
+
+
+def open_snapshot(signer: Signer, model: str, announced: bytes) -> Scorer:
+    """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
+    if model not in _FEATURES:
+        raise Foreign(f"this release has no model {model}")
+    return Scorer.from_snapshot(signer.verify(f"snapshot:{model}", announced), _FEATURES[model])
+
+
+def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Scorer | None]:
+    """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be trusted or used."""
+
+    @lru_cache(maxsize=_CACHED)
+    def scorer_of(sender: str, version: int) -> Scorer | None:
+        model = sender.removeprefix(_SENDER)
+        announced = directory.body("m", sender, version)
+        try:
+            if announced is None:
+                raise Foreign("its body is not in the directory")
+            scorer = open_snapshot(signer, model, announced)
+            if scorer.version != version:  # an old snapshot of ours under a new number
+                raise Foreign(f"it says that it is version {scorer.version}")
+        except Foreign as error:
+            log.error("model_snapshot_refused", model=model, version=version, reason=str(error))
+            return None
+        return scorer
+
+    return scorer_of

@@ -1,0 +1,136 @@
+"""What `millrace run` does: one flow in this process, or several under a supervisor.
+
+one process for each of    gateway  deliver  learn
+N workers of each of       resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
+and, where `redis.url` is "embedded", a redis-server below them
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+
+from schemas.config import Config
+from schemas.errors import Unreachable
+
+if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
+    from flows.supervisor import Child
+
+Flow = Literal["gateway", "resolve", "profile", "deliver", "learn"]
+FLOWS: tuple[Flow, ...] = get_args(Flow)
+
+_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3}  # what feeds is stopped before what is fed
+_STAGE_REDIS = 4
+SINGLE: tuple[Flow, ...] = ("gateway", "learn")  # the one door; the only trainer of each model
+
+
+def workers_of_this_machine() -> int:
+    """Resolve and profile have so many workers each: together one process for each core."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
+    """This process is worker `worker` of `workers` of a flow, until a signal ends it. Raises `Fatal`."""
+    from flows import logs
+
+    logs.configure(config.log, flow, f"{worker}/{workers}")
+    if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        _serve_metrics(config.metrics.listen)
+    match flow:
+        case "gateway":
+            from flows import gateway
+
+            gateway.run(config)
+        case "resolve":
+            from flows import resolve
+
+            resolve.run(config, worker, workers)
+        case "profile":
+            from flows import profile
+
+            profile.run(config, worker, workers)
+        case "deliver":
+            from flows import deliver
+
+            deliver.run(config, worker, workers)
+        case "learn":
+            from flows import learn
+
+            learn.run(config)
+
+
+def everything(config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
+    """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
+    from flows import logs
+
+    logs.configure(config.log, "supervisor")
+    from flows.compose import prepare
+    from flows.supervisor import Child, Supervisor
+    from state.embedded import embedded
+
+    with Supervisor(reload=reload) as supervisor:
+        redis = None
+        if config.redis.url == "embedded":
+            server = embedded(config)
+            redis = Child("redis", _STAGE_REDIS, server.spawn, ready=server.ready)
+            server.wait(supervisor.start(redis))
+        _empty(_metrics_folder(config, "all"))
+        prepare(config)
+        for flow in FLOWS:
+            count = workers if flow in ("resolve", "profile") else 1
+            for worker in range(count):
+                supervisor.start(_child(flow, path, worker, count, redis))
+        supervisor.watch()
+
+
+def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
+    """All workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
+    from flows import logs
+
+    logs.configure(config.log, "supervisor")
+    folder = _metrics_folder(config, flow)
+    if flow != "gateway":
+        _serve_metrics(config.metrics.listen)
+    _empty(folder)  # not before the address is ours: a second start must not take the first one's figures
+    from flows.supervisor import Supervisor
+
+    with Supervisor(reload=reload) as supervisor:
+        for worker in range(workers):
+            supervisor.start(_child(flow, path, worker, workers, None))
+        supervisor.watch()
+
+
+def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Child | None") -> "Child":
+    from flows.supervisor import Child, command
+
+    # -P: a folder named `flows` where the user happens to stand is not ours
+    argv = [sys.executable, "-P", "-m", "flows.cli", "run", flow, "--worker", f"{worker}/{workers}"]
+    argv += ["-c", str(path.resolve())] if path else []
+    return Child(f"{flow}-{worker}", _STAGE[flow], command(argv), needs=redis)
+
+
+def _metrics_folder(config: Config, what: str) -> Path:
+    """Where the processes of one supervisor leave their figures; must be named before the metrics library is imported."""
+    folder = Path(config.data.folder).resolve() / "metrics" / what
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def _serve_metrics(listen: str) -> None:
+    """Prometheus' own small server, in a thread. Raises `Unreachable` where the address cannot be had."""
+    from prometheus_client import start_http_server
+
+    from schemas.metrics import registry
+
+    host, _, port = listen.rpartition(":")
+    try:
+        start_http_server(int(port), host.strip("[]"), registry())
+    except OSError as error:
+        raise Unreachable(f"metrics.listen: cannot serve on {listen}: {error.strerror}") from None

@@ -1,0 +1,60 @@
+"""What lies in a shard's log. Only the directory writes it; each entry has a dense sequence number from 1.
+
+e  events   packed facts of one window, each behind its root and origin
+r  retire   this customer is now part of another
+a  absorb   take in a retired customer
+t  tick     the time, once a second
+c  config   from here on these rules hold (the body lies in the directory)
+m  model    from here on this model scores (the body lies in the directory)
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Literal
+
+import msgspec
+
+from schemas.identity import ID_BYTES
+
+Kind = Literal["e", "r", "a", "t", "c", "m"]
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    shard: int
+    seq: int
+    kind: Kind
+    body: bytes
+
+
+class Retire(msgspec.Struct, array_like=True):
+    retired: bytes
+    survivor: bytes
+
+
+class Tick(msgspec.Struct, array_like=True):
+    now_ms: int
+
+
+class Announced(msgspec.Struct, array_like=True):
+    """A config or model version; `sender` names the model, such as `learn:churn`."""
+
+    sender: str
+    version: int
+
+
+_HEADER = Struct(f">{ID_BYTES}s{ID_BYTES}sI")
+
+
+def pack_fact(root: bytes, origin: bytes, payload: bytes) -> bytes:
+    """One fact in the body of an `e` entry."""
+    return _HEADER.pack(root, origin, len(payload)) + payload
+
+
+def unpack_facts(body: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """(root, origin, payload) of each fact in the body of an `e` entry."""
+    at, end = 0, len(body)
+    while at < end:
+        root, origin, size = _HEADER.unpack_from(body, at)
+        at += _HEADER.size
+        yield root, origin, body[at : at + size]
+        at += size

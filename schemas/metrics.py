@@ -1,0 +1,78 @@
+"""Every Prometheus metric of millrace, each with its meaning. The names outside are these, with `millrace_` in front.
+
+Flows are processes. Where a supervisor runs them it sets PROMETHEUS_MULTIPROC_DIR, and each process writes its figures
+into that folder; whoever serves `/metrics` calls `exposition()`, which adds them up.
+"""
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_COMMIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_EVENTS = (1, 10, 50, 100, 200, 300, 400, 500, 1_000, 2_500, 5_000)
+
+# --- gateway ---
+GATEWAY_REQUESTS = Counter("millrace_gateway_requests", "HTTP requests answered", ["route", "code"])
+GATEWAY_SECONDS = Histogram("millrace_gateway_seconds", "Time to answer an HTTP request", ["route"], buckets=_LATENCY_S)
+EVENTS_ACCEPTED = Counter("millrace_events_accepted", "Events that the gateway put into the raw log", ["source"])
+EVENTS_REFUSED = Counter("millrace_events_refused", "Events refused in the answer, or put into the log marked as bad", ["reason"])
+
+# --- resolve ---
+WINDOW_EVENTS = Histogram("millrace_window_events", "Events in one window of one source partition", buckets=_EVENTS)
+EVENTS_RESOLVED = Counter("millrace_events_resolved", "Events that the directory routed to a shard")
+EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the dead-letter log", ["reason"])
+CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
+CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")
+
+# --- profile ---
+BATCH_EVENTS = Histogram("millrace_batch_events", "Events in one batch of the profile flow, over all its shards", buckets=_EVENTS)
+EVENTS_APPLIED = Counter("millrace_events_applied", "Events that entered a profile")
+DUPLICATES = Counter("millrace_duplicates", "Events dropped because their message id had been applied before")
+TRIGGERS_EMITTED = Counter("millrace_triggers_emitted", "Triggers committed to an outbox", ["rule"])
+TRIGGERS_HELD = Counter("millrace_triggers_held", "Rules that fired and did not send, by the reason", ["rule", "reason"])
+TRIGGER_SECONDS = Histogram("millrace_trigger_seconds", "From an event's arrival to the commit of its trigger", buckets=_LATENCY_S)
+
+# --- any flow ---
+COMMIT_SECONDS = Histogram("millrace_commit_seconds", "Time of one commit", ["flow"], buckets=_COMMIT_S)
+LAG = Gauge("millrace_lag", "Entries not yet read, by source partition or shard", ["flow", "of"], multiprocess_mode="livemostrecent")
+
+# --- deliver ---
+DELIVERIES = Counter("millrace_deliveries", "Attempts at a receiver: delivered, retried, dead", ["connector", "outcome"])
+DELIVERY_SECONDS = Histogram("millrace_delivery_seconds", "Time of one attempt at a receiver", ["connector"], buckets=_LATENCY_S)
+DELIVERED_SECONDS = Histogram("millrace_delivered_seconds", "From an event's arrival to the delivery", ["connector"], buckets=_LATENCY_S)
+BREAKER_OPEN = Gauge("millrace_breaker_open", "1 while a connector rests after failures", ["connector"], multiprocess_mode="livemax")
+
+# --- learn ---
+MODEL_EXAMPLES = Counter("millrace_model_examples", "Labelled examples learned from", ["model"])
+MODEL_LOG_LOSS = Gauge("millrace_model_log_loss", "Log loss of predictions made before learning", ["model"], multiprocess_mode="mostrecent")
+MODEL_VERSION = Gauge("millrace_model_version", "Model version last announced to the shards", ["model"], multiprocess_mode="mostrecent")
+MODEL_AUC = Gauge("millrace_model_auc", "Area under the ROC curve of those predictions", ["model"], multiprocess_mode="mostrecent")
+MODEL_BRIER = Gauge("millrace_model_brier", "Brier score of those predictions", ["model"], multiprocess_mode="mostrecent")
+MODEL_ECE = Gauge("millrace_model_ece", "Expected calibration error of those predictions", ["model"], multiprocess_mode="mostrecent")
+MODEL_TRAINED = Gauge(
+    "millrace_model_trained_timestamp_seconds",
+    "When the last answer learned was given; age is time() minus this",
+    ["model"],
+    multiprocess_mode="mostrecent",
+)
+MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
+MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
+
+# --- supervisor ---
+WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again after they died", ["worker"])
+
+
+def registry() -> CollectorRegistry:
+    """All figures of this process; where a supervisor set the folder, those of all processes that write into it."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    combined = CollectorRegistry()
+    MultiProcessCollector(combined)  # type: ignore[no-untyped-call]  # untyped in the library
+    return combined
+
+
+def exposition() -> tuple[bytes, str]:
+    """The body and the content type of an answer to `GET /metrics`."""
+    return generate_latest(registry()), CONTENT_TYPE_LATEST

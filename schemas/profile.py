@@ -1,0 +1,89 @@
+"""A customer as a shard keeps it: fragments that add up, and what is derived from their sum.
+
+Amounts are integers of a millionth (`MICRO`), so that sums are exact and do not depend on the order of events.
+"""
+
+from typing import Any
+
+import msgspec
+
+MICRO = 1_000_000
+
+
+class Fragment(msgspec.Struct, array_like=True):
+    """What one origin did: a commutative monoid (see `flows.logic.fragments`). Times in Unix milliseconds."""
+
+    first_ms: int = 0
+    last_ms: int = 0
+    events: int = 0
+    orders: int = 0
+    spent: int = 0  # millionths
+    ordered_ms: int = 0
+    channels: dict[str, int] = {}
+    hours: dict[int, int] = {}  # hour of day, UTC -> events
+    sessions: list[int] = []  # [first, last, first, last ...] half-hour slots of the last 30 days
+    aggregates: dict[int, Any] = {}  # slot of the definition -> state of its kind
+    traits: dict[str, tuple[int, Any]] = {}  # name -> (time_ms, value): the last writer wins
+    ring: bytes = b""  # hashes of the last messages, 6 bytes each
+
+
+class Wait(msgspec.Struct, array_like=True):
+    """A timer rule that saw its first event and waits for the other."""
+
+    rule: str
+    due_ms: int
+    cause: str
+    subject: bytes
+
+
+class Question(msgspec.Struct, array_like=True):
+    """A prediction whose outcome is not yet known."""
+
+    model: str
+    asked_ms: int
+    due_ms: int
+    events: int  # of the customer, when asked
+    features: list[float]
+    predicted: float | None
+    version: int
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """The general record: pseudonymous. The sensitive one lies under a key of its own."""
+
+    fragments: dict[bytes, Fragment] = {}
+    tags: dict[str, tuple[int, int]] = {}  # name -> (since_ms, until_ms; 0 = while it holds)
+    segment: str = ""
+    stage: str = ""
+    returned_ms: int = 0  # came back after it was lost
+    scores: dict[str, tuple[float, int]] = {}  # model -> (score, version)
+    cooldowns: dict[str, int] = {}  # rule -> may fire again from
+    waits: list[Wait] = []
+    questions: list[Question] = []
+    asked_ms: int = 0
+    woken_ms: int = 0
+    indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
+
+
+class Sealed(msgspec.Struct, array_like=True):
+    """One sensitive trait: the last writer wins, by time and then by bytes."""
+
+    time_ms: int
+    value: bytes
+
+
+class Sensitive(msgspec.Struct, array_like=True):
+    """The sensitive record: origin -> trait -> sealed value (AES-256-GCM under the origin's data key)."""
+
+    origins: dict[bytes, dict[str, Sealed]] = {}
+
+
+class Head(msgspec.Struct, array_like=True):
+    """How far a shard is. Compared as a whole before each commit: whoever changed it owns the shard."""
+
+    epoch: int = 0  # raised by each worker that claims the shard
+    offset: int = 0  # last entry of its log that its state contains
+    clock_ms: int = 0  # last tick
+    outbox: dict[str, int] = {}  # lane -> last sequence
+    rules: int = 0  # version of the rules in force; 0 = none yet
+    models: dict[str, int] = {}  # sender -> version of the model in force

@@ -1,0 +1,210 @@
+"""The directory on Redis: keyed identifiers -> origin -> root customer, and the only writer of the shards' logs.
+
+Its twin is `state.memory.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Protocol, cast
+
+import msgspec
+import redis
+
+from schemas.errors import Fenced, Foreign, LogFull, Stale
+from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
+from schemas.log import LogEntry
+from schemas.triggers import Absorb
+from state.names import Names
+
+FORMAT = 1  # of everything in Redis; a newer one is refused
+IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What is fixed when a deployment is created."""
+
+    name: str
+    shards: int
+    buckets: int
+    limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's
+
+    @classmethod
+    def of(cls, name: str, shards: int, capacity: int, limits: Sequence[int]) -> "Layout":
+        """`capacity`: identifiers planned for."""
+        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits))
+
+
+class Directory(Protocol):
+    """Raises `Unreachable` where the server cannot be reached."""
+
+    def commit(self, window: WindowCommit) -> WindowResult:
+        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`, `LogFull`."""
+
+    def plan(self, groups: Sequence[Group]) -> list[bytes]:
+        """The origin where each fact (in order) would land now. Reads only."""
+
+    def offsets(self) -> dict[str, int]:
+        """The committed position of each source partition."""
+
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
+        """Up to `count` entries of each shard's log behind `after[shard]`; waits up to `block_ms` for the first."""
+
+    def tick(self) -> bool:
+        """Append the time to all shard logs, once a second whoever calls; True if it was us."""
+
+    def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
+        """Store `body` and append a config ("c") or model ("m") record to all logs; False if seen before."""
+
+    def body(self, kind: str, sender: str, version: int) -> bytes | None:
+        """What was announced."""
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
+
+    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        """The root customer of each identifier, None where unknown."""
+
+    def root(self, origin: bytes) -> bytes:
+        """The customer that an origin belongs to now."""
+
+    def trim(self, positions: Mapping[int, int]) -> None:
+        """Drop the log entries that these shards have committed."""
+
+    def heads(self) -> dict[int, int]:
+        """The last sequence in each shard's log."""
+
+    def sent(self, sender: str) -> int:
+        """The last sequence taken from this sender."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters since creation: events, created, attached, united, moved, refused, rejected:<reason>."""
+
+
+class RedisDirectory:
+    """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
+
+    def __init__(self, client: redis.Redis, names: Names, layout: Layout, *, log_max: int = 100_000, dead_max: int = 100_000) -> None:
+        self._redis = client
+        self._names = names
+        self._layout = layout
+        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max])
+        self._window = client.register_script(files("state").joinpath("directory.lua").read_text())
+        self._append = client.register_script(files("state").joinpath("append.lua").read_text())
+        self._logs = {names.log(shard): shard for shard in range(layout.shards)}
+
+    def create(self) -> None:
+        """Mark the slot as ours, or check that it is. Raises `Foreign`."""
+        layout = self._layout
+        mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "format": FORMAT}
+        for field, value in mine.items():
+            self._redis.hsetnx(self._names.meta, field, str(value))
+        found = {field: self._redis.hget(self._names.meta, field).decode() for field in mine}  # type: ignore[union-attr]
+        if int(found["format"]) > FORMAT:
+            raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
+        for field, value in mine.items():
+            if found[field] != str(value):
+                raise Foreign(
+                    f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, the configuration says {value!r}: "
+                    "this is fixed at creation; use another redis.prefix or data folder, or set it back"
+                )
+
+    def commit(self, window: WindowCommit) -> WindowResult:
+        answer = self._run("commit", window)
+        match answer[0]:
+            case b"ok":
+                return WindowResult(*answer[1:])
+            case b"stale":
+                raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
+            case b"full":
+                raise LogFull(f"log of shard {answer[1]} is full", retry_after_s=0.2)
+            case _:
+                raise Fenced(
+                    f"{window.partition}: expected position {window.before}, the directory has {answer[1].decode()}: another worker reads this partition"
+                )
+
+    def _run(self, mode: str, window: WindowCommit) -> list[Any]:
+        numbers: list[int] = []
+        blobs: list[bytes] = []
+        for group in window.groups:
+            numbers += (len(group.identifiers), len(group.facts))
+            for identifier in group.identifiers:
+                numbers.append(identifier.strength)
+                blobs.append(identifier.hash)
+            for fact in group.facts:
+                blobs.append(fact.payload)
+                if fact.expected is None:
+                    numbers += (fact.anchor, 0)
+                else:
+                    numbers += (fact.anchor, 1)
+                    blobs.append(fact.expected)
+        rest = _pack([window.rejected, len(window.dead)])
+        head = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
+        return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead]))
+
+    def plan(self, groups: Sequence[Group]) -> list[bytes]:
+        origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}))[1]
+        return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
+
+    def offsets(self) -> dict[str, int]:
+        return {partition.decode(): int(position) for partition, position in self._redis.hgetall(self._names.offsets).items()}
+
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
+        streams = {self._names.log(shard): b"%d-0" % seq for shard, seq in after.items()}
+        answer = cast(list[Any], self._redis.xread(streams, count=count, block=block_ms or None))
+        entries = []
+        for log, found in answer:
+            shard = self._logs[log]
+            for entry_id, fields in found:
+                kind, body = next(iter(fields.items()))
+                entries.append(LogEntry(shard, int(entry_id[:-2]), kind.decode(), body))
+        return entries
+
+    def tick(self) -> bool:
+        return self._do_append("t", "", 0, b"")
+
+    def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
+        return self._do_append(kind, sender, seq, _pack([sender, version]), str(version).encode(), body)
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
+
+    def _do_append(self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"") -> bool:
+        layout = self._layout
+        args = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets]
+        return bool(self._append(keys=[self._names.directory], args=args))
+
+    def body(self, kind: str, sender: str, version: int) -> bytes | None:
+        return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))
+
+    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for identifier in identifiers:
+            pipeline.hget(self._bucket(b"i:", identifier), identifier)
+        found = [
+            None if origin is None else origin or identifier for identifier, origin in zip(identifiers, pipeline.execute(), strict=True)
+        ]
+        return [None if origin is None else self.root(origin) for origin in found]
+
+    def root(self, origin: bytes) -> bytes:
+        return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
+
+    def _bucket(self, kind: bytes, identity: bytes) -> str:
+        number = int.from_bytes(identity[:4]) % self._layout.buckets
+        return (self._names.directory + kind + b"%d" % number).decode()
+
+    def trim(self, positions: Mapping[int, int]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard, seq in positions.items():
+            pipeline.xtrim(self._names.log(shard), minid=f"{seq + 1}-0", approximate=False)
+        pipeline.execute()
+
+    def heads(self) -> dict[int, int]:
+        found = {int(shard): int(seq) for shard, seq in self._redis.hgetall(self._names.heads).items()}
+        return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
+
+    def sent(self, sender: str) -> int:
+        return int(self._redis.hget(self._names.senders, sender) or 0)  # type: ignore[arg-type]
+
+    def stats(self) -> dict[str, int]:
+        return {name.decode(): int(n) for name, n in self._redis.hgetall(self._names.stats).items()}

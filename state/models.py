@@ -1,0 +1,165 @@
+"""What the trainer of a model commits: the model, how far it has read, and what it told the shards, all in one write.
+
+Signer        HMAC-SHA256 over everything of a model that is stored or sent
+Checkpoint    one trainer at one moment
+ModelStore    keeps the last checkpoint of each model, and refuses all writers but the newest
+"""
+
+import hmac
+from typing import Protocol, cast
+
+import msgspec
+import redis
+
+from schemas.errors import Fenced, Foreign, Unreachable
+from state.names import Names
+
+CHECKPOINT_BYTES_MAX = 16 * 1024 * 1024
+_FORMAT = 1
+_MAC_BYTES = 32
+_KEY_BYTES_MIN = 16
+
+
+class Signer:
+    """Signs bytes for a purpose: what was signed as one thing is not accepted as another."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key`: secret, at least 16 random bytes."""
+        if len(key) < _KEY_BYTES_MIN:
+            raise ValueError(f"the key that signs models has {len(key)} bytes, expected at least {_KEY_BYTES_MIN}")
+        self._key = key
+
+    def sign(self, purpose: str, body: bytes) -> bytes:
+        """The signature (32 bytes), then `body`."""
+        return self._mac(purpose, body) + body
+
+    def verify(self, purpose: str, signed: bytes) -> bytes:
+        """The body. Raises `Foreign` unless this key signed it for this purpose."""
+        body = signed[_MAC_BYTES:]
+        if not hmac.compare_digest(signed[:_MAC_BYTES], self._mac(purpose, body)):
+            raise Foreign(f"{purpose}: the signature is wrong: damaged, or signed with another key")
+        return body
+
+    def _mac(self, purpose: str, body: bytes) -> bytes:
+        return hmac.digest(self._key, purpose.encode() + b"\0" + body, "sha256")
+
+
+class Announcement(msgspec.Struct, array_like=True, frozen=True):
+    """A snapshot as it is announced to the shards: signed."""
+
+    version: int
+    body: bytes
+
+
+class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """One trainer at one moment."""
+
+    trainer: bytes  # its whole state; may hold a pickle, so it is looked at only behind the signature
+    positions: dict[int, int]  # shard -> sequence of the last example learnt, in the outbox lane
+    tick: int  # second of the shards' clocks that the last example was merged under
+    announced: list[Announcement]  # said again at every start, in case the last one died before it could say them
+    metrics: dict[str, float]
+    format: int = _FORMAT
+
+
+class ModelStore(Protocol):
+    """Raises `Unreachable` where the server cannot be reached."""
+
+    def take(self, model: str) -> tuple[int, Checkpoint | None]:
+        """Become the only trainer: the new revision, and the last checkpoint. Who had it before is refused from here on.
+
+        Raises `Foreign` if the checkpoint is not signed with our key, or is of a newer release.
+        """
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+        """Replace the checkpoint of `revision`; returns the next revision.
+
+        Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB. Then nothing is written.
+        """
+
+
+class RedisModels:
+    """One hash for each model: `revision` and `checkpoint`. `save` is a `WATCH` on it, and `MULTI`."""
+
+    def __init__(self, client: redis.Redis, names: Names, signer: Signer, *, replicas: int = 0) -> None:
+        self._redis = client
+        self._names = names
+        self._signer = signer
+        self._replicas = replicas
+
+    def take(self, model: str) -> tuple[int, Checkpoint | None]:
+        key = self._names.model(model)
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hincrby(key, "revision", 1)
+        pipeline.hget(key, "checkpoint")
+        revision, sealed = pipeline.execute()
+        return revision, None if sealed is None else _open(self._signer, model, sealed)
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+        sealed = _seal(self._signer, model, checkpoint)
+        key = self._names.model(model)
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
+            found = int(cast(bytes | None, pipeline.hget(key, "revision")) or 0)
+            if found != revision:
+                raise _fenced(model, revision, found)
+            pipeline.multi()
+            pipeline.hset(key, mapping={"revision": revision + 1, "checkpoint": sealed})
+            try:
+                pipeline.execute()
+            except redis.WatchError as error:
+                raise _fenced(model, revision, revision + 1) from error
+        if self._replicas and cast(int, self._redis.wait(self._replicas, 1000)) < self._replicas:
+            raise Unreachable(
+                f"expected {self._replicas} replicas to have the checkpoint within 1 s; check `redis.replicas` and the replicas"
+            )
+        return revision + 1
+
+
+class MemoryModels:
+    """The twin of `RedisModels`."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._revisions: dict[str, int] = {}
+        self._sealed: dict[str, bytes] = {}
+
+    def take(self, model: str) -> tuple[int, Checkpoint | None]:
+        self._revisions[model] = self._revisions.get(model, 0) + 1
+        sealed = self._sealed.get(model)
+        return self._revisions[model], None if sealed is None else _open(self._signer, model, sealed)
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+        sealed = _seal(self._signer, model, checkpoint)
+        found = self._revisions.get(model, 0)
+        if found != revision:
+            raise _fenced(model, revision, found)
+        self._revisions[model] = revision + 1
+        self._sealed[model] = sealed
+        return revision + 1
+
+
+def _fenced(model: str, revision: int, found: int) -> Fenced:
+    return Fenced(f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it")
+
+
+def _seal(signer: Signer, model: str, checkpoint: Checkpoint) -> bytes:
+    sealed = signer.sign(f"checkpoint:{model}", _encode(checkpoint))
+    if len(sealed) > CHECKPOINT_BYTES_MAX:
+        raise Foreign(f"model {model}: a checkpoint of {len(sealed)} bytes is larger than {CHECKPOINT_BYTES_MAX}")
+    return sealed
+
+
+def _open(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
+    body = signer.verify(f"checkpoint:{model}", sealed)
+    try:
+        checkpoint = _decode(body)
+    except msgspec.MsgspecError as error:
+        raise Foreign(f"model {model}: the checkpoint cannot be read by this release: {error}") from error
+    if checkpoint.format > _FORMAT:
+        raise Foreign(f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to {_FORMAT}")
+    return checkpoint
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Checkpoint).decode

@@ -1,0 +1,48 @@
+"""Every Redis key of the state, in one place. `{...}` is the hash tag: one tag, one slot, one unit of atomicity."""
+
+
+class Names:
+    """Keys under one prefix. Identifier and profile keys hold raw bytes, so all keys are bytes."""
+
+    def __init__(self, prefix: str) -> None:
+        p = prefix.encode()
+        self.prefix = p
+        # the directory
+        self.directory = p + b":{dir}:"  # scripts append: i:<bucket> o:<bucket> r:<bucket> log:<shard> ...
+        self.meta = self.directory + b"meta"  # hash: deployment, shards, buckets, format; journal, tick
+        self.offsets = self.directory + b"offsets"  # hash: source partition -> position
+        self.stats = self.directory + b"stats"  # hash: counters
+        self.senders = self.directory + b"senders"  # hash: sender -> last sequence taken from it
+        self.heads = self.directory + b"heads"  # hash: shard -> last sequence in its log
+        self.journal = self.directory + b"journal"  # stream
+        self.dead = self.directory + b"dead"  # stream
+        # keys of origins and disabled endpoints
+        self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
+        self.deliveries = p + b":{deliver}:"  # dead deliveries, disabled connectors
+
+    def log(self, shard: int) -> bytes:
+        return b"%slog:%d" % (self.directory, shard)
+
+    def body(self, kind: str, sender: str, version: int) -> bytes:
+        return b"%sbody:%s:%s:%d" % (self.directory, kind.encode(), sender.encode(), version)
+
+    def shard(self, shard: int) -> bytes:
+        return b"%s:{s%02d}:" % (self.prefix, shard)
+
+    def head(self, shard: int) -> bytes:
+        return self.shard(shard) + b"head"
+
+    def counters(self, shard: int) -> bytes:
+        return self.shard(shard) + b"counters"
+
+    def timers(self, shard: int) -> bytes:
+        return self.shard(shard) + b"timers"
+
+    def outbox(self, shard: int, lane: str) -> bytes:
+        return self.shard(shard) + b"out:" + lane.encode()
+
+    def cursors(self, shard: int) -> bytes:
+        return self.shard(shard) + b"cursors"  # hash: lane:consumer -> sequence
+
+    def model(self, model: str) -> bytes:
+        return b"%s:{models}:%s:checkpoint" % (self.prefix, model.encode())  # hash: revision, checkpoint

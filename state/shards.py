@@ -1,0 +1,239 @@
+"""The shards on Redis: profiles, timers, counters and outbox of each, committed together with the position in its log.
+
+Its twin is `state.memory.MemoryShards`; `tests/contract/test_shards.py` runs on both.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import msgspec
+import redis
+from redis.exceptions import WatchError
+
+from schemas.errors import Fenced, Unreachable
+from schemas.profile import Head
+from state.names import Names
+
+LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
+_encode = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
+
+
+class ShardCommit(msgspec.Struct):
+    """All that one shard changes, committed at once. None deletes; a timer of 0 is taken out of the index."""
+
+    shard: int
+    before: Head  # what must still be there
+    head: Head
+    counters: dict[str, int]
+    profiles: dict[bytes, bytes | None]
+    sensitive: dict[bytes, bytes | None]
+    timers: dict[bytes, int]
+    outbox: list[tuple[str, int, bytes]]  # lane, sequence, body
+
+
+class OutboxEntry(msgspec.Struct, frozen=True):
+    shard: int
+    seq: int
+    body: bytes
+    stamp_ms: int  # when it was committed
+
+
+class Shards(Protocol):
+    """Raises `Unreachable` where the server cannot be reached."""
+
+    def claim(self, shards: Sequence[int]) -> dict[int, Head]:
+        """Become their writer: raises their epochs, so that whoever wrote them before is refused from now on."""
+
+    def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]: ...
+
+    def load_many(
+        self, wanted: Mapping[int, Sequence[bytes]], sensitive: Mapping[int, Sequence[bytes]]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Profiles and sensitive records, in the order of the arguments, in one round trip."""
+
+    def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        """For each shard (up to due_ms, how many): (due_ms, root) from its timer index, in order."""
+
+    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        """All of them or none. Raises `Fenced`."""
+
+    def heads(self) -> dict[int, Head]: ...
+
+    def counters(self) -> dict[int, dict[str, int]]: ...
+
+    def backlog(self, shards: Sequence[int]) -> dict[int, int]:
+        """Entries in the longest lane of each shard's outbox."""
+
+
+class Outbox(Protocol):
+    """The shards' outboxes, as `deliver` and `learn` see them."""
+
+    def cursors(self, lane: str, consumer: str) -> dict[int, int]: ...
+
+    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
+
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None: ...
+
+    def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
+
+    def clocks(self) -> dict[int, int]: ...
+
+
+class RedisShards:
+    """One Redis hash slot for each shard. One writer for each, guarded by WATCH on its head."""
+
+    def __init__(self, client: redis.Redis, names: Names, count: int, *, replicas: int = 0) -> None:
+        self._redis = client
+        self._names = names
+        self._count = count
+        self._replicas = replicas
+        self._prefix = [names.shard(shard) for shard in range(count)]
+
+    def claim(self, shards: Sequence[int]) -> dict[int, Head]:
+        claimed = {}
+        for shard in shards:
+            key = self._names.head(shard)
+            with self._redis.pipeline() as pipeline:
+                while True:
+                    try:
+                        pipeline.watch(key)
+                        head = _head(cast(bytes | None, pipeline.get(key)))
+                        head.epoch += 1
+                        pipeline.multi()
+                        pipeline.set(key, _encode(head))
+                        pipeline.execute()
+                        break
+                    except WatchError:  # the former writer committed just now: it will be refused from here on
+                        continue
+            claimed[shard] = head
+        return claimed
+
+    def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
+        wanted = list(roots)
+        return dict(zip(wanted, self.load_many({shard: wanted}, {})[0], strict=True))
+
+    def load_many(
+        self, wanted: Mapping[int, Sequence[bytes]], sensitive: Mapping[int, Sequence[bytes]]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        keys = [self._prefix[shard] + b"p:" + root for shard, roots in wanted.items() for root in roots]
+        middle = len(keys)
+        keys += [self._prefix[shard] + b"x:" + root for shard, roots in sensitive.items() for root in roots]
+        found = cast(list[bytes | None], self._redis.mget(keys)) if keys else []
+        return found[:middle], found[middle:]
+
+    def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard, (upto_ms, limit) in wanted.items():
+            pipeline.zrangebyscore(self._names.timers(shard), "-inf", upto_ms, start=0, num=limit, withscores=True)
+        return {
+            shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, cast(list[Any], pipeline.execute()), strict=True)
+        }
+
+    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        heads = [self._names.head(commit.shard) for commit in commits]
+        values: dict[bytes, bytes] = {}
+        gone: list[bytes] = []
+        with self._redis.pipeline() as pipeline:
+            pipeline.watch(*heads)
+            for commit, found in zip(commits, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
+                if _head(found) != commit.before:
+                    raise Fenced(
+                        f"shard {commit.shard}: its head is {_head(found)}, expected {commit.before}: another worker has claimed it"
+                    )
+            pipeline.multi()
+            for commit in commits:
+                prefix = self._prefix[commit.shard]
+                values[prefix + b"head"] = _encode(commit.head)
+                if commit.counters:
+                    values[prefix + b"counters"] = _encode(commit.counters)
+                for kind, records in ((b"p:", commit.profiles), (b"x:", commit.sensitive)):
+                    for root, packed in records.items():
+                        if packed is None:
+                            gone.append(prefix + kind + root)
+                        else:
+                            values[prefix + kind + root] = packed
+                later = {root: due for root, due in commit.timers.items() if due}
+                if later:
+                    pipeline.zadd(prefix + b"timers", later)
+                if len(later) < len(commit.timers):
+                    pipeline.zrem(prefix + b"timers", *(root for root, due in commit.timers.items() if not due))
+                for lane, seq, body in commit.outbox:
+                    pipeline.execute_command("XADD", self._names.outbox(commit.shard, lane), b"%d-0" % seq, b"b", body, b"t", stamp_ms)
+            pipeline.mset(values)  # type: ignore[arg-type]
+            if gone:
+                pipeline.unlink(*gone)
+            try:
+                pipeline.execute()
+            except WatchError:
+                raise Fenced(
+                    f"shards {[commit.shard for commit in commits]}: another worker claimed one of them during the commit"
+                ) from None
+        if self._replicas and cast(int, self._redis.wait(self._replicas, 1000)) < self._replicas:
+            raise Unreachable(f"expected {self._replicas} replicas to have the commit within 1 s; check `redis.replicas` and the replicas")
+
+    def heads(self) -> dict[int, Head]:
+        found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
+        return {shard: _head(packed) for shard, packed in enumerate(found)}
+
+    def counters(self) -> dict[int, dict[str, int]]:
+        found = cast(list[bytes | None], self._redis.mget([self._names.counters(shard) for shard in range(self._count)]))
+        return {shard: _decode_counters(packed) if packed else {} for shard, packed in enumerate(found)}
+
+    def backlog(self, shards: Sequence[int]) -> dict[int, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            for lane in LANES:
+                pipeline.xlen(self._names.outbox(shard, lane))
+        lengths = cast(list[int], pipeline.execute())
+        return {shard: max(lengths[i * len(LANES) : (i + 1) * len(LANES)]) for i, shard in enumerate(shards)}
+
+
+class RedisOutbox:
+    """Reads lanes with one XREAD for all shards; the cursors of each consumer lie in the shard's own slot."""
+
+    def __init__(self, client: redis.Redis, names: Names, count: int) -> None:
+        self._redis = client
+        self._names = names
+        self._count = count
+        self._shard_of = {(names.outbox(shard, lane)): shard for shard in range(count) for lane in LANES}
+
+    def cursors(self, lane: str, consumer: str) -> dict[int, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in range(self._count):
+            pipeline.hget(self._names.cursors(shard), f"{lane}:{consumer}")
+        return {shard: int(seq or 0) for shard, seq in enumerate(pipeline.execute())}
+
+    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]:
+        streams = {self._names.outbox(shard, lane): b"%d-0" % seq for shard, seq in after.items()}
+        answer = cast(list[Any], self._redis.xread(streams, count=count, block=block_ms or None))  # type: ignore[arg-type]
+        return [
+            OutboxEntry(self._shard_of[stream], int(entry_id[:-2]), fields[b"b"], int(fields[b"t"]))
+            for stream, found in answer
+            for entry_id, fields in found
+        ]
+
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard, seq in upto.items():
+            pipeline.hset(self._names.cursors(shard), f"{lane}:{consumer}", str(seq))
+        pipeline.execute()
+
+    def trim(self, lane: str, consumers: Sequence[str]) -> None:
+        if not consumers:
+            return
+        all_cursors = [self.cursors(lane, consumer) for consumer in consumers]
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in range(self._count):
+            if (seq := min(cursors[shard] for cursors in all_cursors)) > 0:
+                pipeline.xtrim(self._names.outbox(shard, lane), minid=f"{seq + 1}-0", approximate=False)
+        pipeline.execute()
+
+    def clocks(self) -> dict[int, int]:
+        found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
+        return {shard: _head(packed).clock_ms for shard, packed in enumerate(found)}
+
+
+def _head(packed: bytes | None) -> Head:
+    return _decode_head(packed) if packed else Head()

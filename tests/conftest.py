@@ -1,0 +1,33 @@
+"""What all tests share: a real redis-server on a unix socket, and (in `tests/kafka_broker.py`) a real Kafka broker."""
+
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import redis
+
+from state.embedded import Embedded, find_server, server_version
+
+pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
+
+
+def pytest_report_header() -> str:
+    server = find_server()
+    return f"redis: {server} {'.'.join(map(str, server_version(server)))}"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of a redis-server of this test session alone."""
+    with tempfile.TemporaryDirectory(prefix="mr-") as folder, Embedded(Path(folder), fsync="no").running() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis, `unix:///...`."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
