@@ -20,6 +20,8 @@ _IDS = frozenset(("userId", "anonymousId"))
 _SPEC_FIELDS = _IDS | {"event", "groupId", "previousId", "traits", "context", "integrations", "timestamp", "sentAt"}
 _NAMED = ("page", "screen")  # `name` is the message's; elsewhere it is a trait or a property
 _NULL = Raw(b"null")
+_NOT_JSON = Reject("not_json", "the event is not JSON")
+_TOO_DEEP = Reject("too_deep", "the event is nested too deeply")
 
 
 class _Envelope(msgspec.Struct):
@@ -53,8 +55,10 @@ def structured(body: bytes) -> bytes | Reject:
         return Reject("cloudevent_invalid", str(error))
     except binascii.Error:
         return Reject("cloudevent_invalid", "data_base64 is not base64")
-    except (ValueError, RecursionError):
-        return Reject("not_json")
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError:
+        return _NOT_JSON
     return _translate(envelope)
 
 
@@ -75,8 +79,10 @@ def _translate(envelope: _Envelope) -> bytes | Reject:
         data = {} if envelope.data == _NULL else _read_fields(envelope.data)
     except msgspec.ValidationError:
         return Reject("cloudevent_invalid", "the data must be a JSON object")
-    except (ValueError, RecursionError):
-        return Reject("not_json")
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError:
+        return _NOT_JSON
     kind = envelope.type.removeprefix(_PREFIX)
     message: dict[str, Raw] = {"type": _raw(kind if kind in EVENT_TYPES else "track"), "messageId": _raw(envelope.id)}
     if kind in EVENT_TYPES:

@@ -73,6 +73,12 @@ class RedisRawWriter:
             self._flusher = asyncio.create_task(self._flush())
         await future
 
+    async def ping(self) -> None:
+        try:
+            await self._redis.ping()
+        except _AWAY as error:
+            raise Unreachable(f"raw log: redis does not answer: {error}") from error
+
     async def close(self) -> None:
         """Waits for the appends under way."""
         if self._flusher is not None:

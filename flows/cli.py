@@ -51,7 +51,10 @@ def run(
         k, n = _k_of_n(worker)
         if flow in SINGLE and n != 1:
             raise typer.BadParameter(f"{flow} has one process: --worker 0/1")
-        one(flow, _load(config), k, n)
+        try:
+            one(flow, _load(config), k, n)
+        except MillraceError as error:  # its line stands among those of others
+            raise SystemExit(_fail(f"millrace {flow} {worker}", error)) from None
 
 
 @app.command()
@@ -97,6 +100,41 @@ def reload(config: ConfigFile = None) -> None:
     _reload(config)
 
 
+@dead.command("list")
+def dead_list(
+    reason: Annotated[str | None, typer.Option(help="Only these, such as `not_json`.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    config: ConfigFile = None,
+) -> int:
+    """List what failed, the newest first, each with the id that `show` and `replay` take."""
+    from flows.dead import listing
+
+    return listing(_load(config), reason, limit)
+
+
+@dead.command("show")
+def dead_show(entry: Annotated[str, typer.Argument(metavar="ID")], config: ConfigFile = None) -> int:
+    """Show one with its original bytes."""
+    from flows.dead import show
+
+    return show(_load(config), entry)
+
+
+@dead.command("replay")
+def dead_replay(
+    entries: Annotated[list[str] | None, typer.Argument(metavar="ID")] = None,
+    reason: Annotated[str | None, typer.Option(help="All that failed for this reason.")] = None,
+    all_of_them: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    config: ConfigFile = None,
+) -> int:
+    """Send them again: events into the raw log, triggers to their receiver with their old ids."""
+    if sum((bool(entries), reason is not None, all_of_them)) != 1:
+        raise typer.BadParameter("give ids, or --reason, or --all")
+    from flows.dead import replay
+
+    return replay(_load(config), entries or [], reason)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -108,14 +146,19 @@ def main() -> int:
     try:
         code = app(standalone_mode=False)
     except TyperException as wrong:
-        print(f"millrace: {wrong.format_message()}".replace("\n", " "), file=sys.stderr)
+        if message := wrong.format_message():  # none after a help text
+            print(f"millrace: {' '.join(message.split())}", file=sys.stderr)
         return wrong.exit_code
     except MillraceError as error:
-        print(f"millrace: {error}", file=sys.stderr)
-        return 1
+        return _fail("millrace", error)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code or 0
+
+
+def _fail(who: str, error: MillraceError) -> int:
+    print(f"{who}: {error}", file=sys.stderr, flush=True)
+    return 1
 
 
 def _load(path: Path | None) -> Config:

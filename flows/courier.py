@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from connectors.sink import Delivered, Delivery, Disable, Failed, Outcome, Retry, Sink
+from connectors.sink import Delivered, Delivery, Disable, Outcome, Retry, Sink
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
 from schemas import metrics
 from schemas.config import Connector, Deliver
@@ -79,7 +79,7 @@ class Courier:
     def __init__(self, connector: Connector, deliver: Deliver, sink: Sink, desk: Desk, cursors: Mapping[int, int]) -> None:
         """`cursors`: where to begin in each shard that is ours."""
         self.name = connector.name
-        self.disabled = not connector.enabled or desk.disabled().get(connector.name) == endpoint(connector)
+        self.disabled = desk.disabled().get(connector.name) == endpoint(connector)
         self.moved: Callable[[], None] = lambda: None  # set by the office: a cursor may have moved
         self._connector, self._sink, self._desk = connector, sink, desk
         # the reader's side
@@ -100,6 +100,9 @@ class Courier:
         self._slots = asyncio.Semaphore(sink.concurrency)
         self._wake = asyncio.Event()
         self._closing = False
+        self._deliveries = metrics.DELIVERIES.labels(self.name, "delivered")
+        self._attempt_seconds = metrics.DELIVERY_SECONDS.labels(self.name)
+        self._delivered_seconds = metrics.DELIVERED_SECONDS.labels(self.name)
 
     # --- the reader's side ------------------------------------------------------------------------------------------
 
@@ -177,6 +180,7 @@ class Courier:
                 self._rank += 1
                 parcel.rank = self._rank
                 self._waiting.push(parcel.due_ms, parcel.rank, parcel)
+        self.moved()
         self._wake.set()
 
     def _due(self) -> list[Parcel]:
@@ -211,34 +215,31 @@ class Courier:
         return [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
 
     async def _attempt(self, parcels: list[Parcel], deliveries: list[Delivery]) -> None:
-        with metrics.DELIVERY_SECONDS.labels(self.name).time():
+        with self._attempt_seconds.time():
             outcomes = await self._sink.deliver(deliveries)
         self._slots.release()
-        was_open = self._breaker.is_open
+        was_open, was_disabled = self._breaker.is_open, self.disabled
         for parcel, outcome in zip(parcels, outcomes, strict=True):
-            await self._settle(parcel, outcome)
+            self._settle(parcel, outcome)
+        self.moved()
         if self._breaker.is_open != was_open:
             self._report_breaker(outcomes[-1])
+        if self.disabled and not was_disabled:
+            log.warning("connector_disabled", connector=self.name)
+            await asyncio.to_thread(self._desk.disable, self.name, endpoint(self._connector))
         self._wake.set()
 
-    async def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
-        match outcome:
-            case Delivered():
-                self._breaker.succeeded()
-                self._delivered(parcel)
-                self._finish(parcel)
-            case Retry(reason, after_s):
-                self._again(parcel, reason, None if after_s is None else after_s * 1000)
-            case Failed(reason):
-                self._breaker.succeeded()
-                self._lost.append((parcel, reason))
-            case Disable(reason):
-                self._breaker.succeeded()
-                self._lost.append((parcel, reason))
-                if not self.disabled:
-                    self.disabled = True
-                    log.warning("connector_disabled", connector=self.name, reason=reason)
-                    await asyncio.to_thread(self._desk.disable, self.name, endpoint(self._connector))
+    def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
+        if isinstance(outcome, Retry):
+            self._again(parcel, outcome.reason, None if outcome.after_s is None else outcome.after_s * 1000)
+            return
+        self._breaker.succeeded()  # whatever it says of this one, it is there
+        if isinstance(outcome, Delivered):
+            self._note_delivered(parcel)
+            self._finish(parcel)
+        else:
+            self._lost.append((parcel, outcome.reason))
+            self.disabled |= isinstance(outcome, Disable)
 
     def _again(self, parcel: Parcel, reason: str, pause_ms: float | None) -> None:
         now = _now_ms()
@@ -259,18 +260,17 @@ class Courier:
             metrics.DELIVERIES.labels(self.name, "dead").inc()
             self._finish(parcel)
         if lost:
+            self.moved()
             log.warning("deliveries_dead", connector=self.name, count=len(lost), reason=lost[-1][1])
 
     def _finish(self, parcel: Parcel) -> None:
         self._progress[parcel.shard].finish(parcel.seq)
         self._settled += 1
-        self.moved()
 
-    def _delivered(self, parcel: Parcel) -> None:
-        metrics.DELIVERIES.labels(self.name, "delivered").inc()
+    def _note_delivered(self, parcel: Parcel) -> None:
+        self._deliveries.inc()
         if parcel.trigger is not None:
-            seconds = time.time() - parcel.trigger.receipt.received_ms / 1000
-            metrics.DELIVERED_SECONDS.labels(self.name).observe(max(0.0, seconds))
+            self._delivered_seconds.observe(max(0.0, time.time() - parcel.trigger.receipt.received_ms / 1000))
 
     def _report_breaker(self, outcome: Outcome) -> None:
         metrics.BREAKER_OPEN.labels(self.name).set(self._breaker.is_open)

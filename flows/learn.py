@@ -8,13 +8,11 @@ A checkpoint holds the model together with its positions in the lanes and the sn
 stay in the outbox until it is written. So whatever dies in between, the next start learns and says exactly what is missing.
 """
 
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import bytewax.operators as op
 import msgspec
@@ -22,14 +20,13 @@ import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
-from bytewax.run import cli_main
 
+from flows.engine import Stop, run_flow
 from flows.logic.models.merge import Merge
 from flows.logic.models.trainer import Trainer, trainers
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import MillraceError
 from schemas.triggers import Example
 from state.directory import Directory
 from state.models import Announcement, Checkpoint, ModelStore, Signer
@@ -168,30 +165,6 @@ def _decode(body: bytes) -> Example | None:
 
 # --- the dataflow ---------------------------------------------------------------------------------------------------
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
-
-
-class Stop:
-    """Why the flow ends: somebody asked, or a step raised one of our errors (a panic of the engine would bury its one line)."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Event()
-        self.fault: MillraceError | None = None
-
-    def guard(self, step: Callable[[Given], Made]) -> Callable[[Given], Made | None]:
-        """`step`, until one has failed; None from then on."""
-
-        def guarded(given: Given) -> Made | None:
-            if self.fault is None:
-                try:
-                    return step(given)
-                except MillraceError as error:
-                    self.fault = error
-            return None
-
-        return guarded
-
 
 class _Lanes(DynamicSource[Batch], StatelessSourcePartition[Batch]):
     def __init__(self, learning: Learning, stop: Stop) -> None:
@@ -203,7 +176,7 @@ class _Lanes(DynamicSource[Batch], StatelessSourcePartition[Batch]):
         return self
 
     def next_batch(self) -> list[Batch]:
-        if self._stop.asked.is_set() or self._stop.fault is not None:
+        if self._stop.is_set:
             raise StopIteration
         batch = self._poll(None)
         self._awake = None if batch else datetime.now(UTC) + IDLE
@@ -239,17 +212,9 @@ def run(config: Config) -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     from flows import compose
 
-    stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.asked.set())
-    enabled = trainers(config)
-    if not enabled:
-        log.info("no_model_enabled")
-        stop.asked.wait()
-        return
+    all_trainers = trainers(config)
+    consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = compose.outbox(config), compose.directory(config), compose.models(config), compose.signer(config)
-    consumers = [sender(trainer.name) for trainer in enabled]
-    learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in enabled]
-    cli_main(dataflow(learnings, stop))  # type: ignore[no-untyped-call]  # untyped in the library
-    if stop.fault is not None:
-        raise stop.fault
+    learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in all_trainers]
+    stop = Stop()
+    run_flow(dataflow(learnings, stop), stop)

@@ -14,7 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from schemas.config import Log
 
-_CHATTY = ("asyncio", "httpcore", "httpx", "uvicorn.access")
+_CHATTY = ("asyncio", "httpcore", "httpx", "uvicorn")
 
 
 def configure(settings: Log, flow: str, worker: str = "") -> None:

@@ -87,6 +87,9 @@ class Office:
                 await asyncio.wait_for(courier.close_sink(), _CLOSE_S)
         keeper.cancel()
         await self._store()
+        for task in tasks:
+            if task.done():
+                task.result()
 
     async def _keep(self) -> None:
         """Store cursors soon after they move, and trim once a second while they do."""

@@ -65,6 +65,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
     from flows import logs
 
     logs.configure(config.log, "supervisor")
+    metrics = _metrics_folder(config, "all")
     from flows.compose import prepare
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
@@ -75,7 +76,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
             server = embedded(config)
             redis = Child("redis", _STAGE_REDIS, server.spawn, ready=server.ready)
             server.wait(supervisor.start(redis))
-        _empty(_metrics_folder(config, "all"))
+        _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         prepare(config)
         for flow in FLOWS:
             count = workers if flow in ("resolve", "profile") else 1
@@ -92,7 +93,7 @@ def several(flow: Flow, config: Config, path: Path | None, workers: int, reload:
     folder = _metrics_folder(config, flow)
     if flow != "gateway":
         _serve_metrics(config.metrics.listen)
-    _empty(folder)  # not before the address is ours: a second start must not take the first one's figures
+    _empty(folder)  # not before the address is ours, for the same reason as above
     from flows.supervisor import Supervisor
 
     with Supervisor(reload=reload) as supervisor:
@@ -119,8 +120,10 @@ def _metrics_folder(config: Config, what: str) -> Path:
 
 
 def _empty(folder: Path) -> None:
+    """Without what former processes left; our own file is open by now."""
     for file in folder.glob("*.db"):
-        file.unlink()
+        if not file.stem.endswith(f"_{os.getpid()}"):
+            file.unlink()
 
 
 def _serve_metrics(listen: str) -> None:

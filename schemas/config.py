@@ -14,11 +14,9 @@ from schemas.units import Duration, Size
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-Word = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z", description="a name (letters, digits, `_`, `-`, `.`; at most 64)")
-]
+Word = Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,63}\Z", description="a name (letters, digits, `_`, `-`, `.`; at most 64)")]
 Figure = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z", description="a name for expressions (small letters, digits, `_`; at most 64)")
+    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z", description="a plain name (small letters, digits, `_`; at most 64)")
 ]
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
@@ -172,7 +170,7 @@ class Kafka(_Table, frozen=True):
 
 
 class WriteKey(_Table, frozen=True):
-    """Who may send events."""
+    """Who may send events. Without an entry: key `demo`, source `web`."""
 
     key: Secret  # what the client sends
     source: Word  # names the channel: web, app, store ...
@@ -220,7 +218,7 @@ class Validate(_Table, frozen=True):
 
 
 class Namespace(_Table, frozen=True):
-    """A kind of identifier; the order in the file is the order of strength."""
+    """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the packaged file."""
 
     name: Figure  # such as `user_id`
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
@@ -340,22 +338,23 @@ def rules_of(document: dict[str, Any]) -> dict[str, Any]:
 
 # What `when` expressions may name besides the aggregates: type and meaning. An aggregate may not take one of these names.
 EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
-    "event": ("text", "name of the event being looked at; empty when no event is"),
-    "type": ("text", "its type: track, identify, page, screen, group, alias"),
+    "event": ("text", "name of the event that is looked at; empty when a timer looks"),
+    "type": ("text", "its type: track, identify, page, screen, group, alias; empty when a timer looks"),
     "channel": ("text", "its channel: the `source` of its write key"),
-    "properties.NAME": ("any", "one of its properties; missing where it has none of that name"),
+    "properties.NAME": ("any", 'one of its properties; `properties["Order Total"]` where the name is no plain word'),
     "traits.NAME": ("any", "a trait of the customer, unless it is personal data"),
-    "tags": ("set", 'the customer\'s tags: `"vip" in tags`'),
+    "tags": ("set", 'the tags that are on: `"vip" in tags`'),
     "segment": ("text", "the customer's segment"),
     "stage": ("text", "lifecycle stage: new, active, slipping, lost, won_back"),
     "recency_days": ("number", "days since the last purchase; missing before the first"),
-    "frequency": ("number", "purchases so far"),
-    "monetary": ("number", "what they came to"),
-    "events": ("number", "events so far"),
-    "sessions": ("number", "sessions so far"),
+    "frequency": ("number", "purchases ever"),
+    "monetary": ("number", "spent ever"),
+    "inactive_days": ("number", "days since the last event"),
     "age_days": ("number", "days since the first event"),
-    "hour": ("number", "hour of the day (UTC) of the event, 0 to 23"),
-    "top_channel": ("text", "the channel used most"),
-    "top_hour": ("number", "the hour of the day (UTC) with most events"),
+    "events": ("number", "events ever"),
+    "sessions": ("number", "sessions in the last 30 days"),
+    "hour": ("number", "hour of the day now, UTC"),
+    "top_channel": ("text", "the channel with most events; missing before the first"),
+    "top_hour": ("number", "the hour of the day with most events, UTC; missing before the first"),
     "score.churn": ("number", "0 to 1: how likely no activity is; missing until there is a model"),
 }

@@ -36,7 +36,7 @@ def inconsistencies(config: Config, document: Document, broken: Collection[Path]
     for check in (_names, _rules, _identity, _edges, _connectors):
         for path, message in check(config, document):
             kind = (*path[:2], "of"), (*path[:2], "type")  # what else an entry must have depends on these
-            if not any(path[: len(place)] == place or place in kind for place in broken):
+            if not any(path[: len(place)] == place or place[: len(path)] == path or place in kind for place in broken):
                 yield path, message
 
 

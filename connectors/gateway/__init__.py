@@ -10,5 +10,6 @@ limits.py       the token bucket
 """
 
 from connectors.gateway.app import build
+from connectors.gateway.server import listen, server
 
-__all__ = ["build"]
+__all__ = ["build", "listen", "server"]

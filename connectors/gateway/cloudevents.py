@@ -32,13 +32,17 @@ def cloudevent_routes(intake: Intake) -> Routes:
         items = _items(body) if media == _BATCH else [body]
         intake.admit(sender, len(items))
         shared = Shared(sender.source, now_ms(), intake.event_bytes)
-        if media in (_STRUCTURED, _BATCH):
-            stored = [_keyed(item, formats.structured(item), shared) for item in items]
-        else:
-            stored = [_keyed(body, _binary(request, body), shared)]
-        if stored:
-            await intake.store(sender, stored)
-        return many(stored) if media == _BATCH else one(stored[0][1])
+        if media == _BATCH:
+            batch = [_keyed(item, formats.structured(item), shared) for item in items]
+            if batch:
+                await intake.store(sender, batch)
+            return many(batch)
+        translated = formats.structured(body) if media == _STRUCTURED else _binary(request, body)
+        if isinstance(translated, Reject) and translated.reason == "not_json":
+            raise Refused("not_json", "the body is not JSON")
+        key, event = _keyed(body, translated, shared)
+        await intake.store(sender, [(key, event)])
+        return one(event)
 
     return [("POST", "/v1/events", events)]
 

@@ -100,13 +100,18 @@ def _salvage(body: bytes) -> _Batch:
     """
     try:
         document = json.loads(body)
-        items = [Raw(json.dumps(item).encode()) for item in document["batch"]]
-        shared = {name: Raw(json.dumps(document[name]).encode()) for name in ("sentAt", "context", "integrations") if name in document}
+        items = [_raw(item) for item in document["batch"]]
+        shared = {name: _raw(document[name]) for name in ("sentAt", "context", "integrations") if name in document}
     except RecursionError as error:
         raise Refused("too_deep", "the body is nested too deeply") from error
     except (ValueError, TypeError, KeyError) as error:
         raise Refused("not_json", "the body is not JSON") from error
     return _Batch(items, document.get("writeKey"), **shared)
+
+
+def _raw(value: object) -> Raw:
+    """As JSON again, with half a surrogate pair as the escape that it was."""
+    return Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace"))
 
 
 def _settings(key: str, request: Request) -> dict[str, object]:

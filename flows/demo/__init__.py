@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -28,7 +28,8 @@ from flows.demo.report import Report, build, table
 from flows.demo.screen import Screen
 from flows.demo.shop import Shop
 from flows.demo.stack import Stack, configuration
-from schemas.errors import Fatal, MillraceError
+from flows.status import collect
+from schemas.errors import MillraceError
 
 SEED = 20_000
 RATE = 500.0  # events/s
@@ -57,7 +58,8 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
         stack = exits.enter_context(Stack(configuration(config_path, folder, receiver)))
         report = _play(stack, receiver, follower, None if headless or not console.is_terminal else console, seconds)
     if as_json:
-        print(msgspec.json.encode(report).decode(), flush=True)
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+        sys.stdout.flush()
     else:
         console.print(table(report))
     return 0 if report.good else 1
@@ -67,23 +69,24 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
     """Publish, watch, wait for the end, count."""
     from flows import compose  # connects: only now is there something to connect to
 
-    observer = Observer(compose.shards(stack.config), compose.directory(stack.config), stack.url, str(stack.config.gateway.read_tokens[0]))
+    config = stack.config
+    parts = compose.directory(config), compose.shards(config), compose.outbox(config)
+    observer = Observer(lambda: collect(config, *parts, time.time_ns() // 1_000_000), stack.url, str(config.gateway.read_tokens[0]))
     before = observer.look()
     began_ms = time.time_ns() // 1_000_000
     ledger = Ledger()
-    publisher = Publisher(Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published)
-    publisher.start()
-    try:
-        if console is None:
-            _wait(stack, publisher, seconds)
-        else:
-            _show(stack, publisher, Screen(observer, before, publisher, receiver, follower, stack.url), console, seconds)
-    except KeyboardInterrupt:
-        print("millrace demo: finishing; Ctrl-C again gives up", file=sys.stderr)
-    took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
-    publisher.stop(_FLUSH_S)
+    with Publisher(Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published) as publisher:
+        try:
+            if console is None:
+                _wait(stack, publisher, seconds)
+            else:
+                _show(stack, publisher, Screen(observer, before, publisher, receiver, follower, stack.url), console, seconds)
+        except KeyboardInterrupt:
+            sys.stderr.write("millrace demo: finishing; Ctrl-C again gives up\n")
+        took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
+        publisher.stop(_FLUSH_S)
     deadline = time.monotonic() + _QUIET_S
-    figures = _settle(observer, before, publisher, receiver, deadline)
+    figures = _settle(stack, observer, before, publisher, receiver, deadline)
     verdict = audit(ledger.households()[:_HOUSEHOLDS_MAX], observer.profile, deadline)
     observer.close()
     return build(took_s, publisher, ledger, figures, receiver, began_ms, verdict)
@@ -101,24 +104,23 @@ def _show(stack: Stack, publisher: Publisher, screen: Screen, console: Console, 
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while until is None or time.monotonic() < until:
             _check(stack, publisher)
-            try:
-                live.update(screen.draw(), refresh=True)
-            except (httpx.HTTPError, MillraceError):
-                pass  # a part is being started again: the last picture stays until it is back
+            with suppress(httpx.HTTPError, MillraceError):  # a part is being started again: the last picture stays until it is back
+                live.update(screen.draw(console.height), refresh=True)
             time.sleep(_DRAW_EVERY_S)
 
 
 def _check(stack: Stack, publisher: Publisher) -> None:
     stack.check()
-    if publisher.error is not None:
-        raise Fatal(f"the demo's publisher ended: {publisher.error!r}") from publisher.error
+    publisher.check()
 
 
-def _settle(observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, deadline: float) -> Figures:
+def _settle(stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, deadline: float) -> Figures:
     """Wait until all that was accepted is accounted for, all triggers have arrived, and nothing moves any more; or until `deadline`."""
-    last, still_since = None, time.monotonic()
+    last, still_since, figures = None, time.monotonic(), Figures()
     while True:
-        figures = observer.look().since(before)
+        stack.check()
+        with suppress(httpx.HTTPError, MillraceError):  # as above
+            figures = observer.look().since(before)
         now = (figures.applied, figures.duplicates, figures.rejects, figures.emitted, len(receiver.got))
         if now != last:
             last, still_since = now, time.monotonic()

@@ -1,12 +1,15 @@
-"""What the engine says about itself, in one reading: shard counters, directory counters, lags."""
+"""What the engine says about itself, in one reading: the totals of shards and directory, and how far each flow is behind."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import httpx
 import msgspec
+import stamina
 from prometheus_client.parser import text_string_to_metric_families
+
+from flows.status import Status
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -18,25 +21,23 @@ class Figures(msgspec.Struct, frozen=True):
     united: int = 0
     moved: int = 0
     triggers: dict[str, int] = {}  # by rule
-    held: dict[str, int] = {}  # rules that fired and did not send, by reason
     rejected: dict[str, int] = {}  # by reason
     tags: dict[str, int] = {}  # customers that have it
     segments: dict[str, int] = {}
-    lag: dict[str, int] = {}  # entries not yet read, by flow
+    lag: dict[str, int] = {}  # entries not yet read, by reader
 
     @classmethod
-    def of(cls, shards: Mapping[str, int], directory: Mapping[str, int], lag: Mapping[str, int]) -> Self:
+    def of(cls, totals: Mapping[str, int], lag: Mapping[str, int]) -> Self:
         return cls(
-            applied=shards.get("applied", 0),
-            duplicates=shards.get("duplicates", 0),
-            profiles=shards.get("profiles", 0),
-            united=directory.get("united", 0),
-            moved=directory.get("moved", 0),
-            triggers=_under(shards, "triggers:"),
-            held=_under(shards, "decisions:"),
-            rejected=_under(directory, "rejected:"),
-            tags=_under(shards, "tag:"),
-            segments=_under(shards, "segment:"),
+            applied=totals.get("applied", 0),
+            duplicates=totals.get("duplicates", 0),
+            profiles=totals.get("profiles", 0),
+            united=totals.get("united", 0),
+            moved=totals.get("moved", 0),
+            triggers=_under(totals, "triggers:"),
+            rejected=_under(totals, "rejected:"),
+            tags=_under(totals, "tag:"),
+            segments=_under(totals, "segment:"),
             lag=dict(lag),
         )
 
@@ -58,38 +59,27 @@ class Figures(msgspec.Struct, frozen=True):
             united=self.united - before.united,
             moved=self.moved - before.moved,
             triggers=_less(self.triggers, before.triggers),
-            held=_less(self.held, before.held),
             rejected=_less(self.rejected, before.rejected),
         )
-
-
-class Shards(Protocol):
-    """What is asked of the shards."""
-
-    def counters(self) -> dict[str, int]: ...
-
-
-class Directory(Protocol):
-    """What is asked of the directory."""
-
-    def stats(self) -> dict[str, int]: ...
 
 
 class Observer:
     """Reads figures and profiles of a running deployment."""
 
-    def __init__(self, shards: Shards, directory: Directory, url: str, token: str) -> None:
-        self._shards = shards
-        self._directory = directory
+    def __init__(self, status: Callable[[], Status], url: str, token: str) -> None:
+        self._status = status
         self._http = httpx.Client(base_url=url, timeout=5, auth=(token, ""))
 
     def look(self) -> Figures:
-        metrics = self._http.get("/metrics").text
-        return Figures.of(self._shards.counters(), self._directory.stats(), lags(metrics))
+        status = self._status()
+        metrics = self._http.get("/metrics").text  # how much lies in the raw log is known to its readers alone
+        return Figures.of(status.totals, {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind})
 
     def profile(self, namespace: str, value: str) -> dict[str, Any] | None:
         """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""
-        answer = self._http.get(f"/v1/profiles/{namespace}:{value}")
+        for attempt in stamina.retry_context(on=httpx.TransportError, attempts=6, timeout=10):
+            with attempt:
+                answer = self._http.get(f"/v1/profiles/{namespace}:{value}")
         if answer.status_code == 404:
             return None
         profile: dict[str, Any] = answer.raise_for_status().json()
@@ -99,15 +89,11 @@ class Observer:
         self._http.close()
 
 
-def lags(metrics: str) -> dict[str, int]:
-    """Entries not yet read, by flow, out of a Prometheus exposition."""
-    totals: dict[str, int] = {}
-    for family in text_string_to_metric_families(metrics):
-        if family.name == "millrace_lag":
-            for sample in family.samples:
-                flow = sample.labels["flow"]
-                totals[flow] = totals.get(flow, 0) + int(sample.value)
-    return totals
+def raw_lag(metrics: str) -> int:
+    """Entries of the raw log that no window has, out of a Prometheus exposition."""
+    families = text_string_to_metric_families(metrics)
+    lags = (sample for family in families if family.name == "millrace_lag" for sample in family.samples)
+    return sum(int(sample.value) for sample in lags if sample.labels["flow"] == "resolve")
 
 
 def percentile(values: list[int], part: float) -> int | None:

@@ -3,14 +3,14 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.demo.receiver import Got
 from flows.demo.shop import Item
 
-_LINES = 24
-_NEXT_AFTER_MS = 12_000  # nothing new of this customer for so long: follow the next one
+_LINES = 40
+_STORY_MS = 30_000  # then the next customer is followed
 
 ReadProfile = Callable[[str, str], dict[str, Any] | None]
 
@@ -20,17 +20,21 @@ class Follower:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forget()
+        self._person: int | None = None
+        self._causes: dict[str, int] = {}  # messageId -> when
+        self._handles: dict[str, str] = {}  # the last identifier of each namespace
+        self._profile: dict[str, Any] = {}  # as last seen
+        self._lines: deque[tuple[str, str, str]] = deque(maxlen=_LINES)
+        self._began_ms = 0
 
     def published(self, item: Item, at_ms: int) -> None:
-        """Starts with the first item of a `story`; takes all that this customer does from then on."""
+        """Takes the items of one `story` after the other, each from its first."""
         message = item.message
-        if not item.valid or item.duplicate or isinstance(message, bytes):
+        if item.journey != "story" or not item.valid or item.duplicate or isinstance(message, bytes):
             return
         with self._lock:
-            if item.journey == "story" and message["type"] == "page" and (self._person is None or self._stale(at_ms)):
-                self._forget()
-                self._person = item.person
+            if item.step == 0 and at_ms - self._began_ms > _STORY_MS:
+                self._begin(item.person, at_ms)
             if item.person != self._person:
                 return
             self._causes[message["messageId"]] = at_ms
@@ -45,7 +49,7 @@ class Follower:
             cause_ms = self._causes.get(got.cause.rsplit(":", 1)[-1])
             if cause_ms is None:
                 return
-            waited = "after its timer" if got.cause.startswith("timer:") else f"{got.arrived_ms - cause_ms} ms after the event"
+            waited = "after its timer" if got.timed else f"{got.arrived_ms - cause_ms} ms after the event"
             self._write(got.arrived_ms, "trigger", f"{got.rule} delivered, {waited}")
 
     def look(self, read: ReadProfile, now_ms: int) -> list[tuple[str, str, str]]:
@@ -75,20 +79,18 @@ class Follower:
             self._write(now_ms, "profile", f"{profile['events']} events; identifiers: {shown}")
         self._profile = profile
 
-    def _forget(self) -> None:
-        self._person: int | None = None
-        self._causes: dict[str, int] = {}
-        self._handles: dict[str, str] = {}
-        self._profile: dict[str, Any] = {}
-        self._lines: deque[tuple[str, str, str]] = deque(maxlen=_LINES)
-        self._last_ms = 0
-
-    def _stale(self, now_ms: int) -> bool:
-        return now_ms - self._last_ms > _NEXT_AFTER_MS
+    def _begin(self, person: int, at_ms: int) -> None:
+        self._person, self._began_ms = person, at_ms
+        for memory in (self._causes, self._handles, self._profile, self._lines):
+            memory.clear()
 
     def _write(self, at_ms: int, where: str, what: str) -> None:
-        self._last_ms = at_ms
-        self._lines.append((datetime.fromtimestamp(at_ms / 1000).strftime("%H:%M:%S.%f")[:-4], where, what))
+        self._lines.append((_clock(at_ms), where, what))
+
+
+def _clock(at_ms: int) -> str:
+    """The time of day here, to a hundredth."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-4]
 
 
 def _told(message: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import stamina
@@ -30,11 +31,9 @@ _FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
 
 
 class Publisher:
-    """One run of the shop. `start`, let time pass, `stop`; the figures may be read at any time."""
+    """One run of the shop: publishes while its `with` lasts, or until `stop`. The figures may be read at any time."""
 
-    def __init__(
-        self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None] = lambda item, at_ms: None
-    ) -> None:
+    def __init__(self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None]) -> None:
         self._items = items
         self._ledger = ledger
         self._watch = watch
@@ -42,17 +41,17 @@ class Publisher:
         self._failed = Counter[Channel]()
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
         self._plain = _Plain(url)
-        self._pacer = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._pacing: Future[None] | None = None
         self.published = 0
         self.duplicates = 0  # sent a second time
         self.malformed = 0  # in requests that can be read
         self.unreadable = 0
-        self.error: Exception | None = None  # what ended it, if not `stop`
 
     @property
     def pending(self) -> int:
         """Handed over, and neither acknowledged nor given up yet."""
-        return sum(client.queue.unfinished_tasks for client in self._clients.values()) + self._plain.pending
+        return sum(int(client.queue.unfinished_tasks) for client in self._clients.values()) + self._plain.pending
 
     @property
     def failed(self) -> int:
@@ -69,33 +68,39 @@ class Publisher:
         """Events of requests that were answered with 200."""
         return self.published - self.unreadable - self.failed - self.pending
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._plain.start()
-        self._pacer.start()
+        self._pacing = self._pacer.submit(self._run)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop(0.0)
+
+    def check(self) -> None:
+        """Raises what has ended the publishing, if something other than `stop` did."""
+        if self._pacing is not None and self._pacing.done():
+            self._pacing.result()
 
     def stop(self, timeout_s: float) -> bool:
         """Send nothing new, and wait until everything is acknowledged. False if that takes longer than `timeout_s`."""
         self._stopping.set()
         deadline = time.monotonic() + timeout_s
-        self._pacer.join(timeout_s)
+        self._pacer.shutdown()
         while self.pending and time.monotonic() < deadline:
             time.sleep(0.02)
         for client in self._clients.values():
             for consumer in client.consumers:
                 consumer.pause()
         self._plain.stop()
-        return not self.pending and not self._pacer.is_alive()
+        return not self.pending
 
     def _run(self) -> None:
         opened_ms = time.time_ns() // 1_000_000
-        try:
-            for item in self._items:
-                ahead_s = opened_ms / 1000 + item.at_s - time.time()
-                if self._stopping.wait(max(0.0, ahead_s)):
-                    return
-                self._publish(item, opened_ms + round(item.at_s * 1000))
-        except Exception as error:  # of a thread: kept for whoever asks, who then ends the demo
-            self.error = error
+        for item in self._items:
+            ahead_s = opened_ms / 1000 + item.at_s - time.time()
+            if self._stopping.wait(max(0.0, ahead_s)):
+                return
+            self._publish(item, opened_ms + round(item.at_s * 1000))
 
     def _publish(self, item: Item, at_ms: int) -> None:
         self._watch(item, at_ms)
@@ -147,7 +152,7 @@ class _Plain:
 
     @property
     def pending(self) -> int:
-        return self._queue.unfinished_tasks
+        return int(self._queue.unfinished_tasks)
 
     def start(self) -> None:
         self._thread.start()
@@ -175,7 +180,7 @@ class _Plain:
                 self._queue.task_done()
 
     def _take(self) -> list[tuple[Channel, dict[str, Any] | bytes]]:
-        taken = []
+        taken: list[tuple[Channel, dict[str, Any] | bytes]] = []
         deadline = time.monotonic() + _PLAIN_WAIT_S
         while len(taken) < _PLAIN_BATCH and (left_s := deadline - time.monotonic()) > 0:
             try:

@@ -13,6 +13,8 @@ from typing import Any, Self
 import msgspec
 from standardwebhooks import Webhook, WebhookVerificationError
 
+_LOOK_EVERY_S = 0.05  # for the end of the `with`
+
 
 class Got(msgspec.Struct, frozen=True):
     """One trigger, as it came."""
@@ -26,15 +28,24 @@ class Got(msgspec.Struct, frozen=True):
     arrived_ms: int
 
     @property
+    def occasion(self) -> tuple[str, ...]:
+        """What fires once: a rule for an event, whoever is its customer by then; for a timer, whose due time many share, each customer."""
+        return (self.rule, self.cause, self.customer) if self.timed else (self.rule, self.cause)
+
+    @property
+    def timed(self) -> bool:
+        return self.cause.startswith("timer:")
+
+    @property
     def latency_ms(self) -> int | None:
         """From the event's arrival at the gateway to the commit of the trigger; none for a timer, which waits on purpose."""
-        return None if self.cause.startswith("timer:") else self.receipt["emitted_ms"] - self.receipt["received_ms"]
+        return None if self.timed else self.receipt["emitted_ms"] - self.receipt["received_ms"]
 
 
 class Receiver:
     """Listens on a free port of the loopback address while its `with` lasts."""
 
-    def __init__(self, watch: Callable[[Got], None] = lambda got: None) -> None:
+    def __init__(self, watch: Callable[[Got], None]) -> None:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.got: dict[str, Got] = {}  # by id
         self.repeats = 0  # the same id again, as at-least-once delivery may
@@ -49,7 +60,7 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_port}/triggers"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="receiver", daemon=True).start()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -57,9 +68,9 @@ class Receiver:
         self._server.server_close()
 
     def twice(self) -> int:
-        """Triggers beyond the first for the same cause and rule: doubles that no repeated id explains."""
+        """Triggers beyond the first for one occasion: doubles with ids of their own."""
         with self._lock:
-            counts = Counter((got.cause, got.rule) for got in self.got.values())
+            counts = Counter(got.occasion for got in self.got.values())
         return sum(counts.values()) - len(counts)
 
     def causes(self, rule: str) -> set[str]:

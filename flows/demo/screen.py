@@ -17,7 +17,7 @@ from flows.demo.receiver import Receiver
 
 _RATE_OVER = 10  # looks; the rate is that between the oldest and the newest
 _LATEST = 2_000  # triggers that the percentiles are over
-_ROWS = 10  # of one table
+_HEAD, _ROWS = 5, 10  # lines of the first panel, and of one table
 
 _COLOURS = {
     "web": "cyan",
@@ -42,12 +42,15 @@ class Screen:
         self._before = before
         self._looks: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER)
 
-    def draw(self) -> RenderableType:
+    def draw(self, height: int) -> RenderableType:
+        """`height` in lines: where the story has more, its oldest are left out."""
         now = self._observer.look()
         figures = now.since(self._before)
         self._looks.append((time.monotonic(), figures.applied))
         layout = Layout()
-        layout.split_column(Layout(self._head(figures), size=6), Layout(name="middle", size=_ROWS + 4), Layout(self._story()))
+        layout.split_column(
+            Layout(self._head(figures), size=_HEAD), Layout(name="middle", size=_ROWS + 2), Layout(self._story(height - _HEAD - _ROWS - 4))
+        )
         layout["middle"].split_row(
             _counted("Triggers, by rule", figures.triggers),
             _counted("Tags (customers)", now.tags),
@@ -86,8 +89,8 @@ class Screen:
         (began, first), (ended, last) = self._looks[0], self._looks[-1]
         return (last - first) / (ended - began) if ended > began else 0.0
 
-    def _story(self) -> RenderableType:
-        lines = self._follower.look(self._observer.profile, time.time_ns() // 1_000_000)
+    def _story(self, height: int) -> RenderableType:
+        lines = self._follower.look(self._observer.profile, time.time_ns() // 1_000_000)[-max(1, height) :]
         text = [Text.assemble((at, "dim"), "  ", (f"{where:8}", _COLOURS.get(where, "")), what) for at, where, what in lines]
         return Panel(Group(*text), title="One customer", border_style="cyan")
 

@@ -43,6 +43,7 @@ class Item(msgspec.Struct, frozen=True):
     message: dict[str, Any] | bytes  # Segment form without `timestamp`; bytes are the body of an unreadable request
     person: int
     journey: str
+    step: int  # of the journey, from 0
     age_ms: int = 0  # how long before its sending it happened
     duplicate: bool = False  # the same messageId has been sent before
     fault: RejectReason | None = None  # why it must be refused
@@ -78,24 +79,24 @@ class Shop:
 
     def items(self) -> Iterator[Item]:
         """All that is sent, in order."""
-        agenda: list[tuple[float, int, int, str, _Journey]] = []
+        agenda: list[tuple[float, int, int, str, int, _Journey]] = []
         pending: list[tuple[float, int, Item]] = []  # repeats and malformed ones, which belong to no journey
         serial, arrival_s = 0, 0.0
         while True:
             while not agenda or agenda[0][0] >= arrival_s:
                 who, name, journey = self._arrival(first=serial == 0)
-                heapq.heappush(agenda, (arrival_s, serial, who.number, name, journey))
+                heapq.heappush(agenda, (arrival_s, serial, who.number, name, 0, journey))
                 serial += 1
                 arrival_s += self._random.expovariate(self._arrivals_per_s)
-            at_s, _, number, name, journey = heapq.heappop(agenda)
+            at_s, _, number, name, count, journey = heapq.heappop(agenda)
             while pending and pending[0][0] <= at_s:
                 yield heapq.heappop(pending)[2]
             step = next(journey, None)
             if step is None:
                 continue
-            heapq.heappush(agenda, (at_s + step.pause_s, serial, number, name, journey))
+            heapq.heappush(agenda, (at_s + step.pause_s, serial, number, name, count + 1, journey))
             age_ms = self._age() if step.age_ms is None else step.age_ms
-            item = Item(at_s, step.channel, {**step.message, "messageId": self._message_id()}, number, name, age_ms)
+            item = Item(at_s, step.channel, {**step.message, "messageId": self._message_id()}, number, name, count, age_ms)
             yield item
             for extra in self._mishaps(item):
                 heapq.heappush(pending, (extra.at_s, serial, extra))
@@ -135,7 +136,7 @@ class Shop:
 
     def _story(self, who: Person) -> _Journey:
         """The customer that the live view follows: from the first anonymous page to a rated service ticket."""
-        yield from self._browse(who, who.browser, pages=2)
+        yield from self._browse(who.browser, pages=2)
         yield self._login(who, who.browser)
         yield from self._basket(who, who.browser)
         yield self._order("web", self._ids(who, who.browser))
@@ -144,10 +145,10 @@ class Shop:
 
     def _window(self, who: Person) -> _Journey:
         """Only looks."""
-        yield from self._browse(who, who.browser, pages=self._random.randint(1, 4))
+        yield from self._browse(who.browser, pages=self._random.randint(1, 4))
 
     def _web(self, who: Person) -> _Journey:
-        yield from self._browse(who, who.browser, pages=self._random.randint(1, 3))
+        yield from self._browse(who.browser, pages=self._random.randint(1, 3))
         if self._random.random() < 0.8:
             yield self._login(who, who.browser)
         yield from self._basket(who, who.browser)
@@ -200,14 +201,14 @@ class Shop:
     def _family(self, one: Person, other: Person) -> _Journey:
         """Two people on the same tablet, one after the other: two customers, one shared anonymous id."""
         for who in (one, other):
-            yield from self._browse(who, one.tablet, pages=1)
+            yield from self._browse(one.tablet, pages=1)
             yield self._login(who, one.tablet)
             yield from self._basket(who, one.tablet)
         yield self._order("web", self._ids(other, one.tablet))
 
     # --- the single steps --------------------------------------------------------------------------------------------
 
-    def _browse(self, who: Person, browser: str, pages: int) -> _Journey:
+    def _browse(self, browser: str, pages: int) -> _Journey:
         for name in self._random.sample(_PAGES, pages):
             properties = {
                 "path": f"/{name.lower()}",
@@ -243,7 +244,7 @@ class Shop:
         return self._track(channel, "Order Completed", ids, order)
 
     def _refund(self, order: _Step, reason: str) -> _Step:
-        ids = {key: order.message[key] for key in ("userId", "anonymousId", "context") if key in order.message}
+        ids: dict[str, Any] = {key: order.message[key] for key in ("userId", "anonymousId", "context") if key in order.message}
         return self._track(order.channel, "Order Refunded", ids, {"order_id": order.message["properties"]["order_id"], "reason": reason})
 
     def _track(self, channel: Channel, event: str, ids: dict[str, Any], properties: dict[str, Any]) -> _Step:

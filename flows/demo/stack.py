@@ -82,7 +82,7 @@ class Stack:
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         try:
-            self._wait(self._process)
+            self._wait()
         except BaseException:
             self.stop()
             raise
@@ -107,7 +107,7 @@ class Stack:
             self._process.wait()
         self._process = None
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self) -> None:
         deadline = time.monotonic() + _READY_S
         while not self._ready():
             self.check()
@@ -131,11 +131,11 @@ def to_toml(document: Mapping[str, Any]) -> str:
     plain, tables = [], []
     for name, value in document.items():
         if isinstance(value, Mapping):
-            tables.append("\n".join([f"[{name}]", *_lines(value)]))
+            tables.append("\n".join([f"[{_text(name)}]", *_lines(value)]))
         elif isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
-            tables += ["\n".join([f"[[{name}]]", *_lines(entry)]) for entry in value]
+            tables += ["\n".join([f"[[{_text(name)}]]", *_lines(entry)]) for entry in value]
         else:
-            plain.append(f"{name} = {_inline(value)}")
+            plain.append(f"{_text(name)} = {_inline(value)}")
     return "\n\n".join(["\n".join(plain), *tables]).lstrip() + "\n"
 
 

@@ -103,7 +103,7 @@ class Writer:
         piece = self._write(node)
         if expect == "number":
             self._expect(node, piece, "number")
-            return piece.source if piece.type == "number" else f"_number({piece.source})"
+            return f"_number({piece.source})"
         return piece.source
 
     def _write(self, node: ast.expr) -> _Piece:
@@ -120,6 +120,10 @@ class Writer:
                 piece = _Piece(f"({sign.join(map(self._condition, node.values))})", "bool")
             case ast.UnaryOp(op=ast.Not()):
                 piece = _Piece(f"(not {self._condition(node.operand)})", "bool")
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as positive):
+                piece = self._literal(positive)
+                self._expect(positive, piece, "number")
+                piece = _Piece(f"(-{piece.source})", "number")
             case ast.UnaryOp(op=ast.USub()):
                 piece = self._calculation([node.operand], "-{}", "_negative")
             case ast.BinOp(op=op) if type(op) in _CALCULATIONS:
@@ -200,20 +204,24 @@ class Writer:
 
     def _binary(self, node: ast.BinOp) -> _Piece:
         sign, operation = _CALCULATIONS[type(node.op)]
-        may_fail = sign in "/%" and not (isinstance(node.right, ast.Constant) and node.right.value)
-        return self._calculation([node.left, node.right], f"{{}} {sign} {{}}", operation, may_fail=may_fail)
+        if sign in "/%" and not (isinstance(node.right, ast.Constant) and node.right.value):  # the divisor may be nothing
+            held = self._hold()
+            return self._calculation(
+                [node.left, node.right], f"({{0}} {sign} {held} if ({held} := {{1}}) else None)", operation, may_fail=True
+            )
+        return self._calculation([node.left, node.right], f"{{}} {sign} {{}}", operation)
 
     def _calculation(self, operands: Sequence[ast.expr], form: str, operation: str, *, may_fail: bool = False, more: str = "") -> _Piece:
-        """Numbers into a number: by `form` where all are known to be numbers, else by `operation`."""
+        """Numbers into a number: by `form` where all are known to be numbers, else by `operation`; None if it `may_fail`."""
         pieces = [self._write(operand) for operand in operands]
         for operand, piece in zip(operands, pieces, strict=True):
             self._expect(operand, piece, "number")
-        if may_fail or not self._known(*pieces):
+        if not form or not self._known(*pieces):
             return self._result(f"{operation}({', '.join(piece.source for piece in pieces)}{more})", "number", True)
         guards, sources = self._guarded(pieces)
         missing = " or ".join(f"{guard} is None" for guard in guards)
         result = form.format(*sources)
-        return _Piece(f"(None if {missing} else {result})" if guards else f"({result})", "number", bool(guards))
+        return _Piece(f"(None if {missing} else {result})" if guards else f"({result})", "number", may_fail or bool(guards))
 
     def _guarded(self, pieces: Sequence[_Piece]) -> tuple[list[str], list[str]]:
         """What must not be None, each held in a local; and the sources to go on with."""
@@ -252,9 +260,11 @@ class Writer:
     def _comparison(self, node: ast.Compare) -> _Piece:
         nodes = [node.left, *node.comparators]
         pieces = [self._write(node.left)]
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            listed = isinstance(op, (ast.In, ast.NotIn)) and isinstance(right, (ast.List, ast.Tuple))
-            pieces.append(self._list(right) if listed else self._write(right))
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, (ast.In, ast.NotIn)) and isinstance(comparator, (ast.List, ast.Tuple)):
+                pieces.append(self._list(comparator))
+            else:
+                pieces.append(self._write(comparator))
         links = []
         for index, op in enumerate(node.ops):
             left, right = pieces[index], pieces[index + 1]
@@ -326,7 +336,7 @@ class Writer:
             case "min" | "max" | "abs":
                 return self._calculation(node.args, f"{name}({', '.join('{}' for _ in node.args)})", f"_{name}")
             case "round":
-                return self._calculation(node.args[:1], "", "_round", may_fail=True, more=self._digits(node.args[1:]))
+                return self._calculation(node.args[:1], "", "_round", more=self._digits(node.args[1:]))
             case "len":
                 piece = self._write(node.args[0])
                 self._expect(node.args[0], piece, "text", "set")

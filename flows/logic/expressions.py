@@ -11,11 +11,11 @@ Missing values (None): any comparison but `==` and `!=` is False, any calculatio
 import ast
 import unicodedata
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from flows.logic.expression_source import FUNCTIONS, Name, Refused, Scope, Type, Writer
+from flows.logic.expression_source import FUNCTIONS, Expected, Name, Refused, Scope, Type, Writer
 from flows.logic.operations import OPERATIONS
 
 __all__ = ["FUNCTIONS", "LENGTH_MAX", "Compiled", "ExpressionError", "Name", "Scope", "Type", "compile_expression", "names_used"]
@@ -39,7 +39,7 @@ class ExpressionError(msgspec.Struct, frozen=True):
         return f"{self.message}\n    {self.text}\n    {indent}^"
 
 
-def compile_expression(text: str, scope: Scope, *, expect: Literal["bool", "number", "any"] = "bool") -> Compiled | ExpressionError:
+def compile_expression(text: str, scope: Scope, *, expect: Expected = "bool") -> Compiled | ExpressionError:
     """A function of one view that never raises on any value, or what is wrong with the text.
 
     It gives True or False where a bool is expected, a number or None where a number is.
@@ -62,7 +62,7 @@ def expression(v):
     except _BROKEN_PROMISES:
         return careful(v)
 """
-    exec(compile(source, f"<expression {_one_line(text)[:80]}>", "exec"), environment)  # noqa: S102 - all of it was written by Writer
+    exec(compile(source, f"<expression {_one_line(text)[:80]}>", "exec"), environment)  # all of it was written by Writer
     compiled: Compiled = environment["expression"]
     return compiled
 
@@ -95,7 +95,9 @@ def _parse(text: str) -> ast.expr | ExpressionError:
     try:
         tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        return ExpressionError(error.msg, indent + min(max(error.offset or 1, 1), len(source) + 1), line)
+        at = min(max(error.offset or 1, 1), len(source) + 1)
+        hint = "; to compare write ==" if source[at - 1 : at] == "=" else ""
+        return ExpressionError(error.msg + hint, indent + at, line)
     except (ValueError, RecursionError, MemoryError):  # letters that are not text; nesting beyond Python's own limits
         return ExpressionError("this cannot be read as an expression", indent + 1, line)
     end = len(source.encode()[: tree.end_col_offset].decode())

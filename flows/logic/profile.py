@@ -64,7 +64,25 @@ def _sum(profile: Profile, rules: CompiledRules) -> Fragment:
 class ShardState:
     """One shard between two commits: its head, its counters, and what this batch has changed so far."""
 
-    __slots__ = ("counters", "deleted", "dirty", "due", "head", "number", "outbox", "rules", "scorers", "sensitive", "sensitive_dirty", "timers")
+    __slots__ = (
+        "applied",
+        "counters",
+        "deleted",
+        "dirty",
+        "due",
+        "duplicates",
+        "fired",
+        "head",
+        "live",
+        "number",
+        "outbox",
+        "rules",
+        "scorers",
+        "sensitive",
+        "sensitive_dirty",
+        "settled",
+        "timers",
+    )
 
     def __init__(self, number: int, head: Head, counters: dict[str, int]) -> None:
         self.number = number
@@ -72,8 +90,7 @@ class ShardState:
         self.counters = counters
         self.rules: CompiledRules | None = None
         self.scorers: dict[str, tuple[Scorer, int]] = {}
-        self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
-        self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
+        self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
         self.clear()
 
     def clear(self) -> None:
@@ -81,8 +98,18 @@ class ShardState:
         self.dirty: set[bytes] = set()
         self.deleted: set[bytes] = set()
         self.sensitive_dirty: set[bytes] = set()
+        self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
+        self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
         self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
         self.outbox: list[tuple[str, int, bytes]] = []
+        self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.applied = self.duplicates = 0
+        self.settled = True
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is more to commit than the time."""
+        return not self.settled or bool(self.dirty or self.deleted or self.outbox or self.timers)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by
@@ -130,7 +157,6 @@ class ShardMachine:
     def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Scorer | None]) -> None:
         self._rules_of = rules_of
         self._scorer_of = scorer_of
-        self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
 
     def open(self, state: ShardState) -> None:
         """Bring a shard's rules and models back to what its head says."""
@@ -141,11 +167,12 @@ class ShardMachine:
 
     def put(self, state: ShardState, root: bytes, packed: bytes | None) -> None:
         """Hand in a profile that was loaded."""
-        self.live[root] = None if packed is None else Live(decode_profile(packed), _rules(state))
+        state.live[root] = None if packed is None else Live(decode_profile(packed), _rules(state))
 
     def apply(self, state: ShardState, entries: Iterable[LogEntry]) -> None:
         """Apply the entries of one shard, in order."""
         for entry in entries:
+            state.settled &= entry.kind == "t"
             match entry.kind:
                 case "e":
                     for root, origin, payload in unpack_facts(entry.body):
@@ -160,6 +187,9 @@ class ShardMachine:
                     announced = _decode_announced(entry.body)
                     state.head.rules = announced.version
                     state.rules = self._rules_of(announced.version)
+                    for live in state.live.values():  # as if they were loaded just now
+                        if live is not None:
+                            live.total = _sum(live.profile, state.rules)
                 case "m":
                     announced = _decode_announced(entry.body)
                     self._load_model(state, announced.sender, announced.version)
@@ -178,17 +208,19 @@ class ShardMachine:
     def _fact(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
         rules = _rules(state)
         now = state.head.clock_ms or fact.received_ms
-        live = self.live.get(root)
+        live = state.live.get(root)
         if live is None:
-            live = self.live[root] = Live(Profile(), rules)
+            live = state.live[root] = Live(Profile(), rules)
             state.count("profiles")
         profile = live.profile
         message = ring_id(fact.message)
         for fragment in profile.fragments.values():
             if seen(fragment.ring, message):
                 state.count("duplicates")
+                state.duplicates += 1
                 return
         state.count("applied")
+        state.applied += 1
         state.dirty.add(root)
         state.deleted.discard(root)
         home = profile.fragments.get(origin)
@@ -314,6 +346,7 @@ class ShardMachine:
             ),
         )
         state.count(f"triggers:{rule.name}")
+        state.fired.append((rule.name, moment.receipt.received_ms))
 
     # --- timers -----------------------------------------------------------------------------------------------------
 
@@ -375,7 +408,7 @@ class ShardMachine:
     def _wake(self, state: ShardState, root: bytes, due: int) -> None:
         rules, now = _rules(state), state.head.clock_ms
         state.timers[root] = 0
-        live = self.live.get(root)
+        live = state.live.get(root)
         if live is None:  # retired meanwhile
             return
         profile = live.profile
@@ -408,7 +441,7 @@ class ShardMachine:
     # --- customers that become one ----------------------------------------------------------------------------------
 
     def _retire(self, state: ShardState, retire: Retire) -> None:
-        live = self.live.get(retire.retired)
+        live = state.live.get(retire.retired)
         if live is None:
             return
         sensitive = state.sensitive.pop(retire.retired, None)
@@ -417,7 +450,7 @@ class ShardMachine:
             Absorb(retire.survivor, retire.retired, encode(live.profile), encode(sensitive) if sensitive and sensitive.origins else b""),
         )
         self._uncount(state, live.profile)
-        self.live[retire.retired] = None
+        state.live[retire.retired] = None
         state.dirty.discard(retire.retired)
         state.sensitive_dirty.discard(retire.retired)
         state.deleted.add(retire.retired)
@@ -434,9 +467,9 @@ class ShardMachine:
 
     def _absorb(self, state: ShardState, root: bytes, message: Absorb) -> None:
         rules = _rules(state)
-        live = self.live.get(root)
+        live = state.live.get(root)
         if live is None:
-            live = self.live[root] = Live(Profile(), rules)
+            live = state.live[root] = Live(Profile(), rules)
             state.count("profiles")
         profile, theirs = live.profile, decode_profile(message.general)
         for origin, fragment in theirs.fragments.items():

@@ -34,6 +34,15 @@ class View:
     def __init__(self, reads: Mapping[int, Read]) -> None:
         self.reads = reads
 
+    def property(self, name: str) -> Any:
+        """`a.b` looks into the object `a`, unless a property has the dotted name itself."""
+        value: Any = self.properties.get(name)
+        if value is None and "." in name:
+            value = self.properties
+            for step in name.split("."):
+                value = value.get(step) if type(value) is dict else None
+        return value
+
     def trait(self, name: str) -> Any:
         held = self.f.traits.get(name)
         return None if held is None else held[1]
@@ -75,7 +84,7 @@ def scope_of(figures: dict[str, Figure]) -> Scope:
     for name, figure in figures.items():
         names[name] = _figure_name(figure)
     names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
-    return Scope(names, {"properties": "v.properties.get({key!r})", "traits": "v.trait({key!r})"})
+    return Scope(names, {"properties": "v.property({key!r})", "traits": "v.trait({key!r})"})
 
 
 def _figure_name(figure: Figure) -> Name:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from flows.supervisor import Child, Patience, Supervisor, command
 from schemas.errors import ConfigError, Fatal, Unreachable
+from state.embedded import Embedded
 
 HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, stop_s=1.0)
 LIVES = "import time, sys; print('up', flush=True); time.sleep(60)"
@@ -102,6 +104,19 @@ def test_nothing_is_started_or_blamed_while_what_it_needs_is_down(supervisor: Su
     assert len(pids) == 1
     (tmp_path / "up").touch()
     until(lambda: len(pids) == 2, supervisor)
+
+
+def test_a_killed_redis_comes_back_with_its_data(supervisor: Supervisor, tmp_path: Path) -> None:
+    server = Embedded(tmp_path, max_memory=64 << 20)
+    process = supervisor.start(Child("redis", 4, server.spawn, ready=server.ready))
+    server.wait(process)
+    with redis.Redis.from_url(server.url) as client:
+        client.set("k", "v")
+    process.kill()
+    process.wait()
+    until(server.ready, supervisor)
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("k") == b"v"
 
 
 def test_they_end_stage_by_stage_and_the_deaf_are_killed(tmp_path: Path) -> None:

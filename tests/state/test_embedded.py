@@ -122,6 +122,15 @@ def test_data_of_the_bundled_redis_is_taken_over_by_a_newer_one(tmp_path: Path) 
         assert client.get("k") == b"v"
 
 
+def test_a_server_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\necho 'Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc bits=64'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert server_version(old) == (6, 0, 16)
+    assert find_server() == bundled_server()
+
+
 def test_it_dies_with_whoever_started_it(server: Embedded) -> None:
     if sys.platform != "linux":
         pytest.skip("the kernel's parent-death signal is Linux'")

@@ -6,5 +6,5 @@
     progress  how good the predictions were, over a bounded window
     trainer   the River pipelines, and the table of all models
 
-Import the module you need: River is loaded by `progress` and `trainer` only, so that those who just score do without it.
+Import the module you need: River is loaded by `trainer` only, so that those who just score do without it.
 """

@@ -2,10 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import groupby
 from math import log
-from typing import Any
-
-from river.metrics import RollingROCAUC
 
 WINDOW = 1_000  # answers; bounds memory, and forgets what the model was like long ago
 _BINS = 10
@@ -40,10 +38,7 @@ class Progress:
             "base_rate": sum(answer for answer, _ in self._ring) / count,
         }
         if 0.0 < figures["base_rate"] < 1.0:
-            area: Any = RollingROCAUC(count)  # type: ignore[no-untyped-call]  # River's metrics have no types
-            for answer, p in self._ring:
-                area.update(answer, p)
-            figures["auc"] = float(area.get())
+            figures["auc"] = _area_under_curve(self._ring)
         return figures
 
 
@@ -55,3 +50,23 @@ def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
         surplus[min(int(predicted * _BINS), _BINS - 1)] += predicted - answer
         count += 1
     return sum(map(abs, surplus)) / count
+
+
+def _area_under_curve(answers: Iterable[tuple[bool, float]]) -> float:
+    """How often a true answer was predicted higher than a false one, ties counting half (the Mann-Whitney statistic).
+
+    River's `RollingROCAUC` gives 0 for some ties, so it is not used. Needs both answers.
+    """
+    trues = falses = 0
+    won = 0.0
+    for _, tied in groupby(sorted(answers, key=_predicted), key=_predicted):
+        among = [answer for answer, _ in tied]
+        hits = sum(among)
+        misses = len(among) - hits
+        won += hits * (falses + misses / 2)
+        trues, falses = trues + hits, falses + misses
+    return won / (trues * falses)
+
+
+def _predicted(answer: tuple[bool, float]) -> float:
+    return answer[1]

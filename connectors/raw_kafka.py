@@ -1,0 +1,298 @@
+"""The raw log in Kafka: one record for each event; a partition is named `<topic>/<n>`, a position is an offset.
+
+The gateway writes to the first topic; apps may write to any of them, in the forms that `connectors.kafka_records` reads.
+"""
+
+import asyncio
+import itertools
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from connectors.avro import AvroReader
+from connectors.kafka_records import Transform, headers_of, read_record
+from connectors.raw import START
+from schemas.config import Kafka
+from schemas.errors import ConfigError, Foreign, LogFull, Unreachable
+from schemas.events import RawBatch, RawEvent
+
+CONNECT_S = 10.0  # how long a cluster may take to answer at the start
+DELIVERY_MS = 10_000  # how long it may take to store a record
+PING_S = 1.5
+BATCH_EVENTS = 500
+COMMIT_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class KafkaRawWriter:
+    """One idempotent producer; every in-sync replica has a record before `append` returns.
+
+    Records carry no key, since a key may be an e-mail address: the partition is computed here, by the CRC that librdkafka's own
+    partitioner uses. The constructor blocks for up to 10 s. Raises `Unreachable` (no broker, refused login, no such topic).
+    """
+
+    def __init__(self, config: Kafka, seal: Transform | None) -> None:
+        self._link = _Link(config)
+        self._topic = config.topics[0]
+        self._seal = seal
+        self._turn = itertools.count()
+        self._producer: Producer = self._link.open(
+            Producer,
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "delivery.timeout.ms": DELIVERY_MS,
+                "linger.ms": 2,
+                "compression.type": "lz4",
+            },
+        )
+        self._partitions = self._link.partitions(self._producer, (self._topic,))[self._topic]
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="kafka-deliveries", daemon=True)
+        self._thread.start()
+
+    async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
+        if not events:
+            return
+        delivery = _Delivery(len(events))
+        for count, (key, event) in enumerate(events):
+            number = (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
+            value = self._seal(event.value) if self._seal else event.value
+            headers: Any = headers_of(event, sealed=self._seal is not None)
+            try:
+                self._producer.produce(self._topic, value, partition=number, headers=headers, on_delivery=delivery.arrived)
+            except BufferError:
+                raise LogFull(f"{len(self._producer)} records wait for Kafka to take them") from None
+            except KafkaException as error:
+                raise Unreachable(
+                    f"Kafka at {self._link.bootstrap} does not take record {count} of {len(events)}: {_words(error)}"
+                ) from error
+        failed = await delivery.done
+        if failed is not None:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}")
+
+    async def ping(self) -> None:
+        try:
+            await asyncio.to_thread(self._producer.list_topics, self._topic, PING_S)
+        except KafkaException as error:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} does not answer: {self._link.trouble or _words(error)}") from error
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await asyncio.to_thread(self._producer.flush, DELIVERY_MS / 1000)
+        self._closing.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def _serve(self) -> None:
+        """Delivery reports come in here, and here only."""
+        while not self._closing.is_set():
+            self._producer.poll(0.2)
+
+
+class _Delivery:
+    """The records of one append; its future is done when the last of them is reported."""
+
+    def __init__(self, records: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._left = records
+        self._error: KafkaError | None = None
+        self.done: asyncio.Future[KafkaError | None] = self._loop.create_future()
+
+    def arrived(self, error: KafkaError | None, _message: Message) -> None:
+        self._left -= 1
+        self._error = error or self._error
+        if not self._left and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(self._error)
+
+
+class KafkaRawReader:
+    """One consumer for many partitions of several topics, assigned by hand: no consumer group decides anything.
+
+    Which partitions there are is asked once, at the start: after partitions were added to a topic the workers are started again. A broker
+    that goes away is waited for; `Unreachable` is for one that does not answer at the start, refuses our login or loses a topic.
+    `clock` gives the Unix time in ms for records without a timestamp.
+    """
+
+    def __init__(
+        self, config: Kafka, open: Transform | None, avro: AvroReader, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._link = _Link(config)
+        self._open = open
+        self._avro = avro
+        self._clock = clock
+        self._consumer: Consumer = self._link.open(
+            Consumer,
+            {
+                "group.id": config.options.get("group.id", "millrace"),  # lag dashboards look there
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "allow.auto.create.topics": False,
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 8192,  # for each partition ...
+                "fetch.queue.backoff.ms": 10,  # ... and so long until a full queue is looked at again
+            },
+        )
+        self._next: dict[tuple[str, int], int] = {}
+        self._commits: dict[tuple[str, int], int] = {}
+        self._commit_at = 0.0
+        self._found = self._link.partitions(self._consumer, config.topics)
+
+    def partitions(self) -> list[str]:
+        """Topic by topic in the order of the configuration, each in the order of its numbers."""
+        return [f"{topic}/{number}" for topic, count in self._found.items() for number in range(count)]
+
+    def assign(self, positions: Mapping[str, int]) -> None:
+        """Raises `Foreign` where the broker does not have what follows a position."""
+        self._next = {}
+        assigned = []
+        for name, position in positions.items():
+            topic, number = _split(name)
+            low, high = self._watermarks(topic, number)
+            if position == START:
+                self._next[topic, number] = low
+                assigned.append(TopicPartition(topic, number, OFFSET_BEGINNING))
+                continue
+            if position >= high:
+                raise Foreign(f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records")
+            if position + 1 < low:
+                raise Foreign(f"{name} begins at offset {low} and we have read up to {position}: its retention was too short for us")
+            self._next[topic, number] = position + 1
+            assigned.append(TopicPartition(topic, number, position + 1))
+        self._consumer.assign(assigned)
+
+    def poll(self, timeout_ms: int) -> list[RawBatch]:
+        consume = self._consumer.consume
+        # A call for many records waits until it has them all; so it is made without waiting, and the wait is for the first.
+        messages: list[Any] = consume(BATCH_EVENTS, 0)
+        if not messages and timeout_ms > 0:
+            messages = consume(1, timeout_ms / 1000)
+            if messages:
+                messages += consume(BATCH_EVENTS - 1, 0)
+        batches: dict[tuple[str, int], tuple[list[RawEvent], list[int]]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._judge(error, message)
+                continue
+            place = (message.topic(), message.partition())
+            batch = batches.get(place)
+            if batch is None:
+                batch = batches[place] = ([], [])
+            batch[0].append(read_record(message, self._open, self._avro, self._clock))
+            batch[1].append(message.offset())
+        if self._link.verdict:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} {self._link.verdict}")
+        for place, (_, positions) in batches.items():
+            self._next[place] = positions[-1] + 1
+        return [
+            RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)
+            for (topic, number), (events, positions) in batches.items()
+        ]
+
+    def lag(self) -> dict[str, int]:
+        """In offsets, by what the broker said with the last records it gave."""
+        return {f"{topic}/{number}": max(0, self._end(topic, number) - following) for (topic, number), following in self._next.items()}
+
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """Writes the group offsets that lag dashboards look at, without waiting, at most once a second. Nothing here reads them."""
+        self._commits |= {_split(name): position + 1 for name, position in positions.items()}
+        now = time.monotonic()
+        if self._commits and now >= self._commit_at:
+            self._commit_at = now + COMMIT_EVERY_S
+            self._consumer.commit(offsets=[TopicPartition(*place, offset) for place, offset in self._commits.items()], asynchronous=True)
+            self._commits = {}
+
+    def close(self) -> None:
+        self._commit_at = 0.0
+        self.committed({})
+        self._consumer.close()
+        self._avro.close()
+
+    def _end(self, topic: str, number: int) -> int:
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True) or (0, -1)
+        return high if high >= 0 else self._watermarks(topic, number)[1]
+
+    def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=CONNECT_S)
+        except KafkaException as error:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins: {_words(error)}") from error
+        if found is None:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins")
+        return found
+
+    def _judge(self, error: KafkaError, message: Message) -> None:
+        place = f"{message.topic()}/{message.partition()}"
+        match error.code():
+            case KafkaError._AUTO_OFFSET_RESET | KafkaError.OFFSET_OUT_OF_RANGE:
+                raise Foreign(f"{place} no longer has the records that come next: {error.str()}")
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise Unreachable(f"Kafka at {self._link.bootstrap} does not let us read {place}: {error.str()}")
+            case _:
+                log.warning("kafka_trouble", partition=place, error=error.str())  # librdkafka tries again by itself
+
+
+class _Link:
+    """What producer and consumer share: the options, and the errors that librdkafka reports beside the calls."""
+
+    def __init__(self, config: Kafka) -> None:
+        self.bootstrap = config.bootstrap
+        self.trouble = ""  # the last such error, in words
+        self.verdict = ""  # one that no waiting will mend
+        self._options = {name: str(value) for name, value in config.options.items()}
+
+    def open(self, kind: Callable[[dict[str, Any]], Any], ours: dict[str, Any]) -> Any:
+        options = {"log_level": 2, "topic.metadata.propagation.max.ms": 5_000, **self._options, **ours}
+        options |= {"bootstrap.servers": self.bootstrap, "error_cb": self._report}
+        try:
+            return kind(options)
+        except KafkaException as error:
+            raise ConfigError(f"kafka.options: {_words(error)}") from None
+
+    def partitions(self, client: Any, topics: Sequence[str]) -> dict[str, int]:
+        """How many partitions each topic has. Raises `Unreachable` within 12 s."""
+        deadline = time.monotonic() + CONNECT_S
+        while True:
+            try:
+                # All topics are listed, since asking for one by name may create it.
+                found = client.list_topics(timeout=2.0).topics
+                break
+            except KafkaException as error:
+                client.poll(0)  # calls `_report`
+                if self.verdict:
+                    raise Unreachable(f"Kafka at {self.bootstrap} {self.verdict}") from error
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}") from error
+        missing = [topic for topic in topics if topic not in found]
+        if missing:
+            raise Unreachable(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
+        return {topic: len(found[topic].partitions) for topic in topics}
+
+    def _report(self, error: KafkaError) -> None:
+        self.trouble = error.str()
+        match error.code():
+            case KafkaError._AUTHENTICATION | KafkaError.SASL_AUTHENTICATION_FAILED:
+                self.verdict = f"refuses our login: {self.trouble}"
+            case KafkaError._UNKNOWN_TOPIC | KafkaError._UNKNOWN_PARTITION | KafkaError.UNKNOWN_TOPIC_OR_PART:
+                self.verdict = f"has lost a topic: {self.trouble}"
+        log.warning("kafka_trouble", bootstrap=self.bootstrap, error=self.trouble)
+
+
+def _split(name: str) -> tuple[str, int]:
+    topic, _, number = name.rpartition("/")
+    return topic, int(number)
+
+
+def _words(error: KafkaException) -> str:
+    return str(error.args[0].str() if isinstance(error.args[0], KafkaError) else error.args[0])

@@ -1,0 +1,110 @@
+"""`millrace check FILE`: every error at once, each with its line; or, when all is well, what is active."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows import plan
+from flows.logic import rules as logic
+from flows.logic.expressions import ExpressionError
+from schemas.config import Config, Connector, TriggerRule
+from schemas.errors import ConfigError
+from schemas.locate import line_of
+from schemas.toml import Problem, Reading, read, resolved, unspelled
+
+
+def check(path: Path) -> int:
+    """Print the outcome for the file at `path`; 0 if it may be used, else 1."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{path}: cannot be read: {error}")
+        return 1
+    reading = read(text)
+    found = sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, path.absolute().parent)])
+    for problem in found:
+        print(f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}")
+    if found:
+        print(f"{len(found)} {'error' if len(found) == 1 else 'errors'}")
+        return 1
+    _show(path, resolved(reading.config, path.absolute().parent))
+    return 0
+
+
+def _rule_problems(reading: Reading) -> list[Problem]:
+    """What the logic says of the rules, except where the decoder has spoken already."""
+    spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
+    found = []
+    for path, problem in logic.problems(reading.config):
+        place = unspelled(path)
+        if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
+            found.append(Problem(line_of(reading.places, place), path, str(problem) if isinstance(problem, ExpressionError) else problem))
+    return found
+
+
+def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
+    """Schemas that `resolve` could not load."""
+    found = []
+    for index, entry in enumerate(reading.config.validate.plan):
+        path = f"validate.plan[{index}].schema"
+        if any(problem.path == path for problem in reading.problems):
+            continue
+        try:
+            plan.load(replace(entry, schema=str(folder / entry.schema)))
+        except ConfigError as error:
+            found.append(Problem(line_of(reading.places, unspelled(path)), path, str(error)))
+    return found
+
+
+def _show(path: Path, config: Config) -> None:
+    table = Table(title=f"{path}: ready", title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, values in _active(config):
+        for index, value in enumerate(values or ["none"]):
+            table.add_row(name if index == 0 else "", Text(value))  # Text: brackets in names are no markup
+    console = Console()
+    console.print(table)
+
+
+def _active(config: Config) -> list[tuple[str, list[str]]]:
+    sources = sorted({key.source for key in config.gateway.write_keys if key.enabled})
+    raw = config.raw
+    log = (
+        f"kafka at {config.kafka.bootstrap}: {', '.join(config.kafka.topics)}"
+        if raw.log == "kafka"
+        else f"redis streams, {raw.partitions} partitions, at most {raw.max_events:,} events"
+    )
+    state = "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]  # the rest may hold a password
+    planned = [entry.event for entry in config.validate.plan]
+    return [
+        ("name", [config.name]),
+        ("gateway", [f"http://{config.gateway.listen}, sources: {', '.join(sources) or 'none'}"]),
+        ("raw log", [log]),
+        ("state", [f"{state} redis, {config.shards.count} shards, data in {config.data.folder}"]),
+        ("window", [f"{config.window.wait} or {config.window.events} events"]),
+        ("plan", [f"{', '.join(planned)}; others: {config.validate.unknown_events}"] if planned else []),
+        ("identifiers", [f"{entry.name}, at most {entry.limit}" for entry in config.identity.namespace]),
+        ("aggregates", [f"{entry.name}: {entry.of} of {entry.value or 'events'}" for entry in config.aggregate]),
+        ("tags", [f"{entry.name}: {entry.when}" for entry in config.tag]),
+        ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
+        ("triggers", [_trigger(config, entry) for entry in config.trigger]),
+        ("connectors", [_connector(entry) for entry in config.connector]),
+        ("models", [f"churn, looking {config.churn.horizon} ahead"] if config.churn.enabled else []),
+    ]
+
+
+def _trigger(config: Config, rule: TriggerRule) -> str:
+    on = ", ".join(f"{name} {getattr(rule.on, name)}" for name in rule.on.__struct_fields__ if getattr(rule.on, name) is not None)
+    enabled = {entry.name for entry in config.connector if entry.enabled}
+    to = ", ".join(name if name in enabled else f"{name} (off)" for name in rule.to)
+    return f"{rule.name}: {on} -> {to or 'nowhere'}"
+
+
+def _connector(entry: Connector) -> str:
+    """Without its URL, which may hold a token."""
+    where = entry.topic or entry.stream or entry.path
+    return f"{entry.name}: {entry.type}{f' {where}' if where else ''}{'' if entry.enabled else ' (off)'}"

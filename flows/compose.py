@@ -1,0 +1,227 @@
+"""The composition root: every part, made from the configuration. The only place that knows which adapters there are."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connectors.avro import AvroReader, SchemaRegistry
+from connectors.raw import RawReader, RawWriter
+from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
+from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from flows import models as model_travel
+from flows import plan
+from flows.courier import Desk
+from flows.logic.identifiers import Identifiers
+from flows.logic.present import present
+from flows.logic.profile import Live, ShardMachine, decode_profile, decode_sensitive
+from flows.logic.rules import CompiledRules
+from flows.logic.validate import Validator
+from schemas.config import Config
+from schemas.errors import ConfigError
+from schemas.identity import shard_of
+from schemas.toml import rules_document, rules_from
+from state import embedded
+from state.client import check_server, connect, reported
+from state.deliveries import Deliveries
+from state.directory import Directory, Layout, RedisDirectory
+from state.keys import DataKeys, KeyRing, LogSeal, load_keys
+from state.models import ModelStore, RedisModels, Signer
+from state.names import Names
+from state.shards import Outbox, RedisOutbox, RedisShards, Shards
+
+RULES = "rules"  # the sender of rule versions
+
+
+def redis_url(config: Config) -> str:
+    """Where this deployment's Redis is."""
+    return embedded.url(config)
+
+
+def names(config: Config) -> Names:
+    return Names(config.redis.prefix)
+
+
+def layout(config: Config) -> Layout:
+    """What is fixed at creation."""
+    return Layout.of(config.name, config.shards.count, config.identity.capacity, [ns.limit for ns in config.identity.namespace])
+
+
+def keys(config: Config) -> KeyRing:
+    return load_keys(Path(config.keys.path), create=False)
+
+
+def prepare(config: Config) -> None:
+    """Before any flow starts: keys, the directory's mark, and the rules, which are announced if they changed.
+
+    Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`.
+    """
+    load_keys(Path(config.keys.path), create=True)
+    with reported():
+        check_server(connect(redis_url(config)))
+        ours = directory(config)
+        CompiledRules(config, 0, config.shards.dedupe)  # raises for rules that do not compile, before anything is announced
+        document = rules_document(config)
+        version = ours.sent(RULES)
+        if version == 0 or ours.body("c", RULES, version) != document:
+            ours.announce("c", RULES, version + 1, version + 1, document)
+
+
+def directory(config: Config) -> RedisDirectory:
+    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=config.shards.log_max)
+    with reported():
+        made.create()
+    return made
+
+
+def shards(config: Config) -> Shards:
+    return RedisShards(connect(redis_url(config)), names(config), config.shards.count, replicas=config.redis.replicas)
+
+
+def outbox(config: Config) -> Outbox:
+    return RedisOutbox(connect(redis_url(config)), names(config), config.shards.count)
+
+
+def models(config: Config) -> ModelStore:
+    return RedisModels(connect(redis_url(config)), names(config), signer(config), replicas=config.redis.replicas)
+
+
+def signer(config: Config) -> Signer:
+    return Signer(keys(config).sign)
+
+
+def log_seal(config: Config) -> LogSeal:
+    return LogSeal(keys(config).log)
+
+
+def data_keys(config: Config) -> DataKeys:
+    return DataKeys(connect(redis_url(config)), names(config), keys(config).kek, layout(config).buckets)
+
+
+def validator(config: Config) -> Validator:
+    return Validator(config, keys(config).hash, {entry.event: plan.load(entry) for entry in config.validate.plan})
+
+
+def machine(config: Config) -> ShardMachine:
+    """The shards' logic, with what was announced loaded from the directory."""
+    return ShardMachine(rules_loader(directory(config), config.shards.dedupe), model_travel.scorers(directory(config), signer(config)))
+
+
+def rules_loader(source: Directory, dedupe: int) -> Callable[[int], CompiledRules]:
+    """Compiles announced rules, each version once."""
+
+    @lru_cache(maxsize=8)
+    def rules_of(version: int) -> CompiledRules:
+        document = source.body("c", RULES, version)
+        if document is None:
+            raise ConfigError(f"rules version {version} was announced, but its body is not in the directory")
+        return CompiledRules(rules_from(document), version, dedupe)
+
+    return rules_of
+
+
+def raw_writer(config: Config) -> RawWriter:
+    seal = log_seal(config).seal if config.raw.seal else None
+    if config.raw.log == "kafka":
+        return KafkaRawWriter(config.kafka, seal)
+    per_partition = max(1, config.raw.max_events // config.raw.partitions)
+    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal)
+
+
+def raw_reader(config: Config) -> RawReader:
+    unseal = log_seal(config).open
+    if config.raw.log == "kafka":
+        folder = Path(config.data.folder) / "schemas" / "avro"
+        return KafkaRawReader(config.kafka, unseal, AvroReader(SchemaRegistry(folder, config.kafka.registry)))
+    return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
+
+
+def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict[str, str]]]:
+    """Opens sealed fields of customers (hex ids): the plain values that a receiver may know them by."""
+    ours, store, data = directory(config), shards(config), data_keys(config)
+
+    def opened(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
+        if not fields:
+            return [{} for _ in customers]
+        roots = [bytes.fromhex(customer) for customer in customers]
+        found = _contacts(store, data, config.shards.count, [*dict.fromkeys(roots)], fields)
+        missing = [root for root in roots if not found.get(root)]
+        if missing:  # united with another customer since
+            moved = {root: ours.root(root) for root in dict.fromkeys(missing)}
+            later = _contacts(store, data, config.shards.count, [*dict.fromkeys(moved.values())], fields)
+            found |= {root: later.get(now, {}) for root, now in moved.items()}
+        return [found.get(root, {}) for root in roots]
+
+    return opened
+
+
+def _contacts(store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]) -> dict[bytes, dict[str, str]]:
+    by_shard: dict[int, list[bytes]] = {}
+    for root in roots:
+        by_shard.setdefault(shard_of(root, count), []).append(root)
+    ordered = [root for found in by_shard.values() for root in found]
+    records = {root: decode_sensitive(packed) for root, packed in zip(ordered, store.load_many({}, by_shard)[1], strict=True) if packed}
+    opened = data.of(origin for record in records.values() for origin in record.origins)
+    contacts = {}
+    for root, record in records.items():
+        newest: dict[str, tuple[int, str]] = {}
+        for origin, sealed in record.origins.items():
+            key = opened.get(origin)
+            for field, entry in sealed.items() if key else ():
+                plain = key.open(field, entry.value) if key and (not fields or field in fields) else None
+                if plain is not None and (field not in newest or entry.time_ms > newest[field][0]):
+                    newest[field] = (entry.time_ms, _text(msgspec.json.decode(plain)))
+        contacts[root] = {field: value for field, (_time_ms, value) in newest.items()}
+    return contacts
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def deliveries(config: Config) -> Deliveries:
+    return Deliveries(connect(redis_url(config)), names(config))
+
+
+def desk(config: Config) -> Desk:
+    """What the couriers need of state."""
+    store = deliveries(config)
+    return Desk(identify(config), store.bury, store.disable, store.disabled)
+
+
+def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
+    """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex id."""
+    ours, store, data = directory(config), shards(config), data_keys(config)
+    hashes = Identifiers(config.identity, keys(config).hash)
+    rules_of = rules_loader(ours, config.shards.dedupe)
+
+    def read(namespace: str, value: str) -> dict[str, Any] | None:
+        with reported():
+            root = _root(ours, hashes, namespace, value)
+            if root is None:
+                return None
+            shard = shard_of(root, config.shards.count)
+            packed = store.load(shard, [root])[root]
+            if packed is None:
+                return None
+            rules = rules_of(ours.sent(RULES))
+            live = Live(decode_profile(packed), rules)
+            contact = _contacts(store, data, config.shards.count, [root], ()).get(root, {})
+            return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact)
+
+    return read
+
+
+def _root(ours: Directory, hashes: Identifiers, namespace: str, value: str) -> bytes | None:
+    if namespace == "customer":
+        try:
+            return ours.root(bytes.fromhex(value))
+        except ValueError:
+            return None
+    hashed = hashes.hash(namespace, value)
+    return ours.lookup([hashed])[0] if hashed is not None else None
+
+

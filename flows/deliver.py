@@ -1,0 +1,256 @@
+"""The flow `deliver`: outbox -> couriers -> receivers, and the internal lane -> directory.
+
+    read      each courier from its own cursors, so that none waits for another; blocks while there is nothing for anybody
+    address   decode; which entries are for this connector
+    hand out  to the courier, whose calls run beside this dataflow (`flows.courier`, `flows.office`)
+
+A cursor passes a trigger when it has been delivered, or is safe as a dead letter: at least once, with ids that stay the same.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import bytewax.operators as op
+import msgspec
+import structlog
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from connectors.sink import OnThread, Sink
+from connectors.sink_file import FileSink
+from connectors.sink_kafka import KafkaSink
+from connectors.sink_redis import RedisSink
+from connectors.webhook import WebhookSink
+from flows.courier import Courier, Desk, Entry
+from flows.engine import Stop, run_flow
+from flows.office import Office
+from schemas.config import Config, Connector
+from schemas.triggers import Absorb
+
+log = structlog.get_logger()
+
+BLOCK_MS = 500  # nothing to do: the longest that a stop, or an absorb, waits
+_BUSY_BLOCK_MS = 10  # somebody's window is full: look again soon
+_STEADY_ROOM = 100  # entries of each shard
+_TRIM_EVERY_S = 1.0
+
+
+class Outbox(Protocol):
+    """What this flow needs of the shards' outboxes."""
+
+    def cursors(self, lane: str, consumer: str) -> dict[int, int]: ...
+    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> Sequence[Entry]: ...
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None: ...
+    def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
+
+
+class Directory(Protocol):
+    """What this flow needs of the directory."""
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool: ...
+
+
+class Reader(Protocol):
+    """Something that the flow reads a lane for."""
+
+    lane: str
+
+    def positions(self) -> dict[int, int]:
+        """Where to read on, for each shard that it wants more of."""
+
+    def room(self) -> int:
+        """How many entries of each shard it can take; 0 is none now."""
+
+    def read_up_to(self, entries: Sequence[Entry]) -> None:
+        """These are on their way to `accept`."""
+
+    def address(self, entries: Sequence[Entry]) -> list[Any]:
+        """What `accept` wants to have of them."""
+
+    def accept(self, items: list[Any]) -> None: ...
+
+
+class Work(NamedTuple):
+    """What was read for one reader: entries first, then what `address` made of them."""
+
+    reader: Reader
+    items: Sequence[Any]
+
+
+class Steady:
+    """A reader that does its work at once, in order, in the dataflow's own thread."""
+
+    def __init__(self, outbox: Outbox, lane: str, consumer: str, cursors: Mapping[int, int], handle: Callable[[Entry], None]) -> None:
+        self.lane = lane
+        self._outbox, self._consumer, self._handle = outbox, consumer, handle
+        self._after = dict(cursors)
+        self._trim_due = False
+        self._trimmed_s = 0.0
+
+    def positions(self) -> dict[int, int]:
+        return self._after
+
+    def room(self) -> int:
+        """Also the moment when it tidies up behind itself, since it is asked whether there is work or not."""
+        if self._trim_due and time.monotonic() - self._trimmed_s >= _TRIM_EVERY_S:
+            self._outbox.trim(self.lane, [self._consumer])
+            self._trim_due, self._trimmed_s = False, time.monotonic()
+        return _STEADY_ROOM
+
+    def read_up_to(self, entries: Sequence[Entry]) -> None:
+        self._after.update({entry.shard: entry.seq for entry in entries})
+
+    def address(self, entries: Sequence[Entry]) -> list[Entry]:
+        return list(entries)
+
+    def accept(self, items: list[Entry]) -> None:
+        for entry in items:
+            self._handle(entry)
+        self._outbox.advance(self.lane, self._consumer, {entry.shard: entry.seq for entry in items})
+        self._trim_due = True
+
+
+def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) -> Callable[[Entry], None]:
+    """The internal lane: an absorb goes to the log of whichever shard holds the survivor now. The directory drops repeats."""
+    decode = msgspec.msgpack.Decoder(Absorb).decode
+
+    def handle(entry: Entry) -> None:
+        try:
+            message = decode(entry.body)
+        except msgspec.DecodeError as error:
+            dead("internal", entry.body, f"not an absorb: {error}")
+            return
+        directory.forward(entry.shard, entry.seq, message)
+
+    return handle
+
+
+class Deliveries:
+    """All readers of one worker, and what they share."""
+
+    def __init__(
+        self, config: Config, shards: Sequence[int], outbox: Outbox, directory: Directory, desk: Desk, sink: Callable[[Connector], Sink]
+    ) -> None:
+        """Raises `ConfigError` for a connector that can never work."""
+
+        def cursors(lane: str, consumer: str) -> dict[int, int]:
+            stored = outbox.cursors(lane, consumer)
+            return {shard: stored.get(shard, 0) for shard in shards}
+
+        self._outbox = outbox
+        couriers = [
+            Courier(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
+            for connector in config.connector
+            if connector.enabled
+        ]
+        internal = Steady(outbox, "i", "internal", cursors("i", "internal"), forwarding(directory, desk.dead))
+        self._readers: list[Reader] = [*couriers, internal]
+        if not couriers:  # triggers for nobody must not fill the outbox
+            self._readers.append(Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None))
+        self._office = Office(couriers, outbox)
+
+    def start(self) -> None:
+        self._office.start()
+
+    def stop(self) -> None:
+        """Waits for what is under way."""
+        self._office.close()
+
+    def collect(self) -> list[Work]:
+        """What there is for each reader with room; waits up to `BLOCK_MS` for the first entry."""
+        self._office.check()
+        free = [reader for reader in self._readers if reader.room() and reader.positions()]
+        work = [found for reader in free if (found := self._read(reader, 0)).items]
+        if work:
+            return work
+        full = len(free) < len(self._readers)
+        block_ms = _BUSY_BLOCK_MS if full else BLOCK_MS
+        # Who has just found nothing is at the end of every shard, so one of them can wait for all: new triggers wake it
+        waiting = next((reader for reader in free if reader.lane == "t"), None)
+        if waiting is None:
+            time.sleep(block_ms / 1000)
+            return []
+        found = self._read(waiting, block_ms)
+        return [found] if found.items else []
+
+    def _read(self, reader: Reader, block_ms: int) -> Work:
+        entries = self._outbox.read(reader.lane, reader.positions(), reader.room(), block_ms)
+        reader.read_up_to(entries)
+        return Work(reader, entries)
+
+
+class _Source(DynamicSource[Work], StatelessSourcePartition[Work]):
+    def __init__(self, deliveries: Deliveries, stop: Stop) -> None:
+        self._deliveries, self._stop = deliveries, stop
+        self._collect = stop.guard(lambda _: deliveries.collect())
+        self._finish = stop.guard(lambda _: deliveries.stop())
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # there is one worker
+        self._deliveries.start()
+        return self
+
+    def next_batch(self) -> list[Work]:
+        if self._stop.is_set:
+            self._finish(None)
+            raise StopIteration
+        return self._collect(None) or []
+
+
+class _Sink(DynamicSink[Work], StatelessSinkPartition[Work]):
+    def __init__(self, stop: Stop) -> None:
+        self._accept = stop.guard(_hand_out)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+        return self
+
+    def write_batch(self, items: list[Work]) -> None:
+        for work in items:
+            self._accept(work)
+
+
+def _hand_out(work: Work) -> None:
+    work.reader.accept(list(work.items))
+
+
+def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
+    """Ends when `stop` says so; what is under way is waited for."""
+    flow = Dataflow("deliver")
+    read = op.input("read", flow, _Source(deliveries, stop))
+    addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
+    op.output("hand_out", addressed, _Sink(stop))
+    return flow
+
+
+def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
+    """How each type of connector is made."""
+    source = f"/millrace/{config.name}"
+
+    def make(connector: Connector) -> Sink:
+        match connector.type:
+            case "webhook":
+                return WebhookSink(connector, source)
+            case "kafka":
+                return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
+            case "redis":
+                return OnThread(
+                    RedisSink(redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000), connector.name
+                )
+            case "file":
+                return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
+
+    return make
+
+
+def run(config: Config, worker: int, workers: int) -> None:
+    """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`, `ConfigError`."""
+    from flows import compose
+
+    shards = range(worker, config.shards.count, workers)
+    outbox, directory, desk = compose.outbox(config), compose.directory(config), compose.desk(config)
+    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, compose.redis_url(config)))
+    log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])
+    stop = Stop()
+    run_flow(dataflow(deliveries, stop), stop)

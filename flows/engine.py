@@ -1,0 +1,54 @@
+"""Driving a dataflow in this process: how it stops, and how an error of ours leaves it as the one line that it is."""
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from state.client import reported
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class Stop:
+    """Why the flow ends: somebody asked, or a step failed. (An exception inside the engine is a panic that buries its message.)"""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.fault: BaseException | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Sources raise `StopIteration` then."""
+        return self.fault is not None or self.asked.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """True if the flow is to end."""
+        return self.asked.wait(seconds)
+
+    def guard(self, step: Callable[[Given], Made]) -> Callable[[Given], Made | None]:
+        """`step`, until one has failed; None from then on."""
+
+        def guarded(given: Given) -> Made | None:
+            if self.fault is None:
+                try:
+                    return step(given)
+                except Exception as error:  # noqa: BLE001  # `run_flow` raises it again
+                    self.fault = error
+            return None
+
+        return guarded
+
+
+def run_flow(flow: Dataflow, stop: Stop) -> None:
+    """Run until SIGTERM, SIGINT or a fault, which is raised (a lost server as `Unreachable`)."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.asked.set())
+    with reported():
+        cli_main(flow)  # type: ignore[no-untyped-call]  # untyped in the library
+        if stop.fault is not None:
+            raise stop.fault

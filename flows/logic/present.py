@@ -1,0 +1,48 @@
+"""A customer as people and systems read it: figures by name, personal data masked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.logic.rules import CompiledRules, View
+from schemas.identity import text_id
+from schemas.profile import MICRO, Fragment, Profile
+
+
+def present(root: bytes, profile: Profile, total: Fragment, rules: CompiledRules, now_ms: int, contact: Mapping[str, str]) -> dict[str, Any]:
+    """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked here."""
+    view = View(rules.reads)
+    view.p, view.f, view.now = profile, total, now_ms
+    recency = view.purchase_recency()
+    return {
+        "customer": text_id(root),
+        "events": total.events,
+        "first_seen_ms": total.first_ms,
+        "last_seen_ms": total.last_ms,
+        "stage": profile.stage,
+        "segment": profile.segment,
+        "tags": {name: {"since_ms": since, "weight": rules.weights.get(name, 1.0)} for name, (since, _until) in sorted(profile.tags.items())},
+        "scores": {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()},
+        "value": {
+            "recency_days": None if recency is None else round(recency, 3),
+            "frequency": total.orders,
+            "monetary": total.spent / MICRO,
+        },
+        "aggregates": {
+            name: figure.read(total.aggregates.get(figure.slot), now_ms) for name, figure in rules.figures.items()
+        },
+        "sessions": len(total.sessions) // 2,
+        "channels": dict(sorted(total.channels.items())),
+        "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
+        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items())},
+        "identifiers": {name: mask(value) for name, value in sorted(contact.items())},
+        "fragments": len(profile.fragments),
+        "rules": rules.version,
+    }
+
+
+def mask(value: str) -> str:
+    """`maria@example.com` as `m***@example.com`, `+8613800138000` as `+86***00`; short values wholly."""
+    name, at, domain = value.partition("@")
+    if at and name and "." in domain:
+        return f"{name[0]}***@{domain}"
+    return f"{value[:3]}***{value[-2:]}" if len(value) >= 8 else "***"

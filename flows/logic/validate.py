@@ -1,0 +1,273 @@
+"""From the bytes of a message to a checked event, or to the reason why not.
+
+The common case takes one strict decode into a lean struct. Only what that refuses is looked at slowly, to name the reason.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from flows.logic.identifiers import Identifiers
+from schemas.config import Config
+from schemas.events import EVENT_TYPES, EventType, RawEvent, Reject
+from schemas.identity import Identifier
+
+MESSAGE_ID_MAX: Final = 100
+NAME_MAX: Final = 256
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_OBJECTS: Final = ("properties", "traits", "context")
+_TIMES: Final = ("timestamp", "originalTimestamp", "sentAt")
+_TEXTS: Final = ("event", "name")
+
+PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wrong, in words without values
+
+
+class Message(msgspec.Struct, rename={"message_id": "messageId", "user_id": "userId", "anonymous_id": "anonymousId"}):
+    """A Segment message as its clients write it; what is not named here does not concern us."""
+
+    type: EventType
+    message_id: str | None = None
+    user_id: str | int | None = None
+    anonymous_id: str | int | None = None
+    previousId: str | int | None = None
+    groupId: str | int | None = None
+    event: str | None = None
+    name: str | None = None
+    timestamp: datetime | None = None
+    originalTimestamp: datetime | None = None
+    sentAt: datetime | None = None
+    properties: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+
+
+class Checked(msgspec.Struct):
+    """A valid event; personal data still in the open, in `sensitive`."""
+
+    type: EventType
+    name: str
+    time_ms: int
+    received_ms: int
+    message: str
+    channel: str
+    identifiers: list[Identifier]  # distinct, strongest first
+    user_id: str | None
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    sensitive: dict[str, Any]
+
+
+_decode = msgspec.json.Decoder(Message).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+class Validator:
+    """Frozen configuration of the checks. `plan` holds a check for each planned event name."""
+
+    def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
+        self._limits = config.validate
+        self._bytes_max = int(config.gateway.event_bytes)
+        self._identifiers = Identifiers(config.identity, hash_key)
+        self._sensitive = {_folded(name) for name in config.privacy.sensitive}
+        self._is_sensitive: dict[str, bool] = {}
+        self._plan = plan
+
+    def check(self, raw: RawEvent) -> Checked | Reject:
+        """One event. Never raises for what is in it."""
+        if raw.fault is not None:
+            return Reject(raw.fault, raw.detail)
+        value, limits = raw.value, self._limits
+        if len(value) > self._bytes_max:
+            return Reject("too_large", f"expected at most {self._bytes_max} bytes, got {len(value)}")
+        if value.count(b"{") + value.count(b"[") > limits.depth and (depth := _depth(value)) > limits.depth:
+            return Reject("too_deep", f"expected at most {limits.depth} levels, got {depth}")
+        try:
+            message = _decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            found = _rescue(value)
+            if isinstance(found, Reject):
+                return found
+            message = found
+        return self._check(message, raw)
+
+    def _check(self, message: Message, raw: RawEvent) -> Checked | Reject:
+        time_ms = self._time(message, raw.received_ms)
+        if isinstance(time_ms, Reject):
+            return time_ms
+        kind = message.type
+        if kind == "track":
+            if not message.event:
+                return Reject("event_missing", "expected `event`, the name of what happened")
+            name = message.event
+        else:
+            name = message.name or (str(message.groupId) if kind == "group" and message.groupId is not None else "")
+        if len(name) > NAME_MAX:
+            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {len(name)}")
+        message_id = message.message_id
+        if not message_id:
+            message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
+        elif len(message_id) > MESSAGE_ID_MAX:
+            return Reject("message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}")
+        identifiers = self._identifiers.of(message)
+        if isinstance(identifiers, Reject):
+            return identifiers
+        properties, traits = message.properties or {}, message.traits or {}
+        context_traits = message.context.get("traits") if message.context else None
+        if type(context_traits) is dict:
+            traits = context_traits | traits
+        if raw.value.count(b'":') > self._limits.properties and _count(properties) + _count(traits) > self._limits.properties:
+            return Reject("too_many_properties", f"expected at most {self._limits.properties} properties")
+        if kind == "track" and (refused := self._against_plan(name, properties)) is not None:
+            if isinstance(refused, Reject):
+                return refused
+            properties = refused
+        sensitive: dict[str, Any] = {}
+        properties, traits = self._apart(properties, "", sensitive), self._apart(traits, "", sensitive)
+        if kind == "group" and name:
+            traits["group_id"] = name
+        user_id = None if message.user_id is None else str(message.user_id)
+        return Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
+
+    def _time(self, message: Message, received_ms: int) -> int | Reject:
+        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt."""
+        happened = message.originalTimestamp or message.timestamp
+        if happened is None:
+            return received_ms
+        time_ms = _ms(happened)
+        if message.sentAt is not None:
+            time_ms = received_ms - (_ms(message.sentAt) - time_ms)
+        if time_ms > received_ms:
+            if time_ms > received_ms + self._limits.future:
+                return Reject("timestamp_out_of_range", f"more than {self._limits.future} after its receipt")
+            return received_ms
+        if time_ms < received_ms - self._limits.past:
+            return Reject("timestamp_out_of_range", f"more than {self._limits.past} before its receipt")
+        return time_ms
+
+    def _against_plan(self, name: str, properties: dict[str, Any]) -> Reject | dict[str, Any] | None:
+        check = self._plan.get(name)
+        if check is None:
+            if not self._plan or self._limits.unknown_events == "accept":
+                return None
+            if self._limits.unknown_events == "flag":
+                return {**properties, "$unplanned": True}
+            return Reject("plan_unknown_event", "the tracking plan has no event of this name")
+        wrong = check(properties)
+        return Reject("plan_violation", wrong) if wrong is not None else None
+
+    def _apart(self, data: dict[str, Any], prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
+        """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
+        known = self._is_sensitive
+        general = {}
+        for name, value in data.items():
+            hit = known.get(name)
+            if hit is None:
+                hit = self._learn(name)
+            if hit:
+                if value is not None and value != "":
+                    sensitive[prefix + name] = value
+            elif type(value) is dict:
+                general[name] = self._apart(value, f"{prefix}{name}.", sensitive)
+            elif type(value) is list and value and type(value[0]) is dict:
+                general[name] = [
+                    self._apart(item, f"{prefix}{name}.{i}.", sensitive) if type(item) is dict else item for i, item in enumerate(value)
+                ]
+            else:
+                general[name] = value
+        return general
+
+    def _learn(self, name: str) -> bool:
+        if len(self._is_sensitive) > 10_000:
+            self._is_sensitive.clear()
+        hit = self._is_sensitive[name] = _folded(name) in self._sensitive
+        return hit
+
+
+def _hash_of(value: bytes) -> str:
+    """A stable stand-in for a missing messageId."""
+    return blake2b(value, digest_size=12).hexdigest()
+
+
+def _folded(name: str) -> str:
+    """`firstName`, `first_name` and `First-Name` are one name."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _ms(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def _depth(value: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", value):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _count(data: Any) -> int:
+    if isinstance(data, dict):
+        return len(data) + sum(_count(value) for value in data.values())
+    return sum(_count(value) for value in data) if isinstance(data, list) else 0
+
+
+def _rescue(value: bytes) -> Message | Reject:
+    """What the strict decode refused: read leniently, or name the reason."""
+    if not value.strip():
+        return Reject("empty", "expected a JSON object, got no bytes")
+    try:
+        data = _decode_any(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        reason = str(error)
+        if "Number out of range" in reason:
+            return Reject("number_out_of_range", "a number does not fit 64 bits")
+        return Reject("not_json", reason if isinstance(error, msgspec.DecodeError) else "cannot be decoded")
+    if not isinstance(data, dict):
+        return Reject("not_an_object", f"expected a JSON object, got {type(data).__name__}")
+    if data.get("type") not in EVENT_TYPES:
+        return Reject("type_unknown", f"expected `type` to be one of {', '.join(EVENT_TYPES)}")
+    for name in ("userId", "anonymousId", "previousId", "groupId"):
+        if isinstance(data.get(name), float | bool | list | dict):
+            return Reject("id_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+    if not isinstance(data.get("messageId"), str | None):
+        return Reject("message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}")
+    for name in _OBJECTS:
+        if not isinstance(data.get(name), dict | None):
+            return Reject("field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}")
+    for name in _TEXTS:
+        if not isinstance(data.get(name), str | None):
+            return Reject("field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+    for name in _TIMES:
+        if data.get(name) is not None:
+            moment = _lenient_time(data[name])
+            if moment is None:
+                return Reject("timestamp_invalid", f"expected `{name}` as ISO 8601, such as 2026-01-31T12:00:00Z")
+            data[name] = moment
+    try:
+        return msgspec.convert(data, Message)
+    except msgspec.ValidationError as error:
+        return Reject("field_invalid", str(error))
+
+
+def _lenient_time(value: Any) -> datetime | None:
+    """ISO 8601 in the forms that `datetime` knows, or Unix seconds or milliseconds."""
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            return datetime.fromisoformat(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None

@@ -1,0 +1,211 @@
+"""Flow `profile`: shard logs -> load -> apply (aggregate, tag, segment, score, decide) -> one commit for all shards touched.
+
+Worker k of n owns the shards at k modulo n and is their only writer; `claim` makes any earlier writer a stale one.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import structlog
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from flows.engine import Stop, run_flow
+from flows.logic.profile import DUE_MAX, ShardMachine, ShardState, decode_sensitive, encode, needs_of
+from schemas import metrics
+from schemas.config import Config
+from schemas.log import LogEntry
+from state.directory import Directory
+from state.shards import ShardCommit, Shards
+
+log = structlog.get_logger()
+
+READ_ENTRIES = 8  # of one shard in one batch; an entry is what one window had for the shard
+BLOCK_MS = 250
+IDLE_COMMIT_S = 2.0  # a shard that only saw ticks commits its clock so often, for `learn` waits for it
+ROOM_EVERY_S = 1.0
+
+
+class Worker:
+    """Reads, applies and commits the shards of one worker. One call of `step` is one batch."""
+
+    def __init__(
+        self,
+        shards: Sequence[int],
+        directory: Directory,
+        store: Shards,
+        machine: ShardMachine,
+        *,
+        cache: int,
+        outbox_max: int,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._machine = machine
+        self._cache_max = max(1, cache // max(1, len(shards)))
+        self._outbox_max = outbox_max
+        self._clock_ms = clock_ms
+        heads, counters = store.claim(shards), store.counters()
+        self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
+        self._committed = {shard: deepcopy(head) for shard, head in heads.items()}
+        self._read = {shard: head.offset for shard, head in heads.items()}
+        self._full: set[int] = set()
+        self._idle_since = self._room_at = 0.0
+        for state in self._states.values():
+            machine.open(state)
+
+    def read(self) -> list[LogEntry]:
+        """The next entries of all shards with room in their outbox."""
+        now = time.monotonic()
+        if now - self._room_at >= ROOM_EVERY_S:
+            self._room_at = now
+            self._directory.tick()
+            self._full = {shard for shard, n in self._store.backlog(list(self._states)).items() if n >= self._outbox_max}
+        wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
+        if not wanted:
+            time.sleep(BLOCK_MS / 1000)
+            return []
+        return self._directory.read(wanted, READ_ENTRIES, BLOCK_MS)
+
+    def apply(self, entries: Sequence[LogEntry]) -> list[int]:
+        """Apply a batch in memory; the shards that have something to commit."""
+        by_shard: dict[int, list[LogEntry]] = {}
+        for entry in entries:
+            by_shard.setdefault(entry.shard, []).append(entry)
+        self._load(by_shard)
+        for shard, found in by_shard.items():
+            self._machine.apply(self._states[shard], found)
+            self._read[shard] = found[-1].seq
+        return list(by_shard)
+
+    def _load(self, by_shard: dict[int, list[LogEntry]]) -> None:
+        needs = {shard: needs_of(found) for shard, found in by_shard.items()}
+        ticked = {shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles)) for shard, need in needs.items() if need.ticks}
+        for shard, due in (self._store.due(ticked) if ticked else {}).items():
+            self._states[shard].due = due
+            needs[shard].profiles.update(root for _, root in due)
+        profiles = {}
+        for shard, need in needs.items():
+            state = self._states[shard]
+            missing = [root for root in need.profiles if root not in state.live]
+            if missing and state.rules is not None:  # before its first rules a shard has stored nothing
+                profiles[shard] = missing
+        sensitive = {shard: list(need.sensitive) for shard, need in needs.items() if need.sensitive}
+        if not profiles and not sensitive:
+            return
+        packed, sealed = self._store.load_many(profiles, sensitive)
+        loaded = iter(packed)
+        for shard, roots in profiles.items():
+            for root in roots:
+                self._machine.put(self._states[shard], root, next(loaded))
+        opened = iter(sealed)
+        for shard, roots in sensitive.items():
+            for root in roots:
+                if (found := next(opened)) is not None:
+                    self._states[shard].sensitive[root] = decode_sensitive(found)
+
+    def commit(self, shards: Sequence[int]) -> None:
+        """Commit all that changed, in one transaction. Raises `Fenced`."""
+        now = time.monotonic()
+        if now - self._idle_since >= IDLE_COMMIT_S:
+            self._idle_since = now
+            changed = [shard for shard, state in self._states.items() if state.head.offset != self._committed[shard].offset]
+        else:
+            changed = [shard for shard in shards if self._states[shard].changed]
+        if not changed:
+            return
+        stamp = self._clock_ms()
+        with metrics.COMMIT_SECONDS.labels("profile").time():
+            self._store.commit([self._packed(self._states[shard]) for shard in changed], stamp)
+        for shard in changed:
+            state = self._states[shard]
+            self._committed[shard] = deepcopy(state.head)
+            _measure(state, stamp)
+            state.clear()
+            self._evict(shard)
+        self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
+
+    def _packed(self, state: ShardState) -> ShardCommit:
+        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
+        for root in state.dirty:
+            held = state.live[root]
+            if held is not None:
+                profiles[root] = encode(held.profile)
+        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
+        sensitive |= {root: encode(state.sensitive[root]) for root in state.sensitive_dirty}
+        return ShardCommit(
+            state.number, self._committed[state.number], state.head, state.counters, profiles, sensitive, state.timers, state.outbox
+        )
+
+    def _evict(self, shard: int) -> None:
+        """Between commits nothing in the cache is dirty: the profiles that came first go first."""
+        live = self._states[shard].live
+        while len(live) > self._cache_max:
+            del live[next(iter(live))]
+
+
+def _measure(state: ShardState, stamp_ms: int) -> None:
+    for rule, received_ms in state.fired:
+        metrics.TRIGGERS_EMITTED.labels(rule).inc()
+        metrics.TRIGGER_SECONDS.observe(max(0, stamp_ms - received_ms) / 1000)
+    metrics.EVENTS_APPLIED.inc(state.applied)
+    metrics.DUPLICATES.inc(state.duplicates)
+
+
+class _Source(DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
+    def __init__(self, worker: Worker, stop: Stop) -> None:
+        self._read = stop.guard(lambda _: worker.read())
+        self._stop = stop
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # one worker a process
+        return self
+
+    def next_batch(self) -> list[list[LogEntry]]:
+        if self._stop.is_set:
+            raise StopIteration
+        entries = self._read(None)
+        return [entries] if entries else []
+
+
+class _Sink(DynamicSink[list[int]], StatelessSinkPartition[list[int]]):
+    def __init__(self, worker: Worker, stop: Stop) -> None:
+        self._commit = stop.guard(worker.commit)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+        return self
+
+    def write_batch(self, items: list[list[int]]) -> None:
+        for shards in items:
+            self._commit(shards)
+
+
+def dataflow(worker: Worker, stop: Stop) -> Dataflow:
+    """shard logs -> apply -> commit."""
+    flow = Dataflow("profile")
+    entries = op.input("read", flow, _Source(worker, stop))
+    touched = op.filter_map("apply", entries, stop.guard(worker.apply))
+    op.output("commit", touched, _Sink(worker, stop))
+    return flow
+
+
+def run(config: Config, worker: int, workers: int) -> None:
+    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    from flows import compose
+
+    stop = Stop()
+    owned = range(worker, config.shards.count, workers)
+    made = Worker(
+        owned,
+        compose.directory(config),
+        compose.shards(config),
+        compose.machine(config),
+        cache=config.shards.cache,
+        outbox_max=config.shards.outbox_max,
+        clock_ms=lambda: int(time.time() * 1000),
+    )
+    log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
+    run_flow(dataflow(made, stop), stop)

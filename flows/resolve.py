@@ -1,0 +1,338 @@
+"""Flow `resolve`: raw log -> windows -> validated, grouped, sealed -> one atomic commit on the directory for each window.
+
+Worker k of n takes the source partitions at k modulo n. It holds no state: the directory's offset says where to go on.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from connectors.raw import START, RawReader
+from flows.engine import Stop, run_flow
+from flows.logic.validate import Checked, Validator
+from flows.logic.window import Joint, group
+from schemas import metrics
+from schemas.config import Config
+from schemas.config import Window as WindowConfig
+from schemas.errors import LogFull, Stale, TooManyRejects
+from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
+from schemas.identity import Group, Identifier, Routed, WindowCommit, WindowResult
+from state.directory import Directory
+from state.keys import DataKeys, LogSeal
+
+log = structlog.get_logger()
+
+STALE_RETRIES = 20
+KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
+_encode = msgspec.msgpack.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Window(msgspec.Struct):
+    """What one partition gave within the wait. `before` is the directory's position, `after` the new one."""
+
+    partition: str
+    before: int
+    after: int
+    events: list[RawEvent]
+    positions: list[int]
+    opened: float
+
+
+class Windows:
+    """Collects batches into windows: closed by the number of events, or by the age of the oldest."""
+
+    def __init__(self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._wait_s = config.wait / 1000
+        self._events = config.events
+        self._positions = dict(positions)
+        self._open: dict[str, Window] = {}
+        self._clock = clock
+
+    def poll(self) -> list[Window]:
+        """Windows that are complete; waits for more no longer than the oldest open one allows."""
+        now = self._clock()
+        due = min((window.opened for window in self._open.values()), default=now) + self._wait_s
+        for batch in self._reader.poll(max(0, int((due - now) * 1000))):
+            self._add(batch)
+        now = self._clock()
+        ready = [w for w in self._open.values() if len(w.events) >= self._events or now - w.opened >= self._wait_s]
+        for window in ready:
+            del self._open[window.partition]
+            self._positions[window.partition] = window.after
+        return ready
+
+    def rest(self) -> list[Window]:
+        """All open windows, when no more are wanted."""
+        rest, self._open = list(self._open.values()), {}
+        return rest
+
+    def _add(self, batch: RawBatch) -> None:
+        window = self._open.get(batch.partition)
+        if window is None:
+            before = self._positions[batch.partition]
+            window = self._open[batch.partition] = Window(batch.partition, before, batch.after, [], [], self._clock())
+        window.events += batch.events
+        window.positions += batch.positions
+        window.after = batch.after
+
+
+class Judged(msgspec.Struct):
+    """A window after validation: the good ones in groups, the bad ones with their reasons."""
+
+    window: Window
+    checked: list[Checked]
+    groups: list[Joint]
+    rejects: list[tuple[int, Reject]]
+
+
+class RejectLimit:
+    """Stops the flow when too many of the last events were rejected."""
+
+    def __init__(self, percent: float, sample: int) -> None:
+        self._percent = percent
+        self._sample = sample
+        self._recent: deque[tuple[int, int]] = deque()
+        self._events = self._rejects = 0
+
+    def add(self, events: int, rejects: Counter[str]) -> None:
+        """Raises `TooManyRejects`; to be called before the commit."""
+        n = rejects.total()
+        self._recent.append((events, n))
+        self._events += events
+        self._rejects += n
+        while self._recent and self._events - self._recent[0][0] >= self._sample:
+            gone, bad = self._recent.popleft()
+            self._events -= gone
+            self._rejects -= bad
+        if self._events >= self._sample and self._rejects * 100 > self._percent * self._events:
+            worst = ", ".join(f"{reason} {n}" for reason, n in rejects.most_common(3))
+            raise TooManyRejects(
+                f"{self._rejects} of the last {self._events} events were rejected (lately: {worst}), more than validate.reject_percent = "
+                f"{self._percent:g}: nothing of this window was committed; mend the source or raise the limit"
+            )
+
+
+class Resolver:
+    """The flow's steps."""
+
+    def __init__(self, config: Config, validator: Validator, directory: Directory, keys: DataKeys, seal: LogSeal, stop: Stop) -> None:
+        self._validator = validator
+        self._directory = directory
+        self._keys = keys
+        self._seal = seal
+        self._stop = stop
+        self._limit = RejectLimit(config.validate.reject_percent, config.validate.reject_sample)
+        self._known: set[bytes] = set()
+
+    def judge(self, window: Window) -> Judged:
+        """Validate and group."""
+        checked: list[Checked] = []
+        rejects: list[tuple[int, Reject]] = []
+        check = self._validator.check
+        for index, raw in enumerate(window.events):
+            try:
+                found = check(raw)
+            except Exception as error:  # a defect of ours must not stop the flow: the event is kept, with where it happened
+                found = Reject("poison", _where(error))
+            if type(found) is Checked:
+                checked.append(found)
+            else:
+                rejects.append((index, found))  # type: ignore[arg-type]  # the other half of the union
+        return Judged(window, checked, group([event.identifiers for event in checked]), rejects)
+
+    def commit(self, judged: Judged) -> Window | None:
+        """Seal and commit; waits while a shard's log is full. None if the worker is to stop before there was room."""
+        window = judged.window
+        now = int(time.time() * 1000)
+        rejected = Counter[str](reject.reason for _, reject in judged.rejects)
+        self._limit.add(len(window.events), rejected)
+        dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
+        for _ in range(STALE_RETRIES):
+            groups, news = self._groups(judged, now)
+            commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected)
+            try:
+                result = self._patiently(commit)
+            except Stale:
+                continue
+            if result is None:
+                return None
+            self._remember(news)
+            _measure(window, judged, result, rejected)
+            return window
+        raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
+
+    def _patiently(self, commit: WindowCommit) -> WindowResult | None:
+        while True:
+            try:
+                with metrics.COMMIT_SECONDS.labels("resolve").time():
+                    return self._directory.commit(commit)
+            except LogFull as full:
+                if self._stop.wait(full.retry_after_s):
+                    return None
+
+    def _groups(self, judged: Judged, now: int) -> tuple[list[Group], list[bytes]]:
+        """The window's groups with packed facts; personal data sealed for the origin where a plan says that it lands."""
+        plain: list[tuple[Group, list[dict[str, Any]]]] = []
+        news: list[bytes] = []
+        planned: list[Group] = []
+        for joint in judged.groups:
+            identifiers = joint.identifiers
+            anchors = {identifier: at for at, identifier in enumerate(identifiers)}
+            facts, secrets = [], []
+            for index in joint:
+                event = judged.checked[index]
+                strongest = event.identifiers[0]
+                secret = event.sensitive
+                if event.user_id is not None and strongest.strength == 0 and strongest.hash not in self._known:
+                    secret = {**secret, "user_id": event.user_id}
+                    news.append(strongest.hash)
+                facts.append(Routed(anchors[strongest], b""))
+                secrets.append(secret)
+            routed = Group(identifiers, facts)
+            plain.append((routed, secrets))
+            if any(secrets):
+                planned.append(routed)
+        origins = iter(self._directory.plan(planned) if planned else ())
+        landing = {id(fact): next(origins) for routed in planned for fact in routed.facts}
+        sealing = {landing[id(fact)] for routed, secrets in plain for fact, secret in zip(routed.facts, secrets, strict=True) if secret}
+        keys = self._keys.of(sealing, create=True) if sealing else {}
+        for joint, (routed, secrets) in zip(judged.groups, plain, strict=True):
+            for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
+                event = judged.checked[index]
+                sealed: dict[str, bytes] = {}
+                if secret:
+                    fact.expected = landing[id(fact)]
+                    key = keys[fact.expected]
+                    sealed = {name: key.seal(name, _encode_json(value)) for name, value in secret.items()}
+                fact.payload = _encode(
+                    Fact(
+                        event.type,
+                        event.name,
+                        event.time_ms,
+                        event.received_ms,
+                        now,
+                        event.message,
+                        event.channel,
+                        event.identifiers[0].hash,
+                        event.properties,
+                        event.traits,
+                        sealed,
+                    )
+                )
+        return [routed for routed, _ in plain], news
+
+    def _remember(self, news: Iterable[bytes]) -> None:
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        self._known.update(news)
+
+    def _letter(self, window: Window, index: int, reject: Reject, now: int) -> bytes:
+        raw = window.events[index]
+        return _encode(
+            DeadLetter(
+                reject.reason,
+                reject.detail,
+                window.partition,
+                window.positions[index],
+                index,
+                raw.source,
+                raw.received_ms,
+                now,
+                self._seal.seal(raw.value),
+            )
+        )
+
+
+def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Counter[str]) -> None:
+    metrics.WINDOW_EVENTS.observe(len(window.events))
+    metrics.EVENTS_RESOLVED.inc(len(judged.checked))
+    metrics.CUSTOMERS_CREATED.inc(result.created)
+    metrics.CUSTOMERS_UNITED.inc(result.united)
+    for reason, n in rejected.items():
+        metrics.EVENTS_REJECTED.labels(reason).inc(n)
+
+
+def _where(error: Exception) -> str:
+    """The kind of error and its place; not its message, which may hold personal data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {place}"
+
+
+class _Source(DynamicSource[Window], StatelessSourcePartition[Window]):
+    def __init__(self, windows: Windows, reader: RawReader, stop: Stop) -> None:
+        self._poll = stop.guard(lambda _: self._measured_poll(windows))
+        self._reader = reader
+        self._stop = stop
+        self._measured = 0.0
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # one worker a process
+        return self
+
+    def next_batch(self) -> list[Window]:
+        if self._stop.is_set:
+            raise StopIteration
+        return self._poll(None) or []
+
+    def _measured_poll(self, windows: Windows) -> list[Window]:
+        ready = windows.poll()
+        now = time.monotonic()
+        if now - self._measured >= 1:
+            self._measured = now
+            for partition, entries in self._reader.lag().items():
+                metrics.LAG.labels("resolve", partition).set(entries)
+        return ready
+
+
+class _Sink(DynamicSink[Window], StatelessSinkPartition[Window]):
+    """Tells the reader what is committed, so that it can trim."""
+
+    def __init__(self, reader: RawReader) -> None:
+        self._reader = reader
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+        return self
+
+    def write_batch(self, items: list[Window]) -> None:
+        self._reader.committed({window.partition: window.after for window in items})
+
+
+def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> Dataflow:
+    """raw log -> judge -> commit -> trim."""
+    flow = Dataflow("resolve")
+    collected = op.input("windows", flow, _Source(windows, reader, stop))
+    judged = op.filter_map("judge", collected, stop.guard(resolver.judge))
+    committed = op.filter_map("commit", judged, stop.guard(resolver.commit))
+    op.output("committed", committed, _Sink(reader))
+    return flow
+
+
+def run(config: Config, worker: int, workers: int) -> None:
+    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    from flows import compose
+
+    stop = Stop()
+    reader = compose.raw_reader(config)
+    partitions = reader.partitions()[worker::workers]
+    directory = compose.directory(config)
+    offsets = directory.offsets()
+    positions = {partition: offsets.get(partition, START) for partition in partitions}
+    reader.assign(positions)
+    log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
+    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), stop)
+    try:
+        run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)
+    finally:
+        reader.close()

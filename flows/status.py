@@ -1,0 +1,137 @@
+"""`millrace status`: one screen of what a deployment holds and how far each part is, read from its state alone.
+
+It asks no process, so it works from any machine that reaches Redis, and while everything else is down.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from flows.logic.profile import sums
+from schemas.config import Config
+from schemas.profile import Head
+
+TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
+_ROWS_MAX = 12  # of one table: it stays one screen
+
+
+class Directory(Protocol):
+    def offsets(self) -> dict[str, int]: ...
+    def heads(self) -> dict[int, int]: ...
+    def stats(self) -> dict[str, int]: ...
+
+
+class Shards(Protocol):
+    def heads(self) -> dict[int, Head]: ...
+    def counters(self) -> dict[int, dict[str, int]]: ...
+
+
+class Outbox(Protocol):
+    def cursors(self, lane: str, consumer: str) -> dict[int, int]: ...
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """Entries that a reader has not yet committed: in all, and in the shard where they are the most."""
+
+    reader: str
+    entries: int
+    worst_shard: int
+    worst_entries: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    name: str
+    shards: int
+    clock_age_ms: int  # since the last tick that every shard has committed; -1 if some have none yet
+    rules: tuple[int, ...]  # versions in force; more than one only while a change travels
+    models: dict[str, tuple[int, ...]]  # sender -> versions in force
+    partitions: dict[str, int]  # source partition -> committed position
+    behind: tuple[Behind, ...]
+    totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
+
+
+def show(config: Config) -> None:
+    """Print it. Raises `Unreachable`, `Foreign`."""
+    from flows import compose
+
+    status = collect(config, compose.directory(config), compose.shards(config), compose.outbox(config), int(time.time() * 1000))
+    Console().print(screen(status))
+
+
+def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox, now_ms: int) -> Status:
+    """One reading. Counters and positions are each exact; they are not taken in one instant."""
+    heads = shards.heads()
+    models = sorted({sender for head in heads.values() for sender in head.models})
+    clock_ms = min((head.clock_ms for head in heads.values()), default=0)
+    behind = [_behind("profile", directory.heads(), {shard: head.offset for shard, head in heads.items()})]
+    for lane, flow, consumers in (
+        (TRIGGERS, "deliver", [connector.name for connector in config.connector if connector.enabled]),
+        (EXAMPLES, "learn", models),
+    ):
+        ends = {shard: head.outbox.get(lane, 0) for shard, head in heads.items()}
+        behind += [_behind(f"{flow} {consumer}", ends, outbox.cursors(lane, consumer)) for consumer in consumers]
+    return Status(
+        name=config.name,
+        shards=len(heads),
+        clock_age_ms=now_ms - clock_ms if clock_ms else -1,
+        rules=_versions(head.rules for head in heads.values()),
+        models={sender: _versions(head.models.get(sender, 0) for head in heads.values()) for sender in models},
+        partitions=directory.offsets(),
+        behind=tuple(behind),
+        totals=sums([*shards.counters().values(), directory.stats()]),
+    )
+
+
+def screen(status: Status) -> RenderableType:
+    """The status as something `rich` prints."""
+    clock = "not ticking yet" if status.clock_age_ms < 0 else f"{status.clock_age_ms / 1000:.1f} s ago"
+    rules = ", ".join(map(str, status.rules))
+    head = f"[bold]{status.name}[/]: {status.shards} shards, last tick {clock}, rules version {rules}"
+    behind = Table("reader", "behind", "most in shard", title="logs", title_justify="left")
+    for row in status.behind:
+        behind.add_row(row.reader, f"{row.entries:,}", f"{row.worst_shard} ({row.worst_entries:,})" if row.entries else "")
+    models = {sender: ", ".join(map(str, versions)) for sender, versions in status.models.items()}
+    plain = {name: value for name, value in status.totals.items() if ":" not in name}
+    tables = [
+        behind,
+        _table("totals", plain),
+        _table("triggers by rule", _under(status.totals, "triggers:")),
+        _table("held by reason", _under(status.totals, "decisions:")),
+        _table("rejected by reason", _under(status.totals, "rejected:")),
+        _table("lifecycle", _under(status.totals, "stage:")),
+        _table("segments", _under(status.totals, "segment:")),
+        _table("tags", _under(status.totals, "tag:")),
+        _table("model versions", models),
+        _table("source positions", status.partitions),
+    ]
+    return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)))
+
+
+def _behind(reader: str, ends: Mapping[int, int], positions: Mapping[int, int]) -> Behind:
+    missing = {shard: max(0, end - positions.get(shard, 0)) for shard, end in ends.items()}
+    worst = max(missing, key=missing.__getitem__, default=0)
+    return Behind(reader, sum(missing.values()), worst, missing.get(worst, 0))
+
+
+def _versions(found: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(found)))
+
+
+def _under(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix) and value}
+
+
+def _table(title: str, values: Mapping[str, int | str]) -> Table:
+    """The largest first; what does not fit is counted."""
+    table = Table("", "", title=title, title_justify="left", show_header=False)
+    ranked = sorted(values.items(), key=lambda item: (isinstance(item[1], str) or -item[1], item[0]))
+    for name, value in ranked[:_ROWS_MAX]:
+        table.add_row(name, value if isinstance(value, str) else f"{value:,}")
+    if more := ranked[_ROWS_MAX:]:
+        table.add_row(f"... and {len(more)} more", "")
+    return table

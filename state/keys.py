@@ -1,0 +1,146 @@
+"""Keys and sealing. Every secret of a deployment hangs on one file of four keys, readable by its owner alone.
+
+    hash  keyed hashes of identifiers: without it nobody can test whether a phone number is in the directory
+    log   seals what lies in logs before it is known whose it is (raw log, dead letters)
+    sign  signs model snapshots and checkpoints
+    kek   wraps the data key of each origin; personal data is sealed under the data key
+
+Erasing a customer destroys the data keys of its origins: every copy of what they sealed is unreadable from then on.
+"""
+
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import redis
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+
+from schemas.errors import ConfigError, Foreign
+from state.names import Names
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+CACHE_MAX = 50_000
+
+
+class KeyRing(msgspec.Struct, frozen=True):
+    hash: bytes
+    log: bytes
+    sign: bytes
+    kek: bytes
+
+    def __repr__(self) -> str:
+        return "KeyRing(***)"
+
+
+def load_keys(path: Path, *, create: bool) -> KeyRing:
+    """Read the key file; where there is none and `create` is set, make one with mode 0600. Raises `ConfigError`."""
+    if not path.exists():
+        if not create:
+            raise ConfigError(f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the file from its backup")
+        _create(path)
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} can be read by others: expected mode 0600; run chmod 600 on it")
+    try:
+        encoded = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        keys = {name: b64decode(encoded[name], validate=True) for name in KeyRing.__struct_fields__}
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
+        raise ConfigError(f"{path} is no key file of millrace: {type(error).__name__}; restore it from its backup") from None
+    if any(len(key) != KEY_BYTES for key in keys.values()):
+        raise ConfigError(f"{path}: expected keys of {KEY_BYTES} bytes; restore it from its backup")
+    return KeyRing(**keys)
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keys = {name: b64encode(os.urandom(KEY_BYTES)).decode() for name in KeyRing.__struct_fields__}
+    draft = path.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(keys))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # of two processes that create it at once, the first wins
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+class LogSeal:
+    """AES-256-GCM over one log record. The nonce stands before the ciphertext."""
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = AESGCM(key)
+
+    def seal(self, plain: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plain, b"log")
+
+    def open(self, sealed: bytes) -> bytes:
+        """Raises `Foreign` for what another deployment sealed, or somebody changed."""
+        try:
+            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
+        except (InvalidTag, ValueError):
+            raise Foreign("a log record cannot be opened: it was sealed with another key file, or changed") from None
+
+
+class DataKey:
+    """The data key of one origin. A field is bound to its origin and name: it cannot be passed off as another."""
+
+    def __init__(self, origin: bytes, key: bytes) -> None:
+        self._origin = origin
+        self._aead = AESGCM(key)
+
+    def seal(self, field: str, plain: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plain, self._origin + field.encode())
+
+    def open(self, field: str, sealed: bytes) -> bytes | None:
+        """None if this key did not seal it (the customer was erased and came back)."""
+        try:
+            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode())
+        except InvalidTag:
+            return None
+
+
+class DataKeys:
+    """Data keys in Redis, wrapped (RFC 3394) by the key-encryption key; the unwrapped ones in a bounded cache."""
+
+    def __init__(self, client: redis.Redis, names: Names, kek: bytes, buckets: int) -> None:
+        self._redis = client
+        self._names = names
+        self._kek = kek
+        self._buckets = buckets
+        self._cache: dict[bytes, DataKey] = {}
+
+    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
+        """The data keys of these origins; those that have none are left out, or given one."""
+        wanted = dict.fromkeys(origins)
+        missing = [origin for origin in wanted if origin not in self._cache]
+        if missing:
+            self._load(missing, create)
+        found = {origin: self._cache[origin] for origin in wanted if origin in self._cache}
+        while len(self._cache) > CACHE_MAX:
+            del self._cache[next(iter(self._cache))]
+        return found
+
+    def _load(self, origins: Sequence[bytes], create: bool) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for origin in origins:
+            bucket = self._bucket(origin)
+            if create:
+                pipeline.hsetnx(bucket, origin, aes_key_wrap(self._kek, os.urandom(KEY_BYTES)))  # type: ignore[arg-type]
+            pipeline.hget(bucket, origin)  # type: ignore[arg-type]
+        answers = pipeline.execute()
+        for origin, wrapped in zip(origins, answers[1::2] if create else answers, strict=True):
+            if wrapped is not None:
+                self._cache[origin] = DataKey(origin, aes_key_unwrap(self._kek, cast(bytes, wrapped)))
+
+    def _bucket(self, origin: bytes) -> bytes:
+        return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

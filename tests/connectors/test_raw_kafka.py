@@ -1,0 +1,304 @@
+"""What only Kafka has: the forms of records that apps write, and the ways in which a broker can say no."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+import pytest
+from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from connectors.avro import AvroReader, SchemaRegistry
+from connectors.raw import START
+from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
+from schemas.config import Kafka, Secret
+from schemas.errors import ConfigError, Foreign, Unreachable
+from schemas.events import RawEvent
+from tests.kafka_broker import Broker
+
+SCHEMA = {
+    "type": "record",
+    "name": "Paid",
+    "namespace": "shop.till",
+    "fields": [{"name": "userId", "type": "string"}, {"name": "total", "type": "double"}],
+}
+MESSAGE = b'{"type":"track","event":"Paid","userId":"u1"}'
+
+
+def payload(record: dict[str, Any]) -> bytes:
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(SCHEMA), record)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def avro(tmp_path: Path) -> AvroReader:
+    (tmp_path / "7.avsc").write_text(json.dumps(SCHEMA))
+    return AvroReader(SchemaRegistry(tmp_path))
+
+
+@pytest.fixture
+def topic(kafka: Broker) -> str:
+    name = f"direct-{uuid.uuid4().hex}"
+    kafka.create_topic(name, 1)
+    return name
+
+
+def refuse(_value: bytes) -> bytes:
+    raise Foreign("not sealed by us")
+
+
+def produce(kafka: Broker, topic: str, value: bytes | None, headers: dict[str, bytes] | None = None, **more: Any) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(topic, value, headers=list((headers or {}).items()), **more)
+    assert producer.flush(20) == 0
+
+
+def read(reader: KafkaRawReader, count: int) -> list[RawEvent]:
+    events: list[RawEvent] = []
+    deadline = time.monotonic() + 20
+    while len(events) < count:
+        assert time.monotonic() < deadline, f"{len(events)} of {count} events have come"
+        events += [event for batch in reader.poll(200) for event in batch.events]
+    return events
+
+
+def reader_of(kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[bytes], bytes] | None = refuse) -> KafkaRawReader:
+    reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro)
+    reader.assign(dict.fromkeys(reader.partitions(), START))
+    return reader
+
+
+def one(kafka: Broker, topic: str, avro: AvroReader) -> RawEvent:
+    reader = reader_of(kafka, topic, avro=avro)
+    try:
+        (event,) = read(reader, 1)
+        return event
+    finally:
+        reader.close()
+
+
+class TestForms:
+    def test_json_is_taken_as_it_stands(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        produce(kafka, topic, MESSAGE, timestamp=1_700_000_000_000)
+        assert one(kafka, topic, avro) == RawEvent(MESSAGE, 1_700_000_000_000, topic)
+
+    def test_what_is_not_json_is_left_to_validation(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        produce(kafka, topic, b'{"type":"tra', {"x-app": b"till"})
+        event = one(kafka, topic, avro)
+        assert (event.value, event.fault) == (b'{"type":"tra', None)
+
+    @pytest.mark.parametrize("value", [None, b""])
+    def test_no_value_is_a_fault(self, kafka: Broker, topic: str, avro: AvroReader, value: bytes | None) -> None:
+        produce(kafka, topic, value, key=b"k")
+        event = one(kafka, topic, avro)
+        assert (event.value, event.fault) == (b"", "empty")
+
+    def test_structured_cloudevent(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        event = b'{"specversion":"1.0","id":"e1","source":"/till","type":"Paid","subject":"u1","data":{"total":5}}'
+        produce(kafka, topic, event, {"content-type": b"application/cloudevents+json; charset=UTF-8"})
+        message = msgspec.json.decode(one(kafka, topic, avro).value)
+        assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e1")
+        assert message["properties"] == {"total": 5}
+
+    def test_binary_cloudevent(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        attributes = {"ce_specversion": b"1.0", "ce_id": b"e2", "ce_source": b"/till", "ce_type": b"Paid", "ce_subject": b"u1"}
+        produce(kafka, topic, b'{"total":5}', attributes | {"content-type": b"application/json"})
+        message = msgspec.json.decode(one(kafka, topic, avro).value)
+        assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e2")
+        assert message["properties"] == {"total": 5}
+
+    def test_binary_cloudevent_with_avro_data(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        attributes = {"ce_specversion": b"1.0", "ce_id": b"e3", "ce_source": b"/till", "ce_type": b"Paid"}
+        value = b"\0\0\0\0\x07" + payload({"userId": "u1", "total": 5.5})
+        produce(kafka, topic, value, attributes | {"content-type": b"application/avro"})
+        message = msgspec.json.decode(one(kafka, topic, avro).value)
+        assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e3")
+        assert message["properties"] == {"total": 5.5}
+
+    @pytest.mark.parametrize(
+        ("value", "headers"),
+        [
+            (b"{}", {"content-type": b"application/cloudevents+json"}),
+            (b"[]", {"content-type": b"application/cloudevents-batch+json"}),
+            (b"{}", {"ce_specversion": b"1.0", "ce_id": b"\xff"}),
+        ],
+    )
+    def test_a_bad_cloudevent_is_a_fault(
+        self, kafka: Broker, topic: str, avro: AvroReader, value: bytes, headers: dict[str, bytes]
+    ) -> None:
+        produce(kafka, topic, value, headers)
+        event = one(kafka, topic, avro)
+        assert (event.value, event.fault) == (value, "cloudevent_invalid")
+
+    @pytest.mark.parametrize(
+        ("before", "headers"), [(b"\0\0\0\0\x07", {}), (b"", {"__value_schema_id": b"\0\0\0\0\x07"})], ids=["in the value", "in a header"]
+    )
+    def test_avro(self, kafka: Broker, topic: str, avro: AvroReader, before: bytes, headers: dict[str, bytes]) -> None:
+        produce(kafka, topic, before + payload({"userId": "u1", "total": 5.5}), headers)
+        message = msgspec.json.decode(one(kafka, topic, avro).value)
+        assert message == {"type": "track", "event": "Paid", "userId": "u1", "properties": {"total": 5.5}}
+
+    @pytest.mark.parametrize(
+        ("value", "fault"),
+        [
+            (b"\0\0\0\0\x08" + payload({"userId": "u1", "total": 5.5}), "schema_unknown"),
+            (b"\0\0\0\0\x07" + payload({"userId": "u1", "total": 5.5})[:-3], "avro_invalid"),
+            (b"\0\0\0", "avro_invalid"),
+        ],
+        ids=["unknown id", "truncated", "no id"],
+    )
+    def test_bad_avro_is_a_fault(self, kafka: Broker, topic: str, avro: AvroReader, value: bytes, fault: str) -> None:
+        produce(kafka, topic, value)
+        event = one(kafka, topic, avro)
+        assert (event.value, event.fault) == (value, fault)
+
+    def test_headers_that_pretend_to_be_the_gateways_stop_nothing(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        for headers in (
+            {"millrace-received": b"yesterday"},
+            {"millrace-received": b"9" * 400, "millrace-source": b"\xff", "millrace-fault": b"no such reason"},
+            {"millrace-received": b"5", "millrace-sealed": b"1"},
+        ):
+            produce(kafka, topic, MESSAGE, headers, timestamp=1_700_000_000_000)
+        reader = reader_of(kafka, topic, avro=avro)
+        events = read(reader, 3)
+        reader.close()
+        assert [(event.received_ms, event.fault) for event in events] == [(1_700_000_000_000, None)] * 2 + [(5, "seal_broken")]
+
+    def test_sealed_records_without_a_key_to_open_them_are_faults(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        produce(kafka, topic, b"secret", {"millrace-received": b"5", "millrace-sealed": b"1"})
+        reader = reader_of(kafka, topic, avro=avro, open=None)
+        (event,) = read(reader, 1)
+        reader.close()
+        assert (event.value, event.fault) == (b"secret", "seal_broken")
+
+
+def test_several_topics_are_read_by_one_consumer(kafka: Broker, avro: AvroReader) -> None:
+    topics = [f"many-{uuid.uuid4().hex}" for _ in range(3)]
+    for name in topics:
+        kafka.create_topic(name, 2)
+        for number in range(10):
+            produce(kafka, name, b'{"n":%d}' % number, partition=number % 2)
+    reader = reader_of(kafka, *topics, avro=avro)
+    assert reader.partitions() == [f"{name}/{number}" for name in topics for number in (0, 1)]
+    events = read(reader, 30)
+    reader.close()
+    assert {event.source: sum(other.source == event.source for other in events) for event in events} == dict.fromkeys(topics, 10)
+
+
+def test_committed_positions_are_group_offsets_for_dashboards(kafka: Broker, topic: str, avro: AvroReader) -> None:
+    for _ in range(3):
+        produce(kafka, topic, MESSAGE)
+    reader = reader_of(kafka, topic, avro=avro)
+    read(reader, 3)
+    reader.committed({f"{topic}/0": 2})
+    reader.close()
+    dashboard = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "millrace"})
+    deadline = time.monotonic() + 10
+    offset = OFFSET_INVALID
+    while offset == OFFSET_INVALID and time.monotonic() < deadline:
+        (found,) = dashboard.committed([TopicPartition(topic, 0)], timeout=10)
+        offset = found.offset
+    dashboard.close()
+    assert offset == 3
+
+
+class TestRefusals:
+    def test_a_topic_that_does_not_exist(self, kafka: Broker, avro: AvroReader) -> None:
+        config = Kafka(bootstrap=kafka.bootstrap, topics=("no.such.topic",))
+        for make in (lambda: KafkaRawReader(config, None, avro), lambda: KafkaRawWriter(config, None)):
+            started = time.monotonic()
+            with pytest.raises(Unreachable, match=r"no topic no\.such\.topic"):
+                make()
+            assert time.monotonic() - started < 15
+
+    def test_a_refused_login(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster knows no logins")
+        for password, works in (("wrong", False), ("race", True)):
+            options = {
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": "mill",
+                "sasl.password": password,
+            }
+            config = Kafka(bootstrap=kafka.sasl_bootstrap, topics=(topic,), options={k: Secret(v) for k, v in options.items()})
+            if works:
+                KafkaRawReader(config, None, avro).close()
+                continue
+            for make in (lambda: KafkaRawReader(config, None, avro), lambda: KafkaRawWriter(config, None)):  # noqa: B023 - called at once
+                started = time.monotonic()
+                with pytest.raises(Unreachable, match="refuses our login") as error:
+                    make()
+                assert time.monotonic() - started < 15
+                assert "\n" not in str(error.value)
+                assert "wrong" not in str(error.value)
+
+    def test_an_option_that_librdkafka_does_not_know(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        config = Kafka(bootstrap=kafka.bootstrap, topics=(topic,), options={"sasl.pasword": Secret("x")})
+        with pytest.raises(ConfigError, match=r"kafka\.options: .*sasl\.pasword"):
+            KafkaRawReader(config, None, avro)
+
+    def test_a_topic_that_was_made_anew(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        produce(kafka, topic, MESSAGE)
+        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro)
+        reader.assign({f"{topic}/0": 0})
+        with pytest.raises(Foreign, match="read up to 1"):
+            reader.assign({f"{topic}/0": 1})
+        reader.close()
+
+    def test_records_that_retention_has_taken(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster deletes no records")
+        for _ in range(5):
+            produce(kafka, topic, MESSAGE)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        (deletion,) = admin.delete_records([TopicPartition(topic, 0, 3)]).values()
+        deletion.result(10)
+        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro)
+        with pytest.raises(Foreign, match="retention"):
+            reader.assign({f"{topic}/0": 1})
+        reader.assign({f"{topic}/0": 2})
+        assert len(read(reader, 2)) == 2
+        reader.close()
+
+    def test_a_topic_that_is_deleted_while_it_is_read(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster deletes no topics")
+        produce(kafka, topic, MESSAGE)
+        reader = reader_of(kafka, topic, avro=avro)
+        read(reader, 1)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.delete_topics([topic])[topic].result(10)
+        deadline = time.monotonic() + 30
+        with pytest.raises(Unreachable, match="has lost a topic"):
+            while time.monotonic() < deadline:
+                reader.poll(200)
+        reader.close()
+
+    def test_a_record_that_the_broker_does_not_take(self, kafka: Broker) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster has no topic settings")
+        topic = f"narrow-{uuid.uuid4().hex}"
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "1000"})])[topic].result(10)
+
+        async def append() -> None:
+            writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), lambda value: value[::-1])
+            try:
+                noise = uuid.uuid4().bytes * 20 + b"".join(uuid.uuid4().bytes for _ in range(200))
+                with pytest.raises(Unreachable, match="did not store"):
+                    await writer.append([("k", RawEvent(noise, 1))])
+                await writer.append([("k", RawEvent(MESSAGE, 1))])
+            finally:
+                await writer.close()
+
+        asyncio.run(append())

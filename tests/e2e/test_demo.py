@@ -1,0 +1,100 @@
+"""`millrace demo` as a user runs it: real processes, a real redis-server, the published Segment client, signed webhooks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@contextmanager
+def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A running `millrace demo --headless --json` in an empty folder. Whatever of it is left at the end is a failure."""
+    command = [sys.executable, "-P", "-m", "flows.cli", "demo", "--headless", "--json", *options]
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+            for member in family:
+                member.kill()
+    assert not family, f"still running: {[member.pid for member in family]}"
+
+
+def report_of(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+    out, err = process.communicate(timeout=timeout_s)
+    assert out, err
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert process.returncode == 0, f"{report}\n{err}"
+    return report
+
+
+def workers(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
+    """The processes of the flows, by flow."""
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        line = child.cmdline()
+        if "--worker" in line:
+            found[line[line.index("run") + 1]] = child
+    return found
+
+
+def check(report: dict[str, Any]) -> None:
+    """What must hold of every run, however it went."""
+    assert (report["lost"], report["doubled"], report["split"], report["mixed"], report["forged"], report["misread"]) == (0,) * 6
+    assert report["events_published"] >= report["events_accepted"] > 0
+    assert report["events_accepted"] <= report["events_applied"] + report["events_rejected"] + report["duplicates_dropped"]
+    assert report["triggers_delivered"] >= report["triggers_emitted"] > 0
+
+
+def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with demo(tmp_path, "--seconds", "6") as process:
+        report = report_of(process, timeout_s=60)
+    assert time.monotonic() - started < 6 + 25
+    check(report)
+    assert report["events_applied"] > 1_000
+    assert report["events_rejected"] > 5
+    assert report["duplicates_dropped"] > 5
+    assert report["profiles"] > 100
+    assert report["merges"] > 0
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        wait_for_workers(process)
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        report = report_of(process, timeout_s=40)
+    check(report)
+
+
+def test_kill_9_of_every_flow_in_mid_flow_is_survived(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "14") as process:
+        wait_for_workers(process)
+        for flow in ("resolve", "profile", "deliver", "gateway", "learn"):
+            time.sleep(1.5)
+            workers(process)[flow].kill()
+        report = report_of(process, timeout_s=60)
+    check(report)
+
+
+def wait_for_workers(process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while {"gateway", "resolve", "profile", "deliver", "learn"} - workers(process).keys():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

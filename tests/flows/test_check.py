@@ -1,0 +1,149 @@
+"""`millrace check`: what it prints and what it returns."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.check import check
+from flows.logic.rules import scope_of
+from schemas.config import EXPRESSION_NAMES
+from schemas.toml import DEFAULT
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return tmp_path / "shop.toml"
+
+
+def printed(file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    file.write_text(text)
+    code = check(file)
+    return code, capsys.readouterr().out.replace(f"{file}:", "")
+
+
+def test_every_error_is_printed_with_its_line_and_expressions_with_a_caret(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+[window]
+wiat = "1s"
+[[aggregate]]
+name = "orders"
+of = "count"
+[[tag]]
+name = "vip"
+when = "ordrs > 3"
+[[tag]]
+when = "orders > 'a'"
+[[segment]]
+name = "all"
+when = ""
+[[trigger]]
+name = "t"
+on = {tag_entered = "vpi"}
+when = '''
+  orders > 3
+  and stage > 1'''
+"""
+    assert printed(shop, text, capsys) == (
+        1,
+        """\
+3: window.wiat: unknown key `wiat`; did you mean `wait`?
+9: tag[0].when: unknown name `ordrs`; did you mean `orders`?
+    ordrs > 3
+    ^
+10: tag[1].name: `name` is missing
+11: tag[1].when: text cannot be compared with a number
+    orders > 'a'
+             ^
+14: segment[0].when: expected text that is not empty, got ''
+17: trigger[0].on.tag_entered: there is no tag `vpi`; did you mean `vip`?
+18: trigger[0].when: a number cannot be compared with text
+      orders > 3   and stage > 1
+                               ^
+7 errors
+""",
+    )
+
+
+def test_what_is_active_is_printed_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(DEFAULT) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "millrace.toml: ready",
+        "gateway http://127.0.0.1:8080, sources: app, desk, social, store, web",
+        "raw log redis streams, 8 partitions",
+        "user_id, at most 1",
+        "aggregates orders: count",
+        "tags vip:",
+        "segments at_risk:",
+        "thank_you: event Order Completed -> file",
+        "connectors file: file",
+        "models churn",
+    ):
+        assert part in words
+
+
+def test_secrets_are_not_printed(shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "whsec_" + "QUJD" * 8)
+    text = """
+redis.url = "rediss://:${TOKEN}@host"
+gateway.write_keys = [{key = "${TOKEN}", source = "web"}]
+[[connector]]
+name = "[crm]"
+type = "webhook"
+url = "https://host/${TOKEN}"
+secrets = ["${TOKEN}"]
+enabled = false
+"""
+    code, out = printed(shop, text.replace("[crm]", "crm"), capsys)
+    assert (code, "QUJD" in out) == (0, False)
+    assert "crm: webhook (off)" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("plan.json", None, "No such file"),
+        ("plan.json", "{", "is no schema"),
+        ("plan.json", "3", "is no schema"),
+        ("plan.json", '{"type": "objekt"}', "is no schema"),
+        ("plan.avsc", '{"type": "record"}', "is no schema"),
+        ("plan.avsc", '{"type": "recrod", "name": "x"}', "is no schema"),
+        ("plan.avsc", '{"type": "string"}', "is no schema"),
+        ("plan.avsc", '{"type": "record", "name": "x", "fields": [{"name": "a", "type": "nonsense"}]}', "is no schema"),
+        ("plan.json", '{"type": "object", "required": ["total"]}', None),
+        ("plan.avsc", '{"type": "record", "name": "x", "fields": [{"name": "a", "type": "int"}]}', None),
+    ],
+)
+def test_plan_schemas_are_looked_at(
+    shop: Path, name: str, content: str | None, message: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (shop.parent / name).write_text(content)
+    code, out = printed(shop, f"\nvalidate.plan = [{{event = 'x', schema = '{name}'}}]", capsys)
+    assert code == (0 if message is None else 1)
+    if message is not None:
+        assert out.startswith("2: validate.plan[0].schema: ")
+        assert message in out
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(DEFAULT.read_text().splitlines()), max_size=20).map("\n".join))
+def test_a_file_of_any_lines_is_checked_to_the_end(shop: Path, text: str) -> None:
+    shop.write_text(text)
+    assert check(shop) in (0, 1)
+
+
+def test_a_file_that_cannot_be_read(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(shop) == 1
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_the_reference_names_what_expressions_may_name() -> None:
+    scope = scope_of({})
+    assert {name for name in EXPRESSION_NAMES if not name.endswith(".NAME")} == set(scope.names)
+    assert {name.removesuffix(".NAME") for name in EXPRESSION_NAMES if name.endswith(".NAME")} == set(scope.open)
+    assert {name: kind for name, (kind, _) in EXPRESSION_NAMES.items() if name in scope.names} == {
+        name: known.type for name, known in scope.names.items()
+    }

@@ -1,0 +1,147 @@
+"""The command line as a person meets it: what it says, and what it exits with."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from flows import cli
+from schemas.errors import Fenced, MillraceError
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def millrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*argv: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millrace", *argv])
+        code = cli.main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["nope"], "No such command 'nope'"),
+        (["run", "bogus"], "'bogus' is none of all, gateway, resolve, profile, deliver, learn"),
+        (["run", "all", "--worker", "0/2"], "--worker goes with one flow"),
+        (["run", "resolve", "--worker", "2/2"], "expected K/N with K from 0 to N-1"),
+        (["run", "resolve", "--worker", "half"], "expected K/N"),
+        (["run", "resolve", "--worker", "0/2", "--workers", "2"], "give one"),
+        (["run", "resolve", "--workers", "0"], "greater than or equal to 1"),
+        (["run", "learn", "--workers", "2"], "learn has one process"),
+        (["run", "gateway", "--worker", "0/2"], "gateway has one process"),
+        (["run", "-c", "/no/such/file"], "'/no/such/file' does not exist"),
+        (["check"], "Missing argument"),
+        (["dead", "replay"], "give ids, or --reason, or --all"),
+        (["dead", "replay", "--all", "--reason", "not_json"], "give ids, or --reason, or --all"),
+        (["status", "--loud"], "No such option: --loud"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(millrace: Call, argv: list[str], says: str) -> None:
+    code, out, err = millrace(*argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("millrace: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+@pytest.mark.parametrize("error", [Fenced("shard 3 belongs to another writer (epoch 7, ours is 6)"), MillraceError("no")])
+def test_an_error_of_ours_is_one_line_and_exit_code_1(millrace: Call, monkeypatch: pytest.MonkeyPatch, error: MillraceError) -> None:
+    def fail(_path: Path | None) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_load", fail)
+    assert millrace("status") == (1, "", f"millrace: {error}\n")
+
+
+def test_a_wrong_file_names_the_place(millrace: Call, tmp_path: Path) -> None:
+    file = tmp_path / "millrace.toml"
+    file.write_text("[window]\nwait = 200\nevnets = 3\n")
+    code, _, err = millrace("status", "-c", str(file))
+    assert code == 1
+    assert "millrace.toml:3" in err
+    assert "events" in err, "the nearest known name"
+    assert "Traceback" not in err
+
+
+def test_version(millrace: Call) -> None:
+    assert millrace("version") == (0, f"millrace {version('millrace')}\n", "")
+
+
+def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").write_text("raise SystemExit('not ours')")
+    command = Path(sys.executable).with_name("millrace")
+    done = subprocess.run([command, "version"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"millrace {version('millrace')}\n", "")
+
+
+def test_no_command_loads_what_only_a_flow_needs() -> None:
+    code = "import sys, flows.cli; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["", "run", "check", "demo", "status", "bench", "reload", "version", "dead"])
+def test_every_command_has_help(millrace: Call, command: str) -> None:
+    code, out, err = millrace(*[command] if command else [], "--help")
+    assert (code, err) == (0, "")
+    assert "Usage: millrace" in out
+
+
+def test_a_worker_says_which_one_it_is_when_it_ends(
+    millrace: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_args: object) -> None:
+        raise Fenced("shard 3 belongs to another writer")
+
+    monkeypatch.setattr(cli, "one", fail)
+    with pytest.raises(SystemExit, match="1"):
+        millrace("run", "profile", "--worker", "3/16")
+    assert capsys.readouterr().err == "millrace profile 3/16: shard 3 belongs to another writer\n"
+
+
+def test_an_address_in_use_is_one_line(millrace: Call, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        file = tmp_path / "millrace.toml"
+        file.write_text(f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
+        command = [sys.executable, "-m", "flows.cli", "run", "resolve", "--workers", "2", "-c", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"millrace: metrics.listen: cannot serve on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_logs_are_json_without_local_variables() -> None:
+    """What a variable held when something failed may be personal data."""
+    code = """if True:
+        import logging, structlog
+        from flows.logs import configure
+        from schemas.config import Log
+        configure(Log(format="json", level="warning"), "resolve", "0/2")
+        email = "anna" + "@" + "example.org"
+        structlog.get_logger().info("too_quiet")
+        structlog.get_logger().warning("window_slow", took_ms=7)
+        for log in (structlog.get_logger(), logging.getLogger("somebody")):
+            try:
+                1 / 0
+            except ZeroDivisionError:
+                log.exception("failed")
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stderr
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["event"] for line in lines] == ["window_slow", "failed", "failed"]
+    assert all(line["flow"] == "resolve" and line["worker"] == "0/2" for line in lines)
+    assert lines[0]["took_ms"] == 7
+    assert "ZeroDivisionError" in lines[1]["exception"]
+    assert "example.org" not in said

@@ -1,0 +1,76 @@
+"""`millrace run` of one flow with several workers: real processes, and what Prometheus sees of them."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from flows.run import workers_of_this_machine
+
+
+@pytest.fixture
+def address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def learning(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
+    """`learn` with no model switched on: it waits, and needs no server."""
+    left = tmp_path / "data" / "metrics" / "learn" / "counter_1.db"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of an earlier start")
+    file = tmp_path / "millrace.toml"
+    file.write_text(f'[metrics]\nlisten = "{address}"\n[churn]\nenabled = false\n[data]\nfolder = "data"\n')
+    argv = [sys.executable, "-m", "flows.cli", "run", "learn", "-c", str(file)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def metrics(address: str) -> str:
+    try:
+        return httpx.get(f"http://{address}/metrics").text
+    except httpx.TransportError:
+        return ""
+
+
+def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not (workers_of(learning) and metrics(address)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (worker,) = workers_of(learning)
+    assert not (tmp_path / "data/metrics/learn/counter_1.db").exists()
+    worker.kill()
+    while 'millrace_worker_restarts_total{worker="learn-0"} 1.0' not in metrics(address) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (successor,) = workers_of(learning)
+    assert successor.pid != worker.pid
+    learning.send_signal(signal.SIGTERM)
+    assert learning.wait(5) == 0
+    assert not successor.is_running()
+    assert learning.stderr is not None
+    said = learning.stderr.read()
+    assert re.search(r'"event":"worker_died".*"flow":"supervisor"', said)
+    assert "Traceback" not in said
+
+
+def test_resolve_and_profile_together_have_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, workers in ((1, 1), (2, 1), (8, 4), (None, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert workers_of_this_machine() == workers

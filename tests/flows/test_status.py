@@ -1,0 +1,73 @@
+"""`millrace status`, on a deployment in memory and as printed."""
+
+from rich.console import Console
+
+from flows.status import Behind, collect, screen
+from schemas.config import Config, Connector, Shards
+from schemas.profile import Head
+from state.directory import Layout
+from state.memory import MemoryDirectory, MemoryShards
+from state.shards import ShardCommit
+
+NOW_MS = 1_800_000_000_000
+CONFIG = Config(
+    name="shop",
+    shards=Shards(count=2),
+    connector=(Connector(name="crm", type="file", path="x"), Connector(name="off", type="file", path="y", enabled=False)),
+)
+
+
+def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
+    directory.announce("c", "rules", 1, 1, b"{}")
+    directory.tick()
+    shards = MemoryShards(2)
+    before = shards.claim([0, 1])
+    # Shard 0 has read both records and said three things; shard 1 has read one record and said nothing.
+    heads = [
+        Head(epoch=1, offset=2, clock_ms=NOW_MS - 400, outbox={"t": 2, "x": 1}, rules=2, models={"churn": 5}),
+        Head(epoch=1, offset=1, clock_ms=NOW_MS - 1_500, rules=1),
+    ]
+    counters = [{"applied": 7, "triggers:welcome": 2, "tag:vip": 1}, {"applied": 5, "tag:vip": 3}]
+    bodies = [[("t", 1, b""), ("t", 2, b""), ("x", 1, b"")], []]
+    shards.commit([ShardCommit(n, before[n], heads[n], counters[n], {}, {}, {}, bodies[n]) for n in (0, 1)], NOW_MS)
+    shards.advance("t", "crm", {0: 1})
+
+    status = collect(CONFIG, directory, shards, shards, NOW_MS)
+
+    assert status.behind == (Behind("profile", 1, 1, 1), Behind("deliver crm", 1, 0, 1), Behind("learn churn", 1, 0, 1))
+    assert status.clock_age_ms == 1_500, "the slowest shard's"
+    assert (status.rules, status.models) == ((1, 2), {"churn": (0, 5)})
+    assert {name: status.totals[name] for name in ("applied", "triggers:welcome", "tag:vip")} == {
+        "applied": 12,
+        "triggers:welcome": 2,
+        "tag:vip": 4,
+    }
+    text = printed(status)
+    for word in ("shop: 2 shards, last tick 1.5 s ago, rules version 1, 2", "deliver crm", "welcome", "vip", "0, 5"):
+        assert word in text
+
+
+def test_an_empty_deployment_has_a_screen_too() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
+    status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS)
+    assert status.clock_age_ms == -1
+    assert "not ticking yet" in printed(status)
+
+
+def test_a_long_list_is_cut_and_says_so() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 1, 1000, (1,)), lambda: NOW_MS)
+    shards = MemoryShards(1)
+    head = shards.claim([0])[0]
+    shards.commit([ShardCommit(0, head, head, {f"triggers:rule{n:02}": n for n in range(1, 41)}, {}, {}, {}, [])], NOW_MS)
+    text = printed(collect(CONFIG, directory, shards, shards, NOW_MS))
+    assert "rule40" in text
+    assert "rule01" not in text
+    assert "... and 28 more" in text
+
+
+def printed(status: object) -> str:
+    console = Console(width=140, force_terminal=False)
+    with console.capture() as capture:
+        console.print(screen(status))
+    return capture.get()

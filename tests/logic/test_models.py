@@ -1,0 +1,373 @@
+"""Features, trainer, snapshot, scorer, progress and merge, each against a naive form of itself or against River."""
+
+import math
+import pickle
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from river import metrics
+
+from flows.logic.models import churn
+from flows.logic.models.linear import SNAPSHOT_BYTES_MAX, Scorer
+from flows.logic.models.merge import Merge
+from flows.logic.models.progress import Progress
+from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer, trainers
+from schemas.config import Churn, Rules
+from schemas.errors import Foreign
+from schemas.triggers import Example
+
+WIDTH = len(churn.FEATURES)
+
+
+def example(features: list[float], label: float, at_s: int = 0, predicted: float | None = None) -> Example:
+    return Example("churn", b"customer", at_s * 1000, at_s * 1000 + 500, features, predicted, 0, label)
+
+
+def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]:
+    """Customers whose activity is a Poisson process; whether they leave depends on what the features show."""
+    luck = random.Random(seed)
+    for at_s in range(count):
+        rate = luck.lognormvariate(0, 1) / 5
+        age = luck.expovariate(1 / 120)
+        recency = min(age, luck.expovariate(rate))
+        orders = int(luck.expovariate(1 / 3))
+        x = churn.features(recency, age, int(rate * age), orders, orders * 40.0, rate * age / 4, luck.randint(1, 4))
+        logit = bias + 0.9 * x[0] - 0.7 * x[2] + 1.5 * x[7]
+        yield example(x, float(luck.random() < 1 / (1 + math.exp(-logit))), at_s)
+
+
+def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> Trainer:
+    trainer = Trainer("churn", churn.FEATURES, 0.05)
+    trainer.learn(simulated(count, seed, bias))
+    return trainer
+
+
+class TestFeatures:
+    def test_there_is_one_value_for_each_name(self) -> None:
+        assert len(churn.features(1.0, 30.0, 12.0, 2.0, 99.0, 4.0, 2.0)) == WIDTH == len(set(churn.FEATURES))
+
+    def test_known_values(self) -> None:
+        values = dict(zip(churn.FEATURES, churn.features(2.0, 32.0, 11.0, 3.0, 100.0, 5.0, 2.0), strict=True))
+        gap = (32 - 2) / 10
+        assert values == pytest.approx(
+            {
+                "recency": math.log(3),
+                "age": math.log(33),
+                "events": math.log(12),
+                "orders": math.log(4),
+                "monetary": math.log(101),
+                "sessions": math.log(6),
+                "channels": 2,
+                "recency_share": 2 / 33,
+                "gap": math.log(1 + gap),
+                "overdue": math.log(1 + 2 / gap),
+            }
+        )
+
+    @given(st.lists(st.floats(), min_size=7, max_size=7))
+    def test_whatever_comes_in_finite_values_that_can_be_learnt_come_out(self, numbers: list[float]) -> None:
+        values = churn.features(*numbers)
+        assert all(math.isfinite(value) and 0 <= value < FEATURE_MAX for value in values)
+
+    def test_missing_and_negative_count_as_nothing(self) -> None:
+        nothing = churn.features(0, 0, 0, 0, 0, 0, 0)
+        assert churn.features(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan) == nothing
+        assert churn.features(-1, -math.inf, -1, -1, -50.0, -1, -1) == nothing
+
+    def test_infinite_is_the_most(self) -> None:
+        assert churn.features(*[math.inf] * 7) == churn.features(*[1e12] * 7)
+
+    @given(st.floats(0, 1e4), st.floats(0, 1e4))
+    def test_longer_silence_never_looks_more_active(self, a: float, b: float) -> None:
+        shorter, longer = (churn.features(days, 2e4, 10.0, 1.0, 1.0, 1.0, 1.0) for days in sorted((a, b)))
+        for name in ("recency", "recency_share", "overdue"):
+            at = churn.FEATURES.index(name)
+            assert shorter[at] <= longer[at]
+
+
+class TestScorer:
+    @pytest.mark.parametrize("count", [1, 2, 49, 600])
+    def test_scores_what_river_says(self, count: int) -> None:
+        trainer = trained(count)
+        scorer = Scorer.from_snapshot(trainer.snapshot().pack(), churn.FEATURES)
+        for asked in simulated(300, seed=2):
+            assert scorer.score(asked.features) == pytest.approx(trainer.probability(asked.features), abs=1e-9)
+
+    def test_a_feature_that_never_varied_is_ignored(self) -> None:
+        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer.learn(example([7.0, *x.features[1:]], x.label) for x in simulated(100))
+        scorer = Scorer.from_snapshot(trainer.snapshot().pack())
+        x = next(simulated(1)).features
+        assert scorer.score([7.0, *x[1:]]) == scorer.score([123.0, *x[1:]]) == pytest.approx(trainer.probability([7.0, *x[1:]]), abs=1e-9)
+
+    def test_an_untrained_model_says_one_half(self) -> None:
+        scorer = Scorer.from_snapshot(Trainer("churn", churn.FEATURES, 0.05).snapshot().pack())
+        assert scorer.score([1e6] * WIDTH) == 0.5
+
+    @pytest.mark.parametrize("value", [1e300, -1e300])
+    def test_extreme_features_give_a_probability(self, value: float) -> None:
+        scorer = Scorer.from_snapshot(trained().snapshot().pack())
+        assert 0.0 <= scorer.score([value] + [0.0] * (WIDTH - 1)) <= 1.0
+
+    def test_contributions_and_intercept_are_the_logit(self) -> None:
+        scorer = Scorer.from_snapshot(trained().snapshot().pack())
+        for asked in simulated(50, seed=3):
+            parts = scorer.explain(asked.features)
+            p = scorer.score(asked.features)
+            assert sum(part for _, part in parts) + scorer.snapshot.intercept == pytest.approx(math.log(p / (1 - p)), abs=1e-9)
+            assert {name for name, _ in parts} == set(churn.FEATURES)
+            assert [abs(part) for _, part in parts] == sorted((abs(part) for _, part in parts), reverse=True)
+
+    def test_the_average_customer_has_no_contributions(self) -> None:
+        scorer = Scorer.from_snapshot(trained().snapshot().pack())
+        assert [part for _, part in scorer.explain(scorer.snapshot.means)] == [0.0] * WIDTH
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"features": ("other", *churn.FEATURES[1:])}, "has features"),
+            ({"weights": (1.0,)}, "differ in length"),
+            ({"intercept": math.nan}, "not finite"),
+            ({"means": (math.inf,) * WIDTH}, "not finite"),
+            ({"format": 2}, "format 2"),
+        ],
+    )
+    def test_a_snapshot_that_cannot_be_used_is_foreign(self, change: dict[str, object], complaint: str) -> None:
+        snapshot = msgspec.structs.replace(trained(60).snapshot(), **change)
+        with pytest.raises(Foreign, match=complaint):
+            Scorer.from_snapshot(snapshot.pack(), churn.FEATURES)
+
+    @given(st.binary(max_size=200))
+    def test_random_bytes_are_foreign(self, body: bytes) -> None:
+        with pytest.raises(Foreign):
+            Scorer.from_snapshot(body)
+
+    def test_a_snapshot_over_the_limit_is_foreign(self) -> None:
+        with pytest.raises(Foreign, match="larger"):
+            Scorer.from_snapshot(bytes(SNAPSHOT_BYTES_MAX + 1))
+
+    def test_scoring_needs_no_river(self) -> None:
+        code = "import sys; import flows.logic.models.linear, flows.logic.models.churn; sys.exit('river' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+
+
+class TestTrainer:
+    @pytest.mark.parametrize(("bias", "rate_max"), [(0.0, 0.6), (-4.0, 0.15)])
+    def test_it_learns_and_stays_calibrated_when_churn_is_rare(self, bias: float, rate_max: float) -> None:
+        figures = trained(6_000, bias=bias).figures()
+        rate = figures["base_rate"]
+        assert 0.01 < rate < rate_max
+        assert figures["auc"] > 0.75
+        assert figures["ece"] < 0.05
+        assert figures["log_loss"] < -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))  # of always saying the base rate
+
+    def test_predictions_are_made_before_their_answer_is_learnt(self) -> None:
+        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        expected = []
+        for asked in simulated(80):
+            expected.append((asked.label == 1.0, trainer.probability(asked.features)))
+            trainer.learn([asked])
+        assert trainer.progressive.answers() == expected
+
+    def test_served_predictions_are_judged_by_themselves(self) -> None:
+        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer.learn(example(x.features, x.label, predicted=p) for x, p in zip(simulated(4), (0.9, None, math.nan, 2.0), strict=True))
+        assert [p for _, p in trainer.served.answers()] == [0.9]
+
+    def test_snapshots_fall_due_by_the_number_of_examples(self) -> None:
+        snapshots = Trainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
+        assert [(s.version, s.examples) for s in snapshots] == [(1, SNAPSHOT_FIRST), (2, SNAPSHOT_EVERY), (3, 2 * SNAPSHOT_EVERY)]
+        assert snapshots[-1].trained_ms == (2 * SNAPSHOT_EVERY - 1) * 1000 + 500
+
+    @pytest.mark.parametrize(
+        ("bad", "reason"),
+        [
+            (None, "undecodable"),
+            (example([0.0] * (WIDTH - 1), 1.0), "features_count"),
+            (example([0.0] * (WIDTH + 1), 1.0), "features_count"),
+            (example([math.nan] * WIDTH, 1.0), "feature_range"),
+            (example([0.0] * (WIDTH - 1) + [-math.inf], 1.0), "feature_range"),
+            (example([1e200] + [0.0] * (WIDTH - 1), 1.0), "feature_range"),
+            (example([0.0] * WIDTH, 0.5), "label_range"),
+            (example([0.0] * WIDTH, math.nan), "label_range"),
+        ],
+    )
+    def test_a_bad_example_is_counted_and_changes_nothing(self, bad: Example | None, reason: str) -> None:
+        good = list(simulated(120))
+        mixed, clean = (Trainer("churn", churn.FEATURES, 0.05) for _ in range(2))
+        snapshots = mixed.learn([*good[:30], bad, *good[30:]])
+        assert [s.digest for s in snapshots] == [s.digest for s in clean.learn(good)]
+        assert mixed.snapshot() == clean.snapshot()
+        assert mixed.dropped == {reason: 1}
+
+    @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
+    def test_batches_and_reloads_change_nothing(self, sizes: list[int]) -> None:
+        examples = list(simulated(sum(sizes), seed=5))
+        whole = Trainer("churn", churn.FEATURES, 0.05)
+        expected = whole.learn(examples)
+        trainer, snapshots = Trainer("churn", churn.FEATURES, 0.05), []
+        for size in sizes:
+            reloaded = Trainer("churn", churn.FEATURES, 0.05)
+            assert reloaded.load(trainer.dump())
+            trainer = reloaded
+            snapshots += trainer.learn(examples[:size])
+            del examples[:size]
+        assert snapshots == expected
+        assert trainer.snapshot().digest == whole.snapshot().digest
+
+    def test_another_process_with_another_hash_seed_learns_the_same(self) -> None:
+        code = (
+            "import importlib.util as u; s=u.spec_from_file_location('t', 'tests/logic/test_models.py'); m=u.module_from_spec(s);"
+            "s.loader.exec_module(m); print(m.trained().snapshot().digest)"
+        )
+        outputs = {
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout.strip()
+            for seed in ("1", "2")
+        }
+        assert outputs == {trained().snapshot().digest}
+
+    def test_memory_is_bounded(self) -> None:
+        trainer = trained(2_000)
+        size = len(trainer.dump())
+        trainer.learn(simulated(3_000, seed=9))
+        assert len(trainer.dump()) < size * 1.1
+        assert size < 64 * 1024
+
+    def test_other_features_start_afresh_under_the_next_version(self) -> None:
+        old = Trainer("churn", (*churn.FEATURES[:-1], "older"), 0.05)
+        old.learn(simulated(60))
+        new = Trainer("churn", churn.FEATURES, 0.05)
+        assert new.load(old.dump()) is False
+        assert (new.version, new.examples) == (1, 0)
+        assert [s.version for s in new.learn(simulated(50))] == [2]
+
+    def test_a_changed_learning_rate_holds_after_a_reload(self) -> None:
+        slow, fast = Trainer("churn", churn.FEATURES, 0.0), Trainer("churn", churn.FEATURES, 0.5)
+        state = trained(100).dump()
+        for trainer in (slow, fast):
+            trainer.load(state)
+        before = slow.snapshot().weights
+        for trainer in (slow, fast):
+            trainer.learn(simulated(20, seed=4))
+        assert slow.snapshot().weights == before != fast.snapshot().weights
+
+    @pytest.mark.parametrize("body", [b"", b"\x90", b"not msgpack at all"])
+    def test_a_state_that_is_none_is_foreign(self, body: bytes) -> None:
+        with pytest.raises(Foreign):
+            Trainer("churn", churn.FEATURES, 0.05).load(body)
+
+    @pytest.mark.parametrize("smuggled", [subprocess.Popen, print, eval, pickle.loads, metrics.ROCAUC()])
+    def test_a_pickle_of_anything_but_a_pipeline_is_refused(self, smuggled: object) -> None:
+        state = msgspec.msgpack.decode(trained(60).dump())
+        state[1] = pickle.dumps(smuggled)
+        with pytest.raises(Foreign, match="cannot be loaded"):
+            Trainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
+
+    def test_a_model_that_is_switched_off_still_takes_its_answers(self) -> None:
+        assert [t.name for t in trainers(Rules(churn=Churn(enabled=False)))] == [t.name for t in trainers(Rules())] == ["churn"]
+
+
+class TestProgress:
+    answers = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60)
+
+    @given(answers)
+    def test_figures_equal_the_naive_ones(self, answers: list[tuple[bool, float]]) -> None:
+        figures = Progress(answers).figures()
+        n = len(answers)
+        assert figures["brier"] == pytest.approx(sum((p - y) ** 2 for y, p in answers) / n)
+        assert figures["base_rate"] == pytest.approx(sum(y for y, _ in answers) / n)
+        by_river = metrics.LogLoss()
+        for y, p in answers:
+            by_river.update(y, p)
+        assert figures["log_loss"] == pytest.approx(by_river.get(), rel=1e-4, abs=1e-9)
+        ece = 0.0
+        for low in range(10):
+            members = [(y, p) for y, p in answers if low == min(9, int(p * 10))]
+            if members:
+                share, said = sum(y for y, _ in members) / len(members), sum(p for _, p in members) / len(members)
+                ece += len(members) / n * abs(share - said)
+        assert figures["ece"] == pytest.approx(ece)
+        pairs = [(p, q) for y, p in answers if y for z, q in answers if not z]
+        if pairs:
+            assert figures["auc"] == pytest.approx(sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs))
+        else:
+            assert "auc" not in figures
+
+    def test_only_the_window_counts(self) -> None:
+        answers = [(True, i / 100) for i in range(100)]
+        assert Progress(answers, window=10).figures() == Progress(answers[-10:]).figures()
+
+    def test_nothing_is_said_of_nothing(self) -> None:
+        assert Progress().figures() == {}
+
+
+class TestMerge:
+    lanes = st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=4)
+
+    @staticmethod
+    def naive(lanes: list[list[int]], before: int) -> list[tuple[int, int, int]]:
+        """All items at once, sorted by (tick, shard, seq), with ticks made non-decreasing within a shard."""
+        items = []
+        for shard, ticks in enumerate(lanes):
+            items += [(max(ticks[: seq + 1]), shard, seq + 1) for seq in range(len(ticks))]
+        return [item for item in sorted(items) if item[0] < before]
+
+    @given(lanes, st.integers(0, 2**32))
+    def test_any_reading_and_any_restart_give_the_one_order(self, lanes: list[list[int]], seed: int) -> None:
+        luck, clock, taken = random.Random(seed), 0, []
+        merge: Merge[tuple[int, int]] = Merge(range(len(lanes)), {})
+        for _ in range(500):
+            clock = luck.randint(clock, 10)
+            count = luck.randint(1, 5)
+            if luck.random() < 0.3:  # killed: only positions and tick are left
+                merge = Merge(range(len(lanes)), merge.positions, merge.tick)
+            drained = set()
+            for shard, after in merge.reading(count).items():
+                # a lane shows what was emitted up to now: all of complete ticks, perhaps some of later ones
+                complete = max((seq for seq, tick in enumerate(lanes[shard], 1) if tick < clock), default=0)
+                shown = list(enumerate(lanes[shard], 1))[: luck.randint(complete, len(lanes[shard]))]
+                found = shown[after : after + count]
+                for seq, tick in found:
+                    assert merge.add(shard, seq, tick, (shard, seq)) == 0
+                if len(found) < count:
+                    drained.add(shard)
+            taken += merge.take(clock, frozenset(drained), luck.randint(1, 8))
+            if len(taken) == sum(map(len, lanes)):
+                break
+        expected = self.naive(lanes, 10)
+        assert taken == [(shard, seq) for _, shard, seq in expected]
+        assert merge.tick == (expected[-1][0] if expected else 0)
+
+    def test_nothing_is_taken_while_a_lane_may_hold_earlier_ones(self) -> None:
+        merge: Merge[str] = Merge([0, 1], {})
+        merge.add(0, 1, 5, "a")
+        assert merge.take(9, frozenset({0}), 10) == []
+        merge.add(1, 1, 4, "b")
+        assert merge.take(9, frozenset({0}), 10) == ["b"]  # shard 1 may hold more of tick 4 or 5
+        assert merge.take(9, frozenset({0, 1}), 10) == ["a"]
+
+    def test_a_tick_that_is_not_complete_waits(self) -> None:
+        merge: Merge[str] = Merge([0], {})
+        merge.add(0, 1, 5, "a")
+        assert merge.take(5, frozenset({0}), 10) == []
+        assert merge.take(6, frozenset({0}), 10) == ["a"]
+
+    def test_missing_sequences_are_told_and_repeats_are_ignored(self) -> None:
+        merge: Merge[str] = Merge([0], {0: 3})
+        assert merge.add(0, 3, 1, "seen") == 0
+        assert merge.add(0, 7, 1, "a") == 3
+        assert merge.take(2, frozenset({0}), 10) == ["a"]
+        assert merge.positions == {0: 7}

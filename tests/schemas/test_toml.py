@@ -1,0 +1,455 @@
+"""The configuration file: every error at once with its line, secrets, paths, the packaged default, the rules document."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.config import Aggregate, Config, On, Rules, Secret, Tag, TriggerRule
+from schemas.errors import ConfigError
+from schemas.locate import lines
+from schemas.reference import reference
+from schemas.toml import DEFAULT, load, problems, read, resolved, rules_document, rules_from, spelled, unspelled
+from schemas.units import Duration
+
+ROOT = Path(__file__).parent.parent.parent
+FULL = re.sub(r"(?m)^#(?=\S)", "", DEFAULT.read_text())  # the packaged default with every option that is off turned on
+SECRET = "whsec_" + "QUJD" * 8
+ENVIRONMENT = {"KAFKA_PASSWORD": "x", "CRM_WEBHOOK_SECRET": SECRET}
+
+
+def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
+    return [str(problem) for problem in problems(text, environment or {})]
+
+
+# --- one error of each kind
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nmae = 'x'", "line 1: nmae: unknown key `nmae`; did you mean `name`?"),
+        ("\n[redis]\nurll = 'x'", "line 3: redis.urll: unknown key `urll`; did you mean `url`?"),
+        ("[zzz]\na = 1", "line 1: zzz: unknown key `zzz`"),
+        ("name = 3", "line 1: name: expected a name (letters, digits, `_`, `-`, `.`; at most 64), got 3"),
+        ("window = 3", "line 1: window: expected a table, got 3"),
+        ("tag = 3", "line 1: tag: expected a list, got 3"),
+        ("tag = [3]", "line 1: tag[0]: expected a table, got 3"),
+        ("connector = [3]", "line 1: connector[0]: expected a table, got 3"),
+        ("window.events = '3'", "line 1: window.events: expected a whole number, got '3'"),
+        ("window.events = 2.0", "line 1: window.events: expected a whole number, got 2.0"),
+        ("window.events = true", "line 1: window.events: expected a whole number, got true"),
+        ("churn.enabled = 1", "line 1: churn.enabled: expected true or false, got 1"),
+        ("churn.learning_rate = nan", "line 1: churn.learning_rate: expected a number > 0.0, got nan"),
+        ("data.folder = 1979-05-27", "line 1: data.folder: expected text that is not empty, got a date"),
+        ("data.folder = ''", "line 1: data.folder: expected text that is not empty, got ''"),
+        ("shards.count = 0", "line 1: shards.count: expected a whole number >= 1, got 0"),
+        ("shards.count = 4097", "line 1: shards.count: expected a whole number <= 4096, got 4097"),
+        (
+            "shards.cache = 99999999999999999999",
+            "line 1: shards.cache: expected a whole number <= 9007199254740992, got 99999999999999999999",
+        ),
+        ("window.wait = 200", "line 1: window.wait: expected a duration such as 200ms, 30s, 5m, 12h, 90d or 2w, got '200'"),
+        ("window.wait = '0s'", "line 1: window.wait: must be more than nothing"),
+        ("window.wait = '30s'", "line 1: window.wait: must be shorter than 30s, got 30s"),
+        ("gateway.event_bytes = '4XB'", "line 1: gateway.event_bytes: expected a size such as 512B, 32KB or 4MB, got '4XB'"),
+        ("gateway.event_bytes = '4MB'", "line 1: gateway.event_bytes: must not be larger than `batch_bytes` (500KB)"),
+        ("log.level = 'inf'", "line 1: log.level: expected one of debug, info, warning, error; got 'inf'; did you mean `info`?"),
+        ("log.level = []", "line 1: log.level: expected one of debug, info, warning, error; got a list"),
+        ("gateway.listen = '8080'", "line 1: gateway.listen: expected host:port, such as 127.0.0.1:8080, got '8080'"),
+        ("metrics.listen = 'x:99999'", "line 1: metrics.listen: a port is at most 65535, got x:99999"),
+        ("redis.url = '${NOPE}'", "line 1: redis.url: the environment has no NOPE"),
+        ("redis.url = 'http://x'", "line 1: redis.url: expected `embedded`, redis://, rediss:// or unix://"),
+        ("kafka.registry = 'x'", "line 1: kafka.registry: expected http:// or https://"),
+        ("kafka.topics = []", "line 1: kafka.topics: expected at least one element"),
+        ("gateway.write_keys = [{source = 'web'}]", "line 1: gateway.write_keys[0].key: `key` is missing"),
+        ("gateway.write_keys = [{source = 'web', key = 5}]", "line 1: gateway.write_keys[0].key: expected text"),
+        ("gateway.write_keys = [{source = 'web', key = ''}]", "line 1: gateway.write_keys[0].key: the key is empty"),
+        ("gateway.read_tokens = ['demo']", "line 1: gateway.read_tokens[0]: a write key or another token is the same"),
+        ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
+        ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
+        ("identity.namespace = []", "line 1: identity.namespace: without a namespace nobody can be known"),
+        (
+            "validate.plan = [{event = 'x', schema = 'x.xml'}]",
+            "line 1: validate.plan[0].schema: expected a file ending in .json or .avsc, got 'x.xml'",
+        ),
+        ("a = ", "line 1: not TOML: invalid value at the end of the file"),
+        ("a = 1\na = 2", "line 2: not TOML: cannot overwrite a value at the end of the file"),
+        ("a = 1 b = 2", "line 1: not TOML: expected newline or end of document after a statement at column 7"),
+        ("a = " + "[" * 5_000, "line 1: nested too deeply"),
+    ],
+)
+def test_one_error(text: str, message: str) -> None:
+    assert found(text) == [message]
+
+
+def entries(kind: str, *bodies: str) -> str:
+    return "\n".join(f"[[{kind}]]\n{body}" for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (entries("tag", "name = 'a'\nwhen = 'True'", "name = 'a'\nwhen = 'True'"), "line 5: tag[1].name: there is another tag `a`"),
+        (entries("tag", "name = 'a'"), "line 1: tag[0].when: `when` is missing"),
+        (
+            entries("aggregate", "name = 'segment'\nof = 'count'"),
+            "line 2: aggregate[0].name: `segment` already means something in expressions",
+        ),
+        (entries("aggregate", "name = 'and'\nof = 'count'"), "line 2: aggregate[0].name: `and` already means something in expressions"),
+        (entries("aggregate", "name = 'a'\nof = 'sum'"), "line 1: aggregate[0].value: `sum` needs the name of a property"),
+        (
+            entries("aggregate", "name = 'a'\nof = 'count'\nvalue = 'x'"),
+            "line 4: aggregate[0].value: `count` counts events and takes no value",
+        ),
+        (
+            entries("aggregate", "name = 'a'\nof = 'max'\nvalue = 'x'\nover = '1d'"),
+            "line 5: aggregate[0].over: `over` is for count and sum only",
+        ),
+        (
+            entries("aggregate", "name = 'a'\nof = 'count'\nover = '1d'\nhalf_life = '1d'"),
+            "line 5: aggregate[0].half_life: either `over` or `half_life`, not both",
+        ),
+        (
+            entries("aggregate", "name = 'a'\nof = 'coun'\nvalue = 'x'"),
+            "line 3: aggregate[0].of: expected one of count, sum, min, max, last, distinct, top_k; got 'coun'; did you mean `count`?",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'webhook'\nurl = 'https://x'"),
+            "line 1: connector[0].secrets: a connector of type webhook needs `secrets`",
+        ),
+        (entries("connector", "name = 'a'\ntype = 'kafka'"), "line 1: connector[0].topic: a connector of type kafka needs `topic`"),
+        (entries("connector", "name = 'a'\ntype = 'redis'"), "line 1: connector[0].stream: a connector of type redis needs `stream`"),
+        (entries("connector", "name = 'a'\ntype = 'file'"), "line 1: connector[0].path: a connector of type file needs `path`"),
+        (
+            entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\ntopic = 'y'"),
+            "line 5: connector[0].topic: `topic` is for connectors of type kafka, this one is file",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\nidentify = ['emai']"),
+            "line 5: connector[0].identify[0]: neither a namespace nor a sensitive field: `emai`; did you mean `email`?",
+        ),
+        (
+            entries("connector", f"name = 'a'\ntype = 'webhook'\nurl = 'x'\nsecrets = ['{SECRET}']"),
+            "line 4: connector[0].url: expected http:// or https://",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'webhook'\nurl = 'http://x'\nsecrets = ['whsec_short']"),
+            "line 5: connector[0].secrets[0]: expected `whsec_` and the base64 of 24 to 64 random bytes",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'wbehook'\nurl = 'x'"),
+            "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'wbehook'; did you mean `webhook`?",
+        ),
+        (
+            entries("identity.namespace", "name = 'a'\npaths = ['x']\nlimit = 0"),
+            "line 4: identity.namespace[0].limit: expected a whole number >= 1, got 0",
+        ),
+        (
+            entries("identity.namespace", *["name = 'a'\npaths = ['x']\nlimit = 1"] * 2),
+            "line 6: identity.namespace[1].name: there is another namespace `a`",
+        ),
+    ],
+)
+def test_one_error_in_an_entry(text: str, message: str) -> None:
+    assert found(text) == [message]
+
+
+ONE_OF = "exactly one of event, tag_entered, tag_left, segment_entered, segment_left, score_above, score_below or after/without/within"
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        ("{}", f"trigger[0].on: {ONE_OF}"),
+        ("{event = 'a', tag_left = 'vip'}", f"trigger[0].on: {ONE_OF}"),
+        ("{after = 'a'}", "trigger[0].on: after, without and within go together; without and within is missing"),
+        ("{event = ''}", "trigger[0].on.event: expected the name of an event"),
+        ("{tag_entered = 'vpi'}", "trigger[0].on.tag_entered: there is no tag `vpi`; did you mean `vip`?"),
+        ("{segment_left = 'x'}", "trigger[0].on.segment_left: there is no segment `x`"),
+        ("{score_above = {chrun = 0.5}}", "trigger[0].on.score_above: there is no model `chrun`; did you mean `churn`?"),
+        ("{score_below = {churn = 1.5}}", "trigger[0].on.score_below: a threshold lies between 0 and 1, got 1.5"),
+        ("{score_above = {}}", "trigger[0].on.score_above: expected one model and its threshold, such as {churn = 0.8}"),
+        ("{score_above = {churn = 'x'}}", "trigger[0].on.score_above.churn: expected a number, got 'x'"),
+    ],
+)
+def test_what_fires_a_trigger_is_exactly_one_thing(on: str, message: str) -> None:
+    text = f"[[tag]]\nname = 'vip'\nwhen = 'True'\n[[trigger]]\nname = 't'\non = {on}"
+    assert found(text) == [f"line 6: {message}"]
+
+
+def test_every_error_comes_at_once_in_the_order_of_lines() -> None:
+    text = """
+name = "shop"
+[window]
+wait = "1m"       # too long
+evnts = 3
+[[trigger]]
+name = "t"
+on = {event = "x"}
+to = ["fiel", "${NOT_READ_HERE}"]
+[[connector]]
+name = "file"
+type = "file"
+path = "${NOPE}"
+"""
+    assert [(problem.line, problem.path) for problem in problems(text, {})] == [
+        (4, "window.wait"),
+        (5, "window.evnts"),
+        (9, "trigger[0].to[0]"),
+        (9, "trigger[0].to[1]"),
+        (13, "connector[0].path"),
+    ]
+
+
+def test_no_message_shows_a_secret() -> None:
+    text = """
+[gateway]
+write_keys = [{key = "hidden-1", source = "web"}, {key = "hidden-1", source = "app"}]
+read_tokens = ["hidden-1", 12345]
+redis = "x"
+[[connector]]
+name = "a"
+type = "webhook"
+url = "https://x"
+secrets = ["${HIDDEN}"]
+"""
+    messages = "\n".join(found(text, {"HIDDEN": "hidden-2"}))
+    assert messages.count("\n") == 4
+    assert "hidden" not in messages.replace("HIDDEN", "")
+    assert "12345" not in messages
+    assert "hidden" not in repr(Secret("hidden"))
+
+
+# --- lines
+
+
+def test_the_line_of_everything() -> None:
+    text = '''# first
+"a b" = 1
+c.d = [  # a list
+  1,
+  {e = 2, f = "]}#"}, # not the end
+]
+g = """
+[no.table]
+"""
+
+[x.y]
+z = '[[no]]'
+[[l]]
+m = 1
+[l.inner]
+n = 1979-05-27 07:32:00
+[[l]]
+[[l.deep]]
+[[l.deep]]
+"q.r" = \'\'\'
+x = 1\'\'\'
+'''
+    places = lines(text)
+    assert {spelled(place): line for place, line in places.items()} == {
+        "a b": 2, "c": 3, "c.d": 3, "c.d[0]": 4, "c.d[1]": 5, "c.d[1].e": 5, "c.d[1].f": 5, "g": 7, "x.y": 11, "x.y.z": 12,
+        "l": 13, "l[0]": 13, "l[0].m": 14, "l[0].inner": 15, "l[0].inner.n": 16, "l[1]": 17, "l[1].deep": 18, "l[1].deep[0]": 18,
+        "l[1].deep[1]": 19, "l[1].deep[1].q.r": 20,
+    }  # fmt: skip
+
+
+values: st.SearchStrategy[Any] = st.deferred(
+    lambda: st.one_of(
+        st.integers(), st.booleans(), st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=5),
+        st.lists(values, max_size=3), st.dictionaries(st.text("ab.é ", max_size=3), values, max_size=3),
+    )
+)  # fmt: skip
+
+
+def toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case list():
+            return "[" + " , # ]\n".join(map(toml, value)) + "\n]"
+        case _:
+            return "{" + ", ".join(f"{toml(key)} = {toml(entry)}" for key, entry in value.items()) + "}"
+
+
+def paths(value: Any, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {path} | {place for key, entry in inner for place in paths(entry, (*path, key))}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.text("abé", max_size=3), values, max_size=4))
+def test_every_path_of_any_document_has_a_line(document: dict[str, Any]) -> None:
+    text = "\n".join(f"{toml(key)} = {toml(value)} # [x]" for key, value in document.items())
+    assert tomllib.loads(text) == document
+    assert set(lines(text)) | {()} == paths(document)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.lists(st.sampled_from([*FULL.splitlines(), "", "]", "x ="]), max_size=12).map("\n".join))
+def test_no_text_ever_raises(text: str) -> None:
+    for problem in problems(text, {}):
+        assert 1 <= problem.line <= text.count("\n") + 1
+
+
+@pytest.mark.parametrize("path", [(), ("a",), ("tag", 2, "when"), ("gateway", "write_keys", 0, "key"), ("a", 1, 2)])
+def test_paths_are_read_back(path: tuple[str | int, ...]) -> None:
+    assert unspelled(spelled(path)) == path
+
+
+# --- loading
+
+
+def test_secrets_come_from_the_environment_and_only_outside_the_rules() -> None:
+    text = """
+redis.url = "rediss://:${PASSWORD}@${HOST}:6379"
+kafka.options = {"sasl.password" = "${PASSWORD}"}
+tag = [{name = "a", when = "segment == '${PASSWORD}'"}]
+"""
+    reading = read(text, {"PASSWORD": "p", "HOST": "h"})
+    assert reading.problems == []
+    assert reading.config.redis.url == "rediss://:p@h:6379"
+    assert isinstance(reading.config.kafka.options["sasl.password"], Secret)
+    assert reading.config.tag[0].when == "segment == '${PASSWORD}'"
+
+
+def test_the_environment_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_TEST_HOST", "h")
+    assert read("redis.url = 'redis://${MILLRACE_TEST_HOST}'").config.redis.url == "redis://h"
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text(
+        "data.folder = 'd'\nvalidate.plan = [{event = 'x', schema = 'plans/x.json'}]\n"
+        + entries("connector", "name='f'\ntype='file'\npath='t.jsonl'")
+    )
+    config = load(file, {})
+    assert config.data.folder == str(tmp_path / "d")
+    assert config.keys.path == str(tmp_path / "d" / "keys.json")
+    assert config.connector[0].path == str(tmp_path / "d" / "t.jsonl")
+    assert config.validate.plan[0].schema == str(tmp_path / "plans" / "x.json")
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    config = read(f"data.folder = '{tmp_path}'\nkeys.path = '/etc/keys.json'", {}).config
+    assert resolved(config, Path("/elsewhere")).data.folder == str(tmp_path)
+    assert resolved(config, Path("/elsewhere")).keys.path == "/etc/keys.json"
+
+
+def test_load_raises_every_error_with_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text("nmae = 'x'\n[window]\nwait = '31s'")
+    with pytest.raises(ConfigError) as raised:
+        load(file, {})
+    assert str(raised.value).splitlines() == [
+        f"{file}:1: nmae: unknown key `nmae`; did you mean `name`?",
+        f"{file}:3: window.wait: must be shorter than 30s, got 31s",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "shop.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(file)
+
+
+# --- the packaged default
+
+
+def test_the_packaged_default_loads_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(None, {})
+    assert config.data.folder == str(tmp_path / "data")
+    assert {key.key: key.source for key in config.gateway.write_keys} == {
+        "demo": "web", "demo-app": "app", "demo-store": "store", "demo-social": "social", "demo-desk": "desk",
+    }  # fmt: skip
+    assert [connector.name for connector in config.connector if connector.enabled] == ["file"]
+
+
+def test_without_a_packaged_default_the_built_in_one_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schemas.toml.DEFAULT", tmp_path / "none.toml")
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}) == resolved(Config(), tmp_path)
+
+
+def test_the_machinery_of_the_packaged_default_is_the_built_in_one() -> None:
+    packaged, built_in = read(DEFAULT.read_text(), {}).config, Config()
+    chosen = {"gateway", "connector", *Rules.__struct_fields__}
+    for name in set(Config.__struct_fields__) - chosen | {"value", "lifecycle", "churn"}:
+        assert getattr(packaged, name) == getattr(built_in, name), name
+
+
+def test_options_that_are_off_in_the_packaged_default_are_right() -> None:
+    assert found(FULL, ENVIRONMENT) == []
+
+
+def options(table: type[msgspec.Struct]) -> dict[str, Any]:
+    """Every option as a pattern of its path, with [] for an index."""
+    known: dict[str, Any] = {}
+    for field in msgspec.structs.fields(table):
+        element = get_args(field.type)[0] if get_origin(field.type) is tuple else field.type
+        inner = options(element) if isinstance(element, type) and issubclass(element, msgspec.Struct) else {}
+        mark = "[]" if element is not field.type else ""
+        known |= {field.name: field} | {f"{field.name}{mark}.{name}": below for name, below in inner.items()}
+    return known
+
+
+def test_every_option_is_in_the_packaged_default() -> None:
+    shown = {re.sub(r"\[\d+\]", "[]", spelled(place)) for place in lines(FULL)} | {"identity", "validate"}
+    assert set(options(Config)) - shown == set()
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run: python -m schemas.reference > docs/configuration.md"
+
+
+def test_every_option_has_a_meaning_in_the_reference() -> None:
+    assert [line for line in reference().splitlines() if re.search(r"\|\s*\|$", line)] == []
+
+
+# --- the rules on their way through the logs
+
+
+def test_rules_are_announced_in_canonical_form() -> None:
+    config = read(DEFAULT.read_text(), {}).config
+    document = rules_document(config)
+    rules = rules_from(document)
+    assert all(getattr(rules, name) == getattr(config, name) for name in Rules.__struct_fields__)
+    assert rules_document(rules) == document
+
+
+def test_the_announced_form_says_defaults_and_nothing_of_the_machinery() -> None:
+    rules = Rules(
+        aggregate=(Aggregate(name="a", of="count", over=Duration.parse("36h")),),
+        tag=(Tag(name="é", when="True"),),
+        trigger=(TriggerRule(name="t", on=On(score_above={"churn": 0.5})),),
+    )
+    assert rules_document(rules).decode() == (
+        '{"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","value":""}],'
+        '"churn":{"enabled":true,"every":"1d","horizon":"30d","learning_rate":0.05},'
+        '"lifecycle":{"lost":"90d","new":"1w","slipping":"30d","won_back":"30d"},"segment":[],'
+        '"tag":[{"name":"é","weight":1.0,"when":"True"}],'
+        '"trigger":[{"action":"","channel":"","name":"t","on":{"score_above":{"churn":0.5}},"purpose":"marketing","to":[],"when":"True"}],'
+        '"value":{"amount":"total","events":["Order Completed"]}}'
+    )
+    assert rules_from(rules_document(rules)) == rules
+
+
+@pytest.mark.parametrize("document", [b"{", b"[]", b'{"tag": 3}', b'{"tga": []}', b"\xff"])
+def test_what_is_no_rules_document_is_refused(document: bytes) -> None:
+    with pytest.raises(ConfigError, match="the announced rules"):
+        rules_from(document)
