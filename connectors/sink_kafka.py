@@ -96,6 +96,7 @@ class KafkaSink:
 
 def _settings(connector: Connector, kafka: Kafka) -> dict[str, str | int | float | bool]:
     return {
+        "log_level": 2,  # its own lines on stderr are not ours; what matters comes to `_notice`
         "message.max.bytes": 1_000_000,
         "compression.type": "lz4",
         "linger.ms": 5,

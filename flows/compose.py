@@ -24,8 +24,9 @@ from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
-from state import embedded
+from state import dead, embedded
 from state.client import check_server, connect, reported
+from state.dead import DeadDelivery, DeadEvent, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
@@ -134,9 +135,12 @@ def raw_writer(config: Config) -> RawWriter:
 def raw_reader(config: Config) -> RawReader:
     unseal = log_seal(config).open
     if config.raw.log == "kafka":
-        folder = Path(config.data.folder) / "schemas" / "avro"
-        return KafkaRawReader(config.kafka, unseal, AvroReader(SchemaRegistry(folder, config.kafka.registry)))
+        return KafkaRawReader(config.kafka, unseal, avro_reader(config))
     return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
+
+
+def avro_reader(config: Config) -> AvroReader:
+    return AvroReader(SchemaRegistry(Path(config.data.folder) / "schemas" / "avro", config.kafka.registry))
 
 
 def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict[str, str]]]:
@@ -184,6 +188,14 @@ def _text(value: Any) -> str:
 
 def deliveries(config: Config) -> Deliveries:
     return Deliveries(connect(redis_url(config)), names(config))
+
+
+def dead_events(config: Config) -> DeadLetters[DeadEvent]:
+    return dead.events(connect(redis_url(config)), names(config))
+
+
+def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
+    return dead.deliveries(connect(redis_url(config)), names(config))
 
 
 def desk(config: Config) -> Desk:

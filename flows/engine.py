@@ -1,5 +1,6 @@
 """Driving a dataflow in this process: how it stops, and how an error of ours leaves it as the one line that it is."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 from state.client import reported
+
+_GC = (50_000, 20, 1_000)  # batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -48,6 +51,8 @@ def run_flow(flow: Dataflow, stop: Stop) -> None:
     """Run until SIGTERM, SIGINT or a fault, which is raised (a lost server as `Unreachable`)."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.asked.set())
+    gc.freeze()
+    gc.set_threshold(*_GC)
     with reported():
         cli_main(flow)  # type: ignore[no-untyped-call]  # untyped in the library
         if stop.fault is not None:

@@ -18,7 +18,9 @@ class Names:
         self.dead = self.directory + b"dead"  # stream
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
-        self.deliveries = p + b":{deliver}:"  # dead deliveries, disabled connectors
+        self.deliveries = p + b":{deliver}:"
+        self.dead_deliveries = self.deliveries + b"dead"  # stream
+        self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
 
     def log(self, shard: int) -> bytes:
         return b"%slog:%d" % (self.directory, shard)

@@ -163,6 +163,10 @@ def kafka_header() -> str:
     return "kafka: librdkafka's MOCK cluster, for want of Java 17 or of Maven's jars; tests of restarts and logins are skipped"
 
 
+def pytest_report_header() -> str:
+    return kafka_header()
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """One broker for the session; make a topic of your own in it."""

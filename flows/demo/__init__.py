@@ -23,7 +23,7 @@ from flows.demo.audit import Ledger, audit
 from flows.demo.figures import Figures, Observer
 from flows.demo.follow import Follower
 from flows.demo.publisher import Publisher
-from flows.demo.receiver import Receiver
+from flows.demo.receiver import Got, Receiver
 from flows.demo.report import Report, build, table
 from flows.demo.screen import Screen
 from flows.demo.shop import Shop
@@ -37,7 +37,8 @@ LIVE_FOLDER = Path("data") / "demo"
 
 _FLUSH_S = 5.0  # for the clients to hand over what they still hold
 _QUIET_S = 15.0  # for the engine to finish, and for every profile to be right
-_STABLE_S = 1.0  # no figure has changed for so long: it has finished
+_LAST_S = 5.0  # for the last triggers to arrive
+_STABLE_S = 0.5  # no figure has changed for so long: it has finished
 _DRAW_EVERY_S = 0.5
 _HOUSEHOLDS_MAX = 10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
 
@@ -86,10 +87,11 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
         took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
         publisher.stop(_FLUSH_S)
     deadline = time.monotonic() + _QUIET_S
-    figures = _settle(stack, observer, before, publisher, receiver, deadline)
+    _settle(stack, observer, before, publisher, receiver, deadline)
     verdict = audit(ledger.households()[:_HOUSEHOLDS_MAX], observer.profile, deadline)
+    figures, got = _settle(stack, observer, before, publisher, receiver, time.monotonic() + _LAST_S)
     observer.close()
-    return build(took_s, publisher, ledger, figures, receiver, began_ms, verdict)
+    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict)
 
 
 def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
@@ -114,20 +116,26 @@ def _check(stack: Stack, publisher: Publisher) -> None:
     publisher.check()
 
 
-def _settle(stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, deadline: float) -> Figures:
-    """Wait until all that was accepted is accounted for, all triggers have arrived, and nothing moves any more; or until `deadline`."""
+def _settle(
+    stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, deadline: float
+) -> tuple[Figures, list[Got]]:
+    """Wait until all that was accepted is accounted for, and all triggers have arrived; or until `deadline`.
+
+    Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures were read.
+    """
     last, still_since, figures = None, time.monotonic(), Figures()
     while True:
         stack.check()
+        got = receiver.all()
         with suppress(httpx.HTTPError, MillraceError):  # as above
             figures = observer.look().since(before)
-        now = (figures.applied, figures.duplicates, figures.rejects, figures.emitted, len(receiver.got))
+        now = (figures.applied, figures.duplicates, figures.rejects)
         if now != last:
             last, still_since = now, time.monotonic()
-        complete = figures.applied + figures.duplicates + figures.rejects >= publisher.accepted and len(receiver.got) >= figures.emitted
+        complete = sum(now) >= publisher.accepted and len(got) >= figures.emitted
         if (complete and time.monotonic() - still_since >= _STABLE_S) or time.monotonic() > deadline:
-            return figures
-        time.sleep(0.2)
+            return figures, got
+        time.sleep(0.1)
 
 
 @contextmanager

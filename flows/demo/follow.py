@@ -10,6 +10,7 @@ from flows.demo.receiver import Got
 from flows.demo.shop import Item
 
 _LINES = 40
+_SHOWN = ("email", "name", "phone")  # as masked by the engine
 _STORY_MS = 30_000  # then the next customer is followed
 
 ReadProfile = Callable[[str, str], dict[str, Any] | None]
@@ -75,8 +76,8 @@ class Follower:
         for tag in sorted(set(profile["tags"]) - set(known.get("tags", ()))):
             self._write(now_ms, "profile", f"tag {tag}")
         if profile["identifiers"] != known.get("identifiers"):
-            shown = ", ".join(f"{len(values)} {namespace}" for namespace, values in sorted(profile["identifiers"].items()))
-            self._write(now_ms, "profile", f"{profile['events']} events; identifiers: {shown}")
+            shown = ", ".join(f"{name} {masked}" for name, masked in profile["identifiers"].items() if name in _SHOWN)
+            self._write(now_ms, "profile", f"{profile['events']} events; {shown or 'no contact details'}")
         self._profile = profile
 
     def _begin(self, person: int, at_ms: int) -> None:

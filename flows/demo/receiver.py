@@ -73,10 +73,10 @@ class Receiver:
             counts = Counter(got.occasion for got in self.got.values())
         return sum(counts.values()) - len(counts)
 
-    def causes(self, rule: str) -> set[str]:
-        """Message ids that this rule was triggered by."""
+    def all(self) -> list[Got]:
+        """What has come so far."""
         with self._lock:
-            return {got.cause for got in self.got.values() if got.rule == rule}
+            return list(self.got.values())
 
     def latencies_ms(self) -> list[int]:
         with self._lock:

@@ -6,7 +6,7 @@ from rich.table import Table
 from flows.demo.audit import Ledger, Verdict
 from flows.demo.figures import Figures, percentile
 from flows.demo.publisher import Publisher
-from flows.demo.receiver import Receiver
+from flows.demo.receiver import Got, Receiver
 from flows.demo.stack import ORDERS
 
 
@@ -45,10 +45,17 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def build(
-    seconds: float, publisher: Publisher, ledger: Ledger, figures: Figures, receiver: Receiver, began_ms: int, verdict: Verdict
+    seconds: float,
+    publisher: Publisher,
+    ledger: Ledger,
+    figures: Figures,
+    receiver: Receiver,
+    arrived: list[Got],
+    began_ms: int,
+    verdict: Verdict,
 ) -> Report:
-    """`figures` are those since the demo began, read when all was quiet."""
-    got = [trigger for trigger in list(receiver.got.values()) if trigger.receipt["emitted_ms"] >= began_ms]
+    """`figures` and what had `arrived` are of one moment, when all was quiet."""
+    got = [trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms]  # not those of an earlier demo in the same folder
     orders = {trigger.cause: trigger for trigger in got if trigger.rule == ORDERS}
     on_the_way = [trigger.arrived_ms - ledger.orders[cause] for cause, trigger in orders.items() if cause in ledger.orders]
     latencies = [latency for trigger in got if (latency := trigger.latency_ms) is not None]

@@ -31,7 +31,7 @@ _CATALOGUE = (
 )
 _PAGES = ("Home", "Sale", "Kitchen", "Clothing", "Electronics", "Delivery", "Returns")
 _MEAN_JOURNEY = 4.9  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
-_REGULARS = 2_000  # people who may come back
+_REGULARS = range(100, 2_000)  # people who may come back: so many before anybody does, and at most
 _REPEATED, _MALFORMED, _UNREADABLE, _LATE, _SHUFFLED = 0.02, 0.01, 0.001, 0.02, 0.05
 
 
@@ -75,7 +75,7 @@ class Shop:
         self._people = 0
         self._orders = 0
         self._sent = 0
-        self._regulars: deque[Person] = deque(maxlen=_REGULARS)
+        self._regulars: deque[Person] = deque(maxlen=_REGULARS.stop)
 
     def items(self) -> Iterator[Item]:
         """All that is sent, in order."""
@@ -106,14 +106,15 @@ class Shop:
     # --- who comes ---------------------------------------------------------------------------------------------------
 
     def _arrival(self, first: bool) -> tuple[Person, str, _Journey]:
+        regulars = self._regulars if len(self._regulars) >= _REGULARS.start else ()
         dice = self._random.random()
         if first or dice < 0.02:
             who = self._newcomer()
             return who, "story", self._story(who)
-        if dice < 0.05 and self._regulars:
-            who = self._random.choice(self._regulars)
+        if dice < 0.05 and regulars:
+            who = self._random.choice(regulars)
             return who, "family", self._family(who, self._newcomer(family=who))
-        who = self._random.choice(self._regulars) if self._regulars and self._random.random() < 0.4 else self._newcomer()
+        who = self._random.choice(regulars) if regulars and self._random.random() < 0.4 else self._newcomer()
         journeys = {
             "window": self._window,
             "web": self._web,

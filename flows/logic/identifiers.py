@@ -24,78 +24,89 @@ _NORMALISE: Final[dict[str, Normalise]] = {
 _FIELDS: Final = {"userId": "user_id", "anonymousId": "anonymous_id"}
 
 
+class _Namespace:
+    """One namespace, resolved once. Hashes are cached: the same customers come again and again."""
+
+    __slots__ = ("blocked", "cache", "config", "key", "normalise", "strength")
+
+    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes) -> None:
+        self.config = config
+        self.strength = strength
+        self.blocked = blocked
+        self.key = key
+        self.normalise = _NORMALISE[config.normalize]
+        self.cache: dict[str, Identifier | None] = {}
+
+    def identifier(self, value: str) -> Identifier | None:
+        """None for a blocked value."""
+        if value in self.cache:
+            return self.cache[value]
+        normal = self.normalise(value)
+        identifier = None
+        if normal.lower() not in self.blocked and not _NOTHING.fullmatch(normal):
+            hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
+            identifier = Identifier(self.strength, hashed.digest())
+        if len(self.cache) >= CACHE_MAX:
+            self.cache.clear()
+        self.cache[value] = identifier
+        return identifier
+
+
+class _Place:
+    """Where a namespace's value may stand: an attribute of the message, or a path inside one of its objects."""
+
+    __slots__ = ("attribute", "namespace", "path", "steps", "unique")
+
+    def __init__(self, namespace: _Namespace, path: str) -> None:
+        first, *steps = path.split(".")
+        self.namespace = namespace
+        self.path = path
+        self.attribute = _FIELDS.get(first, first)
+        self.steps = tuple(steps)
+        self.unique = namespace.config.limit == 1  # one value is enough, and two would contradict each other
+
+
 class Identifiers:
-    """`of` one message. Hashes are cached: the same customers come again and again."""
+    """The identifiers of a message, under one configuration and hash key."""
 
     def __init__(self, config: IdentityConfig, hash_key: bytes) -> None:
-        self._namespaces = [
-            (strength, namespace, [tuple(path.split(".")) for path in namespace.paths], _NORMALISE[namespace.normalize])
-            for strength, namespace in enumerate(config.namespace)
-        ]
-        self._alias = next((s for s, _, paths, _ in self._namespaces if ("anonymousId",) in paths), None)
-        self._blocked = frozenset(value.lower() for value in config.blocked)
-        self._key = hash_key
-        self._cache: dict[tuple[int, Any], Identifier | None] = {}
+        blocked = frozenset(value.lower() for value in config.blocked)
+        namespaces = [_Namespace(namespace, strength, blocked, hash_key) for strength, namespace in enumerate(config.namespace)]
+        self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
+        self._by_name = {namespace.config.name: namespace for namespace in namespaces}
+        self._previous = next((place.namespace for place in self._places if place.path == "anonymousId"), None)
 
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
-        for strength, known, _paths, _normalise in self._namespaces:
-            if known.name == namespace:
-                identifier = self._identifier(strength, known, value)
-                return identifier.hash if identifier else None
-        return None
+        known = self._by_name.get(namespace)
+        identifier = known.identifier(value) if known else None
+        return identifier.hash if identifier else None
 
     def of(self, message: Any) -> list[Identifier] | Reject:
         """Distinct, strongest first."""
         found: list[Identifier] = []
         blocked = False
-        for strength, namespace, paths, _normalise in self._namespaces:
-            for path in paths:
-                value = _at(message, path)
-                if value is None:
-                    continue
-                if type(value) is int:
-                    value = str(value)
-                elif type(value) is not str or len(value) > ID_MAX:
-                    return Reject("id_invalid", f"expected `{'.'.join(path)}` to be text of at most {ID_MAX} characters")
-                key = (strength, value)
-                identifier = self._cache.get(key, ...)
-                if identifier is ...:
-                    identifier = self._identifier(strength, namespace, value)
-                if identifier is None:
-                    blocked = True
-                elif identifier not in found:
-                    found.append(identifier)
-                if namespace.limit == 1 and found and found[-1].strength == strength:
-                    break  # one value is enough, and two would contradict each other
-        if message.previousId is not None and self._alias is not None:
-            previous = self._identifier(self._alias, self._namespaces[self._alias][1], str(message.previousId)[:ID_MAX])
+        for place in self._places:
+            value = getattr(message, place.attribute, None)
+            for step in place.steps:
+                value = value.get(step) if type(value) is dict else None
+            if value is None:
+                continue
+            if type(value) is int:
+                value = str(value)
+            elif type(value) is not str or len(value) > ID_MAX:
+                return Reject("id_invalid", f"expected `{place.path}` to be text of at most {ID_MAX} characters")
+            namespace = place.namespace
+            identifier = namespace.cache.get(value) or namespace.identifier(value)
+            if identifier is None:
+                blocked = True
+            elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
+                found.append(identifier)
+        if message.previousId is not None and self._previous is not None:
+            previous = self._previous.identifier(str(message.previousId)[:ID_MAX])
             if previous is not None and previous not in found:
                 found.append(previous)
+                found.sort(key=lambda identifier: identifier.strength)
         if not found:
             return Reject("id_blocked", "only blocked identifiers") if blocked else Reject("id_missing", "expected `userId` or `anonymousId`")
         return found
-
-    def _identifier(self, strength: int, namespace: Namespace, value: str) -> Identifier | None:
-        key = (strength, value)
-        if key in self._cache:
-            return self._cache[key]
-        normal = _NORMALISE[namespace.normalize](value)
-        identifier = None
-        if normal.lower() not in self._blocked and not _NOTHING.fullmatch(normal):
-            hashed = blake2b(f"{namespace.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self._key)
-            identifier = Identifier(strength, hashed.digest())
-        if len(self._cache) >= CACHE_MAX:
-            self._cache.clear()
-        self._cache[key] = identifier
-        return identifier
-
-
-def _at(message: Any, path: tuple[str, ...]) -> Any:
-    first = path[0]
-    value = getattr(message, _FIELDS.get(first, first), None)
-    for step in path[1:]:
-        if type(value) is not dict:
-            return None
-        value = value.get(step)
-    return value

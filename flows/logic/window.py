@@ -16,17 +16,17 @@ class Draft:
 
     def __init__(self, order: int) -> None:
         self.order = order
-        self.identifiers: dict[Identifier, None] = {}
+        self.identifiers: dict[bytes, Identifier] = {}
         self.events: list[int] = []
-        self.user: Identifier | None = None
+        self.user: bytes | None = None
         self.closed = False  # another user id took one of its identifiers: it takes no more events
 
     def add(self, event: int, identifiers: Sequence[Identifier]) -> None:
         self.events.append(event)
         for identifier in identifiers:
-            self.identifiers[identifier] = None
+            self.identifiers[identifier.hash] = identifier
         if identifiers[0].strength == 0:
-            self.user = identifiers[0]
+            self.user = identifiers[0].hash
 
     def take(self, other: "Draft") -> None:
         self.events += other.events
@@ -43,42 +43,49 @@ class Joint(list[int]):
 
 def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
     """Group events, each given by its identifiers (distinct, strongest first, at least one)."""
-    at: dict[Identifier, Draft] = {}
-    drafts: list[Draft] = []
+    at: dict[bytes, Draft] = {}
+    drafts: dict[Draft, None] = {}
     order = 0
     for event, identifiers in enumerate(events):
         touched: list[Draft] = []
         for identifier in identifiers:
-            draft = at.get(identifier)
+            draft = at.get(identifier.hash)
             if draft is not None and not draft.closed and draft not in touched:
                 touched.append(draft)
-        user = identifiers[0] if identifiers[0].strength == 0 else next((draft.user for draft in touched if draft.user), None)
-        rivals = [draft for draft in touched if draft.user is not None and user is not None and draft.user != user]
-        mine = [draft for draft in touched if draft not in rivals]
         order += 1
-        if mine:
-            home = max(mine, key=lambda draft: len(draft.identifiers))
+        if len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
+            home = touched[0]  # by far the most frequent case beside a newcomer's
         else:
-            home = Draft(order)
-            drafts.append(home)
-        for draft in mine:
-            if draft is not home:
-                home.take(draft)
-                drafts.remove(draft)
-                for identifier in draft.identifiers:
-                    if at[identifier] is draft:
-                        at[identifier] = home
-        for rival in rivals:
-            rival.closed = True
-            home.order = order
+            home = _home(touched, identifiers, order, drafts, at)
         home.add(event, identifiers)
         for identifier in identifiers:
-            at[identifier] = home
-    drafts.sort(key=lambda draft: draft.order)
-    return [_joint(draft) for draft in drafts]
+            at[identifier.hash] = home
+    return [_joint(draft) for draft in sorted(drafts, key=lambda draft: draft.order)]
+
+
+def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None], at: dict[bytes, Draft]) -> Draft:
+    """The group of an event that touches several groups, none, or one of another user id."""
+    user = identifiers[0].hash if identifiers[0].strength == 0 else next((draft.user for draft in touched if draft.user), None)
+    mine = [draft for draft in touched if draft.user is None or user is None or draft.user == user]
+    if mine:
+        home = max(mine, key=lambda draft: len(draft.identifiers))
+    else:
+        home = Draft(order)
+        drafts[home] = None
+    for draft in touched:
+        if draft not in mine:
+            draft.closed = True
+            home.order = order
+        elif draft is not home:
+            home.take(draft)
+            del drafts[draft]
+            for identifier in draft.identifiers:
+                if at[identifier] is draft:
+                    at[identifier] = home
+    return home
 
 
 def _joint(draft: Draft) -> Joint:
     joint = Joint(sorted(draft.events))
-    joint.identifiers = sorted(draft.identifiers, key=lambda identifier: (identifier.strength, identifier.hash))
+    joint.identifiers = sorted(draft.identifiers.values(), key=lambda identifier: (identifier.strength, identifier.hash))
     return joint

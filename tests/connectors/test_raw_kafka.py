@@ -56,9 +56,11 @@ def refuse(_value: bytes) -> bytes:
     raise Foreign("not sealed by us")
 
 
-def produce(kafka: Broker, topic: str, value: bytes | None, headers: dict[str, bytes] | None = None, **more: Any) -> None:
+def produce(
+    kafka: Broker, topic: str, value: bytes | None, headers: dict[str, bytes] | None = None, partition: int = 0, **more: Any
+) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
-    producer.produce(topic, value, headers=list((headers or {}).items()), **more)
+    producer.produce(topic, value, headers=list((headers or {}).items()), partition=partition, **more)
     assert producer.flush(20) == 0
 
 
@@ -188,7 +190,7 @@ def test_several_topics_are_read_by_one_consumer(kafka: Broker, avro: AvroReader
         for number in range(10):
             produce(kafka, name, b'{"n":%d}' % number, partition=number % 2)
     reader = reader_of(kafka, *topics, avro=avro)
-    assert reader.partitions() == [f"{name}/{number}" for name in topics for number in (0, 1)]
+    assert list(dict.fromkeys(name.partition("/")[0] for name in reader.partitions())) == topics
     events = read(reader, 30)
     reader.close()
     assert {event.source: sum(other.source == event.source for other in events) for event in events} == dict.fromkeys(topics, 10)

@@ -61,7 +61,7 @@ WELL = Verdict(households=1, lost=0, doubled=0, split=0, mixed=0)
 
 def report(figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL) -> Report:
     sent: Any = Sent()
-    return build(5.0, sent, book(), figures, received(*triggers), BEGAN_MS, verdict)
+    return build(5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict)
 
 
 def test_a_run_in_which_all_is_well() -> None:

@@ -1,0 +1,220 @@
+"""`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in `millrace run`.
+
+    throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left out
+    latency      half of that load, in real time: an event's arrival -> the commit of its trigger
+    memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
+    idle         CPU of the whole embedded stack with nothing to do
+    naive        bench/naive.py on the same machine in the same run
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from bench.load import CUSTOMERS, EVENTS_EACH, events
+from bench.steps import configuration, fill, measure, redis_cpu_s
+from flows import compose
+from schemas.config import Config
+from schemas.events import RawEvent
+from schemas.triggers import Trigger
+from state.client import connect
+from state.embedded import embedded
+
+NAIVE_EVENTS = 50_000
+LATENCY_S = 15.0
+IDLE_S = 10.0
+_STEPS = (4_000, 15)  # customers and events each of the step-by-step measurement
+
+
+def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
+    """All figures."""
+    with _deployment() as (config, _folder):
+        steps = measure(config, fill(config, *_STEPS))
+    with _deployment() as (config, folder):
+        report = _throughput(config, folder, customers, each)
+        report["latency_ms"] = _latency(config, folder, report["events_per_s"] / 2)
+        naive = _naive(compose.redis_url(config))
+    with _deployment(server=False) as (_config, folder):
+        idle = _idle(folder)
+    report["us_per_event"] |= {f"step:{step}": round(us, 2) for step, us in steps.items()}
+    ratio = report["events_per_s"] / naive
+    return report | {"idle_cpu_percent": idle, "naive": {"events_per_s": round(naive)}, "ratio_to_naive": round(ratio, 2)}
+
+
+@contextmanager
+def _deployment(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
+    with tempfile.TemporaryDirectory(prefix="mr-") as name:
+        folder = Path(name)
+        config = configuration(folder)
+        _write(config, folder / "bench.toml")
+        if server:
+            with embedded(config).running():
+                compose.prepare(config)
+                yield config, folder
+        else:
+            yield config, folder
+
+
+def _write(config: Config, path: Path) -> None:
+    """The same configuration as a file, for the processes."""
+    from flows.demo.stack import to_toml
+    from schemas.toml import DEFAULT
+
+    import tomllib
+
+    document = tomllib.loads(DEFAULT.read_text())
+    document["data"] = {"folder": str(path.parent)}
+    document["raw"] = document.get("raw", {}) | {"max_events": config.raw.max_events}
+    document["connector"] = []
+    for rule in document["trigger"]:
+        rule["to"] = []
+    document["gateway"] = document.get("gateway", {}) | {"listen": "127.0.0.1:18642"}
+    path.write_text(to_toml(document))
+
+
+@contextmanager
+def _flows(folder: Path, *names: str) -> Iterator[list[psutil.Process]]:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+    (folder / "metrics").mkdir(exist_ok=True)
+    argv = [sys.executable, "-m", "flows.cli", "run"]
+    processes = [
+        subprocess.Popen([*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**_environment(), **environment}, stdout=subprocess.DEVNULL)
+        for name in names
+    ]
+    try:
+        yield [psutil.Process(process.pid) for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(10)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _applied(config: Config) -> int:
+    return sum(counters.get("applied", 0) + counters.get("duplicates", 0) for counters in compose.shards(config).counters().values())
+
+
+def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict[str, Any]:
+    client = connect(compose.redis_url(config))
+    empty = client.info("memory")["used_memory"]
+    total = fill(config, customers, each)
+    with _flows(folder, "resolve", "profile") as processes:
+        while (first := _applied(config)) < total * 0.05:
+            _alive(processes)
+            time.sleep(0.01)
+        began, cpu = time.monotonic(), [*map(_cpu_s, processes), redis_cpu_s(config)]
+        while _applied(config) < total:
+            _alive(processes)
+            time.sleep(0.05)
+        seconds = time.monotonic() - began
+        spent = [after - before for before, after in zip(cpu, [*map(_cpu_s, processes), redis_cpu_s(config)], strict=True)]
+    done = total - first
+    outbox = _outbox_bytes(config)
+    used = client.info("memory")["used_memory"] - empty - outbox
+    us = {name: round(1e6 * s / done, 2) for name, s in zip(("resolve", "profile", "redis"), spent, strict=True)}
+    return {
+        "events": total,
+        "events_per_s": round(done / seconds),
+        "us_per_event": us | {"all": round(sum(us.values()), 2)},
+        "bytes_per_customer": round(used / customers),
+        "outbox_bytes": outbox,
+    }
+
+
+def _outbox_bytes(config: Config) -> int:
+    """What triggers and examples take that nobody has read in this benchmark; they are not the customers'."""
+    client, names = connect(compose.redis_url(config)), compose.names(config)
+    sizes = [client.memory_usage(names.outbox(shard, lane), samples=0) for shard in range(config.shards.count) for lane in "tixd"]
+    return sum(size or 0 for size in sizes)
+
+
+def _alive(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise SystemExit("a flow ended; its last line above says why")
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
+    """Publish in real time, then read the receipts of the triggers that these events caused."""
+    outbox = compose.outbox(config)
+    before = {entry.shard: entry.seq for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)}
+    with _flows(folder, "resolve", "profile"):
+        time.sleep(3)
+        asyncio.run(_publish(config, rate))
+        time.sleep(2)
+    found = outbox.read("t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0)
+    decode = msgspec.msgpack.Decoder(Trigger).decode
+    delays = sorted(entry.stamp_ms - trigger.receipt.received_ms for entry in found if not (trigger := decode(entry.body)).cause.startswith("timer:"))
+    return {"p50": delays[len(delays) // 2], "p99": delays[len(delays) * 99 // 100], "triggers": len(delays), "events_per_s": round(rate)}
+
+
+async def _publish(config: Config, rate: float) -> None:
+    writer = compose.raw_writer(config)
+    source = events(CUSTOMERS, EVENTS_EACH)
+    began, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - began) < LATENCY_S:
+        now = int(time.time() * 1000)
+        batch = []
+        while sent < rate * elapsed:
+            key, event = next(source)
+            batch.append((key, RawEvent(event.value.replace(b'"m-', b'"n-', 1), now, event.source)))
+            sent += 1
+        await writer.append(batch)
+        await asyncio.sleep(0.005)
+    await writer.close()
+
+
+def _idle(folder: Path) -> float:
+    """Percent of one core."""
+    argv = [sys.executable, "-m", "flows.cli", "run", "all", "-c", str(folder / "bench.toml")]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(8)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        before = sum(map(_cpu_s, family))
+        time.sleep(IDLE_S)
+        return round(100 * (sum(map(_cpu_s, family)) - before) / IDLE_S, 1)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _naive(url: str) -> float:
+    argv = [sys.executable, str(Path(__file__).parent / "naive.py"), url, str(NAIVE_EVENTS)]
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, env={**_environment(), "PYTHONPATH": str(Path(__file__).parent.parent)})
+    figures: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures["events"] / figures["seconds"]
+
+
+def main(as_json: bool) -> int:
+    report = run()
+    if as_json:
+        print(json.dumps(report))
+    else:
+        print(json.dumps(report, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--json" in sys.argv))

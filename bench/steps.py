@@ -1,0 +1,125 @@
+"""CPU of each step of the whole path, in one process against a real Redis: where the time goes, and what a profiler can look at.
+
+    python bench/steps.py [events]
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.load import events
+from connectors.raw import START
+from flows import compose
+from flows.engine import Stop
+from flows.profile import Worker
+from flows.resolve import Resolver, Windows
+from schemas.config import Config
+from schemas.toml import load
+from state.client import connect
+from state.embedded import embedded
+
+
+def configuration(folder: Path) -> Config:
+    """The packaged file in a folder of its own, with room for all events at once."""
+    config = load(None)
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        data=replace(config.data, folder=str(folder)),
+        keys=replace(config.keys, path=str(folder / "keys.json")),
+        raw=replace(config.raw, max_events=10_000_000),
+        connector=(),
+        trigger=tuple(replace(rule, to=()) for rule in config.trigger),
+    )
+
+
+def fill(config: Config, customers: int, each: int) -> int:
+    """Put the load into the raw log, as the gateway would."""
+
+    async def work() -> int:
+        writer, sent = compose.raw_writer(config), 0
+        batch: list[Any] = []
+        for pair in events(customers, each):
+            batch.append(pair)
+            if len(batch) == 2000:
+                await writer.append(batch)
+                sent += len(batch)
+                batch = []
+        await writer.append(batch)
+        await writer.close()
+        return sent + len(batch)
+
+    return asyncio.run(work())
+
+
+def redis_cpu_s(config: Config) -> float:
+    info = connect(compose.redis_url(config)).info("cpu")
+    return float(info["used_cpu_user"] + info["used_cpu_sys"])
+
+
+def measure(config: Config, total: int) -> dict[str, float]:
+    """µs of CPU for each event, by step."""
+    spent: dict[str, float] = {}
+
+    def timed(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            began = time.process_time()
+            try:
+                return call(*given)
+            finally:
+                spent[step] = spent.get(step, 0.0) + time.process_time() - began
+
+        return run
+
+    reader, directory = compose.raw_reader(config), compose.directory(config)
+    positions = dict.fromkeys(reader.partitions(), START)
+    reader.assign(positions)
+    windows = Windows(reader, config.window, positions)
+    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    worker = Worker(
+        range(config.shards.count),
+        directory,
+        compose.shards(config),
+        compose.machine(config),
+        cache=config.shards.cache,
+        outbox_max=10_000_000,
+        clock_ms=lambda: int(time.time() * 1000),
+    )
+    resolver._groups = timed("resolve.pack", resolver._groups)  # type: ignore[method-assign]  # steps inside a step
+    resolver._patiently = timed("resolve.commit", resolver._patiently)  # type: ignore[method-assign]
+    poll, judge, commit = timed("resolve.read", windows.poll), timed("resolve.check", resolver.judge), resolver.commit
+    read, apply, store = timed("profile.read", worker.read), timed("profile.apply", worker.apply), timed("profile.commit", worker.commit)
+    redis_before, done = redis_cpu_s(config), 0
+    while done < total:
+        for window in poll():
+            commit(judge(window))
+            done += len(window.events)
+        while entries := read():
+            store(apply(entries))
+            if sum(len(entry.body) for entry in entries) < 100_000:
+                break
+    reader.close()
+    steps = {step: 1e6 * seconds / total for step, seconds in sorted(spent.items())}
+    return steps | {"redis": 1e6 * (redis_cpu_s(config) - redis_before) / total}
+
+
+def main(customers: int, each: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="mr-") as name:
+        config = configuration(Path(name))
+        with embedded(config).running():
+            compose.prepare(config)
+            total = fill(config, customers, each)
+            steps = measure(config, total)
+    for step, us in steps.items():
+        print(f"{step:16} {us:7.2f} us/event")
+    print(f"{'all':16} {sum(steps.values()):7.2f} us/event")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 4000, int(sys.argv[2]) if len(sys.argv) > 2 else 15)
