@@ -29,6 +29,7 @@ SPAN_MAX = 2_000  # of one shard, from the lowest unsettled one on: what is deli
 _IDENTIFY = 256  # customers in one call, unless the sink takes larger batches
 
 _decode = msgspec.msgpack.Decoder(Trigger).decode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Entry(Protocol):
@@ -40,6 +41,8 @@ class Entry(Protocol):
     def seq(self) -> int: ...
     @property
     def body(self) -> bytes: ...
+    @property
+    def stamp_ms(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,10 @@ class Courier:
             trigger = _decode(entry.body)
         except msgspec.DecodeError as error:
             return Parcel(entry.shard, entry.seq, entry.body, fault=f"not a trigger: {error}")
-        return Parcel(entry.shard, entry.seq, entry.body, trigger if self.name in trigger.to else None)
+        if self.name not in trigger.to:
+            return Parcel(entry.shard, entry.seq, b"")
+        trigger.receipt.emitted_ms = entry.stamp_ms
+        return Parcel(entry.shard, entry.seq, entry.body, trigger)
 
     # --- the loop's side --------------------------------------------------------------------------------------------
 
@@ -256,7 +262,7 @@ class Courier:
         """Only when a dead letter is safe may the cursor pass its trigger."""
         lost, self._lost = self._lost, []
         for parcel, reason in lost:
-            await asyncio.to_thread(self._desk.dead, self.name, parcel.body, reason)
+            await asyncio.to_thread(self._desk.dead, self.name, _encode(parcel.trigger) if parcel.trigger else parcel.body, reason)
             metrics.DELIVERIES.labels(self.name, "dead").inc()
             self._finish(parcel)
         if lost:

@@ -241,11 +241,15 @@ class Identity(_Table, frozen=True):
 
 
 class Privacy(_Table, frozen=True):
-    """Names of traits and properties that are personal data: sealed before they enter any log of ours."""
+    """Names of fields that are personal data, however they are spelled (firstName, first_name).
+
+    As a trait such a field is sealed under a key of the customer's own before it enters any log; as a property of an event
+    it is not kept. `traits.name` is one only among the traits: a product's name is no secret.
+    """
 
     sensitive: tuple[Text, ...] = (  # their names
-        *("email", "phone", "mobile", "name", "firstName", "lastName", "first_name", "last_name", "username", "avatar"),
-        *("address", "street", "birthday", "dateOfBirth", "idNumber", "id_number", "nationalId", "passport"),
+        *("email", "phone", "mobile", "traits.name", "firstName", "lastName", "username", "traits.avatar"),
+        *("address", "street", "birthday", "dateOfBirth", "idNumber", "nationalId", "passport"),
         *("bankCard", "card", "iban", "ip"),
     )
 

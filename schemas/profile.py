@@ -43,7 +43,7 @@ class Question(msgspec.Struct, array_like=True):
     asked_ms: int
     due_ms: int
     events: int  # of the customer, when asked
-    features: list[float]
+    features: bytes  # 32-bit floats, big-endian
     predicted: float | None
     version: int
 

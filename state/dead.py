@@ -10,25 +10,45 @@ import msgspec
 import redis
 
 from schemas.events import DeadLetter
+from schemas.triggers import Trigger
 from state.names import Names
 
 Fields = dict[bytes, bytes]
 Entry = TypeVar("Entry")
 
 PAGE = 100  # entries in one read; an event may have 32 KB
-_decode = msgspec.msgpack.Decoder(DeadLetter).decode
+_read_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_read_trigger = msgspec.msgpack.Decoder(Trigger).decode
 
 
 class DeadEvent(msgspec.Struct, frozen=True):
     id: str
     letter: DeadLetter
 
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+        return f"e:{self.id}"
+
 
 class DeadDelivery(msgspec.Struct, frozen=True):
     id: str
     connector: str
-    body: bytes  # the packed trigger
+    body: bytes  # as it lay in the outbox
     reason: str
+
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+        return f"d:{self.id}"
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """None where the outbox entry was broken, or came from the internal lane."""
+        try:
+            return _read_trigger(self.body)
+        except msgspec.DecodeError:
+            return None
 
 
 class DeadLetters(Generic[Entry]):
@@ -67,7 +87,7 @@ class DeadLetters(Generic[Entry]):
 
 
 def events(client: redis.Redis, names: Names) -> DeadLetters[DeadEvent]:
-    return DeadLetters(client, names.dead, lambda ident, fields: DeadEvent(ident, _decode(fields[b"b"])))
+    return DeadLetters(client, names.dead, lambda ident, fields: DeadEvent(ident, _read_letter(fields[b"b"])))
 
 
 def deliveries(client: redis.Redis, names: Names) -> DeadLetters[DeadDelivery]:

@@ -1,4 +1,7 @@
-"""What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want nothing more. (`state.dead` reads the former.)"""
+"""What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want nothing more.
+
+`state.dead` reads the former.
+"""
 
 import time
 from typing import Any, cast

@@ -5,13 +5,12 @@ would have given. That is why amounts are integers and why bounded kinds keep wh
 
     count, sum      integers (sums in millionths); over a window or with a half-life: one integer for each time bucket
     min, max, last  the extreme, or the value with the latest time (the larger text wins a tie)
-    distinct        the 64 smallest 32-bit hashes (Bar-Yossef et al. 2002, "KMV"): exact up to 64, within some 13 % above
+    distinct        the 64 smallest 32-bit hashes (Bar-Yossef et al. 2002, "KMV"): exact below 64, within some 13 % above
     top_k           exact counts of up to 64 values; above that, of the 64 values with the smallest hashes
 """
 
 from collections.abc import Callable
 from hashlib import blake2b
-from math import isfinite
 from typing import Any, Final
 from zlib import crc32
 
@@ -46,7 +45,7 @@ def amount_of(value: Any) -> int | None:
             return None
     else:
         return None
-    return round(number * MICRO) if isfinite(number) and -AMOUNT_MAX <= number <= AMOUNT_MAX else None
+    return round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None  # not-a-number is in no range
 
 
 def _hash32(value: str) -> int:
@@ -108,7 +107,7 @@ def _extreme(choose: Callable[[Any, Any], Any]) -> tuple[Update, Merge]:
 
 
 def _later(a: Any, b: Any) -> Any:
-    return list(max(a, b, key=lambda entry: (entry[0], str(entry[1]))))
+    return list(max(a, b, key=lambda entry: (entry[0], repr(entry[1]))))  # `str` has one text for 1 and "1"
 
 
 def _add_distinct(state: Any, time_ms: int, value: Any) -> Any:

@@ -36,8 +36,10 @@ class FragmentRules:
         self.figures = {figure.slot: figure for figure in figures.values()}
         self.by_event: dict[str, list[Figure]] = {}
         for figure in figures.values():
-            for event in figure.aggregate.on:
+            for event in dict.fromkeys(figure.aggregate.on):
                 self.by_event.setdefault(event, []).append(figure)
+        self.any_track = list(dict.fromkeys(self.by_event.get("*", ())))
+        self.by_track = {event: list(dict.fromkeys(found + self.any_track)) for event, found in self.by_event.items()}  # each once
         self.orders = frozenset(value.events)
         self.amount = value.amount
         self.ring_bytes = dedupe * RING_ID
@@ -58,9 +60,7 @@ class FragmentRules:
         fragment.hours[hour] = fragment.hours.get(hour, 0) + 1
         _add_slot(fragment.sessions, time_ms // SLOT_MS)
         if fact.type == "track":
-            for figure in self.by_event.get(fact.name, ()):
-                figure.apply(fragment.aggregates, time_ms, fact.properties)
-            for figure in self.by_event.get("*", ()):
+            for figure in self.by_track.get(fact.name, self.any_track):
                 figure.apply(fragment.aggregates, time_ms, fact.properties)
             if fact.name in self.orders:
                 fragment.orders += 1
@@ -102,7 +102,7 @@ def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int
     """The last writer wins; of two at the same time, the larger text. At most `TRAITS_MAX`, first by name."""
     for name, entry in newer.items():
         held = traits.get(name)
-        if held is None or (entry[0], str(entry[1])) > (held[0], str(held[1])):
+        if held is None or entry[0] > held[0] or (entry[0] == held[0] and repr(entry[1]) > repr(held[1])):
             traits[name] = entry
     while len(traits) > TRAITS_MAX:
         del traits[max(traits)]

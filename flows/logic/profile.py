@@ -4,6 +4,7 @@
 back what a commit has to write; it reads no clock (`now` is the last tick of the shard's log) and no server.
 """
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -21,6 +22,7 @@ from schemas.triggers import Absorb, Decision, Example, Receipt, Trigger
 
 FRAGMENTS_MAX: Final = 32
 WAITS_MAX: Final = 16
+SEALED_MAX: Final = 64  # sensitive traits of one origin, first by name
 DUE_MAX: Final = 500  # customers woken by one tick of one shard; the others by the next
 REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...
 ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the last boundary that can move
@@ -265,6 +267,8 @@ class ShardMachine:
             held = fields.get(name)
             if held is None or (fact.time_ms, value) > (held.time_ms, held.value):
                 fields[name] = Sealed(fact.time_ms, value)
+        while len(fields) > SEALED_MAX:
+            del fields[max(fields)]
         state.sensitive_dirty.add(root)
 
     # --- what follows from the figures ------------------------------------------------------------------------------
@@ -375,7 +379,7 @@ class ShardMachine:
                 view.now,
                 view.now + int(churn.horizon),
                 view.f.events,
-                _features(view),
+                _pack_floats(_features(view)),
                 score[0] if score else None,
                 score[1] if score else 0,
             )
@@ -435,7 +439,7 @@ class ShardMachine:
             label = 1.0 if view.f.events == question.events else 0.0
             state.emit(
                 "x",
-                Example(question.model, root, question.asked_ms, view.now, question.features, question.predicted, question.version, label),
+                Example(question.model, root, question.asked_ms, view.now, _unpack_floats(question.features), question.predicted, question.version, label),
             )
 
     # --- customers that become one ----------------------------------------------------------------------------------
@@ -554,6 +558,14 @@ def _features(view: View) -> list[float]:
         len(total.sessions) // 2,
         len(total.channels),
     )
+
+
+def _pack_floats(values: list[float]) -> bytes:
+    return struct.pack(f">{len(values)}f", *values)
+
+
+def _unpack_floats(packed: bytes) -> list[float]:
+    return list(struct.unpack(f">{len(packed) // 4}f", packed))
 
 
 def _plain(value: Any) -> Any:

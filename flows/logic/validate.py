@@ -20,6 +20,7 @@ MESSAGE_ID_MAX: Final = 100
 NAME_MAX: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_LONG_NUMBER: Final = re.compile(rb"\d{19}")
 _OBJECTS: Final = ("properties", "traits", "context")
 _TIMES: Final = ("timestamp", "originalTimestamp", "sentAt")
 _TEXTS: Final = ("event", "name")
@@ -73,8 +74,10 @@ class Validator:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
         self._identifiers = Identifiers(config.identity, hash_key)
-        self._sensitive = {_folded(name) for name in config.privacy.sensitive}
-        self._is_sensitive: dict[str, bool] = {}
+        names = config.privacy.sensitive
+        everywhere = frozenset(_folded(name) for name in names if not name.startswith("traits."))
+        self._of_properties = _Names(everywhere)
+        self._of_traits = _Names(everywhere | {_folded(name.removeprefix("traits.")) for name in names})
         self._plan = plan
 
     def check(self, raw: RawEvent) -> Checked | Reject:
@@ -93,6 +96,8 @@ class Validator:
             if isinstance(found, Reject):
                 return found
             message = found
+        if _LONG_NUMBER.search(value) and _out_of_range((message.properties, message.traits, message.context)):
+            return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
         return self._check(message, raw)
 
     def _check(self, message: Message, raw: RawEvent) -> Checked | Reject:
@@ -127,7 +132,8 @@ class Validator:
                 return refused
             properties = refused
         sensitive: dict[str, Any] = {}
-        properties, traits = self._apart(properties, "", sensitive), self._apart(traits, "", sensitive)
+        traits = _apart(traits, self._of_traits, "", sensitive)
+        properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
         if kind == "group" and name:
             traits["group_id"] = name
         user_id = None if message.user_id is None else str(message.user_id)
@@ -160,32 +166,45 @@ class Validator:
         wrong = check(properties)
         return Reject("plan_violation", wrong) if wrong is not None else None
 
-    def _apart(self, data: dict[str, Any], prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
-        """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
-        known = self._is_sensitive
-        general = {}
-        for name, value in data.items():
-            hit = known.get(name)
-            if hit is None:
-                hit = self._learn(name)
-            if hit:
-                if value is not None and value != "":
-                    sensitive[prefix + name] = value
-            elif type(value) is dict:
-                general[name] = self._apart(value, f"{prefix}{name}.", sensitive)
-            elif type(value) is list and value and type(value[0]) is dict:
-                general[name] = [
-                    self._apart(item, f"{prefix}{name}.{i}.", sensitive) if type(item) is dict else item for i, item in enumerate(value)
-                ]
-            else:
-                general[name] = value
-        return general
 
-    def _learn(self, name: str) -> bool:
-        if len(self._is_sensitive) > 10_000:
-            self._is_sensitive.clear()
-        hit = self._is_sensitive[name] = _folded(name) in self._sensitive
+class _Names(dict[str, bool]):
+    """Whether a field of this name is sensitive; each spelling is looked at once."""
+
+    def __init__(self, folded: frozenset[str]) -> None:
+        super().__init__()
+        self._folded = folded
+
+    def __missing__(self, name: str) -> bool:
+        if len(self) > 10_000:
+            self.clear()
+        hit = self[name] = _folded(name) in self._folded
         return hit
+
+
+def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
+    """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
+    general = {}
+    for name, value in data.items():
+        if names[name]:
+            if value is not None and value != "":
+                sensitive[prefix + name] = value
+        elif type(value) is dict:
+            general[name] = _apart(value, names, f"{prefix}{name}.", sensitive)
+        elif type(value) is list and value:
+            general[name] = [
+                _apart(item, names, f"{prefix}{name}.{at}.", sensitive) if type(item) is dict else item for at, item in enumerate(value)
+            ]
+        else:
+            general[name] = value
+    return general
+
+
+def _out_of_range(data: Any) -> bool:
+    if type(data) is int:
+        return not -(2**63) <= data < 2**64
+    if isinstance(data, dict):
+        return any(_out_of_range(value) for value in data.values())
+    return isinstance(data, list | tuple) and any(_out_of_range(value) for value in data)
 
 
 def _hash_of(value: bytes) -> str:

@@ -1,0 +1,191 @@
+"""What `millrace dead replay` does: events go into the raw log again, deliveries to their receivers.
+
+An entry is removed when the log or the receiver has what it holds, and not before: a replay that dies half-way sends some of it
+twice, which message ids and trigger ids make harmless. What would fail again stays, with the reason.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from connectors import formats
+from connectors.sink import Delivered, Delivery, Outcome, Retry, Sink
+from flows import compose
+from flows.deliver import make_sink
+from schemas.config import Config, Connector
+from schemas.errors import Foreign
+from schemas.events import DeadLetter, RawEvent, Reject
+from schemas.triggers import Trigger
+from state.dead import DeadDelivery, DeadEvent
+
+BATCH = 100
+
+AnyDead = TypeVar("AnyDead", DeadEvent, DeadDelivery)
+
+
+class Tally:
+    """What became of them."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.kept: list[tuple[str, str]] = []  # name, why
+        self.notes: list[str] = []
+
+    def keep(self, name: str, why: str) -> None:
+        self.kept.append((name, why))
+
+
+async def resend(config: Config, events: Iterable[DeadEvent], deliveries: Iterable[DeadDelivery], tally: Tally) -> None:
+    """All of these. Raises `LogFull`, `Unreachable`."""
+    batches = _batches(events)
+    if (first := next(batches, None)) is not None:
+        await _resend_events(config, first, batches, tally)
+    await _resend_deliveries(config, _batches(deliveries), tally)
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: Iterator[list[DeadEvent]], tally: Tally) -> None:
+    letters, mender = compose.dead_events(config), _Mender(config)
+    writer = compose.raw_writer(config)
+    try:
+        while batch:
+            ready: list[tuple[str, RawEvent]] = []
+            going: list[str] = []
+            for dead in batch:
+                mended = mender.mend(dead.letter)
+                if isinstance(mended, Reject):
+                    tally.keep(dead.name, f"it would be refused again: {mended.reason}: {mended.detail}".rstrip(": "))
+                else:
+                    ready.append(mended)
+                    going.append(dead.id)
+            await writer.append(ready)
+            letters.drop(going)
+            tally.sent += len(going)
+            batch = next(rest, None)
+    finally:
+        await writer.close()
+        mender.close()
+
+
+class _Mender:
+    """Decides whether an event would pass now. One that would not is left alone: it would only come back, and it would count towards
+    `validate.reject_percent`, which stops `resolve`."""
+
+    def __init__(self, config: Config) -> None:
+        self._seal = compose.log_seal(config)
+        self._avro = compose.avro_reader(config)
+        self._validator = compose.validator(config)
+
+    def mend(self, letter: DeadLetter) -> tuple[str, RawEvent] | Reject:
+        """The event as the raw log takes it, under the key that keeps a customer's order. The time of its receipt stays, because a
+        message without an id of its own is named by it."""
+        try:
+            value = self._translated(letter)
+        except Foreign as error:
+            return Reject("seal_broken", str(error))
+        if isinstance(value, Reject):
+            return value
+        event = RawEvent(value, letter.received_ms, letter.source)
+        try:
+            checked = self._validator.check(event)
+        except Exception as error:  # noqa: BLE001  # the defect that made it `poison` is still there
+            return Reject("poison", type(error).__name__)
+        return checked if isinstance(checked, Reject) else (checked.user_id or checked.message, event)
+
+    def _translated(self, letter: DeadLetter) -> bytes | Reject:
+        """As JSON of Segment's form: what the edge could not read then, it may read now that a schema or a key is back."""
+        value = self._seal.open(letter.sealed)
+        match letter.reason:
+            case "seal_broken":
+                return self._seal.open(value)
+            case "schema_unknown" | "avro_invalid":
+                return self._avro.message(value)
+            case "cloudevent_invalid":
+                return formats.structured(value)
+            case _:
+                return value
+
+    def close(self) -> None:
+        self._avro.close()
+
+
+# --- deliveries -----------------------------------------------------------------------------------------------------
+
+
+async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery]], tally: Tally) -> None:
+    connectors = {connector.name: connector for connector in config.connector if connector.enabled}
+    counters: dict[str, _Counter] = {}
+    make = make_sink(config, compose.redis_url(config))
+    try:
+        for batch in batches:
+            by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
+            for dead in batch:
+                by_connector[dead.connector].append(dead)
+            for name, found in by_connector.items():
+                if name not in connectors:
+                    for dead in found:
+                        tally.keep(dead.name, f"no connector {name} is configured and enabled")
+                    continue
+                if name not in counters:
+                    counters[name] = _Counter(config, connectors[name], make(connectors[name]))
+                await counters[name].hand_over(found, tally)
+    finally:
+        for counter in counters.values():
+            await counter.close()
+
+
+class _Counter:
+    """One receiver. After `deliver.breaker_failures` failures in a row it is left in peace."""
+
+    def __init__(self, config: Config, connector: Connector, sink: Sink) -> None:
+        self._connector = connector
+        self._sink = sink
+        self._letters = compose.dead_deliveries(config)
+        self._deliveries = compose.deliveries(config)
+        self._identify = compose.identify(config)
+        self._failures_max = config.deliver.breaker_failures
+        self._failures = 0
+
+    async def hand_over(self, found: list[DeadDelivery], tally: Tally) -> None:
+        ready: list[tuple[DeadDelivery, Trigger]] = []
+        for dead in found:
+            if (trigger := dead.trigger) is None:
+                tally.keep(dead.name, "what it holds is no trigger")
+            else:
+                ready.append((dead, trigger))
+        size = self._sink.batch_max
+        for at in range(0, len(ready), size):
+            part = ready[at : at + size]
+            if self._failures >= self._failures_max:
+                for dead, _ in part:
+                    tally.keep(dead.name, f"{self._connector.name} failed {self._failures} times in a row")
+                continue
+            triggers = [trigger for _, trigger in part]
+            names = self._identify([trigger.customer for trigger in triggers], self._connector.identify)
+            outcomes = await self._sink.deliver([Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)])
+            self._settle([dead for dead, _ in part], outcomes, tally)
+
+    def _settle(self, tried: list[DeadDelivery], outcomes: list[Outcome], tally: Tally) -> None:
+        taken = []
+        for dead, outcome in zip(tried, outcomes, strict=True):
+            self._failures = self._failures + 1 if isinstance(outcome, Retry) else 0
+            if isinstance(outcome, Delivered):
+                taken.append(dead.id)
+            else:
+                tally.keep(dead.name, f"{self._connector.name}: {outcome.reason}")
+        self._letters.drop(taken)
+        tally.sent += len(taken)
+        if taken and self._connector.name in self._deliveries.disabled():
+            self._deliveries.enable(self._connector.name)
+            tally.notes.append(f"{self._connector.name} had answered 410 and takes triggers again: restart `deliver` to go on with it")
+
+    async def close(self) -> None:
+        await self._sink.close()
+
+
+def _batches(found: Iterable[AnyDead]) -> Iterator[list[AnyDead]]:
+    iterator = iter(found)
+    return iter(lambda: list(islice(iterator, BATCH)), [])
