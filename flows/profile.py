@@ -14,7 +14,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Stop, run_flow
-from flows.logic.profile import DUE_MAX, ShardMachine, ShardState, decode_sensitive, encode, needs_of
+from flows.logic.profile import DUE_MAX, Needs, ShardMachine, ShardState, add_sensitive, decode_sensitive, encode, needs_of
 from schemas import metrics
 from schemas.config import Config
 from schemas.log import LogEntry
@@ -76,14 +76,15 @@ class Worker:
         by_shard: dict[int, list[LogEntry]] = {}
         for entry in entries:
             by_shard.setdefault(entry.shard, []).append(entry)
-        self._load(by_shard)
+        needs = {shard: needs_of(found) for shard, found in by_shard.items()}
+        self._load(needs)
         for shard, found in by_shard.items():
             self._machine.apply(self._states[shard], found)
             self._read[shard] = found[-1].seq
+        self._join_sealed(needs)
         return list(by_shard)
 
-    def _load(self, by_shard: dict[int, list[LogEntry]]) -> None:
-        needs = {shard: needs_of(found) for shard, found in by_shard.items()}
+    def _load(self, needs: dict[int, Needs]) -> None:
         ticked = {shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles)) for shard, need in needs.items() if need.ticks}
         for shard, due in (self._store.due(ticked) if ticked else {}).items():
             self._states[shard].due = due
@@ -107,6 +108,20 @@ class Worker:
             for root in roots:
                 if (found := next(opened)) is not None:
                     self._states[shard].sensitive[root] = decode_sensitive(found)
+
+    def _join_sealed(self, needs: dict[int, Needs]) -> None:
+        """Few facts hold personal data, so their records are read only now: what was sealed in this batch is added to what is stored."""
+        late = {shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()}
+        if not any(late.values()):
+            return
+        stored = iter(self._store.load_many({}, late)[1])
+        for shard, roots in late.items():
+            sensitive = self._states[shard].sensitive
+            for root in roots:
+                if (found := next(stored)) is not None:
+                    record = decode_sensitive(found)
+                    add_sensitive(record, sensitive[root])
+                    sensitive[root] = record
 
     def commit(self, shards: Sequence[int]) -> None:
         """Commit all that changed, in one transaction. Raises `Fenced`."""

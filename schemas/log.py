@@ -1,8 +1,10 @@
 """What lies in a shard's log. Only the directory writes it; each entry has a dense sequence number from 1.
 
+x  expect   another customer's shard is about to hand over what it has under these origins, or this identifier
 e  events   packed facts of one window, each behind its root and origin
+l  lend     tell the customer that this identifier moved to which messages you have seen under it
 r  retire   this customer is now part of another
-a  absorb   take in a retired customer
+a  absorb   take in what another customer's shard hands over
 t  tick     the time, once a second
 c  config   from here on these rules hold (the body lies in the directory)
 m  model    from here on this model scores (the body lies in the directory)
@@ -16,7 +18,7 @@ import msgspec
 
 from schemas.identity import ID_BYTES
 
-Kind = Literal["e", "r", "a", "t", "c", "m"]
+Kind = Literal["x", "e", "l", "r", "a", "t", "c", "m"]
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -26,9 +28,25 @@ class LogEntry(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Expect(msgspec.Struct, array_like=True):
+    """Facts of these origins (of a customer united with this one), or about this identifier (which moved here), are held until then."""
+
+    root: bytes
+    origins: list[bytes]
+    identifier: bytes = b""
+
+
+class Lend(msgspec.Struct, array_like=True):
+    root: bytes
+    to: bytes
+    identifier: bytes
+    origin: bytes  # of the identifier, before it moved
+
+
 class Retire(msgspec.Struct, array_like=True):
     retired: bytes
     survivor: bytes
+    origins: list[bytes] = []  # all that belong to it
 
 
 class Tick(msgspec.Struct, array_like=True):

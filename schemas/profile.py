@@ -34,6 +34,7 @@ class Wait(msgspec.Struct, array_like=True):
     due_ms: int
     cause: str
     subject: bytes
+    since_ms: int  # when the first event happened
 
 
 class Question(msgspec.Struct, array_like=True):
@@ -48,6 +49,17 @@ class Question(msgspec.Struct, array_like=True):
     version: int
 
 
+class Transit(msgspec.Struct, array_like=True):
+    """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
+
+    origins: list[bytes] = []  # expected
+    identifiers: list[bytes] = []  # expected
+    early: list[bytes] = []  # identifiers whose ring came before it was expected
+    held: list[tuple[bytes, bytes]] = []  # (origin, packed fact), in order
+    owed: list[tuple[bytes, bytes, bytes]] = []  # (identifier, its origin, to): rings to lend when that origin is here
+    ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
+
+
 class Profile(msgspec.Struct, array_like=True):
     """The general record: pseudonymous. The sensitive one lies under a key of its own."""
 
@@ -59,9 +71,10 @@ class Profile(msgspec.Struct, array_like=True):
     scores: dict[str, tuple[float, int]] = {}  # model -> (score, version)
     cooldowns: dict[str, int] = {}  # rule -> may fire again from
     waits: list[Wait] = []
+    ended: dict[str, int] = {}  # rule of a wait -> when the event that ends it last happened
     questions: list[Question] = []
     asked_ms: int = 0
-    woken_ms: int = 0
+    transit: Transit | None = None
     indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
 
 

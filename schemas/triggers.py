@@ -56,9 +56,13 @@ class Decision(msgspec.Struct, array_like=True):
 
 
 class Absorb(msgspec.Struct, array_like=True):
-    """What a retired customer's shard sends to whoever holds its survivor now."""
+    """What one customer's shard hands over to whoever holds another customer now: a retired customer as a whole, or (with
+    `identifier`) only the messages seen under an identifier that moved."""
 
     survivor: bytes
-    retired: bytes
-    general: bytes  # the packed profile
+    retired: bytes  # or the lender
+    general: bytes  # the packed profile, or empty
     sensitive: bytes  # the packed sensitive record, or empty
+    origins: list[bytes] = []  # what need not be waited for any longer
+    identifier: bytes = b""
+    ring: bytes = b""

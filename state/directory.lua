@@ -135,7 +135,7 @@ local function found(id)
 end
 
 local created, attached, united, moved, refused = 0, 0, 0, 0, 0
-local retired = {}
+local retired, lent = {}, {}
 
 -- The customer with a user id survives, else the smaller id. Answers the survivor, or nil where a limit forbids it.
 local function unite(a, b)
@@ -144,12 +144,12 @@ local function unite(a, b)
     if n > 0 and n + (ra.counts[strength] or 0) > limits[strength + 1] then refused = refused + 1; return nil end
   end
   if rb.user and not ra.user or (not rb.user == not ra.user and b < a) then a, b, ra, rb = b, a, rb, ra end
+  retired[#retired + 1] = {b, a, rb.members}
   for _, member in ipairs(rb.members) do ra.members[#ra.members + 1] = member; set_root(member, a) end
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
   for strength, n in pairs(rb.counts) do ra.counts[strength] = (ra.counts[strength] or 0) + n end
   ra.user = ra.user or rb.user
   records[b], new_records[b], new_records[a] = false, false, ra
-  retired[#retired + 1] = {b, a}
   united = united + 1
   return a
 end
@@ -209,7 +209,9 @@ for g, group in ipairs(groups) do
     end
     for _, id in ipairs(movers) do
       if fits(record_of(winner), id[1]) then
-        take(root_of(origin_of(id[2])), id[1], id[2])
+        local before = origin_of(id[2])
+        lent[#lent + 1] = {root_of(before), winner, id[2], before}
+        take(root_of(before), id[1], id[2])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
         moved = moved + 1
@@ -255,9 +257,17 @@ for g, landed in ipairs(routes) do
     body[#body + 1] = payload
   end
 end
-for _, pair in ipairs(retired) do touch(shard_of(pair[1])) end
+for _, union in ipairs(retired) do touch(shard_of(union[1])); touch(shard_of(union[2])) end
+for _, loan in ipairs(lent) do touch(shard_of(loan[1])); touch(shard_of(loan[2])) end
 for _, shard in ipairs(touched) do
   if call('XLEN', P .. 'log:' .. shard) >= log_max then return {'full', shard} end
+end
+
+local function bin(id) return char(0xc4, ID) .. id end  -- msgpack, which Redis' own cannot write: a byte string ...
+local function bins(ids)  -- ... and a list of them
+  local parts = {#ids < 16 and char(0x90 + #ids) or char(0xdc, math.floor(#ids / 256), #ids % 256)}
+  for i, id in ipairs(ids) do parts[i + 1] = bin(id) end
+  return table.concat(parts)
 end
 
 local heads = {}
@@ -269,11 +279,17 @@ end
 if #touched > 0 then
   local found_heads = call('HMGET', P .. 'heads', unpack(touched))
   for i, shard in ipairs(touched) do heads[shard] = tonumber(found_heads[i] or 0) end
+  -- What is expected stands before the facts that have to wait for it, what is handed over behind all facts.
+  for _, union in ipairs(retired) do append(shard_of(union[2]), 'x', char(0x92) .. bin(union[2]) .. bins(union[3])) end
+  for _, loan in ipairs(lent) do append(shard_of(loan[2]), 'x', char(0x93) .. bin(loan[2]) .. char(0x90) .. bin(loan[3])) end
   for _, shard in ipairs(touched) do
     if #bodies[shard] > 0 then append(shard, 'e', table.concat(bodies[shard])) end
   end
-  for _, pair in ipairs(retired) do  -- msgpack, with byte strings
-    append(shard_of(pair[1]), 'r', char(0x92, 0xc4, ID) .. pair[1] .. char(0xc4, ID) .. pair[2])
+  for _, loan in ipairs(lent) do
+    append(shard_of(loan[1]), 'l', char(0x94) .. bin(loan[1]) .. bin(loan[2]) .. bin(loan[3]) .. bin(loan[4]))
+  end
+  for _, union in ipairs(retired) do
+    append(shard_of(union[1]), 'r', char(0x93) .. bin(union[1]) .. bin(union[2]) .. bins(union[3]))
   end
   local args = {}
   for _, shard in ipairs(touched) do

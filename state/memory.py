@@ -5,12 +5,13 @@ Written to be obvious rather than fast. The clock is an argument.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult, shard_of
-from schemas.log import Announced, Kind, LogEntry, Retire, Tick, pack_fact
+from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import Layout
@@ -57,8 +58,8 @@ class Graph:
         self.records[origin] = Record([origin], [])
         return origin
 
-    def unite(self, a: bytes, b: bytes) -> tuple[bytes, bytes] | None:
-        """(retired, survivor): the one with a user id survives, else the smaller id; None where a limit forbids it."""
+    def unite(self, a: bytes, b: bytes) -> Retire | None:
+        """Who retires: the one with a user id survives, else the smaller id; None where a limit forbids it."""
         if any(self.records[b].count(s) and self.records[a].count(s) + self.records[b].count(s) > n for s, n in enumerate(self.limits)):
             return None
         has_a, has_b = self.user(a) is not None, self.user(b) is not None
@@ -69,9 +70,9 @@ class Graph:
             self.roots[member] = a
         self.records[a].members += retired.members
         self.records[a].identifiers += retired.identifiers
-        return b, a
+        return Retire(b, a, retired.members)
 
-    def resolve(self, group: Group, result: WindowResult, retired: list[tuple[bytes, bytes]]) -> bytes | None:
+    def resolve(self, group: Group, result: WindowResult, changes: "Changes") -> bytes | None:
         """Take one group in; the origin that its newcomers belong to, None where nothing changed."""
         known = [i for i in group.identifiers if i.hash in self.origins]
         if len(known) == len(group.identifiers) and len({self.root(self.origins[i.hash]) for i in known}) == 1:
@@ -92,9 +93,9 @@ class Graph:
                 movers.append(identifier)
             elif winner is None:
                 winner, home = root, origin
-            elif (pair := self.unite(winner, root)) is not None:
-                retired.append(pair)
-                winner = pair[1]
+            elif (retire := self.unite(winner, root)) is not None:
+                changes.retired.append(retire)
+                winner = retire.survivor
                 result.united += 1
             else:
                 result.refused += 1
@@ -113,8 +114,10 @@ class Graph:
                 result.refused += 1
         for identifier in movers:
             if self.fits(winner, identifier.strength):
-                before = self.records[self.root(self.origins[identifier.hash])]
-                before.identifiers.remove((identifier.strength, identifier.hash))
+                origin = self.origins[identifier.hash]
+                before = self.root(origin)
+                changes.lent.append(Lend(before, winner, identifier.hash, origin))
+                self.records[before].identifiers.remove((identifier.strength, identifier.hash))
                 self.origins[identifier.hash] = home
                 self.records[winner].identifiers.append((identifier.strength, identifier.hash))
                 result.moved += 1
@@ -122,17 +125,24 @@ class Graph:
                 result.refused += 1
         return home
 
-    def window(self, groups: Sequence[Group], result: WindowResult, retired: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
+    def window(self, groups: Sequence[Group], result: WindowResult, changes: "Changes") -> list[list[tuple[bytes, bytes]]]:
         """(root, origin) of each fact of each group."""
         routes = []
         for group in groups:
-            home = self.resolve(group, result, retired)
+            home = self.resolve(group, result, changes)
             landed = []
             for fact in group.facts:
                 origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
                 landed.append((self.root(origin), origin))
             routes.append(landed)
         return routes
+
+
+class Changes(msgspec.Struct):
+    """What one window makes customers hand over."""
+
+    retired: list[Retire] = []
+    lent: list[Lend] = []
 
 
 class MemoryDirectory:
@@ -158,23 +168,31 @@ class MemoryDirectory:
             raise Fenced(
                 f"{window.partition}: expected position {window.before}, the directory has {self._offsets.get(window.partition, -1)}"
             )
-        graph, result, retired = deepcopy(self.graph), WindowResult(), list[tuple[bytes, bytes]]()
-        routes = graph.window(window.groups, result, retired)
+        graph, result, changes = deepcopy(self.graph), WindowResult(), Changes()
+        routes = graph.window(window.groups, result, changes)
         bodies: dict[int, list[bytes]] = {}
         for group, landed in zip(window.groups, routes, strict=True):
             for fact, (root, origin) in zip(group.facts, landed, strict=True):
                 if fact.expected is not None and fact.expected != origin:
                     raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
                 bodies.setdefault(shard_of(root, self.layout.shards), []).append(pack_fact(root, origin, fact.payload))
-        touched = {*bodies, *(shard_of(gone, self.layout.shards) for gone, _ in retired)}
-        for shard in touched:
-            if len(self.logs[shard]) >= self._log_max:
-                raise LogFull(f"log of shard {shard} is full", retry_after_s=0.2)
+        shard = partial(shard_of, count=self.layout.shards)
+        handed = [root for r in changes.retired for root in (r.retired, r.survivor)] + [root for m in changes.lent for root in (m.root, m.to)]
+        touched = {*bodies, *map(shard, handed)}
+        for number in touched:
+            if len(self.logs[number]) >= self._log_max:
+                raise LogFull(f"log of shard {number} is full", retry_after_s=0.2)
         self.graph = graph
-        for shard, parts in bodies.items():
-            self._append(shard, "e", b"".join(parts))
-        for gone, survivor in retired:
-            self._append(shard_of(gone, self.layout.shards), "r", _encode(Retire(gone, survivor)))
+        for retire in changes.retired:
+            self._append(shard(retire.survivor), "x", _encode([retire.survivor, retire.origins]))
+        for lend in changes.lent:
+            self._append(shard(lend.to), "x", _encode(Expect(lend.to, [], lend.identifier)))
+        for number, parts in bodies.items():
+            self._append(number, "e", b"".join(parts))
+        for lend in changes.lent:
+            self._append(shard(lend.root), "l", _encode(lend))
+        for retire in changes.retired:
+            self._append(shard(retire.retired), "r", _encode(retire))
         self.dead += window.dead
         counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused")}
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
@@ -192,7 +210,7 @@ class MemoryDirectory:
         self.logs[shard].append(LogEntry(shard, self._heads[shard], kind, body))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        routes = deepcopy(self.graph).window(groups, WindowResult(), [])
+        routes = deepcopy(self.graph).window(groups, WindowResult(), Changes())
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:

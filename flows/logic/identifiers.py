@@ -12,7 +12,7 @@ from schemas.identity import ID_BYTES, Identifier
 
 ID_MAX: Final = 256
 CACHE_MAX: Final = 200_000
-_NOTHING: Final = re.compile(r"[0\-:\s.]*")  # all zeros, an empty UUID, blanks
+_NOTHING: Final = re.compile(r"[0\-+:\s.]*")  # all zeros, an empty UUID, blanks, a phone number without digits
 _NOT_DIGITS: Final = re.compile(r"[^\d+]")
 
 Normalise = Callable[[str], str]

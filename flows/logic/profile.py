@@ -7,17 +7,20 @@ back what a commit has to write; it reads no clock (`now` is the last tick of th
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from math import inf
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from flows.logic import transit
 from flows.logic.fragments import ring_id, seen
 from flows.logic.models.churn import features
 from flows.logic.rules import CompiledRules, CompiledTrigger, View
+from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
 from schemas.identity import ID_BYTES, text_id
-from schemas.log import Announced, LogEntry, Retire, Tick, unpack_facts
-from schemas.profile import MICRO, Fragment, Head, Profile, Question, Sealed, Sensitive, Wait
+from schemas.log import Announced, Expect, Lend, LogEntry, Retire, Tick, unpack_facts
+from schemas.profile import MICRO, Fragment, Head, Profile, Question, Sealed, Sensitive, Transit, Wait
 from schemas.triggers import Absorb, Decision, Example, Receipt, Trigger
 
 FRAGMENTS_MAX: Final = 32
@@ -32,6 +35,8 @@ decode_profile = msgspec.msgpack.Decoder(Profile).decode
 decode_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 _decode_retire = msgspec.msgpack.Decoder(Retire).decode
+decode_expect = msgspec.msgpack.Decoder(Expect).decode
+decode_lend = msgspec.msgpack.Decoder(Lend).decode
 _decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 _decode_tick = msgspec.msgpack.Decoder(Tick).decode
 _decode_announced = msgspec.msgpack.Decoder(Announced).decode
@@ -139,6 +144,10 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
             case "e":
                 for root, _origin, _payload in unpack_facts(entry.body):
                     needs.profiles.add(root)
+            case "x":
+                needs.profiles.add(decode_expect(entry.body).root)
+            case "l":
+                needs.profiles.add(decode_lend(entry.body).root)
             case "r":
                 retired = _decode_retire(entry.body).retired
                 needs.profiles.add(retired)
@@ -178,7 +187,11 @@ class ShardMachine:
             match entry.kind:
                 case "e":
                     for root, origin, payload in unpack_facts(entry.body):
-                        self._fact(state, root, origin, _decode_fact(payload))
+                        self._fact(state, root, origin, payload)
+                case "x":
+                    self._expect(state, decode_expect(entry.body))
+                case "l":
+                    self._lend(state, decode_lend(entry.body))
                 case "r":
                     self._retire(state, _decode_retire(entry.body))
                 case "a":
@@ -207,15 +220,34 @@ class ShardMachine:
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
-    def _fact(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
-        rules = _rules(state)
-        now = state.head.clock_ms or fact.received_ms
+    def _live(self, state: ShardState, root: bytes) -> Live:
+        """The customer, made where it is new. It will be written."""
         live = state.live.get(root)
         if live is None:
-            live = state.live[root] = Live(Profile(), rules)
+            live = state.live[root] = Live(Profile(), _rules(state))
             state.count("profiles")
-        profile = live.profile
+            state.deleted.discard(root)
+        state.dirty.add(root)
+        return live
+
+    def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
+        fact, live = _decode_fact(payload), self._live(state, root)
+        coming = live.profile.transit
+        if coming is not None and must_wait(coming, origin, fact.subject):
+            if len(coming.held) < HELD_MAX:
+                coming.held.append((origin, payload))
+                return
+            state.count("held_too_many")  # counted at once: better than lost, and only a repetition of it could count twice
+        self._add(state, root, origin, fact, live)
+
+    def _add(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
+        rules, profile = _rules(state), live.profile
+        now = state.head.clock_ms or fact.received_ms
         message = ring_id(fact.message)
+        if profile.transit is not None and seen(profile.transit.ring, message):
+            state.count("duplicates")
+            state.duplicates += 1
+            return
         for fragment in profile.fragments.values():
             if seen(fragment.ring, message):
                 state.count("duplicates")
@@ -223,8 +255,7 @@ class ShardMachine:
                 return
         state.count("applied")
         state.applied += 1
-        state.dirty.add(root)
-        state.deleted.discard(root)
+        quiet_ms = fact.time_ms - live.total.last_ms if profile.fragments else 0
         home = profile.fragments.get(origin)
         if home is None:
             home = self._new_fragment(live, origin, rules)
@@ -238,22 +269,20 @@ class ShardMachine:
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
         moment = _Moment(root, fact.message, fact.subject, fact.properties, Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms)))
-        if fact.time_ms - profile.woken_ms > rules.rules.lifecycle.lost and profile.stage == "lost":
-            profile.returned_ms = now
+        if quiet_ms >= rules.rules.lifecycle.lost:
+            profile.returned_ms = fact.time_ms
         sooner = self._derive(state, rules, view, moment)
         key = fact.name if fact.type == "track" else fact.type
         for trigger in rules.on_event.get(key, ()):
             self._fire(state, trigger, view, moment)
-        sooner |= self._start_waits(state, rules, view, moment, key)
+        sooner |= self._wait(rules, view, moment, key)
         sooner |= self._ask(state, rules, view)
         if sooner or profile.indexed_ms == 0:
             self._schedule(state, rules, view, root)
 
     def _new_fragment(self, live: Live, origin: bytes, rules: CompiledRules) -> Fragment:
         fragments = live.profile.fragments
-        if len(fragments) >= FRAGMENTS_MAX:  # the two that were quiet for longest fold together
-            older, old = sorted(fragments, key=lambda key: (fragments[key].last_ms, key))[:2]
-            rules.fragments.merge(fragments[old], fragments.pop(older))
+        self._fold(fragments, FRAGMENTS_MAX - 1, rules)
         fragment = fragments[origin] = Fragment()
         if len(fragments) == 1:
             live.total = fragment
@@ -261,28 +290,43 @@ class ShardMachine:
             live.total = _sum(live.profile, rules)
         return fragment
 
+    def _fold(self, fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> None:
+        """The two that were quiet for longest fold together, until there are at most so many."""
+        while len(fragments) > most:
+            older, old = sorted(fragments, key=lambda key: (fragments[key].last_ms, key))[:2]
+            rules.fragments.merge(fragments[old], fragments.pop(older))
+
     def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
-        fields = state.sensitive.setdefault(root, Sensitive()).origins.setdefault(origin, {})
-        for name, value in fact.sealed.items():
-            held = fields.get(name)
-            if held is None or (fact.time_ms, value) > (held.time_ms, held.value):
-                fields[name] = Sealed(fact.time_ms, value)
-        while len(fields) > SEALED_MAX:
-            del fields[max(fields)]
+        fields = {name: Sealed(fact.time_ms, value) for name, value in fact.sealed.items()}
+        add_sensitive(state.sensitive.setdefault(root, Sensitive()), Sensitive({origin: fields}))
         state.sensitive_dirty.add(root)
 
     # --- what follows from the figures ------------------------------------------------------------------------------
 
     def _derive(self, state: ShardState, rules: CompiledRules, view: View, moment: "_Moment") -> bool:
-        """Tags, segment, stage and scores, with the triggers on their changes. True if a timer may be due sooner."""
+        """Stage, scores, tags and segment (each may look at those before it), then the triggers on their changes.
+
+        True if a timer may be due sooner.
+        """
         profile, now, sooner = view.p, view.now, False
+        stage = stage_of(rules, view.f, profile, now)
+        if stage != profile.stage:
+            if profile.stage:
+                state.count(f"stage:{profile.stage}", -1)
+            state.count(f"stage:{stage}")
+            profile.stage = stage
+        crossed = self._score(state, rules, view, moment)
         changes: list[CompiledTrigger] = []
+        if not profile.tags.keys() <= rules.weights.keys():  # rules that are gone
+            for name in profile.tags.keys() - rules.weights.keys():
+                del profile.tags[name]
+                state.count(f"tag:{name}", -1)
         for name, when, ttl in rules.tags:
             held = profile.tags.get(name)
             if when(view):
                 profile.tags[name] = (held[0] if held else now, now + ttl if ttl else 0)
+                sooner |= ttl > 0 and now + ttl < profile.indexed_ms
                 if held is None:
-                    sooner |= ttl > 0
                     state.count(f"tag:{name}")
                     changes += rules.on_tag.get((name, True), ())
             elif held is not None and held[1] <= now:
@@ -298,25 +342,28 @@ class ShardMachine:
             if segment:
                 state.count(f"segment:{segment}")
                 changes += rules.on_segment.get((segment, True), ())
-        stage = stage_of(rules, view.f, profile, now)
-        if stage != profile.stage:
-            if profile.stage:
-                state.count(f"stage:{profile.stage}", -1)
-            state.count(f"stage:{stage}")
-            profile.stage = stage
-        for trigger in changes:
+        for trigger in changes + crossed:
             self._fire(state, trigger, view, moment)
-        if "churn" in state.scorers:
-            scorer, version = state.scorers["churn"]
-            before = profile.scores.get("churn")
-            score = scorer.score(_features(view))
-            profile.scores["churn"] = (score, version)
-            for model, threshold, above, trigger in rules.on_score:
-                was = before is not None and (before[0] >= threshold if above else before[0] < threshold)
-                if model == "churn" and not was and (score >= threshold if above else score < threshold):
-                    moment.explain = scorer.explain
-                    self._fire(state, trigger, view, moment)
         return sooner
+
+    def _score(self, state: ShardState, rules: CompiledRules, view: View, moment: "_Moment") -> list[CompiledTrigger]:
+        """The triggers whose threshold is crossed. A first score may be above one; only one that was higher falls below."""
+        profile = view.p
+        if not rules.rules.churn.enabled:
+            profile.scores.pop("churn", None)
+            return []
+        if "churn" not in state.scorers:
+            return []
+        scorer, version = state.scorers["churn"]
+        moment.explain = scorer.explain
+        score = scorer.score(_features(view))
+        before = profile.scores.get("churn", (-inf, 0))[0]
+        profile.scores["churn"] = (score, version)
+        return [
+            trigger
+            for model, threshold, above, trigger in rules.on_score
+            if model == "churn" and (before < threshold <= score if above else score < threshold <= before)
+        ]
 
     def _fire(self, state: ShardState, trigger: CompiledTrigger, view: View, moment: "_Moment") -> None:
         if not trigger.when(view):
@@ -354,18 +401,19 @@ class ShardMachine:
 
     # --- timers -----------------------------------------------------------------------------------------------------
 
-    def _start_waits(self, state: ShardState, rules: CompiledRules, view: View, moment: "_Moment", key: str) -> bool:
-        profile = view.p
-        ended = rules.ends.get(key)
+    def _wait(self, rules: CompiledRules, view: View, moment: "_Moment", key: str) -> bool:
+        """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait begins."""
+        profile, time_ms = view.p, moment.receipt.event_ms
+        begun = [trigger.rule for trigger in rules.starts.get(key, ()) if time_ms >= profile.ended.get(trigger.rule.name, 0)]
+        ended = rules.ends.get(key, ())
         if ended:
-            profile.waits = [wait for wait in profile.waits if wait.rule not in ended]
-        started = rules.starts.get(key, ())
-        for trigger in started:
-            name = trigger.rule.name
-            due = view.now + int(trigger.rule.on.within or 0)
-            profile.waits = [wait for wait in profile.waits if wait.rule != name][-WAITS_MAX + 1 :]
-            profile.waits.append(Wait(name, due, moment.cause, moment.subject))
-        return bool(started)
+            profile.ended |= {rule: max(time_ms, profile.ended.get(rule, 0)) for rule in ended}
+            profile.waits = [wait for wait in profile.waits if wait.rule not in ended or wait.since_ms > time_ms]
+        for rule in begun:
+            others = [wait for wait in profile.waits if wait.rule != rule.name]
+            wait = Wait(rule.name, view.now + int(rule.on.within or 0), moment.cause, moment.subject, time_ms)
+            profile.waits = [*others[-WAITS_MAX + 1 :], wait]
+        return bool(begun)
 
     def _ask(self, state: ShardState, rules: CompiledRules, view: View) -> bool:
         churn, profile = rules.rules.churn, view.p
@@ -391,9 +439,10 @@ class ShardMachine:
         profile, now, lifecycle = view.p, view.now, rules.rules.lifecycle
         dues = [wait.due_ms for wait in profile.waits] + [question.due_ms for question in profile.questions]
         dues += [until for _since, until in profile.tags.values() if until]
-        boundaries = (view.f.last_ms + lifecycle.slipping, view.f.last_ms + lifecycle.lost, view.f.first_ms + lifecycle.new)
+        last_ms, returned_ms = view.f.last_ms, profile.returned_ms
+        boundaries = (last_ms + lifecycle.slipping, last_ms + lifecycle.lost, view.f.first_ms + lifecycle.new, returned_ms + lifecycle.won_back)
         dues += [boundary for boundary in boundaries if boundary > now]
-        if now < view.f.last_ms + lifecycle.lost + ASLEEP_MS:
+        if now < view.f.last_ms + rules.settled_ms + ASLEEP_MS:
             dues.append(now + REFRESH_MS)
         due = max(min(dues, default=0), now + 1) if dues else 0
         if due and (profile.indexed_ms == 0 or due < profile.indexed_ms):
@@ -417,7 +466,7 @@ class ShardMachine:
             return
         profile = live.profile
         state.dirty.add(root)
-        profile.indexed_ms, profile.woken_ms = 0, now
+        profile.indexed_ms = 0
         view = View(rules.reads)
         view.p, view.f, view.now = profile, live.total, now
         view.event = view.type = view.channel = ""
@@ -444,14 +493,52 @@ class ShardMachine:
 
     # --- customers that become one ----------------------------------------------------------------------------------
 
+    def _expect(self, state: ShardState, expect: Expect) -> None:
+        profile = self._live(state, expect.root).profile
+        profile.transit = profile.transit or Transit()
+        transit.expect(profile.transit, expect.origins, [expect.identifier] if expect.identifier else [])
+
+    def _lend(self, state: ShardState, lend: Lend) -> None:
+        live = state.live.get(lend.root)
+        if live is None:  # nothing was seen
+            state.emit("i", Absorb(lend.to, lend.root, b"", b"", identifier=lend.identifier))
+            return
+        profile = live.profile
+        profile.transit = profile.transit or Transit()
+        profile.transit.owed.append((lend.identifier, lend.origin, lend.to))
+        state.dirty.add(lend.root)
+        self._release(state, lend.root, live)
+
+    def _release(self, state: ShardState, root: bytes, live: Live) -> None:
+        """Count the facts and pay the debts that nothing holds up any longer."""
+        profile = live.profile
+        assert profile.transit is not None, "only called with one"
+        facts, debts = transit.release(profile.transit, lambda payload: _decode_fact(payload).subject)
+        for origin, payload in facts:
+            self._add(state, root, origin, _decode_fact(payload), live)
+        for identifier, origin, to in debts:
+            fragment = profile.fragments.get(origin)
+            ring = (fragment.ring if fragment else b"") + profile.transit.ring
+            state.emit("i", Absorb(to, root, b"", b"", identifier=identifier, ring=ring))
+        if transit.over(profile.transit):
+            profile.transit = None
+
     def _retire(self, state: ShardState, retire: Retire) -> None:
         live = state.live.get(retire.retired)
-        if live is None:
+        if live is None:  # nothing to hand over, but it is waited for
+            state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", retire.origins))
             return
         sensitive = state.sensitive.pop(retire.retired, None)
+        expected = live.profile.transit.origins if live.profile.transit else []
         state.emit(
             "i",
-            Absorb(retire.survivor, retire.retired, encode(live.profile), encode(sensitive) if sensitive and sensitive.origins else b""),
+            Absorb(
+                retire.survivor,
+                retire.retired,
+                encode(live.profile),
+                encode(sensitive) if sensitive and sensitive.origins else b"",
+                [origin for origin in retire.origins if origin not in expected],
+            ),
         )
         self._uncount(state, live.profile)
         state.live[retire.retired] = None
@@ -470,15 +557,24 @@ class ShardMachine:
             state.count(f"stage:{profile.stage}", -1)
 
     def _absorb(self, state: ShardState, root: bytes, message: Absorb) -> None:
-        rules = _rules(state)
-        live = state.live.get(root)
-        if live is None:
-            live = state.live[root] = Live(Profile(), rules)
-            state.count("profiles")
-        profile, theirs = live.profile, decode_profile(message.general)
+        live = self._live(state, root)
+        profile = live.profile
+        profile.transit = profile.transit or Transit()
+        transit.settle(profile.transit, message.origins)
+        if message.identifier:
+            transit.lent(profile.transit, message.identifier, message.ring)
+        elif message.general:
+            self._take_in(state, root, live, message)
+        self._release(state, root, live)
+
+    def _take_in(self, state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+        rules, profile, theirs = _rules(state), live.profile, decode_profile(message.general)
+        if profile.transit is not None and theirs.transit is not None:
+            transit.join(profile.transit, theirs.transit)
         for origin, fragment in theirs.fragments.items():
             mine = profile.fragments.get(origin)
             profile.fragments[origin] = fragment if mine is None else rules.fragments.merge(mine, fragment)
+        self._fold(profile.fragments, FRAGMENTS_MAX, rules)
         for name, (since, until) in theirs.tags.items():
             held = profile.tags.get(name)
             if held is None:
@@ -486,21 +582,19 @@ class ShardMachine:
             profile.tags[name] = (min(since, held[0]), max(until, held[1])) if held else (since, until)
         for rule, until in theirs.cooldowns.items():
             profile.cooldowns[rule] = max(until, profile.cooldowns.get(rule, 0))
-        waiting = {wait.rule for wait in profile.waits}
-        profile.waits += [wait for wait in theirs.waits if wait.rule not in waiting]
+        for rule, time_ms in theirs.ended.items():
+            profile.ended[rule] = max(time_ms, profile.ended.get(rule, 0))
+        waits: dict[str, Wait] = {}
+        for wait in sorted(profile.waits + theirs.waits, key=lambda wait: (wait.since_ms, wait.due_ms, wait.cause)):
+            if wait.since_ms >= profile.ended.get(wait.rule, 0):
+                waits[wait.rule] = wait
+        profile.waits = [*waits.values()][-WAITS_MAX:]
         profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
         live.total = _sum(profile, rules)
         if message.sensitive:
-            held_fields = state.sensitive.setdefault(root, Sensitive()).origins
-            for origin, fields in decode_sensitive(message.sensitive).origins.items():
-                mine_fields = held_fields.setdefault(origin, {})
-                for name, field in fields.items():
-                    if name not in mine_fields or (field.time_ms, field.value) > (mine_fields[name].time_ms, mine_fields[name].value):
-                        mine_fields[name] = field
+            add_sensitive(state.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive))
             state.sensitive_dirty.add(root)
         state.count("absorbed")
-        state.dirty.add(root)
-        state.deleted.discard(root)
         now = state.head.clock_ms
         view = View(rules.reads)
         view.p, view.f, view.now = profile, live.total, now
@@ -526,6 +620,18 @@ class _Moment:
 
 def _timer_moment(cause: str, subject: bytes, root: bytes, due: int, now: int) -> _Moment:
     return _Moment(root, cause, subject, {}, Receipt(due, due, due, now))
+
+
+def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
+    """The last writer of a field wins, by time and then by bytes. At most `SEALED_MAX` for each origin, first by name."""
+    for origin, theirs in newer.origins.items():
+        fields = record.origins.setdefault(origin, {})
+        for name, sealed in theirs.items():
+            held = fields.get(name)
+            if held is None or (sealed.time_ms, sealed.value) > (held.time_ms, held.value):
+                fields[name] = sealed
+        while len(fields) > SEALED_MAX:
+            del fields[max(fields)]
 
 
 def trigger_id(cause: str, subject: bytes, rule: str) -> str:

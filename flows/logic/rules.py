@@ -132,6 +132,7 @@ class CompiledRules:
         self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
         self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
+        self.settled_ms = max([rules.lifecycle.lost, *(aggregate.over or 0 for aggregate in rules.aggregate)])  # quiet so long, all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
         self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
         self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}

@@ -91,7 +91,7 @@ class Validator:
             return Reject("too_deep", f"expected at most {limits.depth} levels, got {depth}")
         try:
             message = _decode(value)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             found = _rescue(value)
             if isinstance(found, Reject):
                 return found
@@ -125,7 +125,7 @@ class Validator:
         context_traits = message.context.get("traits") if message.context else None
         if type(context_traits) is dict:
             traits = context_traits | traits
-        if raw.value.count(b'":') > self._limits.properties and _count(properties) + _count(traits) > self._limits.properties:
+        if raw.value.count(b":") > self._limits.properties and _count(properties) + _count(traits) > self._limits.properties:
             return Reject("too_many_properties", f"expected at most {self._limits.properties} properties")
         if kind == "track" and (refused := self._against_plan(name, properties)) is not None:
             if isinstance(refused, Reject):
@@ -188,15 +188,19 @@ def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str
         if names[name]:
             if value is not None and value != "":
                 sensitive[prefix + name] = value
-        elif type(value) is dict:
-            general[name] = _apart(value, names, f"{prefix}{name}.", sensitive)
-        elif type(value) is list and value:
-            general[name] = [
-                _apart(item, names, f"{prefix}{name}.{at}.", sensitive) if type(item) is dict else item for at, item in enumerate(value)
-            ]
+        elif type(value) is dict or type(value) is list:
+            general[name] = _inside(value, names, f"{prefix}{name}.", sensitive)
         else:
             general[name] = value
     return general
+
+
+def _inside(value: Any, names: _Names, prefix: str, sensitive: dict[str, Any]) -> Any:
+    if type(value) is dict:
+        return _apart(value, names, prefix, sensitive)
+    if type(value) is list:
+        return [_inside(item, names, f"{prefix}{at}.", sensitive) for at, item in enumerate(value)]
+    return value
 
 
 def _out_of_range(data: Any) -> bool:
@@ -213,8 +217,8 @@ def _hash_of(value: bytes) -> str:
 
 
 def _folded(name: str) -> str:
-    """`firstName`, `first_name` and `First-Name` are one name."""
-    return name.lower().replace("_", "").replace("-", "")
+    """`firstName`, `first_name`, `First Name`, `$first_name` and `customer.firstName` are one name."""
+    return "".join(filter(str.isalnum, name.rpartition(".")[2].lower()))
 
 
 def _ms(moment: datetime) -> int:

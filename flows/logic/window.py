@@ -50,10 +50,10 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
         touched: list[Draft] = []
         for identifier in identifiers:
             draft = at.get(identifier.hash)
-            if draft is not None and not draft.closed and draft not in touched:
+            if draft is not None and draft not in touched:
                 touched.append(draft)
         order += 1
-        if len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
+        if len(touched) == 1 and not touched[0].closed and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
             home = touched[0]  # by far the most frequent case beside a newcomer's
         else:
             home = _home(touched, identifiers, order, drafts, at)
@@ -66,12 +66,13 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
 def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None], at: dict[bytes, Draft]) -> Draft:
     """The group of an event that touches several groups, none, or one of another user id."""
     user = identifiers[0].hash if identifiers[0].strength == 0 else next((draft.user for draft in touched if draft.user), None)
-    mine = [draft for draft in touched if draft.user is None or user is None or draft.user == user]
+    mine = [draft for draft in touched if not draft.closed and (draft.user is None or draft.user == user)]
     if mine:
         home = max(mine, key=lambda draft: len(draft.identifiers))
     else:
         home = Draft(order)
         drafts[home] = None
+    home.user = user  # also one that it has only by an identifier of a closed group
     for draft in touched:
         if draft not in mine:
             draft.closed = True

@@ -1,0 +1,606 @@
+"""What a shard does with its log: profiles, tags, segments, stages, triggers with their reasons, timers, customers that become one."""
+
+from typing import Any
+
+import pytest
+
+from flows.logic import profile as logic
+from flows.logic.profile import FRAGMENTS_MAX, trigger_id
+from schemas.profile import MICRO, Profile, Sealed
+from schemas.triggers import Trigger
+from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
+
+ANA, BOB = person("ana"), person("bob")
+V, W = visitor("v"), visitor("w")
+
+ORDERS = """
+[value]
+events = ["Bought"]
+[[aggregate]]
+name = "orders"
+of = "count"
+on = ["Bought"]
+[[aggregate]]
+name = "week"
+of = "count"
+on = ["Bought"]
+over = "7d"
+"""
+
+
+def tag(name: str, when: str, **options: str) -> str:
+    return f'[[tag]]\nname = "{name}"\nwhen = "{when}"\n' + "".join(f'{key} = "{value}"\n' for key, value in options.items())
+
+
+def segment(name: str, when: str) -> str:
+    return f'[[segment]]\nname = "{name}"\nwhen = "{when}"\n'
+
+
+def trigger(name: str, on: str, **options: str) -> str:
+    return f'[[trigger]]\nname = "{name}"\non = {{{on}}}\n' + "".join(f'{key} = "{value}"\n' for key, value in options.items())
+
+
+def events(world: World, who: Any = ANA) -> int:
+    return sum(fragment.events for fragment in world.profile(who).fragments.values())
+
+
+# --- facts ------------------------------------------------------------------------------------------------------------
+
+
+def test_events_add_up_in_the_fragment_of_their_origin() -> None:
+    world = World(ORDERS)
+    world.send([ANA, V], "Bought", total=2.5)
+    world.send(ANA, "Bought", total=1)
+    (fragment,) = world.profile(ANA).fragments.values()
+    assert (fragment.events, fragment.orders, fragment.spent) == (2, 2, 3_500_000)
+    assert world.counters()["profiles"] == 1
+
+
+def test_a_message_that_comes_again_changes_nothing() -> None:
+    world = World(ORDERS + trigger("each", 'event = "Bought"'))
+    for _ in range(3):
+        world.send(ANA, "Bought", message="same")
+    assert events(world) == 1
+    assert world.rules_fired() == ["each"]
+    assert world.counters()["duplicates"] == 2
+
+
+def test_a_message_that_comes_again_is_known_in_all_fragments_of_a_customer() -> None:
+    world = World("")
+    world.send(V, message="same")
+    world.send(ANA)
+    world.send([ANA, V])
+    world.send(ANA, message="same")
+    assert events(world) == 3
+
+
+def test_the_ring_is_as_long_as_configured() -> None:
+    world = World("", dedupe=2)
+    for message in ("a", "b", "c", "a"):
+        world.send(ANA, message=message)
+    assert events(world) == 4
+    world.send(ANA, message="a")
+    assert events(world) == 4
+
+
+def test_sealed_fields_of_many_events_stand_side_by_side_and_the_later_one_wins() -> None:
+    world = World("")
+    world.send(ANA, sealed={"email": b"old"}, ago=HOUR)
+    world.send(ANA, sealed={"phone": b"phone"})
+    world.send(ANA, sealed={"email": b"new"}, ago=MINUTE)
+    world.send(ANA, sealed={"email": b"oldest"}, ago=2 * HOUR)
+    assert world.sensitive(ANA).origins == {
+        ANA.hash: {"email": Sealed(START_MS - MINUTE, b"new"), "phone": Sealed(START_MS, b"phone")}
+    }
+
+
+def test_sealed_fields_are_bounded() -> None:
+    world = World("")
+    world.send(ANA, sealed={f"f{n:03}": b"x" for n in range(50)})
+    world.send(ANA, sealed={f"g{n:03}": b"x" for n in range(50)})
+    assert len(world.sensitive(ANA).origins[ANA.hash]) == logic.SEALED_MAX
+
+
+def test_fragments_are_bounded_and_what_folds_together_is_not_lost() -> None:
+    world = World("")
+    visitors = [visitor(f"v{n}") for n in range(FRAGMENTS_MAX + 20)]
+    for n, one in enumerate(visitors):
+        world.send(one, ago=(100 - n) * MINUTE)
+    for one in visitors:
+        world.send([ANA, one])
+    profile = world.profile(ANA)
+    assert len(profile.fragments) <= FRAGMENTS_MAX
+    assert events(world) == 2 * len(visitors)
+
+
+# --- tags, segments, stages -------------------------------------------------------------------------------------------
+
+
+def test_a_tag_is_on_while_its_expression_holds() -> None:
+    world = World(ORDERS + tag("recent", "week > 0"))
+    world.send(ANA, "Bought")
+    assert world.profile(ANA).tags == {"recent": (START_MS, 0)}
+    assert world.counters()["tag:recent"] == 1
+    world.at(START_MS + 8 * DAY)
+    assert world.profile(ANA).tags == {}
+    assert "tag:recent" not in world.counters()
+
+
+def test_a_tag_with_a_ttl_stays_so_long_after_its_expression_last_held_and_ends_in_time() -> None:
+    world = World(tag("here", "event == 'Viewed'", ttl="2h"))
+    world.at(START_MS)
+    world.send(ANA)
+    world.later(HOUR)
+    world.send(ANA)
+    world.send(ANA, "Other")
+    world.at(START_MS + 3 * HOUR - SECOND)
+    assert world.profile(ANA).tags == {"here": (START_MS, START_MS + 3 * HOUR)}
+    world.later(SECOND)
+    assert world.profile(ANA).tags == {}
+
+
+def test_the_first_segment_that_holds_is_the_customers() -> None:
+    world = World(ORDERS + segment("high", "orders >= 2") + segment("middle", "orders == 1") + segment("rest", "True"))
+    seen = []
+    for name in ("Viewed", "Bought", "Bought"):
+        world.send(ANA, name)
+        seen.append(world.profile(ANA).segment)
+    assert seen == ["rest", "middle", "high"]
+    assert {name: n for name, n in world.counters().items() if name.startswith("segment:")} == {"segment:high": 1}
+
+
+def test_stages_follow_inactivity() -> None:
+    world = World("")
+    world.at(START_MS)
+    world.send(ANA)
+    stages = []
+    for days in (0, 6.9, 7.1, 29, 30.1, 89, 90.1):
+        world.at(START_MS + round(days * DAY))
+        stages.append(world.profile(ANA).stage)
+    assert stages == ["new", "new", "active", "active", "slipping", "slipping", "lost"]
+
+
+def test_who_comes_back_from_lost_is_won_back_for_a_while() -> None:
+    world = World("")
+    world.at(START_MS)
+    world.send(ANA)
+    world.later(100 * DAY)
+    assert world.profile(ANA).stage == "lost"
+    world.send(ANA)
+    assert world.profile(ANA).stage == "won_back"
+    back = world.now_ms
+    world.at(back + 20 * DAY)
+    world.send(ANA)
+    assert world.profile(ANA).stage == "won_back"
+    world.at(back + 30 * DAY + SECOND)
+    assert world.profile(ANA).stage == "active"
+
+
+def test_a_late_event_from_before_does_not_win_anybody_back() -> None:
+    world = World("")
+    world.at(START_MS)
+    world.send(ANA)
+    world.later(100 * DAY)
+    world.send(ANA, ago=99 * DAY)
+    assert world.profile(ANA).stage == "lost"
+
+
+def test_tags_and_segments_see_the_stage_that_is_reached_now() -> None:
+    world = World(tag("going", "stage == 'slipping'") + segment("risk", "stage in ('slipping', 'lost')") + segment("rest", "True"))
+    world.at(START_MS)
+    world.send(ANA)
+    world.at(START_MS + 30 * DAY)
+    profile = world.profile(ANA)
+    assert (profile.stage, profile.segment, list(profile.tags)) == ("slipping", "risk", ["going"])
+
+
+# --- triggers ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
+    world = World(
+        ORDERS
+        + tag("buyer", "orders > 0")
+        + trigger("thanks", 'event = "Bought"', when="orders >= 1 and properties.total > 10 and 'buyer' in tags", action="thank", channel="email")
+        + 'purpose = "service"\nto = ["crm"]\n[[connector]]\nname = "crm"\ntype = "file"\npath = "crm.jsonl"\n'
+    )
+    world.at(START_MS)
+    world.send(ANA, "Bought", total=5, message="m-cheap")
+    world.send(ANA, "Bought", total=20, message="m-dear", ago=MINUTE)
+    (fired,) = world.triggers()
+    assert (fired.rule, fired.action, fired.channel, fired.purpose, fired.to) == ("thanks", "thank", "email", "service", ["crm"])
+    assert fired.customer == ANA.hash.hex()
+    assert fired.cause == "m-dear"
+    assert fired.id == trigger_id("m-dear", ANA.hash, "thanks")
+    assert fired.reasons == {"orders": 2, "properties.total": 20, "tags": ["buyer"]}
+    assert fired.properties == {"total": 20}
+    receipt = fired.receipt
+    assert (receipt.event_ms, receipt.received_ms, receipt.resolved_ms) == (START_MS - MINUTE, START_MS, START_MS)
+    assert receipt.applied_ms >= receipt.resolved_ms
+    assert world.counters()["triggers:thanks"] == 1
+
+
+@pytest.mark.parametrize(("kind", "fires"), [("page", True), ("screen", False)])
+def test_a_type_fires_as_well_as_a_name(kind: Any, fires: bool) -> None:
+    world = World(trigger("seen", 'event = "page"'))
+    world.send(ANA, "Home", type=kind)
+    assert world.rules_fired() == (["seen"] if fires else [])
+
+
+def test_a_tag_that_comes_on_and_goes_off_fires_once_each() -> None:
+    world = World(
+        ORDERS + tag("recent", "week > 0") + trigger("on", 'tag_entered = "recent"') + trigger("off", 'tag_left = "recent"', when="orders > 1")
+    )
+    world.at(START_MS)
+    world.send(ANA, "Bought")
+    world.send(ANA, "Bought")
+    world.later(8 * DAY)
+    world.later(DAY)
+    on, off = world.triggers()
+    assert (on.rule, off.rule) == ("on", "off")
+    assert off.cause.startswith("timer:wake:")
+    assert off.reasons == {"orders": 2}
+
+
+def test_a_segment_that_is_entered_and_left_fires() -> None:
+    world = World(
+        ORDERS
+        + segment("good", "week > 0")
+        + segment("rest", "True")
+        + trigger("in", 'segment_entered = "good"')
+        + trigger("out", 'segment_left = "good"')
+        + trigger("first", 'segment_entered = "rest"')
+    )
+    world.at(START_MS)
+    world.send(ANA)
+    world.send(ANA, "Bought")
+    world.later(8 * DAY)
+    assert world.rules_fired() == ["first", "in", "out", "first"]
+
+
+class Constant:
+    """A model that says what it was told to say."""
+
+    def __init__(self, score: float) -> None:
+        self._score = score
+
+    def score(self, values: list[float]) -> float:
+        return self._score
+
+    def explain(self, values: list[float]) -> list[tuple[str, float]]:
+        return [("recency", 1.23456), ("age", -0.5), ("events", 0.25), ("gap", 0.1)]
+
+
+SCORES = {1: Constant(0.2), 2: Constant(0.9)}
+RISK = '[churn]\nenabled = true\nhorizon = "2d"\nevery = "1d"\n' + trigger("risky", "score_above = {churn = 0.8}") + trigger("safe", "score_below = {churn = 0.5}")
+
+
+def test_a_score_fires_when_it_crosses_and_says_why() -> None:
+    world = World(RISK, scorers=SCORES)
+    fired = []
+    for version in (0, 1, 2, 2, 1, 1):  # a first score that is low has not fallen
+        if version:
+            world.announce_model(len(fired))
+            world.scorers[len(fired)] = SCORES[version]
+        world.send(ANA)
+        fired.append(len(world.triggers()))
+    assert fired == [0, 0, 1, 1, 2, 2]
+    risky, safe = world.triggers()
+    assert (risky.rule, safe.rule) == ("risky", "safe")
+    assert risky.scores == {"churn": {"score": 0.9, "version": 2}}
+    assert risky.reasons == {"score.churn because of recency": 1.2346, "score.churn because of age": -0.5, "score.churn because of events": 0.25}
+
+
+def test_a_model_that_is_refused_leaves_the_last_good_one() -> None:
+    world = World(RISK, scorers=SCORES)
+    world.announce_model(2)
+    world.announce_model(3)
+    world.send(ANA)
+    assert world.profile(ANA).scores == {"churn": (0.9, 2)}
+
+
+def test_tags_and_segments_see_the_score_of_now() -> None:
+    world = World(RISK + tag("going", "score.churn > 0.8"), scorers=SCORES)
+    world.announce_model(2)
+    world.send(ANA)
+    assert "going" in world.profile(ANA).tags
+
+
+def test_where_churn_is_off_nothing_is_asked_nor_scored() -> None:
+    world = World(RISK, scorers=SCORES)
+    world.announce_model(2)
+    world.send(ANA)
+    world.announce("[churn]\nenabled = false\n")
+    world.send(ANA)
+    world.send(BOB)
+    assert world.profile(ANA).scores == {}
+    assert world.profile(BOB).questions == []
+
+
+def test_a_cooldown_silences_and_the_decision_says_so() -> None:
+    world = World(trigger("thanks", 'event = "Bought"', cooldown="1h"))
+    world.at(START_MS)
+    world.send(ANA, "Bought", message="m1")
+    world.send(ANA, "Bought", message="m2")
+    world.send(BOB, "Bought", message="m3")
+    world.later(HOUR)
+    world.send(ANA, "Bought", message="m4")
+    assert sorted(fired.cause for fired in world.triggers()) == ["m1", "m3", "m4"]
+    (decision,) = world.decisions()
+    assert (decision.customer, decision.rule, decision.cause, decision.at_ms, decision.reason) == (ANA.hash, "thanks", "m2", START_MS, "cooldown")
+
+
+# --- "A, then no B" ---------------------------------------------------------------------------------------------------
+
+LEFT = trigger("left", 'after = "Added", without = "Bought", within = "30m"')
+
+
+def waited(world: World) -> list[Trigger]:
+    """After half an hour and a bit."""
+    world.later(30 * MINUTE)
+    world.later(SECOND)
+    return world.triggers()
+
+
+def test_a_then_no_b_fires_when_the_time_is_over() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Added", message="m1")
+    world.later(30 * MINUTE - SECOND)
+    assert world.triggers() == []
+    world.later(SECOND)
+    (fired,) = world.triggers()
+    assert fired.cause == f"timer:left:{START_MS + 30 * MINUTE}:m1"
+    assert fired.id == trigger_id(fired.cause, ANA.hash, "left")
+    assert fired.receipt.event_ms == START_MS + 30 * MINUTE
+    assert waited(world) == [fired]
+
+
+def test_b_in_time_ends_the_wait() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Added")
+    world.later(29 * MINUTE)
+    world.send(ANA, "Bought")
+    assert waited(world) == []
+
+
+def test_another_a_begins_the_wait_anew() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Added", message="m1")
+    world.later(20 * MINUTE)
+    world.send(ANA, "Added", message="m2")
+    world.later(20 * MINUTE)
+    assert world.triggers() == []
+    assert [fired.cause.rpartition(":")[2] for fired in waited(world)] == ["m2"]
+
+
+def test_a_b_that_happened_before_a_does_not_end_the_wait() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Added")
+    world.send(ANA, "Bought", ago=HOUR)
+    assert len(waited(world)) == 1
+
+
+def test_an_a_that_comes_late_does_not_wait_for_a_b_that_was_there_before_it() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Bought", ago=5 * SECOND)
+    world.send(ANA, "Added", ago=10 * SECOND)
+    assert waited(world) == []
+
+
+def test_an_order_right_after_the_login_ends_the_wait_of_the_visitor() -> None:
+    """The visitor's fragment arrives a moment after the order."""
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA)
+    world.send(V, "Added")
+    world.later(MINUTE)
+    world.publish([ANA, V], "Logged In")
+    world.publish(ANA, "Bought")
+    world.settle()
+    assert waited(world) == []
+
+
+def test_a_wait_whose_rule_is_gone_ends_in_silence() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA, "Added")
+    world.announce("")
+    assert waited(world) == []
+    assert world.profile(ANA).waits == []
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_question_is_answered_when_its_time_is_over() -> None:
+    world = World(RISK, scorers=SCORES)
+    world.announce_model(1)
+    world.at(START_MS)
+    world.send(ANA)
+    world.send(BOB)
+    world.later(DAY)
+    world.send(BOB)
+    world.later(DAY)
+    found = {example.customer: example for example in world.examples()}
+    quiet, busy = found[ANA.hash], found[BOB.hash]
+    assert (quiet.label, busy.label) == (1.0, 0.0)
+    assert (quiet.model, quiet.asked_ms, quiet.answered_ms) == ("churn", START_MS, START_MS + 2 * DAY)
+    assert (quiet.predicted, quiet.version) == (0.2, 1)
+    assert len(quiet.features) == 10
+
+
+def test_one_question_at_a_time_and_no_more_often_than_configured() -> None:
+    world = World(RISK)
+    world.at(START_MS)
+    for _ in range(10):
+        world.send(ANA)
+        world.later(12 * HOUR)
+    assert [example.asked_ms for example in world.examples()] == [START_MS + days * DAY for days in (0, 2)]
+
+
+# --- timers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_that_nothing_can_happen_to_any_more_sleeps() -> None:
+    world = World("")
+    world.at(START_MS)
+    world.send(ANA)
+    for _ in range(100):
+        world.later(DAY)
+    assert world.store.timers == {0: {}, 1: {}}
+    assert world.profile(ANA).indexed_ms == 0
+
+
+def test_a_figure_over_a_longer_window_is_looked_at_until_it_is_empty() -> None:
+    world = World('[[aggregate]]\nname = "year"\nof = "count"\non = ["*"]\nover = "365d"\n' + tag("known", "year > 0"))
+    world.at(START_MS)
+    world.send(ANA)
+    for _ in range(37):
+        world.later(10 * DAY)
+    assert world.profile(ANA).tags == {}
+
+
+def test_a_tag_whose_rule_is_gone_goes_too_and_nobody_is_woken_for_it_again_and_again() -> None:
+    world = World(tag("old", "True", ttl="1h") + tag("older", "True"))
+    world.at(START_MS)
+    world.send(ANA)
+    world.announce("")
+    world.later(2 * HOUR)
+    assert world.profile(ANA).tags == {}
+    assert not any(name.startswith("tag:") for name in world.counters())
+    wakes = set()
+    for _ in range(5):
+        world.later(SECOND)
+        wakes.add(world.profile(ANA).indexed_ms)
+    assert len(wakes) == 1
+
+
+def test_one_tick_wakes_a_bounded_number_and_the_next_ones_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("flows.logic.profile", "flows.profile"):
+        monkeypatch.setattr(f"{module}.DUE_MAX", 2)
+    world = World(LEFT)
+    world.at(START_MS)
+    for n in range(10):
+        world.send(person(f"p{n}"), "Added")
+    fired = []
+    for by in (30 * MINUTE, *[SECOND] * 9):
+        world.later(by)
+        fired.append(len(world.triggers()))
+    assert fired[0] <= 4
+    assert fired[-1] == 10
+    assert max(b - a for a, b in zip(fired, fired[1:], strict=False)) <= 4
+
+
+def test_the_index_is_never_later_than_what_it_is_for() -> None:
+    world = World(LEFT + tag("here", "event == 'Viewed'", ttl="2h"))
+    world.at(START_MS)
+    world.send(ANA)
+    world.send(ANA, "Added")
+    profile = world.profile(ANA)
+    dues = [wait.due_ms for wait in profile.waits] + [until for _, until in profile.tags.values() if until]
+    assert 0 < profile.indexed_ms <= min(dues)
+
+
+# --- customers that become one ------------------------------------------------------------------------------------------
+
+
+def test_two_customers_become_one_with_all_that_both_did() -> None:
+    world = World(ORDERS + segment("all", "True"))
+    world.send(ANA, "Bought", total=1, sealed={"email": b"a"})
+    world.send(V, "Bought", total=2, sealed={"phone": b"v"})
+    world.send([ANA, V], "Viewed")
+    profile = world.profile(ANA)
+    assert set(profile.fragments) == {ANA.hash, V.hash}
+    assert sum(fragment.spent for fragment in profile.fragments.values()) == 3 * MICRO
+    assert world.sensitive(ANA).origins == {ANA.hash: {"email": Sealed(START_MS, b"a")}, V.hash: {"phone": Sealed(START_MS, b"v")}}
+    counters = world.counters()
+    assert (counters["profiles"], counters["segment:all"], counters["stage:new"], counters["absorbed"]) == (1, 1, 1, 1)
+    assert sum(len(table) for table in world.store.profiles.values()) == 1
+    assert sum(len(table) for table in world.store.sensitive.values()) == 1
+
+
+def test_figures_see_the_sum_of_all_fragments() -> None:
+    world = World(ORDERS + trigger("third", 'event = "Bought"', when="orders == 3"))
+    world.send(ANA, "Bought")
+    world.send(V, "Bought")
+    world.send([ANA, V], "Viewed")
+    world.restart()
+    world.send(V, "Bought")
+    (fired,) = world.triggers()
+    assert fired.reasons == {"orders": 3}
+
+
+def test_what_was_promised_to_one_holds_for_both() -> None:
+    world = World(ORDERS + LEFT + tag("kept", "event == 'Added'", ttl="3d") + trigger("thanks", 'event = "Bought"', cooldown="1d"))
+    world.at(START_MS)
+    world.send(ANA, "Viewed")
+    world.send(V, "Bought")
+    world.send(V, "Added", message="m-added")
+    world.later(MINUTE)
+    world.send([ANA, V], "Bought", message="m-both")
+    world.send(ANA, "Bought", message="m-ana")
+    profile = world.profile(ANA)
+    assert profile.tags["kept"] == (START_MS, START_MS + 3 * DAY)
+    assert profile.cooldowns["thanks"] >= START_MS + DAY
+    assert [decision.cause for decision in world.decisions()][-1] == "m-ana"
+
+
+def test_a_cart_left_by_the_visitor_is_remembered_for_the_customer() -> None:
+    world = World(LEFT)
+    world.at(START_MS)
+    world.send(ANA)
+    world.send(V, "Added")
+    world.later(MINUTE)
+    world.send([ANA, V], "Logged In")
+    (fired,) = waited(world)
+    assert fired.customer == ANA.hash.hex()
+
+
+def test_a_customer_that_absorbs_is_bounded_too() -> None:
+    world = World("")
+    first, second = [visitor(f"a{n}") for n in range(30)], [visitor(f"b{n}") for n in range(30)]
+    head, other = min([visitor("x"), visitor("y")], key=lambda one: one.hash), max([visitor("x"), visitor("y")], key=lambda one: one.hash)
+    for one in first:
+        world.send(one)
+        world.send(sorted([head, one], key=lambda i: i.hash))
+    for one in second:
+        world.send(one)
+        world.send(sorted([other, one], key=lambda i: i.hash))
+    world.send(sorted([head, other], key=lambda i: i.hash))
+    assert len(world.profile(head).fragments) <= FRAGMENTS_MAX
+    assert events(world, head) == 121
+
+
+# --- rules that change ------------------------------------------------------------------------------------------------
+
+
+def test_new_rules_hold_from_their_place_in_the_log_on() -> None:
+    world = World(trigger("old", 'event = "Bought"'))
+    world.publish(ANA, "Bought")
+    world.announce(ORDERS + trigger("new", 'event = "Bought"', when="orders == 1"))
+    world.publish(ANA, "Bought")
+    world.settle()
+    assert world.rules_fired() == ["old", "new"]
+    assert world.store.heads()[0].rules == world.store.heads()[1].rules == 2
+
+
+def test_a_figure_that_comes_back_goes_on_where_it_was() -> None:
+    world = World(ORDERS)
+    world.send(ANA, "Bought")
+    world.announce("")
+    world.send(ANA, "Bought")
+    world.announce(ORDERS + trigger("now", 'event = "Bought"', when="orders > 0"))
+    world.send(ANA, "Bought")
+    assert world.triggers()[0].reasons == {"orders": 2}
+
+
+def test_an_id_is_made_of_cause_subject_and_rule_alone() -> None:
+    ids = {trigger_id(cause, subject, rule) for cause in ("m1", "m2") for subject in (b"s" * 12, b"t" * 12) for rule in ("a", "b")}
+    assert len(ids) == 8
+    assert trigger_id("m1", b"s" * 12, "a") == "trg_" + "7f5c" or len(trigger_id("m1", b"s" * 12, "a")) == 36
+    assert Profile() == Profile()

@@ -1,0 +1,285 @@
+"""Bad input through the log's side: each message is accepted, or rejected with a stable reason; nothing raises."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.logic.validate import Checked, Validator
+from schemas.config import Config, Validate
+from schemas.events import RawEvent, Reject, RejectReason
+from tests.world import DAY, HOUR, START_MS
+
+CONFIG = Config()
+BASE = {"type": "track", "event": "Bought", "userId": "ana", "messageId": "m1"}
+
+
+def text(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def validator(plan: Any = None, **limits: Any) -> Validator:
+    return Validator(msgspec.structs.replace(CONFIG, validate=Validate(**limits)), b"k" * 32, plan or {})
+
+
+def check(value: bytes | dict[str, Any], made: Validator | None = None) -> Checked | Reject:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return (made or validator()).check(RawEvent(raw, START_MS, "web"))
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    """A good one with other fields; `...` takes a field out."""
+    return {name: value for name, value in (BASE | changes).items() if value is not ...}
+
+
+def accepted(value: bytes | dict[str, Any], made: Validator | None = None) -> Checked:
+    found = check(value, made)
+    assert isinstance(found, Checked), found
+    return found
+
+
+def reason(value: bytes | dict[str, Any], made: Validator | None = None) -> str:
+    found = check(value, made)
+    assert isinstance(found, Reject), found
+    assert found.detail
+    return found.reason
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+BAD: list[tuple[RejectReason, bytes | dict[str, Any]]] = [
+    ("empty", b""),
+    ("empty", b" \n"),
+    ("not_json", b"type=track"),
+    ("not_json", b'{"type":"track","event":"Bou'),
+    ("not_json", b'{"type":"track"} {"type":"track"}'),
+    ("not_json", b'{"type":"track","event":"x","userId":"a","properties":{"n":NaN}}'),
+    ("not_json", b'{"type":"track","event":"x","userId":"a","properties":{"n":Infinity}}'),
+    ("not_json", b'{"type":"track","event":"\\ud800","userId":"a"}'),
+    ("not_json", b'{"type":"track","event":"x","userId":"a","properties":{"\\udfff":1}}'),
+    ("not_json", b'{"type":"track","event":"x\xff","userId":"a"}'),
+    ("not_json", b'{"type":"track","event":"\xed\xa0\x80","userId":"a"}'),
+    ("not_json", b"\x1f\x8b\x08\x00truncated"),
+    ("not_json", b"\x00\x00\x00\x00\x07avro"),
+    ("not_an_object", b"[]"),
+    ("not_an_object", b'"track"'),
+    ("not_an_object", b"null"),
+    ("too_large", message(properties={"x": "y" * 33 * 1024})),
+    ("too_deep", message(properties=nested(100))),
+    ("too_deep", b"[" * 30_000),
+    ("too_deep", b'{"a":' * 6_000 + b"1" + b"}" * 2_000),
+    ("too_deep", message(context=nested(30))),
+    ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":1180591620717411303424}}'),
+    ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":[{"m":-9223372036854775809}]}}'),
+    ("number_out_of_range", b'{"type":"identify","userId":"a","traits":{"n":18446744073709551616}}'),
+    ("number_out_of_range", b'{"type":"identify","userId":"a","context":{"traits":{"n":18446744073709551616}}}'),
+    ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":1e400}}'),
+    ("too_many_properties", message(properties={f"p{n}": 1 for n in range(1_001)})),
+    ("too_many_properties", b'{"type":"track","event":"x","userId":"a","properties":{' + b",".join(b'"p%d" : 1' % n for n in range(1_200)) + b"}}"),
+    ("too_many_properties", message(properties={"a": {"b": [{f"p{n}": 1} for n in range(1_001)]}})),
+    ("too_many_properties", {"type": "identify", "userId": "a", "context": {"traits": {f"p{n}": 1 for n in range(1_001)}}}),
+    ("type_unknown", message(type=...)),
+    ("type_unknown", message(type="delete")),
+    ("type_unknown", message(type=["track"])),
+    ("type_unknown", message(type=None)),
+    ("event_missing", message(event=...)),
+    ("event_missing", message(event="")),
+    ("event_missing", message(event=None)),
+    ("field_invalid", message(event=5)),
+    ("field_invalid", message(event="x" * 257)),
+    ("field_invalid", message(properties=[1])),
+    ("field_invalid", message(traits="x")),
+    ("field_invalid", message(context=1)),
+    ("field_invalid", {"type": "page", "userId": "a", "name": {"x": 1}}),
+    ("id_missing", message(userId=...)),
+    ("id_missing", message(userId=None, anonymousId=None)),
+    ("id_blocked", message(userId="")),
+    ("id_blocked", message(userId=" ")),
+    ("id_blocked", message(userId="null")),
+    ("id_blocked", message(userId="GUEST", anonymousId="00000000-0000-0000-0000-000000000000")),
+    ("id_invalid", message(userId={"id": 1})),
+    ("id_invalid", message(userId=["a"])),
+    ("id_invalid", message(userId=True)),
+    ("id_invalid", message(userId=1.5)),
+    ("id_invalid", message(userId="x" * 10_240)),
+    ("id_invalid", message(anonymousId="x" * 257)),
+    ("id_invalid", {"type": "identify", "userId": "a", "traits": {"email": {"x": 1}}}),
+    ("message_id_invalid", message(messageId=5)),
+    ("message_id_invalid", message(messageId="x" * 101)),
+    ("timestamp_invalid", message(timestamp="yesterday")),
+    ("timestamp_invalid", message(timestamp="2026-13-45T00:00:00Z")),
+    ("timestamp_invalid", message(timestamp={"at": 1})),
+    ("timestamp_invalid", message(timestamp=True)),
+    ("timestamp_invalid", message(timestamp=1e300)),
+    ("timestamp_invalid", message(sentAt="x")),
+    ("timestamp_out_of_range", message(timestamp="1970-01-01T00:00:00Z")),
+    ("timestamp_out_of_range", message(timestamp=0)),
+    ("timestamp_out_of_range", message(timestamp="2090-01-01T00:00:00Z")),
+    ("timestamp_out_of_range", message(timestamp="0001-01-01T00:00:00+23:59")),
+    ("timestamp_out_of_range", message(timestamp="9999-12-31T23:59:59.999999-23:59")),
+]
+
+
+@pytest.mark.parametrize(("expected", "value"), BAD, ids=[f"{n}-{name}" for n, (name, _) in enumerate(BAD)])
+def test_bad_input_has_a_stable_reason(expected: str, value: bytes | dict[str, Any]) -> None:
+    assert reason(value) == expected
+
+
+@pytest.mark.parametrize("fault", ["gzip_invalid", "schema_unknown", "avro_invalid", "cloudevent_invalid", "seal_broken"])
+def test_what_the_edge_knew_to_be_bad_keeps_its_reason(fault: RejectReason) -> None:
+    assert validator().check(RawEvent(b"\x00broken", START_MS, "t", fault, "why")) == Reject(fault, "why")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        message(messageId=...),
+        message(messageId=""),
+        message(userId=12345),
+        message(userId=2**70),
+        message(userId="", anonymousId="v1"),
+        message(properties=None, context=None, traits=None),
+        message(properties={"n": 2**63, "m": -(2**63), "digits": "1180591620717411303424", "f": 1.5e300}),
+        message(unheard_of={"x": [1]}),
+        message(event="☕ «Größe» \\u0000 \U0001f600"),
+        message(properties={"text": "[" * 500 + '"{'}),
+        {"type": "group", "userId": "a", "groupId": 7},
+        {"type": "alias", "userId": "a", "previousId": "v1"},
+        {"type": "page", "anonymousId": "v1"},
+        {"type": "screen", "anonymousId": "v1", "name": "Start"},
+    ],
+)
+def test_unusual_input_is_accepted_and_fits_the_log(value: dict[str, Any]) -> None:
+    found = accepted(value)
+    msgspec.msgpack.encode([found.properties, found.traits, found.name, found.message])
+    assert 0 < len(found.message) <= 100
+
+
+@given(value=st.binary(max_size=300))
+def test_no_bytes_raise(value: bytes) -> None:
+    check(value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.sampled_from(
+    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt properties traits context".split()
+)
+
+
+@given(changes=st.dictionaries(fields, json_values, max_size=4))
+def test_no_json_raises_and_what_is_accepted_fits_the_log(changes: dict[str, Any]) -> None:
+    found = check(message(**changes))
+    if isinstance(found, Checked):
+        msgspec.msgpack.encode(msgspec.structs.astuple(found)[9:11])
+        assert START_MS - CONFIG.validate.past <= found.time_ms <= START_MS
+
+
+def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
+    value = message(messageId=...)
+    assert accepted(value).message == accepted(value).message
+    assert accepted(value).message != accepted(value | {"event": "Other"}).message
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({}, START_MS),
+        ({"timestamp": text(START_MS - HOUR)}, START_MS - HOUR),
+        ({"timestamp": "2025-12-31T23:00:00"}, START_MS - HOUR),
+        ({"timestamp": "2025-12-31"}, START_MS - DAY),
+        ({"timestamp": "2026-01-01T01:00:00+02:00"}, START_MS - HOUR),
+        ({"timestamp": (START_MS - HOUR) // 1000}, START_MS - HOUR),
+        ({"timestamp": START_MS - HOUR}, START_MS - HOUR),
+        ({"timestamp": text(START_MS + HOUR)}, START_MS),  # a little ahead: the time of receipt
+        ({"originalTimestamp": text(START_MS - HOUR), "timestamp": text(START_MS - DAY)}, START_MS - HOUR),
+        ({"sentAt": text(START_MS - DAY)}, START_MS),
+    ],
+)
+def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
+    assert accepted(message(**times)).time_ms == expected
+
+
+@pytest.mark.parametrize("skew", [-400 * DAY, -HOUR, 0, HOUR, 30 * 365 * DAY])
+def test_a_wrong_clock_is_corrected_by_when_it_was_sent(skew: int) -> None:
+    times = {"timestamp": text(START_MS + skew - 5 * HOUR), "sentAt": text(START_MS + skew)}
+    assert accepted(message(**times)).time_ms == START_MS - 5 * HOUR
+
+
+# --- personal data ----------------------------------------------------------------------------------------------------
+
+
+def test_personal_traits_are_set_apart_however_they_are_spelled() -> None:
+    traits = {"First-Name": "Ana", "first_name": "Ana", "$email": "a@x.de", "plan": "gold", "address": {"city": "Köln"}, "phone": "", "Last Name": None}
+    found = accepted({"type": "identify", "userId": "a", "traits": traits})
+    assert found.traits == {"plan": "gold"}
+    assert found.sensitive == {"First-Name": "Ana", "first_name": "Ana", "$email": "a@x.de", "address": {"city": "Köln"}}
+
+
+@pytest.mark.parametrize(
+    ("traits", "general", "sensitive"),
+    [
+        ({"company": {"vat": 1, "email": "x"}}, {"company": {"vat": 1}}, {"company.email": "x"}),
+        ({"kids": [{"age": 3, "firstName": "Bo"}]}, {"kids": [{"age": 3}]}, {"kids.0.firstName": "Bo"}),
+        ({"kids": [1, {"firstName": "Bo"}]}, {"kids": [1, {}]}, {"kids.1.firstName": "Bo"}),
+        ({"kids": [[{"firstName": "Bo"}]]}, {"kids": [[{}]]}, {"kids.0.0.firstName": "Bo"}),
+        ({"user.email": "x"}, {}, {"user.email": "x"}),
+    ],
+)
+def test_personal_traits_are_found_wherever_they_lie(traits: Any, general: Any, sensitive: Any) -> None:
+    found = accepted({"type": "identify", "userId": "a", "traits": traits})
+    assert (found.traits, found.sensitive) == (general, sensitive)
+
+
+def test_traits_of_the_context_count_too() -> None:
+    found = accepted(message(context={"traits": {"email": "a@x.de", "plan": "gold"}}))
+    assert (found.traits, found.sensitive) == ({"plan": "gold"}, {"email": "a@x.de"})
+
+
+def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> None:
+    found = accepted(message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3}))
+    assert found.properties == {"name": "Tee", "lines": [[{}]], "total": 3}
+    assert found.sensitive == {}
+
+
+def test_details_of_a_reject_hold_no_values() -> None:
+    for value in (message(userId={"email": "a@secret"}), message(timestamp="a@secret"), message(event=["a@secret"]), b'{"a@secret'):
+        found = check(value)
+        assert isinstance(found, Reject)
+        assert "secret" not in found.detail
+
+
+# --- the tracking plan ------------------------------------------------------------------------------------------------
+
+PLAN = {"Bought": lambda properties: None if "total" in properties else "`total` is missing"}
+
+
+def test_planned_events_must_keep_to_their_plan() -> None:
+    made = validator(PLAN)
+    assert accepted(message(properties={"total": 1}), made).properties == {"total": 1}
+    found = check(message(properties={}), made)
+    assert found == Reject("plan_violation", "`total` is missing")
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("accept", {}), ("flag", {"$unplanned": True}), ("reject", "plan_unknown_event")])
+def test_events_that_no_plan_names(policy: str, outcome: Any) -> None:
+    found = check(message(event="Other"), validator(PLAN, unknown_events=policy))
+    assert (found.properties if isinstance(found, Checked) else found.reason) == outcome
+    without = validator({}, unknown_events=policy)
+    assert accepted(message(event="Other"), without).properties == {}  # no plan at all: nothing is unknown
+    assert isinstance(check({"type": "page", "userId": "a"}, validator(PLAN, unknown_events=policy)), Checked)  # plans are for tracks
