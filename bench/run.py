@@ -9,10 +9,12 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +26,10 @@ import psutil
 from bench.load import CUSTOMERS, EVENTS_EACH, events
 from bench.steps import configuration, fill, measure, redis_cpu_s
 from flows import compose
+from flows.demo.stack import to_toml
 from schemas.config import Config
 from schemas.events import RawEvent
+from schemas.toml import DEFAULT
 from schemas.triggers import Trigger
 from state.client import connect
 from state.embedded import embedded
@@ -67,15 +71,11 @@ def _deployment(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
 
 def _write(config: Config, path: Path) -> None:
     """The same configuration as a file, for the processes."""
-    from flows.demo.stack import to_toml
-    from schemas.toml import DEFAULT
-
-    import tomllib
-
     document = tomllib.loads(DEFAULT.read_text())
     document["data"] = {"folder": str(path.parent)}
     document["raw"] = document.get("raw", {}) | {"max_events": config.raw.max_events}
     document["connector"] = []
+    document["identity"] = document.get("identity", {}) | {"capacity": config.identity.capacity}
     for rule in document["trigger"]:
         rule["to"] = []
     document["gateway"] = document.get("gateway", {}) | {"listen": "127.0.0.1:18642"}
@@ -88,7 +88,7 @@ def _flows(folder: Path, *names: str) -> Iterator[list[psutil.Process]]:
     (folder / "metrics").mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "flows.cli", "run"]
     processes = [
-        subprocess.Popen([*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**_environment(), **environment}, stdout=subprocess.DEVNULL)
+        subprocess.Popen([*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
         for name in names
     ]
     try:
@@ -98,12 +98,6 @@ def _flows(folder: Path, *names: str) -> Iterator[list[psutil.Process]]:
             process.terminate()
         for process in processes:
             process.wait(10)
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def _applied(config: Config) -> int:
@@ -202,7 +196,7 @@ def _idle(folder: Path) -> float:
 
 def _naive(url: str) -> float:
     argv = [sys.executable, str(Path(__file__).parent / "naive.py"), url, str(NAIVE_EVENTS)]
-    done = subprocess.run(argv, capture_output=True, check=True, text=True, env={**_environment(), "PYTHONPATH": str(Path(__file__).parent.parent)})
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
     figures: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures["events"] / figures["seconds"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bench.load import events
+from bench.load import CUSTOMERS, events
 from connectors.raw import START
 from flows import compose
 from flows.engine import Stop
@@ -34,6 +34,7 @@ def configuration(folder: Path) -> Config:
         data=replace(config.data, folder=str(folder)),
         keys=replace(config.keys, path=str(folder / "keys.json")),
         raw=replace(config.raw, max_events=10_000_000),
+        identity=replace(config.identity, capacity=3 * CUSTOMERS),  # as an operator plans it
         connector=(),
         trigger=tuple(replace(rule, to=()) for rule in config.trigger),
     )

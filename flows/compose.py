@@ -48,7 +48,8 @@ def names(config: Config) -> Names:
 
 def layout(config: Config) -> Layout:
     """What is fixed at creation."""
-    return Layout.of(config.name, config.shards.count, config.identity.capacity, [ns.limit for ns in config.identity.namespace])
+    limits = [namespace.limit for namespace in config.identity.namespace]
+    return Layout.of(config.name, config.shards.count, config.identity.capacity, limits, keys(config).fingerprint)
 
 
 def keys(config: Config) -> KeyRing:
@@ -71,8 +72,17 @@ def prepare(config: Config) -> None:
             ours.announce("c", RULES, version + 1, version + 1, document)
 
 
+def prepare_if_new(config: Config) -> None:
+    """`prepare` a deployment that has no rules yet. (Another time a worker must not: its file may be older than the rules in force.)"""
+    if not Path(config.keys.path).exists():
+        prepare(config)
+    with reported():
+        if directory(config).sent(RULES) == 0:
+            prepare(config)
+
+
 def directory(config: Config) -> RedisDirectory:
-    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=config.shards.log_max)
+    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=config.shards.log_max, replicas=config.redis.replicas)
     with reported():
         made.create()
     return made

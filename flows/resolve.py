@@ -157,8 +157,8 @@ class Resolver:
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
         self._limit.add(len(window.events), rejected)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
-        for _ in range(STALE_RETRIES):
-            groups, news = self._groups(judged, now)
+        for attempt in range(STALE_RETRIES):
+            groups, news = self._groups(judged, now, plan_all=attempt > 0)
             commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected)
             try:
                 result = self._patiently(commit)
@@ -180,8 +180,12 @@ class Resolver:
                 if self._stop.wait(full.retry_after_s):
                     return None
 
-    def _groups(self, judged: Judged, now: int) -> tuple[list[Group], list[bytes]]:
-        """The window's groups with packed facts; personal data sealed for the origin where a plan says that it lands."""
+    def _groups(self, judged: Judged, now: int, plan_all: bool) -> tuple[list[Group], list[bytes]]:
+        """The window's groups with packed facts; personal data sealed for the origin where a plan says that it lands.
+
+        A plan of the groups with personal data alone is nearly always right. It is not where another group of the same
+        window takes one of their identifiers first (two users of one device): then the whole window has to be planned.
+        """
         plain: list[tuple[Group, list[dict[str, Any]]]] = []
         news: list[bytes] = []
         planned: list[Group] = []
@@ -200,7 +204,7 @@ class Resolver:
                 secrets.append(secret)
             routed = Group(identifiers, facts)
             plain.append((routed, secrets))
-            if any(secrets):
+            if plan_all or any(secrets):
                 planned.append(routed)
         origins = iter(self._directory.plan(planned) if planned else ())
         landing = {id(fact): next(origins) for routed in planned for fact in routed.facts}

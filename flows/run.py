@@ -35,6 +35,9 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     from flows import logs
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
+    from flows.compose import prepare_if_new
+
+    prepare_if_new(config)
     if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         _serve_metrics(config.metrics.listen)
     match flow:

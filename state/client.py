@@ -11,6 +11,7 @@ from redis.retry import Retry
 from schemas.errors import Foreign, Unreachable
 
 SOCKET_TIMEOUT_S = 10.0
+WAIT_MS = 1_000
 
 
 @lru_cache(maxsize=8)
@@ -24,6 +25,12 @@ def check_server(client: redis.Redis) -> None:
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise Foreign(f"Redis has maxmemory-policy {policy}: customers would vanish; set it to noeviction")
+
+
+def wait_for(client: redis.Redis, replicas: int) -> None:
+    """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises `Unreachable`."""
+    if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
+        raise Unreachable(f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.log import LogEntry
 from schemas.triggers import Absorb
+from state.client import wait_for
 from state.names import Names
 
 FORMAT = 1  # of everything in Redis; a newer one is refused
@@ -27,12 +28,13 @@ class Layout(msgspec.Struct, frozen=True):
     name: str
     shards: int
     buckets: int
-    limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's
+    limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
+    keys: str = ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
 
     @classmethod
-    def of(cls, name: str, shards: int, capacity: int, limits: Sequence[int]) -> "Layout":
+    def of(cls, name: str, shards: int, capacity: int, limits: Sequence[int], keys: str = "") -> "Layout":
         """`capacity`: identifiers planned for."""
-        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits))
+        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys)
 
 
 class Directory(Protocol):
@@ -84,10 +86,13 @@ class Directory(Protocol):
 class RedisDirectory:
     """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
 
-    def __init__(self, client: redis.Redis, names: Names, layout: Layout, *, log_max: int = 100_000, dead_max: int = 100_000) -> None:
+    def __init__(
+        self, client: redis.Redis, names: Names, layout: Layout, *, log_max: int = 100_000, dead_max: int = 100_000, replicas: int = 0
+    ) -> None:
         self._redis = client
         self._names = names
         self._layout = layout
+        self._replicas = replicas
         self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max])
         self._window = client.register_script(files("state").joinpath("directory.lua").read_text())
         self._append = client.register_script(files("state").joinpath("append.lua").read_text())
@@ -96,10 +101,10 @@ class RedisDirectory:
     def create(self) -> None:
         """Mark the slot as ours, or check that it is. Raises `Foreign`."""
         layout = self._layout
-        mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "format": FORMAT}
+        mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
         for field, value in mine.items():
             self._redis.hsetnx(self._names.meta, field, str(value))
-        found = {field: self._redis.hget(self._names.meta, field).decode() for field in mine}  # type: ignore[union-attr]
+        found = {field: cast(bytes, self._redis.hget(self._names.meta, field)).decode() for field in mine}
         if int(found["format"]) > FORMAT:
             raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
         for field, value in mine.items():
@@ -113,6 +118,7 @@ class RedisDirectory:
         answer = self._run("commit", window)
         match answer[0]:
             case b"ok":
+                wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:])
             case b"stale":
                 raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
@@ -139,7 +145,7 @@ class RedisDirectory:
                     numbers += (fact.anchor, 1)
                     blobs.append(fact.expected)
         rest = _pack([window.rejected, len(window.dead)])
-        head = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
+        head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
         return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead]))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
@@ -147,10 +153,10 @@ class RedisDirectory:
         return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
 
     def offsets(self) -> dict[str, int]:
-        return {partition.decode(): int(position) for partition, position in self._redis.hgetall(self._names.offsets).items()}
+        return {partition.decode(): int(position) for partition, position in self._hash(self._names.offsets).items()}
 
     def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
-        streams = {self._names.log(shard): b"%d-0" % seq for shard, seq in after.items()}
+        streams: dict[Any, Any] = {self._names.log(shard): b"%d-0" % seq for shard, seq in after.items()}
         answer = cast(list[Any], self._redis.xread(streams, count=count, block=block_ms or None))
         entries = []
         for log, found in answer:
@@ -171,7 +177,7 @@ class RedisDirectory:
 
     def _do_append(self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"") -> bool:
         layout = self._layout
-        args = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets]
+        args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets]
         return bool(self._append(keys=[self._names.directory], args=args))
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
@@ -200,11 +206,14 @@ class RedisDirectory:
         pipeline.execute()
 
     def heads(self) -> dict[int, int]:
-        found = {int(shard): int(seq) for shard, seq in self._redis.hgetall(self._names.heads).items()}
+        found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}
         return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
 
     def sent(self, sender: str) -> int:
-        return int(self._redis.hget(self._names.senders, sender) or 0)  # type: ignore[arg-type]
+        return int(self._redis.hget(self._names.senders, sender) or 0)
 
     def stats(self) -> dict[str, int]:
-        return {name.decode(): int(n) for name, n in self._redis.hgetall(self._names.stats).items()}
+        return {name.decode(): int(n) for name, n in self._hash(self._names.stats).items()}
+
+    def _hash(self, key: bytes) -> dict[bytes, bytes]:
+        return cast(dict[bytes, bytes], self._redis.hgetall(key))

@@ -15,7 +15,7 @@ from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, p
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import Layout
-from state.shards import LANES, OutboxEntry, ShardCommit
+from state.shards import DECISIONS_MAX, LANES, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -334,6 +334,7 @@ class MemoryShards:
                     self.timers[shard].pop(root, None)
             for lane, seq, body in commit.outbox:
                 self.outbox[shard, lane].append(OutboxEntry(shard, seq, body, stamp_ms))
+            del self.outbox[shard, "d"][:-DECISIONS_MAX]
 
     def heads(self) -> dict[int, Head]:
         return deepcopy(self._heads)
@@ -342,7 +343,7 @@ class MemoryShards:
         return deepcopy(self._counters)
 
     def backlog(self, shards: Sequence[int]) -> dict[int, int]:
-        return {shard: max(len(self.outbox[shard, lane]) for lane in LANES) for shard in shards}
+        return {shard: max(len(self.outbox[shard, lane]) for lane in QUEUES) for shard in shards}
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:
         return {shard: self._cursors.get((shard, lane, consumer), 0) for shard in range(self._count)}

@@ -11,7 +11,8 @@ from typing import Protocol, cast
 import msgspec
 import redis
 
-from schemas.errors import Fenced, Foreign, Unreachable
+from schemas.errors import Fenced, Foreign
+from state.client import wait_for
 from state.names import Names
 
 CHECKPOINT_BYTES_MAX = 16 * 1024 * 1024
@@ -109,10 +110,7 @@ class RedisModels:
                 pipeline.execute()
             except redis.WatchError as error:
                 raise _fenced(model, revision, revision + 1) from error
-        if self._replicas and self._redis.wait(self._replicas, 1000) < self._replicas:
-            raise Unreachable(
-                f"expected {self._replicas} replicas to have the checkpoint within 1 s; check `redis.replicas` and the replicas"
-            )
+        wait_for(self._redis, self._replicas)
         return revision + 1
 
 

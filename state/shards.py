@@ -10,11 +10,14 @@ import msgspec
 import redis
 from redis.exceptions import WatchError
 
-from schemas.errors import Fenced, Unreachable
+from schemas.errors import Fenced
 from schemas.profile import Head
+from state.client import wait_for
 from state.names import Names
 
 LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
+QUEUES = ("t", "i", "x")  # somebody has to take what lies in these, so they are back-pressure; decisions are looked up, not taken
+DECISIONS_MAX = 10_000  # of each shard; the oldest go first
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -98,7 +101,7 @@ class RedisShards:
             with self._redis.pipeline() as pipeline:
                 while True:
                     try:
-                        pipeline.watch(key)
+                        pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
                         head = _head(cast(bytes | None, pipeline.get(key)))
                         head.epoch += 1
                         pipeline.multi()
@@ -128,7 +131,7 @@ class RedisShards:
         for shard, (upto_ms, limit) in wanted.items():
             pipeline.zrangebyscore(self._names.timers(shard), "-inf", upto_ms, start=0, num=limit, withscores=True)
         return {
-            shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, cast(list[Any], pipeline.execute()), strict=True)
+            shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, pipeline.execute(), strict=True)
         }
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
@@ -136,7 +139,7 @@ class RedisShards:
         values: dict[bytes, bytes] = {}
         gone: list[bytes] = []
         with self._redis.pipeline() as pipeline:
-            pipeline.watch(*heads)
+            pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
             for commit, found in zip(commits, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
                 if _head(found) != commit.before:
                     raise Fenced(
@@ -160,8 +163,10 @@ class RedisShards:
                 if len(later) < len(commit.timers):
                     pipeline.zrem(prefix + b"timers", *(root for root, due in commit.timers.items() if not due))
                 for lane, seq, body in commit.outbox:
-                    pipeline.execute_command("XADD", self._names.outbox(commit.shard, lane), b"%d-0" % seq, b"b", body, b"t", stamp_ms)
-            pipeline.mset(values)  # type: ignore[arg-type]
+                    limit = (b"MAXLEN", b"~", DECISIONS_MAX) if lane == "d" else ()
+                    stream = self._names.outbox(commit.shard, lane)
+                    pipeline.execute_command("XADD", stream, *limit, b"%d-0" % seq, b"b", body, b"t", stamp_ms)  # type: ignore[no-untyped-call]  # as above
+            pipeline.mset(values)
             if gone:
                 pipeline.unlink(*gone)
             try:
@@ -170,8 +175,7 @@ class RedisShards:
                 raise Fenced(
                     f"shards {[commit.shard for commit in commits]}: another worker claimed one of them during the commit"
                 ) from None
-        if self._replicas and cast(int, self._redis.wait(self._replicas, 1000)) < self._replicas:
-            raise Unreachable(f"expected {self._replicas} replicas to have the commit within 1 s; check `redis.replicas` and the replicas")
+        wait_for(self._redis, self._replicas)
 
     def heads(self) -> dict[int, Head]:
         found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
@@ -184,10 +188,10 @@ class RedisShards:
     def backlog(self, shards: Sequence[int]) -> dict[int, int]:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in shards:
-            for lane in LANES:
+            for lane in QUEUES:
                 pipeline.xlen(self._names.outbox(shard, lane))
         lengths = cast(list[int], pipeline.execute())
-        return {shard: max(lengths[i * len(LANES) : (i + 1) * len(LANES)]) for i, shard in enumerate(shards)}
+        return {shard: max(lengths[i * len(QUEUES) : (i + 1) * len(QUEUES)]) for i, shard in enumerate(shards)}
 
 
 class RedisOutbox:

@@ -156,6 +156,7 @@ class World:
 
     def settle(self) -> None:
         """Until nothing is left to apply, nor to be taken in by another customer."""
+        self.forward()
         while entries := self.unread():
             self.worker.commit(self.worker.apply(entries))
             self.forward()

@@ -107,7 +107,7 @@ def _extreme(choose: Callable[[Any, Any], Any]) -> tuple[Update, Merge]:
 
 
 def _later(a: Any, b: Any) -> Any:
-    return list(max(a, b, key=lambda entry: (entry[0], repr(entry[1]))))  # `str` has one text for 1 and "1"
+    return a if (a[0], repr(a[1])) >= (b[0], repr(b[1])) else b  # `str` has one text for 1 and "1"
 
 
 def _add_distinct(state: Any, time_ms: int, value: Any) -> Any:
@@ -212,7 +212,7 @@ def _read_window(width: int, scale: int) -> Read:
         if not state:
             return 0
         oldest = now_ms // width - BUCKETS_PER_WINDOW
-        total = sum(value for bucket, value in state.items() if bucket > oldest)
+        total: int = sum(value for bucket, value in state.items() if bucket > oldest)
         return total if scale == 1 else total / scale
 
     return read
@@ -221,6 +221,6 @@ def _read_window(width: int, scale: int) -> Read:
 def _read_decayed(half_life: int) -> Read:
     def read(state: Any, now_ms: int) -> float:
         now = now_ms / half_life
-        return sum(value * 2.0 ** (bucket - now) for bucket, value in state.items()) / MICRO if state else 0.0
+        return float(sum(value * 2.0 ** (bucket - now) for bucket, value in state.items())) / MICRO if state else 0.0
 
     return read

@@ -8,11 +8,14 @@ from schemas.identity import text_id
 from schemas.profile import MICRO, Fragment, Profile
 
 
-def present(root: bytes, profile: Profile, total: Fragment, rules: CompiledRules, now_ms: int, contact: Mapping[str, str]) -> dict[str, Any]:
+def present(
+    root: bytes, profile: Profile, total: Fragment, rules: CompiledRules, now_ms: int, contact: Mapping[str, str]
+) -> dict[str, Any]:
     """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked here."""
     view = View(rules.reads)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
+    tags = [(rules.weights.get(name, 1.0), name, since) for name, (since, _until) in profile.tags.items()]
     return {
         "customer": text_id(root),
         "events": total.events,
@@ -20,16 +23,14 @@ def present(root: bytes, profile: Profile, total: Fragment, rules: CompiledRules
         "last_seen_ms": total.last_ms,
         "stage": profile.stage,
         "segment": profile.segment,
-        "tags": {name: {"since_ms": since, "weight": rules.weights.get(name, 1.0)} for name, (since, _until) in sorted(profile.tags.items())},
+        "tags": {name: {"since_ms": since, "weight": weight} for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))},
         "scores": {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()},
         "value": {
             "recency_days": None if recency is None else round(recency, 3),
             "frequency": total.orders,
             "monetary": total.spent / MICRO,
         },
-        "aggregates": {
-            name: figure.read(total.aggregates.get(figure.slot), now_ms) for name, figure in rules.figures.items()
-        },
+        "aggregates": {name: figure.read(total.aggregates.get(figure.slot), now_ms) for name, figure in rules.figures.items()},
         "sessions": len(total.sessions) // 2,
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},

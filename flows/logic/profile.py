@@ -479,6 +479,8 @@ class ShardMachine:
             if trigger is not None:
                 cause = f"timer:{wait.rule}:{wait.due_ms}:{wait.cause}"
                 self._fire(state, trigger, view, _timer_moment(cause, wait.subject, root, wait.due_ms, now))
+        if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while
+            self._ask(state, rules, view)
         self._schedule(state, rules, view, root)
 
     def _answer(self, state: ShardState, view: View, root: bytes) -> None:

@@ -1,0 +1,128 @@
+"""Identifiers of a message: where they stand, how spellings become one, which values identify nobody."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.logic.identifiers import Identifiers
+from flows.logic.validate import Message
+from schemas.config import Identity, Namespace
+from schemas.events import Reject
+from schemas.identity import ID_BYTES, Identifier
+
+KEY = b"k" * 32
+DEFAULT = Identity()
+NAMES = [namespace.name for namespace in DEFAULT.namespace]
+
+
+def found(of: Identifiers | None = None, **fields: Any) -> list[Identifier]:
+    identifiers = (of or Identifiers(DEFAULT, KEY)).of(msgspec.convert({"type": "track", **fields}, Message))
+    assert isinstance(identifiers, list), identifiers
+    return identifiers
+
+
+def refused(**fields: Any) -> str:
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", **fields}, Message))
+    assert isinstance(answer, Reject), answer
+    return answer.reason
+
+
+def one(namespace: str, value: str) -> Identifier:
+    hashed = Identifiers(DEFAULT, KEY).hash(namespace, value)
+    assert hashed is not None
+    return Identifier(NAMES.index(namespace), hashed)
+
+
+def test_all_places_the_strongest_first() -> None:
+    context = {"device": {"id": "d1"}, "traits": {"email": "other@x.de"}}
+    traits = {"email": "ana@x.de", "phone": "+49 171 234"}
+    assert found(userId="ana", anonymousId="v1", traits=traits, context=context) == [
+        one("user_id", "ana"),
+        one("phone", "+49171234"),
+        one("email", "ana@x.de"),
+        one("email", "other@x.de"),
+        one("device", "d1"),
+        one("anonymous", "v1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "a", "b"),
+    [
+        ("email", " Ana@X.de ", "ana@x.de"),
+        ("phone", "+49 (171) 234-5", "+491712345"),
+        ("user_id", " ana ", "ana"),
+        ("user_id", "42", "42"),
+    ],
+)
+def test_spellings_become_one(namespace: str, a: str, b: str) -> None:
+    assert one(namespace, a) == one(namespace, b)
+
+
+def test_a_number_is_the_same_as_its_text() -> None:
+    assert found(userId=42) == found(userId="42")
+    assert found(userId="a", traits={"phone": 49171}) == found(userId="a", traits={"phone": "49171"})
+
+
+def test_the_same_value_in_two_namespaces_is_two_identifiers_and_another_key_gives_another_hash() -> None:
+    assert one("user_id", "x").hash != one("anonymous", "x").hash
+    assert Identifiers(DEFAULT, b"other" * 6).hash("user_id", "x") != one("user_id", "x").hash
+    assert len(one("user_id", "x").hash) == ID_BYTES
+    assert Identifiers(DEFAULT, KEY).hash("no_such", "x") is None
+
+
+@pytest.mark.parametrize("value", ["", "  ", "null", "NULL", " Guest ", "undefined", "0", "0000", "00000000-0000-0000-0000-000000000000", "-", ":", "."])
+def test_values_that_identify_nobody(value: str) -> None:
+    assert refused(userId=value) == "id_blocked"
+    assert refused(anonymousId=value) == "id_blocked"
+    assert found(userId=value, anonymousId="v1") == [one("anonymous", "v1")]
+
+
+@pytest.mark.parametrize("value", ["+", "++", "+00 00", "call me", "()"])
+def test_a_phone_number_without_digits_unites_nobody(value: str) -> None:
+    assert found(userId="ana", traits={"phone": value}) == [one("user_id", "ana")]
+
+
+@pytest.mark.parametrize("fields", [{}, {"userId": None}, {"traits": {"email": None}}, {"context": {"device": "text"}}, {"context": {"device": [1]}}])
+def test_nothing_to_go_by(fields: dict[str, Any]) -> None:
+    assert refused(**fields) == "id_missing"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"userId": "x" * 257}, {"traits": {"email": ["a"]}}, {"traits": {"phone": True}}, {"context": {"device": {"id": {"x": 1}}}}]
+)
+def test_what_cannot_be_an_identifier(fields: dict[str, Any]) -> None:
+    assert refused(**fields) == "id_invalid"
+
+
+def test_of_a_kind_that_a_customer_has_one_of_the_first_place_counts() -> None:
+    config = Identity(namespace=(Namespace("member", ("traits.member", "userId"), 1), Namespace("anonymous", ("anonymousId",), 5)))
+    made = Identifiers(config, KEY)
+    assert [identifier.strength for identifier in found(made, userId="a", anonymousId="v", traits={"member": "m"})] == [0, 1]
+    assert found(made, userId="a", traits={"member": "m"})[0].hash == made.hash("member", "m")
+    assert found(made, userId="a", traits={"member": "null"})[0].hash == made.hash("member", "a")
+
+
+def test_an_alias_names_the_anonymous_id_before() -> None:
+    assert found(userId="ana", previousId="v1") == [one("user_id", "ana"), one("anonymous", "v1")]
+    assert found(userId="ana", previousId="null") == [one("user_id", "ana")]
+    assert found(anonymousId="v1", previousId="v1") == [one("anonymous", "v1")]
+
+
+def test_an_alias_keeps_the_order_of_strength_in_any_configuration() -> None:
+    config = Identity(namespace=(Namespace("anonymous", ("anonymousId",), 5), Namespace("email", ("traits.email",), 5)))
+    assert [identifier.strength for identifier in found(Identifiers(config, KEY), previousId="v1", traits={"email": "a@x"})] == [0, 1]
+
+
+values = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.none() | st.booleans() | st.lists(st.integers(), max_size=1)
+
+
+@given(fields=st.fixed_dictionaries({"traits": st.dictionaries(st.sampled_from(["email", "phone"]), values)}), user=st.text(max_size=8) | st.none())
+def test_whatever_comes_identifiers_are_distinct_and_ordered(fields: dict[str, Any], user: str | None) -> None:
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": user, **fields}, Message))
+    if isinstance(answer, list):
+        assert len(set(answer)) == len(answer) > 0
+        assert [identifier.strength for identifier in answer] == sorted(identifier.strength for identifier in answer)
