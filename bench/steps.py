@@ -69,10 +69,10 @@ def measure(config: Config, total: int) -> dict[str, float]:
     spent: dict[str, float] = {}
 
     def timed(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any) -> Any:
+        def run(*given: Any, **named: Any) -> Any:
             began = time.process_time()
             try:
-                return call(*given)
+                return call(*given, **named)
             finally:
                 spent[step] = spent.get(step, 0.0) + time.process_time() - began
 

@@ -49,14 +49,32 @@ class Question(msgspec.Struct, array_like=True):
     version: int
 
 
+class Held(msgspec.Struct, array_like=True):
+    """A fact that is not counted yet."""
+
+    origin: bytes
+    identifier: bytes
+    loans: int  # rings of this identifier that it waits for
+    payload: bytes
+
+
+class Owed(msgspec.Struct, array_like=True):
+    """A ring that is to be lent to the customer that the identifier moved to."""
+
+    identifier: bytes
+    origin: bytes
+    to: bytes
+    loans: int  # rings of this identifier that it waits for
+
+
 class Transit(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
 
     origins: list[bytes] = []  # expected
-    identifiers: list[bytes] = []  # expected
+    identifiers: list[bytes] = []  # whose rings are expected, each as often as it is
     early: list[bytes] = []  # identifiers whose ring came before it was expected
-    held: list[tuple[bytes, bytes]] = []  # (origin, packed fact), in order
-    owed: list[tuple[bytes, bytes, bytes]] = []  # (identifier, its origin, to): rings to lend when that origin is here
+    held: list[Held] = []  # in order
+    owed: list[Owed] = []
     ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
 
 

@@ -235,7 +235,7 @@ class ShardMachine:
         coming = live.profile.transit
         if coming is not None and must_wait(coming, origin, fact.subject):
             if len(coming.held) < HELD_MAX:
-                coming.held.append((origin, payload))
+                transit.hold(coming, origin, fact.subject, payload)
                 return
             state.count("held_too_many")  # counted at once: better than lost, and only a repetition of it could count twice
         self._add(state, root, origin, fact, live)
@@ -507,7 +507,7 @@ class ShardMachine:
             return
         profile = live.profile
         profile.transit = profile.transit or Transit()
-        profile.transit.owed.append((lend.identifier, lend.origin, lend.to))
+        transit.owe(profile.transit, lend.identifier, lend.origin, lend.to)
         state.dirty.add(lend.root)
         self._release(state, lend.root, live)
 
@@ -515,13 +515,13 @@ class ShardMachine:
         """Count the facts and pay the debts that nothing holds up any longer."""
         profile = live.profile
         assert profile.transit is not None, "only called with one"
-        facts, debts = transit.release(profile.transit, lambda payload: _decode_fact(payload).subject)
-        for origin, payload in facts:
-            self._add(state, root, origin, _decode_fact(payload), live)
-        for identifier, origin, to in debts:
-            fragment = profile.fragments.get(origin)
+        facts, debts = transit.release(profile.transit)
+        for held in facts:
+            self._add(state, root, held.origin, _decode_fact(held.payload), live)
+        for debt in debts:
+            fragment = profile.fragments.get(debt.origin)
             ring = (fragment.ring if fragment else b"") + profile.transit.ring
-            state.emit("i", Absorb(to, root, b"", b"", identifier=identifier, ring=ring))
+            state.emit("i", Absorb(debt.to, root, b"", b"", identifier=debt.identifier, ring=ring))
         if transit.over(profile.transit):
             profile.transit = None
 

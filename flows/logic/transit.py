@@ -5,17 +5,14 @@ that has not seen the first copy. So facts of such origins and identifiers are h
 here: the retired customer itself, or the ring of its last messages. All other facts pass; this is a matter of milliseconds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from flows.logic.fragments import RING_ID
-from schemas.profile import Transit
+from schemas.profile import Held, Owed, Transit
 
 HELD_MAX: Final = 256  # facts of one customer
 LENT_MAX: Final = 128  # messages remembered from former customers of our identifiers
-
-Held = tuple[bytes, bytes]  # (origin, packed fact)
-Debt = tuple[bytes, bytes, bytes]  # (identifier, its origin, to)
 
 
 def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
@@ -23,13 +20,26 @@ def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
     return origin in transit.origins or identifier in transit.identifiers
 
 
+def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> None:
+    """Keep a fact that must wait."""
+    transit.held.append(Held(origin, identifier, transit.identifiers.count(identifier), payload))
+
+
+def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes) -> None:
+    """The ring of this identifier is to be lent, when all that we expect of it by now is here.
+
+    Not what we come to expect later: an identifier that goes to and fro between two customers would make each wait for the other.
+    """
+    transit.owed.append(Owed(identifier, origin, to, transit.identifiers.count(identifier)))
+
+
 def expect(transit: Transit, origins: Iterable[bytes], identifiers: Iterable[bytes]) -> None:
-    """These are on their way."""
+    """These are on their way; an identifier may be so several times."""
     transit.origins += [origin for origin in origins if origin not in transit.origins]
     for identifier in identifiers:
         if identifier in transit.early:
             transit.early.remove(identifier)
-        elif identifier not in transit.identifiers:
+        else:
             transit.identifiers.append(identifier)
 
 
@@ -42,36 +52,34 @@ def settle(transit: Transit, origins: Iterable[bytes]) -> None:
 def lent(transit: Transit, identifier: bytes, ring: bytes) -> None:
     """The ring of an identifier's former customer is here; it may come before a customer that was to expect it is taken in."""
     transit.ring = (transit.ring + ring)[-LENT_MAX * RING_ID :]
-    if identifier in transit.identifiers:
-        transit.identifiers.remove(identifier)
-    else:
+    if identifier not in transit.identifiers:
         transit.early.append(identifier)
+        return
+    transit.identifiers.remove(identifier)
+    for waiting in (*transit.held, *transit.owed):
+        if waiting.identifier == identifier and waiting.loans:
+            waiting.loans -= 1
 
 
 def join(transit: Transit, theirs: Transit) -> None:
     """Take in what a retired customer was waiting for. Its origins are expected already: the union said so."""
-    for identifier in theirs.early:
-        if identifier in transit.identifiers:
-            transit.identifiers.remove(identifier)
-        else:
-            transit.early.append(identifier)
-    expect(transit, (), theirs.identifiers)
+    for waiting in (*transit.held, *transit.owed):
+        waiting.loans += theirs.identifiers.count(waiting.identifier)
+    transit.identifiers += theirs.identifiers
     transit.held = theirs.held + transit.held
-    transit.owed += theirs.owed
+    transit.owed = theirs.owed + transit.owed
+    early, transit.early = transit.early, []
+    for identifier in early + theirs.early:
+        lent(transit, identifier, b"")
     transit.ring = (transit.ring + theirs.ring)[-LENT_MAX * RING_ID :]
 
 
-def release(transit: Transit, identifier_of: Callable[[bytes], bytes]) -> tuple[Sequence[Held], Sequence[Debt]]:
+def release(transit: Transit) -> tuple[list[Held], list[Owed]]:
     """Take out the facts and debts that wait for nothing any more."""
-    facts: list[Held] = []
-    held: list[Held] = []
-    for origin, payload in transit.held:
-        (held if must_wait(transit, origin, identifier_of(payload)) else facts).append((origin, payload))
-    debts: list[Debt] = []
-    owed: list[Debt] = []
-    for debt in transit.owed:
-        (owed if must_wait(transit, debt[1], debt[0]) else debts).append(debt)
-    transit.held, transit.owed = held, owed
+    facts = [held for held in transit.held if not held.loans and held.origin not in transit.origins]
+    debts = [owed for owed in transit.owed if not owed.loans and owed.origin not in transit.origins]
+    transit.held = [held for held in transit.held if held.loans or held.origin in transit.origins]
+    transit.owed = [owed for owed in transit.owed if owed.loans or owed.origin in transit.origins]
     return facts, debts
 
 
