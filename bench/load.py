@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -28,7 +29,7 @@ def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> 
     message: dict[str, object] = {
         "messageId": f"m-{number}-{turn}-{chance.getrandbits(48):x}",
         "anonymousId": f"anon-{number}",
-        "timestamp": "2026-11-18T08:00:00.000Z",
+        "timestamp": datetime.fromtimestamp(started_ms / 1000 + turn, UTC).isoformat(),
         "context": {
             "library": {"name": "analytics.js", "version": "2.1.0"},
             "locale": "en-GB",
@@ -43,10 +44,18 @@ def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> 
         return message | {"type": "identify", "traits": {"email": f"user-{number}@example.com", "plan": chance.choice(("free", "plus"))}}
     if draw < 0.45:
         return message | {"type": "page", "name": "Shop", "properties": {"path": "/shop", "referrer": "https://search.example"}}
-    product = {"product_id": f"p-{chance.randrange(500)}", "category": chance.choice(_CATEGORIES), "price": chance.randrange(100, 9000) / 100}
+    product = {
+        "product_id": f"p-{chance.randrange(500)}",
+        "category": chance.choice(_CATEGORIES),
+        "price": chance.randrange(100, 9000) / 100,
+    }
     if draw < 0.80:
         return message | {"type": "track", "event": "Product Viewed", "properties": product}
     if draw < 0.92:
         return message | {"type": "track", "event": "Product Added", "properties": product | {"quantity": 1}}
     total = chance.randrange(500, 30_000) / 100
-    return message | {"type": "track", "event": "Order Completed", "properties": {"order_id": f"o-{number}-{turn}", "total": total, "currency": "EUR", "category": product["category"]}}
+    return message | {
+        "type": "track",
+        "event": "Order Completed",
+        "properties": {"order_id": f"o-{number}-{turn}", "total": total, "currency": "EUR", "category": product["category"]},
+    }

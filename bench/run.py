@@ -1,10 +1,10 @@
 """`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in `millrace run`.
 
-    throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left out
-    latency      half of that load, in real time: an event's arrival -> the commit of its trigger
-    memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
-    idle         CPU of the whole embedded stack with nothing to do
-    naive        bench/naive.py on the same machine in the same run
+throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left out
+latency      half of that load, in real time: an event's arrival -> the commit of its trigger
+memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
+idle         CPU of the whole embedded stack with nothing to do
+naive        bench/naive.py on the same machine in the same run
 """
 
 import asyncio
@@ -88,7 +88,9 @@ def _flows(folder: Path, *names: str) -> Iterator[list[psutil.Process]]:
     (folder / "metrics").mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "flows.cli", "run"]
     processes = [
-        subprocess.Popen([*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+        )
         for name in names
     ]
     try:
@@ -159,7 +161,9 @@ def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
         time.sleep(2)
     found = outbox.read("t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0)
     decode = msgspec.msgpack.Decoder(Trigger).decode
-    delays = sorted(entry.stamp_ms - trigger.receipt.received_ms for entry in found if not (trigger := decode(entry.body)).cause.startswith("timer:"))
+    delays = sorted(
+        entry.stamp_ms - trigger.receipt.received_ms for entry in found if not (trigger := decode(entry.body)).cause.startswith("timer:")
+    )
     return {"p50": delays[len(delays) // 2], "p99": delays[len(delays) * 99 // 100], "triggers": len(delays), "events_per_s": round(rate)}
 
 
@@ -196,7 +200,9 @@ def _idle(folder: Path) -> float:
 
 def _naive(url: str) -> float:
     argv = [sys.executable, str(Path(__file__).parent / "naive.py"), url, str(NAIVE_EVENTS)]
-    done = subprocess.run(argv, capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+    done = subprocess.run(
+        argv, capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    )
     figures: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures["events"] / figures["seconds"]
 

@@ -11,30 +11,29 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from connectors.avro import AvroReader
 from connectors.kafka_records import Transform, headers_of, read_record
+from connectors.kafka_trouble import Trouble
 from connectors.raw import START
 from schemas.config import Kafka
 from schemas.errors import ConfigError, Foreign, LogFull, Unreachable
 from schemas.events import RawBatch, RawEvent
 
-CONNECT_S = 10.0  # how long a cluster may take to answer at the start
+CONNECT_S = 5.0  # how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who then gives up
+ANSWER_S = 10.0  # how long it may take to say where a partition begins
 DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
 COMMIT_EVERY_S = 1.0
-
-log = structlog.get_logger()
 
 
 class KafkaRawWriter:
     """One idempotent producer; every in-sync replica has a record before `append` returns.
 
     Records carry no key, since a key may be an e-mail address: the partition is computed here, by the CRC that librdkafka's own
-    partitioner uses. The constructor blocks for up to 10 s. Raises `Unreachable` (no broker, refused login, no such topic).
+    partitioner uses. The constructor blocks for up to 5 s. Raises `Unreachable` (no broker, refused login, no such topic).
     """
 
     def __init__(self, config: Kafka, seal: Transform | None) -> None:
@@ -225,7 +224,7 @@ class KafkaRawReader:
 
     def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
         try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=CONNECT_S)
+            found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)
         except KafkaException as error:
             raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins: {_words(error)}") from error
         if found is None:
@@ -240,7 +239,7 @@ class KafkaRawReader:
             case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.GROUP_AUTHORIZATION_FAILED:
                 raise Unreachable(f"Kafka at {self._link.bootstrap} does not let us read {place}: {error.str()}")
             case _:
-                log.warning("kafka_trouble", partition=place, error=error.str())  # librdkafka tries again by itself
+                self._link.say(error, partition=place)  # librdkafka tries again by itself
 
 
 class _Link:
@@ -250,6 +249,8 @@ class _Link:
         self.bootstrap = config.bootstrap
         self.trouble = ""  # the last such error, in words
         self.verdict = ""  # one that no waiting will mend
+        self._connected = False
+        self._trouble = Trouble(bootstrap=self.bootstrap)
         self._options = {name: str(value) for name, value in config.options.items()}
 
     def open(self, kind: Callable[[dict[str, Any]], Any], ours: dict[str, Any]) -> Any:
@@ -261,19 +262,20 @@ class _Link:
             raise ConfigError(f"kafka.options: {_words(error)}") from None
 
     def partitions(self, client: Any, topics: Sequence[str]) -> dict[str, int]:
-        """How many partitions each topic has. Raises `Unreachable` within 12 s."""
+        """How many partitions each topic has. Raises `Unreachable` within 5 s."""
         deadline = time.monotonic() + CONNECT_S
         while True:
             try:
                 # All topics are listed, since asking for one by name may create it.
-                found = client.list_topics(timeout=2.0).topics
+                found = client.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic()))).topics
                 break
             except KafkaException as error:
                 client.poll(0)  # calls `_report`
                 if self.verdict:
                     raise Unreachable(f"Kafka at {self.bootstrap} {self.verdict}") from error
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
                     raise Unreachable(f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}") from error
+        self._connected = True
         missing = [topic for topic in topics if topic not in found]
         if missing:
             raise Unreachable(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
@@ -286,7 +288,12 @@ class _Link:
                 self.verdict = f"refuses our login: {self.trouble}"
             case KafkaError._UNKNOWN_TOPIC | KafkaError._UNKNOWN_PARTITION | KafkaError.UNKNOWN_TOPIC_OR_PART:
                 self.verdict = f"has lost a topic: {self.trouble}"
-        log.warning("kafka_trouble", bootstrap=self.bootstrap, error=self.trouble)
+        self.say(error)
+
+    def say(self, error: KafkaError, **where: str) -> None:
+        """In the log; but before we are connected it stands in the line that we end with."""
+        if self._connected:
+            self._trouble.say(error, **where)
 
 
 def _split(name: str) -> tuple[str, int]:

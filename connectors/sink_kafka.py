@@ -7,14 +7,13 @@ CloudEvents: `ce_*` headers, and the value in the Confluent wire format (`schema
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from connectors.kafka_trouble import Trouble
 from connectors.sink import DELIVERED, Delivery, Failed, Outcome, Retry, encode_each
 from schemas import cloudevents, trigger_avro
 from schemas.config import Connector, Kafka
-
-log = structlog.get_logger()
+from schemas.errors import ConfigError
 
 _OVERHEAD_BYTES = 512  # of a record and its batch, generously
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
@@ -26,13 +25,14 @@ Headers = list[tuple[str, str | bytes | None]]
 class KafkaSink:
     """A delivery counts when its own delivery report says that all replicas in sync have it.
 
-    `connector.timeout` bounds how long librdkafka tries; then the report is an error, and the delivery a `Retry`.
+    `connector.timeout` bounds how long librdkafka tries; then the report is an error, and the delivery a `Retry`. Raises `ConfigError`
+    for options that librdkafka does not know.
     """
 
     batch_max = 1_000
 
     def __init__(self, connector: Connector, kafka: Kafka, source: str) -> None:
-        self._name = connector.name
+        self._trouble = Trouble(connector=connector.name)
         self._topic = connector.topic
         self._timeout_s = connector.timeout / 1000
         self._settings = _settings(connector, kafka)
@@ -81,6 +81,7 @@ class KafkaSink:
         if error is None:
             outcomes[index] = DELIVERED
             return
+        self._trouble.say(error, topic=self._topic)
         self._broken |= error.fatal()  # an idempotent producer that lost its place: only a new one can go on
         if error.code() in _TOO_LARGE:
             outcomes[index] = Failed(f"kafka: {error.name()}")
@@ -88,18 +89,19 @@ class KafkaSink:
             outcomes[index] = Retry(f"kafka: {error.name()}")
 
     def _connect(self) -> Producer:
-        return Producer({**self._settings, "error_cb": self._notice})
-
-    def _notice(self, error: KafkaError) -> None:
-        log.warning("kafka_trouble", connector=self._name, error=error.name(), detail=error.str())
+        try:
+            return Producer({**self._settings, "error_cb": self._trouble.say})
+        except KafkaException as error:
+            raise ConfigError(f"kafka.options: {error.args[0].str()}") from None
 
 
 def _settings(connector: Connector, kafka: Kafka) -> dict[str, str | int | float | bool]:
     return {
-        "log_level": 2,  # its own lines on stderr are not ours; what matters comes to `_notice`
+        "log_level": 2,  # its own lines on stderr are not ours; what matters comes to `Trouble`
         "message.max.bytes": 1_000_000,
         "compression.type": "lz4",
         "linger.ms": 5,
+        "topic.metadata.propagation.max.ms": 5_000,  # so long until a topic that is not there is said to be missing
         "partitioner": "murmur2_random",  # the Java clients' choice
         "batch.size": 65_536,  # a topic's limit holds for a whole batch: small ones never reach it
         **{name: str(value) for name, value in kafka.options.items()},

@@ -13,4 +13,6 @@ def run(as_json: bool) -> int:
     """Raises `ConfigError` outside a checkout."""
     if not _BENCH.exists():
         raise ConfigError("the benchmarks are not part of the installed package: run `make bench` in a checkout")
-    return subprocess.run([sys.executable, "-m", "bench.run", *(["--json"] if as_json else [])], cwd=_BENCH.parent.parent, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "bench.run", *(["--json"] if as_json else [])], cwd=_BENCH.parent.parent, check=False
+    ).returncode

@@ -17,8 +17,9 @@ from flows import plan
 from flows.courier import Desk
 from flows.logic.identifiers import Identifiers
 from flows.logic.present import present
-from flows.logic.profile import Live, ShardMachine, decode_profile, decode_sensitive
+from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
+from flows.logic.shard import Live, decode_profile, decode_sensitive
 from flows.logic.validate import Validator
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -82,7 +83,8 @@ def prepare_if_new(config: Config) -> None:
 
 
 def directory(config: Config) -> RedisDirectory:
-    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=config.shards.log_max, replicas=config.redis.replicas)
+    log_max, replicas = config.shards.log_max, config.redis.replicas
+    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=log_max, replicas=replicas)
     with reported():
         made.create()
     return made
@@ -245,5 +247,3 @@ def _root(ours: Directory, hashes: Identifiers, namespace: str, value: str) -> b
             return None
     hashed = hashes.hash(namespace, value)
     return ours.lookup([hashed])[0] if hashed is not None else None
-
-

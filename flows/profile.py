@@ -14,7 +14,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Stop, run_flow
-from flows.logic.profile import DUE_MAX, Needs, ShardMachine, ShardState, add_sensitive, decode_sensitive, encode, needs_of
+from flows.logic.profile import DUE_MAX, ShardMachine
+from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
 from schemas import metrics
 from schemas.config import Config
 from schemas.log import LogEntry

@@ -24,7 +24,7 @@ from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import LogFull, Stale, TooManyRejects
 from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
-from schemas.identity import Group, Identifier, Routed, WindowCommit, WindowResult
+from schemas.identity import Group, Routed, WindowCommit, WindowResult
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
 
@@ -50,7 +50,9 @@ class Window(msgspec.Struct):
 class Windows:
     """Collects batches into windows: closed by the number of events, or by the age of the oldest."""
 
-    def __init__(self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._reader = reader
         self._wait_s = config.wait / 1000
         self._events = config.events
@@ -142,7 +144,7 @@ class Resolver:
         for index, raw in enumerate(window.events):
             try:
                 found = check(raw)
-            except Exception as error:  # a defect of ours must not stop the flow: the event is kept, with where it happened
+            except Exception as error:  # noqa: BLE001  # a defect of ours must not stop the flow: the event is kept
                 found = Reject("poison", _where(error))
             if type(found) is Checked:
                 checked.append(found)

@@ -12,7 +12,7 @@ from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from flows.logic.profile import sums
+from flows.logic.shard import sums
 from schemas.config import Config
 from schemas.profile import Head
 

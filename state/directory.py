@@ -110,7 +110,7 @@ class RedisDirectory:
         for field, value in mine.items():
             if found[field] != str(value):
                 raise Foreign(
-                    f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, the configuration says {value!r}: "
+                    f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
                     "this is fixed at creation; use another redis.prefix or data folder, or set it back"
                 )
 
@@ -125,9 +125,8 @@ class RedisDirectory:
             case b"full":
                 raise LogFull(f"log of shard {answer[1]} is full", retry_after_s=0.2)
             case _:
-                raise Fenced(
-                    f"{window.partition}: expected position {window.before}, the directory has {answer[1].decode()}: another worker reads this partition"
-                )
+                found = answer[1].decode()
+                raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
 
     def _run(self, mode: str, window: WindowCommit) -> list[Any]:
         numbers: list[int] = []

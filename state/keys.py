@@ -19,7 +19,7 @@ import msgspec
 import redis
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from schemas.errors import ConfigError, Foreign
 from state.names import Names
@@ -48,7 +48,9 @@ def load_keys(path: Path, *, create: bool) -> KeyRing:
     """Read the key file; where there is none and `create` is set, make one with mode 0600. Raises `ConfigError`."""
     if not path.exists():
         if not create:
-            raise ConfigError(f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the file from its backup")
+            raise ConfigError(
+                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the file from its backup"
+            )
         _create(path)
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} can be read by others: expected mode 0600; run chmod 600 on it")
@@ -146,7 +148,10 @@ class DataKeys:
         answers = pipeline.execute()
         for origin, wrapped in zip(origins, answers[1::2] if create else answers, strict=True):
             if wrapped is not None:
-                self._cache[origin] = DataKey(origin, aes_key_unwrap(self._kek, cast(bytes, wrapped)))
+                try:
+                    self._cache[origin] = DataKey(origin, aes_key_unwrap(self._kek, cast(bytes, wrapped)))
+                except InvalidUnwrap:
+                    raise Foreign("a customer's data key cannot be opened: it was wrapped with another key file; restore that file") from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

@@ -177,7 +177,9 @@ class MemoryDirectory:
                     raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
                 bodies.setdefault(shard_of(root, self.layout.shards), []).append(pack_fact(root, origin, fact.payload))
         shard = partial(shard_of, count=self.layout.shards)
-        handed = [root for r in changes.retired for root in (r.retired, r.survivor)] + [root for m in changes.lent for root in (m.root, m.to)]
+        handed = [root for r in changes.retired for root in (r.retired, r.survivor)] + [
+            root for m in changes.lent for root in (m.root, m.to)
+        ]
         touched = {*bodies, *map(shard, handed)}
         for number in touched:
             if len(self.logs[number]) >= self._log_max:

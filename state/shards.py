@@ -130,9 +130,7 @@ class RedisShards:
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (upto_ms, limit) in wanted.items():
             pipeline.zrangebyscore(self._names.timers(shard), "-inf", upto_ms, start=0, num=limit, withscores=True)
-        return {
-            shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, pipeline.execute(), strict=True)
-        }
+        return {shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, pipeline.execute(), strict=True)}
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         heads = [self._names.head(commit.shard) for commit in commits]

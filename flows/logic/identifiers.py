@@ -108,5 +108,7 @@ class Identifiers:
                 found.append(previous)
                 found.sort(key=lambda identifier: identifier.strength)
         if not found:
-            return Reject("id_blocked", "only blocked identifiers") if blocked else Reject("id_missing", "expected `userId` or `anonymousId`")
+            return (
+                Reject("id_blocked", "only blocked identifiers") if blocked else Reject("id_missing", "expected `userId` or `anonymousId`")
+            )
         return found

@@ -106,6 +106,15 @@ def _figure_name(figure: Figure) -> Name:
             return Name("set", read)
 
 
+def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int) -> View:
+    """A view without an event: a timer looks."""
+    view = View(rules.reads)
+    view.p, view.f, view.now = profile, total, now
+    view.event = view.type = view.channel = ""
+    view.properties = {}
+    return view
+
+
 class CompiledTrigger:
     """One `[[trigger]]`."""
 
@@ -132,7 +141,8 @@ class CompiledRules:
         self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
         self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
-        self.settled_ms = max([rules.lifecycle.lost, *(aggregate.over or 0 for aggregate in rules.aggregate)])  # quiet so long, all windows are empty
+        windows = [aggregate.over or 0 for aggregate in rules.aggregate]
+        self.settled_ms = max([rules.lifecycle.lost, *windows])  # quiet so long, all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
         self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
         self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
@@ -172,7 +182,7 @@ def problems(rules: Rules) -> list[tuple[str, ExpressionError | str]]:
         if not aggregate.name.isidentifier() or aggregate.name in NAMES:
             found.append((f"{where}.name", f"{aggregate.name!r} cannot be used: expected a new name of letters, digits and _"))
         if aggregate.of != "count" and not aggregate.value:
-            found.append((f"{where}.value", f"`{aggregate.of}` needs a value, such as value = \"properties.total\""))
+            found.append((f"{where}.value", f'`{aggregate.of}` needs a value, such as value = "properties.total"'))
         if aggregate.of not in ("count", "sum") and (aggregate.over is not None or aggregate.half_life is not None):
             found.append((where, f"`over` and `half_life` go with count and sum, not with {aggregate.of}"))
         if aggregate.over is not None and aggregate.half_life is not None:

@@ -8,7 +8,7 @@ here: the retired customer itself, or the ring of its last messages. All other f
 from collections.abc import Iterable
 from typing import Final
 
-from flows.logic.fragments import RING_ID
+from flows.logic.fragments import RING_ID, seen
 from schemas.profile import Held, Owed, Transit
 
 HELD_MAX: Final = 256  # facts of one customer
@@ -51,19 +51,32 @@ def settle(transit: Transit, origins: Iterable[bytes]) -> None:
 
 def lent(transit: Transit, identifier: bytes, ring: bytes) -> None:
     """The ring of an identifier's former customer is here; it may come before a customer that was to expect it is taken in."""
-    transit.ring = (transit.ring + ring)[-LENT_MAX * RING_ID :]
+    _remember(transit, ring)
     if identifier not in transit.identifiers:
         transit.early.append(identifier)
         return
     transit.identifiers.remove(identifier)
-    for waiting in (*transit.held, *transit.owed):
+    for waiting in _waiting(transit):
         if waiting.identifier == identifier and waiting.loans:
             waiting.loans -= 1
 
 
+def _waiting(transit: Transit) -> list[Held | Owed]:
+    return [*transit.held, *transit.owed]
+
+
+def _remember(transit: Transit, ring: bytes) -> None:
+    """Each message once: an identifier that goes to and fro brings the same ones again and again."""
+    for at in range(0, len(ring), RING_ID):
+        message = ring[at : at + RING_ID]
+        if not seen(transit.ring, message):
+            transit.ring += message
+    transit.ring = transit.ring[-LENT_MAX * RING_ID :]
+
+
 def join(transit: Transit, theirs: Transit) -> None:
     """Take in what a retired customer was waiting for. Its origins are expected already: the union said so."""
-    for waiting in (*transit.held, *transit.owed):
+    for waiting in _waiting(transit):
         waiting.loans += theirs.identifiers.count(waiting.identifier)
     transit.identifiers += theirs.identifiers
     transit.held = theirs.held + transit.held
@@ -71,7 +84,7 @@ def join(transit: Transit, theirs: Transit) -> None:
     early, transit.early = transit.early, []
     for identifier in early + theirs.early:
         lent(transit, identifier, b"")
-    transit.ring = (transit.ring + theirs.ring)[-LENT_MAX * RING_ID :]
+    _remember(transit, theirs.ring)
 
 
 def release(transit: Transit) -> tuple[list[Held], list[Owed]]:

@@ -1,4 +1,4 @@
-"""The whole of millrace as a user runs it: HTTP in, profile by GET, signed webhook out. Then each of its processes is killed in mid-flow."""
+"""All of millrace as a user runs it: HTTP in, profile by GET, signed webhook out; and each of its processes is killed in mid-flow."""
 
 import itertools
 import os

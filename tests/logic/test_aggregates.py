@@ -135,4 +135,6 @@ def test_another_definition_under_the_same_name_starts_afresh() -> None:
         slot_of(Aggregate(name="g", of="count")),
     }
     assert len(slots) == 5
-    assert slot_of(Aggregate(name="t", of="top_k", value="v", k=3)) == slot_of(Aggregate(name="t", of="top_k", value="v", k=5))  # only read differently
+    assert slot_of(Aggregate(name="t", of="top_k", value="v", k=3)) == slot_of(
+        Aggregate(name="t", of="top_k", value="v", k=5)
+    )  # only read differently

@@ -23,7 +23,9 @@ def happen(world: World, luck: random.Random, steps: int) -> int:
     for _ in range(steps):
         match luck.choices(["new", "again", "apply", "forward"], [4, 2, 4, 2])[0]:
             case "new":
-                published.append(luck.choice([[luck.choice(PEOPLE), luck.choice(VISITORS)], [luck.choice(PEOPLE)], [luck.choice(VISITORS)]]))
+                published.append(
+                    luck.choice([[luck.choice(PEOPLE), luck.choice(VISITORS)], [luck.choice(PEOPLE)], [luck.choice(VISITORS)]])
+                )
                 world.publish(published[-1], message=f"m{len(published)}")
             case "again" if published:
                 number = luck.randrange(len(published))

@@ -14,28 +14,31 @@ from schemas.events import Fact
 from schemas.profile import MICRO, Fragment
 from tests.world import DAY, HOUR, MINUTE, START_MS, compiled, fact
 
-RULES = compiled("""
+RULES = compiled(
+    """
 [value]
 events = ["Bought"]
 amount = "total"
-""" + "".join(
-    f'[[aggregate]]\nname = "{name}"\nof = "{of}"\non = {on}\nvalue = "{value}"\n{more}\n'
-    for name, of, on, value, more in (
-        ("all", "count", '["*"]', "", ""),
-        ("named_twice", "count", '["*", "Bought", "Bought"]', "", ""),
-        ("week", "count", '["Viewed"]', "", 'over = "7d"'),
-        ("fading", "count", '["*"]', "", 'half_life = "1d"'),
-        ("spent", "sum", '["Bought"]', "total", ""),
-        ("spent_week", "sum", '["Bought"]', "total", 'over = "7d"'),
-        ("spent_fading", "sum", '["Bought"]', "properties.total", 'half_life = "12h"'),
-        ("least", "min", '["*"]', "total", ""),
-        ("most", "max", '["*"]', "total", ""),
-        ("latest", "last", '["*"]', "sku", ""),
-        ("different", "distinct", '["*"]', "sku", ""),
-        ("favourites", "top_k", '["*"]', "sku", "k = 3"),
-        ("pages", "count", '["page"]', "", ""),
+"""
+    + "".join(
+        f'[[aggregate]]\nname = "{name}"\nof = "{of}"\non = {on}\nvalue = "{value}"\n{more}\n'
+        for name, of, on, value, more in (
+            ("all", "count", '["*"]', "", ""),
+            ("named_twice", "count", '["*", "Bought", "Bought"]', "", ""),
+            ("week", "count", '["Viewed"]', "", 'over = "7d"'),
+            ("fading", "count", '["*"]', "", 'half_life = "1d"'),
+            ("spent", "sum", '["Bought"]', "total", ""),
+            ("spent_week", "sum", '["Bought"]', "total", 'over = "7d"'),
+            ("spent_fading", "sum", '["Bought"]', "properties.total", 'half_life = "12h"'),
+            ("least", "min", '["*"]', "total", ""),
+            ("most", "max", '["*"]', "total", ""),
+            ("latest", "last", '["*"]', "sku", ""),
+            ("different", "distinct", '["*"]', "sku", ""),
+            ("favourites", "top_k", '["*"]', "sku", "k = 3"),
+            ("pages", "count", '["page"]', "", ""),
+        )
     )
-)).fragments
+).fragments
 
 times = st.integers(0, 50 * DAY // MINUTE).map(lambda minutes: START_MS - minutes * MINUTE)
 values = st.one_of(
@@ -88,7 +91,9 @@ def test_order_and_duplication_do_not_matter(found: list[Fact], seed: int) -> No
 
 
 @settings(max_examples=200, deadline=None)
-@given(found=st.lists(facts, max_size=40).map(numbered), owners=st.lists(st.integers(0, 3), min_size=40, max_size=40), seed=st.integers(0, 99))
+@given(
+    found=st.lists(facts, max_size=40).map(numbered), owners=st.lists(st.integers(0, 3), min_size=40, max_size=40), seed=st.integers(0, 99)
+)
 def test_merging_the_parts_of_any_split_gives_the_whole(found: list[Fact], owners: list[int], seed: int) -> None:
     parts = [summed([one for one, owner in zip(found, owners, strict=False) if owner == part]) for part in range(4)]
     random.Random(seed).shuffle(parts)
@@ -140,7 +145,10 @@ def sessions(when: list[int]) -> list[int]:
 
 
 def test_an_amount_is_exact_whatever_the_order() -> None:
-    paid = [fact("Bought", message=f"m{n}", properties={"total": total}) for n, total in enumerate((0.1, 0.2, "0.3", 1e9, -1e9, True, None, "x"))]
+    paid = [
+        fact("Bought", message=f"m{n}", properties={"total": total})
+        for n, total in enumerate((0.1, 0.2, "0.3", 1e9, -1e9, True, None, "x"))
+    ]
     fragment = summed(paid)
     assert (fragment.orders, fragment.spent) == (8, 600_000)
     assert fragment.spent / MICRO == 0.6

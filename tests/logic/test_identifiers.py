@@ -74,7 +74,9 @@ def test_the_same_value_in_two_namespaces_is_two_identifiers_and_another_key_giv
     assert Identifiers(DEFAULT, KEY).hash("no_such", "x") is None
 
 
-@pytest.mark.parametrize("value", ["", "  ", "null", "NULL", " Guest ", "undefined", "0", "0000", "00000000-0000-0000-0000-000000000000", "-", ":", "."])
+@pytest.mark.parametrize(
+    "value", ["", "  ", "null", "NULL", " Guest ", "undefined", "0", "0000", "00000000-0000-0000-0000-000000000000", "-", ":", "."]
+)
 def test_values_that_identify_nobody(value: str) -> None:
     assert refused(userId=value) == "id_blocked"
     assert refused(anonymousId=value) == "id_blocked"
@@ -86,7 +88,9 @@ def test_a_phone_number_without_digits_unites_nobody(value: str) -> None:
     assert found(userId="ana", traits={"phone": value}) == [one("user_id", "ana")]
 
 
-@pytest.mark.parametrize("fields", [{}, {"userId": None}, {"traits": {"email": None}}, {"context": {"device": "text"}}, {"context": {"device": [1]}}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"userId": None}, {"traits": {"email": None}}, {"context": {"device": "text"}}, {"context": {"device": [1]}}]
+)
 def test_nothing_to_go_by(fields: dict[str, Any]) -> None:
     assert refused(**fields) == "id_missing"
 
@@ -120,7 +124,10 @@ def test_an_alias_keeps_the_order_of_strength_in_any_configuration() -> None:
 values = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.none() | st.booleans() | st.lists(st.integers(), max_size=1)
 
 
-@given(fields=st.fixed_dictionaries({"traits": st.dictionaries(st.sampled_from(["email", "phone"]), values)}), user=st.text(max_size=8) | st.none())
+@given(
+    fields=st.fixed_dictionaries({"traits": st.dictionaries(st.sampled_from(["email", "phone"]), values)}),
+    user=st.text(max_size=8) | st.none(),
+)
 def test_whatever_comes_identifiers_are_distinct_and_ordered(fields: dict[str, Any], user: str | None) -> None:
     answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": user, **fields}, Message))
     if isinstance(answer, list):

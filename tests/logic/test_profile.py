@@ -1,12 +1,14 @@
 """What a shard does with its log: profiles, tags, segments, stages, triggers with their reasons, timers, customers that become one."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from flows.logic import profile as logic
-from flows.logic.profile import FRAGMENTS_MAX, trigger_id
-from schemas.profile import MICRO, Profile, Sealed
+from flows.logic import shard
+from flows.logic.decide import trigger_id
+from flows.logic.shard import FRAGMENTS_MAX
+from schemas.profile import MICRO, Sealed
 from schemas.triggers import Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 
@@ -89,16 +91,14 @@ def test_sealed_fields_of_many_events_stand_side_by_side_and_the_later_one_wins(
     world.send(ANA, sealed={"phone": b"phone"})
     world.send(ANA, sealed={"email": b"new"}, ago=MINUTE)
     world.send(ANA, sealed={"email": b"oldest"}, ago=2 * HOUR)
-    assert world.sensitive(ANA).origins == {
-        ANA.hash: {"email": Sealed(START_MS - MINUTE, b"new"), "phone": Sealed(START_MS, b"phone")}
-    }
+    assert world.sensitive(ANA).origins == {ANA.hash: {"email": Sealed(START_MS - MINUTE, b"new"), "phone": Sealed(START_MS, b"phone")}}
 
 
 def test_sealed_fields_are_bounded() -> None:
     world = World("")
     world.send(ANA, sealed={f"f{n:03}": b"x" for n in range(50)})
     world.send(ANA, sealed={f"g{n:03}": b"x" for n in range(50)})
-    assert len(world.sensitive(ANA).origins[ANA.hash]) == logic.SEALED_MAX
+    assert len(world.sensitive(ANA).origins[ANA.hash]) == shard.SEALED_MAX
 
 
 def test_fragments_are_bounded_and_what_folds_together_is_not_lost() -> None:
@@ -201,7 +201,9 @@ def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
     world = World(
         ORDERS
         + tag("buyer", "orders > 0")
-        + trigger("thanks", 'event = "Bought"', when="orders >= 1 and properties.total > 10 and 'buyer' in tags", action="thank", channel="email")
+        + trigger(
+            "thanks", 'event = "Bought"', when="orders >= 1 and properties.total > 10 and 'buyer' in tags", action="thank", channel="email"
+        )
         + 'purpose = "service"\nto = ["crm"]\n[[connector]]\nname = "crm"\ntype = "file"\npath = "crm.jsonl"\n'
     )
     world.at(START_MS)
@@ -229,7 +231,10 @@ def test_a_type_fires_as_well_as_a_name(kind: Any, fires: bool) -> None:
 
 def test_a_tag_that_comes_on_and_goes_off_fires_once_each() -> None:
     world = World(
-        ORDERS + tag("recent", "week > 0") + trigger("on", 'tag_entered = "recent"') + trigger("off", 'tag_left = "recent"', when="orders > 1")
+        ORDERS
+        + tag("recent", "week > 0")
+        + trigger("on", 'tag_entered = "recent"')
+        + trigger("off", 'tag_left = "recent"', when="orders > 1")
     )
     world.at(START_MS)
     world.send(ANA, "Bought")
@@ -272,7 +277,11 @@ class Constant:
 
 
 SCORES = {1: Constant(0.2), 2: Constant(0.9)}
-RISK = '[churn]\nenabled = true\nhorizon = "2d"\nevery = "1d"\n' + trigger("risky", "score_above = {churn = 0.8}") + trigger("safe", "score_below = {churn = 0.5}")
+RISK = (
+    '[churn]\nenabled = true\nhorizon = "2d"\nevery = "1d"\n'
+    + trigger("risky", "score_above = {churn = 0.8}")
+    + trigger("safe", "score_below = {churn = 0.5}")
+)
 
 
 def test_a_score_fires_when_it_crosses_and_says_why() -> None:
@@ -288,7 +297,11 @@ def test_a_score_fires_when_it_crosses_and_says_why() -> None:
     risky, safe = world.triggers()
     assert (risky.rule, safe.rule) == ("risky", "safe")
     assert risky.scores == {"churn": {"score": 0.9, "version": 2}}
-    assert risky.reasons == {"score.churn because of recency": 1.2346, "score.churn because of age": -0.5, "score.churn because of events": 0.25}
+    assert risky.reasons == {
+        "score.churn because of recency": 1.2346,
+        "score.churn because of age": -0.5,
+        "score.churn because of events": 0.25,
+    }
 
 
 def test_a_model_that_is_refused_leaves_the_last_good_one() -> None:
@@ -327,7 +340,13 @@ def test_a_cooldown_silences_and_the_decision_says_so() -> None:
     world.send(ANA, "Bought", message="m4")
     assert sorted(fired.cause for fired in world.triggers()) == ["m1", "m3", "m4"]
     (decision,) = world.decisions()
-    assert (decision.customer, decision.rule, decision.cause, decision.at_ms, decision.reason) == (ANA.hash, "thanks", "m2", START_MS, "cooldown")
+    assert (decision.customer, decision.rule, decision.cause, decision.at_ms, decision.reason) == (
+        ANA.hash,
+        "thanks",
+        "m2",
+        START_MS,
+        "cooldown",
+    )
 
 
 # --- "A, then no B" ---------------------------------------------------------------------------------------------------
@@ -493,7 +512,7 @@ def test_one_tick_wakes_a_bounded_number_and_the_next_ones_the_others(monkeypatc
         fired.append(len(world.triggers()))
     assert fired[0] <= 4
     assert fired[-1] == 10
-    assert max(b - a for a, b in zip(fired, fired[1:], strict=False)) <= 4
+    assert max(b - a for a, b in pairwise(fired)) <= 4
 
 
 def test_the_index_is_never_later_than_what_it_is_for() -> None:
@@ -602,5 +621,4 @@ def test_a_figure_that_comes_back_goes_on_where_it_was() -> None:
 def test_an_id_is_made_of_cause_subject_and_rule_alone() -> None:
     ids = {trigger_id(cause, subject, rule) for cause in ("m1", "m2") for subject in (b"s" * 12, b"t" * 12) for rule in ("a", "b")}
     assert len(ids) == 8
-    assert trigger_id("m1", b"s" * 12, "a") == "trg_" + "7f5c" or len(trigger_id("m1", b"s" * 12, "a")) == 36
-    assert Profile() == Profile()
+    assert trigger_id("m1", b"s" * 12, "a") == "trg_e60a0c8c89afafc1433cf8a90519242c"  # for ever: receivers drop repeats by it

@@ -36,7 +36,9 @@ def view(rules: CompiledRules, *totals: float) -> View:
     fragment = Fragment()
     for n, total in enumerate(totals):
         when = START_MS - HOUR - (len(totals) - 1 - n) * DAY
-        rules.fragments.add(fragment, fact("Bought", when, properties={"total": total, "sku": f"s{n % 2}"}, traits={"plan": "gold"}), b"%06d" % n)
+        rules.fragments.add(
+            fragment, fact("Bought", when, properties={"total": total, "sku": f"s{n % 2}"}, traits={"plan": "gold"}), b"%06d" % n
+        )
     made = View(rules.reads)
     made.p = Profile(fragments={b"o": fragment}, tags={"vip": (1, 0)}, segment="high", stage="active", scores={"churn": (0.25, 1)})
     made.f, made.now = fragment, START_MS
@@ -100,7 +102,15 @@ def test_days_are_fractions() -> None:
 
 
 def test_before_the_first_purchase_its_figures_are_missing_or_zero() -> None:
-    assert [value(name) for name in ("recency_days", "orders", "paid", "most", "kinds", "frequency", "fading")] == [None, 0, 0, None, 0, 0, 0]
+    assert [value(name) for name in ("recency_days", "orders", "paid", "most", "kinds", "frequency", "fading")] == [
+        None,
+        0,
+        0,
+        None,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_the_documented_names_are_the_real_ones() -> None:
@@ -109,7 +119,9 @@ def test_the_documented_names_are_the_real_ones() -> None:
 
 
 def test_reasons_are_the_names_that_the_expression_looks_at() -> None:
-    rules = compiled(FIGURES + '[[trigger]]\nname = "t"\non = {event = "Bought"}\nwhen = "orders > 1 and properties.total > 3 or \'vip\' in tags"\n')
+    rules = compiled(
+        FIGURES + '[[trigger]]\nname = "t"\non = {event = "Bought"}\nwhen = "orders > 1 and properties.total > 3 or \'vip\' in tags"\n'
+    )
     (trigger,) = rules.on_event["Bought"]
     assert set(trigger.reasons) == {"orders", "properties.total", "tags"}
     assert trigger.action == "t"

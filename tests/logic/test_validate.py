@@ -84,7 +84,10 @@ BAD: list[tuple[RejectReason, bytes | dict[str, Any]]] = [
     ("number_out_of_range", b'{"type":"identify","userId":"a","context":{"traits":{"n":18446744073709551616}}}'),
     ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":1e400}}'),
     ("too_many_properties", message(properties={f"p{n}": 1 for n in range(1_001)})),
-    ("too_many_properties", b'{"type":"track","event":"x","userId":"a","properties":{' + b",".join(b'"p%d" : 1' % n for n in range(1_200)) + b"}}"),
+    (
+        "too_many_properties",
+        b'{"type":"track","event":"x","userId":"a","properties":{' + b",".join(b'"p%d" : 1' % n for n in range(1_200)) + b"}}",
+    ),
     ("too_many_properties", message(properties={"a": {"b": [{f"p{n}": 1} for n in range(1_001)]}})),
     ("too_many_properties", {"type": "identify", "userId": "a", "context": {"traits": {f"p{n}": 1 for n in range(1_001)}}}),
     ("type_unknown", message(type=...)),
@@ -225,7 +228,15 @@ def test_a_wrong_clock_is_corrected_by_when_it_was_sent(skew: int) -> None:
 
 
 def test_personal_traits_are_set_apart_however_they_are_spelled() -> None:
-    traits = {"First-Name": "Ana", "first_name": "Ana", "$email": "a@x.de", "plan": "gold", "address": {"city": "Köln"}, "phone": "", "Last Name": None}
+    traits = {
+        "First-Name": "Ana",
+        "first_name": "Ana",
+        "$email": "a@x.de",
+        "plan": "gold",
+        "address": {"city": "Köln"},
+        "phone": "",
+        "Last Name": None,
+    }
     found = accepted({"type": "identify", "userId": "a", "traits": traits})
     assert found.traits == {"plan": "gold"}
     assert found.sensitive == {"First-Name": "Ana", "first_name": "Ana", "$email": "a@x.de", "address": {"city": "Köln"}}

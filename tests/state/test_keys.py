@@ -133,6 +133,12 @@ def test_data_keys_are_made_when_asked_for_and_are_the_same_for_everybody(redis_
     assert set(theirs.of([ANA, b"c" * 12])) == {ANA}
 
 
+def test_another_key_file_is_one_clear_line(redis_url: str) -> None:
+    data_keys(redis_url).of([ANA], create=True)
+    with pytest.raises(Foreign, match="another key file"):
+        data_keys(redis_url, kek=bytes(KEY_BYTES)).of([ANA])
+
+
 def test_data_keys_lie_wrapped(redis_url: str) -> None:
     sealed = data_keys(redis_url).of([ANA], create=True)[ANA].seal("f", b"x")
     client = redis.Redis.from_url(redis_url)

@@ -1,0 +1,198 @@
+"""One shard in memory, between two commits: its head, its customers, and what a batch has changed so far."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from flows.logic.rules import CompiledRules
+from schemas.identity import ID_BYTES
+from schemas.log import Expect, Lend, LogEntry, Retire, Tick, unpack_facts
+from schemas.profile import Fragment, Head, Profile, Sensitive
+from schemas.triggers import Absorb
+
+FRAGMENTS_MAX: Final = 32
+SEALED_MAX: Final = 64  # sensitive traits of one origin, first by name
+
+encode = msgspec.msgpack.Encoder().encode
+decode_profile = msgspec.msgpack.Decoder(Profile).decode
+decode_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
+decode_expect = msgspec.msgpack.Decoder(Expect).decode
+decode_lend = msgspec.msgpack.Decoder(Lend).decode
+decode_retire = msgspec.msgpack.Decoder(Retire).decode
+decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
+decode_tick = msgspec.msgpack.Decoder(Tick).decode
+
+
+class Scorer(Protocol):
+    def score(self, values: list[float]) -> float: ...
+
+    def explain(self, values: list[float]) -> list[tuple[str, float]]: ...
+
+
+class Live:
+    """A profile in memory with the sum of its fragments (the fragment itself while there is only one)."""
+
+    __slots__ = ("profile", "total")
+
+    def __init__(self, profile: Profile, rules: CompiledRules) -> None:
+        self.profile = profile
+        self.total = sum_of(profile, rules)
+
+
+def sum_of(profile: Profile, rules: CompiledRules) -> Fragment:
+    fragments = list(profile.fragments.values())
+    if len(fragments) == 1:
+        return fragments[0]
+    total = Fragment()
+    for fragment in fragments:
+        total = rules.fragments.merge(total, fragment)
+    return total
+
+
+class ShardState:
+    """One shard between two commits: its head, its counters, and what this batch has changed so far."""
+
+    __slots__ = (
+        "applied",
+        "counters",
+        "deleted",
+        "dirty",
+        "due",
+        "duplicates",
+        "fired",
+        "head",
+        "live",
+        "number",
+        "outbox",
+        "rules",
+        "scorers",
+        "sensitive",
+        "sensitive_dirty",
+        "settled",
+        "timers",
+    )
+
+    def __init__(self, number: int, head: Head, counters: dict[str, int]) -> None:
+        self.number = number
+        self.head = head
+        self.counters = counters
+        self.rules: CompiledRules | None = None
+        self.scorers: dict[str, tuple[Scorer, int]] = {}
+        self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
+        self.clear()
+
+    def clear(self) -> None:
+        """After a commit."""
+        self.dirty: set[bytes] = set()
+        self.deleted: set[bytes] = set()
+        self.sensitive_dirty: set[bytes] = set()
+        self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
+        self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
+        self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
+        self.outbox: list[tuple[str, int, bytes]] = []
+        self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.applied = self.duplicates = 0
+        self.settled = True
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is more to commit than the time."""
+        return not self.settled or bool(self.dirty or self.deleted or self.outbox or self.timers)
+
+    def customer(self, root: bytes) -> "Live":
+        """The customer, made where it is new. It will be written."""
+        live = self.live.get(root)
+        if live is None:
+            live = self.live[root] = Live(Profile(), rules_of(self))
+            self.count("profiles")
+            self.deleted.discard(root)
+        self.dirty.add(root)
+        return live
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def emit(self, lane: str, message: Any) -> None:
+        seq = self.head.outbox.get(lane, 0) + 1
+        self.head.outbox[lane] = seq
+        self.outbox.append((lane, seq, encode(message)))
+
+
+class Needs(msgspec.Struct):
+    """What a batch has to have in memory before it can be applied."""
+
+    profiles: set[bytes]
+    sensitive: set[bytes]
+    tick_ms: int = 0  # the last tick in the batch
+    ticks: int = 0
+
+
+def needs_of(entries: Iterable[LogEntry]) -> Needs:
+    """Which customers the entries of one shard touch."""
+    needs = Needs(set(), set())
+    for entry in entries:
+        match entry.kind:
+            case "e":
+                for root, _origin, _payload in unpack_facts(entry.body):
+                    needs.profiles.add(root)
+            case "x":
+                needs.profiles.add(decode_expect(entry.body).root)
+            case "l":
+                needs.profiles.add(decode_lend(entry.body).root)
+            case "r":
+                retired = decode_retire(entry.body).retired
+                needs.profiles.add(retired)
+                needs.sensitive.add(retired)
+            case "a":
+                root = entry.body[:ID_BYTES]
+                needs.profiles.add(root)
+                needs.sensitive.add(root)
+            case "t":
+                needs.tick_ms = decode_tick(entry.body).now_ms
+                needs.ticks += 1
+    return needs
+
+
+def new_fragment(live: Live, origin: bytes, rules: CompiledRules) -> Fragment:
+    fragments = live.profile.fragments
+    fold(fragments, FRAGMENTS_MAX - 1, rules)
+    fragment = fragments[origin] = Fragment()
+    if len(fragments) == 1:
+        live.total = fragment
+    elif len(fragments) == 2:  # the sum was the fragment itself until now
+        live.total = sum_of(live.profile, rules)
+    return fragment
+
+
+def fold(fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> None:
+    """The two that were quiet for longest fold together, until there are at most so many."""
+    while len(fragments) > most:
+        older, old = sorted(fragments, key=lambda key: (fragments[key].last_ms, key))[:2]
+        rules.fragments.merge(fragments[old], fragments.pop(older))
+
+
+def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
+    """The last writer of a field wins, by time and then by bytes. At most `SEALED_MAX` for each origin, first by name."""
+    for origin, theirs in newer.origins.items():
+        fields = record.origins.setdefault(origin, {})
+        for name, sealed in theirs.items():
+            held = fields.get(name)
+            if held is None or (sealed.time_ms, sealed.value) > (held.time_ms, held.value):
+                fields[name] = sealed
+        while len(fields) > SEALED_MAX:
+            del fields[max(fields)]
+
+
+def rules_of(state: ShardState) -> CompiledRules:
+    assert state.rules is not None, f"shard {state.number} has a fact before its first rules: `prepare` announces them first"
+    return state.rules
+
+
+def sums(state: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counters of several shards, added up."""
+    total: dict[str, int] = {}
+    for counters in state:
+        for name, n in counters.items():
+            total[name] = total.get(name, 0) + n
+    return total

@@ -1,0 +1,95 @@
+"""What a customer waits for: the other event of a timer rule, the outcome of a prediction, the next boundary in time."""
+
+import struct
+from typing import Final
+
+from flows.logic.decide import Moment, features_of, fire, timer_moment
+from flows.logic.rules import CompiledRules, View
+from flows.logic.shard import ShardState
+from schemas.profile import Question, Wait
+from schemas.triggers import Example
+
+WAITS_MAX: Final = 16
+REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...
+ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the last boundary that can move
+
+
+def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
+    """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait begins."""
+    profile, time_ms = view.p, moment.receipt.event_ms
+    begun = [trigger.rule for trigger in rules.starts.get(key, ()) if time_ms >= profile.ended.get(trigger.rule.name, 0)]
+    ended = rules.ends.get(key, ())
+    if ended:
+        profile.ended |= {rule: max(time_ms, profile.ended.get(rule, 0)) for rule in ended}
+        profile.waits = [wait for wait in profile.waits if wait.rule not in ended or wait.since_ms > time_ms]
+    for rule in begun:
+        others = [wait for wait in profile.waits if wait.rule != rule.name]
+        wait = Wait(rule.name, view.now + int(rule.on.within or 0), moment.cause, moment.subject, time_ms)
+        profile.waits = [*others[-WAITS_MAX + 1 :], wait]
+    return bool(begun)
+
+
+def ask(rules: CompiledRules, view: View) -> bool:
+    """Ask whether this customer will leave, if it is time to. True if a question begins."""
+    churn, profile = rules.rules.churn, view.p
+    if not churn.enabled or profile.questions or (profile.asked_ms and view.now - profile.asked_ms < churn.every):
+        return False
+    score = profile.scores.get("churn")
+    profile.asked_ms = view.now
+    profile.questions.append(
+        Question(
+            "churn",
+            view.now,
+            view.now + int(churn.horizon),
+            view.f.events,
+            _pack_floats(features_of(view)),
+            score[0] if score else None,
+            score[1] if score else 0,
+        )
+    )
+    return True
+
+
+def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+    """Put the profile into the timer index at its next due time. The index may be early, never late."""
+    profile, now, lifecycle = view.p, view.now, rules.rules.lifecycle
+    dues = [wait.due_ms for wait in profile.waits] + [question.due_ms for question in profile.questions]
+    dues += [until for _since, until in profile.tags.values() if until]
+    last_ms, returned_ms = view.f.last_ms, profile.returned_ms
+    boundaries = (last_ms + lifecycle.slipping, last_ms + lifecycle.lost, view.f.first_ms + lifecycle.new, returned_ms + lifecycle.won_back)
+    dues += [boundary for boundary in boundaries if boundary > now]
+    if now < view.f.last_ms + rules.settled_ms + ASLEEP_MS:
+        dues.append(now + REFRESH_MS)
+    due = max(min(dues, default=0), now + 1) if dues else 0
+    if due and (profile.indexed_ms == 0 or due < profile.indexed_ms):
+        profile.indexed_ms = due
+        state.timers[root] = due
+
+
+def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+    """The other event did not come in time: fire."""
+    profile, now = view.p, view.now
+    for waited in [waited for waited in profile.waits if waited.due_ms <= now]:
+        profile.waits.remove(waited)
+        trigger = rules.waits.get(waited.rule)
+        if trigger is not None:
+            cause = f"timer:{waited.rule}:{waited.due_ms}:{waited.cause}"
+            fire(state, trigger, view, timer_moment(cause, waited.subject, root, waited.due_ms, now))
+
+
+def answer(state: ShardState, view: View, root: bytes) -> None:
+    """The questions whose horizon has passed leave as examples, with the features as they were."""
+    profile = view.p
+    for question in [question for question in profile.questions if question.due_ms <= view.now]:
+        profile.questions.remove(question)
+        label = 1.0 if view.f.events == question.events else 0.0
+        asked, predicted, version = question.asked_ms, question.predicted, question.version
+        state.emit("x", Example(question.model, root, asked, view.now, _unpack_floats(question.features), predicted, version, label))
+
+
+def _pack_floats(values: list[float]) -> bytes:
+    return struct.pack(f">{len(values)}f", *values)
+
+
+def _unpack_floats(packed: bytes) -> list[float]:
+    return list(struct.unpack(f">{len(packed) // 4}f", packed))
