@@ -12,14 +12,15 @@ from schemas.identity import Identifier
 class Draft:
     """A group in the making."""
 
-    __slots__ = ("closed", "events", "identifiers", "order", "user")
+    __slots__ = ("closed", "events", "identifiers", "next", "order", "user")
 
     def __init__(self, order: int) -> None:
         self.order = order
         self.identifiers: dict[bytes, Identifier] = {}
         self.events: list[int] = []
         self.user: bytes | None = None
-        self.closed = False  # another user id took one of its identifiers: it takes no more events
+        self.closed = False  # takes no more events: it is part of another, or another user id took one of its identifiers ...
+        self.next: Draft | None = None  # ... and what comes for it now goes here
 
     def add(self, event: int, identifiers: Sequence[Identifier]) -> None:
         self.events.append(event)
@@ -33,6 +34,7 @@ class Draft:
         self.identifiers |= other.identifiers
         self.user = self.user or other.user
         self.order = max(self.order, other.order)
+        other.closed, other.next = True, self
 
 
 class Joint(list[int]):
@@ -50,29 +52,42 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
         touched: list[Draft] = []
         for identifier in identifiers:
             draft = at.get(identifier.hash)
+            if draft is not None and draft.closed:
+                draft = _successor(draft, order + 1, drafts)
             if draft is not None and draft not in touched:
                 touched.append(draft)
         order += 1
-        if len(touched) == 1 and not touched[0].closed and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
+        if len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
             home = touched[0]  # by far the most frequent case beside a newcomer's
         else:
-            home = _home(touched, identifiers, order, drafts, at)
+            home = _home(touched, identifiers, order, drafts)
         home.add(event, identifiers)
         for identifier in identifiers:
             at[identifier.hash] = home
     return [_joint(draft) for draft in sorted(drafts, key=lambda draft: draft.order)]
 
 
-def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None], at: dict[bytes, Draft]) -> Draft:
+def _successor(draft: Draft, order: int, drafts: dict[Draft, None]) -> Draft:
+    """Where a group that takes no more events goes on: in the one that it is part of, or in a new one of the same user."""
+    while draft.closed:
+        if draft.next is None:
+            draft.next = Draft(order)
+            draft.next.user = draft.user
+            drafts[draft.next] = None
+            draft.next.identifiers = {user: identifier for user, identifier in draft.identifiers.items() if user == draft.user}
+        draft = draft.next
+    return draft
+
+
+def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None]) -> Draft:
     """The group of an event that touches several groups, none, or one of another user id."""
     user = identifiers[0].hash if identifiers[0].strength == 0 else next((draft.user for draft in touched if draft.user), None)
-    mine = [draft for draft in touched if not draft.closed and (draft.user is None or draft.user == user)]
+    mine = [draft for draft in touched if draft.user is None or draft.user == user]
     if mine:
         home = max(mine, key=lambda draft: len(draft.identifiers))
     else:
         home = Draft(order)
         drafts[home] = None
-    home.user = user  # also one that it has only by an identifier of a closed group
     for draft in touched:
         if draft not in mine:
             draft.closed = True
@@ -80,9 +95,6 @@ def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, d
         elif draft is not home:
             home.take(draft)
             del drafts[draft]
-            for identifier in draft.identifiers:
-                if at[identifier] is draft:
-                    at[identifier] = home
     return home
 
 

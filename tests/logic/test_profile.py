@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from flows.logic import shard
 from flows.logic.decide import trigger_id
-from flows.logic.shard import FRAGMENTS_MAX
+from flows.logic.shard import FRAGMENTS_MAX, SEALED_MAX
 from schemas.profile import MICRO, Sealed
 from schemas.triggers import Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
@@ -98,7 +97,7 @@ def test_sealed_fields_are_bounded() -> None:
     world = World("")
     world.send(ANA, sealed={f"f{n:03}": b"x" for n in range(50)})
     world.send(ANA, sealed={f"g{n:03}": b"x" for n in range(50)})
-    assert len(world.sensitive(ANA).origins[ANA.hash]) == shard.SEALED_MAX
+    assert len(world.sensitive(ANA).origins[ANA.hash]) == SEALED_MAX
 
 
 def test_fragments_are_bounded_and_what_folds_together_is_not_lost() -> None:
