@@ -16,7 +16,7 @@ import msgspec
 from bench.load import CUSTOMERS, events
 from connectors.raw import START
 from flows import compose
-from flows.engine import Stop
+from flows.engine import Stop, tune_collector
 from flows.profile import Worker
 from flows.resolve import Resolver, Windows
 from schemas.config import Config
@@ -96,6 +96,7 @@ def measure(config: Config, total: int) -> dict[str, float]:
     resolver._patiently = timed("resolve.commit", resolver._patiently)  # type: ignore[method-assign]
     poll, judge, commit = timed("resolve.read", windows.poll), timed("resolve.check", resolver.judge), resolver.commit
     read, apply, store = timed("profile.read", worker.read), timed("profile.apply", worker.apply), timed("profile.commit", worker.commit)
+    tune_collector()
     redis_before, done = redis_cpu_s(config), 0
     while done < total:
         for window in poll():

@@ -47,12 +47,17 @@ class Stop:
         return guarded
 
 
+def tune_collector() -> None:
+    """For a worker: what is there by now stays, and what batches make is looked at seldom."""
+    gc.freeze()
+    gc.set_threshold(*_GC)
+
+
 def run_flow(flow: Dataflow, stop: Stop) -> None:
     """Run until SIGTERM, SIGINT or a fault, which is raised (a lost server as `Unreachable`)."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.asked.set())
-    gc.freeze()
-    gc.set_threshold(*_GC)
+    tune_collector()
     with reported():
         cli_main(flow)  # type: ignore[no-untyped-call]  # untyped in the library
         if stop.fault is not None:

@@ -3,13 +3,15 @@
 import io
 import itertools
 import json
+import re
 import subprocess
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from flows.supervisor import Patience
 from tests.kafka_broker import Broker
-from tests.running import COMMAND, Running, environment, running
+from tests.running import COMMAND, Running, environment, free_ports, running
 from tests.schema_registry import schema_registry
 
 pytestmark = pytest.mark.timeout(120)
@@ -101,7 +103,7 @@ class Stack:
         assert producer.flush(20) == 0
         (report,) = reports
         assert report.error() is None
-        return f"{topic}/{report.partition()} {report.offset()}:0"
+        return f"{topic}/{report.partition()} {report.offset()}"
 
 
 @pytest.fixture(scope="module")
@@ -169,19 +171,285 @@ def test_http_to_topic_to_trigger_that_a_stock_avro_consumer_reads(stack: Stack)
 # --- Kafka -> Kafka ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sent:
-    value: bytes
-    headers: Headers = field(default_factory=dict)
+def track(user: str, **more: Any) -> dict[str, Any]:
+    return {"type": "track", "userId": user, "event": "Paid", "properties": {"total": 5}, "messageId": f"{user}-1"} | more
 
 
-def avro(user: str) -> bytes:
+def cloudevent(user: str) -> dict[str, Any]:
+    return {"specversion": "1.0", "id": f"{user}-1", "source": "/till", "type": "Paid", "subject": user}
+
+
+def binary(user: str, content_type: str) -> Headers:
+    return {f"ce_{name}": value.encode() for name, value in cloudevent(user).items()} | {"content-type": content_type.encode()}
+
+
+def paid(user: str) -> dict[str, Any]:
+    return {"userId": user, "messageId": f"{user}-1", "total": Decimal("5.00")}
+
+
+def avro_of_the_folder(user: str) -> bytes:
     stream = io.BytesIO()
-    fastavro.schemaless_writer(stream, fastavro.parse_schema(SCHEMA), {"userId": user, "messageId": f"{user}-1", "total": fastavro_decimal()})
-    return stream.getvalue()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(SCHEMA), paid(user))
+    return b"\0" + FOLDER_ID.to_bytes(4, "big") + stream.getvalue()
 
 
-def fastavro_decimal() -> Any:
-    from decimal import Decimal
+class StockAvro:
+    """Values as the published serializer writes them, its schema registered by itself."""
 
-    return Decimal("5.00")
+    def __init__(self, registry: str, topic: str) -> None:
+        client, schema = SchemaRegistryClient({"url": registry}), json.dumps(SCHEMA)
+        self._topic = topic
+        self._in_value = AvroSerializer(client, schema)
+        self._in_header = AvroSerializer(client, schema, conf={"schema.id.serializer": header_schema_id_serializer})
+
+    def value(self, user: str) -> bytes:
+        return bytes(self._in_value(paid(user), SerializationContext(self._topic, MessageField.VALUE)))
+
+    def with_header(self, user: str) -> tuple[bytes, Headers]:
+        headers: Headers = {}
+        return bytes(self._in_header(paid(user), SerializationContext(self._topic, MessageField.VALUE, headers))), headers
+
+
+def test_kafka_to_kafka_in_every_form_with_and_without_keys(stack: Stack) -> None:
+    stock = StockAvro(stack.registry, stack.orders)
+    forms: dict[str, Callable[[str], tuple[bytes, Headers]]] = {
+        "json": lambda user: (json.dumps(track(user)).encode(), {}),
+        "ce-structured": lambda user: (json.dumps(cloudevent(user) | {"data": {"total": 5}}).encode(), {"content-type": CLOUDEVENTS}),
+        "ce-binary": lambda user: (b'{"total":5}', binary(user, "application/json")),
+        "ce-binary-avro": lambda user: (stock.value(user), binary(user, "application/avro")),
+        "avro-folder": lambda user: (avro_of_the_folder(user), {}),
+        "avro-registry": lambda user: (stock.value(user), {}),
+        "avro-header": stock.with_header,
+    }
+    users = []
+    for (form, made), topic, keyed in itertools.product(forms.items(), (stack.events, stack.orders), (True, False)):
+        user = f"{form}-{topic.partition('-')[0]}-{'keyed' if keyed else 'bare'}"
+        value, headers = made(user)
+        stack.produce(topic, value, key=user.encode() if keyed else None, headers=headers)
+        users.append(user)
+    wanted = {f"{user}-1": user for user in users}
+
+    def all_there(found: list[Message]) -> bool:
+        return wanted.keys() <= {json.loads(record.value())["data"]["cause"] for record in found}
+
+    data = [json.loads(record.value())["data"] for record in read_topic(stack.kafka, stack.copies, all_there)]
+    told = [(event["cause"], event["identity"]["user_id"], event["properties"]["total"]) for event in data if event["cause"] in wanted]
+    assert sorted(told) == sorted((cause, user, 5) for cause, user in wanted.items())
+    profiles = {user: stack.millrace.profile(user) for user in users}
+    assert {user: (profile["events"], profile["aggregates"]["paid"]) for user, profile in profiles.items()} == dict.fromkeys(users, (1, 5))
+
+
+def test_bad_records_are_dead_letters_and_stop_nothing(stack: Stack) -> None:
+    def json_of(**more: Any) -> bytes:
+        return json.dumps(track("bad") | more).encode()
+
+    unknown = b"\0" + (4_711).to_bytes(4, "big")
+    bad: list[tuple[str, bytes | None, Headers]] = [
+        ("empty", None, {}),
+        ("empty", b"", {}),
+        ("not_json", b'{"type":"tra', {}),
+        ("not_json", b"\x1f\x8b\x08\x00", {}),
+        ("not_json", json_of(properties={"total": float("nan")}), {}),
+        ("not_json", json_of().replace(b"Paid", b"\\ud800"), {}),
+        ("not_an_object", b"[" + json_of() + b"]", {}),
+        ("too_large", json_of(properties={"note": "x" * 33_000}), {}),
+        ("too_large", json_of(properties={f"p{n}": n for n in range(10_000)}), {}),
+        ("too_deep", json_of().replace(b'"total": 5', b'"total": ' + b"[" * 100 + b"]" * 100), {}),
+        ("number_out_of_range", json_of(properties={"total": 2**70}), {}),
+        ("type_unknown", json_of(type="pay"), {}),
+        ("id_invalid", json_of(userId="u" * 10_000), {}),
+        ("id_invalid", json_of(userId={"id": "u"}), {}),
+        ("timestamp_out_of_range", json_of(timestamp="1970-01-01T00:00:00Z"), {}),
+        ("timestamp_out_of_range", json_of(timestamp="2090-01-01T00:00:00Z"), {}),
+        ("timestamp_invalid", json_of(timestamp="yesterday"), {}),
+        ("schema_unknown", unknown + avro_of_the_folder("bad")[5:], {}),
+        ("avro_invalid", avro_of_the_folder("bad")[:-3], {}),
+        ("avro_invalid", b"\0\0", {}),
+        ("cloudevent_invalid", json.dumps(cloudevent("bad") | {"id": ""}).encode(), {"content-type": CLOUDEVENTS}),
+        ("cloudevent_invalid", b"[]", {"content-type": b"application/cloudevents-batch+json"}),
+        ("seal_broken", json_of(), {"millrace-received": b"1", "millrace-sealed": b"1"}),
+    ]
+    places = {stack.produce(stack.orders, value, headers=headers): reason for reason, value, headers in bad}
+    stack.produce(stack.orders, json.dumps(track("after-the-bad")).encode())
+    stack.millrace.eventually(lambda: stack.millrace.profile("after-the-bad").get("events") == 1, 10)
+
+    def listed() -> dict[str, str]:
+        lines = [line.split() for line in stack.millrace.command("dead", "list", "--limit", "1000").splitlines()[1:]]
+        return {f"{words[-2]} {words[-1].partition(':')[0]}": words[1] for words in lines}
+
+    stack.millrace.eventually(lambda: places.keys() <= listed().keys(), 10)
+    assert {place: reason for place, reason in listed().items() if place in places} == places
+    assert stack.millrace.profile("bad") == {}
+
+
+# --- the broker is killed ----------------------------------------------------------------------------------------------------------------
+
+
+class Publisher:
+    """Sends small batches of orders without a pause, each again (with the same ids) until it is stored."""
+
+    people = [f"person-{n}" for n in range(30)]
+
+    def __init__(self, name: str, store: Callable[[list[dict[str, Any]]], bool]) -> None:
+        self.sent: dict[str, str] = {}  # user by messageId; all stored when `stop` returns
+        self.retries = 0
+        self._name = name
+        self._store = store
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(40)
+        assert not self._thread.is_alive(), "a batch was never stored"
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._over.is_set():
+                return
+            users = [self.people[(number * 7 + n) % len(self.people)] for n in range(10)]
+            batch = [track(user, messageId=f"{self._name}-{number}-{n}") for n, user in enumerate(users)]
+            while not self._store(batch):
+                self.retries += 1
+                time.sleep(0.1)
+            self.sent |= {event["messageId"]: user for event, user in zip(batch, users, strict=True)}
+            time.sleep(0.02)
+
+
+def by_http(stack: Stack) -> Callable[[list[dict[str, Any]]], bool]:
+    def store(batch: list[dict[str, Any]]) -> bool:
+        try:
+            return stack.millrace.post("/v1/batch", {"batch": batch}, timeout_s=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    return store
+
+
+def directly(stack: Stack) -> Callable[[list[dict[str, Any]]], bool]:
+    """An app whose producer gives up after two seconds, and which then writes the whole batch again."""
+    options = {"bootstrap.servers": stack.kafka.bootstrap, "acks": "all", "message.timeout.ms": 2_000, "log_level": 0}
+    producer = Producer(options)
+
+    def store(batch: list[dict[str, Any]]) -> bool:
+        errors: list[Any] = []
+        for event in batch:
+            value = json.dumps(event).encode()
+            producer.produce(stack.orders, value, event["userId"].encode(), on_delivery=lambda error, _: errors.append(error))
+        return producer.flush(10) == 0 and not any(errors)
+
+    return store
+
+
+def test_a_broker_that_is_killed_in_mid_flow_loses_nothing_and_doubles_nothing(stack: Stack) -> None:
+    if not stack.kafka.real:
+        pytest.skip("the mock cluster cannot be killed: a real broker needs Java 17 and Maven")
+    publishers = [Publisher("http", by_http(stack)), Publisher("direct", directly(stack))]
+    try:
+        time.sleep(2)
+        stack.kafka.kill()
+        time.sleep(3)
+        stack.kafka.start()
+        stack.millrace.eventually(stack.millrace.ready, 20)
+        time.sleep(1)
+    finally:
+        for publisher in publishers:
+            publisher.stop()
+    assert all(publisher.retries > 0 for publisher in publishers), "the kill was not noticed: the test shows nothing"
+    sent = {cause: user for publisher in publishers for cause, user in publisher.sent.items()}
+    ours = ("http-", "direct-")
+
+    def causes(records: list[Message], read: Callable[[Message], dict[str, Any]]) -> dict[str, str]:
+        """By the trigger's id, as a receiver that drops repeats has them."""
+        return {trigger["id"]: trigger["cause"] for trigger in map(read, records) if trigger["cause"].startswith(ours)}
+
+    deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.millrace.url}))
+    readers: dict[str, Callable[[Message], dict[str, Any]]] = {
+        stack.triggers: lambda record: deserialize(record.value(), SerializationContext(stack.triggers, MessageField.VALUE)),
+        stack.copies: lambda record: json.loads(record.value())["data"],  # type: ignore[no-any-return]  # JSON
+    }
+    for topic, read in readers.items():
+        records = read_topic(stack.kafka, topic, lambda found, read=read: set(causes(found, read).values()) >= sent.keys(), 30)  # type: ignore[misc]
+        assert sorted(causes(records, read).values()) == sorted(sent)
+    counted = {user: stack.millrace.profile(user).get("events") for user in Publisher.people}
+    assert counted == Counter(sent.values())
+
+
+# --- wrong configurations ----------------------------------------------------------------------------------------------------------------
+
+WORKER = """
+[redis]
+url = "{redis}"
+prefix = "{prefix}"
+[raw]
+log = "kafka"
+[kafka]
+bootstrap = "{bootstrap}"
+topics = ["{topic}"]
+[kafka.options]
+{options}
+"""
+LOGIN = """
+"security.protocol" = "SASL_PLAINTEXT"
+"sasl.mechanism" = "PLAIN"
+"sasl.username" = "mill"
+"sasl.password" = "not-the-one"
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("topic", "has no topic no.such.topic: create it first"),
+        ("bootstrap", "does not answer: .*Connection refused"),
+        ("login", "refuses our login: .*"),
+        ("option", "No such configuration property.*"),
+    ],
+)
+def test_a_fault_of_the_configuration_is_one_clear_line(kafka: Broker, redis_url: str, tmp_path: Path, fault: str, words: str) -> None:
+    if fault == "login" and not kafka.real:
+        pytest.skip("the mock cluster knows no logins: a real broker needs Java 17 and Maven")
+    topic = f"there-{uuid.uuid4().hex}"
+    kafka.create_topic(topic)
+    file = tmp_path / "millrace.toml"
+    file.write_text(
+        WORKER.format(
+            redis=redis_url,
+            prefix=f"fault-{fault}",
+            bootstrap={"bootstrap": "127.0.0.1:1", "login": kafka.sasl_bootstrap}.get(fault, kafka.bootstrap),
+            topic="no.such.topic" if fault == "topic" else topic,
+            options={"login": LOGIN, "option": '"sasl.pasword" = "x"'}.get(fault, ""),
+        )
+    )
+    file.chmod(0o600)
+    started = time.monotonic()
+    for flow, process in [(flow, start(tmp_path, "run", flow, "--worker", "0/1", "-c", str(file))) for flow in ("resolve", "gateway")]:
+        _, said = process.communicate(timeout=15)
+        assert process.returncode == 1
+        assert re.fullmatch(rf"millrace {flow} 0/1: (Kafka at \S+|kafka\.options:) {words}\n", said)
+        assert "not-the-one" not in said
+    # Later than that the supervisor would take each death for a new one, and never give up.
+    assert time.monotonic() - started < Patience().quick_s
+
+
+def test_the_supervisor_gives_up_on_a_topic_that_is_not_there(kafka: Broker, tmp_path: Path) -> None:
+    file = tmp_path / "millrace.toml"
+    http, metrics = free_ports(2)
+    file.write_text(
+        f'[raw]\nlog = "kafka"\n[kafka]\nbootstrap = "{kafka.bootstrap}"\ntopics = ["no.such.topic"]\n'
+        f'[gateway]\nlisten = "127.0.0.1:{http}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+    )
+    file.chmod(0o600)
+    process = start(tmp_path, "run", "all", "-c", str(file))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    plain = [line for line in said.splitlines() if not line.startswith("{")]
+    assert set(plain[:-1]) == {
+        f"millrace {flow} 0/1: Kafka at {kafka.bootstrap} has no topic no.such.topic: create it first" for flow in ("gateway", "resolve")
+    }
+    assert plain[-1].endswith("giving up; its own last line says why")
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([*COMMAND, *arguments], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
