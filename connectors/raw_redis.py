@@ -285,6 +285,16 @@ class _Source:
             self.trim_to = self._handed.popleft()
 
 
+def reserve(client: redis.Redis, prefix: str, positions: Mapping[str, int]) -> None:
+    """In an empty log: whatever comes has a position above these, whatever the server's clock says."""
+    for name, position in positions.items():
+        log, _, number = name.rpartition("/")
+        if log == "events" and position > 0:
+            stream = _stream_key(prefix, int(number))
+            client.xadd(stream, {"b": b""}, id=_stream_id(position))
+            client.xtrim(stream, maxlen=0, approximate=False)
+
+
 def _may_pass(error: Exception) -> bool:
     """A refused login does not pass by waiting."""
     return isinstance(error, _AWAY) and not isinstance(error, redis.AuthenticationError)

@@ -18,6 +18,8 @@ from schemas.errors import MillraceError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A real-time customer engine.")
 dead = typer.Typer(no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again.")
 app.add_typer(dead, name="dead")
+backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
+app.add_typer(backup, name="backup")
 
 ConfigFile = Annotated[
     Path | None,
@@ -133,6 +135,50 @@ def dead_replay(
     from flows.dead import replay
 
     return replay(_load(config), entries or [], reason)
+
+
+@backup.command("create")
+def backup_create(config: ConfigFile = None) -> int:
+    """Copy the directory and all shards, consistent and encrypted, into the backup folder."""
+    from flows.backup import create
+
+    return create(_load(config))
+
+
+@backup.command("list")
+def backup_list(config: ConfigFile = None) -> int:
+    """List them, the oldest first."""
+    from flows.backup import listing
+
+    return listing(_load(config))
+
+
+@backup.command("verify")
+def backup_verify(name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None) -> int:
+    """Read one (or all) and the archive behind it to the last byte."""
+    from flows.backup import verify
+
+    return verify(_load(config), name)
+
+
+@backup.command("prune")
+def backup_prune(config: ConfigFile = None) -> int:
+    """Remove all but the newest `backup.keep`, and archive files older than `archive.keep` that none of them needs."""
+    from flows.backup import prune
+
+    return prune(_load(config))
+
+
+@app.command()
+def restore(
+    to: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then, such as 2026-01-31T12:00:00Z; without it the latest.")] = None,
+    source: Annotated[str | None, typer.Option("--from", metavar="BACKUP", help="This one; without it the newest that fits.")] = None,
+    config: ConfigFile = None,
+) -> int:
+    """Fill an empty Redis from a backup and the archive behind it."""
+    from flows.restore import run
+
+    return run(_load(config), to, source)
 
 
 @app.command()

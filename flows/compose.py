@@ -1,7 +1,8 @@
 """The composition root: every part, made from the configuration. The only place that knows which adapters there are."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
+from state.archive import Archive
+from state.backup import Backups
+from state.changes import Changes
 from state.client import check_server, connect, reported
 from state.dead import DeadDelivery, DeadEvent, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
+from state.journal import RedisJournal
+from state.keycopy import KeyCopy
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
 from state.models import ModelStore, RedisModels, Signer
 from state.names import Names
@@ -83,8 +89,14 @@ def prepare_if_new(config: Config) -> None:
 
 
 def directory(config: Config) -> RedisDirectory:
-    log_max, replicas = config.shards.log_max, config.redis.replicas
-    made = RedisDirectory(connect(redis_url(config)), names(config), layout(config), log_max=log_max, replicas=replicas)
+    made = RedisDirectory(
+        connect(redis_url(config)),
+        names(config),
+        layout(config),
+        log_max=config.shards.log_max,
+        journal_max=config.archive.journal_max if config.archive.enabled else 0,
+        replicas=config.redis.replicas,
+    )
     with reported():
         made.create()
     return made
@@ -96,6 +108,34 @@ def shards(config: Config) -> Shards:
 
 def outbox(config: Config) -> Outbox:
     return RedisOutbox(connect(redis_url(config)), names(config), config.shards.count)
+
+
+def journal(config: Config) -> RedisJournal:
+    return RedisJournal(connect(redis_url(config)), names(config))
+
+
+def archive(config: Config) -> Archive:
+    return Archive(Path(config.archive.folder), log_seal(config), keys(config).fingerprint)
+
+
+def backups(config: Config) -> Backups:
+    return Backups(Path(config.backup.folder), keys(config), layout(config))
+
+
+def key_copy(config: Config) -> KeyCopy:
+    return KeyCopy(Path(config.backup.keys), keys(config).fingerprint)
+
+
+@contextmanager
+def following_keys(config: Config) -> Iterator[Callable[[], None]]:
+    """Brings the copy of the customers' data keys up to now, each time it is called."""
+    client, ours, copy = connect(redis_url(config)), names(config), key_copy(config)
+    try:
+        with Changes(client, ours, b"{keys}:") as changes:
+            copy.sync(client, ours)
+            yield lambda: copy.follow(client, ours, changes.take())
+    finally:
+        copy.close()
 
 
 def models(config: Config) -> ModelStore:

@@ -83,11 +83,20 @@ class Work(NamedTuple):
 class Steady:
     """A reader that does its work at once, in order, in the dataflow's own thread."""
 
-    def __init__(self, outbox: Outbox, lane: str, consumer: str, cursors: Mapping[int, int], handle: Callable[[Entry], None]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        lane: str,
+        consumer: str,
+        cursors: Mapping[int, int],
+        handle: Callable[[Entry], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.lane = lane
         self._outbox, self._consumer, self._handle = outbox, consumer, handle
         self._after = dict(cursors)
-        self._trim_due = False
+        self._clock = clock
+        self._trim_due = True  # whoever was here before may have died in between
         self._trimmed_s = 0.0
 
     def positions(self) -> dict[int, int]:
@@ -95,9 +104,9 @@ class Steady:
 
     def room(self) -> int:
         """Also the moment when it tidies up behind itself, since it is asked whether there is work or not."""
-        if self._trim_due and time.monotonic() - self._trimmed_s >= _TRIM_EVERY_S:
+        if self._trim_due and self._clock() - self._trimmed_s >= _TRIM_EVERY_S:
             self._outbox.trim(self.lane, [self._consumer])
-            self._trim_due, self._trimmed_s = False, time.monotonic()
+            self._trim_due, self._trimmed_s = False, self._clock()
         return _STEADY_ROOM
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:

@@ -93,7 +93,7 @@ class Office:
 
     async def _keep(self) -> None:
         """Store cursors soon after they move, and trim once a second while they do."""
-        trimmed, dirty = 0.0, False
+        trimmed, dirty = 0.0, True  # whoever was here before may have died in between
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TRIM_EVERY_S if dirty else None):

@@ -43,6 +43,8 @@ class Worker:
         cache: int,
         outbox_max: int,
         clock_ms: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], None] = time.sleep,
     ) -> None:
         self._directory = directory
         self._store = store
@@ -50,6 +52,8 @@ class Worker:
         self._cache_max = max(1, cache // max(1, len(shards)))
         self._outbox_max = outbox_max
         self._clock_ms = clock_ms
+        self._clock = clock
+        self._rest = rest
         heads, counters = store.claim(shards), store.counters()
         self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
         self._committed = {shard: deepcopy(head) for shard, head in heads.items()}
@@ -61,14 +65,14 @@ class Worker:
 
     def read(self) -> list[LogEntry]:
         """The next entries of all shards with room in their outbox."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._room_at >= ROOM_EVERY_S:
             self._room_at = now
             self._directory.tick()
             self._full = {shard for shard, n in self._store.backlog(list(self._states)).items() if n >= self._outbox_max}
         wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
         if not wanted:
-            time.sleep(BLOCK_MS / 1000)
+            self._rest(BLOCK_MS / 1000)
             return []
         return self._directory.read(wanted, READ_ENTRIES, BLOCK_MS)
 
@@ -126,7 +130,7 @@ class Worker:
 
     def commit(self, shards: Sequence[int]) -> None:
         """Commit all that changed, in one transaction. Raises `Fenced`."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._idle_since >= IDLE_COMMIT_S:
             self._idle_since = now
             changed = [shard for shard, state in self._states.items() if state.head.offset != self._committed[shard].offset]

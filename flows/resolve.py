@@ -16,13 +16,14 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.raw import START, RawReader
+from flows.content import packer
 from flows.engine import Stop, run_flow
 from flows.logic.validate import Checked, Validator
 from flows.logic.window import Joint, group
 from schemas import metrics
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
-from schemas.errors import LogFull, Stale, TooManyRejects
+from schemas.errors import Fenced, LogFull, Stale, TooManyRejects
 from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
 from schemas.identity import Group, Routed, WindowCommit, WindowResult
 from state.directory import Directory
@@ -127,14 +128,29 @@ class RejectLimit:
 class Resolver:
     """The flow's steps."""
 
-    def __init__(self, config: Config, validator: Validator, directory: Directory, keys: DataKeys, seal: LogSeal, stop: Stop) -> None:
+    def __init__(
+        self,
+        config: Config,
+        validator: Validator,
+        directory: Directory,
+        keys: DataKeys,
+        seal: LogSeal,
+        stop: Stop,
+        clock: Callable[[], float] = time.time,
+        positions: Mapping[str, int] | None = None,
+    ) -> None:
+        """`positions`: where the directory is now, for the partitions of this worker."""
         self._validator = validator
         self._directory = directory
         self._keys = keys
         self._seal = seal
         self._stop = stop
+        self._clock = clock
         self._limit = RejectLimit(config.validate.reject_percent, config.validate.reject_sample)
         self._known: set[bytes] = set()
+        self._committed = dict(positions or {})
+        limits = [namespace.limit for namespace in config.identity.namespace]
+        self._content = packer(limits, keys, seal) if config.archive.enabled else None
 
     def judge(self, window: Window) -> Judged:
         """Validate and group."""
@@ -155,7 +171,7 @@ class Resolver:
     def commit(self, judged: Judged) -> Window | None:
         """Seal and commit; waits while a shard's log is full. None if the worker is to stop before there was room."""
         window = judged.window
-        now = int(time.time() * 1000)
+        now = int(self._clock() * 1000)
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
         self._limit.add(len(window.events), rejected)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
@@ -163,21 +179,32 @@ class Resolver:
             groups, news = self._groups(judged, now, plan_all=attempt > 0)
             commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected)
             try:
-                result = self._patiently(commit)
+                result = self._patiently(commit, self._content(judged, commit) if self._content else b"")
             except Stale:
                 continue
             if result is None:
                 return None
             self._remember(news)
+            self._committed[window.partition] = window.after
             _measure(window, judged, result, rejected)
             return window
         raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
 
-    def _patiently(self, commit: WindowCommit) -> WindowResult | None:
+    def confirm(self) -> None:
+        """That what was committed still is. Raises `Fenced`.
+
+        A directory that came back without its last windows would otherwise be noticed by the next event only.
+        """
+        offsets = self._directory.offsets() if self._committed else {}
+        for partition, after in self._committed.items():
+            if offsets.get(partition, START) != after:
+                raise Fenced(f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: it came back older")
+
+    def _patiently(self, commit: WindowCommit, content: bytes) -> WindowResult | None:
         while True:
             try:
                 with metrics.COMMIT_SECONDS.labels("resolve").time():
-                    return self._directory.commit(commit)
+                    return self._directory.commit(commit, content) if content else self._directory.commit(commit)
             except LogFull as full:
                 if self._stop.wait(full.retry_after_s):
                     return None
@@ -243,14 +270,14 @@ class Resolver:
         self._known.update(news)
 
     def _letter(self, window: Window, index: int, reject: Reject, now: int) -> bytes:
-        raw = window.events[index]
+        raw, position = window.events[index], window.positions[index]
         return _encode(
             DeadLetter(
                 reject.reason,
                 reject.detail,
                 window.partition,
-                window.positions[index],
-                index,
+                position,
+                index - window.positions.index(position),
                 raw.source,
                 raw.received_ms,
                 now,
@@ -278,8 +305,9 @@ def _where(error: Exception) -> str:
 
 
 class _Source(DynamicSource[Window], StatelessSourcePartition[Window]):
-    def __init__(self, windows: Windows, reader: RawReader, stop: Stop) -> None:
+    def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> None:
         self._poll = stop.guard(lambda _: self._measured_poll(windows))
+        self._confirm = resolver.confirm
         self._reader = reader
         self._stop = stop
         self._measured = 0.0
@@ -297,6 +325,7 @@ class _Source(DynamicSource[Window], StatelessSourcePartition[Window]):
         now = time.monotonic()
         if now - self._measured >= 1:
             self._measured = now
+            self._confirm()
             for partition, entries in self._reader.lag().items():
                 metrics.LAG.labels("resolve", partition).set(entries)
         return ready
@@ -318,7 +347,7 @@ class _Sink(DynamicSink[Window], StatelessSinkPartition[Window]):
 def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> Dataflow:
     """raw log -> judge -> commit -> trim."""
     flow = Dataflow("resolve")
-    collected = op.input("windows", flow, _Source(windows, reader, stop))
+    collected = op.input("windows", flow, _Source(windows, reader, resolver, stop))
     judged = op.filter_map("judge", collected, stop.guard(resolver.judge))
     committed = op.filter_map("commit", judged, stop.guard(resolver.commit))
     op.output("committed", committed, _Sink(reader))
@@ -337,7 +366,9 @@ def run(config: Config, worker: int, workers: int) -> None:
     positions = {partition: offsets.get(partition, START) for partition in partitions}
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
-    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), stop)
+    resolver = Resolver(
+        config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), stop, positions=positions
+    )
     try:
         run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)
     finally:

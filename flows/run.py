@@ -1,6 +1,6 @@
 """What `millrace run` does: one flow in this process, or several under a supervisor.
 
-one process for each of    gateway  deliver  learn
+one process for each of    gateway  deliver  learn  archive (where it or a daily backup is switched on)
 N workers of each of       resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
 and, where `redis.url` is "embedded", a redis-server below them
 """
@@ -17,12 +17,12 @@ from schemas.errors import Unreachable
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
 
-Flow = Literal["gateway", "resolve", "profile", "deliver", "learn"]
+Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 
-_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3}  # what feeds is stopped before what is fed
-_STAGE_REDIS = 4
-SINGLE: tuple[Flow, ...] = ("gateway", "learn")  # the one door; the only trainer of each model
+_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "archive": 4}  # what feeds is stopped before what is fed
+_STAGE_REDIS = 5
+SINGLE: tuple[Flow, ...] = ("gateway", "learn", "archive")  # the one door; the only trainer of each model; the only writer of a folder
 
 
 def workers_of_this_machine() -> int:
@@ -61,6 +61,10 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
             from flows import learn
 
             learn.run(config)
+        case "archive":
+            from flows import archive
+
+            archive.run(config)
 
 
 def everything(config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
@@ -82,6 +86,8 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         prepare(config)
         for flow in FLOWS:
+            if flow == "archive" and not (config.archive.enabled or config.backup.daily):
+                continue
             count = workers if flow in ("resolve", "profile") else 1
             for worker in range(count):
                 supervisor.start(_child(flow, path, worker, count, redis))

@@ -271,6 +271,28 @@ class Shards(_Table, frozen=True):
     dedupe: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 64  # message ids remembered for each customer
 
 
+class Archive(_Table, frozen=True):
+    """Everything that happens, in its order, as files: the incremental backup. See docs/backup.md."""
+
+    enabled: bool = False  # true: `millrace run` also runs the process that writes it
+    folder: Text = "archive"  # relative to the data folder; better on another disk
+    rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is so large ...
+    rotate_every: Duration = Duration.parse("1h")  # ... or so old
+    journal_max: Count = 2_000  # windows that may wait for it; beyond it resolve waits
+    keep: Duration | None = None  # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
+
+
+class Backup(_Table, frozen=True):
+    """Full copies while the flows run. See docs/backup.md."""
+
+    daily: Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")] = (
+        ""  # when one is made and old ones are removed, UTC; empty: only by `millrace backup create`
+    )
+    folder: Text = "backup"  # relative to the data folder; better on another disk
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # the newest so many
+    keys: Text = "keycopy.db"  # the copy of the customers' data keys, relative to the data folder; apart from the backups
+
+
 class Connector(_Table, frozen=True):
     """Where triggers go. Which fields are needed depends on `type`; `millrace check` says so."""
 
@@ -329,6 +351,8 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: Privacy = Privacy()
     keys: Keys = Keys()
     shards: Shards = Shards()
+    archive: Archive = Archive()
+    backup: Backup = Backup()
     connector: tuple[Connector, ...] = ()
     deliver: Deliver = Deliver()
     metrics: Metrics = Metrics()

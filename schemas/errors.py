@@ -9,6 +9,7 @@
     │   └── Unreachable    a server cannot be reached or refuses us
     └── Recoverable        the caller waits and tries again; no work is lost
         ├── Stale          what was read before a commit has changed: read again
+        ├── Moving         what is read as a whole was committed meanwhile, each of several times
         ├── LogFull        back-pressure: the next log has no room (carries `retry_after_s`)
         └── DeliveryFailed one attempt at a receiver failed (carries `retry_after_s`, `permanent`)
 
@@ -50,6 +51,10 @@ class Recoverable(MillraceError):
 
 class Stale(Recoverable):
     """A read made before the commit no longer holds; nothing was written."""
+
+
+class Moving(Recoverable):
+    """What must be read as a whole was committed while it was read, each of several times."""
 
 
 class LogFull(Recoverable):

@@ -41,6 +41,7 @@ class Lend(msgspec.Struct, array_like=True):
     to: bytes
     identifier: bytes
     origin: bytes  # of the identifier, before it moved
+    later: int = 0  # how often the same window moved it back to `root` after this: what comes of that is not waited for
 
 
 class Retire(msgspec.Struct, array_like=True):

@@ -59,6 +59,13 @@ MODEL_TRAINED = Gauge(
 MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
 MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
 
+# --- archive ---
+ARCHIVED = Counter("millrace_archived", "Entries of the journal that are safe in the archive")
+ARCHIVE_BEHIND = Gauge(
+    "millrace_archive_behind_seconds", "Age of the last tick in the archive; 0 if nothing waits", multiprocess_mode="mostrecent"
+)
+BACKUP_ENDED = Gauge("millrace_backup_timestamp_seconds", "When the last backup was completed", multiprocess_mode="mostrecent")
+
 # --- supervisor ---
 WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again after they died", ["worker"])
 

@@ -112,7 +112,7 @@ def rules_from(document: bytes) -> Rules:
 
 
 def resolved(config: Config, folder: Path) -> Config:
-    """With absolute paths: the data folder and plans by `folder`, keys and file connectors by the data folder."""
+    """With absolute paths: the data folder and plans by `folder`; keys, archive, backups and file connectors by the data folder."""
     data = folder / config.data.folder
     replace = msgspec.structs.replace
 
@@ -123,6 +123,8 @@ def resolved(config: Config, folder: Path) -> Config:
         config,
         data=replace(config.data, folder=str(data)),
         keys=replace(config.keys, path=str(data / config.keys.path)),
+        archive=replace(config.archive, folder=str(data / config.archive.folder)),
+        backup=replace(config.backup, folder=str(data / config.backup.folder), keys=str(data / config.backup.keys)),
         validate=replace(config.validate, plan=tuple(replace(entry, schema=str(folder / entry.schema)) for entry in config.validate.plan)),
         connector=tuple(connector(entry) for entry in config.connector),
     )

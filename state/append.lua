@@ -7,6 +7,8 @@
 -- ARGV[5]  a: the survivor as it was known (its root now is looked up); c, m: the version
 -- ARGV[6]  c, m: what is announced; kept in the directory under body:<kind>:<sender>:<version>
 -- ARGV[7]  number of shards; ARGV[8] number of buckets
+-- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again
+-- ARGV[10] t: the second to announce, in a replay; empty for the server's clock
 --
 -- Answers: 1 appended | 0 seen before (a tick: this second has been announced)
 -- Atomic:  everything.
@@ -17,10 +19,10 @@ local shards, buckets = tonumber(ARGV[7]), tonumber(ARGV[8])
 local call, byte = redis.call, string.byte
 
 if kind == 't' then
-  local now = call('TIME')
-  local second = tonumber(now[1])
+  local now = ARGV[10] ~= '' and ARGV[10] or call('TIME')[1]
+  local second = tonumber(now)
   if second <= tonumber(call('HGET', P .. 'meta', 'tick') or 0) then return 0 end
-  call('HSET', P .. 'meta', 'tick', now[1])
+  call('HSET', P .. 'meta', 'tick', now)
   body = cmsgpack.pack({second * 1000})
 else
   if seq <= tonumber(call('HGET', P .. 'senders', sender) or 0) then return 0 end
@@ -45,5 +47,12 @@ for shard = first, last do
   call('XADD', P .. 'log:' .. shard, string.format('%.0f-0', head), kind, body)
 end
 local journal = call('HINCRBY', P .. 'meta', 'journal', 1)
-call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, string.format('%.0f-0', journal), kind, body)
+local entry = string.format('%.0f-0', journal)
+if ARGV[9] == '0' then
+  call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, entry, kind, body)
+elseif kind == 't' then
+  call('XADD', P .. 'journal', entry, kind, body)
+else
+  call('XADD', P .. 'journal', entry, kind, body, 'sender', sender, 'sent', ARGV[3], 'extra', ARGV[5], 'announced', ARGV[6])
+end
 return 1

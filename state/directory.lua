@@ -3,22 +3,24 @@
 -- KEYS[1]  <prefix>:{dir}:   every key used begins with it, so all lie in one slot
 -- ARGV[1]  "plan" (reads only; answers where each fact would land) or "commit"
 -- ARGV[2]  partition; ARGV[3] the position that the directory must hold; ARGV[4] the new one (text: Lua has 53 bits)
--- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log}
+-- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log, longest journal}
+--          (0 as the longest journal: there is no archive that reads it, so it keeps short notes, and the last of them)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters}
 -- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected)
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
---          the origin that it must land in; after all groups the dead letters. (Redis' msgpack knows no byte strings.)
+--          the origin that it must land in; after all groups the dead letters, then what the journal keeps for the archive.
+--          (Redis' msgpack knows no byte strings.)
 --
 -- Answers: {"ok", created, attached, united, moved, refused, journal} | {"plan", origins} | {"stale"} |
---          {"fenced", position} | {"full", shard}
+--          {"fenced", position} | {"full", shard or "journal"}
 -- Atomic:  everything. A script does not roll back, so all reads and checks come before the first write.
 -- Cost:    about 7 us for each event of a window; a window of 500 blocks the server for some 3.5 ms.
 
 local P, mode, partition, before, after = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settings, rest, numbers = cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
 local rejected, letters = rest[1], rest[2]
-local shards, buckets, limits, log_max, dead_max =
-  settings[1], settings[2], settings[3], settings[4], settings[5]
+local shards, buckets, limits, log_max, dead_max, journal_max =
+  settings[1], settings[2], settings[3], settings[4], settings[5], settings[6]
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local ID = 12
 
@@ -262,6 +264,7 @@ for _, loan in ipairs(lent) do touch(shard_of(loan[1])); touch(shard_of(loan[2])
 for _, shard in ipairs(touched) do
   if call('XLEN', P .. 'log:' .. shard) >= log_max then return {'full', shard} end
 end
+if journal_max > 0 and call('XLEN', P .. 'journal') >= journal_max then return {'full', 'journal'} end
 
 local function bin(id) return char(0xc4, ID) .. id end  -- msgpack, which Redis' own cannot write: a byte string ...
 local function bins(ids)  -- ... and a list of them
@@ -285,8 +288,14 @@ if #touched > 0 then
   for _, shard in ipairs(touched) do
     if #bodies[shard] > 0 then append(shard, 'e', table.concat(bodies[shard])) end
   end
+  local came = {}  -- which expectations of this window are younger than a debt
+  for i = #lent, 1, -1 do
+    local loan = lent[i]
+    loan[5] = came[loan[1] .. loan[3]] or 0
+    came[loan[2] .. loan[3]] = (came[loan[2] .. loan[3]] or 0) + 1
+  end
   for _, loan in ipairs(lent) do
-    append(shard_of(loan[1]), 'l', char(0x94) .. bin(loan[1]) .. bin(loan[2]) .. bin(loan[3]) .. bin(loan[4]))
+    append(shard_of(loan[1]), 'l', char(0x95) .. bin(loan[1]) .. bin(loan[2]) .. bin(loan[3]) .. bin(loan[4]) .. cmsgpack.pack(loan[5]))
   end
   for _, union in ipairs(retired) do
     append(shard_of(union[1]), 'r', char(0x93) .. bin(union[1]) .. bin(union[2]) .. bins(union[3]))
@@ -320,7 +329,11 @@ stats.events = events
 for name, n in pairs(stats) do if n > 0 then call('HINCRBY', P .. 'stats', name, n) end end
 
 local journal = call('HINCRBY', P .. 'meta', 'journal', 1)
-call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, string.format('%.0f-0', journal), 'w',
-  cmsgpack.pack({partition, before, after}))
+local entry, note = string.format('%.0f-0', journal), cmsgpack.pack({partition, before, after})
+if journal_max > 0 then
+  call('XADD', P .. 'journal', entry, 'w', note, 'content', ARGV[b + letters])
+else
+  call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, entry, 'w', note)
+end
 call('HSET', P .. 'offsets', partition, after)
 return {'ok', created, attached, united, moved, refused, journal}

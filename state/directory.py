@@ -12,7 +12,8 @@ import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
-from schemas.log import LogEntry
+from schemas.journal import Journalled
+from schemas.log import LogEntry, Tick
 from schemas.triggers import Absorb
 from state.client import wait_for
 from state.names import Names
@@ -40,8 +41,11 @@ class Layout(msgspec.Struct, frozen=True):
 class Directory(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
-    def commit(self, window: WindowCommit) -> WindowResult:
-        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`, `LogFull`."""
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
+        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`, `LogFull`.
+
+        `content`: what the journal keeps of it for the archive (a sealed `WindowContent`).
+        """
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         """The origin where each fact (in order) would land now. Reads only."""
@@ -64,6 +68,9 @@ class Directory(Protocol):
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
 
+    def replay(self, entry: Journalled) -> bool:
+        """Append again what the journal says: a, t, c or m (a window is committed). False if seen before."""
+
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The root customer of each identifier, None where unknown."""
 
@@ -71,7 +78,7 @@ class Directory(Protocol):
         """The customer that an origin belongs to now."""
 
     def trim(self, positions: Mapping[int, int]) -> None:
-        """Drop the log entries that these shards have committed."""
+        """Drop the log entries that these shards have committed (not while a backup copies)."""
 
     def heads(self) -> dict[int, int]:
         """The last sequence in each shard's log."""
@@ -87,15 +94,26 @@ class RedisDirectory:
     """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
 
     def __init__(
-        self, client: redis.Redis, names: Names, layout: Layout, *, log_max: int = 100_000, dead_max: int = 100_000, replicas: int = 0
+        self,
+        client: redis.Redis,
+        names: Names,
+        layout: Layout,
+        *,
+        log_max: int = 100_000,
+        dead_max: int = 100_000,
+        journal_max: int = 0,
+        replicas: int = 0,
     ) -> None:
+        """`journal_max`: entries that may wait for the archive; 0 where there is none."""
         self._redis = client
         self._names = names
         self._layout = layout
         self._replicas = replicas
-        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max])
+        self._archived = journal_max > 0
+        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max])
         self._window = client.register_script(files("state").joinpath("directory.lua").read_text())
         self._append = client.register_script(files("state").joinpath("append.lua").read_text())
+        self._trim = client.register_script(files("state").joinpath("trim.lua").read_text())
         self._logs = {names.log(shard): shard for shard in range(layout.shards)}
 
     def create(self) -> None:
@@ -114,21 +132,23 @@ class RedisDirectory:
                     "this is fixed at creation; use another redis.prefix or data folder, or set it back"
                 )
 
-    def commit(self, window: WindowCommit) -> WindowResult:
-        answer = self._run("commit", window)
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
+        answer = self._run("commit", window, content)
         match answer[0]:
             case b"ok":
                 wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:])
             case b"stale":
                 raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
+            case b"full" if answer[1] == b"journal":
+                raise LogFull("the journal is full: the archive does not keep up", retry_after_s=1.0)
             case b"full":
                 raise LogFull(f"log of shard {answer[1]} is full", retry_after_s=0.2)
             case _:
                 found = answer[1].decode()
                 raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
 
-    def _run(self, mode: str, window: WindowCommit) -> list[Any]:
+    def _run(self, mode: str, window: WindowCommit, content: bytes = b"") -> list[Any]:
         numbers: list[int] = []
         blobs: list[bytes] = []
         for group in window.groups:
@@ -145,7 +165,7 @@ class RedisDirectory:
                     blobs.append(fact.expected)
         rest = _pack([window.rejected, len(window.dead)])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
-        return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead]))
+        return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}))[1]
@@ -174,9 +194,17 @@ class RedisDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
 
-    def _do_append(self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"") -> bool:
+    def replay(self, entry: Journalled) -> bool:
+        if entry.kind == "t":
+            return self._do_append("t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000))
+        body = entry.body[ID_BYTES:] if entry.kind == "a" else entry.body
+        return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
+
+    def _do_append(
+        self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"", second: str = ""
+    ) -> bool:
         layout = self._layout
-        args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets]
+        args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets, int(self._archived), second]
         return bool(self._append(keys=[self._names.directory], args=args))
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
@@ -199,10 +227,8 @@ class RedisDirectory:
         return (self._names.directory + kind + b"%d" % number).decode()
 
     def trim(self, positions: Mapping[int, int]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, seq in positions.items():
-            pipeline.xtrim(self._names.log(shard), minid=f"{seq + 1}-0", approximate=False)
-        pipeline.execute()
+        if positions:
+            self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
 
     def heads(self) -> dict[int, int]:
         found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}

@@ -3,6 +3,7 @@
 Written to be obvious rather than fast. The clock is an argument.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -11,6 +12,7 @@ import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult, shard_of
+from schemas.journal import Journalled
 from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
@@ -144,6 +146,13 @@ class Changes(msgspec.Struct):
     retired: list[Retire] = []
     lent: list[Lend] = []
 
+    def number(self) -> None:
+        """Tell each lender which expectations of its window are younger than its debt."""
+        moved = Counter[tuple[bytes, bytes]]()
+        for lend in reversed(self.lent):
+            lend.later = moved[lend.root, lend.identifier]
+            moved[lend.to, lend.identifier] += 1
+
 
 class MemoryDirectory:
     """Twin of `state.directory.RedisDirectory`."""
@@ -158,12 +167,12 @@ class MemoryDirectory:
         self._log_max = log_max
         self._heads = dict.fromkeys(range(layout.shards), 0)
         self._offsets: dict[str, int] = {}
-        self._senders: dict[str, int] = {}
+        self.senders: dict[str, int] = {}
         self._bodies: dict[tuple[str, str, int], bytes] = {}
         self._stats: dict[str, int] = {}
-        self._tick_s = 0
+        self.ticked_s = 0
 
-    def commit(self, window: WindowCommit) -> WindowResult:
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         if self._offsets.get(window.partition, -1) != window.before:
             raise Fenced(
                 f"{window.partition}: expected position {window.before}, the directory has {self._offsets.get(window.partition, -1)}"
@@ -187,6 +196,7 @@ class MemoryDirectory:
         self.graph = graph
         for retire in changes.retired:
             self._append(shard(retire.survivor), "x", _encode([retire.survivor, retire.origins]))
+        changes.number()
         for lend in changes.lent:
             self._append(shard(lend.to), "x", _encode(Expect(lend.to, [], lend.identifier)))
         for number, parts in bodies.items():
@@ -223,9 +233,9 @@ class MemoryDirectory:
 
     def tick(self) -> bool:
         second = self._clock_ms() // 1000
-        if second <= self._tick_s:
+        if second <= self.ticked_s:
             return False
-        self._tick_s = second
+        self.ticked_s = second
         self._broadcast("t", _encode(Tick(second * 1000)))
         return True
 
@@ -235,9 +245,9 @@ class MemoryDirectory:
         self.journal.append((kind, body))
 
     def _taken(self, sender: str, seq: int) -> bool:
-        if seq <= self._senders.get(sender, 0):
+        if seq <= self.senders.get(sender, 0):
             return True
-        self._senders[sender] = seq
+        self.senders[sender] = seq
         return False
 
     def announce(self, kind: Kind, sender: str, seq: int, version: int, body: bytes) -> bool:
@@ -253,10 +263,29 @@ class MemoryDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
-        root = self.graph.root(message.survivor)
-        body = root + _encode(message)
-        self._append(shard_of(root, self.layout.shards), "a", body)
-        self.journal.append(("a", body))
+        self._take_in(message.survivor, _encode(message))
+        return True
+
+    def _take_in(self, survivor: bytes, message: bytes) -> None:
+        root = self.graph.root(survivor)
+        self._append(shard_of(root, self.layout.shards), "a", root + message)
+        self.journal.append(("a", root + message))
+
+    def replay(self, entry: Journalled) -> bool:
+        if entry.kind == "t":
+            second = msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000
+            if second <= self.ticked_s:
+                return False
+            self.ticked_s = second
+            self._broadcast("t", entry.body)
+            return True
+        if self._taken(entry.sender, entry.sent):
+            return False
+        if entry.kind == "a":
+            self._take_in(entry.extra, entry.body[ID_BYTES:])
+            return True
+        self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
+        self._broadcast("c" if entry.kind == "c" else "m", entry.body)
         return True
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
@@ -273,7 +302,7 @@ class MemoryDirectory:
         return dict(self._heads)
 
     def sent(self, sender: str) -> int:
-        return self._senders.get(sender, 0)
+        return self.senders.get(sender, 0)
 
     def stats(self) -> dict[str, int]:
         return dict(self._stats)

@@ -15,7 +15,10 @@ class Names:
         self.senders = self.directory + b"senders"  # hash: sender -> last sequence taken from it
         self.heads = self.directory + b"heads"  # hash: shard -> last sequence in its log
         self.journal = self.directory + b"journal"  # stream
+        self.archived = self.directory + b"archived"  # last entry of the journal that is safe in the archive
+        self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
+        self.barrier = p + b":{copy}:barrier"  # written by a backup, to see that it has heard of all changes before
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
         self.deliveries = p + b":{deliver}:"

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from state.embedded import Embedded, find_server, server_version
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
+
+# The machines that tests run on are shared: how fast examples are made says nothing about the code.
+settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("millrace")
 
 
 def pytest_report_header() -> str:

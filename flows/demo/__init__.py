@@ -29,7 +29,8 @@ from flows.demo.screen import Screen
 from flows.demo.shop import Shop
 from flows.demo.stack import Stack, configuration
 from flows.status import collect
-from schemas.errors import MillraceError
+from schemas.errors import MillraceError, Unreachable
+from state.client import reported
 
 SEED = 20_000
 RATE = 500.0  # events/s
@@ -57,13 +58,24 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
         follower = Follower()
         receiver = exits.enter_context(Receiver(follower.delivered))
         stack = exits.enter_context(Stack(configuration(config_path, folder, receiver)))
-        report = _play(stack, receiver, follower, None if headless or not console.is_terminal else console, seconds)
+        with _one_line():
+            report = _play(stack, receiver, follower, None if headless or not console.is_terminal else console, seconds)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
         sys.stdout.flush()
     else:
         console.print(table(report))
     return 0 if report.good else 1
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """millrace that went away is a line, not a traceback."""
+    try:
+        with reported():
+            yield
+    except httpx.HTTPError as error:
+        raise Unreachable(f"millrace does not answer any more ({type(error).__name__}): its own log says why") from None
 
 
 def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None) -> Report:

@@ -41,7 +41,7 @@ def lend(state: ShardState, lend: Lend, add: Add) -> None:
         return
     profile = live.profile
     profile.transit = profile.transit or Transit()
-    transit.owe(profile.transit, lend.identifier, lend.origin, lend.to)
+    transit.owe(profile.transit, lend.identifier, lend.origin, lend.to, lend.later)
     state.dirty.add(lend.root)
     _release(state, lend.root, live, add)
 

@@ -153,7 +153,8 @@ class ShardMachine:
             schedule(state, rules, view, root)
 
     def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
-        fields = {name: Sealed(fact.time_ms, value) for name, value in fact.sealed.items()}
+        # The user id is always the same, and each worker of `resolve` sends it along the first time that it sees it: no time makes it newer
+        fields = {name: Sealed(0 if name == "user_id" else fact.time_ms, value) for name, value in fact.sealed.items()}
         add_sensitive(state.sensitive.setdefault(root, Sensitive()), Sensitive({origin: fields}))
         state.sensitive_dirty.add(root)
 

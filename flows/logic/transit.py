@@ -25,12 +25,12 @@ def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> 
     transit.held.append(Held(origin, identifier, transit.identifiers.count(identifier), payload))
 
 
-def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes) -> None:
-    """The ring of this identifier is to be lent, when all that we expect of it by now is here.
+def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
+    """The ring of this identifier is to be lent, when all that we expect of it by now is here, but for the last `later` times.
 
     Not what we come to expect later: an identifier that goes to and fro between two customers would make each wait for the other.
     """
-    transit.owed.append(Owed(identifier, origin, to, transit.identifiers.count(identifier)))
+    transit.owed.append(Owed(identifier, origin, to, max(0, transit.identifiers.count(identifier) - later)))
 
 
 def expect(transit: Transit, origins: Iterable[bytes], identifiers: Iterable[bytes]) -> None:

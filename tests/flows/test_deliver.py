@@ -22,7 +22,7 @@ from flows.deliver import Deliveries, dataflow, make_sink
 from flows.engine import Stop
 from schemas.config import Config, Connector, Deliver, Secret
 from schemas.errors import Unreachable
-from schemas.triggers import Absorb
+from schemas.triggers import Absorb, Trigger
 from schemas.units import Duration
 from state.names import Names
 from state.shards import RedisOutbox
@@ -31,7 +31,9 @@ from tests.receiver import SECRET, Answer, Receiver
 
 SHARDS = 4
 QUICK = Deliver(attempts=4, backoff=Duration(20), backoff_max=Duration(100), breaker_failures=5, breaker_rest=Duration(200))
+_unpack = msgspec.msgpack.Decoder(Trigger).decode
 _pack = msgspec.msgpack.encode
+STAMP_MS = 5_000
 
 
 class Scripted:
@@ -80,7 +82,7 @@ class Rig:
         for body in bodies:
             self._last[shard] += 1
             packed = body if isinstance(body, bytes) else _pack(body)
-            pipeline.xadd(self.names.outbox(shard, lane), {b"b": packed, b"t": 0}, id=f"{self._last[shard]}-0")
+            pipeline.xadd(self.names.outbox(shard, lane), {b"b": packed, b"t": STAMP_MS}, id=f"{self._last[shard]}-0")
         pipeline.execute()
 
     def identify(self, customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
@@ -220,7 +222,10 @@ def test_after_the_last_attempt_it_is_a_dead_letter(rig: Rig) -> None:
     triggers = [trigger(number, to=("a",)) for number in range(4)]
     rig.emit(*triggers)
     eventually(lambda: rig.cursor("a") == 4)
-    assert rig.dead == [("a", _pack(triggers[2]), "status 500; 4 attempts")]
+    [(connector, body, reason)] = rig.dead
+    kept = _unpack(body)
+    assert (connector, kept.id, reason) == ("a", "trg-2", "status 500; 4 attempts")
+    assert kept.receipt.emitted_ms == STAMP_MS  # so that it can be sent again as it was
     assert sink.ids.count("trg-2") == QUICK.attempts
 
 

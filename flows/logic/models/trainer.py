@@ -55,7 +55,10 @@ class Trainer:
     rate within some hundred examples and follows it when it drifts.
     """
 
-    def __init__(self, name: str, features: tuple[str, ...], learning_rate: float) -> None:
+    def __init__(
+        self, name: str, features: tuple[str, ...], learning_rate: float, *, first: int = SNAPSHOT_FIRST, every: int = SNAPSHOT_EVERY
+    ) -> None:
+        """Gives a snapshot after `first` examples, and after each `every`."""
         self.name = name
         self.features = features
         self.version = 0  # of the last snapshot
@@ -65,6 +68,7 @@ class Trainer:
         self.progressive = Progress()  # what the model said just before it learnt the answer
         self.served = Progress()  # what the shards had said when they asked
         self._learning_rate = learning_rate
+        self._first, self._every = first, every
         self._fresh()
 
     def _fresh(self) -> None:
@@ -90,7 +94,7 @@ class Trainer:
             self._pipeline.learn_one(x, answer)
             self.examples += 1
             self.trained_ms = max(self.trained_ms, example.answered_ms)
-            if self.examples == SNAPSHOT_FIRST or self.examples % SNAPSHOT_EVERY == 0:
+            if self.examples == self._first or self.examples % self._every == 0:
                 self.version += 1
                 snapshots.append(self.snapshot())
         return snapshots

@@ -1,0 +1,160 @@
+"""Process `archive`: the journal -> Avro files, and the customers' data keys -> their copy; and the daily backup, in a thread.
+
+One round is: read what is new, bring the copy of the keys up to now (so it is never older than the archive), write, fsync,
+and only then tell the journal that these entries may go.
+"""
+
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from schemas import metrics
+from schemas.config import Config
+from schemas.errors import Foreign, MillraceError
+from schemas.journal import Journalled
+from schemas.log import Tick
+from state.archive import Archive, ArchiveWriter
+from state.client import reported
+from state.journal import RedisJournal
+from state.keys import LogSeal
+
+log = structlog.get_logger()
+
+ROUND_S = 0.25  # between two rounds: so much may be lost with the machine, and the time of one round
+ROUND_ENTRIES = 200
+BLOCK_MS = 500
+DISK_WAIT_S = 5.0  # a full disk is tried again; meanwhile the journal fills up to `archive.journal_max`, and resolve waits
+_tick = msgspec.msgpack.Decoder(Tick).decode
+
+
+class Keys(Protocol):
+    """Brings the copy of the data keys up to now."""
+
+    def __call__(self) -> None: ...
+
+
+class Archiver:
+    """One call of `round` is one round."""
+
+    def __init__(self, config: Config, journal: RedisJournal, archive: Archive, seal: LogSeal, follow_keys: Keys) -> None:
+        """Raises `Foreign` where the folder holds the archive of a deployment that is not in this Redis."""
+        self._config = config.archive
+        self._journal = journal
+        self._archive = archive
+        self._seal = seal
+        self._follow_keys = follow_keys
+        archived = journal.archived()
+        if archived is None and archive.newest():
+            raise Foreign(
+                f"{archive.folder} holds an archive up to entry {archive.last()}, and this Redis has never written one: if its data was lost "
+                "run `millrace restore`; for a new deployment name another archive.folder"
+            )
+        self._after = journal.start(archived or 0)
+        if archived is not None and self._after > archived:
+            log.error("archive_gap", after=archived, until=self._after, repair="millrace backup create")
+        self._writer = self._new_writer()
+        if self._after != archived:
+            journal.advance(self._after)
+        self._tick_ms = 0
+
+    def round(self, block_ms: int = BLOCK_MS) -> int:
+        """How many entries became safe. Raises `OSError`."""
+        entries = self._journal.read(self._after, ROUND_ENTRIES, block_ms)
+        self._follow_keys()
+        for entry in entries:
+            if entry.seq != self._after + 1:
+                log.error("archive_gap", after=self._after, until=entry.seq - 1, repair="millrace backup create")
+            if entry.bare:
+                log.error("archive_bare_entry", entry=entry.seq, cause="a worker runs with archive.enabled = false")
+            self._writer.write(self._opened(entry), time.monotonic())
+            self._after = entry.seq
+            if entry.kind == "t":
+                self._tick_ms = _tick(entry.body).now_ms
+        self._writer.sync()
+        if entries:
+            self._journal.advance(self._after)
+            metrics.ARCHIVED.inc(len(entries))
+        waiting = self._journal.head() - self._after
+        metrics.LAG.labels("archive", "journal").set(waiting)
+        metrics.ARCHIVE_BEHIND.set(max(0.0, time.time() - self._tick_ms / 1000) if waiting and self._tick_ms else 0)
+        return len(entries)
+
+    def begin_again(self) -> None:
+        """After an `OSError`, from what is safe. Raises `OSError`."""
+        self._writer.abandon()
+        self._after = self._journal.archived() or 0
+        self._writer = self._new_writer()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _new_writer(self) -> ArchiveWriter:
+        every_s = self._config.rotate_every / 1000
+        return ArchiveWriter(self._archive, self._after, rotate_bytes=int(self._config.rotate_bytes), rotate_s=every_s)
+
+    def _opened(self, entry: Journalled) -> Journalled:
+        return msgspec.structs.replace(entry, content=self._seal.open(entry.content)) if entry.content else entry
+
+
+def run(config: Config) -> None:
+    """Until a signal. There is one process of it. Raises `Fatal`."""
+    from flows import compose
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with reported():
+        compose.directory(config)
+        if config.backup.daily:
+            threading.Thread(target=_daily, args=(config, stop), name="backup", daemon=True).start()
+        if config.archive.enabled:
+            _archive(config, stop)
+    stop.wait()
+
+
+def _archive(config: Config, stop: threading.Event) -> None:
+    from flows import compose
+
+    with compose.following_keys(config) as follow_keys:
+        archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), follow_keys)
+        log.info("archive_starts", folder=str(Path(config.archive.folder)))
+        while not stop.is_set():
+            try:
+                if archiver.round() < ROUND_ENTRIES:
+                    stop.wait(ROUND_S)
+            except OSError as error:
+                log.error("archive_cannot_write", error=error.strerror, folder=config.archive.folder, retry_in_s=DISK_WAIT_S)
+                stop.wait(DISK_WAIT_S)
+                archiver.begin_again()
+        while archiver.round(block_ms=0) == ROUND_ENTRIES:
+            pass
+        archiver.close()
+
+
+def _daily(config: Config, stop: threading.Event) -> None:
+    from flows import backup
+
+    while not stop.wait(seconds_until(config.backup.daily, datetime.now(UTC))):
+        try:
+            backup.create_and_prune(config)
+        except (MillraceError, OSError) as error:  # the next one may succeed; the age of the last one is a metric
+            log.error("backup_failed", error=str(error))
+
+
+def seconds_until(daily: str, now: datetime) -> float:
+    """From `now` (UTC) to the next time that the clock shows `daily`.
+
+    >>> seconds_until("03:00", datetime(2026, 1, 1, 2, 59, tzinfo=UTC))
+    60.0
+    >>> seconds_until("03:00", datetime(2026, 1, 1, 3, 0, tzinfo=UTC))
+    86400.0
+    """
+    hour, _, minute = daily.partition(":")
+    due = now.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+    return ((due if due > now else due + timedelta(days=1)) - now).total_seconds()

@@ -1,0 +1,123 @@
+"""`millrace backup`: full copies while the flows run. `state.copy` says how one is consistent, `state.backup` how it lies there."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+from flows import compose
+from schemas import metrics
+from schemas.config import Config
+from schemas.errors import Foreign
+from state.backup import Manifest
+from state.client import connect, reported
+from state.copy import Copying
+
+log = structlog.get_logger()
+
+PIPED_WIDTH = 160
+
+
+def make(config: Config) -> Manifest:
+    """Copy everything. Raises `Unreachable`, `Foreign`; then there is no backup."""
+    client, names = connect(compose.redis_url(config)), compose.names(config)
+    with reported():
+        if not client.exists(names.meta):
+            raise Foreign(f"there is nothing under the prefix {config.redis.prefix!r} that could be copied")
+        compose.directory(config)  # it is ours
+        archive = compose.archive(config).newest()
+        keys = compose.key_copy(config)
+        writer = compose.backups(config).begin(_now_ms(), compose.journal(config).head())
+        try:
+            cut = Copying(client, names, writer.name, writer.add).run(config.shards.count)
+            keys.sync(client, names)  # behind the copy: it has the key of everything that is in there
+            manifest = writer.finish(cut, archive, _now_ms())
+        except BaseException:
+            writer.abandon()
+            raise
+        finally:
+            keys.close()
+    log.info("backup_made", backup=manifest.name, bytes=manifest.bytes, ms=manifest.ended_ms - manifest.begun_ms, journal=manifest.journal)
+    metrics.BACKUP_ENDED.set(manifest.ended_ms / 1000)
+    return manifest
+
+
+def create_and_prune(config: Config) -> None:
+    """What happens daily."""
+    make(config)
+    _prune(config)
+
+
+def create(config: Config) -> int:
+    manifest = make(config)
+    seconds = (manifest.ended_ms - manifest.begun_ms) / 1000
+    print(f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {_moment(manifest.tick_s * 1000)}")
+    return 0
+
+
+def listing(config: Config) -> int:
+    """Print all; 1 if a manifest cannot be trusted."""
+    backups = compose.backups(config)
+    table = Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
+    bad = 0
+    for name in backups.names():
+        try:
+            manifest = backups.manifest(name)
+        except Foreign as error:
+            print(f"millrace: {error}")
+            bad += 1
+            continue
+        upto = max(manifest.offsets.values(), default=0)
+        table.add_row(name, _moment(manifest.tick_s * 1000), f"{manifest.bytes:,}", f"{manifest.journal:,}", f"{upto:,}")
+    if table.row_count:
+        console = Console()
+        if not console.is_terminal:
+            console.width = PIPED_WIDTH
+        console.print(table)
+    elif not bad:
+        print(f"no backup in {config.backup.folder}")
+    return 1 if bad else 0
+
+
+def verify(config: Config, name: str | None) -> int:
+    """Read one backup (or all of them) to the last byte, and the archive behind each. Raises `Foreign`."""
+    backups, archive = compose.backups(config), compose.archive(config)
+    for each in [name] if name else backups.names():
+        manifest = backups.manifest(each)
+        records = backups.verify(manifest)
+        print(f"{each}: {len(manifest.chunks)} chunks, {records:,} records, whole")
+    oldest = min((backups.manifest(each).journal for each in ([name] if name else backups.names())), default=0)
+    last = oldest
+    for found in archive.entries(oldest):
+        last = found.entry.seq
+        if found.entry.bare:
+            raise Foreign(f"{found.place}: entry {last} was written without its content: restore needs a backup made after it")
+    if archive.newest():
+        print(f"{Path(config.archive.folder)}: entries {oldest + 1:,} to {last:,}, whole")
+    return 0
+
+
+def prune(config: Config) -> int:
+    for name in _prune(config):
+        print(f"removed {name}")
+    return 0
+
+
+def _prune(config: Config) -> list[str]:
+    backups = compose.backups(config)
+    gone = backups.prune(config.backup.keep)
+    if config.archive.keep is not None and (left := backups.names()):
+        needed = min(backups.manifest(name).journal for name in left)
+        gone += [path.name for path in compose.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)]
+    return gone
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _moment(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,60 @@
+"""What the archive keeps of a window: packed by `resolve` at the commit, unpacked by `rebuild`.
+
+An event that holds personal data is sealed under the data key of its customer, so that erasing the customer erases it
+here too; the whole is sealed with the log key.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.events import RawEvent
+from schemas.identity import WindowCommit
+from schemas.journal import WindowContent
+from state.keys import DataKeys, LogSeal
+
+if TYPE_CHECKING:
+    from flows.resolve import Judged
+
+FIELD = "archive"  # what the seal of an event is bound to, beside its customer
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(WindowContent).decode
+_plain = msgspec.structs.replace
+
+
+def packer(limits: list[int], keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
+    """`limits`: identifiers for each customer, by strength."""
+
+    def pack(judged: "Judged", commit: WindowCommit) -> bytes:
+        window = judged.window
+        rejected = {index for index, _ in judged.rejects}
+        places = [index for index in range(len(window.events)) if index not in rejected]  # of the checked ones
+        origins = [b""] * len(window.events)
+        for joint, group in zip(judged.groups, commit.groups, strict=True):
+            for index, fact in zip(joint, group.facts, strict=True):
+                if fact.expected is not None:
+                    origins[places[index]] = fact.expected
+        held = keys.of(origin for origin in origins if origin)
+        events = [
+            _plain(event, value=held[origin].seal(FIELD, event.value)) if origin else event
+            for event, origin in zip(window.events, origins, strict=True)
+        ]
+        return seal.seal(_encode(WindowContent(limits, commit, events, window.positions, origins)))
+
+    return pack
+
+
+def unpacked(content: bytes) -> WindowContent:
+    """Of an entry as the archive gives it."""
+    return _decode(content)
+
+
+def events_of(content: WindowContent, keys: DataKeys) -> list[RawEvent | None]:
+    """As they came; None for what only the key of an erased customer could open."""
+    held = keys.of(origin for origin in content.origins if origin)
+    found: list[RawEvent | None] = []
+    for event, origin in zip(content.events, content.origins, strict=True):
+        value = event.value if not origin else held[origin].open(FIELD, event.value) if origin in held else None
+        found.append(None if value is None else _plain(event, value=value))
+    return found

@@ -1,0 +1,216 @@
+"""Judges a world that has come to rest: against an undisturbed one that was fed with the same raw log in the same order,
+and against what is known of every message without looking at the engine at all."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from flows.engine import Stop
+from flows.learn import Learning
+from flows.logic.decide import trigger_id
+from flows.logic.identifiers import Identifiers
+from flows.logic.models import churn
+from flows.logic.validate import Message
+from flows.models import sender
+from flows.profile import Worker
+from flows.resolve import Window
+from flows.simulate.traffic import Traffic
+from flows.simulate.workers import machine, resolver, trainer
+from flows.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
+from schemas.profile import Profile, Sensitive
+from schemas.triggers import Absorb, Receipt, Trigger
+from state import digest
+
+_profile = msgspec.msgpack.Decoder(Profile).decode
+_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
+_absorb = msgspec.msgpack.Decoder(Absorb).decode
+
+
+class Diverged(Exception):
+    """The same order of the same records leads somewhere else."""
+
+
+class Undisturbed:
+    """One worker of everything, and nothing goes wrong."""
+
+    def __init__(self, world: World) -> None:
+        self._told = world
+        self.world = World()
+        self.world.raw = world.raw
+        self._resolver = resolver(self.world, self.world.directory, Keys(self.world.keys), Stop())
+        self._turns = 0.0
+        untimed: Any = _Untimed(self.world.directory)
+        rules = machine(self.world.directory, self.world)
+        shards = range(SHARDS)
+        self._worker = Worker(
+            shards,
+            untimed,
+            self.world.shards,
+            rules,
+            cache=PLENTY,
+            outbox_max=PLENTY,
+            clock_ms=lambda: self.world.now_ms,
+            clock=self._later,
+        )
+        self._said: dict[tuple[str, int], bytes] = {}
+        saying: Any = _Saying(self._said)
+        self._learning = Learning(trainer(), self.world.shards, saying, self.world.models, self.world.signer, SHARDS, [sender(churn.NAME)])
+
+    def _later(self) -> float:
+        """Every commit is due."""
+        self._turns += 10
+        return self._turns
+
+    def live(self) -> World:
+        """The whole history. Raises `Diverged`."""
+        for past in self._told.directory.history:
+            self._again(past)
+        self._work()
+        shards = self.world.shards
+        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, "i"]}:
+            raise Diverged(f"{len(left)} messages between shards were never handed over")
+        for shard in range(SHARDS):
+            shards.advance("t", "crm", {shard: PLENTY})
+        shards.trim("t", ["crm"])
+        if silent := self._said.keys() - {(past[1], past[3]) for past in self._told.directory.history if past[0] == "m"}:
+            raise Diverged(f"model versions were never announced: {sorted(silent)}")
+        return self.world
+
+    def _again(self, past: Past) -> None:
+        directory = self.world.directory
+        match past:
+            case "w", partition, before, after:
+                self._window(partition, before, after)
+            case "t", second:
+                self.world.now_ms = second * 1000
+                directory.tick()
+            case "a", shard, seq:
+                self._work()
+                lane = self.world.shards.outbox[shard, "i"]
+                if not lane or lane[0].seq != seq:
+                    raise Diverged(f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due")
+                directory.forward(shard, seq, _absorb(lane[0].body))
+                self.world.shards.advance("i", "internal", {shard: seq})
+                self.world.shards.trim("i", ["internal"])
+            case "c", name, seq, version:
+                body = self._told.directory.body("c", name, version)
+                assert body is not None, f"rules {version} have no body"
+                directory.announce("c", name, seq, version, body)
+            case "m", name, seq, version:
+                self._work()
+                if (name, version) not in self._said:
+                    raise Diverged(f"{name} announced version {version}, which the examples do not give")
+                directory.announce("m", name, seq, version, self._said[name, version])
+
+    def _window(self, partition: str, before: int, after: int) -> None:
+        entries = self.world.raw[partition][before + 1 : after + 1]
+        positions = [before + 1 + at for at, entry in enumerate(entries) for _ in entry]
+        window = Window(partition, before, after, [event for entry in entries for event in entry], positions, 0.0)
+        self._resolver.commit(self._resolver.judge(window))
+
+    def _work(self) -> None:
+        while entries := self._worker.read():
+            self._worker.commit(self._worker.apply(entries))
+        while (batch := self._learning.poll()) is not None:
+            self._learning.commit(self._learning.learn(batch))
+
+
+class _Untimed:
+    """A directory that ticks only when it is told to."""
+
+    def __init__(self, directory: Any) -> None:
+        self._directory = directory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._directory, name)
+
+    def tick(self) -> bool:
+        return False
+
+
+class _Saying:
+    """Where the undisturbed trainer announces: the history says when it is heard."""
+
+    def __init__(self, said: dict[tuple[str, int], bytes]) -> None:
+        self._said = said
+
+    def announce(self, kind: str, name: str, seq: int, version: int, body: bytes) -> bool:  # noqa: ARG002  # a directory's signature
+        self._said[name, version] = body
+        return True
+
+
+# --- judgement ------------------------------------------------------------------------------------------------------
+
+
+def problems(world: World, traffic: Traffic) -> list[str]:
+    """What is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
+    ideal = Undisturbed(world).live()
+    return [*_state(world, ideal), *_triggers(world, ideal), *_messages(world, traffic), *_sealed(world), *_time(world)]
+
+
+def _state(world: World, ideal: World) -> Iterator[str]:
+    ours, theirs = (digest.of_memory(w.directory, w.shards) for w in (world, ideal))
+    if ours.directory.digest != theirs.directory.digest:
+        yield "the directory differs from the undisturbed one"
+    for shard, (our, their) in enumerate(zip(ours.shards, theirs.shards, strict=True)):
+        if our != their:
+            yield f"shard {shard} differs from the undisturbed one"
+
+
+def _triggers(world: World, ideal: World) -> Iterator[str]:
+    ours, theirs = ({trigger.id: _content(trigger) for trigger in w.shards.emitted} for w in (world, ideal))
+    if ours != theirs:
+        yield f"triggers differ from the undisturbed ones: {len(ours.keys() - theirs.keys())} more, {len(theirs.keys() - ours.keys())} fewer"
+    if twice := [name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1]:
+        yield f"{len(twice)} triggers were emitted twice"
+    if missing := ours.keys() - world.received.keys():
+        yield f"{len(missing)} triggers were never delivered"
+    if made_up := world.received.keys() - ours.keys() - world.lost:
+        yield f"{len(made_up)} triggers were delivered that nobody emitted"
+
+
+def _content(trigger: Trigger) -> Trigger:
+    """All but when it was handled."""
+    return msgspec.structs.replace(trigger, receipt=Receipt(trigger.receipt.event_ms, trigger.receipt.received_ms, 0, 0))
+
+
+def _messages(world: World, traffic: Traffic) -> Iterator[str]:
+    counted = sum(
+        f.events for table in world.shards.profiles.values() for packed in table.values() for f in _profile(packed).fragments.values()
+    )
+    if counted != len(traffic.good):
+        yield f"{len(traffic.good)} messages were acknowledged, {counted} count"
+    rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
+    if rejected != traffic.bad:
+        yield f"{traffic.bad} bad events came, {rejected} are counted as rejected"
+    hashes = Identifiers(CONFIG.identity, HASH_KEY)
+    due = set()
+    for made in traffic.good.values():
+        if made.get("event") == "Viewed":
+            found = hashes.of(msgspec.convert(made, Message))
+            assert isinstance(found, list), "only what has an identifier is good"
+            due.add(trigger_id(made["messageId"], found[0].hash, "each"))
+    ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
+    if due != ours:
+        yield f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
+
+
+def _sealed(world: World) -> Iterator[str]:
+    """Personal data lies under the key of the origin that it lies with, and that key is stored."""
+    for table in world.shards.sensitive.values():
+        for packed in table.values():
+            for origin, fields in _sensitive(packed).origins.items():
+                for name, sealed in fields.items():
+                    if not sealed.value.startswith(origin + name.encode() + b"="):
+                        yield f"{name} was sealed for another customer"
+                    if origin not in world.keys:
+                        yield f"{name} was sealed under a key that is not stored"
+
+
+def _time(world: World) -> Iterator[str]:
+    ticks = [past[1] for past in world.directory.history if past[0] == "t"]
+    if any(later <= earlier for earlier, later in pairwise(ticks)):
+        yield "a second was announced twice"

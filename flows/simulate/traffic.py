@@ -1,0 +1,106 @@
+"""What the customers of the simulation do, and the rules that look at it.
+
+People log in and out on devices that they share, say what their e-mail is, send everything twice now and then, and
+sometimes send what is no event at all. Each message is known here, so it is known how often it must count.
+"""
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from schemas.config import Config
+from schemas.events import RawEvent
+from schemas.toml import read, rules_document
+
+_PEOPLE, _VISITORS, _MAILS = "abc", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
+_BAD = (b"{", b"[]", b"", b'{"type":"track","event":"Viewed","messageId":"no-one"}', b'{"type":"sing","userId":"a"}')
+_SHARED = """
+[[aggregate]]
+name = "bought"
+of = "count"
+on = ["Bought"]
+over = "30d"
+[[aggregate]]
+name = "kinds"
+of = "top_k"
+on = ["*"]
+value = "sku"
+[[tag]]
+name = "buyer"
+when = "bought > 0"
+ttl = "2h"
+[[segment]]
+name = "good"
+when = "bought >= 2 or 'a' in kinds"
+[[segment]]
+name = "rest"
+when = "True"
+[churn]
+horizon = "1h"
+every = "20m"
+[[trigger]]
+name = "each"
+on = {event = "Viewed"}
+[[trigger]]
+name = "thanks"
+on = {event = "Bought"}
+cooldown = "1h"
+"""
+DOCUMENTS = tuple(
+    rules_document(read(_SHARED + more).config)
+    for more in (
+        '[[trigger]]\nname = "left"\non = {after = "Viewed", without = "Bought", within = "30m"}\n'
+        '[[trigger]]\nname = "risky"\non = {score_above = {churn = 0.5}}\n',
+        '[[tag]]\nname = "quiet"\nwhen = "inactive_days >= 1"\n'
+        '[[trigger]]\nname = "no_buyer"\non = {tag_left = "buyer"}\n[[trigger]]\nname = "now_good"\non = {segment_entered = "good"}\n',
+    )
+)
+
+
+class Traffic:
+    """Publishes; each message that was acknowledged is in `good` (with what it is), `bad` counts the others."""
+
+    def __init__(self, luck: Random, config: Config, raw: dict[str, list[list[RawEvent]]]) -> None:
+        self._luck = luck
+        self._raw = raw
+        self._source = config.gateway.write_keys[0].source
+        self.good: dict[str, dict[str, Any]] = {}
+        self.bad = 0
+        self._sent: list[tuple[str, bytes, int]] = []  # partition, message, when it reached us
+
+    def publish(self, now_ms: int) -> None:
+        """One entry of one partition."""
+        partition = self._luck.choice(list(self._raw))
+        entry = [self._event(partition, now_ms) for _ in range(self._luck.choice([1, 1, 2, 4]))]
+        self._raw[partition].append(entry)
+
+    def _event(self, partition: str, now_ms: int) -> RawEvent:
+        luck = self._luck.random()
+        if luck < 0.06:
+            self.bad += 1
+            return RawEvent(self._luck.choice(_BAD), now_ms, self._source)
+        if luck < 0.25 and self._sent:  # the client had no answer and tries again, by whichever way
+            _, message, first_ms = self._luck.choice(self._sent)
+            return RawEvent(message, first_ms, self._source)
+        name = f"m{len(self.good)}"
+        self.good[name] = made = self._made(name)
+        message = msgspec.json.encode(made)
+        self._sent.append((partition, message, now_ms))
+        return RawEvent(message, now_ms, self._source)
+
+    def _made(self, name: str) -> dict[str, Any]:
+        luck = self._luck
+        made: dict[str, Any] = {"messageId": name, "type": "track", "event": luck.choice(["Viewed", "Viewed", "Bought"])}
+        made["properties"] = {"sku": luck.choice("ab"), "total": luck.randrange(50)}
+        who = luck.random()
+        if who < 0.65:
+            made["anonymousId"] = luck.choice(_VISITORS)
+        if who > 0.4:
+            made["userId"] = luck.choice(_PEOPLE)
+        if luck.random() < 0.2:
+            made |= {"type": "identify", "traits": {"plan": luck.randrange(3)}}
+            del made["event"], made["properties"]
+            if luck.random() < 0.6:
+                made["traits"]["email"] = luck.choice(_MAILS)
+        return made
