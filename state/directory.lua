@@ -5,20 +5,23 @@
 -- ARGV[2]  partition; ARGV[3] the position that the directory must hold; ARGV[4] the new one (text: Lua has 53 bits)
 -- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log, longest journal}
 --          (0 as the longest journal: there is no archive that reads it, so it keeps short notes, and the last of them)
--- ARGV[6]  msgpack: {rejected by reason, number of dead letters}
--- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected)
+-- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1}
+-- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected);
+--          n = 0 for a group whose customer the worker knows: then nothing but m
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
---          the origin that it must land in; after all groups the dead letters, then what the journal keeps for the archive.
+--          the origin that it must land in (n = 0: the root, then for each fact its origin and its payload);
+--          after all groups the dead letters, then what the journal keeps for the archive.
 --          (Redis' msgpack knows no byte strings.)
 --
--- Answers: {"ok", created, attached, united, moved, refused, journal} | {"plan", origins} | {"stale"} |
---          {"fenced", position} | {"full", shard or "journal"}
+-- Answers: {"ok", created, attached, united, moved, refused, journal, origin and root of each identifier given,
+--          number of the last change of the graph, what this window changed} | {"plan", origins} | {"stale"} |
+--          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since}
 -- Atomic:  everything. A script does not roll back, so all reads and checks come before the first write.
--- Cost:    about 7 us for each event of a window; a window of 500 blocks the server for some 3.5 ms.
+-- Cost:    about 12 us for each event of a window, 4 us where the worker knows the customer: some 4 ms for a window of 500.
 
 local P, mode, partition, before, after = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settings, rest, numbers = cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
-local rejected, letters = rest[1], rest[2]
+local rejected, letters, epoch = rest[1], rest[2], rest[3]
 local shards, buckets, limits, log_max, dead_max, journal_max =
   settings[1], settings[2], settings[3], settings[4], settings[5], settings[6]
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
@@ -29,20 +32,35 @@ while n <= #numbers do
   local ids, facts = {}, {}
   local n_ids, n_facts = numbers[n], numbers[n + 1]
   n = n + 2
+  local root = nil
+  if n_ids == 0 then
+    root = ARGV[b]
+    b = b + 1
+    for f = 1, n_facts do
+      facts[f] = {ARGV[b], ARGV[b + 1]}
+      b = b + 2
+    end
+  end
   for i = 1, n_ids do ids[i] = {numbers[n], ARGV[b]}; n = n + 1; b = b + 1 end
-  for f = 1, n_facts do
+  for f = 1, n_ids == 0 and 0 or n_facts do
     local fact = {numbers[n], ARGV[b]}
     b = b + 1
     if numbers[n + 1] == 1 then fact[3] = ARGV[b]; b = b + 1 end
     facts[f] = fact
     n = n + 2
   end
-  groups[#groups + 1] = {ids, facts}
+  groups[#groups + 1] = {ids, facts, root}
 end
 
 if mode == 'commit' then
   local position = call('HGET', P .. 'offsets', partition) or '-1'
   if position ~= before then return {'fenced', position} end
+  local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)
+  if epoch >= 0 and epoch ~= changes then
+    local behind = changes - epoch
+    if behind < 0 or behind > call('LLEN', P .. 'changes') then return {'changed', changes} end
+    return {'changed', changes, call('LRANGE', P .. 'changes', -behind, -1)}
+  end
 end
 
 local function bucket(kind, id)
@@ -137,7 +155,7 @@ local function found(id)
 end
 
 local created, attached, united, moved, refused = 0, 0, 0, 0, 0
-local retired, lent = {}, {}
+local retired, lent, changed = {}, {}, {}
 
 -- The customer with a user id survives, else the smaller id. Answers the survivor, or nil where a limit forbids it.
 local function unite(a, b)
@@ -147,6 +165,7 @@ local function unite(a, b)
   end
   if rb.user and not ra.user or (not rb.user == not ra.user and b < a) then a, b, ra, rb = b, a, rb, ra end
   retired[#retired + 1] = {b, a, rb.members}
+  changed[#changed + 1] = 'r' .. b
   for _, member in ipairs(rb.members) do ra.members[#ra.members + 1] = member; set_root(member, a) end
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
   for strength, n in pairs(rb.counts) do ra.counts[strength] = (ra.counts[strength] or 0) + n end
@@ -213,6 +232,7 @@ for g, group in ipairs(groups) do
       if fits(record_of(winner), id[1]) then
         local before = origin_of(id[2])
         lent[#lent + 1] = {root_of(before), winner, id[2], before}
+        changed[#changed + 1] = 'i' .. id[2]
         take(root_of(before), id[1], id[2])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
@@ -225,9 +245,15 @@ for g, group in ipairs(groups) do
 
   local landed = {}
   for f, fact in ipairs(facts) do
-    landed[f] = origin_of(ids[fact[1] + 1][2]) or home or origin_of(ids[1][2])
-    if mode == 'commit' and fact[3] and fact[3] ~= landed[f] then return {'stale'} end
-    landed[f] = {landed[f], root_of(landed[f])}
+    local origin, root = fact[1], group[3]
+    if root then  -- the worker knows; only an earlier group of this window can have changed it
+      root = roots[origin] or root
+    else
+      origin = origin_of(ids[fact[1] + 1][2]) or home or origin_of(ids[1][2])
+      if mode == 'commit' and fact[3] and fact[3] ~= origin then return {'stale'} end
+      root = root_of(origin)
+    end
+    landed[f] = {origin, root}
   end
   routes[g] = landed
 end
@@ -336,4 +362,18 @@ else
   call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, entry, 'w', note)
 end
 call('HSET', P .. 'offsets', partition, after)
-return {'ok', created, attached, united, moved, refused, journal}
+
+local told = {}
+for _, group in ipairs(groups) do
+  for _, id in ipairs(group[1]) do
+    local origin = origins[id[2]]
+    told[#told + 1] = origin and origin .. root_of(origin) or string.rep('\0', 2 * ID)
+  end
+end
+local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)
+if #changed > 0 then
+  changes = call('HINCRBY', P .. 'meta', 'changes', #changed)
+  call('RPUSH', P .. 'changes', unpack(changed))
+  call('LTRIM', P .. 'changes', -10000, -1)
+end
+return {'ok', created, attached, united, moved, refused, journal, table.concat(told), changes, changed}

@@ -16,10 +16,13 @@ from schemas.journal import Journalled
 from schemas.log import LogEntry, Tick
 from schemas.triggers import Absorb
 from state.client import wait_for
+from state.known import Known
 from state.names import Names
 
 FORMAT = 1  # of everything in Redis; a newer one is refused
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
+CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
+Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -109,6 +112,7 @@ class RedisDirectory:
         self._names = names
         self._layout = layout
         self._replicas = replicas
+        self._known = Known()
         self._archived = journal_max > 0
         self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max])
         self._window = client.register_script(files("state").joinpath("directory.lua").read_text())
@@ -133,11 +137,22 @@ class RedisDirectory:
                 )
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
-        answer = self._run("commit", window, content)
+        for _ in range(CHANGED_RETRIES):
+            routes = self._routes(window.groups)
+            answer = self._run("commit", window, content, routes, self._known.epoch)
+            if answer[0] != b"changed":
+                break
+            self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+        else:  # others unite customers faster than we can follow: all is looked up
+            routes = [None] * len(window.groups)
+            answer = self._run("commit", window, content, routes, -1)
         match answer[0]:
             case b"ok":
+                asked = [i for group, route in zip(window.groups, routes, strict=True) if route is None for i in group.identifiers]
+                self._known.forget(answer[8], answer[9])
+                self._known.learn(asked, answer[7])
                 wait_for(self._redis, self._replicas)
-                return WindowResult(*answer[1:])
+                return WindowResult(*answer[1:7])
             case b"stale":
                 raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
             case b"full" if answer[1] == b"journal":
@@ -148,10 +163,27 @@ class RedisDirectory:
                 found = answer[1].decode()
                 raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
 
-    def _run(self, mode: str, window: WindowCommit, content: bytes = b"") -> list[Any]:
+    def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
+        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it."""
+        earlier: set[bytes] = set()
+        routes: list[Route | None] = []
+        for group in groups:
+            hashes = [identifier.hash for identifier in group.identifiers]
+            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            earlier.update(hashes)
+        return routes
+
+    def _run(self, mode: str, window: WindowCommit, content: bytes, routes: Sequence[Route | None], epoch: int) -> list[Any]:
         numbers: list[int] = []
         blobs: list[bytes] = []
-        for group in window.groups:
+        for group, route in zip(window.groups, routes, strict=True):
+            if route is not None:
+                root, origins = route
+                numbers += (0, len(group.facts))
+                blobs.append(root)
+                for fact, origin in zip(group.facts, origins, strict=True):
+                    blobs += (origin, fact.payload)
+                continue
             numbers += (len(group.identifiers), len(group.facts))
             for identifier in group.identifiers:
                 numbers.append(identifier.strength)
@@ -163,12 +195,12 @@ class RedisDirectory:
                 else:
                     numbers += (fact.anchor, 1)
                     blobs.append(fact.expected)
-        rest = _pack([window.rejected, len(window.dead)])
+        rest = _pack([window.rejected, len(window.dead), epoch])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
         return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}))[1]
+        origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1)[1]
         return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
 
     def offsets(self) -> dict[str, int]:
