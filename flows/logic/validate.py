@@ -20,7 +20,8 @@ MESSAGE_ID_MAX: Final = 100
 NAME_MAX: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-_LONG_NUMBER: Final = re.compile(rb"\d{19}")
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
 _OBJECTS: Final = ("properties", "traits", "context")
 _TIMES: Final = ("timestamp", "originalTimestamp", "sentAt")
 _TEXTS: Final = ("event", "name")
@@ -96,9 +97,10 @@ class Validator:
             if isinstance(found, Reject):
                 return found
             message = found
-        if _LONG_NUMBER.search(value) and _out_of_range((message.properties, message.traits, message.context)):
+        try:
+            return self._check(message, raw)
+        except _OutOfRangeError:
             return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
-        return self._check(message, raw)
 
     def _check(self, message: Message, raw: RawEvent) -> Checked | Reject:
         time_ms = self._time(message, raw.received_ms)
@@ -181,6 +183,10 @@ class _Names(dict[str, bool]):
         return hit
 
 
+class _OutOfRangeError(Exception):
+    """A whole number that no log record can hold; it is looked for where each value is looked at anyway."""
+
+
 def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
     """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
     general = {}
@@ -191,6 +197,8 @@ def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str
         elif type(value) is dict or type(value) is list:
             general[name] = _inside(value, names, f"{prefix}{name}.", sensitive)
         else:
+            if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+                raise _OutOfRangeError
             general[name] = value
     return general
 
@@ -200,15 +208,9 @@ def _inside(value: Any, names: _Names, prefix: str, sensitive: dict[str, Any]) -
         return _apart(value, names, prefix, sensitive)
     if type(value) is list:
         return [_inside(item, names, f"{prefix}{at}.", sensitive) for at, item in enumerate(value)]
+    if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+        raise _OutOfRangeError
     return value
-
-
-def _out_of_range(data: Any) -> bool:
-    if type(data) is int:
-        return not -(2**63) <= data < 2**64
-    if isinstance(data, dict):
-        return any(_out_of_range(value) for value in data.values())
-    return isinstance(data, list | tuple) and any(_out_of_range(value) for value in data)
 
 
 def _hash_of(value: bytes) -> str:

@@ -57,8 +57,11 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
             if draft is not None and draft not in touched:
                 touched.append(draft)
         order += 1
-        if len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
-            home = touched[0]  # by far the most frequent case beside a newcomer's
+        if not touched:
+            home = Draft(order)
+            drafts[home] = None
+        elif len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
+            home = touched[0]
         else:
             home = _home(touched, identifiers, order, drafts)
         home.add(event, identifiers)
