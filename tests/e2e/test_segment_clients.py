@@ -13,6 +13,7 @@ from segment.analytics.client import Client
 
 from schemas.errors import LogFull
 from tests.connectors.gateway_server import Served, served, wait_for
+from tests.running import running
 
 KINDS = ["identify", "track", "page", "screen", "group", "alias"]
 NODE_PACKAGES = ("@segment/analytics-node@3", "@segment/analytics-next@1", "jsdom@29")
@@ -165,3 +166,17 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode != 0:
         pytest.skip(f"npm cannot install the clients: {done.stderr.strip().splitlines()[-1:]}")
     return folder
+
+
+@pytest.mark.timeout(150)
+def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client: Path) -> None:
+    """All of millrace behind the gateway: both clients say the same of the same customer, and each message counts once."""
+    with running(tmp_path, "[shards]\ncount = 4") as millrace:
+        client = Client("demo", host=millrace.url)
+        publish(client)
+        client.shutdown()
+        assert run_node(node_client, NODE_PROGRAM, millrace.url, "demo") == []
+        millrace.eventually(lambda: millrace.profile("u1").get("events") == 2 * len(KINDS), 30)
+        profile = millrace.profile("u1")
+    assert profile["traits"]["plan"] == "gold"
+    assert profile["channels"] == {"web": 2 * len(KINDS)}
