@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench kafka lock clean
+.PHONY: help setup demo test lint bench chaos kafka lock clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -29,6 +29,9 @@ lint: setup ## style, layout and types
 
 bench: setup ## how fast the whole path is here
 	@$(BIN)/millrace bench $(ARGS)
+
+chaos: setup ## ten minutes of everything that can go wrong, then the count; make chaos ARGS="--seed 7 --kafka"
+	@$(BIN)/millrace chaos --seconds 600 $(ARGS)
 
 kafka: ## a single-node Apache Kafka on 127.0.0.1:9092 (needs Java 17 and Maven)
 	@deploy/kafka/run.sh

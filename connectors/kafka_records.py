@@ -35,9 +35,9 @@ def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
     return headers
 
 
-def read_record(message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int]) -> RawEvent:
+def read_record(message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int) -> RawEvent:
     """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises `Foreign` where it cannot;
-    `clock` gives the Unix time in ms, for records without a timestamp.
+    `clock` gives the Unix time in ms, for records without a timestamp. What an app wrote may have `bytes_max`.
     """
     value = message.value() or b""
     listed: Any = message.headers()
@@ -46,6 +46,9 @@ def read_record(message: Message, open: Transform | None, avro: AvroReader, cloc
     received_ms = clock() if kind == TIMESTAMP_NOT_AVAILABLE else stamp
     if RECEIVED in headers:
         return _from_gateway(value, headers, received_ms, open)
+    if len(value) > bytes_max:  # the beginning says whose it is; all of it lies in the topic
+        detail = f"expected at most {bytes_max} bytes, got {len(value)}; these are the first"
+        return RawEvent(value[:bytes_max], received_ms, str(message.topic()), "too_large", detail)
     read = _translate(value, headers, avro) if headers or value[:1] in (b"", b"\0") else value
     if isinstance(read, Reject):
         return RawEvent(value, received_ms, str(message.topic()), read.reason, read.detail)

@@ -9,8 +9,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from connectors.avro import AvroReader
@@ -18,8 +19,11 @@ from connectors.kafka_records import Transform, headers_of, read_record
 from connectors.kafka_trouble import Trouble
 from connectors.raw import START
 from schemas.config import Kafka
-from schemas.errors import ConfigError, Foreign, LogFull, Unreachable
+from schemas.errors import ConfigError, Foreign, LogFull, Outgrown, Refused, Unreachable
 from schemas.events import RawBatch, RawEvent
+from schemas.metrics import KAFKA_SKIPPED
+
+log = structlog.get_logger()
 
 CONNECT_S = 5.0  # how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who then gives up
 ANSWER_S = 10.0  # how long it may take to say where a partition begins
@@ -27,6 +31,7 @@ DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
 COMMIT_EVERY_S = 1.0
+LOOK_EVERY_S = 30.0  # at how many partitions there are
 
 
 class KafkaRawWriter:
@@ -117,17 +122,24 @@ class _Delivery:
 class KafkaRawReader:
     """One consumer for many partitions of several topics, assigned by hand: no consumer group decides anything.
 
-    Which partitions there are is asked once, at the start: after partitions were added to a topic the workers are started again. A broker
-    that goes away is waited for; `Unreachable` is for one that does not answer at the start, refuses our login or loses a topic.
-    `clock` gives the Unix time in ms for records without a timestamp.
+    A broker that goes away is waited for; `Unreachable` is for one that does not answer at the start, `Refused` for one that refuses our
+    login or loses a topic. `Outgrown` says that partitions were added: it is raised within half a minute. `bytes_max`: of a record that
+    an app wrote. `clock` gives the Unix time in ms for records without a timestamp.
     """
 
     def __init__(
-        self, config: Kafka, open: Transform | None, avro: AvroReader, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self,
+        config: Kafka,
+        open: Transform | None,
+        avro: AvroReader,
+        bytes_max: int,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._link = _Link(config)
         self._open = open
         self._avro = avro
+        self._bytes_max = bytes_max
+        self._skips = config.trimmed == "skip"
         self._clock = clock
         self._consumer: Consumer = self._link.open(
             Consumer,
@@ -145,14 +157,16 @@ class KafkaRawReader:
         self._next: dict[tuple[str, int], int] = {}
         self._commits: dict[tuple[str, int], int] = {}
         self._commit_at = 0.0
+        self._stopped = False
         self._found = self._link.partitions(self._consumer, config.topics)
+        self._look_at = time.monotonic() + LOOK_EVERY_S
 
     def partitions(self) -> list[str]:
         """Topic by topic in the order of the configuration, each in the order of its numbers."""
         return [f"{topic}/{number}" for topic, count in self._found.items() for number in range(count)]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        """Raises `Foreign` where the broker does not have what follows a position."""
+        """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does not say to skip it)."""
         self._next = {}
         assigned = []
         for name, position in positions.items():
@@ -164,13 +178,24 @@ class KafkaRawReader:
                 continue
             if position >= high:
                 raise Foreign(f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records")
-            if position + 1 < low:
-                raise Foreign(f"{name} begins at offset {low} and we have read up to {position}: its retention was too short for us")
-            self._next[topic, number] = position + 1
-            assigned.append(TopicPartition(topic, number, position + 1))
+            following = max(position + 1, low)
+            if following > position + 1:
+                self._pass_over(name, position + 1, low)
+            self._next[topic, number] = following
+            assigned.append(TopicPartition(topic, number, following))
         self._consumer.assign(assigned)
 
+    def _pass_over(self, name: str, following: int, low: int) -> None:
+        if not self._skips:
+            raise Foreign(
+                f"{name} begins at offset {low} and we have read up to {following - 1}: its retention was too short for us. To go on"
+                f" without these {low - following} records set kafka.trimmed to skip"
+            )
+        KAFKA_SKIPPED.labels(name).inc(low - following)
+        log.error("kafka_skipped", partition=name, records=low - following, first=following)
+
     def poll(self, timeout_ms: int) -> list[RawBatch]:
+        self._look_for_more()
         consume = self._consumer.consume
         # A call for many records waits until it has them all; so it is made without waiting, and the wait is for the first.
         messages: list[Any] = consume(BATCH_EVENTS, 0)
@@ -188,12 +213,15 @@ class KafkaRawReader:
             batch = batches.get(place)
             if batch is None:
                 batch = batches[place] = ([], [])
-            batch[0].append(read_record(message, self._open, self._avro, self._clock))
+            batch[0].append(read_record(message, self._open, self._avro, self._clock, self._bytes_max))
             batch[1].append(message.offset())
         if self._link.verdict:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} {self._link.verdict}")
+            raise Refused(f"Kafka at {self._link.bootstrap} {self._link.verdict}")
         for place, (_, positions) in batches.items():
             self._next[place] = positions[-1] + 1
+        if self._stopped:  # librdkafka has given a partition up: all of them anew from where we are
+            self._stopped = False
+            self._consumer.assign([TopicPartition(*place, following) for place, following in self._next.items()])
         return [
             RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)
             for (topic, number), (events, positions) in batches.items()
@@ -231,13 +259,33 @@ class KafkaRawReader:
             raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins")
         return found
 
+    def _look_for_more(self) -> None:
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        try:
+            topics = self._consumer.list_topics(timeout=PING_S).topics
+        except KafkaException:
+            return  # it is away; another time
+        for topic, count in self._found.items():
+            if topic in topics and len(topics[topic].partitions) > count:
+                raise Outgrown(f"{topic} has {len(topics[topic].partitions)} partitions now, {count} before: starting again to read all")
+
     def _judge(self, error: KafkaError, message: Message) -> None:
-        place = f"{message.topic()}/{message.partition()}"
+        topic, number = str(message.topic()), cast(int, message.partition())
+        place = f"{topic}/{number}"
         match error.code():
             case KafkaError._AUTO_OFFSET_RESET | KafkaError.OFFSET_OUT_OF_RANGE:
-                raise Foreign(f"{place} no longer has the records that come next: {error.str()}")
+                low, high = self._watermarks(topic, number)
+                following = self._next[topic, number]
+                if not following < low <= high:
+                    raise Foreign(f"{place} no longer has the records that come next: {error.str()}")
+                self._pass_over(place, following, low)
+                self._next[topic, number] = low
+                self._stopped = True
             case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise Unreachable(f"Kafka at {self._link.bootstrap} does not let us read {place}: {error.str()}")
+                raise Refused(f"Kafka at {self._link.bootstrap} does not let us read {place}: {error.str()}")
             case _:
                 self._link.say(error, partition=place)  # librdkafka tries again by itself
 
@@ -272,13 +320,13 @@ class _Link:
             except KafkaException as error:
                 client.poll(0)  # calls `_report`
                 if self.verdict:
-                    raise Unreachable(f"Kafka at {self.bootstrap} {self.verdict}") from error
+                    raise Refused(f"Kafka at {self.bootstrap} {self.verdict}") from error
                 if time.monotonic() >= deadline:
                     raise Unreachable(f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}") from error
         self._connected = True
         missing = [topic for topic in topics if topic not in found]
         if missing:
-            raise Unreachable(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
+            raise Refused(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
         return {topic: len(found[topic].partitions) for topic in topics}
 
     def _report(self, error: KafkaError) -> None:

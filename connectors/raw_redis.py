@@ -41,6 +41,7 @@ BLOCK_MS_MAX = 5_000
 SOCKET_TIMEOUT_S = 10.0
 _SCRIPT = (Path(__file__).parent / "raw_append.lua").read_text()
 _AWAY = (redis.ConnectionError, redis.TimeoutError)
+_WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas
 
 _write_events = msgspec.msgpack.encode
 _read_events = msgspec.msgpack.Decoder(list[RawEvent]).decode
@@ -134,10 +135,13 @@ class RedisRawWriter:
             async for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5):
                 with attempt:
                     stored: list[int] = await self._append(keys=self._keys, args=arguments)
-        except redis.OutOfMemoryError:
-            raise LogFull("redis has reached its memory limit", retry_after_s=5.0) from None
         except (*_AWAY, redis.ResponseError) as error:
-            raise Unreachable(f"raw log: redis does not take our events: {error}") from error
+            said = str(error)
+            if any(words in said for words in _WANTS_ROOM):
+                raise LogFull(f"redis has no room: {said}", retry_after_s=5.0) from None
+            if "READONLY" in said:  # a failover: the next append finds the new primary
+                await self._redis.connection_pool.disconnect()
+            raise Unreachable(f"raw log: redis does not take our events: {said}") from error
         return stored
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import Foreign, MillraceError
+from schemas.errors import Foreign, MillraceError, Unreachable
 from schemas.journal import Journalled
 from schemas.log import Tick
 from state.archive import Archive, ArchiveWriter
@@ -52,8 +52,8 @@ class Archiver:
         archived = journal.archived()
         if archived is None and archive.newest():
             raise Foreign(
-                f"{archive.folder} holds an archive up to entry {archive.last()}, and this Redis has never written one: if its data was lost "
-                "run `millrace restore`; for a new deployment name another archive.folder"
+                f"{archive.folder} holds an archive up to entry {archive.last()}, and this Redis has never written one: if its data "
+                "was lost run `millrace restore`; for a new deployment name another archive.folder"
             )
         self._after = journal.start(archived or 0)
         if archived is not None and self._after > archived:
@@ -124,17 +124,24 @@ def _archive(config: Config, stop: threading.Event) -> None:
     with compose.following_keys(config) as follow_keys:
         archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), follow_keys)
         log.info("archive_starts", folder=str(Path(config.archive.folder)))
+        failed = False
         while not stop.is_set():
             try:
+                if failed:
+                    archiver.begin_again()
+                    failed = False
                 if archiver.round() < ROUND_ENTRIES:
                     stop.wait(ROUND_S)
             except OSError as error:
+                failed = True
                 log.error("archive_cannot_write", error=error.strerror, folder=config.archive.folder, retry_in_s=DISK_WAIT_S)
                 stop.wait(DISK_WAIT_S)
-                archiver.begin_again()
-        while archiver.round(block_ms=0) == ROUND_ENTRIES:
-            pass
-        archiver.close()
+        try:
+            while not failed and archiver.round(block_ms=0) == ROUND_ENTRIES:
+                pass
+            archiver.close()
+        except OSError as error:  # what is not safe stays in the journal
+            raise Unreachable(f"{config.archive.folder} cannot be written: {error.strerror}") from error
 
 
 def _daily(config: Config, stop: threading.Event) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from flows import compose
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import Foreign
+from schemas.errors import Foreign, Unreachable
 from state.backup import Manifest
 from state.client import connect, reported
 from state.copy import Copying
@@ -35,8 +35,10 @@ def make(config: Config) -> Manifest:
             cut = Copying(client, names, writer.name, writer.add).run(config.shards.count)
             keys.sync(client, names)  # behind the copy: it has the key of everything that is in there
             manifest = writer.finish(cut, archive, _now_ms())
-        except BaseException:
+        except BaseException as error:
             writer.abandon()
+            if isinstance(error, OSError):
+                raise Unreachable(f"{config.backup.folder} cannot be written: {error.strerror or error}") from error
             raise
         finally:
             keys.close()
@@ -54,7 +56,7 @@ def create_and_prune(config: Config) -> None:
 def create(config: Config) -> int:
     manifest = make(config)
     seconds = (manifest.ended_ms - manifest.begun_ms) / 1000
-    print(f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {_moment(manifest.tick_s * 1000)}")
+    print(f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {moment_text(manifest.tick_s * 1000)}")
     return 0
 
 
@@ -71,7 +73,7 @@ def listing(config: Config) -> int:
             bad += 1
             continue
         upto = max(manifest.offsets.values(), default=0)
-        table.add_row(name, _moment(manifest.tick_s * 1000), f"{manifest.bytes:,}", f"{manifest.journal:,}", f"{upto:,}")
+        table.add_row(name, moment_text(manifest.tick_s * 1000), f"{manifest.bytes:,}", f"{manifest.journal:,}", f"{upto:,}")
     if table.row_count:
         console = Console()
         if not console.is_terminal:
@@ -119,5 +121,6 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _moment(time_ms: int) -> str:
+def moment_text(time_ms: int) -> str:
+    """As `2026-01-31 12:00:00Z`."""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,8 +1,10 @@
 """The command `millrace`. Each command calls one function of another module, imported when it is needed.
 
-Wrong usage and every `MillraceError` are one clear line on stderr and a non-zero exit: 2 for usage, 1 for the rest.
+Wrong usage, every `MillraceError` and a full disk are one clear line on stderr and a non-zero exit: 2 for usage, 1 for the rest; a
+worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server was away (`schemas.errors`).
 """
 
+import errno
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -18,8 +20,12 @@ from schemas.errors import MillraceError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A real-time customer engine.")
 dead = typer.Typer(no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again.")
 app.add_typer(dead, name="dead")
+repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what another still has.")
+app.add_typer(repair, name="repair")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 app.add_typer(backup, name="backup")
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 ConfigFile = Annotated[
     Path | None,
@@ -55,8 +61,9 @@ def run(
             raise typer.BadParameter(f"{flow} has one process: --worker 0/1")
         try:
             one(flow, _load(config), k, n)
-        except MillraceError as error:  # its line stands among those of others
-            raise SystemExit(_fail(f"millrace {flow} {worker}", error)) from None
+        except (MillraceError, OSError) as error:  # its line stands among those of others
+            code = _fail(f"millrace {flow} {worker}", error)
+            raise SystemExit(error.exit_code if isinstance(error, MillraceError) else code) from None
 
 
 @app.command()
@@ -89,11 +96,45 @@ def status(config: ConfigFile = None) -> None:
 
 
 @app.command()
+def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print one hash for each shard, for the directory and for the whole: equal digests are equal systems."""
+    from flows.digest import run
+
+    return run(_load(config), as_json)
+
+
+@app.command()
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 1_000,
+    first: Annotated[int, typer.Option(min=0, help="The first one; a seed that failed is replayed by `--first SEED --seeds 1`.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Run the engine on twins in memory while everything goes wrong that can, and prove that nothing is lost or doubled."""
+    from flows.simulate import run
+
+    return run(seeds, first, as_json)
+
+
+@app.command()
 def bench(as_json: AsJson = False) -> int:
     """Measure the whole path on this machine."""
     from flows.bench import run
 
     return run(as_json)
+
+
+@app.command()
+def chaos(
+    seconds: Annotated[float, typer.Option(min=1, help="How long things go wrong.")] = 120,
+    seed: Annotated[int, typer.Option(help="Decides which faults come when.")] = 1,
+    kafka: Annotated[bool, typer.Option("--kafka", help="The raw log in a Kafka broker, started and killed as well.")] = False,
+    only: Annotated[str | None, typer.Option(help="Only faults whose name contains this, such as `zombie`.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Break a deployment of its own in every way there is under a known load, and count what was lost or doubled."""
+    from flows.chaos import run
+
+    return run(seconds, seed, kafka, as_json, only)
 
 
 @app.command()
@@ -137,6 +178,14 @@ def dead_replay(
     return replay(_load(config), entries or [], reason)
 
 
+@repair.command("shard")
+def repair_shard(number: Annotated[int, typer.Argument(metavar="N", min=0)], config: ConfigFile = None) -> int:
+    """Have a shard that is ahead of its log read on from the log's end."""
+    from flows.repair import shard
+
+    return shard(_load(config), number)
+
+
 @backup.command("create")
 def backup_create(config: ConfigFile = None) -> int:
     """Copy the directory and all shards, consistent and encrypted, into the backup folder."""
@@ -171,7 +220,7 @@ def backup_prune(config: ConfigFile = None) -> int:
 
 @app.command()
 def restore(
-    to: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then, such as 2026-01-31T12:00:00Z; without it the latest.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then (2026-01-31T12:00:00Z); without it the latest.")] = None,
     source: Annotated[str | None, typer.Option("--from", metavar="BACKUP", help="This one; without it the newest that fits.")] = None,
     config: ConfigFile = None,
 ) -> int:
@@ -179,6 +228,17 @@ def restore(
     from flows.restore import run
 
     return run(_load(config), to, source)
+
+
+@app.command()
+def rebuild(
+    deliver: Annotated[bool, typer.Option("--deliver", help="Also deliver the triggers that it fires; each carries the run's id.")] = False,
+    config: ConfigFile = None,
+) -> int:
+    """Build everything anew from the archive, with this configuration, beside what runs."""
+    from flows.rebuild import run
+
+    return run(_load(config), deliver)
 
 
 @app.command()
@@ -195,15 +255,21 @@ def main() -> int:
         if message := wrong.format_message():  # none after a help text
             print(f"millrace: {' '.join(message.split())}", file=sys.stderr)
         return wrong.exit_code
-    except MillraceError as error:
+    except (MillraceError, OSError) as error:
         return _fail("millrace", error)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code or 0
 
 
-def _fail(who: str, error: MillraceError) -> int:
-    print(f"{who}: {error}", file=sys.stderr, flush=True)
+def _fail(who: str, error: MillraceError | OSError) -> int:
+    """Say it in one line. Another trouble of the system's than with the disk is a defect, and raised again."""
+    line = str(error)
+    if isinstance(error, OSError):
+        if error.errno not in _DISK:
+            raise error
+        line = f"{error.filename or 'the data folder'} cannot be written: {error.strerror}"
+    print(f"{who}: {line}", file=sys.stderr, flush=True)
     return 1
 
 

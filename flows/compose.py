@@ -30,8 +30,8 @@ from state import dead, embedded
 from state.archive import Archive
 from state.backup import Backups
 from state.changes import Changes
-from state.client import check_server, connect, reported
-from state.dead import DeadDelivery, DeadEvent, DeadLetters
+from state.client import check_server, connect, reported, wait_until_loaded
+from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.journal import RedisJournal
@@ -70,6 +70,7 @@ def prepare(config: Config) -> None:
     """
     load_keys(Path(config.keys.path), create=True)
     with reported():
+        wait_until_loaded(connect(redis_url(config)))
         check_server(connect(redis_url(config)))
         ours = directory(config)
         CompiledRules(config, 0, config.shards.dedupe)  # raises for rules that do not compile, before anything is announced
@@ -98,6 +99,7 @@ def directory(config: Config) -> RedisDirectory:
         replicas=config.redis.replicas,
     )
     with reported():
+        wait_until_loaded(connect(redis_url(config)))
         made.create()
     return made
 
@@ -187,7 +189,7 @@ def raw_writer(config: Config) -> RawWriter:
 def raw_reader(config: Config) -> RawReader:
     unseal = log_seal(config).open
     if config.raw.log == "kafka":
-        return KafkaRawReader(config.kafka, unseal, avro_reader(config))
+        return KafkaRawReader(config.kafka, unseal, avro_reader(config), config.gateway.event_bytes)
     return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
 
 
@@ -244,6 +246,10 @@ def deliveries(config: Config) -> Deliveries:
 
 def dead_events(config: Config) -> DeadLetters[DeadEvent]:
     return dead.events(connect(redis_url(config)), names(config))
+
+
+def dead_facts(config: Config) -> DeadFacts:
+    return dead.facts(connect(redis_url(config)), names(config), config.shards.count)
 
 
 def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:

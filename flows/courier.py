@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from connectors.sink import Delivered, Delivery, Disable, Outcome, Retry, Sink
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
 from schemas import metrics
 from schemas.config import Connector, Deliver
+from schemas.errors import LogFull
 from schemas.triggers import Trigger
 
 log = structlog.get_logger()
@@ -67,6 +68,16 @@ class Parcel:
     rank: int = 0  # the order of arrival
     attempts: int = 0
     due_ms: float = 0.0
+
+
+async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
+    """`call` in a thread, again and again while Redis has no room for what it writes."""
+    while True:
+        try:
+            return await asyncio.to_thread(call, *args)
+        except LogFull as full:
+            log.warning("no_room", reason=str(full))
+            await asyncio.sleep(full.retry_after_s)
 
 
 def endpoint(connector: Connector) -> str:
@@ -232,7 +243,7 @@ class Courier:
             self._report_breaker(outcomes[-1])
         if self.disabled and not was_disabled:
             log.warning("connector_disabled", connector=self.name)
-            await asyncio.to_thread(self._desk.disable, self.name, endpoint(self._connector))
+            await when_there_is_room(self._desk.disable, self.name, endpoint(self._connector))
         self._wake.set()
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
@@ -262,7 +273,8 @@ class Courier:
         """Only when a dead letter is safe may the cursor pass its trigger."""
         lost, self._lost = self._lost, []
         for parcel, reason in lost:
-            await asyncio.to_thread(self._desk.dead, self.name, _encode(parcel.trigger) if parcel.trigger else parcel.body, reason)
+            body = _encode(parcel.trigger) if parcel.trigger else parcel.body
+            await when_there_is_room(self._desk.dead, self.name, body, reason)
             metrics.DELIVERIES.labels(self.name, "dead").inc()
             self._finish(parcel)
         if lost:

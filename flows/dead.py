@@ -1,6 +1,7 @@
 """`millrace dead`: what failed for good, to look at and to send again.
 
     e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other
+    q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback
     d:ID   a delivery that a receiver did not take: replayed to that receiver, under the trigger's own id
 
 Only `show` opens what an event holds. How things are sent again stands in `flows.resend`.
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -21,15 +23,16 @@ from rich.text import Text
 from flows import compose
 from flows.resend import Tally, resend
 from schemas.config import Config
-from schemas.events import DeadLetter
+from schemas.events import DeadLetter, Fact
+from schemas.identity import text_id
 from state.client import reported
-from state.dead import DeadDelivery, DeadEvent
+from state.dead import DeadDelivery, DeadEvent, DeadFact
 
 KEPT_SHOWN = 20
 PIPED_WIDTH = 200  # so that an entry is one line for `grep`
-_ID = re.compile(r"([ed]):(\d{1,19}-\d{1,19})")
+_ID = re.compile(r"([edq]):(\d{1,19}-\d{1,19})")
 
-Dead = DeadEvent | DeadDelivery
+Dead = DeadEvent | DeadFact | DeadDelivery
 
 
 def listing(config: Config, reason: str | None, limit: int) -> int:
@@ -39,8 +42,9 @@ def listing(config: Config, reason: str | None, limit: int) -> int:
     for column in ("reason", "from", "when", "position"):
         table.add_column(column, overflow="fold")
     with reported():
-        both: tuple[Iterator[Dead], ...] = (compose.dead_events(config).newest(), compose.dead_deliveries(config).newest())
-        found = merge(*both, key=_when_ms, reverse=True)
+        kinds = (compose.dead_events(config), compose.dead_facts(config), compose.dead_deliveries(config))
+        each: list[Iterator[Dead]] = [kind.newest() for kind in kinds]
+        found = merge(*each, key=_when_ms, reverse=True)
         for dead in islice((dead for dead in found if _is_for(dead, reason)), limit):
             table.add_row(*(Text(printable(cell)) for cell in _row(dead)))
     if table.row_count:
@@ -65,6 +69,8 @@ def show(config: Config, entry: str) -> int:
         facts = {name: getattr(letter, name) for name in DeadLetter.__struct_fields__ if name != "sealed"}
         facts |= {name: _moment(getattr(letter, name)) for name in ("received_ms", "rejected_ms")}
         body = compose.log_seal(config).open(letter.sealed)
+    elif isinstance(dead, DeadFact):
+        facts, body = _quarantined(dead)
     else:
         facts = {"reason": dead.reason, "connector": dead.connector, "failed": _moment(_when_ms(dead))}
         trigger = dead.trigger
@@ -73,6 +79,19 @@ def show(config: Config, entry: str) -> int:
         print(f"{name.removesuffix('_ms'):10} {printable(str(fact))}")
     print(f"\n{printable(body.decode(errors='backslashreplace'), keep=chr(10))}")
     return 0
+
+
+def _quarantined(dead: DeadFact) -> tuple[dict[str, Any], bytes]:
+    found = dead.quarantined
+    facts = {"reason": "poison", "error": found.error, "customer": text_id(found.root), "shard": dead.shard, "position": found.position}
+    facts |= {"build": found.build, "put aside": _moment(dead.when_ms)}
+    trace = "".join(f"  {place}\n" for place in found.trace)
+    if not found.payload:
+        return facts, f"{trace}\na timer was due".encode()
+    fact = msgspec.structs.asdict(msgspec.msgpack.decode(found.payload, type=Fact))
+    fact["sealed"] = sorted(fact["sealed"])  # names; the values are sealed for the customer
+    fact["subject"] = text_id(fact["subject"])
+    return facts, trace.encode() + b"\n" + msgspec.json.format(msgspec.json.encode(fact))
 
 
 def replay(config: Config, entries: list[str], reason: str | None) -> int:
@@ -84,6 +103,8 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
             for entry, dead in chosen.items():
                 if dead is None:
                     tally.keep(entry, "there is no such dead letter")
+                elif isinstance(dead, DeadFact):
+                    tally.keep(entry, "it passed once: what it holds is sealed for its customer, so the app has to send it again")
             events: Iterable[DeadEvent] = [dead for dead in chosen.values() if isinstance(dead, DeadEvent)]
             deliveries: Iterable[DeadDelivery] = [dead for dead in chosen.values() if isinstance(dead, DeadDelivery)]
         else:
@@ -119,12 +140,17 @@ def _find(config: Config, entry: str) -> Dead | None:
     match = _ID.fullmatch(entry)
     if match is None:
         return None
+    if match[1] == "q":
+        shard, _, seq = match[2].partition("-")
+        return compose.dead_facts(config).find(int(shard), int(seq))
     return compose.dead_events(config).find(match[2]) if match[1] == "e" else compose.dead_deliveries(config).find(match[2])
 
 
 def _is_for(dead: Dead, reason: str | None) -> bool:
     if reason is None:
         return True
+    if isinstance(dead, DeadFact):
+        return reason == "poison"
     return dead.letter.reason == reason if isinstance(dead, DeadEvent) else dead.reason.startswith(reason)
 
 
@@ -133,12 +159,15 @@ def _row(dead: Dead) -> tuple[str, str, str, str, str]:
     if isinstance(dead, DeadEvent):
         letter = dead.letter
         return dead.name, letter.reason, letter.source, when, f"{letter.partition} {letter.position}:{letter.index}"
+    if isinstance(dead, DeadFact):
+        found = dead.quarantined
+        return dead.name, "poison", found.where, when, f"shard {dead.shard} {found.position}"
     trigger = dead.trigger
     return dead.name, dead.reason, dead.connector, when, f"{trigger.rule} {trigger.id}" if trigger else ""
 
 
 def _when_ms(dead: Dead) -> int:
-    return int(dead.id.partition("-")[0])
+    return dead.when_ms if isinstance(dead, DeadFact) else int(dead.id.partition("-")[0])
 
 
 def _moment(time_ms: int) -> str:

@@ -9,6 +9,7 @@ A cursor passes a trigger when it has been delivered, or is safe as a dead lette
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,7 +26,7 @@ from connectors.sink_kafka import KafkaSink
 from connectors.sink_redis import RedisSink
 from connectors.webhook import WebhookSink
 from flows.courier import Courier, Desk, Entry
-from flows.engine import Stop, run_flow
+from flows.engine import Prompt, Stop, run_flow
 from flows.office import Office
 from schemas.config import Config, Connector
 from schemas.triggers import Absorb
@@ -91,11 +92,14 @@ class Steady:
         cursors: Mapping[int, int],
         handle: Callable[[Entry], None],
         clock: Callable[[], float] = time.monotonic,
+        patiently: Callable[[Callable[[], None]], bool] | None = None,
     ) -> None:
+        """`patiently` does a step when there is room for what it writes; False if there is no more time."""
         self.lane = lane
         self._outbox, self._consumer, self._handle = outbox, consumer, handle
         self._after = dict(cursors)
         self._clock = clock
+        self._patiently = patiently or Stop().patiently
         self._trim_due = True  # whoever was here before may have died in between
         self._trimmed_s = 0.0
 
@@ -116,10 +120,10 @@ class Steady:
         return list(entries)
 
     def accept(self, items: list[Entry]) -> None:
-        for entry in items:
-            self._handle(entry)
-        self._outbox.advance(self.lane, self._consumer, {entry.shard: entry.seq for entry in items})
-        self._trim_due = True
+        upto = {entry.shard: entry.seq for entry in items}
+        steps: list[Callable[[], None]] = [partial(self._handle, entry) for entry in items]
+        steps.append(partial(self._outbox.advance, self.lane, self._consumer, upto))
+        self._trim_due = all(self._patiently(step) for step in steps) or self._trim_due
 
 
 def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) -> Callable[[Entry], None]:
@@ -141,9 +145,17 @@ class Deliveries:
     """All readers of one worker, and what they share."""
 
     def __init__(
-        self, config: Config, shards: Sequence[int], outbox: Outbox, directory: Directory, desk: Desk, sink: Callable[[Connector], Sink]
+        self,
+        config: Config,
+        shards: Sequence[int],
+        outbox: Outbox,
+        directory: Directory,
+        desk: Desk,
+        sink: Callable[[Connector], Sink],
+        stop: Stop | None = None,
     ) -> None:
-        """Raises `ConfigError` for a connector that can never work."""
+        """`stop` ends what waits for room. Raises `ConfigError` for a connector that can never work."""
+        patiently = (stop or Stop()).patiently
 
         def cursors(lane: str, consumer: str) -> dict[int, int]:
             stored = outbox.cursors(lane, consumer)
@@ -155,10 +167,10 @@ class Deliveries:
             for connector in config.connector
             if connector.enabled
         ]
-        internal = Steady(outbox, "i", "internal", cursors("i", "internal"), forwarding(directory, desk.dead))
+        internal = Steady(outbox, "i", "internal", cursors("i", "internal"), forwarding(directory, desk.dead), patiently=patiently)
         self._readers: list[Reader] = [*couriers, internal]
         if not couriers:  # triggers for nobody must not fill the outbox
-            self._readers.append(Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None))
+            self._readers.append(Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently))
         self._office = Office(couriers, outbox)
 
     def start(self) -> None:
@@ -191,7 +203,7 @@ class Deliveries:
         return Work(reader, entries)
 
 
-class _Source(DynamicSource[Work], StatelessSourcePartition[Work]):
+class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
     def __init__(self, deliveries: Deliveries, stop: Stop) -> None:
         self._deliveries, self._stop = deliveries, stop
         self._collect = stop.guard(lambda _: deliveries.collect())
@@ -259,7 +271,7 @@ def run(config: Config, worker: int, workers: int) -> None:
 
     shards = range(worker, config.shards.count, workers)
     outbox, directory, desk = compose.outbox(config), compose.directory(config), compose.desk(config)
-    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, compose.redis_url(config)))
-    log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])
     stop = Stop()
+    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, compose.redis_url(config)), stop)
+    log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])
     run_flow(dataflow(deliveries, stop), stop)

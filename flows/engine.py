@@ -4,17 +4,34 @@ import gc
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
+import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from schemas.errors import LogFull
 from state.client import reported
 
 _GC = (50_000, 20, 1_000)  # batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
 
+log = structlog.get_logger()
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+
+class Prompt:
+    """For sources, which wait by themselves: what comes next is asked for at once.
+
+    Bytewax's own pause after an empty batch is an instant of the wall clock: if that is set back by an hour, so long is the pause.
+    """
+
+    def next_awake(self) -> datetime:
+        return _LONG_AGO
 
 
 class Stop:
@@ -32,6 +49,18 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """True if the flow is to end."""
         return self.asked.wait(seconds)
+
+    def patiently(self, step: Callable[[], object]) -> bool:
+        """`step`, again and again while what it writes to has no room. False if the flow is to end first."""
+        while True:
+            try:
+                step()
+            except LogFull as full:
+                log.warning("no_room", reason=str(full))
+                if self.wait(full.retry_after_s):
+                    return False
+            else:
+                return True
 
     def guard(self, step: Callable[[Given], Made]) -> Callable[[Given], Made | None]:
         """`step`, until one has failed; None from then on."""

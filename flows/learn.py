@@ -10,7 +10,6 @@ stay in the outbox until it is written. So whatever dies in between, the next st
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.engine import Stop, run_flow
+from flows.engine import Prompt, Stop, run_flow
 from flows.logic.models.merge import Merge
 from flows.logic.models.trainer import Trainer, trainers
 from flows.models import seal, sender
@@ -37,7 +36,7 @@ log = structlog.get_logger()
 LANE = "x"
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
-IDLE = timedelta(milliseconds=500)  # between two looks at the clocks, which advance once a second
+IDLE_S = 0.5  # between two looks at the clocks, which advance once a second
 
 
 class Batch(NamedTuple):
@@ -166,11 +165,10 @@ def _decode(body: bytes) -> Example | None:
 # --- the dataflow ---------------------------------------------------------------------------------------------------
 
 
-class _Lanes(DynamicSource[Batch], StatelessSourcePartition[Batch]):
+class _Lanes(Prompt, DynamicSource[Batch], StatelessSourcePartition[Batch]):
     def __init__(self, learning: Learning, stop: Stop) -> None:
         self._poll = stop.guard(lambda _: learning.poll())
         self._stop = stop
-        self._awake: datetime | None = None
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002  # there is one worker
         return self
@@ -179,16 +177,18 @@ class _Lanes(DynamicSource[Batch], StatelessSourcePartition[Batch]):
         if self._stop.is_set:
             raise StopIteration
         batch = self._poll(None)
-        self._awake = None if batch else datetime.now(UTC) + IDLE
-        return [batch] if batch else []
-
-    def next_awake(self) -> datetime | None:
-        return self._awake
+        if batch is None:
+            self._stop.wait(IDLE_S)
+            return []
+        return [batch]
 
 
 class _Commits(DynamicSink[Checkpoint], StatelessSinkPartition[Checkpoint]):
     def __init__(self, learning: Learning, stop: Stop) -> None:
-        self._commit = stop.guard(learning.commit)
+        def commit(checkpoint: Checkpoint) -> None:
+            stop.patiently(lambda: learning.commit(checkpoint))
+
+        self._commit = stop.guard(commit)
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002  # as above
         return self

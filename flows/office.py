@@ -9,7 +9,7 @@ from typing import Protocol
 
 import uvloop
 
-from flows.courier import Courier
+from flows.courier import Courier, when_there_is_room
 
 GRACE_S = 4.0  # for what is under way when we are told to stop; what is not done by then is delivered again
 _CLOSE_S = 1.0
@@ -86,7 +86,8 @@ class Office:
             with suppress(TimeoutError):
                 await asyncio.wait_for(courier.close_sink(), _CLOSE_S)
         keeper.cancel()
-        await self._store()
+        with suppress(TimeoutError):  # no room: what is not stored is delivered again
+            await asyncio.wait_for(self._store(), _CLOSE_S)
         for task in tasks:
             if task.done():
                 task.result()
@@ -110,7 +111,7 @@ class Office:
         for courier in self._couriers:
             if moved := courier.unstored():
                 any_moved = True
-                await asyncio.to_thread(self._outbox.advance, courier.lane, courier.name, moved)
+                await when_there_is_room(self._outbox.advance, courier.lane, courier.name, moved)
         return any_moved
 
 

@@ -1,11 +1,17 @@
 """Flow `profile`: shard logs -> load -> apply (aggregate, tag, segment, score, decide) -> one commit for all shards touched.
 
 Worker k of n owns the shards at k modulo n and is their only writer; `claim` makes any earlier writer a stale one.
+
+If logic raises on something, its shard goes back to the last commit and over what it has read since with a net
+(`flows.logic.quarantine`): what raised is put aside, and the flow goes on.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
+from importlib.metadata import version
 
 import structlog
 from bytewax import operators as op
@@ -13,11 +19,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.engine import Stop, run_flow
+from flows.engine import Prompt, Stop, run_flow
+from flows.limits import PoisonLimit
 from flows.logic.profile import DUE_MAX, ShardMachine
+from flows.logic.quarantine import Careful, places
 from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
 from schemas import metrics
 from schemas.config import Config
+from schemas.errors import Fatal, LogFull, MillraceError, Torn
 from schemas.log import LogEntry
 from state.directory import Directory
 from state.shards import ShardCommit, Shards
@@ -28,6 +37,7 @@ READ_ENTRIES = 8  # of one shard in one batch; an entry is what one window had f
 BLOCK_MS = 250
 IDLE_COMMIT_S = 2.0  # a shard that only saw ticks commits its clock so often, for `learn` waits for it
 ROOM_EVERY_S = 1.0
+BUILD = version("millrace")
 
 
 class Worker:
@@ -44,11 +54,15 @@ class Worker:
         outbox_max: int,
         clock_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
-        rest: Callable[[float], None] = time.sleep,
+        rest: Callable[[float], object] = time.sleep,
+        poison: PoisonLimit | None = None,
     ) -> None:
+        """`rest` waits so many seconds, and says True if there is no more time. Raises `Torn`."""
         self._directory = directory
         self._store = store
         self._machine = machine
+        self._careful = Careful(machine, BUILD)
+        self._poison = poison
         self._cache_max = max(1, cache // max(1, len(shards)))
         self._outbox_max = outbox_max
         self._clock_ms = clock_ms
@@ -58,8 +72,10 @@ class Worker:
         self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
         self._committed = {shard: deepcopy(head) for shard, head in heads.items()}
         self._read = {shard: head.offset for shard, head in heads.items()}
+        self._since: dict[int, list[LogEntry]] = {shard: [] for shard in shards}  # the last commit
         self._full: set[int] = set()
         self._idle_since = self._room_at = 0.0
+        self._check_logs()
         for state in self._states.values():
             machine.open(state)
 
@@ -68,13 +84,25 @@ class Worker:
         now = self._clock()
         if now - self._room_at >= ROOM_EVERY_S:
             self._room_at = now
-            self._directory.tick()
+            self._check_logs()
+            with suppress(LogFull):  # time stands still while Redis has no room
+                self._directory.tick()
             self._full = {shard for shard, n in self._store.backlog(list(self._states)).items() if n >= self._outbox_max}
         wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
         if not wanted:
             self._rest(BLOCK_MS / 1000)
             return []
         return self._directory.read(wanted, READ_ENTRIES, BLOCK_MS)
+
+    def _check_logs(self) -> None:
+        """That every log reaches as far as its shard has read. Raises `Torn`."""
+        ends = self._directory.heads()
+        for shard, seq in self._read.items():
+            if seq > ends[shard]:
+                raise Torn(
+                    f"shard {shard} has read its log up to entry {seq}, and the log ends at {ends[shard]}: the directory has lost its tail."
+                    f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
+                )
 
     def apply(self, entries: Sequence[LogEntry]) -> list[int]:
         """Apply a batch in memory; the shards that have something to commit."""
@@ -83,11 +111,44 @@ class Worker:
             by_shard.setdefault(entry.shard, []).append(entry)
         needs = {shard: needs_of(found) for shard, found in by_shard.items()}
         self._load(needs)
+        raised = []
         for shard, found in by_shard.items():
-            self._machine.apply(self._states[shard], found)
+            if found[0].seq != self._read[shard] + 1:
+                raise Torn(
+                    f"shard {shard} has read its log up to entry {self._read[shard]}, and the next one there is {found[0].seq}: what lies"
+                    " between is gone, so the shard has lost its tail. Restore a backup"
+                )
             self._read[shard] = found[-1].seq
+            self._since[shard] += found
+            try:
+                self._machine.apply(self._states[shard], found)
+            except (MillraceError, MemoryError):
+                raise
+            except Exception:  # noqa: BLE001  # `_again` finds out what it was, and keeps it
+                raised.append(shard)
         self._join_sealed(needs)
+        for shard in raised:
+            self._again(shard)
         return list(by_shard)
+
+    def _again(self, shard: int) -> None:
+        """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
+        state = self._states[shard] = ShardState(shard, deepcopy(self._committed[shard]), self._store.counters()[shard])
+        self._machine.open(state)
+        needs = {shard: needs_of(self._since[shard])}
+        self._load(needs)
+        try:
+            self._careful.apply(state, self._since[shard])
+        except (MillraceError, MemoryError):
+            raise
+        except Exception as error:
+            raise Fatal(
+                f"shard {shard}: entry {state.head.offset + 1} of its log cannot be applied: {type(error).__name__} at {places(error)[-1]}."
+                " This is a defect of millrace, nothing is lost: install a build without it"
+            ) from error
+        self._join_sealed(needs)
+        for where, n in Counter(state.poisoned).items():
+            log.error("events_quarantined", shard=shard, where=where, count=n, see="millrace dead list --reason poison")
 
     def _load(self, needs: dict[int, Needs]) -> None:
         ticked = {shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles)) for shard, need in needs.items() if need.ticks}
@@ -97,7 +158,7 @@ class Worker:
         profiles = {}
         for shard, need in needs.items():
             state = self._states[shard]
-            missing = [root for root in need.profiles if root not in state.live]
+            missing = sorted(root for root in need.profiles if root not in state.live)  # in the same order whenever it is replayed
             if missing and state.rules is not None:  # before its first rules a shard has stored nothing
                 profiles[shard] = missing
         sensitive = {shard: list(need.sensitive) for shard, need in needs.items() if need.sensitive}
@@ -138,18 +199,50 @@ class Worker:
             changed = [shard for shard in shards if self._states[shard].changed]
         if not changed:
             return
+        commits = [self._packed(shard) for shard in changed]
+        self._check_poison(changed)
         stamp = self._clock_ms()
-        with metrics.COMMIT_SECONDS.labels("profile").time():
-            self._store.commit([self._packed(self._states[shard]) for shard in changed], stamp)
+        if not self._patiently(lambda: self._store.commit(commits, stamp)):
+            return
         for shard in changed:
             state = self._states[shard]
             self._committed[shard] = deepcopy(state.head)
+            self._since[shard] = []
             _measure(state, stamp)
             state.clear()
             self._evict(shard)
         self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
 
-    def _packed(self, state: ShardState) -> ShardCommit:
+    def _patiently(self, commit: Callable[[], None]) -> bool:
+        """Wait while Redis has no room. False if there is no more time."""
+        while True:
+            try:
+                with metrics.COMMIT_SECONDS.labels("profile").time():
+                    commit()
+                return True
+            except LogFull as full:
+                log.warning("commit_waits", reason=str(full))
+                if self._rest(full.retry_after_s):
+                    return False
+
+    def _check_poison(self, shards: Sequence[int]) -> None:
+        """Before the commit: too much of it shall stay in the log. Raises `TooManyRejects`."""
+        states = [self._states[shard] for shard in shards]
+        poisoned = Counter(where for state in states for where in state.poisoned)
+        events = sum(state.applied + state.duplicates for state in states) + poisoned.total()
+        if events and self._poison is not None:
+            self._poison.add(events, poisoned)
+
+    def _packed(self, shard: int) -> ShardCommit:
+        try:
+            return self._pack(self._states[shard])
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001  # as in `apply`; for one, a figure that no record can hold
+            self._again(shard)
+            return self._pack(self._states[shard])
+
+    def _pack(self, state: ShardState) -> ShardCommit:
         profiles: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
         for root in state.dirty:
             held = state.live[root]
@@ -174,9 +267,11 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
         metrics.TRIGGER_SECONDS.observe(max(0, stamp_ms - received_ms) / 1000)
     metrics.EVENTS_APPLIED.inc(state.applied)
     metrics.DUPLICATES.inc(state.duplicates)
+    for where in state.poisoned:
+        metrics.EVENTS_QUARANTINED.labels(where).inc()
 
 
-class _Source(DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
+class _Source(Prompt, DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
     def __init__(self, worker: Worker, stop: Stop) -> None:
         self._read = stop.guard(lambda _: worker.read())
         self._stop = stop
@@ -226,6 +321,8 @@ def run(config: Config, worker: int, workers: int) -> None:
         cache=config.shards.cache,
         outbox_max=config.shards.outbox_max,
         clock_ms=lambda: int(time.time() * 1000),
+        rest=stop.wait,
+        poison=PoisonLimit(config.validate.poison_percent, config.validate.reject_sample),
     )
     log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
     run_flow(dataflow(made, stop), stop)

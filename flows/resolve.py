@@ -6,7 +6,8 @@ Worker k of n takes the source partitions at k modulo n. It holds no state: the 
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -17,7 +18,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.raw import START, RawReader
 from flows.content import packer
-from flows.engine import Stop, run_flow
+from flows.engine import Prompt, Stop, run_flow
 from flows.logic.validate import Checked, Validator
 from flows.logic.window import Joint, group
 from schemas import metrics
@@ -30,6 +31,8 @@ from state.directory import Directory
 from state.keys import DataKeys, LogSeal
 
 log = structlog.get_logger()
+
+Made = TypeVar("Made")
 
 STALE_RETRIES = 20
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
@@ -169,17 +172,20 @@ class Resolver:
         return Judged(window, checked, group([event.identifiers for event in checked]), rejects)
 
     def commit(self, judged: Judged) -> Window | None:
-        """Seal and commit; waits while a shard's log is full. None if the worker is to stop before there was room."""
+        """Seal and commit; waits while a shard's log, or Redis, is full. None if the worker is to stop before there was room."""
         window = judged.window
         now = int(self._clock() * 1000)
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
         self._limit.add(len(window.events), rejected)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
-            groups, news = self._groups(judged, now, plan_all=attempt > 0)
+            sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
+            if sealed is None:
+                return None
+            groups, news = sealed
             commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected)
             try:
-                result = self._patiently(commit, self._content(judged, commit) if self._content else b"")
+                result = self._patiently(partial(self._write, judged, commit))
             except Stale:
                 continue
             if result is None:
@@ -200,11 +206,15 @@ class Resolver:
             if offsets.get(partition, START) != after:
                 raise Fenced(f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: it came back older")
 
-    def _patiently(self, commit: WindowCommit, content: bytes) -> WindowResult | None:
+    def _write(self, judged: Judged, commit: WindowCommit) -> WindowResult:
+        content = self._content(judged, commit) if self._content else b""
+        with metrics.COMMIT_SECONDS.labels("resolve").time():
+            return self._directory.commit(commit, content) if content else self._directory.commit(commit)
+
+    def _patiently(self, step: Callable[[], Made]) -> Made | None:
         while True:
             try:
-                with metrics.COMMIT_SECONDS.labels("resolve").time():
-                    return self._directory.commit(commit, content) if content else self._directory.commit(commit)
+                return step()
             except LogFull as full:
                 if self._stop.wait(full.retry_after_s):
                     return None
@@ -304,7 +314,7 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__} at {place}"
 
 
-class _Source(DynamicSource[Window], StatelessSourcePartition[Window]):
+class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
     def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> None:
         self._poll = stop.guard(lambda _: self._measured_poll(windows))
         self._confirm = resolver.confirm

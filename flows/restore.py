@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
 
 import msgspec
-import redis
 import structlog
 
 from connectors.raw_redis import reserve
 from flows import compose
 from flows import models as model_travel
+from flows.backup import moment_text
 from flows.content import unpacked
 from flows.logic.profile import ShardMachine
 from flows.profile import Worker
@@ -28,14 +27,12 @@ from state import embedded
 from state.archive import Archive, Found
 from state.backup import Backups, Manifest, usable
 from state.client import check_server, connect, reported
-from state.copy import keys_of, load
-from state.directory import Layout, RedisDirectory
-from state.names import Names
+from state.copy import begin_anew, load
+from state.directory import RedisDirectory
 from state.shards import RedisShards
 
 log = structlog.get_logger()
 
-UNFINISHED = "(unfinished restore)"  # no name of a deployment can be so
 DRAIN_EVERY = 500  # entries of the journal, then the shards apply their logs
 READ_ENTRIES = 64  # of one shard's log at a time
 ROOM = 2**53
@@ -49,9 +46,7 @@ def run(config: Config, to: str | None, source: str | None) -> int:
     with server(config), reported():
         entries, tick_ms = restore(config, manifest, found, upto_ms)
     begun = manifest.name if manifest else "the beginning of the archive"
-    print(
-        f"restored from {begun}, then {entries:,} entries of the archive: as of {datetime.fromtimestamp(tick_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
-    )
+    print(f"restored from {begun}, then {entries:,} entries of the archive: as of {moment_text(tick_ms)}")
     return 0
 
 
@@ -118,8 +113,7 @@ def restore(config: Config, manifest: Manifest | None, archive: Archive, upto_ms
     """How many entries of the archive were replayed, and the last tick. Raises `Foreign`."""
     client, names, layout = connect(compose.redis_url(config)), compose.names(config), compose.layout(config)
     check_server(client)
-    empty(client, names)
-    mark(client, names, layout)
+    begin_anew(client, names, layout)
     keys = compose.key_copy(config)
     try:
         keys.load(client, names)
@@ -127,7 +121,7 @@ def restore(config: Config, manifest: Manifest | None, archive: Archive, upto_ms
         keys.close()
     if manifest is not None:
         load(client, names, compose.backups(config).records(manifest))
-    replay = Replay(config, client, names, layout)
+    replay = Replay(config)
     entries = 0
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
         replay.apply(found)
@@ -143,24 +137,6 @@ def restore(config: Config, manifest: Manifest | None, archive: Archive, upto_ms
     return entries, int(tick or 0) * 1000
 
 
-def empty(client: redis.Redis, names: Names) -> None:
-    """Refuse what holds anything, but for what a restore left that died. Raises `Foreign`."""
-    if client.hget(names.meta, "name") == UNFINISHED.encode():
-        log.warning("unfinished_restore_removed", prefix=names.prefix.decode())
-        for key in keys_of(client, names):
-            if key != names.meta:
-                client.unlink(key)
-        client.delete(names.meta)  # last: until then it is known for what it is
-    if (left := next(keys_of(client, names), None)) is not None:
-        raise Foreign(f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set another redis.prefix")
-
-
-def mark(client: redis.Redis, names: Names, layout: Layout) -> None:
-    """An unfinished restore, before anything else."""
-    fields: dict[Any, Any] = {"name": UNFINISHED, "shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": 1}
-    client.hset(names.meta, mapping=fields)
-
-
 class Quiet(RedisDirectory):
     """For shards that catch up: time comes from the log alone, and nothing is waited for."""
 
@@ -174,12 +150,11 @@ class Quiet(RedisDirectory):
 class Replay:
     """Commits what the journal says, and lets the shards follow."""
 
-    def __init__(self, config: Config, client: redis.Redis, names: Names, layout: Layout) -> None:
-        self._client = client
-        self._names = names
-        self._layout = layout
+    def __init__(self, config: Config) -> None:
+        self._client, self._names = connect(compose.redis_url(config)), compose.names(config)
+        self._layout = layout = compose.layout(config)
         self._by_limits: dict[tuple[int, ...], RedisDirectory] = {}
-        self.directory = Quiet(client, names, layout, log_max=config.shards.log_max)
+        self.directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max)
         rules, scorers = (
             compose.rules_loader(self.directory, config.shards.dedupe),
             model_travel.scorers(self.directory, compose.signer(config)),
@@ -188,7 +163,7 @@ class Replay:
         self._worker = Worker(
             range(layout.shards),
             self.directory,
-            RedisShards(client, names, layout.shards),
+            RedisShards(self._client, self._names, layout.shards),
             ShardMachine(rules, scorers),
             cache=config.shards.cache,
             outbox_max=ROOM,

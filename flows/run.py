@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from schemas.config import Config
@@ -20,8 +21,10 @@ if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
 Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 
-_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "archive": 4}  # what feeds is stopped before what is fed
+# What feeds is stopped before what is fed.
+_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "archive": 4}
 _STAGE_REDIS = 5
+DISK_MIN = 32 << 20
 SINGLE: tuple[Flow, ...] = ("gateway", "learn", "archive")  # the one door; the only trainer of each model; the only writer of a folder
 
 
@@ -35,11 +38,18 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     from flows import logs
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
+    _check_disk(Path(config.data.folder))
     from flows.compose import prepare_if_new
+    from state.client import reported
 
     prepare_if_new(config)
     if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         _serve_metrics(config.metrics.listen)
+    with reported():
+        _run_flow(flow, config, worker, workers)
+
+
+def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
     match flow:
         case "gateway":
             from flows import gateway
@@ -84,6 +94,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
             redis = Child("redis", _STAGE_REDIS, server.spawn, ready=server.ready)
             server.wait(supervisor.start(redis))
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
+        _reserve(metrics)
         prepare(config)
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
@@ -103,6 +114,7 @@ def several(flow: Flow, config: Config, path: Path | None, workers: int, reload:
     if flow != "gateway":
         _serve_metrics(config.metrics.listen)
     _empty(folder)  # not before the address is ours, for the same reason as above
+    _reserve(folder)
     from flows.supervisor import Supervisor
 
     with Supervisor(reload=reload) as supervisor:
@@ -124,8 +136,24 @@ def _metrics_folder(config: Config, what: str) -> Path:
     """Where the processes of one supervisor leave their figures; must be named before the metrics library is imported."""
     folder = Path(config.data.folder).resolve() / "metrics" / what
     folder.mkdir(parents=True, exist_ok=True)
+    _check_disk(folder)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return folder
+
+
+def _check_disk(folder: Path) -> None:
+    """Figures lie in mapped files: on a full disk they would end the process with a bus error and no word. Raises `Unreachable`."""
+    if folder.exists() and (free := disk_usage(folder).free) < DISK_MIN:
+        raise Unreachable(f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with {DISK_MIN >> 20} MB; make room")
+
+
+def _reserve(folder: Path) -> None:
+    """For the same reason the supervisor, which must not end, has its blocks from the start. Raises `OSError`."""
+    import schemas.metrics  # noqa: F401  # makes the files
+
+    for file in folder.glob(f"*_{os.getpid()}.db"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _empty(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Runs processes: starts again what dies, gives up on what dies at once, and ends all of them in order.
+"""Runs processes: starts again what dies, gives up on what has only ever died at once, and ends all of them in order. A process that
+ends with the exit code `TRY_AGAIN` says that a server was away: it is started again for as long as that lasts.
 
 It knows nothing of flows; `flows.run` says which processes there are. It lives in the main thread of its own process, because the
 kernel ends the children when the thread that started them ends (see `state.embedded.die_with_parent`).
@@ -16,7 +17,7 @@ from typing import NoReturn, Self
 
 import structlog
 
-from schemas.errors import Fatal, MillraceError
+from schemas.errors import TRY_AGAIN, Fatal, MillraceError
 from state.embedded import die_with_parent
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ class Patience:
     quick_deaths_max: int = 5  # so many in a row are a fault that comes back at once
     backoff_s: float = 0.2  # doubles with each quick death in a row
     backoff_s_max: float = 10.0
+    away_s_max: float = 2.0  # the same while a server is away, for all wait for it
     stop_s: float = 5.0  # for a process to end by itself, then it is killed
 
 
@@ -52,6 +54,8 @@ class _State:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     quick_deaths: int = 0
+    absences: int = 0  # of a server, in a row
+    proven: bool = False  # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end the rest
     start_at: float = 0.0
 
 
@@ -96,7 +100,7 @@ class Supervisor:
             self._run_reload()
         for state in self._states:
             if state.process is not None and state.process.poll() is not None:
-                self._bury(state, how=_how(state.process.returncode))
+                self._bury(state, how=_how(state.process.returncode), away=state.process.returncode == TRY_AGAIN)
             if state.process is None and time.monotonic() >= state.start_at and self._may_start(state.child):
                 self._start_again(state)
 
@@ -119,20 +123,25 @@ class Supervisor:
                 process.kill()
                 process.wait()
 
-    def _bury(self, state: _State, how: str) -> None:
-        """Note a death (or a failed start), and when to start again."""
+    def _bury(self, state: _State, how: str, *, away: bool) -> None:
+        """Note a death (or a failed start), and when to start again. `away`: it waits for something that is no fault of its own."""
         quick = time.monotonic() - state.started < self._patience.quick_s
         if state.process is not None:
             _forget_metrics(state.process.pid)
         state.process = None
-        if self._may_start(state.child):
+        state.absences = state.absences + 1 if away else 0
+        if away:
+            state.quick_deaths = 0
+        elif self._may_start(state.child):
             state.quick_deaths = state.quick_deaths + 1 if quick else 1
-        if quick and state.quick_deaths >= self._patience.quick_deaths_max:
+        state.proven = state.proven or not quick
+        if quick and not state.proven and state.quick_deaths >= self._patience.quick_deaths_max:
             raise Fatal(
                 f"{state.child.name} ended {state.quick_deaths} times in a row within {self._patience.quick_s:g} s of its start"
                 f" (last: {how}): giving up; its own last line says why"
             )
-        delay = min(self._patience.backoff_s_max, self._patience.backoff_s * 2 ** max(0, state.quick_deaths - 1))
+        times, most = (state.absences, self._patience.away_s_max) if away else (state.quick_deaths, self._patience.backoff_s_max)
+        delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1)))
         state.start_at = time.monotonic() + delay
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
 
@@ -140,8 +149,8 @@ class Supervisor:
         state.started = time.monotonic()
         try:
             state.process = state.child.spawn()
-        except MillraceError as error:
-            self._bury(state, how=str(error))
+        except (MillraceError, OSError) as error:  # the latter for a full disk
+            self._bury(state, how=str(error), away=isinstance(error, MillraceError) and error.exit_code == TRY_AGAIN)
             return
         _count_restart(state.child.name)
         log.info("worker_restarted", child=state.child.name, pid=state.process.pid)

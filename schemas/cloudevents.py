@@ -25,9 +25,10 @@ JSON = "application/json"
 def attributes(trigger: Trigger, source: str) -> dict[str, str]:
     """The required attributes, `subject` (the customer), `time` (when it was emitted) and the `partitionkey` extension.
 
-    `source` is a URI reference that names the deployment, such as `/millrace/shop`.
+    `source` is a URI reference that names the deployment, such as `/millrace/shop`. What a rebuild fired again has the extension
+    `run` too.
     """
-    return {
+    context = {
         "specversion": "1.0",
         "id": trigger.id,
         "source": source,
@@ -36,6 +37,7 @@ def attributes(trigger: Trigger, source: str) -> dict[str, str]:
         "time": _text_time(trigger.receipt.emitted_ms or trigger.receipt.applied_ms),
         "partitionkey": trigger.customer,
     }
+    return context | {"run": trigger.run} if trigger.run else context
 
 
 def data(trigger: Trigger, identity: Mapping[str, str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ Figure = Annotated[
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
 ]
+Daytime = Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,6 +166,7 @@ class Kafka(_Table, frozen=True):
 
     bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
     topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
+    trimmed: Literal["fail", "skip"] = "fail"  # retention was faster than we: stop, or go on and count what is missing
     registry: str = ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
     options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
 
@@ -214,6 +216,7 @@ class Validate(_Table, frozen=True):
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
     reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # more rejects than this stop the flow ...
     reject_sample: Count = 1_000  # ... counted over so many events
+    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0  # of so many events: more on which our logic fails alike stop it
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
@@ -285,9 +288,7 @@ class Archive(_Table, frozen=True):
 class Backup(_Table, frozen=True):
     """Full copies while the flows run. See docs/backup.md."""
 
-    daily: Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")] = (
-        ""  # when one is made and old ones are removed, UTC; empty: only by `millrace backup create`
-    )
+    daily: Daytime = ""  # when one is made and old ones are removed, UTC, such as `03:00`; empty: only by `millrace backup create`
     folder: Text = "backup"  # relative to the data folder; better on another disk
     keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # the newest so many
     keys: Text = "keycopy.db"  # the copy of the customers' data keys, relative to the data folder; apart from the backups

@@ -6,19 +6,30 @@
     │   ├── Fenced         somebody else has written what we own: we are the stale one
     │   ├── TooManyRejects the dead-letter limit is exceeded: a bad deploy must not drain a topic
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
-    │   └── Unreachable    a server cannot be reached or refuses us
+    │   ├── Outgrown       there is more to read than the worker was started for: it starts again
+    │   ├── Torn           a shard and its log no longer fit together: one of them came back older than the other
+    │   └── Unreachable    a server cannot be reached, and may be again: the supervisor never gives up on it
+    │       └── Refused    a server is there and refuses us (login, command, missing topic): waiting does not help
     └── Recoverable        the caller waits and tries again; no work is lost
         ├── Stale          what was read before a commit has changed: read again
         ├── Moving         what is read as a whole was committed meanwhile, each of several times
         ├── LogFull        back-pressure: the next log has no room (carries `retry_after_s`)
         └── DeliveryFailed one attempt at a receiver failed (carries `retry_after_s`, `permanent`)
 
+A worker's exit code is the `exit_code` of what ended it: `TRY_AGAIN` says that nothing is wrong with the worker.
+
 Bad *data* is never an exception: it is a `Reject` (see `schemas.events`).
 """
+
+from typing import ClassVar
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class MillraceError(Exception):
     """Base of all errors below."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ConfigError(MillraceError):
@@ -41,12 +52,32 @@ class Foreign(Fatal):
     """The state found belongs to another deployment, release or layout."""
 
 
+class Outgrown(Fatal):
+    """There is more to read than when we started, and only a start divides it anew."""
+
+    exit_code = TRY_AGAIN
+
+
+class Torn(Fatal):
+    """A shard's position and its log do not fit together; going on would skip entries."""
+
+
 class Unreachable(Fatal):
-    """A server cannot be reached, or refuses our credentials."""
+    """A server cannot be reached, now."""
+
+    exit_code = TRY_AGAIN
+
+
+class Refused(Unreachable):
+    """A server answers and refuses us: our credentials, a command, a topic."""
+
+    exit_code = 1
 
 
 class Recoverable(MillraceError):
     """Wait and try again."""
+
+    exit_code = TRY_AGAIN
 
 
 class Stale(Recoverable):

@@ -4,6 +4,7 @@ RawEvent   bytes of one message in Segment form, with who sent it and when it re
 Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
 Reject     why a RawEvent did not become a Fact
 DeadLetter a Reject with everything needed to look at it and to send it again
+Quarantined a Fact (or a timer) that a shard's logic raised on
 """
 
 from typing import Any, Literal, get_args
@@ -95,3 +96,22 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
     received_ms: int
     rejected_ms: int
     sealed: bytes
+
+
+class Quarantined(msgspec.Struct, array_like=True, frozen=True):
+    """What a shard's logic raised on: a defect of ours. It was taken back, as if it had never come; the entry lies in the shard's own
+    outbox, lane `q`."""
+
+    error: str  # the kind of exception; never its message, which may hold personal data
+    trace: list[str]  # places, the outermost first: `flows.logic.fragments:31 add`
+    position: int  # of the entry in the shard's log
+    build: str  # version of millrace that raised
+    at_ms: int  # the shard's clock
+    root: bytes
+    origin: bytes  # empty where a timer was due
+    payload: bytes  # the packed `Fact`; empty where a timer was due
+
+    @property
+    def where(self) -> str:
+        """What tells one defect from another."""
+        return f"{self.error} at {self.trace[-1] if self.trace else '?'}"

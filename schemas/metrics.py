@@ -23,6 +23,7 @@ EVENTS_REFUSED = Counter("millrace_events_refused", "Events refused in the answe
 WINDOW_EVENTS = Histogram("millrace_window_events", "Events in one window of one source partition", buckets=_EVENTS)
 EVENTS_RESOLVED = Counter("millrace_events_resolved", "Events that the directory routed to a shard")
 EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the dead-letter log", ["reason"])
+KAFKA_SKIPPED = Counter("millrace_kafka_skipped", "Records that retention removed before we read them (kafka.trimmed)", ["partition"])
 CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
 CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")
 
@@ -30,6 +31,7 @@ CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that
 BATCH_EVENTS = Histogram("millrace_batch_events", "Events in one batch of the profile flow, over all its shards", buckets=_EVENTS)
 EVENTS_APPLIED = Counter("millrace_events_applied", "Events that entered a profile")
 DUPLICATES = Counter("millrace_duplicates", "Events dropped because their message id had been applied before")
+EVENTS_QUARANTINED = Counter("millrace_events_quarantined", "Events and timers put aside because our logic raised on them", ["where"])
 TRIGGERS_EMITTED = Counter("millrace_triggers_emitted", "Triggers committed to an outbox", ["rule"])
 TRIGGER_SECONDS = Histogram("millrace_trigger_seconds", "From an event's arrival to the commit of its trigger", buckets=_LATENCY_S)
 

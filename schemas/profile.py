@@ -70,12 +70,13 @@ class Owed(msgspec.Struct, array_like=True):
 class Transit(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
 
-    origins: list[bytes] = []  # expected
+    customers: list[list[bytes]] = []  # expected: the origins of each customer that is united with this one, its own first
     identifiers: list[bytes] = []  # whose rings are expected, each as often as it is
     early: list[bytes] = []  # identifiers whose ring came before it was expected
     held: list[Held] = []  # in order
     owed: list[Owed] = []
     ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
+    arrived: list[bytes] = []  # customers that are here and were expected by one that is still on its way
 
 
 class Profile(msgspec.Struct, array_like=True):

@@ -30,6 +30,7 @@ class Trigger(msgspec.Struct, array_like=True):
     scores: dict[str, Any]  # {model: {"score": float, "version": int}}
     properties: dict[str, Any]  # the event's general properties
     receipt: Receipt
+    run: str = ""  # of a rebuild that fired it again; empty where it happened
 
 
 class Example(msgspec.Struct, array_like=True):
@@ -63,6 +64,5 @@ class Absorb(msgspec.Struct, array_like=True):
     retired: bytes  # or the lender
     general: bytes  # the packed profile, or empty
     sensitive: bytes  # the packed sensitive record, or empty
-    origins: list[bytes] = []  # what need not be waited for any longer
     identifier: bytes = b""
     ring: bytes = b""

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import fastavro
 import msgspec
 import structlog
+from fastavro.schema import SchemaParseException, UnknownType
 from fastavro.write import Writer
 
 from schemas.errors import Fenced, Foreign
@@ -33,12 +34,13 @@ log = structlog.get_logger()
 
 FORMAT = "1"
 END = "end"  # the kind of the mark at the end of a closed file
-_SCHEMA = {
-    "type": "record",
-    "name": "Entry",
-    "namespace": "millrace.journal",
-    "fields": [{"name": "seq", "type": "long"}, {"name": "kind", "type": "string"}, {"name": "sealed", "type": "bytes"}],
-}
+_SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "millrace.journal.Entry",
+        "fields": [{"name": "seq", "type": "long"}, {"name": "kind", "type": "string"}, {"name": "sealed", "type": "bytes"}],
+    }
+)
 _NAME = re.compile(r"(\d{8})-(\d{12})(-branch)?\.avro(\.part)?")
 _LEVEL = 3  # of zlib: 250 MB/s, and a fifth of the size
 # What the library says of a file that is cut off or damaged, depending on where.
@@ -120,7 +122,9 @@ class Archive:
         with file.path.open("rb") as stream:
             try:
                 reader = fastavro.reader(stream)
-            except _BROKEN as error:
+                if fastavro.parse_schema(reader.writer_schema) != _SCHEMA:
+                    raise ValueError("another schema")
+            except (*_BROKEN, SchemaParseException, UnknownType) as error:
                 if not file.closed:
                     return  # killed before the first entry was safe
                 raise Foreign(f"{file.path}: its header cannot be read: damaged, or no file of an archive") from error
@@ -213,12 +217,16 @@ class ArchiveWriter:
         if self._open is not None:
             self._close()
         os.close(self._lock)
+        self._lock = -1
 
     def abandon(self) -> None:
         """After an `OSError`: what was not safe is written again by the next writer."""
         if self._open is not None:
             self._open.abandon()
-        os.close(self._lock)
+            self._open = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _close(self) -> None:
         assert self._open is not None
@@ -236,7 +244,7 @@ class _Open:
         self._path = self._final.with_suffix(".avro.part")
         self._stream: BinaryIO = self._path.open("xb")
         metadata = {"millrace.format": FORMAT, "millrace.keys": archive._owner}
-        self._writer: Any = Writer(self._stream, fastavro.parse_schema(_SCHEMA), metadata=metadata)
+        self._writer: Any = Writer(self._stream, _SCHEMA, metadata=metadata)
         sync_folder(archive.folder)
 
     @property

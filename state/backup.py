@@ -1,6 +1,6 @@
 """Backups in a folder: each one a folder of its own, of sealed chunks and a manifest that is written last.
 
-    20260102T030000Z-000000004000/
+    20260102T030000.123Z-000000004000/
         00000.chunk ...   AES-256-GCM under the log key over zlib over msgpack: (backup, number, records)
         manifest.json     what it is of, what moment it stands for, every chunk with its length and digest; signed
 
@@ -98,7 +98,7 @@ class Backups:
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
         """`journal`: about where the journal is; for the name."""
-        name = f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{journal:012d}"
+        name = f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y%m%dT%H%M%S}.{now_ms % 1000:03d}Z-{journal:012d}"
         return BackupWriter(self, name, now_ms)
 
     def names(self) -> list[str]:

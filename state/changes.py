@@ -27,11 +27,12 @@ class Changes:
         self._pool: Any = client.connection_pool
         self._heard: Any = None
         self._tracked: Any = None
-        self._barriers = 0
+        self._barrier = b""  # a key that nobody else writes
 
     def __enter__(self) -> Self:
         self._heard, self._tracked = self._pool.get_connection(), self._pool.get_connection()
         heard = self._call(self._heard, "CLIENT", "ID")
+        self._barrier = self._names.barrier + b"%d" % heard
         self._call(self._heard, "SUBSCRIBE", "__redis__:invalidate")
         prefixes = [word for prefix in self._prefixes for word in (b"PREFIX", prefix)]
         self._call(self._tracked, "CLIENT", "TRACKING", "ON", "REDIRECT", heard, "BCAST", *prefixes)
@@ -44,16 +45,14 @@ class Changes:
 
     def take(self) -> set[bytes]:
         """Keys that changed before this call, and since the last one. Raises `Unreachable`."""
-        self._barriers += 1
-        self._redis.set(self._names.barrier, self._barriers, ex=60)
+        self._redis.set(self._barrier, "", ex=60)
         deadline = time.monotonic() + BARRIER_S
-        while self._names.barrier not in self._changed:
+        while self._barrier not in self._changed:
             if time.monotonic() > deadline or not self._heard.can_read(timeout=BARRIER_S):
                 raise Unreachable(f"Redis did not tell of changed keys within {BARRIER_S:g} s")
             self._hear()
         changed, self._changed = self._changed, set()
-        changed.discard(self._names.barrier)
-        return changed
+        return {key for key in changed if not key.startswith(self._names.barrier)}
 
     def listen(self) -> None:
         """Empty the connection's buffer, which the server limits. To be called now and then. Raises `Unreachable`."""

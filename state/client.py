@@ -1,17 +1,22 @@
-"""The connection to Redis, and what is said when there is none."""
+"""The connection to Redis, and what is said when there is none, or when it does not take what we write."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import Foreign, Unreachable
+from schemas.errors import Foreign, LogFull, Refused, Unreachable
 
 SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
+LOADING_WAIT_S = 60.0
+ROOM_AGAIN_S = 1.0
+_WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us
 
 
 @lru_cache(maxsize=8)
@@ -20,8 +25,24 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
+def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> None:
+    """Wait while a server that has just been started reads its data. Raises `Unreachable` if that takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client.ping()
+        except redis.BusyLoadingError:
+            if time.monotonic() >= deadline:
+                raise Unreachable(f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is done") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
 def check_server(client: redis.Redis) -> None:
-    """Refuse a server that would throw state away. Raises `Foreign`."""
+    """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
+    if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
+        raise Foreign("redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas")
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise Foreign(f"Redis has maxmemory-policy {policy}: customers would vanish; set it to noeviction")
@@ -34,13 +55,29 @@ def wait_for(client: redis.Redis, replicas: int) -> None:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """A lost, refusing or full server as one clear line. Raises `Unreachable`."""
+def writing() -> Iterator[None]:
+    """Around a commit: a server without room (memory, disk, replicas) has written nothing, and is waited for. Raises `LogFull`."""
     try:
         yield
-    except redis.AuthenticationError as error:
-        raise Unreachable(f"Redis refuses the login: {error}; check redis.url") from None
+    except redis.ResponseError as error:
+        if any(words in str(error) for words in _WANTS_ROOM):
+            raise LogFull(f"Redis has no room: {error}", ROOM_AGAIN_S) from None
+        raise
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """A lost, refusing or full server as one clear line. Raises `Unreachable`, `Refused`, `LogFull`."""
+    try:
+        with writing():
+            yield
+    except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
+        raise Refused(f"Redis refuses the login: {error}; check redis.url") from None
+    except redis.BusyLoadingError:
+        raise Unreachable("Redis is loading its data") from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unreachable(f"Redis cannot be reached: {error}; is it running, and is redis.url right?") from None
     except redis.ResponseError as error:
-        raise Unreachable(f"Redis refuses a command: {error}") from error
+        if "READONLY" in str(error) or isinstance(error, redis.ReadOnlyError):
+            raise Unreachable("Redis is a read-only replica: after a failover redis.url has to lead to the new primary") from None
+        raise Refused(f"Redis refuses a command: {error}") from error

@@ -17,14 +17,19 @@ from typing import Any, cast
 
 import msgspec
 import redis
+import structlog
 from redis.exceptions import WatchError
 
 from schemas.errors import Foreign, Unreachable
 from schemas.profile import Head
 from state.changes import Changes
+from state.directory import FORMAT, Layout
 from state.names import Names
 
+log = structlog.get_logger()
+
 HOLD_MS = 20_000  # renewed with every page; a backup that was killed holds nothing for longer than this
+UNFINISHED = "(unfinished restore)"  # carried for the name until all is there: no flow takes it for its own
 PAGE = 1_000  # keys in one round trip
 LAST_MAX = 1_000  # keys that are left for the MULTI
 TRIES = 500  # of a unit that is committed in between
@@ -41,7 +46,7 @@ class Copied(msgspec.Struct, array_like=True, frozen=True):
     """One key: behind the prefix. `none`: it is gone. Streams of more than one record are appended to."""
 
     key: bytes
-    type: str  # string, hash, zset, set, stream, none
+    type: str  # string, hash, zset, set, list, stream, none
     value: Any  # bytes | [[field, value]] | [[member, score]] | [member] | [[id, [field, value ...]]] | None
 
 
@@ -225,6 +230,8 @@ def _ask(pipeline: Any, types: dict[bytes, str]) -> None:
                 pipeline.zrange(key, 0, -1, withscores=True)
             case "set":
                 pipeline.smembers(key)
+            case "list":
+                pipeline.lrange(key, 0, -1)
             case "stream":
                 pipeline.xrange(key)
             case "none":
@@ -269,6 +276,8 @@ def load(client: redis.Redis, names: Names, copied: Iterable[Copied]) -> None:
                 pipeline.zadd(key, dict(value))
             case "set":
                 pipeline.sadd(key, *value)
+            case "list":
+                pipeline.rpush(key, *value)
             case "stream":
                 for entry_id, words in value:
                     pipeline.execute_command("XADD", key, entry_id, *words)  # type: ignore[no-untyped-call]  # untyped in the library
@@ -277,6 +286,20 @@ def load(client: redis.Redis, names: Names, copied: Iterable[Copied]) -> None:
             pipeline.execute()
             waiting = 0
     pipeline.execute()
+
+
+def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
+    """Mark an empty prefix as one that is being filled; what was left by whoever died in doing so goes first. Raises `Foreign`."""
+    if client.hget(names.meta, "name") == UNFINISHED.encode():
+        log.warning("unfinished_restore_removed", prefix=names.prefix.decode())
+        for key in keys_of(client, names):
+            if key != names.meta:
+                client.unlink(key)
+        client.delete(names.meta)  # last: until then it is known for what it is
+    if (left := next(keys_of(client, names), None)) is not None:
+        raise Foreign(f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set another redis.prefix")
+    fields: dict[Any, Any] = {"shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
+    client.hset(names.meta, mapping=fields | {"name": UNFINISHED})
 
 
 def keys_of(client: redis.Redis, names: Names) -> Iterator[bytes]:

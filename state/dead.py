@@ -1,23 +1,28 @@
-"""Dead letters as an operator sees them: events that validation refused, and deliveries that failed for good.
+"""Dead letters as an operator sees them: events that validation refused, facts that a shard's logic raised on, and deliveries that
+failed for good.
 
-They are written elsewhere: events by `directory.lua`, in one commit with their window; deliveries by `state.deliveries`.
+They are written elsewhere: events by `directory.lua`, in one commit with their window; facts by the commits of their shards; deliveries
+by `state.deliveries`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import redis
 
-from schemas.events import DeadLetter
+from schemas.events import DeadLetter, Quarantined
 from schemas.triggers import Trigger
 from state.names import Names
+from state.shards import QUARANTINE
 
 Fields = dict[bytes, bytes]
 Entry = TypeVar("Entry")
 
 PAGE = 100  # entries in one read; an event may have 32 KB
 _read_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_read_quarantined = msgspec.msgpack.Decoder(Quarantined).decode
 _read_trigger = msgspec.msgpack.Decoder(Trigger).decode
 
 
@@ -29,6 +34,18 @@ class DeadEvent(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """What an operator calls it."""
         return f"e:{self.id}"
+
+
+class DeadFact(msgspec.Struct, frozen=True):
+    id: str  # in its shard's lane
+    shard: int
+    when_ms: int
+    quarantined: Quarantined
+
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+        return f"q:{self.shard}-{self.id.partition('-')[0]}"
 
 
 class DeadDelivery(msgspec.Struct, frozen=True):
@@ -86,8 +103,30 @@ class DeadLetters(Generic[Entry]):
         return (self._read(ident.decode(), fields) for ident, fields in found)
 
 
+class DeadFacts:
+    """The quarantine lanes of all shards."""
+
+    def __init__(self, client: redis.Redis, names: Names, count: int) -> None:
+        self._lanes = [DeadLetters(client, names.outbox(shard, QUARANTINE), _fact_of(shard)) for shard in range(count)]
+
+    def newest(self) -> Iterator[DeadFact]:
+        """All of them, the newest first."""
+        return merge(*(lane.newest() for lane in self._lanes), key=lambda dead: dead.when_ms, reverse=True)
+
+    def find(self, shard: int, seq: int) -> DeadFact | None:
+        return self._lanes[shard].find(f"{seq}-0") if shard < len(self._lanes) else None
+
+
+def _fact_of(shard: int) -> Callable[[str, Fields], DeadFact]:
+    return lambda ident, fields: DeadFact(ident, shard, int(fields[b"t"]), _read_quarantined(fields[b"b"]))
+
+
 def events(client: redis.Redis, names: Names) -> DeadLetters[DeadEvent]:
     return DeadLetters(client, names.dead, lambda ident, fields: DeadEvent(ident, _read_letter(fields[b"b"])))
+
+
+def facts(client: redis.Redis, names: Names, count: int) -> DeadFacts:
+    return DeadFacts(client, names, count)
 
 
 def deliveries(client: redis.Redis, names: Names) -> DeadLetters[DeadDelivery]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import redis
 
+from state.client import writing
 from state.names import Names
 
 DEAD_MAX = 100_000  # the oldest go first
@@ -22,13 +23,15 @@ class Deliveries:
         self._disabled = names.disabled
 
     def bury(self, connector: str, body: bytes, reason: str) -> None:
-        """Keep a delivery that failed for good."""
+        """Keep a delivery that failed for good. Raises `LogFull` where the server has no room."""
         fields: dict[Any, Any] = {"c": connector, "b": body, "r": reason, "t": int(time.time() * 1000)}
-        self._redis.xadd(self._dead, fields, maxlen=DEAD_MAX, approximate=True)
+        with writing():
+            self._redis.xadd(self._dead, fields, maxlen=DEAD_MAX, approximate=True)
 
     def disable(self, connector: str, endpoint: str) -> None:
         """This endpoint answered 410."""
-        self._redis.hset(self._disabled, connector, endpoint)
+        with writing():
+            self._redis.hset(self._disabled, connector, endpoint)
 
     def enable(self, connector: str) -> None:
         """Try it again."""

@@ -15,7 +15,7 @@ from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.journal import Journalled
 from schemas.log import LogEntry, Tick
 from schemas.triggers import Absorb
-from state.client import wait_for
+from state.client import wait_for, writing
 from state.known import Known
 from state.names import Names
 
@@ -197,7 +197,8 @@ class RedisDirectory:
                     blobs.append(fact.expected)
         rest = _pack([window.rejected, len(window.dead), epoch])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
-        return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
+        with writing():
+            return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1)[1]
@@ -237,7 +238,8 @@ class RedisDirectory:
     ) -> bool:
         layout = self._layout
         args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets, int(self._archived), second]
-        return bool(self._append(keys=[self._names.directory], args=args))
+        with writing():
+            return bool(self._append(keys=[self._names.directory], args=args))
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
         return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))

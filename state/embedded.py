@@ -31,6 +31,7 @@ OLDEST = (6, 2)  # streams trimmed by position
 SOCKET_PATH_MAX = 103  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 LOCK_WAIT_S = 5.0  # a server whose supervisor was killed needs a moment to close its files
 ANSWER_WAIT_S = 20.0
+DISK_MIN = 8 << 20  # bytes; one that writes through ends when the disk is full
 LOADING_WAIT_S = 600.0  # an append-only file of some gigabytes
 
 _CONFIG = """\
@@ -94,6 +95,9 @@ class Embedded:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the server, in a process group of its own; it dies with the caller. Raises `Unreachable`, `Foreign`."""
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
+            needed, there = DISK_MIN >> 20, free >> 20
+            raise Unreachable(f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room")
         program = self.program or find_server()
         self._refuse_newer_data(program)
         lock = self._lock()
@@ -123,6 +127,8 @@ class Embedded:
             with redis.Redis.from_url(self.url, socket_timeout=2) as client:
                 return bool(client.ping())
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # BusyLoadingError is one of the first
+            return False
+        except redis.exceptions.ResponseError:  # MISCONF: its disk is full, and it takes no writes
             return False
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:

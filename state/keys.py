@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from schemas.errors import ConfigError, Foreign
+from state.client import writing
 from state.names import Names
 
 KEY_BYTES = 32
@@ -145,13 +146,14 @@ class DataKeys:
             if create:
                 pipeline.hsetnx(bucket, origin, aes_key_wrap(self._kek, os.urandom(KEY_BYTES)))
             pipeline.hget(bucket, origin)
-        answers = pipeline.execute()
+        with writing():
+            answers = pipeline.execute()
         for origin, wrapped in zip(origins, answers[1::2] if create else answers, strict=True):
             if wrapped is not None:
                 try:
                     self._cache[origin] = DataKey(origin, aes_key_unwrap(self._kek, cast(bytes, wrapped)))
                 except InvalidUnwrap:
-                    raise Foreign("a customer's data key cannot be opened: it was wrapped with another key file; restore that file") from None
+                    raise Foreign("a customer's data key was wrapped with another key file: restore that file") from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

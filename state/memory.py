@@ -17,7 +17,7 @@ from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, p
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import Layout
-from state.shards import DECISIONS_MAX, LANES, QUEUES, OutboxEntry, ShardCommit
+from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -318,13 +318,18 @@ class MemoryShards:
         self.profiles: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.sensitive: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.timers: dict[int, dict[bytes, int]] = {shard: {} for shard in range(count)}
-        self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {(shard, lane): [] for shard in range(count) for lane in LANES}
+        lanes = (*LANES, QUARANTINE)
+        self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {(shard, lane): [] for shard in range(count) for lane in lanes}
         self._cursors: dict[tuple[int, str, str], int] = {}
 
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
         for shard in shards:
             self._heads[shard].epoch += 1
         return {shard: deepcopy(self._heads[shard]) for shard in shards}
+
+    def rewind(self, shard: int, offset: int) -> None:
+        self.claim([shard])
+        self._heads[shard].offset = offset
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
         return {root: self.profiles[shard].get(root) for root in roots}
@@ -366,6 +371,7 @@ class MemoryShards:
             for lane, seq, body in commit.outbox:
                 self.outbox[shard, lane].append(OutboxEntry(shard, seq, body, stamp_ms))
             del self.outbox[shard, "d"][:-DECISIONS_MAX]
+            del self.outbox[shard, QUARANTINE][:-QUARANTINED_MAX]
 
     def heads(self) -> dict[int, Head]:
         return deepcopy(self._heads)

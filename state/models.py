@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign
-from state.client import wait_for
+from state.client import wait_for, writing
 from state.names import Names
 
 CHECKPOINT_BYTES_MAX = 16 * 1024 * 1024
@@ -75,7 +75,8 @@ class ModelStore(Protocol):
     def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
         """Replace the checkpoint of `revision`; returns the next revision.
 
-        Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB. Then nothing is written.
+        Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB, `LogFull` where the server has no room. Then
+        nothing is written.
         """
 
 
@@ -107,7 +108,8 @@ class RedisModels:
             pipeline.multi()
             pipeline.hset(key, mapping={"revision": revision + 1, "checkpoint": sealed})
             try:
-                pipeline.execute()
+                with writing():
+                    pipeline.execute()
             except redis.WatchError as error:
                 raise _fenced(model, revision, revision + 1) from error
         wait_for(self._redis, self._replicas)

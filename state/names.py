@@ -18,7 +18,7 @@ class Names:
         self.archived = self.directory + b"archived"  # last entry of the journal that is safe in the archive
         self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
-        self.barrier = p + b":{copy}:barrier"  # written by a backup, to see that it has heard of all changes before
+        self.barrier = p + b":{copy}:"  # and who listens to changes: written to see that it has heard of all before
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
         self.deliveries = p + b":{deliver}:"

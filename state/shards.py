@@ -12,12 +12,14 @@ from redis.exceptions import WatchError
 
 from schemas.errors import Fenced
 from schemas.profile import Head
-from state.client import wait_for
+from state.client import wait_for, writing
 from state.names import Names
 
 LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
 QUEUES = ("t", "i", "x")  # somebody has to take what lies in these, so they are back-pressure; decisions are looked up, not taken
-DECISIONS_MAX = 10_000  # of each shard; the oldest go first
+QUARANTINE = "q"  # what logic raised on: a note for the operator, in no digest
+DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
+_MAX = {"d": DECISIONS_MAX, QUARANTINE: QUARANTINED_MAX}
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -49,6 +51,9 @@ class Shards(Protocol):
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
         """Become their writer: raises their epochs, so that whoever wrote them before is refused from now on."""
 
+    def rewind(self, shard: int, offset: int) -> None:
+        """Become its writer, and have it read its log from behind `offset`: for a shard that is ahead of its log."""
+
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]: ...
 
     def load_many(
@@ -60,7 +65,7 @@ class Shards(Protocol):
         """For each shard (up to due_ms, how many): (due_ms, root) from its timer index, in order."""
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
-        """All of them or none. Raises `Fenced`."""
+        """All of them or none. Raises `Fenced`; `LogFull` where the server has no room."""
 
     def heads(self) -> dict[int, Head]: ...
 
@@ -77,7 +82,8 @@ class Outbox(Protocol):
 
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
 
-    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None: ...
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
+        """Raises `LogFull` where the server has no room."""
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
 
@@ -95,23 +101,27 @@ class RedisShards:
         self._prefix = [names.shard(shard) for shard in range(count)]
 
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
-        claimed = {}
-        for shard in shards:
-            key = self._names.head(shard)
-            with self._redis.pipeline() as pipeline:
-                while True:
-                    try:
-                        pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
-                        head = _head(cast(bytes | None, pipeline.get(key)))
-                        head.epoch += 1
-                        pipeline.multi()
-                        pipeline.set(key, _encode(head))
-                        pipeline.execute()
-                        break
-                    except WatchError:  # the former writer committed just now: it will be refused from here on
-                        continue
-            claimed[shard] = head
-        return claimed
+        return {shard: self._claim(shard) for shard in shards}
+
+    def _claim(self, shard: int, offset: int | None = None) -> Head:
+        key = self._names.head(shard)
+        with self._redis.pipeline() as pipeline:
+            while True:
+                try:
+                    pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
+                    head = _head(cast(bytes | None, pipeline.get(key)))
+                    head.epoch += 1
+                    if offset is not None:
+                        head.offset = offset
+                    pipeline.multi()
+                    pipeline.set(key, _encode(head))
+                    pipeline.execute()
+                    return head
+                except WatchError:  # the former writer committed just now: it will be refused from here on
+                    continue
+
+    def rewind(self, shard: int, offset: int) -> None:
+        self._claim(shard, offset)
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
         wanted = list(roots)
@@ -161,14 +171,15 @@ class RedisShards:
                 if len(later) < len(commit.timers):
                     pipeline.zrem(prefix + b"timers", *(root for root, due in commit.timers.items() if not due))
                 for lane, seq, body in commit.outbox:
-                    limit = (b"MAXLEN", b"~", DECISIONS_MAX) if lane == "d" else ()
+                    limit = (b"MAXLEN", b"~", _MAX[lane]) if lane in _MAX else ()
                     stream = self._names.outbox(commit.shard, lane)
                     pipeline.execute_command("XADD", stream, *limit, b"%d-0" % seq, b"b", body, b"t", stamp_ms)  # type: ignore[no-untyped-call]  # as above
             pipeline.mset(values)
             if gone:
                 pipeline.unlink(*gone)
             try:
-                pipeline.execute()
+                with writing():
+                    pipeline.execute()
             except WatchError:
                 raise Fenced(
                     f"shards {[commit.shard for commit in commits]}: another worker claimed one of them during the commit"
@@ -199,7 +210,7 @@ class RedisOutbox:
         self._redis = client
         self._names = names
         self._count = count
-        self._shard_of = {(names.outbox(shard, lane)): shard for shard in range(count) for lane in LANES}
+        self._shard_of = {(names.outbox(shard, lane)): shard for shard in range(count) for lane in (*LANES, QUARANTINE)}
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -220,7 +231,8 @@ class RedisOutbox:
         pipeline = self._redis.pipeline(transaction=False)
         for shard, seq in upto.items():
             pipeline.hset(self._names.cursors(shard), f"{lane}:{consumer}", str(seq))
-        pipeline.execute()
+        with writing():
+            pipeline.execute()
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         if not consumers:

@@ -61,16 +61,22 @@ on = {{after = "Product Added", without = "Order Completed", within = "5s"}}
 class Site:
     """`folder` is shared by all deployments that restore from one another: key file, archive, backups."""
 
-    def __init__(self, folder: Path, url: str, prefix: str = "mr", *, seed: int = 0, archive: bool = True, rotate: str = "16KB", few: int = 1) -> None:
+    def __init__(
+        self, folder: Path, url: str, prefix: str = "mr", *, seed: int = 0, archive: bool = True, rotate: str = "16KB", few: int = 1
+    ) -> None:
         self.folder, self.url, self.prefix = folder, url, prefix
-        file = folder / f"{prefix}.toml"
-        file.write_text(TEXT.format(url=url, prefix=prefix, archive=str(archive).lower(), rotate=rotate, few=few))
-        self.file = file
-        self.config: Config = load(file)
+        self._options = {"url": url, "prefix": prefix, "archive": str(archive).lower(), "rotate": rotate}
+        self.config = self._configured(few)
         self.client = redis.Redis.from_url(url)
         self.random = Random(seed)
         self.now_s = START_S
         self._message = count(1)
+
+    def _configured(self, few: int) -> Config:
+        self.few = few
+        self.file = self.folder / f"{self.prefix}.toml"
+        self.file.write_text(TEXT.format(few=few, **self._options))
+        return load(self.file)
 
     def start(self) -> "Site":
         """A new deployment, or one that was restored."""
@@ -101,13 +107,15 @@ class Site:
         return self
 
     def archiver(self) -> Archiver:
-        return Archiver(self.config, compose.journal(self.config), compose.archive(self.config), compose.log_seal(self.config), lambda: None)
+        return Archiver(
+            self.config, compose.journal(self.config), compose.archive(self.config), compose.log_seal(self.config), lambda: None
+        )
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """One of the things that happen."""
-        match self.random.choice("wwwwwaapf"):
+        match self.random.choice("wwwwwwaapfc"):
             case "w":
                 self.window()
             case "a":
@@ -116,6 +124,8 @@ class Site:
                 self.apply(1)
             case "f":
                 self.apply(3)
+            case "c":
+                self.announce()
 
     def window(self, n: int | None = None) -> None:
         partition = f"events/{self.random.randrange(2)}"
@@ -148,10 +158,8 @@ class Site:
 
     def announce(self) -> None:
         """Other rules from here on."""
-        few = self.random.randrange(1, 5)
-        self.file.write_text(self.file.read_text().replace("orders > ", f"{few} < ").replace(f"{few} < 0", "orders > 0"))
-        other = Site(self.folder, self.url, self.prefix, few=few)
-        compose.prepare(other.config)
+        self.config = self._configured(self.random.randrange(1, 5))
+        compose.prepare(self.config)
 
     def forward(self) -> None:
         for entry in self.outbox.read("i", self._forwarded, 100, 0):
@@ -167,9 +175,11 @@ class Site:
 
     # --- what came of it --------------------------------------------------------------------------------------------
 
-    def digest(self) -> Digest:
+    def digest(self, said: bool = False) -> Digest:
+        """`said`: sealed values by what they say, not by their bytes."""
         names, layout = compose.names(self.config), compose.layout(self.config)
-        return digest.Reading(self.client, names, layout, compose.directory(self.config)).digest()
+        unseal = digest.as_said(compose.data_keys(self.config)) if said else digest.as_stored
+        return digest.Reading(self.client, names, layout, compose.directory(self.config), unseal).digest()
 
 
 class _Untimed:

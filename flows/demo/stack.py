@@ -58,16 +58,17 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
 class Stack:
     """A context: entering starts millrace and waits until it is ready, leaving stops it."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], name: str = "demo") -> None:
+        """`name`: of its configuration file and its log in the data folder."""
         folder = Path(document["data"]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "demo.toml"
+        self._file = folder / f"{name}.toml"
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds the receiver's secret
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(to_toml(document))
         self.config: Config = load(self._file)
         self.url = f"http://{self.config.gateway.listen}"
-        self.log = folder / "demo.log"
+        self.log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -90,6 +91,12 @@ class Stack:
 
     def __exit__(self, *_error: object) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor, while it runs."""
+        assert self._process is not None
+        return self._process.pid
 
     def check(self) -> None:
         """Raises `Unreachable` if millrace has ended by itself."""

@@ -24,6 +24,7 @@ from schemas.profile import Profile, Sensitive, Transit, Wait
 from schemas.triggers import Absorb
 
 Add = Callable[[ShardState, bytes, bytes, bytes, Live], None]  # count a packed fact: (state, root, origin, payload, customer)
+Look = Callable[[ShardState, bytes, bytes, Live], None]  # see what follows from what was taken in: (state, root, retired, customer)
 
 
 def expect(state: ShardState, expect: Expect) -> None:
@@ -65,10 +66,9 @@ def retire(state: ShardState, retire: Retire) -> None:
     """Hand the whole customer over to the survivor."""
     live = state.live.get(retire.retired)
     if live is None:  # nothing to hand over, but it is waited for
-        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", retire.origins))
+        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b""))
         return
     sensitive = state.sensitive.pop(retire.retired, None)
-    expected = live.profile.transit.origins if live.profile.transit else []
     state.emit(
         "i",
         Absorb(
@@ -76,7 +76,6 @@ def retire(state: ShardState, retire: Retire) -> None:
             retire.retired,
             encode(live.profile),
             encode(sensitive) if sensitive and sensitive.origins else b"",
-            [origin for origin in retire.origins if origin not in expected],
         ),
     )
     _uncount(state, live.profile)
@@ -97,16 +96,18 @@ def _uncount(state: ShardState, profile: Profile) -> None:
         state.count(f"stage:{profile.stage}", -1)
 
 
-def absorb(state: ShardState, root: bytes, message: Absorb, add: Add) -> None:
+def absorb(state: ShardState, root: bytes, message: Absorb, add: Add, look: Look) -> None:
     """Take in what was handed over, then count what waited for it."""
     live = state.customer(root)
     profile = live.profile
     profile.transit = profile.transit or Transit()
-    transit.settle(profile.transit, message.origins)
     if message.identifier:
         transit.lent(profile.transit, message.identifier, message.ring)
-    elif message.general:
+    else:
+        transit.settle(profile.transit, message.retired)
+    if message.general:
         _take_in(state, root, live, message)
+        look(state, root, message.retired, live)
     _release(state, root, live, add)
 
 
@@ -138,7 +139,11 @@ def _take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> Non
         add_sensitive(state.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive))
         state.sensitive_dirty.add(root)
     state.count("absorbed")
-    now = state.head.clock_ms
-    view = still(rules, profile, live.total, now)
-    derive(state, rules, view, timer_moment(f"absorb:{text_id(message.retired)}", message.retired, root, now, now))
+
+
+def look_again(state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+    """What follows from figures that another customer brought."""
+    rules, now = rules_of(state), state.head.clock_ms
+    view = still(rules, live.profile, live.total, now)
+    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired, root, now, now))
     schedule(state, rules, view, root)

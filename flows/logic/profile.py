@@ -75,7 +75,7 @@ class ShardMachine:
                 case "r":
                     handover.retire(state, decode_retire(entry.body))
                 case "a":
-                    handover.absorb(state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self._add_packed)
+                    handover.absorb(state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self._add_packed, self._look_again)
                 case "t":
                     self._tick(state, decode_tick(entry.body).now_ms)
                 case "c":
@@ -110,6 +110,9 @@ class ShardMachine:
 
     def _add_packed(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
         self._add(state, root, origin, _decode_fact(payload), live)
+
+    def _look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+        handover.look_again(state, root, retired, live)
 
     def _add(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
         rules, profile = rules_of(state), live.profile

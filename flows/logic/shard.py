@@ -65,6 +65,7 @@ class ShardState:
         "live",
         "number",
         "outbox",
+        "poisoned",
         "rules",
         "scorers",
         "sensitive",
@@ -92,6 +93,7 @@ class ShardState:
         self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
         self.outbox: list[tuple[str, int, bytes]] = []
         self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.poisoned: list[str] = []  # what logic raised, and where
         self.applied = self.duplicates = 0
         self.settled = True
 

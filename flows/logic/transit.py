@@ -17,7 +17,11 @@ LENT_MAX: Final = 128  # messages remembered from former customers of our identi
 
 def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
     """Whether a fact of this origin, about this identifier, is to be held."""
-    return origin in transit.origins or identifier in transit.identifiers
+    return identifier in transit.identifiers or _coming(transit, origin)
+
+
+def _coming(transit: Transit, origin: bytes) -> bool:
+    return any(origin in customer for customer in transit.customers)
 
 
 def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> None:
@@ -33,9 +37,10 @@ def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: in
     transit.owed.append(Owed(identifier, origin, to, max(0, transit.identifiers.count(identifier) - later)))
 
 
-def expect(transit: Transit, origins: Iterable[bytes], identifiers: Iterable[bytes]) -> None:
-    """These are on their way; an identifier may be so several times."""
-    transit.origins += [origin for origin in origins if origin not in transit.origins]
+def expect(transit: Transit, customer: list[bytes], identifiers: Iterable[bytes]) -> None:
+    """These are on their way: a customer (all its origins, its own first; or none), and identifiers, which may be so several times."""
+    if customer:
+        transit.customers.append(customer)
     for identifier in identifiers:
         if identifier in transit.early:
             transit.early.remove(identifier)
@@ -43,10 +48,12 @@ def expect(transit: Transit, origins: Iterable[bytes], identifiers: Iterable[byt
             transit.identifiers.append(identifier)
 
 
-def settle(transit: Transit, origins: Iterable[bytes]) -> None:
-    """These are here."""
-    here = set(origins)
-    transit.origins = [origin for origin in transit.origins if origin not in here]
+def settle(transit: Transit, customer: bytes) -> None:
+    """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
+    waiting = [origins for origins in transit.customers if origins[0] != customer]
+    if len(waiting) == len(transit.customers):
+        transit.arrived.append(customer)
+    transit.customers = waiting
 
 
 def lent(transit: Transit, identifier: bytes, ring: bytes) -> None:
@@ -75,12 +82,16 @@ def _remember(transit: Transit, ring: bytes) -> None:
 
 
 def join(transit: Transit, theirs: Transit) -> None:
-    """Take in what a retired customer was waiting for. Its origins are expected already: the union said so."""
+    """Take in what a retired customer was waiting for."""
     for waiting in _waiting(transit):
         waiting.loans += theirs.identifiers.count(waiting.identifier)
     transit.identifiers += theirs.identifiers
     transit.held = theirs.held + transit.held
     transit.owed = theirs.owed + transit.owed
+    arrived, transit.arrived = transit.arrived, []
+    transit.customers += theirs.customers
+    for customer in arrived + theirs.arrived:
+        settle(transit, customer)
     early, transit.early = transit.early, []
     for identifier in early + theirs.early:
         lent(transit, identifier, b"")
@@ -89,13 +100,14 @@ def join(transit: Transit, theirs: Transit) -> None:
 
 def release(transit: Transit) -> tuple[list[Held], list[Owed]]:
     """Take out the facts and debts that wait for nothing any more."""
-    facts = [held for held in transit.held if not held.loans and held.origin not in transit.origins]
-    debts = [owed for owed in transit.owed if not owed.loans and owed.origin not in transit.origins]
-    transit.held = [held for held in transit.held if held.loans or held.origin in transit.origins]
-    transit.owed = [owed for owed in transit.owed if owed.loans or owed.origin in transit.origins]
+    facts = [held for held in transit.held if not held.loans and not _coming(transit, held.origin)]
+    debts = [owed for owed in transit.owed if not owed.loans and not _coming(transit, owed.origin)]
+    transit.held = [held for held in transit.held if held.loans or _coming(transit, held.origin)]
+    transit.owed = [owed for owed in transit.owed if owed.loans or _coming(transit, owed.origin)]
     return facts, debts
 
 
 def over(transit: Transit) -> bool:
     """Whether there is nothing left to remember."""
-    return not (transit.origins or transit.identifiers or transit.early or transit.held or transit.owed or transit.ring)
+    awaited = transit.customers or transit.arrived or transit.identifiers or transit.early
+    return not (awaited or transit.held or transit.owed or transit.ring)

@@ -20,6 +20,7 @@ class Rates(msgspec.Struct, frozen=True):
     before: float = 0.0  # of each write: the worker dies before it
     after: float = 0.0  # of each write: it happened, and the worker dies before it has the answer
     meanwhile: float = 0.0  # of each call: others go on between what a worker read and what it writes
+    planned: float = 0.0  # of each plan: others go on between it and the window that was planned
     replaced: float = 0.0  # of each step: a second worker starts while the first still lives, and wakes up later
     back: float = 0.0  # of each step: the server comes back without its last commits
     refused: float = 0.0  # of each delivery: the receiver fails, or is slow
@@ -27,7 +28,7 @@ class Rates(msgspec.Struct, frozen=True):
 
     @classmethod
     def drawn(cls, luck: Random) -> "Rates":
-        most = cls(before=0.03, after=0.03, meanwhile=0.15, replaced=0.02, back=0.015, refused=0.6, again=0.02)
+        most = cls(before=0.03, after=0.03, meanwhile=0.15, planned=1.0, replaced=0.02, back=0.015, refused=0.6, again=0.02)
         return cls(*(value * luck.random() if luck.random() < 0.5 else 0.0 for value in msgspec.structs.astuple(most)))
 
 
@@ -70,6 +71,8 @@ class Line:
             if self._broken() or (name in WRITES and faults.strikes("before")):
                 raise Crash(name)
             answer = found(*args, **options)
+            if name == "plan" and faults.strikes("planned"):
+                faults.meanwhile()
             if name in WRITES and faults.strikes("after"):
                 raise Crash(name)
             return answer

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.raw import START
 from flows.engine import Stop
 from flows.learn import Learning
 from flows.logic.decide import trigger_id
@@ -20,7 +21,7 @@ from flows.resolve import Window
 from flows.simulate.traffic import Traffic
 from flows.simulate.workers import machine, resolver, trainer
 from flows.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
-from schemas.profile import Profile, Sensitive
+from schemas.profile import Profile, Sensitive, Transit
 from schemas.triggers import Absorb, Receipt, Trigger
 from state import digest
 
@@ -148,7 +149,7 @@ class _Saying:
 def problems(world: World, traffic: Traffic) -> list[str]:
     """What is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
     ideal = Undisturbed(world).live()
-    return [*_state(world, ideal), *_triggers(world, ideal), *_messages(world, traffic), *_sealed(world), *_time(world)]
+    return [*_state(world, ideal), *_triggers(world, ideal), *_messages(world, traffic), *_sealed(world), *_order(world)]
 
 
 def _state(world: World, ideal: World) -> Iterator[str]:
@@ -163,7 +164,8 @@ def _state(world: World, ideal: World) -> Iterator[str]:
 def _triggers(world: World, ideal: World) -> Iterator[str]:
     ours, theirs = ({trigger.id: _content(trigger) for trigger in w.shards.emitted} for w in (world, ideal))
     if ours != theirs:
-        yield f"triggers differ from the undisturbed ones: {len(ours.keys() - theirs.keys())} more, {len(theirs.keys() - ours.keys())} fewer"
+        more, fewer = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
+        yield f"triggers differ from the undisturbed ones: {more} more, {fewer} fewer"
     if twice := [name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1]:
         yield f"{len(twice)} triggers were emitted twice"
     if missing := ours.keys() - world.received.keys():
@@ -178,11 +180,12 @@ def _content(trigger: Trigger) -> Trigger:
 
 
 def _messages(world: World, traffic: Traffic) -> Iterator[str]:
-    counted = sum(
-        f.events for table in world.shards.profiles.values() for packed in table.values() for f in _profile(packed).fragments.values()
-    )
+    profiles = [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
+    counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
     if counted != len(traffic.good):
         yield f"{len(traffic.good)} messages were acknowledged, {counted} count"
+    if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
+        yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
     if rejected != traffic.bad:
         yield f"{traffic.bad} bad events came, {rejected} are counted as rejected"
@@ -198,6 +201,10 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
         yield f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
 
 
+def _waits(transit: Transit) -> bool:
+    return bool(transit.customers or transit.arrived or transit.identifiers or transit.early or transit.held or transit.owed)
+
+
 def _sealed(world: World) -> Iterator[str]:
     """Personal data lies under the key of the origin that it lies with, and that key is stored."""
     for table in world.shards.sensitive.values():
@@ -210,7 +217,22 @@ def _sealed(world: World) -> Iterator[str]:
                         yield f"{name} was sealed under a key that is not stored"
 
 
-def _time(world: World) -> Iterator[str]:
-    ticks = [past[1] for past in world.directory.history if past[0] == "t"]
-    if any(later <= earlier for earlier, later in pairwise(ticks)):
-        yield "a second was announced twice"
+def _order(world: World) -> Iterator[str]:
+    """Seconds and the numbers of a sender rise; each window begins where the one before it ended."""
+    said: dict[str, list[int]] = {}
+    ends = dict.fromkeys(world.raw, START)
+    for past in world.directory.history:
+        match past:
+            case "w", partition, before, after:
+                if before != ends[partition]:
+                    yield f"a window of {partition} begins at {before}, the one before it ended at {ends[partition]}"
+                ends[partition] = after
+            case "t", second:
+                said.setdefault("the clock", []).append(second)
+            case "a", shard, seq:
+                said.setdefault(f"shard {shard}", []).append(seq)
+            case _, sender, seq, _:
+                said.setdefault(sender, []).append(seq)
+    for sender, numbers in said.items():
+        if any(later <= earlier for earlier, later in pairwise(numbers)):
+            yield f"{sender} was heard twice"

@@ -13,7 +13,7 @@ from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.toml import read, rules_document
 
-_PEOPLE, _VISITORS, _MAILS = "abc", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
+_PEOPLE, _VISITORS, _MAILS = "abcde", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
 _BAD = (b"{", b"[]", b"", b'{"type":"track","event":"Viewed","messageId":"no-one"}', b'{"type":"sing","userId":"a"}')
 _SHARED = """
 [[aggregate]]
@@ -97,7 +97,7 @@ class Traffic:
         if who < 0.65:
             made["anonymousId"] = luck.choice(_VISITORS)
         if who > 0.4:
-            made["userId"] = luck.choice(_PEOPLE)
+            made["userId"] = f"once-{name}" if luck.random() < 0.15 else luck.choice(_PEOPLE)
         if luck.random() < 0.2:
             made |= {"type": "identify", "traits": {"plan": luck.randrange(3)}}
             del made["event"], made["properties"]

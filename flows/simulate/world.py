@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from flows.logic.rules import CompiledRules
-from schemas.config import Config, Duration, Identity, Namespace, Shards, Validate, Window
+from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.events import RawEvent
 from schemas.identity import WindowCommit, WindowResult
 from schemas.toml import rules_from
 from schemas.triggers import Absorb, Trigger
+from schemas.units import Duration
 from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
 from state.models import MemoryModels, Signer
@@ -29,8 +30,8 @@ PLENTY = 1_000_000
 
 _NAMESPACES = (
     Namespace(name="user_id", paths=("userId",), limit=1),
-    Namespace(name="email", paths=("traits.email",), limit=2, normalize="lower"),
-    Namespace(name="anonymous", paths=("anonymousId",), limit=4),
+    Namespace(name="email", paths=("traits.email",), limit=3, normalize="lower"),
+    Namespace(name="anonymous", paths=("anonymousId",), limit=6),
 )
 CONFIG = Config(
     identity=Identity(namespace=_NAMESPACES),
@@ -141,7 +142,7 @@ class World:
     def go_back(self, snapshot: bytes) -> None:
         """The server comes back as it was; all that is not the server's stays."""
         before = {trigger.id for trigger in self.shards.emitted}
-        *held, keys = pickle.loads(snapshot)  # noqa: S301  # our own, from memory
+        *held, keys = pickle.loads(snapshot)  # our own, from memory
         for server, was in zip((self.directory, self.shards, self.models), held, strict=True):
             vars(server).update(was)
         self.keys.clear()

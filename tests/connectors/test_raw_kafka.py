@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import msgspec
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+from structlog.testing import capture_logs
 
+from connectors import raw_kafka
 from connectors.avro import AvroReader, SchemaRegistry
 from connectors.raw import START
 from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
 from schemas.config import Kafka, Secret
-from schemas.errors import ConfigError, Foreign, Unreachable
+from schemas.errors import TRY_AGAIN, ConfigError, Foreign, Outgrown, Refused, Unreachable
 from schemas.events import RawEvent
+from schemas.metrics import KAFKA_SKIPPED
 from tests.kafka_broker import Broker
 
 SCHEMA = {
@@ -30,6 +34,7 @@ SCHEMA = {
     "namespace": "shop.till",
     "fields": [{"name": "userId", "type": "string"}, {"name": "total", "type": "double"}],
 }
+EVENT_BYTES = 32_768
 MESSAGE = b'{"type":"track","event":"Paid","userId":"u1"}'
 
 
@@ -74,7 +79,7 @@ def read(reader: KafkaRawReader, count: int) -> list[RawEvent]:
 
 
 def reader_of(kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[bytes], bytes] | None = refuse) -> KafkaRawReader:
-    reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro)
+    reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro, EVENT_BYTES)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     return reader
 
@@ -92,6 +97,13 @@ class TestForms:
     def test_json_is_taken_as_it_stands(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
         produce(kafka, topic, MESSAGE, timestamp=1_700_000_000_000)
         assert one(kafka, topic, avro) == RawEvent(MESSAGE, 1_700_000_000_000, topic)
+
+    def test_what_is_too_large_is_a_fault_and_keeps_its_beginning(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        produce(kafka, topic, b"{" + b" " * EVENT_BYTES, timestamp=1_700_000_000_000)
+        event = one(kafka, topic, avro)
+        assert event.fault == "too_large"
+        assert event.detail == f"expected at most {EVENT_BYTES} bytes, got {EVENT_BYTES + 1}; these are the first"
+        assert len(event.value) == EVENT_BYTES
 
     def test_what_is_not_json_is_left_to_validation(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
         produce(kafka, topic, b'{"type":"tra', {"x-app": b"till"})
@@ -213,12 +225,81 @@ def test_committed_positions_are_group_offsets_for_dashboards(kafka: Broker, top
     assert offset == 3
 
 
+def delete_records(kafka: Broker, topic: str, before: int) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    (deletion,) = admin.delete_records([TopicPartition(topic, 0, before)]).values()
+    deletion.result(10)
+
+
+class TestRetention:
+    @pytest.mark.parametrize("late", [False, True], ids=["before the start", "while reading"])
+    def test_what_it_took_is_skipped_and_counted_where_the_operator_says_so(
+        self, kafka: Broker, topic: str, avro: AvroReader, late: bool
+    ) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster deletes no records")
+        for n in range(6):
+            produce(kafka, topic, b'{"n":%d}' % n)
+        config = Kafka(bootstrap=kafka.bootstrap, topics=(topic,), trimmed="skip")
+        reader = KafkaRawReader(config, None, avro, EVENT_BYTES)
+        name = f"{topic}/0"
+        delete_records(kafka, topic, 4)
+        with capture_logs() as said:
+            if late:
+                reader._next[topic, 0] = 2
+                reader._consumer.assign([TopicPartition(topic, 0, 2)])  # as if they had gone after `assign`
+            else:
+                reader.assign({name: 1})
+            events = read(reader, 2)
+        assert [event.value for event in events] == [b'{"n":4}', b'{"n":5}']
+        assert said == [{"event": "kafka_skipped", "log_level": "error", "partition": name, "records": 2, "first": 2}]
+        assert KAFKA_SKIPPED.labels(name)._value.get() == 2
+        reader.close()
+
+    def test_while_reading_the_default_is_to_stop(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster deletes no records")
+        for _ in range(6):
+            produce(kafka, topic, MESSAGE)
+        delete_records(kafka, topic, 4)
+        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro, EVENT_BYTES)
+        reader._next[topic, 0] = 2
+        reader._consumer.assign([TopicPartition(topic, 0, 2)])  # as if it had gone after `assign`
+        with pytest.raises(Foreign, match=f"{topic}/0 begins at offset 4 and we have read up to 1"):
+            read(reader, 6)
+        reader.close()
+
+
+class TestGrowth:
+    def test_added_partitions_end_the_worker_for_a_new_start(
+        self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster adds no partitions")
+        assert raw_kafka.LOOK_EVERY_S < 60
+        monkeypatch.setattr(raw_kafka, "LOOK_EVERY_S", 0.2)
+        reader = reader_of(kafka, topic, avro=avro)
+        produce(kafka, topic, MESSAGE)
+        read(reader, 1)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+        deadline = time.monotonic() + 20
+        with pytest.raises(Outgrown, match=f"{topic} has 3 partitions now, 1 before") as outgrown:
+            while time.monotonic() < deadline:
+                reader.poll(200)
+        assert outgrown.value.exit_code == TRY_AGAIN
+        reader.close()
+        again = reader_of(kafka, topic, avro=avro)
+        assert again.partitions() == [f"{topic}/{number}" for number in range(3)]
+        again.close()
+
+
 class TestRefusals:
     def test_a_topic_that_does_not_exist(self, kafka: Broker, avro: AvroReader) -> None:
         config = Kafka(bootstrap=kafka.bootstrap, topics=("no.such.topic",))
-        for make in (lambda: KafkaRawReader(config, None, avro), lambda: KafkaRawWriter(config, None)):
+        for make in (lambda: KafkaRawReader(config, None, avro, EVENT_BYTES), lambda: KafkaRawWriter(config, None)):
             started = time.monotonic()
-            with pytest.raises(Unreachable, match=r"no topic no\.such\.topic"):
+            with pytest.raises(Refused, match=r"no topic no\.such\.topic"):
                 make()
             assert time.monotonic() - started < 15
 
@@ -234,11 +315,12 @@ class TestRefusals:
             }
             config = Kafka(bootstrap=kafka.sasl_bootstrap, topics=(topic,), options={k: Secret(v) for k, v in options.items()})
             if works:
-                KafkaRawReader(config, None, avro).close()
+                KafkaRawReader(config, None, avro, EVENT_BYTES).close()
                 continue
-            for make in (lambda: KafkaRawReader(config, None, avro), lambda: KafkaRawWriter(config, None)):  # noqa: B023 - called at once
+            makers = (partial(KafkaRawReader, config, None, avro, EVENT_BYTES), partial(KafkaRawWriter, config, None))
+            for make in makers:
                 started = time.monotonic()
-                with pytest.raises(Unreachable, match="refuses our login") as error:
+                with pytest.raises(Refused, match="refuses our login") as error:
                     make()
                 assert time.monotonic() - started < 15
                 assert "\n" not in str(error.value)
@@ -247,11 +329,11 @@ class TestRefusals:
     def test_an_option_that_librdkafka_does_not_know(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
         config = Kafka(bootstrap=kafka.bootstrap, topics=(topic,), options={"sasl.pasword": Secret("x")})
         with pytest.raises(ConfigError, match=r"kafka\.options: .*sasl\.pasword"):
-            KafkaRawReader(config, None, avro)
+            KafkaRawReader(config, None, avro, EVENT_BYTES)
 
     def test_a_topic_that_was_made_anew(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
         produce(kafka, topic, MESSAGE)
-        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro)
+        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro, EVENT_BYTES)
         reader.assign({f"{topic}/0": 0})
         with pytest.raises(Foreign, match="read up to 1"):
             reader.assign({f"{topic}/0": 1})
@@ -262,11 +344,9 @@ class TestRefusals:
             pytest.skip("the mock cluster deletes no records")
         for _ in range(5):
             produce(kafka, topic, MESSAGE)
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        (deletion,) = admin.delete_records([TopicPartition(topic, 0, 3)]).values()
-        deletion.result(10)
-        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro)
-        with pytest.raises(Foreign, match="retention"):
+        delete_records(kafka, topic, 3)
+        reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro, EVENT_BYTES)
+        with pytest.raises(Foreign, match=r"retention .* To go on without these 1 records set kafka\.trimmed to skip"):
             reader.assign({f"{topic}/0": 1})
         reader.assign({f"{topic}/0": 2})
         assert len(read(reader, 2)) == 2
@@ -281,7 +361,7 @@ class TestRefusals:
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         admin.delete_topics([topic])[topic].result(10)
         deadline = time.monotonic() + 30
-        with pytest.raises(Unreachable, match="has lost a topic"):
+        with pytest.raises(Refused, match="has lost a topic"):
             while time.monotonic() < deadline:
                 reader.poll(200)
         reader.close()

@@ -25,6 +25,7 @@ from state.embedded import Embedded
 from tests.kafka_broker import Broker
 
 PARTITIONS = 4
+EVENT_BYTES = 32_768
 NOBODY = "127.0.0.1:1"
 
 
@@ -64,7 +65,7 @@ class KafkaLog:
         return KafkaRawWriter(self.config, scramble if self.sealed else None)
 
     def reader(self) -> RawReader:
-        return KafkaRawReader(self.config, unscramble if self.sealed else None, AvroReader(SchemaRegistry(None)))
+        return KafkaRawReader(self.config, unscramble if self.sealed else None, AvroReader(SchemaRegistry(None)), EVENT_BYTES)
 
     def restart(self) -> None:
         self.broker.restart()
@@ -462,7 +463,7 @@ def test_no_server_is_one_clear_line_in_time(kind: str) -> None:
         if kind == "redis":
             RedisRawReader(f"redis://{NOBODY}", "mr", 1, None).partitions()
         else:
-            KafkaRawReader(Kafka(bootstrap=NOBODY), None, AvroReader(SchemaRegistry(None)))
+            KafkaRawReader(Kafka(bootstrap=NOBODY), None, AvroReader(SchemaRegistry(None)), EVENT_BYTES)
     assert time.monotonic() - started < 15
 
 

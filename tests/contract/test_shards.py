@@ -77,6 +77,15 @@ def test_a_claim_raises_the_epoch_and_keeps_the_rest(both: Both) -> None:
     assert both.shards.heads()[1] == Head()
 
 
+def test_a_rewound_shard_reads_on_from_there_and_its_writer_is_stale(both: Both) -> None:
+    head = both.shards.claim([0])[0]
+    both.shards.commit([following(head)], 1)
+    both.shards.rewind(0, 0)
+    assert both.shards.heads()[0] == Head(epoch=2, offset=0, clock_ms=1_000)
+    with pytest.raises(Fenced):
+        both.shards.commit([following(following(head).head)], 2)
+
+
 def test_a_commit_writes_everything_at_once(both: Both) -> None:
     head = both.shards.claim([0])[0]
     outbox = [("t", 1, b"trigger"), ("t", 2, b"another"), ("x", 1, b"example")]

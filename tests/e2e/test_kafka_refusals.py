@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.supervisor import Patience
+from schemas.errors import TRY_AGAIN
 from tests.kafka_broker import Broker
 from tests.running import COMMAND, environment, free_ports
 
@@ -71,7 +72,7 @@ def test_a_fault_is_one_clear_line(kafka: Broker, redis_url: str, tmp_path: Path
     started = time.monotonic()
     for flow, process in [(flow, start(tmp_path, config, "run", flow, "--worker", "0/1")) for flow in ("resolve", "gateway")]:
         _, said = process.communicate(timeout=15)
-        assert process.returncode == 1
+        assert process.returncode == (TRY_AGAIN if fault == "bootstrap" else 1)  # a broker that is away may come back
         assert re.fullmatch(rf"millrace {flow} 0/1: {words}\n", said), said
         assert "not-the-one" not in said
     # Later than that, the supervisor would take each death for a new one and never give up.

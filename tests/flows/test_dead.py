@@ -12,11 +12,14 @@ import fastavro
 import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from connectors.raw import START
 from flows import cli, compose
 from flows.dead import printable
 from flows.engine import Stop
+from flows.logic.fragments import FragmentRules
+from flows.profile import BUILD, Worker
 from flows.resolve import Resolver, Windows
 from schemas.config import Config
 from schemas.errors import LogFull
@@ -342,3 +345,36 @@ def test_a_lost_server_is_one_line(site: Site, tmp_path: Path) -> None:
         assert code == 1
         assert err.startswith("millrace: Redis cannot be reached")
         assert err.count("\n") == 1
+
+
+def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FragmentRules, fragment: object, fact: Fact, message: bytes) -> None:
+        raise KeyError("ana@example.com")
+
+    monkeypatch.setattr(FragmentRules, "add", broken)
+    site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
+    assert site.resolve() == 1
+    config = site.config
+    worker = Worker(
+        range(2),
+        compose.directory(config),
+        compose.shards(config),
+        compose.machine(config),
+        cache=10,
+        outbox_max=10,
+        clock_ms=lambda: 1_700_000_000_000,
+    )
+    with capture_logs():
+        worker.commit(worker.apply(worker.read()))
+    ((name, reason, *words),) = site.listed("--reason", "poison")
+    assert reason == "poison"
+    assert " ".join(words).startswith("KeyError at tests.flows.test_dead:")
+    code, out, _ = site.dead("show", name)
+    assert code == 0
+    assert "flows.logic.profile:" in out
+    assert f"build      {BUILD}" in out
+    assert '"message": "m1"' in out
+    assert '"email"' in out
+    assert "ana@example.com" not in out
+    assert compose.shards(config).counters()[int(name[2])]["poisoned"] == 1
+    assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1

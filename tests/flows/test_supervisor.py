@@ -15,10 +15,10 @@ import redis
 from structlog.testing import capture_logs
 
 from flows.supervisor import Child, Patience, Supervisor, command
-from schemas.errors import ConfigError, Fatal, Unreachable
+from schemas.errors import TRY_AGAIN, ConfigError, Fatal, Unreachable
 from state.embedded import Embedded
 
-HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, stop_s=1.0)
+HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, away_s_max=0.05, stop_s=1.0)
 LIVES = "import time, sys; print('up', flush=True); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
@@ -74,6 +74,16 @@ def test_a_death_after_a_while_starts_the_count_anew() -> None:
     with Supervisor(patience=Patience(quick_s=0.1, backoff_s=0.02)) as supervisor:
         supervisor.start(Child("mortal", 0, noting(pids, python("import time; time.sleep(0.15)"))))
         until(lambda: len(pids) == 7, supervisor, within_s=30)
+
+
+def test_what_has_once_lived_long_enough_is_never_given_up(tmp_path: Path) -> None:
+    """A full disk ends Redis again and again: it comes back when there is room."""
+    mark = tmp_path / "lived"
+    code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
+    pids: list[int] = []
+    with Supervisor(patience=Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02)) as supervisor:
+        supervisor.start(Child("redis", 0, noting(pids, python(code))))
+        until(lambda: len(pids) == 9, supervisor, within_s=30)
 
 
 def test_the_pauses_double_up_to_a_limit(supervisor: Supervisor) -> None:
@@ -220,3 +230,13 @@ def test_the_signals_of_the_caller_come_back() -> None:
     with Supervisor():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+
+
+def test_what_waits_for_a_server_is_never_given_up(supervisor: Supervisor) -> None:
+    pids: list[int] = []
+    supervisor.start(Child("waits", 0, noting(pids, python(f"raise SystemExit({TRY_AGAIN})"))))
+    with capture_logs() as said:
+        until(lambda: len(pids) == 9, supervisor)
+    delays = [line["restart_in_s"] for line in said if line["event"] == "worker_died"]
+    assert max(delays) <= HASTY.away_s_max
+    assert delays == sorted(delays)

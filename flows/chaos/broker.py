@@ -1,0 +1,98 @@
+"""A Kafka broker of our own: `deploy/kafka/run.sh` in a folder that it keeps from start to start."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.errors import ConfigError, Unreachable
+from state.embedded import die_with_parent
+
+RUN = Path(__file__).resolve().parent.parent.parent / "deploy" / "kafka" / "run.sh"
+START_S = 60.0
+STOP_S = 20.0
+_ANSWER_S = 2.0
+
+
+class Broker:
+    """A context. Raises `ConfigError` outside a checkout, `Unreachable` where it does not start (Java and Maven are needed)."""
+
+    def __init__(self, folder: Path) -> None:
+        if not RUN.exists():
+            raise ConfigError("the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout")
+        folder.mkdir()
+        self._folder = folder
+        self._port = _free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bootstrap = f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with (self._folder / "broker.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                ["bash", str(RUN), str(self._folder / "data"), str(self._port)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"KAFKA_HEAP_OPTS": "-Xmx384m -XX:TieredStopAtLevel=1", "KAFKA_TOPICS": ""},
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise Unreachable(f"the Kafka broker did not start: see {self._folder / 'broker.log'}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As a power cut would, but for what the kernel has and the disk has not."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_S)
+            self._process = None
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Returns when every partition has its leader."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin.create_topics([NewTopic(name, partitions)])[name].result(STOP_S)
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline:
+            found = admin.list_topics(name, timeout=_ANSWER_S).topics[name].partitions
+            if len(found) == partitions and all(part.leader >= 0 for part in found.values()):
+                return
+            time.sleep(0.05)
+        raise Unreachable(f"topic {name} has no leaders after {STOP_S:.0f} s")
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            return bool(AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S).brokers)
+        except (OSError, KafkaException):
+            return False
+
+
+def _free_ports(count: int) -> int:
+    """The first of `count` free ports in a row, below those that the system gives to outgoing connections."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first

@@ -1,0 +1,206 @@
+"""`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh prefix.
+
+Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and triggers are made
+anew. What was announced in the past (rules, models) is left out, and absorbs come from the new shards themselves. Triggers
+go nowhere unless asked for; then each says which run fired it. Events of erased customers are left out.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from connectors.raw_redis import reserve
+from flows import compose
+from flows.archive import Archiver
+from flows.content import events_of, unpacked
+from flows.engine import Stop
+from flows.profile import Worker
+from flows.resolve import Judged, Resolver, Window
+from flows.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
+from schemas.config import Config
+from schemas.errors import Foreign
+from schemas.events import RawEvent
+from schemas.identity import WindowCommit
+from schemas.journal import WindowContent
+from schemas.log import Tick
+from schemas.triggers import Absorb, Trigger
+from state.archive import Found
+from state.client import connect, reported
+from state.copy import UNFINISHED, begin_anew
+from state.shards import RedisShards, ShardCommit
+
+NOBODY, INTERNAL = "nobody", "internal"  # who has taken what lies in the lanes t and i
+_PAGE = 500
+_tick = msgspec.msgpack.Decoder(Tick).decode
+_encode = msgspec.msgpack.Encoder().encode
+_trigger = msgspec.msgpack.Decoder(Trigger).decode
+_absorb = msgspec.msgpack.Decoder(Absorb).decode
+
+
+def run(config: Config, deliver: bool) -> int:
+    """Rebuild, and say how to switch. Raises `Foreign`, `Unreachable`."""
+    started, run_id = time.monotonic(), f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    archive = compose.archive(config)
+    if not archive.newest():
+        raise Foreign(f"there is no archive in {archive.folder}")
+    fresh = beside(config, run_id)
+    with server(config), reported():
+        rebuilt = Rebuild(fresh, run_id if deliver else "")
+        for found in archive.entries(0):
+            rebuilt.apply(found)
+        rebuilt.finish(config.name)
+    print(f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s")
+    if rebuilt.erased:
+        print(f"{rebuilt.erased:,} events of erased customers were left out")
+    print(f"{rebuilt.fired:,} triggers fired: {'they' if deliver else 'none of them'} will be delivered")
+    print("\nTo switch: stop millrace when nothing is behind (`millrace status`), set these, and start it again:\n")
+    print(f'    [redis]\n    prefix = "{fresh.redis.prefix}"\n    [archive]\n    folder = "{Path(fresh.archive.folder)}"')
+    return 0
+
+
+def beside(config: Config, run_id: str) -> Config:
+    """The same deployment under another prefix, with an archive of its own; under a name that no flow takes until it is whole."""
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        name=UNFINISHED,
+        redis=replace(config.redis, prefix=f"{config.redis.prefix}-{run_id}"),
+        archive=replace(config.archive, enabled=True, folder=f"{config.archive.folder}-{run_id}", journal_max=ROOM),
+    )
+
+
+class Stamped(RedisShards):
+    """Triggers say which run fired them."""
+
+    run = ""
+    fired = 0
+
+    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        for commit in commits:
+            commit.outbox = [(lane, seq, self._stamped(body) if lane == "t" else body) for lane, seq, body in commit.outbox]
+        super().commit(commits, stamp_ms)
+
+    def _stamped(self, body: bytes) -> bytes:
+        self.fired += 1
+        return _encode(msgspec.structs.replace(_trigger(body), run=self.run)) if self.run else body
+
+
+class Rebuild:
+    """`run`: its id, if triggers are to be delivered; empty if not."""
+
+    def __init__(self, config: Config, run: str) -> None:
+        """Raises `Foreign` where the prefix is taken."""
+        self._client, self._names = connect(compose.redis_url(config)), compose.names(config)
+        begin_anew(self._client, self._names, compose.layout(config))
+        self._load_keys(config)
+        compose.prepare(config)
+        self._delivered = bool(run)
+        self._now_s = 0.0
+        self._keys = compose.data_keys(config)
+        layout = compose.layout(config)
+        self._directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM)
+        self._resolver = Resolver(
+            config, compose.validator(config), self._directory, self._keys, compose.log_seal(config), Stop(), clock=lambda: self._now_s
+        )
+        self._shards = Stamped(self._client, self._names, config.shards.count)
+        self._shards.run = run
+        self._outbox = compose.outbox(config)
+        self._worker = Worker(
+            range(config.shards.count),
+            self._directory,
+            self._shards,
+            compose.machine(config),
+            cache=config.shards.cache,
+            outbox_max=ROOM,
+            clock_ms=lambda: int(self._now_s * 1000),
+            clock=count(step=10).__next__,
+        )
+        self._archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), lambda: None)
+        self._gone: set[bytes] = set()  # identifiers of erased customers
+        self.windows = self.events = self.erased = 0
+        self._raw_is_redis, self._prefix = config.raw.log == "redis", config.redis.prefix
+
+    @property
+    def fired(self) -> int:
+        return self._shards.fired
+
+    def apply(self, found: Found) -> None:
+        """Raises `Foreign`, `TooManyRejects`."""
+        entry, place = found
+        match entry.kind:
+            case "t":
+                self._now_s = _tick(entry.body).now_ms / 1000
+                self._directory.replay(entry)
+            case "w":
+                if entry.bare:
+                    raise Foreign(f"{place}: entry {entry.seq} was written without its content: it cannot be built again")
+                self._window(unpacked(entry.content))
+        if entry.seq % DRAIN_EVERY == 0:
+            self._settle()
+
+    def _window(self, content: WindowContent) -> None:
+        self._note_erased(content)
+        found = [pair for pair in zip(events_of(content, self._keys), content.positions, strict=True) if pair[0] is not None]
+        judged = self._judged(content.commit, [event for event, _ in found if event is not None], [position for _, position in found])
+        if self._gone and any(checked.identifiers[0].hash in self._gone for checked in judged.checked):
+            rejected = {index for index, _ in judged.rejects}
+            good = (index for index in range(len(found)) if index not in rejected)
+            gone = {index for index, checked in zip(good, judged.checked, strict=True) if checked.identifiers[0].hash in self._gone}
+            events, positions = judged.window.events, judged.window.positions
+            left = [index for index in range(len(found)) if index not in gone]
+            judged = self._judged(content.commit, [events[index] for index in left], [positions[index] for index in left])
+        self._resolver.commit(judged)
+        self.windows += 1
+        self.events += len(judged.window.events)
+        self.erased += len(content.events) - len(judged.window.events)
+
+    def _judged(self, commit: WindowCommit, events: list[RawEvent], positions: list[int]) -> Judged:
+        return self._resolver.judge(Window(commit.partition, commit.before, commit.after, events, positions, 0.0))
+
+    def _note_erased(self, content: WindowContent) -> None:
+        """Who has no key any more. Other events of theirs hold no personal data but the user id, and are left out as well."""
+        held = self._keys.of(origin for origin in content.origins if origin)
+        for group in content.commit.groups:
+            if any(fact.expected is not None and fact.expected not in held for fact in group.facts):
+                users = [identifier.hash for identifier in group.identifiers if identifier.strength == 0]
+                self._gone.update(users or (identifier.hash for identifier in group.identifiers))
+
+    def finish(self, name: str) -> None:
+        """From here on it is a deployment: as whole as the archive was."""
+        self._settle()
+        self._archiver.close()
+        if self._raw_is_redis:
+            reserve(self._client, self._prefix, self._directory.offsets())
+        self._client.hset(self._names.meta, "name", name)
+
+    def _settle(self) -> None:
+        """The shards apply their logs, and hand over to one another until nobody has anything left for another."""
+        drained(self._worker)
+        while self._forward():
+            drained(self._worker)
+        if not self._delivered:
+            self._take("t", NOBODY, {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()})
+        while self._archiver.round(block_ms=0):
+            pass
+
+    def _forward(self) -> bool:
+        found = self._outbox.read("i", self._outbox.cursors("i", INTERNAL), _PAGE, 0)
+        for one in found:
+            self._directory.forward(one.shard, one.seq, _absorb(one.body))
+        self._take("i", INTERNAL, {one.shard: one.seq for one in found})
+        return bool(found)
+
+    def _take(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
+        self._outbox.advance(lane, consumer, upto)
+        self._outbox.trim(lane, [consumer])
+
+    def _load_keys(self, config: Config) -> None:
+        copy = compose.key_copy(config)
+        try:
+            copy.load(self._client, self._names)
+        finally:
+            copy.close()

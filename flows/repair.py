@@ -1,0 +1,38 @@
+"""`millrace repair shard N`: a shard that is ahead of its log goes back to the log's end, so that nothing of what comes is skipped.
+
+That happens when the directory comes back older than the shard: its server lost a tail that the shard's had. What the directory takes in
+again was counted once before; the message ids that a customer remembers (`shards.dedupe`) drop it. Beyond these it counts twice, and so
+it may where two customers were united since. A restored backup is exact.
+"""
+
+from flows import compose
+from schemas.config import Config
+from schemas.errors import ConfigError
+from state.client import reported
+
+INTERNAL = ("i", "internal")  # lane, consumer
+
+
+def shard(config: Config, number: int) -> int:
+    """Repair it, and say what was done. Its worker ends, and is started again. Raises `ConfigError`, `Unreachable`."""
+    if number >= config.shards.count:
+        raise ConfigError(f"there is no shard {number}: shards.count is {config.shards.count}")
+    with reported():
+        directory, shards, outbox = compose.directory(config), compose.shards(config), compose.outbox(config)
+        end, head = directory.heads()[number], shards.heads()[number]
+        cursor, sent = outbox.cursors(*INTERNAL)[number], directory.sent(f"shard:{number}")
+        if head.offset <= end and cursor <= sent:
+            print(f"shard {number} has read its log up to entry {head.offset} of {end}: nothing to repair")
+            return 0
+        if head.offset > end:
+            shards.rewind(number, end)
+            print(f"shard {number}: back from entry {head.offset} to {end}, the end of its log")
+        if cursor > sent:
+            first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1)
+            outbox.advance(*INTERNAL, {number: sent})
+            print(f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`")
+            if first > sent + 1:
+                print(
+                    f"messages {sent + 1} to {first - 1} are gone: customers that wait for them wait on; restore a backup if that matters"
+                )
+    return 0

@@ -1,0 +1,140 @@
+"""`millrace chaos`: a short run of the real thing, and that its count would see what it looks for."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+
+from flows.chaos.report import ELSEWHERE, Strike, rows
+from flows.chaos.site import ON_ORDER
+from flows.chaos.traffic import BATCH, ORDER, Book, Message, Publisher, Sent
+from flows.chaos.verdict import Loss, _messages, _triggers
+from flows.demo.receiver import Got
+from tests.kafka_broker import available
+from tests.running import environment
+
+COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
+
+
+def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
+    """The report of a run that must be clean."""
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=timeout_s, check=False, env=environment())
+    assert done.stdout, done.stderr[-4_000:]
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert (report["lost"], report["doubled"], report["findings"], report["losses"]) == (0, 0, [], [])
+    assert report["same_as_twin"]
+    assert report["triggers"] > 100
+    return report
+
+
+@pytest.mark.timeout(180)
+def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event() -> None:
+    report = chaos("--seconds", "8", "--seed", "7", "--only", "kill -9 redis")
+    assert (report["raw_log"], report["fsync"], report["cut"], report["taken_back"]) == ("Redis", "always", 0, 0)
+    assert [row["fault"] for row in report["faults"]] == ["kill -9 redis-server"]
+
+
+@pytest.mark.timeout(180)
+def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
+    """Acknowledged events of that second are gone, with all that came of them: the state is that of a history without them."""
+    report = chaos("--seconds", "6", "--seed", "7", "--only", "lost the last second")
+    assert report["cut"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_a_cut_tail_with_the_log_in_kafka_loses_no_acknowledged_event() -> None:
+    if not available():
+        pytest.skip("a real broker needs Java 17 and Maven")
+    report = chaos("--seconds", "6", "--seed", "7", "--kafka", "--only", "lost the last second")
+    assert (report["raw_log"], report["fsync"], report["cut"]) == ("Kafka", "everysec", 0)
+
+
+# --- the instruments ---
+
+
+def got(cause: str, identity: str) -> Got:
+    return Got(identity, "c" * 24, ON_ORDER, cause, {}, {}, 0)
+
+
+class History:
+    """What of a twin the count looks at."""
+
+    def __init__(self, *committed: str) -> None:
+        self.committed = Counter(committed)
+        self.emitted: list[Any] = []
+
+
+def book(**messages: Sent) -> Book:
+    made = Book()
+    made.messages = messages
+    return made
+
+
+def order(*, acknowledged: bool = True, doubtful: bool = False) -> Sent:
+    return Sent("somebody", 5, 1.0, 2.0 if acknowledged else None, doubtful)
+
+
+def test_an_acknowledged_message_that_no_window_has_is_lost() -> None:
+    written = book(kept=order(), gone=order(), never=order(acknowledged=False), cut=order(doubtful=True))
+    history: Any = History("kept")
+    assert list(_messages(written, history)) == [Loss("lost", "acknowledged, and in no window", "gone")]
+
+
+def test_a_message_that_nobody_sent_is_doubled() -> None:
+    history: Any = History("kept", "strange")
+    assert [loss.message for loss in _messages(book(kept=order()), history)] == ["strange"]
+
+
+def test_an_order_has_exactly_one_trigger() -> None:
+    written = book(right=order(), twice=order(), silent=order())
+    history: Any = History("right", "twice", "silent")
+    arrived = [got("right", "1"), got("twice", "2"), got("twice", "3")]
+    found = sorted(_triggers(written, arrived, history, set()), key=lambda loss: loss.kind)
+    assert [(loss.kind, loss.message) for loss in found] == [("doubled", "twice"), ("lost", "silent")]
+
+
+def test_a_loss_is_blamed_on_the_fault_that_it_happened_in() -> None:
+    written = book(early=Sent("a", None, 1.0, 1.5), late=Sent("a", None, 11.0, 12.0))
+    strikes = [Strike("first", True, 10.0, 14.0, 2.0), Strike("second", False, 20.0, 25.0, None)]
+    losses = [Loss("lost", "", "early"), Loss("doubled", "", "late", 3), Loss("lost", "")]
+    found = {row.fault: (row.times, row.median_s, row.lost, row.doubled) for row in rows(strikes, losses, written)}
+    assert found == {"first": (1, 2.0, 0, 3), "second": (1, None, 0, 0), ELSEWHERE: (0, None, 2, 0)}
+
+
+def test_a_publisher_repeats_a_batch_until_it_is_acknowledged_and_keeps_its_book() -> None:
+    luck, stored, written = Random(1), [], Book()
+
+    def store(batch: Any) -> bool:
+        stored.append([message["messageId"] for message in batch])
+        return luck.random() < 0.5
+
+    with Publisher("p", store, written, seed=3) as publisher:
+        time.sleep(1.0)
+        assert publisher.finish()
+    assert all(sent.acknowledged_s is not None for sent in written.messages.values())
+    assert written.attempts == len(stored) > len({tuple(batch) for batch in stored}) > 3
+    assert {message for batch in stored for message in batch} == written.messages.keys()
+
+
+def test_the_load_is_the_same_for_the_same_seed() -> None:
+    def first(seed: int) -> list[Message]:
+        taken: list[Message] = []
+        with Publisher("p", lambda batch: not taken.extend(batch), Book(), seed) as publisher:
+            time.sleep(0.3)
+            assert publisher.finish()
+        return taken[: 2 * BATCH]
+
+    assert first(5) == first(5) != first(6)
+    assert any(message.get("event") == ORDER for message in first(5))
+
+
+def test_what_was_acknowledged_in_a_cut_second_is_in_doubt() -> None:
+    written = book(before=Sent("a", None, 0.5, 1.0), within=Sent("a", None, 1.0, 2.0), open=Sent("a", None, 1.0))
+    written.doubt(1.5, 2.5)
+    assert [name for name, sent in written.messages.items() if sent.doubtful] == ["within"]

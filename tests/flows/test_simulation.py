@@ -1,0 +1,70 @@
+"""The simulation: nothing is lost or doubled under any of its faults, and whatever is broken on purpose is noticed."""
+
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+import flows.simulate
+from flows.simulate.mutations import MUTATIONS
+from flows.simulate.scheduler import Simulation, simulate
+
+BLOCKS, SEEDS = 10, 25  # of seeds, each one test: a failing one names its seed
+NOTICED_WITHIN = 200  # seeds
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
+    for seed in range(block * SEEDS, (block + 1) * SEEDS):
+        outcome = simulate(seed)
+        assert not outcome.problems, f"millrace simulate --first {seed} --seeds 1: {outcome.problems}"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_what_is_broken_on_purpose_is_noticed(name: str) -> None:
+    assert any(simulate(seed, MUTATIONS[name]).problems for seed in range(NOTICED_WITHIN)), f"{name}: not noticed in {NOTICED_WITHIN} seeds"
+
+
+def test_the_runs_do_what_they_are_said_to_do() -> None:
+    """Every fault happens, and what must be simulated is there: unions, moves, rejects, models, all kinds of triggers."""
+    faults: set[str] = set()
+    stats: set[str] = set()
+    kinds: set[str] = set()
+    rules: set[str] = set()
+    for seed in range(25):
+        simulation = Simulation(seed)
+        with capture_logs():
+            faults |= simulation.run().faults.keys()
+        stats |= simulation.world.directory.stats().keys()
+        kinds |= {past[0] for past in simulation.world.directory.history}
+        rules |= {trigger.rule for trigger in simulation.world.shards.emitted}
+    assert faults >= {"before", "after", "meanwhile", "planned", "replaced", "back", "refused", "again", "log full", "died: fenced"}
+    assert stats >= {"created", "attached", "united", "moved", "rejected:not_json"}
+    assert kinds == set("wtacm")
+    assert rules == {"each", "thanks", "left", "risky", "no_buyer", "now_good"}
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """Hashes of bytes differ from process to process; the order of nothing may depend on them."""
+    command = [sys.executable, "-m", "flows.cli", "simulate", "--first", "7", "--seeds", "4", "--json"]
+    told = []
+    for seed in ("1", "2"):
+        done = subprocess.run(command, capture_output=True, check=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": seed})
+        told.append(msgspec.json.decode(done.stdout))
+        del told[-1]["seconds"]
+    assert told[0] == told[1]
+    assert told[0]["failed"] == {}
+
+
+def test_a_failing_seed_is_printed_with_the_command_that_replays_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = MUTATIONS["a window's offset is stored after it"]
+    monkeypatch.setattr(flows.simulate, "simulate", lambda seed: simulate(seed, broken))
+    assert flows.simulate.run(2, 3, as_json=False) == 1
+    printed = capsys.readouterr().out
+    assert "millrace simulate --first 3 --seeds 1" in printed
+    assert "2 of 2 seeds failed" in printed
