@@ -28,7 +28,7 @@ on = ["*"]
 value = "sku"
 [[tag]]
 name = "buyer"
-when = "bought > 0"
+when = "event == 'Bought'"
 ttl = "2h"
 [[segment]]
 name = "good"

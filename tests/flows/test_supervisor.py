@@ -79,7 +79,8 @@ def test_a_death_after_a_while_starts_the_count_anew() -> None:
 def test_what_has_once_lived_long_enough_is_never_given_up(tmp_path: Path) -> None:
     """A full disk ends Redis again and again: it comes back when there is room."""
     mark = tmp_path / "lived"
-    code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
+    code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); "
+    code += "time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
     pids: list[int] = []
     with Supervisor(patience=Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02)) as supervisor:
         supervisor.start(Child("redis", 0, noting(pids, python(code))))
