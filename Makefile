@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench chaos kafka lock clean
+.PHONY: help setup demo test test-slow lint bench chaos kafka lock clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -12,7 +12,7 @@ PYTHON := python3.12 python3.11 python3 python
 ARGS :=
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target words; do printf '  make %-8s %s\n' "$$target" "$$words"; done
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target words; do printf '  make %-10s %s\n' "$$target" "$$words"; done
 
 setup: $(SET_UP) ## virtual environment, locked dependencies, the command .venv/bin/millrace
 
@@ -21,6 +21,9 @@ demo: setup ## the life of a simulated shop, live in the terminal (Ctrl-C ends i
 
 test: setup ## all tests; make test ARGS="-k gateway" for some
 	@$(BIN)/pytest $(ARGS)
+
+test-slow: setup ## the tests that take minutes: real faults on the real thing
+	@$(BIN)/pytest -m slow $(ARGS)
 
 lint: setup ## style, layout and types
 	@$(BIN)/ruff check .

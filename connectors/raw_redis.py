@@ -235,7 +235,10 @@ class RedisRawReader:
                 position, events = source.trim_to
                 pipe.xtrim(source.stream, minid=_stream_id(position + 1), approximate=False)
                 pipe.hset(_counts_key(self._prefix), f"t:{source.number}", events)
-            _patiently(pipe.execute)
+            try:
+                _patiently(pipe.execute)
+            except LogFull:  # with a full disk Redis does not even shorten; later, then
+                return
         for source in due:
             source.trim_to = None
 
@@ -310,6 +313,8 @@ def _patiently(call: Callable[[], Any]) -> Any:
             with attempt:
                 return call()
     except (*_AWAY, redis.ResponseError) as error:
+        if any(words in str(error) for words in _WANTS_ROOM):
+            raise LogFull(f"redis has no room: {error}") from None
         raise Unreachable(f"raw log: redis does not answer: {error}") from error
 
 

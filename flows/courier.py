@@ -141,7 +141,8 @@ class Courier:
 
     def accept(self, parcels: list[Parcel]) -> None:
         assert self._loop is not None, "the office runs the courier first"
-        self._loop.call_soon_threadsafe(self._take, parcels)
+        with suppress(RuntimeError):  # the loop has ended: the office's `check` says why
+            self._loop.call_soon_threadsafe(self._take, parcels)
 
     def _addressed(self, entry: Entry) -> Parcel:
         if self.disabled:

@@ -9,6 +9,7 @@ A cursor passes a trigger when it has been delivered, or is safe as a dead lette
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,7 @@ from flows.courier import Courier, Desk, Entry
 from flows.engine import Prompt, Stop, run_flow
 from flows.office import Office
 from schemas.config import Config, Connector
+from schemas.errors import LogFull
 from schemas.triggers import Absorb
 
 log = structlog.get_logger()
@@ -109,8 +111,10 @@ class Steady:
     def room(self) -> int:
         """Also the moment when it tidies up behind itself, since it is asked whether there is work or not."""
         if self._trim_due and self._clock() - self._trimmed_s >= _TRIM_EVERY_S:
-            self._outbox.trim(self.lane, [self._consumer])
-            self._trim_due, self._trimmed_s = False, self._clock()
+            self._trimmed_s = self._clock()
+            with suppress(LogFull):
+                self._outbox.trim(self.lane, [self._consumer])
+                self._trim_due = False
         return _STEADY_ROOM
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:

@@ -104,7 +104,7 @@ class Office:
             dirty |= await self._store()
             if dirty and time.monotonic() - trimmed >= _TRIM_EVERY_S:
                 trimmed, dirty = time.monotonic(), False
-                await asyncio.to_thread(self._outbox.trim, "t", [courier.name for courier in self._couriers])
+                await when_there_is_room(self._outbox.trim, "t", [courier.name for courier in self._couriers])
 
     async def _store(self) -> bool:
         any_moved = False

@@ -26,7 +26,7 @@ from flows.logic.quarantine import Careful, places
 from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import Fatal, LogFull, MillraceError, Torn
+from schemas.errors import Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.log import LogEntry
 from state.directory import Directory
 from state.shards import ShardCommit, Shards
@@ -104,6 +104,12 @@ class Worker:
                     f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
                 )
 
+    def _check_ours(self, shard: int) -> None:
+        """That nobody has gone on in our place, and trimmed what we would have read. Raises `Fenced`."""
+        found = self._store.heads()[shard]
+        if found != self._committed[shard]:
+            raise Fenced(f"shard {shard}: its head is {found}, expected {self._committed[shard]}: another worker has claimed it")
+
     def apply(self, entries: Sequence[LogEntry]) -> list[int]:
         """Apply a batch in memory; the shards that have something to commit."""
         by_shard: dict[int, list[LogEntry]] = {}
@@ -114,6 +120,7 @@ class Worker:
         raised = []
         for shard, found in by_shard.items():
             if found[0].seq != self._read[shard] + 1:
+                self._check_ours(shard)
                 raise Torn(
                     f"shard {shard} has read its log up to entry {self._read[shard]}, and the next one there is {found[0].seq}: what lies"
                     " between is gone, so the shard has lost its tail. Restore a backup"
@@ -211,7 +218,8 @@ class Worker:
             _measure(state, stamp)
             state.clear()
             self._evict(shard)
-        self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
+        with suppress(LogFull):  # a later commit trims as far
+            self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
 
     def _patiently(self, commit: Callable[[], None]) -> bool:
         """Wait while Redis has no room. False if there is no more time."""

@@ -81,7 +81,7 @@ class Directory(Protocol):
         """The customer that an origin belongs to now."""
 
     def trim(self, positions: Mapping[int, int]) -> None:
-        """Drop the log entries that these shards have committed (not while a backup copies)."""
+        """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull` without disk."""
 
     def heads(self) -> dict[int, int]:
         """The last sequence in each shard's log."""
@@ -262,7 +262,8 @@ class RedisDirectory:
 
     def trim(self, positions: Mapping[int, int]) -> None:
         if positions:
-            self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
+            with writing():
+                self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
 
     def heads(self) -> dict[int, int]:
         found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}

@@ -85,7 +85,8 @@ class Outbox(Protocol):
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         """Raises `LogFull` where the server has no room."""
 
-    def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
+    def trim(self, lane: str, consumers: Sequence[str]) -> None:
+        """Raises `LogFull` where the server has no disk."""
 
     def clocks(self) -> dict[int, int]: ...
 
@@ -242,7 +243,8 @@ class RedisOutbox:
         for shard in range(self._count):
             if (seq := min(cursors[shard] for cursors in all_cursors)) > 0:
                 pipeline.xtrim(self._names.outbox(shard, lane), minid=f"{seq + 1}-0", approximate=False)
-        pipeline.execute()
+        with writing():
+            pipeline.execute()
 
     def clocks(self) -> dict[int, int]:
         found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))

@@ -33,6 +33,7 @@ from state.embedded import embedded
 
 log = structlog.get_logger()
 
+BY_HTTP, BY_KAFKA = ("http-a", "http-b"), "app"  # publishers
 WARM_S = Patience().quick_s  # what has not lived for so long is given up when it dies again and again: a fault of its start
 CALM_S = (0.5, 2.0)  # between two faults, drawn
 DRAIN_S = 60.0
@@ -58,7 +59,7 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
     The log in Redis is run with `appendfsync always`, the one in Kafka, which outlives what Redis loses, with `everysec`.
     """
     book = Book()
-    witness = Witness(book)
+    witness = Witness(book, [*BY_HTTP, *([BY_KAFKA] if kafka else [])])
     luck = Random(seed)
     fsync = "everysec" if kafka else "always"
     folder = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
@@ -74,9 +75,9 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
         site = exits.enter_context(Site(stack, book, witness, crm, gone, broker, luck))
         site.went_back = fsync != "always"  # then a kill alone may take what the kernel did not have yet
         possible, skipped = faults(site, has_disk)
-        stores: dict[str, Store] = {"http-a": by_http(stack.url, KEY), "http-b": by_http(stack.url, KEY)}
+        stores: dict[str, Store] = {name: by_http(stack.url, KEY) for name in BY_HTTP}
         if broker is not None:
-            stores["app"] = by_kafka(broker.bootstrap, APPS_TOPIC)
+            stores[BY_KAFKA] = by_kafka(broker.bootstrap, APPS_TOPIC)
         publishers = {name: exits.enter_context(Publisher(name, store, book, seed)) for name, store in stores.items()}
         began_s = time.monotonic()
         strikes = _strikes(site, [fault for fault in possible if not only or only in fault.name], seconds)

@@ -61,7 +61,7 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
         Fault("receiver answers 429", partial(receiver_answers, status=429)),
         Fault("receiver answers 410", receiver_gone),
         Fault("Redis out of memory", out_of_memory),
-        Fault("Redis lost the last second", cut_tail),
+        Fault("Redis lost the last second", cut_tail, True),
     ]
     skipped = []
     if small_disk:
@@ -232,12 +232,21 @@ def receiver_gone(site: Site) -> float:
 
 def out_of_memory(site: Site) -> float:
     """At `maxmemory` with `noeviction`: writes are refused, nothing is thrown away."""
+    refused = _refusals(site, "OOM")
     _set_memory(site, LITTLE_MEMORY)
     try:
         time.sleep(TROUBLE_S)
     finally:
         _set_memory(site, int(site.config.redis.max_memory))
+    if _refusals(site, "OOM") == refused:
+        site.findings.append("Redis out of memory: no command was refused, so it shows nothing")
     return site.processing(time.monotonic())
+
+
+def _refusals(site: Site, code: str) -> int:
+    """How many commands this redis-server has refused with that code."""
+    found = site.until(lambda: site.client.info("errorstats") or {"none": {}}, "Redis does not tell its errors")
+    return int(found.get(f"errorstat_{code}", {}).get("count", 0))
 
 
 def _set_memory(site: Site, size: int) -> None:
@@ -245,12 +254,17 @@ def _set_memory(site: Site, size: int) -> None:
 
 
 def disk_full(site: Site) -> float:
+    """redis-server ends itself (`always`), or refuses writes (`everysec`)."""
+    servers, refused = site.processes("redis"), _refusals(site, "MISCONF")
     filler = fill(site.redis.folder)
     try:
         time.sleep(TROUBLE_S)
     finally:
         filler.unlink()
-    return site.processing(time.monotonic())
+    took_s = site.processing(time.monotonic())
+    if site.processes("redis") == servers and _refusals(site, "MISCONF") == refused:
+        site.findings.append("disk full: Redis did not notice, so it shows nothing")
+    return took_s
 
 
 def cut_tail(site: Site) -> float:

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -72,23 +72,24 @@ def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) 
 
 
 class Witness:
-    """Sees triggers come in, and by them when an event was sent that has gone all the way."""
+    """Sees triggers come in, and by them when an event was sent that has gone all the way. By publisher, since each has its way in."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, publishers: Iterable[str]) -> None:
         self._book = book
         self._news = threading.Condition()
-        self._latest_s = 0.0
+        self._latest_s = dict.fromkeys(publishers, 0.0)
 
     def saw(self, got: Got) -> None:
         if got.rule == ON_ORDER and (first_s := self._book.first_s(got.cause)) is not None:
             with self._news:
-                self._latest_s = max(self._latest_s, first_s)
+                publisher = got.cause.partition(":")[0]
+                self._latest_s[publisher] = max(self._latest_s[publisher], first_s)
                 self._news.notify_all()
 
     def wait(self, since_s: float, timeout_s: float) -> bool:
-        """Until an event that was first sent after `since_s` has come out as a trigger."""
+        """Until an event of each publisher that was first sent after `since_s` has come out as a trigger."""
         with self._news:
-            return self._news.wait_for(lambda: self._latest_s >= since_s, timeout_s)
+            return self._news.wait_for(lambda: min(self._latest_s.values()) >= since_s, timeout_s)
 
 
 class Site:
@@ -153,7 +154,7 @@ class Site:
     # --- whether it works
 
     def processing(self, since_s: float) -> float:
-        """How long after `since_s` until something that was sent after it has gone all the way. Raises `Stuck`."""
+        """How long after `since_s` until something that was sent after it has gone all the way, by every way in. Raises `Stuck`."""
         deadline = since_s + PROCESSING_S_MAX
         while not self._witness.wait(since_s, 0.5):
             self.stack.check()

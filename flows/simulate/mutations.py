@@ -209,6 +209,10 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
     return mutant
 
 
+def _waits_for_all(owe: Any) -> Any:
+    return lambda transit, identifier, origin, to, later: owe(transit, identifier, origin, to, 0)  # noqa: ARG005  # that is the mutation
+
+
 def _known_too_early(groups: Any) -> Any:
     def mutant(self: Resolver, *args: Any, **options: Any) -> Any:
         found = groups(self, *args, **options)
@@ -282,6 +286,7 @@ MUTATIONS: Mapping[str, Broken] = {
     "the ring of messages is not asked": _replace(flows.logic.profile, "seen", lambda _: lambda ring, message: False),  # noqa: ARG005
     "facts of united customers do not wait": _replace(flows.logic.profile, "must_wait", lambda _: lambda *_: False),
     "a borrowed ring is forgotten": _replace(flows.logic.transit, "_remember", lambda _: lambda transit, ring: None),  # noqa: ARG005
+    "a debt also waits for what is younger": _replace(flows.logic.transit, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
     # delivery and learning
     "a cursor passes a message between shards before it is forwarded": _replace(Steady, "accept", _advances_first),

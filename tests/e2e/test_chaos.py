@@ -18,6 +18,8 @@ from flows.demo.receiver import Got
 from tests.kafka_broker import available
 from tests.running import environment
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
 
 

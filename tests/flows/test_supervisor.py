@@ -15,7 +15,7 @@ import redis
 from structlog.testing import capture_logs
 
 from flows.supervisor import Child, Patience, Supervisor, command
-from schemas.errors import TRY_AGAIN, ConfigError, Fatal, Unreachable
+from schemas.errors import TRY_AGAIN, ConfigError, Fatal, Refused
 from state.embedded import Embedded
 
 HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, away_s_max=0.05, stop_s=1.0)
@@ -93,7 +93,7 @@ def test_the_pauses_double_up_to_a_limit(supervisor: Supervisor) -> None:
     def spawn() -> subprocess.Popen[bytes]:
         starts.append(time.monotonic())
         if len(starts) > 1:
-            raise Unreachable("no room")
+            raise Refused("no room")
         return python("pass")()
 
     supervisor.start(Child("late", 0, spawn))
