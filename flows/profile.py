@@ -172,6 +172,10 @@ class Worker:
         if not profiles and not sensitive:
             return
         packed, sealed = self._store.load_many(profiles, sensitive)
+        pasts = {shard: sorted(need.past) for shard, need in needs.items() if need.past}
+        whole = iter(self._store.load_past(pasts) if pasts else ())
+        for shard, roots in pasts.items():
+            self._states[shard].past |= {root: next(whole) for root in roots}
         loaded = iter(packed)
         for shard, roots in profiles.items():
             for root in roots:
@@ -259,7 +263,16 @@ class Worker:
         sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
         sensitive |= {root: encode(state.sensitive[root]) for root in state.sensitive_dirty}
         return ShardCommit(
-            state.number, self._committed[state.number], state.head, state.counters, profiles, sensitive, state.timers, state.outbox
+            state.number,
+            self._committed[state.number],
+            state.head,
+            state.counters,
+            profiles,
+            sensitive,
+            state.timers,
+            state.outbox,
+            {root: state.past[root] for root in state.past_changed},
+            state.past_more,
         )
 
     def _evict(self, shard: int) -> None:

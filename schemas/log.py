@@ -4,6 +4,7 @@ x  expect   another customer's shard is about to hand over what it has under the
 e  events   packed facts of one window, each behind its root and origin
 l  lend     tell the customer that this identifier moved to which messages you have seen under it
 r  retire   this customer is now part of another
+s  split    part of this customer was united with it by mistake: give it back
 a  absorb   take in what another customer's shard hands over
 t  tick     the time, once a second
 c  config   from here on these rules hold (the body lies in the directory)
@@ -18,7 +19,7 @@ import msgspec
 
 from schemas.identity import ID_BYTES
 
-Kind = Literal["x", "e", "l", "r", "a", "t", "c", "m"]
+Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m"]
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -48,6 +49,14 @@ class Retire(msgspec.Struct, array_like=True):
     retired: bytes
     survivor: bytes
     origins: list[bytes] = []  # all that belong to it
+
+
+class Split(msgspec.Struct, array_like=True):
+    """A union is undone: `part`, with all these origins, is a customer of its own again."""
+
+    root: bytes
+    part: bytes
+    origins: list[bytes]
 
 
 class Tick(msgspec.Struct, array_like=True):

@@ -67,6 +67,14 @@ class Owed(msgspec.Struct, array_like=True):
     loans: int  # rings of this identifier that it waits for
 
 
+class Parting(msgspec.Struct, array_like=True):
+    """A part that is to be given back as soon as it is here."""
+
+    part: bytes
+    origins: list[bytes]
+    arrivals: int  # how often this customer was still expected
+
+
 class Transit(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
 
@@ -77,6 +85,7 @@ class Transit(msgspec.Struct, array_like=True):
     owed: list[Owed] = []
     ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
     arrived: list[bytes] = []  # customers that are here and were expected by one that is still on its way
+    partings: list[Parting] = []
 
 
 class Profile(msgspec.Struct, array_like=True):
@@ -95,6 +104,8 @@ class Profile(msgspec.Struct, array_like=True):
     asked_ms: int = 0
     transit: Transit | None = None
     indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
+    past: int = 0  # bytes of the record from which unions can be undone; 0 = there is none
+    joined_ms: int = 0  # the last of these unions
 
 
 class Sealed(msgspec.Struct, array_like=True):

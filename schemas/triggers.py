@@ -66,3 +66,6 @@ class Absorb(msgspec.Struct, array_like=True):
     sensitive: bytes  # the packed sensitive record, or empty
     identifier: bytes = b""
     ring: bytes = b""
+    origins: list[bytes] = []  # of the retired customer
+    past: bytes = b""  # what it was made of (see `flows.logic.past`)
+    restored: bool = False  # it comes back from a union that was undone: `survivor` and `retired` are the same

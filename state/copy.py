@@ -122,7 +122,7 @@ class Copying:
         tag, rest = self._split(key)
         if not tag or tag in _LEFT_OUT or (tag == _DIRECTORY and rest.startswith(_APART)):
             return False
-        if rest.startswith(_DIRECTORY_BULK) if tag == _DIRECTORY else _SHARD.match(tag) and rest.startswith((b"p:", b"x:")):
+        if rest.startswith(_DIRECTORY_BULK) if tag == _DIRECTORY else _SHARD.match(tag) and rest.startswith((b"p:", b"x:", b"u:")):
             return True
         self._small.setdefault(tag, set()).add(key)
         return False
@@ -145,7 +145,7 @@ class Copying:
         types, asked = {}, []
         for key in keys:
             tag, rest = self._split(key)
-            if rest[:2] in (b"p:", b"x:") and _SHARD.match(tag):
+            if rest[:2] in (b"p:", b"x:", b"u:") and _SHARD.match(tag):
                 types[key] = "string"
             else:
                 asked.append(key)

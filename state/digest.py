@@ -183,6 +183,7 @@ def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal =
         for entries in (
             ((b"profile", root, packed) for root, packed in shards.profiles[shard].items()),
             _sealed(shards.sensitive[shard].items(), unseal),
+            ((b"past", root, packed) for root, packed in shards.past[shard].items()),
             ((b"timer", root, _number(due)) for root, due in shards.timers[shard].items()),
             _numbers(b"counter", counters[shard]),
             (_queued(lane, entry.seq, entry.body) for lane in LANES for entry in shards.outbox[shard, lane]),
@@ -287,9 +288,10 @@ class Reading:
         for first in range(0, len(customers), PAGE * ID_BYTES):
             page = customers[first : first + PAGE * ID_BYTES]
             roots = [page[at : at + ID_BYTES] for at in range(0, len(page), ID_BYTES)]
-            found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:") for root in roots]))
+            found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]))
             yield from ((b"profile", root, packed) for root, packed in zip(roots, found, strict=False) if packed is not None)
-            sensitive = zip(roots, found[len(roots) :], strict=True)
+            yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
+            sensitive = zip(roots, found[len(roots) :], strict=False)
             yield from _sealed([(root, packed) for root, packed in sensitive if packed is not None], self._unseal)
         at = 0
         while due := cast(list[tuple[bytes, float]], self._redis.zrange(self._names.timers(shard), at, at + PAGE - 1, withscores=True)):

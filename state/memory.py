@@ -317,6 +317,7 @@ class MemoryShards:
         self._counters: dict[int, dict[str, int]] = {shard: {} for shard in range(count)}
         self.profiles: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.sensitive: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
+        self.past: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.timers: dict[int, dict[bytes, int]] = {shard: {} for shard in range(count)}
         lanes = (*LANES, QUARANTINE)
         self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {(shard, lane): [] for shard in range(count) for lane in lanes}
@@ -342,6 +343,9 @@ class MemoryShards:
             [self.sensitive[shard].get(root) for shard, roots in sensitive.items() for root in roots],
         )
 
+    def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
+        return [self.past[shard].get(root) for shard, roots in wanted.items() for root in roots]
+
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         return {
             shard: sorted((due, root) for root, due in self.timers[shard].items() if due <= upto_ms)[:limit]
@@ -357,12 +361,18 @@ class MemoryShards:
             self._heads[shard] = deepcopy(commit.head)
             if commit.counters:
                 self._counters[shard] = dict(commit.counters)
-            for table, changes in ((self.profiles[shard], commit.profiles), (self.sensitive[shard], commit.sensitive)):
+            for table, changes in (
+                (self.profiles[shard], commit.profiles),
+                (self.sensitive[shard], commit.sensitive),
+                (self.past[shard], commit.past),
+            ):
                 for root, packed in changes.items():
                     if packed is None:
                         table.pop(root, None)
                     else:
                         table[root] = packed
+            for root, more in commit.past_more.items():
+                self.past[shard][root] = self.past[shard].get(root, b"") + more
             for root, due in commit.timers.items():
                 if due:
                     self.timers[shard][root] = due

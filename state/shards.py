@@ -36,6 +36,8 @@ class ShardCommit(msgspec.Struct):
     sensitive: dict[bytes, bytes | None]
     timers: dict[bytes, int]
     outbox: list[tuple[str, int, bytes]]  # lane, sequence, body
+    past: dict[bytes, bytes | None] = {}  # what united customers were made of
+    past_more: dict[bytes, bytes] = {}  # appended to it
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):
@@ -60,6 +62,9 @@ class Shards(Protocol):
         self, wanted: Mapping[int, Sequence[bytes]], sensitive: Mapping[int, Sequence[bytes]]
     ) -> tuple[list[bytes | None], list[bytes | None]]:
         """Profiles and sensitive records, in the order of the arguments, in one round trip."""
+
+    def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
+        """What united customers were made of, in the order of the argument."""
 
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         """For each shard (up to due_ms, how many): (due_ms, root) from its timer index, in order."""
@@ -137,6 +142,10 @@ class RedisShards:
         found = cast(list[bytes | None], self._redis.mget(keys)) if keys else []
         return found[:middle], found[middle:]
 
+    def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
+        keys = [self._prefix[shard] + b"u:" + root for shard, roots in wanted.items() for root in roots]
+        return cast(list[bytes | None], self._redis.mget(keys)) if keys else []
+
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (upto_ms, limit) in wanted.items():
@@ -160,12 +169,14 @@ class RedisShards:
                 values[prefix + b"head"] = _encode(commit.head)
                 if commit.counters:
                     values[prefix + b"counters"] = _encode(commit.counters)
-                for kind, records in ((b"p:", commit.profiles), (b"x:", commit.sensitive)):
+                for kind, records in ((b"p:", commit.profiles), (b"x:", commit.sensitive), (b"u:", commit.past)):
                     for root, packed in records.items():
                         if packed is None:
                             gone.append(prefix + kind + root)
                         else:
                             values[prefix + kind + root] = packed
+                for root, more in commit.past_more.items():
+                    pipeline.append(prefix + b"u:" + root, more)
                 later = {root: due for root, due in commit.timers.items() if due}
                 if later:
                     pipeline.zadd(prefix + b"timers", later)

@@ -1,8 +1,8 @@
 """Customers that become one, and identifiers that move: what their shards hand over to one another, by way of the directory."""
 
-from collections.abc import Callable
+from typing import Protocol
 
-from flows.logic import transit
+from flows.logic import past, transit
 from flows.logic.decide import derive, timer_moment
 from flows.logic.rules import still
 from flows.logic.shard import (
@@ -19,12 +19,19 @@ from flows.logic.shard import (
 )
 from flows.logic.timers import WAITS_MAX, schedule
 from schemas.identity import text_id
-from schemas.log import Expect, Lend, Retire
-from schemas.profile import Profile, Sensitive, Transit, Wait
-from schemas.triggers import Absorb
+from schemas.log import Expect, Lend, Retire, Split
+from schemas.profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.triggers import Absorb, Decision
 
-Add = Callable[[ShardState, bytes, bytes, bytes, Live], None]  # count a packed fact: (state, root, origin, payload, customer)
-Look = Callable[[ShardState, bytes, bytes, Live], None]  # see what follows from what was taken in: (state, root, retired, customer)
+
+class Machine(past.Machine, Protocol):
+    """What counts facts and sees what follows from them."""
+
+    def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a fact, and remember it where unions may have to be undone."""
+
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+        """What follows from figures that another customer brought."""
 
 
 def expect(state: ShardState, expect: Expect) -> None:
@@ -34,7 +41,7 @@ def expect(state: ShardState, expect: Expect) -> None:
     transit.expect(profile.transit, expect.origins, [expect.identifier] if expect.identifier else [])
 
 
-def lend(state: ShardState, lend: Lend, add: Add) -> None:
+def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
     """Tell the customer that an identifier moved to which messages were seen under it; later, if they are on their way here themselves."""
     live = state.live.get(lend.root)
     if live is None:  # nothing was seen
@@ -44,16 +51,18 @@ def lend(state: ShardState, lend: Lend, add: Add) -> None:
     profile.transit = profile.transit or Transit()
     transit.owe(profile.transit, lend.identifier, lend.origin, lend.to, lend.later)
     state.dirty.add(lend.root)
-    _release(state, lend.root, live, add)
+    _release(state, lend.root, live, machine)
 
 
-def _release(state: ShardState, root: bytes, live: Live, add: Add) -> None:
-    """Count the facts and pay the debts that nothing holds up any longer."""
+def _release(state: ShardState, root: bytes, live: Live, machine: Machine) -> None:
+    """Give back the parts, count the facts and pay the debts that nothing holds up any longer."""
     profile = live.profile
     assert profile.transit is not None, "only called with one"
+    for parting in transit.partings(profile.transit):
+        _give_back(state, root, live, parting, machine)
     facts, debts = transit.release(profile.transit)
     for held in facts:
-        add(state, root, held.origin, held.payload, live)
+        machine.add(state, root, held.origin, held.payload, live)
     for debt in debts:
         fragment = profile.fragments.get(debt.origin)
         ring = (fragment.ring if fragment else b"") + profile.transit.ring
@@ -66,7 +75,7 @@ def retire(state: ShardState, retire: Retire) -> None:
     """Hand the whole customer over to the survivor."""
     live = state.live.get(retire.retired)
     if live is None:  # nothing to hand over, but it is waited for
-        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b""))
+        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", origins=retire.origins))
         return
     sensitive = state.sensitive.pop(retire.retired, None)
     state.emit(
@@ -76,9 +85,13 @@ def retire(state: ShardState, retire: Retire) -> None:
             retire.retired,
             encode(live.profile),
             encode(sensitive) if sensitive and sensitive.origins else b"",
+            origins=retire.origins,
+            past=(live.profile.past and state.past.get(retire.retired)) or b"",
         ),
     )
-    _uncount(state, live.profile)
+    _count(state, live.profile, -1)
+    if live.profile.past:
+        state.set_past(retire.retired, None)
     state.live[retire.retired] = None
     state.dirty.discard(retire.retired)
     state.sensitive_dirty.discard(retire.retired)
@@ -86,17 +99,17 @@ def retire(state: ShardState, retire: Retire) -> None:
     state.timers[retire.retired] = 0
 
 
-def _uncount(state: ShardState, profile: Profile) -> None:
-    state.count("profiles", -1)
+def _count(state: ShardState, profile: Profile, by: int) -> None:
+    state.count("profiles", by)
     for name in profile.tags:
-        state.count(f"tag:{name}", -1)
+        state.count(f"tag:{name}", by)
     if profile.segment:
-        state.count(f"segment:{profile.segment}", -1)
+        state.count(f"segment:{profile.segment}", by)
     if profile.stage:
-        state.count(f"stage:{profile.stage}", -1)
+        state.count(f"stage:{profile.stage}", by)
 
 
-def absorb(state: ShardState, root: bytes, message: Absorb, add: Add, look: Look) -> None:
+def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) -> None:
     """Take in what was handed over, then count what waited for it."""
     live = state.customer(root)
     profile = live.profile
@@ -105,13 +118,115 @@ def absorb(state: ShardState, root: bytes, message: Absorb, add: Add, look: Look
         transit.lent(profile.transit, message.identifier, message.ring)
     else:
         transit.settle(profile.transit, message.retired)
+    if message.restored and message.survivor == root and not profile.fragments:
+        _come_back(state, root, live, message)
+    elif not message.identifier:
+        unite(state, root, live, message, machine)
+    _release(state, root, live, machine)
+    if message.restored and live.profile.transit is None and not live.profile.fragments:  # nothing was ever seen of it
+        _count(state, live.profile, -1)
+        state.live[root] = None
+        state.dirty.discard(root)
+        state.deleted.add(root)
+
+
+def unite(state: ShardState, root: bytes, live: Live, message: Absorb, machine: Machine) -> None:
+    """Add up two customers, and note what they were."""
+    past.join(state, root, live, message)
     if message.general:
-        _take_in(state, root, live, message)
-        look(state, root, message.retired, live)
-    _release(state, root, live, add)
+        take_in(state, root, live, message)
+        machine.look_again(state, root, message.retired, live)
 
 
-def _take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+def split(state: ShardState, split: Split, machine: Machine) -> None:
+    """Give a part back; later, if it is on its way here itself."""
+    live = state.live.get(split.root)
+    if live is None:  # nothing was seen
+        state.emit("i", Absorb(split.part, split.part, b"", b"", origins=split.origins, restored=True))
+        return
+    profile = live.profile
+    profile.transit = profile.transit or Transit()
+    transit.part(profile.transit, split.part, split.origins)
+    state.dirty.add(split.root)
+    _release(state, split.root, live, machine)
+
+
+def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, machine: Machine) -> None:
+    """Take a part out again: by living the days since the union once more without it, else by its fragments."""
+    united, waiting = live.profile, live.profile.transit
+    assert waiting is not None, "a parting waits in it"
+    now, packed = state.head.clock_ms, state.past.get(root)
+    replay = past.Replay(machine, state, parting.part)
+    parts = replay.live(packed, now) if united.past and packed else {}
+    if root in parts and parting.part in parts:
+        staying, packed = parts[root].finish()
+        leaving, theirs = parts[parting.part].finish()
+    else:
+        staying, leaving = past.by_fragments(united, [parting.part, *parting.origins])
+        packed, theirs = None, b""
+        staying.past = staying.joined_ms = 0
+        state.count("split_by_fragments")
+        for what, customer in ((staying, root), (leaving, parting.part)):
+            _derive_anew(state, what, customer)
+    for sent in replay.sent:  # what cannot be called back can at least be found
+        state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
+    leaving.transit = transit.leave(waiting, [parting.part, *parting.origins])
+    sensitive = state.sensitive.get(root)
+    sealed = Sensitive({o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}) if sensitive else None
+    if sealed and sealed.origins:
+        state.sensitive_dirty.add(root)
+    state.emit(
+        "i",
+        Absorb(
+            parting.part,
+            parting.part,
+            encode(leaving) if leaving.fragments or leaving.transit else b"",
+            encode(sealed) if sealed and sealed.origins else b"",
+            origins=parting.origins,
+            past=theirs,
+            restored=True,
+        ),
+    )
+    _count(state, united, -1)
+    staying.transit = waiting
+    _become(state, root, live, staying, packed or None)
+    state.count("split")
+
+
+def _become(state: ShardState, root: bytes, live: Live, profile: Profile, packed: bytes | None) -> None:
+    """From now on the customer is this. Others hold the object, so it stays the same one."""
+    for name in Profile.__struct_fields__:
+        setattr(live.profile, name, getattr(profile, name))
+    live.total = sum_of(live.profile, rules_of(state))
+    _count(state, profile, 1)
+    state.timers[root] = profile.indexed_ms
+    state.set_past(root, packed)
+    state.dirty.add(root)
+
+
+def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+    """What was given back, as it is."""
+    if not message.general:
+        return
+    profile, waiting = decode_profile(message.general), live.profile.transit
+    assert waiting is not None, "it expected itself"
+    if profile.transit is not None:
+        transit.join(waiting, profile.transit)
+    profile.transit = waiting
+    _count(state, live.profile, -1)
+    _become(state, root, live, profile, message.past or None)
+    _unseal(state, root, message)
+
+
+def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
+    """Stage, tags, segment and scores from the figures as they are now, in silence."""
+    scratch = ShardState(state.number, Head(clock_ms=state.head.clock_ms), {})
+    scratch.rules, scratch.scorers = state.rules, state.scorers
+    look_again(scratch, root, root, Live(profile, rules_of(state)))
+
+
+def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+    """The sum of both."""
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
     if profile.transit is not None and theirs.transit is not None:
         transit.join(profile.transit, theirs.transit)
@@ -135,10 +250,15 @@ def _take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> Non
     profile.waits = [*waits.values()][-WAITS_MAX:]
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
     live.total = sum_of(profile, rules)
+    _unseal(state, root, message)
+    state.count("absorbed")
+
+
+def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
+    """The sensitive record that came along."""
     if message.sensitive:
         add_sensitive(state.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive))
         state.sensitive_dirty.add(root)
-    state.count("absorbed")
 
 
 def look_again(state: ShardState, root: bytes, retired: bytes, live: Live) -> None:

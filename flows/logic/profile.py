@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from flows.logic import handover, transit
+from flows.logic import handover, past, transit
 from flows.logic.decide import Moment, derive, fire, timer_moment
 from flows.logic.fragments import ring_id, seen
 from flows.logic.rules import CompiledRules, View, still
@@ -23,6 +23,7 @@ from flows.logic.shard import (
     decode_lend,
     decode_profile,
     decode_retire,
+    decode_split,
     decode_tick,
     new_fragment,
     rules_of,
@@ -34,7 +35,7 @@ from schemas.events import Fact
 from schemas.identity import ID_BYTES
 from schemas.log import Announced, LogEntry, unpack_facts
 from schemas.profile import Sealed, Sensitive
-from schemas.triggers import Receipt
+from schemas.triggers import Absorb, Receipt
 
 DUE_MAX: Final = 500  # customers woken by one tick of one shard; the others by the next
 
@@ -71,11 +72,13 @@ class ShardMachine:
                 case "x":
                     handover.expect(state, decode_expect(entry.body))
                 case "l":
-                    handover.lend(state, decode_lend(entry.body), self._add_packed)
+                    handover.lend(state, decode_lend(entry.body), self)
                 case "r":
                     handover.retire(state, decode_retire(entry.body))
+                case "s":
+                    handover.split(state, decode_split(entry.body), self)
                 case "a":
-                    handover.absorb(state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self._add_packed, self._look_again)
+                    handover.absorb(state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self)
                 case "t":
                     self._tick(state, decode_tick(entry.body).now_ms)
                 case "c":
@@ -106,12 +109,30 @@ class ShardMachine:
                 transit.hold(coming, origin, fact.subject, payload)
                 return
             state.count("held_too_many")  # counted at once: better than lost, and only a repetition of it could count twice
-        self._add(state, root, origin, fact, live)
+        self._take(state, root, origin, payload, fact, live)
 
-    def _add_packed(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+    def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact, and remember it where unions may have to be undone."""
+        self._take(state, root, origin, payload, _decode_fact(payload), live)
+
+    def _take(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, fact: Fact, live: Live) -> None:
+        applied, sent = state.applied, len(state.outbox)
+        self._add(state, root, origin, fact, live)
+        if live.profile.past and state.applied > applied:
+            now = state.head.clock_ms
+            past.remember(state, root, live, past.Counted(now, root, origin, payload), *past.sent_of(now, state.outbox[sent:]))
+
+    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact."""
         self._add(state, root, origin, _decode_fact(payload), live)
 
-    def _look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+        """Add up two customers."""
+        handover.take_in(state, root, live, message)
+        self.look_again(state, root, message.retired, live)
+
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+        """What follows from figures that another customer brought."""
         handover.look_again(state, root, retired, live)
 
     def _add(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
@@ -168,9 +189,9 @@ class ShardMachine:
         due += [(at, root) for root, at in touched.items() if 0 < at <= now]
         if due:
             for at, root in sorted(due)[:DUE_MAX]:
-                self._wake(state, root, at)
+                self.wake(state, root, at)
 
-    def _wake(self, state: ShardState, root: bytes, due: int) -> None:
+    def wake(self, state: ShardState, root: bytes, due: int) -> None:
         rules, now = rules_of(state), state.head.clock_ms
         state.timers[root] = 0
         live = state.live.get(root)
@@ -179,6 +200,7 @@ class ShardMachine:
         profile = live.profile
         state.dirty.add(root)
         profile.indexed_ms = 0
+        sent = len(state.outbox)
         view = still(rules, profile, live.total, now)
         answer(state, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
@@ -186,3 +208,5 @@ class ShardMachine:
         if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while
             ask(rules, view)
         schedule(state, rules, view, root)
+        if profile.past and (out := past.sent_of(now, state.outbox[sent:])):
+            past.remember(state, root, live, *out)

@@ -18,7 +18,10 @@ from schemas.profile import Profile
 
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
-_CHANGED: Final = ("applied", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "sensitive_dirty", "timers")
+_CHANGED: Final = (
+    *("applied", "counters", "deleted", "dirty", "duplicates", "fired"),
+    *("outbox", "past", "past_changed", "past_more", "sensitive_dirty", "timers"),
+)
 
 
 class Careful(ShardMachine):
@@ -31,16 +34,19 @@ class Careful(ShardMachine):
     def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
         self._turn(state, root, lambda: super(Careful, self)._fact(state, root, origin, payload), origin, payload)
 
-    def _add_packed(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        self._turn(state, root, lambda: super(Careful, self)._add_packed(state, root, origin, payload, live), origin, payload)
+    def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        self._turn(state, root, lambda: super(Careful, self).add(state, root, origin, payload, live), origin, payload)
 
-    def _look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
-        if not self._turn(state, root, lambda: super(Careful, self)._look_again(state, root, retired, live)):
+    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        self._turn(state, root, lambda: super(Careful, self).count(state, root, origin, payload, live), origin, payload)
+
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+        if not self._turn(state, root, lambda: super(Careful, self).look_again(state, root, retired, live)):
             _postpone(state, root, live)
 
-    def _wake(self, state: ShardState, root: bytes, due: int) -> None:
+    def wake(self, state: ShardState, root: bytes, due: int) -> None:
         live = state.live.get(root)
-        if not self._turn(state, root, lambda: super(Careful, self)._wake(state, root, due)) and live is not None:
+        if not self._turn(state, root, lambda: super(Careful, self).wake(state, root, due)) and live is not None:
             _postpone(state, root, live)
 
     def _turn(self, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:

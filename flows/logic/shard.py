@@ -7,7 +7,7 @@ import msgspec
 
 from flows.logic.rules import CompiledRules
 from schemas.identity import ID_BYTES
-from schemas.log import Expect, Lend, LogEntry, Retire, Tick, unpack_facts
+from schemas.log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
 from schemas.profile import Fragment, Head, Profile, Sensitive
 from schemas.triggers import Absorb
 
@@ -20,6 +20,7 @@ decode_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
 decode_expect = msgspec.msgpack.Decoder(Expect).decode
 decode_lend = msgspec.msgpack.Decoder(Lend).decode
 decode_retire = msgspec.msgpack.Decoder(Retire).decode
+decode_split = msgspec.msgpack.Decoder(Split).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
 
@@ -65,6 +66,9 @@ class ShardState:
         "live",
         "number",
         "outbox",
+        "past",
+        "past_changed",
+        "past_more",
         "poisoned",
         "rules",
         "scorers",
@@ -89,6 +93,9 @@ class ShardState:
         self.deleted: set[bytes] = set()
         self.sensitive_dirty: set[bytes] = set()
         self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
+        self.past: dict[bytes, bytes | None] = {}  # loaded or set in this batch: the whole of it, None = deleted
+        self.past_changed: set[bytes] = set()
+        self.past_more: dict[bytes, bytes] = {}  # appended, where the rest was not loaded
         self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
         self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
         self.outbox: list[tuple[str, int, bytes]] = []
@@ -115,6 +122,19 @@ class ShardState:
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by
 
+    def append_past(self, root: bytes, packed: bytes) -> None:
+        """To the record from which this customer's unions can be undone."""
+        if root in self.past:
+            self.past[root] = (self.past[root] or b"") + packed
+            self.past_changed.add(root)
+        else:
+            self.past_more[root] = self.past_more.get(root, b"") + packed
+
+    def set_past(self, root: bytes, packed: bytes | None) -> None:
+        self.past_more.pop(root, None)
+        self.past[root] = packed
+        self.past_changed.add(root)
+
     def emit(self, lane: str, message: Any) -> None:
         seq = self.head.outbox.get(lane, 0) + 1
         self.head.outbox[lane] = seq
@@ -126,13 +146,20 @@ class Needs(msgspec.Struct):
 
     profiles: set[bytes]
     sensitive: set[bytes]
+    past: set[bytes]
     tick_ms: int = 0  # the last tick in the batch
     ticks: int = 0
+
+    def whole(self, root: bytes) -> None:
+        """All three records of a customer."""
+        self.profiles.add(root)
+        self.sensitive.add(root)
+        self.past.add(root)
 
 
 def needs_of(entries: Iterable[LogEntry]) -> Needs:
     """Which customers the entries of one shard touch."""
-    needs = Needs(set(), set())
+    needs = Needs(set(), set(), set())
     for entry in entries:
         match entry.kind:
             case "e":
@@ -144,12 +171,11 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
                 needs.profiles.add(decode_lend(entry.body).root)
             case "r":
                 retired = decode_retire(entry.body).retired
-                needs.profiles.add(retired)
-                needs.sensitive.add(retired)
+                needs.whole(retired)
+            case "s":
+                needs.whole(decode_split(entry.body).root)
             case "a":
-                root = entry.body[:ID_BYTES]
-                needs.profiles.add(root)
-                needs.sensitive.add(root)
+                needs.whole(entry.body[:ID_BYTES])
             case "t":
                 needs.tick_ms = decode_tick(entry.body).now_ms
                 needs.ticks += 1

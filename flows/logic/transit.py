@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from flows.logic.fragments import RING_ID, seen
-from schemas.profile import Held, Owed, Transit
+from schemas.profile import Held, Owed, Parting, Transit
 
 HELD_MAX: Final = 256  # facts of one customer
 LENT_MAX: Final = 128  # messages remembered from former customers of our identifiers
@@ -50,10 +50,33 @@ def expect(transit: Transit, customer: list[bytes], identifiers: Iterable[bytes]
 
 def settle(transit: Transit, customer: bytes) -> None:
     """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
-    waiting = [origins for origins in transit.customers if origins[0] != customer]
-    if len(waiting) == len(transit.customers):
+    for parting in transit.partings:
+        parting.arrivals -= parting.part == customer
+    awaited = [origins[0] for origins in transit.customers]
+    if customer in awaited:
+        del transit.customers[awaited.index(customer)]
+    else:
         transit.arrived.append(customer)
-    transit.customers = waiting
+
+
+def part(transit: Transit, customer: bytes, origins: list[bytes]) -> None:
+    """This customer is to be given back, when all that we expect of it by now is here."""
+    transit.partings.append(Parting(customer, origins, sum(awaited[0] == customer for awaited in transit.customers)))
+
+
+def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
+    """What a part that is given back takes along: the facts that are held for it. They wait for nothing there."""
+    gone = set(origins)
+    held = [Held(held.origin, held.identifier, 0, held.payload) for held in transit.held if held.origin in gone]
+    transit.held = [held for held in transit.held if held.origin not in gone]
+    return Transit(held=held) if held else None
+
+
+def partings(transit: Transit) -> list[Parting]:
+    """Take out the parts that can be given back now."""
+    ready = [parting for parting in transit.partings if parting.arrivals <= 0]
+    transit.partings = [parting for parting in transit.partings if parting.arrivals > 0]
+    return ready
 
 
 def lent(transit: Transit, identifier: bytes, ring: bytes) -> None:
@@ -90,6 +113,7 @@ def join(transit: Transit, theirs: Transit) -> None:
     transit.owed = theirs.owed + transit.owed
     arrived, transit.arrived = transit.arrived, []
     transit.customers += theirs.customers
+    transit.partings += theirs.partings
     for customer in arrived + theirs.arrived:
         settle(transit, customer)
     early, transit.early = transit.early, []
@@ -109,5 +133,5 @@ def release(transit: Transit) -> tuple[list[Held], list[Owed]]:
 
 def over(transit: Transit) -> bool:
     """Whether there is nothing left to remember."""
-    awaited = transit.customers or transit.arrived or transit.identifiers or transit.early
+    awaited = transit.customers or transit.arrived or transit.identifiers or transit.early or transit.partings
     return not (awaited or transit.held or transit.owed or transit.ring)
