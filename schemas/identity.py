@@ -4,6 +4,8 @@ An identifier is a *keyed hash* of (namespace, normalised value), `ID_BYTES` lon
 An origin (and so a customer, which is named by its root origin) is a value of the same kind.
 """
 
+from typing import Literal
+
 import msgspec
 
 ID_BYTES = 12  # 96 bits: one accidental clash in 100 million times a billion customers
@@ -31,6 +33,60 @@ class Group(msgspec.Struct, array_like=True):
     facts: list[Routed]
 
 
+OrderKind = Literal["link", "apart", "unlink", "undo", "review", "release"]
+
+
+class Order(msgspec.Struct, array_like=True, frozen=True):
+    """What is to happen to two customers (or one), by somebody's word rather than by a shared identifier.
+
+    link     they are one: unite them, if limits and guards allow; keeps them apart no longer
+    apart    they are not one: never unite them
+    unlink   undo the last union that made them one; where none did, `b` becomes a customer of its own
+    undo     undo the union with the number `a` in the ledger (big-endian)
+    review   a steward is to say whether they are one
+    release  the identifier `a` is evidence again
+    """
+
+    kind: OrderKind
+    a: bytes  # an identifier, but for undo a number
+    b: bytes = b""
+    by: str = "link"  # who says so; the ledger keeps it
+    note: bytes = b""  # evidence; the ledger (review: the queue) keeps it
+    forced: bool = False  # link: though both are verified
+
+
+class Union(msgspec.Struct, array_like=True, frozen=True):
+    """One entry of the ledger: two customers became one, or again two."""
+
+    seq: int
+    kind: Literal["union", "undo"]
+    retired: bytes  # undo: the one that is a customer again
+    survivor: bytes
+    one: bytes  # an origin of either, which the evidence is about: a customer is its origins and these edges between them
+    other: bytes
+    undone: int  # undo: the number of the union
+    by: str  # "event": an event carried identifiers of both; else the order's
+    evidence: bytes  # event: two pairs of strength (1 byte) and identifier; else the order's note
+    time_ms: int
+    partition: str
+    position: int
+
+
+def undo(seq: int, by: str = "undo") -> Order:
+    """The order to undo a union."""
+    return Order("undo", seq.to_bytes(ID_BYTES), by=by)
+
+
+class Pair(msgspec.Struct, array_like=True, frozen=True):
+    """Two customers, each named by an origin, that may be one."""
+
+    a: bytes
+    b: bytes
+    by: str  # "limit", or who asked
+    note: bytes
+    time_ms: int
+
+
 class WindowCommit(msgspec.Struct, array_like=True):
     """All that one window changes, committed at once."""
 
@@ -40,6 +96,8 @@ class WindowCommit(msgspec.Struct, array_like=True):
     groups: list[Group]
     dead: list[bytes]  # packed `DeadLetter`s
     rejected: dict[str, int]  # reason -> count
+    orders: list[Order] = []  # carried out after the groups
+    time_ms: int = 0  # when its last event was received: what the ledger and the guards go by
 
 
 class WindowResult(msgspec.Struct, array_like=True):
@@ -51,6 +109,8 @@ class WindowResult(msgspec.Struct, array_like=True):
     moved: int = 0  # weaker identifiers that changed sides between two user ids
     refused: int = 0  # identifiers, or unions, over the limit of a namespace
     journal: int = 0  # sequence of the window in the journal
+    divided: int = 0  # unions that were undone, identifiers that were taken out
+    suspended: int = 0  # identifiers that are evidence no longer
 
 
 def text_id(identity: bytes) -> str:

@@ -49,6 +49,9 @@ class Retire(msgspec.Struct, array_like=True):
     retired: bytes
     survivor: bytes
     origins: list[bytes] = []  # all that belong to it
+    union: int = 0  # number in the ledger
+    one: bytes = b""  # the origins that the evidence is about
+    other: bytes = b""
 
 
 class Split(msgspec.Struct, array_like=True):
@@ -57,6 +60,7 @@ class Split(msgspec.Struct, array_like=True):
     root: bytes
     part: bytes
     origins: list[bytes]
+    union: int  # number in the ledger
 
 
 class Tick(msgspec.Struct, array_like=True):

@@ -72,7 +72,8 @@ class Parting(msgspec.Struct, array_like=True):
 
     part: bytes
     origins: list[bytes]
-    arrivals: int  # how often this customer was still expected
+    union: int  # number in the ledger
+    awaited: list[bytes]  # the customers that were still expected
 
 
 class Transit(msgspec.Struct, array_like=True):

@@ -68,4 +68,7 @@ class Absorb(msgspec.Struct, array_like=True):
     ring: bytes = b""
     origins: list[bytes] = []  # of the retired customer
     past: bytes = b""  # what it was made of (see `flows.logic.past`)
+    union: int = 0  # number in the ledger
+    one: bytes = b""  # the origins that its evidence is about
+    other: bytes = b""
     restored: bool = False  # it comes back from a union that was undone: `survivor` and `retired` are the same

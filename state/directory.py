@@ -18,9 +18,11 @@ from schemas.triggers import Absorb
 from state.client import wait_for, writing
 from state.known import Known
 from state.names import Names
+from state.policy import Policy
 
 FORMAT = 1  # of everything in Redis; a newer one is refused
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
+SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
 _pack = msgspec.msgpack.Encoder().encode
@@ -34,11 +36,20 @@ class Layout(msgspec.Struct, frozen=True):
     buckets: int
     limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
     keys: str = ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    policy: Policy = Policy()  # (as above)
 
     @classmethod
-    def of(cls, name: str, shards: int, capacity: int, limits: Sequence[int], keys: str = "") -> "Layout":
+    def of(
+        cls,
+        name: str,
+        shards: int,
+        capacity: int,
+        limits: Sequence[int],
+        keys: str = "",
+        policy: Policy = Policy(),  # noqa: B008  # frozen
+    ) -> "Layout":
         """`capacity`: identifiers planned for."""
-        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys)
+        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
 
 
 class Directory(Protocol):
@@ -114,8 +125,9 @@ class RedisDirectory:
         self._replicas = replicas
         self._known = Known()
         self._archived = journal_max > 0
-        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max])
-        self._window = client.register_script(files("state").joinpath("directory.lua").read_text())
+        policy = layout.policy.settings(len(layout.limits))
+        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy])
+        self._window = client.register_script("".join(files("state").joinpath(part).read_text() for part in SCRIPT))
         self._append = client.register_script(files("state").joinpath("append.lua").read_text())
         self._trim = client.register_script(files("state").joinpath("trim.lua").read_text())
         self._logs = {names.log(shard): shard for shard in range(layout.shards)}
@@ -152,7 +164,9 @@ class RedisDirectory:
                 self._known.forget(answer[8], answer[9])
                 self._known.learn(asked, answer[7])
                 wait_for(self._redis, self._replicas)
-                return WindowResult(*answer[1:7])
+                return WindowResult(*answer[1:7], *answer[10:12])
+            case b"suspended":
+                raise Stale(f"a window of {window.partition} rests on an identifier that is suspended")
             case b"stale":
                 raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
             case b"full" if answer[1] == b"journal":
@@ -195,7 +209,10 @@ class RedisDirectory:
                 else:
                     numbers += (fact.anchor, 1)
                     blobs.append(fact.expected)
-        rest = _pack([window.rejected, len(window.dead), epoch])
+        for order in window.orders:
+            blobs += (order.a, order.b, order.note)
+        orders = [[order.kind, order.by, int(order.forced)] for order in window.orders]
+        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
         with writing():
             return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
@@ -257,8 +274,7 @@ class RedisDirectory:
         return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
 
     def _bucket(self, kind: bytes, identity: bytes) -> str:
-        number = int.from_bytes(identity[:4]) % self._layout.buckets
-        return (self._names.directory + kind + b"%d" % number).decode()
+        return self._names.bucket(kind, identity, self._layout.buckets)
 
     def trim(self, positions: Mapping[int, int]) -> None:
         if positions:

@@ -49,7 +49,10 @@ class Known:
                 self._of[identifier.hash] = (origin, root)
 
     def forget(self, epoch: int, changes: Iterable[bytes] | None) -> None:
-        """What has changed up to `epoch`: `r` + a root that retired, `i` + an identifier that moved. None: too much to tell."""
+        """What has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer again, `i` + an identifier that moved.
+
+        None: too much to tell.
+        """
         self.epoch = epoch
         if changes is None:
             self._of.clear()
@@ -58,5 +61,7 @@ class Known:
         for change in changes:
             if change[:1] == b"r":
                 self._retired.add(change[1:])
+            elif change[:1] == b"u":
+                self._retired.discard(change[1:])
             else:
                 self._of.pop(change[1:], None)

@@ -3,7 +3,6 @@
 Written to be obvious rather than fast. The clock is an argument.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -11,147 +10,16 @@ from functools import partial
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult, shard_of
+from schemas.identity import ID_BYTES, Group, Identifier, Pair, Union, WindowCommit, WindowResult, shard_of
 from schemas.journal import Journalled
-from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, pack_fact
+from schemas.log import Announced, Expect, Kind, LogEntry, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import Layout
+from state.graph import Changes, Graph, Suspended
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Record(msgspec.Struct):
-    """A root customer: its member origins and its identifiers, oldest first."""
-
-    members: list[bytes]
-    identifiers: list[tuple[int, bytes]]
-
-    def count(self, strength: int) -> int:
-        return sum(1 for held, _ in self.identifiers if held == strength)
-
-    def user(self) -> bytes | None:
-        return next((identifier for strength, identifier in self.identifiers if strength == 0), None)
-
-
-class Graph:
-    """Identifiers -> origins -> root customers, and what one window does to it."""
-
-    def __init__(self, limits: Sequence[int]) -> None:
-        self.limits = limits
-        self.origins: dict[bytes, bytes] = {}  # identifier -> origin
-        self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
-        self.records: dict[bytes, Record] = {}
-
-    def root(self, origin: bytes) -> bytes:
-        return self.roots.get(origin, origin)
-
-    def user(self, root: bytes) -> bytes | None:
-        return self.records[root].user() if root in self.records else None
-
-    def fits(self, root: bytes, strength: int) -> bool:
-        return self.records[root].count(strength) < self.limits[strength]
-
-    def found(self, origin: bytes) -> bytes:
-        """A new customer; its origin is the identifier, or the next free value."""
-        while origin in self.records or origin in self.roots:
-            origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
-        self.records[origin] = Record([origin], [])
-        return origin
-
-    def unite(self, a: bytes, b: bytes) -> Retire | None:
-        """Who retires: the one with a user id survives, else the smaller id; None where a limit forbids it."""
-        if any(self.records[b].count(s) and self.records[a].count(s) + self.records[b].count(s) > n for s, n in enumerate(self.limits)):
-            return None
-        has_a, has_b = self.user(a) is not None, self.user(b) is not None
-        if (has_b and not has_a) or (has_a == has_b and b < a):
-            a, b = b, a
-        retired = self.records.pop(b)
-        for member in retired.members:
-            self.roots[member] = a
-        self.records[a].members += retired.members
-        self.records[a].identifiers += retired.identifiers
-        return Retire(b, a, retired.members)
-
-    def resolve(self, group: Group, result: WindowResult, changes: "Changes") -> bytes | None:
-        """Take one group in; the origin that its newcomers belong to, None where nothing changed."""
-        known = [i for i in group.identifiers if i.hash in self.origins]
-        if len(known) == len(group.identifiers) and len({self.root(self.origins[i.hash]) for i in known}) == 1:
-            return None
-        strongest = group.identifiers[0]
-        user = strongest.hash if strongest.strength == 0 else None
-        winner: bytes | None = None
-        home: bytes | None = None
-        movers = []
-        for identifier in known:
-            origin = self.origins[identifier.hash]
-            root = self.root(origin)
-            if winner == root:
-                continue
-            ours = user or (self.user(winner) if winner else None)
-            theirs = self.user(root)
-            if ours and theirs and ours != theirs:
-                movers.append(identifier)
-            elif winner is None:
-                winner, home = root, origin
-            elif (retire := self.unite(winner, root)) is not None:
-                changes.retired.append(retire)
-                winner = retire.survivor
-                result.united += 1
-            else:
-                result.refused += 1
-        fresh = winner is None
-        if winner is None or home is None:
-            winner = home = self.found(strongest.hash)
-            result.created += 1
-        for identifier in group.identifiers:
-            if identifier in known:
-                continue
-            if self.fits(winner, identifier.strength):
-                self.origins[identifier.hash] = home
-                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
-                result.attached += not fresh
-            else:
-                result.refused += 1
-        for identifier in movers:
-            if self.fits(winner, identifier.strength):
-                origin = self.origins[identifier.hash]
-                before = self.root(origin)
-                changes.lent.append(Lend(before, winner, identifier.hash, origin))
-                self.records[before].identifiers.remove((identifier.strength, identifier.hash))
-                self.origins[identifier.hash] = home
-                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
-                result.moved += 1
-            else:
-                result.refused += 1
-        return home
-
-    def window(self, groups: Sequence[Group], result: WindowResult, changes: "Changes") -> list[list[tuple[bytes, bytes]]]:
-        """(root, origin) of each fact of each group."""
-        routes = []
-        for group in groups:
-            home = self.resolve(group, result, changes)
-            landed = []
-            for fact in group.facts:
-                origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
-                landed.append((self.root(origin), origin))
-            routes.append(landed)
-        return routes
-
-
-class Changes(msgspec.Struct):
-    """What one window makes customers hand over."""
-
-    retired: list[Retire] = []
-    lent: list[Lend] = []
-
-    def number(self) -> None:
-        """Tell each lender which expectations of its window are younger than its debt."""
-        moved = Counter[tuple[bytes, bytes]]()
-        for lend in reversed(self.lent):
-            lend.later = moved[lend.root, lend.identifier]
-            moved[lend.to, lend.identifier] += 1
 
 
 class MemoryDirectory:
@@ -159,7 +27,7 @@ class MemoryDirectory:
 
     def __init__(self, layout: Layout, clock_ms: Callable[[], int], *, log_max: int = 100_000) -> None:
         self.layout = layout
-        self.graph = Graph(layout.limits)
+        self.graph = Graph(layout.limits, layout.policy)
         self.logs: dict[int, list[LogEntry]] = {shard: [] for shard in range(layout.shards)}
         self.journal: list[tuple[str, bytes]] = []
         self.dead: list[bytes] = []
@@ -178,7 +46,10 @@ class MemoryDirectory:
                 f"{window.partition}: expected position {window.before}, the directory has {self._offsets.get(window.partition, -1)}"
             )
         graph, result, changes = deepcopy(self.graph), WindowResult(), Changes()
-        routes = graph.window(window.groups, result, changes)
+        try:
+            routes = graph.window(window, result, changes)
+        except Suspended:
+            raise Stale(f"a window of {window.partition} rests on an identifier that is suspended") from None
         bodies: dict[int, list[bytes]] = {}
         for group, landed in zip(window.groups, routes, strict=True):
             for fact, (root, origin) in zip(group.facts, landed, strict=True):
@@ -189,6 +60,7 @@ class MemoryDirectory:
         handed = [root for r in changes.retired for root in (r.retired, r.survivor)] + [
             root for m in changes.lent for root in (m.root, m.to)
         ]
+        handed += [root for split in changes.split for root in (split.root, split.part)]
         touched = {*bodies, *map(shard, handed)}
         for number in touched:
             if len(self.logs[number]) >= self._log_max:
@@ -205,8 +77,11 @@ class MemoryDirectory:
             self._append(shard(lend.root), "l", _encode(lend))
         for retire in changes.retired:
             self._append(shard(retire.retired), "r", _encode(retire))
+        for split in changes.split:
+            self._append(shard(split.part), "x", _encode([split.part, split.origins]))
+            self._append(shard(split.root), "s", _encode(split))
         self.dead += window.dead
-        counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused")}
+        counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused", "divided", "suspended")}
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
         counts["events"] = sum(len(group.facts) for group in window.groups)
         for name, n in counts.items():
@@ -222,7 +97,7 @@ class MemoryDirectory:
         self.logs[shard].append(LogEntry(shard, self._heads[shard], kind, body))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        routes = deepcopy(self.graph).window(groups, WindowResult(), Changes())
+        routes = deepcopy(self.graph).window(WindowCommit("", -1, -1, list(groups), [], {}), WindowResult(), Changes(), planned=True)
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:
@@ -287,6 +162,25 @@ class MemoryDirectory:
         self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
         self._broadcast("c" if entry.kind == "c" else "m", entry.body)
         return True
+
+    def suspended(self) -> dict[bytes, int]:
+        return dict(self.graph.suspended)
+
+    def union(self, seq: int) -> Union | None:
+        return self.graph.ledger.get(seq)
+
+    def unions(self, after: int, count: int) -> list[Union]:
+        return [union for seq, union in self.graph.ledger.items() if seq > after][:count]
+
+    def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
+        return list(self.graph.unions.get(root, ()))
+
+    def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
+        record = self.graph.records.get(root)
+        return (list(record.members), [Identifier(*held) for held in record.identifiers]) if record else ([], [])
+
+    def reviews(self) -> list[Pair]:
+        return sorted(self.graph.reviews.values(), key=lambda pair: (pair.time_ms, pair.a, pair.b))
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         return [self.graph.root(self.graph.origins[i]) if i in self.graph.origins else None for i in identifiers]

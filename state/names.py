@@ -8,7 +8,7 @@ class Names:
         p = prefix.encode()
         self.prefix = p
         # the directory
-        self.directory = p + b":{dir}:"  # scripts append: i:<bucket> o:<bucket> r:<bucket> log:<shard> ...
+        self.directory = p + b":{dir}:"  # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> log:<shard> ...
         self.meta = self.directory + b"meta"  # hash: deployment, shards, buckets, format; journal, tick
         self.offsets = self.directory + b"offsets"  # hash: source partition -> position
         self.stats = self.directory + b"stats"  # hash: counters
@@ -18,12 +18,18 @@ class Names:
         self.archived = self.directory + b"archived"  # last entry of the journal that is safe in the archive
         self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
+        self.ledger = self.directory + b"ledger"  # stream: unions, and those that were undone
+        self.reviews = self.directory + b"reviews"  # hash: two origins, the smaller first -> since, by whom, evidence
+        self.suspended = self.directory + b"suspended"  # hash: identifier -> since
         self.barrier = p + b":{copy}:"  # and who listens to changes: written to see that it has heard of all before
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
+
+    def bucket(self, kind: bytes, identity: bytes, buckets: int) -> str:
+        return (self.directory + kind + b"%d" % (int.from_bytes(identity[:4]) % buckets)).decode()
 
     def log(self, shard: int) -> bytes:
         return b"%slog:%d" % (self.directory, shard)

@@ -1,6 +1,6 @@
 """Customers that become one, and identifiers that move: what their shards hand over to one another, by way of the directory."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from flows.logic import past, transit
 from flows.logic.decide import derive, timer_moment
@@ -75,7 +75,7 @@ def retire(state: ShardState, retire: Retire) -> None:
     """Hand the whole customer over to the survivor."""
     live = state.live.get(retire.retired)
     if live is None:  # nothing to hand over, but it is waited for
-        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", origins=retire.origins))
+        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
         return
     sensitive = state.sensitive.pop(retire.retired, None)
     state.emit(
@@ -85,7 +85,7 @@ def retire(state: ShardState, retire: Retire) -> None:
             retire.retired,
             encode(live.profile),
             encode(sensitive) if sensitive and sensitive.origins else b"",
-            origins=retire.origins,
+            **_evidence(retire),
             past=(live.profile.past and state.past.get(retire.retired)) or b"",
         ),
     )
@@ -97,6 +97,10 @@ def retire(state: ShardState, retire: Retire) -> None:
     state.sensitive_dirty.discard(retire.retired)
     state.deleted.add(retire.retired)
     state.timers[retire.retired] = 0
+
+
+def _evidence(retire: Retire) -> dict[str, Any]:
+    return {"origins": retire.origins, "union": retire.union, "one": retire.one, "other": retire.other}
 
 
 def _count(state: ShardState, profile: Profile, by: int) -> None:
@@ -146,7 +150,7 @@ def split(state: ShardState, split: Split, machine: Machine) -> None:
         return
     profile = live.profile
     profile.transit = profile.transit or Transit()
-    transit.part(profile.transit, split.part, split.origins)
+    transit.part(profile.transit, split.part, split.origins, split.union)
     state.dirty.add(split.root)
     _release(state, split.root, live, machine)
 
@@ -156,11 +160,10 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     united, waiting = live.profile, live.profile.transit
     assert waiting is not None, "a parting waits in it"
     now, packed = state.head.clock_ms, state.past.get(root)
-    replay = past.Replay(machine, state, parting.part)
-    parts = replay.live(packed, now) if united.past and packed else {}
-    if root in parts and parting.part in parts:
-        staying, packed = parts[root].finish()
-        leaving, theirs = parts[parting.part].finish()
+    replay = past.Replay(machine, state, parting.union)
+    if united.past and packed and replay.live(packed, now) and replay.separate(root, parting.part):
+        staying, packed = replay.part(root).finish()
+        leaving, theirs = replay.part(parting.part).finish()
     else:
         staying, leaving = past.by_fragments(united, [parting.part, *parting.origins])
         packed, theirs = None, b""
@@ -172,7 +175,9 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
         state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
     leaving.transit = transit.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.sensitive.get(root)
-    sealed = Sensitive({o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}) if sensitive else None
+    sealed = (
+        Sensitive({o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}) if sensitive else None
+    )
     if sealed and sealed.origins:
         state.sensitive_dirty.add(root)
     state.emit(

@@ -44,8 +44,11 @@ class Joined(msgspec.Struct, array_like=True, tag="j"):
     """A union."""
 
     clock_ms: int
+    union: int  # number in the ledger
     retired: bytes
     survivor: bytes
+    one: bytes  # the origins that the evidence is about
+    other: bytes
 
 
 class Sent(msgspec.Struct, array_like=True, tag="t"):
@@ -99,7 +102,7 @@ def join(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
     profile, now = live.profile, state.head.clock_ms
     begun = b"" if profile.past else _pack(_began(now, root, list(profile.fragments), profile))
     theirs = message.past or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
-    packed = begun + theirs + _pack(Joined(now, message.retired, root))
+    packed = begun + theirs + _pack(Joined(now, message.union, message.retired, root, message.one, message.other))
     profile.joined_ms = now
     if profile.past + len(packed) > PAST_MAX:
         forget(state, root, live)
@@ -127,20 +130,22 @@ class Part:
 
 
 class Replay:
-    """Lives the days of a customer again, without the union that made `apart` part of it."""
+    """Lives the days of a customer again, without one of its unions."""
 
-    def __init__(self, machine: Machine, state: ShardState, apart: bytes) -> None:
+    def __init__(self, machine: Machine, state: ShardState, union: int) -> None:
         self._machine = machine
-        self._apart = apart
+        self._undone = union
+        self._found = False
         self._scratch = ShardState(state.number, Head(), {})  # nothing of it is ever committed
         self._scratch.rules, self._scratch.scorers = state.rules, state.scorers
         self._parts: dict[bytes, Part] = {}
         self._home: dict[bytes, bytes] = {}  # origin -> the part that it belongs to by now
         self.sent: list[Sent] = []
 
-    def live(self, past: bytes, until_ms: int) -> dict[bytes, Part]:
-        """The customers that are there at the end."""
-        for entry, packed in _entries(past):
+    def live(self, past: bytes, until_ms: int) -> bool:
+        """Up to now. Whether that union was among what there is to live."""
+        # Customers that were joined bring pasts of their own: each is in order, and so is what happened in the same moment.
+        for entry, packed in sorted(_entries(past), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
                 self._pass_time(entry.clock_ms)
             match entry:
@@ -153,7 +158,15 @@ class Replay:
                 case Sent():
                     self.sent.append(entry)
         self._pass_time(until_ms)
-        return self._parts
+        return self._found
+
+    def separate(self, one: bytes, other: bytes) -> bool:
+        """Whether two origins belong to different customers, and there are just these two."""
+        return len(self._parts) == 2 and one in self._home and other in self._home and self._home[one] != self._home[other]
+
+    def part(self, origin: bytes) -> Part:
+        """The customer that an origin belongs to in the end."""
+        return self._parts[self._home[origin]]
 
     def _begin(self, entry: Began) -> None:
         rules = rules_of(self._scratch)
@@ -170,28 +183,36 @@ class Replay:
         part.entries.append(packed)
 
     def _join(self, entry: Joined, packed: bytes) -> None:
-        if entry.retired == self._apart:
+        if entry.union == self._undone:
+            self._found = True
             self.sent = []
             return
-        survivor = self._home[entry.survivor]  # what it was united with may itself be apart now
-        part, other = self._parts[survivor], self._parts.pop(entry.retired)
-        del self._scratch.live[entry.retired]
+        names = {self._home.get(entry.one, entry.survivor), self._home.get(entry.other, entry.retired)}
+        survivor = entry.survivor if entry.survivor in names else min(names)
+        for retired in sorted(names - {survivor}):  # one, or none that is not part of it already
+            self._unite(survivor, retired, entry.clock_ms, packed)
+
+    def _unite(self, survivor: bytes, retired: bytes, clock_ms: int, packed: bytes) -> None:
+        part, other = self._parts[survivor], self._parts.pop(retired)
+        del self._scratch.live[retired]
         entries = []
-        for root, each, origins in ((survivor, part, [*part.live.profile.fragments]), (entry.retired, other, other.origins)):
-            entries += each.entries if each.joined_ms else [_pack(_began(entry.clock_ms, root, origins, each.live.profile))]
+        for root, each, origins in ((survivor, part, [*part.live.profile.fragments]), (retired, other, other.origins)):
+            entries += each.entries if each.joined_ms else [_pack(_began(clock_ms, root, origins, each.live.profile))]
         part.entries = [*entries, packed]
-        part.joined_ms = entry.clock_ms
+        part.joined_ms = clock_ms
         if other.live.profile.fragments:
             general = encode(_still(other.live.profile))
-            self._machine.unite(self._scratch, survivor, part.live, Absorb(survivor, entry.retired, general, b""))
+            self._machine.unite(self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""))
         part.origins += other.origins
-        for origin in (entry.retired, *other.origins):
+        for origin in (retired, *other.origins):
             self._home[origin] = survivor
 
     def _pass_time(self, until_ms: int) -> None:
         """Wake whom the clock would have woken: at the first tick, which is a whole second, that is not before it is due."""
         while True:
-            due = min(((part.live.profile.indexed_ms, root) for root, part in self._parts.items() if part.live.profile.indexed_ms), default=None)
+            due = min(
+                ((part.live.profile.indexed_ms, root) for root, part in self._parts.items() if part.live.profile.indexed_ms), default=None
+            )
             tick = -(-due[0] // 1000) * 1000 if due else 0
             if due is None or tick > until_ms:
                 break

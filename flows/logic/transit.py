@@ -51,7 +51,8 @@ def expect(transit: Transit, customer: list[bytes], identifiers: Iterable[bytes]
 def settle(transit: Transit, customer: bytes) -> None:
     """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
     for parting in transit.partings:
-        parting.arrivals -= parting.part == customer
+        if customer in parting.awaited:
+            parting.awaited.remove(customer)
     awaited = [origins[0] for origins in transit.customers]
     if customer in awaited:
         del transit.customers[awaited.index(customer)]
@@ -59,9 +60,9 @@ def settle(transit: Transit, customer: bytes) -> None:
         transit.arrived.append(customer)
 
 
-def part(transit: Transit, customer: bytes, origins: list[bytes]) -> None:
-    """This customer is to be given back, when all that we expect of it by now is here."""
-    transit.partings.append(Parting(customer, origins, sum(awaited[0] == customer for awaited in transit.customers)))
+def part(transit: Transit, customer: bytes, origins: list[bytes], union: int) -> None:
+    """This customer is to be given back, when all that we expect by now is here."""
+    transit.partings.append(Parting(customer, origins, union, [awaited[0] for awaited in transit.customers]))
 
 
 def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
@@ -74,8 +75,8 @@ def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
 
 def partings(transit: Transit) -> list[Parting]:
     """Take out the parts that can be given back now."""
-    ready = [parting for parting in transit.partings if parting.arrivals <= 0]
-    transit.partings = [parting for parting in transit.partings if parting.arrivals > 0]
+    ready = [parting for parting in transit.partings if not parting.awaited]
+    transit.partings = [parting for parting in transit.partings if parting.awaited]
     return ready
 
 

@@ -1,0 +1,385 @@
+"""The identity graph in memory: identifiers -> origins -> root customers, and what one window does to it.
+
+Twin of `state/directory.lua`: the same decisions in the same order, written to be obvious. A window works on a copy.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
+
+from schemas.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
+from schemas.log import Lend, Retire, Split
+from state.policy import Policy, of
+
+NOBODY = bytes(ID_BYTES)
+
+
+class Record(msgspec.Struct):
+    """A root customer: its member origins and its identifiers, oldest first."""
+
+    members: list[bytes]
+    identifiers: list[tuple[int, bytes]]
+
+    def count(self, strength: int) -> int:
+        return sum(1 for held, _ in self.identifiers if held == strength)
+
+    def user(self) -> bytes | None:
+        return next((identifier for strength, identifier in self.identifiers if strength == 0), None)
+
+
+Edge = tuple[int, bytes, bytes]  # number in the ledger, the two origins that the evidence is about
+
+
+class Changes(msgspec.Struct):
+    """What one window makes customers hand over."""
+
+    retired: list[Retire] = []
+    lent: list[Lend] = []
+    split: list[Split] = []
+
+    def number(self) -> None:
+        """Tell each lender which expectations of its window are younger than its debt."""
+        moved = Counter[tuple[bytes, bytes]]()
+        for lend in reversed(self.lent):
+            lend.later = moved[lend.root, lend.identifier]
+            moved[lend.to, lend.identifier] += 1
+
+
+class Suspended(Exception):
+    """A group rests on an identifier that is evidence no longer: it has to be made anew."""
+
+
+class Graph:
+    def __init__(self, limits: Sequence[int], policy: Policy) -> None:
+        self.limits = limits
+        self.policy = policy
+        self.origins: dict[bytes, bytes] = {}  # identifier -> origin
+        self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
+        self.records: dict[bytes, Record] = {}
+        self.unions: dict[bytes, list[Edge]] = {}  # root -> the unions that made it, by their numbers in the ledger
+        self.ledger: dict[int, Union] = {}
+        self.entries = 0  # ever written to the ledger
+        self.apart: dict[bytes, list[bytes]] = {}  # origin -> origins that it is never united with
+        self.suspended: dict[bytes, int] = {}  # identifiers that are evidence no longer -> since, Unix seconds
+        self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
+        self.users: dict[bytes, list[bytes]] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
+        self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
+        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> unions
+
+    # --- what a window does
+
+    def window(
+        self, window: WindowCommit, result: WindowResult, changes: Changes, *, planned: bool = False
+    ) -> list[list[tuple[bytes, bytes]]]:
+        """(root, origin) of each fact of each group. Raises `Suspended`, but not where it is only planned."""
+        self._window, self._result, self._changes = window, result, changes
+        self._united = 0
+        shaky = [
+            group for group in window.groups if len(group.identifiers) > 1 and any(i.hash in self.suspended for i in group.identifiers)
+        ]
+        if shaky and not planned:
+            raise Suspended
+        routes = []
+        for group in window.groups:
+            home = self._resolve(group)
+            landed = []
+            for fact in group.facts:
+                origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
+                landed.append((self.root(origin), origin))
+            routes.append(landed)
+        for order in window.orders:
+            self._obey(order)
+        return routes
+
+    def root(self, origin: bytes) -> bytes:
+        return self.roots.get(origin, origin)
+
+    def _user(self, root: bytes) -> bytes | None:
+        return self.records[root].user() if root in self.records else None
+
+    def _found(self, origin: bytes) -> bytes:
+        """A new customer; its origin is the identifier, or the next free value."""
+        while origin in self.records or origin in self.roots:
+            origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
+        self.records[origin] = Record([origin], [])
+        return origin
+
+    def _resolve(self, group: Group) -> bytes | None:
+        """Take one group in; the origin that its newcomers belong to, None where nothing changed."""
+        known = [i for i in group.identifiers if i.hash in self.origins]
+        if len(known) == len(group.identifiers) and len({self.root(self.origins[i.hash]) for i in known}) == 1:
+            return None
+        strongest = group.identifiers[0]
+        user = strongest.hash if strongest.strength == 0 else None
+        winner: bytes | None = None
+        home: bytes | None = None
+        first = strongest  # what the winner was found by
+        strangers, movers = [], []
+        for identifier in group.identifiers:
+            origin = self.origins.get(identifier.hash)
+            if origin is None:
+                strangers.append(identifier)
+                continue
+            root = self.root(origin)
+            if winner == root:
+                continue
+            ours = user or (self._user(winner) if winner else None)
+            theirs = self._user(root)
+            if ours and theirs and ours != theirs:
+                movers.append(identifier)
+            elif winner is None:
+                winner, home, first = root, origin, identifier
+            else:
+                evidence = bytes([first.strength]) + first.hash + bytes([identifier.strength]) + identifier.hash
+                winner = self._unite(home or root, origin, "event", evidence, strongest) or winner
+        fresh = winner is None
+        if winner is None or home is None:
+            winner = home = self._found(strongest.hash)
+            self._result.created += 1
+        for identifier in strangers:
+            if self._make_room(winner, identifier.strength):
+                self.origins[identifier.hash] = home
+                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
+                self._result.attached += not fresh
+            else:
+                self._result.refused += 1
+        for identifier in movers:
+            if identifier.hash in self.origins and self._is_shared(identifier, strongest):
+                self._suspend(identifier.hash)
+                self._move(identifier, self._found(identifier.hash), None)
+            elif identifier.hash in self.origins and self._make_room(winner, identifier.strength):
+                self._move(identifier, winner, home)
+                self._result.moved += 1
+            else:
+                self._result.refused += 1
+        return home
+
+    def _move(self, identifier: Identifier, root: bytes, home: bytes | None) -> None:
+        """An identifier changes sides."""
+        origin = self.origins[identifier.hash]
+        before = self.root(origin)
+        self._changes.lent.append(Lend(before, root, identifier.hash, origin))
+        self.records[before].identifiers.remove((identifier.strength, identifier.hash))
+        self.origins[identifier.hash] = home or root
+        self.records[root].identifiers.append((identifier.strength, identifier.hash))
+
+    # --- guards
+
+    def _make_room(self, root: bytes, strength: int) -> bool:
+        """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
+        if self.records[root].count(strength) < self.limits[strength]:
+            return True
+        if self._at_limit(strength) != "oldest":
+            return False
+        self._drop_oldest(self.records[root], strength, 1)
+        return True
+
+    def _at_limit(self, strength: int) -> str:
+        return self.policy.at_limit[strength] if strength < len(self.policy.at_limit) else "refuse"
+
+    def _drop_oldest(self, record: Record, strength: int, n: int) -> None:
+        for held in list(islice((held for held in record.identifiers if held[0] == strength), n)):
+            record.identifiers.remove(held)
+            del self.origins[held[1]]
+            self._result.refused += 1
+
+    def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
+        """Whether too many customers use this identifier, or too often in turn."""
+        policy = self.policy
+        if not of(policy.guarded, identifier.strength):
+            return False
+        slot = self._window.time_ms // 1000 // policy.shared_within_s, identifier.hash
+        self.moves[slot] += 1
+        users = self.users.setdefault(identifier.hash, [])
+        if user.hash[:4] not in users:
+            users.append(user.hash[:4])
+        if self.moves[slot] < policy.shared_moves and len(users) < policy.shared_customers:
+            return False
+        del self.users[identifier.hash]
+        return True
+
+    def _suspend(self, identifier: bytes) -> None:
+        if identifier not in self.suspended:
+            self.suspended[identifier] = self._window.time_ms // 1000
+            self._result.suspended += 1
+
+    def _trips(self, survivor: bytes) -> bool:
+        """Whether this customer is united with others too fast."""
+        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, survivor
+        self.rates[slot] += 1
+        return self.rates[slot] > self.policy.breaker_unions
+
+    def _kept_apart(self, a: bytes, b: bytes) -> bool:
+        return any(self.root(other) == a for member in self.records[b].members for other in self.apart.get(member, ()))
+
+    # --- unions
+
+    def _unite(self, x: bytes, y: bytes, by: str, evidence: bytes, cause: Identifier | None, forced: bool = False) -> bytes | None:
+        """Unite the customers of two origins; the one with a user id survives, else the smaller id. None where a limit or a guard forbids it."""
+        a, b = self.root(x), self.root(y)
+        ra, rb = self.records[a], self.records[b]
+        if self._united >= self.policy.budget or self._kept_apart(a, b) or (not forced and self._both_verified(ra, rb)):
+            self._result.refused += 1
+            return None
+        over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
+        if any(self._at_limit(s) != "oldest" for s, _ in over):
+            self._result.refused += 1
+            if any(self._at_limit(s) == "review" for s, _ in over):
+                self._review(a, b, "limit", evidence)
+            return None
+        has_a, has_b = ra.user() is not None, rb.user() is not None
+        if (has_b and not has_a) or (has_a == has_b and b < a):
+            a, b, ra, rb = b, a, rb, ra
+        if cause is not None and self._trips(a):
+            self._suspend(cause.hash)
+            self._result.refused += 1
+            return None
+        retired = self.records.pop(b)
+        for member in retired.members:
+            self.roots[member] = a
+        ra.members += retired.members
+        ra.identifiers += retired.identifiers
+        for strength, n in over:
+            self._drop_oldest(ra, strength, n)
+        seq = self._note("union", b, a, x, y, 0, by, evidence)
+        self.unions[a] = [*self.unions.pop(a, []), *self.unions.pop(b, []), (seq, x, y)]
+        self._changes.retired.append(Retire(b, a, list(retired.members), seq, x, y))
+        self._result.united += 1
+        self._united += 1
+        return a
+
+    def _both_verified(self, a: Record, b: Record) -> bool:
+        return all(any(of(self.policy.verified, strength) for strength, _ in record.identifiers) for record in (a, b))
+
+    def _note(self, kind: str, retired: bytes, survivor: bytes, one: bytes, other: bytes, undone: int, by: str, evidence: bytes) -> int:
+        self.entries += 1
+        seq, window = self.entries, self._window
+        self.ledger[seq] = Union(
+            seq,
+            kind,
+            retired,
+            survivor,
+            one,
+            other,
+            undone,
+            by,
+            evidence,
+            window.time_ms,
+            window.partition,
+            window.after,  # type: ignore[arg-type]  # one of two
+        )
+        while len(self.ledger) > self.policy.ledger:
+            del self.ledger[next(iter(self.ledger))]
+        return seq
+
+    def _review(self, a: bytes, b: bytes, by: str, note: bytes) -> None:
+        key = min(a, b) + max(a, b)
+        if key not in self.reviews and len(self.reviews) < self.policy.reviews:
+            self.reviews[key] = Pair(key[:ID_BYTES], key[ID_BYTES:], by, note, self._window.time_ms)
+
+    # --- orders
+
+    def _obey(self, order: Order) -> None:
+        if order.kind == "release":
+            self.suspended.pop(order.a, None)
+            return
+        if order.kind == "undo":
+            if not self._undo(int.from_bytes(order.a), order.by):
+                self._result.refused += 1
+            return
+        x, y = self.origins.get(order.a), self.origins.get(order.b)
+        if x is None or y is None:
+            self._result.refused += 1
+            return
+        a, b = self.root(x), self.root(y)
+        match order.kind:
+            case "link":
+                self._settle(x, y)
+                for one, other in ((a, b), (b, a)):
+                    for member in self.records[one].members if one in self.records else ():
+                        kept = [o for o in self.apart.pop(member, ()) if self.root(o) != other]
+                        if kept:
+                            self.apart[member] = kept
+                if a != b:
+                    self._unite(x, y, order.by, order.note, None, order.forced)
+            case "apart":
+                self._settle(x, y)
+                if a == b:
+                    self._result.refused += 1
+                else:
+                    self._keep_apart(x, y)
+            case "review":
+                if a != b and not self._kept_apart(a, b):
+                    self._review(x, y, order.by, order.note)
+            case "unlink":
+                if a != b:
+                    self._keep_apart(x, y)
+                elif x == y:
+                    self._take_out(order.b, order.by)
+                elif not self._undo(self._joint(a, x, y), order.by):
+                    self._result.refused += 1
+
+    def _settle(self, x: bytes, y: bytes) -> None:
+        """Take the pairs of these two customers off the queue."""
+        for a in self.records[self.root(x)].members:
+            for b in self.records[self.root(y)].members:
+                self.reviews.pop(min(a, b) + max(a, b), None)
+
+    def _keep_apart(self, x: bytes, y: bytes) -> None:
+        for one, other in ((x, y), (y, x)):
+            if other not in self.apart.setdefault(one, []):
+                self.apart[one].append(other)
+
+    def _reached(self, root: bytes, origin: bytes, without: int) -> list[bytes]:
+        """The origins that hang together with this one, by all unions but one."""
+        reached = [origin]
+        for origin in reached:  # it grows meanwhile
+            for seq, one, other in self.unions.get(root, ()):
+                if seq != without and origin in (one, other):
+                    reached += [end for end in (one, other) if end not in reached]
+        return reached
+
+    def _joint(self, root: bytes, x: bytes, y: bytes) -> int:
+        """The last union on the way from one origin to the other."""
+        return max((seq for seq, _, _ in self.unions.get(root, ()) if y not in self._reached(root, x, seq)), default=0)
+
+    def _undo(self, seq: int, by: str) -> bool:
+        """Undo a union, if it still stands and the ledger still has it. Who does not hang together with the root is a customer again."""
+        entry = self.ledger.get(seq)
+        root = self.root(entry.one) if entry else NOBODY
+        if entry is None or (seq, entry.one, entry.other) not in self.unions.get(root, ()):
+            return False
+        record = self.records[root]
+        staying = self._reached(root, root, seq)
+        leaving = [member for member in record.members if member not in staying]
+        part = next((name for name in (entry.retired, entry.survivor) if name in leaving), min(leaving))
+        leaving = [part, *(member for member in leaving if member != part)]  # as everywhere: its own first
+        edges = [edge for edge in self.unions.pop(root) if edge[0] != seq]
+        for name, members in ((root, staying), (part, leaving)):
+            if own := [edge for edge in edges if edge[1] in members]:
+                self.unions[name] = own
+        self.records[part] = Record(leaving, [held for held in record.identifiers if self.origins[held[1]] in leaving])
+        record.members = [member for member in record.members if member not in leaving]
+        record.identifiers = [held for held in record.identifiers if self.origins[held[1]] not in leaving]
+        for member in leaving:
+            self.roots[member] = part
+        del self.roots[part]
+        self._keep_apart(entry.one, entry.other)
+        self._note("undo", part, root, entry.one, entry.other, seq, by, b"")
+        self._changes.split.append(Split(root, part, leaving, seq))
+        self._result.divided += 1
+        return True
+
+    def _take_out(self, identifier: bytes, by: str) -> None:
+        """An identifier becomes a customer of its own. What it did before stays where it is."""
+        before = self.root(self.origins[identifier])
+        held = next(held for held in self.records[before].identifiers if held[1] == identifier)
+        if len(self.records[before].identifiers) == 1:
+            self._result.refused += 1
+            return
+        root = self._found(identifier)
+        self._move(Identifier(*held), root, None)
+        self._keep_apart(root, before)
+        self._result.divided += 1

@@ -1,0 +1,52 @@
+"""What the directory lets identities do: limits, guards and budgets. It may change while a deployment lives.
+
+The directory's script gets it with each window, so every worker applies its own; the twin takes the same.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+AtLimit = Literal["refuse", "oldest", "review"]
+_AT_LIMIT = {"refuse": 0, "oldest": 1, "review": 2}
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """By strength where a tuple: 0 is the strongest namespace. What a tuple does not reach has the default."""
+
+    at_limit: tuple[AtLimit, ...] = ()  # refuse the newest identifier (or the union); let the oldest leave; refuse, and ask a steward
+    verified: tuple[bool, ...] = ()  # two customers who both have such an identifier are never united, but by an explicit link
+    guarded: tuple[bool, ...] = ()  # used by too many customers, such an identifier is evidence no longer
+    shared_customers: int = 8  # that many customers ...
+    shared_moves: int = 20  # ... or that many changes between customers ...
+    shared_within_s: int = 3_600  # ... in this time
+    breaker_unions: int = 50  # unions of one customer ...
+    breaker_within_s: int = 60  # ... in this time: the identifier that causes them is evidence no longer
+    budget: int = 500  # unions in one window; what is beyond is refused, and can come with a later window
+    ledger: int = 1_000_000  # unions that can still be undone
+    reviews: int = 10_000  # pairs that wait for a steward
+
+    def settings(self, strengths: int) -> list[object]:
+        """As the script reads it."""
+
+        def each(values: Sequence[object], default: object) -> list[object]:
+            return [*values[:strengths], *[default] * (strengths - len(values))]
+
+        return [
+            each([_AT_LIMIT[at_limit] for at_limit in self.at_limit], 0),
+            each([int(verified) for verified in self.verified], 0),
+            each([int(guarded) for guarded in self.guarded], 0),
+            self.shared_customers,
+            self.shared_moves,
+            self.shared_within_s,
+            self.breaker_unions,
+            self.breaker_within_s,
+            self.budget,
+            self.ledger,
+            self.reviews,
+        ]
+
+
+def of(values: Sequence[bool], strength: int) -> bool:
+    return strength < len(values) and values[strength]

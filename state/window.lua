@@ -1,0 +1,247 @@
+-- Third part: where each group belongs and each order leads, then the writes.
+
+local routes = {}  -- for each group: for each fact: its origin
+
+for g, group in ipairs(groups) do
+  local ids, facts = group[1], group[2]
+  local known, same, first = 0, true, nil
+  for i = 1, #ids do
+    local origin = origin_of(ids[i][2])
+    if origin then
+      known = known + 1
+      local root = root_of(origin)
+      if first == nil then first = root elseif first ~= root then same = false end
+    end
+  end
+
+  local home = nil  -- the origin that newcomers of this group are attached to
+  if known < #ids or not same then
+    local user = ids[1][1] == 0 and ids[1][2] or nil
+    local winner, strangers, movers, by = nil, {}, {}, ids[1]
+    for i = 1, #ids do
+      local id = ids[i][2]
+      local origin = origin_of(id)
+      if not origin then
+        strangers[#strangers + 1] = ids[i]
+      else
+        local root = root_of(origin)
+        local theirs = (user or winner) and root ~= winner and user_of(root)
+        local ours = user or (winner and root ~= winner and user_of(winner)) or nil
+        if winner == root then
+          home = home or origin
+        elseif theirs and ours and theirs ~= ours then
+          movers[#movers + 1] = ids[i]
+        elseif winner == nil then
+          winner, home, by = root, origin, ids[i]
+        else
+          local evidence = char(by[1]) .. by[2] .. char(ids[i][1]) .. id
+          winner = unite(home, origin, 'event', evidence, ids[1][2], false) or winner
+        end
+      end
+    end
+    local fresh = winner == nil
+    if fresh then
+      home = found(ids[1][2])
+      winner = home
+      created = created + 1
+    end
+    for _, id in ipairs(strangers) do
+      if make_room(winner, id[1]) then
+        set_origin(id[2], home)
+        give(winner, id[1], id[2])
+        if not fresh then attached = attached + 1 end
+      else
+        refused = refused + 1
+      end
+    end
+    for _, id in ipairs(movers) do
+      if origin_of(id[2]) and is_shared(id, ids[1]) then
+        suspend(id[2])
+        move(id, found(id[2]), nil)
+      elseif origin_of(id[2]) and make_room(winner, id[1]) then
+        move(id, winner, home)
+        moved = moved + 1
+      else
+        refused = refused + 1
+      end
+    end
+  end
+
+  local landed = {}
+  for f, fact in ipairs(facts) do
+    local origin, root = fact[1], group[3]
+    if root then  -- the worker knows; only an earlier group of this window can have changed it
+      root = roots[origin] or root
+    else
+      origin = origin_of(ids[fact[1] + 1][2]) or home or origin_of(ids[1][2])
+      if mode == 'commit' and fact[3] and fact[3] ~= origin then return {'stale'} end
+      root = root_of(origin)
+    end
+    landed[f] = {origin, root}
+  end
+  routes[g] = landed
+end
+
+for _, order in ipairs(mode == 'commit' and orders or {}) do
+  if not obey(order) then refused = refused + 1 end
+end
+
+if mode == 'plan' then
+  local answer = {}
+  for g, landed in ipairs(routes) do
+    for _, route in ipairs(landed) do answer[#answer + 1] = route[1] end
+  end
+  return {'plan', table.concat(answer)}
+end
+
+-- From here on everything is decided: what remains are the check for room, and the writes.
+local bodies, touched = {}, {}
+local function shard_of(root) local a, b = byte(root, 1, 2); return (a * 256 + b) % shards end
+local function touch(shard)
+  if not bodies[shard] then bodies[shard] = {}; touched[#touched + 1] = shard end
+  return bodies[shard]
+end
+
+for g, landed in ipairs(routes) do
+  local facts = groups[g][2]
+  for f, route in ipairs(landed) do
+    local payload = facts[f][2]
+    local body = touch(shard_of(route[2]))
+    body[#body + 1] = route[2]
+    body[#body + 1] = route[1]
+    body[#body + 1] = struct.pack('>I4', #payload)
+    body[#body + 1] = payload
+  end
+end
+for _, union in ipairs(retired) do touch(shard_of(union[1])); touch(shard_of(union[2])) end
+for _, loan in ipairs(lent) do touch(shard_of(loan[1])); touch(shard_of(loan[2])) end
+for _, part in ipairs(parted) do touch(shard_of(part[1])); touch(shard_of(part[2])) end
+for _, shard in ipairs(touched) do
+  if call('XLEN', P .. 'log:' .. shard) >= log_max then return {'full', shard} end
+end
+if journal_max > 0 and call('XLEN', P .. 'journal') >= journal_max then return {'full', 'journal'} end
+
+local function bin(id) return char(0xc4, ID) .. id end  -- msgpack, which Redis' own cannot write: a byte string ...
+local function bins(ids)  -- ... and a list of them
+  local parts = {#ids < 16 and char(0x90 + #ids) or char(0xdc, floor(#ids / 256), #ids % 256)}
+  for i, id in ipairs(ids) do parts[i + 1] = bin(id) end
+  return table.concat(parts)
+end
+
+local heads = {}
+local function append(shard, kind, body)
+  local seq = heads[shard] + 1
+  heads[shard] = seq
+  call('XADD', P .. 'log:' .. shard, string.format('%.0f-0', seq), kind, body)
+end
+if #touched > 0 then
+  local found_heads = call('HMGET', P .. 'heads', unpack(touched))
+  for i, shard in ipairs(touched) do heads[shard] = tonumber(found_heads[i] or 0) end
+  -- What is expected stands before the facts that have to wait for it, what is handed over behind all facts.
+  for _, union in ipairs(retired) do append(shard_of(union[2]), 'x', char(0x92) .. bin(union[2]) .. bins(union[3])) end
+  for _, loan in ipairs(lent) do append(shard_of(loan[2]), 'x', char(0x93) .. bin(loan[2]) .. char(0x90) .. bin(loan[3])) end
+  for _, shard in ipairs(touched) do
+    if #bodies[shard] > 0 then append(shard, 'e', table.concat(bodies[shard])) end
+  end
+  local came = {}  -- which expectations of this window are younger than a debt
+  for i = #lent, 1, -1 do
+    local loan = lent[i]
+    loan[5] = came[loan[1] .. loan[3]] or 0
+    came[loan[2] .. loan[3]] = (came[loan[2] .. loan[3]] or 0) + 1
+  end
+  for _, loan in ipairs(lent) do
+    append(shard_of(loan[1]), 'l', char(0x95) .. bin(loan[1]) .. bin(loan[2]) .. bin(loan[3]) .. bin(loan[4]) .. cmsgpack.pack(loan[5]))
+  end
+  for _, union in ipairs(retired) do
+    append(shard_of(union[1]), 'r',
+      char(0x96) .. bin(union[1]) .. bin(union[2]) .. bins(union[3]) .. cmsgpack.pack(union[4]) .. bin(union[5]) .. bin(union[6]))
+  end
+  -- A part that is given back: first that it is expected, and both behind all that was said of it before.
+  for _, part in ipairs(parted) do
+    append(shard_of(part[2]), 'x', char(0x92) .. bin(part[2]) .. bins(part[3]))
+    append(shard_of(part[1]), 's', char(0x94) .. bin(part[1]) .. bin(part[2]) .. bins(part[3]) .. cmsgpack.pack(part[4]))
+  end
+  local args = {}
+  for _, shard in ipairs(touched) do
+    args[#args + 1] = shard
+    args[#args + 1] = string.format('%.0f', heads[shard])
+  end
+  call('HSET', P .. 'heads', unpack(args))
+end
+
+for id, origin in pairs(new_origins) do
+  if origin then call('HSET', bucket('i:', id), id, origin == id and '' or origin) else call('HDEL', bucket('i:', id), id) end
+end
+for origin, root in pairs(new_roots) do
+  if root then call('HSET', bucket('o:', origin), origin, root) else call('HDEL', bucket('o:', origin), origin) end
+end
+for root, packed in pairs(new_unions) do
+  if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
+end
+for origin, others in pairs(new_aparts) do
+  if others == '' then call('HDEL', P .. 'apart', origin) else call('HSET', P .. 'apart', origin, others) end
+end
+for id, is in pairs(new_suspended) do
+  if is then call('HSET', P .. 'suspended', id, now) else call('HDEL', P .. 'suspended', id) end
+end
+for key, pair in pairs(new_reviews) do
+  if pair then
+    call('HSET', P .. 'reviews', key, struct.pack('>I8', time_ms) .. char(#pair[1]) .. pair[1] .. pair[2])
+  else
+    call('HDEL', P .. 'reviews', key)
+  end
+end
+for id, seen in pairs(new_users) do
+  if seen == '' then call('HDEL', P .. 'users', id) else call('HSET', P .. 'users', id, seen) end
+end
+for name, slots in pairs({['rates:'] = {rates, breaker_within}, ['moves:'] = {moves, shared_within}}) do
+  local key = P .. name .. floor(now / slots[2])
+  for member, n in pairs(slots[1]) do call('HSET', key, member, n) end
+  if next(slots[1]) then call('EXPIRE', key, 2 * slots[2]) end
+end
+for _, entry in ipairs(ledger) do
+  call('XADD', P .. 'ledger', 'MAXLEN', '~', ledger_max, string.format('%.0f-0', entry[1]), 'k', entry[2], 'r', entry[3], 's', entry[4],
+    'o', entry[5], 'n', string.format('%.0f', entry[6]), 'b', entry[7], 'e', entry[8], 't', string.format('%.0f', time_ms), 'p', partition, 'a', after)
+end
+if ledger_end then call('HSET', P .. 'meta', 'ledger', string.format('%.0f', ledger_end)) end
+for root, record in pairs(new_records) do
+  if record and records[root] then
+    local n = #record.members
+    local head = char(floor(n / 256), n % 256)
+    call('HSET', bucket('r:', root), root, head .. table.concat(record.members) .. table.concat(record.ids))
+  else
+    call('HDEL', bucket('r:', root), root)
+  end
+end
+
+for i = b, b + letters - 1 do call('XADD', P .. 'dead', 'MAXLEN', '~', dead_max, '*', 'b', ARGV[i]) end
+local stats = {created = created, attached = attached, united = united, moved = moved, refused = refused, divided = divided, suspended = suspended}
+for reason, n in pairs(rejected) do stats['rejected:' .. reason] = n end
+local events = 0
+for _, group in ipairs(groups) do events = events + #group[2] end
+stats.events = events
+for name, n in pairs(stats) do if n > 0 then call('HINCRBY', P .. 'stats', name, n) end end
+
+local journal = call('HINCRBY', P .. 'meta', 'journal', 1)
+local entry, note = string.format('%.0f-0', journal), cmsgpack.pack({partition, before, after})
+if journal_max > 0 then
+  call('XADD', P .. 'journal', entry, 'w', note, 'content', ARGV[b + letters])
+else
+  call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, entry, 'w', note)
+end
+call('HSET', P .. 'offsets', partition, after)
+
+local told = {}
+for _, group in ipairs(groups) do
+  for _, id in ipairs(group[1]) do
+    local origin = origins[id[2]]
+    told[#told + 1] = origin and origin .. root_of(origin) or string.rep('\0', 2 * ID)
+  end
+end
+local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)
+if #changed > 0 then
+  changes = call('HINCRBY', P .. 'meta', 'changes', #changed)
+  call('RPUSH', P .. 'changes', unpack(changed))
+  call('LTRIM', P .. 'changes', -10000, -1)
+end
+return {'ok', created, attached, united, moved, refused, journal, table.concat(told), changes, changed, divided, suspended}

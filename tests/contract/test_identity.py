@@ -1,0 +1,272 @@
+"""Guards, budgets, links and unmerges: on memory and on Redis, and for any sequence the two are equal."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import Stale
+from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
+from schemas.log import Expect, unpack_facts
+from state.directory import Layout, RedisDirectory
+from state.ledger import RedisLedger
+from state.memory import MemoryDirectory
+from state.names import Names
+from state.policy import Policy
+from tests.contract.test_directory import LAYOUT, everything, group, groups, ident
+
+NAMES = Names("t")
+USER, OTHER, MAIL, POST, ANON, DEVICE = ident(0, 1), ident(0, 2), ident(1, 3), ident(1, 4), ident(2, 4), ident(2, 5)
+
+
+class Both:
+    """The twin and the real one, which must always agree."""
+
+    def __init__(self, url: str, policy: Policy, limits: tuple[int, ...] = (1, 2, 3)) -> None:
+        client = redis.Redis.from_url(url)
+        client.flushall()
+        layout = Layout("test", LAYOUT.shards, LAYOUT.buckets, limits, policy=policy)
+        self.memory = MemoryDirectory(layout, lambda: 0)
+        self.workers = [RedisDirectory(client, NAMES, layout) for _ in range(2)]
+        self.ledger = RedisLedger(client, NAMES, layout)
+        self.at = -1
+
+    def commit(self, *found: Group, orders: tuple[Order, ...] = (), time_ms: int = 0, worker: int = 0) -> WindowResult | None:
+        """None where the window rests on what is evidence no longer."""
+        window = WindowCommit("events/0", self.at, self.at + 1, list(found), [], {}, list(orders), time_ms)
+        try:
+            expected = self.memory.commit(window)
+        except Stale:
+            with pytest.raises(Stale):
+                self.workers[worker].commit(window)
+            return None
+        result = self.workers[worker].commit(window)
+        assert result == expected
+        self.at += 1
+        return result
+
+    def order(self, kind: str, a: bytes, b: bytes = b"", **more: bool) -> WindowResult | None:
+        return self.commit(orders=(Order(kind, a, b, **more),))  # type: ignore[arg-type]  # one of its literals
+
+    def undo(self, seq: int) -> WindowResult | None:
+        return self.commit(orders=(undo(seq),))
+
+    def same(self) -> None:
+        real = self.workers[0]
+        assert everything(self.memory) == everything(real)
+        assert self.memory.stats() == real.stats()
+        known = [ident(s, n).hash for s in range(3) for n in range(6)]
+        assert self.memory.lookup(known) == real.lookup(known)
+        assert self.memory.unions(0, 1000) == self.ledger.unions(0, 1000)
+        assert self.memory.suspended() == self.ledger.suspended()
+        assert self.memory.reviews() == self.ledger.reviews()
+        roots = {root for root in self.memory.lookup(known) if root}
+        assert {root: self.memory.edges(root) for root in roots} == {root: self.ledger.edges(root) for root in roots}
+        assert {root: self.memory.members(root) for root in roots} == {root: self.ledger.members(root) for root in roots}
+
+    def roots(self, *identifiers: bytes) -> list[bytes | None]:
+        self.same()
+        return self.memory.lookup(identifiers)
+
+
+@pytest.fixture
+def both(redis_url: str) -> Callable[..., Both]:
+    return lambda policy=Policy(), **more: Both(redis_url, policy, **more)  # noqa: B008  # frozen
+
+
+Make = Callable[..., Both]
+
+
+def test_an_undone_union_gives_back_what_was_united(both: Make) -> None:
+    world = both()
+    world.commit(group(ANON, MAIL), group(USER))
+    assert world.commit(group(USER, ANON)).united == 1  # type: ignore[union-attr]
+    assert world.roots(ANON.hash, MAIL.hash, USER.hash) == [USER.hash] * 3
+    [union] = world.ledger.unions(0, 10)
+    assert (union.retired, union.survivor, union.by, union.evidence) == (
+        *(MAIL.hash, USER.hash, "event"),
+        bytes([0]) + USER.hash + bytes([2]) + ANON.hash,
+    )
+    assert world.undo(union.seq).divided == 1  # type: ignore[union-attr]
+    assert world.roots(ANON.hash, MAIL.hash, USER.hash) == [MAIL.hash, MAIL.hash, USER.hash]
+    assert world.commit(group(USER, ANON)).refused == 1  # type: ignore[union-attr]  # what was taken apart stays apart ...
+    assert world.roots(ANON.hash) == [MAIL.hash]
+    world.order("link", USER.hash, ANON.hash)  # ... until somebody says otherwise
+    assert world.roots(ANON.hash, MAIL.hash) == [USER.hash] * 2
+    assert [entry.kind for entry in world.ledger.unions(0, 10)] == ["union", "undo", "union"]
+
+
+def test_facts_of_the_part_are_awaited_where_it_comes_back_to(both: Make) -> None:
+    world = both()
+    world.commit(group(ANON), group(USER))
+    world.commit(group(USER, ANON))
+    world.order("unlink", USER.hash, ANON.hash)
+    world.commit(group(ANON))
+    home = shard_of(ANON.hash, LAYOUT.shards)
+    [*_, (_, expected), (kind, body)] = [(kind, body) for shard, _, kind, body in everything(world.memory) if shard == home]
+    assert msgspec.msgpack.decode(expected, type=Expect) == Expect(ANON.hash, [ANON.hash])
+    assert (kind, [fact[:2] for fact in unpack_facts(body)]) == ("e", [(ANON.hash, ANON.hash)])
+    world.same()
+
+
+def test_an_inner_union_is_undone_without_the_outer_one(both: Make) -> None:
+    world = both()
+    world.commit(group(ANON), group(DEVICE), group(USER))
+    world.order("link", ANON.hash, DEVICE.hash)
+    world.order("link", ANON.hash, USER.hash)
+    inner = world.ledger.unions(0, 10)[0]
+    world.undo(inner.seq)
+    apart, kept = inner.retired, inner.survivor
+    assert world.roots(USER.hash, kept, apart) == [USER.hash, USER.hash, apart]
+
+
+def test_evidence_says_with_whom_the_others_stay(both: Make) -> None:
+    """A and B, then A and C: without the first, C is with A, though it had to retire into B."""
+    world = both()
+    a, b, c = ident(2, 1), ident(2, 0), ident(2, 3)
+    world.commit(group(a), group(b), group(c))
+    world.order("link", a.hash, b.hash)
+    world.order("link", a.hash, c.hash)
+    assert world.roots(a.hash, c.hash) == [b.hash] * 2
+    world.undo(1)
+    root_a, root_b, root_c = world.roots(a.hash, b.hash, c.hash)
+    assert (root_a == root_c, root_a == root_b) == (True, False)
+
+
+def test_what_was_never_united_cannot_be_undone(both: Make) -> None:
+    world = both()
+    world.commit(group(ANON), group(USER))
+    for order in (undo(1), undo(2**40), Order("link", ANON.hash, b"?" * 12)):
+        result = world.commit(orders=(order,))
+        assert result is not None and (result.refused, result.divided, result.united) == (1, 0, 0)
+    assert world.roots(ANON.hash, USER.hash) == [ANON.hash, USER.hash]
+
+
+def test_an_identifier_is_taken_out_of_the_origin_that_it_shares(both: Make) -> None:
+    world = both()
+    world.commit(group(USER, MAIL))
+    assert world.order("unlink", USER.hash, MAIL.hash).divided == 1  # type: ignore[union-attr]
+    assert world.roots(USER.hash, MAIL.hash) == [USER.hash, MAIL.hash]
+    world.commit(group(USER, MAIL))
+    assert world.roots(USER.hash, MAIL.hash) == [USER.hash, MAIL.hash]
+
+
+def test_the_oldest_leaves_at_the_limit(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "oldest", "refuse")))
+    for mail in (1, 2, 3):
+        world.commit(group(USER, ident(1, mail)))
+    assert world.roots(*(ident(1, mail).hash for mail in (1, 2, 3))) == [None, USER.hash, USER.hash]
+
+
+def test_a_union_over_the_limit_is_put_before_a_steward(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "review", "refuse")))
+    world.commit(group(USER, ident(1, 1), ident(1, 2)), group(ANON, MAIL))
+    assert world.commit(group(USER, ANON)).refused == 1  # type: ignore[union-attr]
+    [pair] = world.ledger.reviews()
+    assert ({pair.a, pair.b}, pair.by) == ({USER.hash, MAIL.hash}, "limit")
+    world.order("apart", USER.hash, ANON.hash)
+    assert world.ledger.reviews() == []
+    world.same()
+
+
+def test_a_device_of_too_many_users_is_evidence_no_longer(both: Make) -> None:
+    world = both(Policy(guarded=(False, False, True), shared_customers=3))
+    users = [ident(0, n) for n in range(6)]
+    suspended = 0
+    for user in users[:5]:
+        result = world.commit(group(user, DEVICE))
+        suspended += result.suspended if result else 0
+    assert suspended == 1
+    assert DEVICE.hash in world.ledger.suspended()
+    assert world.commit(group(users[5], DEVICE)) is None  # the window has to be grouped anew, without it
+    world.commit(group(users[5]), group(DEVICE))
+    root = world.roots(DEVICE.hash)[0]
+    assert root not in world.roots(*(user.hash for user in users))
+    world.order("release", DEVICE.hash)
+    assert world.commit(group(users[5], DEVICE)) is not None
+
+
+def test_a_constant_user_id_trips_the_breaker_and_can_be_undone(both: Make) -> None:
+    world = both(Policy(breaker_unions=3, breaker_within_s=60), limits=(1, 2, 100))
+    constant = ident(0, 0)
+    visitors = [ident(2, n) for n in range(6)]
+    world.commit(group(constant), *(group(visitor) for visitor in visitors))
+    for visitor in visitors[:4]:
+        world.commit(group(constant, visitor), time_ms=1_000)
+    assert constant.hash in world.ledger.suspended()
+    assert world.commit(group(constant, visitors[4]), time_ms=2_000) is None
+    for union in world.ledger.unions(0, 10):
+        world.undo(union.seq)
+    assert world.roots(*(visitor.hash for visitor in visitors)) == [visitor.hash for visitor in visitors]
+
+
+def test_a_window_has_a_budget_of_unions(both: Make) -> None:
+    world = both(Policy(budget=1))
+    world.commit(group(ANON), group(DEVICE), group(USER))
+    assert world.commit(group(USER, ANON, DEVICE)).united == 1  # type: ignore[union-attr]
+    assert world.commit(group(USER, ANON, DEVICE)).united == 1  # type: ignore[union-attr]
+    world.same()
+
+
+def test_two_verified_customers_are_united_by_force_only(both: Make) -> None:
+    world = both(Policy(verified=(False, True)))
+    world.commit(group(MAIL), group(POST), group(ANON, MAIL))
+    assert world.commit(group(MAIL, POST)).refused == 1  # type: ignore[union-attr]
+    assert world.order("link", MAIL.hash, POST.hash).refused == 1  # type: ignore[union-attr]
+    assert world.order("link", MAIL.hash, POST.hash, forced=True).united == 1  # type: ignore[union-attr]
+    assert len(set(world.roots(MAIL.hash, POST.hash))) == 1
+
+
+def test_aliases_in_a_circle_unite_once(both: Make) -> None:
+    world = both()
+    ring = [ident(2, n) for n in range(3)]
+    world.commit(*(group(one) for one in ring))
+    for one, other in zip(ring, ring[1:] + ring[:1], strict=True):
+        world.commit(group(one, other))
+    assert len(set(world.roots(*(one.hash for one in ring)))) == 1
+    assert world.memory.stats()["united"] == 2
+
+
+def test_the_oldest_entries_of_the_ledger_are_dropped_and_cannot_be_undone(redis_url: str) -> None:
+    memory = MemoryDirectory(Layout("test", 2, 16, (1, 2, 3), policy=Policy(ledger=1)), lambda: 0)
+    for at, found in enumerate(([group(ANON), group(DEVICE), group(USER)], [group(USER, ANON)], [group(USER, DEVICE)])):
+        memory.commit(WindowCommit("p", at - 1, at, found, [], {}))
+    result = memory.commit(WindowCommit("p", 2, 3, [], [], {}, [undo(1), undo(2)]))
+    assert (result.refused, result.divided) == (1, 1)
+
+
+hashes = st.builds(ident, st.integers(0, 2), st.integers(0, 5)).map(lambda identifier: identifier.hash)
+orders = st.one_of(
+    st.builds(
+        Order, st.sampled_from(["link", "link", "apart", "unlink", "unlink", "review"]), hashes, hashes, st.just("x"), st.binary(max_size=3)
+    ),
+    st.builds(undo, st.integers(1, 12)),
+    st.builds(Order, st.just("release"), hashes),
+)
+policies = st.builds(
+    Policy,
+    at_limit=st.tuples(st.just("refuse"), st.sampled_from(["refuse", "oldest", "review"]), st.sampled_from(["refuse", "oldest", "review"])),
+    verified=st.tuples(st.just(False), st.booleans(), st.just(False)),
+    guarded=st.tuples(st.just(False), st.booleans(), st.booleans()),
+    shared_customers=st.integers(1, 3),
+    shared_moves=st.integers(1, 4),
+    breaker_unions=st.integers(1, 4),
+    budget=st.integers(1, 5),
+    reviews=st.integers(1, 3),
+)
+steps = st.tuples(st.integers(0, 1), st.lists(groups, max_size=3), st.lists(orders, max_size=3), st.integers(0, 200_000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(policy=policies, windows=st.lists(steps, min_size=1, max_size=16))
+def test_redis_equals_memory_whatever_is_ordered(
+    redis_server: str, policy: Policy, windows: list[tuple[int, list[Group], list[Order], int]]
+) -> None:
+    world = Both(redis_server, policy)
+    for worker, found, given_orders, time_ms in windows:
+        facts = [Group(one.identifiers, [Routed(fact.anchor, fact.payload) for fact in one.facts]) for one in found]
+        world.commit(*facts, orders=tuple(given_orders), time_ms=time_ms, worker=worker)
+    world.same()
