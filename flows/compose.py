@@ -39,6 +39,7 @@ from state.keycopy import KeyCopy
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
 from state.models import ModelStore, RedisModels, Signer
 from state.names import Names
+from state.policy import Policy
 from state.shards import Outbox, RedisOutbox, RedisShards, Shards
 
 RULES = "rules"  # the sender of rule versions
@@ -56,7 +57,9 @@ def names(config: Config) -> Names:
 def layout(config: Config) -> Layout:
     """What is fixed at creation."""
     limits = [namespace.limit for namespace in config.identity.namespace]
-    return Layout.of(config.name, config.shards.count, config.identity.capacity, limits, keys(config).fingerprint)
+    return Layout.of(
+        config.name, config.shards.count, config.identity.capacity, limits, keys(config).fingerprint, Policy.of(config.identity)
+    )
 
 
 def keys(config: Config) -> KeyRing:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.config import Identity
 from schemas.events import RawEvent
 from schemas.identity import WindowCommit
 from schemas.journal import WindowContent
 from state.keys import DataKeys, LogSeal
+from state.policy import Policy
 
 if TYPE_CHECKING:
     from flows.resolve import Judged
@@ -23,13 +25,14 @@ _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace
 
 
-def packer(limits: list[int], keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
-    """`limits`: identifiers for each customer, by strength."""
+def packer(identity: Identity, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
+    """Of each window."""
+    limits = [namespace.limit for namespace in identity.namespace]
+    policy = _encode(Policy.of(identity))
 
     def pack(judged: "Judged", commit: WindowCommit) -> bytes:
         window = judged.window
-        rejected = {index for index, _ in judged.rejects}
-        places = [index for index in range(len(window.events)) if index not in rejected]  # of the checked ones
+        places = judged.places()
         origins = [b""] * len(window.events)
         for joint, group in zip(judged.groups, commit.groups, strict=True):
             for index, fact in zip(joint, group.facts, strict=True):
@@ -40,7 +43,7 @@ def packer(limits: list[int], keys: DataKeys, seal: LogSeal) -> "Callable[[Judge
             _plain(event, value=held[origin].seal(FIELD, event.value)) if origin else event
             for event, origin in zip(window.events, origins, strict=True)
         ]
-        return seal.seal(_encode(WindowContent(limits, commit, events, window.positions, origins)))
+        return seal.seal(_encode(WindowContent(limits, commit, events, window.positions, origins, policy)))
 
     return pack
 

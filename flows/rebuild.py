@@ -147,9 +147,9 @@ class Rebuild:
         found = [pair for pair in zip(events_of(content, self._keys), content.positions, strict=True) if pair[0] is not None]
         judged = self._judged(content.commit, [event for event, _ in found if event is not None], [position for _, position in found])
         if self._gone and any(checked.identifiers[0].hash in self._gone for checked in judged.checked):
-            rejected = {index for index, _ in judged.rejects}
-            good = (index for index in range(len(found)) if index not in rejected)
-            gone = {index for index, checked in zip(good, judged.checked, strict=True) if checked.identifiers[0].hash in self._gone}
+            gone = {
+                index for index, checked in zip(judged.places(), judged.checked, strict=True) if checked.identifiers[0].hash in self._gone
+            }
             events, positions = judged.window.events, judged.window.positions
             left = [index for index in range(len(found)) if index not in gone]
             judged = self._judged(content.commit, [events[index] for index in left], [positions[index] for index in left])

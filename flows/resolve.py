@@ -19,6 +19,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from connectors.raw import START, RawReader
 from flows.content import packer
 from flows.engine import Prompt, Stop, run_flow
+from flows.logic.orders import OrderReader
 from flows.logic.validate import Checked, Validator
 from flows.logic.window import Joint, group
 from schemas import metrics
@@ -26,7 +27,7 @@ from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, LogFull, Stale, TooManyRejects
 from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
-from schemas.identity import Group, Routed, WindowCommit, WindowResult
+from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
 
@@ -93,12 +94,18 @@ class Windows:
 
 
 class Judged(msgspec.Struct):
-    """A window after validation: the good ones in groups, the bad ones with their reasons."""
+    """A window after validation: the good ones in groups, the bad ones with their reasons, and what is ordered about identities."""
 
     window: Window
     checked: list[Checked]
     groups: list[Joint]
     rejects: list[tuple[int, Reject]]
+    orders: list[tuple[int, Order]]
+
+    def places(self) -> list[int]:
+        """Of the checked events in their window."""
+        others = {index for index, _ in self.rejects} | {index for index, _ in self.orders}
+        return [index for index in range(len(self.window.events)) if index not in others]
 
 
 class RejectLimit:
@@ -150,15 +157,17 @@ class Resolver:
         self._stop = stop
         self._clock = clock
         self._limit = RejectLimit(config.validate.reject_percent, config.validate.reject_sample)
+        self._orders = OrderReader(validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges])
+        self._suspended = frozenset(directory.suspended())
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
-        limits = [namespace.limit for namespace in config.identity.namespace]
-        self._content = packer(limits, keys, seal) if config.archive.enabled else None
+        self._content = packer(config.identity, keys, seal) if config.archive.enabled else None
 
     def judge(self, window: Window) -> Judged:
         """Validate and group."""
         checked: list[Checked] = []
         rejects: list[tuple[int, Reject]] = []
+        orders: list[tuple[int, Order]] = []
         check = self._validator.check
         for index, raw in enumerate(window.events):
             try:
@@ -167,9 +176,21 @@ class Resolver:
                 found = Reject("poison", _where(error))
             if type(found) is Checked:
                 checked.append(found)
+                continue
+            ordered = self._orders.read(raw, found)  # type: ignore[arg-type]  # the other half of the union
+            if type(ordered) is Order:
+                orders.append((index, ordered))
             else:
-                rejects.append((index, found))  # type: ignore[arg-type]  # the other half of the union
-        return Judged(window, checked, group([event.identifiers for event in checked]), rejects)
+                rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
+        return Judged(window, checked, self._grouped(checked), rejects, orders)
+
+    def _grouped(self, checked: list[Checked]) -> list[Joint]:
+        """Those that share an identifier that is evidence."""
+        if self._suspended:
+            for event in checked:
+                evidence = [identifier for identifier in event.identifiers if identifier.hash not in self._suspended]
+                event.identifiers = evidence or event.identifiers[:1]
+        return group([event.identifiers for event in checked])
 
     def commit(self, judged: Judged) -> Window | None:
         """Seal and commit; waits while a shard's log, or Redis, is full. None if the worker is to stop before there was room."""
@@ -177,16 +198,20 @@ class Resolver:
         now = int(self._clock() * 1000)
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
         self._limit.add(len(window.events), rejected)
+        received = max((event.received_ms for event in window.events), default=0)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
             sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
             if sealed is None:
                 return None
             groups, news = sealed
-            commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected)
+            orders = [order for _, order in judged.orders]
+            commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected, orders, received)
             try:
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
+                self._suspended = frozenset(self._directory.suspended())
+                judged.groups = self._grouped(judged.checked)
                 continue
             if result is None:
                 return None

@@ -4,7 +4,7 @@ Until all of it is there the deployment carries another name, so that no flow ta
 again from nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -21,7 +21,7 @@ from flows.logic.profile import ShardMachine
 from flows.profile import Worker
 from schemas.config import Config
 from schemas.errors import ConfigError, Fenced, Foreign, LogFull, Stale
-from schemas.identity import WindowCommit
+from schemas.journal import WindowContent
 from schemas.log import LogEntry, Tick
 from state import embedded
 from state.archive import Archive, Found
@@ -29,6 +29,7 @@ from state.backup import Backups, Manifest, usable
 from state.client import check_server, connect, reported
 from state.copy import begin_anew, load
 from state.directory import RedisDirectory
+from state.policy import Policy
 from state.shards import RedisShards
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 DRAIN_EVERY = 500  # entries of the journal, then the shards apply their logs
 READ_ENTRIES = 64  # of one shard's log at a time
 ROOM = 2**53
+_policy = msgspec.msgpack.Decoder(Policy).decode
 _tick = msgspec.msgpack.Decoder(Tick).decode
 
 
@@ -153,7 +155,7 @@ class Replay:
     def __init__(self, config: Config) -> None:
         self._client, self._names = connect(compose.redis_url(config)), compose.names(config)
         self._layout = layout = compose.layout(config)
-        self._by_limits: dict[tuple[int, ...], RedisDirectory] = {}
+        self._by_limits: dict[tuple[tuple[int, ...], bytes], RedisDirectory] = {}
         self.directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max)
         rules, scorers = (
             compose.rules_loader(self.directory, config.shards.dedupe),
@@ -178,7 +180,7 @@ class Replay:
         try:
             if entry.kind == "w":
                 content = unpacked(entry.content)
-                fits = self._window(content.limits, content.commit) == entry.seq
+                fits = self._window(content) == entry.seq
             else:
                 fits = self.directory.replay(entry)
         except (Fenced, Stale, msgspec.MsgspecError) as error:
@@ -189,20 +191,20 @@ class Replay:
         if self._applied % DRAIN_EVERY == 0:
             self.drain()
 
-    def _window(self, limits: Sequence[int], commit: WindowCommit) -> int:
-        directory = self._limited(tuple(limits))
+    def _window(self, content: WindowContent) -> int:
+        directory = self._limited(tuple(content.limits), content.policy)
         try:
-            return directory.commit(commit).journal
+            return directory.commit(content.commit).journal
         except LogFull:
             self.drain()
-            return directory.commit(commit).journal
+            return directory.commit(content.commit).journal
 
-    def _limited(self, limits: tuple[int, ...]) -> RedisDirectory:
-        """With the limits of that time."""
-        if limits not in self._by_limits:
-            layout = msgspec.structs.replace(self._layout, limits=limits)
-            self._by_limits[limits] = RedisDirectory(self._client, self._names, layout, log_max=self._log_max)
-        return self._by_limits[limits]
+    def _limited(self, limits: tuple[int, ...], policy: bytes) -> RedisDirectory:
+        """With the limits and the policy of that time."""
+        if (limits, policy) not in self._by_limits:
+            layout = msgspec.structs.replace(self._layout, limits=limits, policy=_policy(policy) if policy else Policy())
+            self._by_limits[limits, policy] = RedisDirectory(self._client, self._names, layout, log_max=self._log_max)
+        return self._by_limits[limits, policy]
 
     def drain(self) -> None:
         """The shards apply all that is in their logs."""

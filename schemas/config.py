@@ -177,6 +177,7 @@ class WriteKey(_Table, frozen=True):
     key: Secret  # what the client sends
     source: Word  # names the channel: web, app, store ...
     events_per_second: Count = 5_000  # beyond it the gateway answers 429
+    merges: bool = False  # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
     enabled: bool = True  # false: refused
 
 
@@ -227,6 +228,20 @@ class Namespace(_Table, frozen=True):
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
     normalize: Literal["exact", "lower", "digits"] = "exact"  # how two spellings become one
+    at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
+    verified: bool = False  # two customers who both have one are never united, but by a steward
+    shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
+
+
+class Guard(_Table, frozen=True):
+    """When an identifier stops being evidence: events that carry it are resolved by their others, until a steward releases it."""
+
+    customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
+    moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20  # ... or it went so often from one to another ...
+    within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
+    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it united so many customers with one ...
+    unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does
+    window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
 
 
 class Identity(_Table, frozen=True):
@@ -234,12 +249,15 @@ class Identity(_Table, frozen=True):
 
     blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
     capacity: Count = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
+    ledger: Count = 1_000_000  # unions that can still be undone
+    reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted
+    guard: Guard = Guard()  # against what only looks like evidence
     namespace: tuple[Namespace, ...] = (  # strongest first
         Namespace(name="user_id", paths=("userId",), limit=1),
         Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="digits"),
         Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="lower"),
-        Namespace(name="device", paths=("context.device.id",), limit=20),
-        Namespace(name="anonymous", paths=("anonymousId",), limit=100),
+        Namespace(name="device", paths=("context.device.id",), limit=20, shared=True),
+        Namespace(name="anonymous", paths=("anonymousId",), limit=100, shared=True),
     )
 
 

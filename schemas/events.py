@@ -38,6 +38,7 @@ RejectReason = Literal[
     "cloudevent_invalid",  # a CloudEvent without a required attribute
     "gzip_invalid",  # truncated or broken gzip
     "seal_broken",  # a log entry that says it is sealed, and that our key does not open
+    "order_forbidden",  # merge or unmerge from a write key that may not
     "poison",  # our own logic raised on it: a defect of ours, kept with its traceback
 ]
 

@@ -53,6 +53,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     by: str = "link"  # who says so; the ledger keeps it
     note: bytes = b""  # evidence; the ledger (review: the queue) keeps it
     forced: bool = False  # link: though both are verified
+    origins: bool = False  # `a` and `b` are origins
 
 
 class Union(msgspec.Struct, array_like=True, frozen=True):

@@ -39,3 +39,4 @@ class WindowContent(msgspec.Struct, array_like=True):
     events: list[RawEvent]
     positions: list[int]  # of each event in its source partition
     origins: list[bytes]  # of each event that holds personal data: whose data key seals its value; else empty
+    policy: bytes = b""  # the packed policy of that time; empty: none

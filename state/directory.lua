@@ -8,7 +8,7 @@
 --          (0 as the longest journal: there is no archive that reads it, so it keeps short notes, and the last of them;
 --          what the policy is made of stands in policy.py)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1,
---          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced} each}
+--          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced, 1 if they name origins} each}
 -- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected);
 --          n = 0 for a group whose customer the worker knows: then nothing but m
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
@@ -59,7 +59,7 @@ end
 
 local orders = {}
 for i, order in ipairs(rest[5]) do
-  orders[i] = {kind = order[1], by = order[2], forced = order[3] == 1, a = ARGV[b], b = ARGV[b + 1], note = ARGV[b + 2]}
+  orders[i] = {kind = order[1], by = order[2], forced = order[3] == 1, origins = order[4] == 1, a = ARGV[b], b = ARGV[b + 1], note = ARGV[b + 2]}
   b = b + 3
 end
 

@@ -91,6 +91,9 @@ class Directory(Protocol):
     def root(self, origin: bytes) -> bytes:
         """The customer that an origin belongs to now."""
 
+    def suspended(self) -> dict[bytes, int]:
+        """Identifiers that are evidence no longer, and since when (Unix seconds)."""
+
     def trim(self, positions: Mapping[int, int]) -> None:
         """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull` without disk."""
 
@@ -211,7 +214,7 @@ class RedisDirectory:
                     blobs.append(fact.expected)
         for order in window.orders:
             blobs += (order.a, order.b, order.note)
-        orders = [[order.kind, order.by, int(order.forced)] for order in window.orders]
+        orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
         rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
         with writing():
@@ -272,6 +275,9 @@ class RedisDirectory:
 
     def root(self, origin: bytes) -> bytes:
         return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
+
+    def suspended(self) -> dict[bytes, int]:
+        return {identifier: int(since) for identifier, since in self._hash(self._names.suspended).items()}
 
     def _bucket(self, kind: bytes, identity: bytes) -> str:
         return self._names.bucket(kind, identity, self._layout.buckets)

@@ -415,13 +415,20 @@ local function forget_apart(one, other)
   end
 end
 
+local function is_origin(origin) return record_of(origin) or root_of(origin) ~= origin end
+
 local function obey(order)
   if order.kind == 'release' then
     new_suspended[order.a] = false
     return true
   end
   if order.kind == 'undo' then return undo((struct.unpack('>I6', sub(order.a, -6))), order.by) end
-  local x, y = origin_of(order.a), origin_of(order.b)
+  local x, y
+  if order.origins then
+    x, y = is_origin(order.a) and order.a, is_origin(order.b) and order.b
+  else
+    x, y = origin_of(order.a), origin_of(order.b)
+  end
   if not x or not y then return false end
   local a, b = root_of(x), root_of(y)
   if order.kind == 'link' then
@@ -438,6 +445,7 @@ local function obey(order)
   elseif a ~= b then
     keep_apart(x, y)
   elseif x == y then
+    if order.origins then return false end
     return take_out(order.b)
   else
     return undo(joint(a, x, y), order.by)

@@ -6,12 +6,13 @@ Twin of `state/directory.lua`: the same decisions in the same order, written to 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
+from typing import Literal
 
 import msgspec
 
 from schemas.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
 from schemas.log import Lend, Retire, Split
-from state.policy import Policy, of
+from state.policy import Policy, holds
 
 NOBODY = bytes(ID_BYTES)
 
@@ -188,7 +189,7 @@ class Graph:
     def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
         """Whether too many customers use this identifier, or too often in turn."""
         policy = self.policy
-        if not of(policy.guarded, identifier.strength):
+        if not holds(policy.guarded, identifier.strength):
             return False
         slot = self._window.time_ms // 1000 // policy.shared_within_s, identifier.hash
         self.moves[slot] += 1
@@ -217,7 +218,7 @@ class Graph:
     # --- unions
 
     def _unite(self, x: bytes, y: bytes, by: str, evidence: bytes, cause: Identifier | None, forced: bool = False) -> bytes | None:
-        """Unite the customers of two origins; the one with a user id survives, else the smaller id. None where a limit or a guard forbids it."""
+        """Unite the customers of two origins. The survivor: the one with a user id, else the smaller id; None if something forbids it."""
         a, b = self.root(x), self.root(y)
         ra, rb = self.records[a], self.records[b]
         if self._united >= self.policy.budget or self._kept_apart(a, b) or (not forced and self._both_verified(ra, rb)):
@@ -251,9 +252,19 @@ class Graph:
         return a
 
     def _both_verified(self, a: Record, b: Record) -> bool:
-        return all(any(of(self.policy.verified, strength) for strength, _ in record.identifiers) for record in (a, b))
+        return all(any(holds(self.policy.verified, strength) for strength, _ in record.identifiers) for record in (a, b))
 
-    def _note(self, kind: str, retired: bytes, survivor: bytes, one: bytes, other: bytes, undone: int, by: str, evidence: bytes) -> int:
+    def _note(
+        self,
+        kind: Literal["union", "undo"],
+        retired: bytes,
+        survivor: bytes,
+        one: bytes,
+        other: bytes,
+        undone: int,
+        by: str,
+        evidence: bytes,
+    ) -> int:
         self.entries += 1
         seq, window = self.entries, self._window
         self.ledger[seq] = Union(
@@ -268,7 +279,7 @@ class Graph:
             evidence,
             window.time_ms,
             window.partition,
-            window.after,  # type: ignore[arg-type]  # one of two
+            window.after,
         )
         while len(self.ledger) > self.policy.ledger:
             del self.ledger[next(iter(self.ledger))]
@@ -289,7 +300,7 @@ class Graph:
             if not self._undo(int.from_bytes(order.a), order.by):
                 self._result.refused += 1
             return
-        x, y = self.origins.get(order.a), self.origins.get(order.b)
+        x, y = (self._named(order.a), self._named(order.b)) if order.origins else (self.origins.get(order.a), self.origins.get(order.b))
         if x is None or y is None:
             self._result.refused += 1
             return
@@ -317,9 +328,12 @@ class Graph:
                 if a != b:
                     self._keep_apart(x, y)
                 elif x == y:
-                    self._take_out(order.b, order.by)
+                    self._take_out(order.b)
                 elif not self._undo(self._joint(a, x, y), order.by):
                     self._result.refused += 1
+
+    def _named(self, origin: bytes) -> bytes | None:
+        return origin if origin in self.records or origin in self.roots else None
 
     def _settle(self, x: bytes, y: bytes) -> None:
         """Take the pairs of these two customers off the queue."""
@@ -372,7 +386,7 @@ class Graph:
         self._result.divided += 1
         return True
 
-    def _take_out(self, identifier: bytes, by: str) -> None:
+    def _take_out(self, identifier: bytes) -> None:
         """An identifier becomes a customer of its own. What it did before stays where it is."""
         before = self.root(self.origins[identifier])
         held = next(held for held in self.records[before].identifiers if held[1] == identifier)

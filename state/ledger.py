@@ -1,4 +1,4 @@
-"""What there is to read of identities: the ledger of unions, the queue for stewards, and what is evidence no longer.
+"""What there is to read of identities: the ledger of unions, the queue for stewards.
 
 All of it is written by the directory's script alone; `state.memory.MemoryDirectory` is the twin here, too.
 """
@@ -11,7 +11,6 @@ import redis
 from schemas.identity import ID_BYTES, Identifier, Pair, Union
 from state.directory import Layout
 from state.names import Names
-
 
 _EDGE = Struct(f">6s{ID_BYTES}s{ID_BYTES}s")
 
@@ -30,9 +29,6 @@ class Ledger(Protocol):
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         """A customer's origins and identifiers, oldest first; nothing for who is no root."""
-
-    def suspended(self) -> dict[bytes, int]:
-        """Identifiers that are evidence no longer, and since when (Unix seconds)."""
 
     def reviews(self) -> list[Pair]:
         """Pairs that wait for a steward, oldest first."""
@@ -63,11 +59,6 @@ class RedisLedger:
         end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
         origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
         return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
-
-    def suspended(self) -> dict[bytes, int]:
-        return {
-            identifier: int(since) for identifier, since in cast(dict[bytes, bytes], self._redis.hgetall(self._names.suspended)).items()
-        }
 
     def reviews(self) -> list[Pair]:
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._names.reviews))

@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.config import Identity
+
 AtLimit = Literal["refuse", "oldest", "review"]
 _AT_LIMIT = {"refuse": 0, "oldest": 1, "review": 2}
 
@@ -26,6 +28,24 @@ class Policy(msgspec.Struct, frozen=True):
     budget: int = 500  # unions in one window; what is beyond is refused, and can come with a later window
     ledger: int = 1_000_000  # unions that can still be undone
     reviews: int = 10_000  # pairs that wait for a steward
+
+    @classmethod
+    def of(cls, identity: Identity) -> "Policy":
+        """As configured."""
+        guard, namespaces = identity.guard, identity.namespace
+        return cls(
+            tuple(namespace.at_limit for namespace in namespaces),
+            tuple(namespace.verified for namespace in namespaces),
+            tuple(namespace.shared for namespace in namespaces),
+            guard.customers,
+            guard.moves,
+            max(1, guard.within // 1000),
+            guard.unions,
+            max(1, guard.unions_within // 1000),
+            guard.window_unions,
+            identity.ledger,
+            identity.reviews,
+        )
 
     def settings(self, strengths: int) -> list[object]:
         """As the script reads it."""
@@ -48,5 +68,5 @@ class Policy(msgspec.Struct, frozen=True):
         ]
 
 
-def of(values: Sequence[bool], strength: int) -> bool:
+def holds(values: Sequence[bool], strength: int) -> bool:
     return strength < len(values) and values[strength]

@@ -74,7 +74,7 @@ class Validator:
     def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
-        self._identifiers = Identifiers(config.identity, hash_key)
+        self.identifiers = self._identifiers = Identifiers(config.identity, hash_key)
         names = config.privacy.sensitive
         everywhere = frozenset(_folded(name) for name in names if not name.startswith("traits."))
         self._of_properties = _Names(everywhere)

@@ -81,7 +81,7 @@ def test_two_known_customers_unite_and_the_loser_is_told_to_retire_after_its_eve
     assert directory.lookup([ANON.hash]) == [USER.hash]
     shard = int.from_bytes(ANON.hash[:2]) % 4
     kinds = [(kind, body) for s, _, kind, body in everything(directory) if s == shard]
-    assert kinds[-1] == ("r", msgspec.msgpack.encode(Retire(ANON.hash, USER.hash, [ANON.hash])))
+    assert kinds[-1] == ("r", msgspec.msgpack.encode(Retire(ANON.hash, USER.hash, [ANON.hash], 1, USER.hash, ANON.hash)))
 
 
 def test_two_user_ids_never_unite_the_weaker_identifier_moves_to_the_one_last_seen(make: Make) -> None:
