@@ -233,12 +233,21 @@ def restore(
 @app.command()
 def rebuild(
     deliver: Annotated[bool, typer.Option("--deliver", help="Also deliver the triggers that it fires; each carries the run's id.")] = False,
+    switch: Annotated[bool, typer.Option("--switch", help="Then switch to it. The flows must be stopped, from before it begins.")] = False,
     config: ConfigFile = None,
 ) -> int:
     """Build everything anew from the archive, with this configuration, beside what runs."""
     from flows.rebuild import run
 
-    return run(_load(config), deliver)
+    return run(_load(config), deliver, switch)
+
+
+@app.command()
+def switch(run_id: Annotated[str, typer.Argument(metavar="RUN")], config: ConfigFile = None) -> int:
+    """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows must be stopped."""
+    from flows.switch import run
+
+    return run(_load(config), run_id)
 
 
 @app.command()

@@ -16,6 +16,7 @@ SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
 LOADING_WAIT_S = 60.0
 ROOM_AGAIN_S = 1.0
+_OURS = "millrace:"  # begins the names of our connections
 _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us
 
 
@@ -23,6 +24,17 @@ _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, r
 def connect(url: str) -> redis.Redis:
     """This process's client of a server. It does not retry: a worker that lost its server ends, and is started again."""
     return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+
+
+def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
+    """Every connection that this process opens from here on says whose it is, for `present`."""
+    client.connection_pool.connection_kwargs["client_name"] = f"{_OURS}{prefix}:{flow}"
+
+
+def present(client: redis.Redis, prefix: str) -> list[str]:
+    """The flows of a deployment that have a connection, on whatever machine."""
+    ours = f"{_OURS}{prefix}:"
+    return sorted({each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)})
 
 
 def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> None:

@@ -1,5 +1,6 @@
 """Rebuild: the same events through this configuration, beside what runs."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = Fa
     """The configuration after the switch, and what was said."""
     assert rebuild.run(config, deliver) == 0
     said = capsys.readouterr().out
-    lines = dict(line.split(" = ") for line in map(str.strip, said.splitlines()) if " = " in line)
-    replace, prefix, folder = msgspec.structs.replace, lines["prefix"].strip('"'), lines["folder"].strip('"')
-    return replace(config, redis=replace(config.redis, prefix=prefix), archive=replace(config.archive, folder=folder)), said
+    there = tomllib.loads(said[said.index("    [redis]") :])  # what it says that is to be set
+    tables = {table: msgspec.structs.replace(getattr(config, table), **options) for table, options in there.items()}
+    return msgspec.structs.replace(config, **tables), said
 
 
 def behaviour(site: Site, config: Config) -> dict[bytes, list[Any]]:
