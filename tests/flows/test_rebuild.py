@@ -17,28 +17,7 @@ from schemas.profile import Fragment
 from schemas.toml import load
 from schemas.triggers import Trigger
 from state.archive import files
-from tests.flows.test_restore import lived
 from tests.site import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path, redis_url: str) -> Site:
-    return Site(tmp_path, redis_url, seed=4).start()
-
-
-@pytest.fixture
-def archived(site: Site) -> Site:
-    """Everything that it did is in the archive, and nothing is on its way any more."""
-    archiver = site.archiver()
-    with compose.following_keys(site.config) as follow_keys:
-        archiver._follow_keys = follow_keys
-        lived(site, archiver, 30)
-        for _ in range(3):
-            site.forward()
-            site.apply()
-        archiver.round(block_ms=0)
-    archiver.close()
-    return site
 
 
 def configured(site: Site, more: str = "") -> Config:

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,11 +17,10 @@ from schemas.errors import Fenced, Foreign
 from state.client import connect, introduce, present
 from state.digest import Digest
 from state.switch import keys_held, pending
-from tests.flows.test_rebuild import archived, behaviour, configured, site
-from tests.flows.test_restore import lived
+from tests.flows.test_rebuild import behaviour, configured
+from tests.lives import lived, millrace
 from tests.site import Site
 
-__all__ = ["archived", "site"]  # fixtures
 VIEWED = '[[aggregate]]\nname = "viewed"\nof = "count"\non = ["Product Viewed"]\n'
 
 
@@ -31,7 +29,7 @@ def rebuilt(archived: Site, capsys: pytest.CaptureFixture[str]) -> tuple[Site, s
     """With the flows at rest, a backup, an event that waits in the raw log; and the id of what was rebuilt."""
     backup.make(archived.config)
     archived.client.xadd("mr:raw:00", {"b": b"waits"})
-    archived.config = configured(archived, VIEWED)
+    archived.config, archived.file = configured(archived, VIEWED), archived.folder / "now.toml"
     assert rebuild.run(archived.config, False) == 0
     return archived, run_id(capsys.readouterr().out)
 
@@ -194,11 +192,6 @@ def test_a_backup_under_way_and_what_is_in_the_way_are_refused(rebuilt: tuple[Si
 
 
 # --- killed in the middle -------------------------------------------------------------------------------------------------
-
-
-def millrace(site: Site, *argv: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "flows.cli", *argv, "-c", str(site.folder / "now.toml")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def eventually(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
