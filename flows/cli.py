@@ -243,11 +243,15 @@ def rebuild(
 
 
 @app.command()
-def switch(run_id: Annotated[str, typer.Argument(metavar="RUN")], config: ConfigFile = None) -> int:
+def switch(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what lies beside under this id instead.")] = False,
+    config: ConfigFile = None,
+) -> int:
     """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows must be stopped."""
-    from flows.switch import run
+    from flows import switch
 
-    return run(_load(config), run_id)
+    return (switch.remove if remove else switch.run)(_load(config), run_id)
 
 
 @app.command()

@@ -5,6 +5,8 @@ that is put aside. Each step can be done again, so a switch that was killed is f
 """
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,9 +17,11 @@ from schemas.config import Config
 from schemas.errors import Fenced, Foreign, Unreachable
 from state.client import connect, present, reported
 from state.durable import sync_folder
-from state.switch import LOADED, Switch, aside, beside, keys_held, pending
+from state.switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
 
 GATEWAY = "gateway"  # it only writes to the raw log, which stays where it is
+
+_ID = re.compile(r"(before-)*\d{14}")
 
 
 def run(config: Config, run_id: str) -> int:
@@ -61,6 +65,26 @@ def stopped(config: Config) -> None:
         raise Fenced(f"{', '.join(running)} of {config.name} still run: stop them first (the gateway may stay: what it takes waits)")
     if client.exists(names.hold):
         raise Fenced("a backup is being made: wait for it")
+
+
+def remove(config: Config, run_id: str) -> int:
+    """Remove what lies beside under this id, keys and folders. Raises `Foreign`, `Fenced`."""
+    if not _ID.fullmatch(run_id):
+        raise Foreign(f"{run_id!r} is no id of a run: expected one such as 20260131120000, or before-20260131120000")
+    there = at(config, run_id)
+    with server(config), reported():
+        client, names = connect(compose.redis_url(config)), compose.names(config)
+        if (unfinished := pending(client, names)) is not None:
+            raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+        stopped(there)
+        keys = unlink_all(client, compose.names(there))
+    folders = [folder for folder in map(Path, (there.archive.folder, there.backup.folder)) if folder.exists()]
+    for folder in folders:
+        shutil.rmtree(folder)
+    if not keys and not folders:
+        raise Foreign(f"there is nothing beside under {run_id!r}")
+    print(f"removed {keys:,} keys" + "".join(f", {folder}" for folder in folders))
+    return 0
 
 
 def _check(config: Config, run_id: str) -> None:

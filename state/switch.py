@@ -59,9 +59,7 @@ class Switch:
             self._redis.hset(self._live.meta, _STEP, cast(str, _IN))
         self._move(self._fresh, self._live)
         self._add_keys()
-        for page in self._pages(self._fresh.prefix + b":*"):  # keys that we have now, and the positions of its raw log
-            if rest := [key for key in page if key != self._fresh.meta]:
-                self._redis.unlink(*rest)
+        _unlink(self._redis, self._fresh)  # keys that we have now, and the positions of its raw log
         with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.rename(self._live.meta, self._aside.meta)
             pipeline.rename(self._fresh.meta, self._live.meta)
@@ -73,7 +71,7 @@ class Switch:
 
     def _move(self, source: Names, target: Names) -> None:
         n = 0
-        for page in self._pages(source.prefix + b":{*"):
+        for page in _pages(self._redis, source.prefix + b":{*"):
             keys = [key for key in page if _MOVED.match(key, len(source.prefix)) and key != source.meta]
             if not keys:
                 continue
@@ -92,7 +90,7 @@ class Switch:
 
     def _add_keys(self) -> None:
         """Those of customers that only the rebuilt side has; the others are there."""
-        for page in self._pages(self._fresh.data_keys + b"*"):
+        for page in _pages(self._redis, self._fresh.data_keys + b"*"):
             pipeline = self._redis.pipeline(transaction=False)
             for key in page:
                 held = cast(dict[bytes, bytes], self._redis.hgetall(key))
@@ -100,10 +98,27 @@ class Switch:
                     pipeline.hsetnx(self._live.data_keys + key[len(self._fresh.data_keys) :], cast(str, origin), cast(str, wrapped))
             pipeline.execute()
 
-    def _pages(self, pattern: bytes) -> Iterator[list[bytes]]:
-        found = cast(Iterator[bytes], self._redis.scan_iter(match=pattern, count=PAGE))
-        while page := list(islice(found, PAGE)):
-            yield page
+
+def _pages(client: redis.Redis, pattern: bytes) -> Iterator[list[bytes]]:
+    found = cast(Iterator[bytes], client.scan_iter(match=pattern, count=PAGE))
+    while page := list(islice(found, PAGE)):
+        yield page
+
+
+def _unlink(client: redis.Redis, names: Names) -> int:
+    """All but the meta."""
+    n = 0
+    for page in _pages(client, names.prefix + b":*"):
+        if rest := [key for key in page if key != names.meta]:
+            n += client.unlink(*rest)
+    return n
+
+
+def unlink_all(client: redis.Redis, names: Names) -> int:
+    """How many keys there were. The meta goes last, so that what is half gone is known for what it is."""
+    if client.exists(names.meta):
+        client.hset(names.meta, "name", "(being removed)")
+    return _unlink(client, names) + client.unlink(names.meta)
 
 
 def pending(client: redis.Redis, names: Names) -> str | None:

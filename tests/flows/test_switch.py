@@ -16,7 +16,7 @@ from flows import backup, compose, rebuild, restore, switch
 from schemas.errors import Fenced, Foreign
 from state.client import connect, introduce, present
 from state.digest import Digest
-from state.switch import keys_held, pending
+from state.switch import Switch, keys_held, pending
 from tests.flows.test_rebuild import behaviour, configured
 from tests.lives import lived, millrace
 from tests.site import Site
@@ -102,6 +102,38 @@ def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture
     assert rebuild.run(config, False, then_switch=True) == 0
     run = run_id(capsys.readouterr().out)
     assert digest(archived) != was == beside(archived, f"before-{run}")
+
+
+def test_what_was_put_aside_can_be_removed(rebuilt: tuple[Site, str], capsys: pytest.CaptureFixture[str]) -> None:
+    site, run = rebuilt
+    switch.run(site.config, run)
+    was = digest(site)
+    assert list(site.client.scan_iter(f"mr-before-{run}:*"))
+    assert switch.remove(site.config, f"before-{run}") == 0
+    assert f"backup-before-{run}" in capsys.readouterr().out
+    assert not list(site.client.scan_iter(f"mr-before-{run}:*"))
+    assert not list(site.folder.rglob("*-before-*"))
+    assert digest(site) == was
+    with pytest.raises(Foreign, match="there is nothing beside under"):
+        switch.remove(site.config, f"before-{run}")
+
+
+def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -> None:
+    site, run = rebuilt
+    with pytest.raises(Foreign, match="is no id of a run"):
+        switch.remove(site.config, "x*")
+    connect.cache_clear()
+    elsewhere = connect(site.url)
+    introduce(elsewhere, f"mr-{run}", "profile-0")
+    elsewhere.ping()
+    connect.cache_clear()
+    with pytest.raises(Fenced, match="profile-0"):
+        switch.remove(site.config, run)
+    elsewhere.connection_pool.disconnect()
+    names = compose.names(site.config)
+    Switch(site.client, names, run).begin()
+    with pytest.raises(Foreign, match="is under way: finish it"):
+        switch.remove(site.config, run)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
@@ -206,7 +238,7 @@ def eventually(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> N
 def padded(rebuilt: tuple[Site, str]) -> Iterator[tuple[Site, str]]:
     """With so many customers on both sides that a switch takes a moment."""
     site, run = rebuilt
-    some = next(site.client.scan_iter("mr:{s00}:p:*"))
+    some = next(site.client.scan_iter("mr:{s0?}:p:*"))
     packed = site.client.get(some)
     for prefix in ("mr", f"mr-{run}"):
         for first in range(0, 40_000, 10_000):
