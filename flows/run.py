@@ -39,9 +39,10 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
     _check_disk(Path(config.data.folder))
-    from flows.compose import prepare_if_new
-    from state.client import reported
+    from flows.compose import prepare_if_new, redis_url
+    from state.client import connect, reported, stay_with_server
 
+    stay_with_server(connect(redis_url(config)))
     prepare_if_new(config)
     if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         _serve_metrics(config.metrics.listen)
