@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from schemas.errors import Foreign, LogFull, Refused, Restarted, Unreachable
@@ -41,10 +40,10 @@ class _SameServer:
     def __init__(self) -> None:
         self._run_id: dict[str, bytes] = {}
 
-    def __call__(self, connection: AbstractConnection) -> None:
+    def __call__(self, connection: Any) -> None:  # untyped in the library
         connection.on_connect()
         connection.send_command("INFO", "server")
-        told = dict(line.partition(b":")[::2] for line in cast(bytes, connection.read_response()).splitlines())
+        told = dict(line.partition(b":")[::2] for line in connection.read_response().splitlines())
         found = told.get(b"run_id", b"")
         if self._run_id.setdefault("first", found) != found:  # one step, since threads connect too
             connection.disconnect()  # or the next caller would take it for a good one
