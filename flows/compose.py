@@ -183,7 +183,7 @@ def raw_writer(config: Config) -> RawWriter:
     if config.raw.log == "kafka":
         return KafkaRawWriter(config.kafka, seal)
     per_partition = max(1, config.raw.max_events // config.raw.partitions)
-    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal)
+    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal, config.redis.replicas)
 
 
 def raw_reader(config: Config) -> RawReader:
