@@ -329,7 +329,7 @@ class MemoryShards:
 
     def rewind(self, shard: int, offset: int) -> None:
         self.claim([shard])
-        self._heads[shard].offset = offset
+        self._heads[shard].offset, self._heads[shard].mark = offset, b""
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
         return {root: self.profiles[shard].get(root) for root in roots}
