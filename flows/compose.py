@@ -193,6 +193,12 @@ def raw_reader(config: Config) -> RawReader:
     return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
 
 
+def check_raw_log(config: Config) -> None:
+    """That Kafka is there, and has our topics. Raises `Unreachable`, `Refused`, `ConfigError`."""
+    if config.raw.log == "kafka":
+        raw_reader(config).close()
+
+
 def avro_reader(config: Config) -> AvroReader:
     return AvroReader(SchemaRegistry(Path(config.data.folder) / "schemas" / "avro", config.kafka.registry))
 

@@ -84,7 +84,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
 
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
-    from flows.compose import prepare
+    from flows.compose import check_raw_log, prepare
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
 
@@ -97,6 +97,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         prepare(config)
+        check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
                 continue
