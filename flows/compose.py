@@ -183,7 +183,7 @@ def raw_writer(config: Config) -> RawWriter:
     if config.raw.log == "kafka":
         return KafkaRawWriter(config.kafka, seal)
     per_partition = max(1, config.raw.max_events // config.raw.partitions)
-    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal)
+    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal, config.redis.replicas)
 
 
 def raw_reader(config: Config) -> RawReader:
@@ -191,6 +191,12 @@ def raw_reader(config: Config) -> RawReader:
     if config.raw.log == "kafka":
         return KafkaRawReader(config.kafka, unseal, avro_reader(config), config.gateway.event_bytes)
     return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
+
+
+def check_raw_log(config: Config) -> None:
+    """That Kafka is there, and has our topics. Raises `Unreachable`, `Refused`, `ConfigError`."""
+    if config.raw.log == "kafka":
+        raw_reader(config).close()
 
 
 def avro_reader(config: Config) -> AvroReader:

@@ -8,7 +8,7 @@ If logic raises on something, its shard goes back to the last commit and over wh
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from importlib.metadata import version
@@ -27,7 +27,8 @@ from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fatal, Fenced, LogFull, MillraceError, Torn
-from schemas.log import LogEntry
+from schemas.log import LogEntry, mark_of
+from schemas.profile import Head
 from state.directory import Directory
 from state.shards import ShardCommit, Shards
 
@@ -76,6 +77,7 @@ class Worker:
         self._full: set[int] = set()
         self._idle_since = self._room_at = 0.0
         self._check_logs()
+        self._check_marks()
         for state in self._states.values():
             machine.open(state)
 
@@ -103,6 +105,17 @@ class Worker:
                     f"shard {shard} has read its log up to entry {seq}, and the log ends at {ends[shard]}: the directory has lost its tail."
                     f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
                 )
+
+    def _check_marks(self) -> None:
+        """That every log is the one that its shard has read. Raises `Torn`.
+
+        Once is enough: if the directory's server comes back later, this process ends (`state.client.stay_with_server`).
+        """
+        for shard, seq in parted(self._directory, self._committed).items():
+            raise Torn(
+                f"shard {shard} has read another entry {seq} than its log has now: the directory has lost its tail, and has grown again."
+                f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
+            )
 
     def _check_ours(self, shard: int) -> None:
         """That nobody has gone on in our place, and trimmed what we would have read. Raises `Fenced`."""
@@ -267,6 +280,18 @@ class Worker:
         live = self._states[shard].live
         while len(live) > self._cache_max:
             del live[next(iter(live))]
+
+
+def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
+    """Shards that have applied something else at their position than their log holds there now; and the position.
+
+    A log that lost its tail and grew beyond the old end still holds that entry: only what its shard has committed since is trimmed.
+    """
+    after = {shard: head.offset - 1 for shard, head in heads.items() if head.mark}
+    entries = directory.read(after, 1, 0) if after else []
+    return {
+        entry.shard: entry.seq for entry in entries if entry.seq == heads[entry.shard].offset and mark_of(entry) != heads[entry.shard].mark
+    }
 
 
 def _measure(state: ShardState, stamp_ms: int) -> None:

@@ -1,7 +1,8 @@
 """`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh prefix.
 
 Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and triggers are made
-anew. What was announced in the past (rules, models) is left out, and absorbs come from the new shards themselves. Triggers
+anew. What was announced in the past (rules, models) is left out, absorbs come from the new shards themselves, and facts that were put
+aside come with their windows. Triggers
 go nowhere unless asked for; then each says which run fired it. Events of erased customers are left out.
 """
 

@@ -16,7 +16,7 @@ from schemas.journal import Journalled
 from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
-from state.directory import Layout
+from state.directory import READMITTED, Layout
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -263,13 +263,20 @@ class MemoryDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
-        self._take_in(message.survivor, _encode(message))
+        self._take_in("a", message.survivor, _encode(message))
         return True
 
-    def _take_in(self, survivor: bytes, message: bytes) -> None:
-        root = self.graph.root(survivor)
-        self._append(shard_of(root, self.layout.shards), "a", root + message)
-        self.journal.append(("a", root + message))
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        if self._taken(READMITTED, seq):
+            return False
+        self._take_in("e", origin, pack_fact(origin, origin, payload)[ID_BYTES:])
+        return True
+
+    def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> None:
+        """For whoever the origin belongs to now."""
+        root = self.graph.root(origin)
+        self._append(shard_of(root, self.layout.shards), kind, root + message)
+        self.journal.append((kind, root + message))
 
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == "t":
@@ -281,8 +288,8 @@ class MemoryDirectory:
             return True
         if self._taken(entry.sender, entry.sent):
             return False
-        if entry.kind == "a":
-            self._take_in(entry.extra, entry.body[ID_BYTES:])
+        if entry.kind in ("a", "e"):
+            self._take_in("a" if entry.kind == "a" else "e", entry.extra, entry.body[ID_BYTES:])
             return True
         self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
         self._broadcast("c" if entry.kind == "c" else "m", entry.body)
@@ -329,7 +336,7 @@ class MemoryShards:
 
     def rewind(self, shard: int, offset: int) -> None:
         self.claim([shard])
-        self._heads[shard].offset = offset
+        self._heads[shard].offset, self._heads[shard].mark = offset, b""
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
         return {root: self.profiles[shard].get(root) for root in roots}

@@ -113,7 +113,7 @@ class RedisShards:
                     head = _head(cast(bytes | None, pipeline.get(key)))
                     head.epoch += 1
                     if offset is not None:
-                        head.offset = offset
+                        head.offset, head.mark = offset, b""
                     pipeline.multi()
                     pipeline.set(key, _encode(head))
                     pipeline.execute()

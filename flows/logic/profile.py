@@ -32,7 +32,7 @@ from flows.logic.timers import answer, ask, expire, schedule, wait
 from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
 from schemas.identity import ID_BYTES
-from schemas.log import Announced, LogEntry, unpack_facts
+from schemas.log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.profile import Sealed, Sensitive
 from schemas.triggers import Receipt
 
@@ -62,6 +62,7 @@ class ShardMachine:
 
     def apply(self, state: ShardState, entries: Iterable[LogEntry]) -> None:
         """Apply the entries of one shard, in order."""
+        entry = None
         for entry in entries:
             state.settled &= entry.kind == "t"
             match entry.kind:
@@ -89,6 +90,8 @@ class ShardMachine:
                     announced = _decode_announced(entry.body)
                     self._load_model(state, announced.sender, announced.version)
             state.head.offset = entry.seq
+        if entry is not None:
+            state.head.mark = mark_of(entry)
 
     def _load_model(self, state: ShardState, sender: str, version: int) -> None:
         scorer = self._scorer_of(sender, version)

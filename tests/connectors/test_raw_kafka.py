@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -292,6 +293,30 @@ class TestGrowth:
         again = reader_of(kafka, topic, avro=avro)
         assert again.partitions() == [f"{topic}/{number}" for number in range(3)]
         again.close()
+
+    def test_added_partitions_are_written_to(self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster adds no partitions")
+        monkeypatch.setattr(raw_kafka, "LOOK_EVERY_S", 0.2)
+
+        async def drive() -> None:
+            writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None)
+            await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
+            admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+            admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+            deadline = time.monotonic() + 20
+            while writer._partitions == 1 and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
+            await writer.close()
+
+        asyncio.run(drive())
+        reader = reader_of(kafka, topic, avro=avro)
+        found, deadline = Counter[str](), time.monotonic() + 20
+        while found.total() < 6 and time.monotonic() < deadline:
+            found.update({batch.partition: len(batch.events) for batch in reader.poll(200)})
+        assert found == {f"{topic}/0": 4, f"{topic}/1": 1, f"{topic}/2": 1}
+        reader.close()
 
 
 class TestRefusals:

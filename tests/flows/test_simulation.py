@@ -64,7 +64,7 @@ def test_a_failing_seed_is_printed_with_the_command_that_replays_it(
 ) -> None:
     broken = MUTATIONS["a window's offset is stored after it"]
     monkeypatch.setattr(flows.simulate, "simulate", lambda seed: simulate(seed, broken))
-    assert flows.simulate.run(2, 3, as_json=False) == 1
+    assert flows.simulate.run(2, 4, as_json=False) == 1
     printed = capsys.readouterr().out
-    assert "millrace simulate --first 3 --seeds 1" in printed
+    assert "millrace simulate --first 4 --seeds 1" in printed
     assert "2 of 2 seeds failed" in printed

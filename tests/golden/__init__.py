@@ -59,7 +59,7 @@ SAMPLES: dict[str, Any] = {
         Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),
-        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}),
+        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes."),
         Expect(A, [B, C], C),
         Lend(A, B, C, A, 1),
         Retire(A, B, [A, C]),
