@@ -18,8 +18,6 @@ from flows.demo.receiver import Got
 from tests.kafka_broker import available
 from tests.running import environment
 
-pytestmark = pytest.mark.slow
-
 COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
 
 
@@ -35,6 +33,7 @@ def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event() -> None:
     report = chaos("--seconds", "8", "--seed", "7", "--only", "kill -9 redis")
@@ -42,6 +41,7 @@ def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event
     assert [row["fault"] for row in report["faults"]] == ["kill -9 redis-server"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
     """Acknowledged events of that second are gone, with all that came of them: the state is that of a history without them."""
@@ -49,6 +49,7 @@ def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
     assert report["cut"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_kafka_loses_no_acknowledged_event() -> None:
     if not available():
