@@ -119,3 +119,7 @@ class Head(msgspec.Struct, array_like=True):
     outbox: dict[str, int] = {}  # lane -> last sequence
     rules: int = 0  # version of the rules in force; 0 = none yet
     models: dict[str, int] = {}  # sender -> version of the model in force
+
+    def copy(self) -> "Head":
+        """One that shares nothing with this one."""
+        return msgspec.structs.replace(self, outbox=self.outbox.copy(), models=self.models.copy())
