@@ -403,7 +403,10 @@ class MemoryShards:
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         for shard, seq in upto.items():
-            self._cursors[shard, lane, consumer] = seq
+            self._cursors[shard, lane, consumer] = max(seq, self._cursors.get((shard, lane, consumer), 0))
+
+    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
+        self._cursors[shard, lane, consumer] = seq
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         for shard in range(self._count):
