@@ -15,7 +15,7 @@ from flows.simulate.scheduler import Simulation, simulate
 BLOCKS, SEEDS = 9, 25  # of seeds, each one test: a failing one names its seed
 LOOKED_INTO = range(BLOCKS * SEEDS, BLOCKS * SEEDS + 25)
 NOTICED_WITHIN = 400  # seeds
-# Where few seeds notice, the first that did is tried first. A hint that saves half of this file's time: where it is out of date all are tried.
+# Where few seeds notice, the first that did is tried first. It saves half of this file's time; where it is out of date all are tried.
 NOTICED_BY = {
     "a directory that went back is not noticed": 37,
     "a user id counts as sent before it is committed": 66,
@@ -34,6 +34,11 @@ def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
 def test_what_is_broken_on_purpose_is_noticed(name: str) -> None:
     seeds = [NOTICED_BY.get(name, 0), *range(NOTICED_WITHIN)]
     assert any(simulate(seed, MUTATIONS[name]).problems for seed in seeds), f"{name}: not noticed in {NOTICED_WITHIN} seeds"
+
+
+def test_a_timer_that_fires_again_after_the_server_went_back_must_have_its_id() -> None:
+    broken = MUTATIONS["a timer's trigger id holds the time it was due"]
+    assert any("under several ids" in problem for seed in range(25) for problem in simulate(seed, broken).problems)
 
 
 def test_the_runs_do_what_they_are_said_to_do() -> None:
