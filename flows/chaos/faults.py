@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -136,7 +137,7 @@ def zombie(site: Site, flow: str) -> float | None:
             _one_survives(site, flow, original, replacement)
     finally:
         _end(replacement)
-        if original.is_running():
+        with suppress(psutil.NoSuchProcess):  # refused, and buried by its supervisor
             original.resume()
     return took_s
 
@@ -150,7 +151,11 @@ def _one_survives(site: Site, flow: str, original: psutil.Process, replacement: 
 
 
 def _dead(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    """Also while its supervisor buries it, between one question and the next."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wrong_clock(site: Site, flow: str, library: Path) -> float:

@@ -8,8 +8,10 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import psutil
 import pytest
 
+from flows.chaos.faults import _dead
 from flows.chaos.report import ELSEWHERE, Strike, rows
 from flows.chaos.site import ON_ORDER
 from flows.chaos.traffic import BATCH, ORDER, Book, Message, Publisher, Sent
@@ -123,6 +125,21 @@ def test_a_publisher_repeats_a_batch_until_it_is_acknowledged_and_keeps_its_book
     assert all(sent.acknowledged_s is not None for sent in written.messages.values())
     assert written.attempts == len(stored) > len({tuple(batch) for batch in stored}) > 3
     assert {message for batch in stored for message in batch} == written.messages.keys()
+
+
+def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
+    """A supervisor reaps it at any moment, also between two questions about it."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(child.pid)
+    assert not _dead(process)
+    child.kill()
+    deadline = time.monotonic() + 10
+    while not _dead(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert process.is_running()  # a zombie
+    child.communicate()
+    assert _dead(process)
 
 
 def test_the_load_is_the_same_for_the_same_seed() -> None:
