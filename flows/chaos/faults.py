@@ -27,7 +27,7 @@ BROKER_DOWN_S = 2.0
 CUT_S = 1.0  # so much of the append-only file
 _TORN_BYTES = 40  # and a bit more, in the middle of a command
 _DOUBT_S = 0.5  # the last command before a cut may be that much older than the cut
-_OUTLIVE_S = 20.0
+_OUTLIVE_S = 60.0
 LITTLE_MEMORY = 1 << 20
 _LIBFAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
