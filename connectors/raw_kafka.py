@@ -27,11 +27,14 @@ log = structlog.get_logger()
 
 CONNECT_S = 5.0  # how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who then gives up
 ANSWER_S = 10.0  # how long it may take to say where a partition begins
+ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 30.0  # at how many partitions there are
+# Said for a moment after a topic was made or a broker has come back; where they begin is the one question that librdkafka does not repeat.
+_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REPLICA_NOT_AVAILABLE)
 
 
 class KafkaRawWriter:
@@ -255,10 +258,16 @@ class KafkaRawReader:
         return high if high >= 0 else self._watermarks(topic, number)[1]
 
     def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
-        try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)
-        except KafkaException as error:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins: {_words(error)}") from error
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _ELECTING or time.monotonic() >= deadline:
+                    where = f"where {topic}/{number} begins"
+                    raise Unreachable(f"Kafka at {self._link.bootstrap} does not say {where}: {_words(error)}") from error
+                time.sleep(ELECTION_S)
         if found is None:
             raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins")
         return found

@@ -6,7 +6,6 @@ worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server 
 
 import errno
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 
@@ -257,6 +256,8 @@ def switch(
 @app.command()
 def version() -> None:
     """Print the version."""
+    from importlib.metadata import version as version_of  # slow to import, and every worker is this command
+
     print(f"millrace {version_of('millrace')}")
 
 

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from importlib.metadata import version
 
 import structlog
@@ -71,7 +70,7 @@ class Worker:
         self._rest = rest
         heads, counters = store.claim(shards), store.counters()
         self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
-        self._committed = {shard: deepcopy(head) for shard, head in heads.items()}
+        self._committed = {shard: head.copy() for shard, head in heads.items()}
         self._read = {shard: head.offset for shard, head in heads.items()}
         self._since: dict[int, list[LogEntry]] = {shard: [] for shard in shards}  # the last commit
         self._full: set[int] = set()
@@ -153,7 +152,7 @@ class Worker:
 
     def _again(self, shard: int) -> None:
         """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
-        state = self._states[shard] = ShardState(shard, deepcopy(self._committed[shard]), self._store.counters()[shard])
+        state = self._states[shard] = ShardState(shard, self._committed[shard].copy(), self._store.counters()[shard])
         self._machine.open(state)
         needs = {shard: needs_of(self._since[shard])}
         self._load(needs)
@@ -226,7 +225,7 @@ class Worker:
             return
         for shard in changed:
             state = self._states[shard]
-            self._committed[shard] = deepcopy(state.head)
+            self._committed[shard] = state.head.copy()
             self._since[shard] = []
             _measure(state, stamp)
             state.clear()

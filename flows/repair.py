@@ -36,7 +36,7 @@ def shard(config: Config, number: int) -> int:
             print(f"shard {number}: back from entry {head.offset} to {first - 1}; its log ends at {end}")
         if cursor > sent:
             first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1)
-            outbox.advance(*INTERNAL, {number: sent})
+            outbox.set_back(*INTERNAL, number, sent)
             print(f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`")
             if first > sent + 1:
                 print(

@@ -5,7 +5,6 @@ Written to be obvious rather than fast. The clock is an argument.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 
 import msgspec
@@ -22,11 +21,11 @@ from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEU
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Record(msgspec.Struct):
-    """A root customer: its member origins and its identifiers, oldest first."""
+class Record(msgspec.Struct, frozen=True):
+    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
 
-    members: list[bytes]
-    identifiers: list[tuple[int, bytes]]
+    members: tuple[bytes, ...] = ()
+    identifiers: tuple[tuple[int, bytes], ...] = ()
 
     def count(self, strength: int) -> int:
         return sum(1 for held, _ in self.identifiers if held == strength)
@@ -44,6 +43,12 @@ class Graph:
         self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
         self.records: dict[bytes, Record] = {}
 
+    def copy(self) -> "Graph":
+        """For a window that may yet be refused."""
+        copied = Graph(self.limits)
+        copied.origins, copied.roots, copied.records = self.origins.copy(), self.roots.copy(), self.records.copy()
+        return copied
+
     def root(self, origin: bytes) -> bytes:
         return self.roots.get(origin, origin)
 
@@ -57,7 +62,7 @@ class Graph:
         """A new customer; its origin is the identifier, or the next free value."""
         while origin in self.records or origin in self.roots:
             origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
-        self.records[origin] = Record([origin], [])
+        self.records[origin] = Record((origin,))
         return origin
 
     def unite(self, a: bytes, b: bytes) -> Retire | None:
@@ -70,9 +75,17 @@ class Graph:
         retired = self.records.pop(b)
         for member in retired.members:
             self.roots[member] = a
-        self.records[a].members += retired.members
-        self.records[a].identifiers += retired.identifiers
-        return Retire(b, a, retired.members)
+        survivor = self.records[a]
+        self.records[a] = Record(survivor.members + retired.members, survivor.identifiers + retired.identifiers)
+        return Retire(b, a, list(retired.members))
+
+    def attach(self, root: bytes, strength: int, identifier: bytes) -> None:
+        record = self.records[root]
+        self.records[root] = Record(record.members, (*record.identifiers, (strength, identifier)))
+
+    def detach(self, root: bytes, identifier: bytes) -> None:
+        record = self.records[root]
+        self.records[root] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier))
 
     def resolve(self, group: Group, result: WindowResult, changes: "Changes") -> bytes | None:
         """Take one group in; the origin that its newcomers belong to, None where nothing changed."""
@@ -110,7 +123,7 @@ class Graph:
                 continue
             if self.fits(winner, identifier.strength):
                 self.origins[identifier.hash] = home
-                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
+                self.attach(winner, identifier.strength, identifier.hash)
                 result.attached += not fresh
             else:
                 result.refused += 1
@@ -119,9 +132,9 @@ class Graph:
                 origin = self.origins[identifier.hash]
                 before = self.root(origin)
                 changes.lent.append(Lend(before, winner, identifier.hash, origin))
-                self.records[before].identifiers.remove((identifier.strength, identifier.hash))
+                self.detach(before, identifier.hash)
                 self.origins[identifier.hash] = home
-                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
+                self.attach(winner, identifier.strength, identifier.hash)
                 result.moved += 1
             else:
                 result.refused += 1
@@ -177,7 +190,7 @@ class MemoryDirectory:
             raise Fenced(
                 f"{window.partition}: expected position {window.before}, the directory has {self._offsets.get(window.partition, -1)}"
             )
-        graph, result, changes = deepcopy(self.graph), WindowResult(), Changes()
+        graph, result, changes = self.graph.copy(), WindowResult(), Changes()
         routes = graph.window(window.groups, result, changes)
         bodies: dict[int, list[bytes]] = {}
         for group, landed in zip(window.groups, routes, strict=True):
@@ -222,7 +235,7 @@ class MemoryDirectory:
         self.logs[shard].append(LogEntry(shard, self._heads[shard], kind, body))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        routes = deepcopy(self.graph).window(groups, WindowResult(), Changes())
+        routes = self.graph.copy().window(groups, WindowResult(), Changes())
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:
@@ -332,7 +345,7 @@ class MemoryShards:
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
         for shard in shards:
             self._heads[shard].epoch += 1
-        return {shard: deepcopy(self._heads[shard]) for shard in shards}
+        return {shard: self._heads[shard].copy() for shard in shards}
 
     def rewind(self, shard: int, offset: int) -> None:
         self.claim([shard])
@@ -361,7 +374,7 @@ class MemoryShards:
                 raise Fenced(f"shard {commit.shard}: its head is {self._heads[commit.shard]}, expected {commit.before}")
         for commit in commits:
             shard = commit.shard
-            self._heads[shard] = deepcopy(commit.head)
+            self._heads[shard] = commit.head.copy()
             if commit.counters:
                 self._counters[shard] = dict(commit.counters)
             for table, changes in ((self.profiles[shard], commit.profiles), (self.sensitive[shard], commit.sensitive)):
@@ -381,10 +394,10 @@ class MemoryShards:
             del self.outbox[shard, QUARANTINE][:-QUARANTINED_MAX]
 
     def heads(self) -> dict[int, Head]:
-        return deepcopy(self._heads)
+        return {shard: head.copy() for shard, head in self._heads.items()}
 
     def counters(self) -> dict[int, dict[str, int]]:
-        return deepcopy(self._counters)
+        return {shard: counters.copy() for shard, counters in self._counters.items()}
 
     def backlog(self, shards: Sequence[int]) -> dict[int, int]:
         return {shard: max(len(self.outbox[shard, lane]) for lane in QUEUES) for shard in shards}
@@ -397,7 +410,10 @@ class MemoryShards:
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         for shard, seq in upto.items():
-            self._cursors[shard, lane, consumer] = seq
+            self._cursors[shard, lane, consumer] = max(seq, self._cursors.get((shard, lane, consumer), 0))
+
+    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
+        self._cursors[shard, lane, consumer] = seq
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         for shard in range(self._count):

@@ -14,7 +14,7 @@ from typing import Any
 import fastavro
 import msgspec
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from structlog.testing import capture_logs
@@ -83,6 +83,40 @@ def reader_of(kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[byt
     reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro, EVENT_BYTES)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     return reader
+
+
+class Electing:
+    """A consumer whose partitions have no leader for the first few questions."""
+
+    def __init__(self, consumer: Any, refusals: int) -> None:
+        self._consumer = consumer
+        self.refusals = refusals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def get_watermark_offsets(self, *args: Any, **options: Any) -> Any:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        return self._consumer.get_watermark_offsets(*args, **options)
+
+
+def test_an_election_is_waited_for_and_not_for_ever(kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    produce(kafka, topic, b'{"type":"track"}')
+    reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), refuse, avro, EVENT_BYTES)
+    consumer = Electing(reader._consumer, refusals=3)
+    monkeypatch.setattr(reader, "_consumer", consumer)
+    try:
+        reader.assign({f"{topic}/0": START})
+        assert len(read(reader, 1)) == 1
+        assert consumer.refusals == 0
+        consumer.refusals = 10_000
+        monkeypatch.setattr(raw_kafka, "ANSWER_S", 0.2)
+        with pytest.raises(Unreachable, match="does not say where"):
+            reader.assign({f"{topic}/0": START})
+    finally:
+        reader.close()
 
 
 def one(kafka: Broker, topic: str, avro: AvroReader) -> RawEvent:
