@@ -27,18 +27,22 @@ log = structlog.get_logger()
 
 CONNECT_S = 5.0  # how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who then gives up
 ANSWER_S = 10.0  # how long it may take to say where a partition begins
+ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 30.0  # at how many partitions there are
+# Said for a moment after a topic was made or a broker has come back; where they begin is the one question that librdkafka does not repeat.
+_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REPLICA_NOT_AVAILABLE)
 
 
 class KafkaRawWriter:
     """One idempotent producer; every in-sync replica has a record before `append` returns.
 
     Records carry no key, since a key may be an e-mail address: the partition is computed here, by the CRC that librdkafka's own
-    partitioner uses. The constructor blocks for up to 5 s. Raises `Unreachable` (no broker, refused login, no such topic).
+    partitioner uses; partitions that are added are written to within half a minute. The constructor blocks for up to 5 s.
+    Raises `Unreachable` (no broker, refused login, no such topic).
     """
 
     def __init__(self, config: Kafka, seal: Transform | None) -> None:
@@ -97,6 +101,9 @@ class KafkaRawWriter:
         """Delivery reports come in here, and here only."""
         while not self._closing.is_set():
             self._producer.poll(0.2)
+            for topic, count in self._link.grown(self._producer, {self._topic: self._partitions}).items():
+                log.info("kafka_partitions_added", topic=topic, before=self._partitions, now=count)
+                self._partitions = count
 
 
 class _Delivery:
@@ -159,7 +166,6 @@ class KafkaRawReader:
         self._commit_at = 0.0
         self._stopped = False
         self._found = self._link.partitions(self._consumer, config.topics)
-        self._look_at = time.monotonic() + LOOK_EVERY_S
 
     def partitions(self) -> list[str]:
         """Topic by topic in the order of the configuration, each in the order of its numbers."""
@@ -195,7 +201,8 @@ class KafkaRawReader:
         log.error("kafka_skipped", partition=name, records=low - following, first=following)
 
     def poll(self, timeout_ms: int) -> list[RawBatch]:
-        self._look_for_more()
+        for topic, count in self._link.grown(self._consumer, self._found).items():
+            raise Outgrown(f"{topic} has {count} partitions now, {self._found[topic]} before: starting again to read all")
         consume = self._consumer.consume
         # A call for many records waits until it has them all; so it is made without waiting, and the wait is for the first.
         messages: list[Any] = consume(BATCH_EVENTS, 0)
@@ -251,26 +258,19 @@ class KafkaRawReader:
         return high if high >= 0 else self._watermarks(topic, number)[1]
 
     def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
-        try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)
-        except KafkaException as error:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins: {_words(error)}") from error
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                found = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _ELECTING or time.monotonic() >= deadline:
+                    where = f"where {topic}/{number} begins"
+                    raise Unreachable(f"Kafka at {self._link.bootstrap} does not say {where}: {_words(error)}") from error
+                time.sleep(ELECTION_S)
         if found is None:
             raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins")
         return found
-
-    def _look_for_more(self) -> None:
-        now = time.monotonic()
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY_S
-        try:
-            topics = self._consumer.list_topics(timeout=PING_S).topics
-        except KafkaException:
-            return  # it is away; another time
-        for topic, count in self._found.items():
-            if topic in topics and len(topics[topic].partitions) > count:
-                raise Outgrown(f"{topic} has {len(topics[topic].partitions)} partitions now, {count} before: starting again to read all")
 
     def _judge(self, error: KafkaError, message: Message) -> None:
         topic, number = str(message.topic()), cast(int, message.partition())
@@ -298,6 +298,7 @@ class _Link:
         self.trouble = ""  # the last such error, in words
         self.verdict = ""  # one that no waiting will mend
         self._connected = False
+        self._look_at = 0.0
         self._trouble = Trouble(bootstrap=self.bootstrap)
         self._options = {name: str(value) for name, value in config.options.items()}
 
@@ -324,10 +325,28 @@ class _Link:
                 if time.monotonic() >= deadline:
                     raise Unreachable(f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}") from error
         self._connected = True
+        self._look_at = time.monotonic() + LOOK_EVERY_S
         missing = [topic for topic in topics if topic not in found]
         if missing:
             raise Refused(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
         return {topic: len(found[topic].partitions) for topic in topics}
+
+    def grown(self, client: Any, counts: Mapping[str, int]) -> dict[str, int]:
+        """Topics with more partitions than these, all of them with a leader. Looks once in `LOOK_EVERY_S`; says nothing in between."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return {}
+        self._look_at = now + LOOK_EVERY_S
+        try:
+            topics = client.list_topics(timeout=PING_S).topics
+        except KafkaException:
+            return {}  # it is away; another time
+        found = {topic: topics[topic].partitions.values() for topic in counts if topic in topics}
+        return {
+            topic: len(partitions)
+            for topic, partitions in found.items()
+            if len(partitions) > counts[topic] and all(partition.leader >= 0 for partition in partitions)
+        }
 
     def _report(self, error: KafkaError) -> None:
         self.trouble = error.str()

@@ -36,6 +36,7 @@ ENTRY_EVENTS = 500  # events in one entry, and in one batch
 ENTRY_BYTES = 1024 * 1024
 FETCH_ENTRIES = 16  # of one partition in one read; with ENTRY_BYTES it bounds what waits in a reader
 PATIENCE_S = 3.0  # how long a server may be away
+WAIT_MS = 1_000  # how long replicas may take to have what was appended
 TRIM_EVERY_S = 1.0
 BLOCK_MS_MAX = 5_000
 SOCKET_TIMEOUT_S = 10.0
@@ -51,16 +52,18 @@ class RedisRawWriter:
     """Group commit: while one round trip is under way, the appends that arrive gather for the next.
 
     `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; an append that is
-    refused in part raises `LogFull` too, and its repetition is dropped downstream by message id.
+    refused in part raises `LogFull` too, and its repetition is dropped downstream by message id. An append returns when so many
+    `replicas` have it; it raises `Unreachable` if they are fewer, although the server itself may keep it.
     """
 
-    def __init__(self, url: str, prefix: str, partitions: int, max_events: int, seal: Transform | None) -> None:
+    def __init__(self, url: str, prefix: str, partitions: int, max_events: int, seal: Transform | None, replicas: int = 0) -> None:
         self._redis = redis.asyncio.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=AsyncRetry(NoBackoff(), 0))
         self._append = self._redis.register_script(_SCRIPT)
         self._keys = [_counts_key(prefix), *(_stream_key(prefix, number) for number in range(partitions))]
         self._partitions = partitions
         self._max_events = max_events
         self._seal = seal
+        self._replicas = replicas
         self._turn = itertools.count()
         self._waiting: list[_Append] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -134,7 +137,7 @@ class RedisRawWriter:
         try:
             async for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5):
                 with attempt:
-                    stored: list[int] = await self._append(keys=self._keys, args=arguments)
+                    stored, replicas = await self._call(arguments)
         except (*_AWAY, redis.ResponseError) as error:
             said = str(error)
             if any(words in said for words in _WANTS_ROOM):
@@ -142,7 +145,23 @@ class RedisRawWriter:
             if "READONLY" in said:  # a failover: the next append finds the new primary
                 await self._redis.connection_pool.disconnect()
             raise Unreachable(f"raw log: redis does not take our events: {said}") from error
+        if replicas < self._replicas:
+            raise Unreachable(
+                f"raw log: expected {self._replicas} replicas to have our events within {WAIT_MS} ms, {replicas} have them: check"
+                " `redis.replicas` and the replicas"
+            )
         return stored
+
+    async def _call(self, arguments: list[Any]) -> tuple[list[int], int]:
+        """What was stored, and how many replicas have it."""
+        if not self._replicas:
+            return await self._append(keys=self._keys, args=arguments), 0
+        # In one piece, since WAIT speaks of what its own connection has written: on a new one it would promise nothing.
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            await self._append(keys=self._keys, args=arguments, client=pipeline)
+            pipeline.wait(self._replicas, WAIT_MS)
+            stored, replicas = await pipeline.execute()
+        return stored, replicas
 
 
 class _Entry:

@@ -7,7 +7,7 @@ and only then tell the journal that these entries may go.
 import signal
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ import structlog
 
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import Foreign, MillraceError, Unreachable
+from schemas.errors import Foreign, Unreachable
 from schemas.journal import Journalled
 from schemas.log import Tick
 from state.archive import Archive, ArchiveWriter
@@ -104,7 +104,7 @@ class Archiver:
 
 def run(config: Config) -> None:
     """Until a signal. There is one process of it. Raises `Fatal`."""
-    from flows import compose
+    from flows import compose, daily
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,7 +112,7 @@ def run(config: Config) -> None:
     with reported():
         compose.directory(config)
         if config.backup.daily:
-            threading.Thread(target=_daily, args=(config, stop), name="backup", daemon=True).start()
+            threading.Thread(target=daily.run, args=(config, lambda: datetime.now(UTC), stop.wait), name="backup", daemon=True).start()
         if config.archive.enabled:
             _archive(config, stop)
     stop.wait()
@@ -142,26 +142,3 @@ def _archive(config: Config, stop: threading.Event) -> None:
             archiver.close()
         except OSError as error:  # what is not safe stays in the journal
             raise Unreachable(f"{config.archive.folder} cannot be written: {error.strerror}") from error
-
-
-def _daily(config: Config, stop: threading.Event) -> None:
-    from flows import backup
-
-    while not stop.wait(seconds_until(config.backup.daily, datetime.now(UTC))):
-        try:
-            backup.create_and_prune(config)
-        except (MillraceError, OSError) as error:  # the next one may succeed; the age of the last one is a metric
-            log.error("backup_failed", error=str(error))
-
-
-def seconds_until(daily: str, now: datetime) -> float:
-    """From `now` (UTC) to the next time that the clock shows `daily`.
-
-    >>> seconds_until("03:00", datetime(2026, 1, 1, 2, 59, tzinfo=UTC))
-    60.0
-    >>> seconds_until("03:00", datetime(2026, 1, 1, 3, 0, tzinfo=UTC))
-    86400.0
-    """
-    hour, _, minute = daily.partition(":")
-    due = now.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
-    return ((due if due > now else due + timedelta(days=1)) - now).total_seconds()

@@ -1,6 +1,7 @@
 """`millrace backup`: full copies while the flows run. `state.copy` says how one is consistent, `state.backup` how it lies there."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,11 @@ log = structlog.get_logger()
 PIPED_WIDTH = 160
 
 
-def make(config: Config) -> Manifest:
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def make(config: Config, clock_ms: Callable[[], int] = _now_ms) -> Manifest:
     """Copy everything. Raises `Unreachable`, `Foreign`; then there is no backup."""
     client, names = connect(compose.redis_url(config)), compose.names(config)
     with reported():
@@ -30,11 +35,11 @@ def make(config: Config) -> Manifest:
         compose.directory(config)  # it is ours
         archive = compose.archive(config).newest()
         keys = compose.key_copy(config)
-        writer = compose.backups(config).begin(_now_ms(), compose.journal(config).head())
+        writer = compose.backups(config).begin(clock_ms(), compose.journal(config).head())
         try:
             cut = Copying(client, names, writer.name, writer.add).run(config.shards.count)
             keys.sync(client, names)  # behind the copy: it has the key of everything that is in there
-            manifest = writer.finish(cut, archive, _now_ms())
+            manifest = writer.finish(cut, archive, clock_ms())
         except BaseException as error:
             writer.abandon()
             if isinstance(error, OSError):
@@ -47,9 +52,9 @@ def make(config: Config) -> Manifest:
     return manifest
 
 
-def create_and_prune(config: Config) -> None:
+def create_and_prune(config: Config, clock_ms: Callable[[], int] = _now_ms) -> None:
     """What happens daily."""
-    make(config)
+    make(config, clock_ms)
     _prune(config)
 
 
@@ -115,10 +120,6 @@ def _prune(config: Config) -> list[str]:
         needed = min(backups.manifest(name).journal for name in left)
         gone += [path.name for path in compose.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)]
     return gone
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def moment_text(time_ms: int) -> str:

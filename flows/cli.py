@@ -6,7 +6,6 @@ worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server 
 
 import errno
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 
@@ -233,17 +232,32 @@ def restore(
 @app.command()
 def rebuild(
     deliver: Annotated[bool, typer.Option("--deliver", help="Also deliver the triggers that it fires; each carries the run's id.")] = False,
+    switch: Annotated[bool, typer.Option("--switch", help="Then switch to it. The flows must be stopped, from before it begins.")] = False,
     config: ConfigFile = None,
 ) -> int:
     """Build everything anew from the archive, with this configuration, beside what runs."""
     from flows.rebuild import run
 
-    return run(_load(config), deliver)
+    return run(_load(config), deliver, switch)
+
+
+@app.command()
+def switch(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what lies beside under this id instead.")] = False,
+    config: ConfigFile = None,
+) -> int:
+    """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows must be stopped."""
+    from flows import switch
+
+    return (switch.remove if remove else switch.run)(_load(config), run_id)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
+    from importlib.metadata import version as version_of  # slow to import, and every worker is this command
+
     print(f"millrace {version_of('millrace')}")
 
 

@@ -1,20 +1,19 @@
-"""The composition root: every part, made from the configuration. The only place that knows which adapters there are."""
+"""The composition root: every part, made from the configuration. The only place that knows which adapters there are.
+
+What only some processes need is imported where it is made: until a worker that died works again, most of the time goes into imports.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from connectors.avro import AvroReader, SchemaRegistry
 from connectors.raw import RawReader, RawWriter
-from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
-from connectors.raw_redis import RedisRawReader, RedisRawWriter
 from flows import models as model_travel
-from flows import plan
 from flows.courier import Desk
 from flows.logic.identifiers import Identifiers
 from flows.logic.present import present
@@ -27,20 +26,22 @@ from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
-from state.archive import Archive
-from state.backup import Backups
-from state.changes import Changes
 from state.client import check_server, connect, reported, wait_until_loaded
 from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.journal import RedisJournal
-from state.keycopy import KeyCopy
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
 from state.models import ModelStore, RedisModels, Signer
 from state.names import Names
 from state.policy import Policy
 from state.shards import Outbox, RedisOutbox, RedisShards, Shards
+
+if TYPE_CHECKING:
+    from connectors.avro import AvroReader
+    from state.archive import Archive
+    from state.backup import Backups
+    from state.keycopy import KeyCopy
 
 RULES = "rules"  # the sender of rule versions
 
@@ -119,21 +120,29 @@ def journal(config: Config) -> RedisJournal:
     return RedisJournal(connect(redis_url(config)), names(config))
 
 
-def archive(config: Config) -> Archive:
+def archive(config: Config) -> "Archive":
+    from state.archive import Archive
+
     return Archive(Path(config.archive.folder), log_seal(config), keys(config).fingerprint)
 
 
-def backups(config: Config) -> Backups:
+def backups(config: Config) -> "Backups":
+    from state.backup import Backups
+
     return Backups(Path(config.backup.folder), keys(config), layout(config))
 
 
-def key_copy(config: Config) -> KeyCopy:
+def key_copy(config: Config) -> "KeyCopy":
+    from state.keycopy import KeyCopy
+
     return KeyCopy(Path(config.backup.keys), keys(config).fingerprint)
 
 
 @contextmanager
 def following_keys(config: Config) -> Iterator[Callable[[], None]]:
     """Brings the copy of the customers' data keys up to now, each time it is called."""
+    from state.changes import Changes
+
     client, ours, copy = connect(redis_url(config)), names(config), key_copy(config)
     try:
         with Changes(client, ours, b"{keys}:") as changes:
@@ -160,6 +169,10 @@ def data_keys(config: Config) -> DataKeys:
 
 
 def validator(config: Config) -> Validator:
+    if not config.validate.plan:
+        return Validator(config, keys(config).hash, {})
+    from flows import plan
+
     return Validator(config, keys(config).hash, {entry.event: plan.load(entry) for entry in config.validate.plan})
 
 
@@ -184,19 +197,35 @@ def rules_loader(source: Directory, dedupe: int) -> Callable[[int], CompiledRule
 def raw_writer(config: Config) -> RawWriter:
     seal = log_seal(config).seal if config.raw.seal else None
     if config.raw.log == "kafka":
+        from connectors.raw_kafka import KafkaRawWriter
+
         return KafkaRawWriter(config.kafka, seal)
+    from connectors.raw_redis import RedisRawWriter
+
     per_partition = max(1, config.raw.max_events // config.raw.partitions)
-    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal)
+    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal, config.redis.replicas)
 
 
 def raw_reader(config: Config) -> RawReader:
     unseal = log_seal(config).open
     if config.raw.log == "kafka":
+        from connectors.raw_kafka import KafkaRawReader
+
         return KafkaRawReader(config.kafka, unseal, avro_reader(config), config.gateway.event_bytes)
+    from connectors.raw_redis import RedisRawReader
+
     return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
 
 
-def avro_reader(config: Config) -> AvroReader:
+def check_raw_log(config: Config) -> None:
+    """That Kafka is there, and has our topics. Raises `Unreachable`, `Refused`, `ConfigError`."""
+    if config.raw.log == "kafka":
+        raw_reader(config).close()
+
+
+def avro_reader(config: Config) -> "AvroReader":
+    from connectors.avro import AvroReader, SchemaRegistry
+
     return AvroReader(SchemaRegistry(Path(config.data.folder) / "schemas" / "avro", config.kafka.registry))
 
 

@@ -1,7 +1,8 @@
 """`millrace dead`: what failed for good, to look at and to send again.
 
     e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other
-    q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback
+    q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback; replayed into
+           the log of its customer's shard
     d:ID   a delivery that a receiver did not take: replayed to that receiver, under the trigger's own id
 
 Only `show` opens what an event holds. How things are sent again stands in `flows.resend`.
@@ -21,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import compose
+from flows.profile import BUILD
 from flows.resend import Tally, resend
 from schemas.config import Config
 from schemas.events import DeadLetter, Fact
@@ -103,18 +105,27 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
             for entry, dead in chosen.items():
                 if dead is None:
                     tally.keep(entry, "there is no such dead letter")
-                elif isinstance(dead, DeadFact):
-                    tally.keep(entry, "it passed once: what it holds is sealed for its customer, so the app has to send it again")
             events: Iterable[DeadEvent] = [dead for dead in chosen.values() if isinstance(dead, DeadEvent)]
+            facts: Iterable[DeadFact] = [dead for dead in chosen.values() if isinstance(dead, DeadFact)]
             deliveries: Iterable[DeadDelivery] = [dead for dead in chosen.values() if isinstance(dead, DeadDelivery)]
         else:
             events = (dead for dead in compose.dead_events(config).oldest() if _is_for(dead, reason))
+            facts = _mended((dead for dead in compose.dead_facts(config).oldest() if _is_for(dead, reason)), tally)
             deliveries = (dead for dead in compose.dead_deliveries(config).oldest() if _is_for(dead, reason))
         try:
-            asyncio.run(resend(config, events, deliveries, tally))
+            asyncio.run(resend(config, events, facts, deliveries, tally))
         finally:
             _report(tally)
     return 1 if tally.kept else 0
+
+
+def _mended(facts: Iterable[DeadFact], tally: Tally) -> Iterator[DeadFact]:
+    """Without those that this very build raised on: they would only come back, and count towards `validate.poison_percent`."""
+    for dead in facts:
+        if dead.quarantined.build == BUILD:
+            tally.keep(dead.name, f"this build ({BUILD}) raised on it; replay it by its id if something else is mended")
+        else:
+            yield dead
 
 
 def _report(tally: Tally) -> None:

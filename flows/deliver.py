@@ -22,10 +22,6 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.sink import OnThread, Sink
-from connectors.sink_file import FileSink
-from connectors.sink_kafka import KafkaSink
-from connectors.sink_redis import RedisSink
-from connectors.webhook import WebhookSink
 from flows.courier import Courier, Desk, Entry
 from flows.engine import Prompt, Stop, run_flow
 from flows.office import Office
@@ -250,20 +246,28 @@ def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
 
 
 def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """How each type of connector is made."""
+    """How each type of connector is made. Its library is imported when there is one: a restart is mostly imports."""
     source = f"/millrace/{config.name}"
 
     def make(connector: Connector) -> Sink:
         match connector.type:
             case "webhook":
+                from connectors.webhook import WebhookSink
+
                 return WebhookSink(connector, source)
             case "kafka":
+                from connectors.sink_kafka import KafkaSink
+
                 return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
             case "redis":
+                from connectors.sink_redis import RedisSink
+
                 return OnThread(
                     RedisSink(redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000), connector.name
                 )
             case "file":
+                from connectors.sink_file import FileSink
+
                 return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
 
     return make

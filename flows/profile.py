@@ -8,9 +8,8 @@ If logic raises on something, its shard goes back to the last commit and over wh
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from importlib.metadata import version
 
 import structlog
@@ -27,7 +26,8 @@ from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fatal, Fenced, LogFull, MillraceError, Torn
-from schemas.log import LogEntry
+from schemas.log import LogEntry, mark_of
+from schemas.profile import Head
 from state.directory import Directory
 from state.shards import ShardCommit, Shards
 
@@ -70,12 +70,13 @@ class Worker:
         self._rest = rest
         heads, counters = store.claim(shards), store.counters()
         self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
-        self._committed = {shard: deepcopy(head) for shard, head in heads.items()}
+        self._committed = {shard: head.copy() for shard, head in heads.items()}
         self._read = {shard: head.offset for shard, head in heads.items()}
         self._since: dict[int, list[LogEntry]] = {shard: [] for shard in shards}  # the last commit
         self._full: set[int] = set()
         self._idle_since = self._room_at = 0.0
         self._check_logs()
+        self._check_marks()
         for state in self._states.values():
             machine.open(state)
 
@@ -103,6 +104,17 @@ class Worker:
                     f"shard {shard} has read its log up to entry {seq}, and the log ends at {ends[shard]}: the directory has lost its tail."
                     f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
                 )
+
+    def _check_marks(self) -> None:
+        """That every log is the one that its shard has read. Raises `Torn`.
+
+        Once is enough: if the directory's server comes back later, this process ends (`state.client.stay_with_server`).
+        """
+        for shard, seq in parted(self._directory, self._committed).items():
+            raise Torn(
+                f"shard {shard} has read another entry {seq} than its log has now: the directory has lost its tail, and has grown again."
+                f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
+            )
 
     def _check_ours(self, shard: int) -> None:
         """That nobody has gone on in our place, and trimmed what we would have read. Raises `Fenced`."""
@@ -140,7 +152,7 @@ class Worker:
 
     def _again(self, shard: int) -> None:
         """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
-        state = self._states[shard] = ShardState(shard, deepcopy(self._committed[shard]), self._store.counters()[shard])
+        state = self._states[shard] = ShardState(shard, self._committed[shard].copy(), self._store.counters()[shard])
         self._machine.open(state)
         needs = {shard: needs_of(self._since[shard])}
         self._load(needs)
@@ -217,7 +229,7 @@ class Worker:
             return
         for shard in changed:
             state = self._states[shard]
-            self._committed[shard] = deepcopy(state.head)
+            self._committed[shard] = state.head.copy()
             self._since[shard] = []
             _measure(state, stamp)
             state.clear()
@@ -280,6 +292,18 @@ class Worker:
         live = self._states[shard].live
         while len(live) > self._cache_max:
             del live[next(iter(live))]
+
+
+def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
+    """Shards that have applied something else at their position than their log holds there now; and the position.
+
+    A log that lost its tail and grew beyond the old end still holds that entry: only what its shard has committed since is trimmed.
+    """
+    after = {shard: head.offset - 1 for shard, head in heads.items() if head.mark}
+    entries = directory.read(after, 1, 0) if after else []
+    return {
+        entry.shard: entry.seq for entry in entries if entry.seq == heads[entry.shard].offset and mark_of(entry) != heads[entry.shard].mark
+    }
 
 
 def _measure(state: ShardState, stamp_ms: int) -> None:

@@ -1,7 +1,8 @@
 """`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh prefix.
 
 Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and triggers are made
-anew. What was announced in the past (rules, models) is left out, and absorbs come from the new shards themselves. Triggers
+anew. What was announced in the past (rules, models) is left out, absorbs come from the new shards themselves, and facts that were put
+aside come with their windows. Triggers
 go nowhere unless asked for; then each says which run fired it. Events of erased customers are left out.
 """
 
@@ -9,12 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 
 import msgspec
 
 from connectors.raw_redis import reserve
-from flows import compose
+from flows import compose, switch
 from flows.archive import Archiver
 from flows.content import events_of, unpacked
 from flows.engine import Stop
@@ -32,8 +32,10 @@ from state.archive import Found
 from state.client import connect, reported
 from state.copy import UNFINISHED, begin_anew
 from state.shards import RedisShards, ShardCommit
+from state.switch import LOADED, pending
 
-NOBODY, INTERNAL = "nobody", "internal"  # who has taken what lies in the lanes t and i
+INTERNAL = "internal"  # who has taken what lies in the lane i
+NOBODY = "nobody"  # and in the lane t, besides the connectors
 _PAGE = 500
 _tick = msgspec.msgpack.Decoder(Tick).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -41,36 +43,46 @@ _trigger = msgspec.msgpack.Decoder(Trigger).decode
 _absorb = msgspec.msgpack.Decoder(Absorb).decode
 
 
-def run(config: Config, deliver: bool) -> int:
-    """Rebuild, and say how to switch. Raises `Foreign`, `Unreachable`."""
+def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
+    """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that must not."""
+    with server(config), reported():
+        unfinished = pending(connect(compose.redis_url(config)), compose.names(config))
+        if unfinished is not None and not then_switch:
+            raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+        if then_switch:
+            switch.stopped(config)
+        run_id = unfinished or _built(config, deliver)
+        if then_switch:
+            return switch.run(config, run_id)
+    print(f"\nTo switch: stop the flows when nothing is behind (`millrace status`), rebuild, and `millrace switch {run_id}`; or at once:")
+    print("`millrace rebuild --switch`. To look at it first, start millrace with these:\n")
+    there = switch.at(config, run_id)
+    print(f'    [redis]\n    prefix = "{there.redis.prefix}"')
+    print(f'    [archive]\n    folder = "{there.archive.folder}"\n    [backup]\n    folder = "{there.backup.folder}"')
+    return 0
+
+
+def _built(config: Config, deliver: bool) -> str:
+    """The run's id."""
     started, run_id = time.monotonic(), f"{datetime.now(UTC):%Y%m%d%H%M%S}"
     archive = compose.archive(config)
     if not archive.newest():
         raise Foreign(f"there is no archive in {archive.folder}")
-    fresh = beside(config, run_id)
-    with server(config), reported():
-        rebuilt = Rebuild(fresh, run_id if deliver else "")
-        for found in archive.entries(0):
-            rebuilt.apply(found)
-        rebuilt.finish(config.name)
+    rebuilt = Rebuild(beside(config, run_id), run_id if deliver else "")
+    for found in archive.entries(0):
+        rebuilt.apply(found)
+    rebuilt.finish(config.name)
     print(f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s")
     if rebuilt.erased:
         print(f"{rebuilt.erased:,} events of erased customers were left out")
     print(f"{rebuilt.fired:,} triggers fired: {'they' if deliver else 'none of them'} will be delivered")
-    print("\nTo switch: stop millrace when nothing is behind (`millrace status`), set these, and start it again:\n")
-    print(f'    [redis]\n    prefix = "{fresh.redis.prefix}"\n    [archive]\n    folder = "{Path(fresh.archive.folder)}"')
-    return 0
+    return run_id
 
 
 def beside(config: Config, run_id: str) -> Config:
     """The same deployment under another prefix, with an archive of its own; under a name that no flow takes until it is whole."""
-    replace = msgspec.structs.replace
-    return replace(
-        config,
-        name=UNFINISHED,
-        redis=replace(config.redis, prefix=f"{config.redis.prefix}-{run_id}"),
-        archive=replace(config.archive, enabled=True, folder=f"{config.archive.folder}-{run_id}", journal_max=ROOM),
-    )
+    replace, there = msgspec.structs.replace, switch.at(config, run_id)
+    return replace(there, name=UNFINISHED, archive=replace(there.archive, enabled=True, journal_max=ROOM))
 
 
 class Stamped(RedisShards):
@@ -109,6 +121,7 @@ class Rebuild:
         self._shards = Stamped(self._client, self._names, config.shards.count)
         self._shards.run = run
         self._outbox = compose.outbox(config)
+        self._connectors = [NOBODY, *(connector.name for connector in config.connector)]
         self._worker = Worker(
             range(config.shards.count),
             self._directory,
@@ -183,7 +196,7 @@ class Rebuild:
         while self._forward():
             drained(self._worker)
         if not self._delivered:
-            self._take("t", NOBODY, {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()})
+            self._take("t", self._connectors, {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()})
         while self._archiver.round(block_ms=0):
             pass
 
@@ -191,16 +204,18 @@ class Rebuild:
         found = self._outbox.read("i", self._outbox.cursors("i", INTERNAL), _PAGE, 0)
         for one in found:
             self._directory.forward(one.shard, one.seq, _absorb(one.body))
-        self._take("i", INTERNAL, {one.shard: one.seq for one in found})
+        self._take("i", [INTERNAL], {one.shard: one.seq for one in found})
         return bool(found)
 
-    def _take(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
-        self._outbox.advance(lane, consumer, upto)
-        self._outbox.trim(lane, [consumer])
+    def _take(self, lane: str, consumers: Sequence[str], upto: Mapping[int, int]) -> None:
+        for consumer in consumers:
+            self._outbox.advance(lane, consumer, upto)
+        self._outbox.trim(lane, consumers)
 
     def _load_keys(self, config: Config) -> None:
         copy = compose.key_copy(config)
         try:
-            copy.load(self._client, self._names)
+            loaded = copy.load(self._client, self._names)
         finally:
             copy.close()
+        self._client.hset(self._names.meta, LOADED, loaded)

@@ -1,11 +1,16 @@
-"""`millrace repair shard N`: a shard that is ahead of its log goes back to the log's end, so that nothing of what comes is skipped.
+"""`millrace repair shard N`: a shard that its log does not go with any more goes back, so that nothing of what comes is skipped.
 
-That happens when the directory comes back older than the shard: its server lost a tail that the shard's had. What the directory takes in
-again was counted once before; the message ids that a customer remembers (`shards.dedupe`) drop it. Beyond these it counts twice, and so
-it may where two customers were united since. A restored backup is exact.
+That happens when the directory comes back older than the shard: its server lost a tail that the shard's had. The log may have grown
+since, so its end says nothing; but all that it holds is either new to the shard or was there when the tail was lost, which is what the
+shard had not committed at that moment. So the shard begins with the log's first entry.
+
+What the directory takes in again, and the few entries that the shard had read of the old log already, were counted once before; the
+message ids that a customer remembers (`shards.dedupe`) drop them. Beyond these they count twice, and so they may where two customers
+were united since. A restored backup is exact.
 """
 
 from flows import compose
+from flows.profile import parted
 from schemas.config import Config
 from schemas.errors import ConfigError
 from state.client import reported
@@ -21,15 +26,17 @@ def shard(config: Config, number: int) -> int:
         directory, shards, outbox = compose.directory(config), compose.shards(config), compose.outbox(config)
         end, head = directory.heads()[number], shards.heads()[number]
         cursor, sent = outbox.cursors(*INTERNAL)[number], directory.sent(f"shard:{number}")
-        if head.offset <= end and cursor <= sent:
+        torn = head.offset > end or number in parted(directory, {number: head})
+        if not torn and cursor <= sent:
             print(f"shard {number} has read its log up to entry {head.offset} of {end}: nothing to repair")
             return 0
-        if head.offset > end:
-            shards.rewind(number, end)
-            print(f"shard {number}: back from entry {head.offset} to {end}, the end of its log")
+        if torn:
+            first = next((entry.seq for entry in directory.read({number: 0}, 1, 0)), end + 1)
+            shards.rewind(number, first - 1)
+            print(f"shard {number}: back from entry {head.offset} to {first - 1}; its log ends at {end}")
         if cursor > sent:
             first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1)
-            outbox.advance(*INTERNAL, {number: sent})
+            outbox.set_back(*INTERNAL, number, sent)
             print(f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`")
             if first > sent + 1:
                 print(

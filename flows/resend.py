@@ -1,4 +1,4 @@
-"""What `millrace dead replay` does: events go into the raw log again, deliveries to their receivers.
+"""What `millrace dead replay` does: events go into the raw log again, facts into their shards' logs, deliveries to their receivers.
 
 An entry is removed when the log or the receiver has what it holds, and not before: a replay that dies half-way sends some of it
 twice, which message ids and trigger ids make harmless. What would fail again stays, with the reason.
@@ -17,7 +17,8 @@ from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.events import DeadLetter, RawEvent, Reject
 from schemas.triggers import Trigger
-from state.dead import DeadDelivery, DeadEvent
+from state.dead import DeadDelivery, DeadEvent, DeadFact
+from state.directory import READMITTED
 
 BATCH = 100
 
@@ -36,8 +37,11 @@ class Tally:
         self.kept.append((name, why))
 
 
-async def resend(config: Config, events: Iterable[DeadEvent], deliveries: Iterable[DeadDelivery], tally: Tally) -> None:
+async def resend(
+    config: Config, events: Iterable[DeadEvent], facts: Iterable[DeadFact], deliveries: Iterable[DeadDelivery], tally: Tally
+) -> None:
     """All of these. Raises `LogFull`, `Unreachable`."""
+    _readmit(config, facts, tally)
     batches = _batches(events)
     if (first := next(batches, None)) is not None:
         await _resend_events(config, first, batches, tally)
@@ -110,6 +114,24 @@ class _Mender:
 
     def close(self) -> None:
         self._avro.close()
+
+
+# --- facts ----------------------------------------------------------------------------------------------------------
+
+
+def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
+    """They passed once, and what they hold is sealed for their customer, so they go in where windows come out: by the directory, into the
+    log of whoever the customer is now. They keep their message id, by which a customer counts each once."""
+    directory, letters = compose.directory(config), compose.dead_facts(config)
+    for dead in facts:
+        found = dead.quarantined
+        if not found.payload:
+            tally.keep(dead.name, "a timer was due: its customer is looked at again anyhow")
+            continue
+        while not directory.readmit(directory.sent(READMITTED) + 1, found.origin, found.payload):
+            pass  # another replay took that sequence just now
+        letters.drop(dead)
+        tally.sent += 1
 
 
 # --- deliveries -----------------------------------------------------------------------------------------------------

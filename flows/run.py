@@ -39,9 +39,11 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
     _check_disk(Path(config.data.folder))
-    from flows.compose import prepare_if_new
-    from state.client import reported
+    from flows.compose import prepare_if_new, redis_url
+    from state.client import connect, introduce, reported, stay_with_server
 
+    introduce(connect(redis_url(config)), config.redis.prefix, f"{flow}-{worker}")
+    stay_with_server(connect(redis_url(config)))
     prepare_if_new(config)
     if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         _serve_metrics(config.metrics.listen)
@@ -83,7 +85,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
 
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
-    from flows.compose import prepare
+    from flows.compose import check_raw_log, prepare
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
 
@@ -96,6 +98,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         prepare(config)
+        check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
                 continue

@@ -22,7 +22,7 @@ from state.embedded import die_with_parent
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Patience:
 
     quick_s: float = 10.0  # a death sooner than this after the start is a quick one
     quick_deaths_max: int = 5  # so many in a row are a fault that comes back at once
-    backoff_s: float = 0.2  # doubles with each quick death in a row
+    backoff_s: float = 0.2  # after a quick death; doubles with each in a row. After another what died is started at once
     backoff_s_max: float = 10.0
     away_s_max: float = 2.0  # the same while a server is away, for all wait for it
     stop_s: float = 5.0  # for a process to end by itself, then it is killed
@@ -129,7 +129,7 @@ class Supervisor:
         if state.process is not None:
             _forget_metrics(state.process.pid)
         state.process = None
-        state.absences = state.absences + 1 if away else 0
+        state.absences = (state.absences if quick else 0) + 1 if away else 0
         if away:
             state.quick_deaths = 0
         elif self._may_start(state.child):
@@ -141,7 +141,7 @@ class Supervisor:
                 f" (last: {how}): giving up; its own last line says why"
             )
         times, most = (state.absences, self._patience.away_s_max) if away else (state.quick_deaths, self._patience.backoff_s_max)
-        delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1)))
+        delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1))) if quick else 0.0
         state.start_at = time.monotonic() + delay
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
 

@@ -149,7 +149,7 @@ class Redis(_Table, frozen=True):
     prefix: Word = "mr"  # of every key
     fsync: Literal["always", "everysec"] = "always"  # embedded only; `everysec` may lose a second at a power cut
     max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # wait for so many after each commit
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # so many have each commit, and each event that is acknowledged
 
 
 class Raw(_Table, frozen=True):

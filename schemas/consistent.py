@@ -7,6 +7,8 @@ import base64
 import binascii
 import keyword
 from collections.abc import Callable, Collection, Iterator, Sequence
+from os.path import normpath
+from pathlib import PurePath
 from typing import Any
 
 from schemas.config import EXPRESSION_NAMES, Aggregate, Config, Connector, On
@@ -33,7 +35,7 @@ _NEEDED = {"webhook": ("url", "secrets"), "kafka": ("topic",), "redis": ("stream
 
 def inconsistencies(config: Config, document: Document, broken: Collection[Path]) -> Found:
     """(path, message) of each. `document` shows what the file really says; places in `broken` hold no real value."""
-    for check in (_names, _rules, _identity, _edges, _connectors):
+    for check in (_names, _rules, _identity, _edges, _folders, _connectors):
         for path, message in check(config, document):
             kind = (*path[:2], "of"), (*path[:2], "type")  # what else an entry must have depends on these
             if not any(path[: len(place)] == place or place[: len(path)] == path or place in kind for place in broken):
@@ -166,6 +168,22 @@ def _gateway(config: Config) -> Found:
         elif token in seen:  # a write key stands in web pages for all to see
             yield at, "a write key or another token is the same"
         seen.add(token)
+
+
+def _folders(config: Config, _: Document) -> Found:
+    """The copy of the customers' keys, and the key file, lie apart from what they open: who copies one folder away must not have both."""
+    holders = {"backup": config.backup.folder, "archive": config.archive.folder}
+    for place, file in ((("backup", "keys"), config.backup.keys), (("keys", "path"), config.keys.path)):
+        for kind, folder in holders.items():
+            if _inside(config, file, folder):
+                yield place, f"must not lie in {kind}.folder ({folder}): who has the data would have its keys"
+
+
+def _inside(config: Config, file: str, folder: str) -> bool:
+    """Relative ones are relative to the data folder, and that to the file's, which is not known here."""
+    data = PurePath("/<the file's folder>", config.data.folder)
+    inner, outer = (PurePath(normpath(data / path)) for path in (file, folder))
+    return inner.is_relative_to(outer)
 
 
 def _connectors(config: Config, document: Document) -> Found:

@@ -9,6 +9,7 @@
     │   ├── Outgrown       there is more to read than the worker was started for: it starts again
     │   ├── Torn           a shard and its log no longer fit together: one of them came back older than the other
     │   └── Unreachable    a server cannot be reached, and may be again: the supervisor never gives up on it
+    │       ├── Restarted  a server answers that is not the one we began with: what we remember may be younger than what it has
     │       └── Refused    a server is there and refuses us (login, command, missing topic): waiting does not help
     └── Recoverable        the caller waits and tries again; no work is lost
         ├── Stale          what was read before a commit has changed: read again
@@ -66,6 +67,10 @@ class Unreachable(Fatal):
     """A server cannot be reached, now."""
 
     exit_code = TRY_AGAIN
+
+
+class Restarted(Unreachable):
+    """The server that we began with is gone; another one answers in its place, and may know less than we do."""
 
 
 class Refused(Unreachable):

@@ -1,7 +1,8 @@
 """The journal: the order in which the directory committed windows and everything else. Entries are dense from 1.
 
-w        a window was committed
-a t c m  as in a shard's log (`schemas.log`)
+w          a window was committed
+a t c m    as in a shard's log (`schemas.log`)
+e          a fact that was put aside, and was let in again
 
 With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the directory and
 every shard log again, bit for bit. With it off an entry is a note of a few bytes.
@@ -14,14 +15,14 @@ from schemas.identity import WindowCommit
 
 
 class Journalled(msgspec.Struct, array_like=True, frozen=True):
-    """One entry. `sender` to `announced` are of `a`, `c` and `m`; `content` is of `w`."""
+    """One entry. `sender` to `announced` are of `a`, `c`, `m` and `e`; `content` is of `w`."""
 
     seq: int
     kind: str
     body: bytes  # w: [partition, before, after]; else as in the shards' logs
     sender: str = ""
     sent: int = 0  # the sender's sequence
-    extra: bytes = b""  # a: the survivor as it was known; c, m: the version as text
+    extra: bytes = b""  # a: the survivor as it was known; e: the origin; c, m: the version as text
     announced: bytes = b""  # c, m
     content: bytes = b""  # a packed `WindowContent`; sealed in the journal, open in what the archive reads
 

@@ -12,6 +12,7 @@ m  model    from here on this model scores (the body lies in the directory)
 """
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from struct import Struct
 from typing import Literal
 
@@ -72,6 +73,14 @@ class Announced(msgspec.Struct, array_like=True):
 
     sender: str
     version: int
+
+
+def mark_of(entry: LogEntry) -> bytes:
+    """8 bytes that tell this entry from any other that a log may hold in its place."""
+    hashed = blake2b(entry.seq.to_bytes(8), digest_size=8, person=b"log entry")
+    hashed.update(entry.kind.encode())
+    hashed.update(entry.body)
+    return hashed.digest()
 
 
 _HEADER = Struct(f">{ID_BYTES}s{ID_BYTES}sI")

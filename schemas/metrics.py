@@ -67,6 +67,7 @@ ARCHIVE_BEHIND = Gauge(
     "millrace_archive_behind_seconds", "Age of the last tick in the archive; 0 if nothing waits", multiprocess_mode="mostrecent"
 )
 BACKUP_ENDED = Gauge("millrace_backup_timestamp_seconds", "When the last backup was completed", multiprocess_mode="mostrecent")
+BACKUPS_FAILED = Counter("millrace_backups_failed", "Daily backups that failed; each is tried again")
 
 # --- supervisor ---
 WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again after they died", ["worker"])

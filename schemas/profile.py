@@ -131,3 +131,8 @@ class Head(msgspec.Struct, array_like=True):
     outbox: dict[str, int] = {}  # lane -> last sequence
     rules: int = 0  # version of the rules in force; 0 = none yet
     models: dict[str, int] = {}  # sender -> version of the model in force
+    mark: bytes = b""  # of the entry at `offset` (`schemas.log.mark_of`); empty where it is not known
+
+    def copy(self) -> "Head":
+        """One that shares nothing with this one."""
+        return msgspec.structs.replace(self, outbox=self.outbox.copy(), models=self.models.copy())

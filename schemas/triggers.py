@@ -25,7 +25,7 @@ class Trigger(msgspec.Struct, array_like=True):
     channel: str
     purpose: str
     to: list[str]  # names of connectors
-    cause: str  # messageId of the event, or `timer:<name>:<due ms>:<messageId>`
+    cause: str  # messageId of the event, or `timer:<rule>:<messageId>`
     reasons: dict[str, Any]  # the values that the rule looked at
     scores: dict[str, Any]  # {model: {"score": float, "version": int}}
     properties: dict[str, Any]  # the event's general properties

@@ -1,10 +1,10 @@
--- Everything but windows that enters the shards' logs: ticks, config and model versions, absorbed customers.
+-- Everything but windows that enters the shards' logs: ticks, config and model versions, absorbed customers, facts that were put aside.
 --
 -- KEYS[1]  <prefix>:{dir}:
--- ARGV[1]  kind of record: t c m a
+-- ARGV[1]  kind of record: t c m a e
 -- ARGV[2]  sender, and ARGV[3] its sequence: a sequence that was taken before is not taken again ("0" for ticks)
 -- ARGV[4]  msgpack body of the record; empty for a tick, which reads the server's clock
--- ARGV[5]  a: the survivor as it was known (its root now is looked up); c, m: the version
+-- ARGV[5]  a: the survivor as it was known; e: the fact's origin (the root of either is looked up now); c, m: the version
 -- ARGV[6]  c, m: what is announced; kept in the directory under body:<kind>:<sender>:<version>
 -- ARGV[7]  number of shards; ARGV[8] number of buckets
 -- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again
@@ -12,7 +12,7 @@
 --
 -- Answers: 1 appended | 0 seen before (a tick: this second has been announced)
 -- Atomic:  everything.
--- Cost:    one XADD for each shard (64: about 0.2 ms); one for an absorb.
+-- Cost:    one XADD for each shard (64: about 0.2 ms); one for an absorb or a fact.
 
 local P, kind, sender, seq, body = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local shards, buckets = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -30,7 +30,7 @@ else
 end
 
 local first, last = 0, shards - 1
-if kind == 'a' then
+if kind == 'a' or kind == 'e' then
   local root = ARGV[5]
   local a, b, c, d = byte(root, 1, 4)
   root = call('HGET', P .. 'o:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root) or root

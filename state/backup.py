@@ -107,6 +107,11 @@ class Backups:
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.suffix != _PART and (path / _MANIFEST).exists())
 
+    def newest(self) -> datetime | None:
+        """When the newest complete one was begun; None without any."""
+        names = self.names()
+        return datetime.strptime(names[-1].partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC) if names else None
+
     def manifest(self, name: str) -> Manifest:
         """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer release's."""
         path = self.folder / name / _MANIFEST

@@ -4,18 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import Foreign, LogFull, Refused, Unreachable
+from schemas.errors import Foreign, LogFull, Refused, Restarted, Unreachable
 
 SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
 LOADING_WAIT_S = 60.0
 ROOM_AGAIN_S = 1.0
+_OURS = "millrace:"  # begins the names of our connections
 _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us
 
 
@@ -23,6 +24,42 @@ _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, r
 def connect(url: str) -> redis.Redis:
     """This process's client of a server. It does not retry: a worker that lost its server ends, and is started again."""
     return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+
+
+def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
+    """Every connection that this process opens from here on says whose it is, for `present`."""
+    client.connection_pool.connection_kwargs["client_name"] = f"{_OURS}{prefix}:{flow}"
+
+
+def present(client: redis.Redis, prefix: str) -> list[str]:
+    """The flows of a deployment that have a connection, on whatever machine."""
+    ours = f"{_OURS}{prefix}:"
+    return sorted({each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)})
+
+
+def stay_with_server(client: redis.Redis) -> None:
+    """From here on a connection to any other server than the one that answers first raises `Restarted`: for workers, which remember.
+
+    A client connects anew without a word, and what a process remembers (positions, keys that it made, versions that it compiled) may be
+    younger than what a server that was started again, or a replica that took over, still has.
+    """
+    client.connection_pool.connection_kwargs["redis_connect_func"] = _SameServer()
+
+
+class _SameServer:
+    """Called with each new connection, once it is there. Costs one INFO."""
+
+    def __init__(self) -> None:
+        self._run_id: dict[str, bytes] = {}
+
+    def __call__(self, connection: Any) -> None:  # untyped in the library
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        told = dict(line.partition(b":")[::2] for line in connection.read_response().splitlines())
+        found = told.get(b"run_id", b"")
+        if self._run_id.setdefault("first", found) != found:  # one step, since threads connect too
+            connection.disconnect()  # or the next caller would take it for a good one
+            raise Restarted("Redis was started again, or another one took its place: it may have come back older, so we begin anew")
 
 
 def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> None:

@@ -113,6 +113,14 @@ class DeadFacts:
         """All of them, the newest first."""
         return merge(*(lane.newest() for lane in self._lanes), key=lambda dead: dead.when_ms, reverse=True)
 
+    def oldest(self) -> Iterator[DeadFact]:
+        """Those that are there now, shard by shard, the oldest of each first."""
+        return (dead for lane in self._lanes for dead in lane.oldest())
+
+    def drop(self, dead: DeadFact) -> None:
+        """Forget it."""
+        self._lanes[dead.shard].drop([dead.id])
+
     def find(self, shard: int, seq: int) -> DeadFact | None:
         return self._lanes[shard].find(f"{seq}-0") if shard < len(self._lanes) else None
 

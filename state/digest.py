@@ -121,7 +121,8 @@ def _numbers(kind: bytes, found: Mapping[str, int]) -> Iterator[Entry]:
 
 
 def _head(head: Head) -> Iterator[Entry]:
-    """Without the epoch: it counts who has claimed the shard, not what happened in it."""
+    """Without the epoch: it counts who has claimed the shard, not what happened in it. And without the mark of the last entry: it
+    goes by the bytes of seals, which a rebuilt log has anew."""
     fixed = {"offset": head.offset, "clock": head.clock_ms, "rules": head.rules}
     yield from _numbers(b"head", fixed)
     yield from _numbers(b"out-seq", head.outbox)

@@ -13,7 +13,7 @@ import redis
 from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.journal import Journalled
-from schemas.log import LogEntry, Tick
+from schemas.log import LogEntry, Tick, pack_fact
 from schemas.triggers import Absorb
 from state.client import wait_for, writing
 from state.known import Known
@@ -23,6 +23,7 @@ from state.policy import Policy
 FORMAT = 1  # of everything in Redis; a newer one is refused
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
+READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
 _pack = msgspec.msgpack.Encoder().encode
@@ -82,8 +83,11 @@ class Directory(Protocol):
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
 
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if `seq` was taken before."""
+
     def replay(self, entry: Journalled) -> bool:
-        """Append again what the journal says: a, t, c or m (a window is committed). False if seen before."""
+        """Append again what the journal says: a, e, t, c or m (a window is committed). False if seen before."""
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The root customer of each identifier, None where unknown."""
@@ -247,10 +251,13 @@ class RedisDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
 
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == "t":
             return self._do_append("t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000))
-        body = entry.body[ID_BYTES:] if entry.kind == "a" else entry.body
+        body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 
     def _do_append(

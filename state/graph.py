@@ -5,7 +5,6 @@ Twin of `state/directory.lua`: the same decisions in the same order, written to 
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -17,11 +16,11 @@ from state.policy import Policy, holds
 NOBODY = bytes(ID_BYTES)
 
 
-class Record(msgspec.Struct):
-    """A root customer: its member origins and its identifiers, oldest first."""
+class Record(msgspec.Struct, frozen=True):
+    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
 
-    members: list[bytes]
-    identifiers: list[tuple[int, bytes]]
+    members: tuple[bytes, ...] = ()
+    identifiers: tuple[tuple[int, bytes], ...] = ()
 
     def count(self, strength: int) -> int:
         return sum(1 for held, _ in self.identifiers if held == strength)
@@ -59,15 +58,25 @@ class Graph:
         self.origins: dict[bytes, bytes] = {}  # identifier -> origin
         self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
         self.records: dict[bytes, Record] = {}
-        self.unions: dict[bytes, list[Edge]] = {}  # root -> the unions that made it, by their numbers in the ledger
+        self.unions: dict[bytes, tuple[Edge, ...]] = {}  # root -> the unions that made it, by their numbers in the ledger
         self.ledger: dict[int, Union] = {}
         self.entries = 0  # ever written to the ledger
-        self.apart: dict[bytes, list[bytes]] = {}  # origin -> origins that it is never united with
+        self.apart: dict[bytes, tuple[bytes, ...]] = {}  # origin -> origins that it is never united with
         self.suspended: dict[bytes, int] = {}  # identifiers that are evidence no longer -> since, Unix seconds
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
-        self.users: dict[bytes, list[bytes]] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
+        self.users: dict[
+            bytes, tuple[bytes, ...]
+        ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
         self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> unions
+
+    def copy(self) -> "Graph":
+        """For a window that may yet be refused. All values are immutable, so that it shares them."""
+        copied = Graph(self.limits, self.policy)
+        for name in ("origins", "roots", "records", "unions", "ledger", "apart", "suspended", "reviews", "users", "moves", "rates"):
+            setattr(copied, name, getattr(self, name).copy())
+        copied.entries = self.entries
+        return copied
 
     # --- what a window does
 
@@ -104,7 +113,7 @@ class Graph:
         """A new customer; its origin is the identifier, or the next free value."""
         while origin in self.records or origin in self.roots:
             origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
-        self.records[origin] = Record([origin], [])
+        self.records[origin] = Record((origin,))
         return origin
 
     def _resolve(self, group: Group) -> bytes | None:
@@ -142,7 +151,7 @@ class Graph:
         for identifier in strangers:
             if self._make_room(winner, identifier.strength):
                 self.origins[identifier.hash] = home
-                self.records[winner].identifiers.append((identifier.strength, identifier.hash))
+                self._give(winner, identifier)
                 self._result.attached += not fresh
             else:
                 self._result.refused += 1
@@ -162,9 +171,14 @@ class Graph:
         origin = self.origins[identifier.hash]
         before = self.root(origin)
         self._changes.lent.append(Lend(before, root, identifier.hash, origin))
-        self.records[before].identifiers.remove((identifier.strength, identifier.hash))
+        record = self.records[before]
+        self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
         self.origins[identifier.hash] = home or root
-        self.records[root].identifiers.append((identifier.strength, identifier.hash))
+        self._give(root, identifier)
+
+    def _give(self, root: bytes, identifier: Identifier) -> None:
+        record = self.records[root]
+        self.records[root] = Record(record.members, (*record.identifiers, (identifier.strength, identifier.hash)))
 
     # --- guards
 
@@ -174,17 +188,19 @@ class Graph:
             return True
         if self._at_limit(strength) != "oldest":
             return False
-        self._drop_oldest(self.records[root], strength, 1)
+        self._drop_oldest(root, strength, 1)
         return True
 
     def _at_limit(self, strength: int) -> str:
         return self.policy.at_limit[strength] if strength < len(self.policy.at_limit) else "refuse"
 
-    def _drop_oldest(self, record: Record, strength: int, n: int) -> None:
-        for held in list(islice((held for held in record.identifiers if held[0] == strength), n)):
-            record.identifiers.remove(held)
-            del self.origins[held[1]]
-            self._result.refused += 1
+    def _drop_oldest(self, root: bytes, strength: int, n: int) -> None:
+        record = self.records[root]
+        gone = [held for held in record.identifiers if held[0] == strength][:n]
+        for _, identifier in gone:
+            del self.origins[identifier]
+        self._result.refused += len(gone)
+        self.records[root] = Record(record.members, tuple(held for held in record.identifiers if held not in gone))
 
     def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
         """Whether too many customers use this identifier, or too often in turn."""
@@ -193,9 +209,9 @@ class Graph:
             return False
         slot = self._window.time_ms // 1000 // policy.shared_within_s, identifier.hash
         self.moves[slot] += 1
-        users = self.users.setdefault(identifier.hash, [])
+        users = self.users.get(identifier.hash, ())
         if user.hash[:4] not in users:
-            users.append(user.hash[:4])
+            users = self.users[identifier.hash] = (*users, user.hash[:4])
         if self.moves[slot] < policy.shared_moves and len(users) < policy.shared_customers:
             return False
         del self.users[identifier.hash]
@@ -240,12 +256,11 @@ class Graph:
         retired = self.records.pop(b)
         for member in retired.members:
             self.roots[member] = a
-        ra.members += retired.members
-        ra.identifiers += retired.identifiers
+        self.records[a] = Record(ra.members + retired.members, ra.identifiers + retired.identifiers)
         for strength, n in over:
-            self._drop_oldest(ra, strength, n)
+            self._drop_oldest(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
-        self.unions[a] = [*self.unions.pop(a, []), *self.unions.pop(b, []), (seq, x, y)]
+        self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))
         self._changes.retired.append(Retire(b, a, list(retired.members), seq, x, y))
         self._result.united += 1
         self._united += 1
@@ -310,7 +325,7 @@ class Graph:
                 self._settle(x, y)
                 for one, other in ((a, b), (b, a)):
                     for member in self.records[one].members if one in self.records else ():
-                        kept = [o for o in self.apart.pop(member, ()) if self.root(o) != other]
+                        kept = tuple(o for o in self.apart.pop(member, ()) if self.root(o) != other)
                         if kept:
                             self.apart[member] = kept
                 if a != b:
@@ -343,8 +358,8 @@ class Graph:
 
     def _keep_apart(self, x: bytes, y: bytes) -> None:
         for one, other in ((x, y), (y, x)):
-            if other not in self.apart.setdefault(one, []):
-                self.apart[one].append(other)
+            if other not in self.apart.get(one, ()):
+                self.apart[one] = (*self.apart.get(one, ()), other)
 
     def _reached(self, root: bytes, origin: bytes, without: int) -> list[bytes]:
         """The origins that hang together with this one, by all unions but one."""
@@ -372,11 +387,12 @@ class Graph:
         leaving = [part, *(member for member in leaving if member != part)]  # as everywhere: its own first
         edges = [edge for edge in self.unions.pop(root) if edge[0] != seq]
         for name, members in ((root, staying), (part, leaving)):
-            if own := [edge for edge in edges if edge[1] in members]:
+            if own := tuple(edge for edge in edges if edge[1] in members):
                 self.unions[name] = own
-        self.records[part] = Record(leaving, [held for held in record.identifiers if self.origins[held[1]] in leaving])
-        record.members = [member for member in record.members if member not in leaving]
-        record.identifiers = [held for held in record.identifiers if self.origins[held[1]] not in leaving]
+        ids = tuple(held for held in record.identifiers if self.origins[held[1]] in leaving)
+        self.records[part] = Record(tuple(leaving), ids)
+        rest = tuple(held for held in record.identifiers if held not in ids)
+        self.records[root] = Record(tuple(member for member in record.members if member not in leaving), rest)
         for member in leaving:
             self.roots[member] = part
         del self.roots[part]

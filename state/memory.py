@@ -4,7 +4,6 @@ Written to be obvious rather than fast. The clock is an argument.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 
 import msgspec
@@ -15,7 +14,7 @@ from schemas.journal import Journalled
 from schemas.log import Announced, Expect, Kind, LogEntry, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
-from state.directory import Layout
+from state.directory import READMITTED, Layout
 from state.graph import Changes, Graph, Suspended
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
@@ -45,7 +44,7 @@ class MemoryDirectory:
             raise Fenced(
                 f"{window.partition}: expected position {window.before}, the directory has {self._offsets.get(window.partition, -1)}"
             )
-        graph, result, changes = deepcopy(self.graph), WindowResult(), Changes()
+        graph, result, changes = self.graph.copy(), WindowResult(), Changes()
         try:
             routes = graph.window(window, result, changes)
         except Suspended:
@@ -97,7 +96,7 @@ class MemoryDirectory:
         self.logs[shard].append(LogEntry(shard, self._heads[shard], kind, body))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        routes = deepcopy(self.graph).window(WindowCommit("", -1, -1, list(groups), [], {}), WindowResult(), Changes(), planned=True)
+        routes = self.graph.copy().window(WindowCommit("", -1, -1, list(groups), [], {}), WindowResult(), Changes(), planned=True)
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:
@@ -138,13 +137,20 @@ class MemoryDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
-        self._take_in(message.survivor, _encode(message))
+        self._take_in("a", message.survivor, _encode(message))
         return True
 
-    def _take_in(self, survivor: bytes, message: bytes) -> None:
-        root = self.graph.root(survivor)
-        self._append(shard_of(root, self.layout.shards), "a", root + message)
-        self.journal.append(("a", root + message))
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        if self._taken(READMITTED, seq):
+            return False
+        self._take_in("e", origin, pack_fact(origin, origin, payload)[ID_BYTES:])
+        return True
+
+    def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> None:
+        """For whoever the origin belongs to now."""
+        root = self.graph.root(origin)
+        self._append(shard_of(root, self.layout.shards), kind, root + message)
+        self.journal.append((kind, root + message))
 
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == "t":
@@ -156,8 +162,8 @@ class MemoryDirectory:
             return True
         if self._taken(entry.sender, entry.sent):
             return False
-        if entry.kind == "a":
-            self._take_in(entry.extra, entry.body[ID_BYTES:])
+        if entry.kind in ("a", "e"):
+            self._take_in("a" if entry.kind == "a" else "e", entry.extra, entry.body[ID_BYTES:])
             return True
         self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
         self._broadcast("c" if entry.kind == "c" else "m", entry.body)
@@ -220,11 +226,11 @@ class MemoryShards:
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
         for shard in shards:
             self._heads[shard].epoch += 1
-        return {shard: deepcopy(self._heads[shard]) for shard in shards}
+        return {shard: self._heads[shard].copy() for shard in shards}
 
     def rewind(self, shard: int, offset: int) -> None:
         self.claim([shard])
-        self._heads[shard].offset = offset
+        self._heads[shard].offset, self._heads[shard].mark = offset, b""
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]:
         return {root: self.profiles[shard].get(root) for root in roots}
@@ -252,7 +258,7 @@ class MemoryShards:
                 raise Fenced(f"shard {commit.shard}: its head is {self._heads[commit.shard]}, expected {commit.before}")
         for commit in commits:
             shard = commit.shard
-            self._heads[shard] = deepcopy(commit.head)
+            self._heads[shard] = commit.head.copy()
             if commit.counters:
                 self._counters[shard] = dict(commit.counters)
             for table, changes in (
@@ -278,10 +284,10 @@ class MemoryShards:
             del self.outbox[shard, QUARANTINE][:-QUARANTINED_MAX]
 
     def heads(self) -> dict[int, Head]:
-        return deepcopy(self._heads)
+        return {shard: head.copy() for shard, head in self._heads.items()}
 
     def counters(self) -> dict[int, dict[str, int]]:
-        return deepcopy(self._counters)
+        return {shard: counters.copy() for shard, counters in self._counters.items()}
 
     def backlog(self, shards: Sequence[int]) -> dict[int, int]:
         return {shard: max(len(self.outbox[shard, lane]) for lane in QUEUES) for shard in shards}
@@ -294,7 +300,10 @@ class MemoryShards:
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         for shard, seq in upto.items():
-            self._cursors[shard, lane, consumer] = seq
+            self._cursors[shard, lane, consumer] = max(seq, self._cursors.get((shard, lane, consumer), 0))
+
+    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
+        self._cursors[shard, lane, consumer] = seq
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         for shard in range(self._count):

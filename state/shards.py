@@ -4,6 +4,7 @@ Its twin is `state.memory.MemoryShards`; `tests/contract/test_shards.py` runs on
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -20,6 +21,7 @@ QUEUES = ("t", "i", "x")  # somebody has to take what lies in these, so they are
 QUARANTINE = "q"  # what logic raised on: a note for the operator, in no digest
 DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
 _MAX = {"d": DECISIONS_MAX, QUARANTINE: QUARANTINED_MAX}
+_ADVANCE = files("state").joinpath("advance.lua").read_text()
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -88,7 +90,10 @@ class Outbox(Protocol):
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
-        """Raises `LogFull` where the server has no room."""
+        """Cursors only rise: a stale consumer moves none back. Raises `LogFull` where the server has no room."""
+
+    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
+        """Back to `seq`: for a consumer that is ahead of what it feeds. Raises `LogFull` as above."""
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         """Raises `LogFull` where the server has no disk."""
@@ -118,7 +123,7 @@ class RedisShards:
                     head = _head(cast(bytes | None, pipeline.get(key)))
                     head.epoch += 1
                     if offset is not None:
-                        head.offset = offset
+                        head.offset, head.mark = offset, b""
                     pipeline.multi()
                     pipeline.set(key, _encode(head))
                     pipeline.execute()
@@ -242,9 +247,13 @@ class RedisOutbox:
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for shard, seq in upto.items():
-            pipeline.hset(self._names.cursors(shard), f"{lane}:{consumer}", str(seq))
+            pipeline.eval(_ADVANCE, 1, self._names.cursors(shard), f"{lane}:{consumer}", seq)
         with writing():
             pipeline.execute()
+
+    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
+        with writing():
+            self._redis.hset(self._names.cursors(shard), f"{lane}:{consumer}", str(seq))
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         if not consumers:

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 BY_HTTP, BY_KAFKA = ("http-a", "http-b"), "app"  # publishers
 WARM_S = Patience().quick_s  # what has not lived for so long is given up when it dies again and again: a fault of its start
 CALM_S = (0.5, 2.0)  # between two faults, drawn
-DRAIN_S = 60.0
+DRAIN_S = 120.0
 PIPED_WIDTH = 120
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ BROKER_DOWN_S = 2.0
 CUT_S = 1.0  # so much of the append-only file
 _TORN_BYTES = 40  # and a bit more, in the middle of a command
 _DOUBT_S = 0.5  # the last command before a cut may be that much older than the cut
-_OUTLIVE_S = 20.0
+_OUTLIVE_S = 60.0
 LITTLE_MEMORY = 1 << 20
 _LIBFAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -136,7 +137,7 @@ def zombie(site: Site, flow: str) -> float | None:
             _one_survives(site, flow, original, replacement)
     finally:
         _end(replacement)
-        if original.is_running():
+        with suppress(psutil.NoSuchProcess):  # refused, and buried by its supervisor
             original.resume()
     return took_s
 
@@ -150,7 +151,11 @@ def _one_survives(site: Site, flow: str, original: psutil.Process, replacement: 
 
 
 def _dead(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    """Also while its supervisor buries it, between one question and the next."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wrong_clock(site: Site, flow: str, library: Path) -> float:

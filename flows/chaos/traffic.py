@@ -23,7 +23,7 @@ SESSION = range(20, 50)  # events until somebody comes back with another anonymo
 RETRY_S = 0.1
 HTTP_S = 3.0  # then the request is sent again, though the first may have been stored
 KAFKA_MS = 2_000  # the same for records
-LAST_S = 60.0  # for the last batch to be acknowledged
+LAST_S = 120.0  # for the last batch to be acknowledged
 
 Message = dict[str, Any]
 Store = Callable[[Sequence[Message]], bool]

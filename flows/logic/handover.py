@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol
 
+import msgspec
+
 from flows.logic import past, transit
 from flows.logic.decide import derive, timer_moment
 from flows.logic.rules import still
@@ -233,6 +235,7 @@ def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
 def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
     """The sum of both."""
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
+    _ask_of_both(profile, live.total.events, theirs, sum(fragment.events for fragment in theirs.fragments.values()))
     if profile.transit is not None and theirs.transit is not None:
         transit.join(profile.transit, theirs.transit)
     for origin, fragment in theirs.fragments.items():
@@ -254,9 +257,20 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
             waits[wait.rule] = wait
     profile.waits = [*waits.values()][-WAITS_MAX:]
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
+    if theirs.indexed_ms and (profile.indexed_ms == 0 or theirs.indexed_ms < profile.indexed_ms):
+        profile.indexed_ms = state.timers[root] = theirs.indexed_ms
     live.total = sum_of(profile, rules)
     _unseal(state, root, message)
     state.count("absorbed")
+
+
+def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: int) -> None:
+    """Of what was asked of each, the later question of each model goes on, and what the other did so far answers nothing."""
+    asked = [msgspec.structs.replace(question, events=question.events + their_events) for question in profile.questions]
+    asked += [msgspec.structs.replace(question, events=question.events + events) for question in theirs.questions]
+    latest = {question.model: question for question in sorted(asked, key=lambda question: (question.asked_ms, question.features))}
+    profile.questions = [latest[model] for model in sorted(latest)]
+    profile.asked_ms = max(profile.asked_ms, theirs.asked_ms)
 
 
 def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:

@@ -25,6 +25,7 @@ from flows.logic.shard import (
     decode_retire,
     decode_split,
     decode_tick,
+    encode,
     new_fragment,
     rules_of,
     sum_of,
@@ -33,7 +34,7 @@ from flows.logic.timers import answer, ask, expire, schedule, wait
 from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
 from schemas.identity import ID_BYTES
-from schemas.log import Announced, LogEntry, unpack_facts
+from schemas.log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.profile import Sealed, Sensitive
 from schemas.triggers import Absorb, Receipt
 
@@ -63,6 +64,7 @@ class ShardMachine:
 
     def apply(self, state: ShardState, entries: Iterable[LogEntry]) -> None:
         """Apply the entries of one shard, in order."""
+        entry = None
         for entry in entries:
             state.settled &= entry.kind == "t"
             match entry.kind:
@@ -92,6 +94,8 @@ class ShardMachine:
                     announced = _decode_announced(entry.body)
                     self._load_model(state, announced.sender, announced.version)
             state.head.offset = entry.seq
+        if entry is not None:
+            state.head.mark = mark_of(entry)
 
     def _load_model(self, state: ShardState, sender: str, version: int) -> None:
         scorer = self._scorer_of(sender, version)
@@ -109,18 +113,19 @@ class ShardMachine:
                 transit.hold(coming, origin, fact.subject, payload)
                 return
             state.count("held_too_many")  # counted at once: better than lost, and only a repetition of it could count twice
-        self._take(state, root, origin, payload, fact, live)
+        self._take(state, root, origin, fact, live)
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
         """Count a packed fact, and remember it where unions may have to be undone."""
-        self._take(state, root, origin, payload, _decode_fact(payload), live)
+        self._take(state, root, origin, _decode_fact(payload), live)
 
-    def _take(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, fact: Fact, live: Live) -> None:
+    def _take(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
         applied, sent = state.applied, len(state.outbox)
         self._add(state, root, origin, fact, live)
         if live.profile.past and state.applied > applied:
             now = state.head.clock_ms
-            past.remember(state, root, live, past.Counted(now, root, origin, payload), *past.sent_of(now, state.outbox[sent:]))
+            fact.sealed, fact.resolved_ms = {}, fact.received_ms  # these need no undoing, and each handling would make them others
+            past.remember(state, root, live, past.Counted(now, root, origin, encode(fact)), *past.sent_of(now, state.outbox[sent:]))
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
         """Count a packed fact."""

@@ -73,8 +73,12 @@ def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> 
         profile.waits.remove(waited)
         trigger = rules.waits.get(waited.rule)
         if trigger is not None:
-            cause = f"timer:{waited.rule}:{waited.due_ms}:{waited.cause}"
-            fire(state, trigger, view, timer_moment(cause, waited.subject, root, waited.due_ms, now))
+            fire(state, trigger, view, timer_moment(cause_of(waited), waited.subject, root, waited.due_ms, now))
+
+
+def cause_of(waited: Wait) -> str:
+    """Without the time it was due: that is counted from the shard's clock, which a server that lost its tail reads at another time."""
+    return f"timer:{waited.rule}:{waited.cause}"
 
 
 def answer(state: ShardState, view: View, root: bytes) -> None:

@@ -16,7 +16,7 @@ import flows.logic.profile
 import flows.logic.transit
 from flows.deliver import Steady
 from flows.learn import Learning
-from flows.logic import decide
+from flows.logic import decide, timers
 from flows.logic.delivery import Progress
 from flows.logic.profile import ShardMachine
 from flows.logic.shard import ShardState
@@ -137,6 +137,10 @@ def _trims_too_much(trim: Any) -> Any:
 
 def _id_from(place: Callable[[], int]) -> Callable[[Any], Any]:
     return lambda named: lambda cause, subject, rule: named(f"{cause}{place()}", subject, rule)
+
+
+def _due_in_id(cause_of: Any) -> Any:
+    return lambda waited: f"timer:{waited.due_ms}:{cause_of(waited)}"
 
 
 def _counter() -> Callable[[], int]:
@@ -281,6 +285,7 @@ MUTATIONS: Mapping[str, Broken] = {
     "the shards do not go back with the directory": _replace(World, "go_back", _half_back),
     # what follows from an event
     "a trigger's id holds a count of this process": _replace(decide, "trigger_id", _id_from(_counter())),
+    "a timer's trigger id holds the time it was due": _replace(timers, "cause_of", _due_in_id),
     "time is asked for by the shard": _replace(ShardMachine, "_tick", _clocked),
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
     "the ring of messages is not asked": _replace(flows.logic.profile, "seen", lambda _: lambda ring, message: False),  # noqa: ARG005

@@ -170,6 +170,8 @@ def _triggers(world: World, ideal: World) -> Iterator[str]:
         yield f"{len(twice)} triggers were emitted twice"
     if missing := ours.keys() - world.received.keys():
         yield f"{len(missing)} triggers were never delivered"
+    if several := [key for key, ids in world.told.items() if len(ids) > 1]:
+        yield f"{len(several)} triggers of a message were delivered under several ids"
     if made_up := world.received.keys() - ours.keys() - world.lost:
         yield f"{len(made_up)} triggers were delivered that nobody emitted"
 

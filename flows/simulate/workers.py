@@ -29,6 +29,7 @@ from state.shards import OutboxEntry
 CRM = "crm"
 SNAPSHOT_FIRST, SNAPSHOT_EVERY = 3, 4
 READ_MAX, ROOM = 4, 3
+NO_MESSAGE = ("timer:wake:", "absorb:")  # causes of triggers that no message is the cause of
 Life = Iterator[None]
 
 
@@ -176,11 +177,15 @@ def delivering(site: Site) -> Life:
 
 class Receiver:
     def __init__(self, world: World) -> None:
-        self._received = world.received
+        self._world = world
 
     def receive(self, body: bytes) -> None:
-        name = decode_trigger(body).id
-        self._received[name] = self._received.get(name, 0) + 1
+        trigger = decode_trigger(body)
+        received = self._world.received
+        received[trigger.id] = received.get(trigger.id, 0) + 1
+        message = trigger.cause.rpartition(":")[2]
+        if not trigger.cause.startswith(NO_MESSAGE):
+            self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
 
 
 def trainer() -> Trainer:

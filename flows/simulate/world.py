@@ -117,7 +117,10 @@ class Seal:
 
 
 class World:
-    """`raw`: each partition's entries; an entry's position is its index. `received`: how often the receiver had each trigger."""
+    """`raw`: each partition's entries; an entry's position is its index. `received`: how often the receiver had each trigger.
+
+    `told`: the ids under which it had the trigger of a rule about a message.
+    """
 
     def __init__(self, *, log_max: int = PLENTY) -> None:
         self.now_ms = START_MS
@@ -128,6 +131,7 @@ class World:
         self.models = MemoryModels(self.signer)
         self.keys: set[bytes] = set()
         self.received: dict[str, int] = {}
+        self.told: dict[tuple[str, str], set[str]] = {}
         self.lost: set[str] = set()  # triggers of a past that is gone
         self.generation = 0  # how often the server went back: every connection breaks
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -13,7 +14,7 @@ from typing import Any
 import fastavro
 import msgspec
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from structlog.testing import capture_logs
@@ -82,6 +83,40 @@ def reader_of(kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[byt
     reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro, EVENT_BYTES)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     return reader
+
+
+class Electing:
+    """A consumer whose partitions have no leader for the first few questions."""
+
+    def __init__(self, consumer: Any, refusals: int) -> None:
+        self._consumer = consumer
+        self.refusals = refusals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def get_watermark_offsets(self, *args: Any, **options: Any) -> Any:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        return self._consumer.get_watermark_offsets(*args, **options)
+
+
+def test_an_election_is_waited_for_and_not_for_ever(kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    produce(kafka, topic, b'{"type":"track"}')
+    reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), refuse, avro, EVENT_BYTES)
+    consumer = Electing(reader._consumer, refusals=3)
+    monkeypatch.setattr(reader, "_consumer", consumer)
+    try:
+        reader.assign({f"{topic}/0": START})
+        assert len(read(reader, 1)) == 1
+        assert consumer.refusals == 0
+        consumer.refusals = 10_000
+        monkeypatch.setattr(raw_kafka, "ANSWER_S", 0.2)
+        with pytest.raises(Unreachable, match="does not say where"):
+            reader.assign({f"{topic}/0": START})
+    finally:
+        reader.close()
 
 
 def one(kafka: Broker, topic: str, avro: AvroReader) -> RawEvent:
@@ -292,6 +327,30 @@ class TestGrowth:
         again = reader_of(kafka, topic, avro=avro)
         assert again.partitions() == [f"{topic}/{number}" for number in range(3)]
         again.close()
+
+    def test_added_partitions_are_written_to(self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not kafka.real:
+            pytest.skip("the mock cluster adds no partitions")
+        monkeypatch.setattr(raw_kafka, "LOOK_EVERY_S", 0.2)
+
+        async def drive() -> None:
+            writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None)
+            await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
+            admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+            admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+            deadline = time.monotonic() + 20
+            while writer._partitions == 1 and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
+            await writer.close()
+
+        asyncio.run(drive())
+        reader = reader_of(kafka, topic, avro=avro)
+        found, deadline = Counter[str](), time.monotonic() + 20
+        while found.total() < 6 and time.monotonic() < deadline:
+            found.update({batch.partition: len(batch.events) for batch in reader.poll(200)})
+        assert found == {f"{topic}/0": 4, f"{topic}/1": 1, f"{topic}/2": 1}
+        reader.close()
 
 
 class TestRefusals:

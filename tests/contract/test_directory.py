@@ -165,6 +165,19 @@ def test_an_absorb_follows_the_survivor_and_is_taken_once(make: Make) -> None:
     assert absorbed == [(int.from_bytes(USER.hash[:2]) % 4, USER.hash)]
 
 
+def test_a_fact_that_is_let_in_again_follows_its_customer_and_is_taken_once(make: Make) -> None:
+    directory = make()
+    directory.commit(window(-1, 1, group(ANON), group(USER)))
+    directory.commit(window(1, 2, group(USER, ANON)))
+    before, ends = facts(directory), directory.heads()
+    assert directory.readmit(1, ANON.hash, b"payload")
+    assert not directory.readmit(1, ANON.hash, b"payload")
+    assert directory.sent("readmitted") == 1
+    assert [fact for fact in facts(directory) if fact not in before] == [(USER.hash, ANON.hash, b"payload")]
+    home = int.from_bytes(USER.hash[:2]) % 4
+    assert directory.heads() == ends | {home: ends[home] + 1}
+
+
 def test_an_origin_is_never_given_twice(make: Make) -> None:
     directory = make()
     directory.commit(window(-1, 1, group(ANON)))

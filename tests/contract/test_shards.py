@@ -182,6 +182,19 @@ def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: B
     assert both.shards.backlog([0, 1]) == {0: 2, 1: 0}
 
 
+def test_a_cursor_only_rises_unless_it_is_set_back(both: Both) -> None:
+    """A stale consumer is late, and must not move back what its follower has moved on."""
+    both.outbox.advance("t", "crm", {0: 4, 1: 12})
+    both.outbox.advance("t", "crm", {0: 3, 1: 9, 2: 1})
+    both.outbox.advance("t", "mail", {0: 2})
+    assert both.outbox.cursors("t", "crm") == {0: 4, 1: 12, 2: 1}
+    both.outbox.advance("t", "crm", {0: 2**53, 1: 100})
+    assert both.outbox.cursors("t", "crm") == {0: 2**53, 1: 100, 2: 1}
+    both.outbox.set_back("t", "crm", 0, 7)
+    assert both.outbox.cursors("t", "crm") == {0: 7, 1: 100, 2: 1}
+    assert both.outbox.cursors("t", "mail") == {0: 2, 1: 0, 2: 0}
+
+
 def test_the_numbers_of_an_outbox_go_on_after_everything_was_trimmed(both: Both) -> None:
     head = both.shards.claim([0])[0]
     first = following(head, outbox=[("t", 1, b"1")])

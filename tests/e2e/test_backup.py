@@ -74,6 +74,11 @@ class Deployment:
         self.process.kill()
         self.process.wait()
 
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        assert self.process.wait(20) == 0
+
     def publish(self, batches: int) -> None:
         for _ in range(batches):
             batch: list[dict[str, Any]] = [
@@ -108,8 +113,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     made.start()
     yield made
     if made.process is not None and made.process.poll() is None:
-        made.process.terminate()
-        assert made.process.wait(20) == 0
+        made.stop()
 
 
 def test_a_lost_redis_is_restored_and_goes_on(deployment: Deployment) -> None:
@@ -136,6 +140,25 @@ def test_a_lost_redis_is_restored_and_goes_on(deployment: Deployment) -> None:
     eventually(lambda: deployment.counted() == deployment.sent, 20)
     said = deployment.command("rebuild")
     assert f"with {deployment.sent + deployment.sent // 100:,} events" in said
+
+
+def test_what_was_rebuilt_runs_after_the_switch(deployment: Deployment) -> None:
+    deployment.publish(20)
+    eventually(lambda: deployment.counted() == deployment.sent, 20)
+    refused = subprocess.run(
+        deployment._argv("rebuild", "--switch"), cwd=deployment.folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode != 0
+    assert "still run: stop them first" in refused.stderr
+    deployment.stop()
+    deployment.file.write_text(deployment.file.read_text() + '[[aggregate]]\nname = "seen"\nof = "count"\non = ["Seen"]\n')
+    assert "is what runs from now on" in deployment.command("rebuild", "--switch")
+    deployment.start()
+    deployment.publish(5)
+    eventually(lambda: deployment.counted() == deployment.sent, 20)
+    profiles = deployment.profiles()
+    assert sum(profile["aggregates"]["seen"] for profile in profiles) == deployment.sent
+    assert profiles[0]["identifiers"]["email"].endswith("@example.com")
 
 
 def without_age(profile: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import psutil
 import pytest
 
+from flows.chaos.faults import _dead
 from flows.chaos.report import ELSEWHERE, Strike, rows
 from flows.chaos.site import ON_ORDER
 from flows.chaos.traffic import BATCH, ORDER, Book, Message, Publisher, Sent
@@ -17,8 +19,6 @@ from flows.chaos.verdict import Loss, _messages, _triggers
 from flows.demo.receiver import Got
 from tests.kafka_broker import available
 from tests.running import environment
-
-pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
 
@@ -35,6 +35,7 @@ def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event() -> None:
     report = chaos("--seconds", "8", "--seed", "7", "--only", "kill -9 redis")
@@ -42,6 +43,7 @@ def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event
     assert [row["fault"] for row in report["faults"]] == ["kill -9 redis-server"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
     """Acknowledged events of that second are gone, with all that came of them: the state is that of a history without them."""
@@ -49,6 +51,7 @@ def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
     assert report["cut"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_kafka_loses_no_acknowledged_event() -> None:
     if not available():
@@ -122,6 +125,21 @@ def test_a_publisher_repeats_a_batch_until_it_is_acknowledged_and_keeps_its_book
     assert all(sent.acknowledged_s is not None for sent in written.messages.values())
     assert written.attempts == len(stored) > len({tuple(batch) for batch in stored}) > 3
     assert {message for batch in stored for message in batch} == written.messages.keys()
+
+
+def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
+    """A supervisor reaps it at any moment, also between two questions about it."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(child.pid)
+    assert not _dead(process)
+    child.kill()
+    deadline = time.monotonic() + 10
+    while not _dead(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert process.is_running()  # a zombie
+    child.communicate()
+    assert _dead(process)
 
 
 def test_the_load_is_the_same_for_the_same_seed() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import redis
@@ -140,6 +141,35 @@ def test_a_memory_that_ends_in_mid_flow_loses_and_doubles_nothing(server: Embedd
         assert 80 < taken < 120
         millrace.eventually(lambda: delivered(tmp_path) == taken, 30)
         assert workers(millrace) == before, millrace.log.read_text()[-3_000:]
+
+
+def test_a_gateway_that_outlived_its_redis_ends_with_the_next_look_into_it(server: Embedded, tmp_path: Path) -> None:
+    """It was idle while the server was away, so no command of it failed."""
+    process = start(server)
+    http, metrics = free_ports(2)
+    file, log = tmp_path / "millrace.toml", tmp_path / "log"
+    listen = f'[gateway]\nlisten = "127.0.0.1:{http}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+    file.write_text(CONFIG.format(url=server.url) + listen)
+    file.chmod(0o600)
+    with log.open("wb") as output:
+        argv = [*COMMAND, "run", "gateway", "--worker", "0/1", "-c", str(file)]
+        gateway = subprocess.Popen(argv, cwd=tmp_path, stdout=output, stderr=output, env=environment())
+    millrace = Running(gateway, f"http://127.0.0.1:{http}", file, log)
+    try:
+        millrace.eventually(millrace.ready, 30)
+        assert millrace.profile("ana") == {}
+        process.kill()
+        process.wait()
+        process = start(server)
+        assert _posted(millrace, event("ana", "m1"))  # the raw log is not what it remembers anything of
+        answer = httpx.get(f"{millrace.url}/v1/profiles/user_id:ana", auth=("demo-read", ""), timeout=5)
+        assert answer.status_code == 503
+        assert gateway.wait(10) == TRY_AGAIN
+        (line,) = (line for line in log.read_text().splitlines() if not line.startswith("{"))
+        assert line.startswith("millrace gateway 0/1: Redis was started again")
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 # --- configuration --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -195,16 +196,16 @@ def test_bad_records_are_dead_letters_and_stop_nothing(stack: Stack) -> None:
 # --- the broker is killed ---
 
 Store = Callable[[list[dict[str, Any]]], bool]
-PEOPLE = [f"person-{n}" for n in range(30)]
+PEOPLE = 30
 
 
 class Publisher:
     """Sends small batches of orders without a pause, each again (with the same ids) until it is stored."""
 
-    def __init__(self, name: str, store: Store) -> None:
+    def __init__(self, test: str, way: str, store: Store) -> None:
         self.sent: dict[str, str] = {}  # user by messageId; all stored when `stop` returns
         self.retries = 0
-        self._name = name
+        self._test, self._name = test, f"{test}-{way}"
         self._store = store
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -219,7 +220,7 @@ class Publisher:
         for number in itertools.count():
             if self._over.is_set():
                 return
-            users = [PEOPLE[(number * 7 + n) % len(PEOPLE)] for n in range(10)]
+            users = [f"{self._test}-person-{(number * 7 + n) % PEOPLE}" for n in range(10)]
             batch = [track(user, messageId=f"{self._name}-{number}-{n}") for n, user in enumerate(users)]
             while not self._store(batch):
                 self.retries += 1
@@ -253,15 +254,21 @@ def directly(stack: Stack) -> Store:
     return store
 
 
-def test_a_broker_that_is_killed_in_mid_flow_loses_nothing_and_doubles_nothing(stack: Stack) -> None:
+def survived(stack: Stack, test: str, away_s: float) -> float:
+    """The broker is killed while two publishers send, and away for so long. Seconds from its return until an event is in a profile."""
     if not stack.kafka.real:
         pytest.skip("the mock cluster cannot be killed: a real broker needs Java 17 and Maven")
-    publishers = [Publisher("http", by_http(stack)), Publisher("direct", directly(stack))]
+    publishers = [Publisher(test, "http", by_http(stack)), Publisher(test, "direct", directly(stack))]
     try:
         time.sleep(2)
         stack.kafka.kill()
-        time.sleep(3)
+        time.sleep(away_s)
         stack.kafka.start()
+        returned = time.monotonic()
+        first = track(f"{test}-first", messageId=f"{test}-first")
+        stack.millrace.eventually(lambda: by_http(stack)([first]), 30)
+        stack.millrace.eventually(lambda: stack.millrace.profile(f"{test}-first").get("events") == 1, 30)
+        again_s = time.monotonic() - returned
         stack.millrace.eventually(stack.millrace.ready, 20)
         time.sleep(1)
     finally:
@@ -272,7 +279,9 @@ def test_a_broker_that_is_killed_in_mid_flow_loses_nothing_and_doubles_nothing(s
 
     def causes(triggers: list[dict[str, Any]]) -> dict[str, str]:
         """By the trigger's id, as a receiver that drops repeats has them."""
-        return {trigger["id"]: trigger["cause"] for trigger in triggers if trigger["cause"].startswith(("http-", "direct-"))}
+        return {
+            trigger["id"]: trigger["cause"] for trigger in triggers if trigger["cause"].startswith((f"{test}-http-", f"{test}-direct-"))
+        }
 
     readers: dict[str, Callable[[Message], dict[str, Any]]] = {
         stack.triggers: avro_reader(SchemaRegistryClient({"url": stack.millrace.url}), stack.triggers),
@@ -281,5 +290,22 @@ def test_a_broker_that_is_killed_in_mid_flow_loses_nothing_and_doubles_nothing(s
     for topic, read in readers.items():
         told = consume(stack.kafka.bootstrap, topic, read, lambda found: set(causes(found).values()) >= sent.keys(), 30)
         assert sorted(causes(told).values()) == sorted(sent)
-    counted = {user: stack.millrace.profile(user).get("events") for user in PEOPLE}
-    assert counted == Counter(sent.values())
+    counted = Counter(sent.values())
+    assert {user: stack.millrace.profile(user).get("events") for user in counted} == counted
+    return again_s
+
+
+def test_a_broker_that_is_killed_in_mid_flow_loses_nothing_and_doubles_nothing(stack: Stack) -> None:
+    survived(stack, "killed", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_broker_that_fails_for_a_minute_loses_nothing_and_doubles_nothing(stack: Stack) -> None:
+    before = workers(stack.millrace)
+    print(f"processing again {survived(stack, 'away', 60):.1f} s after the broker's return")
+    assert workers(stack.millrace) == before, "they wait: nobody has to be started again"
+
+
+def workers(millrace: Running) -> set[int]:
+    return {child.pid for child in psutil.Process(millrace.process.pid).children()}

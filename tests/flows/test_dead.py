@@ -19,6 +19,7 @@ from flows import cli, compose
 from flows.dead import printable
 from flows.engine import Stop
 from flows.logic.fragments import FragmentRules
+from flows.logic.shard import sums
 from flows.profile import BUILD, Worker
 from flows.resolve import Resolver, Windows
 from schemas.config import Config
@@ -347,13 +348,8 @@ def test_a_lost_server_is_one_line(site: Site, tmp_path: Path) -> None:
         assert err.count("\n") == 1
 
 
-def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: FragmentRules, fragment: object, fact: Fact, message: bytes) -> None:
-        raise KeyError("ana@example.com")
-
-    monkeypatch.setattr(FragmentRules, "add", broken)
-    site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
-    assert site.resolve() == 1
+def applied(site: Site) -> dict[str, int]:
+    """Run `profile` over all there is; the counters of all shards."""
     config = site.config
     worker = Worker(
         range(2),
@@ -365,7 +361,66 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
         clock_ms=lambda: 1_700_000_000_000,
     )
     with capture_logs():
-        worker.commit(worker.apply(worker.read()))
+        while sum(compose.directory(config).heads().values()) > sum(worker._read.values()):
+            worker.commit(worker.apply(worker.read()))
+    return sums(compose.shards(config).counters().values())
+
+
+def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
+    """An event that a build raised on; what it is called."""
+    with monkeypatch.context() as broken:
+        broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
+        broken.setattr("flows.profile.BUILD", build)
+        site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
+        site.append(b'{"type": "track", "event": "Viewed", "userId": "ana", "messageId": "m2"}')
+        assert site.resolve() == 2
+        assert applied(site)["poisoned"] == 2
+    return next(row[0] for row in site.listed("--reason", "poison") if '"email"' in site.dead("show", row[0])[1])
+
+
+def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = raised_on(site, monkeypatch, "0.0.1")
+    assert "applied" not in applied(site)
+    dead = compose.dead_facts(site.config).find(int(name[2]), int(name[4:]))
+    assert dead is not None
+    assert site.dead("replay", name)[:2] == (0, "1 sent again, 0 not\n")
+    assert site.dead("replay", name)[:2] == (1, f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n")
+    assert applied(site)["applied"] == 1
+    found = compose.profile_reader(site.config)("user_id", "ana")
+    assert found is not None
+    assert (found["events"], found["identifiers"]["email"]) == (1, "a***@example.com")
+
+    # It died between the two steps of a replay, or the app has sent it again: the message id tells
+    directory = compose.directory(site.config)
+    assert directory.readmit(directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload)
+    site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1"}')
+    site.resolve()
+    assert site.dead("replay", "--reason", "poison")[:2] == (0, "1 sent again, 0 not\n")  # the other one
+    counted = applied(site)
+    assert (counted["applied"], counted["duplicates"]) == (2, 2)
+    assert site.listed("--reason", "poison") == []
+
+
+def test_what_this_build_raised_on_is_sent_again_by_its_id_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = raised_on(site, monkeypatch, BUILD)
+    code, out, _ = site.dead("replay", "--all")
+    assert code == 1
+    assert f"{name} not sent: this build ({BUILD}) raised on it" in out
+    assert site.dead("replay", name)[0] == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
+        assert applied(site)["poisoned"] == 3  # put aside anew
+    assert len(site.listed("--reason", "poison")) == 2
+
+
+def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FragmentRules, fragment: object, fact: Fact, message: bytes) -> None:
+        raise KeyError("ana@example.com")
+
+    monkeypatch.setattr(FragmentRules, "add", broken)
+    site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
+    assert site.resolve() == 1
+    applied(site)
     ((name, reason, *words),) = site.listed("--reason", "poison")
     assert reason == "poison"
     assert " ".join(words).startswith("KeyError at tests.flows.test_dead:")
@@ -376,5 +431,5 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     assert '"message": "m1"' in out
     assert '"email"' in out
     assert "ana@example.com" not in out
-    assert compose.shards(config).counters()[int(name[2])]["poisoned"] == 1
+    assert compose.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
     assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1

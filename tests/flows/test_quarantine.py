@@ -70,7 +70,7 @@ def without_quarantine(store: MemoryShards) -> dict[str, Any]:
         found["outbox"][shard, QUARANTINE] = []
         found["counters"][shard].pop("poisoned", None)
         found["heads"][shard].outbox.pop(QUARANTINE, None)
-        found["heads"][shard].offset = 0  # one entry more for each event more
+        found["heads"][shard].offset, found["heads"][shard].mark = 0, b""  # one entry more for each event more
     return found
 
 

@@ -1,5 +1,6 @@
 """Rebuild: the same events through this configuration, beside what runs."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,7 @@ from schemas.profile import Fragment
 from schemas.toml import load
 from schemas.triggers import Trigger
 from state.archive import files
-from tests.flows.test_restore import lived
 from tests.site import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path, redis_url: str) -> Site:
-    return Site(tmp_path, redis_url, seed=4).start()
-
-
-@pytest.fixture
-def archived(site: Site) -> Site:
-    """Everything that it did is in the archive, and nothing is on its way any more."""
-    archiver = site.archiver()
-    with compose.following_keys(site.config) as follow_keys:
-        archiver._follow_keys = follow_keys
-        lived(site, archiver, 30)
-        for _ in range(3):
-            site.forward()
-            site.apply()
-        archiver.round(block_ms=0)
-    archiver.close()
-    return site
 
 
 def configured(site: Site, more: str = "") -> Config:
@@ -50,9 +30,9 @@ def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = Fa
     """The configuration after the switch, and what was said."""
     assert rebuild.run(config, deliver) == 0
     said = capsys.readouterr().out
-    lines = dict(line.split(" = ") for line in map(str.strip, said.splitlines()) if " = " in line)
-    replace, prefix, folder = msgspec.structs.replace, lines["prefix"].strip('"'), lines["folder"].strip('"')
-    return replace(config, redis=replace(config.redis, prefix=prefix), archive=replace(config.archive, folder=folder)), said
+    there = tomllib.loads(said[said.index("    [redis]") :])  # what it says that is to be set
+    tables = {table: msgspec.structs.replace(getattr(config, table), **options) for table, options in there.items()}
+    return msgspec.structs.replace(config, **tables), said
 
 
 def behaviour(site: Site, config: Config) -> dict[bytes, list[Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows import repair
+from flows import compose, repair
 from schemas.errors import ConfigError, Torn
 from schemas.events import RawEvent
 from schemas.profile import Profile
@@ -36,34 +36,46 @@ def events(site: Site) -> int:
     return sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
 
 
+def directory(site: Site) -> dict[bytes, bytes]:
+    """All of it, as Redis stores it."""
+    return {key: site.client.dump(key) or b"" for key in site.client.keys("mr:{dir}:*")}
+
+
+def put_back(site: Site, older: dict[bytes, bytes]) -> None:
+    for key in site.client.keys("mr:{dir}:*"):
+        site.client.delete(key)
+    for key, dumped in older.items():
+        site.client.restore(key, 0, dumped)
+
+
+def repaired(site: Site, capsys: pytest.CaptureFixture[str]) -> list[int]:
+    """All shards; those that needed it. A second time none does."""
+    found = []
+    for shard in range(site.config.shards.count):
+        assert repair.shard(site.config, shard) == 0
+        found += [shard] if "back from entry" in capsys.readouterr().out else []
+        assert repair.shard(site.config, shard) == 0
+        assert "nothing to repair" in capsys.readouterr().out
+    return found
+
+
 def test_a_shard_goes_back_to_the_end_of_its_log(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     site._event = lambda: bought(site)  # type: ignore[method-assign]
     for _ in range(10):
         site.window()
     settle(site)
-    older = {key: site.client.dump(key) for key in site.client.keys("mr:{dir}:*")}
+    older = directory(site)
     luck, messages = site.random.getstate(), copy(site._message)
     for _ in range(10):
         site.window()
     settle(site)
     counted, said = events(site), site.directory.stats()
-    for key in site.client.keys("mr:{dir}:*"):
-        site.client.delete(key)
-    for key, dumped in older.items():
-        assert dumped is not None
-        site.client.restore(key, 0, dumped)
+    put_back(site, older)
 
     with pytest.raises(Torn, match="millrace repair shard"):
         site.start()
-    ahead = []
-    for shard in range(site.config.shards.count):
-        assert repair.shard(site.config, shard) == 0
-        out = capsys.readouterr().out
-        ahead += [shard] if "the end of its log" in out else []
-        assert repair.shard(site.config, shard) == 0
-        assert "nothing to repair" in capsys.readouterr().out
-    assert ahead
+    assert repaired(site, capsys)
     site.start()
     site.random.setstate(luck)
     site._message = messages
@@ -72,6 +84,40 @@ def test_a_shard_goes_back_to_the_end_of_its_log(redis_url: str, tmp_path: Path,
     settle(site)
     assert site.directory.stats() == said
     assert events(site) == counted
+
+
+@pytest.mark.parametrize("unread", [0, 2])
+def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_one(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], unread: int
+) -> None:
+    """`unread`: windows that the shards had not read when the tail was lost. By its length nothing is wrong with the log."""
+    site = Site(tmp_path, redis_url, archive=False).start()
+    site._event = lambda: bought(site)  # type: ignore[method-assign]
+    for _ in range(10):
+        site.window()
+    settle(site)
+    for _ in range(unread):
+        site.window()
+    older, luck, messages = directory(site), site.random.getstate(), copy(site._message)
+    for _ in range(5):
+        site.window()
+    settle(site)
+    counted, said = events(site), site.directory.stats()["events"]
+    put_back(site, older)
+    site.now_s += 60
+    site.random.setstate(luck)
+    site._message = messages
+    for _ in range(25):  # the same again, and then others
+        site.window()
+    heads, ends = compose.shards(site.config).heads(), site.directory.heads()
+    assert all(head.offset < ends[shard] for shard, head in heads.items()), "the logs have not grown enough: the test shows nothing"
+
+    with pytest.raises(Torn, match="has lost its tail, and has grown again"):
+        site.start()
+    assert repaired(site, capsys)
+    site.start()
+    settle(site)
+    assert events(site) == counted + site.directory.stats()["events"] - said
 
 
 def test_a_shard_that_is_well_is_left_alone(redis_url: str, tmp_path: Path) -> None:

@@ -1,18 +1,10 @@
-"""Archive, backup and restore on a real Redis: what is restored is the system that was lost, bit for bit, wherever it was cut.
+"""`millrace restore` on a real Redis: what is restored is the system that was lost, bit for bit, wherever it was cut.
 
 `tests/site.py` drives the parts that the flows run; processes are killed where it is about that.
 """
 
-import os
-import resource
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from copy import copy
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -20,52 +12,15 @@ import pytest
 import redis
 
 from flows import backup, compose, restore
-from flows.archive import Archiver, seconds_until
-from flows.restore import Replay
-from schemas.errors import Fenced, Foreign, LogFull, MillraceError
+from flows.archive import Archiver
+from schemas.errors import Foreign, MillraceError
 from schemas.identity import WindowCommit
 from schemas.journal import WindowContent
 from schemas.profile import Sensitive
 from state import digest
 from state.archive import files
-from state.backup import Manifest
-from state.client import connect
-from state.copy import begin_anew
-from state.digest import Digest
+from tests.lives import lived, millrace, restored, untouched
 from tests.site import START_S, Site
-
-
-@pytest.fixture
-def site(tmp_path: Path, redis_url: str) -> Site:
-    return Site(tmp_path, redis_url).start()
-
-
-def lived(site: Site, archiver: Archiver | None, seconds: int, backups_at: tuple[int, ...] = ()) -> dict[int, Digest]:
-    """What it was at the end of each second, when all shards had applied what they had."""
-    found = {}
-    for second in range(seconds):
-        for _ in range(site.random.randint(1, 8)):
-            site.step()
-        if archiver:
-            archiver.round(block_ms=0)
-        if second in backups_at:  # with the shards somewhere on their way
-            backup.make(site.config)
-        site.apply()
-        found[site.now_s] = site.digest()
-        site.tick()
-    site.apply()
-    found[site.now_s] = site.digest()
-    if archiver:
-        archiver.round(block_ms=0)
-    return found
-
-
-def restored(site: Site, prefix: str, upto_s: int | None = None, source: str | None = None, few: int = 1) -> Site:
-    other = Site(site.folder, site.url, prefix, few=few)
-    upto_ms = None if upto_s is None else upto_s * 1000
-    manifest, archive = restore.plan(other.config, upto_ms, source)
-    restore.restore(other.config, manifest, archive, upto_ms)
-    return other
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -131,174 +86,6 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
         restore.plan(other.config, None, void)
 
 
-def test_a_redis_that_came_back_older_is_archived_as_it_is_now(site: Site) -> None:
-    archiver = site.archiver()
-    lived(site, archiver, 5, (2,))
-    older = {key: site.client.dump(key) for key in site.client.scan_iter(b"mr:*")}
-    lived(site, archiver, 5, (2,))
-    archiver.close()
-    for key in site.client.scan_iter(b"mr:*"):
-        site.client.delete(key)
-    for key, dumped in older.items():
-        site.client.restore(key, 0, dumped)
-    site.start()
-    site.random.seed(77)
-    site.now_s -= 5
-    again = site.archiver()
-    was = lived(site, again, 6)
-    assert restored(site, "b").digest() == was[site.now_s]
-
-
-def test_an_archiver_killed_before_it_said_so_writes_nothing_twice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed = site.archiver()
-    for _ in range(4):
-        site.window()
-    monkeypatch.setattr(killed._journal, "advance", lambda _upto: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        killed.round(block_ms=0)
-    killed._writer.abandon()
-    was = lived(site, site.archiver(), 3)
-    seqs = [found.entry.seq for found in compose.archive(site.config).entries(0)]
-    assert seqs == [*range(1, compose.journal(site.config).head() + 1)]
-    assert restored(site, "b").digest() == was[site.now_s]
-
-
-# --- while the flows run --------------------------------------------------------------------------------------------------
-
-
-def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_without(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    archiver = site.archiver()
-    over = threading.Event()
-    faults: list[BaseException] = []
-
-    def live() -> None:
-        try:
-            while not over.is_set():
-                for _ in range(4):
-                    site.step()
-                site.tick()
-        except BaseException as error:  # noqa: BLE001  # raised in the test's own thread
-            faults.append(error)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    made: list[Manifest] = []
-    try:
-        for _ in range(8):
-            time.sleep(0.15)
-            made.append(backup.make(site.config))
-    finally:
-        over.set()
-        thread.join()
-    assert not faults, faults
-    while archiver.round(block_ms=0):
-        pass
-    site.apply()
-    was = site.digest()
-    assert len({manifest.journal for manifest in made}) > 4
-    for number, manifest in enumerate(made):
-        assert restored(site, f"with{number}", source=manifest.name).digest() == was
-        alone, reference = Site(site.folder, site.url, f"alone{number}"), Site(site.folder, site.url, f"ref{number}")
-        empty = compose.archive(site.config)
-        monkeypatch.setattr(empty, "folder", site.folder / "no archive")
-        restore.restore(alone.config, manifest, empty, None)
-        assert alone.digest() == rebuilt_upto(reference, manifest.journal)
-
-
-def rebuilt_upto(site: Site, journal: int) -> Digest:
-    """From the archive's beginning, up to this entry."""
-    client, names, layout = connect(site.url), compose.names(site.config), compose.layout(site.config)
-    begin_anew(client, names, layout)
-    replay = Replay(site.config)
-    for found in compose.archive(site.config).entries(0):
-        if found.entry.seq > journal:
-            break
-        replay.apply(found)
-    replay.drain()
-    client.hset(names.meta, "name", layout.name)
-    return site.digest()
-
-
-def test_a_full_journal_makes_resolve_wait_and_loses_nothing(tmp_path: Path, redis_url: str) -> None:
-    site = Site(tmp_path, redis_url).start()
-    settings = msgspec.structs.replace(site.config, archive=msgspec.structs.replace(site.config.archive, journal_max=5))
-    site.directory = compose.directory(settings)
-    archiver = site.archiver()
-    empty = WindowCommit("events/9", -1, 0, [], [], {})
-    sealed = compose.log_seal(settings).seal(b"content")
-    for n in range(4):  # the first entry are the rules
-        site.directory.commit(msgspec.structs.replace(empty, before=n - 1, after=n), sealed)
-    with pytest.raises(LogFull, match="the journal is full"):
-        site.directory.commit(msgspec.structs.replace(empty, before=3, after=4), sealed)
-    assert site.directory.offsets() == {"events/9": 3}
-    archiver.round(block_ms=0)
-    site.directory.commit(msgspec.structs.replace(empty, before=3, after=4), sealed)
-
-
-def test_a_full_disk_stops_nothing_until_the_journal_is_full_and_loses_nothing(site: Site) -> None:
-    """A limit on the size of files stands for the disk: the same error at the same place."""
-    archiver = site.archiver()
-    lived(site, archiver, 3)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
-    try:
-        for _ in range(3):
-            site.window(60)
-            with pytest.raises(OSError, match="too large"):
-                archiver.round(block_ms=0)
-            archiver.begin_again()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    was = lived(site, archiver, 3)
-    assert restored(site, "b").digest() == was[site.now_s]
-
-
-# --- killed in the middle -------------------------------------------------------------------------------------------------
-
-
-def millrace(site: Site, *argv: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "flows.cli", *argv, "-c", str(site.file)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-@pytest.fixture
-def big(site: Site) -> Iterator[tuple[Site, Archiver]]:
-    """With enough in it that copying takes a moment."""
-    archiver = site.archiver()
-    lived(site, archiver, 3)
-    pipeline = site.client.pipeline(transaction=False)
-    for number in range(60_000):
-        pipeline.set(b"mr:{s00}:p:padding%d" % number, os.urandom(200))
-        if number % 5_000 == 0:
-            pipeline.execute()
-    pipeline.execute()
-    yield site, archiver
-    site.client.flushall()
-
-
-def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long(big: tuple[Site, Archiver]) -> None:
-    site, archiver = big
-    names, folder = compose.names(site.config), Path(site.config.backup.folder)
-    process = millrace(site, "backup", "create")
-    deadline = time.monotonic() + 20
-    while not list(folder.glob("*.part/*.chunk")):
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert compose.backups(site.config).names() == []
-    assert 0 < site.client.pttl(names.hold) <= 20_000
-    with pytest.raises(MillraceError, match="was killed less than"):
-        backup.make(site.config)
-    site.client.delete(names.hold)  # as after 20 s
-    backup.make(site.config)
-    backup.create_and_prune(site.config)
-    assert not list(folder.glob("*.part"))
-    was = lived(site, archiver, 2)
-    assert restored(site, "b").digest() == was[site.now_s]
-
-
 def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(big: tuple[Site, Archiver]) -> None:
     site, archiver = big
     backup.make(site.config)
@@ -325,30 +112,6 @@ def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(big: 
     again = millrace(other, "restore")
     said = again.communicate(timeout=60)[0].decode()
     assert (again.returncode, "the target is not empty" in said) == (1, True), said
-
-
-def test_sigterm_ends_the_archive_process_with_everything_safe(site: Site) -> None:
-    process = millrace(site, "run", "archive", "--worker", "0/1")
-    journal = compose.journal(site.config)
-    deadline = time.monotonic() + 20
-    was = lived(site, None, 4)
-    while journal.archived() != journal.head():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    with pytest.raises(Fenced, match="another process writes this archive"):
-        site.archiver()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
-    assert all(file.closed for file in files(Path(site.config.archive.folder)))
-    assert restored(site, "b").digest() == was[site.now_s]
-
-
-# --- bad input --------------------------------------------------------------------------------------------------------------
-
-
-def untouched(other: Site) -> bool:
-    return not list(other.client.scan_iter(f"{other.prefix}:*"))
 
 
 def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None:
@@ -422,9 +185,6 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
     assert restored(site, "b").digest() == was[site.now_s]
 
 
-# --- who was erased stays erased ------------------------------------------------------------------------------------------
-
-
 def data_keys(site: Site) -> int:
     buckets = set(site.client.scan_iter(compose.names(site.config).data_keys + b"*"))  # SCAN may give one twice
     return sum(site.client.hlen(key) for key in buckets)
@@ -457,9 +217,6 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     assert set.union(*found.values()) == {True}
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------------
-
-
 def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     archiver = site.archiver()
     assert backup.listing(site.config) == 0
@@ -482,28 +239,9 @@ def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixtur
         restore.run(other.config, "2026-01-01T00:00:00Z", name)
 
 
-@pytest.mark.parametrize(
-    ("daily", "now", "seconds"),
-    [
-        ("03:00", datetime(2026, 1, 1, 2, 59, tzinfo=UTC), 60),
-        ("03:00", datetime(2026, 1, 1, 3, 0, tzinfo=UTC), 86_400),
-        ("00:00", datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), 1),
-    ],
-)
-def test_the_next_backup_is_at_the_next_time_of_day(daily: str, now: datetime, seconds: int) -> None:
-    assert seconds_until(daily, now) == seconds
-
-
 @pytest.mark.parametrize("text", ["2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00", "2026-01-01"])
 def test_a_time_is_read_as_utc_unless_it_says_otherwise(text: str) -> None:
     assert restore.moment(text) == START_S * 1_000
-
-
-def test_a_backup_of_nothing_is_refused_and_makes_nothing(tmp_path: Path, redis_url: str) -> None:
-    site = Site(tmp_path, redis_url)
-    with pytest.raises(Foreign, match="there is nothing under the prefix 'mr'"):
-        backup.make(site.config)
-    assert untouched(site)
 
 
 def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) -> None:

@@ -60,6 +60,16 @@ def test_what_dies_is_started_again(supervisor: Supervisor) -> None:
     assert process.pid == pids[0] != pids[2]
 
 
+def test_who_lived_for_a_while_is_started_again_at_once() -> None:
+    """Whether it died of its own, or waits for a server that went away."""
+    for code in (1, TRY_AGAIN):
+        with Supervisor(patience=Patience(quick_s=0.3, backoff_s=0.02)) as supervisor, capture_logs() as said:
+            pids: list[int] = []
+            supervisor.start(Child("mortal", 0, noting(pids, python(f"import time; time.sleep(0.4); raise SystemExit({code})"))))
+            until(lambda pids=pids: len(pids) == 3, supervisor)
+        assert [line["restart_in_s"] for line in said if line["event"] == "worker_died"] == [0.0, 0.0]
+
+
 def test_what_dies_at_once_is_given_up(supervisor: Supervisor) -> None:
     pids: list[int] = []
     supervisor.start(Child("broken", 0, noting(pids, python("raise SystemExit(7)"))))

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from schemas.events import DeadLetter, Fact, Quarantined, RawEvent
-from schemas.identity import Group, Identifier, Routed, WindowCommit
+from schemas.identity import Group, Identifier, Order, Routed, WindowCommit
 from schemas.journal import Journalled, WindowContent
-from schemas.log import Announced, Expect, Lend, Retire, Tick
-from schemas.profile import Fragment, Head, Held, Owed, Profile, Question, Sealed, Sensitive, Transit, Wait
+from schemas.log import Announced, Expect, Lend, Retire, Split, Tick
+from schemas.profile import Fragment, Head, Held, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
 from schemas.triggers import Absorb, Decision, Example, Receipt, Trigger
 from state.models import Announcement, Checkpoint
 
@@ -33,14 +33,14 @@ _fragment = Fragment(
     {"plan": (NOW, "gold"), "age": (NOW, 33)},
     b"ring01ring02",
 )
-_transit = Transit([[A, C]], [B, B], [C], [Held(A, B, 1, b"payload")], [Owed(B, A, C, 2)], b"ring03", [B])
+_transit = Transit([[A, C]], [B, B], [C], [Held(A, B, 1, b"payload")], [Owed(B, A, C, 2)], b"ring03", [B], [Parting(B, [B, C], 3, [A])])
 _profile = Profile(
     {A: _fragment, B: Fragment()},
     *({"vip": (NOW, NOW + 5), "buyer": (NOW, 0)}, "good", "active", NOW - 7, {"churn": (0.25, 4)}, {"thanks": NOW + 60_000}),
     [Wait("left", NOW + 30, "message-1", A, NOW)],
     {"left": NOW - 1},
     [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("churn", NOW, NOW + 9, 30, b"", None, 0)],
-    *(NOW, _transit, NOW + 86_400_000),
+    *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3),
 )
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
@@ -48,6 +48,8 @@ _commit = WindowCommit(
     [Group([Identifier(0, A), Identifier(4, B)], [Routed(0, b"fact"), Routed(1, b"other", C)])],
     [b"letter"],
     {"not_json": 1},
+    [Order("link", A, B, "steward", b"note", True, True)],
+    NOW,
 )
 
 SAMPLES: dict[str, Any] = {
@@ -59,21 +61,22 @@ SAMPLES: dict[str, Any] = {
         Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),
-        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}),
+        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes."),
         Expect(A, [B, C], C),
         Lend(A, B, C, A, 1),
-        Retire(A, B, [A, C]),
+        Retire(A, B, [A, C], 7, C, B),
+        Split(A, B, [B, C], 7),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(
             *("trg_0", A.hex(), "thanks", "thank", "email", "service", ["crm"], "message-1"),
             *({"orders": 3, "traits": ["a"]}, {"churn": {"score": 0.25, "version": 4}}, {"total": 12.5}, _receipt),
         ),
-        Absorb(A, B, b"general", b"sensitive", C, b"ring01"),
+        Absorb(A, B, b"general", b"sensitive", C, b"ring01", [B, C], b"past", 7, C, A, True),
         Example("churn", A, NOW, NOW + 9, [0.5, 2.0], 0.25, 4, 1.0),
         Decision(A, "thanks", "message-1", NOW, "cooldown"),
         _commit,
-        WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A]),
+        WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A], b"policy"),
         Journalled(9, "a", b"body", "shard:3", 7, b"extra", b"announced", b"content"),
         Checkpoint(b"trainer", {0: 5, 1: 0}, NOW // 1000, [Announcement(4, b"signed")], {"auc": 0.75}),
     )

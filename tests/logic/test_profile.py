@@ -368,7 +368,7 @@ def test_a_then_no_b_fires_when_the_time_is_over() -> None:
     assert world.triggers() == []
     world.later(SECOND)
     (fired,) = world.triggers()
-    assert fired.cause == f"timer:left:{START_MS + 30 * MINUTE}:m1"
+    assert fired.cause == "timer:left:m1"
     assert fired.id == trigger_id(fired.cause, ANA.hash, "left")
     assert fired.receipt.event_ms == START_MS + 30 * MINUTE
     assert waited(world) == [fired]

@@ -63,6 +63,19 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("log.level = []", "line 1: log.level: expected one of debug, info, warning, error; got a list"),
         ("gateway.listen = '8080'", "line 1: gateway.listen: expected host:port, such as 127.0.0.1:8080, got '8080'"),
         ("metrics.listen = 'x:99999'", "line 1: metrics.listen: a port is at most 65535, got x:99999"),
+        (
+            "backup.keys = 'backup/keycopy.db'",
+            "line 1: backup.keys: must not lie in backup.folder (backup): who has the data would have its keys",
+        ),
+        (
+            "backup = {folder = '/mnt/b/', keys = '/mnt/x/../b/c/keycopy.db'}",
+            "line 1: backup.keys: must not lie in backup.folder (/mnt/b/): who has the data would have its keys",
+        ),
+        (
+            "archive.folder = '/mnt/b'\nbackup = {keys = '/mnt/b/keycopy.db'}",
+            "line 2: backup.keys: must not lie in archive.folder (/mnt/b): who has the data would have its keys",
+        ),
+        ("keys.path = 'archive/k'", "line 1: keys.path: must not lie in archive.folder (archive): who has the data would have its keys"),
         ("redis.url = '${NOPE}'", "line 1: redis.url: the environment has no NOPE"),
         ("redis.url = 'http://x'", "line 1: redis.url: expected `embedded`, redis://, rediss:// or unix://"),
         ("kafka.registry = 'x'", "line 1: kafka.registry: expected http:// or https://"),
@@ -86,6 +99,10 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
 )
 def test_one_error(text: str, message: str) -> None:
     assert found(text) == [message]
+
+
+def test_keys_beside_the_backups_and_the_archive_are_apart_from_them() -> None:
+    assert found("backup = {folder = '/mnt/b/backup', keys = '/mnt/b/backup.keys'}\narchive.folder = '/mnt/b/archive'") == []
 
 
 def entries(kind: str, *bodies: str) -> str:

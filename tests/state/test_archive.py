@@ -1,15 +1,20 @@
 """The archive's files: what was safe is there again, whoever died; and what is damaged says where."""
 
+import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import fastavro
 import msgspec
 import pytest
+import zstandard
 
 from schemas.errors import Fenced, Foreign
 from schemas.journal import Journalled
 from state.archive import Archive, ArchiveWriter, files
 from state.keys import LogSeal
+from tests.golden import FOLDER as GOLDEN
 
 OWNER = "ours"
 
@@ -46,6 +51,31 @@ def test_what_was_written_is_read_again_in_order_and_without_a_gap(archive: Arch
     assert seqs(archive, after=60) == [*range(61, 101)]
     assert seqs(archive, after=100) == []
     assert archive.last() == 100
+
+
+def test_files_of_the_former_format_are_read_and_continued(archive: Archive) -> None:
+    """Its entries are compressed with zlib."""
+    shutil.copy(GOLDEN / "archive.1.avro", archive.folder / "00000001-000000000001.avro")
+    written(archive, range(4, 7))
+    assert [found.entry for found in archive.entries(0)] == [entry(seq) for seq in range(1, 7)]
+    old, new = (fastavro.reader(BytesIO(file.path.read_bytes())).metadata["millrace.format"] for file in files(archive.folder))
+    assert (old, new) == ("1", "2")
+
+
+def test_a_newer_format_is_refused(archive: Archive) -> None:
+    written(archive, range(1, 3))
+    (file,) = files(archive.folder)
+    file.path.write_bytes(file.path.read_bytes().replace(b"millrace.format\x022", b"millrace.format\x023"))
+    with pytest.raises(Foreign, match="has format 3, this release reads up to 2: use the newer millrace"):
+        list(archive.entries(0))
+
+
+def test_entries_are_compressed_with_zstd_before_they_are_sealed(archive: Archive) -> None:
+    written(archive, range(1, 2))
+    record = next(iter(fastavro.reader(BytesIO(files(archive.folder)[0].path.read_bytes()))))
+    opened = LogSeal(b"k" * 32).open(record["sealed"])
+    assert msgspec.msgpack.decode(zstandard.decompress(opened), type=Journalled) == entry(1)
+    assert len(opened) < len(msgspec.msgpack.encode(entry(1))) / 2
 
 
 def test_files_are_rotated_by_time(archive: Archive) -> None:

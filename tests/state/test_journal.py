@@ -29,7 +29,7 @@ def happened(directory: RedisDirectory, seed: int) -> None:
     chance = Random(seed)
     position, survivors = -1, [b"nobody-there"]
     for n in range(1, 120):
-        match chance.choice("wwwwtacm"):
+        match chance.choice("wwwwtacme"):
             case "w":
                 groups = []
                 for _ in range(chance.randrange(4)):
@@ -45,6 +45,8 @@ def happened(directory: RedisDirectory, seed: int) -> None:
                 directory.replay(Journalled(0, "t", _pack(Tick(1_767_225_600_000 + n * 1_000))))
             case "a":
                 directory.forward(chance.randrange(4), n, Absorb(chance.choice(survivors), b"gone-gone-go", b"general", b"", [b"o" * 12]))
+            case "e":
+                directory.readmit(n, chance.choice(survivors), b"payload%d" % n)
             case "c":
                 directory.announce("c", "rules", n, n, b"rules%d" % n)
             case _:
@@ -70,7 +72,7 @@ def test_replayed_it_gives_the_same_logs_bit_for_bit(client: redis.Redis, seed: 
     happened(original, seed)
     entries = RedisJournal(client, Names("a")).read(0, 10_000, 0)
     assert [entry.seq for entry in entries] == [*range(1, len(entries) + 1)]
-    assert {entry.kind for entry in entries} == set("wtacm")
+    assert {entry.kind for entry in entries} == set("wtacme")
     assert not any(entry.bare for entry in entries)
     for other in (RedisDirectory(client, Names("b"), LAYOUT), MemoryDirectory(LAYOUT, lambda: 0)):
         replayed(other, entries)

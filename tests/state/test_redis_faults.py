@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import redis
 
-from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Unreachable
+from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
 from schemas.identity import Group, Identifier, Routed, WindowCommit
 from schemas.profile import Head
 from schemas.triggers import Absorb
-from state.client import check_server, reported, wait_until_loaded
+from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded
 from state.deliveries import Deliveries
 from state.directory import FORMAT, Layout, RedisDirectory
 from state.embedded import Embedded, bundled_server, find_server
@@ -194,6 +194,26 @@ def test_a_server_that_reads_its_data_is_waited_for(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_worker_does_not_outlive_its_server(tmp_path: Path) -> None:
+    """Whether the next command goes over a connection that was open, or over a new one: and not only the first of them."""
+    server = Embedded(tmp_path, fsync="always")
+    with server.running() as url:
+        client, other = connect(url), redis.Redis.from_url(url)
+        stay_with_server(client)
+        client.set("key", "value")
+        client.connection_pool.disconnect()  # a connection may be lost, as long as it leads to the same server
+        assert client.get("key") == b"value"
+        with client.pipeline() as pipeline:
+            pipeline.watch("key")
+            client.get("key")  # a second connection
+    with server.running():
+        for call in (client.ping, client.ping, lambda: client.pipeline().get("key").execute(), client.ping):
+            with pytest.raises(Restarted, match="was started again") as refusal, reported():
+                call()
+            assert refusal.value.exit_code == TRY_AGAIN
+        assert other.get("key") == b"value"  # who is no worker has nothing to forget
 
 
 def _answers(client: redis.Redis) -> None:
