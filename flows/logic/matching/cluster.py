@@ -1,0 +1,46 @@
+"""A cluster: what all the records of one customer say, by field, with how many of them say it."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from flows.logic.matching.record import Record
+
+VALUES_MAX: Final = 8  # different values kept of a field: the most frequent and the newest
+
+
+class Cluster:
+    """Values of each field with their counts. Made from the records of a customer, and kept for as long as they do not change."""
+
+    __slots__ = ("id", "records", "size", "values")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.size = 0
+        self.records: list[Record] = []
+        self.values: dict[str, dict[str, int]] = {}
+
+    @staticmethod
+    def of(id: str, records: Iterable[Record]) -> "Cluster":
+        cluster = Cluster(id)
+        for record in records:
+            cluster.add(record)
+        return cluster
+
+    def add(self, record: Record) -> list[tuple[str, str]]:
+        """Returns the (field, value) pairs that the cluster did not have."""
+        new = []
+        self.size += 1
+        self.records.append(record)
+        for field, value in record.values.items():
+            counts = self.values.get(field)
+            if counts is None:
+                self.values[field] = {value: 1}
+                new.append((field, value))
+            elif value in counts:
+                counts[value] += 1
+            else:
+                if len(counts) >= VALUES_MAX:
+                    del counts[min(counts, key=counts.__getitem__)]
+                counts[value] = 1
+                new.append((field, value))
+        return new
