@@ -104,6 +104,8 @@ KIND_OF: Final = {
 }
 PLACES: Final = frozenset(("street", "postcode", "city", "district", "state", "country"))  # each of them tells most of the others
 
+SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))  # what members of one family or household have in common
+
 
 def kind_of(field: str) -> Kind:
     """The kind of a field; one that nobody knows is text, compared generically."""

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import PLACES, kind_of
+from flows.logic.matching.fields import PLACES, SHARED, kind_of
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.record import Record
@@ -25,6 +25,11 @@ _WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an addr
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
+NAMESAKE: Final = 0.05  # of a customer's relatives, those with the same given name: father and son; branches of one company
+TWIN: Final = 0.02
+
+
+Found = tuple[str, int, float]  # field, level, bits
 
 
 class Evidence(msgspec.Struct, array_like=True, frozen=True):
@@ -39,7 +44,7 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
 class _Field:
     """What is known of a field, ready for the hot loop."""
 
-    __slots__ = ("base", "bits", "evens", "is_place", "is_wordy", "level", "m_top", "names", "same_bits", "top")
+    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "same_bits", "top")
 
     def __init__(self, field: str, weights: Weights) -> None:
         kind = kind_of(field)
@@ -53,6 +58,7 @@ class _Field:
         self.base = shares.other[-1]
         self.evens = 0.5 / kind.other[-1]  # so many values with half a count: the prior share before anything was counted
         self.is_place = field in PLACES
+        self.is_shared = field in SHARED
         self.is_wordy = kind.name in _WORDY
 
 
@@ -74,28 +80,62 @@ class Scorer:
             known = self._fields[field] = _Field(field, self.weights)
         return known
 
-    def score(self, record: Record, cluster: Cluster) -> tuple[float, list[tuple[str, int, float]]]:
-        """The sum of the evidence in bits, without the prior, and (field, level, bits) of each comparison."""
-        total = 0.0
-        found: list[tuple[str, int, float]] = []
-        places: list[float] = []
+    def score(self, record: Record, cluster: Cluster) -> tuple[float, list[Found]]:
+        """The sum of the evidence in bits, without the prior, and each comparison."""
+        found: list[Found] = []
         theirs = cluster.values
         for field, value in record.values.items():
             counts = theirs.get(field)
             if counts is None or field == "full_name":
                 continue
-            known = self._fields.get(field) or self.known(field)
-            level, bits = self._best(field, known, value, counts)
+            level, bits = self._best(field, self._fields.get(field) or self.known(field), value, counts)
             found.append((field, level, bits))
-            if known.is_place:
-                places.append(bits)
-            else:
-                total += bits
         if "full_name" in record.values or "full_name" in theirs or ("given_name" in record.values and "family_name" in record.values):
-            total += self._names(record, cluster, found)
-        if places:
-            total += _joined(places)
-        return total, found
+            self._names(record, cluster, found)
+        return self.sum(found), found
+
+    def sum(self, found: list[Found]) -> float:
+        """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
+        total = shared = given = born = up = most = down = least = 0.0
+        for field, _, bits in found:
+            known = self._fields.get(field) or self.known(field)
+            if known.is_place:
+                if bits > 0.0:
+                    up += bits
+                    if bits > most:
+                        most = bits
+                else:
+                    down += bits
+                    if bits < least:
+                        least = bits
+                continue
+            total += bits
+            if known.is_shared:
+                shared += bits
+            elif field == "given_name" or field == "organisation":
+                given = bits
+            elif field == "date_of_birth":
+                born = bits
+        together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
+        total += together
+        shared += together
+        if total <= 0.0 or shared <= 0.0:
+            return total
+        return total - self._relatives_bits(shared, given, born)
+
+    def _relatives_bits(self, shared: float, given: float, born: float) -> float:
+        """What is taken off because two customers who are related agree by more than chance.
+
+        Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
+        who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
+        """
+        many = self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
+        odds = 1.0 + many * 2.0**shared
+        if given > 0:
+            odds += NAMESAKE * many * 2.0 ** (shared + given)
+        if born > 0:
+            odds += TWIN * many * 2.0 ** (shared + born)
+        return log2(odds)
 
     def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
         """The best level of a value with any of the cluster's, and its bits."""
@@ -144,13 +184,12 @@ class Scorer:
         count = self.frequencies.count
         return min(20.0, -sum(sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[:3]))
 
-    def _names(self, record: Record, cluster: Cluster, found: list[tuple[str, int, float]]) -> float:
+    def _names(self, record: Record, cluster: Cluster, found: list[Found]) -> None:
         """What the names add when looked at together: the family name where the given name should be, and the whole name."""
         mine, theirs = record.values, cluster.values
         split = {at: bits for at, (field, _, bits) in enumerate(found) if field in _NAMES}
         total = sum(split.values())
         given, family = mine.get("given_name"), mine.get("family_name")
-        extra = 0.0
         if given and family and total < 0 and given != family:
             their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
             if given in their_family or family in their_given:
@@ -159,27 +198,25 @@ class Scorer:
                     if counts:
                         bits += self._best(field, self.known(field), value, counts)[1]
                 if bits > total:
-                    extra = bits - total
+                    found.append(("swapped_names", 1, bits - total))
                     total = bits
-                    found.append(("swapped_names", 1, extra))
         full, fulls = mine.get("full_name"), theirs.get("full_name")
         if full is None and fulls is None:
-            return extra
+            return
         if full is not None and fulls is not None:
             if split and full not in fulls:
-                return extra
+                return
         elif not split:
             if full is None:
                 full = f"{given or ''} {family or ''}".strip()
             else:
                 fulls = {f"{a} {b}": 1 for a in theirs.get("given_name", {"": 1}) for b in theirs.get("family_name", {"": 1})}
         if not full or not fulls:
-            return extra
+            return
         level, bits = self._best("full_name", self.known("full_name"), full, fulls)
         found.append(("full_name", level, max(bits - total, 0.0) if split else bits))
-        return extra + found[-1][2]
 
-    def evidence(self, found: list[tuple[str, int, float]]) -> tuple[Evidence, ...]:
+    def evidence(self, found: list[Found]) -> tuple[Evidence, ...]:
         """The comparisons in words of `fields.KINDS`, the strongest first."""
         strongest = sorted(found, key=lambda one: -abs(one[2]))
         return tuple(Evidence(field, self._level_name(field, level), round(bits, 2), self._is_rare(field, level, bits)) for field, level, bits in strongest)
@@ -193,20 +230,6 @@ class Scorer:
 
 def _share_bits(count: int, counts: dict[str, int]) -> float:
     return log2((count + 0.5) / (sum(counts.values()) + 0.5))
-
-
-def _joined(places: list[float]) -> float:
-    """Parts of one address depend on each other: the strongest counts whole, on either side."""
-    if len(places) == 1:
-        return places[0]
-    up = [bits for bits in places if bits > 0]
-    down = [bits for bits in places if bits < 0]
-    total = 0.0
-    if up:
-        total += max(up) + _WEAKER_PLACE * (sum(up) - max(up))
-    if down:
-        total += min(down) + _WEAKER_PLACE * (sum(down) - min(down))
-    return total
 
 
 def count_values(frequencies: Frequencies, new: list[tuple[str, str]]) -> None:

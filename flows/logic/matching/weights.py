@@ -21,12 +21,14 @@ class Shares(msgspec.Struct, array_like=True, frozen=True):
 class Weights(msgspec.Struct, array_like=True, frozen=True):
     """One version of the weights. Fields that are not in it have the prior shares of their kind.
 
-    `records_each`: how many other records of one customer are to be expected when a record comes; it moves the prior odds.
+    `records_each`: the share of records that belong to a customer who is there already; it moves the prior odds.
+    `relatives_each`: how many customers share family name and place with a customer without being the same.
     """
 
     version: int = 0
     fields: dict[str, Shares] = {}
     records_each: float = 1.0
+    relatives_each: float = 0.15
 
     def of(self, field: str) -> Shares:
         found = self.fields.get(field)
