@@ -13,9 +13,9 @@ from flows.logic.matching.score import Evidence, Scorer
 class Thresholds(msgspec.Struct, frozen=True):
     """In bits of posterior odds: 0 is even, 3 is 8 to 1. The same for all data."""
 
-    merge: float = 3.0
+    merge: float = 2.0
     review: float = -1.0
-    unite: float = 3.0  # two clusters that exist become one only if the average record of each belongs to the other
+    unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
     members: int = 6  # of each cluster that are asked
 
 

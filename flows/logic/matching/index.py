@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 FOR_A_KEY: Final = 32  # customers kept for a key: the newest
 COMMON: Final = 512  # a key that more customers than this have had finds nobody any more
+WORTH: Final = 0.4  # of the score of the best candidate; below it a comparison is not worth its time
 KEYS_MAX: Final = 16_000_000
 
 
@@ -41,9 +42,10 @@ class MemoryIndex:
             tells = 12.0 - log2(seen)
             for id in ids:
                 scores[id] = scores.get(id, 0.0) + tells
-        if len(scores) <= k:
-            return sorted(scores, key=scores.__getitem__, reverse=True)
-        return sorted(scores, key=scores.__getitem__, reverse=True)[:k]
+        if not scores:
+            return []
+        least = WORTH * max(scores.values())
+        return sorted([id for id, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
 
     def add(self, keys: list[str], id: str) -> None:
         for key in keys:

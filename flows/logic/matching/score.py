@@ -161,7 +161,7 @@ class Scorer:
     def _frequency(self, field: str, value: str, known: _Field) -> float:
         frequencies = self.frequencies
         others = frequencies.count(field, value) - 1  # the cluster itself was counted
-        frequency = (others + 0.5 if others > 0 else 0.5) / (frequencies.total(field) + known.evens)
+        frequency = (others if others > 0 else frequencies.unseen(field)) / (frequencies.total(field) + known.evens)
         return frequency if frequency > RAREST else RAREST
 
     def _partly(self, field: str, known: _Field, level: int, value: str, other: str) -> float:
