@@ -13,7 +13,9 @@ from flows.logic.matching.record import Record
 KEYS_MAX: Final = 14
 _WORDS_MAX: Final = 4
 _CLASSES: Final = {"1": "bfpv", "2": "cgjkqsxz", "3": "dt", "4": "l", "5": "mn", "6": "r"}  # the other letters are not heard
-_SOUND: Final = str.maketrans({letter: number for number, letters in _CLASSES.items() for letter in letters} | dict.fromkeys("aeiouyhw '", ""))
+_SOUND: Final = str.maketrans(
+    {letter: number for number, letters in _CLASSES.items() for letter in letters} | dict.fromkeys("aeiouyhw '", "")
+)
 
 
 @lru_cache(1 << 16)

@@ -30,9 +30,7 @@ def _kind(name: str, **levels: tuple[float, float]) -> Kind:
 
 
 _KINDS: Final = (
-    _kind(
-        "given", differs=(0.10, 0.940), similar=(0.04, 0.035), short_form=(0.06, 0.012), close=(0.09, 0.008), equal=(0.71, 0.005)
-    ),
+    _kind("given", differs=(0.10, 0.940), similar=(0.04, 0.035), short_form=(0.06, 0.012), close=(0.09, 0.008), equal=(0.71, 0.005)),
     _kind("family", differs=(0.09, 0.967), similar=(0.04, 0.025), close=(0.12, 0.005), equal=(0.75, 0.002)),
     _kind(
         "full",

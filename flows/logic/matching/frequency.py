@@ -54,9 +54,7 @@ class Frequencies:
     def count(self, field: str, value: str) -> int:
         """How many customers have this value, or a few more."""
         hashed = crc32(value.encode("utf-8", "surrogatepass"), crc32(field.encode(), self.seed))
-        return min(
-            self._cells[hashed & self._mask], self._cells[(((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)]
-        )
+        return min(self._cells[hashed & self._mask], self._cells[(((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)])
 
     def total(self, field: str) -> int:
         """How many values of the field were counted."""

@@ -87,7 +87,9 @@ class Learner:
 
     @staticmethod
     def _pair(found: list[Found], scorer: Scorer) -> Pair:
-        return tuple((field, level, bits - (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, bits in found)
+        return tuple(
+            (field, level, bits - (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, bits in found
+        )
 
     def learn(self, scorer: Scorer) -> Weights:
         """One round of expectation and maximisation; the next version."""
@@ -110,7 +112,9 @@ class Learner:
 
     @staticmethod
     def _expect(pair: Pair, prior: float, scorer: Scorer, same: dict[str, list[float]]) -> None:
-        found = [(field, level, beyond + (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, beyond in pair]
+        found = [
+            (field, level, beyond + (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, beyond in pair
+        ]
         total = scorer.sum(found)
         if prior + total < -16.0:
             return
@@ -119,7 +123,7 @@ class Learner:
                 continue
             bits = prior + scorer.sum(found[:at] + found[at + 1 :])
             probability = 1.0 if bits > 30 else 1.0 / (1.0 + 2.0**-bits)
-            if probability > 0.95:
+            if probability > 0.98:
                 same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += probability
 
     def _shares(self, field: str, same: list[float] | None, scorer: Scorer) -> Shares:

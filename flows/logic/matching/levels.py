@@ -60,7 +60,9 @@ def _words(a: str, b: str) -> int:
             found += 1.0
             continue
         for other in left:
-            if word[0] == other[0] and (_alike(word, other) >= 0.9 or (len(word) == 1 or len(other) == 1) or same_person_may_be_called(word, other)):
+            if word[0] == other[0] and (
+                _alike(word, other) >= 0.9 or (len(word) == 1 or len(other) == 1) or same_person_may_be_called(word, other)
+            ):
                 left.remove(other)
                 found += 0.5 if len(word) == 1 or len(other) == 1 else 0.85
                 break

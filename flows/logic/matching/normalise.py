@@ -39,7 +39,9 @@ _LEGAL_FORMS: Final = frozenset(
     "ltd limited plc llc llp lp inc incorporated corp corporation co company gmbh ag kg ohg se sa sarl sas srl spa bv nv oy ab as aps pty pte sro doo kft zrt cic cio the and of mbh ug ev sl limitada ltda".split()
 )
 _LEGAL_FORMS_HAN: Final = re.compile(r"(股份有限公司|有限责任公司|有限公司|集团公司|总公司|分公司|公司|集团|股份)")
-_HAN_ADDRESS_PART: Final = re.compile(r"[^省市区县镇乡村路街道巷号弄栋幢座单元室楼层\s,，]+(?:特别行政区|自治区|[省市区县镇乡村路街道巷号弄栋幢座单元室楼层])*")
+_HAN_ADDRESS_PART: Final = re.compile(
+    r"[^省市区县镇乡村路街道巷号弄栋幢座单元室楼层\s,，]+(?:特别行政区|自治区|[省市区县镇乡村路街道巷号弄栋幢座单元室楼层])*"
+)
 
 
 def text(value: str) -> str:

@@ -219,7 +219,10 @@ class Scorer:
     def evidence(self, found: list[Found]) -> tuple[Evidence, ...]:
         """The comparisons in words of `fields.KINDS`, the strongest first."""
         strongest = sorted(found, key=lambda one: -abs(one[2]))
-        return tuple(Evidence(field, self._level_name(field, level), round(bits, 2), self._is_rare(field, level, bits)) for field, level, bits in strongest)
+        return tuple(
+            Evidence(field, self._level_name(field, level), round(bits, 2), self._is_rare(field, level, bits))
+            for field, level, bits in strongest
+        )
 
     def _level_name(self, field: str, level: int) -> str:
         return "equal" if field == "swapped_names" else self.known(field).names[level]
