@@ -2,11 +2,13 @@
 
 fields     what is compared, levels of each kind    record     what a row or event says, in normal forms
 normalise  one normal form for each kind            levels     how alike two values are
+words      short forms, legal forms, what says nothing
 han        Chinese names and characters             nicknames  short forms in English
 blocking   keys by which candidates are found       index      the bounded index of these keys
 cluster    all that one customer's records say      frequency  how common a value is, without the value
 weights    m and u by field, with a version         score      the bits of evidence for a record and a cluster
 learn      weights from the stream and stewards     decide     merge, review or none
+stream     one pass in memory
 explain    the verdict in words                     guess      what the columns of a table mean
 """
 

@@ -20,7 +20,7 @@ _SOUND: Final = str.maketrans(
 
 @lru_cache(1 << 16)
 def skeleton(name: str) -> str:
-    """First letter and the classes of the consonants after it, none twice in a row (after Soundex, Russell 1918), of the pinyin of a Han name."""
+    """First letter and classes of the consonants after it, none twice in a row (after Soundex, Russell 1918); of a Han name, in pinyin."""
     letters = sound(name)
     found = letters[:1]
     last = ""

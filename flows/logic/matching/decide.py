@@ -1,5 +1,6 @@
 """The verdict on a record: it joins a cluster (or several that it shows to be one), it needs a person to look, or it is new."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def probability(self) -> float:
-        return 1.0 / (1.0 + 2.0 ** -max(-60.0, min(60.0, self.weight)))
+        return 1.0 / (1.0 + math.pow(2.0, -max(-60.0, min(60.0, self.weight))))
 
 
 NONE = Verdict("none")

@@ -44,8 +44,8 @@ _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, 
 def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()) -> dict[str, str]:
     """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in all rows.
 
-    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns speak of
-    persons (a birth date, a sex), else of organisations.
+    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns
+    speak of persons (a birth date, a sex), else of organisations.
     """
     rows = rows[:SAMPLE_ROWS]
     guessed: dict[str, str] = {}

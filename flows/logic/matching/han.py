@@ -10,7 +10,10 @@ from pypinyin import lazy_pinyin
 _HAN: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _TO_SIMPLIFIED: Final = OpenCC("t2s")
 _DOUBLE: Final = frozenset(
-    "欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 令狐 慕容 宇文 长孙 司徒 司空 夏侯 南宫 端木 轩辕 闻人 申屠 太史 西门 呼延 独孤 澹台 钟离 濮阳 淳于 单于 百里".split()
+    """
+    欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 令狐 慕容 宇文 长孙 司徒 司空 夏侯 南宫 端木 轩辕 闻人 申屠
+    太史 西门 呼延 独孤 澹台 钟离 濮阳 淳于 单于 百里
+    """.split()
 )
 
 

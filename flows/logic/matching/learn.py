@@ -1,8 +1,9 @@
 """Weights learnt from the stream itself, without labels, and from what stewards decide.
 
-Expectation and maximisation (Winkler, 1988; Dempster, Laird and Rubin, 1977) over a bounded sample of compared pairs, of which the levels are
-kept and no values. Whether a pair is one customer is judged, for each field, by the *other* fields: a field that helped to find the pair cannot
-confirm itself. Chance agreement comes from pairs that nothing brought together, equality by chance from the frequencies.
+Expectation and maximisation (Dempster, Laird and Rubin, 1977; for linkage Winkler, 1988) over a bounded sample of compared pairs, of
+which the levels are kept and no values. Whether a pair is one customer is judged, for each field, by the *other* fields: a field that
+helped to find the pair cannot confirm itself. Chance agreement comes from pairs that nothing brought together, equality by chance from the
+frequencies.
 """
 
 from typing import Final

@@ -1,4 +1,6 @@
-"""One normal form for each kind of value, so that most comparisons are `==`. What says nothing (`unknown`, `NaN`, emoji alone) becomes empty.
+"""One normal form for each kind of value, so that most comparisons are `==`.
+
+What says nothing (`unknown`, `NaN`, emoji alone) becomes empty.
 
 Values come as people and exports write them: any width, any script, 10 KB of it. A normal form has at most `VALUE_MAX` characters.
 """
@@ -12,10 +14,10 @@ from typing import Final
 from dateutil import parser as dateutil_parser
 
 from flows.logic.matching.han import is_han, simplified
+from flows.logic.matching.words import LEGAL_FORMS, ORGANISATION_WORDS, SAYS_NOTHING, STREET_WORDS
 
 VALUE_MAX: Final = 64
 _RAW_MAX: Final = 512
-_SAYS_NOTHING: Final = frozenset(("", "nan", "none", "null", "unknown", "n/a", "nil", "undefined", "not known", "not available", "missing", "unbekannt", "未知", "不详", "无"))  # fmt: skip
 _NOT_WORDS: Final = re.compile(r"[^\w]+|_")
 _APOSTROPHES: Final = re.compile(r"['’`´]")
 _NOT_DIGITS: Final = re.compile(r"\D+")
@@ -25,19 +27,6 @@ _YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})(?:\s*[-/.月]\s
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{4})\D*")
 _YEAR_ONLY: Final = re.compile(r"(?:c|ca|circa|about|abt|~)?\.?\s*(\d{4})\s*年?")
 _PHONE_DIGITS: Final = range(6, 16)
-_STREET_WORDS: Final = {
-    "street": "st", "road": "rd", "avenue": "ave", "av": "ave", "drive": "dr", "lane": "ln", "place": "pl", "court": "ct", "crescent": "cr", "cres": "cr", "close": "cl", "circuit": "cct",
-    "boulevard": "blvd", "terrace": "tce", "parade": "pde", "highway": "hwy", "square": "sq", "apartment": "apt", "suite": "ste", "building": "bldg", "floor": "fl", "mount": "mt",
-    "saint": "st", "north": "n", "south": "s", "east": "e", "west": "w", "village": "vlge", "retirement": "retrmnt", "unit": "u", "flat": "u", "strasse": "str", "straße": "str",
-}  # fmt: skip
-_ORGANISATION_WORDS: Final = {
-    "&": "and", "international": "intl", "manufacturing": "mfg", "services": "svc", "service": "svc", "svcs": "svc", "brothers": "bros", "association": "assoc", "university": "univ", "department": "dept",
-    "management": "mgmt", "technologies": "tech", "technology": "tech", "systems": "sys", "system": "sys", "solutions": "solution", "engineering": "eng", "development": "dev", "developments": "dev",
-    "properties": "property", "holdings": "holding", "investments": "investment", "consultants": "consulting", "consultancy": "consulting", "centre": "center", "saint": "st",
-}  # fmt: skip
-_LEGAL_FORMS: Final = frozenset(
-    "ltd limited plc llc llp lp inc incorporated corp corporation co company gmbh ag kg ohg se sa sarl sas srl spa bv nv oy ab as aps pty pte sro doo kft zrt cic cio the and of mbh ug ev sl limitada ltda".split()
-)
 _LEGAL_FORMS_HAN: Final = re.compile(r"(股份有限公司|有限责任公司|有限公司|集团公司|总公司|分公司|公司|集团|股份)")
 _HAN_ADDRESS_PART: Final = re.compile(
     r"[^省市区县镇乡村路街道巷号弄栋幢座单元室楼层\s,，]+(?:特别行政区|自治区|[省市区县镇乡村路街道巷号弄栋幢座单元室楼层])*"
@@ -52,7 +41,7 @@ def text(value: str) -> str:
             value = simplified(value)
         value = "".join(char for char in unicodedata.normalize("NFKD", value.casefold()) if not unicodedata.combining(char))
     found = value[:_RAW_MAX].lower().strip()
-    if found in _SAYS_NOTHING:
+    if found in SAYS_NOTHING:
         return ""
     if not found.isalnum():
         found = _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", found)).strip()
@@ -121,7 +110,7 @@ def street(value: str) -> str:
     found = text(value)
     if is_han(found):
         return " ".join(_HAN_ADDRESS_PART.findall(found))[:VALUE_MAX]
-    return " ".join([_STREET_WORDS.get(word, word) for word in found.split(" ")])
+    return " ".join([STREET_WORDS.get(word, word) for word in found.split(" ")])
 
 
 def organisation(value: str) -> str:
@@ -130,8 +119,8 @@ def organisation(value: str) -> str:
     if is_han(found):
         bare = _LEGAL_FORMS_HAN.sub("", found.replace(" ", "")) or found
         return " ".join(bare[at : at + 2] for at in range(max(1, len(bare) - 1)))[:VALUE_MAX]
-    words = [_ORGANISATION_WORDS.get(word, word) for word in found.split(" ")]
-    return " ".join([word for word in words if word not in _LEGAL_FORMS] or words)
+    words = [ORGANISATION_WORDS.get(word, word) for word in found.split(" ")]
+    return " ".join([word for word in words if word not in LEGAL_FORMS] or words)
 
 
 def postcode(value: str) -> str:
