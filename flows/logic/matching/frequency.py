@@ -8,6 +8,8 @@ from array import array
 from typing import Final
 from zlib import crc32
 
+import msgspec
+
 WIDTH_BITS: Final = 17
 _EVEN: Final = 25  # values once and twice seen that the first guess is worth
 
@@ -27,6 +29,18 @@ class Frequencies:
         self._cells = array("I", bytes(4 << (width_bits + 1)))
         self.customers = 0
         self.by_field: dict[str, list[int]] = {}
+
+    def pack(self) -> bytes:
+        return msgspec.msgpack.encode((self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field))
+
+    @staticmethod
+    def unpack(packed: bytes) -> "Frequencies":
+        """Raises `msgspec.DecodeError` for what `pack` did not make."""
+        seed, bits, cells, customers, by_field = msgspec.msgpack.decode(packed, type=tuple[int, int, bytes, int, dict[str, list[int]]])
+        found = Frequencies(seed, bits)
+        found._cells = array("I", cells)
+        found.customers, found.by_field = customers, by_field
+        return found
 
     def add(self, field: str, value: str) -> None:
         """Count a customer who has this value of the field, and had it not before."""

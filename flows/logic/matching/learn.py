@@ -8,6 +8,8 @@ frequencies.
 
 from typing import Final
 
+import msgspec
+
 from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.fields import kind_of
 from flows.logic.matching.record import Record
@@ -29,50 +31,50 @@ _NOT_SELF_BITS: Final = -2.0
 Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
 
 
-class Learner:
-    """Collects compared pairs; `observe` returns new weights when it is time for them."""
+class Learner(msgspec.Struct, array_like=True):
+    """Collects compared pairs; `observe` returns new weights when it is time for them. Packs into some 200 KB, and goes on from there."""
 
-    def __init__(self, weights: Weights | None = None) -> None:
-        self.weights = weights or Weights()
-        self.records = 0
-        self.joined = 0
-        self.relatives = 0
-        self._pairs: list[Pair] = []
-        self._labels: list[tuple[Pair, bool]] = []
-        self._chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
-        self._seen = 0
-        self._due = FIRST
-        self._before: Record | None = None
+    weights: Weights = Weights()
+    records: int = 0
+    joined: int = 0
+    relatives: int = 0
+    pairs: list[Pair] = []
+    labels: list[tuple[Pair, bool]] = []
+    chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
+    seen: int = 0
+    due: int = FIRST
 
-    def observe(self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer) -> Weights | None:
-        """Take notice of a record and the clusters that it was compared with, the best first. Returns new weights when they are due."""
+    def observe(self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None) -> Weights | None:
+        """Take notice of a record and the clusters that it was compared with. Returns new weights when they are due.
+
+        `stranger` is any record that nothing brought together with this one, such as another of the same window; it is not kept.
+        """
         self.records += 1
         self.joined += joined
         if self.records < _ALL_UNTIL or self.records % _ONE_OF == 0:
             self._sample(record, clusters, scorer)
-            if self._before is not None:
-                self._contrast(record, self._before, scorer)
-            self._before = record
-        if self.records < self._due:
+            if stranger is not None:
+                self._contrast(record, stranger, scorer)
+        if self.records < self.due:
             return None
-        self._due += min(self.records, EVERY_MAX)
+        self.due += min(self.records, EVERY_MAX)
         return self.learn(scorer)
 
     def label(self, record: Record, cluster: Cluster, same: bool, scorer: Scorer) -> None:
         """A steward has decided whether the record belongs to the cluster."""
-        self._labels.append((self._pair(scorer.score(record, cluster)[1], scorer), same))
-        del self._labels[:-SAMPLE_MAX]
+        self.labels.append((self._pair(scorer.score(record, cluster)[1], scorer), same))
+        del self.labels[:-SAMPLE_MAX]
 
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
         related = False
         for cluster in clusters[:_CANDIDATES]:
             _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
-            self._seen += 1
+            self.seen += 1
             pair = self._pair(found, scorer)
-            if len(self._pairs) < SAMPLE_MAX:
-                self._pairs.append(pair)
-            elif (at := (self._seen * 2654435761 >> 7) % self._seen) < SAMPLE_MAX:
-                self._pairs[at] = pair
+            if len(self.pairs) < SAMPLE_MAX:
+                self.pairs.append(pair)
+            elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
+                self.pairs[at] = pair
             shared = sum(bits for field, _, bits in found if scorer.known(field).is_shared)
             alone = sum(bits for field, _, bits in found if not scorer.known(field).is_shared)
             related = related or (shared > _RELATED_BITS and alone < _NOT_SELF_BITS)
@@ -84,7 +86,7 @@ class Learner:
             return
         for field, level, _ in found:
             if field != "swapped_names":
-                self._chance.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += 1.0
+                self.chance.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += 1.0
 
     @staticmethod
     def _pair(found: list[Found], scorer: Scorer) -> Pair:
@@ -96,13 +98,13 @@ class Learner:
         """One round of expectation and maximisation; the next version."""
         same: dict[str, list[float]] = {}
         prior = scorer.prior_bits()
-        for pair in self._pairs:
+        for pair in self.pairs:
             self._expect(pair, prior, scorer, same)
-        for pair, is_same in self._labels:
+        for pair, is_same in self.labels:
             for field, level, _ in pair if is_same else ():
                 if field != "swapped_names":
                     same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += _LABEL
-        fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self._chance})}
+        fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})}
         self.weights = Weights(
             self.weights.version + 1,
             fields,
@@ -130,7 +132,7 @@ class Learner:
     def _shares(self, field: str, same: list[float] | None, scorer: Scorer) -> Shares:
         kind = kind_of(field)
         found = _blend(kind.same, same, _PRIOR_PAIRS)
-        other = list(_blend(kind.other, self._chance.get(field), _PRIOR_PAIRS))
+        other = list(_blend(kind.other, self.chance.get(field), _PRIOR_PAIRS))
         if scorer.frequencies.total(field) > _PRIOR_RECORDS:
             other[-1] = max(scorer.frequencies.collision(field), 1e-7)
         whole = sum(other)

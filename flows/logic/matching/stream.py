@@ -26,6 +26,7 @@ class Matching:
         self._learner = Learner() if learns else None
         self._thresholds = thresholds or Thresholds()
         self._index = index or MemoryIndex()
+        self._before: Record | None = None
         self._joined_to: dict[str, str] = {}
         self._cluster: dict[str, str] = {}
 
@@ -36,7 +37,8 @@ class Matching:
         self.comparisons += len(candidates)
         verdict = decide(record, candidates, self.scorer, self._thresholds)
         if self._learner is not None:
-            weights = self._learner.observe(record, candidates, verdict.kind == "merge", self.scorer)
+            weights = self._learner.observe(record, candidates, verdict.kind == "merge", self.scorer, self._before)
+            self._before = record
             if weights is not None:
                 self.scorer = Scorer(weights, self.frequencies)
         cluster = self._unite(verdict) if verdict.kind == "merge" else self._new(id)
@@ -58,8 +60,7 @@ class Matching:
         for other in verdict.also:
             self._joined_to[other] = cluster.id
             self.frequencies.customers -= 1
-            for record in self.clusters.pop(other).records:
-                cluster.add(record)
+            cluster.absorb(self.clusters.pop(other))
         return cluster
 
     def _root(self, id: str) -> str:
