@@ -1,0 +1,66 @@
+"""The verdict on a record: it joins a cluster (or several that it shows to be one), it needs a person to look, or it is new."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from flows.logic.matching.cluster import Cluster
+from flows.logic.matching.record import Record
+from flows.logic.matching.score import Evidence, Scorer
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """In bits of posterior odds: 0 is even, 3 is 8 to 1. The same for all data."""
+
+    merge: float = 2.0
+    review: float = -1.0
+    unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
+    members: int = 6  # of each cluster that are asked
+
+
+class Verdict(msgspec.Struct, array_like=True, frozen=True):
+    """`weight`: log2 of the posterior odds for `cluster`. `also`: further clusters that are the same customer and join it."""
+
+    kind: Literal["merge", "review", "none"]
+    cluster: str = ""
+    weight: float = 0.0
+    evidence: tuple[Evidence, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        return 1.0 / (1.0 + math.pow(2.0, -max(-60.0, min(60.0, self.weight))))
+
+
+NONE = Verdict("none")
+
+
+def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
+    """`clusters` are the candidates. A record that would join two clusters that disagree joins the better one only."""
+    prior = scorer.prior_bits()
+    scored = []
+    for at, cluster in enumerate(clusters):
+        bits, found = scorer.score(record, cluster)
+        scored.append((bits + prior, -at, cluster, found))
+    scored = [one for one in scored if one[0] >= thresholds.review]
+    if not scored:
+        return NONE
+    scored.sort(key=lambda one: one[:2], reverse=True)
+    weight, _, best, found = scored[0]
+    if weight < thresholds.merge:
+        return Verdict("review", best.id, weight, scorer.evidence(found))
+    also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
+    return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+
+
+def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
+    """Whether two clusters, that a record may have brought together, are one customer: by the average of their records, not by the best."""
+    small, large = (a, b) if a.size <= b.size else (b, a)
+    joined = Cluster.of(large.id, [*large.records[-12:], record]) if large is a else large
+    asked = small.records[-thresholds.members :]
+    if large is b:
+        asked = [*asked, record]
+    bits = [scorer.score(one, joined)[0] for one in asked]
+    return prior + sum(bits) / len(bits) >= thresholds.unite

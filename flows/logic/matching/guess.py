@@ -1,0 +1,102 @@
+"""What the columns of an unknown table mean, from their headings and a sample of their values."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from flows.logic.matching.normalise import email, phone, web
+
+SAMPLE_ROWS: Final = 1000
+_MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is found in the heading wins
+    ("full_name", r"(full|complete|whole|display|person|customer|contact)_?name|_and_(sur|last|family)_?name|姓名"),
+    ("given_name", r"(first|given|fore|christian)_?names?|^(fname|given|forename|first|名|名字)$"),
+    ("middle_name", r"middle|midl|second_name"),
+    ("family_name", r"sur_?name|(last|family)_?name|^(lname|family|last|姓|姓氏)$"),
+    ("date_of_birth", r"birth_?(date|day)|date_?of_?birth|born|^(dob|bday)$|出生|生日"),
+    ("birth_place", r"birth_?(place|city|town|country|loc)|place_?of_?birth|籍贯"),
+    ("birth_year", r"(year_?of_?birth|birth_?year|^yob$)"),
+    ("email", r"e_?mail|邮箱|电邮"),
+    ("phone", r"phone|mobile|^tel|cell|fax|手机|电话"),
+    ("house_number", r"(street|house|building)_?(number|no|num)$"),
+    ("street_2", r"(address|street|addr)_?(line)?_?[2-9]$"),
+    ("street", r"street|addr|road|住址|地址"),
+    ("postcode", r"post_?(al)?_?code|^zip|zip_?code|^pcode|邮编|邮政"),
+    ("state", r"^(state|province|region|county)|省"),
+    ("district", r"district|borough"),
+    ("city", r"city|suburb|town|municipal|locality|village|城市|市$"),
+    ("country", r"country|nation|国家"),
+    ("tax_id", r"tax|vat|duns|ein$|lei$|credit_?code|registration|company_?(no|number)|税号"),
+    ("national_id", r"soc_?sec|^ssn|social_?security|national_?id|passport|id_?(card|number)|nino$|身份证|证件"),
+    ("gender", r"gender|^sex$|性别"),
+    ("occupation", r"occupation|profession|job|title$|职业"),
+    ("website", r"web|url|domain|homepage|网址"),
+    ("organisation", r"organi[sz]ation|company|compan|business|employer|affiliation|legal_?name|firm|公司|企业|机构"),
+)
+_NUMBER: Final = re.compile(r"[-+]?[\d.,]+")
+_PATTERNS: Final = tuple((field, re.compile(pattern)) for field, pattern in _MEANS)
+_HOLDS_THE_ANSWER: Final = re.compile(
+    r"^(id|idx|index|key|no|nr|row|rownum|unnamed.*|(rec|record|row|unique|uniq|source|person|customer|cust|entity|cluster|group|match|true|truth|gold|label|global|local|voter|ncid|reg)_?"
+    r"(id|ids|no|num|key|number|index|label|reg_num)?|cluster.*|.*_uid|.*uuid.*|wikidata.*|qid|tid|rid|cid|recid|ncid|clusterid|.*ent(ity)?_?id)$"
+)
+_LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, "+"))
+
+
+def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()) -> dict[str, str]:
+    """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in all rows.
+
+    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns
+    speak of persons (a birth date, a sex), else of organisations.
+    """
+    rows = rows[:SAMPLE_ROWS]
+    guessed: dict[str, str] = {}
+    for heading in headings:
+        values = [value for row in rows if (value := (row.get(heading) or "").strip())]
+        if heading in never or (rows and len(set(values)) < 2):
+            continue
+        name = _plain(heading)
+        if _HOLDS_THE_ANSWER.match(name):
+            continue
+        field = _meaning(name) or (_look(values) if name not in ("name", "title") else None) or name
+        if field == "full_name" and field in guessed.values():
+            continue  # the same name once more, put together in another way
+        guessed[heading] = field if field not in guessed.values() else _plain(f"{field} {name}")
+    return {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
+
+
+def _plain(heading: str) -> str:
+    """`Date Of Birth`, `dateOfBirth` and `date-of-birth` are one."""
+    return re.sub(r"[^\w]+|_+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", heading.strip())).strip("_").lower()
+
+
+def _meaning(name: str) -> str | None:
+    bare = re.sub(r"_(fake|clean|raw|norm|std|1)$", "", name)
+    return next((field for field, pattern in _PATTERNS if pattern.search(bare)), None)
+
+
+def _look(values: list[str]) -> str | None:
+    """What nine of ten values look like."""
+    for field, normal, sign in _LOOKS:
+        if values and sum(sign in value and not _NUMBER.fullmatch(value) and normal(value) != "" for value in values) > 0.9 * len(values):
+            return field
+    return None
+
+
+def _is_serial(field: str, heading: str, rows: Sequence[Mapping[str, str]]) -> bool:
+    """A column of unknown meaning whose values are all different and hold a number is an id, whatever it is called."""
+    if field != _plain(heading) or _meaning(field) or field in ("name", "title"):
+        return False
+    values = [value for row in rows if (value := (row.get(heading) or "").strip())]
+    return (
+        len(values) >= 50
+        and len(set(values)) == len(values)
+        and all(any(char.isdigit() for char in value) and " " not in value for value in values)
+    )
+
+
+def _whose_name(field: str, guessed: Mapping[str, str]) -> str:
+    if field not in ("name", "title", "names"):
+        return field
+    if "family_name" in guessed.values() and "given_name" not in guessed.values():
+        return "given_name"
+    persons = {"date_of_birth", "birth_year", "gender", "given_name", "occupation", "birth_place", "national_id"}
+    return "full_name" if persons.intersection(guessed.values()) or "organisation" in guessed.values() else "organisation"

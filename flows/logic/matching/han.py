@@ -1,0 +1,38 @@
+"""Chinese writing: traditional to simplified, names into family and given name, and the sound of a name in pinyin."""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from opencc import OpenCC
+from pypinyin import lazy_pinyin
+
+_HAN: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_TO_SIMPLIFIED: Final = OpenCC("t2s")
+_DOUBLE: Final = frozenset(
+    """
+    欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 令狐 慕容 宇文 长孙 司徒 司空 夏侯 南宫 端木 轩辕 闻人 申屠
+    太史 西门 呼延 独孤 澹台 钟离 濮阳 淳于 单于 百里
+    """.split()
+)
+
+
+def is_han(text: str) -> bool:
+    return not text.isascii() and _HAN.search(text) is not None
+
+
+@lru_cache(1 << 14)
+def simplified(text: str) -> str:
+    return str(_TO_SIMPLIFIED.convert(text))
+
+
+@lru_cache(1 << 16)
+def sound(name: str) -> str:
+    """The pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is returned as it is."""
+    return "".join(lazy_pinyin(name)) if is_han(name) else name
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Family and given name of a full name in Han characters (simplified, without spaces); the given name may be empty."""
+    family = 2 if len(name) > 2 and name[:2] in _DOUBLE else 1
+    return name[:family], name[family:]

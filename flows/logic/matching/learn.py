@@ -1,0 +1,146 @@
+"""Weights learnt from the stream itself, without labels, and from what stewards decide.
+
+Expectation and maximisation (Dempster, Laird and Rubin, 1977; for linkage Winkler, 1988) over a bounded sample of compared pairs, of
+which the levels are kept and no values. Whether a pair is one customer is judged, for each field, by the *other* fields: a field that
+helped to find the pair cannot confirm itself. Chance agreement comes from pairs that nothing brought together, equality by chance from the
+frequencies.
+"""
+
+from typing import Final
+
+import msgspec
+
+from flows.logic.matching.cluster import Cluster
+from flows.logic.matching.fields import kind_of
+from flows.logic.matching.record import Record
+from flows.logic.matching.score import Found, Scorer
+from flows.logic.matching.weights import Shares, Weights
+
+SAMPLE_MAX: Final = 2000
+FIRST: Final = 250  # records until the first version; then after twice as many each time, at most every EVERY_MAX
+EVERY_MAX: Final = 16_384
+_ALL_UNTIL: Final = 2000  # records of which each is sampled; later one of _ONE_OF
+_ONE_OF: Final = 8
+_CANDIDATES: Final = 3
+_PRIOR_PAIRS: Final = 150.0  # how many pairs the prior shares are worth
+_PRIOR_RECORDS: Final = 300.0
+_LABEL: Final = 5.0  # pairs that a steward's decision is worth
+_RELATED_BITS: Final = 8.0
+_NOT_SELF_BITS: Final = -2.0
+
+Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
+
+
+class Learner(msgspec.Struct, array_like=True):
+    """Collects compared pairs; `observe` returns new weights when it is time for them. Packs into some 200 KB, and goes on from there."""
+
+    weights: Weights = Weights()
+    records: int = 0
+    joined: int = 0
+    relatives: int = 0
+    pairs: list[Pair] = []
+    labels: list[tuple[Pair, bool]] = []
+    chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
+    seen: int = 0
+    due: int = FIRST
+
+    def observe(self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None) -> Weights | None:
+        """Take notice of a record and the clusters that it was compared with. Returns new weights when they are due.
+
+        `stranger` is any record that nothing brought together with this one, such as another of the same window; it is not kept.
+        """
+        self.records += 1
+        self.joined += joined
+        if self.records < _ALL_UNTIL or self.records % _ONE_OF == 0:
+            self._sample(record, clusters, scorer)
+            if stranger is not None:
+                self._contrast(record, stranger, scorer)
+        if self.records < self.due:
+            return None
+        self.due += min(self.records, EVERY_MAX)
+        return self.learn(scorer)
+
+    def label(self, record: Record, cluster: Cluster, same: bool, scorer: Scorer) -> None:
+        """A steward has decided whether the record belongs to the cluster."""
+        self.labels.append((self._pair(scorer.score(record, cluster)[1], scorer), same))
+        del self.labels[:-SAMPLE_MAX]
+
+    def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
+        related = False
+        for cluster in clusters[:_CANDIDATES]:
+            _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
+            self.seen += 1
+            pair = self._pair(found, scorer)
+            if len(self.pairs) < SAMPLE_MAX:
+                self.pairs.append(pair)
+            elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
+                self.pairs[at] = pair
+            shared = sum(bits for field, _, bits in found if scorer.known(field).is_shared)
+            alone = sum(bits for field, _, bits in found if not scorer.known(field).is_shared)
+            related = related or (shared > _RELATED_BITS and alone < _NOT_SELF_BITS)
+        self.relatives += related * (1 if self.records < _ALL_UNTIL else _ONE_OF)
+
+    def _contrast(self, record: Record, other: Record, scorer: Scorer) -> None:
+        bits, found = scorer.score(record, Cluster.of("", [other]))
+        if bits > 0:
+            return
+        for field, level, _ in found:
+            if field != "swapped_names":
+                self.chance.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += 1.0
+
+    @staticmethod
+    def _pair(found: list[Found], scorer: Scorer) -> Pair:
+        return tuple(
+            (field, level, bits - (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, bits in found
+        )
+
+    def learn(self, scorer: Scorer) -> Weights:
+        """One round of expectation and maximisation; the next version."""
+        same: dict[str, list[float]] = {}
+        prior = scorer.prior_bits()
+        for pair in self.pairs:
+            self._expect(pair, prior, scorer, same)
+        for pair, is_same in self.labels:
+            for field, level, _ in pair if is_same else ():
+                if field != "swapped_names":
+                    same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += _LABEL
+        fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})}
+        self.weights = Weights(
+            self.weights.version + 1,
+            fields,
+            min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
+            min(2.0, max(0.02, (self.relatives + 0.15 * _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
+        )
+        return self.weights
+
+    @staticmethod
+    def _expect(pair: Pair, prior: float, scorer: Scorer, same: dict[str, list[float]]) -> None:
+        found = [
+            (field, level, beyond + (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, beyond in pair
+        ]
+        total = scorer.sum(found)
+        if prior + total < -16.0:
+            return
+        for at, (field, level, _) in enumerate(found):
+            if field == "swapped_names":
+                continue
+            bits = prior + scorer.sum(found[:at] + found[at + 1 :])
+            probability = 1.0 if bits > 30 else 1.0 / (1.0 + 2.0**-bits)
+            if probability > 0.98:
+                same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += probability
+
+    def _shares(self, field: str, same: list[float] | None, scorer: Scorer) -> Shares:
+        kind = kind_of(field)
+        found = _blend(kind.same, same, _PRIOR_PAIRS)
+        other = list(_blend(kind.other, self.chance.get(field), _PRIOR_PAIRS))
+        if scorer.frequencies.total(field) > _PRIOR_RECORDS:
+            other[-1] = max(scorer.frequencies.collision(field), 1e-7)
+        whole = sum(other)
+        return Shares(found, tuple(share / whole for share in other))
+
+
+def _blend(prior: tuple[float, ...], counts: list[float] | None, strength: float) -> tuple[float, ...]:
+    if counts is None:
+        return prior
+    whole = sum(counts) + strength
+    return tuple((share * strength + count) / whole for share, count in zip(prior, counts, strict=True))

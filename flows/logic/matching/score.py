@@ -1,0 +1,245 @@
+"""The weight of evidence that a record belongs to a cluster, in bits: log2 of the Bayes factor, field by field.
+
+Fellegi and Sunter (1969), with the frequency of the very value in place of the average chance of agreement (Winkler, 1989). A value is
+compared with all the values that the cluster has of the field; the share of the cluster's records that say so discounts a match with a
+value that only one of ten records holds.
+"""
+
+from math import log2
+from typing import Final
+
+import msgspec
+
+from flows.logic.matching.cluster import Cluster
+from flows.logic.matching.fields import PLACES, SHARED, kind_of
+from flows.logic.matching.frequency import Frequencies
+from flows.logic.matching.levels import LEVEL
+from flows.logic.matching.record import Record
+from flows.logic.matching.weights import Weights
+
+RAREST: Final = 1e-7  # no agreement is worth more than its kind allows at this frequency
+CUSTOMERS_MIN: Final = 200.0
+_WORDY: Final = frozenset(("full", "organisation"))
+_NAMES: Final = ("given_name", "family_name")
+_WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest
+_SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
+_RARITY_BITS_MAX: Final = 3.0
+_WORD: Final = "#"
+NAMESAKE: Final = 0.05  # of a customer's relatives, those with the same given name: father and son; branches of one company
+TWIN: Final = 0.02
+
+
+Found = tuple[str, int, float]  # field, level, bits
+
+
+class Evidence(msgspec.Struct, array_like=True, frozen=True):
+    """One comparison: the field, its level (`fields.KINDS`), what it is worth in bits. `rare`: an equal value that few customers have."""
+
+    field: str
+    level: str
+    bits: float
+    rare: bool = False
+
+
+class _Field:
+    """What is known of a field, ready for the hot loop."""
+
+    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "same_bits", "top")
+
+    def __init__(self, field: str, weights: Weights) -> None:
+        kind = kind_of(field)
+        shares = weights.of(field)
+        self.level = LEVEL[kind.name]
+        self.bits = shares.bits()
+        self.top = kind.top
+        self.names = kind.levels
+        self.m_top = log2(shares.same[-1])
+        self.same_bits = tuple(log2(m) for m in shares.same)
+        self.base = shares.other[-1]
+        self.evens = 0.5 / kind.other[-1]  # so many values with half a count: the prior share before anything was counted
+        self.is_place = field in PLACES
+        self.is_shared = field in SHARED
+        self.is_wordy = kind.name in _WORDY
+
+
+class Scorer:
+    """Scores records against clusters, by one version of the weights and the frequencies as they stand."""
+
+    def __init__(self, weights: Weights, frequencies: Frequencies) -> None:
+        self.weights = weights
+        self.frequencies = frequencies
+        self._fields: dict[str, _Field] = {}
+
+    def prior_bits(self) -> float:
+        """log2 of the odds, before any comparison, that a record belongs to a given customer."""
+        return log2(self.weights.records_each / max(self.frequencies.customers, CUSTOMERS_MIN))
+
+    def known(self, field: str) -> _Field:
+        known = self._fields.get(field)
+        if known is None:
+            known = self._fields[field] = _Field(field, self.weights)
+        return known
+
+    def score(self, record: Record, cluster: Cluster) -> tuple[float, list[Found]]:
+        """The sum of the evidence in bits, without the prior, and each comparison."""
+        found: list[Found] = []
+        theirs = cluster.values
+        for field, value in record.values.items():
+            counts = theirs.get(field)
+            if counts is None or field == "full_name":
+                continue
+            level, bits = self._best(field, self._fields.get(field) or self.known(field), value, counts)
+            found.append((field, level, bits))
+        if "full_name" in record.values or "full_name" in theirs or ("given_name" in record.values and "family_name" in record.values):
+            self._names(record, cluster, found)
+        return self.sum(found), found
+
+    def sum(self, found: list[Found]) -> float:
+        """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
+        total = shared = given = born = up = most = down = least = 0.0
+        for field, _, bits in found:
+            known = self._fields.get(field) or self.known(field)
+            if known.is_place:
+                if bits > 0.0:
+                    up += bits
+                    if bits > most:
+                        most = bits
+                else:
+                    down += bits
+                    if bits < least:
+                        least = bits
+                continue
+            total += bits
+            if known.is_shared:
+                shared += bits
+            elif field == "given_name" or field == "organisation":
+                given = bits
+            elif field == "date_of_birth":
+                born = bits
+        together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
+        total += together
+        shared += together
+        if total <= 0.0 or shared <= 0.0:
+            return total
+        return total - self._relatives_bits(shared, given, born)
+
+    def _relatives_bits(self, shared: float, given: float, born: float) -> float:
+        """What is taken off because two customers who are related agree by more than chance.
+
+        Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
+        who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
+        """
+        many = self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
+        odds = 1.0 + many * 2.0**shared
+        if given > 0:
+            odds += NAMESAKE * many * 2.0 ** (shared + given)
+        if born > 0:
+            odds += TWIN * many * 2.0 ** (shared + born)
+        return log2(odds)
+
+    def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
+        """The best level of a value with any of the cluster's, and its bits."""
+        count = counts.get(value)
+        if count is not None:
+            if len(counts) == 1:
+                return known.top, known.m_top - log2(self._frequency(field, value, known))
+            return known.top, known.m_top - log2(self._frequency(field, value, known)) + _share_bits(count, counts)
+        level_of = known.level
+        if len(counts) == 1:
+            (other,) = counts
+            level = level_of(value, other) if value < other else level_of(other, value)
+            return level, self._partly(field, known, level, value, other) if level else known.bits[0]
+        best, best_bits = 0, known.bits[0]
+        for other, count in counts.items():
+            level = level_of(value, other) if value < other else level_of(other, value)
+            if level:
+                bits = self._partly(field, known, level, value, other) + _share_bits(count, counts)
+                if bits > best_bits:
+                    best, best_bits = level, bits
+        return best, best_bits
+
+    def _frequency(self, field: str, value: str, known: _Field) -> float:
+        frequencies = self.frequencies
+        others = frequencies.count(field, value) - 1  # the cluster itself was counted
+        frequency = (others if others > 0 else frequencies.unseen(field)) / (frequencies.total(field) + known.evens)
+        return frequency if frequency > RAREST else RAREST
+
+    def _partly(self, field: str, known: _Field, level: int, value: str, other: str) -> float:
+        """Bits of a level between the ends: more for a rare value than for a common one."""
+        bits = known.bits[level]
+        if known.is_wordy:
+            shared = self._shared_words_bits(field, value, other)
+            return 0.5 * bits + 0.5 * (known.same_bits[level] + shared) if shared else bits
+        if bits <= 0.0:
+            return bits
+        rarity = 0.5 * log2(known.base / self._frequency(field, other, known))
+        return bits + (min(rarity, _RARITY_BITS_MAX) if rarity > 0 else max(rarity, -_RARITY_BITS_MAX))
+
+    def _shared_words_bits(self, field: str, value: str, other: str) -> float:
+        """How improbable it is that two customers share these words, at most 20 bits."""
+        words = set(value.split(" ")).intersection(other.split(" "))
+        if not words:
+            return 0.0
+        total = self.frequencies.total(field) + 100.0
+        count = self.frequencies.count
+        return min(20.0, -sum(sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[:3]))
+
+    def _names(self, record: Record, cluster: Cluster, found: list[Found]) -> None:
+        """What the names add when looked at together: the family name where the given name should be, and the whole name."""
+        mine, theirs = record.values, cluster.values
+        split = {at: bits for at, (field, _, bits) in enumerate(found) if field in _NAMES}
+        total = sum(split.values())
+        given, family = mine.get("given_name"), mine.get("family_name")
+        if given and family and total < 0 and given != family:
+            their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
+            if given in their_family or family in their_given:
+                bits = _SWAPPED_BITS
+                for field, value, counts in (("family_name", given, their_family), ("given_name", family, their_given)):
+                    if counts:
+                        bits += self._best(field, self.known(field), value, counts)[1]
+                if bits > total:
+                    found.append(("swapped_names", 1, bits - total))
+                    total = bits
+        full, fulls = mine.get("full_name"), theirs.get("full_name")
+        if full is None and fulls is None:
+            return
+        if full is not None and fulls is not None:
+            if split and full not in fulls:
+                return
+        elif not split:
+            if full is None:
+                full = f"{given or ''} {family or ''}".strip()
+            else:
+                fulls = {f"{a} {b}": 1 for a in theirs.get("given_name", {"": 1}) for b in theirs.get("family_name", {"": 1})}
+        if not full or not fulls:
+            return
+        level, bits = self._best("full_name", self.known("full_name"), full, fulls)
+        found.append(("full_name", level, max(bits - total, 0.0) if split else bits))
+
+    def evidence(self, found: list[Found]) -> tuple[Evidence, ...]:
+        """The comparisons in words of `fields.KINDS`, the strongest first."""
+        strongest = sorted(found, key=lambda one: -abs(one[2]))
+        return tuple(
+            Evidence(field, self._level_name(field, level), round(bits, 2), self._is_rare(field, level, bits))
+            for field, level, bits in strongest
+        )
+
+    def _level_name(self, field: str, level: int) -> str:
+        return "equal" if field == "swapped_names" else self.known(field).names[level]
+
+    def _is_rare(self, field: str, level: int, bits: float) -> bool:
+        return field != "swapped_names" and level == self.known(field).top and bits > self.known(field).bits[level] + 2.0
+
+
+def _share_bits(count: int, counts: dict[str, int]) -> float:
+    return log2((count + 0.5) / (sum(counts.values()) + 0.5))
+
+
+def count_values(frequencies: Frequencies, new: list[tuple[str, str]]) -> None:
+    """Count what a cluster did not have before; names of several words also by word."""
+    for field, value in new:
+        frequencies.add(field, value)
+        if field in ("full_name", "organisation"):
+            for word in set(value.split(" ")):
+                if len(word) > 1:
+                    frequencies.add(field + _WORD, word)

@@ -1,0 +1,38 @@
+"""What each comparison level is worth: Fellegi and Sunter's m and u for each field, immutable and with a version."""
+
+from math import log2
+
+import msgspec
+
+from flows.logic.matching.fields import kind_of
+
+
+class Shares(msgspec.Struct, array_like=True, frozen=True):
+    """The share of each level among pairs of one customer (`same`, m) and among pairs of two different ones (`other`, u)."""
+
+    same: tuple[float, ...]
+    other: tuple[float, ...]
+
+    def bits(self) -> tuple[float, ...]:
+        """log2(m/u) of each level."""
+        return tuple(log2(m / u) for m, u in zip(self.same, self.other, strict=True))
+
+
+class Weights(msgspec.Struct, array_like=True, frozen=True):
+    """One version of the weights. Fields that are not in it have the prior shares of their kind.
+
+    `records_each`: the share of records that belong to a customer who is there already; it moves the prior odds.
+    `relatives_each`: how many customers share family name and place with a customer without being the same.
+    """
+
+    version: int = 0
+    fields: dict[str, Shares] = {}
+    records_each: float = 1.0
+    relatives_each: float = 0.15
+
+    def of(self, field: str) -> Shares:
+        found = self.fields.get(field)
+        if found is None:
+            kind = kind_of(field)
+            found = Shares(kind.same, kind.other)
+        return found

@@ -1,0 +1,58 @@
+"""Headings of unknown tables."""
+
+import pytest
+
+from flows.logic.matching import guess_fields
+
+
+@pytest.mark.parametrize(
+    ("heading", "field"),
+    [
+        ("surname", "family_name"),
+        ("First Name", "given_name"),
+        ("dateOfBirth", "date_of_birth"),
+        ("dob", "date_of_birth"),
+        ("address_1", "street"),
+        ("address_2", "street_2"),
+        ("street_number", "house_number"),
+        ("suburb", "city"),
+        ("postcode_fake", "postcode"),
+        ("zip", "postcode"),
+        ("soc_sec_id", "national_id"),
+        ("birth_place", "birth_place"),
+        ("company", "organisation"),
+        ("sex", "gender"),
+        ("手机号", "phone"),
+        ("姓名", "full_name"),
+        ("Favourite Tea", "favourite_tea"),
+    ],
+)
+def test_meaning(heading: str, field: str) -> None:
+    assert guess_fields([heading], [{heading: "green"}, {heading: "black"}]) == {heading: field}
+
+
+@pytest.mark.parametrize("heading", ["id", "rec_id", "unique_id", "cluster", "entity_id", "Unnamed: 0", "recid", "customer_id", "uuid"])
+def test_what_holds_the_answer_is_never_a_field(heading: str) -> None:
+    assert guess_fields([heading], [{heading: "a1"}, {heading: "b2"}]) == {}
+
+
+def test_a_serial_number_under_any_name_is_no_field() -> None:
+    rows = [{"nonsense": f"Q{number}-1", "surname": "x" * (number % 7)} for number in range(100)]
+    assert guess_fields(["nonsense", "surname"], rows) == {"surname": "family_name"}
+
+
+def test_the_same_name_put_together_twice_counts_once() -> None:
+    headings = ["full_name", "first_and_surname", "first_name", "surname"]
+    rows = [dict.fromkeys(headings, value) for value in ("a", "b")]
+    assert guess_fields(headings, rows) == {"full_name": "full_name", "first_name": "given_name", "surname": "family_name"}
+
+
+def test_a_plain_name_is_of_a_person_where_the_table_speaks_of_persons() -> None:
+    rows = [{"name": "a", "dob": "b", "city": "c"}, {"name": "d", "dob": "e", "city": "f"}]
+    assert guess_fields(["name", "dob"], rows)["name"] == "full_name"
+    assert guess_fields(["name", "city"], rows)["name"] == "organisation"
+
+
+def test_values_tell_what_a_heading_does_not() -> None:
+    rows = [{"kontakt": f"anna{number}@example.com", "nothing": ""} for number in range(20)]
+    assert guess_fields(["kontakt", "nothing"], rows) == {"kontakt": "email"}
