@@ -24,6 +24,7 @@ class Routed(msgspec.Struct, array_like=True):
     anchor: int
     payload: bytes
     expected: bytes | None = None  # the origin that its personal data was sealed for; landing elsewhere is `Stale`
+    match: bytes = b""  # what it says of the customer that matching compares, sealed for the same origin
 
 
 class Group(msgspec.Struct, array_like=True):
@@ -33,7 +34,7 @@ class Group(msgspec.Struct, array_like=True):
     facts: list[Routed]
 
 
-OrderKind = Literal["link", "apart", "unlink", "undo", "review", "release"]
+OrderKind = Literal["link", "apart", "unlink", "undo", "review", "unsure", "release"]
 
 
 class Order(msgspec.Struct, array_like=True, frozen=True):
@@ -44,6 +45,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     unlink   undo the last union that made them one; where none did, `b` becomes a customer of its own
     undo     undo the union with the number `a` in the ledger (big-endian)
     review   a steward is to say whether they are one
+    unsure   the steward cannot say: it need not be asked again
     release  the identifier `a` is evidence again
     """
 
@@ -88,6 +90,14 @@ class Pair(msgspec.Struct, array_like=True, frozen=True):
     time_ms: int
 
 
+class Put(msgspec.Struct, array_like=True, frozen=True):
+    """What matching keeps: blocking keys, records, its own state. None deletes."""
+
+    table: Literal["mk", "mr", "matcher"]
+    field: bytes
+    value: bytes | None
+
+
 class WindowCommit(msgspec.Struct, array_like=True):
     """All that one window changes, committed at once."""
 
@@ -99,6 +109,7 @@ class WindowCommit(msgspec.Struct, array_like=True):
     rejected: dict[str, int]  # reason -> count
     orders: list[Order] = []  # carried out after the groups
     time_ms: int = 0  # when its last event was received: what the ledger and the guards go by
+    puts: list[Put] = []
 
 
 class WindowResult(msgspec.Struct, array_like=True):

@@ -8,12 +8,13 @@
 --          (0 as the longest journal: there is no archive that reads it, so it keeps short notes, and the last of them;
 --          what the policy is made of stands in policy.py)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1,
---          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced, 1 if they name origins} each}
--- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected);
+--          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced, 1 if they name origins} each,
+--          puts: {table, 1 if deleted} each}
+-- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected, 2 if also to be matched);
 --          n = 0 for a group whose customer the worker knows: then nothing but m
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
---          the origin that it must land in (n = 0: the root, then for each fact its origin and its payload);
---          after all groups for each order two identifiers and a note; then the dead letters, then what the journal keeps
+--          the origin that it must land in and, if to be matched, what matching compares (n = 0: the root, then for each fact its origin and its payload);
+--          after all groups for each order two identifiers and a note, for each put a field and a value; then the dead letters, then what the journal keeps
 --          for the archive.
 --          (Redis' msgpack knows no byte strings.)
 --
@@ -50,7 +51,8 @@ while n <= #numbers do
   for f = 1, n_ids == 0 and 0 or n_facts do
     local fact = {numbers[n], ARGV[b]}
     b = b + 1
-    if numbers[n + 1] == 1 then fact[3] = ARGV[b]; b = b + 1 end
+    if numbers[n + 1] >= 1 then fact[3] = ARGV[b]; b = b + 1 end
+    if numbers[n + 1] == 2 then fact[4] = ARGV[b]; b = b + 1 end
     facts[f] = fact
     n = n + 2
   end
@@ -61,6 +63,12 @@ local orders = {}
 for i, order in ipairs(rest[5]) do
   orders[i] = {kind = order[1], by = order[2], forced = order[3] == 1, origins = order[4] == 1, a = ARGV[b], b = ARGV[b + 1], note = ARGV[b + 2]}
   b = b + 3
+end
+
+local puts = {}
+for i, put in ipairs(rest[6]) do
+  puts[i] = {put[1], ARGV[b], put[2] ~= 1 and ARGV[b + 1]}
+  b = b + 2
 end
 
 if mode == 'commit' then

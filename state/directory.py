@@ -211,15 +211,16 @@ class RedisDirectory:
                 blobs.append(identifier.hash)
             for fact in group.facts:
                 blobs.append(fact.payload)
-                if fact.expected is None:
-                    numbers += (fact.anchor, 0)
-                else:
-                    numbers += (fact.anchor, 1)
-                    blobs.append(fact.expected)
+                numbers += (fact.anchor, 0 if fact.expected is None else 2 if fact.match else 1)
+                if fact.expected is not None:
+                    blobs += (fact.expected, fact.match) if fact.match else (fact.expected,)
         for order in window.orders:
             blobs += (order.a, order.b, order.note)
+        for put in window.puts:
+            blobs += (put.field, put.value or b"")
+        puts = [[put.table, int(put.value is None)] for put in window.puts]
         orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
-        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders])
+        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
         with writing():
             return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))

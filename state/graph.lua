@@ -96,6 +96,7 @@ local NOBODY = string.rep('\0', ID)
 local at_limit, verified, guarded = policy[1], policy[2], policy[3]
 local shared_customers, shared_moves, shared_within = policy[4], policy[5], policy[6]
 local breaker_unions, breaker_within, budget, ledger_max, reviews_max = policy[7], policy[8], policy[9], policy[10], policy[11]
+local matches_max = policy[12]
 local REFUSE, OLDEST, REVIEW = 0, 1, 2
 local now = floor(time_ms / 1000)
 
@@ -103,7 +104,7 @@ local created, attached, united, moved, refused, divided, suspended = 0, 0, 0, 0
 local retired, lent, parted, changed = {}, {}, {}, {}
 local unions, new_unions = {}, {}       -- root -> the unions that made it: number in the ledger (6 bytes), two origins each
 local aparts, new_aparts = {}, {}       -- origin -> origins that it is never united with, one after the other
-local ledger, new_suspended, new_reviews, queued = {}, {}, {}, nil
+local ledger, labels, new_suspended, new_reviews, queued = {}, {}, {}, {}, nil
 local rates, moves, users, new_users = {}, {}, {}, {}
 
 -- What is read is remembered, so that this window sees its own changes.
@@ -431,6 +432,9 @@ local function obey(order)
   end
   if not x or not y then return false end
   local a, b = root_of(x), root_of(y)
+  if order.by == 'review' and (order.kind == 'link' or order.kind == 'apart') then
+    labels[#labels + 1] = x .. y .. (order.kind == 'link' and '1' or '0')  -- before anything is united
+  end
   if order.kind == 'link' then
     settle(x, y)
     forget_apart(a, b)
@@ -440,6 +444,8 @@ local function obey(order)
     settle(x, y)
     if a == b then return false end
     keep_apart(x, y)
+  elseif order.kind == 'unsure' then
+    settle(x, y)
   elseif order.kind == 'review' then
     if a ~= b and not kept_apart(a, b) then review(x, y, order.by, order.note) end
   elseif a ~= b then

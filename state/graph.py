@@ -38,6 +38,7 @@ class Changes(msgspec.Struct):
     retired: list[Retire] = []
     lent: list[Lend] = []
     split: list[Split] = []
+    labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
 
     def number(self) -> None:
         """Tell each lender which expectations of its window are younger than its debt."""
@@ -320,7 +321,11 @@ class Graph:
             self._result.refused += 1
             return
         a, b = self.root(x), self.root(y)
+        if order.by == "review" and order.kind in ("link", "apart"):
+            self._changes.labels.append(x + y + (b"1" if order.kind == "link" else b"0"))  # before anything is united
         match order.kind:
+            case "unsure":
+                self._settle(x, y)
             case "link":
                 self._settle(x, y)
                 for one, other in ((a, b), (b, a)):
@@ -342,6 +347,8 @@ class Graph:
             case "unlink":
                 if a != b:
                     self._keep_apart(x, y)
+                elif x == y and order.origins:
+                    self._result.refused += 1
                 elif x == y:
                     self._take_out(order.b)
                 elif not self._undo(self._joint(a, x, y), order.by):

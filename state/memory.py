@@ -16,6 +16,7 @@ from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import READMITTED, Layout
 from state.graph import Changes, Graph, Suspended
+from state.matches import PARTITION, Said, Table
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -37,6 +38,8 @@ class MemoryDirectory:
         self.senders: dict[str, int] = {}
         self._bodies: dict[tuple[str, str, int], bytes] = {}
         self._stats: dict[str, int] = {}
+        self.said: list[Said] = []
+        self.kept: dict[tuple[str, bytes], bytes] = {}  # what matching keeps
         self.ticked_s = 0
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
@@ -79,6 +82,20 @@ class MemoryDirectory:
         for split in changes.split:
             self._append(shard(split.part), "x", _encode([split.part, split.origins]))
             self._append(shard(split.root), "s", _encode(split))
+        said = [
+            origin + len(fact.match).to_bytes(4) + fact.match
+            for group, landed in zip(window.groups, routes, strict=True)
+            for fact, (_root, origin) in zip(group.facts, landed, strict=True)
+            if fact.match
+        ]
+        for kind, parts in (("r", said), ("d", changes.labels)):
+            if parts and self.layout.policy.matches:
+                self.said.append(Said(len(self.said) + 1, "r" if kind == "r" else "d", b"".join(parts), window.time_ms))
+        for put in window.puts:
+            if put.value is None:
+                self.kept.pop((put.table, put.field), None)
+            else:
+                self.kept[put.table, put.field] = put.value
         self.dead += window.dead
         counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused", "divided", "suspended")}
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
@@ -187,6 +204,23 @@ class MemoryDirectory:
 
     def reviews(self) -> list[Pair]:
         return sorted(self.graph.reviews.values(), key=lambda pair: (pair.time_ms, pair.a, pair.b))
+
+    # --- what matching reads
+
+    def position(self) -> int:
+        return max(0, self._offsets.get(PARTITION, 0))
+
+    def said_since(self, after: int, count: int, block_ms: int) -> list[Said]:
+        return [said for said in self.said if said.seq > after][:count]
+
+    def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
+        return [self.kept.get((table, field)) for field in fields]
+
+    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
+        return [self.graph.root(origin) for origin in origins]
+
+    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
+        return [self.members(root)[0] for root in roots]
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         return [self.graph.root(self.graph.origins[i]) if i in self.graph.origins else None for i in identifiers]

@@ -28,6 +28,7 @@ class Policy(msgspec.Struct, frozen=True):
     budget: int = 500  # unions in one window; what is beyond is refused, and can come with a later window
     ledger: int = 1_000_000  # unions that can still be undone
     reviews: int = 10_000  # pairs that wait for a steward
+    matches: int = 100_000  # windows with records that may wait for matching; the oldest go first. 0: nothing is matched
 
     @classmethod
     def of(cls, identity: Identity) -> "Policy":
@@ -65,6 +66,7 @@ class Policy(msgspec.Struct, frozen=True):
             self.budget,
             self.ledger,
             self.reviews,
+            self.matches,
         ]
 
 

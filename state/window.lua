@@ -222,6 +222,29 @@ for _, group in ipairs(groups) do events = events + #group[2] end
 stats.events = events
 for name, n in pairs(stats) do if n > 0 then call('HINCRBY', P .. 'stats', name, n) end end
 
+local said = {}  -- what matching is to hear of: records, and what stewards decided
+for g, landed in ipairs(routes) do
+  for f, route in ipairs(landed) do
+    local record = groups[g][2][f][4]
+    if record then
+      said[#said + 1] = route[1]
+      said[#said + 1] = struct.pack('>I4', #record)
+      said[#said + 1] = record
+    end
+  end
+end
+for _, kind in ipairs({'r', 'd'}) do
+  local parts = kind == 'r' and said or labels
+  if #parts > 0 and matches_max > 0 then
+    local seq = string.format('%.0f-0', call('HINCRBY', P .. 'meta', 'matches', 1))
+    call('XADD', P .. 'matches', 'MAXLEN', '~', matches_max, seq, kind, table.concat(parts), 't', string.format('%.0f', time_ms))
+  end
+end
+for _, put in ipairs(puts) do
+  local key = put[1] == 'matcher' and P .. 'matcher' or bucket(put[1] .. ':', put[2])
+  if put[3] then call('HSET', key, put[2], put[3]) else call('HDEL', key, put[2]) end
+end
+
 local journal = call('HINCRBY', P .. 'meta', 'journal', 1)
 local entry, note = string.format('%.0f-0', journal), cmsgpack.pack({partition, before, after})
 if journal_max > 0 then

@@ -13,6 +13,7 @@ from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, s
 from schemas.log import Expect, unpack_facts
 from state.directory import Layout, RedisDirectory
 from state.ledger import RedisLedger
+from state.matches import RedisMatches
 from state.memory import MemoryDirectory
 from state.names import Names
 from state.policy import Policy
@@ -32,6 +33,7 @@ class Both:
         self.memory = MemoryDirectory(layout, lambda: 0)
         self.workers = [RedisDirectory(client, NAMES, layout) for _ in range(2)]
         self.ledger = RedisLedger(client, NAMES, layout)
+        self.matches = RedisMatches(client, NAMES, layout)
         self.at = -1
 
     def commit(self, *found: Group, orders: tuple[Order, ...] = (), time_ms: int = 0, worker: int = 0) -> WindowResult | None:
@@ -63,6 +65,7 @@ class Both:
         assert self.memory.unions(0, 1000) == self.ledger.unions(0, 1000)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
+        assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
         roots = {root for root in self.memory.lookup(known) if root}
         assert {root: self.memory.edges(root) for root in roots} == {root: self.ledger.edges(root) for root in roots}
         assert {root: self.memory.members(root) for root in roots} == {root: self.ledger.members(root) for root in roots}
@@ -239,7 +242,7 @@ def test_the_oldest_entries_of_the_ledger_are_dropped_and_cannot_be_undone(redis
     assert (result.refused, result.divided) == (1, 1)
 
 
-KINDS = ["link", "link", "apart", "unlink", "unlink", "review"]
+KINDS = ["link", "link", "apart", "unlink", "unlink", "review", "unsure"]
 hashes = st.builds(ident, st.integers(0, 2), st.integers(0, 5)).map(lambda identifier: identifier.hash)
 orders = st.one_of(
     st.builds(

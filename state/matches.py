@@ -1,0 +1,92 @@
+"""What matching reads of the directory: its own log, the records and blocking keys that it keeps, and who belongs together.
+
+It writes like everybody else: a `WindowCommit` whose partition is `PARTITION` and whose positions are those of its log.
+`state.memory.MemoryDirectory` is the twin.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, cast
+
+import msgspec
+import redis
+
+from schemas.identity import ID_BYTES
+from state.directory import Layout
+from state.names import Names
+
+PARTITION = "match"
+Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its own state
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One entry of its log: records (`r`: origin, length, sealed) or what stewards decided (`d`: two origins, `1` if they are one)."""
+
+    seq: int
+    kind: Literal["r", "d"]
+    body: bytes
+    time_ms: int
+
+
+class Matches(Protocol):
+    """Raises `Unreachable` where the server cannot be reached."""
+
+    def position(self) -> int:
+        """The last entry of the log that is committed; 0 before the first."""
+
+    def said_since(self, after: int, count: int, block_ms: int) -> list[Said]: ...
+
+    def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
+        """What was put there."""
+
+    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
+        """The customer that each origin belongs to now."""
+
+    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
+        """All origins of each customer; none for who is no root."""
+
+
+class RedisMatches:
+    def __init__(self, client: redis.Redis, names: Names, layout: Layout) -> None:
+        self._redis = client
+        self._names = names
+        self._buckets = layout.buckets
+
+    def position(self) -> int:
+        return max(0, int(cast(bytes | None, self._redis.hget(self._names.offsets, PARTITION)) or 0))
+
+    def said_since(self, after: int, count: int, block_ms: int) -> list[Said]:
+        answer = cast(list[Any], self._redis.xread({self._names.matches: b"%d-0" % after}, count=count, block=block_ms or None))
+        return [_said(entry_id, fields) for _, found in answer for entry_id, fields in found]
+
+    def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
+        return self._hget([(self._key(table, field), field) for field in fields])
+
+    def _key(self, table: Table, field: bytes) -> str:
+        return self._names.matcher.decode() if table == "matcher" else self._names.bucket(table.encode() + b":", field, self._buckets)
+
+    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
+        found = self._hget([(self._names.bucket(b"o:", origin, self._buckets), origin) for origin in origins])
+        return [root or origin for root, origin in zip(found, origins, strict=True)]
+
+    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
+        return [
+            _members(packed or b"") for packed in self._hget([(self._names.bucket(b"r:", root, self._buckets), root) for root in roots])
+        ]
+
+    def _hget(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        """In one round trip."""
+        if not wanted:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, field in wanted:
+            pipeline.hget(key, cast(str, field))
+        return cast(list[bytes | None], pipeline.execute())
+
+
+def _members(packed: bytes) -> list[bytes]:
+    return [packed[at : at + ID_BYTES] for at in range(2, 2 + int.from_bytes(packed[:2]) * ID_BYTES, ID_BYTES)]
+
+
+def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:
+    kind: Literal["r", "d"] = "r" if b"r" in fields else "d"
+    return Said(int(entry_id[:-2]), kind, fields[kind.encode()], int(fields[b"t"]))
