@@ -17,6 +17,7 @@ class Thresholds(msgspec.Struct, frozen=True):
     merge: float = 2.0
     review: float = -1.0
     unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
+    apart: float = -1.0  # below it, without the record that brings them together, they disagree
     members: int = 6  # of each cluster that are asked
 
 
@@ -58,9 +59,12 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
 def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
     """Whether two clusters, that a record may have brought together, are one customer: by the average of their records, not by the best."""
     small, large = (a, b) if a.size <= b.size else (b, a)
-    joined = Cluster.of(large.id, [*large.records[-12:], record]) if large is a else large
     asked = small.records[-thresholds.members :]
-    if large is b:
-        asked = [*asked, record]
-    bits = [scorer.score(one, joined)[0] for one in asked]
-    return prior + sum(bits) / len(bits) >= thresholds.unite
+    without = prior + _mean_bits(asked, large, scorer)
+    if without < thresholds.apart:
+        return False
+    return without >= thresholds.unite or prior + _mean_bits([*asked, record], large, scorer) >= thresholds.unite
+
+
+def _mean_bits(records: Sequence[Record], cluster: Cluster, scorer: Scorer) -> float:
+    return sum(scorer.score(record, cluster)[0] for record in records) / len(records)
