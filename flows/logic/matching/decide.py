@@ -17,7 +17,7 @@ class Thresholds(msgspec.Struct, frozen=True):
     merge: float = 2.0
     review: float = -1.0
     unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
-    apart: float = -1.0  # below it, without the record that brings them together, they disagree
+    apart: float = -2.5  # below it, without the record that brings them together, they disagree
     members: int = 6  # of each cluster that are asked
 
 
@@ -60,11 +60,12 @@ def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: 
     """Whether two clusters, that a record may have brought together, are one customer: by the average of their records, not by the best."""
     small, large = (a, b) if a.size <= b.size else (b, a)
     asked = small.records[-thresholds.members :]
-    without = prior + _mean_bits(asked, large, scorer)
-    if without < thresholds.apart:
+    bits = against = 0.0
+    for one in asked:
+        total, found = scorer.score(one, large)
+        bits += total
+        against += sum(min(0.0, each) for _, _, each in found)
+    if against / len(asked) < thresholds.apart:
         return False
-    return without >= thresholds.unite or prior + _mean_bits([*asked, record], large, scorer) >= thresholds.unite
-
-
-def _mean_bits(records: Sequence[Record], cluster: Cluster, scorer: Scorer) -> float:
-    return sum(scorer.score(record, cluster)[0] for record in records) / len(records)
+    without = prior + bits / len(asked)
+    return without >= thresholds.unite or prior + (bits + scorer.score(record, large)[0]) / (len(asked) + 1) >= thresholds.unite
