@@ -16,8 +16,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     merge: float = 2.0
     review: float = -1.0
-    unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
-    apart: float = -2.5  # below it, without the record that brings them together, they disagree
+    unite: float = 3.0  # two clusters that exist become one only if the average record of each belongs to the other
+    doubt: float = 1.5  # how often what speaks against uniting two clusters counts, on top of once
     members: int = 6  # of each cluster that are asked
 
 
@@ -65,7 +65,6 @@ def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: 
         total, found = scorer.score(one, large)
         bits += total
         against += sum(min(0.0, each) for _, _, each in found)
-    if against / len(asked) < thresholds.apart:
-        return False
-    without = prior + bits / len(asked)
-    return without >= thresholds.unite or prior + (bits + scorer.score(record, large)[0]) / (len(asked) + 1) >= thresholds.unite
+    doubt = prior + thresholds.doubt * against / len(asked)
+    without = bits / len(asked) + doubt
+    return without >= thresholds.unite or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite

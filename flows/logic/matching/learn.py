@@ -45,7 +45,9 @@ class Learner(msgspec.Struct, array_like=True):
     seen: int = 0
     due: int = FIRST
 
-    def observe(self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None) -> Weights | None:
+    def observe(
+        self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
+    ) -> Weights | None:
         """Take notice of a record and the clusters that it was compared with. Returns new weights when they are due.
 
         `stranger` is any record that nothing brought together with this one, such as another of the same window; it is not kept.
