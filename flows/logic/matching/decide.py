@@ -16,7 +16,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     merge: float = 2.0
     review: float = -1.0
-    unite: float = 5.0  # two clusters that exist become one only if the average record of each belongs to the other
+    unite: float = 3.0  # two clusters that exist become one only if the average record of each belongs to the other
+    doubt: float = 1.5  # how often what speaks against uniting two clusters counts, on top of once
     members: int = 6  # of each cluster that are asked
 
 
@@ -58,9 +59,12 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
 def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
     """Whether two clusters, that a record may have brought together, are one customer: by the average of their records, not by the best."""
     small, large = (a, b) if a.size <= b.size else (b, a)
-    joined = Cluster.of(large.id, [*large.records[-12:], record]) if large is a else large
     asked = small.records[-thresholds.members :]
-    if large is b:
-        asked = [*asked, record]
-    bits = [scorer.score(one, joined)[0] for one in asked]
-    return prior + sum(bits) / len(bits) >= thresholds.unite
+    bits = against = 0.0
+    for one in asked:
+        total, found = scorer.score(one, large)
+        bits += total
+        against += sum(min(0.0, each) for _, _, each in found)
+    doubt = prior + thresholds.doubt * against / len(asked)
+    without = bits / len(asked) + doubt
+    return without >= thresholds.unite or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite

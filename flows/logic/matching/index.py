@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 FOR_A_KEY: Final = 32  # customers kept for a key: the newest
 COMMON: Final = 512  # a key that more customers than this have had finds nobody any more
-WORTH: Final = 0.4  # of the score of the best candidate; below it a comparison is not worth its time
+WORTH: Final = 0.3  # of the score of the best candidate; below it a comparison is not worth its time
 KEYS_MAX: Final = 16_000_000
 
 

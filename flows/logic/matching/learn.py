@@ -24,6 +24,7 @@ _ONE_OF: Final = 8
 _CANDIDATES: Final = 3
 _PRIOR_PAIRS: Final = 150.0  # how many pairs the prior shares are worth
 _PRIOR_RECORDS: Final = 300.0
+DIFFERS_MAX: Final = 2.0  # times the prior share of `differs` is as far as learning goes
 _LABEL: Final = 5.0  # pairs that a steward's decision is worth
 _RELATED_BITS: Final = 8.0
 _NOT_SELF_BITS: Final = -2.0
@@ -133,12 +134,20 @@ class Learner(msgspec.Struct, array_like=True):
 
     def _shares(self, field: str, same: list[float] | None, scorer: Scorer) -> Shares:
         kind = kind_of(field)
-        found = _blend(kind.same, same, _PRIOR_PAIRS)
+        found = _bounded(_blend(kind.same, same, _PRIOR_PAIRS), DIFFERS_MAX * kind.same[0])
         other = list(_blend(kind.other, self.chance.get(field), _PRIOR_PAIRS))
         if scorer.frequencies.total(field) > _PRIOR_RECORDS:
             other[-1] = max(scorer.frequencies.collision(field), 1e-7)
         whole = sum(other)
         return Shares(found, tuple(share / whole for share in other))
+
+
+def _bounded(shares: tuple[float, ...], differs_max: float) -> tuple[float, ...]:
+    """At most `differs_max` in the lowest level: relatives, who agree in all but one field, would teach that this field means nothing."""
+    if shares[0] <= differs_max:
+        return shares
+    scale = (1.0 - differs_max) / (1.0 - shares[0])
+    return (differs_max, *(share * scale for share in shares[1:]))
 
 
 def _blend(prior: tuple[float, ...], counts: list[float] | None, strength: float) -> tuple[float, ...]:

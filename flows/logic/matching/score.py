@@ -25,7 +25,7 @@ _WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an addr
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
-NAMESAKE: Final = 0.05  # of a customer's relatives, those with the same given name: father and son; branches of one company
+NAMESAKE: Final = 0.1  # of a customer's relatives, those with the same given name: father and son; branches of one company
 TWIN: Final = 0.02
 
 

@@ -68,7 +68,9 @@ def test_the_evidence_is_told_in_words() -> None:
     scorer = world()
     anna = cluster(scorer, "anna", ANNA)
     verdict = verdict_on({**ANNA, "date_of_birth": "1980-05-18", "phone": "0113 496 9999"}, anna, scorer=scorer)
-    assert {"family name equal (rare)", "date of birth one digit apart", "phone differs", "given name equal"} <= set(explain(verdict))
+    assert {"family name equal (rare)", "date of birth one digit apart", "phone differs", "given name equal (rare)"} <= set(
+        explain(verdict)
+    )
     assert {"姓相同（罕见）", "出生日期差一位", "电话不同"} <= set(explain(verdict, "zh"))
 
 
