@@ -32,6 +32,8 @@ from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.journal import RedisJournal
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
+from state.ledger import RedisLedger
+from state.matches import RedisMatches
 from state.models import ModelStore, RedisModels, Signer
 from state.names import Names
 from state.policy import Policy
@@ -39,6 +41,7 @@ from state.shards import Outbox, RedisOutbox, RedisShards, Shards
 
 if TYPE_CHECKING:
     from connectors.avro import AvroReader
+    from flows.match import Matcher
     from state.archive import Archive
     from state.backup import Backups
     from state.keycopy import KeyCopy
@@ -59,7 +62,12 @@ def layout(config: Config) -> Layout:
     """What is fixed at creation."""
     limits = [namespace.limit for namespace in config.identity.namespace]
     return Layout.of(
-        config.name, config.shards.count, config.identity.capacity, limits, keys(config).fingerprint, Policy.of(config.identity)
+        config.name,
+        config.shards.count,
+        config.identity.capacity,
+        limits,
+        keys(config).fingerprint,
+        Policy.of(config.identity, config.matching),
     )
 
 
@@ -162,6 +170,17 @@ def signer(config: Config) -> Signer:
 
 def log_seal(config: Config) -> LogSeal:
     return LogSeal(keys(config).log)
+
+
+def ledger(config: Config) -> RedisLedger:
+    return RedisLedger(connect(redis_url(config)), names(config), layout(config))
+
+
+def matcher(config: Config) -> "Matcher":
+    from flows.match import Matcher
+
+    matches = RedisMatches(connect(redis_url(config)), names(config), layout(config))
+    return Matcher(config, directory(config), matches, data_keys(config), signer(config), keys(config).hash)
 
 
 def data_keys(config: Config) -> DataKeys:

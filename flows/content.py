@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.config import Identity
+from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.identity import WindowCommit
 from schemas.journal import WindowContent
@@ -25,10 +25,10 @@ _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace
 
 
-def packer(identity: Identity, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
+def packer(config: Config, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
     """Of each window."""
-    limits = [namespace.limit for namespace in identity.namespace]
-    policy = _encode(Policy.of(identity))
+    limits = [namespace.limit for namespace in config.identity.namespace]
+    policy = _encode(Policy.of(config.identity, config.matching))
 
     def pack(judged: "Judged", commit: WindowCommit) -> bytes:
         window = judged.window

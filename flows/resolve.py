@@ -30,6 +30,7 @@ from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
 from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
+from state.matches import SEALED_AS
 
 log = structlog.get_logger()
 
@@ -161,7 +162,7 @@ class Resolver:
         self._suspended = frozenset(directory.suspended())
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
-        self._content = packer(config.identity, keys, seal) if config.archive.enabled else None
+        self._content = packer(config, keys, seal) if config.archive.enabled else None
 
     def judge(self, window: Window) -> Judged:
         """Validate and group."""
@@ -268,19 +269,26 @@ class Resolver:
                 secrets.append(secret)
             routed = Group(identifiers, facts)
             plain.append((routed, secrets))
-            if plan_all or any(secrets):
+            if plan_all or any(secrets) or any(judged.checked[index].record for index in joint):
                 planned.append(routed)
         origins = iter(self._directory.plan(planned) if planned else ())
         landing = {id(fact): next(origins) for routed in planned for fact in routed.facts}
-        sealing = {landing[id(fact)] for routed, secrets in plain for fact, secret in zip(routed.facts, secrets, strict=True) if secret}
+        sealing = {
+            landing[id(fact)]
+            for joint, (routed, secrets) in zip(judged.groups, plain, strict=True)
+            for index, fact, secret in zip(joint, routed.facts, secrets, strict=True)
+            if secret or judged.checked[index].record
+        }
         keys = self._keys.of(sealing, create=True) if sealing else {}
         for joint, (routed, secrets) in zip(judged.groups, plain, strict=True):
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
                 event = judged.checked[index]
                 sealed: dict[str, bytes] = {}
-                if secret:
+                if secret or event.record:
                     fact.expected = landing[id(fact)]
                     key = keys[fact.expected]
+                    if event.record:
+                        fact.match = key.seal(SEALED_AS, _encode(event.record))
                     sealed = {name: key.seal(name, _encode_json(value)) for name, value in secret.items()}
                 fact.payload = _encode(
                     Fact(

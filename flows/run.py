@@ -1,6 +1,6 @@
 """What `millrace run` does: one flow in this process, or several under a supervisor.
 
-one process for each of    gateway  deliver  learn  archive (where it or a daily backup is switched on)
+one process for each of    gateway  deliver  learn  match  archive (the last two where they, or a daily backup, are switched on)
 N workers of each of       resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
 and, where `redis.url` is "embedded", a redis-server below them
 """
@@ -18,14 +18,19 @@ from schemas.errors import Unreachable
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
 
-Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "archive"]
+Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 
 # What feeds is stopped before what is fed.
-_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "archive": 4}
+_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "match": 3, "archive": 4}
 _STAGE_REDIS = 5
 DISK_MIN = 32 << 20
-SINGLE: tuple[Flow, ...] = ("gateway", "learn", "archive")  # the one door; the only trainer of each model; the only writer of a folder
+SINGLE: tuple[Flow, ...] = (
+    "gateway",
+    "learn",
+    "match",
+    "archive",
+)  # one door, one trainer of each model, one writer of an index or a folder
 
 
 def workers_of_this_machine() -> int:
@@ -73,6 +78,10 @@ def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
             from flows import learn
 
             learn.run(config)
+        case "match":
+            from flows import match
+
+            match.run(config)
         case "archive":
             from flows import archive
 
@@ -101,6 +110,8 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
+                continue
+            if flow == "match" and not config.matching.enabled:
                 continue
             count = workers if flow in ("resolve", "profile") else 1
             for worker in range(count):

@@ -261,6 +261,39 @@ class Identity(_Table, frozen=True):
     )
 
 
+class MatchField(_Table, frozen=True):
+    """Where a field that matching compares stands among the traits. Names that matching knows are compared by their own rules."""
+
+    name: Figure  # given_name, family_name, full_name, date_of_birth, phone, email, street, city, postcode, national_id, organisation ...
+    paths: Texts  # the first that is there: `traits.firstName`, `traits.address.city`
+
+
+class Matching(_Table, frozen=True):
+    """Customers who share no identifier, found by names, dates, addresses. A stage of its own: it never delays what is exact."""
+
+    enabled: bool = True  # false: nothing is kept for it, and nothing matched
+    merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0  # bits of posterior odds from which two are united; 2 is 4 to 1
+    review: Annotated[float, msgspec.Meta(ge=-60, le=60)] = -1.0  # bits from which a steward is asked
+    keep: Duration = Duration.parse("730d")  # what is compared lies sealed under the customer's key, so long after it was last said
+    log_max: Count = 100_000  # windows that may wait for it; beyond it the oldest are passed over
+    field: tuple[MatchField, ...] = (  # what is compared
+        MatchField(name="full_name", paths=("traits.name", "traits.fullName")),
+        MatchField(name="given_name", paths=("traits.firstName", "traits.givenName")),
+        MatchField(name="family_name", paths=("traits.lastName", "traits.familyName")),
+        MatchField(name="date_of_birth", paths=("traits.birthday", "traits.dateOfBirth")),
+        MatchField(name="gender", paths=("traits.gender",)),
+        MatchField(name="phone", paths=("traits.phone", "traits.mobile")),
+        MatchField(name="email", paths=("traits.email",)),
+        MatchField(name="street", paths=("traits.address.street", "traits.street")),
+        MatchField(name="city", paths=("traits.address.city", "traits.city")),
+        MatchField(name="postcode", paths=("traits.address.postalCode", "traits.postalCode")),
+        MatchField(name="state", paths=("traits.address.state", "traits.state")),
+        MatchField(name="country", paths=("traits.address.country", "traits.country")),
+        MatchField(name="national_id", paths=("traits.idNumber", "traits.nationalId")),
+        MatchField(name="organisation", paths=("traits.company.name", "traits.organisation")),
+    )
+
+
 class Privacy(_Table, frozen=True):
     """Names of fields that are personal data, however they are spelled (firstName, first_name).
 
@@ -367,6 +400,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     window: Window = Window()
     validate: Validate = Validate()
     identity: Identity = Identity()
+    matching: Matching = Matching()
     privacy: Privacy = Privacy()
     keys: Keys = Keys()
     shards: Shards = Shards()

@@ -61,6 +61,11 @@ MODEL_TRAINED = Gauge(
 MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
 MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
 
+# --- matching ---
+MATCH_RECORDS = Counter("millrace_match_records", "Records that were compared with their candidates")
+MATCH_VERDICTS = Counter("millrace_match_verdicts", "What matching ordered: link or review", ["verdict"])
+MATCH_PASSED_OVER = Counter("millrace_match_entries_passed_over", "Windows whose records were gone before they were matched")
+
 # --- archive ---
 ARCHIVED = Counter("millrace_archived", "Entries of the journal that are safe in the archive")
 ARCHIVE_BEHIND = Gauge(

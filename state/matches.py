@@ -15,6 +15,7 @@ from state.directory import Layout
 from state.names import Names
 
 PARTITION = "match"
+SEALED_AS = "match"  # what the seal of a record is bound to, beside its customer
 Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its own state
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.config import Identity
+from schemas.config import Identity, Matching
 
 AtLimit = Literal["refuse", "oldest", "review"]
 _AT_LIMIT = {"refuse": 0, "oldest": 1, "review": 2}
@@ -31,7 +31,7 @@ class Policy(msgspec.Struct, frozen=True):
     matches: int = 100_000  # windows with records that may wait for matching; the oldest go first. 0: nothing is matched
 
     @classmethod
-    def of(cls, identity: Identity) -> "Policy":
+    def of(cls, identity: Identity, matching: Matching) -> "Policy":
         """As configured."""
         guard, namespaces = identity.guard, identity.namespace
         return cls(
@@ -46,6 +46,7 @@ class Policy(msgspec.Struct, frozen=True):
             guard.window_unions,
             identity.ledger,
             identity.reviews,
+            matching.log_max if matching.enabled else 0,
         )
 
     def settings(self, strengths: int) -> list[object]:

@@ -1,21 +1,37 @@
-"""Matching measured: a labelled table is replayed in random order, one pass, and the clusters are compared with the truth."""
+"""Matching measured: a labelled table is replayed in random order, one pass, and the customers that come of it are compared with the truth.
+
+Each row is an `identify` event of a visitor of its own, so that nothing but its values speaks for anything. It takes the whole way:
+validation, `resolve`, the directory, the matcher. The directory is the twin in memory, or a Redis.
+"""
 
 import csv
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
+from flows.engine import Stop
 from flows.evaluate.agreement import Agreement, bcubed, pairwise
-from flows.logic.matching.decide import Thresholds
-from flows.logic.matching.guess import guess_fields
-from flows.logic.matching.record import Record
-from flows.logic.matching.stream import Matching
+from flows.logic.matching import guess_fields
+from flows.logic.validate import Validator
+from flows.match import Matcher
+from flows.resolve import Resolver, Window
+from schemas.config import Config, Identity, MatchField, Matching, Namespace
+from schemas.errors import ConfigError
+from schemas.events import RawEvent
+from state.directory import Directory, Layout
+from state.keys import LogSeal
+from state.matches import Matches
+from state.memory import MemoryDirectory
+from state.models import Signer
+from state.policy import Policy
 
 STATIONS: Final = (25, 50, 75, 100)  # per cent of the stream
+WINDOW: Final = 500  # rows
+_KEY: Final = b"a key for an evaluation, no more"
 
 
 class Station(msgspec.Struct, frozen=True):
@@ -24,10 +40,10 @@ class Station(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Means over the seeds. `comparisons`: of a record with a cluster. `seconds`: CPU of one pass."""
+    """Means over the seeds. `comparisons`: of a record with a customer. `seconds`: CPU of matching in one pass."""
 
     rows: int
-    fields: dict[str, str]
+    fields: dict[str, str]  # by column
     pairwise: Agreement
     bcubed: Agreement
     at: dict[str, Station]
@@ -37,16 +53,46 @@ class Report(msgspec.Struct, frozen=True):
     microseconds_per_record: float
 
 
-class NoSuchColumn(ValueError):
-    """The table has no column of that name; the message says which it has."""
+class Place(Protocol):
+    """Where the customers of one pass live."""
+
+    directory: Directory
+    matches: Matches
+
+
+class InMemory:
+    """The twin."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.directory = self.matches = MemoryDirectory(layout, lambda: 0, log_max=10**9)
+
+
+class OpenKey:
+    """Seals nothing: an evaluation keeps nothing."""
+
+    def seal(self, _field: str, plain: bytes) -> bytes:
+        return plain
+
+    def open(self, _field: str, sealed: bytes) -> bytes | None:
+        return sealed
+
+
+class OpenKeys:
+    """The keys of an evaluation."""
+
+    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, OpenKey]:  # noqa: ARG002  # as data keys have it
+        return dict.fromkeys(origins, OpenKey())
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows; what is too short is filled with nothing, what is too long is cut."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
-        rows = [{heading: value for heading, value in row.items() if heading and isinstance(value, str)} for row in reader]
-        return [heading for heading in reader.fieldnames or [] if heading], rows
+    """Headings and rows; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
+            rows = [{heading: value for heading, value in row.items() if heading and isinstance(value, str)} for row in reader]
+            return [heading for heading in reader.fieldnames or [] if heading], rows
+    except (OSError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}") from None
 
 
 def evaluate(
@@ -56,16 +102,21 @@ def evaluate(
     never: Sequence[str] = (),
     fields: Mapping[str, str] | None = None,
     seeds: int = 3,
-    thresholds: Thresholds | None = None,
+    place: "type[InMemory] | None" = None,
 ) -> Report:
     """`truth` is the column that holds the customer; `never` are ids, which hold the answer. `fields`: field by column, else guessed."""
     for column in (truth, *never, *(fields or {})):
         if column not in headings:
-            raise NoSuchColumn(f"no column {column!r}; the table has {', '.join(headings)}")
+            raise ConfigError(f"no column {column!r}; the table has {', '.join(headings)}")
     if not rows:
-        raise NoSuchColumn("the table has no rows")
+        raise ConfigError("the table has no rows")
     meaning = dict(guess_fields(headings, rows, (truth, *never)) if fields is None else fields)
-    passes = [_one_pass(rows, truth, meaning, seed, thresholds) for seed in range(1, seeds + 1)]
+    if not meaning:
+        raise ConfigError("nothing to compare: no heading says what its column means; name them with --map COLUMN=field")
+    config = _config(meaning)
+    policy = Policy.of(config.identity, config.matching)
+    layout = Layout.of("evaluation", 4, 16 * len(rows), [1], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
+    passes = [_one_pass(config, rows, truth, meaning, seed, (place or InMemory)(layout)) for seed in range(1, seeds + 1)]
     at = {
         f"{station}%": Station(
             Agreement.mean([one.at[station].pairwise for one in passes]), Agreement.mean([one.at[station].bcubed for one in passes])
@@ -86,6 +137,13 @@ def evaluate(
     )
 
 
+def _config(meaning: Mapping[str, str]) -> Config:
+    """The defaults, but that a row's number is the only identifier, and the columns are what is compared."""
+    matching = Matching(field=tuple(MatchField(name=field, paths=(f"traits.{field}",)) for field in dict.fromkeys(meaning.values())))
+    row = Namespace(name="row", paths=("anonymousId",), limit=1_000_000)
+    return Config(identity=Identity(namespace=(row,)), matching=matching)
+
+
 class _Pass(msgspec.Struct):
     at: dict[int, Station]
     comparisons: int = 0
@@ -93,20 +151,37 @@ class _Pass(msgspec.Struct):
     seconds: float = 0.0
 
 
-def _one_pass(rows: Sequence[Mapping[str, str]], truth: str, meaning: Mapping[str, str], seed: int, thresholds: Thresholds | None) -> _Pass:
+def _one_pass(config: Config, rows: Sequence[Mapping[str, str]], truth: str, meaning: Mapping[str, str], seed: int, place: Place) -> _Pass:
     order = list(range(len(rows)))
     Random(seed).shuffle(order)
-    stations = {max(1, len(order) * station // 100): station for station in STATIONS}
-    matching = Matching(thresholds)
+    validator, keys = Validator(config, _KEY, {}), OpenKeys()
+    resolver = Resolver(config, validator, place.directory, keys, LogSeal(_KEY), Stop(), clock=lambda: 0.0)  # type: ignore[arg-type]  # keys that seal nothing
+    matcher = Matcher(config, place.directory, place.matches, keys, Signer(_KEY), _KEY)  # type: ignore[arg-type]  # as above
     done = _Pass({})
-    for count, row in enumerate(order, 1):
-        began_s = time.process_time()
-        verdict = matching.add(str(row), Record.of({field: rows[row].get(column, "") for column, field in meaning.items()}))
-        done.seconds += time.process_time() - began_s
-        done.reviews += verdict.kind == "review"
-        if count in stations:
-            found = [matching.cluster_of(str(one)) for one in order[:count]]
-            right = [rows[one].get(truth, "") for one in order[:count]]
-            done.at[stations[count]] = Station(pairwise(found, right), bcubed(found, right))
-    done.comparisons = matching.comparisons
+    at = 0
+    for station in STATIONS:
+        end = max(1, len(order) * station // 100)
+        while at < end:
+            window = order[at : min(at + WINDOW, end)]
+            events = [RawEvent(_event(row, rows[row], meaning), 1_000, "table") for row in window]
+            resolver.commit(resolver.judge(Window("table/0", at - 1, at + len(window) - 1, events, list(range(at, at + len(window))), 0.0)))
+            at += len(window)
+            began_s = time.process_time()
+            for said in matcher.read(0):
+                matcher.take(said)
+            done.seconds += time.process_time() - began_s
+        hashes = [validator.identifiers.hash("row", f"r{row}") for row in order[:end]]
+        found = place.directory.lookup([hashed for hashed in hashes if hashed is not None])
+        right = [rows[row].get(truth, "") for row in order[:end]]
+        done.at[station] = Station(pairwise(found, right), bcubed(found, right))
+    done.comparisons = matcher.comparisons
+    done.reviews = matcher.reviews
     return done
+
+
+def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> bytes:
+    traits: dict[str, str] = {}
+    for column, field in meaning.items():
+        if value := row.get(column, ""):
+            traits.setdefault(field, value)
+    return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic.extract import Fields
 from flows.logic.identifiers import Identifiers
 from schemas.config import Config
 from schemas.events import EVENT_TYPES, EventType, RawEvent, Reject
@@ -62,6 +63,7 @@ class Checked(msgspec.Struct):
     properties: dict[str, Any]
     traits: dict[str, Any]
     sensitive: dict[str, Any]
+    record: dict[str, str]  # what matching compares; empty where there is too little of it
 
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -80,6 +82,7 @@ class Validator:
         self._of_properties = _Names(everywhere)
         self._of_traits = _Names(everywhere | {_folded(name.removeprefix("traits.")) for name in names})
         self._plan = plan
+        self._record = Fields(config.matching).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
         """One event. Never raises for what is in it."""
@@ -134,12 +137,15 @@ class Validator:
                 return refused
             properties = refused
         sensitive: dict[str, Any] = {}
+        record = self._record(traits) if traits else {}
         traits = _apart(traits, self._of_traits, "", sensitive)
         properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
         if kind == "group" and name:
             traits["group_id"] = name
         user_id = None if message.user_id is None else str(message.user_id)
-        return Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
+        return Checked(
+            kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive, record
+        )
 
     def _time(self, message: Message, received_ms: int) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt."""

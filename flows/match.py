@@ -1,0 +1,201 @@
+"""Flow `match`: the directory's log of records -> candidates -> one commit on the directory: unions, reviews, and what is kept for the next.
+
+One process: it is the only writer of the index. An entry of its log is a window of `resolve`, so it never delays one. How common values
+are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
+
+import msgspec
+import structlog
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from flows.engine import Prompt, Stop, run_flow
+from flows.logic.matching import Frequencies, Learner, Record, Thresholds
+from flows.logic.matching.stage import Stage
+from schemas import metrics
+from schemas.config import Config
+from schemas.errors import Foreign
+from schemas.identity import ID_BYTES, Order, Put, WindowCommit
+from state.directory import Directory
+from state.keys import DataKey, DataKeys
+from state.matches import PARTITION, SEALED_AS, Matches, Said
+from state.models import Signer
+
+log = structlog.get_logger()
+
+READ = 64  # entries
+BLOCK_MS = 200
+CHECKPOINT_EVERY = 2_000  # records
+STATE = b"state"
+_encode = msgspec.msgpack.Encoder().encode
+_decode_fields = msgspec.msgpack.Decoder(dict[str, str]).decode
+_decode_kept = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode  # when it was said (Unix seconds), the sealed fields
+_decode_state = msgspec.msgpack.Decoder(tuple[bytes, Learner]).decode
+_DECIDED = Struct(f"{ID_BYTES}s{ID_BYTES}s1s")
+
+
+class Kept:
+    """What the stage reads, opened: records lie sealed under the key of their origin."""
+
+    def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
+        self.now_s = 0
+        self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = lambda keys: matches.keep("mk", keys)
+        self.roots = matches.roots
+        self.origins = matches.origins
+        self._matches = matches
+        self._keys = keys
+        self._keep_s = keep_s
+
+    def records(self, origins: Sequence[bytes]) -> list[list[Record]]:
+        """Without those that are too old, and those of customers who were erased."""
+        found = self._matches.keep("mr", origins)
+        held = self._keys.of(origin for origin, packed in zip(origins, found, strict=True) if packed)
+        pairs = zip(origins, found, strict=True)
+        return [self._opened(held[origin], packed) if packed and origin in held else [] for origin, packed in pairs]
+
+    def _opened(self, key: DataKey, packed: bytes) -> list[Record]:
+        fresh = [(at_s, sealed) for at_s, sealed in _decode_kept(packed) if self.now_s - at_s <= self._keep_s]
+        plain = [key.open(SEALED_AS, sealed) for _, sealed in fresh]
+        return [Record(_decode_fields(one)) for one in plain if one is not None]
+
+    def incoming(self, body: bytes) -> list[tuple[bytes, Record]]:
+        """The records of one entry."""
+        said = list(_records(body))
+        held = self._keys.of(origin for origin, _ in said)
+        opened = [(origin, held[origin].open(SEALED_AS, sealed)) for origin, sealed in said if origin in held]
+        return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
+
+    def packed(self, origin: bytes, records: Sequence[Record]) -> bytes:
+        key = self._keys.of([origin])[origin]
+        return _encode([(self.now_s, key.seal(SEALED_AS, _encode(record.values))) for record in records])
+
+
+def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(body):
+        start = at + ID_BYTES + 4
+        end = start + int.from_bytes(body[at + ID_BYTES : start])
+        yield body[at : at + ID_BYTES], body[start:end]
+        at = end
+
+
+class Matcher:
+    """The flow's steps."""
+
+    def __init__(self, config: Config, directory: Directory, matches: Matches, keys: DataKeys, signer: Signer, hash_key: bytes) -> None:
+        self._directory = directory
+        self._matches = matches
+        self._signer = signer
+        self._kept = Kept(matches, keys, config.matching.keep // 1000)
+        thresholds = Thresholds(merge=config.matching.merge, review=config.matching.review)
+        self.stage = Stage(hash_key, thresholds, *self._state())
+        self._position = matches.position()
+        self._unsaved = 0  # records since the checkpoint
+        self.comparisons = self.reviews = 0
+
+    def read(self, block_ms: int) -> list[Said]:
+        """What has come; raises `Unreachable`."""
+        found = self._matches.said_since(self._position, READ, block_ms)
+        if found and (lost := found[0].seq - self._position - 1):
+            metrics.MATCH_PASSED_OVER.inc(lost)
+            log.warning("match_entries_passed_over", entries=lost, see="matching.log_max")
+        return found
+
+    def take(self, said: Said) -> None:
+        """Match one entry, and commit. Raises `Fenced`, `LogFull`."""
+        self._kept.now_s = said.time_ms // 1000
+        orders, puts = self._learn(said.body) if said.kind == "d" else self._match(said.body)
+        if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
+            self._unsaved = 0
+            puts.append(self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner))))
+        window = WindowCommit(PARTITION, self._position or -1, said.seq, [], [], {}, orders, said.time_ms, puts)
+        self._directory.commit(window)
+        self._position = said.seq
+        for order in orders:
+            metrics.MATCH_VERDICTS.labels(order.kind).inc()
+
+    def _match(self, body: bytes) -> tuple[list[Order], list[Put]]:
+        incoming = self._kept.incoming(body)
+        step = self.stage.step(incoming, self._kept)
+        puts = [Put("mk", key, packed) for key, packed in step.lists.items()]
+        puts += [Put("mr", origin, self._kept.packed(origin, records)) for origin, records in step.records.items()]
+        if step.weights is not None:
+            puts.append(self._signed("weights", b"weights:%d" % step.weights.version, _encode(step.weights)))
+        self._unsaved += len(incoming)
+        self.comparisons += step.comparisons
+        self.reviews += sum(order.kind == "review" for order in step.orders)
+        metrics.MATCH_RECORDS.inc(len(incoming))
+        return step.orders, puts
+
+    def _learn(self, body: bytes) -> tuple[list[Order], list[Put]]:
+        for one, other, same in _DECIDED.iter_unpack(body):
+            self.stage.label(one, other, same == b"1", self._kept)
+        return [], []
+
+    def _signed(self, purpose: str, field: bytes, body: bytes) -> Put:
+        return Put("matcher", field, self._signer.sign(purpose, body))
+
+    def _state(self) -> tuple[Frequencies, Learner] | tuple[()]:
+        """As it was at the checkpoint; afresh where there is none, or somebody changed it."""
+        [signed] = self._matches.keep("matcher", [STATE])
+        if signed is None:
+            return ()
+        try:
+            frequencies, learner = _decode_state(self._signer.verify("matcher", signed))
+            return Frequencies.unpack(frequencies), learner
+        except (Foreign, msgspec.MsgspecError) as error:
+            log.error("match_state_refused", reason=str(error), now="the weights that it began with")
+            return ()
+
+
+# --- the dataflow ---------------------------------------------------------------------------------------------------
+
+
+class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
+    def __init__(self, matcher: Matcher, stop: Stop) -> None:
+        self._read = stop.guard(lambda _: matcher.read(BLOCK_MS))
+        self._stop = stop
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # there is one worker
+        return self
+
+    def next_batch(self) -> list[Said]:
+        if self._stop.is_set:
+            raise StopIteration
+        return self._read(None) or []
+
+
+class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
+    def __init__(self, matcher: Matcher, stop: Stop) -> None:
+        def take(said: Said) -> None:
+            stop.patiently(lambda: matcher.take(said))
+
+        self._take = stop.guard(take)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+        return self
+
+    def write_batch(self, items: list[Said]) -> None:
+        for said in items:
+            self._take(said)
+
+
+def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
+    """records -> match and commit."""
+    flow = Dataflow("match")
+    said = op.input("read", flow, _Source(matcher, stop))
+    op.output("take", said, _Sink(matcher, stop))
+    return flow
+
+
+def run(config: Config) -> None:
+    """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
+    from flows import compose
+
+    stop = Stop()
+    run_flow(dataflow(compose.matcher(config), stop), stop)
