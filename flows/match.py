@@ -1,4 +1,4 @@
-"""Flow `match`: the directory's log of records -> candidates -> one commit on the directory: unions, reviews, and what is kept for the next.
+"""Flow `match`: the log of records -> candidates -> one commit on the directory: unions, reviews, and what is kept for the next.
 
 One process: it is the only writer of the index. An entry of its log is a window of `resolve`, so it never delays one. How common values
 are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.

@@ -13,7 +13,7 @@ import redis
 from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.journal import Journalled
-from schemas.log import LogEntry, Tick, pack_fact
+from schemas.log import Kind, LogEntry, Tick, pack_fact
 from schemas.triggers import Absorb
 from state.client import wait_for, writing
 from state.known import Known
@@ -74,7 +74,7 @@ class Directory(Protocol):
     def tick(self) -> bool:
         """Append the time to all shard logs, once a second whoever calls; True if it was us."""
 
-    def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
+    def announce(self, kind: Kind, sender: str, seq: int, version: int, body: bytes) -> bool:
         """Store `body` and append a config ("c") or model ("m") record to all logs; False if seen before."""
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:

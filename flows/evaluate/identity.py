@@ -6,10 +6,10 @@ validation, `resolve`, the directory, the matcher. The directory is the twin in 
 
 import csv
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -53,18 +53,17 @@ class Report(msgspec.Struct, frozen=True):
     microseconds_per_record: float
 
 
-class Place(Protocol):
+class Place(msgspec.Struct):
     """Where the customers of one pass live."""
 
     directory: Directory
     matches: Matches
 
 
-class InMemory:
+def in_memory(layout: Layout) -> Place:
     """The twin."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.directory = self.matches = MemoryDirectory(layout, lambda: 0, log_max=10**9)
+    twin = MemoryDirectory(layout, lambda: 0, log_max=10**9)
+    return Place(twin, twin)
 
 
 class OpenKey:
@@ -102,7 +101,7 @@ def evaluate(
     never: Sequence[str] = (),
     fields: Mapping[str, str] | None = None,
     seeds: int = 3,
-    place: "type[InMemory] | None" = None,
+    place: Callable[[Layout], Place] = in_memory,
 ) -> Report:
     """`truth` is the column that holds the customer; `never` are ids, which hold the answer. `fields`: field by column, else guessed."""
     for column in (truth, *never, *(fields or {})):
@@ -115,8 +114,8 @@ def evaluate(
         raise ConfigError("nothing to compare: no heading says what its column means; name them with --map COLUMN=field")
     config = _config(meaning)
     policy = Policy.of(config.identity, config.matching)
-    layout = Layout.of("evaluation", 4, 16 * len(rows), [1], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
-    passes = [_one_pass(config, rows, truth, meaning, seed, (place or InMemory)(layout)) for seed in range(1, seeds + 1)]
+    layout = Layout.of("evaluation", 4, 16 * len(rows), [10**6], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
+    passes = [_one_pass(config, rows, truth, meaning, seed, place(layout)) for seed in range(1, seeds + 1)]
     at = {
         f"{station}%": Station(
             Agreement.mean([one.at[station].pairwise for one in passes]), Agreement.mean([one.at[station].bcubed for one in passes])
