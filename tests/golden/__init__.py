@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from schemas.events import DeadLetter, Fact, Quarantined, RawEvent
-from schemas.identity import Group, Identifier, Order, Routed, WindowCommit
+from schemas.identity import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.journal import Journalled, WindowContent
 from schemas.log import Announced, Expect, Lend, Retire, Split, Tick
 from schemas.profile import Fragment, Head, Held, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
@@ -45,11 +45,12 @@ _profile = Profile(
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
     *("events/3", -1, 1 << 60),
-    [Group([Identifier(0, A), Identifier(4, B)], [Routed(0, b"fact"), Routed(1, b"other", C)])],
+    [Group([Identifier(0, A), Identifier(4, B)], [Routed(0, b"fact"), Routed(1, b"other", C, b"record")])],
     [b"letter"],
     {"not_json": 1},
     [Order("link", A, B, "steward", b"note", True, True)],
     NOW,
+    [Put("mk", b"8 bytes.", b"origins"), Put("mr", A, None)],
 )
 
 SAMPLES: dict[str, Any] = {

@@ -27,6 +27,7 @@ INSIDE = {
     "Routed",
     "Group",
     "Order",
+    "Put",
     "Parting",
 }  # of others
 NOT_KEPT = {"Reject", "RawBatch", "LogEntry", "WindowResult", "Pair", "Union"}  # in memory, or an answer
