@@ -270,6 +270,7 @@ class Resolver:
                         event.properties,
                         event.traits,
                         sealed,
+                        event.content,
                     )
                 )
         return [routed for routed, _ in plain], news

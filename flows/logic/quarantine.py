@@ -18,7 +18,9 @@ from schemas.profile import Profile
 
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
-_CHANGED: Final = ("applied", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "sensitive_dirty", "timers")
+_CHANGED: Final = (
+    *("applied", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "repeats", "sensitive_dirty", "stated", "timers"),
+)
 
 
 class Careful(ShardMachine):
