@@ -104,6 +104,14 @@ def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
 
 
 @app.command()
+def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print by source and field how many records state it, how many of those are valid, and how many contradict what was held."""
+    from flows.quality import run
+
+    return run(_load(config), as_json)
+
+
+@app.command()
 def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 1_000,
     first: Annotated[int, typer.Option(min=0, help="The first one; a seed that failed is replayed by `--first SEED --seeds 1`.")] = 0,
