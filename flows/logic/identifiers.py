@@ -4,14 +4,17 @@ A value that does not hold (a phone number or mail address that cannot be one) i
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from flows.logic.entry.check import Countries, Normalise, key_of
+from msgspec.structs import replace
+
+from flows.logic.entry.check import Countries, Normalise, checks, key_of
+from flows.logic.entry.values import Check
 from schemas.config import Entry as EntryConfig
+from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
-from schemas.config import Namespace
 from schemas.events import Reject
 from schemas.identity import ID_BYTES, Identifier
 
@@ -25,7 +28,7 @@ _NORMALISE: Final[dict[str, Callable[[str], str]]] = {
     "lower": lambda value: value.strip().lower(),
     "digits": lambda value: _NOT_DIGITS.sub("", value),
 }
-_CHECKED: Final = ("phone", "email")
+Checks = Mapping[FieldKind, Check]
 _FIELDS: Final = {"userId": "user_id", "anonymousId": "anonymous_id"}
 
 
@@ -34,12 +37,12 @@ class _Namespace:
 
     __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength")
 
-    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes, entry: EntryConfig) -> None:
+    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes, normalise: Normalise) -> None:
         self.config = config
         self.strength = strength
         self.blocked = blocked
         self.key = key
-        self.normalise = key_of(config.normalize, entry) if config.normalize in _CHECKED else _plainly(_NORMALISE[config.normalize])
+        self.normalise = normalise
         self.local = config.normalize == "phone"  # what it says depends on the country
         self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
@@ -80,10 +83,14 @@ class _Place:
 class Identifiers:
     """The identifiers of a message, under one configuration and hash key."""
 
-    def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None) -> None:
-        """`entry`: how phone numbers and mail addresses are checked."""
+    def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None, made: Checks | None = None) -> None:
+        """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
         blocked, entry = frozenset(value.lower() for value in config.blocked), entry or EntryConfig()
-        namespaces = [_Namespace(namespace, strength, blocked, hash_key, entry) for strength, namespace in enumerate(config.namespace)]
+        made = made or checks(replace(entry, complete=False))
+        namespaces = [
+            _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made))
+            for strength, namespace in enumerate(config.namespace)
+        ]
         self._countries = Countries(entry.country)
         self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
         self._by_name = {namespace.config.name: namespace for namespace in namespaces}
@@ -126,8 +133,11 @@ class Identifiers:
         return found
 
 
-def _plainly(normalise: Callable[[str], str]) -> Normalise:
-    return lambda value, _countries: normalise(value)
+def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:
+    if config.normalize == "phone" or config.normalize == "email":
+        return key_of(config.normalize, entry, made)
+    plainly = _NORMALISE[config.normalize]
+    return lambda value, _countries: plainly(value)
 
 
 def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:

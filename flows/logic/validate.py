@@ -77,8 +77,8 @@ class Validator:
     def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
-        self._identifiers = Identifiers(config.identity, hash_key, config.entry)
         self._entry = Entry(config.entry, hash_key)
+        self._identifiers = Identifiers(config.identity, hash_key, config.entry, self._entry.checks)
         self._repeats = Repeats(config.entry.repeat)
         names = config.privacy.sensitive
         everywhere = frozenset(folded(name) for name in names if not name.startswith("traits."))

@@ -12,10 +12,10 @@ Each stated value, good or bad, writes `$quality`, so that the last one stated i
 where the field itself is (see `flows.logic.validate`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ PERSONAL: Final[frozenset[FieldKind]] = frozenset(
 )
 # ... and as a property not kept. (A property `name` is a product's.)
 NEVER_A_PROPERTY: Final[frozenset[FieldKind]] = frozenset(("phone", "email", "birthday", "id_number", "passport", "bank_card"))
+_LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_code"))
 _IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(("address", "city", "province", "country", "postal_code"))
 _TELLS: Final[frozenset[FieldKind]] = frozenset(("phone", "id_number", "city", "province", "country", "locale"))
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
@@ -61,7 +62,7 @@ class Entry:
         self._key = hash_key
         self._countries = Countries(config.country)
         self._complete = config.complete
-        self._checks = checks(config)
+        self.checks = checks(config)
         self._fields = _Fields({folded(name): (name, field.kind) for field in config.field for name in field.names})
 
     def names(self, kinds: frozenset[FieldKind]) -> frozenset[str]:
@@ -120,7 +121,7 @@ class Entry:
         text = text_of(value)
         if text is None:
             return Bad("type")
-        found = self._checks[kind](text, countries)
+        found = self.checks[kind](text, countries)
         if isinstance(found, Good) and kind in _BIRTHDAYS:
             born = found.value if kind == "birthday" else found.says["birthday"]
             if born > _tomorrow(received_ms):
@@ -140,7 +141,7 @@ class Entry:
         """The language of the app tells something too, where no trait does."""
         spoken = context.get("locale") if context else None
         if type(spoken) is str and "locale" not in taken.derived:
-            found = self._checks["locale"](spoken, ())
+            found = self.checks["locale"](spoken, ())
             if type(found) is Good:
                 taken.derived["locale"] = dict(found.says)
 
@@ -188,7 +189,7 @@ def checks(config: EntryConfig) -> dict[FieldKind, Check]:
         "locale": places.locale,
         "time_zone": places.time_zone,
     }
-    return {kind: cached(check) for kind, check in of.items()}
+    return {kind: cached(check, kind in _LOCAL) for kind, check in of.items()}
 
 
 def emails(config: EntryConfig) -> Emails:
@@ -221,20 +222,14 @@ def _tomorrow(ms: int) -> str:
 Normalise = Callable[[str, tuple[str, ...]], str | None]
 
 
-def key_of(kind: str, config: EntryConfig) -> Normalise:
-    """The form by which two spellings of an identifier are one; None where the value does not hold. `kind`: phone or email."""
-    if kind == "phone":
-        phone = Phones(complete=False).check
+def key_of(kind: Literal["phone", "email"], config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:
+    """The form by which two spellings of an identifier are one; None where the value does not hold. `made`: what `checks` gave."""
+    check, mail = made[kind], emails(config)
 
-        def number(value: str, countries: tuple[str, ...]) -> str | None:
-            found = phone(value, countries)
-            return found.value if type(found) is Good else None
+    def key(value: str, countries: tuple[str, ...]) -> str | None:
+        found = check(value, countries)
+        if not isinstance(found, Good):
+            return None
+        return mail.key(found.value) if kind == "email" else found.value
 
-        return number
-    mail = emails(config)
-
-    def mailbox(value: str, countries: tuple[str, ...]) -> str | None:
-        found = mail.check(value, countries)
-        return mail.key(found.value) if type(found) is Good else None
-
-    return mailbox
+    return key

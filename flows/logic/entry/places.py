@@ -11,7 +11,6 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 from phonenumbers import PhoneNumber, timezone
-from phonenumbers.geodata.locale import LOCALE_DATA
 from stdnum import numdb
 
 from flows.logic.entry.values import TEXT_MAX, Bad, Checked, Good, plain
@@ -38,7 +37,8 @@ def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     """As ISO 3166 alpha-2, from the code or the name in English or Chinese. Tells its time zone where it has one."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
-    code = _country_codes().get(plain(value).lower())
+    text = plain(value)
+    code = text.upper() if text.upper() in phonenumbers.SUPPORTED_REGIONS else _country_codes().get(text.lower())
     if code is None:
         return Bad("unknown")
     zone = _zone_of(code)
@@ -116,12 +116,15 @@ def _zones() -> frozenset[str]:
 
 @cache
 def _country_codes() -> dict[str, str]:
-    codes = {region.lower(): region for region in sorted(phonenumbers.SUPPORTED_REGIONS)}
+    """By name in small letters. (The names come with the tables of regions; so they are loaded only for a country that is no code.)"""
+    from phonenumbers.geodata.locale import LOCALE_DATA
+
+    codes: dict[str, str] = {}
     for region, names in sorted(LOCALE_DATA.items()):
         for language in _LANGUAGES:
             name = names.get(language, "")
             name = names.get(name[1:], "") if name.startswith("*") else name
-            if name and region.lower() in codes:
+            if name and region in phonenumbers.SUPPORTED_REGIONS:
                 codes.setdefault(name.lower(), region)
     return _MORE_COUNTRIES | codes
 

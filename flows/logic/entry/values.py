@@ -27,11 +27,13 @@ Checked = Good | Bad
 Check = Callable[[str, tuple[str, ...]], Checked]  # the value, countries that it may be of (the likeliest first)
 
 
-def cached(check: Check) -> Check:
-    """The same values come again and again; each is looked at once."""
+def cached(check: Check, local: bool = False) -> Check:
+    """The same values come again and again; each is looked at once. `local`: what it says of one without a `+` depends on the country."""
     known: dict[tuple[str, tuple[str, ...]], Checked] = {}
 
     def look(value: str, countries: tuple[str, ...]) -> Checked:
+        if not local or value[:1] == "+":
+            countries = ()
         found = known.get((value, countries))
         if found is None:
             if len(known) >= CACHE_MAX:
