@@ -1,5 +1,7 @@
 """Mail addresses: syntax and international domains by `email-validator`; nothing is asked of a name server."""
 
+import re
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -7,6 +9,8 @@ from email_validator import EmailNotValidError, validate_email
 
 from flows.logic.entry.values import TEXT_MAX, Bad, Checked, Good, plain
 
+_SIMPLE: Final = re.compile(r"([a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*)@([a-z0-9.-]{1,180})")  # what nearly all are; the library judges the others
+_LOCAL_MAX: Final = 64
 _GMAIL: Final = ("gmail.com", "googlemail.com")
 
 
@@ -22,15 +26,18 @@ class Emails:
         if len(value) > TEXT_MAX:
             return Bad("too_long")
         text = plain(value).removeprefix("mailto:")
+        simple = _SIMPLE.fullmatch(text)
+        if simple is not None and len(simple[1]) <= _LOCAL_MAX and _is_domain(simple[2]):
+            return Bad("disposable") if self._throws_away(simple[2]) else Good(text)
         try:
             found = validate_email(text, check_deliverability=False)
         except EmailNotValidError:
             return Bad(_why(text))
-        domain = found.ascii_domain.lower()
+        return Bad("disposable") if self._throws_away(found.ascii_domain.lower()) else Good(found.normalized)
+
+    def _throws_away(self, domain: str) -> bool:
         labels = domain.split(".")
-        if any(".".join(labels[at:]) in self._disposable for at in range(len(labels) - 1)):
-            return Bad("disposable")
-        return Good(found.normalized)
+        return any(".".join(labels[at:]) in self._disposable for at in range(len(labels) - 1))
 
     def key(self, normal: str) -> str:
         """Of a checked address: in small letters, its domain in ASCII; without tag and dots where the options say so."""
@@ -42,6 +49,15 @@ class Emails:
         if self._dots and domain in _GMAIL:
             local, domain = local.replace(".", "") or local, _GMAIL[0]
         return f"{local}@{domain}"
+
+
+@lru_cache(maxsize=10_000)
+def _is_domain(domain: str) -> bool:
+    """Whether the library takes this domain just as it is."""
+    try:
+        return bool(validate_email(f"a@{domain}", check_deliverability=False).normalized == f"a@{domain}")
+    except EmailNotValidError:
+        return False
 
 
 def _why(text: str) -> str:

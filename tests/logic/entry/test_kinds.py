@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -210,3 +211,20 @@ def test_plain_is_its_own_form(stated: str) -> None:
 def test_a_day_is_a_day_later_than_the_one_before(born: date) -> None:
     earlier = born - timedelta(days=1)
     assert value("birthday", earlier.isoformat()) < value("birthday", born.isoformat())
+
+
+parts = st.text("abcXYZ019.-_+'ü@ ", max_size=12)
+
+
+@given(
+    local=parts | st.sampled_from(["info", "INFO", "a" * 64, "a" * 65]),
+    domain=st.sampled_from(["x.de", "X.de", "a.b.co", "x", "x..de", "-x.de", "x.test", "xn--fsqu00a.xn--fiqs8s", "1.2.3.4", "x.1"]),
+)
+def test_the_short_way_for_simple_addresses_says_what_the_library_says(local: str, domain: str) -> None:
+    stated = plain(f"{local}@{domain}")
+    try:
+        expected: str | None = validate_email(stated, check_deliverability=False).normalized
+    except EmailNotValidError:
+        expected = None
+    found = CHECKS["email"](stated, CN)
+    assert (found.value if isinstance(found, Good) else None) == expected
