@@ -36,19 +36,16 @@ def screen(rows: list[FieldQuality]) -> RenderableType:
     """A line for each field of each source."""
     if not rows:
         return "no source has stated a checked field yet"
-    table = Table("source", "records", "field", "stated", "coverage", "valid", "validity", "conflicts", "why bad")
+    table = Table("source", "records", "field", "stated", "valid", "conflicts", "why bad")
     source = None
     for row in rows:
         first, source = row.source != source, row.source
-        bad = ", ".join(f"{reason} {n:,}" for reason, n in row.bad.items())
         table.add_row(
             *((row.source, f"{row.records:,}") if first else ("", "")),
             row.field,
-            f"{row.stated:,}",
-            f"{row.coverage:.1%}",
-            f"{row.valid:,}",
-            f"{row.validity:.1%}",
-            f"{row.conflict_rate:.1%}",
-            bad,
+            f"{row.stated:,} ({row.coverage:.1%})",
+            f"{row.valid:,} ({row.validity:.1%})",
+            f"{row.conflicts:,} ({row.conflict_rate:.1%})",
+            "\n".join(f"{reason} {n:,}" for reason, n in row.bad.items()),
         )
     return table
