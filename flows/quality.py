@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 
@@ -36,12 +37,12 @@ def screen(rows: list[FieldQuality]) -> RenderableType:
     """A line for each field of each source."""
     if not rows:
         return "no source has stated a checked field yet"
-    table = Table("source", "records", "field", "stated", "valid", "conflicts", "why bad")
+    table = Table("source (records)", "field", "stated", "valid", "conflicts", "why bad", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
     source = None
     for row in rows:
         first, source = row.source != source, row.source
         table.add_row(
-            *((row.source, f"{row.records:,}") if first else ("", "")),
+            f"{row.source} ({row.records:,})" if first else "",
             row.field,
             f"{row.stated:,} ({row.coverage:.1%})",
             f"{row.valid:,} ({row.validity:.1%})",
