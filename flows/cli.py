@@ -102,6 +102,47 @@ def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
     return run(_load(config), as_json)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="A .csv, .xlsx, .jsonl, .avro or .parquet file.")
+    ],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="COL=FIELD", help="Once for each column that is to be sent; without any, all are, as what they are called."
+        ),
+    ] = None,
+    kind: Annotated[str, typer.Option("--type", metavar="identify|track", help="What a row is.")] = "identify",
+    event: Annotated[str | None, typer.Option(help="The event's name, where rows are tracks and no column is mapped to `event`.")] = None,
+    source: Annotated[str, typer.Option(help="The channel that profiles and rules see.")] = "import",
+    sheet: Annotated[str | None, typer.Option(help="Of an Excel file; without it the first.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text file, such as gb18030; without it UTF-8 or what looks like it.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing: what would be rejected, and who would be new or become one.")
+    ] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Send the rows of a file as events. Killed and started again, it goes on where it was: no row is lost, none counts twice."""
+    if kind not in ("identify", "track"):
+        raise typer.BadParameter(f"--type {kind}: expected identify or track")
+    if event is not None and kind != "track":
+        raise typer.BadParameter("--event goes with --type track")
+    from flows.load import Job, run
+
+    job = Job(file, tuple(pairs or ()), "track" if kind == "track" else "identify", event, source, sheet, encoding)
+    return run(_load(config), job, dry_run, as_json)
+
+
+@app.command()
+def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print by source and field how many records state it, how many of those are valid, and how many contradict what was held."""
+    from flows.quality import run
+
+    return run(_load(config), as_json)
+
+
 @app.command()
 def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 1_000,

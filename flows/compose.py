@@ -316,7 +316,7 @@ def desk(config: Config) -> Desk:
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
     """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex id."""
     ours, store, data = directory(config), shards(config), data_keys(config)
-    hashes = Identifiers(config.identity, keys(config).hash)
+    hashes = Identifiers(config.identity, keys(config).hash, config.entry)
     rules_of = rules_loader(ours, config.shards.dedupe)
 
     def read(namespace: str, value: str) -> dict[str, Any] | None:

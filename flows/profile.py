@@ -253,7 +253,7 @@ class Worker:
         """Before the commit: too much of it shall stay in the log. Raises `TooManyRejects`."""
         states = [self._states[shard] for shard in shards]
         poisoned = Counter(where for state in states for where in state.poisoned)
-        events = sum(state.applied + state.duplicates for state in states) + poisoned.total()
+        events = sum(state.applied + state.duplicates + state.repeats for state in states) + poisoned.total()
         if events and self._poison is not None:
             self._poison.add(events, poisoned)
 
@@ -312,6 +312,9 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
         metrics.TRIGGER_SECONDS.observe(max(0, stamp_ms - received_ms) / 1000)
     metrics.EVENTS_APPLIED.inc(state.applied)
     metrics.DUPLICATES.inc(state.duplicates)
+    metrics.REPEATS.inc(state.repeats)
+    for (source, field, outcome), n in Counter(state.stated).items():
+        metrics.QUALITY.labels(source, field, outcome).inc(n)
     for where in state.poisoned:
         metrics.EVENTS_QUARANTINED.labels(where).inc()
 

@@ -303,6 +303,7 @@ class Resolver:
                         event.properties,
                         event.traits,
                         sealed,
+                        event.content,
                     )
                 )
         return [routed for routed, _ in plain], news

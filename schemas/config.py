@@ -227,7 +227,7 @@ class Namespace(_Table, frozen=True):
     name: Figure  # such as `user_id`
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
-    normalize: Literal["exact", "lower", "digits"] = "exact"  # how two spellings become one
+    normalize: Literal["exact", "lower", "digits", "phone", "email"] = "exact"  # how spellings become one (phone, email: bad ones are none)
     at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
@@ -254,8 +254,8 @@ class Identity(_Table, frozen=True):
     guard: Guard = Guard()  # against what only looks like evidence
     namespace: tuple[Namespace, ...] = (  # strongest first
         Namespace(name="user_id", paths=("userId",), limit=1),
-        Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="digits"),
-        Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="lower"),
+        Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="phone"),
+        Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="email"),
         Namespace(name="device", paths=("context.device.id",), limit=20, shared=True),
         Namespace(name="anonymous", paths=("anonymousId",), limit=100, shared=True),
     )
@@ -292,6 +292,77 @@ class Matching(_Table, frozen=True):
         MatchField(name="national_id", paths=("traits.idNumber", "traits.nationalId")),
         MatchField(name="organisation", paths=("traits.company.name", "traits.organisation")),
     )
+
+
+FieldKind = Literal[
+    "phone",
+    "email",
+    "name",
+    "birthday",
+    "date",
+    "gender",
+    "address",
+    "city",
+    "province",
+    "country",
+    "postal_code",
+    "locale",
+    "time_zone",
+    "id_number",
+    "credit_code",
+    "passport",
+    "bank_card",
+]
+Country = Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?\Z", description="two capital letters (ISO 3166), or nothing")]
+Label = Annotated[str, msgspec.Meta(pattern=r"^[^:]+\Z", description="text that is not empty and has no colon")]
+
+
+class Field(_Table, frozen=True):
+    """Traits of one kind, however they are spelled (firstName, first_name). Without an entry: those of the packaged file."""
+
+    kind: FieldKind  # what they are checked as; those of a personal kind are sealed, even if `privacy.sensitive` does not name them
+    names: Annotated[tuple[Label, ...], msgspec.Meta(min_length=1)]  # of the traits; of the parts of an address as well
+
+
+class Repeat(_Table, frozen=True):
+    """The same content again (customer, source, event, properties, traits) under another messageId is dropped."""
+
+    within: Duration  # what is less than this apart is dropped, what is twice as far or more never
+    sources: Texts = ("*",)  # names of write keys (or topics); `*` is any
+    events: Texts = ("*",)  # event names, or types such as `identify`; `*` is any
+
+
+class Entry(_Table, frozen=True):
+    """Traits are checked, normalised and completed on entry. See docs/entry.md."""
+
+    country: Country = "CN"  # of numbers and codes without one; empty: only what the event itself says of it
+    day_first: bool = True  # 03/04/2020 is in April; false: in March
+    ignore_plus_tags: bool = False  # ana+shop@example.org is ana@example.org for identity
+    ignore_gmail_dots: bool = False  # a.na@gmail.com is ana@gmail.com for identity
+    disposable: tuple[Text, ...] = (  # mail domains (and those below them) whose addresses are bad
+        *("mailinator.com", "guerrillamail.com", "10minutemail.com", "yopmail.com", "tempmail.com", "temp-mail.org"),
+        *("trashmail.com", "sharklasers.com", "getnada.com", "maildrop.cc", "dispostable.com", "throwawaymail.com"),
+    )
+    complete: bool = True  # derive what is missing; the tables of regions take each worker of resolve about 100 MB
+    field: tuple[Field, ...] = (  # what is checked
+        Field(kind="phone", names=("phone", "mobile", "telephone", "phoneNumber", "mobilePhone", "手机", "手机号", "手机号码", "电话")),
+        Field(kind="email", names=("email", "emailAddress", "邮箱", "电子邮箱", "电子邮件")),
+        Field(kind="name", names=("name", "firstName", "lastName", "middleName", "fullName", "姓名")),
+        Field(kind="birthday", names=("birthday", "birthDate", "dateOfBirth", "生日", "出生日期")),
+        Field(kind="gender", names=("gender", "sex", "性别")),
+        Field(kind="address", names=("address", "street", "地址", "住址")),
+        Field(kind="city", names=("city", "城市")),
+        Field(kind="province", names=("province", "省份")),
+        Field(kind="country", names=("country", "国家")),
+        Field(kind="postal_code", names=("postalCode", "postcode", "zip", "zipCode", "邮编", "邮政编码")),
+        Field(kind="locale", names=("locale",)),
+        Field(kind="time_zone", names=("timezone",)),
+        Field(kind="id_number", names=("idNumber", "idCard", "身份证", "身份证号", "身份证号码")),
+        Field(kind="credit_code", names=("creditCode", "统一社会信用代码")),
+        Field(kind="passport", names=("passport", "passportNumber", "护照", "护照号")),
+        Field(kind="bank_card", names=("bankCard", "银行卡", "银行卡号")),
+    )
+    repeat: tuple[Repeat, ...] = ()  # repetitions that are dropped; without an entry none is
 
 
 class Privacy(_Table, frozen=True):
@@ -401,6 +472,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     validate: Validate = Validate()
     identity: Identity = Identity()
     matching: Matching = Matching()
+    entry: Entry = Entry()
     privacy: Privacy = Privacy()
     keys: Keys = Keys()
     shards: Shards = Shards()

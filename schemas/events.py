@@ -25,7 +25,7 @@ RejectReason = Literal[
     "type_unknown",  # `type` is missing or is none of the Segment spec's
     "event_missing",  # track without an event name
     "id_missing",  # neither userId nor anonymousId (nor any identifier of another namespace)
-    "id_invalid",  # an identifier that is no string, or is longer than 256 characters
+    "id_invalid",  # an identifier that is no string, or is longer than 256 characters; or only ones whose value does not hold
     "id_blocked",  # only blocked identifiers (`null`, `guest`, all zeros ...)
     "message_id_invalid",  # messageId is no string, or is longer than 100 characters
     "timestamp_invalid",  # a timestamp that is not a date
@@ -76,6 +76,7 @@ class Fact(msgspec.Struct, array_like=True):
     properties: dict[str, Any]
     traits: dict[str, Any]  # general traits
     sealed: dict[str, bytes]  # sensitive traits, each sealed under the origin's data key
+    content: bytes = b""  # marks of what it says, where a repetition of it is to be dropped (`flows.logic.entry.repeats`)
 
 
 class Reject(msgspec.Struct, frozen=True):

@@ -31,6 +31,12 @@ CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that
 BATCH_EVENTS = Histogram("millrace_batch_events", "Events in one batch of the profile flow, over all its shards", buckets=_EVENTS)
 EVENTS_APPLIED = Counter("millrace_events_applied", "Events that entered a profile")
 DUPLICATES = Counter("millrace_duplicates", "Events dropped because their message id had been applied before")
+REPEATS = Counter("millrace_repeats", "Events dropped because the same content had been applied before (entry.repeat)")
+QUALITY = Counter(
+    "millrace_quality",
+    "Values of checked fields: ok, conflict (also ok, but not what was held), or why bad",
+    ["source", "field", "outcome"],
+)
 EVENTS_QUARANTINED = Counter("millrace_events_quarantined", "Events and timers put aside because our logic raised on them", ["where"])
 TRIGGERS_EMITTED = Counter("millrace_triggers_emitted", "Triggers committed to an outbox", ["rule"])
 TRIGGER_SECONDS = Histogram("millrace_trigger_seconds", "From an event's arrival to the commit of its trigger", buckets=_LATENCY_S)

@@ -121,6 +121,7 @@ class World:
         channel: str = "web",
         traits: Mapping[str, Any] | None = None,
         sealed: Mapping[str, bytes] | None = None,
+        content: bytes = b"",
         **properties: Any,
     ) -> None:
         """As `send`, but nobody has read the log yet."""
@@ -140,6 +141,7 @@ class World:
                 properties,
                 dict(traits or {}),
                 dict(sealed or {}),
+                content,
             )
         )
         before, self._position = self._position or -1, self._position + 1

@@ -1,12 +1,20 @@
-"""Identifiers of a message: taken from the configured places, normalised, checked against blocked values, hashed."""
+"""Identifiers of a message: taken from the configured places, normalised, checked against blocked values, hashed.
+
+A value that does not hold (a phone number or mail address that cannot be one) identifies nobody.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+from flows.logic.entry.check import Countries, Normalise, checks, key_of
+from flows.logic.entry.values import Check
+from schemas.config import Entry as EntryConfig
+from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
-from schemas.config import Namespace
 from schemas.events import Reject
 from schemas.identity import ID_BYTES, Identifier
 
@@ -15,41 +23,47 @@ CACHE_MAX: Final = 200_000
 _NOTHING: Final = re.compile(r"[0\-+:\s.]*")  # all zeros, an empty UUID, blanks, a phone number without digits
 _NOT_DIGITS: Final = re.compile(r"[^\d+]")
 
-Normalise = Callable[[str], str]
-_NORMALISE: Final[dict[str, Normalise]] = {
+_NORMALISE: Final[dict[str, Callable[[str], str]]] = {
     "exact": str.strip,
     "lower": lambda value: value.strip().lower(),
     "digits": lambda value: _NOT_DIGITS.sub("", value),
 }
+Checks = Mapping[FieldKind, Check]
 _FIELDS: Final = {"userId": "user_id", "anonymousId": "anonymous_id"}
 
 
 class _Namespace:
     """One namespace, resolved once. Hashes are cached: the same customers come again and again."""
 
-    __slots__ = ("blocked", "cache", "config", "key", "normalise", "strength")
+    __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength")
 
-    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes) -> None:
+    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes, normalise: Normalise) -> None:
         self.config = config
         self.strength = strength
         self.blocked = blocked
         self.key = key
-        self.normalise = _NORMALISE[config.normalize]
-        self.cache: dict[str, Identifier | None] = {}
+        self.normalise = normalise
+        self.local = config.normalize == "phone"  # what it says depends on the country
+        self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
-    def identifier(self, value: str) -> Identifier | None:
-        """None for a blocked value."""
-        if value in self.cache:
-            return self.cache[value]
-        normal = self.normalise(value)
+    def identifier(self, value: str, countries: tuple[str, ...] = ()) -> Identifier | None:
+        """None for a value that is blocked, or does not hold. `countries`: of a number without one; the likeliest first."""
+        known = (value, countries) if countries else value
+        if known in self.cache:
+            return self.cache[known]
+        normal = self.normalise(value, countries)
         identifier = None
-        if normal.lower() not in self.blocked and not _NOTHING.fullmatch(normal):
+        if normal is not None and normal.lower() not in self.blocked and not _NOTHING.fullmatch(normal):
             hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
             identifier = Identifier(self.strength, hashed.digest())
         if len(self.cache) >= CACHE_MAX:
             self.cache.clear()
-        self.cache[value] = identifier
+        self.cache[known] = identifier
         return identifier
+
+    def holds(self, value: str, countries: tuple[str, ...] = ()) -> bool:
+        """Whether it is a value of its kind at all."""
+        return self.normalise(value, countries) is not None
 
 
 class _Place:
@@ -69,9 +83,15 @@ class _Place:
 class Identifiers:
     """The identifiers of a message, under one configuration and hash key."""
 
-    def __init__(self, config: IdentityConfig, hash_key: bytes) -> None:
-        blocked = frozenset(value.lower() for value in config.blocked)
-        namespaces = [_Namespace(namespace, strength, blocked, hash_key) for strength, namespace in enumerate(config.namespace)]
+    def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None, made: Checks | None = None) -> None:
+        """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
+        blocked, entry = frozenset(value.lower() for value in config.blocked), entry or EntryConfig()
+        made = made or checks(replace(entry, complete=False))
+        namespaces = [
+            _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made))
+            for strength, namespace in enumerate(config.namespace)
+        ]
+        self._countries = Countries(entry.country)
         self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
         self._by_name = {namespace.config.name: namespace for namespace in namespaces}
         self._previous = next((place.namespace for place in self._places if place.path == "anonymousId"), None)
@@ -79,13 +99,13 @@ class Identifiers:
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
         known = self._by_name.get(namespace)
-        identifier = known.identifier(value) if known else None
+        identifier = known.identifier(value, self._countries.default if known.local else ()) if known else None
         return identifier.hash if identifier else None
 
     def of(self, message: Any) -> list[Identifier] | Reject:
         """Distinct, strongest first."""
         found: list[Identifier] = []
-        blocked = False
+        refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
         for place in self._places:
             value = getattr(message, place.attribute, None)
             for step in place.steps:
@@ -97,9 +117,10 @@ class Identifiers:
             elif type(value) is not str or len(value) > ID_MAX:
                 return Reject("id_invalid", f"expected `{place.path}` to be text of at most {ID_MAX} characters")
             namespace = place.namespace
-            identifier = namespace.cache.get(value) or namespace.identifier(value)
+            countries = self._countries.of(message.traits, message.context) if namespace.local and value[0:1] != "+" else ()
+            identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(value, countries)
             if identifier is None:
-                blocked = True
+                refused.append((namespace, value, countries))
             elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
                 found.append(identifier)
         if message.previousId is not None and self._previous is not None:
@@ -108,7 +129,20 @@ class Identifiers:
                 found.append(previous)
                 found.sort(key=lambda identifier: identifier.strength)
         if not found:
-            return (
-                Reject("id_blocked", "only blocked identifiers") if blocked else Reject("id_missing", "expected `userId` or `anonymousId`")
-            )
+            return _nobody(refused)
         return found
+
+
+def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:
+    if config.normalize == "phone" or config.normalize == "email":
+        return key_of(config.normalize, entry, made)
+    plainly = _NORMALISE[config.normalize]
+    return lambda value, _countries: plainly(value)
+
+
+def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:
+    if not refused:
+        return Reject("id_missing", "expected `userId` or `anonymousId`")
+    if any(namespace.holds(value, countries) for namespace, value, countries in refused):
+        return Reject("id_blocked", "only blocked identifiers")
+    return Reject("id_invalid", f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flows.logic.entry.check import DERIVED, OK, QUALITY
+from flows.logic.entry.completion import completed
 from flows.logic.rules import CompiledRules, View
 from schemas.identity import text_id
 from schemas.profile import MICRO, Fragment, Profile
@@ -34,11 +36,22 @@ def present(
         "sessions": len(total.sessions) // 2,
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
-        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items())},
+        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items()) if not name.startswith((QUALITY, DERIVED))},
+        "quality": _quality(total),
+        "completed": completed(total.traits),
         "identifiers": {name: mask(value) for name, value in sorted(contact.items())},
         "fragments": len(profile.fragments),
         "rules": rules.version,
     }
+
+
+def _quality(total: Fragment) -> dict[str, str]:
+    """Of each checked field, whether the last value stated was `ok`, or why it was bad."""
+    found = {}
+    for name, (_time_ms, said) in sorted(total.traits.items()):
+        if name.startswith(QUALITY):
+            found[name.removeprefix(QUALITY)] = OK if str(said).startswith(f"{OK} ") else str(said)
+    return found
 
 
 def mask(value: str) -> str:

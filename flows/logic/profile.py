@@ -11,6 +11,7 @@ import msgspec
 
 from flows.logic import handover, past, transit
 from flows.logic.decide import Moment, derive, fire, timer_moment
+from flows.logic.entry import quality, repeats
 from flows.logic.fragments import ring_id, seen
 from flows.logic.rules import CompiledRules, View, still
 from flows.logic.shard import (
@@ -144,6 +145,13 @@ class ShardMachine:
         rules, profile = rules_of(state), live.profile
         now = state.head.clock_ms or fact.received_ms
         message = ring_id(fact.message)
+        if fact.content:
+            marks = repeats.split(fact.content)
+            rings = [fragment.ring for fragment in profile.fragments.values()] + [profile.transit.ring if profile.transit else b""]
+            if any(seen(ring, mark) for ring in rings for mark in marks) and not any(seen(ring, message) for ring in rings):
+                state.count("repeats")
+                state.repeats += 1
+                return
         if profile.transit is not None and seen(profile.transit.ring, message):
             state.count("duplicates")
             state.duplicates += 1
@@ -159,6 +167,10 @@ class ShardMachine:
         home = profile.fragments.get(origin)
         if home is None:
             home = new_fragment(live, origin, rules)
+        if fact.traits or fact.type == "identify":
+            state.stated += quality.stated(fact, live.total, state.count)
+        if fact.content:
+            message += repeats.split(fact.content)[0]
         rules.fragments.add(home, fact, message)
         if live.total is not home:
             rules.fragments.add(live.total, fact, message)

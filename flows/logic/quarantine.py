@@ -19,8 +19,8 @@ from schemas.profile import Profile
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
-    *("applied", "counters", "deleted", "dirty", "duplicates", "fired"),
-    *("outbox", "past", "past_changed", "past_more", "sensitive_dirty", "timers"),
+    *("applied", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
+    *("repeats", "sensitive_dirty", "stated", "timers"),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flows.logic.aggregates import Figure, Read
+from flows.logic.entry.completion import CONFIDENCE, derived
 from flows.logic.expressions import ExpressionError, Name, Scope, compile_expression, names_used
 from flows.logic.fragments import FragmentRules
 from schemas.config import Rules, TriggerRule
@@ -44,8 +45,12 @@ class View:
         return value
 
     def trait(self, name: str) -> Any:
+        """As stated; where it never was, as it was derived."""
         held = self.f.traits.get(name)
-        return None if held is None else held[1]
+        if held is not None:
+            return held[1]
+        found = derived(self.f.traits, name) if name in CONFIDENCE else None
+        return None if found is None else found[0]
 
     def score(self, model: str) -> float | None:
         held = self.p.scores.get(model)

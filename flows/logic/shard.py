@@ -70,11 +70,13 @@ class ShardState:
         "past_changed",
         "past_more",
         "poisoned",
+        "repeats",
         "rules",
         "scorers",
         "sensitive",
         "sensitive_dirty",
         "settled",
+        "stated",
         "timers",
     )
 
@@ -101,7 +103,8 @@ class ShardState:
         self.outbox: list[tuple[str, int, bytes]] = []
         self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
         self.poisoned: list[str] = []  # what logic raised, and where
-        self.applied = self.duplicates = 0
+        self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
+        self.applied = self.duplicates = self.repeats = 0
         self.settled = True
 
     @property

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic.entry.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
+from flows.logic.entry.repeats import Repeats
 from flows.logic.extract import Fields
 from flows.logic.identifiers import Identifiers
 from schemas.config import Config
@@ -63,7 +65,8 @@ class Checked(msgspec.Struct):
     properties: dict[str, Any]
     traits: dict[str, Any]
     sensitive: dict[str, Any]
-    record: dict[str, str]  # what matching compares; empty where there is too little of it
+    record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
+    content: bytes = b""  # marks of what it says, where repetitions are dropped
 
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -76,11 +79,13 @@ class Validator:
     def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
-        self.identifiers = self._identifiers = Identifiers(config.identity, hash_key)
+        self._entry = Entry(config.entry, hash_key)
+        self.identifiers = self._identifiers = Identifiers(config.identity, hash_key, config.entry, self._entry.checks)
+        self._repeats = Repeats(config.entry.repeat)
         names = config.privacy.sensitive
-        everywhere = frozenset(_folded(name) for name in names if not name.startswith("traits."))
-        self._of_properties = _Names(everywhere)
-        self._of_traits = _Names(everywhere | {_folded(name.removeprefix("traits.")) for name in names})
+        everywhere = frozenset(folded(name) for name in names if not name.startswith("traits."))
+        self._of_properties = _Names(everywhere | self._entry.names(NEVER_A_PROPERTY))
+        self._of_traits = _Names(everywhere | {folded(name.removeprefix("traits.")) for name in names} | self._entry.names(PERSONAL))
         self._plan = plan
         self._record = Fields(config.matching).of
 
@@ -137,15 +142,23 @@ class Validator:
                 return refused
             properties = refused
         sensitive: dict[str, Any] = {}
-        record = self._record(traits) if traits else {}
-        traits = _apart(traits, self._of_traits, "", sensitive)
+        record = self._record(traits) if traits else {}  # as stated: matching has normal forms of its own
+        taken = self._entry.take(traits, message.context, raw.received_ms) if traits else None
+        traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
+        if taken is not None:
+            traits |= _marks(taken, self._of_traits, sensitive)
         properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
         if kind == "group" and name:
             traits["group_id"] = name
         user_id = None if message.user_id is None else str(message.user_id)
-        return Checked(
-            kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive, record
-        )
+        found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
+        found.record = record
+        if self._repeats:
+            event = name if kind == "track" else kind
+            found.content = self._repeats.marks(
+                raw.source, event, time_ms, (kind, name, identifiers[0].hash, properties, traits, sensitive)
+            )
+        return found
 
     def _time(self, message: Message, received_ms: int) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt."""
@@ -178,14 +191,14 @@ class Validator:
 class _Names(dict[str, bool]):
     """Whether a field of this name is sensitive; each spelling is looked at once."""
 
-    def __init__(self, folded: frozenset[str]) -> None:
+    def __init__(self, known: frozenset[str]) -> None:
         super().__init__()
-        self._folded = folded
+        self._known = known
 
     def __missing__(self, name: str) -> bool:
         if len(self) > 10_000:
             self.clear()
-        hit = self[name] = _folded(name) in self._folded
+        hit = self[name] = folded(name) in self._known
         return hit
 
 
@@ -219,14 +232,21 @@ def _inside(value: Any, names: _Names, prefix: str, sensitive: dict[str, Any]) -
     return value
 
 
+def _marks(taken: Taken, names: _Names, sensitive: dict[str, Any]) -> dict[str, Any]:
+    """What was found about the traits, as general traits beside them; personal data of it goes to `sensitive`."""
+    marks: dict[str, Any] = {QUALITY + field: said for field, said in taken.quality.items()}
+    for prefix, stated in ((ORIGINAL, taken.original), (INVALID, taken.invalid)):
+        if stated:
+            marks |= {prefix + name: value for name, value in _apart(stated, names, prefix, sensitive).items()}
+    for kind, says in taken.derived.items():
+        if told := _apart(says, names, f"{DERIVED}{kind}.", sensitive):
+            marks[DERIVED + kind] = told
+    return marks
+
+
 def _hash_of(value: bytes) -> str:
     """A stable stand-in for a missing messageId."""
     return blake2b(value, digest_size=12).hexdigest()
-
-
-def _folded(name: str) -> str:
-    """`firstName`, `first_name`, `First Name`, `$first_name` and `customer.firstName` are one name."""
-    return "".join(filter(str.isalnum, name.rpartition(".")[2].lower()))
 
 
 def _ms(moment: datetime) -> int:

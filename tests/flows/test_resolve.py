@@ -187,7 +187,7 @@ def test_personal_data_lies_sealed_and_opens_with_the_data_key(site: Site) -> No
     traits = {"email": "ana@x.de", "firstName": "Ana", "plan": "gold", "address": {"city": "Köln"}}
     site.take(raw(type="identify", userId="ana", messageId="m1", traits=traits))
     ((_, _, fact),) = site.facts()
-    assert fact.traits == {"plan": "gold"}
+    assert {name: value for name, value in fact.traits.items() if not name.startswith("$quality.")} == {"plan": "gold"}
     assert site.opened() == {"m1": {"email": "ana@x.de", "firstName": "Ana", "address": {"city": "Köln"}, "user_id": "ana"}}
     stored = b"".join(entry.body for entry in site.directory.read({0: 0, 1: 0}, 100, 0))
     assert b"ana" not in stored.lower()

@@ -1,0 +1,315 @@
+"""`millrace import`: rows of a file as events in the raw log, each acknowledged, none lost or doubled when it is killed and started again.
+
+Each row is judged as `resolve` would judge it; a row that it would refuse is not sent, and is listed with its number and reason.
+"""
+
+import asyncio
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from connectors.raw import RawWriter
+from connectors.table_files import Broken, Row, Rows, TableFile
+from flows.load.checkpoint import Checkpoint, Progress
+from flows.load.mapping import Kind, builder, guessed, mapping
+from flows.load.preview import Outlook, Preview
+from flows.logic.entry.check import OK, QUALITY
+from flows.logic.validate import Checked, Validator
+from schemas.config import Config
+from schemas.errors import ConfigError, LogFull
+from schemas.events import RawEvent, Reject
+from schemas.identity import Identifier
+from state.client import reported
+
+BATCH: Final = 1_000  # rows between two checkpoints
+SHOWN: Final = 20  # rejected rows on the screen; all are in the file
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What the command line says."""
+
+    path: Path
+    pairs: tuple[str, ...]
+    kind: Kind
+    event: str | None
+    source: str
+    sheet: str | None
+    encoding: str | None
+
+
+class Batch(msgspec.Struct):
+    """Rows between two checkpoints; `rejects` as (row, reason, detail)."""
+
+    events: list[tuple[str, RawEvent]] = []
+    identifiers: list[list[Identifier]] = []
+    rejects: list[tuple[int, str, str]] = []
+    bad: list[str] = []
+    row: int = 0
+
+
+class Summary(msgspec.Struct):
+    """What came of it, over all starts."""
+
+    rows: int
+    sent: int
+    rejected: dict[str, int]
+    bad: dict[str, int]
+    rejects: str  # the file that lists them
+    seconds: float  # of this start
+    rows_per_second: int  # as well
+    outlook: Outlook | None = None
+
+
+class Reader:
+    """Turns rows into batches of judged events. `after`: rows up to this one were done by an earlier start."""
+
+    def __init__(self, job: Job, table: TableFile, validator: Validator, name: str, per_customer: int, after: int = 0) -> None:
+        """`per_customer`: rows of one customer in one batch; more of them could not be told from new ones if they were sent again.
+
+        Raises `ConfigError` for a mapping that does not fit the file.
+        """
+        self._source, self._validator, self._name, self._per_customer, self._after = job.source, validator, name, per_customer, after
+        rows = table.rows()
+        self.places = mapping(job.pairs, job.kind)
+        begin: list[tuple[int, Row | Broken]] = []
+        for number, row in rows:  # up to the first good one, which names the columns
+            begin.append((number, row))
+            if not isinstance(row, Broken):
+                self._fit(list(row), table, job.kind)
+                break
+            if len(begin) == BATCH:
+                raise ConfigError(f"{table.path.name}: none of its first {BATCH:,} rows can be read: {row.reason} {row.detail}")
+        self._rows: Rows = chain(begin, rows)
+        self._build = builder(self.places, job.kind, job.event)
+
+    def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
+        if not self.places:
+            self.places = guessed(columns, kind)
+        missing = [column for column in self.places if column not in columns]
+        if missing and table.kind != ".jsonl":  # whose lines may each have other members
+            raise ConfigError(f"--map: {table.path.name} has no column {', '.join(map(repr, missing))}, but {', '.join(columns)}")
+
+    def batches(self, clock_ms: Callable[[], int]) -> Iterator[Batch]:
+        """`clock_ms` says when a row was received."""
+        batch, customers = Batch(), Counter[bytes]()
+        for number, row in self._rows:
+            if number <= self._after:
+                continue
+            batch.row = number
+            customer = self._judge(number, row, clock_ms(), batch)
+            customers[customer] += customer != b""
+            if len(batch.events) + len(batch.rejects) >= BATCH or customers[customer] >= self._per_customer:
+                yield batch
+                batch, customers = Batch(), Counter()
+        if batch.row:
+            yield batch
+
+    def _judge(self, number: int, row: Row | Broken, now_ms: int, batch: Batch) -> bytes:
+        """Add the row to the batch; the strongest identifier of its customer, b"" for a rejected row."""
+        if isinstance(row, Broken):
+            batch.rejects.append((number, row.reason, row.detail))
+            return b""
+        message = self._build(row, f"{self._name}-{number}")
+        raw = RawEvent(_encode(message), now_ms, self._source)
+        found = self._validator.check(raw)
+        if isinstance(found, Reject):
+            batch.rejects.append((number, found.reason, found.detail))
+            return b""
+        batch.events.append((str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw))
+        batch.identifiers.append(found.identifiers)
+        batch.bad += _bad_fields(found)
+        return found.identifiers[0].hash
+
+
+class Loader:
+    """Batches into the log; what they were into the checkpoint."""
+
+    def __init__(self, writer: RawWriter, checkpoint: Checkpoint, said: Callable[[], None]) -> None:
+        self._writer, self._checkpoint, self._said = writer, checkpoint, said
+
+    async def load(self, batches: Iterable[Batch]) -> list[tuple[int, str, str]]:
+        """The first rejected rows. Raises `Unreachable`."""
+        shown: list[tuple[int, str, str]] = []
+        progress = self._checkpoint.progress
+        try:
+            for batch in batches:
+                await self._send(batch.events)
+                _count(progress, batch)
+                self._checkpoint.save(_lines(batch.rejects))
+                shown += batch.rejects[: SHOWN - len(shown)]
+                self._said()
+            progress.done = True
+            self._checkpoint.save("")
+        finally:
+            await self._writer.close()
+        return shown
+
+    async def _send(self, events: list[tuple[str, RawEvent]]) -> None:
+        """Each on its own, so that of a log that is full in one partition only the rest is sent again."""
+        while events:
+            answers = await asyncio.gather(*(self._writer.append([event]) for event in events), return_exceptions=True)
+            full = [error for error in answers if isinstance(error, LogFull)]
+            for error in answers:
+                if isinstance(error, BaseException) and not isinstance(error, LogFull):
+                    raise error
+            events = [event for event, error in zip(events, answers, strict=True) if error is not None]
+            if full:
+                await asyncio.sleep(max(error.retry_after_s for error in full))
+
+
+def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
+    """Import, or say what an import would do. Raises `ConfigError`, `Unreachable`, `Foreign`."""
+    from flows import compose
+
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    table = TableFile(job.path, job.sheet, job.encoding)
+    if table.guessed:
+        say.print(f"{job.path.name} is not UTF-8: read as GB 18030; give --encoding if it is another", markup=False)
+    lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
+    with reported(), _bar(say) as bar:
+        task = bar.add_task(job.path.name, total=1.0)
+        state = _Run(config, job, table, compose.validator(lean), say, lambda: bar.update(task, completed=table.progress()))
+        summary, rejects = state.dry() if dry else state.load()
+    if as_json:
+        Console(soft_wrap=True, highlight=False).print(msgspec.json.encode(summary).decode(), markup=False)
+    else:
+        Console(highlight=False).print(screen(summary, rejects, dry))
+    return 0
+
+
+class _Run:
+    """One start of the command."""
+
+    def __init__(self, config: Config, job: Job, table: TableFile, validator: Validator, say: Console, said: Callable[[], None]) -> None:
+        self._config, self._job, self._table, self._validator, self._say, self._said = config, job, table, validator, say, said
+        self._name = import_id(table, job)
+        self._began = time.monotonic()
+
+    def dry(self) -> tuple[Summary, list[tuple[int, str, str]]]:
+        from flows import compose
+
+        progress = Progress()
+        shown: list[tuple[int, str, str]] = []
+        with Preview(compose.directory(self._config).lookup) as preview:
+            for batch in self._reader(0).batches(_now_ms):
+                preview.add(batch.identifiers)
+                _count(progress, batch)
+                shown += batch.rejects[: SHOWN - len(shown)]
+                self._said()
+        return self._summary(progress, "", 0, preview.outlook), shown
+
+    def load(self) -> tuple[Summary, list[tuple[int, str, str]]]:
+        with Checkpoint.opened(Path(self._config.data.folder) / "imports", self._name) as checkpoint:
+            progress = checkpoint.progress
+            before = _rows(progress)
+            shown: list[tuple[int, str, str]] = []
+            if progress.done:
+                self._say.print(f"imported before, nothing is sent; remove {checkpoint.path} to send it again", markup=False)
+            else:
+                if progress.row:
+                    self._say.print(f"goes on after row {progress.row:,}", markup=False)
+                batches = self._reader(progress.row).batches(_now_ms)
+                shown = asyncio.run(self._loaded(checkpoint, batches))
+            return self._summary(progress, str(checkpoint.rejects), before, None), shown
+
+    async def _loaded(self, checkpoint: Checkpoint, batches: Iterable[Batch]) -> list[tuple[int, str, str]]:
+        from flows import compose
+
+        return await Loader(compose.raw_writer(self._config), checkpoint, self._said).load(batches)
+
+    def _reader(self, after: int) -> Reader:
+        per_customer = max(1, self._config.shards.dedupe // 2)
+        reader = Reader(self._job, self._table, self._validator, self._name, per_customer, after)
+        columns = ", ".join(f"{column} -> {'.'.join(path)}" for column, path in reader.places.items())
+        self._say.print(f"columns: {columns}", markup=False)
+        return reader
+
+    def _summary(self, progress: Progress, rejects: str, before: int, outlook: Outlook | None) -> Summary:
+        seconds = time.monotonic() - self._began
+        rows = _rows(progress)
+        per_second = round((rows - before) / seconds) if seconds else 0
+        listed = rejects if progress.rejected else ""
+        return Summary(rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook)
+
+
+def import_id(table: TableFile, job: Job) -> str:
+    """The same file sent as the same events has the same id, and its rows have the same messageIds."""
+    said = msgspec.json.encode([table.digest, job.pairs, job.kind, job.event, job.source, job.sheet, table.encoding])
+    return f"import-{blake2b(said, digest_size=10).hexdigest()}"
+
+
+def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> RenderableType:
+    """What came of it as tables."""
+    parts: list[RenderableType] = [f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"]
+    if rejects:
+        table = Table("row", "reason", "", title="rejected", title_justify="left")
+        for number, reason, detail in rejects:
+            table.add_row(f"{number:,}", reason, Text(detail))
+        parts.append(table)
+        if (more := sum(summary.rejected.values()) - len(rejects)) > 0:
+            parts.append(f"... and {more:,} more")
+    for title, counts in (("rejected by reason", summary.rejected), ("sent with a bad value", summary.bad)):
+        if counts:
+            table = Table("", "rows", title=title, title_justify="left", show_header=False)
+            for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+                table.add_row(name, f"{n:,}")
+            parts.append(table)
+    if summary.outlook is not None:
+        table = Table("", "rows", title="customers", title_justify="left", show_header=False)
+        for name, n in msgspec.structs.asdict(summary.outlook).items():
+            table.add_row(name, f"{n:,}")
+        parts.append(table)
+    if summary.rejects:
+        parts.append(f"all rejected rows: {summary.rejects}")
+    parts.append(f"{summary.seconds:.1f} s, {summary.rows_per_second:,} rows/s")
+    return Group(*parts)
+
+
+def _rows(progress: Progress) -> int:
+    return progress.sent + sum(progress.rejected.values())
+
+
+def _count(progress: Progress, batch: Batch) -> None:
+    progress.row = batch.row
+    progress.sent += len(batch.events)
+    for _, reason, _ in batch.rejects:
+        progress.rejected[reason] = progress.rejected.get(reason, 0) + 1
+    for bad in batch.bad:
+        progress.bad[bad] = progress.bad.get(bad, 0) + 1
+
+
+def _bad_fields(found: Checked) -> list[str]:
+    return [
+        f"{name.removeprefix(QUALITY)}: {said}"
+        for name, said in found.traits.items()
+        if name.startswith(QUALITY) and not said.startswith(f"{OK} ")
+    ]
+
+
+def _lines(rejects: list[tuple[int, str, str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rejects)
+    return text.getvalue()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _bar(say: Console) -> Bar:
+    return Bar(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=say, transient=True)

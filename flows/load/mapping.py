@@ -1,0 +1,102 @@
+"""A row of a table as an event: which column is which field, and how cells become JSON."""
+
+import datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from flows.logic.entry.check import folded
+from schemas.errors import ConfigError
+
+Kind = Literal["identify", "track"]
+TOP: Final = ("userId", "anonymousId", "timestamp", "event")  # fields of the message itself
+_OF_HEADING: Final = {folded(name): name for name in TOP} | {"用户id": "userId", "用户编号": "userId"}
+_INSIDE: Final = ("traits", "properties", "context")
+
+
+def mapping(pairs: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
+    """Of `COLUMN=field` pairs. A field is one of `TOP`, a path such as `traits.email` or `context.device.id`, or the name of a trait
+    (for `track`: of a property). Raises `ConfigError`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs:
+        column, equals, field = pair.rpartition("=")
+        if not (equals and column and field):
+            raise ConfigError(f"--map {pair}: expected COLUMN=field, such as 手机号=phone")
+        if column in found:
+            raise ConfigError(f"--map {pair}: the column is mapped twice")
+        found[column.strip()] = place(field.strip(), kind)
+    if len(set(found.values())) < len(found):
+        raise ConfigError("--map: two columns have the same field")
+    return found
+
+
+def place(field: str, kind: Kind) -> tuple[str, ...]:
+    """Where a field stands in a message."""
+    if field in TOP:
+        return (field,)
+    first, *rest = field.split(".")
+    if first == "traits" and kind == "track":
+        return ("context", "traits", ".".join(rest))
+    if first in _INSIDE and rest and all(rest):
+        return (first, *rest) if first == "context" else (first, ".".join(rest))
+    return ("traits" if kind == "identify" else "properties", field)
+
+
+def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
+    """Each column under its own heading; those that look like a field of the message are that."""
+    found: dict[str, tuple[str, ...]] = {}
+    for column in columns:
+        where = place(_OF_HEADING.get(folded(column), column), kind)
+        if column and where not in found.values():
+            found[column] = where
+    return found
+
+
+def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
+    """(row, messageId) -> message. Empty cells are left out."""
+    columns = list(places.items())
+
+    def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:
+        message: dict[str, Any] = {"type": kind, "messageId": message_id}
+        if event is not None:
+            message["event"] = event
+        for column, path in columns:
+            value = cell(row.get(column))
+            if value is None or value == "":
+                continue
+            inside = message
+            for step in path[:-1]:
+                inside = inside.setdefault(step, {})
+            inside[path[-1]] = value
+        return message
+
+    return build
+
+
+def cell(value: Any) -> Any:
+    """As JSON has it: text without blanks around it, dates in ISO 8601, whole numbers whole."""
+    match value:
+        case str():
+            return value.strip()
+        case bool() | int() | None:
+            return value
+        case float():
+            if not math.isfinite(value):
+                return None
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case dict():
+            return {str(name): cell(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [cell(inner) for inner in value]
+        case bytes():
+            return value.decode(errors="replace")
+        case UUID():
+            return str(value)
+        case _:
+            return str(value)

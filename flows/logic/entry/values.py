@@ -1,0 +1,61 @@
+"""What a check says of one stated value."""
+
+import unicodedata
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+TEXT_MAX: Final = 256  # characters of a value that is looked at; what is longer is bad without a look
+CACHE_MAX: Final = 50_000
+
+
+class Good(msgspec.Struct, frozen=True):
+    """A valid value. `value` is its normal form; `says` is what else it tells, such as `{"province": "广东省"}`."""
+
+    value: str
+    says: dict[str, str] = {}
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """A value that does not hold, with a stable reason in snake_case."""
+
+    reason: str
+
+
+Checked = Good | Bad
+Check = Callable[[str, tuple[str, ...]], Checked]  # the value, countries that it may be of (the likeliest first)
+
+
+def cached(check: Check, local: bool = False) -> Check:
+    """The same values come again and again; each is looked at once. `local`: what it says of one without a `+` depends on the country."""
+    known: dict[tuple[str, tuple[str, ...]], Checked] = {}
+
+    def look(value: str, countries: tuple[str, ...]) -> Checked:
+        if not local or value[:1] == "+":
+            countries = ()
+        found = known.get((value, countries))
+        if found is None:
+            if len(known) >= CACHE_MAX:
+                known.clear()
+            found = known[value, countries] = check(value, countries)
+        return found
+
+    return look
+
+
+def text_of(value: Any) -> str | None:
+    """A stated scalar as text; None for what is no text and no whole number."""
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int and abs(value) < 10**20 else None
+
+
+def plain(value: str) -> str:
+    """Full-width forms as their usual ones, nothing invisible, one blank between words."""
+    if not value.isascii():
+        value = "".join(letter for letter in unicodedata.normalize("NFKC", value) if unicodedata.category(letter) not in _UNSEEN)
+    return " ".join(value.split())
+
+
+_UNSEEN: Final = ("Cf", "Cs", "Co")  # marks of direction and joining, halves of pairs, private use

@@ -1,0 +1,52 @@
+"""`millrace quality`: how good the data of each source is, from the counters that the shards commit with their profiles."""
+
+from typing import Any
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from flows.logic.entry.quality import FieldQuality, report
+from flows.logic.shard import sums
+from schemas.config import Config
+from state.client import reported
+
+
+def run(config: Config, as_json: bool) -> int:
+    """Print it. Raises `Unreachable`, `Foreign`."""
+    from flows import compose
+
+    with reported():
+        compose.directory(config)  # that the data is ours
+        rows = report(sums(compose.shards(config).counters().values()))
+    if as_json:
+        Console(soft_wrap=True, highlight=False).print(msgspec.json.encode([figures(row) for row in rows]).decode(), markup=False)
+    else:
+        Console(highlight=False).print(screen(rows))
+    return 0
+
+
+def figures(row: FieldQuality) -> dict[str, Any]:
+    """The counts with the shares that are made of them."""
+    shares = {"coverage": row.coverage, "validity": row.validity, "conflict_rate": row.conflict_rate}
+    return msgspec.structs.asdict(row) | {name: round(share, 4) for name, share in shares.items()}
+
+
+def screen(rows: list[FieldQuality]) -> RenderableType:
+    """A line for each field of each source."""
+    if not rows:
+        return "no source has stated a checked field yet"
+    table = Table("source (records)", "field", "stated", "valid", "conflicts", "why bad", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    source = None
+    for row in rows:
+        first, source = row.source != source, row.source
+        table.add_row(
+            f"{row.source} ({row.records:,})" if first else "",
+            row.field,
+            f"{row.stated:,} ({row.coverage:.1%})",
+            f"{row.valid:,} ({row.validity:.1%})",
+            f"{row.conflicts:,} ({row.conflict_rate:.1%})",
+            "\n".join(f"{reason} {n:,}" for reason, n in row.bad.items()),
+        )
+    return table

@@ -1,0 +1,247 @@
+"""`millrace import` on a real Redis: what arrives in the raw log and in the directory, whatever happens on the way."""
+
+import datetime
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from connectors.raw import START
+from flows import compose
+from flows.engine import Stop
+from flows.load import Job, run
+from flows.load.checkpoint import Checkpoint
+from flows.load.mapping import builder, cell, guessed, mapping, place
+from flows.resolve import Resolver, Window
+from schemas.config import Config
+from schemas.errors import ConfigError
+from schemas.events import RawEvent
+from schemas.toml import load
+from tests.running import COMMAND, environment
+
+FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 2\nmax_events = {room}\n'
+MAPPED = ("会员=userId", "手机=phone", "城市=city")
+
+
+@pytest.fixture
+def config(tmp_path: Path, redis_url: str) -> Config:
+    return configured(tmp_path, redis_url)
+
+
+def configured(folder: Path, url: str, room: int = 100_000) -> Config:
+    file = folder / "millrace.toml"
+    file.write_text(FILE.format(url=url, room=room))
+    config = load(file)
+    compose.prepare(config)
+    return config
+
+
+def csv_file(folder: Path, rows: int = 100, bad: int = 0) -> Path:
+    path = folder / "people.csv"
+    lines = [f"u{n},1380013{n:04d},深圳" if n >= bad else "broken" for n in range(rows)]
+    path.write_text("会员,手机,城市\n" + "\n".join(lines))
+    return path
+
+
+def job(path: Path, *pairs: str, **changes: Any) -> Job:
+    return msgspec.structs.replace(Job(path, pairs, "identify", None, "import", None, None), **changes)
+
+
+def arrived(config: Config) -> list[RawEvent]:
+    reader = compose.raw_reader(config)
+    reader.assign(dict.fromkeys(reader.partitions(), START))
+    events: list[RawEvent] = []
+    while batches := reader.poll(100):
+        events += [event for batch in batches for event in batch.events]
+    reader.close()
+    return events
+
+
+def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(capsys.readouterr().out.strip().splitlines()[-1])
+    return found
+
+
+def test_rows_arrive_as_events_and_broken_ones_are_listed(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = csv_file(tmp_path, 1_500, bad=15)
+    assert run(config, job(path, *MAPPED), dry=False, as_json=True) == 0
+    said = summary(capsys)
+    assert (said["rows"], said["sent"], said["rejected"]) == (1_500, 1_485, {"columns": 15})
+    listed = Path(said["rejects"]).read_text().splitlines()
+    assert listed[0] == '2,columns,"expected 3 columns, got 1"'
+    assert len(listed) == 15
+    events = arrived(config)
+    messages = [msgspec.json.decode(event.value) for event in events]
+    assert len({message["messageId"] for message in messages}) == 1_485
+    assert {event.source for event in events} == {"import"}
+    one = next(message for message in messages if message["userId"] == "u20")
+    assert one["type"] == "identify"
+    assert one["traits"] == {"phone": "13800130020", "city": "深圳"}
+
+
+def test_what_resolve_makes_of_it(config: Config, tmp_path: Path) -> None:
+    run(config, job(csv_file(tmp_path, 20), *MAPPED), dry=False, as_json=True)
+    events = arrived(config)
+    directory = compose.directory(config)
+    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
+    assert made.commit(made.judge(window)) is window
+    assert directory.stats()["created"] == 20
+    assert compose.profile_reader(config)("phone", "138 0013 0007") is None  # no shard has read it yet
+    assert compose.profile_reader(config)("phone", "1") is None
+
+
+def test_an_import_that_is_done_sends_nothing_more(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = csv_file(tmp_path)
+    for _ in range(2):
+        run(config, job(path, *MAPPED), dry=False, as_json=True)
+        assert summary(capsys)["sent"] == 100
+    assert len(arrived(config)) == 100
+    run(config, job(path, *MAPPED, source="store"), dry=False, as_json=True)  # not the same events
+    assert len(arrived(config)) == 200
+
+
+def test_killed_again_and_again_no_row_is_lost_and_repeated_ones_have_their_ids(config: Config, tmp_path: Path) -> None:
+    rows = 6_000
+    path = csv_file(tmp_path, rows, bad=100)
+    argv = [*COMMAND, "import", str(path), *(part for pair in MAPPED for part in ("--map", pair)), "-c", str(tmp_path / "millrace.toml")]
+    kills = 0
+    for _ in range(20):
+        process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = rows_done(config)
+        while process.poll() is None and rows_done(config) <= before and kills < 3:
+            time.sleep(0.01)
+        if kills < 3 and process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        if process.wait(60) == 0:
+            break
+    assert kills == 3
+    ids = Counter(msgspec.json.decode(event.value)["messageId"] for event in arrived(config))
+    assert len(ids) == rows - 100
+    assert max(ids.values()) <= 4
+    assert ids.total() - len(ids) <= 3 * 1_000  # at most one batch for each kill
+    with Checkpoint.opened(Path(config.data.folder) / "imports", checkpoints(config)[0].stem) as kept:
+        assert (kept.progress.sent, kept.progress.rejected) == (rows - 100, {"columns": 100})
+        assert len(kept.rejects.read_text().splitlines()) == 100
+
+
+def checkpoints(config: Config) -> list[Path]:
+    return list((Path(config.data.folder) / "imports").glob("*.json"))
+
+
+def rows_done(config: Config) -> int:
+    return sum(msgspec.json.decode(path.read_bytes())["row"] for path in checkpoints(config))
+
+
+def test_a_full_log_is_waited_for(tmp_path: Path, redis_url: str) -> None:
+    config = configured(tmp_path, redis_url, room=1_500)
+    path = csv_file(tmp_path, 4_000)
+    argv = [*COMMAND, "import", str(path), "--map", "会员=userId", "-c", str(tmp_path / "millrace.toml")]
+    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    reader = compose.raw_reader(config)
+    reader.assign(dict.fromkeys(reader.partitions(), START))
+    ids: Counter[str] = Counter()
+    deadline = time.monotonic() + 60
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        for batch in reader.poll(100):
+            ids.update(msgspec.json.decode(event.value)["messageId"] for event in batch.events)
+            reader.committed({batch.partition: batch.after})
+    for batch in reader.poll(100):
+        ids.update(msgspec.json.decode(event.value)["messageId"] for event in batch.events)
+    reader.close()
+    assert process.returncode == 0
+    assert (len(ids), max(ids.values())) == (4_000, 1)
+
+
+def test_a_dry_run_sends_nothing_and_says_who_is_known(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = [raw(userId="u1", traits={"phone": "13800130002"}), raw(userId="u3", anonymousId="v")]
+    made = Resolver(
+        config, compose.validator(config), compose.directory(config), compose.data_keys(config), compose.log_seal(config), Stop()
+    )
+    window = Window("events/0", -1, 2, known, [0, 1], 0.0)
+    assert made.commit(made.judge(window)) is window
+    path = tmp_path / "people.csv"
+    path.write_text(
+        "user_id,phone,anonymous_id\nu1,13800130002,\nu3,13800130002,\nu4,13800130009,\n,13800130009,\nu5,123,\nu1,,w\n,,null\n"
+    )
+    before = compose.directory(config).stats()
+    assert run(config, job(path), dry=True, as_json=True) == 0
+    said = summary(capsys)
+    assert said["outlook"] == {"known": 3, "attached": 1, "united": 1, "created": 2, "joined": 1}
+    assert (said["sent"], said["rejected"], said["bad"]) == (6, {"id_blocked": 1}, {"phone: too_short": 1})
+    assert compose.directory(config).stats() == before
+    assert arrived(config) == []
+    assert checkpoints(config) == []
+
+
+def raw(**fields: Any) -> RawEvent:
+    message = {"type": "identify", "messageId": f"m{fields}"[:50], **fields}
+    return RawEvent(msgspec.json.encode(message), int(time.time() * 1000), "web")
+
+
+def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "orders.jsonl"
+    path.write_text('{"buyer": "u1", "sum": 12.5, "at": "2026-01-02T03:04:05Z", "items": [{"sku": "x"}], "mail": "a@x.de"}\n')
+    pairs = ("buyer=userId", "sum=total", "at=timestamp", "items=items", "mail=traits.email")
+    run(config, job(path, *pairs, kind="track", event="Order Completed"), dry=False, as_json=True)
+    (event,) = arrived(config)
+    message = msgspec.json.decode(event.value)
+    assert message.pop("messageId").startswith("import-")
+    assert message == {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "u1",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "properties": {"total": 12.5, "items": [{"sku": "x"}]},
+        "context": {"traits": {"email": "a@x.de"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (("会员",), "expected COLUMN=field"),
+        (("会员=userId", "会员=phone"), "mapped twice"),
+        (("会员=userId", "手机=userId"), "the same field"),
+        (("user=userId",), "no column 'user', but 会员, 手机, 城市"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused(config: Config, tmp_path: Path, pairs: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run(config, job(csv_file(tmp_path), *pairs), dry=False, as_json=True)
+
+
+def test_two_processes_do_not_import_the_same(config: Config, tmp_path: Path) -> None:
+    path = csv_file(tmp_path)
+    run(config, job(path, *MAPPED), dry=False, as_json=True)
+    with Checkpoint.opened(Path(config.data.folder) / "imports", checkpoints(config)[0].stem), pytest.raises(ConfigError, match="another"):
+        run(config, job(path, *MAPPED), dry=False, as_json=True)
+
+
+def test_fields_have_their_place() -> None:
+    assert place("userId", "identify") == ("userId",)
+    assert place("phone", "identify") == place("traits.phone", "identify") == ("traits", "phone")
+    assert place("total", "track") == place("properties.total", "track") == ("properties", "total")
+    assert place("traits.phone", "track") == ("context", "traits", "phone")
+    assert place("context.device.id", "identify") == ("context", "device", "id")
+    assert guessed(["User ID", "e-mail", "userid"], "identify") == {"User ID": ("userId",), "e-mail": ("traits", "e-mail")}
+    assert mapping(["a=b=userId"], "identify") == {"a=b": ("userId",)}
+
+
+def test_cells_become_json() -> None:
+    assert [cell(value) for value in (" x ", 2.0, 2.5, float("nan"), None, True, Decimal("3.0"), Decimal("0.5"))] == [
+        *("x", 2, 2.5, None, None, True, 3, 0.5)
+    ]
+    assert cell(datetime.date(2026, 1, 2)) == "2026-01-02"
+    assert cell([{"a": datetime.date(2026, 1, 2)}]) == [{"a": "2026-01-02"}]
+    build = builder({"a": ("traits", "a"), "b": ("traits", "b")}, "identify", None)
+    assert build({"a": "", "b": 1}, "m") == {"type": "identify", "messageId": "m", "traits": {"b": 1}}
