@@ -24,6 +24,9 @@ REFRESH = 512  # examples
 _REFRESH_FIRST = 8
 _REWARD_MAX = 1e9
 _INTERCEPT_VARIANCE = 1.0  # of the prior, in the units of the score
+_ADAPT_FIRST = 64  # examples before the spread of the weights is taken from the data
+_ADAPT_MOST = 1_000.0  # times wider or narrower than `spread` says
+_PRIOR_ROWS = 2.0
 _NOISE_PRIOR = 2.0  # examples that the overall variance of rewards counts as, in the estimate of the noise
 
 Fault = Literal[
@@ -90,7 +93,7 @@ class Learner:
         self._weight = self._mean = self._squares = 0.0  # moments of the reward, fading
         self._surprise = 0.0  # sum of squared errors of prediction, scaled to the noise; fading
         self._scale = Scale(len(features))
-        self._frame = Frame.raw(len(features))
+        self._frame = Frame.blank(len(features))
         self._posterior = Posterior(1 if settings.shared else len(names), *self._prior())
 
     def _prior(self) -> tuple[Floats, Floats]:
@@ -176,7 +179,28 @@ class Learner:
         frame = self._scale.frame()
         change = np.kron(self._frame.change_to(frame), np.eye(self._width))
         self._frame = frame
-        self._posterior.refresh(keep, change, self._prior()[0])
+        mean, first = self._prior()
+        self._posterior.refresh(keep, change, mean, self._posterior.prior_precision)
+        if self.examples >= _ADAPT_FIRST:
+            self._posterior.refresh(1.0, np.eye(len(change)), mean, self._adapted(first))
+
+    def _adapted(self, first: Floats) -> Floats:
+        """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian Learning, 2001).
+
+        A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first` counts as
+        `_PRIOR_ROWS` more rows with the mean variance over all features, so that few actions cannot rule a feature out.
+        """
+        known = self._posterior
+        rows = [0] if self.settings.shared else [row for row, tried in enumerate(self._tried) if tried]
+        second_moments = (known.means[rows] / self.noise) ** 2 + np.diagonal(known.covariances, axis1=1, axis2=2)[rows]
+        weights = slice(self._width, None)
+        total = second_moments[:, weights].sum(axis=0)
+        start = 1.0 / first[weights]
+        pooled = (total.sum() + start.sum()) / (len(start) * (len(rows) + 1.0)) if len(start) else 0.0
+        variances = (total + _PRIOR_ROWS * pooled) / (len(rows) + _PRIOR_ROWS)
+        precision = first.copy()
+        precision[weights] = 1.0 / np.clip(variances, start / _ADAPT_MOST, start * _ADAPT_MOST)
+        return precision
 
     def forecast(self, context: Floats) -> Forecast:
         """What is believed right now of each of `actions`: for an evaluation, which learns after every round."""

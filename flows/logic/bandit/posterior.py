@@ -60,16 +60,16 @@ class Posterior:
         self.means[row] += gain * (reward - chance)
         self.covariances[row] -= np.outer(gain, gain) * (curvature / (1.0 + curvature * variance))
 
-    def refresh(self, keep: float, change: Floats, prior_mean: Floats) -> None:
-        """Multiply the weight of all data by `keep`, go to the coordinates `change` @ x, and take a new prior mean."""
+    def refresh(self, keep: float, change: Floats, prior_mean: Floats, prior_precision: Floats) -> None:
+        """Multiply the weight of all data by `keep`, go to the coordinates `change` @ x, and take a new prior."""
         prior = np.diag(self.prior_precision)
         precisions = np.linalg.inv(self.covariances)
         pulls = np.einsum("kij,kj->ki", precisions, self.means) - self.prior_precision * self.prior_mean
         data = change @ ((precisions - prior) * keep) @ change.T
-        joined = np.linalg.inv(data + prior)
+        joined = np.linalg.inv(data + np.diag(prior_precision))
         self.covariances = (joined + joined.transpose(0, 2, 1)) / 2.0
-        self.prior_mean = prior_mean
-        self.means = np.einsum("kij,kj->ki", self.covariances, (pulls * keep) @ change.T + self.prior_precision * prior_mean)
+        self.prior_mean, self.prior_precision = prior_mean, prior_precision
+        self.means = np.einsum("kij,kj->ki", self.covariances, (pulls * keep) @ change.T + prior_precision * prior_mean)
 
 
 def sigmoid(score: float) -> float:

@@ -24,8 +24,9 @@ class Frame:
         self.inverse = inverse
 
     @classmethod
-    def raw(cls, features: int) -> "Frame":
-        return cls(np.zeros(features), np.ones(features))
+    def blank(cls, features: int) -> "Frame":
+        """No feature has varied yet: all that is learnt is the intercept."""
+        return cls(np.zeros(features), np.zeros(features))
 
     def place(self, context: Floats) -> Floats:
         """Shape (d,) to (1 + d,), always finite."""
