@@ -106,4 +106,5 @@ def _net(scores: NDArray[np.floating], values: Floats, costs: Floats, logistic: 
         return scores * values - costs
     if (values == values[0]).all() and (costs == costs[0]).all() and scores.ndim > 1:
         return scores  # the order of log-odds is the order of money, and only the order is looked at
-    return values / (1.0 + np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))) - costs
+    odds: NDArray[np.floating] = np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))
+    return values / (1.0 + odds) - costs

@@ -26,7 +26,7 @@ _REWARD_MAX = 1e9
 _INTERCEPT_VARIANCE = 1.0  # of the prior, in the units of the score
 _ADAPT_FIRST = 64  # examples before the spread of the weights is taken from the data
 _ADAPT_MOST = 1_000.0  # times wider or narrower than `spread` says
-_PRIOR_ROWS = 2.0
+_PRIOR_ROWS = 1.0
 _NOISE_PRIOR = 2.0  # examples that the overall variance of rewards counts as, in the estimate of the noise
 
 Fault = Literal[
@@ -41,7 +41,7 @@ Fault = Literal[
 class Rewarded(msgspec.Struct, array_like=True):
     """What one decision earned: an example with the context as it was."""
 
-    decision: bytes
+    decision: str
     decided_ms: int
     answered_ms: int
     context: list[float]
@@ -74,7 +74,9 @@ class _State(msgspec.Struct, array_like=True):
 class Learner:
     """Mutable: the posterior, the scale of features, and a few sums. Bounded by actions x features^2."""
 
-    def __init__(self, model: str, features: tuple[str, ...], actions: Sequence[Action], settings: Settings, *, every: int = REFRESH) -> None:
+    def __init__(
+        self, model: str, features: tuple[str, ...], actions: Sequence[Action], settings: Settings, *, every: int = REFRESH
+    ) -> None:
         """Gives a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError` beyond the limits."""
         names = tuple(action.name for action in actions)
         if not 0 < len(names) <= ARMS_MAX or len(set(names)) < len(names):
@@ -188,7 +190,7 @@ class Learner:
         """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian Learning, 2001).
 
         A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first` counts as
-        `_PRIOR_ROWS` more rows with the mean variance over all features, so that few actions cannot rule a feature out.
+        `_PRIOR_ROWS` more row with the mean variance over all features, so that few actions cannot rule a feature out.
         """
         known = self._posterior
         rows = [0] if self.settings.shared else [row for row, tried in enumerate(self._tried) if tried]

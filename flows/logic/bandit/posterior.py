@@ -8,6 +8,7 @@ joins them again, at d^3, a few times in thousands of rewards.
 from math import exp
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.logic.bandit.scale import Floats
 
@@ -60,7 +61,7 @@ class Posterior:
         self.means[row] += gain * (reward - chance)
         self.covariances[row] -= np.outer(gain, gain) * (curvature / (1.0 + curvature * variance))
 
-    def refresh(self, keep: float, change: Floats, prior_mean: Floats, prior_precision: Floats) -> None:
+    def refresh(self, keep: float, change: NDArray[np.floating], prior_mean: Floats, prior_precision: Floats) -> None:
         """Multiply the weight of all data by `keep`, go to the coordinates `change` @ x, and take a new prior."""
         prior = np.diag(self.prior_precision)
         precisions = np.linalg.inv(self.covariances)

@@ -74,6 +74,4 @@ class Ledger:
 
     def _close(self, decision: str, at_ms: int) -> Rewarded:
         known = self.waiting.pop(decision)
-        return Rewarded(
-            decision, known.decided_ms, at_ms, known.context, known.action, known.propensity, known.reward, known.version
-        )
+        return Rewarded(decision, known.decided_ms, at_ms, known.context, known.action, known.propensity, known.reward, known.version)

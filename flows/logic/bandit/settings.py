@@ -18,7 +18,7 @@ FEATURES_MAX = 512  # of a context
 ACTION_FEATURES_MAX = 16
 
 _EXPLORATION: dict[Policy, float] = {
-    "logistic_ucb": 0.5,
+    "logistic_ucb": 0.6,
     "linucb": 0.5,
     "logistic_thompson": 0.25,  # Chapelle and Li: a posterior narrowed to a quarter or a half earns more than the true one
     "linear_thompson": 0.25,
