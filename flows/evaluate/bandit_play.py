@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from flows.evaluate.bandit_table import Table, contexts, pick
-from flows.logic.bandit.choose import probabilities, uniform
+from flows.logic.bandit.choose import Menu, probabilities, uniform
 from flows.logic.bandit.learner import Learner
 from flows.logic.bandit.offpolicy import Logged, evaluate
 from flows.logic.bandit.scale import Floats, Scale
@@ -55,11 +55,12 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
 
 def play(x: Floats, earned: Floats, features: tuple[str, ...], names: list[str], settings: Settings) -> Floats:
     """What the policy earns in each round; it learns from its own reward alone, after each round."""
-    learner = Learner("eval", features, [Action(name=name) for name in names], settings)
-    values, costs = np.ones(len(names)), np.zeros(len(names))
+    actions = [Action(name=name) for name in names]
+    learner = Learner("eval", features, actions, settings)
+    menu = Menu(actions)
     got = np.empty(len(x))
     for row, now in enumerate(x):
-        chances = np.cumsum(probabilities(learner.forecast(now), values, costs, settings))
+        chances = np.cumsum(probabilities(learner.forecast(now), menu, settings))
         arm = min(int(np.searchsorted(chances, uniform(b"%d" % row), side="right")), len(names) - 1)
         got[row] = earned[row, arm]
         learner.add(now, arm, got[row])
@@ -140,11 +141,12 @@ def _candidates(x: Floats, log: Logged, features: tuple[str, ...], names: list[s
     pooled = log.rewards[:cut].mean()
     constant = np.zeros((rest, arms))
     constant[:, int(((sums + pooled * 10.0) / (counts + 10.0)).argmax())] = 1.0
-    learner = Learner("eval", features, [Action(name=name) for name in names], settings)
+    actions = [Action(name=name) for name in names]
+    learner = Learner("eval", features, actions, settings)
     for row in range(cut):
         learner.add(x[row], int(log.actions[row]), float(log.rewards[row]))
-    values, costs = np.ones(arms), np.zeros(arms)
-    learnt = np.array([probabilities(learner.forecast(now), values, costs, settings) for now in x[cut:]])
+    menu = Menu(actions)
+    learnt = np.array([probabilities(learner.forecast(now), menu, settings) for now in x[cut:]])
     return {"uniform": np.full((rest, arms), 1.0 / arms), "best_constant": constant, settings.policy: learnt}
 
 

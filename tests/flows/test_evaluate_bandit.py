@@ -23,7 +23,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.fixture()
+@pytest.fixture
 def full(tmp_path: Path) -> Path:
     chance = np.random.default_rng(0)
     x = chance.standard_normal((1_500, 3))

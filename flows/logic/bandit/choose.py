@@ -26,6 +26,20 @@ Withheld = Literal[
 _LOG_ODDS_MAX = 30.0
 
 
+class Menu:
+    """Actions that may be chosen among, as columns: made once for each set of eligible actions, used for many decisions."""
+
+    __slots__ = ("actions", "alike", "costs", "names", "values")
+
+    def __init__(self, actions: Sequence[Action]) -> None:
+        self.actions = tuple(actions)
+        self.names = tuple(action.name for action in actions)
+        self.values = np.array([action.value for action in actions])
+        self.costs = np.array([action.cost for action in actions])
+        worth = {(action.value, action.cost) for action in actions}
+        self.alike = len(worth) == 1 and next(iter(worth))[0] > 0.0  # the best score is the best worth
+
+
 class Choice(msgspec.Struct, frozen=True):
     """What was chosen among the eligible actions, and how probable each was. `actions` is the order of all lists."""
 
@@ -64,33 +78,31 @@ def screen(
     return eligible, withheld
 
 
-def choose(forecast: Forecast, actions: Sequence[Action], settings: Settings, draw: float) -> Choice:
+def choose(forecast: Forecast, menu: Menu, settings: Settings, draw: float) -> Choice:
     """Choose by `draw`, uniform in [0, 1). Raises `ValueError` without actions: to offer none is not a decision."""
-    if not actions:
+    if not menu.names:
         raise ValueError("no eligible action: there is nothing to choose")
-    worth = np.array([(action.value, action.cost) for action in actions])
-    propensities = probabilities(forecast, worth[:, 0], worth[:, 1], settings)
-    chosen = min(int(np.searchsorted(np.cumsum(propensities), draw, side="right")), len(actions) - 1)
+    propensities = probabilities(forecast, menu, settings)
+    chosen = min(int(propensities.cumsum().searchsorted(draw, side="right")), len(menu.names) - 1)
     while propensities[chosen] == 0.0:  # the sum was rounded to below the draw
         chosen -= 1
-    return Choice(
-        chosen=chosen,
-        actions=tuple([action.name for action in actions]),
-        propensities=tuple(propensities.tolist()),
-        expected=tuple(_net(forecast.means, worth[:, 0], worth[:, 1], settings.logistic).tolist()),
-    )
+    expected = _net(forecast.means, menu, settings.logistic)
+    return Choice(chosen, menu.names, tuple(propensities.tolist()), tuple(expected.tolist()))
 
 
-def probabilities(forecast: Forecast, values: Floats, costs: Floats, settings: Settings) -> Floats:
+def probabilities(forecast: Forecast, menu: Menu, settings: Settings) -> Floats:
     """The probability of each action, shape (k,): floor / k each, and the rest as the policy divides it."""
-    count = len(forecast.means)
+    count = len(menu.names)
     if settings.samples:
-        nets = _net(forecast.samples(settings.deviations), values, costs, settings.logistic)
+        scores: NDArray[np.floating] = forecast.samples(settings.deviations)
+    else:
+        scores = forecast.means + settings.deviations * forecast.deviations
+    nets = scores if menu.alike else _net(scores, menu, settings.logistic)  # where all are worth the same the order is that of the scores
+    if settings.samples:
         shares = np.bincount(nets.argmax(axis=1), minlength=count) / len(nets)
     else:
-        nets = _net(forecast.means + settings.deviations * forecast.deviations, values, costs, settings.logistic)
         best = nets == nets.max()
-        shares = best / best.sum()  # equals share equally: no action is preferred for standing first
+        shares = best / np.count_nonzero(best)  # equals share equally: no action is preferred for standing first
     floor = settings.uniform_share
     return np.asarray(floor / count + (1.0 - floor) * shares)
 
@@ -100,11 +112,9 @@ def uniform(decision: bytes) -> float:
     return (int.from_bytes(blake2b(decision, digest_size=8, person=b"bandit").digest(), "big") >> 11) / 2.0**53
 
 
-def _net(scores: NDArray[np.floating], values: Floats, costs: Floats, logistic: bool) -> NDArray[np.floating]:
+def _net(scores: NDArray[np.floating], menu: Menu, logistic: bool) -> NDArray[np.floating]:
     """Money expected under `scores`, shape (..., k)."""
     if not logistic:
-        return scores * values - costs
-    if (values == values[0]).all() and (costs == costs[0]).all() and scores.ndim > 1:
-        return scores  # the order of log-odds is the order of money, and only the order is looked at
+        return np.asarray(scores * menu.values - menu.costs)
     odds: NDArray[np.floating] = np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))
-    return values / (1.0 + odds) - costs
+    return np.asarray(menu.values / (1.0 + odds) - menu.costs)

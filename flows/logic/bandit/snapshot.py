@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.logic.bandit.choose import Choice, choose
+from flows.logic.bandit.choose import Choice, Menu, choose
 from flows.logic.bandit.forecast import Forecast
 from flows.logic.bandit.scale import Floats, Frame
 from flows.logic.bandit.settings import ACTION_FEATURES_MAX, ARMS_MAX, FEATURES_MAX, Action, Settings
@@ -19,6 +19,7 @@ from schemas.errors import Foreign
 
 BYTES_MAX = 16 * 1024 * 1024
 _FORMAT = 1
+_MENUS_MAX = 1_024  # sets of actions whose rows are remembered
 _JITTER = 1e-9  # on the diagonal of a covariance that single precision may have made slightly indefinite
 
 
@@ -66,6 +67,7 @@ class Decider:
         self._frame = Frame(self._array("means", (features,)), self._array("inverse_deviations", (features,)))
         self._weights = self._array("weights", (rows, d))
         halves = self._array("covariances", (rows, d * (d + 1) // 2), "<f4")
+        self._menus: dict[tuple[str, ...], NDArray[np.intp]] = {}
         self._prior_mean = self._array("prior_mean", (d,))
         prior_variance = 1.0 / self._array("prior_precision", (d,))
         self._rows = {name: row for row, name in enumerate(snapshot.actions)}
@@ -106,26 +108,33 @@ class Decider:
     def version(self) -> int:
         return self.snapshot.version
 
-    def decide(self, context: Sequence[float], actions: Sequence[Action], draw: float) -> Choice:
-        """Choose among the eligible `actions` by `draw`, uniform in [0, 1).
+    def decide(self, context: Sequence[float], menu: Menu, draw: float) -> Choice:
+        """Choose among the eligible actions of `menu` by `draw`, uniform in [0, 1).
 
         A feature that is NaN counts as average. An action that the snapshot does not know is believed to be what the prior
         says. Raises `ValueError` without actions, or with another number of features.
         """
         if len(context) != len(self.snapshot.features):
             raise ValueError(f"a context of {len(context)} features, the model has {len(self.snapshot.features)}")
-        return choose(self.forecast(np.array(context, dtype=np.float64), actions), actions, self.snapshot.settings, draw)
+        return choose(self.forecast(np.array(context, dtype=np.float64), menu), menu, self.snapshot.settings, draw)
 
-    def forecast(self, context: Floats, actions: Sequence[Action]) -> Forecast:
+    def forecast(self, context: Floats, menu: Menu) -> Forecast:
         z = self._frame.place(context)
         if self._shared:
-            return shared_forecast(z, self._weights[0], self._block, described(actions, self._width), self._noise)
+            return shared_forecast(z, self._weights[0], self._block, described(menu.actions, self._width), self._noise)
         single = z.astype(np.float32)
         variances = self._halves @ np.multiply.outer(single, single).ravel().take(self._pairs)
-        deviations = np.sqrt(np.maximum(variances, 0.0)) * self._noise
         means = self._weights @ z
-        rows = [self._rows.get(action.name, -1) for action in actions]
-        return Forecast(means[rows], deviations[rows].astype(np.float64))
+        rows = self._rows_of(menu.names)
+        return Forecast(means.take(rows), np.sqrt(np.maximum(variances.take(rows), 0.0)) * self._noise)
+
+    def _rows_of(self, names: tuple[str, ...]) -> NDArray[np.intp]:
+        rows = self._menus.get(names)
+        if rows is None:
+            if len(self._menus) >= _MENUS_MAX:
+                self._menus.clear()
+            rows = self._menus[names] = np.array([self._rows.get(name, -1) for name in names], dtype=np.intp)
+        return rows
 
     def _array(self, field: str, shape: tuple[int, ...], kind: str = "<f8") -> Floats:
         try:
