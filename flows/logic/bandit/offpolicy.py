@@ -1,0 +1,119 @@
+"""What another policy would have earned, from a log of decisions with their propensities, and whether that can be told.
+
+IPS reweights what was earned (Horvitz and Thompson, 1952); SNIPS divides by the sum of the weights (Swaminathan and Joachims,
+2015); DR adds a model of the rewards and is right if either the propensities or the model is (Dudik, Langford and Li, 2011).
+The model is fitted on one half and used on the other, so that it never predicts what it has seen.
+"""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.logic.bandit.intervals import interval
+from flows.logic.bandit.scale import Floats
+
+SAMPLE_LEAST = 200.0  # effective decisions: below it no interval is trusted
+REWARDED_LEAST = 20.0  # effective rewarded decisions: a few clicks that happen to fit are no evidence
+WEIGHT_OFF_MOST = 0.2  # of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
+_RIDGE = 10.0
+
+Verdict = Literal["better", "worse", "cannot tell"]
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """n decisions. Raises `ValueError` for propensities outside of (0, 1]: they cannot be reweighted."""
+
+    contexts: Floats  # (n, d), scaled
+    actions: NDArray[np.int64]  # (n,), 0 ... k - 1
+    rewards: Floats  # (n,)
+    propensities: Floats  # (n,), of the action that was taken
+
+    def __post_init__(self) -> None:
+        if not ((self.propensities > 0.0) & (self.propensities <= 1.0)).all():
+            raise ValueError("a logged propensity is not above 0 and at most 1")
+        if not np.isfinite(self.rewards).all():
+            raise ValueError("a logged reward is not finite")
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    value: float
+    low: float  # of the 95 % interval
+    high: float
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """One policy against the one that wrote the log."""
+
+    ips: Estimate
+    snips: Estimate
+    dr: Estimate
+    gain: Estimate  # of DR over what the logging policy earned in the same decisions
+    effective_sample_size: float  # decisions of its own that the log is worth (Kish)
+    effective_rewards: float  # the same, among the rewarded decisions
+    verdict: Verdict
+    reason: str
+
+
+def evaluate(logged: Logged, policy: Floats) -> Evaluation:
+    """`policy` (n, k): the probability of each action in each logged context."""
+    rows = np.arange(len(logged.actions))
+    weights = policy[rows, logged.actions] / logged.propensities
+    paid = weights * logged.rewards
+    ones = np.ones_like(paid)
+    expected = rewards_model(logged, policy.shape[1])
+    doubly = (policy * expected).sum(axis=1) + weights * (logged.rewards - expected[rows, logged.actions])
+    sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
+    gain = _estimate(doubly - logged.rewards, ones)
+    verdict, reason = judge(gain, sample, rewarded, float(weights.mean()))
+    return Evaluation(
+        ips=_estimate(paid, ones),
+        snips=_estimate(paid, weights),
+        dr=_estimate(doubly, ones),
+        gain=gain,
+        effective_sample_size=sample,
+        effective_rewards=rewarded,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) -> tuple[Verdict, str]:
+    """Better or worse only if the data are enough and the interval of the gain leaves 0 out."""
+    if sample < SAMPLE_LEAST:
+        return "cannot tell", f"the log is worth {sample:.0f} decisions of this policy, at least {SAMPLE_LEAST:.0f} are needed"
+    if rewarded < REWARDED_LEAST:
+        return "cannot tell", f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least {REWARDED_LEAST:.0f} are needed"
+    if abs(mean_weight - 1.0) > WEIGHT_OFF_MOST:
+        return "cannot tell", f"the weights average {mean_weight:.2f} instead of 1: this log does not show what this policy would meet"
+    if gain.low <= 0.0 <= gain.high:
+        return "cannot tell", f"the gain may be anything from {gain.low:+.5f} to {gain.high:+.5f}"
+    return ("better" if gain.low > 0.0 else "worse"), f"the gain is {gain.low:+.5f} to {gain.high:+.5f}"
+
+
+def effective(weights: Floats) -> float:
+    """(sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965)."""
+    squares = float((weights * weights).sum())
+    return float(weights.sum()) ** 2 / squares if squares > 0.0 else 0.0
+
+
+def rewards_model(logged: Logged, actions: int) -> Floats:
+    """Expected reward (n, k) of each action, by ridge regression for each action, cross-fitted on odd and even decisions."""
+    x = np.column_stack((np.ones(len(logged.rewards)), logged.contexts))
+    expected = np.zeros((len(x), actions))
+    penalty = _RIDGE * np.eye(x.shape[1])  # of the intercept too: an action that was rarely taken is like all
+    for half in (0, 1):
+        fit = np.arange(len(x)) % 2 != half
+        pooled = float(logged.rewards[fit].mean()) if fit.any() else 0.0
+        for action in range(actions):
+            of_action = fit & (logged.actions == action)
+            a, y = x[of_action], logged.rewards[of_action] - pooled
+            expected[~fit, action] = pooled + x[~fit] @ np.linalg.solve(a.T @ a + penalty, a.T @ y)
+    return expected
+
+
+def _estimate(numerators: Floats, denominators: Floats) -> Estimate:
+    total = float(denominators.sum())
+    low, high = interval(numerators, denominators)
+    return Estimate(float(numerators.sum()) / total if total > 0.0 else float("nan"), low, high)

@@ -1,0 +1,238 @@
+"""Value / behaviour clusters: customers in a few groups, online, under names that stay.
+
+Sequential k-means (MacQueen, 1967) with forgetting, over features scaled as they come. Every so many examples the groups are
+formed anew from a small even sample, and the new centroids take the names of the old ones that they lie nearest to (the
+assignment of least total distance, Kuhn 1955). So `c2` stays `c2` while it moves, and how far it moved is the drift.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from schemas.errors import Foreign
+
+NAME = "clusters"
+CLUSTERS_MAX = 32
+REFORM = 1_000  # examples
+_REFORM_FIRST = 64
+_SAMPLE = 512  # of the latest examples: what new groups are formed from
+_ROUNDS = 20  # of k-means at most
+_FAR = 5.0  # deviations
+_COUNT_MOST = 2_000.0  # examples that a centroid remembers: it follows what changes
+_VALUE_MAX = 1e12
+
+Floats = NDArray[np.float64]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Centroids at one moment, in deviations from the mean. A feature with inverse deviation 0 never varied."""
+
+    version: int
+    features: tuple[str, ...]
+    names: tuple[str, ...]
+    means: tuple[float, ...]
+    inverse_deviations: tuple[float, ...]
+    centroids: tuple[tuple[float, ...], ...]
+    shares: tuple[float, ...]  # of the latest examples; sum to 1
+    drift: tuple[float, ...]  # deviations that each centroid moved in the last reform
+    examples: int
+
+    def pack(self) -> bytes:
+        """The same snapshot is always the same bytes."""
+        return msgspec.msgpack.encode(self)
+
+
+class Assigner:
+    """Names the cluster of a customer, with one snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._means, self._inverse = np.array(snapshot.means), np.array(snapshot.inverse_deviations)
+        self._centroids = np.array(snapshot.centroids).reshape(len(snapshot.names), len(snapshot.features))
+
+    @classmethod
+    def from_snapshot(cls, body: bytes, features: tuple[str, ...]) -> "Assigner":
+        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for other features."""
+        try:
+            snapshot = msgspec.msgpack.decode(body, type=Snapshot)
+        except msgspec.MsgspecError as error:
+            raise Foreign(f"not a snapshot of clusters: {error}") from error
+        if snapshot.features != features:
+            raise Foreign(f"clusters: snapshot has features {snapshot.features}, expected {features}")
+        widths = {len(features), len(snapshot.means), len(snapshot.inverse_deviations), *map(len, snapshot.centroids)}
+        if len(widths) > 1 or not snapshot.names or len(snapshot.centroids) != len(snapshot.names):
+            raise Foreign("clusters: snapshot lists differ in length")
+        return cls(snapshot)
+
+    def assign(self, features: Sequence[float]) -> tuple[str, float]:
+        """The cluster, and the distance from its centroid in deviations, as a root mean square over the features."""
+        distances = _distances(_place(np.array(features), self._means, self._inverse)[None], self._centroids)[0]
+        nearest = int(distances.argmin())
+        return self.snapshot.names[nearest], sqrt(float(distances[nearest]) / max(len(features), 1))
+
+
+class _State(msgspec.Struct, array_like=True):
+    version: int
+    features: tuple[str, ...]
+    k: int
+    examples: int
+    dropped: int
+    moments: bytes  # (3, d): counts, means, squares
+    centroids: bytes  # (k, d) in units of the features
+    counts: bytes  # (k,)
+    drift: bytes  # (k,)
+    sample: bytes  # (n, d), oldest first
+
+
+class Clusters:
+    """Learns from examples in their order, and from nothing else. `k` names, `c1` the largest when first formed."""
+
+    def __init__(self, features: tuple[str, ...], k: int) -> None:
+        if not 2 <= k <= CLUSTERS_MAX:
+            raise ValueError(f"{k} clusters, expected 2 to {CLUSTERS_MAX}")
+        self.features, self.k = features, k
+        self.version = self.examples = self.dropped = 0
+        d = len(features)
+        self._moments = np.zeros((3, d))
+        self._centroids = np.zeros((k, d))
+        self._counts, self._drift = np.zeros(k), np.zeros(k)
+        self._sample: Floats = np.zeros((0, d))
+
+    def learn(self, examples: Iterable[Sequence[float]]) -> list[Snapshot]:
+        """Learn in this order; returns the snapshots that fell due. One of another length is dropped and counted."""
+        snapshots: list[Snapshot] = []
+        for example in examples:
+            if len(example) != len(self.features):
+                self.dropped += 1
+                continue
+            self._add(np.array(example, dtype=np.float64))
+            if self.examples == _REFORM_FIRST or self.examples % REFORM == 0:
+                self._reform()
+                self.version += 1
+                snapshots.append(self.snapshot())
+        return snapshots
+
+    def _add(self, x: Floats) -> None:
+        counts, means, squares = self._moments
+        known = np.abs(x) <= _VALUE_MAX  # false for NaN
+        counts += known
+        delta = np.where(known, x - means, 0.0)
+        means += delta / np.maximum(counts, 1.0)
+        x = np.where(known, x, means)  # what is missing is average
+        squares += delta * (x - means)
+        self.examples += 1
+        self._sample = np.concatenate((self._sample[-(_SAMPLE - 1) :], x[None]))
+        if self.version:
+            inverse = self._inverse()
+            nearest = int(_distances(_place(x, means, inverse)[None], _place(self._centroids, means, inverse)).argmin())
+            self._counts *= 1.0 - 1.0 / _COUNT_MOST
+            self._counts[nearest] += 1.0
+            self._centroids[nearest] += (x - self._centroids[nearest]) / max(self._counts[nearest], 1.0)
+
+    def _reform(self) -> None:
+        """Form the groups anew from the latest examples, and hand the old names on."""
+        means, inverse = self._moments[1], self._inverse()
+        sample = _place(self._sample, means, inverse)
+        old = _place(self._centroids, means, inverse)
+        fresh = k_means(sample, old if self.version else _spread_out(sample, self.k))
+        if self.version:
+            kept, taken = linear_sum_assignment(_distances(old, fresh))
+            order = taken[np.argsort(kept)]
+        else:
+            order = np.argsort(-np.bincount(_distances(sample, fresh).argmin(axis=1), minlength=self.k), kind="stable")
+        fresh = fresh[order]
+        self._drift = np.sqrt(((fresh - old) ** 2).mean(axis=1)) if self.version else np.zeros(self.k)
+        sizes = np.bincount(_distances(sample, fresh).argmin(axis=1), minlength=self.k).astype(np.float64)
+        deviations = np.where(inverse > 0.0, 1.0 / np.where(inverse > 0.0, inverse, 1.0), 0.0)
+        self._centroids = fresh * deviations + means
+        self._counts = sizes
+
+    def _inverse(self) -> Floats:
+        counts, means, squares = self._moments
+        deviations = np.sqrt(squares / np.maximum(counts, 1.0))
+        varies = deviations > 1e-9 * np.abs(means)
+        return np.where(varies, 1.0 / np.where(varies, deviations, 1.0), 0.0)
+
+    def snapshot(self) -> Snapshot:
+        means, inverse = self._moments[1], self._inverse()
+        total = float(self._counts.sum())
+        return Snapshot(
+            version=self.version,
+            features=self.features,
+            names=tuple(f"c{place}" for place in range(1, self.k + 1)),
+            means=tuple(means.tolist()),
+            inverse_deviations=tuple(inverse.tolist()),
+            centroids=tuple(map(tuple, _place(self._centroids, means, inverse).tolist())),
+            shares=tuple((self._counts / total if total else np.full(self.k, 1.0 / self.k)).tolist()),
+            drift=tuple(self._drift.tolist()),
+            examples=self.examples,
+        )
+
+    def dump(self) -> bytes:
+        """All of it, for a checkpoint."""
+        arrays = (self._moments, self._centroids, self._counts, self._drift, self._sample)
+        return msgspec.msgpack.encode(
+            _State(self.version, self.features, self.k, self.examples, self.dropped, *(array.astype("<f8").tobytes() for array in arrays))
+        )
+
+    def load(self, body: bytes) -> bool:
+        """Become what `dump` gave; False if that had other features or another k: then it starts afresh. Raises `Foreign`."""
+        try:
+            state = msgspec.msgpack.decode(body, type=_State)
+            if (state.features, state.k) != (self.features, self.k):
+                self.version = 0
+                return False
+            d = len(self.features)
+            self._moments, self._centroids = _array(state.moments, (3, d)), _array(state.centroids, (self.k, d))
+            self._counts, self._drift = _array(state.counts, (self.k,)), _array(state.drift, (self.k,))
+            self._sample = _array(state.sample, (len(state.sample) // (8 * max(d, 1)), d))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Foreign(f"clusters: the checkpoint cannot be read by this release: {error}") from error
+        self.version, self.examples, self.dropped = state.version, state.examples, state.dropped
+        return True
+
+
+def k_means(sample: Floats, start: Floats) -> Floats:
+    """Lloyd's iterations (1982) from `start` (k, d). A centroid that nobody is nearest to goes to the point worst served."""
+    centroids = start.copy()
+    for _ in range(_ROUNDS):
+        distances = _distances(sample, centroids)
+        nearest = distances.argmin(axis=1)
+        served = distances[np.arange(len(sample)), nearest]
+        before = centroids.copy()
+        for cluster in range(len(centroids)):
+            members = nearest == cluster
+            if members.any():
+                centroids[cluster] = sample[members].mean(axis=0)
+            else:
+                worst = int(served.argmax())
+                centroids[cluster], served[worst] = sample[worst], 0.0
+        if np.array_equal(before, centroids):
+            break
+    return centroids
+
+
+def _spread_out(sample: Floats, k: int) -> Floats:
+    """k points far from one another (Gonzalez, 1985), beginning with the one nearest to the middle: no chance in it."""
+    chosen = [int(((sample - sample.mean(axis=0)) ** 2).sum(axis=1).argmin())]
+    while len(chosen) < k:
+        chosen.append(int(_distances(sample, sample[chosen]).min(axis=1).argmax()))
+    return sample[chosen]
+
+
+def _place(x: Floats, means: Floats, inverse: Floats) -> Floats:
+    placed = np.where(np.isnan(x), 0.0, np.clip(x, -_VALUE_MAX, _VALUE_MAX) - means) * inverse
+    return np.clip(placed, -_FAR, _FAR)
+
+
+def _distances(points: Floats, centroids: Floats) -> Floats:
+    """Squared, shape (n, k)."""
+    return np.asarray(((points[:, None, :] - centroids[None]) ** 2).sum(axis=2))
+
+
+def _array(body: bytes, shape: tuple[int, ...]) -> Floats:
+    return np.frombuffer(body, dtype="<f8").reshape(shape).astype(np.float64)

@@ -1,0 +1,225 @@
+"""Recommendation: what goes with what this customer touched, and where nothing is known what their segment likes.
+
+Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay in bounded memory:
+each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal and El Abbadi, 2005), which
+overestimates a count by no more than the least that it keeps. Old scores are not decayed: new ones count for more.
+River's `reco.BiasedMF` learns beside it, as `Challenger`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp2, isfinite, log2, sqrt
+
+import msgspec
+from river import reco
+
+from schemas.errors import Foreign
+
+NAME = "recommendation"
+ITEMS_MAX = 20_000
+NEIGHBOURS = 32
+SEGMENTS_MAX = 64
+POPULAR = 128  # items remembered for each segment
+RECENT_MAX = 16  # items of one customer that an event is paired with
+EVERYONE = ""  # the segment that all belong to: the last resort
+WEIGHTS: Mapping[str, float] = {"view": 0.2, "click": 0.5, "cart": 1.0, "order": 2.0}
+_EXPONENT_MOST = 500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
+
+
+class Touch(msgspec.Struct, array_like=True):
+    """A customer did something with an item, after those in `recent`."""
+
+    at_ms: int
+    item: str
+    kind: str  # a key of `WEIGHTS`
+    recent: list[str]  # the latest first
+    segment: str
+
+
+class Counter(msgspec.Struct, array_like=True):
+    """Space-Saving: at most `limit` names with scores that only grow."""
+
+    limit: int
+    scores: dict[str, float] = {}
+
+    def add(self, name: str, amount: float) -> str | None:
+        """Returns the name that had to make room: the one of least score, the earliest in the alphabet among equals."""
+        known = self.scores
+        evicted = None
+        if name not in known and len(known) >= self.limit:
+            evicted = min(known, key=lambda other: (known[other], other))
+            amount += known.pop(evicted)
+        known[name] = known.get(name, 0.0) + amount
+        return evicted
+
+    def prune(self) -> list[str]:
+        """Drop the least tenth: where there are many names, cheaper than one at a time."""
+        ranked = sorted(self.scores, key=lambda name: (self.scores[name], name))
+        dropped = ranked[: 1 + self.limit // 10]
+        for name in dropped:
+            del self.scores[name]
+        return dropped
+
+
+class _State(msgspec.Struct, array_like=True):
+    half_life_ms: int
+    neighbours_max: int
+    base_ms: int
+    learnt: int
+    dropped: int
+    items: Counter
+    segments: Counter
+    neighbours: dict[str, Counter]
+    popular: dict[str, Counter]
+
+
+class Recommender:
+    """Mutable; a function of the touches in their order. Bounded by items x neighbours."""
+
+    def __init__(self, half_life_ms: int, *, items_max: int = ITEMS_MAX, neighbours: int = NEIGHBOURS) -> None:
+        if half_life_ms <= 0 or items_max < 2 or neighbours < 1:
+            raise ValueError(
+                f"half-life {half_life_ms} ms, {items_max} items, {neighbours} neighbours: all must be positive, items 2 at least"
+            )
+        self._state = _State(
+            half_life_ms, neighbours, -1, 0, 0, Counter(items_max), Counter(SEGMENTS_MAX), {}, {EVERYONE: Counter(POPULAR)}
+        )
+
+    @property
+    def learnt(self) -> int:
+        return self._state.learnt
+
+    @property
+    def dropped(self) -> int:
+        return self._state.dropped
+
+    def learn(self, touches: Iterable[Touch]) -> None:
+        """Learn in this order. One without an item, or of a kind that has no weight, is dropped and counted."""
+        for touch in touches:
+            weight = WEIGHTS.get(touch.kind)
+            if weight is None or not touch.item:
+                self._state.dropped += 1
+                continue
+            self._state.learnt += 1
+            self._add(touch, weight * self._growth(touch.at_ms))
+
+    def _growth(self, at_ms: int) -> float:
+        """How much more a touch counts now than at the base time: 2^(elapsed / half-life)."""
+        state = self._state
+        if state.base_ms < 0:
+            state.base_ms = at_ms
+        exponent = (at_ms - state.base_ms) / state.half_life_ms
+        if exponent > _EXPONENT_MOST:
+            self._scale(exp2(-min(exponent, 1_000.0)))
+            state.base_ms, exponent = at_ms, 0.0
+        return exp2(max(exponent, -_EXPONENT_MOST))
+
+    def _scale(self, factor: float) -> None:
+        state = self._state
+        for counter in (state.items, state.segments, *state.neighbours.values(), *state.popular.values()):
+            for name in counter.scores:
+                counter.scores[name] *= factor
+
+    def _add(self, touch: Touch, amount: float) -> None:
+        state = self._state
+        if touch.item not in state.items.scores and len(state.items.scores) >= state.items.limit:
+            for item in state.items.prune():
+                state.neighbours.pop(item, None)
+        state.items.add(touch.item, amount)
+        for other in dict.fromkeys(touch.recent[:RECENT_MAX]):
+            if other == touch.item or other not in state.items.scores:
+                continue
+            self._of(touch.item).add(other, amount)
+            self._of(other).add(touch.item, amount)
+        if touch.segment != EVERYONE:
+            forgotten = state.segments.add(touch.segment, amount)
+            if forgotten is not None:
+                state.popular.pop(forgotten, None)
+            state.popular.setdefault(touch.segment, Counter(POPULAR)).add(touch.item, amount)
+        state.popular[EVERYONE].add(touch.item, amount)
+
+    def _of(self, item: str) -> Counter:
+        return self._state.neighbours.setdefault(item, Counter(self._state.neighbours_max))
+
+    def recommend(self, recent: Sequence[str], segment: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
+        """At most `k` (item, score), the best first; never one of `recent` or `exclude`.
+
+        Companions of the recent items come first: co-occurrence over the root of both totals (cosine), the latest item
+        counting most. Then what the segment likes, then what everyone likes, with scores below all of those.
+        """
+        state, out = self._state, {*recent, *exclude}
+        scores: dict[str, float] = {}
+        for place, item in enumerate(dict.fromkeys(recent[:RECENT_MAX])):
+            total = state.items.scores.get(item, 0.0)
+            companions = state.neighbours.get(item)
+            if companions is None or total <= 0.0:
+                continue
+            for other, together in companions.scores.items():
+                its = state.items.scores.get(other, 0.0)
+                if other not in out and its > 0.0:
+                    scores[other] = scores.get(other, 0.0) + together / (sqrt(total) * sqrt(its)) / (1.0 + place)
+        found = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
+        for group in (segment, EVERYONE):
+            popular = state.popular.get(group)
+            if popular is None or len(found) >= k:
+                continue
+            named = out | {item for item, _ in found}
+            most = max(popular.scores.values(), default=0.0) or 1.0
+            least = found[-1][1] if found else 1.0
+            liked = [(item, least * score / most / 2.0) for item, score in popular.scores.items() if item not in named]
+            found += sorted(liked, key=lambda pair: (-pair[1], pair[0]))[: k - len(found)]
+        return found
+
+    def pack(self) -> bytes:
+        """All of it, for a checkpoint and for the shards: the same state is always the same bytes."""
+        return msgspec.msgpack.encode(self._state)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "Recommender":
+        """Raises `Foreign` when it is none, or holds numbers that are not finite."""
+        try:
+            state = msgspec.msgpack.decode(body, type=_State)
+            known = cls(state.half_life_ms, items_max=state.items.limit, neighbours=state.neighbours_max)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Foreign(f"not a recommender: {error}") from error
+        counters = (state.items, *state.neighbours.values(), *state.popular.values())
+        if EVERYONE not in state.popular or not all(isfinite(score) for counter in counters for score in counter.scores.values()):
+            raise Foreign("the recommender is damaged")
+        known._state = state
+        return known
+
+
+class Challenger:
+    """River's matrix factorisation with biases on the same touches: compared by hit rate, never served by itself.
+
+    River grows with customers and items; so beyond `limit` of either it starts afresh, which is counted.
+    """
+
+    def __init__(self, seed: int, limit: int = ITEMS_MAX) -> None:
+        self._seed, self._limit = seed, limit
+        self.restarts = -1
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._model = reco.BiasedMF(n_factors=8, seed=self._seed)
+        self._customers: dict[str, None] = {}
+        self._items: dict[str, None] = {}
+        self.restarts += 1
+
+    def learn(self, customer: str, touch: Touch) -> None:
+        weight = WEIGHTS.get(touch.kind)
+        if weight is None or not touch.item:
+            return
+        if max(len(self._customers), len(self._items)) >= self._limit:
+            self._fresh()
+        self._customers[customer] = self._items[touch.item] = None
+        self._model.learn_one(user=customer, item=touch.item, y=log2(1.0 + weight))  # type: ignore[no-untyped-call]  # River
+
+    def recommend(self, customer: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
+        """At most `k` (item, score), the best first. A customer that it does not know gets what all like."""
+        out = set(exclude)
+        scored: list[tuple[str, float]] = []
+        for item in self._items:
+            if item not in out:
+                score = self._model.predict_one(user=customer, item=item)  # type: ignore[no-untyped-call]  # River
+                scored.append((item, float(score)))
+        return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]

@@ -1,0 +1,124 @@
+"""Off-policy evaluation: estimates against a known truth, coverage of the intervals, and when it cannot be told."""
+
+import numpy as np
+import pytest
+
+from flows.logic.bandit.intervals import interval, log_ratio
+from flows.logic.bandit.offpolicy import Estimate, Logged, effective, evaluate, judge
+from flows.logic.bandit.scale import Floats
+
+ARMS = 4  # whose log-odds of a reward are linear in two features
+TRUTH = np.array([0.1, 0.2, 0.3, 0.5])
+
+
+def softmax(scores: Floats) -> Floats:
+    raised = np.exp(scores)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+WEIGHTS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+
+
+def pays(contexts: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + np.exp(1.0 - contexts @ WEIGHTS.T)))
+
+
+def judged(contexts: Floats) -> Floats:
+    return softmax(2.0 * contexts @ WEIGHTS.T)
+
+
+def world(n: int, chance: np.random.Generator, sharpness: float) -> Logged:
+    """A log whose policy prefers what pays least, so that the weights are skewed."""
+    contexts = chance.standard_normal((n, 2))
+    logging = 0.2 / ARMS + 0.8 * softmax(-sharpness * contexts @ WEIGHTS.T)
+    actions = (logging.cumsum(axis=1) > chance.random((n, 1))).argmax(axis=1)
+    rows = np.arange(n)
+    rewards = (chance.random(n) < pays(contexts)[rows, actions]).astype(float)
+    return Logged(contexts, actions, rewards, logging[rows, actions])
+
+
+_MANY = np.random.default_rng(0).standard_normal((400_000, 2))
+TRUE_VALUE = float((judged(_MANY) * pays(_MANY)).sum(axis=1).mean())
+
+
+def coverage(resamples: int, n: int, sharpness: float) -> dict[str, float]:
+    chance = np.random.default_rng(11)
+    hits = {"ips": 0, "snips": 0, "dr": 0}
+    for _ in range(resamples):
+        logged = world(n, chance, sharpness)
+        found = evaluate(logged, judged(logged.contexts))
+        for name in hits:
+            estimate: Estimate = getattr(found, name)
+            hits[name] += estimate.low <= TRUE_VALUE <= estimate.high
+    return {name: count / resamples for name, count in hits.items()}
+
+
+def test_intervals_cover_the_truth() -> None:
+    for name, share in coverage(120, 1_000, 0.5).items():
+        assert 0.89 <= share <= 0.99, name  # four standard errors of 120 resamples
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharpness", [0.0, 0.5, 1.5])
+def test_intervals_cover_the_truth_as_often_as_they_say(sharpness: float) -> None:
+    for name, share in coverage(1_000, 2_000, sharpness).items():
+        assert 0.93 <= share <= 0.97, name
+
+
+def test_a_log_of_the_policy_itself_is_its_mean() -> None:
+    chance = np.random.default_rng(1)
+    actions = chance.integers(ARMS, size=500)
+    rewards = (chance.random(500) < TRUTH[actions]).astype(float)
+    found = evaluate(Logged(np.zeros((500, 0)), actions, rewards, np.full(500, 0.25)), np.full((500, ARMS), 0.25))
+    assert found.ips.value == found.snips.value == pytest.approx(rewards.mean())
+    assert found.effective_sample_size == pytest.approx(500.0)
+    assert found.verdict == "cannot tell"
+
+
+def test_what_is_clear_is_told() -> None:
+    chance = np.random.default_rng(2)
+    actions = chance.integers(ARMS, size=4_000)
+    rewards = (chance.random(4_000) < TRUTH[actions]).astype(float)
+    logged = Logged(np.zeros((4_000, 0)), actions, rewards, np.full(4_000, 0.25))
+    best, worst = np.zeros((4_000, ARMS)), np.zeros((4_000, ARMS))
+    best[:, 3] = worst[:, 0] = 1.0
+    assert evaluate(logged, best).verdict == "better"
+    assert evaluate(logged, worst).verdict == "worse"
+    assert evaluate(logged, best).dr.low < 0.5 < evaluate(logged, best).dr.high
+
+
+@pytest.mark.parametrize(
+    ("gain", "sample", "rewarded", "weight", "reason"),
+    [
+        (Estimate(1.0, 0.9, 1.1), 50.0, 40.0, 1.0, "50 decisions"),
+        (Estimate(1.0, 0.9, 1.1), 500.0, 7.0, 1.0, "7 rewarded"),
+        (Estimate(1.0, 0.9, 1.1), 500.0, 40.0, 0.4, "average 0.40"),
+        (Estimate(0.1, -0.1, 0.3), 500.0, 40.0, 1.0, "anything from -0.1"),
+    ],
+)
+def test_it_says_when_it_cannot_tell_and_why(gain: Estimate, sample: float, rewarded: float, weight: float, reason: str) -> None:
+    verdict, why = judge(gain, sample, rewarded, weight)
+    assert verdict == "cannot tell"
+    assert reason in why
+
+
+@pytest.mark.parametrize("propensity", [0.0, -0.1, 1.5, float("nan")])
+def test_propensities_that_cannot_be_are_refused(propensity: float) -> None:
+    with pytest.raises(ValueError, match="propensity"):
+        Logged(np.zeros((1, 0)), np.array([0]), np.ones(1), np.array([propensity]))
+
+
+def test_the_likelihood_ratio_solves_its_equation() -> None:
+    """Owen's weights 1 / (n (1 + t e)) sum to one and have mean zero; the ratio is that of a direct search over t."""
+    errors = np.array([-1.0, -0.2, 0.1, 0.4, 2.0])
+    tilts = np.linspace(-0.499, 0.999, 200_001)
+    direct = max(2.0 * np.log1p(tilts[:, None] * errors).sum(axis=1))
+    assert log_ratio(errors) == pytest.approx(direct, abs=1e-6)
+    assert log_ratio(np.array([1.0, 2.0])) == np.inf
+
+
+def test_intervals_of_little() -> None:
+    assert interval(np.ones(1), np.ones(1)) == (-np.inf, np.inf)
+    assert interval(np.full(5, 2.0), np.ones(5)) == (2.0, 2.0)
+    assert interval(np.zeros(5), np.zeros(5)) == (-np.inf, np.inf)
+    assert effective(np.zeros(3)) == 0.0

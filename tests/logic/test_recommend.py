@@ -1,0 +1,112 @@
+"""Recommendation: companions, cold starts, decay and bounds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.logic.models.recommend import Challenger, Counter, Recommender, Touch
+from schemas.errors import Foreign
+
+DAY = 86_400_000
+
+
+def touch(item: str, *recent: str, at_ms: int = 0, kind: str = "order", segment: str = "new") -> Touch:
+    return Touch(at_ms, item, kind, list(recent), segment)
+
+
+def learned(*touches: Touch, half_life_ms: int = 30 * DAY) -> Recommender:
+    recommender = Recommender(half_life_ms)
+    recommender.learn(touches)
+    return recommender
+
+
+def items(recommender: Recommender, *recent: str, segment: str = "new", k: int = 3) -> list[str]:
+    return [item for item, _ in recommender.recommend(recent, segment, k)]
+
+
+def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
+    together = [touch("tea"), touch("cup", "tea"), touch("tea"), touch("cup", "tea"), touch("tea"), touch("pot", "tea")]
+    recommender = learned(*together, *[touch("tv")] * 20)
+    assert items(recommender, "tea")[:2] == ["cup", "pot"]
+    assert "tea" not in items(recommender, "tea")
+    assert [item for item, _ in recommender.recommend(["tea"], "new", 1, exclude=["cup"])] == ["pot"]
+
+
+def test_cold_starts_take_the_segment_and_then_everyone() -> None:
+    recommender = learned(*[touch("a", segment="vip")] * 3, touch("b", segment="vip"), *[touch("c", segment="new")] * 9)
+    assert items(recommender, segment="vip") == ["a", "b", "c"]
+    assert items(recommender, "never seen", segment="unheard of") == ["c", "a", "b"]
+    scores = [score for _, score in recommender.recommend([], "vip", 3)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_old_companions_fade() -> None:
+    old = [touch("a"), *[touch("b", "a")] * 4]
+    recent = [touch("c", "a", at_ms=120 * DAY)]
+    assert items(learned(*old, *recent), "a")[0] == "c"
+
+
+def test_scores_stay_finite_over_many_half_lives() -> None:
+    recommender = learned(
+        *[touch("b", "a", at_ms=number * DAY) for number in range(0, 3_000, 7)], touch("a", "b", at_ms=2_999 * DAY), half_life_ms=DAY
+    )
+    assert Recommender.unpack(recommender.pack()).pack() == recommender.pack()
+
+
+def test_an_order_says_more_than_a_view() -> None:
+    assert items(learned(touch("a"), touch("b", "a", kind="view"), touch("c", "a", kind="order")), "a")[0] == "c"
+
+
+def test_memory_is_bounded_by_items_and_neighbours() -> None:
+    recommender = Recommender(DAY, items_max=50, neighbours=4)
+    recommender.learn(touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}") for number in range(2_000))
+    before = len(recommender.pack())
+    recommender.learn(touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}") for number in range(2_000, 4_000))
+    assert len(recommender.pack()) < before * 1.2
+    assert recommender.learnt == 4_000
+
+
+def test_the_same_touches_give_the_same_bytes_however_often_it_was_stopped() -> None:
+    touches = [touch(f"i{number * number % 23}", f"i{number % 7}", at_ms=number * DAY) for number in range(300)]
+    stopped = Recommender(DAY)
+    for start in range(0, 300, 37):
+        stopped = Recommender.unpack(stopped.pack())
+        stopped.learn(touches[start : start + 37])
+    assert stopped.pack() == learned(*touches, half_life_ms=DAY).pack()
+
+
+def test_touches_that_say_nothing_are_counted() -> None:
+    recommender = learned(touch(""), touch("a", kind="sneeze"))
+    assert (recommender.learnt, recommender.dropped) == (0, 2)
+    assert items(recommender, "a") == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0.1, 5)), max_size=60))
+def test_space_saving_overestimates_by_the_least_at_most(stream: list[tuple[str, float]]) -> None:
+    counter = Counter(3)
+    truth: dict[str, float] = {}
+    for name, amount in stream:
+        counter.add(name, amount)
+        truth[name] = truth.get(name, 0.0) + amount
+    assert len(counter.scores) <= 3
+    least = min(counter.scores.values(), default=0.0)
+    for name, score in counter.scores.items():
+        assert truth[name] - 1e-9 <= score <= truth[name] + least + 1e-9
+
+
+@pytest.mark.parametrize("body", [b"", b"\x90", b"nonsense"])
+def test_damage_is_refused(body: bytes) -> None:
+    with pytest.raises(Foreign):
+        Recommender.unpack(body)
+
+
+def test_the_challenger_learns_and_starts_afresh_when_it_is_full() -> None:
+    challengers = [Challenger(seed=1, limit=40) for _ in range(2)]
+    for challenger in challengers:
+        for number in range(200):
+            challenger.learn(f"u{number % 10}", touch("good" if number % 2 else "poor", kind="order" if number % 2 else "view"))
+    assert [item for item, _ in challengers[0].recommend("unseen", 2)] == ["good", "poor"]
+    assert challengers[0].recommend("u1", 2) == challengers[1].recommend("u1", 2)
+    for number in range(100):
+        challengers[0].learn(f"new{number}", touch("good"))
+    assert challengers[0].restarts > 0
