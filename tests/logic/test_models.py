@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from river import metrics
 
 from flows.logic.models import churn
+from flows.logic.models.binary import trainers
+from flows.logic.models.features import FEATURES, MOST, features
 from flows.logic.models.linear import SNAPSHOT_BYTES_MAX, Scorer
 from flows.logic.models.merge import Merge
 from flows.logic.models.progress import Progress
-from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer, trainers
+from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer
 from schemas.config import Churn, Rules
 from schemas.errors import Foreign
+from schemas.profile import MICRO, Fragment
 from schemas.triggers import Example
 
 WIDTH = len(churn.FEATURES)

@@ -1,0 +1,150 @@
+"""Logistic regression that learns online like a batch one: a Newton step for each block of answers, over all that came before.
+
+For a block with basis F (one row of each example), answers y and predictions p:
+
+    precision <- fading · precision + Fᵀ diag(p (1 - p)) F          weights <- weights + (precision + ridge)⁻¹ Fᵀ (y - p)
+
+which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online natural gradient as a Kalman
+filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization using Kalman recursion"). There is no learning rate,
+and the scale of a feature does not matter. Each feature enters as itself and bent at a few points (a linear spline), in
+deviations from its running mean and clipped; so effects need not be straight and no value is an outlier.
+
+Several memories learn side by side: one never forgets, others halve the past after so many answers. They are mixed by how well each
+predicted of late. All share one basis, so the mix is again one vector of weights.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.logic.models.linear import CLIP, KNOTS, Terms
+from schemas.errors import Foreign
+
+Array = NDArray[np.float64]
+
+BLOCK = 25  # answers of one Newton step
+HALF_LIVES = (np.inf, 200_000.0, 20_000.0)  # answers
+RIDGE = 1.0  # precision of the prior on each weight, in deviations
+RIDGE_BEND = 5.0  # on each bend: straight until the data say otherwise
+_JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
+_LOGIT_MAX = 30.0
+_VARIANCE_LEAST = 1e-18  # relative to the mean's square: below it a feature has never varied
+
+
+class _State(msgspec.Struct, array_like=True):
+    count: int
+    mean: bytes
+    squares: bytes
+    weights: bytes
+    precision: bytes  # lower triangles
+    losses: bytes
+
+
+class Newton:
+    """`width` features; those that are not `bent` (indicators) enter as they are only."""
+
+    name = "newton"
+
+    def __init__(self, width: int, bent: Sequence[bool] | None = None, half_lives: Sequence[float] = HALF_LIVES) -> None:
+        self._bent = np.flatnonzero(np.ones(width, bool) if bent is None else np.asarray(bent, bool))
+        self._decay = 0.5 ** (1.0 / np.asarray(half_lives))
+        size = 1 + width + len(KNOTS) * len(self._bent)
+        self._ridge = np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, RIDGE_BEND)])
+        self._count = 0
+        self._mean, self._squares = np.zeros(width), np.zeros(width)
+        self._weights = np.zeros((len(half_lives), size))
+        self._precision = np.zeros((len(half_lives), size, size))
+        self._losses = np.zeros(len(half_lives))
+        self._mix()
+
+    def logits(self, rows: Array) -> Array:
+        """Of each row. A row's is the same in whatever company it comes: no matrix product, whose order of adding depends on the shape."""
+        return np.asarray((self._basis(rows) * self._mixed).sum(axis=1))
+
+    def learn(self, rows: Array, answers: Array, stress: Array) -> None:
+        """One block. `stress` is how much each answer counts."""
+        self._measure(rows)
+        basis = self._basis(rows)
+        for member, decay in enumerate(self._decay):
+            said = _sigmoid(basis @ self._weights[member])
+            faded = decay ** len(rows)
+            self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + _loss(said, answers, stress)
+            self._precision[member] = faded * self._precision[member] + basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
+            self._weights[member] += np.linalg.solve(self._precision[member] + self._ridge, basis.T @ (stress * (answers - said)))
+        self._mix()
+
+    def forget(self, share: float) -> None:
+        """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
+        self._precision *= share
+
+    def terms(self) -> Terms:
+        width = len(self._mean)
+        bends = np.zeros((len(KNOTS), width))
+        bends[:, self._bent] = self._mixed[1 + width :].reshape(len(KNOTS), -1)
+        return Terms(
+            means=tuple(self._mean.tolist()),
+            deviations=tuple(self._deviation.tolist()),
+            weights=tuple(self._mixed[1 : 1 + width].tolist()),
+            bends=tuple(map(tuple, bends.tolist())),
+            intercept=float(self._mixed[0]),
+        )
+
+    def dump(self) -> bytes:
+        lower = np.tril_indices(self._weights.shape[1])
+        parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
+        return msgspec.msgpack.encode(_State(self._count, *(part.astype("<f8").tobytes() for part in parts)))
+
+    def load(self, body: bytes) -> None:
+        """Raises `Foreign` if that is no `dump` of one of these."""
+        lower = np.tril_indices(self._weights.shape[1])
+        try:
+            state = msgspec.msgpack.decode(body, type=_State)
+            self._mean = np.frombuffer(state.mean, "<f8").astype(float).reshape(self._mean.shape)
+            self._squares = np.frombuffer(state.squares, "<f8").astype(float).reshape(self._mean.shape)
+            self._weights = np.frombuffer(state.weights, "<f8").astype(float).reshape(self._weights.shape)
+            self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
+            triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
+            precision = np.zeros_like(self._precision)
+            precision[:, *lower] = triangles
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
+        self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
+        self._count = state.count
+        self._mix()
+
+    def _measure(self, rows: Array) -> None:
+        """Running mean and sum of squared deviations (Chan et al. 1979)."""
+        added = len(rows)
+        mean = rows.mean(axis=0)
+        total = self._count + added
+        away = mean - self._mean
+        self._squares += ((rows - mean) ** 2).sum(axis=0) + away**2 * (self._count * added / total)
+        self._mean = self._mean + away * (added / total)
+        self._count = total
+        self._scale()
+
+    def _scale(self) -> None:
+        variance = self._squares / max(self._count, 1)
+        self._deviation = np.where(variance > _VARIANCE_LEAST * (1.0 + self._mean**2), np.sqrt(variance), 0.0)
+        self._inverse = np.divide(1.0, self._deviation, out=np.zeros_like(variance), where=self._deviation > 0.0)
+
+    def _basis(self, rows: Array) -> Array:
+        z = np.clip((rows - self._mean) * self._inverse, -CLIP, CLIP)
+        bent = z[:, self._bent]
+        return np.concatenate([np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1)
+
+    def _mix(self) -> None:
+        """What the memories say together: each weighs as much as its predictions of late were likely."""
+        likely = np.exp(self._losses.min() - self._losses)
+        self._mixed = np.asarray((self._weights * (likely / likely.sum())[:, None]).sum(axis=0))
+        self._scale()
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -_LOGIT_MAX, _LOGIT_MAX))))
+
+
+def _loss(said: Array, answers: Array, stress: Array) -> float:
+    return float(-(stress * np.log(np.where(answers > 0.5, said, 1.0 - said))).sum())
