@@ -15,7 +15,6 @@ from math import exp, isfinite
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.errors import Foreign
 
@@ -132,24 +131,24 @@ class Panel:
         self.models = tuple(scorer.snapshot.model for scorer in scorers)
         self.versions = tuple(scorer.version for scorer in scorers)
         self._offset = [scorer.snapshot.intercept for scorer in scorers]
-        knots = np.zeros((len(KNOTS) + 2, len(names), len(scorers)))
+        knots = np.zeros((len(scorers), len(names), len(KNOTS) + 2))
         rises = np.zeros_like(knots)
         for model, scorer in enumerate(scorers):
-            known = scorer.snapshot
-            for name, (starts, heights, slopes) in zip(known.features, scorer._lines, strict=True):
+            for name, (starts, heights, slopes) in zip(scorer.snapshot.features, scorer._lines, strict=True):
                 place = names.index(name)
                 self._offset[model] += heights[0]
                 for knot, start in enumerate(starts):
-                    knots[knot, place, model], rises[knot, place, model] = start, slopes[knot + 1] - slopes[knot]
-        self._knots, self._rises = knots, rises
+                    knots[model, place, knot], rises[model, place, knot] = start, slopes[knot + 1] - slopes[knot]
+        self._places = np.repeat(np.arange(len(names)), knots.shape[2])
+        self._knots, self._rises = knots.reshape(len(scorers), -1), rises.reshape(len(scorers), -1)
 
     def scores(self, features: Sequence[float]) -> list[float]:
         """The probability that each model gives, in the order of `models`."""
-        above = np.array(features)[:, None] - self._knots
+        above = np.array(features).take(self._places) - self._knots
         np.maximum(above, 0.0, out=above)
         above *= self._rises
-        rows: NDArray[np.float64] = np.add.reduce(above.reshape(-1, len(self.models)), axis=0)  # row after row, on every machine
-        return [probability(offset + risen) for offset, risen in zip(self._offset, rows.tolist(), strict=True)]
+        risen: list[float] = np.add.reduce(above, axis=1).tolist()  # no matrix product: its order of adding depends on the machine
+        return [probability(offset + rise) for offset, rise in zip(self._offset, risen, strict=True)]
 
 
 def probability(logit: float) -> float:

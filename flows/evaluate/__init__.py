@@ -1,0 +1,42 @@
+"""`millrace eval`: how well the models would have done on a history of your own, before anything goes live.
+
+    churn       purchases: who will not come back?
+    propensity  any table with a label that comes late
+    anomaly     any table of transactions, few of which are bad
+    table       reading CSV files
+    judge       the figures
+    baselines   what the models are compared with
+    report      terminal and HTML
+
+All of it runs on the real code path: fragments, features and trainers are those of the engine.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+evaluation = typer.Typer(no_args_is_help=True, help="Measure the models on a history of your own.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="With a header; also gzipped.")]
+Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="When it happened: dates, or seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")]
+
+
+@evaluation.command()
+def churn(
+    file: File,
+    customer: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who bought.")] = None,
+    time: Time = None,
+    value: Annotated[str | None, typer.Option(metavar="COLUMN", help="What was paid.")] = None,
+    horizon: Annotated[str | None, typer.Option(metavar="SPAN", help="How far ahead to look, such as 13w.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="SPAN", help="How often to ask, such as 1w.")] = None,
+    as_json: AsJson = False,
+    html: Html = None,
+) -> int:
+    """Who will not come back? From a list of purchases."""
+    from flows.evaluate import report
+    from flows.evaluate.churn import evaluate
+
+    return report.present(evaluate(file, customer, time, value, horizon, step, report.progress), as_json, html)
