@@ -24,8 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the las
 Html = Annotated[Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")]
 
 
-@evaluation.command()
-def churn(
+@evaluation.command("churn")
+def eval_churn(
     file: File,
     customer: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who bought.")] = None,
     time: Time = None,
@@ -40,3 +40,44 @@ def churn(
     from flows.evaluate.churn import evaluate
 
     return report.present(evaluate(file, customer, time, value, horizon, step, report.progress), as_json, html)
+
+
+Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be foreseen: 0 or 1, no or yes.")]
+Features = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="Columns to learn from, numbers or words; without it all that say anything.")
+]
+LabelDelay = Annotated[str | None, typer.Option("--label-delay", metavar="SPAN", help="How late a label is known, such as 7d.")]
+
+
+@evaluation.command("propensity")
+def eval_propensity(
+    file: File,
+    features: Features = None,
+    label: Label = None,
+    time: Time = None,
+    label_delay: LabelDelay = None,
+    as_json: AsJson = False,
+    html: Html = None,
+) -> int:
+    """How likely is a yes? From any table with a label that comes late."""
+    from flows.evaluate import report
+    from flows.evaluate.tabular import evaluate
+
+    return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=False), as_json, html)
+
+
+@evaluation.command("anomaly")
+def eval_anomaly(
+    file: File,
+    features: Features = None,
+    label: Label = None,
+    time: Time = None,
+    label_delay: LabelDelay = None,
+    as_json: AsJson = False,
+    html: Html = None,
+) -> int:
+    """Which transactions are bad? Unsupervised at once, and supervised as labels come in."""
+    from flows.evaluate import report
+    from flows.evaluate.tabular import evaluate
+
+    return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=True), as_json, html)

@@ -90,12 +90,12 @@ def _purchases(table: Table, customer: str, time: str, value: str | None) -> Pur
 def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]) -> tuple[int, int]:
     span = int(purchases.times[-1] - purchases.times[0])
     if horizon is not None:
-        ahead = _span("--horizon", horizon)
+        ahead = span_of("--horizon", horizon)
     else:
         whole = DAY_MS if span > 60 * DAY_MS else 1000
         ahead = int(_HORIZON) if span >= 5 * int(_HORIZON) else max(span // 6 // whole, 1) * whole
         guessed.append(f"--horizon {Duration(ahead)}")
-    every = _span("--step", step) if step is not None else max(ahead // _STEPS, 1000)
+    every = span_of("--step", step) if step is not None else max(ahead // _STEPS, 1000)
     if step is None:
         guessed.append(f"--step {Duration(every)}")
     if every > ahead:
@@ -108,7 +108,7 @@ def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed:
     return ahead, every
 
 
-def _span(option: str, text: str) -> int:
+def span_of(option: str, text: str) -> int:
     try:
         found = Duration.parse(text)
     except ValueError as error:
@@ -116,6 +116,12 @@ def _span(option: str, text: str) -> int:
     if found < 1000:
         raise Unusable(f"{option}: expected at least 1s, got {text}")
     return int(found)
+
+
+def _end(purchases: Purchases) -> int:
+    """Until when the file knows everything: the end of the last day if it says days only."""
+    last = int(purchases.times[-1])
+    return last + DAY_MS if (purchases.times % DAY_MS == 0).all() else last
 
 
 class _Customers:
@@ -148,8 +154,8 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
     model = BINARY["churn"]
     trainer = Trainer(model.name, model.features, Rules().churn.learning_rate)
     customers = _Customers(int(purchases.customers.max()) + 1)
-    begin, end = int(purchases.times[0]), int(purchases.times[-1])
-    steps = range(begin + ahead, end - ahead + 2, every)
+    begin, end = int(purchases.times[0]), _end(purchases)
+    steps = range(begin + ahead, end - ahead + 1, every)
     judged_from = begin + 3 * ahead  # watched, asked, learnt for one horizon each
     waiting: deque[Asked] = deque()
     answered: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
@@ -213,8 +219,8 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
     said = {who: np.concatenate([np.array(asked.said[who]) for asked, _ in done]) for who in done[0][0].said}
     baselines = {who: np.concatenate([asked.baselines[who] for asked, _ in done]) for who in done[0][0].baselines}
     notes += [
-        f"{customers.known} customers, {bought} purchases; a question of each every {Duration(every)} from {Duration(ahead)} after the first "
-        f"purchase; answers {Duration(ahead)} late; judged once a horizon of answers was learnt"
+        f"{customers.known} customers, {bought} purchases; asked about everyone known every {Duration(every)}, for the first time after "
+        f"{Duration(ahead)}; answers {Duration(ahead)} late; judged once a horizon of answers was learnt"
     ]
     champion = said.pop("champion")
     return judge(f"churn: no purchase within {Duration(ahead)}, {name}", at, truth, champion, baselines, said, notes)

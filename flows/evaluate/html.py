@@ -10,7 +10,8 @@ _COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#b08900", "#7b4b94", "#555555")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right }
-th:first-child, td:first-child { text-align: left } tr.own { font-weight: bold } svg { max-width: 100%; height: auto } text { font: 12px system-ui }
+th:first-child, td:first-child { text-align: left } tr.own { font-weight: bold }
+svg { max-width: 100%; height: auto } text { font: 12px system-ui }
 """
 _COLUMNS = ("auc", "log_loss", "brier", "ece")
 

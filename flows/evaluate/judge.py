@@ -1,7 +1,8 @@
 """How good predictions were: the figures of the `eval` commands, as a whole and by period."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ Figures = dict[str, float]
 _BINS = 10
 _LEAST = 1e-15  # a prediction of exactly 0 or 1 that was wrong costs 34.5, not infinity
 PERIODS = 12
+_CALENDAR_MS = 315_532_800_000  # 1980
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -89,20 +91,18 @@ def judge(
     baselines: dict[str, Array],
     learners: dict[str, Array],
     notes: Sequence[str],
-    say_time: Callable[[int], str] | None = None,
 ) -> Verdict:
     """All predictions in order of time. Periods are of equal numbers of predictions, cut between two moments."""
-    say = say_time or _day
-    cuts = sorted({int(np.searchsorted(at_ms, at_ms[len(at_ms) * part // PERIODS])) for part in range(PERIODS)}) + [len(at_ms)]
+    cuts = [*sorted({int(np.searchsorted(at_ms, at_ms[len(at_ms) * part // PERIODS])) for part in range(PERIODS)}), len(at_ms)]
     everyone = {"model": said, **baselines}
     periods = [
         Period(
-            since=say(int(at_ms[a])),
+            since=_day(int(at_ms[a])),
             count=b - a,
             base_rate=float(answers[a:b].mean()),
             figures={name: figures(answers[a:b], probabilities[a:b]) for name, probabilities in everyone.items()},
         )
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        for a, b in pairwise(cuts)
     ]
     return Verdict(
         title=title,
@@ -118,7 +118,7 @@ def judge(
 
 
 def _day(at_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
-    except (ValueError, OverflowError, OSError):
-        return str(at_ms)
+    """A day; for times that count from the file's own beginning (before 1980), hours."""
+    if 0 <= at_ms < _CALENDAR_MS:
+        return f"{at_ms / 3_600_000:.1f}h"
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")

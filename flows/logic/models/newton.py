@@ -6,10 +6,12 @@ For a block with basis F (one row of each example), answers y and predictions p:
 
 which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online natural gradient as a Kalman
 filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization using Kalman recursion"). There is no learning rate,
-and the scale of a feature does not matter. Each feature enters as itself and bent at a few points (a linear spline), in
+and the scale of a feature does not matter. The first answers are kept and fitted together, as a batch model would: one pass over a
+few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
 deviations from its running mean and clipped; so effects need not be straight and no value is an outlier.
 
-Several memories learn side by side: one never forgets, others halve the past after so many answers. They are mixed by how well each
+Several memories learn side by side: some never forget, others halve the past after so many answers; some know bends, others
+straight lines only. They are mixed by how well each
 predicted of late. All share one basis, so the mix is again one vector of weights.
 """
 
@@ -25,9 +27,12 @@ from schemas.errors import Foreign
 Array = NDArray[np.float64]
 
 BLOCK = 25  # answers of one Newton step
-HALF_LIVES = (np.inf, 200_000.0, 20_000.0)  # answers
+KEPT = 1_000  # first answers that are fitted together
+_ROUNDS = 3  # Newton steps over them for each block; each begins where the last one ended
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
-RIDGE_BEND = 5.0  # on each bend: straight until the data say otherwise
+RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
+RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
+MEMORIES = ((np.inf, RIDGE_STRAIGHT), (200_000.0, RIDGE_BENT), (20_000.0, RIDGE_STRAIGHT))  # answers after which half is forgotten; bends
 _JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
 _LOGIT_MAX = 30.0
 _VARIANCE_LEAST = 1e-18  # relative to the mean's square: below it a feature has never varied
@@ -40,6 +45,7 @@ class _State(msgspec.Struct, array_like=True):
     weights: bytes
     precision: bytes  # lower triangles
     losses: bytes
+    kept: list[bytes]  # rows, answers and stress of the first answers
 
 
 class Newton:
@@ -47,16 +53,17 @@ class Newton:
 
     name = "newton"
 
-    def __init__(self, width: int, bent: Sequence[bool] | None = None, half_lives: Sequence[float] = HALF_LIVES) -> None:
+    def __init__(self, width: int, bent: Sequence[bool] | None = None, memories: Sequence[tuple[float, float]] = MEMORIES) -> None:
         self._bent = np.flatnonzero(np.ones(width, bool) if bent is None else np.asarray(bent, bool))
-        self._decay = 0.5 ** (1.0 / np.asarray(half_lives))
+        self._decay = [0.5 ** (1.0 / half_life) for half_life, _ in memories]
         size = 1 + width + len(KNOTS) * len(self._bent)
-        self._ridge = np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, RIDGE_BEND)])
+        self._ridge = [np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, bends)]) for _, bends in memories]
         self._count = 0
         self._mean, self._squares = np.zeros(width), np.zeros(width)
-        self._weights = np.zeros((len(half_lives), size))
-        self._precision = np.zeros((len(half_lives), size, size))
-        self._losses = np.zeros(len(half_lives))
+        self._weights = np.zeros((len(memories), size))
+        self._precision = np.zeros((len(memories), size, size))
+        self._losses = np.zeros(len(memories))
+        self._kept: list[Array] = [np.zeros((0, width)), np.zeros(0), np.zeros(0)]
         self._mix()
 
     def logits(self, rows: Array) -> Array:
@@ -65,15 +72,36 @@ class Newton:
 
     def learn(self, rows: Array, answers: Array, stress: Array) -> None:
         """One block. `stress` is how much each answer counts."""
+        self._judge(rows, answers, stress)
         self._measure(rows)
+        if self._count <= KEPT:
+            self._kept = [np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)]
+            for _ in range(_ROUNDS):
+                self._precision[:] = 0.0
+                self._step(*self._kept, whole=True)
+        else:
+            self._kept = [part[:0] for part in self._kept]
+            self._step(rows, answers, stress, whole=False)
+        self._mix()
+
+    def _judge(self, rows: Array, answers: Array, stress: Array) -> None:
+        """How likely each memory found these answers, before it learns them."""
+        logits = self._basis(rows) @ self._weights.T
+        for member in range(len(self._decay)):
+            fresh = _loss(_sigmoid(logits[:, member]), answers, stress)
+            self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
+
+    def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
+        """One Newton step of each memory. The `whole` past has its prior pull at the weights; otherwise it is in the precision."""
         basis = self._basis(rows)
         for member, decay in enumerate(self._decay):
             said = _sigmoid(basis @ self._weights[member])
-            faded = decay ** len(rows)
-            self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + _loss(said, answers, stress)
-            self._precision[member] = faded * self._precision[member] + basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
-            self._weights[member] += np.linalg.solve(self._precision[member] + self._ridge, basis.T @ (stress * (answers - said)))
-        self._mix()
+            towards = basis.T @ (stress * (answers - said))
+            if whole:
+                towards -= np.diag(self._ridge[member]) * self._weights[member]
+            evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
+            self._precision[member] = decay ** len(rows) * self._precision[member] + evidence
+            self._weights[member] += np.linalg.solve(self._precision[member] + self._ridge[member], towards)
 
     def forget(self, share: float) -> None:
         """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
@@ -94,7 +122,8 @@ class Newton:
     def dump(self) -> bytes:
         lower = np.tril_indices(self._weights.shape[1])
         parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
-        return msgspec.msgpack.encode(_State(self._count, *(part.astype("<f8").tobytes() for part in parts)))
+        kept = [part.tobytes() for part in self._kept]
+        return msgspec.msgpack.encode(_State(self._count, *(part.astype("<f8").tobytes() for part in parts), kept=kept))
 
     def load(self, body: bytes) -> None:
         """Raises `Foreign` if that is no `dump` of one of these."""
@@ -106,12 +135,14 @@ class Newton:
             self._weights = np.frombuffer(state.weights, "<f8").astype(float).reshape(self._weights.shape)
             self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
             triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
+            answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
+            kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(len(answers), len(self._mean)), answers, stress]
             precision = np.zeros_like(self._precision)
             precision[:, *lower] = triangles
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
         self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
-        self._count = state.count
+        self._count, self._kept = state.count, kept
         self._mix()
 
     def _measure(self, rows: Array) -> None:
