@@ -20,9 +20,12 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from flows.logic.models.linear import CLIP, KNOTS, Terms
 from schemas.errors import Foreign
+
+threadpool_limits(1, "blas")  # how a sum is divided among threads changes its last bits; and these matrices are small
 
 Array = NDArray[np.float64]
 
@@ -100,7 +103,8 @@ class Newton:
             if whole:
                 towards -= np.diag(self._ridge[member]) * self._weights[member]
             evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
-            self._precision[member] = decay ** len(rows) * self._precision[member] + evidence
+            grown = decay ** len(rows) * self._precision[member] + evidence
+            self._precision[member] = np.tril(grown) + np.tril(grown, -1).T  # as it comes back from a checkpoint
             self._weights[member] += np.linalg.solve(self._precision[member] + self._ridge[member], towards)
 
     def forget(self, share: float) -> None:
@@ -122,8 +126,8 @@ class Newton:
     def dump(self) -> bytes:
         lower = np.tril_indices(self._weights.shape[1])
         parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
-        kept = [part.tobytes() for part in self._kept]
-        return msgspec.msgpack.encode(_State(self._count, *(part.astype("<f8").tobytes() for part in parts), kept=kept))
+        mean, squares, weights, precision, losses, *kept = (part.astype("<f8").tobytes() for part in (*parts, *self._kept))
+        return msgspec.msgpack.encode(_State(self._count, mean, squares, weights, precision, losses, kept))
 
     def load(self, body: bytes) -> None:
         """Raises `Foreign` if that is no `dump` of one of these."""

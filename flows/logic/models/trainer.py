@@ -132,11 +132,7 @@ class Trainer:
         self._first, self._every = first, every
         self._positive_weight = positive_weight
         self._forget_on_drift = forget_on_drift
-        self._make = lambda: (Newton(len(features), bent), AdaGrad(len(features), learning_rate))
-        self._fresh()
-
-    def _fresh(self) -> None:
-        learners: tuple[Learner, ...] = self._make()
+        learners: tuple[Learner, ...] = (Newton(len(features), bent), AdaGrad(len(features), learning_rate))
         self._learners = {learner.name: learner for learner in learners}
         self.champion = learners[0].name
         self._calibrations = {name: Calibration() for name in self._learners}
@@ -236,7 +232,7 @@ class Trainer:
         self.promotions += 1
         self._duels = {name: Duel() for name in self._learners}
 
-    def _logits(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
         """Of each learner, not corrected."""
         matrix = np.array(rows, float)
         return [learner.logits(matrix).tolist() for learner in self._learners.values()]
@@ -245,7 +241,7 @@ class Trainer:
         """What the champion says now."""
         return self.probabilities([list(features)])[self.champion][0]
 
-    def probabilities(self, rows: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    def probabilities(self, rows: Sequence[Sequence[float]] | Array) -> dict[str, list[float]]:
         """What each learner says now of each row."""
         said = zip(self._learners, self._logits(rows), strict=True)
         return {name: [_held(self._calibrations[name].corrected(logit)) for logit in logits] for name, logits in said}
