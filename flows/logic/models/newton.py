@@ -36,6 +36,8 @@ RIDGE = 1.0  # precision of the prior on each weight, in deviations
 RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
 RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
 MEMORIES = ((np.inf, RIDGE_STRAIGHT), (200_000.0, RIDGE_BENT), (20_000.0, RIDGE_STRAIGHT))  # answers after which half is forgotten; bends
+_HALVINGS_MOST = 8
+_MOVED_MOST = 1.0  # by how much one block may move the logit of any of its rows
 _JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
 _LOGIT_MAX = 30.0
 _VARIANCE_LEAST = 1e-18  # relative to the mean's square: below it a feature has never varied
@@ -95,17 +97,24 @@ class Newton:
             self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
 
     def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
-        """One Newton step of each memory. The `whole` past has its prior pull at the weights; otherwise it is in the precision."""
+        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the weights, and the step is
+        halved until it is one downhill; where they are a block, the rest of the past is in the precision, and no answer of the
+        block may be moved too far at once. (A full Newton step of a logistic model can overshoot without end.)"""
         basis = self._basis(rows)
         for member, decay in enumerate(self._decay):
-            said = _sigmoid(basis @ self._weights[member])
+            weights, prior = self._weights[member], np.diag(self._ridge[member])
+            said = _sigmoid(basis @ weights)
             towards = basis.T @ (stress * (answers - said))
             if whole:
-                towards -= np.diag(self._ridge[member]) * self._weights[member]
+                towards -= prior * weights
             evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
             grown = decay ** len(rows) * self._precision[member] + evidence
             self._precision[member] = np.tril(grown) + np.tril(grown, -1).T  # as it comes back from a checkpoint
-            self._weights[member] += np.linalg.solve(self._precision[member] + self._ridge[member], towards)
+            step = np.linalg.solve(self._precision[member] + self._ridge[member], towards)
+            if whole:
+                self._weights[member] = _downhill(basis, answers, stress, prior, weights, step)
+            else:
+                self._weights[member] = weights + step * min(1.0, _MOVED_MOST / (np.abs(basis @ step).max() + 1e-12))
 
     def forget(self, share: float) -> None:
         """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
@@ -179,6 +188,20 @@ class Newton:
 
 def _sigmoid(logits: Array) -> Array:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -_LOGIT_MAX, _LOGIT_MAX))))
+
+
+def _downhill(basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array) -> Array:
+    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are where they should be."""
+
+    def height(at: Array) -> float:
+        return _loss(_sigmoid(basis @ at), answers, stress) + 0.5 * float((prior * at * at).sum())
+
+    here = height(weights)
+    for halvings in range(_HALVINGS_MOST):
+        further = np.asarray(weights + step * 0.5**halvings)
+        if height(further) < here:
+            return further
+    return weights
 
 
 def _loss(said: Array, answers: Array, stress: Array) -> float:
