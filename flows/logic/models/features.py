@@ -70,7 +70,7 @@ FEATURES: tuple[Feature, ...] = (
         "order_recency", "log1p of days since the last purchase, else since the first activity", _TRADE, lambda f: log1p(f.order_recency)
     ),
     Feature("order_size", "log1p of the mean amount of a purchase", _TRADE, lambda f: log1p(f.spent / f.orders) if f.orders else 0.0),
-    Feature("order_share", "purchases ÷ (1 + events)", _TRADE, lambda f: f.orders / (1.0 + f.events)),
+    Feature("order_share", "purchases ÷ (1 + events), below 1", _TRADE, lambda f: min(f.orders, f.events) / (1.0 + f.events)),
     Feature("pace", "log1p of the events in 30 days of life, 30 days added to it", _ALL, lambda f: log1p(f.events * 30.0 / (30.0 + f.age))),
     # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T) / (a + t)), in two forms.
     Feature(
