@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from flows.evaluate import evaluation
 from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
 from schemas.config import Config
 from schemas.errors import MillraceError
@@ -23,6 +24,7 @@ repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what 
 app.add_typer(repair, name="repair")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 app.add_typer(backup, name="backup")
+app.add_typer(evaluation, name="eval")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 

@@ -21,8 +21,9 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
+from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
-from flows.logic.models.trainer import Trainer, trainers
+from flows.logic.models.trainer import Trainer
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config
@@ -74,6 +75,8 @@ class Learning:
         self._acknowledged: dict[int, int] = {}
         self._learnt = 0
         self._dropped: Counter[str] = Counter()
+        self._drifts: Counter[str] = Counter()
+        self._promotions = 0
 
         self._revision, last = store.take(self.model)
         self._merge: Merge[Example | None] = Merge(self._shards, last.positions if last else {}, last.tick if last else 0)
@@ -83,6 +86,7 @@ class Learning:
                 log.warning("model_features_changed", model=self.model, features=trainer.features)
             self._tell(last)
         self._learnt, self._dropped = trainer.examples, trainer.dropped.copy()
+        self._drifts, self._promotions = trainer.drifts.copy(), trainer.promotions
         log.info("model_taken", model=self.model, revision=self._revision, version=trainer.version, examples=trainer.examples)
 
     def poll(self) -> Batch | None:
@@ -144,6 +148,13 @@ class Learning:
             metrics.MODEL_DROPPED.labels(name, reason).inc(count)
             log.warning("model_examples_dropped", model=name, reason=reason, count=count)
         self._dropped = trainer.dropped.copy()
+        for what, count in (trainer.drifts - self._drifts).items():
+            metrics.MODEL_DRIFTS.labels(name, what).inc(count)
+            log.warning("model_drift", model=name, what=what, examples=trainer.examples)
+        self._drifts = trainer.drifts.copy()
+        if trainer.promotions > self._promotions:
+            log.info("model_promoted", model=name, learner=trainer.champion, examples=trainer.examples)
+            self._promotions = trainer.promotions
         if trainer.examples:
             metrics.MODEL_TRAINED.labels(name).set(trainer.trained_ms / 1000)
         for figure, gauge in _GAUGES.items():

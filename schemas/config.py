@@ -90,7 +90,21 @@ class Churn(_Table, frozen=True):
     enabled: bool = True  # false: nothing is asked, learned or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
     every: Duration = Duration.parse("1d")  # at most one question in this time
-    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # of the logistic regression
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # of the challenger; the champion has none
+
+
+class Model(_Table, frozen=True):
+    """Another probability about a customer, asked at most every `every`: yes if one of `yes` happens within `horizon`, else no."""
+
+    name: Literal["purchase", "deal", "complaint", "fraud"]  # what is asked; each at most once
+    yes: Texts  # event names that answer yes, such as `Order Completed`
+    no: tuple[Text, ...] = ()  # event names that answer no before the horizon, such as `Opportunity Lost`
+    enabled: bool = True  # false: nothing is asked or scored
+    horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
+    every: Duration = Duration.parse("1d")  # at most one question in this time
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # of the challenger
+    positive_weight: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0  # how much more a yes counts in learning
+    on_drift: Literal["alarm", "forget"] = "alarm"  # when the error drifts: say so, or also forget most of the past
 
 
 class On(_Table, frozen=True):
@@ -130,6 +144,7 @@ class Rules(_Table, frozen=True):
     segment: tuple[Segment, ...] = ()  # segments, first match wins
     tag: tuple[Tag, ...] = ()  # tags
     churn: Churn = Churn()  # the churn model
+    model: tuple[Model, ...] = ()  # other binary models
     trigger: tuple[TriggerRule, ...] = ()  # what is sent
 
 

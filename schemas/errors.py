@@ -2,6 +2,7 @@
 
     MillraceError
     ├── ConfigError        the configuration is wrong: nothing starts
+    ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
     │   ├── TooManyRejects the dead-letter limit is exceeded: a bad deploy must not drain a topic
@@ -35,6 +36,10 @@ class MillraceError(Exception):
 
 class ConfigError(MillraceError):
     """The configuration is wrong; the message lists every place."""
+
+
+class Unusable(MillraceError):
+    """A file that a command was given is not what the command needs."""
 
 
 class Fatal(MillraceError):

@@ -66,6 +66,7 @@ MODEL_TRAINED = Gauge(
 )
 MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
 MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
+MODEL_DRIFTS = Counter("millrace_model_drifts", "Alarms of the drift detectors: `log_loss`, or the feature that moved", ["model", "what"])
 
 # --- matching ---
 MATCH_RECORDS = Counter("millrace_match_records", "Records that were compared with their candidates")

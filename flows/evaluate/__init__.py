@@ -3,6 +3,8 @@
     churn       purchases: who will not come back?
     propensity  any table with a label that comes late
     anomaly     any table of transactions, few of which are bad
+    bandit      which policy would have earned the most?
+    identity    which rows are one person, or one company?
     table       reading CSV files
     judge       the figures
     baselines   what the models are compared with
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from flows.evaluate.bandit import bandit
 
 evaluation = typer.Typer(no_args_is_help=True, help="Measure the models on a history of your own.")
 
@@ -81,3 +85,28 @@ def eval_anomaly(
     from flows.evaluate.tabular import evaluate
 
     return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=True), as_json, html)
+
+
+@evaluation.command("identity")
+def eval_identity(
+    file: File,
+    truth: Annotated[str, typer.Option(metavar="COLUMN", help="Who it really is.")],
+    identifier: Annotated[
+        list[str] | None, typer.Option("--id", metavar="COLUMN", help="Never evidence; may be given several times.")
+    ] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column means; without it its heading is guessed.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Random orders.")] = 3,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Keep the customers in this Redis, under a prefix that is removed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Which rows are one person, or one company? One pass, in random order."""
+    from flows.evaluate.identity import run
+
+    return run(file, truth, identifier or [], fields or [], seeds, redis, as_json)
+
+
+evaluation.command("bandit")(bandit)

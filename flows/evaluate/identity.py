@@ -5,8 +5,10 @@ validation, `resolve`, the directory, the matcher. The directory is the twin in 
 """
 
 import csv
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -22,11 +24,13 @@ from flows.resolve import Resolver, Window
 from schemas.config import Config, Identity, MatchField, Matching, Namespace
 from schemas.errors import ConfigError
 from schemas.events import RawEvent
-from state.directory import Directory, Layout
+from state.client import connect, reported
+from state.directory import Directory, Layout, RedisDirectory
 from state.keys import LogSeal
-from state.matches import Matches
+from state.matches import Matches, RedisMatches
 from state.memory import MemoryDirectory
 from state.models import Signer
+from state.names import Names
 from state.policy import Policy
 
 STATIONS: Final = (25, 50, 75, 100)  # per cent of the stream
@@ -143,6 +147,28 @@ def _config(meaning: Mapping[str, str]) -> Config:
     return Config(identity=Identity(namespace=(row,)), matching=matching)
 
 
+@contextmanager
+def in_redis(url: str) -> Iterator[Callable[[Layout], Place]]:
+    """In a Redis, each pass under a prefix of its own; all of it is removed at the end."""
+    client, prefixes = connect(url), list[str]()
+
+    def place(layout: Layout) -> Place:
+        prefixes.append(f"evaluation-{secrets.token_hex(6)}")
+        names = Names(prefixes[-1])
+        directory = RedisDirectory(client, names, layout, log_max=10**9)
+        with reported():
+            directory.create()
+        return Place(directory, RedisMatches(client, names, layout))
+
+    try:
+        yield place
+    finally:
+        with reported():
+            for prefix in prefixes:
+                for key in client.scan_iter(match=f"{prefix}:*", count=1_000):
+                    client.unlink(key)
+
+
 class _Pass(msgspec.Struct):
     at: dict[int, Station]
     comparisons: int = 0
@@ -184,3 +210,38 @@ def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> b
         if value := row.get(column, ""):
             traits.setdefault(field, value)
     return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(file: Path, truth: str, never: Sequence[str], mapped: Sequence[str], seeds: int, redis: str | None, as_json: bool) -> int:
+    """`mapped`: COLUMN=field each; with any, only these columns are compared."""
+    fields: dict[str, str] = {}
+    for one in mapped:
+        column, equals, field = one.rpartition("=")
+        if not equals or not column or not field:
+            raise ConfigError(f"--map {one}: expected COLUMN=field, such as surname=family_name")
+        fields[column] = field
+    headings, rows = read(file)
+    if redis is None:
+        report = evaluate(headings, rows, truth, never, fields or None, seeds)
+    else:
+        with in_redis(redis) as place:
+            report = evaluate(headings, rows, truth, never, fields or None, seeds, place)
+    print(msgspec.json.encode(report).decode() if as_json else _table(report, guessed=not fields, seeds=seeds))
+    return 0
+
+
+def _table(report: Report, guessed: bool, seeds: int) -> str:
+    meaning = ", ".join(column if column == field else f"{column} = {field}" for column, field in report.fields.items())
+    lines = [f"{'guessed' if guessed else 'compared'}: {meaning}", f"{report.rows:,} rows, mean of {seeds} random orders", ""]
+    lines.append(f"{'':>6} {'pairwise':^26} {'clusters (B³)':^26}")
+    lines.append(f"{'':>6} " + " ".join(f"{name:>8}" for name in ("prec.", "recall", "F1") * 2))
+    for station, found in report.at.items():
+        both = (found.pairwise, found.bcubed)
+        lines.append(f"{station:>6} " + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1)))
+    lines.append("")
+    lines.append(f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} for a steward, {report.seconds:.1f} s of CPU")
+    lines.append(f"{report.microseconds_per_record:.0f} µs for each record")
+    return "\n".join(lines)

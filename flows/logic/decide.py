@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from hashlib import blake2b
 from math import inf
-from typing import Any, Final
+from typing import Any
 
-from flows.logic.models.churn import features
+from flows.logic.models.features import features
 from flows.logic.rules import CompiledRules, CompiledTrigger, View
 from flows.logic.shard import ShardState
 from schemas.identity import text_id
-from schemas.profile import MICRO, Fragment, Profile
+from schemas.profile import Fragment, Profile
 from schemas.triggers import Decision, Receipt, Trigger
-
-DAY_MS: Final = 86_400_000
 
 
 class Moment:
@@ -152,16 +150,7 @@ def stage_of(rules: CompiledRules, total: Fragment, profile: Profile, now: int) 
 
 
 def features_of(view: View) -> list[float]:
-    total = view.f
-    return features(
-        (view.now - total.last_ms) / DAY_MS,
-        (view.now - total.first_ms) / DAY_MS,
-        total.events,
-        total.orders,
-        total.spent / MICRO,
-        len(total.sessions) // 2,
-        len(total.channels),
-    )
+    return features(view.f, view.now)
 
 
 def _plain(value: Any) -> Any:

@@ -458,7 +458,7 @@ def test_the_announced_form_says_defaults_and_nothing_of_the_machinery() -> None
     assert rules_document(rules).decode() == (
         '{"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","value":""}],'
         '"churn":{"enabled":true,"every":"1d","horizon":"30d","learning_rate":0.05},'
-        '"lifecycle":{"lost":"90d","new":"1w","slipping":"30d","won_back":"30d"},"segment":[],'
+        '"lifecycle":{"lost":"90d","new":"1w","slipping":"30d","won_back":"30d"},"model":[],"segment":[],'
         '"tag":[{"name":"é","weight":1.0,"when":"True"}],'
         '"trigger":[{"action":"","channel":"","name":"t","on":{"score_above":{"churn":0.5}},"purpose":"marketing","to":[],"when":"True"}],'
         '"value":{"amount":"total","events":["Order Completed"]}}'

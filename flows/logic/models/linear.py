@@ -1,34 +1,58 @@
-"""A linear binary model as plain numbers: the snapshot that the trainer announces, and the scorer that the shards use.
+"""An additive binary model as plain numbers: the snapshot that the trainer announces, and the scorers that the shards use.
 
-River's `StandardScaler | LogisticRegression` computes sigmoid(intercept + sum of weight * (x - mean) / deviation). The
-scorer folds mean and deviation into the weights once, so that a score is one dot product. No pickle anywhere.
+    logit = intercept + Σ over features of  weight · z + Σ over `KNOTS` of  bend · (max(z, knot) - max(0, knot))
+
+where z = (x - mean) ÷ deviation, within ±`CLIP`. So the intercept is the logit of a customer who is average in everything.
+
+Each feature's part is a line with a few bends, so what it adds to a logit can be said exactly. A `Panel` scores with all
+models at once as one array expression; sums run in a fixed order, so that every machine gets the same bits. No pickle, no River.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import sha256
 from math import exp, isfinite
-from operator import mul
 
 import msgspec
+import numpy as np
 
 from schemas.errors import Foreign
 
 SNAPSHOT_BYTES_MAX = 16 * 1024 * 1024
-_FORMAT = 1
+KNOTS = (-1.0, 0.0, 1.0)  # deviations from the mean
+CLIP = 4.0  # deviations; nothing further out says more
+_FORMAT = 2
 _LOGIT_MAX = 700.0  # exp(709.8) is the last that a double holds
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A model at one moment. Lists follow `features`; a deviation of 0 is a feature that never varied and is ignored."""
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a learner has learnt. Lists follow the features; a deviation of 0 is a feature that never varied and is ignored."""
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    weights: tuple[float, ...]  # per deviation
+    bends: tuple[tuple[float, ...], ...] = ()  # for each of `KNOTS`, or none at all
+    intercept: float
+
+    def scaled(self, slope: float, shift: float) -> "Terms":
+        """The terms of slope · logit + shift."""
+        return Terms(
+            means=self.means,
+            deviations=self.deviations,
+            weights=tuple(slope * weight for weight in self.weights),
+            bends=tuple(tuple(slope * bend for bend in bends) for bends in self.bends),
+            intercept=slope * self.intercept + shift,
+        )
+
+
+class Snapshot(Terms, frozen=True, kw_only=True):
+    """A model at one moment."""
 
     format: int = _FORMAT
     model: str
     version: int
     features: tuple[str, ...]
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
-    weights: tuple[float, ...]
-    intercept: float
+    learner: str  # who of those that learn side by side is the champion
     examples: int  # learnt so far
     trained_ms: int  # when the last of them was answered, Unix milliseconds
     metrics: dict[str, float]
@@ -46,13 +70,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 class Scorer:
     """Scores with one snapshot. Features are positional; their order is the snapshot's."""
 
-    __slots__ = ("_bias", "_weights", "snapshot")
+    __slots__ = ("_lines", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        pairs = zip(snapshot.weights, snapshot.deviations, strict=True)
-        self._weights = tuple(weight / deviation if deviation else 0.0 for weight, deviation in pairs)
-        self._bias = snapshot.intercept - sum(map(mul, self._weights, snapshot.means))
+        columns = zip(snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends, strict=True)
+        self._lines = [_line(mean, deviation, weight, bends) for mean, deviation, weight, *bends in columns]
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...] | None = None) -> "Scorer":
@@ -70,10 +93,10 @@ class Scorer:
             raise Foreign(f"model {snapshot.model}: snapshot format {snapshot.format}, this release reads {_FORMAT}")
         if features is not None and snapshot.features != features:
             raise Foreign(f"model {snapshot.model}: snapshot has features {snapshot.features}, expected {features}")
-        columns = (snapshot.means, snapshot.deviations, snapshot.weights)
-        if any(len(column) != len(snapshot.features) for column in columns):
+        columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
+        if any(len(column) != len(snapshot.features) for column in columns) or len(snapshot.bends) not in (0, len(KNOTS)):
             raise Foreign(f"model {snapshot.model}: snapshot lists differ in length")
-        if not all(map(isfinite, (snapshot.intercept, *snapshot.means, *snapshot.deviations, *snapshot.weights))):
+        if not all(map(isfinite, (snapshot.intercept, *(value for column in columns for value in column)))):
             raise Foreign(f"model {snapshot.model}: snapshot has numbers that are not finite")
         return cls(snapshot)
 
@@ -83,20 +106,86 @@ class Scorer:
 
     def score(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, of finite `features`."""
-        logit = sum(map(mul, self._weights, features), self._bias)
-        if logit < -_LOGIT_MAX:
-            return 0.0
-        return 1.0 / (1.0 + exp(-logit))
+        logit = self.snapshot.intercept
+        for value, (starts, heights, slopes) in zip(features, self._lines, strict=True):
+            piece = bisect_right(starts, value)
+            logit += heights[piece] + slopes[piece] * value
+        return probability(logit)
 
     def explain(self, features: Sequence[float]) -> list[tuple[str, float]]:
-        """What each feature adds to the logit against the average customer, the largest effect first.
+        """What each feature adds to the logit against a customer who is average in it, the largest effect first.
 
-        The contributions and the intercept sum to the logit of `score`.
+        Exact: the contributions and the intercept sum to the logit of `score`.
         """
         known = self.snapshot
-        parts = zip(known.features, features, known.means, self._weights, strict=True)
-        contributions = [(name, (value - mean) * weight) for name, value, mean, weight in parts]
+        parts = zip(known.features, features, known.means, self._lines, strict=True)
+        contributions = [(name, _height(line, value) - _height(line, mean)) for name, value, mean, line in parts]
         return sorted(contributions, key=lambda item: (-abs(item[1]), item[0]))
+
+
+class Panel:
+    """All models at once, each with a snapshot of its own, over one vector of features."""
+
+    def __init__(self, scorers: Sequence[Scorer], names: Sequence[str]) -> None:
+        """`names` of the vector's places; a model that does not look at a place ignores it."""
+        self.models = tuple(scorer.snapshot.model for scorer in scorers)
+        self.versions = tuple(scorer.version for scorer in scorers)
+        self._offset = [scorer.snapshot.intercept for scorer in scorers]
+        knots = np.zeros((len(scorers), len(names), len(KNOTS) + 2))
+        rises = np.zeros_like(knots)
+        for model, scorer in enumerate(scorers):
+            for name, (starts, heights, slopes) in zip(scorer.snapshot.features, scorer._lines, strict=True):
+                place = names.index(name)
+                self._offset[model] += heights[0]
+                for knot, start in enumerate(starts):
+                    knots[model, place, knot], rises[model, place, knot] = start, slopes[knot + 1] - slopes[knot]
+        self._places = np.repeat(np.arange(len(names)), knots.shape[2])
+        self._knots, self._rises = knots.reshape(len(scorers), -1), rises.reshape(len(scorers), -1)
+
+    def scores(self, features: Sequence[float]) -> list[float]:
+        """The probability that each model gives, in the order of `models`."""
+        above = np.array(features).take(self._places) - self._knots
+        np.maximum(above, 0.0, out=above)
+        above *= self._rises
+        risen: list[float] = np.add.reduce(above, axis=1).tolist()  # no matrix product: its order of adding depends on the machine
+        return [probability(offset + rise) for offset, rise in zip(self._offset, risen, strict=True)]
+
+
+def probability(logit: float) -> float:
+    """The logistic function, without overflow."""
+    return 0.0 if logit < -_LOGIT_MAX else 1.0 / (1.0 + exp(-logit))
+
+
+_Line = tuple[list[float], list[float], list[float]]  # where each piece but the first starts; height at 0 and slope of each piece
+
+
+def _line(mean: float, deviation: float, weight: float, bends: Sequence[float]) -> _Line:
+    """A feature's part in the logit, from its value as it is."""
+    if not deviation:
+        return [], [0.0], [0.0]
+    least = sum(bend * (knot - max(knot, 0.0)) for knot, bend in zip(KNOTS, bends, strict=False))
+    starts, heights, slopes = [mean - CLIP * deviation], [least - CLIP * weight], [0.0]
+    slope = weight
+    for knot, bend in zip((None, *KNOTS), (0.0, *bends), strict=bool(bends)):
+        if knot is not None:
+            starts.append(mean + knot * deviation)
+            slope += bend
+        _turn(starts[-1], slope / deviation, heights, slopes)
+    starts.append(mean + CLIP * deviation)
+    _turn(starts[-1], 0.0, heights, slopes)
+    return starts, heights, slopes
+
+
+def _turn(at: float, slope: float, heights: list[float], slopes: list[float]) -> None:
+    """Go on from here with another slope."""
+    heights.append(heights[-1] + (slopes[-1] - slope) * at)
+    slopes.append(slope)
+
+
+def _height(line: _Line, value: float) -> float:
+    starts, heights, slopes = line
+    piece = bisect_right(starts, value)
+    return heights[piece] + slopes[piece] * value
 
 
 _encoder = msgspec.msgpack.Encoder()

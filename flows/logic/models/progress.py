@@ -41,6 +41,13 @@ class Progress:
             figures["auc"] = _area_under_curve(self._ring)
         return figures
 
+    def reliability(self) -> list[tuple[float, float, int]]:
+        """The reliability diagram: of each of ten bins that is not empty (mean prediction, share of true answers, count)."""
+        members: list[list[tuple[bool, float]]] = [[] for _ in range(_BINS)]
+        for answer, predicted in self._ring:
+            members[min(int(predicted * _BINS), _BINS - 1)].append((answer, predicted))
+        return [(sum(p for _, p in found) / len(found), sum(y for y, _ in found) / len(found), len(found)) for found in members if found]
+
 
 def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
     """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural Networks, 2017)."""

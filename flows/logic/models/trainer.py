@@ -1,30 +1,38 @@
-"""The River pipelines: learn examples with their delayed answers, and give snapshots. The table of all models is here.
+"""Learns a binary model from examples with delayed answers: champion and challengers side by side on the same stream.
 
-A trainer is a function of the examples in their order: it reads no clock and draws no random number, and gives
-snapshots at fixed numbers of examples. So the same lanes give the same snapshots, whenever and however often it was
-stopped in between.
+For each example all learners predict, then all learn; only the champion's predictions count and go into snapshots. A challenger
+takes its place when it wins a `Duel`. A trainer is a function of the examples in their order: it reads no clock and draws no random number,
+learns in blocks that end at fixed numbers of examples, and gives snapshots at such numbers too. So the same lanes give
+the same snapshots, whenever and however often it was stopped in between.
 """
 
-import io
-import pickle
 from collections import Counter
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from math import log
+from typing import Literal, Protocol
 
 import msgspec
-from river import linear_model, optim, preprocessing
-from river.compose import Pipeline
+import numpy as np
+from numpy.typing import NDArray
 
-from flows.logic.models import churn
-from flows.logic.models.linear import Snapshot
+from flows.logic.models.adagrad import AdaGrad
+from flows.logic.models.calibration import Calibration
+from flows.logic.models.drift import ERROR, Watch
+from flows.logic.models.duel import Duel
+from flows.logic.models.linear import Snapshot, Terms, probability
+from flows.logic.models.newton import BLOCK, Newton
 from flows.logic.models.progress import Progress
-from schemas.config import Rules
 from schemas.errors import Foreign
 from schemas.triggers import Example
+
+Array = NDArray[np.float64]
 
 SNAPSHOT_FIRST = 50  # examples: before that a score says next to nothing
 SNAPSHOT_EVERY = 500  # examples
 FEATURE_MAX = 1e6  # magnitude: all honest features are logarithms or small counts, and squares must stay finite
+FORGET_SHARE = 0.2  # of the evidence that is kept when the error drifts and the model is to forget
+_PROBABILITY_LEAST = 1e-6  # whatever the past, nothing is certain: a wrong answer costs 13.8 at most
 
 Fault = Literal[
     "undecodable",  # not an example at all
@@ -34,70 +42,140 @@ Fault = Literal[
 ]
 
 
+class Learner(Protocol):
+    """One way to learn. Rows are examples, columns features."""
+
+    @property
+    def name(self) -> str: ...
+
+    def logits(self, rows: Array) -> Array:
+        """What it says now; a row's is the same in whatever company it comes."""
+        ...
+
+    def learn(self, rows: Array, answers: Array, stress: Array) -> None:
+        """One block; `stress` is how much each answer counts."""
+        ...
+
+    def forget(self, share: float) -> None: ...
+
+    def terms(self) -> Terms: ...
+
+    def dump(self) -> bytes: ...
+
+    def load(self, body: bytes) -> None: ...
+
+
+class _Side(msgspec.Struct, array_like=True):
+    """What a trainer keeps of each learner."""
+
+    learner: bytes
+    calibration: Calibration
+    progress: list[tuple[bool, float]]
+    duel: Duel
+
+
 class _State(msgspec.Struct, array_like=True):
-    """A trainer in a checkpoint. Only the pipeline is a pickle."""
+    """A trainer in a checkpoint. The first three fields stand where every release has them."""
 
     features: tuple[str, ...]
-    pipeline: bytes
+    _pipeline: bytes
     version: int
     examples: int
     trained_ms: int
     dropped: dict[str, int]
-    progressive: list[tuple[bool, float]]
     served: list[tuple[bool, float]]
+    champion: str = ""
+    sides: dict[str, _Side] = {}
+    block: list[tuple[list[float], bool, list[float]]] = []
+    watch: bytes = b""
+    drifts: dict[str, int] = {}
+    promotions: int = 0
+
+
+class _Version(msgspec.Struct, array_like=True):
+    """As much of a checkpoint as every release can read."""
+
+    features: tuple[str, ...]
+    _pipeline: bytes
+    version: int
 
 
 class Trainer:
-    """Scaled logistic regression, learning online.
-
-    AdaGrad gives each weight its own pace. Rare answers need no weights or resampling, which would spoil the
-    calibration: the intercept learns at the full rate (River's default is five times slower), so that it finds the base
-    rate within some hundred examples and follows it when it drifts.
-    """
+    """One model."""
 
     def __init__(
-        self, name: str, features: tuple[str, ...], learning_rate: float, *, first: int = SNAPSHOT_FIRST, every: int = SNAPSHOT_EVERY
+        self,
+        name: str,
+        features: tuple[str, ...],
+        learning_rate: float,
+        *,
+        first: int = SNAPSHOT_FIRST,
+        every: int = SNAPSHOT_EVERY,
+        positive_weight: float = 1.0,
+        forget_on_drift: bool = False,
+        bent: Sequence[bool] | None = None,
     ) -> None:
-        """Gives a snapshot after `first` examples, and after each `every`."""
+        """Gives a snapshot after `first` examples, and after each `every`.
+
+        `learning_rate` is the challenger's. `positive_weight`: how much more a true answer counts in learning (probabilities
+        are corrected for it). `bent`: features whose effect may be other than a straight line; without it all.
+        """
         self.name = name
         self.features = features
         self.version = 0  # of the last snapshot
-        self.examples = 0  # learnt
+        self.examples = 0  # taken; those of an unfinished block have been predicted and wait to be learnt
         self.trained_ms = 0
         self.dropped: Counter[str] = Counter()
-        self.progressive = Progress()  # what the model said just before it learnt the answer
+        self.drifts: Counter[str] = Counter()  # how often what has drifted
+        self.promotions = 0
         self.served = Progress()  # what the shards had said when they asked
-        self._learning_rate = learning_rate
         self._first, self._every = first, every
-        self._fresh()
+        self._positive_weight = positive_weight
+        self._forget_on_drift = forget_on_drift
+        learners: tuple[Learner, ...] = (Newton(len(features), bent), AdaGrad(len(features), learning_rate))
+        self._learners = {learner.name: learner for learner in learners}
+        self.champion = learners[0].name
+        self._calibrations = {name: Calibration() for name in self._learners}
+        self._progress = {name: Progress() for name in self._learners}
+        self._duels = {name: Duel() for name in self._learners}
+        self._watch = Watch(self.features)
+        self._block: list[tuple[list[float], bool, list[float]]] = []  # features, answer, logit of each learner
 
-    def _fresh(self) -> None:
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(
-            optimizer=optim.AdaGrad(self._learning_rate), intercept_lr=optim.schedulers.Constant(self._learning_rate)
-        )
-        self._pipeline = self._scaler | self._regression
+    @property
+    def progressive(self) -> Progress:
+        """What the champion said just before it learnt the answer."""
+        return self._progress[self.champion]
 
     def learn(self, examples: Iterable[Example | None]) -> list[Snapshot]:
         """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell due."""
         snapshots: list[Snapshot] = []
+        good = self._good(examples)
+        while chunk := list(islice(good, self._room())):
+            self._take(chunk)
+            if self.examples % BLOCK == 0 or self._due():
+                self._learn_block()
+            if self._due():
+                self.version += 1
+                snapshots.append(self.snapshot())
+        return snapshots
+
+    def _room(self) -> int:
+        """Examples until a block or a snapshot falls due."""
+        ends = [BLOCK - self.examples % BLOCK, self._every - self.examples % self._every]
+        if self.examples < self._first:
+            ends.append(self._first - self.examples)
+        return min(ends)
+
+    def _due(self) -> bool:
+        return self.examples == self._first or self.examples % self._every == 0
+
+    def _good(self, examples: Iterable[Example | None]) -> Iterable[Example]:
         for example in examples:
             fault = self._fault(example)
             if fault is not None or example is None:
                 self.dropped[fault or "undecodable"] += 1
-                continue
-            x = dict(zip(self.features, example.features, strict=True))
-            answer = example.label == 1.0
-            self.progressive.add(answer, self._pipeline.predict_proba_one(x)[True])
-            if example.predicted is not None and 0.0 <= example.predicted <= 1.0:
-                self.served.add(answer, example.predicted)
-            self._pipeline.learn_one(x, answer)
-            self.examples += 1
-            self.trained_ms = max(self.trained_ms, example.answered_ms)
-            if self.examples == self._first or self.examples % self._every == 0:
-                self.version += 1
-                snapshots.append(self.snapshot())
-        return snapshots
+            else:
+                yield example
 
     def _fault(self, example: Example | None) -> Fault | None:
         if example is None:
@@ -110,40 +188,105 @@ class Trainer:
             return "label_range"
         return None
 
+    def _take(self, chunk: list[Example]) -> None:
+        """Predict; nothing is learnt yet."""
+        said = self._logits([example.features for example in chunk])
+        for example, logits in zip(chunk, zip(*said, strict=True), strict=True):
+            answer = example.label == 1.0
+            self._block.append((example.features, answer, list(logits)))
+            for (name, progress), logit in zip(self._progress.items(), logits, strict=True):
+                progress.add(answer, _held(self._calibrations[name].corrected(logit)))
+            if example.predicted is not None and 0.0 <= example.predicted <= 1.0:
+                self.served.add(answer, example.predicted)
+            self.examples += 1
+            self.trained_ms = max(self.trained_ms, example.answered_ms)
+
+    def _learn_block(self) -> None:
+        features, answers, logits = zip(*self._block, strict=True)
+        rows, truth = np.array(features), np.array(answers, float)
+        losses = {}
+        for place, (name, learner) in enumerate(self._learners.items()):
+            said, calibration = [each[place] for each in logits], self._calibrations[name]
+            losses[name] = [_loss(calibration.corrected(logit), answer) for logit, answer in zip(said, answers, strict=True)]
+            calibration.learn(said, list(answers))
+            learner.learn(rows, truth, np.where(truth > 0.5, self._positive_weight, 1.0))
+        champions = losses[self.champion]
+        drifted = self._watch.see(sum(champions) / len(champions), rows.mean(axis=0).tolist())
+        self.drifts.update(drifted)
+        if self._forget_on_drift and ERROR in drifted:
+            for learner in self._learners.values():
+                learner.forget(FORGET_SHARE)
+        self._block = []
+        for name, duel in self._duels.items():
+            if name != self.champion:
+                for champion, challenger in zip(champions, losses[name], strict=True):
+                    duel.add(champion, challenger)
+        winner = next((name for name, duel in self._duels.items() if name != self.champion and duel.won()), None)
+        if winner is not None:
+            self.promote(winner)
+
+    def promote(self, challenger: str) -> None:
+        """Make a challenger the champion, by rule or by hand; all duels begin anew. Raises `KeyError` if there is none of that name."""
+        self._learners[challenger]
+        self.champion = challenger
+        self.promotions += 1
+        self._duels = {name: Duel() for name in self._learners}
+
+    def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
+        """Of each learner, not corrected."""
+        matrix = np.array(rows, float)
+        return [learner.logits(matrix).tolist() for learner in self._learners.values()]
+
     def probability(self, features: Iterable[float]) -> float:
-        """What the pipeline says now, by River itself."""
-        return float(self._pipeline.predict_proba_one(dict(zip(self.features, features, strict=True)))[True])
+        """What the champion says now."""
+        return self.probabilities([list(features)])[self.champion][0]
+
+    def probabilities(self, rows: Sequence[Sequence[float]] | Array) -> dict[str, list[float]]:
+        """What each learner says now of each row."""
+        said = zip(self._learners, self._logits(rows), strict=True)
+        return {name: [_held(self._calibrations[name].corrected(logit)) for logit in logits] for name, logits in said}
 
     def figures(self) -> dict[str, float]:
         """Progressive figures, and those of the served predictions behind `served_` (see `Progress.figures`)."""
         return self.progressive.figures() | {f"served_{name}": value for name, value in self.served.figures().items()}
 
+    def contest(self) -> dict[str, dict[str, float]]:
+        """The progressive figures of all learners."""
+        return {name: progress.figures() for name, progress in self._progress.items()}
+
     def snapshot(self) -> Snapshot:
-        weights = self._regression.weights
+        calibration = self._calibrations[self.champion]
+        terms = self._learners[self.champion].terms().scaled(calibration.slope, calibration.shift)
         return Snapshot(
+            **msgspec.structs.asdict(terms),
             model=self.name,
             version=self.version,
             features=self.features,
-            means=tuple(self._scaler.means[name] for name in self.features),
-            deviations=tuple(self._scaler.vars[name] ** 0.5 for name in self.features),
-            weights=tuple(weights.get(name, 0.0) for name in self.features),
-            intercept=self._regression.intercept,
+            learner=self.champion,
             examples=self.examples,
             trained_ms=self.trained_ms,
             metrics=self.figures(),
         )
 
     def dump(self) -> bytes:
-        """The whole trainer, for a checkpoint. It holds a pickle: store it signed, and `load` only what was verified."""
+        """The whole trainer, for a checkpoint. It holds pickles: store it signed, and `load` only what was verified."""
         state = _State(
             features=self.features,
-            pipeline=pickle.dumps(self._pipeline, protocol=5),
+            _pipeline=b"",
             version=self.version,
             examples=self.examples,
             trained_ms=self.trained_ms,
             dropped=dict(self.dropped),
-            progressive=self.progressive.answers(),
             served=self.served.answers(),
+            champion=self.champion,
+            sides={
+                name: _Side(learner.dump(), self._calibrations[name], self._progress[name].answers(), self._duels[name])
+                for name, learner in self._learners.items()
+            },
+            block=self._block,
+            watch=self._watch.dump(),
+            drifts=dict(self.drifts),
+            promotions=self.promotions,
         )
         return msgspec.msgpack.encode(state)
 
@@ -153,60 +296,30 @@ class Trainer:
         Returns False if that had other features: then learning starts afresh, and versions go on counting.
         """
         try:
+            known = msgspec.msgpack.decode(body, type=_Version)
+            if known.features != self.features:
+                self.version = known.version
+                return False
             state = msgspec.msgpack.decode(body, type=_State)
         except msgspec.MsgspecError as error:
             raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
-        self.version = state.version
-        self.dropped = Counter(state.dropped)
-        if state.features != self.features:
-            return False
-        self._pipeline = _unpickle(state.pipeline)
-        self._scaler, self._regression = self._pipeline.steps.values()
-        self._regression.optimizer.lr = optim.schedulers.Constant(self._learning_rate)
-        self._regression.intercept_lr = optim.schedulers.Constant(self._learning_rate)
-        self.examples, self.trained_ms = state.examples, state.trained_ms
-        self.progressive, self.served = Progress(state.progressive), Progress(state.served)
+        if state.champion not in self._learners or set(state.sides) != set(self._learners):
+            raise Foreign(f"model {self.name}: the checkpoint has learners {sorted(state.sides)}, expected {sorted(self._learners)}")
+        for name, side in state.sides.items():
+            self._learners[name].load(side.learner)
+            self._calibrations[name], self._progress[name], self._duels[name] = side.calibration, Progress(side.progress), side.duel
+        self._watch.load(state.watch)
+        self._block = state.block
+        self.version, self.examples, self.trained_ms = state.version, state.examples, state.trained_ms
+        self.dropped, self.drifts, self.promotions = Counter(state.dropped), Counter(state.drifts), state.promotions
+        self.served, self.champion = Progress(state.served), state.champion
         return True
 
 
-_PICKLED = {
-    ("builtins", "float"),
-    ("collections", "Counter"),
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("river._river_rust.vectordict", "VectorDict"),
-    ("river.compose.pipeline", "Pipeline"),
-    ("river.linear_model.log_reg", "LogisticRegression"),
-    ("river.optim.ada_grad", "AdaGrad"),
-    ("river.optim.initializers", "Zeros"),
-    ("river.optim.losses", "Log"),
-    ("river.optim.schedulers", "Constant"),
-    ("river.preprocessing.scale", "StandardScaler"),
-}
+def _held(logit: float) -> float:
+    return min(max(probability(logit), _PROBABILITY_LEAST), 1.0 - _PROBABILITY_LEAST)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Loads the parts of our pipelines and nothing else: a second lock behind the signature."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a model")
-        return super().find_class(module, name)
-
-
-def _unpickle(body: bytes) -> Pipeline:
-    try:
-        pipeline = _Unpickler(io.BytesIO(body)).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
-        raise Foreign(f"the pipeline in the checkpoint cannot be loaded: {error}") from error
-    if not isinstance(pipeline, Pipeline):
-        raise Foreign(f"the checkpoint holds a {type(pipeline).__name__}, expected a pipeline")
-    return pipeline
-
-
-def trainers(rules: Rules) -> list[Trainer]:
-    """One trainer for each model, also for one that is not enabled: what was asked before is still answered, and must be taken.
-
-    A new model is its features in a module of its own, its block in the configuration, and a line here and in `flows.models`.
-    """
-    return [Trainer(churn.NAME, churn.FEATURES, rules.churn.learning_rate)]
+def _loss(logit: float, answer: bool) -> float:
+    said = _held(logit)
+    return -log(said if answer else 1.0 - said)

@@ -1,0 +1,208 @@
+"""Logistic regression that learns online like a batch one: a Newton step for each block of answers, over all that came before.
+
+For a block with basis F (one row of each example), answers y and predictions p:
+
+    precision <- fading · precision + Fᵀ diag(p (1 - p)) F          weights <- weights + (precision + ridge)⁻¹ Fᵀ (y - p)
+
+which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online natural gradient as a Kalman
+filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization using Kalman recursion"). There is no learning rate,
+and the scale of a feature does not matter. The first answers are kept and fitted together, as a batch model would: one pass over a
+few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
+deviations from its running mean and clipped; so effects need not be straight and no value is an outlier.
+
+Several memories learn side by side: some never forget, others halve the past after so many answers; some know bends, others
+straight lines only. They are mixed by how well each
+predicted of late. All share one basis, so the mix is again one vector of weights.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from flows.logic.models.linear import CLIP, KNOTS, Terms
+from schemas.errors import Foreign
+
+threadpool_limits(1, "blas")  # how a sum is divided among threads changes its last bits; and these matrices are small
+
+Array = NDArray[np.float64]
+
+BLOCK = 25  # answers of one Newton step
+KEPT = 1_000  # first answers that are fitted together
+_ROUNDS = 3  # Newton steps over them for each block; each begins where the last one ended
+RIDGE = 1.0  # precision of the prior on each weight, in deviations
+RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
+RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
+MEMORIES = ((np.inf, RIDGE_STRAIGHT), (200_000.0, RIDGE_BENT), (20_000.0, RIDGE_STRAIGHT))  # answers after which half is forgotten; bends
+_HALVINGS_MOST = 8
+_MOVED_MOST = 1.0  # by how much one block may move the logit of any of its rows
+_JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
+_LOGIT_MAX = 30.0
+_VARIANCE_LEAST = 1e-18  # relative to the mean's square: below it a feature has never varied
+
+
+class _State(msgspec.Struct, array_like=True):
+    count: int
+    mean: bytes
+    squares: bytes
+    weights: bytes
+    precision: bytes  # lower triangles
+    losses: bytes
+    kept: list[bytes]  # rows, answers and stress of the first answers
+
+
+class Newton:
+    """`width` features; those that are not `bent` (indicators) enter as they are only."""
+
+    name = "newton"
+
+    def __init__(self, width: int, bent: Sequence[bool] | None = None, memories: Sequence[tuple[float, float]] = MEMORIES) -> None:
+        self._bent = np.flatnonzero(np.ones(width, bool) if bent is None else np.asarray(bent, bool))
+        self._decay = [0.5 ** (1.0 / half_life) for half_life, _ in memories]
+        size = 1 + width + len(KNOTS) * len(self._bent)
+        self._ridge = [np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, bends)]) for _, bends in memories]
+        self._count = 0
+        self._mean, self._squares = np.zeros(width), np.zeros(width)
+        self._weights = np.zeros((len(memories), size))
+        self._precision = np.zeros((len(memories), size, size))
+        self._losses = np.zeros(len(memories))
+        self._kept: list[Array] = [np.zeros((0, width)), np.zeros(0), np.zeros(0)]
+        self._mix()
+
+    def logits(self, rows: Array) -> Array:
+        """Of each row. A row's is the same in whatever company it comes: no matrix product, whose order of adding depends on the shape."""
+        return np.asarray((self._basis(rows) * self._mixed).sum(axis=1))
+
+    def learn(self, rows: Array, answers: Array, stress: Array) -> None:
+        """One block. `stress` is how much each answer counts."""
+        self._judge(rows, answers, stress)
+        self._measure(rows)
+        if self._count <= KEPT:
+            self._kept = [np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)]
+            for _ in range(_ROUNDS):
+                self._precision[:] = 0.0
+                self._step(*self._kept, whole=True)
+        else:
+            self._kept = [part[:0] for part in self._kept]
+            self._step(rows, answers, stress, whole=False)
+        self._mix()
+
+    def _judge(self, rows: Array, answers: Array, stress: Array) -> None:
+        """How likely each memory found these answers, before it learns them."""
+        logits = self._basis(rows) @ self._weights.T
+        for member in range(len(self._decay)):
+            fresh = _loss(_sigmoid(logits[:, member]), answers, stress)
+            self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
+
+    def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
+        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the weights, and the step is
+        halved until it is one downhill; where they are a block, the rest of the past is in the precision, and no answer of the
+        block may be moved too far at once. (A full Newton step of a logistic model can overshoot without end.)"""
+        basis = self._basis(rows)
+        for member, decay in enumerate(self._decay):
+            weights, prior = self._weights[member], np.diag(self._ridge[member])
+            said = _sigmoid(basis @ weights)
+            towards = basis.T @ (stress * (answers - said))
+            if whole:
+                towards -= prior * weights
+            evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
+            grown = decay ** len(rows) * self._precision[member] + evidence
+            self._precision[member] = np.tril(grown) + np.tril(grown, -1).T  # as it comes back from a checkpoint
+            step = np.linalg.solve(self._precision[member] + self._ridge[member], towards)
+            if whole:
+                self._weights[member] = _downhill(basis, answers, stress, prior, weights, step)
+            else:
+                self._weights[member] = weights + step * min(1.0, _MOVED_MOST / (np.abs(basis @ step).max() + 1e-12))
+
+    def forget(self, share: float) -> None:
+        """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
+        self._precision *= share
+
+    def terms(self) -> Terms:
+        width = len(self._mean)
+        bends = np.zeros((len(KNOTS), width))
+        bends[:, self._bent] = self._mixed[1 + width :].reshape(len(KNOTS), -1)
+        return Terms(
+            means=tuple(self._mean.tolist()),
+            deviations=tuple(self._deviation.tolist()),
+            weights=tuple(self._mixed[1 : 1 + width].tolist()),
+            bends=tuple(map(tuple, bends.tolist())),
+            intercept=float(self._mixed[0]),
+        )
+
+    def dump(self) -> bytes:
+        lower = np.tril_indices(self._weights.shape[1])
+        parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
+        mean, squares, weights, precision, losses, *kept = (part.astype("<f8").tobytes() for part in (*parts, *self._kept))
+        return msgspec.msgpack.encode(_State(self._count, mean, squares, weights, precision, losses, kept))
+
+    def load(self, body: bytes) -> None:
+        """Raises `Foreign` if that is no `dump` of one of these."""
+        lower = np.tril_indices(self._weights.shape[1])
+        try:
+            state = msgspec.msgpack.decode(body, type=_State)
+            self._mean = np.frombuffer(state.mean, "<f8").astype(float).reshape(self._mean.shape)
+            self._squares = np.frombuffer(state.squares, "<f8").astype(float).reshape(self._mean.shape)
+            self._weights = np.frombuffer(state.weights, "<f8").astype(float).reshape(self._weights.shape)
+            self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
+            triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
+            answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
+            kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(len(answers), len(self._mean)), answers, stress]
+            precision = np.zeros_like(self._precision)
+            precision[:, *lower] = triangles
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
+        self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
+        self._count, self._kept = state.count, kept
+        self._mix()
+
+    def _measure(self, rows: Array) -> None:
+        """Running mean and sum of squared deviations (Chan et al. 1979)."""
+        added = len(rows)
+        mean = rows.mean(axis=0)
+        total = self._count + added
+        away = mean - self._mean
+        self._squares += ((rows - mean) ** 2).sum(axis=0) + away**2 * (self._count * added / total)
+        self._mean = self._mean + away * (added / total)
+        self._count = total
+        self._scale()
+
+    def _scale(self) -> None:
+        variance = self._squares / max(self._count, 1)
+        self._deviation = np.where(variance > _VARIANCE_LEAST * (1.0 + self._mean**2), np.sqrt(variance), 0.0)
+        self._inverse = np.divide(1.0, self._deviation, out=np.zeros_like(variance), where=self._deviation > 0.0)
+
+    def _basis(self, rows: Array) -> Array:
+        z = np.clip((rows - self._mean) * self._inverse, -CLIP, CLIP)
+        bent = z[:, self._bent]
+        return np.concatenate([np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1)
+
+    def _mix(self) -> None:
+        """What the memories say together: each weighs as much as its predictions of late were likely."""
+        likely = np.exp(self._losses.min() - self._losses)
+        self._mixed = np.asarray((self._weights * (likely / likely.sum())[:, None]).sum(axis=0))
+        self._scale()
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -_LOGIT_MAX, _LOGIT_MAX))))
+
+
+def _downhill(basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array) -> Array:
+    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are where they should be."""
+
+    def height(at: Array) -> float:
+        return _loss(_sigmoid(basis @ at), answers, stress) + 0.5 * float((prior * at * at).sum())
+
+    here = height(weights)
+    for halvings in range(_HALVINGS_MOST):
+        further = np.asarray(weights + step * 0.5**halvings)
+        if height(further) < here:
+            return further
+    return weights
+
+
+def _loss(said: Array, answers: Array, stress: Array) -> float:
+    return float(-(stress * np.log(np.where(answers > 0.5, said, 1.0 - said))).sum())

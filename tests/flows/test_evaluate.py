@@ -1,0 +1,259 @@
+"""`millrace eval` on histories that are made here, with a truth that is known."""
+
+import csv
+import gzip
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from flows.cli import main
+from flows.evaluate.baselines import BgNbd
+from flows.evaluate.judge import figures
+from flows.evaluate.table import read
+from schemas.errors import Unusable
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millrace", "eval", *map(str, arguments)])
+        code = main()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def last_line(out: str) -> dict[str, Any]:
+    return json.loads(out.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def purchases(tmp_path: Path) -> Path:
+    """Customers who buy at a rate of their own and leave one day."""
+    luck, rows = random.Random(1), []
+    for customer in range(250):
+        rate, at, left = luck.gammavariate(1.0, 0.1), luck.uniform(0, 60), luck.expovariate(1 / 150)
+        begun = at
+        while at < 400 and at - begun < left:
+            rows.append((f"c{customer}", (START + timedelta(days=int(at))).date(), round(luck.uniform(5, 50), 2)))
+            at += luck.expovariate(rate)
+    return write(tmp_path / "purchases.csv", ("customer", "date", "value"), rows)
+
+
+def table(tmp_path: Path, count: int = 1_500) -> Path:
+    """A label that hangs on a number, on a word and on whether a value is missing."""
+    luck, rows = random.Random(2), []
+    for at in range(count):
+        number, word = luck.gauss(0, 1), luck.choice("abcd")
+        other = luck.choice(["", luck.gauss(0, 1)])
+        logit = 1.5 * number + (2.0 if word == "a" else -1.0) + (1.0 if other == "" else 0.0)
+        rows.append((at * 60, number, word, other, int(luck.random() < 1 / (1 + math.exp(-logit)))))
+    return write(tmp_path / "table.csv", ("time", "number", "word", "other", "label"), rows)
+
+
+class TestChurn:
+    def test_it_does_as_well_as_the_batch_model_and_says_what_it_guessed(self, run: Run, purchases: Path, tmp_path: Path) -> None:
+        report = tmp_path / "report.html"
+        code, out, _ = run("churn", purchases, "--horizon", "30d", "--step", "5d", "--json", "--html", report)
+        found = last_line(out)
+        assert code == 0
+        assert set(found["baselines"]) == {"recency", "batch_lr", "bg_nbd"}
+        assert found["auc"] > 0.75
+        assert found["auc"] > found["baselines"]["batch_lr"]["auc"] - 0.01
+        assert found["log_loss"] < found["baselines"]["recency"]["log_loss"] + 0.005
+        assert found["ece"] < 0.06
+        assert sum(period["count"] for period in found["periods"]) == found["count"]
+        assert "--customer customer --time date --value value" in found["notes"][0]
+        page = report.read_text()
+        assert page.count("<svg") == 3
+        assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+    def test_the_terminal_shows_tables(self, run: Run, purchases: Path) -> None:
+        code, out, _ = run("churn", purchases, "--horizon", "60d", "--step", "20d")
+        assert code == 0
+        assert "batch_lr" in out
+        assert "by period" in out
+
+    def test_an_answer_is_not_used_before_it_could_be_known(self, run: Run, purchases: Path) -> None:
+        """What happens after the last question's horizon changes nothing; what happens at the end of it does."""
+        arguments = ("--horizon", "60d", "--step", "20d", "--json")
+        _, out, _ = run("churn", purchases, *arguments)
+        rows = purchases.read_text().splitlines()
+        later = [row for row in rows[1:] if row.split(",")[1] < "2025-11-01"]
+        purchases.write_text("\n".join([rows[0], *later]))
+        _, cut, _ = run("churn", purchases, *arguments)
+        shared = len(last_line(cut)["periods"]) - 1
+        assert shared >= 3
+        for a, b in zip(last_line(out)["periods"][:shared], last_line(cut)["periods"][:shared], strict=True):
+            if a["since"] == b["since"] and a["count"] == b["count"]:
+                assert a["figures"]["model"] == pytest.approx(b["figures"]["model"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (("--customer", "custmer"), "has no column 'custmer'; did you mean 'customer'?"),
+            (("--value", "customer"), "line 2: customer is no number"),
+            (("--horizon", "soon"), "--horizon: expected a duration"),
+            (("--horizon", "900d"), "try a shorter --horizon"),
+            (("--horizon", "30d", "--step", "60d"), "longer than --horizon"),
+        ],
+    )
+    def test_wrong_arguments_are_one_line(self, run: Run, purchases: Path, arguments: tuple[str, ...], complaint: str) -> None:
+        code, _, error = run("churn", purchases, *arguments)
+        assert code == 1
+        assert len(error.strip().splitlines()) == 1
+        assert error.startswith("millrace: ")
+        assert complaint in error
+
+    def test_nobody_who_ever_leaves_is_an_error(self, run: Run, tmp_path: Path) -> None:
+        days = [(f"c{c}", (START + timedelta(days=day)).date()) for day in range(100) for c in range(3)]
+        code, _, error = run("churn", write(tmp_path / "all.csv", ("user", "day"), days), "--horizon", "10d", "--step", "1d")
+        assert (code, "nothing to tell apart" in error) == (1, True)
+
+
+class TestPropensity:
+    def test_words_and_gaps_are_learnt(self, run: Run, tmp_path: Path) -> None:
+        code, out, _ = run("propensity", table(tmp_path), "--label", "label", "--time", "time", "--label-delay", "1h", "--json")
+        found = last_line(out)
+        assert code == 0
+        assert found["auc"] > 0.78
+        assert found["log_loss"] < found["baselines"]["batch_lr"]["log_loss"] + 0.02
+
+    def test_labels_of_the_delay_are_not_known(self, run: Run, tmp_path: Path) -> None:
+        """With labels that turn around in the middle, whoever peeks is right at once."""
+        rows = [(at * 60, (-1) ** at, int((at % 2 == 0) == (at < 600))) for at in range(900)]
+        file = write(tmp_path / "turn.csv", ("time", "x", "label"), rows)
+        _, out, _ = run("propensity", file, "--label-delay", "200m", "--json")
+        turned = [period for period in last_line(out)["periods"] if period["figures"]["model"]["auc"] < 0.5]
+        assert sum(period["count"] for period in turned) >= 150
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (("--label", "word"), "has 4 values, expected two"),
+            (("--features", "number,nmber"), "did you mean 'number'?"),
+            (("--features", "label"), "that is the label or the time"),
+            (("--time", "word"), "word is no date or time"),
+            (("--label-delay", "400d"), "try a shorter --label-delay"),
+        ],
+    )
+    def test_wrong_arguments_are_one_line(self, run: Run, tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+        code, _, error = run("propensity", table(tmp_path, 300), *arguments)
+        assert code == 1
+        assert complaint in error
+        assert len(error.strip().splitlines()) == 1
+
+    def test_one_class_is_an_error(self, run: Run, tmp_path: Path) -> None:
+        file = write(tmp_path / "one.csv", ("time", "x", "label"), [(at, at, 1) for at in range(300)])
+        code, _, error = run("propensity", file)
+        assert (code, "in every row" in error) == (1, True)
+
+
+def test_anomalies_are_found_before_there_are_labels_and_better_with_them(run: Run, tmp_path: Path) -> None:
+    luck, rows = random.Random(4), []
+    for at in range(1_500):
+        bad = luck.random() < 0.08
+        rows.append((at, *(luck.gauss(3.0 * bad * (n == 0), 1 + bad) for n in range(4)), int(bad)))
+    file = write(tmp_path / "cards.csv", ("time", "a", "b", "c", "d", "fraud"), rows)
+    code, out, _ = run("anomaly", file, "--time", "time", "--label", "fraud", "--json")
+    found = last_line(out)
+    assert code == 0
+    assert found["baselines"]["half_space_trees"]["auc"] > 0.7
+    assert found["auc"] > found["baselines"]["half_space_trees"]["auc"]
+
+
+class TestTable:
+    def test_delimiters_and_gzip(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_text("\ufeffx;y\n1;a\n2;\n")
+        (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"x\ty\n1\ta\n2\t\n"))
+        for name in ("a.csv", "b.csv.gz"):
+            found = read(tmp_path / name)
+            assert found.numbers("x").tolist() == [1.0, 2.0]
+            assert found.column("y") == ["a", ""]
+
+    @pytest.mark.parametrize(
+        ("texts", "expected"),
+        [
+            (["1970-01-02", "1970-01-02T00:00:01Z"], [86_400_000, 86_401_000]),
+            (["86400", "86401.5"], [86_400_000, 86_401_500]),
+            (["1700000000000"], [1_700_000_000_000]),
+            (["19700102"], [86_400_000]),
+            (["1/2/1970 01:00"], [90_000_000]),
+        ],
+    )
+    def test_times(self, tmp_path: Path, texts: list[str], expected: list[int]) -> None:
+        assert read(write(tmp_path / "t.csv", ("t", "x"), [(text, 1) for text in texts])).times("t").tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("texts", "expected"),
+        [("1 0 1", [1, 0, 1]), ("yes no no", [1, 0, 0]), ("good bad good", [0, 1, 0]), ("True False False", [1, 0, 0])],
+    )
+    def test_labels(self, tmp_path: Path, texts: str, expected: list[int]) -> None:
+        assert read(write(tmp_path / "t.csv", ("l", "x"), [(text, 1) for text in texts.split()])).labels("l").tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("body", "complaint"),
+        [
+            (b"", "no rows"),
+            (b"a,b\n", "no rows"),
+            (b"a,a\n1,2\n", "two columns"),
+            (b"a,b\n1\n", "has 1 values"),
+            (b"\xff\xfe\x00", "no UTF-8"),
+        ],
+    )
+    def test_what_is_no_table_is_unusable(self, tmp_path: Path, body: bytes, complaint: str) -> None:
+        (tmp_path / "x.csv").write_bytes(body)
+        with pytest.raises(Unusable, match=complaint):
+            read(tmp_path / "x.csv")
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    luck = np.random.default_rng(1)
+    said = np.round(luck.random(500), 2)
+    answers = luck.random(500) < said
+    found = figures(answers, said)
+    assert found["auc"] == pytest.approx(roc_auc_score(answers, said))
+    assert found["log_loss"] == pytest.approx(log_loss(answers, np.clip(said, 1e-15, 1 - 1e-15)))
+
+
+def test_bg_nbd_finds_the_silence_of_a_simulated_trade() -> None:
+    """Customers as the model has them: what it says of the next ten weeks is what then happens."""
+    luck = np.random.default_rng(3)
+    x, last, age, silent = [], [], [], []
+    for _ in range(3_000):
+        rate, leaves, at, count, there = luck.gamma(0.8, 1 / 6.0), luck.beta(0.8, 2.5), 0.0, 0, True
+        next_one, seen = 0.0, 0.0
+        while there:
+            next_one = at + luck.exponential(1 / rate)
+            if next_one > 50:
+                break
+            at, seen, count = next_one, next_one, count + 1
+            there = luck.random() > leaves
+        x.append(count)
+        last.append(seen)
+        age.append(50.0)
+        silent.append(not (there and next_one <= 60))
+    model = BgNbd()
+    model.fit(np.array(x, float), np.array(last), np.array(age))
+    said = model.silent(np.array(x, float), np.array(last), np.array(age), 10.0)
+    assert figures(np.array(silent), said)["ece"] < 0.04
+    assert figures(np.array(silent), said)["auc"] > 0.7
