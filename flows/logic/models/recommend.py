@@ -212,7 +212,7 @@ class Challenger:
         if max(len(self._customers), len(self._items)) >= self._limit:
             self._fresh()
         self._customers[customer] = self._items[touch.item] = None
-        self._model.learn_one(user=customer, item=touch.item, y=log2(1.0 + weight))  # type: ignore[no-untyped-call]  # River
+        self._model.learn_one(user=customer, item=touch.item, y=log2(1.0 + weight))
 
     def recommend(self, customer: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
         """At most `k` (item, score), the best first. A customer that it does not know gets what all like."""
@@ -220,6 +220,6 @@ class Challenger:
         scored: list[tuple[str, float]] = []
         for item in self._items:
             if item not in out:
-                score = self._model.predict_one(user=customer, item=item)  # type: ignore[no-untyped-call]  # River
+                score = self._model.predict_one(user=customer, item=item)
                 scored.append((item, float(score)))
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
