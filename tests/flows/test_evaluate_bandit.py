@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows.evaluate import app
+from flows.evaluate import evaluation
 
 
 def write(path: Path, names: list[str], rows: list[list[object]]) -> Path:
@@ -19,7 +19,7 @@ def write(path: Path, names: list[str], rows: list[list[object]]) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["bandit", *map(str, arguments)])
+    result = CliRunner().invoke(evaluation, ["bandit", *map(str, arguments)])
     return result.exit_code, result.output
 
 
