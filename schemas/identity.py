@@ -42,7 +42,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
 
     link     they are one: unite them, if limits and guards allow; keeps them apart no longer
     apart    they are not one: never unite them
-    unlink   undo the last union that made them one; where none did, `b` becomes a customer of its own
+    unlink   undo the last union that made them one; where none did, the weaker becomes a customer of its own
     undo     undo the union with the number `a` in the ledger (big-endian)
     review   a steward is to say whether they are one
     unsure   the steward cannot say: it need not be asked again

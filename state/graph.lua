@@ -101,7 +101,8 @@ local REFUSE, OLDEST, REVIEW = 0, 1, 2
 local now = floor(time_ms / 1000)
 
 local created, attached, united, moved, refused, divided, suspended = 0, 0, 0, 0, 0, 0, 0
-local retired, lent, parted, changed = {}, {}, {}, {}
+local retired, lent, changed = {}, {}, {}
+local ordered, ordering = {}, false  -- what follows from orders, in their order
 local unions, new_unions = {}, {}       -- root -> the unions that made it: number in the ledger (6 bytes), two origins each
 local aparts, new_aparts = {}, {}       -- origin -> origins that it is never united with, one after the other
 local ledger, labels, new_suspended, new_reviews, queued = {}, {}, {}, {}, nil
@@ -301,7 +302,8 @@ local function unite(x, y, by, evidence, cause, forced)
   local seq = note('union', b, a, x, y, 0, by, evidence)
   set_unions(a, unions_of(a) .. unions_of(b) .. struct.pack('>I6', seq) .. x .. y)
   set_unions(b, '')
-  retired[#retired + 1] = {b, a, rb.members, seq, x, y}
+  local list = ordering and ordered or retired
+  list[#list + 1] = {b, a, rb.members, seq, x, y, kind = 'r'}
   changed[#changed + 1] = 'r' .. b
   for _, member in ipairs(rb.members) do ra.members[#ra.members + 1] = member; set_root(member, a) end
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
@@ -315,7 +317,8 @@ end
 
 local function move(id, root, home)  -- an identifier changes sides
   local before = origin_of(id[2])
-  lent[#lent + 1] = {root_of(before), root, id[2], before}
+  local list = ordering and ordered or lent
+  list[#list + 1] = {root_of(before), root, id[2], before, 0, kind = 'l'}
   changed[#changed + 1] = 'i' .. id[2]
   take(root_of(before), id[1], id[2])
   set_origin(id[2], home or root)
@@ -386,18 +389,19 @@ local function undo(seq, by)
   changed[#changed + 1] = 'u' .. part
   keep_apart(entry[3], entry[4])
   note('undo', part, root, entry[3], entry[4], seq, by, '')
-  parted[#parted + 1] = {root, part, own.members, seq}
+  ordered[#ordered + 1] = {root, part, own.members, seq, kind = 's'}
   divided = divided + 1
   return true
 end
 
-local function take_out(id)  -- an identifier becomes a customer of its own; what it did before stays where it is
-  local before = root_of(origin_of(id))
-  local held = nil
-  for _, tagged in ipairs(record_of(before).ids) do if sub(tagged, 2) == id then held = byte(tagged, 1) end end
-  if #record_of(before).ids == 1 then return false end
+local function take_out(a, b)  -- the weaker of two identifiers becomes a customer of its own; what it did before stays where it is
+  local before, strengths = root_of(origin_of(b)), {}
+  local held = record_of(before).ids
+  if #held == 1 then return false end
+  for _, tagged in ipairs(held) do strengths[sub(tagged, 2)] = byte(tagged, 1) end
+  local id = strengths[a] > strengths[b] and a or b
   local root = found(id)
-  move({held, id}, root, nil)
+  move({strengths[id], id}, root, nil)
   keep_apart(root, before)
   divided = divided + 1
   return true
@@ -452,7 +456,7 @@ local function obey(order)
     keep_apart(x, y)
   elseif x == y then
     if order.origins then return false end
-    return take_out(order.b)
+    return take_out(order.a, order.b)
   else
     return undo(joint(a, x, y), order.by)
   end

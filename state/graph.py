@@ -37,8 +37,17 @@ class Changes(msgspec.Struct):
 
     retired: list[Retire] = []
     lent: list[Lend] = []
-    split: list[Split] = []
+    then: list[Retire | Lend | Split] = []  # what follows from orders, in their order; all the rest comes of the groups before them
     labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
+    ordering: bool = False
+
+    def add(self, change: Retire | Lend | Split) -> None:
+        if self.ordering or isinstance(change, Split):
+            self.then.append(change)
+        elif isinstance(change, Retire):
+            self.retired.append(change)
+        else:
+            self.lent.append(change)
 
     def number(self) -> None:
         """Tell each lender which expectations of its window are younger than its debt."""
@@ -100,6 +109,7 @@ class Graph:
                 origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
                 landed.append((self.root(origin), origin))
             routes.append(landed)
+        changes.ordering = True
         for order in window.orders:
             self._obey(order)
         return routes
@@ -107,7 +117,9 @@ class Graph:
     def root(self, origin: bytes) -> bytes:
         return self.roots.get(origin, origin)
 
-    def _user(self, root: bytes) -> bytes | None:
+    def user(self, origin: bytes) -> bytes | None:
+        """The user id of whom an origin belongs to."""
+        root = self.root(origin)
         return self.records[root].user() if root in self.records else None
 
     def _found(self, origin: bytes) -> bytes:
@@ -136,8 +148,8 @@ class Graph:
             root = self.root(origin)
             if winner == root:
                 continue
-            ours = user or (self._user(winner) if winner else None)
-            theirs = self._user(root)
+            ours = user or (self.user(winner) if winner else None)
+            theirs = self.user(root)
             if ours and theirs and ours != theirs:
                 movers.append(identifier)
             elif winner is None:
@@ -171,7 +183,7 @@ class Graph:
         """An identifier changes sides."""
         origin = self.origins[identifier.hash]
         before = self.root(origin)
-        self._changes.lent.append(Lend(before, root, identifier.hash, origin))
+        self._changes.add(Lend(before, root, identifier.hash, origin))
         record = self.records[before]
         self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
         self.origins[identifier.hash] = home or root
@@ -262,7 +274,7 @@ class Graph:
             self._drop_oldest(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
         self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))
-        self._changes.retired.append(Retire(b, a, list(retired.members), seq, x, y))
+        self._changes.add(Retire(b, a, list(retired.members), seq, x, y))
         self._result.united += 1
         self._united += 1
         return a
@@ -350,7 +362,7 @@ class Graph:
                 elif x == y and order.origins:
                     self._result.refused += 1
                 elif x == y:
-                    self._take_out(order.b)
+                    self._take_out(order.a, order.b)
                 elif not self._undo(self._joint(a, x, y), order.by):
                     self._result.refused += 1
 
@@ -405,18 +417,20 @@ class Graph:
         del self.roots[part]
         self._keep_apart(entry.one, entry.other)
         self._note("undo", part, root, entry.one, entry.other, seq, by, b"")
-        self._changes.split.append(Split(root, part, leaving, seq))
+        self._changes.add(Split(root, part, leaving, seq))
         self._result.divided += 1
         return True
 
-    def _take_out(self, identifier: bytes) -> None:
-        """An identifier becomes a customer of its own. What it did before stays where it is."""
-        before = self.root(self.origins[identifier])
-        held = next(held for held in self.records[before].identifiers if held[1] == identifier)
-        if len(self.records[before].identifiers) == 1:
+    def _take_out(self, a: bytes, b: bytes) -> None:
+        """The weaker of two identifiers becomes a customer of its own. What it did before stays where it is."""
+        before = self.root(self.origins[b])
+        held = self.records[before].identifiers
+        if len(held) == 1:
             self._result.refused += 1
             return
+        strengths = {identifier: strength for strength, identifier in held}
+        identifier = a if strengths[a] > strengths[b] else b
         root = self._found(identifier)
-        self._move(Identifier(*held), root, None)
+        self._move(Identifier(strengths[identifier], identifier), root, None)
         self._keep_apart(root, before)
         self._result.divided += 1

@@ -11,7 +11,7 @@ import msgspec
 from schemas.errors import Fenced, LogFull, Stale
 from schemas.identity import ID_BYTES, Group, Identifier, Pair, Union, WindowCommit, WindowResult, shard_of
 from schemas.journal import Journalled
-from schemas.log import Announced, Expect, Kind, LogEntry, Tick, pack_fact
+from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, Tick, pack_fact
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import READMITTED, Layout
@@ -20,6 +20,20 @@ from state.matches import PARTITION, Said, Table
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+_GIVES: dict[type, tuple[str, Kind]] = {Retire: ("retired", "r"), Lend: ("root", "l"), Split: ("root", "s")}
+
+
+def _both(change: Retire | Lend | Split) -> tuple[bytes, bytes]:
+    """Who gives, and who takes."""
+    match change:
+        case Retire():
+            return change.retired, change.survivor
+        case Lend():
+            return change.root, change.to
+        case Split():
+            return change.root, change.part
 
 
 class MemoryDirectory:
@@ -59,29 +73,27 @@ class MemoryDirectory:
                     raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
                 bodies.setdefault(shard_of(root, self.layout.shards), []).append(pack_fact(root, origin, fact.payload))
         shard = partial(shard_of, count=self.layout.shards)
-        handed = [root for r in changes.retired for root in (r.retired, r.survivor)] + [
-            root for m in changes.lent for root in (m.root, m.to)
-        ]
-        handed += [root for split in changes.split for root in (split.root, split.part)]
+        handed = [root for change in (*changes.retired, *changes.lent, *changes.then) for root in _both(change)]
         touched = {*bodies, *map(shard, handed)}
         for number in touched:
             if len(self.logs[number]) >= self._log_max:
                 raise LogFull(f"log of shard {number} is full", retry_after_s=0.2)
         self.graph = graph
         for retire in changes.retired:
-            self._append(shard(retire.survivor), "x", _encode([retire.survivor, retire.origins]))
+            self._expect(retire)
         changes.number()
         for lend in changes.lent:
-            self._append(shard(lend.to), "x", _encode(Expect(lend.to, [], lend.identifier)))
+            self._expect(lend)
         for number, parts in bodies.items():
             self._append(number, "e", b"".join(parts))
         for lend in changes.lent:
             self._append(shard(lend.root), "l", _encode(lend))
         for retire in changes.retired:
             self._append(shard(retire.retired), "r", _encode(retire))
-        for split in changes.split:
-            self._append(shard(split.part), "x", _encode([split.part, split.origins]))
-            self._append(shard(split.root), "s", _encode(split))
+        for change in changes.then:
+            self._expect(change)
+            giver, kind = _GIVES[type(change)]
+            self._append(shard(getattr(change, giver)), kind, _encode(change))
         said = [
             origin + len(fact.match).to_bytes(4) + fact.match
             for group, landed in zip(window.groups, routes, strict=True)
@@ -107,6 +119,12 @@ class MemoryDirectory:
         self.journal.append(("w", _encode([window.partition, str(window.before), str(window.after)])))
         result.journal = len(self.journal)
         return result
+
+    def _expect(self, change: Retire | Lend | Split) -> None:
+        """Whoever is to be given something hears of it first."""
+        taker = _both(change)[1]
+        body = Expect(taker, [], change.identifier) if isinstance(change, Lend) else [taker, change.origins]
+        self._append(shard_of(taker, self.layout.shards), "x", _encode(body))
 
     def _append(self, shard: int, kind: Kind, body: bytes) -> None:
         self._heads[shard] += 1

@@ -82,6 +82,7 @@ for g, group in ipairs(groups) do
   routes[g] = landed
 end
 
+ordering = true
 for _, order in ipairs(mode == 'commit' and orders or {}) do
   if not obey(order) then refused = refused + 1 end
 end
@@ -113,9 +114,9 @@ for g, landed in ipairs(routes) do
     body[#body + 1] = payload
   end
 end
-for _, union in ipairs(retired) do touch(shard_of(union[1])); touch(shard_of(union[2])) end
-for _, loan in ipairs(lent) do touch(shard_of(loan[1])); touch(shard_of(loan[2])) end
-for _, part in ipairs(parted) do touch(shard_of(part[1])); touch(shard_of(part[2])) end
+for _, list in ipairs({retired, lent, ordered}) do
+  for _, change in ipairs(list) do touch(shard_of(change[1])); touch(shard_of(change[2])) end
+end
 for _, shard in ipairs(touched) do
   if call('XLEN', P .. 'log:' .. shard) >= log_max then return {'full', shard} end
 end
@@ -134,12 +135,28 @@ local function append(shard, kind, body)
   heads[shard] = seq
   call('XADD', P .. 'log:' .. shard, string.format('%.0f-0', seq), kind, body)
 end
+local function expect(change)  -- whoever is to be given something hears of it first
+  local what = change.kind == 'l' and char(0x93) .. bin(change[2]) .. char(0x90) .. bin(change[3]) or
+    char(0x92) .. bin(change[2]) .. bins(change[3])
+  append(shard_of(change[2]), 'x', what)
+end
+local function give_over(change)
+  local what
+  if change.kind == 'r' then
+    what = char(0x96) .. bin(change[1]) .. bin(change[2]) .. bins(change[3]) .. cmsgpack.pack(change[4]) .. bin(change[5]) .. bin(change[6])
+  elseif change.kind == 'l' then
+    what = char(0x95) .. bin(change[1]) .. bin(change[2]) .. bin(change[3]) .. bin(change[4]) .. cmsgpack.pack(change[5])
+  else
+    what = char(0x94) .. bin(change[1]) .. bin(change[2]) .. bins(change[3]) .. cmsgpack.pack(change[4])
+  end
+  append(shard_of(change[1]), change.kind, what)
+end
 if #touched > 0 then
   local found_heads = call('HMGET', P .. 'heads', unpack(touched))
   for i, shard in ipairs(touched) do heads[shard] = tonumber(found_heads[i] or 0) end
   -- What is expected stands before the facts that have to wait for it, what is handed over behind all facts.
-  for _, union in ipairs(retired) do append(shard_of(union[2]), 'x', char(0x92) .. bin(union[2]) .. bins(union[3])) end
-  for _, loan in ipairs(lent) do append(shard_of(loan[2]), 'x', char(0x93) .. bin(loan[2]) .. char(0x90) .. bin(loan[3])) end
+  for _, union in ipairs(retired) do expect(union) end
+  for _, loan in ipairs(lent) do expect(loan) end
   for _, shard in ipairs(touched) do
     if #bodies[shard] > 0 then append(shard, 'e', table.concat(bodies[shard])) end
   end
@@ -149,17 +166,11 @@ if #touched > 0 then
     loan[5] = came[loan[1] .. loan[3]] or 0
     came[loan[2] .. loan[3]] = (came[loan[2] .. loan[3]] or 0) + 1
   end
-  for _, loan in ipairs(lent) do
-    append(shard_of(loan[1]), 'l', char(0x95) .. bin(loan[1]) .. bin(loan[2]) .. bin(loan[3]) .. bin(loan[4]) .. cmsgpack.pack(loan[5]))
-  end
-  for _, union in ipairs(retired) do
-    append(shard_of(union[1]), 'r',
-      char(0x96) .. bin(union[1]) .. bin(union[2]) .. bins(union[3]) .. cmsgpack.pack(union[4]) .. bin(union[5]) .. bin(union[6]))
-  end
-  -- A part that is given back: first that it is expected, and both behind all that was said of it before.
-  for _, part in ipairs(parted) do
-    append(shard_of(part[2]), 'x', char(0x92) .. bin(part[2]) .. bins(part[3]))
-    append(shard_of(part[1]), 's', char(0x94) .. bin(part[1]) .. bin(part[2]) .. bins(part[3]) .. cmsgpack.pack(part[4]))
+  for _, loan in ipairs(lent) do give_over(loan) end
+  for _, union in ipairs(retired) do give_over(union) end
+  for _, change in ipairs(ordered) do
+    expect(change)
+    give_over(change)
   end
   local args = {}
   for _, shard in ipairs(touched) do

@@ -20,6 +20,7 @@ from schemas.toml import read, rules_document, rules_from
 from schemas.triggers import Absorb, Decision, Example, Trigger
 from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
+from state.policy import Policy
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -73,7 +74,7 @@ class World:
 
     def __init__(self, rules: str, *, cache: int = 100_000, scorers: Mapping[int, Any] | None = None, dedupe: int = 64) -> None:
         self.now_ms = START_MS
-        self.directory = KeptDirectory(Layout("test", SHARDS, 16, LIMITS), lambda: self.now_ms)
+        self.directory = KeptDirectory(Layout("test", SHARDS, 16, LIMITS, policy=Policy(breaker_unions=1_000)), lambda: self.now_ms)
         self.scorers = dict(scorers or {})  # version -> model; what is absent is refused
         self.dedupe = dedupe
         self.store = MemoryShards(SHARDS)

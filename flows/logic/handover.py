@@ -40,7 +40,7 @@ def expect(state: ShardState, expect: Expect) -> None:
     """Facts that depend on what is announced here are held from now on."""
     profile = state.customer(expect.root).profile
     profile.transit = profile.transit or Transit()
-    transit.expect(profile.transit, expect.origins, [expect.identifier] if expect.identifier else [])
+    transit.expect(profile.transit, expect.root, expect.origins, expect.identifier)
 
 
 def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
@@ -121,7 +121,7 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
     profile = live.profile
     profile.transit = profile.transit or Transit()
     if message.identifier:
-        transit.lent(profile.transit, message.identifier, message.ring)
+        transit.lent(profile.transit, message.identifier, message.survivor, message.ring)
     else:
         transit.settle(profile.transit, message.retired)
     if message.restored and message.survivor == root and not profile.fragments:
@@ -213,16 +213,16 @@ def _become(state: ShardState, root: bytes, live: Live, profile: Profile, packed
 
 def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
     """What was given back, as it is."""
+    _unseal(state, root, message)
     if not message.general:
         return
     profile, waiting = decode_profile(message.general), live.profile.transit
     assert waiting is not None, "it expected itself"
     if profile.transit is not None:
-        transit.join(waiting, profile.transit)
+        transit.join(waiting, profile.transit, {message.retired, *message.origins})
     profile.transit = waiting
     _count(state, live.profile, -1)
     _become(state, root, live, profile, message.past or None)
-    _unseal(state, root, message)
 
 
 def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
@@ -237,7 +237,7 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
     _ask_of_both(profile, live.total.events, theirs, sum(fragment.events for fragment in theirs.fragments.values()))
     if profile.transit is not None and theirs.transit is not None:
-        transit.join(profile.transit, theirs.transit)
+        transit.join(profile.transit, theirs.transit, {message.retired, *message.origins})
     for origin, fragment in theirs.fragments.items():
         mine = profile.fragments.get(origin)
         profile.fragments[origin] = fragment if mine is None else rules.fragments.merge(mine, fragment)
@@ -257,8 +257,9 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
             waits[wait.rule] = wait
     profile.waits = [*waits.values()][-WAITS_MAX:]
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
-    if theirs.indexed_ms and (profile.indexed_ms == 0 or theirs.indexed_ms < profile.indexed_ms):
-        profile.indexed_ms = state.timers[root] = theirs.indexed_ms
+    due = max(theirs.indexed_ms, state.head.clock_ms + 1)  # what fell due on the way is looked at next, as a moment of its own
+    if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):
+        profile.indexed_ms = state.timers[root] = due
     live.total = sum_of(profile, rules)
     _unseal(state, root, message)
     state.count("absorbed")

@@ -225,5 +225,5 @@ class ShardMachine:
         if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while
             ask(rules, view)
         schedule(state, rules, view, root)
-        if profile.past and (out := past.sent_of(now, state.outbox[sent:])):
-            past.remember(state, root, live, *out)
+        if profile.past:
+            past.remember(state, root, live, *past.sent_of(now, state.outbox[sent:]))  # also gives up what is too old

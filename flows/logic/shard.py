@@ -118,7 +118,10 @@ class ShardState:
         if live is None:
             live = self.live[root] = Live(Profile(), rules_of(self))
             self.count("profiles")
-            self.deleted.discard(root)
+            if root in self.deleted:  # it comes back in the batch in which it went: what is stored of it must still go
+                self.deleted.discard(root)
+                self.sensitive.setdefault(root, Sensitive())
+                self.sensitive_dirty.add(root)
         self.dirty.add(root)
         return live
 

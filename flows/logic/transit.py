@@ -5,10 +5,11 @@ that has not seen the first copy. So facts of such origins and identifiers are h
 here: the retired customer itself, or the ring of its last messages. All other facts pass; this is a matter of milliseconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from flows.logic.fragments import RING_ID, seen
+from schemas.identity import ID_BYTES
 from schemas.profile import Held, Owed, Parting, Transit
 
 HELD_MAX: Final = 256  # facts of one customer
@@ -17,7 +18,12 @@ LENT_MAX: Final = 128  # messages remembered from former customers of our identi
 
 def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
     """Whether a fact of this origin, about this identifier, is to be held."""
-    return identifier in transit.identifiers or _coming(transit, origin)
+    return (bool(transit.identifiers) and _loans(transit, identifier) > 0) or _coming(transit, origin)
+
+
+def _loans(transit: Transit, identifier: bytes) -> int:
+    """How often its ring is expected. (Each loan is an identifier, then the customer that it is for.)"""
+    return sum(loan[:ID_BYTES] == identifier for loan in transit.identifiers)
 
 
 def _coming(transit: Transit, origin: bytes) -> bool:
@@ -26,7 +32,7 @@ def _coming(transit: Transit, origin: bytes) -> bool:
 
 def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> None:
     """Keep a fact that must wait."""
-    transit.held.append(Held(origin, identifier, transit.identifiers.count(identifier), payload))
+    transit.held.append(Held(origin, identifier, _loans(transit, identifier), payload))
 
 
 def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
@@ -34,25 +40,24 @@ def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: in
 
     Not what we come to expect later: an identifier that goes to and fro between two customers would make each wait for the other.
     """
-    transit.owed.append(Owed(identifier, origin, to, max(0, transit.identifiers.count(identifier) - later)))
+    transit.owed.append(Owed(identifier, origin, to, max(0, _loans(transit, identifier) - later)))
 
 
-def expect(transit: Transit, customer: list[bytes], identifiers: Iterable[bytes]) -> None:
-    """These are on their way: a customer (all its origins, its own first; or none), and identifiers, which may be so several times."""
+def expect(transit: Transit, root: bytes, customer: list[bytes], identifier: bytes) -> None:
+    """On their way to the customer `root`: a customer (all its origins, its own first; or none), or the ring of an identifier (or none)."""
     if customer:
         transit.customers.append(customer)
-    for identifier in identifiers:
-        if identifier in transit.early:
-            transit.early.remove(identifier)
+    if identifier:
+        loan = identifier + root
+        if loan in transit.early:
+            transit.early.remove(loan)
         else:
-            transit.identifiers.append(identifier)
+            transit.identifiers.append(loan)
 
 
 def settle(transit: Transit, customer: bytes) -> None:
     """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
-    for parting in transit.partings:
-        if customer in parting.awaited:
-            parting.awaited.remove(customer)
+    _arrive(transit, customer)
     awaited = [origins[0] for origins in transit.customers]
     if customer in awaited:
         del transit.customers[awaited.index(customer)]
@@ -60,17 +65,40 @@ def settle(transit: Transit, customer: bytes) -> None:
         transit.arrived.append(customer)
 
 
+def _arrive(transit: Transit, awaited: bytes) -> None:
+    for parting in transit.partings:
+        if awaited in parting.awaited:
+            parting.awaited.remove(awaited)
+
+
 def part(transit: Transit, customer: bytes, origins: list[bytes], union: int) -> None:
     """This customer is to be given back, when all that we expect by now is here."""
-    transit.partings.append(Parting(customer, origins, union, [awaited[0] for awaited in transit.customers]))
+    awaited = [origins[0] for origins in transit.customers] + transit.identifiers
+    transit.partings.append(Parting(customer, origins, union, awaited))
 
 
 def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
-    """What a part that is given back takes along: the facts that are held for it. They wait for nothing there."""
+    """What a part that is given back takes along: what was on its way to it, the facts that wait for that, its debts, and what was lent."""
     gone = set(origins)
-    held = [Held(held.origin, held.identifier, 0, held.payload) for held in transit.held if held.origin in gone]
+    theirs = Transit(
+        [customer for customer in transit.customers if customer[0] in gone],
+        [loan for loan in transit.identifiers if loan[ID_BYTES:] in gone],
+        [loan for loan in transit.early if loan[ID_BYTES:] in gone],
+        ring=transit.ring,
+        arrived=[customer for customer in transit.arrived if customer in gone],
+    )
+    transit.customers = [customer for customer in transit.customers if customer[0] not in gone]
+    transit.identifiers = [loan for loan in transit.identifiers if loan[ID_BYTES:] not in gone]
+    transit.early = [loan for loan in transit.early if loan[ID_BYTES:] not in gone]
+    transit.arrived = [customer for customer in transit.arrived if customer not in gone]
+    for waiting in _waiting(transit):
+        there = _loans(theirs, waiting.identifier)
+        waiting.loans = min(waiting.loans, there) if waiting.origin in gone else max(0, waiting.loans - there)
+    theirs.held = [held for held in transit.held if held.origin in gone]
+    theirs.owed = [owed for owed in transit.owed if owed.origin in gone]
     transit.held = [held for held in transit.held if held.origin not in gone]
-    return Transit(held=held) if held else None
+    transit.owed = [owed for owed in transit.owed if owed.origin not in gone]
+    return None if over(theirs) else theirs
 
 
 def partings(transit: Transit) -> list[Parting]:
@@ -80,13 +108,15 @@ def partings(transit: Transit) -> list[Parting]:
     return ready
 
 
-def lent(transit: Transit, identifier: bytes, ring: bytes) -> None:
+def lent(transit: Transit, identifier: bytes, to: bytes, ring: bytes) -> None:
     """The ring of an identifier's former customer is here; it may come before a customer that was to expect it is taken in."""
     _remember(transit, ring)
-    if identifier not in transit.identifiers:
-        transit.early.append(identifier)
+    loan = identifier + to
+    if loan not in transit.identifiers:
+        transit.early.append(loan)
         return
-    transit.identifiers.remove(identifier)
+    transit.identifiers.remove(loan)
+    _arrive(transit, loan)
     for waiting in _waiting(transit):
         if waiting.identifier == identifier and waiting.loans:
             waiting.loans -= 1
@@ -105,10 +135,14 @@ def _remember(transit: Transit, ring: bytes) -> None:
     transit.ring = transit.ring[-LENT_MAX * RING_ID :]
 
 
-def join(transit: Transit, theirs: Transit) -> None:
-    """Take in what a retired customer was waiting for."""
+def join(transit: Transit, theirs: Transit, origins: Collection[bytes]) -> None:
+    """Take in what a retired customer, who had these origins, was waiting for.
+
+    Only what is about these origins waits for it as well: an older debt of ours may be what theirs depends on.
+    """
     for waiting in _waiting(transit):
-        waiting.loans += theirs.identifiers.count(waiting.identifier)
+        if waiting.origin in origins:
+            waiting.loans += _loans(theirs, waiting.identifier)
     transit.identifiers += theirs.identifiers
     transit.held = theirs.held + transit.held
     transit.owed = theirs.owed + transit.owed
@@ -118,8 +152,8 @@ def join(transit: Transit, theirs: Transit) -> None:
     for customer in arrived + theirs.arrived:
         settle(transit, customer)
     early, transit.early = transit.early, []
-    for identifier in early + theirs.early:
-        lent(transit, identifier, b"")
+    for loan in early + theirs.early:
+        lent(transit, loan[:ID_BYTES], loan[ID_BYTES:], b"")
     _remember(transit, theirs.ring)
 
 

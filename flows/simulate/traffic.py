@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.orders import STEWARD, document
 from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.toml import read, rules_document
@@ -77,10 +78,12 @@ class Traffic:
 
     def _event(self, partition: str, now_ms: int) -> RawEvent:
         luck = self._luck.random()
-        if luck < 0.06:
+        if luck < 0.04:
+            return RawEvent(self._order(), now_ms, STEWARD)
+        if luck < 0.1:
             self.bad += 1
             return RawEvent(self._luck.choice(_BAD), now_ms, self._source)
-        if luck < 0.25 and self._sent:  # the client had no answer and tries again, by whichever way
+        if luck < 0.29 and self._sent:  # the client had no answer and tries again, by whichever way
             _, message, first_ms = self._luck.choice(self._sent)
             return RawEvent(message, first_ms, self._source)
         name = f"m{len(self.good)}"
@@ -88,6 +91,12 @@ class Traffic:
         message = msgspec.json.encode(made)
         self._sent.append((partition, message, now_ms))
         return RawEvent(message, now_ms, self._source)
+
+    def _order(self) -> bytes:
+        """A steward unites two customers, or parts them again."""
+        named = [("user_id", self._luck.choice(_PEOPLE)), *(("anonymous", visitor) for visitor in self._luck.sample(_VISITORS, 2))]
+        kind = self._luck.choice(["link", "unlink", "undo", "apart"])
+        return document(kind, *self._luck.sample(named, 2), union=self._luck.randrange(1, 12))
 
     def _made(self, name: str) -> dict[str, Any]:
         luck = self._luck

@@ -88,7 +88,7 @@ def owners(groups: Sequence[tuple[Sequence[Identifier], int]]) -> dict[bytes, by
     commits = [Group(list(identifiers), [Routed(0, b"")] * facts) for identifiers, facts in groups]
     directory.commit(WindowCommit("events/0", -1, 1, commits, [], {}))
     known = {identifier.hash for identifiers, _ in groups for identifier in identifiers}
-    return {identifier: directory.graph.user(directory.graph.root(directory.graph.origins[identifier])) for identifier in known}
+    return {identifier: directory.graph.user(directory.graph.origins[identifier]) for identifier in known}
 
 
 @settings(max_examples=500, deadline=None)
