@@ -36,6 +36,7 @@ class Expect(msgspec.Struct, array_like=True):
     root: bytes
     origins: list[bytes]
     identifier: bytes = b""
+    home: bytes = b""  # the origin that it belongs to now
 
 
 class Lend(msgspec.Struct, array_like=True):
@@ -44,6 +45,7 @@ class Lend(msgspec.Struct, array_like=True):
     identifier: bytes
     origin: bytes  # of the identifier, before it moved
     later: int = 0  # how often the same window moved it back to `root` after this: what comes of that is not waited for
+    home: bytes = b""  # the origin that it belongs to now: where that goes, the ring goes
 
 
 class Retire(msgspec.Struct, array_like=True):

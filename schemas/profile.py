@@ -73,14 +73,14 @@ class Parting(msgspec.Struct, array_like=True):
     part: bytes
     origins: list[bytes]
     union: int  # number in the ledger
-    awaited: list[bytes]  # the customers and the identifiers that were still expected
+    awaited: list[bytes]  # the customers that were still expected
 
 
 class Transit(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
 
     customers: list[list[bytes]] = []  # expected: the origins of each customer that is united with this one, its own first
-    identifiers: list[bytes] = []  # whose rings are expected, each as often as it is, and the customer that it is for
+    identifiers: list[bytes] = []  # whose rings are expected, each as often as it is, and the origin that it belongs to
     early: list[bytes] = []  # such whose ring came before it was expected
     held: list[Held] = []  # in order
     owed: list[Owed] = []

@@ -318,7 +318,7 @@ end
 local function move(id, root, home)  -- an identifier changes sides
   local before = origin_of(id[2])
   local list = ordering and ordered or lent
-  list[#list + 1] = {root_of(before), root, id[2], before, 0, kind = 'l'}
+  list[#list + 1] = {root_of(before), root, id[2], before, 0, home or root, kind = 'l'}
   changed[#changed + 1] = 'i' .. id[2]
   take(root_of(before), id[1], id[2])
   set_origin(id[2], home or root)

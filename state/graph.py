@@ -183,7 +183,7 @@ class Graph:
         """An identifier changes sides."""
         origin = self.origins[identifier.hash]
         before = self.root(origin)
-        self._changes.add(Lend(before, root, identifier.hash, origin))
+        self._changes.add(Lend(before, root, identifier.hash, origin, home=home or root))
         record = self.records[before]
         self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
         self.origins[identifier.hash] = home or root

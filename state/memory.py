@@ -123,7 +123,7 @@ class MemoryDirectory:
     def _expect(self, change: Retire | Lend | Split) -> None:
         """Whoever is to be given something hears of it first."""
         taker = _both(change)[1]
-        body = Expect(taker, [], change.identifier) if isinstance(change, Lend) else [taker, change.origins]
+        body = Expect(taker, [], change.identifier, change.home) if isinstance(change, Lend) else [taker, change.origins]
         self._append(shard_of(taker, self.layout.shards), "x", _encode(body))
 
     def _append(self, shard: int, kind: Kind, body: bytes) -> None:

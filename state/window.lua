@@ -136,7 +136,7 @@ local function append(shard, kind, body)
   call('XADD', P .. 'log:' .. shard, string.format('%.0f-0', seq), kind, body)
 end
 local function expect(change)  -- whoever is to be given something hears of it first
-  local what = change.kind == 'l' and char(0x93) .. bin(change[2]) .. char(0x90) .. bin(change[3]) or
+  local what = change.kind == 'l' and char(0x94) .. bin(change[2]) .. char(0x90) .. bin(change[3]) .. bin(change[6]) or
     char(0x92) .. bin(change[2]) .. bins(change[3])
   append(shard_of(change[2]), 'x', what)
 end
@@ -145,7 +145,7 @@ local function give_over(change)
   if change.kind == 'r' then
     what = char(0x96) .. bin(change[1]) .. bin(change[2]) .. bins(change[3]) .. cmsgpack.pack(change[4]) .. bin(change[5]) .. bin(change[6])
   elseif change.kind == 'l' then
-    what = char(0x95) .. bin(change[1]) .. bin(change[2]) .. bin(change[3]) .. bin(change[4]) .. cmsgpack.pack(change[5])
+    what = char(0x96) .. bin(change[1]) .. bin(change[2]) .. bin(change[3]) .. bin(change[4]) .. cmsgpack.pack(change[5]) .. bin(change[6])
   else
     what = char(0x94) .. bin(change[1]) .. bin(change[2]) .. bins(change[3]) .. cmsgpack.pack(change[4])
   end

@@ -40,18 +40,18 @@ def expect(state: ShardState, expect: Expect) -> None:
     """Facts that depend on what is announced here are held from now on."""
     profile = state.customer(expect.root).profile
     profile.transit = profile.transit or Transit()
-    transit.expect(profile.transit, expect.root, expect.origins, expect.identifier)
+    transit.expect(profile.transit, expect.origins, expect.identifier, expect.home or expect.root)
 
 
 def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
     """Tell the customer that an identifier moved to which messages were seen under it; later, if they are on their way here themselves."""
     live = state.live.get(lend.root)
     if live is None:  # nothing was seen
-        state.emit("i", Absorb(lend.to, lend.root, b"", b"", identifier=lend.identifier))
+        state.emit("i", Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier))
         return
     profile = live.profile
     profile.transit = profile.transit or Transit()
-    transit.owe(profile.transit, lend.identifier, lend.origin, lend.to, lend.later)
+    transit.owe(profile.transit, lend.identifier, lend.origin, lend.home or lend.to, lend.later)
     state.dirty.add(lend.root)
     _release(state, lend.root, live, machine)
 

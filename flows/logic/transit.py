@@ -22,7 +22,7 @@ def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
 
 
 def _loans(transit: Transit, identifier: bytes) -> int:
-    """How often its ring is expected. (Each loan is an identifier, then the customer that it is for.)"""
+    """How often its ring is expected. (Each loan is an identifier, then the origin that it belongs to now.)"""
     return sum(loan[:ID_BYTES] == identifier for loan in transit.identifiers)
 
 
@@ -43,12 +43,12 @@ def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: in
     transit.owed.append(Owed(identifier, origin, to, max(0, _loans(transit, identifier) - later)))
 
 
-def expect(transit: Transit, root: bytes, customer: list[bytes], identifier: bytes) -> None:
-    """On their way to the customer `root`: a customer (all its origins, its own first; or none), or the ring of an identifier (or none)."""
+def expect(transit: Transit, customer: list[bytes], identifier: bytes, home: bytes) -> None:
+    """On their way: a customer (all its origins, its own first; or none), or the ring of an identifier (or none) of the origin `home`."""
     if customer:
         transit.customers.append(customer)
     if identifier:
-        loan = identifier + root
+        loan = identifier + home
         if loan in transit.early:
             transit.early.remove(loan)
         else:
@@ -57,7 +57,9 @@ def expect(transit: Transit, root: bytes, customer: list[bytes], identifier: byt
 
 def settle(transit: Transit, customer: bytes) -> None:
     """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
-    _arrive(transit, customer)
+    for parting in transit.partings:
+        if customer in parting.awaited:
+            parting.awaited.remove(customer)
     awaited = [origins[0] for origins in transit.customers]
     if customer in awaited:
         del transit.customers[awaited.index(customer)]
@@ -65,16 +67,9 @@ def settle(transit: Transit, customer: bytes) -> None:
         transit.arrived.append(customer)
 
 
-def _arrive(transit: Transit, awaited: bytes) -> None:
-    for parting in transit.partings:
-        if awaited in parting.awaited:
-            parting.awaited.remove(awaited)
-
-
 def part(transit: Transit, customer: bytes, origins: list[bytes], union: int) -> None:
     """This customer is to be given back, when all that we expect by now is here."""
-    awaited = [origins[0] for origins in transit.customers] + transit.identifiers
-    transit.partings.append(Parting(customer, origins, union, awaited))
+    transit.partings.append(Parting(customer, origins, union, [origins[0] for origins in transit.customers]))
 
 
 def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
@@ -108,15 +103,14 @@ def partings(transit: Transit) -> list[Parting]:
     return ready
 
 
-def lent(transit: Transit, identifier: bytes, to: bytes, ring: bytes) -> None:
+def lent(transit: Transit, identifier: bytes, home: bytes, ring: bytes) -> None:
     """The ring of an identifier's former customer is here; it may come before a customer that was to expect it is taken in."""
     _remember(transit, ring)
-    loan = identifier + to
+    loan = identifier + home
     if loan not in transit.identifiers:
         transit.early.append(loan)
         return
     transit.identifiers.remove(loan)
-    _arrive(transit, loan)
     for waiting in _waiting(transit):
         if waiting.identifier == identifier and waiting.loans:
             waiting.loans -= 1
