@@ -21,6 +21,7 @@ Figure = Annotated[
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
 ]
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a regular expression of at most 200 characters")]
 Daytime = Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")]
 
 
@@ -263,6 +264,7 @@ class Identity(_Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
     blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
+    blocked_patterns: tuple[Pattern, ...] = ()  # regular expressions; a value that one fits wholly
     capacity: Count = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
     ledger: Count = 1_000_000  # unions that can still be undone
     reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted

@@ -86,6 +86,10 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("gateway.read_tokens = ['demo']", "line 1: gateway.read_tokens[0]: a write key or another token is the same"),
         ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
+        (
+            "identity.blocked_patterns = ['ok', '(']",
+            "line 1: identity.blocked_patterns[1]: expected a regular expression, got '(': missing ), unterminated subpattern at position 0",
+        ),
         ("identity.namespace = []", "line 1: identity.namespace: without a namespace nobody can be known"),
         (
             "validate.plan = [{event = 'x', schema = 'x.xml'}]",
