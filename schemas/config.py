@@ -203,6 +203,7 @@ class Gateway(_Table, frozen=True):
     listen: Address = "127.0.0.1:8080"  # host:port
     write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
+    steward_tokens: tuple[Secret, ...] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
     event_bytes: Size = Size.parse("32KB")  # of one event
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request

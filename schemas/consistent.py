@@ -170,8 +170,9 @@ def _gateway(config: Config) -> Found:
         elif entry.key in seen:
             yield at, "another source has the same key"
         seen.add(entry.key)
-    for index, token in enumerate(gateway.read_tokens):
-        at = ("gateway", "read_tokens", index)
+    tokens = [(("gateway", "read_tokens", index), token) for index, token in enumerate(gateway.read_tokens)]
+    tokens += [(("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)]
+    for at, token in tokens:
         if not token:
             yield at, "the token is empty"
         elif token in seen:  # a write key stands in web pages for all to see

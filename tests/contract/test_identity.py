@@ -63,6 +63,8 @@ class Both:
         known = [ident(s, n).hash for s in range(3) for n in range(6)]
         assert self.memory.lookup(known) == real.lookup(known)
         assert self.memory.unions(0, 1000) == self.ledger.unions(0, 1000)
+        assert self.memory.newest(7, 4) == self.ledger.newest(7, 4)
+        assert self.memory.apart(known) == self.ledger.apart(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
