@@ -116,7 +116,7 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     with reported():
         unions = _selected(config, chosen)
-        if dry or not unions:
+        if dry or not (unions or _still_held(config, chosen)):
             return _would_undo(config, unions, as_json)
         if len(unions) > 1 and not sure(f"undo {len(unions):,} unions"):
             return 1
@@ -124,12 +124,27 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
             task = bar.add_task("undone", total=len(unions))
             steward, directory = compose.steward(config), compose.directory(config)
             run = Undoing(steward, directory, compose.ledger(config), compose.shards(config), rate, lambda n: bar.update(task, completed=n))
-            outcome = run.run(unions, lambda: compose.raw_writer(config))
+            outcome = run.run(unions, lambda: compose.raw_writer(config)) if unions else Outcome(0, 0, [])
+        if held := _still_held(config, chosen):
+            ordered = document("unlink", *[("identifier", held.hex())] * 2)
+            given = give(compose.order_desk(config), ordered, lambda: compose.raw_writer(config), lambda: compose.raw_reader(config))
+            outcome = msgspec.structs.replace(outcome, taken_out=given.state)
     if as_json:
         as_one_line(outcome)
     else:
         _print_outcome(outcome)
-    return 1 if outcome.refused else 0
+    return 1 if outcome.refused or outcome.taken_out not in ("", "done") else 0
+
+
+def _still_held(config: Config, chosen: Selection) -> bytes:
+    """A suspended identifier that a customer with others still has: who was first seen with it. Empty: there is none."""
+    if chosen.identifier is None:
+        return b""
+    people = compose.steward(config).people
+    identifier = people.hashed(chosen.identifier)
+    [root] = people.directory.lookup([identifier])
+    is_held = root is not None and identifier in people.directory.suspended() and len(people.ledger.members(root)[1]) > 1
+    return identifier if is_held else b""
 
 
 def _selected(config: Config, chosen: Selection) -> list[int]:
@@ -224,6 +239,8 @@ def _unions(entries: Iterable[Entry], lang: str) -> Table:
 def _print_outcome(outcome: Outcome) -> None:
     say = console()
     say.print(f"{outcome.undone:,} unions undone" + (f", {outcome.refused:,} not (yet): run it again" if outcome.refused else ""))
+    if outcome.taken_out:
+        say.print(f"the suspended identifier was taken out of the customer that it was first seen with: {outcome.taken_out}")
     _print_sent(outcome.sent)
 
 

@@ -136,18 +136,22 @@ class Steward:
             return None
         about = {root, *self._ledger.members(root)[0]}
         found: list[Union] = []
+        left: dict[bytes, list[bytes]] = {}  # survivor -> who was taken out of it
         looked, complete = 0, True
         for union in self._back():
             if looked == LOOK_BACK_MAX:
                 complete = False
                 break
             looked += 1
+            if union.kind == "undo":
+                left.setdefault(union.survivor, []).append(union.retired)
             if not about.isdisjoint((union.retired, union.survivor, union.one, union.other)):
                 found.append(union)
         roots = [self._directory.root(origin) for union in found for origin in (union.one, union.other)]
         undone = {union.undone for union in found if union.kind == "undo"}
         entries = self._entries(found, self.people.plain([root, *roots]), {union.seq for union in found} - undone)
-        parts = {union.retired for union in found if union.kind == "undo"}
+        # What a customer was sent while it was many is noted for the first that was taken out again.
+        parts = {part for union in found if union.kind == "undo" for part in left[union.survivor]}
         shards = {shard_of(one, self._shards) for union in found if union.kind == "undo" for one in (union.retired, union.survivor)}
         sent = [one for one in self.sent(dict.fromkeys(sorted(shards), 0)) if bytes.fromhex(one.customer) in parts]
         return History(text_id(root), entries, complete, sent)

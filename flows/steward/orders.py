@@ -62,7 +62,7 @@ class OrderDesk:
         a, b = roots
         if order.kind == "apart" and a == b:
             return "they are one customer: `unlink` undoes the union that made them one"
-        if order.kind == "unlink" and a == b and order.origins and order.a == order.b:
+        if order.kind == "unlink" and order.a == order.b and (order.origins or len(self.ledger.members(a)[1]) == 1):
             return "a customer cannot be parted from itself"
         return self._no_union(a, b, order.forced) if order.kind == "link" and a != b else ""
 
@@ -80,6 +80,8 @@ class OrderDesk:
         match order.kind:
             case "link":
                 return a == b
+            case "unlink" if order.a == order.b:
+                return len(self.ledger.members(a)[1]) == 1
             case "apart" | "unlink":
                 return a != b and self._kept_apart(a, b)
             case _:

@@ -42,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True):
     undone: int
     refused: int  # given, and still standing though `resolve` is past them; or it does not run
     sent: list[Sent]
+    taken_out: str = ""  # what became of a suspended identifier that was still a customer's: done, refused, waiting; empty: there was none
 
 
 def evidence(union: Union) -> tuple[bytes, bytes]:
