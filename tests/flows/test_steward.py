@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flows.identity import Selection
 from flows.logic.matching.stage import Note
 from flows.logic.orders import document
 from flows.resolve import Windows
+from flows.steward.desk import Steward
 from flows.steward.orders import Given, give
 from schemas.errors import Unusable
 from schemas.events import RawEvent
@@ -91,8 +93,18 @@ def until(holds: Callable[[], Any], within_s: float = 20) -> Any:
     return found
 
 
+@cache
+def desk(site: Site) -> Steward:
+    return compose.steward(site.config)
+
+
+@cache
+def profiles(site: Site) -> Callable[[str, str], dict[str, Any] | None]:
+    return compose.profile_reader(site.config)
+
+
 def root(site: Site, named: str) -> bytes | None:
-    return compose.steward(site.config).people.find(named)
+    return desk(site).people.find(named)
 
 
 def people(site: Site, *named: str) -> None:
@@ -120,7 +132,7 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
     until(lambda: root(running, "user_id:ana"))
     send(running, {"userId": "ana", "anonymousId": "v1", "messageId": "c"})
     until(lambda: root(running, "anonymous:v1") == root(running, "user_id:ana"))
-    steward = compose.steward(running.config)
+    steward = desk(running)
     found = until(lambda: (shown := steward.show("email:ana@x.de")) and shown.identifiers[0].value and shown)
     assert [(one.namespace, one.value) for one in found.identifiers] == [("user_id", "ana"), ("email", "ana@x.de"), ("anonymous", None)]
     [union] = found.unions
@@ -137,7 +149,7 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("named", ["ana", "user_id:", "no_such:x", "customer:xyz", "user_id:null", "identifier:ab"])
 def test_what_names_nobody(site: Site, named: str) -> None:
     with pytest.raises(Unusable):
-        compose.steward(site.config).show(named)
+        desk(site).show(named)
 
 
 def test_orders_are_carried_out_and_said_so(running: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,14 +160,14 @@ def test_orders_are_carried_out_and_said_so(running: Site, capsys: pytest.Captur
     assert one is not None
     assert identity.order(config, "link", both, reason="same phone") == 0
     assert root(running, both[0]) == root(running, both[1])
-    shown = compose.steward(config).show(both[0])
+    shown = desk(running).show(both[0])
     assert shown is not None
     assert shown.unions[0].evidence.words.en == "said by steward: same phone"
     assert identity.order(config, "apart", both) == 1
     assert "unlink" in printed(capsys)
     assert identity.order(config, "unlink", both) == 0
     assert root(running, both[0]) != root(running, both[1])
-    shown = compose.steward(config).show(both[0])
+    shown = desk(running).show(both[0])
     assert shown is not None
     assert (len(shown.apart), shown.unions) == (1, [])
     capsys.readouterr()
@@ -196,7 +208,7 @@ def _read(site: Site, body: bytes) -> Order:
 
 # --- the breaker
 
-VISITORS = 150
+VISITORS = 120
 SAME = ("aggregates", "value", "tags", "segment", "stage", "traits", "customer")
 
 
@@ -210,7 +222,7 @@ def visits(site: Site) -> None:
 
 
 def profile(site: Site, n: int) -> dict[str, Any] | None:
-    found = compose.profile_reader(site.config)("anonymous", f"v{n}")
+    found = profiles(site)("anonymous", f"v{n}")
     if found is not None:
         del found["value"]["recency_days"]  # as of the clock on the wall
     return found
@@ -233,7 +245,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(lambda: site.directory.suspended())
         stats = until(lambda: (found := site.directory.stats())["events"] >= sum(1 + n % 3 for n in range(VISITORS)) + VISITORS and found)
         assert (stats["united"], stats["suspended"]) == (50, 1)
-        until(lambda: compose.steward(site.config).suspended()[0].value)
+        until(lambda: desk(site).suspended()[0].value)
         assert identity.suspended(site.config, as_json=False) == 0
         assert "user_id:app-user" in printed(capsys)
         together = [n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")]
@@ -268,7 +280,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
                 assert ours["events"] - theirs["events"] in (0, 1)
         assert found[buyer]["aggregates"]["orders"] == (expected[buyer] or {})["aggregates"]["orders"] + 1
         assert root(site, "user_id:app-user") not in [root(site, f"anonymous:v{n}") for n in range(VISITORS)]
-        history = compose.steward(site.config).history(f"anonymous:v{buyer}")
+        history = desk(site).history(f"anonymous:v{buyer}")
         assert history is not None
         assert [(entry.kind, entry.stands) for entry in history.entries] == [("undo", False), ("union", False)]
         assert [sent.cause for sent in history.sent] == ["meanwhile"]
@@ -316,7 +328,7 @@ def queue(site: Site, note: bytes) -> str:
     asked = Order("review", origins[0], origins[1], "match", note, origins=True)
     at = site.directory.offsets().get("match", -1)
     site.directory.commit(WindowCommit("match", at, at + 1, [], [], {}, [asked], 1))
-    [pair] = compose.steward(site.config).reviews()
+    [pair] = desk(site).reviews()
     return pair.id
 
 
@@ -343,10 +355,10 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
         assert words in said
     assert review.decide(config, "ffffffff", "accept", "") == 1
     assert review.decide(config, ident, "unsure", "") == 0
-    assert compose.steward(config).reviews() == []
+    assert desk(running).reviews() == []
     queue(running, b"")
     assert review.decide(config, ident, "reject", "another person") == 0
-    shown = compose.steward(config).show("user_id:ana")
+    shown = desk(running).show("user_id:ana")
     assert shown is not None
     assert (len(shown.apart), shown.reviews) == (1, [])
     assert identity.order(config, "link", ("user_id:ana", "anonymous:v1")) == 0
@@ -363,4 +375,4 @@ def test_what_a_steward_decides_is_told_to_matching(running: Site) -> None:
 
 
 def profile_of(site: Site, namespace: str, value: str) -> dict[str, Any] | None:
-    return compose.profile_reader(site.config)(namespace, value)
+    return profiles(site)(namespace, value)
