@@ -13,7 +13,9 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.evaluate import evaluation
+from flows.options import AsJson, ConfigFile
 from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
+from flows.steward.commands import identity, review
 from schemas.config import Config
 from schemas.errors import MillraceError
 
@@ -24,15 +26,11 @@ repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what 
 app.add_typer(repair, name="repair")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 app.add_typer(backup, name="backup")
+app.add_typer(identity, name="identity")
+app.add_typer(review, name="review")
 app.add_typer(evaluation, name="eval")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", exists=True, dir_okay=False, help="The configuration file; without it deploy/millrace.toml."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 
 @app.command()

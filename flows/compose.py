@@ -42,6 +42,8 @@ from state.shards import Outbox, RedisOutbox, RedisShards, Shards
 if TYPE_CHECKING:
     from connectors.avro import AvroReader
     from flows.match import Matcher
+    from flows.steward.desk import Steward
+    from flows.steward.orders import OrderDesk
     from state.archive import Archive
     from state.backup import Backups
     from state.keycopy import KeyCopy
@@ -268,23 +270,35 @@ def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict
 
 
 def _contacts(store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]) -> dict[bytes, dict[str, str]]:
+    contacts = {}
+    for root, stated in _opened(store, data, count, roots, fields).items():
+        newest: dict[str, tuple[int, str]] = {}
+        for field, time_ms, value in stated:
+            if field not in newest or time_ms > newest[field][0]:
+                newest[field] = (time_ms, value)
+        contacts[root] = {field: value for field, (_time_ms, value) in newest.items()}
+    return contacts
+
+
+def _opened(
+    store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]
+) -> dict[bytes, list[tuple[str, int, str]]]:
+    """Of each customer what was ever sealed and can be opened: (field, when, value). No `fields`: all."""
     by_shard: dict[int, list[bytes]] = {}
     for root in roots:
         by_shard.setdefault(shard_of(root, count), []).append(root)
     ordered = [root for found in by_shard.values() for root in found]
     records = {root: decode_sensitive(packed) for root, packed in zip(ordered, store.load_many({}, by_shard)[1], strict=True) if packed}
     opened = data.of(origin for record in records.values() for origin in record.origins)
-    contacts = {}
+    stated: dict[bytes, list[tuple[str, int, str]]] = {root: [] for root in records}
     for root, record in records.items():
-        newest: dict[str, tuple[int, str]] = {}
         for origin, sealed in record.origins.items():
             key = opened.get(origin)
             for field, entry in sealed.items() if key else ():
                 plain = key.open(field, entry.value) if key and (not fields or field in fields) else None
-                if plain is not None and (field not in newest or entry.time_ms > newest[field][0]):
-                    newest[field] = (entry.time_ms, _text(msgspec.json.decode(plain)))
-        contacts[root] = {field: value for field, (_time_ms, value) in newest.items()}
-    return contacts
+                if plain is not None:
+                    stated[root].append((field, entry.time_ms, _text(msgspec.json.decode(plain))))
+    return stated
 
 
 def _text(value: Any) -> str:
@@ -334,6 +348,30 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact)
 
     return read
+
+
+def steward(config: Config) -> "Steward":
+    """What stewards see of identities."""
+    from flows.steward.desk import Steward
+    from flows.steward.people import People
+
+    ours, store, data = directory(config), shards(config), data_keys(config)
+    people = People(
+        [namespace.name for namespace in config.identity.namespace],
+        Identifiers(config.identity, keys(config).hash, config.entry),
+        ours,
+        ledger(config),
+        lambda roots: _opened(store, data, config.shards.count, roots, ()),
+    )
+    return Steward(people, outbox(config), config.shards.count, profile_reader(config))
+
+
+def order_desk(config: Config) -> "OrderDesk":
+    """Where orders about identities are read, judged and given."""
+    from flows.steward.orders import OrderDesk
+
+    hashes = Identifiers(config.identity, keys(config).hash, config.entry)
+    return OrderDesk(config.identity, layout(config).policy, hashes, directory(config), ledger(config))
 
 
 def _root(ours: Directory, hashes: Identifiers, namespace: str, value: str) -> bytes | None:

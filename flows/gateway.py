@@ -3,47 +3,78 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import structlog
 
 from connectors.gateway import build, listen, server
-from flows.compose import profile_reader, raw_writer
+from flows.compose import order_desk, profile_reader, raw_writer, steward
+from flows.steward.desk import Steward
+from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
 from schemas.errors import Restarted
+from schemas.events import RawEvent, Reject
+from schemas.identity import Order
 from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
+from state.client import reported
 
 log = structlog.get_logger()
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
 
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is another one."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server raises the signal again when it has stopped
     with listen(config.gateway.listen) as listener:
-        reader = _Reader(profile_reader(config))
-        serving = server(build(config.gateway, raw_writer(config), reader, subjects(config)))
-        reader.end = lambda: setattr(serving, "should_exit", True)
+        ending = _Ending()
+        desk = _Stewardship(steward(config), order_desk(config), ending)
+        serving = server(build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk))
+        ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
         serving.run(sockets=[listener])
-    if reader.fault is not None:
-        raise reader.fault
+    if ending.fault is not None:
+        raise ending.fault
 
 
-class _Reader:
-    """Reads profiles, and ends the server in order when Redis is no longer the one that it began with."""
+class _Ending:
+    """Ends the server in order when Redis is no longer the one that it began with."""
 
-    def __init__(self, read: Callable[[str, str], dict[str, Any] | None]) -> None:
-        self._read = read
+    def __init__(self) -> None:
         self.fault: Restarted | None = None
         self.end: Callable[[], None] = lambda: None
 
-    def __call__(self, namespace: str, value: str) -> dict[str, Any] | None:
-        try:
-            return self._read(namespace, value)
-        except Restarted as fault:
-            self.fault = fault
-            self.end()
-            raise
+    def guard(self, read: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
+        """The same, which may find that out."""
+
+        def guarded(*args: Asked.args, **options: Asked.kwargs) -> Answer:
+            try:
+                with reported():
+                    return read(*args, **options)
+            except Restarted as fault:
+                self.fault = fault
+                self.end()
+                raise
+
+        return guarded
+
+
+class _Stewardship:
+    """A `connectors.gateway.identity.Stewardship`."""
+
+    def __init__(self, desk: Steward, orders: OrderDesk, ending: _Ending) -> None:
+        self._orders = orders
+        self.show = ending.guard(desk.show)
+        self.history = ending.guard(desk.history)
+        self.reviews = ending.guard(desk.reviews)
+        self.review = ending.guard(desk.review)
+        self.decision = ending.guard(desk.decision)
+        self.judge = ending.guard(self._judge)
+
+    def _judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
+        order = self._orders.read(document)
+        return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:

@@ -27,7 +27,7 @@ from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, LogFull, Stale, TooManyRejects
 from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
-from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult
+from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
 from state.matches import SEALED_AS
@@ -218,15 +218,23 @@ class Resolver:
                 return None
             self._remember(news)
             self._committed[window.partition] = window.after
+            if result.suspended:
+                self._say_suspended()
             _measure(window, judged, result, rejected)
             return window
         raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
 
+    def _say_suspended(self) -> None:
+        before, self._suspended = self._suspended, frozenset(self._directory.suspended())
+        for identifier in sorted(self._suspended - before):
+            log.warning("identifier_suspended", identifier=text_id(identifier), see="millrace identity suspended")
+
     def confirm(self) -> None:
-        """That what was committed still is. Raises `Fenced`.
+        """That what was committed still is. Raises `Fenced`. Also what a steward has released is evidence again from here on.
 
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
+        self._suspended = frozenset(self._directory.suspended())
         offsets = self._directory.offsets() if self._committed else {}
         for partition, after in self._committed.items():
             if offsets.get(partition, START) != after:
@@ -335,6 +343,9 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
     metrics.EVENTS_RESOLVED.inc(len(judged.checked))
     metrics.CUSTOMERS_CREATED.inc(result.created)
     metrics.CUSTOMERS_UNITED.inc(result.united)
+    metrics.CUSTOMERS_DIVIDED.inc(result.divided)
+    metrics.IDENTIFIERS_REFUSED.inc(result.refused)
+    metrics.IDENTIFIERS_SUSPENDED.inc(result.suspended)
     for reason, n in rejected.items():
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
 

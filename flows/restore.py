@@ -52,7 +52,7 @@ def run(config: Config, to: str | None, source: str | None) -> int:
     return 0
 
 
-def moment(text: str) -> int:
+def moment(text: str, option: str = "--to") -> int:
     """Unix milliseconds. Raises `ConfigError`.
 
     >>> moment("2026-01-01T00:00:00Z") == moment("2026-01-01 01:00+01:00") == 1_767_225_600_000
@@ -61,7 +61,7 @@ def moment(text: str) -> int:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"--to {text}: expected a time such as 2026-01-31T12:00:00Z") from None
+        raise ConfigError(f"{option} {text}: expected a time such as 2026-01-31T12:00:00Z") from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

@@ -24,6 +24,7 @@ class Directory(Protocol):
     def offsets(self) -> dict[str, int]: ...
     def heads(self) -> dict[int, int]: ...
     def stats(self) -> dict[str, int]: ...
+    def suspended(self) -> dict[bytes, int]: ...
 
 
 class Shards(Protocol):
@@ -52,6 +53,7 @@ class Status(msgspec.Struct, frozen=True):
     models: dict[str, tuple[int, ...]]  # sender -> versions in force
     partitions: dict[str, int]  # source partition -> committed position
     behind: tuple[Behind, ...]
+    suspended: int  # identifiers that are evidence no longer
     totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
 
 
@@ -83,6 +85,7 @@ def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox
         models={sender: _versions(head.models.get(sender, 0) for head in heads.values()) for sender in models},
         partitions=directory.offsets(),
         behind=tuple(behind),
+        suspended=len(directory.suspended()),
         totals=sums([*shards.counters().values(), directory.stats()]),
     )
 
@@ -109,6 +112,8 @@ def screen(status: Status) -> RenderableType:
         _table("model versions", models),
         _table("source positions", status.partitions),
     ]
+    if status.suspended:
+        head += f"\n[bold red]{status.suspended:,} identifiers are suspended[/] (`millrace identity suspended`)"
     return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)))
 
 

@@ -21,6 +21,7 @@ Figure = Annotated[
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
 ]
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a regular expression of at most 200 characters")]
 Daytime = Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")]
 
 
@@ -202,6 +203,7 @@ class Gateway(_Table, frozen=True):
     listen: Address = "127.0.0.1:8080"  # host:port
     write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
+    steward_tokens: tuple[Secret, ...] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
     event_bytes: Size = Size.parse("32KB")  # of one event
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
@@ -263,6 +265,7 @@ class Identity(_Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
     blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
+    blocked_patterns: tuple[Pattern, ...] = ()  # regular expressions; a value that one fits wholly
     capacity: Count = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
     ledger: Count = 1_000_000  # unions that can still be undone
     reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted

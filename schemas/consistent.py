@@ -6,6 +6,7 @@ Expressions are not looked at here: they belong to `flows.logic`, and `millrace 
 import base64
 import binascii
 import keyword
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from os.path import normpath
 from pathlib import PurePath
@@ -21,6 +22,7 @@ Found = Iterator[tuple[Path, str]]
 
 _WINDOW_WAIT_MAX = Duration.parse("30s")
 _TAGS_MAX = 200
+_PATTERNS_MAX = 64
 _MODELS = ("churn",)
 _RESERVED = {name.split(".")[0] for name in EXPRESSION_NAMES}
 _ABSENCE = ("after", "without", "within")  # the one kind of `on` that has three keys
@@ -129,6 +131,13 @@ def _crossing(config: Config, scores: dict[str, float]) -> Iterator[str]:
 def _identity(config: Config, _: Document) -> Found:
     if not config.identity.namespace:
         yield ("identity", "namespace"), "without a namespace nobody can be known"
+    if len(config.identity.blocked_patterns) > _PATTERNS_MAX:
+        yield ("identity", "blocked_patterns", _PATTERNS_MAX), f"more than {_PATTERNS_MAX} patterns"
+    for index, pattern in enumerate(config.identity.blocked_patterns):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield ("identity", "blocked_patterns", index), f"expected a regular expression, got {pattern!r}: {error}"
 
 
 def _edges(config: Config, _: Document) -> Found:
@@ -161,8 +170,9 @@ def _gateway(config: Config) -> Found:
         elif entry.key in seen:
             yield at, "another source has the same key"
         seen.add(entry.key)
-    for index, token in enumerate(gateway.read_tokens):
-        at = ("gateway", "read_tokens", index)
+    tokens = [(("gateway", "read_tokens", index), token) for index, token in enumerate(gateway.read_tokens)]
+    tokens += [(("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)]
+    for at, token in tokens:
         if not token:
             yield at, "the token is empty"
         elif token in seen:  # a write key stands in web pages for all to see

@@ -26,6 +26,9 @@ EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the d
 KAFKA_SKIPPED = Counter("millrace_kafka_skipped", "Records that retention removed before we read them (kafka.trimmed)", ["partition"])
 CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
 CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")
+CUSTOMERS_DIVIDED = Counter("millrace_customers_divided", "Unions that were undone, and identifiers that were taken out")
+IDENTIFIERS_REFUSED = Counter("millrace_identifiers_refused", "Identifiers, unions and orders that a limit or a guard refused")
+IDENTIFIERS_SUSPENDED = Counter("millrace_identifiers_suspended", "Identifiers that stopped being evidence (identity.guard)")
 
 # --- profile ---
 BATCH_EVENTS = Histogram("millrace_batch_events", "Events in one batch of the profile flow, over all its shards", buckets=_EVENTS)

@@ -132,6 +132,7 @@ class RedisDirectory:
         self._replicas = replicas
         self._known = Known()
         self._archived = journal_max > 0
+        self._oldest_leave = "oldest" in layout.policy.at_limit
         policy = layout.policy.settings(len(layout.limits))
         self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy])
         self._window = client.register_script("".join(files("state").joinpath(part).read_text() for part in SCRIPT))
@@ -185,12 +186,15 @@ class RedisDirectory:
                 raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
-        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it."""
+        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it; nor, where
+        the oldest identifier leaves a customer at a limit, any behind one that is looked up, which may push it out.
+        """
         earlier: set[bytes] = set()
         routes: list[Route | None] = []
         for group in groups:
             hashes = [identifier.hash for identifier in group.identifiers]
-            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            may_have_left = self._oldest_leave and None in routes
+            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) and not may_have_left else None)
             earlier.update(hashes)
         return routes
 

@@ -138,7 +138,6 @@ class Graph:
         user = strongest.hash if strongest.strength == 0 else None
         winner: bytes | None = None
         home: bytes | None = None
-        first = strongest  # what the winner was found by
         strangers, movers = [], []
         for identifier in group.identifiers:
             origin = self.origins.get(identifier.hash)
@@ -153,9 +152,10 @@ class Graph:
             if ours and theirs and ours != theirs:
                 movers.append(identifier)
             elif winner is None:
-                winner, home, first = root, origin, identifier
+                winner, home = root, origin
             else:
-                evidence = bytes([first.strength]) + first.hash + bytes([identifier.strength]) + identifier.hash
+                # What holds the group together is its strongest, though it may be new and the winner be found by another.
+                evidence = bytes([strongest.strength]) + strongest.hash + bytes([identifier.strength]) + identifier.hash
                 winner = self._unite(home or root, origin, "event", evidence, strongest) or winner
         fresh = winner is None
         if winner is None or home is None:

@@ -3,6 +3,7 @@
 All of it is written by the directory's script alone; `state.memory.MemoryDirectory` is the twin here, too.
 """
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Protocol, cast
 
@@ -21,6 +22,9 @@ class Ledger(Protocol):
     def unions(self, after: int, count: int) -> list[Union]:
         """Entries behind number `after`, oldest first; the oldest of all are dropped in time."""
 
+    def newest(self, before: int, count: int) -> list[Union]:
+        """Entries with numbers below `before`, newest first."""
+
     def union(self, seq: int) -> Union | None:
         """One entry; None if it was dropped."""
 
@@ -29,6 +33,9 @@ class Ledger(Protocol):
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         """A customer's origins and identifiers, oldest first; nothing for who is no root."""
+
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        """For each the origins that it is never united with."""
 
     def reviews(self) -> list[Pair]:
         """Pairs that wait for a steward, oldest first."""
@@ -42,6 +49,10 @@ class RedisLedger:
 
     def unions(self, after: int, count: int) -> list[Union]:
         found = cast(list[Any], self._redis.xrange(self._names.ledger, min=cast(str, b"(%d-0" % after), count=count))
+        return [_union(entry_id, fields) for entry_id, fields in found]
+
+    def newest(self, before: int, count: int) -> list[Union]:
+        found = cast(list[Any], self._redis.xrevrange(self._names.ledger, max=cast(str, b"(%d-0" % before), count=count))
         return [_union(entry_id, fields) for entry_id, fields in found]
 
     def union(self, seq: int) -> Union | None:
@@ -59,6 +70,10 @@ class RedisLedger:
         end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
         origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
         return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
+        return [[packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else [] for packed in found]
 
     def reviews(self) -> list[Pair]:
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._names.reviews))

@@ -213,6 +213,12 @@ class MemoryDirectory:
     def unions(self, after: int, count: int) -> list[Union]:
         return [union for seq, union in self.graph.ledger.items() if seq > after][:count]
 
+    def newest(self, before: int, count: int) -> list[Union]:
+        return [union for seq, union in reversed(self.graph.ledger.items()) if seq < before][:count]
+
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        return [list(self.graph.apart.get(origin, ())) for origin in origins]
+
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
         return list(self.graph.unions.get(root, ()))
 

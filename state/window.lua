@@ -17,7 +17,7 @@ for g, group in ipairs(groups) do
   local home = nil  -- the origin that newcomers of this group are attached to
   if known < #ids or not same then
     local user = ids[1][1] == 0 and ids[1][2] or nil
-    local winner, strangers, movers, by = nil, {}, {}, ids[1]
+    local winner, strangers, movers = nil, {}, {}
     for i = 1, #ids do
       local id = ids[i][2]
       local origin = origin_of(id)
@@ -32,9 +32,10 @@ for g, group in ipairs(groups) do
         elseif theirs and ours and theirs ~= ours then
           movers[#movers + 1] = ids[i]
         elseif winner == nil then
-          winner, home, by = root, origin, ids[i]
+          winner, home = root, origin
         else
-          local evidence = char(by[1]) .. by[2] .. char(ids[i][1]) .. id
+          -- What holds the group together is its strongest, though it may be new and the winner be found by another.
+          local evidence = char(ids[1][1]) .. ids[1][2] .. char(ids[i][1]) .. id
           winner = unite(home, origin, 'event', evidence, ids[1][2], false) or winner
         end
       end

@@ -59,11 +59,14 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, config: str) -> Iterator[Running]:
-    """`config` is TOML without `gateway.listen` and `metrics`. Whatever does not end in order is a failure."""
+def running(folder: Path, config: str, gateway: str = "") -> Iterator[Running]:
+    """`config` is TOML without `gateway.listen` and `metrics`, `gateway` what that table has besides.
+
+    Whatever does not end in order is a failure.
+    """
     port, metrics = free_ports(2)
     file, log = folder / "millrace.toml", folder / "log"
-    file.write_text(f'{config}\n[gateway]\nlisten = "127.0.0.1:{port}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n')
+    file.write_text(f'{config}\n[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n')
     file.chmod(0o600)
     with log.open("wb") as output:
         process = subprocess.Popen([*COMMAND, "run", "all", "-c", str(file)], cwd=folder, env=environment(), stdout=output, stderr=output)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from connectors.gateway.cloudevents import cloudevent_routes
 from connectors.gateway.health import health_routes
+from connectors.gateway.identity import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
 from connectors.gateway.profiles import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, problem
@@ -36,13 +37,18 @@ def build(
     writer: RawWriter,
     read_profile: ReadProfile,
     subjects: Mapping[str, Sequence[Registered]] = {SUBJECT: REGISTERED},  # never written to
+    stewardship: Stewardship | None = None,
 ) -> Starlette:
-    """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the application stops."""
+    """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the application stops.
+
+    `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
+    """
     intake = Intake(config, writer)
     table = [
         *segment_routes(intake),
         *cloudevent_routes(intake),
         *profile_routes(config.read_tokens, read_profile),
+        *(identity_routes(config.steward_tokens, stewardship, intake) if stewardship is not None else ()),
         *registry_routes(subjects),
         *health_routes(writer),
     ]

@@ -35,6 +35,7 @@ class Sender:
     def __init__(self, key: WriteKey) -> None:
         self.source = key.source
         self.enabled = key.enabled
+        self.merges = key.merges
         self.bucket = Bucket(key.events_per_second, monotonic())
         self.accepted: Counter = EVENTS_ACCEPTED.labels(key.source)
 
@@ -84,6 +85,14 @@ class Intake:
 
     async def store(self, sender: Sender, events: Sequence[Keyed]) -> None:
         """Return when the log has them all. Raises `Refused` when it has no room or does not answer."""
+        await self.append(events)
+        faults = [event.fault for _, event in events if event.fault is not None]
+        for fault in faults:
+            EVENTS_REFUSED.labels(fault).inc()
+        sender.accepted.inc(len(events) - len(faults))
+
+    async def append(self, events: Sequence[Keyed]) -> None:
+        """`store` for what no write key sent."""
         try:
             async with asyncio.timeout(_LOG_S):
                 await self._writer.append(events)
@@ -91,10 +100,6 @@ class Intake:
             raise later("log_full", "the engine is behind, try again later", full.retry_after_s) from full
         except (Unreachable, TimeoutError) as error:
             raise later("log_unreachable", "the log does not answer, try again later", 1) from error
-        faults = [event.fault for _, event in events if event.fault is not None]
-        for fault in faults:
-            EVENTS_REFUSED.labels(fault).inc()
-        sender.accepted.inc(len(events) - len(faults))
 
 
 def one(event: RawEvent) -> Response:

@@ -17,7 +17,8 @@ from schemas.events import EVENT_TYPES, RawEvent, Reject, RejectReason
 _NULL = Raw(b"null")
 _ABSENT = (UNSET, None, "")
 
-_TYPE_JSON = {kind: f'"{kind}"'.encode() for kind in EVENT_TYPES}
+ORDER_TYPES = ("merge", "unmerge")  # two customers are one, or are not: from write keys with `merges = true`
+_TYPE_JSON = {kind: f'"{kind}"'.encode() for kind in (*EVENT_TYPES, *ORDER_TYPES)}
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -41,6 +42,7 @@ class Shared(msgspec.Struct, frozen=True):
     received_ms: int
     limit: int  # bytes of one message
     kind: str | None = None  # the type, where the route says it
+    merges: bool = False  # whether its messages may unite and part customers
     sent_at: bytes | None = None  # as JSON
     context: dict[str, Raw] = {}
     integrations: dict[str, Raw] = {}
@@ -74,7 +76,11 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
         return faulty("too_large", f"the event has {len(message)} bytes, at most {shared.limit} are allowed", message, shared)
     if isinstance(head, Reject):
         return faulty(head.reason, head.detail, message, shared)
-    if shared.kind is None and head.type not in EVENT_TYPES:
+    kind = shared.kind or head.type
+    if kind in ORDER_TYPES:
+        if not shared.merges:
+            return faulty("order_forbidden", f"{kind} needs a write key with `merges = true`", message, shared)
+    elif shared.kind is None and kind not in EVENT_TYPES:
         return faulty("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}", message, shared)
     additions: dict[str, bytes] = {}
     taken = False  # an addition's name stands in the message already

@@ -18,6 +18,11 @@ Code = Literal[
     "encoding_unsupported",  # a Content-Encoding other than gzip
     "write_key_invalid",  # no write key, or one that we do not know
     "token_invalid",  # no token, or one that may not read
+    "stewards_none",  # `gateway.steward_tokens` is empty: identities are nobody's business over HTTP
+    "identifier_invalid",  # not `namespace:value`, or one that can name nobody
+    "decision_invalid",  # none of accept, reject, unsure
+    "order_refused",  # the directory would not carry it out, as it is now
+    "review_unknown",  # no such pair waits for a decision
     "source_disabled",  # the write key is switched off
     "profile_unknown",  # nobody has this identifier
     "not_found",  # no such path
@@ -36,6 +41,10 @@ _STATUS: dict[str, int] = {
     "encoding_unsupported": 415,
     "write_key_invalid": 401,
     "token_invalid": 401,
+    "stewards_none": 403,
+    "order_forbidden": 403,
+    "order_refused": 409,
+    "review_unknown": 404,
     "source_disabled": 404,
     "profile_unknown": 404,
     "not_found": 404,

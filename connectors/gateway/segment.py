@@ -1,4 +1,4 @@
-"""The Segment HTTP API: `/v1/track` and its like, `/v1/batch`, and what the browser client asks for besides."""
+"""The Segment HTTP API: `/v1/track` and its like, `/v1/batch`, RudderStack's `/v1/merge`, and what the browser client asks for besides."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from connectors.gateway.intake import Intake, many, one
-from connectors.gateway.messages import Shared, fields_of, head_of, keyed, keyed_by
+from connectors.gateway.messages import ORDER_TYPES, Shared, fields_of, head_of, keyed, keyed_by
 from connectors.gateway.refusals import Refused, answer
 from connectors.gateway.routes import Endpoint, Routes
 from schemas.events import EVENT_TYPES, Reject
@@ -40,7 +40,7 @@ def segment_routes(intake: Intake) -> Routes:
                 raise Refused("not_json", "the body is not JSON")
             sender = intake.sender(request, None if isinstance(head, Reject) else head.writeKey)
             intake.admit(sender, 1)
-            key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind))
+            key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges))
             await intake.store(sender, [(key, event)])
             return one(event)
 
@@ -55,7 +55,7 @@ def segment_routes(intake: Intake) -> Routes:
         except msgspec.DecodeError as error:
             raise Refused("batch_invalid", "context and integrations must be objects") from error
         sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)
-        shared = Shared(sender.source, now_ms(), intake.event_bytes, None, sent_at, context, integrations)
+        shared = Shared(sender.source, now_ms(), intake.event_bytes, None, sender.merges, sent_at, context, integrations)
         events = [keyed(bytes(item), shared) for item in body.batch]
         if events:
             await intake.store(sender, events)
@@ -72,7 +72,7 @@ def segment_routes(intake: Intake) -> Routes:
         return answer(_settings(key, request))
 
     routes: Routes = [("POST", path, batch) for path in _BATCH]
-    for kind in EVENT_TYPES:
+    for kind in (*EVENT_TYPES, *ORDER_TYPES):
         routes.append(("POST", f"/v1/{kind}", single(kind)))
     for short, kind in _SHORT.items():
         routes.append(("POST", f"/v1/{short}", single(kind)))

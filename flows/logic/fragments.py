@@ -5,6 +5,7 @@ from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, Final
 
+from flows.logic import consent
 from flows.logic.aggregates import Figure, amount_of
 from schemas.config import Value
 from schemas.events import Fact
@@ -93,7 +94,7 @@ class FragmentRules:
                 a.aggregates[slot] = deepcopy(state)
             elif (figure := self.figures.get(slot)) is not None:
                 a.aggregates[slot] = figure.merge(a.aggregates[slot], deepcopy(state))
-        add_traits(a.traits, b.traits)
+        join_traits(a.traits, b.traits)
         a.ring = (a.ring + b.ring)[-self.ring_bytes :]
         return a
 
@@ -104,8 +105,20 @@ def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int
         held = traits.get(name)
         if held is None or entry[0] > held[0] or (entry[0] == held[0] and repr(entry[1]) > repr(held[1])):
             traits[name] = entry
+    _bound(traits)
+
+
+def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[int, Any]]) -> None:
+    """Of two fragments: as `add_traits`, but of a consent that both state the more restrictive one stays, whichever is newer."""
+    stated = {name: consent.join(traits[name], entry) for name, entry in others.items() if consent.is_one(name) and name in traits}
+    add_traits(traits, others)
+    traits |= {name: entry for name, entry in stated.items() if name in traits}
+
+
+def _bound(traits: dict[str, tuple[int, Any]]) -> None:
+    """What was stated about consent goes last: a denial must not be pushed out."""
     while len(traits) > TRAITS_MAX:
-        del traits[max(traits)]
+        del traits[max(traits, key=lambda name: (not consent.is_one(name), name))]
 
 
 def _count(counts: dict[str, int], name: str, limit: int, n: int = 1) -> None:

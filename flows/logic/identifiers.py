@@ -37,7 +37,7 @@ class _Namespace:
 
     __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength")
 
-    def __init__(self, config: Namespace, strength: int, blocked: frozenset[str], key: bytes, normalise: Normalise) -> None:
+    def __init__(self, config: Namespace, strength: int, blocked: Callable[[str], bool], key: bytes, normalise: Normalise) -> None:
         self.config = config
         self.strength = strength
         self.blocked = blocked
@@ -53,7 +53,7 @@ class _Namespace:
             return self.cache[known]
         normal = self.normalise(value, countries)
         identifier = None
-        if normal is not None and normal.lower() not in self.blocked and not _NOTHING.fullmatch(normal):
+        if normal is not None and not self.blocked(normal) and not _NOTHING.fullmatch(normal):
             hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
             identifier = Identifier(self.strength, hashed.digest())
         if len(self.cache) >= CACHE_MAX:
@@ -85,7 +85,7 @@ class Identifiers:
 
     def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None, made: Checks | None = None) -> None:
         """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
-        blocked, entry = frozenset(value.lower() for value in config.blocked), entry or EntryConfig()
+        blocked, entry = _blocked(config), entry or EntryConfig()
         made = made or checks(replace(entry, complete=False))
         namespaces = [
             _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made))
@@ -131,6 +131,13 @@ class Identifiers:
         if not found:
             return _nobody(refused)
         return found
+
+
+def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
+    """Whether a normalised value identifies nobody."""
+    values = frozenset(value.lower() for value in config.blocked)
+    fits = [re.compile(pattern, re.IGNORECASE).fullmatch for pattern in config.blocked_patterns]
+    return lambda normal: normal.lower() in values or any(fit(normal) for fit in fits)
 
 
 def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:

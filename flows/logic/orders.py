@@ -5,8 +5,11 @@
     {"type": "identity", "order": "undo", "union": 17}       stewards only, as all that follows
     {"type": "identity", "order": "apart", "mergeProperties": [...]}
     {"type": "identity", "order": "release", "mergeProperties": [{"type": "device", "value": "d-1"}]}
+    {"type": "identity", "order": "unsure", "mergeProperties": [...], "by": "review"}        taken off the queue without an answer
 
-The namespace `customer` takes a customer's id. `forced` unites even two who are verified (stewards only).
+The namespace `customer` takes a customer's id; `identifier` (stewards only) the keyed hash of an identifier whose plain value nobody knows.
+`forced` unites even two who are verified, and `by` is `review` where a pair in the queue was decided, from which matching learns
+(stewards only).
 """
 
 from collections.abc import Collection
@@ -29,11 +32,12 @@ class _Named(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     type: Literal["merge", "unmerge", "identity"]
-    order: Literal["link", "unlink", "undo", "apart", "release"] | None = None
+    order: Literal["link", "unlink", "undo", "apart", "release", "unsure"] | None = None
     mergeProperties: list[_Named] = []
     union: int = 0
     forced: bool = False
     reason: str = ""
+    by: Literal["steward", "review"] = "steward"
 
 
 _KINDS: Final[dict[str, OrderKind]] = {"merge": "link", "unmerge": "unlink"}
@@ -60,7 +64,7 @@ class OrderReader:
         steward = raw.source == STEWARD
         if not steward and (message.type == "identity" or raw.source not in self._sources):
             return Reject("order_forbidden", "expected a write key with `merges = true`")
-        by = raw.source if not steward else "steward"
+        by = message.by if steward else raw.source
         kind = message.order if message.type == "identity" else _KINDS[message.type]
         if kind == "undo":
             return (
@@ -68,7 +72,7 @@ class OrderReader:
                 if 0 < message.union < 2**48
                 else Reject("field_invalid", "expected `union`, a number in the ledger")
             )
-        named = [self._found(one) for one in message.mergeProperties]
+        named = [self._found(one, steward) for one in message.mergeProperties]
         wanted = 1 if kind == "release" else 2
         if kind is None or len(named) != wanted:
             return Reject("field_invalid", f"expected `mergeProperties` with {wanted} of {{type, value}}, got {len(named)}")
@@ -80,14 +84,14 @@ class OrderReader:
         note = message.reason.encode()[:256]
         return Order(kind, first, second, by, note, message.forced and steward, origins)
 
-    def _found(self, named: _Named) -> tuple[bool, bytes] | None:
+    def _found(self, named: _Named, steward: bool) -> tuple[bool, bytes] | None:
         """Whether it is an origin, and its hash."""
-        if named.type == "customer":
+        if named.type == "customer" or (named.type == "identifier" and steward):
             try:
-                origin = bytes.fromhex(str(named.value))
+                given = bytes.fromhex(str(named.value))
             except ValueError:
                 return None
-            return (True, origin) if len(origin) == ID_BYTES else None
+            return (named.type == "customer", given) if len(given) == ID_BYTES else None
         hashed = self._identifiers.hash(named.type, str(named.value))
         return (False, hashed) if hashed is not None else None
 

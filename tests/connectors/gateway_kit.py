@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from connectors.gateway import build
+from connectors.gateway.identity import Stewardship
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.events import RawEvent
 
@@ -41,9 +42,14 @@ class MemoryWriter:
 class Client:
     """Requests without sockets. An exception of the application reaches the test."""
 
-    def __init__(self, config: Gateway = CONFIG, read_profile: Callable[[str, str], dict[str, Any] | None] = lambda *_: None) -> None:
+    def __init__(
+        self,
+        config: Gateway = CONFIG,
+        read_profile: Callable[[str, str], dict[str, Any] | None] = lambda *_: None,
+        stewardship: Stewardship | None = None,
+    ) -> None:
         self.writer = MemoryWriter()
-        self._transport = httpx.ASGITransport(build(config, self.writer, read_profile))
+        self._transport = httpx.ASGITransport(build(config, self.writer, read_profile, stewardship=stewardship))
         self._loop = asyncio.Runner()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:

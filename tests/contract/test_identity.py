@@ -63,6 +63,8 @@ class Both:
         known = [ident(s, n).hash for s in range(3) for n in range(6)]
         assert self.memory.lookup(known) == real.lookup(known)
         assert self.memory.unions(0, 1000) == self.ledger.unions(0, 1000)
+        assert self.memory.newest(7, 4) == self.ledger.newest(7, 4)
+        assert self.memory.apart(known) == self.ledger.apart(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
@@ -100,6 +102,15 @@ def test_an_undone_union_gives_back_what_was_united(both: Make) -> None:
     world.order("link", USER.hash, ANON.hash)  # ... until somebody says otherwise
     assert world.roots(ANON.hash, MAIL.hash) == [USER.hash] * 2
     assert [entry.kind for entry in world.ledger.unions(0, 10)] == ["union", "undo", "union"]
+
+
+def test_a_new_identifier_that_unites_two_is_the_evidence(both: Make) -> None:
+    world = both()
+    world.commit(group(ANON), group(DEVICE))
+    world.commit(group(USER, ANON, DEVICE))
+    [union] = world.ledger.unions(0, 10)
+    assert union.evidence == bytes([0]) + USER.hash + bytes([2]) + DEVICE.hash
+    world.same()
 
 
 def test_facts_of_the_part_are_awaited_where_it_comes_back_to(both: Make) -> None:
@@ -163,6 +174,14 @@ def test_the_oldest_leaves_at_the_limit(both: Make) -> None:
     for mail in (1, 2, 3):
         world.commit(group(USER, ident(1, mail)))
     assert world.roots(*(ident(1, mail).hash for mail in (1, 2, 3))) == [None, USER.hash, USER.hash]
+
+
+def test_who_was_pushed_out_in_the_same_window_is_nobodys(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "oldest", "refuse")))
+    mails = [ident(1, n) for n in range(4)]
+    world.commit(group(mails[0], mails[1]))
+    world.commit(group(mails[0], mails[2], mails[3]), group(mails[1]))  # room for two
+    assert world.roots(mails[1].hash) == [mails[1].hash]
 
 
 def test_a_union_over_the_limit_is_put_before_a_steward(both: Make) -> None:

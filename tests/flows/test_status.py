@@ -4,10 +4,13 @@ from rich.console import Console
 
 from flows.status import Behind, collect, screen
 from schemas.config import Config, Connector, Shards
+from schemas.identity import WindowCommit
 from schemas.profile import Head
 from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
+from state.policy import Policy
 from state.shards import ShardCommit
+from tests.contract.test_directory import group, ident
 
 NOW_MS = 1_800_000_000_000
 CONFIG = Config(
@@ -64,6 +67,17 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     assert "rule40" in text
     assert "rule01" not in text
     assert "... and 28 more" in text
+
+
+def test_suspended_identifiers_stand_out() -> None:
+    layout = Layout.of("shop", 2, 1000, (1, 9), policy=Policy(breaker_unions=1))
+    directory = MemoryDirectory(layout, lambda: NOW_MS)
+    user, visitors = ident(0, 0), [ident(1, n) for n in range(1, 4)]
+    directory.commit(WindowCommit("p", -1, 0, [group(user), *(group(visitor) for visitor in visitors)], [], {}))
+    directory.commit(WindowCommit("p", 0, 1, [group(user, visitor) for visitor in visitors[:2]], [], {}))
+    status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS)
+    assert (status.suspended, status.totals["suspended"]) == (1, 1)
+    assert "1 identifiers are suspended" in printed(status)
 
 
 def printed(status: object) -> str:

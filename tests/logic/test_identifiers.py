@@ -85,6 +85,14 @@ def test_values_that_identify_nobody(value: str) -> None:
     assert found(userId=value, anonymousId="v1") == [one("anonymous", "v1")]
 
 
+@pytest.mark.parametrize(
+    ("value", "blocked"), [("qa-17", True), ("QA-17", True), ("qa-17x", False), ("load.test@x.de", True), ("ana", False)]
+)
+def test_patterns_of_values_that_identify_nobody(value: str, blocked: bool) -> None:
+    made = Identifiers(Identity(blocked_patterns=(r"qa-\d+", r"load\.test@.*")), KEY)
+    assert (made.hash("user_id", value) is None) is blocked
+
+
 @pytest.mark.parametrize("value", ["+", "++", "+00 00", "call me", "()"])
 def test_a_phone_number_without_digits_unites_nobody(value: str) -> None:
     assert found(userId="ana", traits={"phone": value}) == [one("user_id", "ana")]

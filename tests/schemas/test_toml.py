@@ -84,8 +84,13 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("gateway.write_keys = [{source = 'web', key = 5}]", "line 1: gateway.write_keys[0].key: expected text"),
         ("gateway.write_keys = [{source = 'web', key = ''}]", "line 1: gateway.write_keys[0].key: the key is empty"),
         ("gateway.read_tokens = ['demo']", "line 1: gateway.read_tokens[0]: a write key or another token is the same"),
+        ("gateway.steward_tokens = ['demo-read']", "line 1: gateway.steward_tokens[0]: a write key or another token is the same"),
         ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
+        (
+            "identity.blocked_patterns = ['ok', '*']",
+            "line 1: identity.blocked_patterns[1]: expected a regular expression, got '*': nothing to repeat at position 0",
+        ),
         ("identity.namespace = []", "line 1: identity.namespace: without a namespace nobody can be known"),
         (
             "validate.plan = [{event = 'x', schema = 'x.xml'}]",

@@ -1,0 +1,133 @@
+"""Identities for stewards: who a customer is and why, orders to unite and part customers, the pairs that wait for a decision.
+
+Only with a token of `gateway.steward_tokens`; without one configured nobody gets in. Each request leaves a line in the log: which token (a
+fingerprint), what, about which customers (their ids), and no personal data.
+"""
+
+import hmac
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from connectors.gateway.intake import Intake, credential, read
+from connectors.gateway.refusals import Code, Refused, answer, later
+from connectors.gateway.routes import Routes
+from schemas.errors import Unreachable, Unusable
+from schemas.events import RawEvent, Reject
+from schemas.identity import Order, text_id
+
+log = structlog.get_logger()
+
+ORDER_BYTES: Final = 4_096
+Answer = TypeVar("Answer")
+
+
+class Stewardship(Protocol):
+    """What is handed in. Called in a thread; raises `Unusable` for names that can name nobody, `Unreachable`."""
+
+    def show(self, named: str) -> object | None: ...
+
+    def history(self, named: str) -> object | None: ...
+
+    def reviews(self) -> object: ...
+
+    def review(self, ident: str) -> object | None: ...
+
+    def decision(self, ident: str, said: str) -> bytes | None:
+        """The order that a decision is; None: there is no such pair."""
+
+    def judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
+        """An order, how it lies in the raw log, and what stands against it now."""
+
+
+class _Decision(msgspec.Struct):
+    decision: str
+
+
+def identity_routes(tokens: Sequence[str], desk: Stewardship, intake: Intake) -> Routes:
+    """The token comes as Bearer or as Basic user."""
+    allowed = {token.encode(): blake2b(token.encode(), digest_size=4).hexdigest() for token in tokens}
+
+    def steward(request: Request) -> str:
+        """The fingerprint of the token. Raises `Refused`."""
+        if not allowed:
+            raise Refused("stewards_none", "gateway.steward_tokens is empty: over HTTP nobody may see or change identities")
+        given = (credential(request) or "").encode()
+        for token, fingerprint in allowed.items():
+            if hmac.compare_digest(given, token):
+                return fingerprint
+        raise Refused("token_invalid", "identities need a token of gateway.steward_tokens, as Bearer or as Basic user")
+
+    async def customer(request: Request) -> Response:
+        who, named = steward(request), request.path_params["identifier"]
+        wanted, _, last = named.rpartition("/")
+        history = last == "history" and ":" in wanted
+        found = await _asked(desk.history, wanted) if history else await _asked(desk.show, named)
+        log.info("identity_read", token=who, what="history" if history else "show", customer=getattr(found, "customer", None))
+        if found is None:
+            raise Refused("profile_unknown", "nobody has this identifier")
+        return answer(found)
+
+    async def orders(request: Request) -> Response:
+        who = steward(request)
+        return await give(who, await read(request, ORDER_BYTES))
+
+    async def reviews(request: Request) -> Response:
+        who = steward(request)
+        log.info("identity_read", token=who, what="reviews")
+        return answer({"reviews": await _asked(desk.reviews)})
+
+    async def review(request: Request) -> Response:
+        who, ident = steward(request), request.path_params["id"]
+        found = await _asked(desk.review, ident)
+        log.info("identity_read", token=who, what="review", review=ident[:64] if found is not None else None)
+        if found is None:
+            raise Refused("review_unknown", "no such pair waits for a decision")
+        return answer(found)
+
+    async def decide(request: Request) -> Response:
+        who = steward(request)
+        try:
+            said = msgspec.json.decode(await read(request, ORDER_BYTES), type=_Decision).decision
+        except msgspec.DecodeError as error:
+            raise Refused("decision_invalid", 'expected {"decision": "accept"}, "reject" or "unsure"') from error
+        document = await _asked(desk.decision, request.path_params["id"], said, wrong="decision_invalid")
+        if document is None:
+            raise Refused("review_unknown", "no such pair waits for a decision")
+        return await give(who, document)
+
+    async def give(who: str, document: bytes) -> Response:
+        """Into the raw log: it is carried out when `resolve` comes to it."""
+        judged = await _asked(desk.judge, document)
+        if isinstance(judged, Reject):
+            raise Refused(judged.reason, judged.detail)
+        order, event, objection = judged
+        about = [int.from_bytes(order.a)] if order.kind == "undo" else [text_id(one) for one in (order.a, order.b) if one]
+        log.info("identity_order", token=who, order=order.kind, by=order.by, about=about, refused=objection or None)
+        if objection:
+            raise Refused("order_refused", objection)
+        await intake.append([(event.source, event)])
+        return answer({"accepted": True, "order": order.kind}, 202)
+
+    return [
+        ("GET", "/v1/identity/{identifier:path}", customer),
+        ("POST", "/v1/identity/orders", orders),
+        ("GET", "/v1/reviews", reviews),
+        ("GET", "/v1/reviews/{id}", review),
+        ("POST", "/v1/reviews/{id}", decide),
+    ]
+
+
+async def _asked(ask: Callable[..., Answer], *about: str | bytes, wrong: Code = "identifier_invalid") -> Answer:
+    try:
+        return await run_in_threadpool(ask, *about)
+    except Unusable as error:
+        raise Refused(wrong, str(error)) from error
+    except Unreachable as error:
+        raise later("state_unreachable", "the store of identities does not answer", 1) from error

@@ -1,0 +1,49 @@
+"""Consent as customers state it among their traits: `consent.email`, or an object `consent`.
+
+Within one fragment the last word counts, for it is one person's at one place. Where fragments are summed nobody knows that it is the same
+person's, so the most restrictive word counts: a denial in any of them. `join` is commutative, associative and idempotent, like all sums of
+fragments.
+"""
+
+from typing import Any, Final
+
+NAME: Final = "consent"
+_DENIED: Final = frozenset(
+    "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn revoke revoked"
+    " opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
+)
+_GRANTED: Final = frozenset(
+    "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in subscribed 是 同意".split()
+)
+
+Entry = tuple[int, Any]  # when it was stated, Unix milliseconds; what
+
+
+def is_one(name: str) -> bool:
+    """Whether a trait of this name is a consent."""
+    return name == NAME or name.startswith("consent.")
+
+
+def join(a: Entry, b: Entry) -> Entry:
+    """The more restrictive of two statements; of two that are alike the newer one, then the larger text. Objects are joined key by key.
+
+    >>> join((1, "denied"), (2, "granted"))
+    (1, 'denied')
+    >>> join((1, {"mail": True, "sms": False}), (2, {"mail": False}))
+    (2, {'mail': False, 'sms': False})
+    """
+    if type(a[1]) is dict and type(b[1]) is dict:
+        return max(a[0], b[0]), _joined(a[1], b[1])
+    return max(a, b, key=lambda entry: (restriction(entry[1]), entry[0], repr(entry[1])))
+
+
+def restriction(value: Any) -> int:
+    """3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0 for a grant."""
+    if type(value) is dict:
+        return 2
+    word = str(value).strip().lower()
+    return 3 if word in _DENIED else 0 if word in _GRANTED else 1
+
+
+def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    return {name: join((0, a[name]), (0, b[name]))[1] if name in a and name in b else a.get(name, b.get(name)) for name in sorted({*a, *b})}

@@ -1,0 +1,80 @@
+"""Consent joins by the most restrictive, whatever the order and the grouping of fragments."""
+
+import random
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.logic.consent import join
+from flows.logic.fragments import TRAITS_MAX, add_traits, join_traits
+from schemas.profile import Fragment
+from tests.logic.test_fragments import RULES
+from tests.world import fact
+
+words = st.sampled_from([True, False, "granted", "denied", "Opted-Out", "perhaps", None, 0, 1])
+
+
+def in_order(value: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(value.items()))
+
+
+stated = st.tuples(
+    st.integers(0, 5),
+    words | st.dictionaries(st.sampled_from(["email", "sms"]), words | st.just({"deep": False}), max_size=2).map(in_order),
+)
+
+
+@pytest.mark.parametrize("denial", [False, "denied", " Withdrawn ", "0", 0, "拒绝"])
+def test_a_denial_in_any_fragment_wins_however_old(denial: Any) -> None:
+    traits = {"consent.email": (1, denial), "plan": (1, "free")}
+    join_traits(traits, {"consent.email": (9, "granted"), "plan": (9, "gold")})
+    assert traits == {"consent.email": (1, denial), "plan": (9, "gold")}
+
+
+def test_within_one_fragment_the_last_word_counts() -> None:
+    traits = {"consent.email": (1, "denied")}
+    add_traits(traits, {"consent.email": (9, "granted")})
+    assert traits == {"consent.email": (9, "granted")}
+
+
+def test_objects_are_joined_key_by_key() -> None:
+    traits = {"consent": (1, {"email": {"news": "denied", "orders": True}, "sms": True})}
+    join_traits(traits, {"consent": (2, {"email": {"news": "granted"}, "sms": "no", "push": True})})
+    assert traits == {"consent": (2, {"email": {"news": "denied", "orders": True}, "push": True, "sms": "no"})}
+
+
+def test_a_sum_of_fragments_asks_for_the_most_restrictive() -> None:
+    a, b = (stating(when, word) for when, word in ((1, {"consent.sms": "denied"}), (2, {"consent.sms": "granted"})))
+    for one, other in ((a, b), (b, a)):
+        assert RULES.merge(deepcopy(one), other).traits["consent.sms"][1] == "denied"
+
+
+def stating(when: int, traits: dict[str, Any]) -> Any:
+    fragment = Fragment()
+    RULES.add(fragment, fact("page", at=when, type="identify", traits=traits), b"%06d" % when)
+    return fragment
+
+
+def test_a_flood_of_traits_does_not_push_a_denial_out() -> None:
+    traits: dict[str, tuple[int, Any]] = {"consent.sms": (1, "denied")}
+    add_traits(traits, {f"a{n:03}": (2, n) for n in range(2 * TRAITS_MAX)})
+    assert traits["consent.sms"] == (1, "denied")
+    assert len(traits) == TRAITS_MAX
+
+
+@given(entries=st.lists(stated, min_size=2, max_size=6), seed=st.integers(0, 999))
+def test_any_order_and_grouping_gives_the_same(entries: list[tuple[int, Any]], seed: int) -> None:
+    def summed(found: list[tuple[int, Any]]) -> tuple[int, Any]:
+        if len(found) == 1:
+            return found[0]
+        at = luck.randrange(1, len(found))
+        return join(summed(found[:at]), summed(found[at:]))
+
+    luck = random.Random(seed)
+    expected = summed(entries)
+    luck.shuffle(entries)
+    assert repr(summed(entries)) == repr(expected)
+    assert repr(join(expected, expected)) == repr(expected)
