@@ -110,6 +110,9 @@ class Directory(Protocol):
     def stats(self) -> dict[str, int]:
         """Counters since creation: events, created, attached, united, moved, refused, rejected:<reason>."""
 
+    def said_last(self) -> int:
+        """The last entry in the log of matching."""
+
 
 class RedisDirectory:
     """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
@@ -298,6 +301,9 @@ class RedisDirectory:
     def heads(self) -> dict[int, int]:
         found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}
         return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
+
+    def said_last(self) -> int:
+        return int(cast(bytes | None, self._redis.hget(self._names.meta, "matches")) or 0)
 
     def sent(self, sender: str) -> int:
         return int(self._redis.hget(self._names.senders, sender) or 0)
