@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from random import Random
 from statistics import median
 
 import msgspec
 
-from bench.registers import rows
+from bench.registers import voters
 from flows import compose
 from flows.engine import Stop, tune_collector
 from flows.resolve import Resolver, Window
@@ -51,8 +52,11 @@ def configuration(folder: Path, records: int) -> Config:
 
 
 def windows(records: int) -> Iterator[Window]:
-    people = rows("voters", records)[:records]
-    Random(1).shuffle(people)
+    """Each chunk brings as many new customers as the others, and as many who were there before."""
+    luck = Random(1)
+    made = [{"row": str(number), **row} for number, row in enumerate(islice(voters(luck, records), records))]
+    chunks = [made[at : at + CHUNK] for at in range(0, records, CHUNK)]
+    people = [person for chunk in chunks for person in luck.sample(chunk, len(chunk))]
     for at in range(0, len(people), WINDOW):
         events = [
             RawEvent(
@@ -80,7 +84,9 @@ def measure(config: Config, records: int) -> None:
     matcher = compose.matcher(config)
     tune_collector()
     first: float | None = None
-    print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}   µs of CPU for each record; growth: of the flow, in units of a loop run beside it")
+    print(
+        f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}   µs of CPU for each record; growth: of the flow, in units of a loop run beside it"
+    )
     flow: list[float] = []
     server: list[float] = []
     paces: list[float] = []
@@ -97,7 +103,10 @@ def measure(config: Config, records: int) -> None:
         if number % (CHUNK // WINDOW) == 0 or number * WINDOW >= records:
             units = median(flow) / median(paces)
             first = first or units
-            print(f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {(matcher.comparisons - compared) / CHUNK:9.2f}", flush=True)
+            print(
+                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {(matcher.comparisons - compared) / CHUNK:9.2f}",
+                flush=True,
+            )
             flow, server, paces, compared = [], [], [], matcher.comparisons
 
 

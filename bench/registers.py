@@ -19,11 +19,42 @@ _SYLLABLES = "al an ar ba be ber bo bri ca con da del do ed el en er fa fer ga g
 _GIVEN = """mary john elizabeth william anne thomas margaret george sarah james jane robert alice henry catherine charles ellen edward emma joseph
 hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert edith
 arthur rose alfred ada ernest grace herbert ruth ralph laura hugh agnes oscar esther felix irene leonard vera stanley""".split()
-_SHORT = {"elizabeth": "beth", "william": "bill", "margaret": "maggie", "robert": "bob", "catherine": "kate", "james": "jim", "frederick": "fred"}
+_SHORT = {
+    "elizabeth": "beth",
+    "william": "bill",
+    "margaret": "maggie",
+    "robert": "bob",
+    "catherine": "kate",
+    "james": "jim",
+    "frederick": "fred",
+}
 _STREETS = ("street", "st"), ("road", "rd"), ("avenue", "ave"), ("lane", "ln")
-_TRADES = "logistics software trading foods energy textiles consulting engineering pharma media insurance optics steel travel systems".split()
-_FORMS = ("limited", "ltd", "ltd."), ("incorporated", "inc", "inc."), ("gmbh", "g.m.b.h."), ("llc", "l.l.c."), ("plc", "public limited company")
-_NEAR = {"a": "eo", "e": "ai", "i": "ey", "o": "au", "u": "o", "c": "k", "k": "c", "s": "z", "z": "s", "t": "d", "d": "t", "v": "w", "n": "m", "m": "n"}
+_TRADES = (
+    "logistics software trading foods energy textiles consulting engineering pharma media insurance optics steel travel systems".split()
+)
+_FORMS = (
+    ("limited", "ltd", "ltd."),
+    ("incorporated", "inc", "inc."),
+    ("gmbh", "g.m.b.h."),
+    ("llc", "l.l.c."),
+    ("plc", "public limited company"),
+)
+_NEAR = {
+    "a": "eo",
+    "e": "ai",
+    "i": "ey",
+    "o": "au",
+    "u": "o",
+    "c": "k",
+    "k": "c",
+    "s": "z",
+    "z": "s",
+    "t": "d",
+    "d": "t",
+    "v": "w",
+    "n": "m",
+    "m": "n",
+}
 
 
 class _Names:
@@ -127,7 +158,14 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
                     row["occupation"] = trades.one()
                 if luck.random() < 0.15:
                     row["birth_place"] = towns.one()
-            for field, share in (("forename", 0.05), ("year_of_birth", 0.3), ("birth_place", 0.3), ("occupation", 0.4), ("postcode_fake", 0.3), ("gender", 0.1)):
+            for field, share in (
+                ("forename", 0.05),
+                ("year_of_birth", 0.3),
+                ("birth_place", 0.3),
+                ("occupation", 0.4),
+                ("postcode_fake", 0.3),
+                ("gender", 0.1),
+            ):
                 if luck.random() < share:
                     row[field] = ""
             yield row
@@ -139,7 +177,11 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
     for entity in range(customers):
         if not office or luck.random() > 0.15:  # else the next company under the same roof
             kind, _ = luck.choice(_STREETS)
-            office = {"street": f"{luck.randint(1, 200)} {streets.one()} {kind}", "city": towns.one(), "phone": f"0{luck.randint(10**8, 10**9 - 1)}"}
+            office = {
+                "street": f"{luck.randint(1, 200)} {streets.one()} {kind}",
+                "city": towns.one(),
+                "phone": f"0{luck.randint(10**8, 10**9 - 1)}",
+            }
         head, trade, forms = names.one(), luck.choice(_TRADES), luck.choice(_FORMS)
         company = {"name": f"{head} {trade} {forms[0]}" if luck.random() < 0.8 else f"{head} {names.one()} {forms[0]}", **office}
         company["website"] = f"www.{head}{luck.choice(('', '-' + trade))}.com" if luck.random() < 0.6 else ""

@@ -16,6 +16,7 @@ from schemas.journal import Journalled
 from schemas.log import Kind, LogEntry, Tick, pack_fact
 from schemas.triggers import Absorb
 from state.client import wait_for, writing
+from state.gather import Gather
 from state.known import Known
 from state.names import Names
 from state.policy import Policy
@@ -134,6 +135,7 @@ class RedisDirectory:
         self._layout = layout
         self._replicas = replicas
         self._known = Known()
+        self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
         self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy])
@@ -276,13 +278,11 @@ class RedisDirectory:
         return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for identifier in identifiers:
-            pipeline.hget(self._bucket(b"i:", identifier), identifier)
-        found = [
-            None if origin is None else origin or identifier for identifier, origin in zip(identifiers, pipeline.execute(), strict=True)
-        ]
-        return [None if origin is None else self.root(origin) for origin in found]
+        found = self._gather(self._names.directory + b"i:", identifiers)
+        origins = [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
+        known = [origin for origin in origins if origin is not None]
+        roots = dict(zip(known, self._gather(self._names.directory + b"o:", known), strict=True))
+        return [None if origin is None else roots[origin] or origin for origin in origins]
 
     def root(self, origin: bytes) -> bytes:
         return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)

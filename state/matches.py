@@ -77,7 +77,10 @@ class RedisMatches:
         return [root or origin for root, origin in zip(found, origins, strict=True)]
 
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
-        return [_split(packed[2:], int.from_bytes(packed[:2])) if packed else [] for packed in self._gather(self._names.directory + b"r:", roots)]
+        return [
+            _split(packed[2:], int.from_bytes(packed[:2])) if packed else []
+            for packed in self._gather(self._names.directory + b"r:", roots)
+        ]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         if not origins or not self._redis.hlen(self._names.apart):

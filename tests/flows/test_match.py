@@ -1,6 +1,5 @@
 """The flow `match` on a real Redis: who is united, what lies where, and that a death changes nothing."""
 
-import json
 import os
 import signal
 import subprocess
@@ -86,7 +85,7 @@ class World:
         before = self.directory.offsets().get("events/0", -1)
         events = [
             RawEvent(
-                json.dumps({"type": "identify", "messageId": f"m{next(self.message)}", "anonymousId": visitor, "traits": traits}).encode(),
+                msgspec.json.encode({"type": "identify", "messageId": f"m{next(self.message)}", "anonymousId": visitor, "traits": traits}),
                 time_ms,
                 "web",
             )
@@ -125,7 +124,9 @@ class World:
         for key in self.client.scan_iter(match=self.names.directory + b"m[kr]:*"):
             for field, value in self.client.hgetall(key).items():
                 is_record = key.startswith(self.names.directory + b"mr:")
-                found.setdefault(b"mr" if is_record else b"mk", {})[field] = b"%d" % len(msgspec.msgpack.decode(value)) if is_record else value
+                found.setdefault(b"mr" if is_record else b"mk", {})[field] = (
+                    b"%d" % len(msgspec.msgpack.decode(value)) if is_record else value
+                )
         return found
 
 
