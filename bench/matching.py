@@ -2,6 +2,7 @@
 
     python -m bench.matching 100000
 
+Growth is that of the flow, in units of a loop that runs beside it: a machine that others use is not the same from minute to minute.
 Records come from `resolve` as they would; measured is the flow `match` from its log to its commit, with data keys, sealing and the index.
 """
 
@@ -84,9 +85,7 @@ def measure(config: Config, records: int) -> None:
     matcher = compose.matcher(config)
     tune_collector()
     first: float | None = None
-    print(
-        f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}   µs of CPU for each record; growth: of the flow, in units of a loop run beside it"
-    )
+    print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}")
     flow: list[float] = []
     server: list[float] = []
     paces: list[float] = []
@@ -103,15 +102,13 @@ def measure(config: Config, records: int) -> None:
         if number % (CHUNK // WINDOW) == 0 or number * WINDOW >= records:
             units = median(flow) / median(paces)
             first = first or units
-            print(
-                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {(matcher.comparisons - compared) / CHUNK:9.2f}",
-                flush=True,
-            )
+            each = (matcher.comparisons - compared) / CHUNK
+            print(f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {each:9.2f}", flush=True)
             flow, server, paces, compared = [], [], [], matcher.comparisons
 
 
 def _pace() -> float:
-    """How long a fixed piece of work takes just now: a machine that others use is not the same from minute to minute."""
+    """How long a fixed piece of work takes just now."""
     began_s = time.process_time()
     sum(number * number % 7 for number in range(20_000))
     return time.process_time() - began_s

@@ -15,9 +15,13 @@ from itertools import accumulate
 from random import Random
 
 Row = dict[str, str]
-_SYLLABLES = "al an ar ba be ber bo bri ca con da del do ed el en er fa fer ga gor ha hil hol il in ja jo ka ker la lan lo ma mar mil mo na nel no ol per ra ren ri ro sa sen son ta ten tho ton va ver vi wal wil win yor".split()
-_GIVEN = """mary john elizabeth william anne thomas margaret george sarah james jane robert alice henry catherine charles ellen edward emma joseph
-hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert edith
+_SYLLABLES = """
+al an ar ba be ber bo bri ca con da del do ed el en er fa fer ga gor ha hil hol il in ja jo ka ker
+la lan lo ma mar mil mo na nel no ol per ra ren ri ro sa sen son ta ten tho ton va ver vi wal wil win yor""".split()
+_GIVEN = """
+mary john elizabeth william anne thomas margaret george sarah james jane robert
+alice henry catherine charles ellen edward emma joseph
+hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert edith  # noqa: E501  # a table
 arthur rose alfred ada ernest grace herbert ruth ralph laura hugh agnes oscar esther felix irene leonard vera stanley""".split()
 _SHORT = {
     "elizabeth": "beth",
@@ -142,7 +146,7 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
             "birth_place": towns.one(),
             "gender": luck.choice(("male", "female")),
             "occupation": trades.one(),
-            "postcode_fake": f"{luck.choice('abcdefgh')}{luck.randint(1, 40)} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}",
+            "postcode_fake": f"{luck.choice('abcdefgh')}{luck.randint(1, 40)} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}",  # noqa: E501  # as above
         }
         for copy in range(_copies(luck, 3.0)):
             row = {"entity": str(entity), **person}
