@@ -21,7 +21,8 @@ la lan lo ma mar mil mo na nel no ol per ra ren ri ro sa sen son ta ten tho ton 
 _GIVEN = """
 mary john elizabeth william anne thomas margaret george sarah james jane robert
 alice henry catherine charles ellen edward emma joseph
-hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert edith  # noqa: E501  # a table
+hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert
+edith
 arthur rose alfred ada ernest grace herbert ruth ralph laura hugh agnes oscar esther felix irene leonard vera stanley""".split()
 _SHORT = {
     "elizabeth": "beth",
