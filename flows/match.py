@@ -4,7 +4,8 @@ One process: it is the only writer of the index. An entry of its log is a window
 are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 from struct import Struct
 
 import msgspec
@@ -16,7 +17,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
-from flows.logic.matching.stage import Stage
+from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
@@ -31,10 +32,12 @@ log = structlog.get_logger()
 READ = 64  # entries
 BLOCK_MS = 200
 CHECKPOINT_EVERY = 2_000  # records
+REREAD_S = 86_400  # what this process remembers of customers is read anew, so that it does not outlive `matching.keep`
 STATE = b"state"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fields = msgspec.msgpack.Decoder(dict[str, str]).decode
-_decode_kept = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode  # when it was said (Unix seconds), the sealed fields
+Sealed = tuple[int, bytes]  # when it was said (Unix seconds), the sealed fields
+_decode_kept = msgspec.msgpack.Decoder(list[Sealed]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[bytes, Learner]).decode
 _DECIDED = Struct(f"{ID_BYTES}s{ID_BYTES}s1s")
 
@@ -44,35 +47,54 @@ class Kept:
 
     def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
         self.now_s = 0
-        self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = lambda keys: matches.keep("mk", keys)
+        self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
         self.roots = matches.roots
-        self.origins = matches.origins
+        self.apart = matches.apart
         self._matches = matches
         self._keys = keys
         self._keep_s = keep_s
+        self._stored: dict[bytes, list[Sealed]] = {}  # what this step has read
+
+    def members(self, roots: Sequence[bytes]) -> list[Members]:
+        """With the data key of each origin: where it is another one, or gone, what was remembered is not valid any more."""
+        found = self._matches.origins(roots)
+        keys = iter(self._keys.current([origin for members in found for origin in members]))
+        return [[(origin, next(keys)) for origin in members] for members in found]
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]:
         """Without those that are too old, and those of customers who were erased."""
         found = self._matches.keep("mr", origins)
         held = self._keys.of(origin for origin, packed in zip(origins, found, strict=True) if packed)
         pairs = zip(origins, found, strict=True)
-        return [self._opened(held[origin], packed) if packed and origin in held else [] for origin, packed in pairs]
+        return [self._opened(origin, held[origin], packed) if packed and origin in held else [] for origin, packed in pairs]
 
-    def _opened(self, key: DataKey, packed: bytes) -> list[Record]:
-        fresh = [(at_s, sealed) for at_s, sealed in _decode_kept(packed) if self.now_s - at_s <= self._keep_s]
-        plain = [key.open(SEALED_AS, sealed) for _, sealed in fresh]
-        return [Record(_decode_fields(one)) for one in plain if one is not None]
+    def _opened(self, origin: bytes, key: DataKey, packed: bytes) -> list[Record]:
+        opened = [(one, key.open(SEALED_AS, one[1])) for one in self._fresh(packed)]
+        self._stored[origin] = [one for one, plain in opened if plain is not None]
+        return [Record(_decode_fields(plain)) for _, plain in opened if plain is not None]
+
+    def _fresh(self, packed: bytes) -> list[Sealed]:
+        return [one for one in _decode_kept(packed) if self.now_s - one[0] <= self._keep_s]
 
     def incoming(self, body: bytes) -> list[tuple[bytes, Record]]:
-        """The records of one entry."""
+        """The records of one entry; with it a step begins."""
+        self._stored.clear()
         said = list(_records(body))
-        held = self._keys.of(origin for origin, _ in said)
-        opened = [(origin, held[origin].open(SEALED_AS, sealed)) for origin, sealed in said if origin in held]
+        keys = self._keys.current([origin for origin, _ in said])
+        opened = [(origin, key.open(SEALED_AS, sealed)) for (origin, sealed), key in zip(said, keys, strict=True) if key is not None]
         return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
 
-    def packed(self, origin: bytes, records: Sequence[Record]) -> bytes:
+    def packed(self, origin: bytes, new: Sequence[Record]) -> bytes:
+        """What an origin said before, as it lies there, and its new records."""
         key = self._keys.of([origin])[origin]
-        return _encode([(self.now_s, key.seal(SEALED_AS, _encode(record.values))) for record in records])
+        sealed = [(self.now_s, key.seal(SEALED_AS, _encode(record.values))) for record in new]
+        return _encode([*self._stored.get(origin, []), *sealed][-RECORDS_MAX:])
+
+    def aged(self, bucket: int, but: Container[bytes]) -> Iterator[Put]:
+        """What has become too old in one bucket, to be written without it."""
+        for origin, packed in self._matches.bucket(bucket).items():
+            if origin not in but and len(fresh := self._fresh(packed)) < len(_decode_kept(packed)):
+                yield Put("mr", origin, _encode(fresh) if fresh else None)
 
 
 def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -91,7 +113,10 @@ class Matcher:
         self._directory = directory
         self._matches = matches
         self._signer = signer
-        self._kept = Kept(matches, keys, config.matching.keep // 1000)
+        keep_s = config.matching.keep // 1000
+        self._kept = Kept(matches, keys, keep_s)
+        self._reread_s = min(REREAD_S, keep_s // 10)
+        self._read_s = 0
         thresholds = Thresholds(merge=config.matching.merge, review=config.matching.review)
         self.stage = Stage(hash_key, thresholds, *self._state())
         self._position = matches.position()
@@ -101,6 +126,7 @@ class Matcher:
     def read(self, block_ms: int) -> list[Said]:
         """What has come; raises `Unreachable`."""
         found = self._matches.said_since(self._position, READ, block_ms)
+        metrics.LAG.labels("match", "log").set(self._directory.said_last() - self._position if found else 0)
         if found and (lost := found[0].seq - self._position - 1):
             metrics.MATCH_PASSED_OVER.inc(lost)
             log.warning("match_entries_passed_over", entries=lost, see="matching.log_max")
@@ -108,15 +134,26 @@ class Matcher:
 
     def take(self, said: Said) -> None:
         """Match one entry, and commit. Raises `Fenced`, `LogFull`."""
+        self.commit(self.judge(said))
+
+    def judge(self, said: Said) -> WindowCommit:
+        """What follows from one entry; to be called once for each, in order."""
         self._kept.now_s = said.time_ms // 1000
+        if self._kept.now_s - self._read_s > self._reread_s:
+            self._read_s = self._kept.now_s
+            self.stage.forget_all()
         orders, puts = self._learn(said.body) if said.kind == "d" else self._match(said.body)
+        puts += self._kept.aged(said.seq, {put.field for put in puts if put.table == "mr"})
         if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
             self._unsaved = 0
             puts.append(self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner))))
-        window = WindowCommit(PARTITION, self._position or -1, said.seq, [], [], {}, orders, said.time_ms, puts)
+        return WindowCommit(PARTITION, self._position or -1, said.seq, [], [], {}, orders, said.time_ms, puts)
+
+    def commit(self, window: WindowCommit) -> None:
+        """Raises `Fenced`, `LogFull`; after the latter it may be tried again."""
         self._directory.commit(window)
-        self._position = said.seq
-        for order in orders:
+        self._position = window.after
+        for order in window.orders:
             metrics.MATCH_VERDICTS.labels(order.kind).inc()
 
     def _match(self, body: bytes) -> tuple[list[Order], list[Put]]:
@@ -173,7 +210,8 @@ class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
 class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
     def __init__(self, matcher: Matcher, stop: Stop) -> None:
         def take(said: Said) -> None:
-            stop.patiently(lambda: matcher.take(said))
+            window = matcher.judge(said)
+            stop.patiently(lambda: matcher.commit(window))
 
         self._take = stop.guard(take)
 

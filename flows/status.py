@@ -15,6 +15,7 @@ from rich.table import Table
 from flows.logic.shard import sums
 from schemas.config import Config
 from schemas.profile import Head
+from state.matches import PARTITION
 
 TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
 _ROWS_MAX = 12  # of one table: it stays one screen
@@ -25,6 +26,7 @@ class Directory(Protocol):
     def heads(self) -> dict[int, int]: ...
     def stats(self) -> dict[str, int]: ...
     def suspended(self) -> dict[bytes, int]: ...
+    def said_last(self) -> int: ...
 
 
 class Shards(Protocol):
@@ -77,6 +79,8 @@ def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox
     ):
         ends = {shard: head.outbox.get(lane, 0) for shard, head in heads.items()}
         behind += [_behind(f"{flow} {consumer}", ends, outbox.cursors(lane, consumer)) for consumer in consumers]
+    if config.matching.enabled:
+        behind.append(_behind("match", {0: directory.said_last()}, {0: directory.offsets().get(PARTITION, 0)}))
     return Status(
         name=config.name,
         shards=len(heads),

@@ -40,7 +40,7 @@ OrderKind = Literal["link", "apart", "unlink", "undo", "review", "unsure", "rele
 class Order(msgspec.Struct, array_like=True, frozen=True):
     """What is to happen to two customers (or one), by somebody's word rather than by a shared identifier.
 
-    link     they are one: unite them, if limits and guards allow; keeps them apart no longer
+    link     they are one: unite them, if limits and guards allow; keeps them apart no longer. By "match": unless they are kept apart
     apart    they are not one: never unite them
     unlink   undo the last union that made them one; where none did, the weaker becomes a customer of its own
     undo     undo the union with the number `a` in the ledger (big-endian)

@@ -16,6 +16,7 @@ from schemas.journal import Journalled
 from schemas.log import Kind, LogEntry, Tick, pack_fact
 from schemas.triggers import Absorb
 from state.client import wait_for, writing
+from state.gather import Gather
 from state.known import Known
 from state.names import Names
 from state.policy import Policy
@@ -110,6 +111,9 @@ class Directory(Protocol):
     def stats(self) -> dict[str, int]:
         """Counters since creation: events, created, attached, united, moved, refused, rejected:<reason>."""
 
+    def said_last(self) -> int:
+        """The last entry in the log of matching."""
+
 
 class RedisDirectory:
     """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
@@ -131,6 +135,7 @@ class RedisDirectory:
         self._layout = layout
         self._replicas = replicas
         self._known = Known()
+        self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         self._oldest_leave = "oldest" in layout.policy.at_limit
         policy = layout.policy.settings(len(layout.limits))
@@ -277,13 +282,11 @@ class RedisDirectory:
         return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for identifier in identifiers:
-            pipeline.hget(self._bucket(b"i:", identifier), identifier)
-        found = [
-            None if origin is None else origin or identifier for identifier, origin in zip(identifiers, pipeline.execute(), strict=True)
-        ]
-        return [None if origin is None else self.root(origin) for origin in found]
+        found = self._gather(self._names.directory + b"i:", identifiers)
+        origins = [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
+        known = [origin for origin in origins if origin is not None]
+        roots = dict(zip(known, self._gather(self._names.directory + b"o:", known), strict=True))
+        return [None if origin is None else roots[origin] or origin for origin in origins]
 
     def root(self, origin: bytes) -> bytes:
         return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
@@ -302,6 +305,9 @@ class RedisDirectory:
     def heads(self) -> dict[int, int]:
         found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}
         return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
+
+    def said_last(self) -> int:
+        return int(cast(bytes | None, self._redis.hget(self._names.meta, "matches")) or 0)
 
     def sent(self, sender: str) -> int:
         return int(self._redis.hget(self._names.senders, sender) or 0)

@@ -441,8 +441,10 @@ local function obey(order)
   end
   if order.kind == 'link' then
     settle(x, y)
-    forget_apart(a, b)
-    forget_apart(b, a)
+    if order.by ~= 'match' then
+      forget_apart(a, b)
+      forget_apart(b, a)
+    end
     if a ~= b then unite(x, y, order.by, order.note, nil, order.forced) end  -- counts what it refuses itself
   elseif order.kind == 'apart' then
     settle(x, y)

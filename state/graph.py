@@ -340,7 +340,7 @@ class Graph:
                 self._settle(x, y)
             case "link":
                 self._settle(x, y)
-                for one, other in ((a, b), (b, a)):
+                for one, other in ((a, b), (b, a)) if order.by != "match" else ():
                     for member in self.records[one].members if one in self.records else ():
                         kept = tuple(o for o in self.apart.pop(member, ()) if self.root(o) != other)
                         if kept:

@@ -10,6 +10,7 @@ Erasing a customer destroys the data keys of its origins: every copy of what the
 
 import os
 from base64 import b64decode, b64encode
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from schemas.errors import ConfigError, Foreign
 from state.client import writing
+from state.gather import Gather
 from state.names import Names
 
 KEY_BYTES = 32
@@ -102,7 +104,8 @@ class LogSeal:
 class DataKey:
     """The data key of one origin. A field is bound to its origin and name: it cannot be passed off as another."""
 
-    def __init__(self, origin: bytes, key: bytes) -> None:
+    def __init__(self, origin: bytes, key: bytes, wrapped: bytes = b"") -> None:
+        self.wrapped = wrapped
         self._origin = origin
         self._aead = AESGCM(key)
 
@@ -126,7 +129,8 @@ class DataKeys:
         self._names = names
         self._kek = kek
         self._buckets = buckets
-        self._cache: dict[bytes, DataKey] = {}
+        self._gather = Gather(client, buckets)
+        self._cache: OrderedDict[bytes, DataKey] = OrderedDict()  # from a plain dict the oldest leaves in ever more time
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
         """The data keys of these origins; those that have none are left out, or given one."""
@@ -135,25 +139,50 @@ class DataKeys:
         if missing:
             self._load(missing, create)
         found = {origin: self._cache[origin] for origin in wanted if origin in self._cache}
-        while len(self._cache) > CACHE_MAX:
-            del self._cache[next(iter(self._cache))]
+        self._bound()
         return found
 
+    def current(self, origins: Sequence[bytes]) -> list[DataKey | None]:
+        """The keys as they are now, None for who has none: who was erased a moment ago must not be opened from memory.
+
+        It is the same object for as long as it is the same key, and remembered.
+        """
+        found: list[DataKey | None] = []
+        for origin, wrapped in zip(origins, self._gather(self._names.data_keys, origins), strict=True):
+            held = self._cache.get(origin)
+            if wrapped is None:
+                self._cache.pop(origin, None)
+                held = None
+            elif held is None or held.wrapped != wrapped:
+                held = self._cache[origin] = self._unwrapped(origin, wrapped)
+            found.append(held)
+        self._bound()
+        return found
+
+    def _bound(self) -> None:
+        while len(self._cache) > CACHE_MAX:
+            self._cache.popitem(last=False)
+
     def _load(self, origins: Sequence[bytes], create: bool) -> None:
+        answers = self._created(origins) if create else self._gather(self._names.data_keys, origins)
+        for origin, wrapped in zip(origins, answers, strict=True):
+            if wrapped is not None:
+                self._cache[origin] = self._unwrapped(origin, wrapped)
+
+    def _created(self, origins: Sequence[bytes]) -> list[bytes | None]:
         pipeline = self._redis.pipeline(transaction=False)
         for origin in origins:
             bucket = self._bucket(origin)
-            if create:
-                pipeline.hsetnx(bucket, origin, aes_key_wrap(self._kek, os.urandom(KEY_BYTES)))
+            pipeline.hsetnx(bucket, origin, aes_key_wrap(self._kek, os.urandom(KEY_BYTES)))
             pipeline.hget(bucket, origin)
         with writing():
-            answers = pipeline.execute()
-        for origin, wrapped in zip(origins, answers[1::2] if create else answers, strict=True):
-            if wrapped is not None:
-                try:
-                    self._cache[origin] = DataKey(origin, aes_key_unwrap(self._kek, cast(bytes, wrapped)))
-                except InvalidUnwrap:
-                    raise Foreign("a customer's data key was wrapped with another key file: restore that file") from None
+            return cast(list[bytes | None], pipeline.execute()[1::2])
+
+    def _unwrapped(self, origin: bytes, wrapped: bytes) -> DataKey:
+        try:
+            return DataKey(origin, aes_key_unwrap(self._kek, wrapped), wrapped)
+        except InvalidUnwrap:
+            raise Foreign("a customer's data key was wrapped with another key file: restore that file") from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

@@ -12,6 +12,7 @@ import redis
 
 from schemas.identity import ID_BYTES
 from state.directory import Layout
+from state.gather import Gather
 from state.names import Names
 
 PARTITION = "match"
@@ -45,12 +46,19 @@ class Matches(Protocol):
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
         """All origins of each customer; none for who is no root."""
 
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        """For each origin those whose customers it is never to be united with."""
+
+    def bucket(self, number: int) -> dict[bytes, bytes]:
+        """All records (`mr`) of one bucket; bucket `number` modulo their count."""
+
 
 class RedisMatches:
     def __init__(self, client: redis.Redis, names: Names, layout: Layout) -> None:
         self._redis = client
         self._names = names
         self._buckets = layout.buckets
+        self._gather = Gather(client, layout.buckets)
 
     def position(self) -> int:
         return max(0, int(cast(bytes | None, self._redis.hget(self._names.offsets, PARTITION)) or 0))
@@ -60,32 +68,32 @@ class RedisMatches:
         return [_said(entry_id, fields) for _, found in answer for entry_id, fields in found]
 
     def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
-        return self._hget([(self._key(table, field), field) for field in fields])
-
-    def _key(self, table: Table, field: bytes) -> str:
-        return self._names.matcher.decode() if table == "matcher" else self._names.bucket(table.encode() + b":", field, self._buckets)
+        if table == "matcher":
+            return cast(list[bytes | None], self._redis.hmget(self._names.matcher, list(fields)))
+        return self._gather(self._names.directory + table.encode() + b":", fields)
 
     def roots(self, origins: Sequence[bytes]) -> list[bytes]:
-        found = self._hget([(self._names.bucket(b"o:", origin, self._buckets), origin) for origin in origins])
+        found = self._gather(self._names.directory + b"o:", origins)
         return [root or origin for root, origin in zip(found, origins, strict=True)]
 
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
         return [
-            _members(packed or b"") for packed in self._hget([(self._names.bucket(b"r:", root, self._buckets), root) for root in roots])
+            _split(packed[2:], int.from_bytes(packed[:2])) if packed else []
+            for packed in self._gather(self._names.directory + b"r:", roots)
         ]
 
-    def _hget(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        """In one round trip."""
-        if not wanted:
-            return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, field in wanted:
-            pipeline.hget(key, cast(str, field))
-        return cast(list[bytes | None], pipeline.execute())
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        if not origins or not self._redis.hlen(self._names.apart):
+            return [[] for _ in origins]
+        found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins)))
+        return [_split(packed, len(packed) // ID_BYTES) if packed else [] for packed in found]
+
+    def bucket(self, number: int) -> dict[bytes, bytes]:
+        return cast(dict[bytes, bytes], self._redis.hgetall(self._names.directory + b"mr:%d" % (number % self._buckets)))
 
 
-def _members(packed: bytes) -> list[bytes]:
-    return [packed[at : at + ID_BYTES] for at in range(2, 2 + int.from_bytes(packed[:2]) * ID_BYTES, ID_BYTES)]
+def _split(packed: bytes, count: int) -> list[bytes]:
+    return [packed[at : at + ID_BYTES] for at in range(0, count * ID_BYTES, ID_BYTES)]
 
 
 def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.identity import ID_BYTES, Group, Identifier, Pair, Union, WindowCommit, WindowResult, shard_of
+from schemas.identity import ID_BYTES, Group, Identifier, Pair, Put, Union, WindowCommit, WindowResult, shard_of
 from schemas.journal import Journalled
 from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, Tick, pack_fact
 from schemas.profile import Head
@@ -53,7 +53,9 @@ class MemoryDirectory:
         self._bodies: dict[tuple[str, str, int], bytes] = {}
         self._stats: dict[str, int] = {}
         self.said: list[Said] = []
+        self._said = 0  # entries ever
         self.kept: dict[tuple[str, bytes], bytes] = {}  # what matching keeps
+        self._records: dict[int, dict[bytes, bytes]] = {}  # of it the records, by bucket
         self.ticked_s = 0
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
@@ -102,12 +104,16 @@ class MemoryDirectory:
         ]
         for kind, parts in (("r", said), ("d", changes.labels)):
             if parts and self.layout.policy.matches:
-                self.said.append(Said(len(self.said) + 1, "r" if kind == "r" else "d", b"".join(parts), window.time_ms))
+                self.said.append(Said(self._next_said(), "r" if kind == "r" else "d", b"".join(parts), window.time_ms))
+        if window.partition == PARTITION:
+            self.said = [said for said in self.said if said.seq > window.after]
         for put in window.puts:
             if put.value is None:
                 self.kept.pop((put.table, put.field), None)
             else:
                 self.kept[put.table, put.field] = put.value
+            if put.table == "mr":
+                self._keep_record(put)
         self.dead += window.dead
         counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused", "divided", "suspended")}
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
@@ -125,6 +131,18 @@ class MemoryDirectory:
         taker = _both(change)[1]
         body = Expect(taker, [], change.identifier, change.home) if isinstance(change, Lend) else [taker, change.origins]
         self._append(shard_of(taker, self.layout.shards), "x", _encode(body))
+
+    def _next_said(self) -> int:
+        self._said += 1
+        return self._said
+
+    def _keep_record(self, put: Put) -> None:
+        """By bucket."""
+        bucket = self._records.setdefault(int.from_bytes(put.field[:4]) % self.layout.buckets, {})
+        if put.value is None:
+            bucket.pop(put.field, None)
+        else:
+            bucket[put.field] = put.value
 
     def _append(self, shard: int, kind: Kind, body: bytes) -> None:
         self._heads[shard] += 1
@@ -246,6 +264,12 @@ class MemoryDirectory:
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
         return [self.members(root)[0] for root in roots]
 
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        return [list(self.graph.apart.get(origin, ())) for origin in origins]
+
+    def bucket(self, number: int) -> dict[bytes, bytes]:
+        return dict(self._records.get(number % self.layout.buckets, {}))
+
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         return [self.graph.root(self.graph.origins[i]) if i in self.graph.origins else None for i in identifiers]
 
@@ -258,6 +282,9 @@ class MemoryDirectory:
 
     def heads(self) -> dict[int, int]:
         return dict(self._heads)
+
+    def said_last(self) -> int:
+        return self._said
 
     def sent(self, sender: str) -> int:
         return self.senders.get(sender, 0)

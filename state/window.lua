@@ -252,6 +252,7 @@ for _, kind in ipairs({'r', 'd'}) do
     call('XADD', P .. 'matches', 'MAXLEN', '~', matches_max, seq, kind, table.concat(parts), 't', string.format('%.0f', time_ms))
   end
 end
+if partition == 'match' then call('XTRIM', P .. 'matches', 'MINID', string.format('%.0f-0', tonumber(after) + 1)) end  -- its own log, as far as it is read
 for _, put in ipairs(puts) do
   local key = put[1] == 'matcher' and P .. 'matcher' or bucket(put[1] .. ':', put[2])
   if put[3] then call('HSET', key, put[2], put[3]) else call('HDEL', key, put[2]) end

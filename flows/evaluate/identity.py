@@ -80,11 +80,17 @@ class OpenKey:
         return sealed
 
 
+OPEN: Final = OpenKey()
+
+
 class OpenKeys:
     """The keys of an evaluation."""
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, OpenKey]:  # noqa: ARG002  # as data keys have it
-        return dict.fromkeys(origins, OpenKey())
+        return dict.fromkeys(origins, OPEN)
+
+    def current(self, origins: Sequence[bytes]) -> list[OpenKey]:
+        return [OPEN] * len(origins)
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from flows.status import Behind, collect, screen
 from schemas.config import Config, Connector, Shards
-from schemas.identity import WindowCommit
+from schemas.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from schemas.profile import Head
 from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
@@ -38,7 +38,12 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
 
     status = collect(CONFIG, directory, shards, shards, NOW_MS)
 
-    assert status.behind == (Behind("profile", 1, 1, 1), Behind("deliver crm", 1, 0, 1), Behind("learn churn", 1, 0, 1))
+    assert status.behind == (
+        Behind("profile", 1, 1, 1),
+        Behind("deliver crm", 1, 0, 1),
+        Behind("learn churn", 1, 0, 1),
+        Behind("match", 0, 0, 0),
+    )
     assert status.clock_age_ms == 1_500, "the slowest shard's"
     assert (status.rules, status.models) == ((1, 2), {"churn": (0, 5)})
     assert {name: status.totals[name] for name in ("applied", "triggers:welcome", "tag:vip")} == {
@@ -85,3 +90,13 @@ def printed(status: object) -> str:
     with console.capture() as capture:
         console.print(screen(status))
     return capture.get()
+
+
+def test_it_tells_how_far_matching_is_behind() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
+    for at in range(3):
+        visitor = Identifier(0, bytes([at]) * ID_BYTES)
+        group = Group([visitor], [Routed(0, b"fact", visitor.hash, b"record")])
+        directory.commit(WindowCommit("events/0", at - 1, at, [group], [], {}))
+    directory.commit(WindowCommit("match", -1, 1, [], [], {}))
+    assert Behind("match", 2, 0, 2) in collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS).behind

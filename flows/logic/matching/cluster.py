@@ -30,6 +30,10 @@ class Cluster:
     def add(self, record: Record) -> list[tuple[str, str]]:
         """Returns the (field, value) pairs that the cluster did not have."""
         self.size += 1
+        if not self.values:
+            self.records = [record]
+            self.values = {field: {value: 1} for field, value in record.values.items()}
+            return list(record.values.items())
         self._keep([record])
         return [(field, value) for field, value in record.values.items() if self._count(field, value, 1)]
 

@@ -1,9 +1,9 @@
 """A verdict in words, for the person who has to decide: `family name equal (rare), date of birth one digit apart, phone differs`."""
 
+from functools import lru_cache
 from typing import Final, Literal
 
 from flows.logic.matching.decide import Verdict
-from flows.logic.matching.score import Evidence
 
 Language = Literal["en", "zh"]
 _FIELDS_ZH: Final = {
@@ -53,17 +53,19 @@ _LEVELS_ZH: Final = {
 def explain(verdict: Verdict, language: Language = "en") -> list[str]:
     """One phrase for each comparison, what speaks most for or against first."""
     say = _in_chinese if language == "zh" else _in_english
-    return [say(one) for one in verdict.evidence]
+    return [say(one.field, one.level, one.rare) for one in verdict.evidence]
 
 
-def _in_english(one: Evidence) -> str:
-    if one.field == "swapped_names":
+@lru_cache(1024)
+def _in_english(field: str, level: str, rare: bool) -> str:
+    if field == "swapped_names":
         return "given and family name swapped"
-    return f"{one.field.replace('_', ' ')} {one.level}{' (rare)' if one.rare else ''}"
+    return f"{field.replace('_', ' ')} {level}{' (rare)' if rare else ''}"
 
 
-def _in_chinese(one: Evidence) -> str:
-    field = _FIELDS_ZH.get(one.field, one.field)
-    if one.field == "swapped_names":
-        return field
-    return f"{field}{_LEVELS_ZH.get(one.level, one.level)}{'（罕见）' if one.rare else ''}"
+@lru_cache(1024)
+def _in_chinese(field: str, level: str, rare: bool) -> str:
+    named = _FIELDS_ZH.get(field, field)
+    if field == "swapped_names":
+        return named
+    return f"{named}{_LEVELS_ZH.get(level, level)}{'（罕见）' if rare else ''}"

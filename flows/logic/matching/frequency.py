@@ -20,7 +20,7 @@ class Frequencies:
     `seed` makes the cells of one company meaningless to another. `customers` is the number of customers counted.
     """
 
-    __slots__ = ("_cells", "_mask", "_shift", "_sums", "by_field", "customers", "seed")
+    __slots__ = ("_cells", "_mask", "_shift", "_starts", "by_field", "customers", "seed")
 
     def __init__(self, seed: int = 0, width_bits: int = WIDTH_BITS) -> None:
         self.seed = seed
@@ -29,6 +29,10 @@ class Frequencies:
         self._cells = array("I", bytes(4 << (width_bits + 1)))
         self.customers = 0
         self.by_field: dict[str, list[int]] = {}
+        self._starts: dict[str, int] = {}  # the hash of each field, with which that of a value begins
+
+    def _start(self, field: str) -> int:
+        return self._starts.setdefault(field, crc32(field.encode(), self.seed))
 
     def pack(self) -> bytes:
         return msgspec.msgpack.encode((self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field))
@@ -44,7 +48,7 @@ class Frequencies:
 
     def add(self, field: str, value: str) -> None:
         """Count a customer who has this value of the field, and had it not before."""
-        hashed = crc32(value.encode("utf-8", "surrogatepass"), crc32(field.encode(), self.seed))
+        hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
         first, second = hashed & self._mask, (((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)
         cells = self._cells
         least = min(cells[first], cells[second])
@@ -67,7 +71,7 @@ class Frequencies:
 
     def count(self, field: str, value: str) -> int:
         """How many customers have this value, or a few more."""
-        hashed = crc32(value.encode("utf-8", "surrogatepass"), crc32(field.encode(), self.seed))
+        hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
         return min(self._cells[hashed & self._mask], self._cells[(((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)])
 
     def total(self, field: str) -> int:

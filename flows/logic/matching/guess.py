@@ -20,7 +20,7 @@ _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is foun
     ("house_number", r"(street|house|building)_?(number|no|num)$"),
     ("street_2", r"(address|street|addr)_?(line)?_?[2-9]$"),
     ("street", r"street|addr|road|住址|地址"),
-    ("postcode", r"post_?(al)?_?code|^zip|zip_?code|^pcode|邮编|邮政"),
+    ("postcode", r"post_?(al)?_?code|^zip|zip_?code|^plz|^pcode|邮编|邮政"),
     ("state", r"^(state|province|region|county)|省"),
     ("district", r"district|borough"),
     ("city", r"city|suburb|town|municipal|locality|village|城市|市$"),
@@ -35,7 +35,7 @@ _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is foun
 _NUMBER: Final = re.compile(r"[-+]?[\d.,]+")
 _PATTERNS: Final = tuple((field, re.compile(pattern)) for field, pattern in _MEANS)
 _HOLDS_THE_ANSWER: Final = re.compile(
-    r"^(id|idx|index|key|no|nr|row|rownum|unnamed.*|(rec|record|row|unique|uniq|source|person|customer|cust|entity|cluster|group|match|true|truth|gold|label|global|local|voter|ncid|reg)_?"
+    r"^(id|idx|index|key|no|nr|row|rownum|unnamed.*|(rec|record|row|unique|uniq|source|person|customer|cust|entity|cluster|group|match|master|true|truth|gold|label|global|local|voter|ncid|reg)_?"
     r"(id|ids|no|num|key|number|index|label|reg_num)?|cluster.*|.*_uid|.*uuid.*|wikidata.*|qid|tid|rid|cid|recid|ncid|clusterid|.*ent(ity)?_?id)$"
 )
 _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, "+"))
@@ -60,6 +60,9 @@ def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], nev
         if field == "full_name" and field in guessed.values():
             continue  # the same name once more, put together in another way
         guessed[heading] = field if field not in guessed.values() else _plain(f"{field} {name}")
+    for heading, field in guessed.items():
+        if field == "birth_year" and "date_of_birth" not in guessed.values():
+            guessed[heading] = "date_of_birth"  # of which the year is known
     return {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
 
 

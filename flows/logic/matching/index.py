@@ -4,9 +4,12 @@ from itertools import islice
 from math import log2
 from typing import Final, Protocol
 
-FOR_A_KEY: Final = 32  # customers kept for a key: the newest
+FOR_A_KEY: Final = 16  # customers kept for a key: the newest
 COMMON: Final = 512  # a key that more customers than this have had finds nobody any more
 WORTH: Final = 0.3  # of the score of the best candidate; below it a comparison is not worth its time
+FLOOR: Final = (
+    8.0  # the score of one key whose list is just full: one that is longer has lost most of its customers, and brings nobody alone
+)
 KEYS_MAX: Final = 16_000_000
 
 
@@ -44,7 +47,7 @@ class MemoryIndex:
                 scores[id] = scores.get(id, 0.0) + tells
         if not scores:
             return []
-        least = WORTH * max(scores.values())
+        least = max(FLOOR, WORTH * max(scores.values()))
         return sorted([id for id, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
 
     def add(self, keys: list[str], id: str) -> None:

@@ -18,7 +18,7 @@ from flows.logic.matching.record import Record
 from flows.logic.matching.weights import Weights
 
 RAREST: Final = 1e-7  # no agreement is worth more than its kind allows at this frequency
-CUSTOMERS_MIN: Final = 200.0
+CUSTOMERS_MIN: Final = 1000.0
 _WORDY: Final = frozenset(("full", "organisation"))
 _NAMES: Final = ("given_name", "family_name")
 _WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest
@@ -41,10 +41,14 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
     rare: bool = False
 
 
+_PLACE, _SHARED, _OWN, _GIVEN, _BORN = range(5)  # how a field counts in a sum
+_ROLES: Final = {"given_name": _GIVEN, "organisation": _GIVEN, "date_of_birth": _BORN}
+
+
 class _Field:
     """What is known of a field, ready for the hot loop."""
 
-    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "same_bits", "top")
+    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "role", "same_bits", "top")
 
     def __init__(self, field: str, weights: Weights) -> None:
         kind = kind_of(field)
@@ -60,6 +64,7 @@ class _Field:
         self.is_place = field in PLACES
         self.is_shared = field in SHARED
         self.is_wordy = kind.name in _WORDY
+        self.role = _PLACE if self.is_place else _SHARED if self.is_shared else _ROLES.get(field, _OWN)
 
 
 class Scorer:
@@ -69,6 +74,8 @@ class Scorer:
         self.weights = weights
         self.frequencies = frequencies
         self._fields: dict[str, _Field] = {}
+        self._record: Record | None = None  # the last one scored, which is scored against one cluster after the other ...
+        self._equals: dict[str, float] = {}  # ... and what it is worth that its values are equal
 
     def prior_bits(self) -> float:
         """log2 of the odds, before any comparison, that a record belongs to a given customer."""
@@ -82,24 +89,41 @@ class Scorer:
 
     def score(self, record: Record, cluster: Cluster) -> tuple[float, list[Found]]:
         """The sum of the evidence in bits, without the prior, and each comparison."""
+        if record is not self._record:
+            self._record, self._equals = record, {}
         found: list[Found] = []
-        theirs = cluster.values
-        for field, value in record.values.items():
+        mine, theirs, equals, fields = record.values, cluster.values, self._equals, self._fields
+        names = 0.0
+        split = False
+        for field, value in mine.items():
             counts = theirs.get(field)
             if counts is None or field == "full_name":
                 continue
-            level, bits = self._best(field, self._fields.get(field) or self.known(field), value, counts)
+            known = fields.get(field) or self.known(field)
+            if value in counts:
+                level = known.top
+                bits = equals.get(field)
+                if bits is None:
+                    bits = equals[field] = known.m_top - log2(self._frequency(field, value, known))
+                if len(counts) > 1:
+                    bits += _share_bits(counts[value], counts)
+            else:
+                level, bits = self._nearest(field, known, value, counts)
             found.append((field, level, bits))
-        if "full_name" in record.values or "full_name" in theirs or ("given_name" in record.values and "family_name" in record.values):
-            self._names(record, cluster, found)
+            if field in _NAMES:
+                names += bits
+                split = True
+        if "full_name" in mine or "full_name" in theirs or (names < 0.0 and "given_name" in mine and "family_name" in mine):
+            self._names(record, cluster, found, names, split)
         return self.sum(found), found
 
     def sum(self, found: list[Found]) -> float:
         """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
         total = shared = given = born = up = most = down = least = 0.0
+        fields = self._fields
         for field, _, bits in found:
-            known = self._fields.get(field) or self.known(field)
-            if known.is_place:
+            role = (fields.get(field) or self.known(field)).role
+            if role == _PLACE:
                 if bits > 0.0:
                     up += bits
                     if bits > most:
@@ -110,11 +134,11 @@ class Scorer:
                         least = bits
                 continue
             total += bits
-            if known.is_shared:
+            if role == _SHARED:
                 shared += bits
-            elif field == "given_name" or field == "organisation":
+            elif role == _GIVEN:
                 given = bits
-            elif field == "date_of_birth":
+            elif role == _BORN:
                 born = bits
         together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
         total += together
@@ -140,10 +164,13 @@ class Scorer:
     def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
         """The best level of a value with any of the cluster's, and its bits."""
         count = counts.get(value)
-        if count is not None:
-            if len(counts) == 1:
-                return known.top, known.m_top - log2(self._frequency(field, value, known))
-            return known.top, known.m_top - log2(self._frequency(field, value, known)) + _share_bits(count, counts)
+        if count is None:
+            return self._nearest(field, known, value, counts)
+        bits = known.m_top - log2(self._frequency(field, value, known))
+        return known.top, bits + _share_bits(count, counts) if len(counts) > 1 else bits
+
+    def _nearest(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
+        """As `_best`, where none of them is equal."""
         level_of = known.level
         if len(counts) == 1:
             (other,) = counts
@@ -184,11 +211,12 @@ class Scorer:
         count = self.frequencies.count
         return min(20.0, -sum(sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[:3]))
 
-    def _names(self, record: Record, cluster: Cluster, found: list[Found]) -> None:
-        """What the names add when looked at together: the family name where the given name should be, and the whole name."""
+    def _names(self, record: Record, cluster: Cluster, found: list[Found], total: float, split: bool) -> None:
+        """What the names add when looked at together: the family name where the given name should be, and the whole name.
+
+        `total`: what they are worth one by one, if there are any (`split`).
+        """
         mine, theirs = record.values, cluster.values
-        split = {at: bits for at, (field, _, bits) in enumerate(found) if field in _NAMES}
-        total = sum(split.values())
         given, family = mine.get("given_name"), mine.get("family_name")
         if given and family and total < 0 and given != family:
             their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})

@@ -3,9 +3,9 @@
 One entry of its log is one step, and a step depends on nothing but the store and the entries before it.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from math import log2
 from typing import Final, Protocol
 
 import msgspec
@@ -15,18 +15,20 @@ from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.decide import Thresholds, Verdict, are_one, decide
 from flows.logic.matching.explain import explain
 from flows.logic.matching.frequency import Frequencies
-from flows.logic.matching.index import COMMON, FOR_A_KEY, WORTH
+from flows.logic.matching.index import COMMON
 from flows.logic.matching.learn import Learner
+from flows.logic.matching.lists import KeyList, changed, near
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
 from flows.logic.matching.weights import Weights
-from schemas.identity import ID_BYTES, Order, OrderKind
+from schemas.identity import Order, OrderKind
 
 KEY_BYTES: Final = 8
-CANDIDATES_MAX: Final = 8
+CANDIDATES_MAX: Final = 5
+NEAR_MAX: Final = 2 * CANDIDATES_MAX  # origins looked up, for some are the same customer's
 RECORDS_MAX: Final = 8  # of one origin, the newest
 CLUSTERS_MAX: Final = 50_000  # that one process remembers
-_COUNT: Final = 4
+Members = list[tuple[bytes, object]]  # origins, each with what its records are sealed under, as something to compare by ==
 
 
 class Note(msgspec.Struct, array_like=True, frozen=True):
@@ -47,7 +49,10 @@ class Store(Protocol):
 
     def roots(self, origins: Sequence[bytes]) -> list[bytes]: ...
 
-    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]: ...
+    def members(self, roots: Sequence[bytes]) -> list[Members]: ...
+
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        """Origins with whom each one is never to be united."""
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]: ...
 
@@ -57,34 +62,23 @@ class Step(msgspec.Struct):
 
     orders: list[Order] = []
     lists: dict[bytes, bytes] = {}  # blocking key -> how many came, then the newest origins
-    records: dict[bytes, list[Record]] = {}  # of each origin that has new ones
+    records: dict[bytes, list[Record]] = {}  # of each origin those that are new; it keeps the newest `RECORDS_MAX`
+    weights: Weights | None = None  # a new version
     comparisons: int = 0
-    weights: Weights | None = None  # new ones
-
-
-class _List:
-    __slots__ = ("count", "origins")
-
-    def __init__(self, packed: bytes | None) -> None:
-        self.count = int.from_bytes(packed[:_COUNT]) if packed else 0
-        self.origins = [packed[at : at + ID_BYTES] for at in range(_COUNT, len(packed), ID_BYTES)] if packed else []
-
-    def pack(self) -> bytes:
-        return self.count.to_bytes(_COUNT) + b"".join(self.origins)
 
 
 class Stage:
-    """One for all records of a deployment. `hash_key`: so that what lies in the index says nothing."""
+    """Frequencies and weights are its own state; it may be put back to an earlier one, and then learns the rest anew."""
 
     def __init__(
         self, hash_key: bytes, thresholds: Thresholds, frequencies: Frequencies | None = None, learner: Learner | None = None
     ) -> None:
-        self._hash_key = hash_key
-        self._thresholds = thresholds
+        self._hash = blake2b(digest_size=KEY_BYTES, key=hash_key[:64])
+        self.thresholds = thresholds
         self.frequencies = frequencies or Frequencies(int.from_bytes(hash_key[:4]))
         self.learner = learner or Learner()
         self.scorer = Scorer(self.learner.weights, self.frequencies)
-        self._clusters: dict[bytes, tuple[list[bytes], Cluster]] = {}  # root -> its origins then, and what they say
+        self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = OrderedDict()  # root -> its origins then, and what they say
 
     def step(self, incoming: Sequence[tuple[bytes, Record]], store: Store) -> Step:
         """Records with their origins, in order."""
@@ -97,20 +91,26 @@ class Stage:
             self.learner.label(records[-1], Cluster.of(other.hex(), others), same, self.scorer)
 
     def hashed(self, key: str) -> bytes:
-        return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES, key=self._hash_key).digest()
+        keyed = self._hash.copy()
+        keyed.update(key.encode("utf-8", "surrogatepass"))
+        return keyed.digest()
 
-    def remembered(self, root: bytes, origins: list[bytes]) -> Cluster | None:
+    def remembered(self, root: bytes, members: Members) -> Cluster | None:
         held = self._clusters.get(root)
-        return held[1] if held is not None and held[0] == origins else None
+        return held[1] if held is not None and held[0] == members else None
 
-    def remember(self, root: bytes, origins: list[bytes], cluster: Cluster) -> None:
+    def remember(self, root: bytes, members: Members, cluster: Cluster) -> None:
         if len(self._clusters) >= CLUSTERS_MAX:
-            del self._clusters[next(iter(self._clusters))]
-        self._clusters[root] = (origins, cluster)
+            self._clusters.popitem(last=False)
+        self._clusters[root] = (members, cluster)
 
     def forget(self, roots: Iterable[bytes]) -> None:
         for root in roots:
             self._clusters.pop(root, None)
+
+    def forget_all(self) -> None:
+        """Read all afresh: what has become too old is left out then."""
+        self._clusters.clear()
 
 
 class _Walk:
@@ -122,61 +122,56 @@ class _Walk:
         self._result = Step([], {}, {})
         self._incoming = [(origin, record, [stage.hashed(key) for key in blocking_keys(record)]) for origin, record in incoming]
         keys = list(dict.fromkeys(key for _, _, found in self._incoming for key in found))
-        self._lists = {key: _List(packed) for key, packed in zip(keys, store.lists(keys), strict=True)}
+        self._lists = {key: KeyList(packed) for key, packed in zip(keys, store.lists(keys), strict=True)}
         self._roots: dict[bytes, bytes] = {}  # origin -> root, as far as it was asked
+        self._members: dict[bytes, Members] = {}  # root -> its origins
+        self._apart: dict[bytes, set[bytes]] = {}  # root -> origins that it must not be united with; only where there are any
         self._joined: dict[bytes, bytes] = {}  # root -> the one that it was united with in this step
         self._clusters: dict[bytes, Cluster] = {}
         self._own: dict[bytes, list[Record]] = {}
-        self._touched: set[bytes] = set()
 
     def go(self) -> Step:
         before: Record | None = None
         origins = list(dict.fromkeys(origin for origin, _, _ in self._incoming))
-        near = [self._near(keys) for _, _, keys in self._incoming]
-        self._fetch([*origins, *(origin for found in near for origin in found)])
+        found = [near(keys, self._lists, NEAR_MAX) for _, _, keys in self._incoming]
+        self._fetch([*origins, *(origin for some in found for origin in some)])
         self._own = dict(zip(origins, self._store.records(origins), strict=True))
-        for origin, record, keys in self._incoming:
+        for (origin, record, keys), some in zip(self._incoming, found, strict=True):
             if record in self._own[origin]:
                 continue
-            self._match(origin, record, keys, before)
+            self._match(origin, record, keys, near(keys, self._lists, NEAR_MAX) if changed(keys, self._lists) else some, before)
             before = record
-        self._stage.forget(self._touched)
-        self._result.lists = {key: self._lists[key].pack() for key in self._result.lists}
+        self._result.lists = {key: held.pack() for key, held in self._lists.items() if held.changed}
         return self._result
-
-    def _near(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Origins that share the most and the rarest keys; twice as many as are compared, for some are the same customer's."""
-        scores: dict[bytes, float] = {}
-        for key in keys:
-            held = self._lists[key]
-            if held.count == 0 or held.count > COMMON:
-                continue
-            tells = 12.0 - log2(held.count)
-            for origin in held.origins:
-                scores[origin] = scores.get(origin, 0.0) + tells
-        if not scores:
-            return []
-        least = WORTH * max(scores.values())
-        return sorted([origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[
-            : 2 * CANDIDATES_MAX
-        ]
 
     def _fetch(self, origins: Iterable[bytes]) -> None:
         """The customers of these origins, and what their records say."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._roots]
-        self._roots |= dict(zip(missing, self._store.roots(missing), strict=True))
+        if not missing:
+            return
+        self._roots.update(zip(missing, self._store.roots(missing), strict=True))
         roots = [root for root in dict.fromkeys(self._roots[origin] for origin in missing) if root not in self._clusters]
-        unread: list[tuple[bytes, list[bytes]]] = []
-        for root, members in zip(roots, self._store.origins(roots), strict=True):
+        unread: list[bytes] = []
+        for root, members in zip(roots, self._store.members(roots), strict=True):
+            self._members[root] = members
             held = self._stage.remembered(root, members)
             if held is not None:
+                held.id = root.hex()  # it may have been remembered under the name of who has retired
                 self._clusters[root] = held
             else:
-                unread.append((root, members))
-        wanted = [origin for _, members in unread for origin in members]
+                unread.append(root)
+        self._read(unread)
+        everybody = [(root, origin) for root in roots for origin, _ in self._members[root]]
+        for (root, _), others in zip(everybody, self._store.apart([origin for _, origin in everybody]), strict=True):
+            if others:
+                self._apart.setdefault(root, set()).update(others)
+
+    def _read(self, roots: Sequence[bytes]) -> None:
+        wanted = [origin for root in roots for origin, _ in self._members[root]]
         found = dict(zip(wanted, self._store.records(wanted), strict=True)) if wanted else {}
-        for root, members in unread:
-            self._clusters[root] = Cluster.of(root.hex(), (record for origin in members for record in found[origin]))
+        for root in roots:
+            members = self._members[root]
+            self._clusters[root] = Cluster.of(root.hex(), (record for origin, _ in members for record in found[origin]))
             self._stage.remember(root, members, self._clusters[root])
 
     def _root(self, origin: bytes) -> bytes:
@@ -185,19 +180,13 @@ class _Walk:
             root = self._joined[root]
         return root
 
-    def _match(self, origin: bytes, record: Record, keys: Sequence[bytes], before: Record | None) -> None:
+    def _match(self, origin: bytes, record: Record, keys: Sequence[bytes], found: Sequence[bytes], before: Record | None) -> None:
         stage, mine = self._stage, self._root(origin)
-        near = self._near(keys)
-        self._fetch(near)
-        by_root: dict[bytes, bytes] = {}
-        for other in near:
-            by_root.setdefault(self._root(other), other)
-        by_root.pop(mine, None)
-        roots = [root for root in by_root if self._clusters[root].size][:CANDIDATES_MAX]
-        candidates = [self._clusters[root] for root in roots]
+        by_root = self._candidates(mine, found)
+        candidates = [self._clusters[root] for root in by_root]
         self._result.comparisons += len(candidates)
         own = self._clusters[mine]
-        verdict = decide(record, candidates, stage.scorer, stage._thresholds)
+        verdict = decide(record, candidates, stage.scorer, stage.thresholds)
         if verdict.kind == "merge" and own.size:
             verdict = self._with(own, record, verdict)
         weights = stage.learner.observe(record, candidates, verdict.kind == "merge", stage.scorer, before)
@@ -206,15 +195,31 @@ class _Walk:
             self._result.weights = weights
         if verdict.kind != "none":
             self._say(origin, by_root, verdict)
-        if verdict.kind == "none" and not own.size:
+        elif not own.size:
             stage.frequencies.customers += 1
         self._keep(origin, record, keys)
+
+    def _candidates(self, mine: bytes, found: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Customers to compare with, each with the origin by which it was found; not those who are to stay apart."""
+        self._fetch(found)
+        by_root: dict[bytes, bytes] = {}
+        forbidden = self._apart.get(mine, ())
+        for origin in found:
+            root = self._root(origin)
+            if root == mine or root in by_root or not self._clusters[root].size:
+                continue
+            if forbidden and not forbidden.isdisjoint([member for member, _ in self._members[root]]):
+                continue
+            by_root[root] = origin
+            if len(by_root) == CANDIDATES_MAX:
+                break
+        return by_root
 
     def _with(self, own: Cluster, record: Record, verdict: Verdict) -> Verdict:
         """The customer has records already: both must fit, not just this record."""
         stage = self._stage
         best = self._clusters[bytes.fromhex(verdict.cluster)]
-        if are_one(record, own, best, stage.scorer, stage._thresholds, stage.scorer.prior_bits()):
+        if are_one(record, own, best, stage.scorer, stage.thresholds, stage.scorer.prior_bits()):
             return msgspec.structs.replace(verdict, also=())
         return msgspec.structs.replace(verdict, kind="review", also=())
 
@@ -230,27 +235,36 @@ class _Walk:
                 self._unite(self._root(origin), root)
 
     def _unite(self, mine: bytes, other: bytes) -> None:
-        """As the directory will see it, if it does not refuse."""
-        self._touched |= {mine, other}
-        ours, theirs = self._clusters[mine], self._clusters[other]
+        """As the directory will see it, if it does not refuse.
+
+        What both say is remembered under the name that will most likely survive; if it is the other one it is read anew.
+        """
+        stage, ours, theirs = self._stage, self._clusters[mine], self._clusters[other]
         if ours.size:
-            self._stage.frequencies.customers -= 1
-        together = Cluster.of(theirs.id, ())
-        together.absorb(theirs)
-        together.absorb(ours)
-        self._clusters[other] = together
+            stage.frequencies.customers -= 1
+            together = Cluster.of(theirs.id, ())
+            together.absorb(theirs)
+            together.absorb(ours)
+            self._clusters[other] = together
         self._joined[mine] = other
+        mine_first, other_first = self._members[mine] + self._members[other], self._members[other] + self._members[mine]
+        self._members[other] = other_first
+        stage.forget((mine, other))
+        if mine < other:  # the smaller survives, but for who has a user id
+            stage.remember(mine, mine_first, self._clusters[other])
+        else:
+            stage.remember(other, other_first, self._clusters[other])
+        if mine in self._apart:
+            self._apart.setdefault(other, set()).update(self._apart[mine])
 
     def _keep(self, origin: bytes, record: Record, keys: Sequence[bytes]) -> None:
         root = self._root(origin)
         cluster = self._clusters[root]
         count_values(self._stage.frequencies, cluster.add(record))
-        records = self._own[origin]
-        self._own[origin] = self._result.records[origin] = [*records, record][-RECORDS_MAX:]
+        self._own[origin] = [*self._own[origin], record]
+        self._result.records.setdefault(origin, []).append(record)
+        members = {member for member, _ in self._members[root]}
         for key in keys:
             held = self._lists[key]
-            if any(other == origin or (other in self._roots and self._root(other) == root) for other in held.origins):
-                continue
-            held.count += 1
-            held.origins = [*held.origins, origin][-FOR_A_KEY:]
-            self._result.lists[key] = b""
+            if held.count <= COMMON and members.isdisjoint(held.origins()):
+                held.add(origin)

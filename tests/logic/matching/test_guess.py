@@ -18,6 +18,28 @@ from flows.logic.matching import guess_fields
         ("suburb", "city"),
         ("postcode_fake", "postcode"),
         ("zip", "postcode"),
+        ("plz", "postcode"),
+        ("forename", "given_name"),
+        ("fname", "given_name"),
+        ("given", "given_name"),
+        ("lname", "family_name"),
+        ("last", "family_name"),
+        ("birth_date", "date_of_birth"),
+        ("birthdate", "date_of_birth"),
+        ("year_of_birth", "date_of_birth"),
+        ("first_and_surname", "full_name"),
+        ("gender", "gender"),
+        ("occupation", "occupation"),
+        ("legal_name", "organisation"),
+        ("firm", "organisation"),
+        ("addr1", "street"),
+        ("address", "street"),
+        ("country", "country"),
+        ("domain", "website"),
+        ("vat_number", "tax_id"),
+        ("registration_number", "tax_id"),
+        ("出生日期", "date_of_birth"),
+        ("手机", "phone"),
         ("soc_sec_id", "national_id"),
         ("birth_place", "birth_place"),
         ("company", "organisation"),
@@ -31,7 +53,10 @@ def test_meaning(heading: str, field: str) -> None:
     assert guess_fields([heading], [{heading: "green"}, {heading: "black"}]) == {heading: field}
 
 
-@pytest.mark.parametrize("heading", ["id", "rec_id", "unique_id", "cluster", "entity_id", "Unnamed: 0", "recid", "customer_id", "uuid"])
+@pytest.mark.parametrize(
+    "heading",
+    ["id", "rec_id", "unique_id", "cluster", "entity_id", "Unnamed: 0", "recid", "customer_id", "uuid", "master_id", "truth", "voter_id"],
+)
 def test_what_holds_the_answer_is_never_a_field(heading: str) -> None:
     assert guess_fields([heading], [{heading: "a1"}, {heading: "b2"}]) == {}
 

@@ -1,0 +1,78 @@
+"""The bounded index of blocking keys as it lies in the directory: for each key how many came, and the newest origins."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import log2
+from typing import Final
+
+from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, WORTH
+from schemas.identity import ID_BYTES
+
+_COUNT: Final = 4  # bytes
+_TELLS: Final = tuple(12.0 - log2(max(1, count)) for count in range(COMMON + 1))
+
+
+class KeyList:
+    """The origins that have a key. One that is too common finds nobody, and is not kept up any more."""
+
+    __slots__ = ("_packed", "_unpacked", "changed", "count")
+
+    def __init__(self, packed: bytes | None) -> None:
+        self.count = int.from_bytes(packed[:_COUNT]) if packed else 0
+        self.changed = False
+        self._packed = packed
+        self._unpacked: list[bytes] | None = None
+
+    def origins(self) -> list[bytes]:
+        if self._unpacked is None:
+            packed = self._packed or b""
+            self._unpacked = [packed[at : at + ID_BYTES] for at in range(_COUNT, len(packed), ID_BYTES)]
+        return self._unpacked
+
+    def add(self, origin: bytes) -> None:
+        self.count += 1
+        self.changed = True
+        origins = self.origins()
+        origins.append(origin)
+        del origins[:-FOR_A_KEY]
+
+    def pack(self) -> bytes:
+        return self.count.to_bytes(_COUNT) + b"".join(self.origins())
+
+
+def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[bytes]:
+    """At most `k` origins, those first that share the most and the rarest keys.
+
+    Common keys are left out once they could bring nobody who is worth a comparison.
+    """
+    telling: list[tuple[int, KeyList]] = []
+    left = 0.0
+    for key in keys:
+        held = lists[key]
+        if 0 < held.count <= COMMON:
+            telling.append((held.count, held))
+            left += _TELLS[held.count]
+    if not telling:
+        return []
+    telling.sort(key=_by_count)
+    scores: dict[bytes, float] = {}
+    best = 0.0
+    for count, held in telling:
+        if left < WORTH * best:
+            break
+        tells = _TELLS[count]
+        left -= tells
+        for origin in held.origins():
+            score = scores.get(origin, 0.0) + tells
+            scores[origin] = score
+            if score > best:
+                best = score
+    least = max(FLOOR, WORTH * best)
+    return sorted([origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
+
+
+def _by_count(one: tuple[int, KeyList]) -> int:
+    return one[0]
+
+
+def changed(keys: Sequence[bytes], lists: Mapping[bytes, KeyList]) -> bool:
+    return any(lists[key].changed for key in keys)

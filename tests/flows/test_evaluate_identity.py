@@ -1,0 +1,113 @@
+"""`millrace eval identity` on tables that the test writes."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from flows import cli
+from tests.logic.matching.people import people
+
+HEADINGS = {
+    "given_name": "First Name",
+    "family_name": "surname",
+    "date_of_birth": "dob",
+    "city": "town",
+    "postcode": "zip",
+    "email": "e-mail",
+}
+
+
+def write(path: Path, customers: int = 120, seed: int = 3) -> Path:
+    rows, truth = people(seed, customers)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rec_id", *HEADINGS.values(), "cluster"])
+        for number, (row, customer) in enumerate(zip(rows, truth, strict=True)):
+            writer.writerow([f"r{number}", *(row.get(field, "") for field in HEADINGS), customer])
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millrace", "eval", "identity", *map(str, arguments)])
+        code = cli.main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return called
+
+
+def test_the_figures_have_the_shape_that_was_promised(run: Any, tmp_path: Path) -> None:
+    code, out, _ = run(write(tmp_path / "people.csv"), "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
+    assert code == 0
+    figures = json.loads(out)
+    for found in (figures, *figures["at"].values()):
+        for kind in ("pairwise", "bcubed"):
+            assert set(found[kind]) == {"precision", "recall", "f1"}
+    assert list(figures["at"]) == ["25%", "50%", "75%", "100%"]
+    assert figures["at"]["100%"]["pairwise"] == figures["pairwise"]
+    assert figures["comparisons"] > 0 < figures["seconds"]
+    assert figures["pairwise"]["f1"] > 0.9
+    assert set(figures["fields"].values()) == set(HEADINGS), "what was guessed"
+
+
+def test_redis_gives_the_figures_of_the_twin_and_nothing_is_left_there(run: Any, tmp_path: Path, redis_url: str) -> None:
+    import redis
+
+    arguments = (write(tmp_path / "people.csv"), "--id", "rec_id", "--truth", "cluster", "--seeds", 2, "--json")
+    on_twin, on_redis = (json.loads(run(*arguments, *more)[1]) for more in ((), ("--redis", redis_url)))
+    for measured in ("seconds", "microseconds_per_record"):
+        del on_twin[measured], on_redis[measured]
+    assert on_twin == on_redis
+    assert redis.Redis.from_url(redis_url).dbsize() == 0
+
+
+def test_only_the_mapped_columns_are_compared(run: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "people.csv")
+    code, out, _ = run(file, "--truth", "cluster", "--map", "e-mail=email", "--map", "surname=family_name", "--seeds", 1, "--json")
+    assert (code, json.loads(out)["fields"]) == (0, {"e-mail": "email", "surname": "family_name"})
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--truth", "nobody"], "no column 'nobody'; the table has rec_id"),
+        (["--truth", "cluster", "--id", "nobody"], "no column 'nobody'"),
+        (["--truth", "cluster", "--map", "nobody=email"], "no column 'nobody'"),
+        (["--truth", "cluster", "--map", "surname"], "expected COLUMN=field"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(run: Any, tmp_path: Path, more: list[str], says: str) -> None:
+    code, out, err = run(write(tmp_path / "people.csv", 5), *more)
+    assert (code, out) == (1, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "says"), [("", "no column 'cluster'"), ("a,cluster\n", "no rows"), (None, "cannot be read")])
+def test_an_empty_or_absent_file_is_said_in_one_line(run: Any, tmp_path: Path, content: str | None, says: str) -> None:
+    file = tmp_path / "people.csv"
+    if content is not None:
+        file.write_text(content)
+    code, _, err = run(file, "--truth", "cluster")
+    assert code == 1
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_broken_rows_are_borne(run: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "people.csv")
+    lines = file.read_text().splitlines()
+    luck = Random(1)
+    for at in luck.sample(range(1, len(lines)), len(lines) // 100 + 2):
+        lines[at] = luck.choice(["", "\x00\ufffd,\x1b", ",".join(["x"] * 40), lines[at][: len(lines[at]) // 2], "🙂" * 5_000])
+    file.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\xfa,\xff\n")
+    code, out, _ = run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
+    assert code == 0
+    assert json.loads(out)["pairwise"]["f1"] > 0.85
