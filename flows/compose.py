@@ -119,7 +119,8 @@ def directory(config: Config) -> RedisDirectory:
 
 
 def shards(config: Config) -> Shards:
-    return RedisShards(connect(redis_url(config)), names(config), config.shards.count, replicas=config.redis.replicas)
+    found = layout(config)
+    return RedisShards(connect(redis_url(config)), names(config), found.shards, found.shard_buckets, replicas=config.redis.replicas)
 
 
 def outbox(config: Config) -> Outbox:

@@ -118,7 +118,7 @@ class Rebuild:
         self._resolver = Resolver(
             config, compose.validator(config), self._directory, self._keys, compose.log_seal(config), Stop(), clock=lambda: self._now_s
         )
-        self._shards = Stamped(self._client, self._names, config.shards.count)
+        self._shards = Stamped(self._client, self._names, layout.shards, layout.shard_buckets)
         self._shards.run = run
         self._outbox = compose.outbox(config)
         self._connectors = [NOBODY, *(connector.name for connector in config.connector)]

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import ceil
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,7 +55,11 @@ class Window(msgspec.Struct):
 
 
 class Windows:
-    """Collects batches into windows: closed by the number of events, or by the age of the oldest."""
+    """Collects batches into windows: closed by the number of events, or by their age.
+
+    A window stays open for as long as the ones before it took to handle, `window.wait` at most: with little to do an event passes
+    at once, and the more there is to do the more share the cost of a commit.
+    """
 
     def __init__(
         self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic
@@ -65,18 +70,24 @@ class Windows:
         self._positions = dict(positions)
         self._open: dict[str, Window] = {}
         self._clock = clock
+        self._handed: float | None = None  # when the last windows were handed out
+        self._patience_s = 0.0
 
     def poll(self) -> list[Window]:
         """Windows that are complete; waits for more no longer than the oldest open one allows."""
         now = self._clock()
-        due = min((window.opened for window in self._open.values()), default=now) + self._wait_s
-        for batch in self._reader.poll(max(0, int((due - now) * 1000))):
+        if self._handed is not None:
+            self._patience_s, self._handed = min(self._wait_s, now - self._handed), None
+        due = min(window.opened for window in self._open.values()) + self._patience_s if self._open else now + self._wait_s
+        for batch in self._reader.poll(max(0, ceil((due - now) * 1000))):
             self._add(batch)
         now = self._clock()
-        ready = [w for w in self._open.values() if len(w.events) >= self._events or now - w.opened >= self._wait_s]
+        ready = [w for w in self._open.values() if len(w.events) >= self._events or now - w.opened >= self._patience_s]
         for window in ready:
             del self._open[window.partition]
             self._positions[window.partition] = window.after
+        if ready:
+            self._handed = now
         return ready
 
     def rest(self) -> list[Window]:

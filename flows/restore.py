@@ -165,7 +165,7 @@ class Replay:
         self._worker = Worker(
             range(layout.shards),
             self.directory,
-            RedisShards(self._client, self._names, layout.shards),
+            RedisShards(self._client, self._names, layout.shards, layout.shard_buckets),
             ShardMachine(rules, scorers),
             cache=config.shards.cache,
             outbox_max=ROOM,

@@ -211,9 +211,9 @@ class Gateway(_Table, frozen=True):
 
 
 class Window(_Table, frozen=True):
-    """Events of one partition that are resolved together: what came within `wait`, at most `events`."""
+    """Events of one partition that are resolved together: what came while the ones before were handled, at most `events`."""
 
-    wait: Duration = Duration.parse("200ms")  # 30s or more is refused
+    wait: Duration = Duration.parse("200ms")  # at most so long, however long that takes; 30s or more is refused
     events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
 
 

@@ -44,7 +44,7 @@ class Question(msgspec.Struct, array_like=True):
     asked_ms: int
     due_ms: int
     events: int  # of the customer, when asked
-    features: bytes  # 32-bit floats, big-endian
+    features: bytes  # as `flows.logic.sparse` packs them
     predicted: float | None
     version: int
 

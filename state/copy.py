@@ -37,6 +37,8 @@ _TAG = re.compile(rb"\{([a-z]+|s\d+)\}:")
 _SHARD = re.compile(rb"\{s(\d+)\}:")
 _DIRECTORY = b"{dir}:"
 _DIRECTORY_BULK = (b"i:", b"o:", b"r:", b"u:", b"body:")
+_SHARD_STRINGS = (b"p:", b"x:", b"u:")
+_SHARD_BULK = (*_SHARD_STRINGS, b"xs:", b"tm:")
 _APART = (b"journal", b"hold", b"archived", b"dead", b"log:")  # of the directory: not copied, or copied behind it by position
 _LEFT_OUT = (b"{keys}:", b"{copy}:")  # the keys of customers are kept apart, so that who is erased stays erased
 _decode_head = msgspec.msgpack.Decoder(Head).decode
@@ -122,7 +124,7 @@ class Copying:
         tag, rest = self._split(key)
         if not tag or tag in _LEFT_OUT or (tag == _DIRECTORY and rest.startswith(_APART)):
             return False
-        if rest.startswith(_DIRECTORY_BULK) if tag == _DIRECTORY else _SHARD.match(tag) and rest.startswith((b"p:", b"x:", b"u:")):
+        if rest.startswith(_DIRECTORY_BULK) if tag == _DIRECTORY else _SHARD.match(tag) and rest.startswith(_SHARD_BULK):
             return True
         self._small.setdefault(tag, set()).add(key)
         return False
@@ -145,7 +147,7 @@ class Copying:
         types, asked = {}, []
         for key in keys:
             tag, rest = self._split(key)
-            if rest[:2] in (b"p:", b"x:", b"u:") and _SHARD.match(tag):
+            if rest[:2] in _SHARD_STRINGS and _SHARD.match(tag):
                 types[key] = "string"
             else:
                 asked.append(key)

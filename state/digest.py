@@ -294,12 +294,31 @@ class Reading:
             yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
             sensitive = zip(roots, found[len(roots) :], strict=False)
             yield from _sealed([(root, packed) for root, packed in sensitive if packed is not None], self._unseal)
-        at = 0
-        while due := cast(list[tuple[bytes, float]], self._redis.zrange(self._names.timers(shard), at, at + PAGE - 1, withscores=True)):
+        yield from self._buckets(shard)
+        former, at = self._names.former_timers(shard), 0
+        while due := cast(list[tuple[bytes, float]], self._redis.zrange(former, at, at + PAGE - 1, withscores=True)):
             yield from ((b"timer", root, _number(int(time_ms))) for root, time_ms in due)
             at += PAGE
         for lane in LANES:
             yield from self._lane(shard, lane, head.outbox.get(lane, 0) - DECISIONS_MAX if lane == "d" else 0)
+
+    def _buckets(self, shard: int) -> Iterator[Entry]:
+        """Sealed records and timers. A bucket whose timers would never be looked at is as wrong as one without them."""
+        names, buckets = self._names, self._layout.shard_buckets
+        indexed = cast(list[tuple[bytes, float]], self._redis.zrange(names.due(shard), 0, -1, withscores=True))
+        firsts = {int(bucket): at for bucket, at in indexed}
+        for first in range(0, buckets, PAGE):
+            numbers = range(first, min(first + PAGE, buckets))
+            pipeline = self._redis.pipeline(transaction=False)
+            for number in numbers:
+                pipeline.hgetall(names.sealed(shard, number))
+                pipeline.zrange(names.timers(shard, number), 0, -1, withscores=True)
+            answers = pipeline.execute()
+            yield from _sealed([entry for sealed in answers[::2] for entry in sealed.items()], self._unseal)
+            for number, timers in zip(numbers, cast(list[list[tuple[bytes, float]]], answers[1::2]), strict=True):
+                yield from ((b"timer", root, _number(int(time_ms))) for root, time_ms in timers)
+                if firsts.get(number) != (timers[0][1] if timers else None):
+                    yield b"unindexed", _number(number), b""
 
     def _lane(self, shard: int, lane: str, after: int) -> Iterator[Entry]:
         """Decisions are trimmed by the server in larger steps than by the twin, so the older ones are passed over."""

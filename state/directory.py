@@ -21,7 +21,7 @@ from state.known import Known
 from state.names import Names
 from state.policy import Policy
 
-FORMAT = 1  # of everything in Redis; a newer one is refused
+FORMAT = 2  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
 READMITTED = "readmitted"  # the sender of facts that were put aside
@@ -52,6 +52,11 @@ class Layout(msgspec.Struct, frozen=True):
     ) -> "Layout":
         """`capacity`: identifiers planned for."""
         return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
+
+    @property
+    def shard_buckets(self) -> int:
+        """Buckets of each shard: with three identifiers each, of some twenty customers."""
+        return max(1, self.buckets // self.shards)
 
 
 class Directory(Protocol):
@@ -155,11 +160,13 @@ class RedisDirectory:
         if int(found["format"]) > FORMAT:
             raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
         for field, value in mine.items():
-            if found[field] != str(value):
+            if found[field] != str(value) and field != "format":
                 raise Foreign(
                     f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
                     "this is fixed at creation; use another redis.prefix or data folder, or set it back"
                 )
+        if int(found["format"]) < FORMAT:  # from here on earlier releases do not know all that is there
+            self._redis.hset(self._names.meta, "format", str(FORMAT))
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         for _ in range(CHANGED_RETRIES):

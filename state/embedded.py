@@ -47,10 +47,10 @@ appendonly yes
 appendfsync {fsync}
 maxmemory {max_memory}
 maxmemory-policy noeviction
-# Buckets of identifiers and of small profiles stay one flat allocation. (The old names of these settings are the only
+# Buckets of identifiers and of sealed records stay one flat allocation. (The old names of these settings are the only
 # ones that every release knows.)
 hash-max-ziplist-entries 160
-hash-max-ziplist-value 256
+hash-max-ziplist-value 1024
 """
 
 

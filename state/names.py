@@ -50,8 +50,20 @@ class Names:
     def counters(self, shard: int) -> bytes:
         return self.shard(shard) + b"counters"
 
-    def timers(self, shard: int) -> bytes:
-        return self.shard(shard) + b"timers"
+    def due(self, shard: int) -> bytes:
+        return self.shard(shard) + b"due"  # sorted set: bucket of timers by its first due time
+
+    def timers(self, shard: int, bucket: int) -> bytes:
+        return b"%stm:%d" % (self.shard(shard), bucket)  # sorted set: root by due time
+
+    def former_timers(self, shard: int) -> bytes:
+        return self.shard(shard) + b"timers"  # the same in one piece, as format 1 had it
+
+    def sealed(self, shard: int, bucket: int) -> bytes:
+        return b"%sxs:%d" % (self.shard(shard), bucket)  # hash: root -> sealed record
+
+    def former_sealed(self, shard: int, root: bytes) -> bytes:
+        return self.shard(shard) + b"x:" + root  # the record itself, as format 1 had it
 
     def outbox(self, shard: int, lane: str) -> bytes:
         return self.shard(shard) + b"out:" + lane.encode()

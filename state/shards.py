@@ -21,7 +21,15 @@ QUEUES = ("t", "i", "x")  # somebody has to take what lies in these, so they are
 QUARANTINE = "q"  # what logic raised on: a note for the operator, in no digest
 DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
 _MAX = {"d": DECISIONS_MAX, QUARANTINE: QUARANTINED_MAX}
-_ADVANCE = files("state").joinpath("advance.lua").read_text()
+
+
+def script(name: str) -> str:
+    """A Lua script without its comments: inside a transaction it is sent whole each time."""
+    lines = files("state").joinpath(f"{name}.lua").read_text().splitlines()
+    return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
+
+
+_ADVANCE, _TIMERS, _DUE = (script(name) for name in ("advance", "timers", "due"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -101,13 +109,24 @@ class Outbox(Protocol):
     def clocks(self) -> dict[int, int]: ...
 
 
-class RedisShards:
-    """One Redis hash slot for each shard. One writer for each, guarded by WATCH on its head."""
+def bucket_of(root: bytes, buckets: int) -> int:
+    """Where in its shard a customer's sealed record and timer lie. (The first bytes say in which shard.)"""
+    return int.from_bytes(root[4:8]) % buckets
 
-    def __init__(self, client: redis.Redis, names: Names, count: int, *, replicas: int = 0) -> None:
+
+class RedisShards:
+    """One Redis hash slot for each shard. One writer for each, guarded by WATCH on its head.
+
+    What is seldom written lies in buckets of some 20 customers, which Redis keeps as one flat allocation. State of format 1 has a key
+    for each sealed record and one set of timers: these are read as well, and go when their customer is written.
+    """
+
+    def __init__(self, client: redis.Redis, names: Names, count: int, buckets: int, *, replicas: int = 0) -> None:
+        """`buckets`: of each shard, `Layout.shard_buckets`; never changed later."""
         self._redis = client
         self._names = names
         self._count = count
+        self._buckets = buckets
         self._replicas = replicas
         self._prefix = [names.shard(shard) for shard in range(count)]
 
@@ -142,10 +161,22 @@ class RedisShards:
         self, wanted: Mapping[int, Sequence[bytes]], sensitive: Mapping[int, Sequence[bytes]]
     ) -> tuple[list[bytes | None], list[bytes | None]]:
         keys = [self._prefix[shard] + b"p:" + root for shard, roots in wanted.items() for root in roots]
+        sealed = [(shard, root) for shard, roots in sensitive.items() for root in roots]
         middle = len(keys)
-        keys += [self._prefix[shard] + b"x:" + root for shard, roots in sensitive.items() for root in roots]
-        found = cast(list[bytes | None], self._redis.mget(keys)) if keys else []
-        return found[:middle], found[middle:]
+        keys += [self._names.former_sealed(shard, root) for shard, root in sealed]
+        if not keys:
+            return [], []
+        if not sealed:
+            return cast(list[bytes | None], self._redis.mget(keys)), []
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.mget(keys)  # first: a record that a writer takes from there to its bucket meanwhile is found in one of them
+        for shard, root in sealed:
+            pipeline.hget(self._sealed(shard, root), root)
+        former, *now = pipeline.execute()
+        return former[:middle], [new or old for new, old in zip(now, former[middle:], strict=True)]
+
+    def _sealed(self, shard: int, root: bytes) -> bytes:
+        return self._names.sealed(shard, bucket_of(root, self._buckets))
 
     def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
         keys = [self._prefix[shard] + b"u:" + root for shard, roots in wanted.items() for root in roots]
@@ -154,13 +185,16 @@ class RedisShards:
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (upto_ms, limit) in wanted.items():
-            pipeline.zrangebyscore(self._names.timers(shard), "-inf", upto_ms, start=0, num=limit, withscores=True)
-        return {shard: [(int(at), root) for root, at in found] for shard, found in zip(wanted, pipeline.execute(), strict=True)}
+            pipeline.eval(_DUE, 1, self._prefix[shard], upto_ms, limit)
+        answers = zip(wanted.items(), pipeline.execute(), strict=True)
+        return {shard: sorted(zip(map(int, found[1::2]), found[::2], strict=True))[:limit] for (shard, (_, limit)), found in answers}
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         heads = [self._names.head(commit.shard) for commit in commits]
         values: dict[bytes, bytes] = {}
         gone: list[bytes] = []
+        timed: list[bytes] = []
+        timers: list[Any] = []
         with self._redis.pipeline() as pipeline:
             pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
             for commit, found in zip(commits, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
@@ -174,7 +208,7 @@ class RedisShards:
                 values[prefix + b"head"] = _encode(commit.head)
                 if commit.counters:
                     values[prefix + b"counters"] = _encode(commit.counters)
-                for kind, records in ((b"p:", commit.profiles), (b"x:", commit.sensitive), (b"u:", commit.past)):
+                for kind, records in ((b"p:", commit.profiles), (b"u:", commit.past)):
                     for root, packed in records.items():
                         if packed is None:
                             gone.append(prefix + kind + root)
@@ -182,16 +216,21 @@ class RedisShards:
                             values[prefix + kind + root] = packed
                 for root, more in commit.past_more.items():
                     pipeline.append(prefix + b"u:" + root, more)
-                later = {root: due for root, due in commit.timers.items() if due}
-                if later:
-                    pipeline.zadd(prefix + b"timers", later)
-                if len(later) < len(commit.timers):
-                    pipeline.zrem(prefix + b"timers", *(root for root, due in commit.timers.items() if not due))
+                for root, sealed in commit.sensitive.items():
+                    bucket = self._sealed(commit.shard, root)
+                    pipeline.execute_command(*(("HDEL", bucket, root) if sealed is None else ("HSET", bucket, root, sealed)))  # type: ignore[no-untyped-call]  # as above
+                    gone.append(self._names.former_sealed(commit.shard, root))
+                if commit.timers:
+                    timed.append(prefix)
+                    for root, due in commit.timers.items():
+                        timers += (len(timed), bucket_of(root, self._buckets), root, due)
                 for lane, seq, body in commit.outbox:
                     limit = (b"MAXLEN", b"~", _MAX[lane]) if lane in _MAX else ()
                     stream = self._names.outbox(commit.shard, lane)
                     pipeline.execute_command("XADD", stream, *limit, b"%d-0" % seq, b"b", body, b"t", stamp_ms)  # type: ignore[no-untyped-call]  # as above
             pipeline.mset(values)
+            if timed:
+                pipeline.eval(_TIMERS, len(timed), *timed, *timers)
             if gone:
                 pipeline.unlink(*gone)
             try:

@@ -1,8 +1,8 @@
 """What a customer waits for: the other event of a timer rule, the outcome of a prediction, the next boundary in time."""
 
-import struct
 from typing import Final
 
+from flows.logic import sparse
 from flows.logic.decide import Moment, features_of, fire, timer_moment
 from flows.logic.rules import CompiledRules, View
 from flows.logic.shard import ShardState
@@ -42,7 +42,7 @@ def ask(rules: CompiledRules, view: View) -> bool:
             view.now,
             view.now + int(churn.horizon),
             view.f.events,
-            _pack_floats(features_of(view)),
+            sparse.pack(features_of(view)),
             score[0] if score else None,
             score[1] if score else 0,
         )
@@ -88,12 +88,4 @@ def answer(state: ShardState, view: View, root: bytes) -> None:
         profile.questions.remove(question)
         label = 1.0 if view.f.events == question.events else 0.0
         asked, predicted, version = question.asked_ms, question.predicted, question.version
-        state.emit("x", Example(question.model, root, asked, view.now, _unpack_floats(question.features), predicted, version, label))
-
-
-def _pack_floats(values: list[float]) -> bytes:
-    return struct.pack(f">{len(values)}f", *values)
-
-
-def _unpack_floats(packed: bytes) -> list[float]:
-    return list(struct.unpack(f">{len(packed) // 4}f", packed))
+        state.emit("x", Example(question.model, root, asked, view.now, sparse.unpack(question.features), predicted, version, label))

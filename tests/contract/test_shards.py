@@ -1,5 +1,6 @@
 """The shards and their outboxes, on memory and on Redis: one suite, and for any sequence of commits the two are equal."""
 
+import random
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -29,7 +30,7 @@ class Both:
 
 def on_redis(url: str) -> Both:
     client = redis.Redis.from_url(url)
-    return Both(RedisShards(client, Names("t"), COUNT), RedisOutbox(client, Names("t"), COUNT))
+    return Both(RedisShards(client, Names("t"), COUNT, 3), RedisOutbox(client, Names("t"), COUNT))
 
 
 def in_memory() -> Both:
@@ -264,3 +265,32 @@ def test_redis_equals_memory_for_any_history(redis_server: str, history: list[tu
                     heads = twins[0].shards.claim(range(COUNT))
                     twins[1].shards.claim(range(COUNT))
         assert everything(twins[0]) == everything(twins[1])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_many_timers_those_that_are_due_first_are_found(redis_url: str, seed: int) -> None:
+    """Most of them in one bucket, and many at the same time."""
+    luck = random.Random(seed)
+    twins = in_memory().shards, on_redis(redis_url).shards
+    for _ in range(4):
+        roots = [b"root" + luck.choice([0, 0, 0, 1, 2]).to_bytes(4) + luck.randrange(300).to_bytes(4) for _ in range(150)]
+        timers = {root: luck.choice([0, luck.randrange(1, 50), luck.randrange(1, 5_000)]) for root in roots}
+        for twin in twins:
+            twin.commit([following(twin.heads()[0], timers=timers)], 0)
+        for limit in (1, 7, 60, 1_000):
+            for upto in (0, 30, 2_000, 6_000):
+                memory, stored = (twin.due({0: (upto, limit)}) for twin in twins)
+                assert stored == memory
+
+
+def test_what_format_1_stored_is_read_and_goes_when_its_customer_is_written(redis_url: str) -> None:
+    client, shards = redis.Redis.from_url(redis_url), on_redis(redis_url).shards
+    client.mset({b"t:{s00}:x:" + root: b"former " + root for root in (A, B, C)})
+    client.zadd(b"t:{s00}:timers", {A: 10, B: 20, C: 30})
+    assert shards.load_many({}, {0: [A, B, C]})[1] == [b"former " + root for root in (A, B, C)]
+    assert shards.due({0: (25, 10)}) == {0: [(10, A), (20, B)]}
+    shards.commit([following(Head(), sensitive={A: b"now", B: None}, timers={A: 22, C: 0})], 0)
+    assert shards.load_many({}, {0: [A, B, C]})[1] == [b"now", None, b"former " + C]
+    assert shards.due({0: (99, 10)}) == {0: [(20, B), (22, A)]}
+    assert not client.exists(b"t:{s00}:x:" + A, b"t:{s00}:x:" + B)
+    assert client.zrange(b"t:{s00}:timers", 0, -1) == [B]

@@ -457,7 +457,9 @@ def test_on_redis_it_is_the_same_model(redis_url: str) -> None:
         names = Names("test")
         directory = RedisDirectory(client, names, LAYOUT)
         directory.create()
-        world = World(RedisShards(client, names, SHARDS), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, SIGNER))
+        world = World(
+            RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, SIGNER)
+        )
         world.fill(given, end=42)
         learning = world.learning()
         for _ in range(2):  # and started anew in between
@@ -485,7 +487,9 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
     names = Names("test")
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
-        world = World(RedisShards(client, names, SHARDS), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer))
+        world = World(
+            RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
+        )
         for shard, lane in enumerate(given):
             world.commit(shard, 41, [body for _, body in lane])
             world.commit(shard, 42, [])

@@ -57,16 +57,16 @@ def ending(world: World) -> Stop:
 def test_the_dataflow_on_redis_gives_what_the_twin_gives(redis_url: str, seed: int) -> None:
     world = lived(random.Random(seed), 120)
     client, names = redis.Redis.from_url(redis_url), Names("t")
-    store = RedisShards(client, names, SHARDS)
+    store = RedisShards(client, names, SHARDS, 1)
     stop = ending(world)
     worker = world.new_worker(store, cache=3)  # type: ignore[arg-type]
     run(worker, stop)
     finish(worker)
     twin = world.store
     for shard in range(SHARDS):
-        for kind, table in ((b"p:", twin.profiles[shard]), (b"x:", twin.sensitive[shard])):
-            prefix = names.shard(shard) + kind
-            assert {key.removeprefix(prefix): client.get(key) for key in client.keys(prefix + b"*")} == table
+        prefix = names.shard(shard) + b"p:"
+        assert {key.removeprefix(prefix): client.get(key) for key in client.keys(prefix + b"*")} == twin.profiles[shard]
+        assert client.hgetall(names.sealed(shard, 0)) == twin.sensitive[shard]
     everyone = dict.fromkeys(range(SHARDS), (2**52, 10_000))
     assert store.due(everyone) == twin.due(everyone)
     assert store.counters() == twin.counters()
@@ -85,7 +85,7 @@ def headless(heads: dict[int, Head]) -> list[Any]:
 @pytest.mark.parametrize("on_redis", [False, True])
 def test_a_second_worker_makes_the_first_one_stale(redis_url: str, on_redis: bool) -> None:
     world = World("")
-    store: Any = RedisShards(redis.Redis.from_url(redis_url), Names("t"), SHARDS) if on_redis else MemoryShards(SHARDS)
+    store: Any = RedisShards(redis.Redis.from_url(redis_url), Names("t"), SHARDS, 1) if on_redis else MemoryShards(SHARDS)
     first = world.new_worker(store, 10)
     second = world.new_worker(store, 10)
     world.publish(ANA)

@@ -147,20 +147,32 @@ class Clock:
         self.now += 0.1
 
 
-def closed(batches: Sequence[int], wait: str, events: int) -> list[list[int]]:
-    """What `poll` gives, call after call, as numbers of events in its windows."""
+def closed(batches: Sequence[int], wait: str, events: int, handling_s: float) -> list[list[int]]:
+    """What `poll` gives, call after call, as numbers of events in its windows. A batch comes every 100 ms."""
     clock = Clock()
     reader = Reader([[raw(userId=f"u{n}")] * size for n, size in enumerate(batches)], clock=clock.tick)
     windows = Windows(reader, WindowConfig(wait=Duration.parse(wait), events=events), {PARTITION: START}, clock)
-    return [[len(window.events) for window in windows.poll()] for _ in range(len(batches) + 3)]
+    found = []
+    for _ in range(len(batches) + 3):
+        found.append([len(window.events) for window in windows.poll()])
+        clock.now += handling_s if found[-1] else 0.0
+    return found
 
 
 def test_a_window_closes_when_it_has_enough_events() -> None:
-    assert closed([4, 4, 4, 12], "1h", 10) == [[], [], [12], [12], [], [], []]
+    assert closed([12, 4, 4, 4, 12], "1h", 10, 1_000) == [[12], [], [], [12], [12], [], [], []]
 
 
-def test_a_window_closes_when_it_is_old_enough() -> None:
-    assert closed([1, 1, 1, 1, 1], "150ms", 10) == [[], [], [3], [], [], [2], [], []]
+def test_a_window_closes_at_once_while_there_is_nothing_else_to_do() -> None:
+    assert closed([1, 1, 1, 1], "1h", 10, 0.0) == [[1], [1], [1], [1], [], [], []]
+
+
+def test_a_window_stays_open_as_long_as_the_one_before_it_took() -> None:
+    assert closed([1, 1, 1, 1, 1, 1], "1h", 10, 0.15) == [[1], [], [], [3], [], [], [2], [], []]
+
+
+def test_a_window_never_stays_open_longer_than_configured() -> None:
+    assert closed([1, 1, 1, 1, 1, 1], "150ms", 10, 1_000) == [[1], [], [], [3], [], [], [2], [], []]
 
 
 def test_windows_follow_one_another_without_a_gap() -> None:

@@ -41,7 +41,7 @@ class Site:
     def __init__(self, url: str) -> None:
         self.client, self.names = redis.Redis.from_url(url), Names("t")
         self.directory = RedisDirectory(self.client, self.names, LAYOUT)
-        self.shards = RedisShards(self.client, self.names, LAYOUT.shards)
+        self.shards = RedisShards(self.client, self.names, LAYOUT.shards, LAYOUT.shard_buckets)
         self.outbox = RedisOutbox(self.client, self.names, LAYOUT.shards)
 
     def everything(self) -> dict[bytes, bytes | None]:
@@ -169,6 +169,12 @@ def test_what_another_deployment_or_a_newer_release_wrote_is_refused(site: Site,
     with pytest.raises(Foreign, match=words):
         site.directory.create()
     assert site.everything() == before
+
+
+def test_what_an_earlier_release_wrote_is_taken_over_and_closed_to_that_release(site: Site) -> None:
+    site.client.hset(site.names.meta, "format", "1")
+    site.directory.create()
+    assert site.client.hget(site.names.meta, "format") == b"%d" % FORMAT
 
 
 def test_a_server_that_reads_its_data_is_waited_for(tmp_path: Path) -> None:
