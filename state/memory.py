@@ -264,9 +264,6 @@ class MemoryDirectory:
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
         return [self.members(root)[0] for root in roots]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        return [list(self.graph.apart.get(origin, ())) for origin in origins]
-
     def bucket(self, number: int) -> dict[bytes, bytes]:
         return dict(self._records.get(number % self.layout.buckets, {}))
 
