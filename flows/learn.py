@@ -21,9 +21,9 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
-from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config

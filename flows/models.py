@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from flows.logic.models import churn
+from flows.logic.models.binary import BINARY
 from flows.logic.models.linear import Scorer, Snapshot
 from schemas.errors import Foreign
 from state.models import Signer
@@ -14,7 +14,9 @@ from state.models import Signer
 log = structlog.get_logger()
 
 _SENDER = "learn:"
-_FEATURES = {churn.NAME: churn.FEATURES}  # of every model that this release scores with
+_FEATURES: dict[str, tuple[str, ...]] = {
+    name: model.features for name, model in BINARY.items()
+}  # of every model that this release scores with
 _CACHED = 16  # scorers: the shards of a worker take up the same version one after the other
 
 
