@@ -284,6 +284,16 @@ class Trainer:
         self.promotions += 1
         self._duels = {name: Duel() for name in self._learners}
 
+    def grant(self, number: int, learner: str) -> bool:
+        """A promotion by hand, once for each number. Whether there is another champion now; a name that is none changes nothing."""
+        if number <= self.wishes:
+            return False
+        self.wishes = number
+        if learner == self.champion or learner not in self._learners:
+            return False
+        self.promote(learner)
+        return True
+
     def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
         """Of each learner, not corrected."""
         matrix = np.array(rows, float)
