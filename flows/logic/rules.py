@@ -193,8 +193,9 @@ class CompiledRules:
         self.waits: dict[str, CompiledTrigger] = {}
         self.starts: dict[str, list[CompiledTrigger]] = {}
         self.ends: dict[str, list[str]] = {}
-        for rule in rules.trigger:
-            self._index(_compile_trigger(rule, scope))
+        self.triggers = [_compile_trigger(rule, scope) for rule in rules.trigger]
+        for trigger in self.triggers:
+            self._index(trigger)
 
     def _index_models(self, scope: Scope) -> None:
         """Which models an event is about: those asked at it, and those that it answers (1 yes, 0 no)."""
