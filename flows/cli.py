@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.evaluate import evaluation
+from flows.model_commands import model
 from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
 from schemas.config import Config
 from schemas.errors import MillraceError
@@ -25,6 +26,7 @@ app.add_typer(repair, name="repair")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 app.add_typer(backup, name="backup")
 app.add_typer(evaluation, name="eval")
+app.add_typer(model, name="model")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
