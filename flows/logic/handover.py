@@ -257,8 +257,10 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
             waits[wait.rule] = wait
     profile.waits = [*waits.values()][-WAITS_MAX:]
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
-    if theirs.indexed_ms and (profile.indexed_ms == 0 or theirs.indexed_ms < profile.indexed_ms):
-        profile.indexed_ms = state.timers[root] = theirs.indexed_ms
+    # What is overdue is due now: the survivor may have been woken for that very moment, and no two wakings have one cause.
+    indexed_ms = max(theirs.indexed_ms, state.head.clock_ms + 1) if theirs.indexed_ms else 0
+    if indexed_ms and (profile.indexed_ms == 0 or indexed_ms < profile.indexed_ms):
+        profile.indexed_ms = state.timers[root] = indexed_ms
     live.total = sum_of(profile, rules)
     _unseal(state, root, message)
     state.count("absorbed")
