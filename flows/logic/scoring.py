@@ -37,6 +37,10 @@ class InForce:
         self._scorers.pop(model, None)
         self._boards.clear()
 
+    def version(self, model: str) -> int:
+        """0 if there is none."""
+        return self._scorers[model][1] if model in self._scorers else 0
+
     def board(self, models: tuple[CompiledModel, ...]) -> "Board":
         """Those of `models` that there is a version of."""
         board = self._boards.get(models)
