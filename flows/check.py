@@ -93,8 +93,13 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
         ("triggers", [_trigger(config, entry) for entry in config.trigger]),
         ("connectors", [_connector(entry) for entry in config.connector]),
-        ("models", [f"churn, looking {config.churn.horizon} ahead"] if config.churn.enabled else []),
+        ("models", _models(config)),
     ]
+
+
+def _models(config: Config) -> list[str]:
+    found = [f"churn, looking {config.churn.horizon} ahead"] if config.churn.enabled else []
+    return found + [f"{model.name}, looking {model.horizon} ahead for {', '.join(model.yes)}" for model in config.model if model.enabled]
 
 
 def _trigger(config: Config, rule: TriggerRule) -> str:

@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.evaluate import evaluation
+from flows.model_commands import model
 from flows.options import AsJson, ConfigFile
 from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
 from flows.steward.commands import identity, review
@@ -29,6 +30,7 @@ app.add_typer(backup, name="backup")
 app.add_typer(identity, name="identity")
 app.add_typer(review, name="review")
 app.add_typer(evaluation, name="eval")
+app.add_typer(model, name="model")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 

@@ -21,9 +21,9 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
-from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config
@@ -113,7 +113,9 @@ class Learning:
 
     def learn(self, batch: Batch) -> Checkpoint:
         """The checkpoint after the batch."""
-        snapshots = self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
+        number, learner = self._store.wished(self.model)
+        snapshots = [self._trainer.next_snapshot()] if self._trainer.grant(number, learner) else []
+        snapshots += self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
         if snapshots:
             self._announced = [Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots]
         figures = self._trainer.figures()
@@ -157,12 +159,19 @@ class Learning:
             self._promotions = trainer.promotions
         if trainer.examples:
             metrics.MODEL_TRAINED.labels(name).set(trainer.trained_ms / 1000)
+        metrics.MODEL_PROMOTIONS.labels(name, trainer.champion).set(trainer.promotions)
         for figure, gauge in _GAUGES.items():
             if figure in figures:
                 gauge.labels(name).set(figures[figure])
 
 
-_GAUGES = {"log_loss": metrics.MODEL_LOG_LOSS, "auc": metrics.MODEL_AUC, "brier": metrics.MODEL_BRIER, "ece": metrics.MODEL_ECE}
+_GAUGES = {
+    "log_loss": metrics.MODEL_LOG_LOSS,
+    "auc": metrics.MODEL_AUC,
+    "brier": metrics.MODEL_BRIER,
+    "ece": metrics.MODEL_ECE,
+    "delay_s": metrics.MODEL_DELAY,
+}
 _decoder = msgspec.msgpack.Decoder(Example)
 
 

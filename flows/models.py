@@ -6,16 +6,19 @@ from typing import Protocol
 
 import structlog
 
-from flows.logic.models import churn
+from flows.logic.models.binary import BINARY
 from flows.logic.models.linear import Scorer, Snapshot
+from schemas import metrics
 from schemas.errors import Foreign
 from state.models import Signer
 
 log = structlog.get_logger()
 
-_SENDER = "learn:"
-_FEATURES = {churn.NAME: churn.FEATURES}  # of every model that this release scores with
-_CACHED = 16  # scorers: the shards of a worker take up the same version one after the other
+LEARN, PIN, ROLLBACK, UNPIN = "learn", "pin", "rollback", "unpin"  # kinds of announcements; an operator makes all but the first
+_FEATURES: dict[str, tuple[str, ...]] = {
+    name: model.features for name, model in BINARY.items()
+}  # of every model that this release scores with
+_CACHED = 64  # scorers: the shards of a worker take up the same version one after the other
 
 
 class Bodies(Protocol):
@@ -24,9 +27,9 @@ class Bodies(Protocol):
     def body(self, kind: str, sender: str, version: int) -> bytes | None: ...
 
 
-def sender(model: str) -> str:
+def sender(model: str, kind: str = LEARN) -> str:
     """Who announces a model's snapshots in the directory."""
-    return _SENDER + model
+    return f"{kind}:{model}"
 
 
 def seal(signer: Signer, snapshot: Snapshot) -> bytes:
@@ -34,11 +37,16 @@ def seal(signer: Signer, snapshot: Snapshot) -> bytes:
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 
-def open_snapshot(signer: Signer, model: str, announced: bytes) -> Scorer:
+def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes:
+    """A snapshot of before that an operator puts back in force: good only as this announcement of his."""
+    return signer.sign(f"{sender}:{number}", packed)
+
+
+def open_snapshot(signer: Signer, model: str, announced: bytes, purpose: str = "") -> Scorer:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
     if model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
-    return Scorer.from_snapshot(signer.verify(f"snapshot:{model}", announced), _FEATURES[model])
+    return Scorer.from_snapshot(signer.verify(purpose or f"snapshot:{model}", announced), _FEATURES[model])
 
 
 def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Scorer | None]:
@@ -46,15 +54,18 @@ def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Scorer | 
 
     @lru_cache(maxsize=_CACHED)
     def scorer_of(sender: str, version: int) -> Scorer | None:
-        model = sender.removeprefix(_SENDER)
+        kind, _, model = sender.partition(":")
         announced = directory.body("m", sender, version)
         try:
             if announced is None:
                 raise Foreign("its body is not in the directory")
+            if kind != LEARN:
+                return open_snapshot(signer, model, announced, f"{sender}:{version}")
             scorer = open_snapshot(signer, model, announced)
             if scorer.version != version:  # an old snapshot of ours under a new number
                 raise Foreign(f"it says that it is version {scorer.version}")
         except Foreign as error:
+            metrics.MODEL_REFUSED.labels(model).inc()
             log.error("model_snapshot_refused", model=model, version=version, reason=str(error))
             return None
         return scorer

@@ -75,7 +75,7 @@ def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox
     behind = [_behind("profile", directory.heads(), {shard: head.offset for shard, head in heads.items()})]
     for lane, flow, consumers in (
         (TRIGGERS, "deliver", [connector.name for connector in config.connector if connector.enabled]),
-        (EXAMPLES, "learn", models),
+        (EXAMPLES, "learn", [sender for sender in models if sender.startswith("learn:")]),
     ):
         ends = {shard: head.outbox.get(lane, 0) for shard, head in heads.items()}
         behind += [_behind(f"{flow} {consumer}", ends, outbox.cursors(lane, consumer)) for consumer in consumers]

@@ -54,10 +54,12 @@ class Aggregate(_Table, frozen=True):
 
 
 class Value(_Table, frozen=True):
-    """Recency, frequency, monetary: what counts as a purchase."""
+    """Recency, frequency, monetary: what counts as a purchase; and the tiers of what is expected (model `purchase`)."""
 
     events: Texts = ("Order Completed",)  # event names that are purchases
     amount: Text = "total"  # the property that holds what was paid
+    middle: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 20.0  # `value_tier` is middle from this `expected_value` on ...
+    high: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 100.0  # ... and high from this
 
 
 class Lifecycle(_Table, frozen=True):
@@ -99,7 +101,9 @@ class Model(_Table, frozen=True):
 
     name: Literal["purchase", "deal", "complaint", "fraud"]  # what is asked; each at most once
     yes: Texts  # event names that answer yes, such as `Order Completed`
-    no: tuple[Text, ...] = ()  # event names that answer no before the horizon, such as `Opportunity Lost`
+    when: Text = "True"  # an expression: which of these events count, such as `properties.rating <= 2`
+    no: tuple[Text, ...] = ()  # event names that answer no before the horizon; with them answers are learnt at once
+    on: Texts = ("*",)  # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times too
     enabled: bool = True  # false: nothing is asked or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
     every: Duration = Duration.parse("1d")  # at most one question in this time
@@ -528,4 +532,10 @@ EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
     "top_channel": ("text", "the channel with most events; missing before the first"),
     "top_hour": ("number", "the hour of the day with most events, UTC; missing before the first"),
     "score.churn": ("number", "0 to 1: how likely no activity is; missing until there is a model"),
+    "score.purchase": ("number", "0 to 1: how likely a purchase is; missing until there is a model, as those below"),
+    "score.deal": ("number", "0 to 1: how likely it is that the opportunity is won"),
+    "score.complaint": ("number", "0 to 1: how likely a complaint is"),
+    "score.fraud": ("number", "0 to 1: how likely fraud is; before enough is confirmed: how unusual (0.5: more than 99 of 100)"),
+    "expected_value": ("number", "of the next purchase within the horizon, times its probability; missing until there is a model"),
+    "value_tier": ("text", "low, middle or high: `expected_value` against `[value]`; missing until there is a model"),
 }

@@ -23,7 +23,6 @@ Found = Iterator[tuple[Path, str]]
 _WINDOW_WAIT_MAX = Duration.parse("30s")
 _TAGS_MAX = 200
 _PATTERNS_MAX = 64
-_MODELS = ("churn",)
 _RESERVED = {name.split(".")[0] for name in EXPRESSION_NAMES}
 _ABSENCE = ("after", "without", "within")  # the one kind of `on` that has three keys
 _OF_TYPE = {  # which keys belong to which type of connector; those needed first
@@ -48,6 +47,7 @@ def _names(config: Config, _: Document) -> Found:
     """Whatever is called by a name has that name for itself."""
     yield from _twice([entry.name for entry in config.aggregate], lambda index: ("aggregate", index, "name"), "aggregate")
     yield from _twice([entry.name for entry in config.segment], lambda index: ("segment", index, "name"), "segment")
+    yield from _twice([entry.name for entry in config.model], lambda index: ("model", index, "name"), "model")
     yield from _twice([entry.name for entry in config.tag], lambda index: ("tag", index, "name"), "tag")
     yield from _twice([entry.name for entry in config.trigger], lambda index: ("trigger", index, "name"), "trigger")
     yield from _twice([entry.name for entry in config.connector], lambda index: ("connector", index, "name"), "connector")
@@ -69,6 +69,12 @@ def _rules(config: Config, _: Document) -> Found:
             yield ("aggregate", index, key), message
     if config.lifecycle.slipping >= config.lifecycle.lost:
         yield ("lifecycle", "lost"), f"must be longer than `slipping` ({config.lifecycle.slipping})"
+    if config.value.middle > config.value.high:
+        yield ("value", "high"), f"must not be less than `middle` ({config.value.middle})"
+    for index, model in enumerate(config.model):
+        for place, name in enumerate(model.no):
+            if name in model.yes:
+                yield ("model", index, "no", place), f"`{name}` already answers yes"
     if len(config.tag) > _TAGS_MAX:
         yield ("tag", _TAGS_MAX), f"more than {_TAGS_MAX} tags"
     connectors = [connector.name for connector in config.connector]
@@ -119,11 +125,12 @@ def _on(config: Config, on: On) -> Iterator[tuple[str, str]]:
 def _crossing(config: Config, scores: dict[str, float]) -> Iterator[str]:
     if len(scores) != 1:
         yield "expected one model and its threshold, such as {churn = 0.8}"
+    enabled = {"churn": config.churn.enabled} | {model.name: model.enabled for model in config.model}
     for model, threshold in scores.items():
-        if model not in _MODELS:
-            yield f"there is no model `{model}`{suggest(model, _MODELS)}"
-        elif not config.churn.enabled:
-            yield "the churn model is not enabled"
+        if model not in enabled:
+            yield f"there is no model `{model}`{suggest(model, enabled)}"
+        elif not enabled[model]:
+            yield f"the {model} model is not enabled"
         if not 0 < threshold < 1:
             yield f"a threshold lies between 0 and 1, got {threshold}"
 

@@ -67,6 +67,18 @@ MODEL_TRAINED = Gauge(
     ["model"],
     multiprocess_mode="mostrecent",
 )
+MODEL_DELAY = Gauge(
+    "millrace_model_label_delay_seconds", "Half of the answers took at most so long", ["model"], multiprocess_mode="mostrecent"
+)
+MODEL_PROMOTIONS = Gauge(
+    "millrace_model_promotions",
+    "How often a challenger has become the champion, by rule or by hand",
+    ["model", "champion"],
+    multiprocess_mode="mostrecent",
+)
+MODEL_REFUSED = Counter(
+    "millrace_model_snapshots_refused", "Snapshots that could not be trusted or used; the last good one stays", ["model"]
+)
 MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
 MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
 MODEL_DRIFTS = Counter("millrace_model_drifts", "Alarms of the drift detectors: `log_loss`, or the feature that moved", ["model", "what"])

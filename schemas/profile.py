@@ -47,6 +47,8 @@ class Question(msgspec.Struct, array_like=True):
     features: bytes  # as `flows.logic.sparse` packs them
     predicted: float | None
     version: int
+    outcome: float | None = None  # heard before the horizon: 1 yes, 0 no; what is heard first counts
+    amount: float = 0.0  # that came with it
 
 
 class Held(msgspec.Struct, array_like=True):
@@ -102,11 +104,12 @@ class Profile(msgspec.Struct, array_like=True):
     waits: list[Wait] = []
     ended: dict[str, int] = {}  # rule of a wait -> when the event that ends it last happened
     questions: list[Question] = []
-    asked_ms: int = 0
+    asked_ms: int = 0  # releases that knew one model
     transit: Transit | None = None
     indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
     past: int = 0  # bytes of the record from which unions can be undone; 0 = there is none
     joined_ms: int = 0  # the last of these unions
+    asked: dict[str, int] = {}  # model -> when it was last asked, while that still matters and the question is no more
 
 
 class Sealed(msgspec.Struct, array_like=True):

@@ -27,7 +27,7 @@ One TOML file, given as `-c FILE`; without it the packaged `deploy/millrace.toml
 `millrace check FILE` lists every error with its line, or what is active. Unknown keys are errors.
 
 - A duration is written `200ms`, `30s`, `5m`, `12h`, `90d` or `2w`; a size `512B`, `32KB` or `4MB`.
-- Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `trigger`) may hold `${NAME}`,
+- Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `model`, `trigger`) may hold `${NAME}`,
   which is taken from the environment. Secrets are written only so.
 - The data folder and plan schemas are relative to the file (with the packaged file: to the current folder); keys and
   file connectors are relative to the data folder.

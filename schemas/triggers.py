@@ -1,6 +1,6 @@
 """What the engine tells the outside, and what it sends to itself."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -33,6 +33,9 @@ class Trigger(msgspec.Struct, array_like=True):
     run: str = ""  # of a rebuild that fired it again; empty where it happened
 
 
+UNANSWERED: Final = -1.0  # the label of an example that was just asked; for what needs no answers
+
+
 class Example(msgspec.Struct, array_like=True):
     """A learning example with its delayed label."""
 
@@ -43,7 +46,8 @@ class Example(msgspec.Struct, array_like=True):
     features: list[float]  # as they were when asked
     predicted: float | None  # what the model in force said when asked
     version: int  # of that model; 0 = none
-    label: float
+    label: float  # 1 yes, 0 no, `UNANSWERED`
+    amount: float = 0.0  # of a purchase that is the answer
 
 
 class Decision(msgspec.Struct, array_like=True):

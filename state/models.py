@@ -72,6 +72,15 @@ class ModelStore(Protocol):
         Raises `Foreign` if the checkpoint is not signed with our key, or is of a newer release.
         """
 
+    def last(self, model: str) -> Checkpoint | None:
+        """The last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
+
+    def wish(self, model: str, learner: str) -> None:
+        """Ask the trainer, from outside, to make this learner the champion."""
+
+    def wished(self, model: str) -> tuple[int, str]:
+        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number grants each once."""
+
     def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
         """Replace the checkpoint of `revision`; returns the next revision.
 
@@ -81,7 +90,7 @@ class ModelStore(Protocol):
 
 
 class RedisModels:
-    """One hash for each model: `revision` and `checkpoint`. `save` is a `WATCH` on it, and `MULTI`."""
+    """One hash for each model: `revision` and `checkpoint`, `wishes` and `wished`. `save` is a `WATCH` on it, and `MULTI`."""
 
     def __init__(self, client: redis.Redis, names: Names, signer: Signer, *, replicas: int = 0) -> None:
         self._redis = client
@@ -96,6 +105,22 @@ class RedisModels:
         pipeline.hget(key, "checkpoint")
         revision, sealed = pipeline.execute()
         return revision, None if sealed is None else _open(self._signer, model, sealed)
+
+    def last(self, model: str) -> Checkpoint | None:
+        sealed = cast(bytes | None, self._redis.hget(self._names.model(model), "checkpoint"))
+        return None if sealed is None else _open(self._signer, model, sealed)
+
+    def wish(self, model: str, learner: str) -> None:
+        key = self._names.model(model)
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hincrby(key, "wishes", 1)
+        pipeline.hset(key, "wished", learner)
+        with writing():
+            pipeline.execute()
+
+    def wished(self, model: str) -> tuple[int, str]:
+        number, learner = cast(list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"]))
+        return int(number or 0), (learner or b"").decode()
 
     def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
         sealed = _seal(self._signer, model, checkpoint)
@@ -123,11 +148,22 @@ class MemoryModels:
         self._signer = signer
         self._revisions: dict[str, int] = {}
         self._sealed: dict[str, bytes] = {}
+        self._wished: dict[str, tuple[int, str]] = {}
 
     def take(self, model: str) -> tuple[int, Checkpoint | None]:
         self._revisions[model] = self._revisions.get(model, 0) + 1
         sealed = self._sealed.get(model)
         return self._revisions[model], None if sealed is None else _open(self._signer, model, sealed)
+
+    def last(self, model: str) -> Checkpoint | None:
+        sealed = self._sealed.get(model)
+        return None if sealed is None else _open(self._signer, model, sealed)
+
+    def wish(self, model: str, learner: str) -> None:
+        self._wished[model] = (self.wished(model)[0] + 1, learner)
+
+    def wished(self, model: str) -> tuple[int, str]:
+        return self._wished.get(model, (0, ""))
 
     def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
         sealed = _seal(self._signer, model, checkpoint)

@@ -72,4 +72,4 @@ class Names:
         return self.shard(shard) + b"cursors"  # hash: lane:consumer -> sequence
 
     def model(self, model: str) -> bytes:
-        return b"%s:{models}:%s:checkpoint" % (self.prefix, model.encode())  # hash: revision, checkpoint
+        return b"%s:{models}:%s:checkpoint" % (self.prefix, model.encode())  # hash: revision, checkpoint; wishes, wished

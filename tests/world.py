@@ -103,8 +103,8 @@ class World:
         version = self.directory.sent("rules") + 1
         self.directory.announce("c", "rules", version, version, document(rules))
 
-    def announce_model(self, version: int) -> None:
-        self.directory.announce("m", "learn:churn", version, version, b"")
+    def announce_model(self, version: int, model: str = "churn", how: str = "learn") -> None:
+        self.directory.announce("m", f"{how}:{model}", version, version, b"")
 
     def send(self, who: Identifier | Sequence[Identifier], name: str = "Viewed", **details: Any) -> None:
         """An event of whoever has these identifiers (strongest first), and all that follows from it."""

@@ -28,7 +28,9 @@ from flows.demo.report import Report, build, table
 from flows.demo.screen import Screen
 from flows.demo.shop import Shop
 from flows.demo.stack import Stack, configuration
+from flows.logic.rules import CompiledRules
 from flows.status import collect
+from schemas.config import Config
 from schemas.errors import MillraceError, Unreachable
 from state.client import reported
 
@@ -103,7 +105,13 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
     verdict = audit(ledger.households()[:_HOUSEHOLDS_MAX], observer.profile, deadline)
     figures, got = _settle(stack, observer, before, publisher, receiver, time.monotonic() + _LAST_S)
     observer.close()
-    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict)
+    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict, _looking(config))
+
+
+def _looking(config: Config) -> dict[str, list[str]]:
+    """Of each model that is enabled the rules that look at its score."""
+    rules = CompiledRules(config, 0, config.shards.dedupe)
+    return {model.name: [trigger.rule.name for trigger in rules.triggers if model.name in trigger.models] for model in rules.models}
 
 
 def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:

@@ -25,9 +25,13 @@ class Figures(msgspec.Struct, frozen=True):
     tags: dict[str, int] = {}  # customers that have it
     segments: dict[str, int] = {}
     lag: dict[str, int] = {}  # entries not yet read, by reader
+    examples: dict[str, int] = {}  # learnt, by model
+    versions: dict[str, int] = {}  # of each model, as last announced; as of now
 
     @classmethod
-    def of(cls, totals: Mapping[str, int], lag: Mapping[str, int]) -> Self:
+    def of(
+        cls, totals: Mapping[str, int], lag: Mapping[str, int], examples: Mapping[str, int] = {}, versions: Mapping[str, int] = {}
+    ) -> Self:
         return cls(
             applied=totals.get("applied", 0),
             duplicates=totals.get("duplicates", 0),
@@ -39,6 +43,8 @@ class Figures(msgspec.Struct, frozen=True):
             tags=_under(totals, "tag:"),
             segments=_under(totals, "segment:"),
             lag=dict(lag),
+            examples=dict(examples),
+            versions=dict(versions),
         )
 
     @property
@@ -60,6 +66,7 @@ class Figures(msgspec.Struct, frozen=True):
             moved=self.moved - before.moved,
             triggers=_less(self.triggers, before.triggers),
             rejected=_less(self.rejected, before.rejected),
+            examples=_less(self.examples, before.examples),
         )
 
 
@@ -73,7 +80,8 @@ class Observer:
     def look(self) -> Figures:
         status = self._status()
         metrics = self._http.get("/metrics").text  # how much lies in the raw log is known to its readers alone
-        return Figures.of(status.totals, {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind})
+        lag = {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind}
+        return Figures.of(status.totals, lag, of_models(metrics, "millrace_model_examples"), of_models(metrics, "millrace_model_version"))
 
     def profile(self, namespace: str, value: str) -> dict[str, Any] | None:
         """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""
@@ -94,6 +102,12 @@ def raw_lag(metrics: str) -> int:
     families = text_string_to_metric_families(metrics)
     lags = (sample for family in families if family.name == "millrace_lag" for sample in family.samples)
     return sum(int(sample.value) for sample in lags if sample.labels["flow"] == "resolve")
+
+
+def of_models(metrics: str, name: str) -> dict[str, int]:
+    """A counter or gauge by model, out of a Prometheus exposition."""
+    samples = (sample for family in text_string_to_metric_families(metrics) if family.name == name for sample in family.samples)
+    return {sample.labels["model"]: int(sample.value) for sample in samples if not sample.name.endswith("_created")}
 
 
 def percentile(values: list[int], part: float) -> int | None:

@@ -1,5 +1,7 @@
 """What a demo ends with: the figures, each counted from the outside where that can be done, and whether all is well."""
 
+from collections.abc import Collection, Mapping
+
 import msgspec
 from rich.table import Table
 
@@ -13,6 +15,14 @@ from flows.demo.stack import ORDERS
 class Percentiles(msgspec.Struct, frozen=True):
     p50: int | None
     p99: int | None
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """What one model did."""
+
+    examples: int
+    version: int  # last announced; 0 is none yet
+    triggers: int  # of rules that look at its score
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -38,6 +48,7 @@ class Report(msgspec.Struct, frozen=True):
     mixed: int  # customers who are several people that share nothing
     forged: int  # deliveries whose signature was wrong
     misread: int  # unreadable requests that the gateway took
+    models: dict[str, Learnt] = {}
 
     @property
     def good(self) -> bool:
@@ -53,8 +64,9 @@ def build(
     arrived: list[Got],
     began_ms: int,
     verdict: Verdict,
+    looking: Mapping[str, Collection[str]] = {},
 ) -> Report:
-    """`figures` and what had `arrived` are of one moment, when all was quiet."""
+    """`figures` and what had `arrived` are of one moment, when all was quiet. `looking`: of each model the rules that look at its score."""
     got = [trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms]  # not those of an earlier demo in the same folder
     orders = {trigger.cause: trigger for trigger in got if trigger.rule == ORDERS}
     on_the_way = [trigger.arrived_ms - ledger.orders[cause] for cause, trigger in orders.items() if cause in ledger.orders]
@@ -84,6 +96,12 @@ def build(
         mixed=verdict.mixed,
         forged=receiver.forged,
         misread=publisher.misread,
+        models={
+            model: Learnt(
+                figures.examples.get(model, 0), figures.versions.get(model, 0), sum(figures.triggers.get(rule, 0) for rule in rules)
+            )
+            for model, rules in looking.items()
+        },
     )
 
 
@@ -91,6 +109,11 @@ def table(report: Report) -> Table:
     """For people."""
     shown = Table(title="millrace demo: " + ("nothing lost, nothing doubled" if report.good else "NOT as it should be"), show_header=False)
     for name, value in msgspec.to_builtins(report).items():
+        if name == "models":
+            for model, learnt in value.items():
+                said = f"{learnt['examples']:,} examples · version {learnt['version']} · {learnt['triggers']:,} triggers"
+                shown.add_row(f"model {model}", said)
+            continue
         text = f"p50 {value['p50']} · p99 {value['p99']}" if isinstance(value, dict) else f"{value:,}"
         shown.add_row(name.replace("_", " "), text)
     return shown

@@ -30,7 +30,7 @@ _CATALOGUE = (
     ("SKU-08", "Novel", "books", 14.0),
 )
 _PAGES = ("Home", "Sale", "Kitchen", "Clothing", "Electronics", "Delivery", "Returns")
-_MEAN_JOURNEY = 4.9  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
+_MEAN_JOURNEY = 5.1  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
 _REGULARS = range(100, 2_000)  # people who may come back: so many before anybody does, and at most
 _REPEATED, _MALFORMED, _UNREADABLE, _LATE, _SHUFFLED = 0.02, 0.01, 0.001, 0.02, 0.05
 
@@ -122,8 +122,10 @@ class Shop:
             "store": self._store,
             "social": self._social,
             "desk": self._desk,
+            "deal": self._deal,
+            "fraud": self._fraud,
         }
-        weights = (25, 32, 18, 11, 9, 5 if who.known else 0)
+        weights = (22, 29, 16, 9, 6, 9, 5, 3)
         (name,) = self._random.choices(tuple(journeys), weights)
         return who, name, journeys[name](who)
 
@@ -193,11 +195,41 @@ class Shop:
             yield self._login(who, who.openid, "social")
 
     def _desk(self, who: Person) -> _Journey:
+        """Says who it is."""
         ids = {"userId": who.user_id}
+        who.known = True
         ticket = {"ticket_id": f"t-{self._random.getrandbits(32):08x}", "topic": self._random.choice(("delivery", "refund", "warranty"))}
         yield self._track("desk", "Ticket Opened", ids, ticket)
         yield self._track("desk", "Ticket Solved", ids, ticket)
         yield self._track("desk", "Ticket Rated", ids, {**ticket, "rating": self._random.choice((1, 2, 3, 4, 4, 5, 5, 5))})
+        if self._random.random() < 0.3:  # what was no help comes back, and is a complaint then
+            again = {**ticket, "topic": "complaint"}
+            for name in ("Ticket Opened", "Ticket Solved"):
+                yield self._track("desk", name, ids, again)
+            yield self._track("desk", "Ticket Rated", ids, {**again, "rating": self._random.choice((1, 1, 2, 4))})
+
+    def _deal(self, who: Person) -> _Journey:
+        """A sale that somebody works on: who has bought before, mostly buys again."""
+        ids = {"userId": who.user_id}
+        who.known = True
+        keen = self._random.random() < 0.5
+        if keen:
+            yield self._order("web", {**ids, "anonymousId": who.browser})
+        deal = {"opportunity_id": f"d-{self._random.getrandbits(32):08x}", "amount": self._random.choice((500, 1_000, 5_000))}
+        yield self._track("desk", "Opportunity Opened", ids, deal)
+        for name in self._random.sample(("Sales Call", "Demo Given", "Quote Sent"), 2):
+            yield self._track("desk", name, ids, deal)
+        won = self._random.random() < (0.9 if keen else 0.1)
+        yield self._track("desk", "Opportunity Won" if won else "Opportunity Lost", ids, deal)
+
+    def _fraud(self, who: Person) -> _Journey:
+        """Orders in haste, with a card that is not theirs; the bank takes most of the money back."""
+        ids = self._ids(who, who.browser)
+        for _ in range(self._random.randint(3, 5)):
+            order = self._order("web", ids)
+            yield msgspec.structs.replace(order, pause_s=self._random.uniform(0.05, 0.3))
+        if self._random.random() < 0.9:
+            yield self._track("desk", "Chargeback Received", ids, {"order_id": order.message["properties"]["order_id"]})
 
     def _family(self, one: Person, other: Person) -> _Journey:
         """Two people on the same tablet, one after the other: two customers, one shared anonymous id."""

@@ -23,6 +23,7 @@ from state.embedded import die_with_parent
 
 CONNECTOR = "demo-receiver"
 ORDERS = "demo_order"  # fires once for each order, so that triggers can be counted against what was published
+SOON = {"horizon": "5s", "every": "2s"}  # of all models
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
 _READY_S = 30.0
@@ -43,7 +44,9 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     gateway["write_keys"] = [*(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()), *own_keys]
     for plan in document.get("validate", {}).get("plan", ()):
         plan["schema"] = str(here / plan["schema"])
-    document["churn"] = document.get("churn", {}) | {"horizon": "8s", "every": "2s"}
+    document["churn"] = document.get("churn", {}) | SOON
+    for model in document.get("model", ()):
+        model |= SOON | ({"horizon": "3s"} if model["name"] == "complaint" else {})  # tickets are rated within two
     rules = [*document.get("trigger", ()), {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"}]
     for rule in rules:
         rule["to"] = [*rule.get("to", ()), CONNECTOR]

@@ -24,13 +24,18 @@ def page(verdict: Verdict) -> str:
         f"<h1>{escape(verdict.title)}</h1><p>{verdict.count:,} predictions, {verdict.base_rate:.1%} of them true.</p>",
         _table(rows),
         *(
-            f"<h2>{title} by period</h2>{_lines(since, _series(verdict, figure))}"
+            f"<h2>{title} by period</h2>{lines(since, _series(verdict, figure))}"
             for figure, title in (("log_loss", "Log-loss"), ("auc", "AUC"))
         ),
-        f"<h2>Reliability</h2><p>Of the customers of whom it said so much, how many it was true of.</p>{_reliability(verdict)}",
+        f"<h2>Reliability</h2><p>Of the customers of whom it said so much, how many it was true of.</p>{reliability(verdict.reliability)}",
         "".join(f"<p>{escape(note)}</p>" for note in verdict.notes),
     ]
-    head = f'<meta charset="utf-8"><title>{escape(verdict.title)}</title><style>{_STYLE}</style>'
+    return document(verdict.title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole page."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 
@@ -50,7 +55,7 @@ def _series(verdict: Verdict, figure: str) -> dict[str, list[float | None]]:
     return {"millrace" if name == "model" else name: [p.figures[name].get(figure) for p in verdict.periods] for name in names}
 
 
-def _lines(labels: Sequence[str], series: dict[str, list[float | None]]) -> str:
+def lines(labels: Sequence[str], series: dict[str, list[float | None]]) -> str:
     values = [value for line in series.values() for value in line if value is not None]
     if not values:
         return "<p>All answers were the same.</p>"
@@ -77,22 +82,40 @@ def _lines(labels: Sequence[str], series: dict[str, list[float | None]]) -> str:
     return _svg(drawn)
 
 
-def _reliability(verdict: Verdict) -> str:
+def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Bins of (mean prediction, share of true answers, count)."""
+
     def x(value: float) -> float:
         return _MARGIN + value * (_WIDTH - 2 * _MARGIN)
 
     def y(value: float) -> float:
         return _HEIGHT - _MARGIN - value * (_HEIGHT - 2 * _MARGIN)
 
-    most = max(count for _, _, count in verdict.reliability)
+    most = max(count for _, _, count in bins)
     drawn = [_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0])]
     drawn.append(f'<line x1="{x(0):.0f}" y1="{y(0):.0f}" x2="{x(1):.0f}" y2="{y(1):.0f}" stroke="#bbb" stroke-dasharray="4"/>')
-    for said, was, count in verdict.reliability:
+    for said, was, count in bins:
         radius = 3 + 9 * (count / most) ** 0.5
         title = f"<title>said {said:.3f}, was {was:.3f}, {count:,} times</title>"
         drawn.append(
             f'<circle cx="{x(said):.1f}" cy="{y(was):.1f}" r="{radius:.1f}" fill="{_COLOURS[0]}" fill-opacity="0.7">{title}</circle>'
         )
+    return _svg(drawn)
+
+
+def bars(values: dict[str, int]) -> str:
+    """One bar for each, as high as its value."""
+    most, width = max(values.values()), (_WIDTH - 2 * _MARGIN) / len(values)
+
+    def y(value: float) -> float:
+        return _HEIGHT - _MARGIN - value / most * (_HEIGHT - 2 * _MARGIN)
+
+    drawn = []
+    for place, (name, value) in enumerate(values.items()):
+        left = _MARGIN + place * width
+        shape = f'x="{left:.1f}" y="{y(value):.1f}" width="{width * 0.8:.1f}" height="{_HEIGHT - _MARGIN - y(value):.1f}"'
+        drawn.append(f'<rect {shape} fill="{_COLOURS[0]}"><title>{value:,}</title></rect>')
+        drawn.append(f'<text x="{left + width * 0.4:.1f}" y="{_HEIGHT - _MARGIN + 18}" text-anchor="middle">{escape(name)}</text>')
     return _svg(drawn)
 
 

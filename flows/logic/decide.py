@@ -24,7 +24,7 @@ class Moment:
         self.subject = subject
         self.properties = properties
         self.receipt = receipt
-        self.explain: Callable[[list[float]], list[tuple[str, float]]] | None = None
+        self.explain: Callable[[str, list[float]], list[tuple[str, float]]] | None = None
 
 
 def timer_moment(cause: str, subject: bytes, root: bytes, due: int, now: int) -> Moment:
@@ -78,21 +78,26 @@ def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
 def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) -> list[CompiledTrigger]:
     """The triggers whose threshold is crossed. A first score may be above one; only one that was higher falls below."""
     profile = view.p
-    if not rules.rules.churn.enabled:
-        profile.scores.pop("churn", None)
+    if not profile.scores.keys() <= rules.scored:  # models that are gone
+        profile.scores = {model: held for model, held in profile.scores.items() if model in rules.scored}
+    models = rules.models_at(view.key)
+    if not view.key:  # time moves all figures
+        models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
+    board = state.scorers.board(models)
+    if not board.models:
         return []
-    if "churn" not in state.scorers:
-        return []
-    scorer, version = state.scorers["churn"]
-    moment.explain = scorer.explain
-    score = scorer.score(features_of(view))
-    before = profile.scores.get("churn", (-inf, 0))[0]
-    profile.scores["churn"] = (score, version)
+    before, said = profile.scores.copy(), board.say(features_of(view))
+    profile.scores |= said
+    moment.explain = board.explain
     return [
         trigger
         for model, threshold, above, trigger in rules.on_score
-        if model == "churn" and (before < threshold <= score if above else score < threshold <= before)
+        if model in said and _crosses(before.get(model, (-inf, 0))[0], threshold, said[model][0], above)
     ]
+
+
+def _crosses(before: float, threshold: float, score: float, above: bool) -> bool:
+    return before < threshold <= score if above else score < threshold <= before
 
 
 def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment) -> None:
@@ -106,8 +111,10 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
             return
         profile.cooldowns[rule.name] = view.now + trigger.cooldown
     reasons: dict[str, Any] = {name: _plain(read(view)) for name, read in trigger.reasons.items()}
-    if moment.explain is not None and (rule.on.score_above or rule.on.score_below):
-        reasons |= {f"score.churn because of {name}": round(part, 4) for name, part in moment.explain(features_of(view))[:3]}
+    if moment.explain is not None and trigger.models:
+        x = features_of(view)
+        for model in trigger.models:
+            reasons |= {f"score.{model} because of {name}": round(part, 4) for name, part in moment.explain(model, x)[:3]}
     scores = {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()}
     state.emit(
         "t",

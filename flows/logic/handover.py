@@ -271,7 +271,8 @@ def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: i
     asked += [msgspec.structs.replace(question, events=question.events + events) for question in theirs.questions]
     latest = {question.model: question for question in sorted(asked, key=lambda question: (question.asked_ms, question.features))}
     profile.questions = [latest[model] for model in sorted(latest)]
-    profile.asked_ms = max(profile.asked_ms, theirs.asked_ms)
+    for model, asked_ms in theirs.asked.items():
+        profile.asked[model] = max(asked_ms, profile.asked.get(model, 0))
 
 
 def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:

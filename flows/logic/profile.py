@@ -13,10 +13,11 @@ from flows.logic import handover, past, transit
 from flows.logic.decide import Moment, derive, fire, timer_moment
 from flows.logic.entry import quality, repeats
 from flows.logic.fragments import ring_id, seen
+from flows.logic.questions import answer, ask, hear
 from flows.logic.rules import CompiledRules, View, still
+from flows.logic.scoring import Scorer
 from flows.logic.shard import (
     Live,
-    Scorer,
     ShardState,
     add_sensitive,
     decode_absorb,
@@ -31,7 +32,7 @@ from flows.logic.shard import (
     rules_of,
     sum_of,
 )
-from flows.logic.timers import answer, ask, expire, schedule, wait
+from flows.logic.timers import expire, schedule, wait
 from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
 from schemas.identity import ID_BYTES
@@ -40,6 +41,9 @@ from schemas.profile import Sealed, Sensitive
 from schemas.triggers import Absorb, Receipt
 
 DUE_MAX: Final = 500  # customers woken by one tick of one shard; the others by the next
+
+# What each kind of a model's record ends.
+_ENDS: Final = {"learn": ("rollback",), "pin": ("rollback",), "rollback": ("pin",), "unpin": ("pin", "rollback")}
 
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 _decode_announced = msgspec.msgpack.Decoder(Announced).decode
@@ -56,8 +60,8 @@ class ShardMachine:
         """Bring a shard's rules and models back to what its head says."""
         if state.head.rules:
             state.rules = self._rules_of(state.head.rules)
-        for sender, version in state.head.models.items():
-            self._load_model(state, sender, version)
+        for model in {sender.partition(":")[2]: None for sender in state.head.models}:
+            self._load_model(state, model)
 
     def put(self, state: ShardState, root: bytes, packed: bytes | None) -> None:
         """Hand in a profile that was loaded."""
@@ -93,18 +97,33 @@ class ShardMachine:
                             live.total = sum_of(live.profile, state.rules)
                 case "m":
                     announced = _decode_announced(entry.body)
-                    self._load_model(state, announced.sender, announced.version)
+                    self._take_model(state, announced.sender, announced.version)
             state.head.offset = entry.seq
         if entry is not None:
             state.head.mark = mark_of(entry)
 
-    def _load_model(self, state: ShardState, sender: str, version: int) -> None:
-        scorer = self._scorer_of(sender, version)
-        if scorer is None:  # its signature is broken: the last good one stays
+    def _take_model(self, state: ShardState, sender: str, version: int) -> None:
+        """`learn:NAME` brings a version that was learnt; an operator's `pin:NAME` stays in force until `unpin:NAME`, and his
+        `rollback:NAME` until the next version is learnt."""
+        how, _, model = sender.partition(":")
+        if how != "unpin" and self._scorer_of(sender, version) is None:  # its signature is broken: the last good one stays
             state.count("models_refused")
             return
-        state.head.models[sender] = version
-        state.scorers[sender.rpartition(":")[2]] = (scorer, version)
+        for ended in _ENDS.get(how, ()):
+            state.head.models.pop(f"{ended}:{model}", None)
+        if how != "unpin":
+            state.head.models[sender] = version
+        self._load_model(state, model)
+
+    def _load_model(self, state: ShardState, model: str) -> None:
+        for how in ("pin", "rollback", "learn"):
+            sender = f"{how}:{model}"
+            version = state.head.models.get(sender, 0)
+            scorer = self._scorer_of(sender, version) if version else None
+            if scorer is not None:
+                state.scorers.put(model, scorer, version)
+                return
+        state.scorers.drop(model)
 
     def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
         fact, live = _decode_fact(payload), state.customer(root)
@@ -185,11 +204,12 @@ class ShardMachine:
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
         sooner = derive(state, rules, view, moment)
-        key = fact.name if fact.type == "track" else fact.type
+        key = view.key
         for trigger in rules.on_event.get(key, ()):
             fire(state, trigger, view, moment)
         sooner |= wait(rules, view, moment, key)
-        sooner |= ask(rules, view)
+        hear(state, rules, view, root, fact.time_ms)  # first: no event answers what is asked because of it
+        sooner |= ask(state, rules, view, root)
         if sooner or profile.indexed_ms == 0:
             schedule(state, rules, view, root)
 
@@ -219,11 +239,11 @@ class ShardMachine:
         profile.indexed_ms = 0
         sent = len(state.outbox)
         view = still(rules, profile, live.total, now)
-        answer(state, view, root)
+        answer(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
         expire(state, rules, view, root)
         if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while
-            ask(rules, view)
+            ask(state, rules, view, root)
         schedule(state, rules, view, root)
         if profile.past:
             past.remember(state, root, live, *past.sent_of(now, state.outbox[sent:]))  # also gives up what is too old

@@ -3,19 +3,22 @@
 A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 from flows.logic.aggregates import Figure, Read
 from flows.logic.entry.completion import CONFIDENCE, derived
 from flows.logic.expressions import ExpressionError, Name, Scope, compile_expression, names_used
 from flows.logic.fragments import FragmentRules
-from schemas.config import Rules, TriggerRule
+from flows.logic.models.binary import BINARY
+from schemas.config import Churn, Model, Rules, TriggerRule, Value
 from schemas.errors import ConfigError
 from schemas.profile import MICRO, Fragment, Profile
 
 DAY_MS: Final = 86_400_000
-MODELS: Final = ("churn",)
+MODELS: Final = tuple(BINARY)
+EXPECTED: Final = "expected_value"  # stands among the scores of the purchase model
 Predicate = Callable[["View"], Any]
 
 
@@ -34,6 +37,11 @@ class View:
 
     def __init__(self, reads: Mapping[int, Read]) -> None:
         self.reads = reads
+
+    @property
+    def key(self) -> str:
+        """By what rules find the event: its name, or its type where it is no track; empty when a timer looks."""
+        return self.event if self.type == "track" else self.type
 
     def property(self, name: str) -> Any:
         """`a.b` looks into the object `a`, unless a property has the dotted name itself."""
@@ -55,6 +63,10 @@ class View:
     def score(self, model: str) -> float | None:
         held = self.p.scores.get(model)
         return None if held is None else held[0]
+
+    def value_tier(self, middle: float, high: float) -> str | None:
+        held = self.p.scores.get(EXPECTED)
+        return None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
 
     def purchase_recency(self) -> float | None:
         return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
@@ -78,17 +90,23 @@ NAMES: Final[dict[str, Name]] = {
     "events": Name("number", "v.f.events", doc="events ever"),
     "sessions": Name("number", "(len(v.f.sessions) // 2)", doc="sessions in the last 30 days"),
     "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
+    EXPECTED: Name("number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"),
+    "value_tier": Name("text", f"v.value_tier({Value().middle!r}, {Value().high!r})", nullable=True, doc="low, middle or high"),
     "top_channel": Name("text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"),
     "top_hour": Name("number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"),
 }
 
 
-def scope_of(figures: dict[str, Figure]) -> Scope:
-    """All names that expressions may use under these aggregates."""
+_OF_VALUE: Final = (EXPECTED, "value_tier")
+
+
+def scope_of(figures: dict[str, Figure], value: Value = Value()) -> Scope:  # noqa: B008  # frozen
+    """All names that expressions may use under these aggregates and tiers of value."""
     names = dict(NAMES)
     for name, figure in figures.items():
         names[name] = _figure_name(figure)
     names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
+    names["value_tier"] = Name("text", f"v.value_tier({value.middle!r}, {value.high!r})", nullable=True)
     return Scope(names, {"properties": "v.property({key!r})", "traits": "v.trait({key!r})"})
 
 
@@ -123,14 +141,33 @@ def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int) -
 class CompiledTrigger:
     """One `[[trigger]]`."""
 
-    __slots__ = ("action", "cooldown", "reasons", "rule", "when")
+    __slots__ = ("action", "cooldown", "models", "reasons", "rule", "when")
 
     def __init__(self, rule: TriggerRule, when: Predicate, reasons: dict[str, Predicate]) -> None:
         self.rule = rule
         self.when = when
         self.reasons = reasons
+        looked_at = {**(rule.on.score_above or {}), **(rule.on.score_below or {}), **dict.fromkeys(_scores_in(reasons))}
+        self.models = tuple(model for model in MODELS if model in looked_at)  # whose scores it looks at
         self.action = rule.action or rule.name
         self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
+
+
+class CompiledModel:
+    """The question of one model that is enabled."""
+
+    __slots__ = ("at_once", "every", "features", "horizon", "name", "on", "unsupervised", "when")
+
+    def __init__(self, block: Churn | Model, scope: Scope) -> None:
+        known = BINARY["churn" if isinstance(block, Churn) else block.name]
+        self.name: str = known.name
+        self.features = itemgetter(*known.places)  # its own among all
+        self.unsupervised = known.unsupervised
+        self.horizon, self.every = int(block.horizon), int(block.every)
+        self.on = ("*",) if isinstance(block, Churn) else block.on
+        # Where only time says no, a yes is learnt with the noes of its day: else a young model would have heard of nothing but yes.
+        self.at_once = isinstance(block, Model) and bool(block.no)
+        self.when = _compiled(block.when if isinstance(block, Model) else "True", scope)
 
 
 class CompiledRules:
@@ -142,7 +179,8 @@ class CompiledRules:
         self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
         self.fragments = FragmentRules(self.figures, rules.value, dedupe)
         self.reads = {figure.slot: figure.read for figure in self.figures.values()}
-        scope = scope_of(self.figures)
+        scope = scope_of(self.figures, rules.value)
+        self._index_models(scope)
         self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
         self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
@@ -155,8 +193,32 @@ class CompiledRules:
         self.waits: dict[str, CompiledTrigger] = {}
         self.starts: dict[str, list[CompiledTrigger]] = {}
         self.ends: dict[str, list[str]] = {}
-        for rule in rules.trigger:
-            self._index(_compile_trigger(rule, scope))
+        self.triggers = [_compile_trigger(rule, scope) for rule in rules.trigger]
+        for trigger in self.triggers:
+            self._index(trigger)
+
+    def _index_models(self, scope: Scope) -> None:
+        """Which models an event is about: those asked at it, and those that it answers (1 yes, 0 no)."""
+        blocks: list[Churn | Model] = [self.rules.churn, *self.rules.model]
+        models: dict[str, CompiledModel] = {}
+        for block in blocks:
+            if block.enabled:
+                model = CompiledModel(block, scope)
+                models[model.name] = model
+        self.models = tuple(models.values())
+        self.scored = frozenset([*models, EXPECTED]) if "purchase" in models else frozenset(models)
+        self._anywhere = tuple(model for model in self.models if "*" in model.on)
+        keys = dict.fromkeys(key for model in self.models for key in model.on)
+        self._models_at = {key: tuple(model for model in self.models if key in model.on or "*" in model.on) for key in keys}
+        self.outcomes: dict[str, list[tuple[CompiledModel, float]]] = {}
+        for asked in self.rules.model:
+            for label, events in ((1.0, asked.yes), (0.0, asked.no)):
+                for event in events if asked.enabled else ():
+                    self.outcomes.setdefault(event, []).append((models[asked.name], label))
+
+    def models_at(self, key: str) -> tuple[CompiledModel, ...]:
+        """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a timer looks)."""
+        return self._models_at.get(key, self._anywhere)
 
     def _index(self, trigger: CompiledTrigger) -> None:
         on, name = trigger.rule.on, trigger.rule.name
@@ -193,10 +255,11 @@ def problems(rules: Rules) -> list[tuple[str, ExpressionError | str]]:
         if aggregate.over is not None and aggregate.half_life is not None:
             found.append((where, "expected `over` or `half_life`, got both"))
         figures[aggregate.name] = Figure(aggregate)
-    scope = scope_of(figures)
+    scope = scope_of(figures, rules.value)
     expressions = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
     expressions += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
     expressions += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
+    expressions += [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
     for path, text in expressions:
         compiled = compile_expression(text, scope)
         if isinstance(compiled, ExpressionError):
@@ -220,6 +283,13 @@ def _compiled(text: str, scope: Scope) -> Predicate:
     if isinstance(compiled, ExpressionError):
         raise ConfigError(str(compiled))
     return compiled
+
+
+def _scores_in(names: Iterable[str]) -> list[str]:
+    """The models that names such as `score.churn` and `expected_value` speak of."""
+    return [name.removeprefix("score.") for name in names if name.startswith("score.")] + [
+        "purchase" for name in names if name in _OF_VALUE
+    ]
 
 
 def _compile_trigger(rule: TriggerRule, scope: Scope) -> CompiledTrigger:

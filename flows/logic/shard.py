@@ -1,11 +1,12 @@
 """One shard in memory, between two commits: its head, its customers, and what a batch has changed so far."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from flows.logic.rules import CompiledRules
+from flows.logic.scoring import InForce
 from schemas.identity import ID_BYTES
 from schemas.log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
 from schemas.profile import Fragment, Head, Profile, Sensitive
@@ -23,12 +24,6 @@ decode_retire = msgspec.msgpack.Decoder(Retire).decode
 decode_split = msgspec.msgpack.Decoder(Split).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
-
-
-class Scorer(Protocol):
-    def score(self, values: list[float]) -> float: ...
-
-    def explain(self, values: list[float]) -> list[tuple[str, float]]: ...
 
 
 class Live:
@@ -85,7 +80,7 @@ class ShardState:
         self.head = head
         self.counters = counters
         self.rules: CompiledRules | None = None
-        self.scorers: dict[str, tuple[Scorer, int]] = {}
+        self.scorers = InForce()
         self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
         self.clear()
 

@@ -6,9 +6,10 @@ What is a multiple of four bytes long has all values one after the other, as it 
 """
 
 import struct
+from collections.abc import Sequence
 
 
-def pack(values: list[float]) -> bytes:
+def pack(values: Sequence[float]) -> bytes:
     """Up to 255 values."""
     present = [value for value in values if value]
     mask = sum(1 << place for place, value in enumerate(values) if value)

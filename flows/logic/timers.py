@@ -1,13 +1,11 @@
-"""What a customer waits for: the other event of a timer rule, the outcome of a prediction, the next boundary in time."""
+"""What a customer waits for: the other event of a timer rule, the next boundary in time. (Its questions: `questions`.)"""
 
 from typing import Final
 
-from flows.logic import sparse
-from flows.logic.decide import Moment, features_of, fire, timer_moment
+from flows.logic.decide import Moment, fire, timer_moment
 from flows.logic.rules import CompiledRules, View
 from flows.logic.shard import ShardState
-from schemas.profile import Question, Wait
-from schemas.triggers import Example
+from schemas.profile import Wait
 
 WAITS_MAX: Final = 16
 REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...
@@ -27,27 +25,6 @@ def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
         wait = Wait(rule.name, view.now + int(rule.on.within or 0), moment.cause, moment.subject, time_ms)
         profile.waits = [*others[-WAITS_MAX + 1 :], wait]
     return bool(begun)
-
-
-def ask(rules: CompiledRules, view: View) -> bool:
-    """Ask whether this customer will leave, if it is time to. True if a question begins."""
-    churn, profile = rules.rules.churn, view.p
-    if not churn.enabled or profile.questions or (profile.asked_ms and view.now - profile.asked_ms < churn.every):
-        return False
-    score = profile.scores.get("churn")
-    profile.asked_ms = view.now
-    profile.questions.append(
-        Question(
-            "churn",
-            view.now,
-            view.now + int(churn.horizon),
-            view.f.events,
-            sparse.pack(features_of(view)),
-            score[0] if score else None,
-            score[1] if score else 0,
-        )
-    )
-    return True
 
 
 def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
@@ -79,13 +56,3 @@ def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> 
 def cause_of(waited: Wait) -> str:
     """Without the time it was due: that is counted from the shard's clock, which a server that lost its tail reads at another time."""
     return f"timer:{waited.rule}:{waited.cause}"
-
-
-def answer(state: ShardState, view: View, root: bytes) -> None:
-    """The questions whose horizon has passed leave as examples, with the features as they were."""
-    profile = view.p
-    for question in [question for question in profile.questions if question.due_ms <= view.now]:
-        profile.questions.remove(question)
-        label = 1.0 if view.f.events == question.events else 0.0
-        asked, predicted, version = question.asked_ms, question.predicted, question.version
-        state.emit("x", Example(question.model, root, asked, view.now, sparse.unpack(question.features), predicted, version, label))

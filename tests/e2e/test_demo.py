@@ -108,3 +108,15 @@ def wait_until_it_delivers(process: subprocess.Popen[str], folder: Path) -> None
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_every_model_has_asked_learnt_scored_and_driven_a_trigger(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "30") as process:
+        report = report_of(process, timeout_s=90)
+    check(report)
+    assert set(report["models"]) == {"churn", "purchase", "deal", "complaint", "fraud"}
+    for model, learnt in report["models"].items():
+        assert learnt["examples"] >= 50, model
+        assert learnt["version"] >= 1, model
+        assert learnt["triggers"] >= 1, model

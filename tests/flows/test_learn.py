@@ -19,13 +19,14 @@ from prometheus_client import REGISTRY
 
 from flows.engine import Stop
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, Learning, dataflow
+from flows.logic.models.binary import BINARY
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.trainer import Trainer
 from flows.models import open_snapshot, scorers, seal, sender
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign
 from schemas.log import Announced
-from schemas.triggers import Example
+from schemas.triggers import UNANSWERED, Example
 from state.directory import Layout, RedisDirectory
 from state.keys import load_keys
 from state.memory import MemoryDirectory, MemoryShards
@@ -34,6 +35,7 @@ from state.names import Names
 from state.shards import RedisOutbox, RedisShards, ShardCommit
 
 SHARDS = 3
+FRAUD = BINARY["fraud"].features
 SIGNER = Signer(bytes(range(32)))
 LAYOUT = Layout("test", SHARDS, 16, (1, 3, 5))
 encode = msgspec.msgpack.encode
@@ -75,6 +77,14 @@ class World:
         """A new process."""
         trainer = Trainer("churn", FEATURES, 0.05)
         return Learning(trainer, self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender("churn")])
+
+    def trainer(self) -> Trainer:
+        """As the checkpoint has it."""
+        last = self.store.last("churn")
+        trainer = Trainer("churn", FEATURES, 0.05)
+        assert last is not None
+        trainer.load(last.trainer)
+        return trainer
 
     def announced(self) -> list[tuple[int, bytes]]:
         """(version, body) as shard 0 finds them in its log."""
@@ -214,6 +224,100 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
         drain(world.learning())
         assert world.outcome() == expected, f"killed {'after' if after else 'before'} effect {at}"
     assert at > 8  # more than one checkpoint, announcement and acknowledgement were tried
+
+
+def two() -> list[Trainer]:
+    """One of them is also told of what has no answers yet."""
+    return [Trainer("churn", FEATURES, 0.05), Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=True)]
+
+
+def learnings(world: World) -> list[Learning]:
+    """Two models side by side."""
+    consumers = [sender(trainer.name) for trainer in two()]
+    return [Learning(trainer, world.outbox, world.directory, world.store, SIGNER, SHARDS, consumers) for trainer in two()]
+
+
+def drain_both(both: list[Learning]) -> None:
+    while batches := [(learning, batch) for learning in both if (batch := learning.poll()) is not None]:
+        for learning, batch in batches:
+            learning.commit(learning.learn(batch))
+
+
+def outcomes(world: World) -> list[Any]:
+    """Of each model what it knows, where it is, and what it said."""
+    records = [msgspec.msgpack.decode(e.body, type=Announced) for e in world.directory.read({0: 0}, 1_000, 0) if e.kind == "m"]
+    found = []
+    for trainer in two():
+        last = world.store.last(trainer.name)
+        assert last is not None
+        trainer.load(last.trainer)
+        said = [(who.version, world.directory.body("m", who.sender, who.version)) for who in records if who.sender == sender(trainer.name)]
+        found.append((trainer.snapshot().digest, trainer.contest(), trainer.delays, trainer.history, last.positions, last.tick, said))
+    return found
+
+
+def mixed(count: int) -> list[list[tuple[int, bytes]]]:
+    """Questions without an answer, and answers, of both models."""
+    luck, found = random.Random(5), lanes(count)
+    for lane in found:
+        for at in range(len(lane)):
+            second, body = lane[at]
+            if luck.random() < 0.6:
+                known = msgspec.msgpack.decode(body, type=Example)
+                label = luck.choice([UNANSWERED, UNANSWERED, 0.0, 0.0, known.label])
+                fraud = msgspec.structs.replace(known, model="fraud", features=known.features[: len(FRAUD)], label=label)
+                lane[at] = second, encode(fraud)
+    return found
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_two_models_side_by_side_killed_at_any_effect_end_as_if_they_had_not_been(after: bool) -> None:
+    given = mixed(1_300)
+    undisturbed = World()
+    undisturbed.fill(given, end=42)
+    drain_both(learnings(undisturbed))
+    expected = outcomes(undisturbed)
+    assert [len(announced) for *_, announced in expected] == [2, 2]
+    assert undisturbed.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    at, died = 0, True
+    while died:
+        at += 1
+        world, died = World(), False
+        world.fill(given, end=42)
+        killer = killing(world, at, after)
+        next(killer)
+        try:
+            drain_both(learnings(world))
+        except Killed:
+            died = True
+        next(killer, None)
+        drain_both(learnings(world))
+        assert outcomes(world) == expected, f"killed {'after' if after else 'before'} effect {at}"
+    assert at > 15
+
+
+def test_a_learner_promoted_by_hand_is_promoted_once_and_told_at_once() -> None:
+    world = World()
+    world.fill(lanes(200), end=42)
+    world.store.wish("churn", "adagrad")
+    world.store.wish("churn", "no such learner")
+    drain(world.learning())
+    assert world.trainer().champion == "newton"  # the last wish is the one that counts
+    world.store.wish("churn", "adagrad")
+    world.fill(lanes(50), end=43)
+    drain(world.learning())
+    assert (world.trainer().champion, world.trainer().promotions) == ("adagrad", 1)
+    assert open_snapshot(SIGNER, "churn", world.announced()[-1][1]).snapshot.learner == "adagrad"
+    world.store.wish("churn", "newton")
+    killer = killing(world, 1, after=True)  # the checkpoint is written, nothing is told yet
+    next(killer)
+    world.fill(lanes(50), end=44)
+    with pytest.raises(Killed):
+        drain(world.learning())
+    next(killer, None)
+    drain(world.learning())
+    assert (world.trainer().champion, world.trainer().promotions) == ("newton", 2)
+    assert open_snapshot(SIGNER, "churn", world.announced()[-1][1]).snapshot.learner == "newton"
 
 
 def test_a_checkpoint_stands_for_its_batch_alone_even_if_more_was_polled() -> None:

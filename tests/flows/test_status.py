@@ -28,7 +28,7 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
     before = shards.claim([0, 1])
     # Shard 0 has read both records and said three things; shard 1 has read one record and said nothing.
     heads = [
-        Head(epoch=1, offset=2, clock_ms=NOW_MS - 400, outbox={"t": 2, "x": 1}, rules=2, models={"churn": 5}),
+        Head(epoch=1, offset=2, clock_ms=NOW_MS - 400, outbox={"t": 2, "x": 1}, rules=2, models={"learn:churn": 5}),
         Head(epoch=1, offset=1, clock_ms=NOW_MS - 1_500, rules=1),
     ]
     counters = [{"applied": 7, "triggers:welcome": 2, "tag:vip": 1}, {"applied": 5, "tag:vip": 3}]
@@ -41,11 +41,11 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
     assert status.behind == (
         Behind("profile", 1, 1, 1),
         Behind("deliver crm", 1, 0, 1),
-        Behind("learn churn", 1, 0, 1),
+        Behind("learn learn:churn", 1, 0, 1),
         Behind("match", 0, 0, 0),
     )
     assert status.clock_age_ms == 1_500, "the slowest shard's"
-    assert (status.rules, status.models) == ((1, 2), {"churn": (0, 5)})
+    assert (status.rules, status.models) == ((1, 2), {"learn:churn": (0, 5)})
     assert {name: status.totals[name] for name in ("applied", "triggers:welcome", "tag:vip")} == {
         "applied": 12,
         "triggers:welcome": 2,

@@ -39,8 +39,8 @@ _profile = Profile(
     *({"vip": (NOW, NOW + 5), "buyer": (NOW, 0)}, "good", "active", NOW - 7, {"churn": (0.25, 4)}, {"thanks": NOW + 60_000}),
     [Wait("left", NOW + 30, "message-1", A, NOW)],
     {"left": NOW - 1},
-    [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("churn", NOW, NOW + 9, 30, b"", None, 0)],
-    *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3),
+    [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5)],
+    *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
 )
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
@@ -74,7 +74,7 @@ SAMPLES: dict[str, Any] = {
             *({"orders": 3, "traits": ["a"]}, {"churn": {"score": 0.25, "version": 4}}, {"total": 12.5}, _receipt),
         ),
         Absorb(A, B, b"general", b"sensitive", C, b"ring01", [B, C], b"past", 7, C, A, True),
-        Example("churn", A, NOW, NOW + 9, [0.5, 2.0], 0.25, 4, 1.0),
+        Example("churn", A, NOW, NOW + 9, [0.5, 2.0], 0.25, 4, 1.0, 12.5),
         Decision(A, "thanks", "message-1", NOW, "cooldown"),
         _commit,
         WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A], b"policy"),

@@ -62,12 +62,32 @@ cooldown = "5h"
 name = "thanks"
 on = {tag_entered = "loyal"}
 
+[[trigger]]
+name = "buyer"
+on = {score_above = {purchase = 0.3}}
+when = "score.deal < 0.9"
+
 [churn]
 horizon = "2d"
 every = "12h"
+
+[[model]]
+name = "purchase"
+yes = ["Order Completed"]
+when = "properties.total > 2"
+horizon = "30h"
+every = "3h"
+
+[[model]]
+name = "deal"
+yes = ["Order Completed"]
+no = ["Left"]
+on = ["Added"]
+horizon = "1d"
+every = "1h"
 """
 PEOPLE = [visitor(name) for name in "abcde"]
-EVENTS = ("Viewed", "Viewed", "Added", "Order Completed")
+EVENTS = ("Viewed", "Viewed", "Added", "Order Completed", "Left")
 Step = tuple[Any, ...]
 
 
@@ -86,7 +106,8 @@ class History:
 
     def __init__(self) -> None:
         self.world = World(RULES, scorers={1: Scorer()})
-        self.world.announce_model(1)
+        for model in ("churn", "purchase", "deal"):
+            self.world.announce_model(1, model)
         self.world.at(self.world.now_ms)
         self._messages = 0
         self._position = -1

@@ -466,7 +466,7 @@ def test_the_announced_form_says_defaults_and_nothing_of_the_machinery() -> None
         '"lifecycle":{"lost":"90d","new":"1w","slipping":"30d","won_back":"30d"},"model":[],"segment":[],'
         '"tag":[{"name":"é","weight":1.0,"when":"True"}],'
         '"trigger":[{"action":"","channel":"","name":"t","on":{"score_above":{"churn":0.5}},"purpose":"marketing","to":[],"when":"True"}],'
-        '"value":{"amount":"total","events":["Order Completed"]}}'
+        '"value":{"amount":"total","events":["Order Completed"],"high":100.0,"middle":20.0}}'
     )
     assert rules_from(rules_document(rules)) == rules
 

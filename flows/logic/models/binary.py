@@ -1,6 +1,6 @@
 """The table of all binary models. They differ in their question and in what they may look at; features and learning are shared.
 
-A new one is its line here, a block in the configuration, and its question and answer in the shard.
+A new one is its line here and its name in `Model` of `schemas.config`.
 """
 
 from typing import Literal
@@ -8,8 +8,6 @@ from typing import Literal
 import msgspec
 
 from flows.logic.models.features import NAMES, Purpose, serving
-from flows.logic.models.trainer import Trainer
-from schemas.config import Rules
 
 ModelName = Literal["churn", "purchase", "deal", "complaint", "fraud"]
 
@@ -21,6 +19,7 @@ class BinaryModel(msgspec.Struct, frozen=True):
     question: str
     purpose: Purpose
     features: tuple[str, ...]
+    unsupervised: bool = False  # until enough is confirmed it says how unusual a customer is: see `anomaly`
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -28,8 +27,8 @@ class BinaryModel(msgspec.Struct, frozen=True):
         return tuple(map(NAMES.index, self.features))
 
 
-def _model(name: ModelName, question: str, purpose: Purpose) -> BinaryModel:
-    return BinaryModel(name, question, purpose, serving(purpose))
+def _model(name: ModelName, question: str, purpose: Purpose, *, unsupervised: bool = False) -> BinaryModel:
+    return BinaryModel(name, question, purpose, serving(purpose), unsupervised)
 
 
 BINARY: dict[ModelName, BinaryModel] = {
@@ -39,24 +38,6 @@ BINARY: dict[ModelName, BinaryModel] = {
         _model("purchase", "a purchase within the horizon", "marketing"),
         _model("deal", "the opportunity is won, not lost", "sales"),
         _model("complaint", "a low rating or a ticket within the horizon", "service"),
-        _model("fraud", "a chargeback or a confirmed fraud within the horizon", "security"),
+        _model("fraud", "a chargeback or a confirmed fraud within the horizon", "security", unsupervised=True),
     )
 }
-
-
-def trainers(rules: Rules) -> list[Trainer]:
-    """One trainer for each model that is configured, also for one that is not enabled: what was asked before is still
-    answered, and must be taken."""
-    found = [Trainer("churn", BINARY["churn"].features, rules.churn.learning_rate)]
-    for model in rules.model:
-        known = BINARY[model.name]
-        found.append(
-            Trainer(
-                known.name,
-                known.features,
-                model.learning_rate,
-                positive_weight=model.positive_weight,
-                forget_on_drift=model.on_drift == "forget",
-            )
-        )
-    return found

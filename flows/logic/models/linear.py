@@ -16,6 +16,7 @@ from math import exp, isfinite
 import msgspec
 import numpy as np
 
+from flows.logic.models.worth import Worth
 from schemas.errors import Foreign
 
 SNAPSHOT_BYTES_MAX = 16 * 1024 * 1024
@@ -56,6 +57,7 @@ class Snapshot(Terms, frozen=True, kw_only=True):
     examples: int  # learnt so far
     trained_ms: int  # when the last of them was answered, Unix milliseconds
     metrics: dict[str, float]
+    worth: Worth | None = None  # of the purchase model: what a purchase brings
 
     def pack(self) -> bytes:
         """The same snapshot is always the same bytes."""
@@ -96,6 +98,8 @@ class Scorer:
         columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
         if any(len(column) != len(snapshot.features) for column in columns) or len(snapshot.bends) not in (0, len(KNOTS)):
             raise Foreign(f"model {snapshot.model}: snapshot lists differ in length")
+        if snapshot.worth is not None and not snapshot.worth.finite:
+            raise Foreign(f"model {snapshot.model}: snapshot has amounts that are not finite")
         if not all(map(isfinite, (snapshot.intercept, *(value for column in columns for value in column)))):
             raise Foreign(f"model {snapshot.model}: snapshot has numbers that are not finite")
         return cls(snapshot)

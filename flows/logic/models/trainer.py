@@ -8,7 +8,6 @@ the same snapshots, whenever and however often it was stopped in between.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from math import log
 from typing import Literal, Protocol
 
@@ -17,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.logic.models.adagrad import AdaGrad
+from flows.logic.models.anomaly import Usual
 from flows.logic.models.calibration import Calibration
 from flows.logic.models.drift import ERROR, Watch
 from flows.logic.models.duel import Duel
 from flows.logic.models.linear import Snapshot, Terms, probability
 from flows.logic.models.newton import BLOCK, Newton
 from flows.logic.models.progress import Progress
+from flows.logic.models.worth import Worths
 from schemas.errors import Foreign
-from schemas.triggers import Example
+from schemas.triggers import UNANSWERED, Example
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,9 @@ SNAPSHOT_FIRST = 50  # examples: before that a score says next to nothing
 SNAPSHOT_EVERY = 500  # examples
 FEATURE_MAX = 1e6  # magnitude: all honest features are logarithms or small counts, and squares must stay finite
 FORGET_SHARE = 0.2  # of the evidence that is kept when the error drifts and the model is to forget
+CONFIRMED_LEAST = 20  # answers of yes, and an unsupervised model scores by what it has learnt from answers
+HISTORY = 200  # figures at the last so many snapshots
+UNSUPERVISED = "unusual"  # the learner of a snapshot that needed no answers
 _PROBABILITY_LEAST = 1e-6  # whatever the past, nothing is certain: a wrong answer costs 13.8 at most
 
 Fault = Literal[
@@ -90,6 +94,12 @@ class _State(msgspec.Struct, array_like=True):
     watch: bytes = b""
     drifts: dict[str, int] = {}
     promotions: int = 0
+    confirmed: int = 0
+    worths: Worths = msgspec.field(default_factory=Worths)
+    usual: Usual | None = None
+    delays: dict[int, int] = {}
+    history: list[tuple[int, dict[str, float]]] = []
+    wishes: int = 0
 
 
 class _Version(msgspec.Struct, array_like=True):
@@ -113,12 +123,14 @@ class Trainer:
         every: int = SNAPSHOT_EVERY,
         positive_weight: float = 1.0,
         forget_on_drift: bool = False,
+        unsupervised: bool = False,
         bent: Sequence[bool] | None = None,
     ) -> None:
         """Gives a snapshot after `first` examples, and after each `every`.
 
         `learning_rate` is the challenger's. `positive_weight`: how much more a true answer counts in learning (probabilities
-        are corrected for it). `bent`: features whose effect may be other than a straight line; without it all.
+        are corrected for it). `unsupervised`: until enough answers are
+        yes it says how unusual an example is. `bent`: features whose effect may be other than a straight line; without it all.
         """
         self.name = name
         self.features = features
@@ -129,9 +141,13 @@ class Trainer:
         self.drifts: Counter[str] = Counter()  # how often what has drifted
         self.promotions = 0
         self.served = Progress()  # what the shards had said when they asked
+        self.delays: Counter[int] = Counter()  # answers, by the binary logarithm of the seconds that they took (0: less than one)
+        self.history: list[tuple[int, dict[str, float]]] = []  # examples and contest at the last snapshots, oldest first
+        self.wishes = 0  # number of the last promotion by hand that it has seen to
         self._first, self._every = first, every
         self._positive_weight = positive_weight
         self._forget_on_drift = forget_on_drift
+        self._size = features.index("order_size") if name == "purchase" else None
         learners: tuple[Learner, ...] = (Newton(len(features), bent), AdaGrad(len(features), learning_rate))
         self._learners = {learner.name: learner for learner in learners}
         self.champion = learners[0].name
@@ -139,6 +155,9 @@ class Trainer:
         self._progress = {name: Progress() for name in self._learners}
         self._duels = {name: Duel() for name in self._learners}
         self._watch = Watch(self.features)
+        self._confirmed = 0  # answers of yes
+        self._worths = Worths()
+        self._usual = Usual.of(len(features)) if unsupervised else None
         self._block: list[tuple[list[float], bool, list[float]]] = []  # features, answer, logit of each learner
 
     @property
@@ -149,15 +168,43 @@ class Trainer:
     def learn(self, examples: Iterable[Example | None]) -> list[Snapshot]:
         """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell due."""
         snapshots: list[Snapshot] = []
-        good = self._good(examples)
-        while chunk := list(islice(good, self._room())):
-            self._take(chunk)
-            if self.examples % BLOCK == 0 or self._due():
-                self._learn_block()
-            if self._due():
-                self.version += 1
-                snapshots.append(self.snapshot())
-        return snapshots
+        chunk: list[Example] = []
+        for example in self._good(examples):
+            asked = example.label == UNANSWERED
+            if not asked:
+                chunk.append(example)
+            if chunk and (asked or len(chunk) == self._room()):
+                snapshots += self._learn_chunk(chunk)
+                chunk = []
+            if asked and self._usual is not None:
+                self._usual.see(example.features)
+                if self._by_itself and self._falls_due(self._usual.count):
+                    snapshots.append(self.next_snapshot())
+        return snapshots + self._learn_chunk(chunk)
+
+    def _learn_chunk(self, chunk: list[Example]) -> list[Snapshot]:
+        """What fits into a block and between two snapshots."""
+        if not chunk:
+            return []
+        self._take(chunk)
+        due = self._falls_due(self.examples)
+        if due or self.examples % BLOCK == 0:
+            self._learn_block()
+        return [self.next_snapshot()] if due else []
+
+    def next_snapshot(self) -> Snapshot:
+        """One more version, of what is known now."""
+        self.version += 1
+        self.history = [
+            *self.history[-HISTORY + 1 :],
+            (self.examples, {name: side.get("log_loss", 0.0) for name, side in self.contest().items()}),
+        ]
+        return self.snapshot()
+
+    @property
+    def _by_itself(self) -> bool:
+        """Whether it still has to do without answers."""
+        return self._usual is not None and self._confirmed < CONFIRMED_LEAST
 
     def _room(self) -> int:
         """Examples until a block or a snapshot falls due."""
@@ -166,8 +213,8 @@ class Trainer:
             ends.append(self._first - self.examples)
         return min(ends)
 
-    def _due(self) -> bool:
-        return self.examples == self._first or self.examples % self._every == 0
+    def _falls_due(self, count: int) -> bool:
+        return count == self._first or count % self._every == 0
 
     def _good(self, examples: Iterable[Example | None]) -> Iterable[Example]:
         for example in examples:
@@ -184,7 +231,7 @@ class Trainer:
             return "features_count"
         if not all(-FEATURE_MAX <= value <= FEATURE_MAX for value in example.features):
             return "feature_range"
-        if example.label not in (0.0, 1.0):
+        if example.label not in (0.0, 1.0) and not (example.label == UNANSWERED and self._usual is not None):
             return "label_range"
         return None
 
@@ -198,6 +245,11 @@ class Trainer:
                 progress.add(answer, _held(self._calibrations[name].corrected(logit)))
             if example.predicted is not None and 0.0 <= example.predicted <= 1.0:
                 self.served.add(answer, example.predicted)
+            if answer:
+                self._confirmed += 1
+                if self._size is not None and example.amount > 0.0:
+                    self._worths.learn(example.features[self._size], example.amount)
+            self.delays[(max(example.answered_ms - example.asked_ms, 0) // 1000).bit_length()] += 1
             self.examples += 1
             self.trained_ms = max(self.trained_ms, example.answered_ms)
 
@@ -232,6 +284,16 @@ class Trainer:
         self.promotions += 1
         self._duels = {name: Duel() for name in self._learners}
 
+    def grant(self, number: int, learner: str) -> bool:
+        """A promotion by hand, once for each number. Whether there is another champion now; a name that is none changes nothing."""
+        if number <= self.wishes:
+            return False
+        self.wishes = number
+        if learner == self.champion or learner not in self._learners:
+            return False
+        self.promote(learner)
+        return True
+
     def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
         """Of each learner, not corrected."""
         matrix = np.array(rows, float)
@@ -247,25 +309,39 @@ class Trainer:
         return {name: [_held(self._calibrations[name].corrected(logit)) for logit in logits] for name, logits in said}
 
     def figures(self) -> dict[str, float]:
-        """Progressive figures, and those of the served predictions behind `served_` (see `Progress.figures`)."""
-        return self.progressive.figures() | {f"served_{name}": value for name, value in self.served.figures().items()}
+        """Progressive figures, those of the served predictions behind `served_` (see `Progress.figures`), and `delay_s`: what half of the
+        answers took at most, to the next power of two."""
+        served = {f"served_{name}": value for name, value in self.served.figures().items()}
+        return self.progressive.figures() | served | ({"delay_s": self._delay_s()} if self.delays else {})
+
+    def _delay_s(self) -> float:
+        rest = self.delays.total() / 2
+        for bucket in sorted(self.delays):
+            rest -= self.delays[bucket]
+            if rest <= 0:
+                break
+        return float(1 << bucket)
 
     def contest(self) -> dict[str, dict[str, float]]:
         """The progressive figures of all learners."""
         return {name: progress.figures() for name, progress in self._progress.items()}
 
     def snapshot(self) -> Snapshot:
-        calibration = self._calibrations[self.champion]
-        terms = self._learners[self.champion].terms().scaled(calibration.slope, calibration.shift)
+        if self._usual is not None and self._by_itself:
+            terms, learner = self._usual.terms(), UNSUPERVISED
+        else:
+            calibration, learner = self._calibrations[self.champion], self.champion
+            terms = self._learners[learner].terms().scaled(calibration.slope, calibration.shift)
         return Snapshot(
             **msgspec.structs.asdict(terms),
             model=self.name,
             version=self.version,
             features=self.features,
-            learner=self.champion,
+            learner=learner,
             examples=self.examples,
             trained_ms=self.trained_ms,
             metrics=self.figures(),
+            worth=self._worths.learnt() if self._size is not None else None,
         )
 
     def dump(self) -> bytes:
@@ -287,6 +363,12 @@ class Trainer:
             watch=self._watch.dump(),
             drifts=dict(self.drifts),
             promotions=self.promotions,
+            confirmed=self._confirmed,
+            worths=self._worths,
+            usual=self._usual,
+            delays=dict(self.delays),
+            history=self.history,
+            wishes=self.wishes,
         )
         return msgspec.msgpack.encode(state)
 
@@ -312,6 +394,10 @@ class Trainer:
         self._block = state.block
         self.version, self.examples, self.trained_ms = state.version, state.examples, state.trained_ms
         self.dropped, self.drifts, self.promotions = Counter(state.dropped), Counter(state.drifts), state.promotions
+        self._confirmed, self._worths, self.delays = state.confirmed, state.worths, Counter(state.delays)
+        self.history, self.wishes = state.history, state.wishes
+        if self._usual is not None and state.usual is not None:
+            self._usual = state.usual
         self.served, self.champion = Progress(state.served), state.champion
         return True
 

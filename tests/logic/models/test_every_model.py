@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.logic.models.binary import BINARY, ModelName, trainers
+from flows.logic.models.binary import BINARY, ModelName
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Panel, Scorer, probability
 from flows.logic.models.newton import BLOCK
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import trainers
 from schemas.config import Model, Rules
 from schemas.errors import Foreign
 from schemas.triggers import Example

@@ -1,0 +1,138 @@
+"""`millrace model`: what it shows is what was learnt, and what it decides every shard does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from flows import compose, model
+from flows.learn import Learning
+from flows.logic.models.churn import FEATURES
+from flows.logic.models.trainer import Trainer
+from flows.logic.profile import ShardMachine
+from flows.logic.shard import ShardState
+from flows.models import scorers, sender
+from schemas.config import Config, Keys, Redis, Secret, Shards
+from schemas.errors import Unusable
+from schemas.profile import Head
+from state.keys import load_keys
+from state.models import RedisModels, Signer
+from state.names import Names
+from state.shards import RedisOutbox, RedisShards
+from tests.flows.test_learn import SHARDS, World, drain, lanes
+
+
+class Site:
+    """A deployment whose churn model has learnt three versions."""
+
+    def __init__(self, url: str, folder: Path, client: Any) -> None:
+        self.config = Config(
+            name="test", redis=Redis(url=Secret(url), prefix="test"), keys=Keys(path=str(folder / "keys.json")), shards=Shards(count=SHARDS)
+        )
+        self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
+        names = Names("test")
+        self.directory = compose.directory(self.config)
+        shards, outbox = RedisShards(client, names, SHARDS), RedisOutbox(client, names, SHARDS)
+        self.world = World(shards, outbox, self.directory, RedisModels(client, names, self.signer))
+        self.learn(1_100, 42)
+
+    def learn(self, count: int, until: int) -> None:
+        self.world.fill(lanes(count), end=until)
+        drain(
+            Learning(
+                Trainer("churn", FEATURES, 0.05),
+                self.world.outbox,
+                self.directory,
+                self.world.store,
+                self.signer,
+                SHARDS,
+                [sender("churn")],
+            )
+        )
+
+    def in_force(self) -> int:
+        """The version that a shard scores with, when it has read all of its log."""
+        machine, state = (
+            ShardMachine(lambda _: pytest.fail("no rules are announced"), scorers(self.directory, self.signer)),
+            ShardState(0, Head(), {}),
+        )
+        machine.apply(state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == "m"))
+        again = ShardState(0, state.head, {})
+        machine.open(again)
+        assert again.scorers.version("churn") == state.scorers.version("churn")
+        return state.scorers.version("churn")
+
+
+@pytest.fixture
+def site(redis_url: str, tmp_path: Path) -> Any:
+    with redis.Redis.from_url(redis_url) as client:
+        yield Site(redis_url, tmp_path, client)
+
+
+def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert model.listing(site.config, as_json=True) == 0
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
+    assert (row["name"], row["version"], row["examples"], row["champion"]) == ("churn", 3, 1_100, "newton")
+    assert row["figures"]["auc"] > 0.6
+    assert set(row["contest"]) == {"newton", "adagrad"}
+    assert model.show(site.config, "churn", as_json=True) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [version["version"] for version in shown["versions"]] == [3, 2, 1]
+    assert model.listing(site.config, as_json=False) == model.show(site.config, "churn", as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "1,100" in said
+    assert "version 2" in said
+
+
+def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
+    assert site.in_force() == 3
+    model.rollback(site.config, "churn", None)
+    assert site.in_force() == 2
+    site.learn(500, 43)
+    assert site.in_force() == 4
+    model.pin(site.config, "churn", 1)
+    site.learn(500, 44)
+    assert site.in_force() == 1
+    model.unpin(site.config, "churn")
+    assert site.in_force() == 5
+
+
+def test_a_pin_of_another_key_is_refused(site: Site) -> None:
+    body = site.directory.body("m", "learn:churn", 1)
+    assert body is not None
+    assert site.directory.announce("m", "pin:churn", 1, 1, body)  # what was learnt, said again as a pin
+    assert site.in_force() == 3
+
+
+def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    model.promote(site.config, "churn", "adagrad")
+    site.learn(50, 43)
+    model.listing(site.config, as_json=True)
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
+    assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
+
+
+def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:
+    model.export(site.config, "churn", 2, tmp_path / "model.json")
+    exported = msgspec.json.decode((tmp_path / "model.json").read_bytes())
+    assert (exported["version"], len(exported["weights"])) == (2, len(FEATURES))
+
+
+def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
+    model.report(site.config, "churn", tmp_path / "model.html")
+    page = (tmp_path / "model.html").read_text()
+    assert page.count("<svg") == 3
+    assert "1,100 examples" in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_what_there_is_not(site: Site) -> None:
+    with pytest.raises(Unusable, match="no model deal"):
+        model.show(site.config, "deal", as_json=False)
+    with pytest.raises(Unusable, match="no version 9"):
+        model.pin(site.config, "churn", 9)
+    with pytest.raises(Unusable, match="no learner"):
+        model.promote(site.config, "churn", "forest")
