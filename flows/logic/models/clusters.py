@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from flows.logic.models.features import serving
 from schemas.errors import Foreign
 
 NAME = "clusters"
+FEATURES = serving("marketing")
 CLUSTERS_MAX = 32
 REFORM = 1_000  # examples
 _REFORM_FIRST = 64
@@ -40,6 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[float, ...]  # of the latest examples; sum to 1
     drift: tuple[float, ...]  # deviations that each centroid moved in the last reform
     examples: int
+    model: str = NAME
 
     def pack(self) -> bytes:
         """The same snapshot is always the same bytes."""
@@ -67,6 +70,10 @@ class Assigner:
         if len(widths) > 1 or not snapshot.names or len(snapshot.centroids) != len(snapshot.names):
             raise Foreign("clusters: snapshot lists differ in length")
         return cls(snapshot)
+
+    @property
+    def version(self) -> int:
+        return self.snapshot.version
 
     def assign(self, features: Sequence[float]) -> tuple[str, float]:
         """The cluster, and the distance from its centroid in deviations, as a root mean square over the features."""
