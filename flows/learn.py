@@ -23,7 +23,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.teaching import Teacher, teachers
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config
@@ -51,7 +51,7 @@ class Learning:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: Teacher,
         outbox: Outbox,
         directory: Directory,
         store: ModelStore,
@@ -223,7 +223,7 @@ def run(config: Config) -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     from flows import compose
 
-    all_trainers = trainers(config)
+    all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = compose.outbox(config), compose.directory(config), compose.models(config), compose.signer(config)
     learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in all_trainers]

@@ -6,8 +6,14 @@ from typing import Protocol
 
 import structlog
 
-from flows.logic.models import churn
-from flows.logic.models.linear import Scorer, Snapshot
+from flows.logic import menu
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models import churn, clusters, shelf
+from flows.logic.models.clusters import Assigner
+from flows.logic.models.linear import Scorer
+from flows.logic.models.shelf import Shelf
+from flows.logic.models.teaching import Snapshot
+from flows.logic.shard import Loaded
 from schemas.errors import Foreign
 from state.models import Signer
 
@@ -15,6 +21,11 @@ log = structlog.get_logger()
 
 _SENDER = "learn:"
 _FEATURES = {churn.NAME: churn.FEATURES}  # of every model that this release scores with
+_OTHERS: dict[str, Callable[[bytes], Decider | Shelf | Assigner]] = {  # that give no score
+    menu.NAME: lambda body: Decider.from_snapshot(body, menu.FEATURES),
+    shelf.NAME: Shelf.from_snapshot,
+    clusters.NAME: lambda body: Assigner.from_snapshot(body, clusters.FEATURES),
+}
 _CACHED = 16  # scorers: the shards of a worker take up the same version one after the other
 
 
@@ -34,18 +45,20 @@ def seal(signer: Signer, snapshot: Snapshot) -> bytes:
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 
-def open_snapshot(signer: Signer, model: str, announced: bytes) -> Scorer:
+def open_snapshot(signer: Signer, model: str, announced: bytes) -> Scorer | Decider | Shelf | Assigner:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
+    if model in _OTHERS:
+        return _OTHERS[model](signer.verify(f"snapshot:{model}", announced))
     if model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
     return Scorer.from_snapshot(signer.verify(f"snapshot:{model}", announced), _FEATURES[model])
 
 
-def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Scorer | None]:
+def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | None]:
     """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be trusted or used."""
 
     @lru_cache(maxsize=_CACHED)
-    def scorer_of(sender: str, version: int) -> Scorer | None:
+    def scorer_of(sender: str, version: int) -> Loaded | None:
         model = sender.removeprefix(_SENDER)
         announced = directory.body("m", sender, version)
         try:

@@ -9,14 +9,15 @@ from typing import Final
 
 import msgspec
 
-from flows.logic import handover, past, transit
+from flows.logic import handover, outcomes, past, touches, transit
 from flows.logic.decide import Moment, derive, fire, timer_moment
 from flows.logic.entry import quality, repeats
 from flows.logic.fragments import ring_id, seen
 from flows.logic.rules import CompiledRules, View, still
 from flows.logic.shard import (
+    LEARNT,
     Live,
-    Scorer,
+    Loaded,
     ShardState,
     add_sensitive,
     decode_absorb,
@@ -48,7 +49,7 @@ _decode_announced = msgspec.msgpack.Decoder(Announced).decode
 class ShardMachine:
     """Applies log entries. `rules_of` and `scorer_of` load what was announced; both depend on their arguments only."""
 
-    def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Scorer | None]) -> None:
+    def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Loaded | None]) -> None:
         self._rules_of = rules_of
         self._scorer_of = scorer_of
 
@@ -104,7 +105,10 @@ class ShardMachine:
             state.count("models_refused")
             return
         state.head.models[sender] = version
-        state.scorers[sender.rpartition(":")[2]] = (scorer, version)
+        if isinstance(scorer, LEARNT):
+            state.learnt.take(scorer)
+        else:
+            state.scorers[sender.rpartition(":")[2]] = (scorer, version)
 
     def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
         fact, live = _decode_fact(payload), state.customer(root)
@@ -177,17 +181,20 @@ class ShardMachine:
         if fact.sealed:
             self._seal(state, root, origin, fact)
 
-        view = View(rules.reads)
+        view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
         moment = Moment(root, fact.message, fact.subject, fact.properties, receipt)
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
-        sooner = derive(state, rules, view, moment)
         key = fact.name if fact.type == "track" else fact.type
+        outcomes.reward(state, rules, view, key, fact.time_ms)  # first: what an event leads to, it is no outcome of
+        touches.touch(state, rules, view, root, key, fact.time_ms)
+        sooner = derive(state, rules, view, moment)
         for trigger in rules.on_event.get(key, ()):
             fire(state, trigger, view, moment)
+        sooner |= 0 < outcomes.due(rules, profile) < profile.indexed_ms
         sooner |= wait(rules, view, moment, key)
         sooner |= ask(rules, view)
         if sooner or profile.indexed_ms == 0:
@@ -218,8 +225,9 @@ class ShardMachine:
         state.dirty.add(root)
         profile.indexed_ms = 0
         sent = len(state.outbox)
-        view = still(rules, profile, live.total, now)
+        view = still(rules, profile, live.total, now, state.learnt.shelf)
         answer(state, view, root)
+        outcomes.close(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
         expire(state, rules, view, root)
         if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while

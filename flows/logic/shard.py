@@ -5,6 +5,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models.clusters import Assigner
+from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules
 from schemas.identity import ID_BYTES
 from schemas.log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
@@ -29,6 +32,31 @@ class Scorer(Protocol):
     def score(self, values: list[float]) -> float: ...
 
     def explain(self, values: list[float]) -> list[tuple[str, float]]: ...
+
+
+class Learnt:
+    """What was learnt besides probabilities; None until there is a model."""
+
+    __slots__ = ("assigner", "decider", "shelf")
+
+    def __init__(self) -> None:
+        self.decider: Decider | None = None
+        self.shelf: Shelf | None = None
+        self.assigner: Assigner | None = None
+
+    def take(self, model: Decider | Shelf | Assigner) -> None:
+        """Use this one from now on."""
+        match model:
+            case Decider():
+                self.decider = model
+            case Shelf():
+                self.shelf = model
+            case Assigner():
+                self.assigner = model
+
+
+LEARNT = (Decider, Shelf, Assigner)
+Loaded = Scorer | Decider | Shelf | Assigner
 
 
 class Live:
@@ -56,6 +84,7 @@ class ShardState:
 
     __slots__ = (
         "applied",
+        "chosen",
         "counters",
         "deleted",
         "dirty",
@@ -63,6 +92,7 @@ class ShardState:
         "duplicates",
         "fired",
         "head",
+        "learnt",
         "live",
         "number",
         "outbox",
@@ -71,6 +101,7 @@ class ShardState:
         "past_more",
         "poisoned",
         "repeats",
+        "rewarded",
         "rules",
         "scorers",
         "sensitive",
@@ -86,6 +117,7 @@ class ShardState:
         self.counters = counters
         self.rules: CompiledRules | None = None
         self.scorers: dict[str, tuple[Scorer, int]] = {}
+        self.learnt = Learnt()
         self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
         self.clear()
 
@@ -102,6 +134,8 @@ class ShardState:
         self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
         self.outbox: list[tuple[str, int, bytes]] = []
         self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.chosen: list[tuple[str, str]] = []  # (action, how it was chosen or why it was withheld)
+        self.rewarded: list[str] = []  # `counted`, or why a reward was refused
         self.poisoned: list[str] = []  # what logic raised, and where
         self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
         self.applied = self.duplicates = self.repeats = 0
