@@ -13,7 +13,7 @@ from flows.status import Status
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Totals since the deployment was made, except `tags`, `segments` and `lag`, which are as of now."""
+    """Totals since the deployment was made, except `tags`, `segments`, `lag` and `models`, which are as of now."""
 
     applied: int = 0
     duplicates: int = 0
@@ -25,6 +25,8 @@ class Figures(msgspec.Struct, frozen=True):
     tags: dict[str, int] = {}  # customers that have it
     segments: dict[str, int] = {}
     lag: dict[str, int] = {}  # entries not yet read, by reader
+    actions: dict[str, int] = {}  # by name: how often each was the best
+    models: dict[str, int] = {}  # by name: the version that all shards use by now
 
     @classmethod
     def of(cls, totals: Mapping[str, int], lag: Mapping[str, int]) -> Self:
@@ -39,6 +41,7 @@ class Figures(msgspec.Struct, frozen=True):
             tags=_under(totals, "tag:"),
             segments=_under(totals, "segment:"),
             lag=dict(lag),
+            actions=_under(totals, "actions:"),
         )
 
     @property
@@ -60,6 +63,7 @@ class Figures(msgspec.Struct, frozen=True):
             moved=self.moved - before.moved,
             triggers=_less(self.triggers, before.triggers),
             rejected=_less(self.rejected, before.rejected),
+            actions=_less(self.actions, before.actions),
         )
 
 
@@ -73,7 +77,9 @@ class Observer:
     def look(self) -> Figures:
         status = self._status()
         metrics = self._http.get("/metrics").text  # how much lies in the raw log is known to its readers alone
-        return Figures.of(status.totals, {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind})
+        figures = Figures.of(status.totals, {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind})
+        versions = {sender.rpartition(":")[2]: min(versions) for sender, versions in status.models.items()}
+        return msgspec.structs.replace(figures, models=versions)
 
     def profile(self, namespace: str, value: str) -> dict[str, Any] | None:
         """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""

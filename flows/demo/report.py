@@ -1,5 +1,9 @@
 """What a demo ends with: the figures, each counted from the outside where that can be done, and whether all is well."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import msgspec
 from rich.table import Table
 
@@ -8,11 +12,21 @@ from flows.demo.figures import Figures, percentile
 from flows.demo.publisher import Publisher
 from flows.demo.receiver import Got, Receiver
 from flows.demo.stack import ORDERS
+from flows.logic.menu import NAME as BEST_ACTION
+from flows.logic.models.clusters import NAME as CLUSTERS
+from flows.logic.models.shelf import NAME as RECOMMENDATION
 
 
 class Percentiles(msgspec.Struct, frozen=True):
     p50: int | None
     p99: int | None
+
+
+class Taught(msgspec.Struct, frozen=True):
+    """One model: what it has learnt, and what came of it."""
+
+    version: int  # that all shards use; 0 = none yet
+    triggers: int  # delivered because of it
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -38,6 +52,8 @@ class Report(msgspec.Struct, frozen=True):
     mixed: int  # customers who are several people that share nothing
     forged: int  # deliveries whose signature was wrong
     misread: int  # unreadable requests that the gateway took
+    models: dict[str, Taught] = {}
+    actions: dict[str, int] = {}  # how often each was chosen as the best
 
     @property
     def good(self) -> bool:
@@ -84,13 +100,33 @@ def build(
         mixed=verdict.mixed,
         forged=receiver.forged,
         misread=publisher.misread,
+        models=taught(figures.models, got),
+        actions=figures.actions,
     )
+
+
+def taught(versions: Mapping[str, int], got: Iterable[Got]) -> dict[str, Taught]:
+    """By the reasons of the triggers: what a model said stands among them."""
+    driven = Counter(model for trigger in got for model in _models_behind(trigger.reasons))
+    return {model: Taught(versions.get(model, 0), driven[model]) for model in sorted({*versions, *driven})}
+
+
+def _models_behind(reasons: Mapping[str, Any]) -> set[str]:
+    found = {name.split(" ")[0].removeprefix("score.") for name in reasons if name.startswith("score.")}
+    said = {BEST_ACTION: reasons.get("action.version"), RECOMMENDATION: reasons.get("recommended"), CLUSTERS: reasons.get("cluster")}
+    return found | {model for model, value in said.items() if value}
+
+
+def _shown(value: Any) -> str:
+    """Numbers as they are, tables in one line."""
+    if isinstance(value, dict):
+        return " · ".join(f"{name} {f'({_shown(each)})' if isinstance(each, dict) else each}" for name, each in value.items())
+    return f"{value:,}"
 
 
 def table(report: Report) -> Table:
     """For people."""
     shown = Table(title="millrace demo: " + ("nothing lost, nothing doubled" if report.good else "NOT as it should be"), show_header=False)
     for name, value in msgspec.to_builtins(report).items():
-        text = f"p50 {value['p50']} · p99 {value['p99']}" if isinstance(value, dict) else f"{value:,}"
-        shown.add_row(name.replace("_", " "), text)
+        shown.add_row(name.replace("_", " "), _shown(value))
     return shown

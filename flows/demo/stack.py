@@ -44,6 +44,11 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     for plan in document.get("validate", {}).get("plan", ()):
         plan["schema"] = str(here / plan["schema"])
     document["churn"] = document.get("churn", {}) | {"horizon": "8s", "every": "2s"}
+    if document.get("action"):
+        document["best_action"] = document.get("best_action", {}) | {"within": TIMER}
+        document["action"] = [{**action, "to": [*action["to"], CONNECTOR]} if action.get("to") else action for action in document["action"]]
+    if document.get("clusters", {}).get("enabled"):
+        document["clusters"] |= {"every": "2s"}
     rules = [*document.get("trigger", ()), {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"}]
     for rule in rules:
         rule["to"] = [*rule.get("to", ()), CONNECTOR]
