@@ -21,6 +21,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
+from flows.logic import menu
+from flows.logic.models import clusters
 from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
 from flows.logic.models.teaching import Teacher, teachers
@@ -160,9 +162,18 @@ class Learning:
         for figure, gauge in _GAUGES.items():
             if figure in figures:
                 gauge.labels(name).set(figures[figure])
+        for figure, value in figures.items():  # one for each action or group
+            prefix, _, of = figure.partition("_")
+            if prefix in _GAUGES_OF.get(name, {}):
+                _GAUGES_OF[name][prefix].labels(of).set(value)
 
 
 _GAUGES = {"log_loss": metrics.MODEL_LOG_LOSS, "auc": metrics.MODEL_AUC, "brier": metrics.MODEL_BRIER, "ece": metrics.MODEL_ECE}
+_GAUGES |= {"hit_rate": metrics.MODEL_HIT_RATE}
+_GAUGES_OF = {  # model -> what stands before the first `_` of its figures
+    menu.NAME: {"reward": metrics.MODEL_REWARD},
+    clusters.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+}
 _decoder = msgspec.msgpack.Decoder(Example)
 
 
