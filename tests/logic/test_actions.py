@@ -11,6 +11,7 @@ from flows.logic.bandit.settings import Settings
 from flows.logic.bandit.snapshot import Decider
 from flows.logic.menu import FEATURES, NAME, OPEN_MAX, actions_of, settings_of
 from schemas.errors import Foreign
+from schemas.identity import Order, WindowCommit, undo
 from schemas.toml import rules_from
 from schemas.triggers import Decision, Example, Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, START_MS, World, document, person, visitor
@@ -320,6 +321,55 @@ class TestUnions:
         assert len(of_actions(world)) == OPEN_MAX - 4
         world.later(HOUR)
         assert len({example.decision for example in of_actions(world)}) == 2 * OPEN_MAX - 4
+
+
+class TestUndoneUnions:
+    """Each part keeps what it would have been chosen for alone, as it was really chosen, with what it earned by itself."""
+
+    def united(self) -> tuple[World, list[Decision]]:
+        world = World(TWO)
+        world.send(PHONE, "Added")
+        world.send(visitor("tablet"), "Added")
+        world.later(MINUTE)
+        self.order(world, Order("link", PHONE.hash, visitor("tablet").hash))
+        world.send(PHONE, "Added")
+        world.later(MINUTE)
+        return world, chosen(world)
+
+    def order(self, world: World, order: Order) -> None:
+        before = self.position if hasattr(self, "position") else -1
+        self.position = before + 1
+        world.directory.commit(WindowCommit("orders", before, self.position, [], [], {}, [order], world.now_ms))
+        world.settle()
+
+    def test_by_living_the_days_once_more(self) -> None:
+        world, made = self.united()
+        assert len(world.profile(PHONE).open) == 3
+        world.send(visitor("tablet"), "Bought")
+        assert [each.reward for each in world.profile(PHONE).open.values()] == [1.0] * 3
+        self.order(world, undo(1))
+        mine, theirs = world.profile(PHONE).open, world.profile(visitor("tablet")).open
+        assert list(mine) == [made[0].id, made[2].id]
+        assert list(theirs) == [made[1].id]
+        assert [each.reward for each in mine.values()] == [0.0, 0.0]
+        assert [each.reward for each in theirs.values()] == [1.0]
+        real = {decision.id: decision.action for decision in made}
+        assert {name: each.action for name, each in (mine | theirs).items()} == real
+        sent = len(chosen(world))
+        world.later(2 * HOUR)
+        assert {example.decision: example.label for example in of_actions(world)} == {made[0].id: 0.0, made[1].id: 1.0, made[2].id: 0.0}
+        assert len(chosen(world)) == sent == 3  # in silence
+
+    def test_where_the_past_was_given_up_they_stay_with_who_stays(self) -> None:
+        world, made = self.united()
+        world.later(31 * DAY)  # the past is kept no longer
+        world.send(PHONE, "Added")
+        waiting = list(world.profile(PHONE).open)
+        self.order(world, undo(1))
+        assert world.counters()["split_by_fragments"] == 1
+        parts = [*world.profile(PHONE).open, *world.profile(visitor("tablet")).open]
+        assert parts == waiting == [chosen(world)[-1].id]
+        assert len(chosen(world)) == len(made) + 1
 
 
 class TestFunctionOfTheLog:

@@ -65,6 +65,13 @@ on = {tag_entered = "loyal"}
 [churn]
 horizon = "2d"
 every = "12h"
+
+[recommendation]
+touch = [{event = "Viewed", item = "total"}]
+
+[clusters]
+enabled = true
+every = "6h"
 """
 PEOPLE = [visitor(name) for name in "abcde"]
 EVENTS = ("Viewed", "Viewed", "Added", "Order Completed")
