@@ -22,7 +22,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic import menu
-from flows.logic.models import clusters
+from flows.logic.models import groups
 from flows.logic.models.binary import trainers
 from flows.logic.models.merge import Merge
 from flows.logic.models.teaching import Teacher, teachers
@@ -172,7 +172,7 @@ _GAUGES = {"log_loss": metrics.MODEL_LOG_LOSS, "auc": metrics.MODEL_AUC, "brier"
 _GAUGES |= {"hit_rate": metrics.MODEL_HIT_RATE}
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     menu.NAME: {"reward": metrics.MODEL_REWARD},
-    clusters.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+    groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _decoder = msgspec.msgpack.Decoder(Example)
 

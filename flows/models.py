@@ -8,11 +8,11 @@ import structlog
 
 from flows.logic import menu
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import churn, clusters, shelf
-from flows.logic.models.clusters import Assigner
+from flows.logic.models import churn, groups, shelf
+from flows.logic.models.announced import Snapshot
+from flows.logic.models.groups import Assigner
 from flows.logic.models.linear import Scorer
 from flows.logic.models.shelf import Shelf
-from flows.logic.models.teaching import Snapshot
 from flows.logic.shard import Loaded
 from schemas.errors import Foreign
 from state.models import Signer
@@ -24,7 +24,7 @@ _FEATURES = {churn.NAME: churn.FEATURES}  # of every model that this release sco
 _OTHERS: dict[str, Callable[[bytes], Decider | Shelf | Assigner]] = {  # that give no score
     menu.NAME: lambda body: Decider.from_snapshot(body, menu.FEATURES),
     shelf.NAME: Shelf.from_snapshot,
-    clusters.NAME: lambda body: Assigner.from_snapshot(body, clusters.FEATURES),
+    groups.NAME: lambda body: Assigner.from_snapshot(body, groups.FEATURES),
 }
 _CACHED = 16  # scorers: the shards of a worker take up the same version one after the other
 

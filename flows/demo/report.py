@@ -13,7 +13,7 @@ from flows.demo.publisher import Publisher
 from flows.demo.receiver import Got, Receiver
 from flows.demo.stack import ORDERS
 from flows.logic.menu import NAME as BEST_ACTION
-from flows.logic.models.clusters import NAME as CLUSTERS
+from flows.logic.models.groups import NAME as CLUSTERS
 from flows.logic.models.shelf import NAME as RECOMMENDATION
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models.clusters import Assigner
+from flows.logic.models.groups import Assigner
 from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules
 from schemas.identity import ID_BYTES

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flows.logic.actions import context_of
-from flows.logic.models import clusters, shelf
-from flows.logic.models.recommend import RECENT_MAX
+from flows.logic.models import groups, shelf
 from flows.logic.rules import CompiledRules, View
 from flows.logic.shard import ShardState
 from schemas.profile import Profile
@@ -25,7 +24,7 @@ def touch(state: ShardState, rules: CompiledRules, view: View, root: bytes, key:
                 "x",
                 Example(shelf.NAME, root, time_ms, view.now, [], None, 0, rule.weight, item, recent=others, segment=view.p.segment),
             )
-            recent = [item, *others][:RECENT_MAX]
+            recent = [item, *others][: shelf.RECENT_MAX]
         view.p.recent = recent
 
 
@@ -56,14 +55,14 @@ def join(profile: Profile, theirs: Profile) -> None:
     """What either of two customers touched, in turns."""
     if theirs.recent:
         both = [item for pair in zip(_padded(profile.recent), _padded(theirs.recent), strict=True) for item in pair if item]
-        profile.recent = list(dict.fromkeys(both))[:RECENT_MAX]
+        profile.recent = list(dict.fromkeys(both))[: shelf.RECENT_MAX]
     if not profile.cluster:
         profile.cluster = theirs.cluster
     profile.clustered_ms = max(profile.clustered_ms, theirs.clustered_ms)
 
 
 def _padded(items: list[str]) -> list[str]:
-    return [*items, *[""] * (RECENT_MAX - len(items))][:RECENT_MAX]
+    return [*items, *[""] * (shelf.RECENT_MAX - len(items))][: shelf.RECENT_MAX]
 
 
 def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
@@ -81,7 +80,7 @@ def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> N
     if assigner is not None:
         _move(state, profile, assigner.assign(context)[0])
     version = assigner.version if assigner else 0
-    state.emit("x", Example(clusters.NAME, root, view.now, view.now, context, None, version, 0.0))
+    state.emit("x", Example(groups.NAME, root, view.now, view.now, context, None, version, 0.0))
 
 
 def _move(state: ShardState, profile: Profile, cluster: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from flows.learn import Learning
 from flows.logic import menu
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import clusters, shelf
-from flows.logic.models.clusters import Assigner
+from flows.logic.models import groups, shelf
+from flows.logic.models.groups import Assigner
 from flows.logic.models.shelf import Shelf
 from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
 from flows.models import open_snapshot, scorers, seal, sender
@@ -40,7 +40,7 @@ k = 3
 """
     )
 )
-TEACHERS: dict[str, type[Any]] = {menu.NAME: BestActions, shelf.NAME: Recommendations, clusters.NAME: Groups}
+TEACHERS: dict[str, type[Any]] = {menu.NAME: BestActions, shelf.NAME: Recommendations, groups.NAME: Groups}
 MODELS = list(TEACHERS)
 
 
@@ -108,7 +108,7 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
     announced = world.announced()
     assert [version for version, _ in announced] == list(range(1, len(announced) + 1)) != []
     opened = scorers(world.directory, SIGNER)(sender(model), announced[-1][0])
-    assert isinstance(opened, {menu.NAME: Decider, shelf.NAME: Shelf, clusters.NAME: Assigner}[model])
+    assert isinstance(opened, {menu.NAME: Decider, shelf.NAME: Shelf, groups.NAME: Assigner}[model])
     assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.models.recommend import Challenger, Counter, Recommender, Touch
+from flows.logic.models.challenger import Challenger
+from flows.logic.models.recommend import Counter, Recommender, Touch
 from schemas.errors import Foreign
 
 DAY = 86_400_000

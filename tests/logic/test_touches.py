@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.models import clusters, shelf
-from flows.logic.models.clusters import FEATURES, Assigner, Clusters
-from flows.logic.models.recommend import RECENT_MAX, Recommender, Touch
-from flows.logic.models.shelf import Shelf
+from flows.logic.models import groups, shelf
+from flows.logic.models.clusters import Clusters
+from flows.logic.models.groups import FEATURES, Assigner
+from flows.logic.models.recommend import Recommender, Touch
+from flows.logic.models.shelf import RECENT_MAX, Shelf
 from flows.logic.present import present
 from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live
@@ -156,14 +157,14 @@ class TestGroups:
         world = World(RULES)
         for _ in range(5):
             world.send(ANA)
-        assert len(of(world, clusters.NAME)) == 1
+        assert len(of(world, groups.NAME)) == 1
         world.later(HOUR)
         world.send(ANA)
-        assert [len(each.features) for each in of(world, clusters.NAME)] == [len(FEATURES)] * 2
+        assert [len(each.features) for each in of(world, groups.NAME)] == [len(FEATURES)] * 2
 
     def test_the_group_is_counted_shown_and_drives_a_trigger(self) -> None:
         world = World(RULES)
-        announce(world, clusters.NAME, self.assigner())
+        announce(world, groups.NAME, self.assigner())
         for who in (ANA, BOB):
             world.send(who, "Asked")
         group = world.profile(ANA).cluster
@@ -173,7 +174,7 @@ class TestGroups:
 
     def test_counts_follow_unions_and_the_switch(self) -> None:
         world = World(RULES)
-        announce(world, clusters.NAME, self.assigner())
+        announce(world, groups.NAME, self.assigner())
         world.send(PHONE)
         world.send(ANA)
         world.send([ANA, PHONE])

@@ -3,24 +3,22 @@
 Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay in bounded memory:
 each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal and El Abbadi, 2005), which
 overestimates a count by no more than the least that it keeps. Old scores are not decayed: new ones count for more.
-River's `reco.BiasedMF` learns beside it, as `Challenger`.
+River's `reco.BiasedMF` learns beside it (`challenger`).
 """
 
 from collections.abc import Iterable, Sequence
-from math import exp2, isfinite, log2, sqrt
+from math import exp2, isfinite, sqrt
 
 import msgspec
-from river import reco
 
 from flows.logic.models import shelf
-from flows.logic.models.shelf import EVERYONE
+from flows.logic.models.shelf import EVERYONE, RECENT_MAX
 from schemas.errors import Foreign
 
 ITEMS_MAX = 20_000
 NEIGHBOURS = 32
 SEGMENTS_MAX = 64
 POPULAR = 128  # items remembered for each segment
-RECENT_MAX = 10  # items of one customer that an event is paired with
 WEIGHT_MAX = 1_000.0
 _EXPONENT_MOST = 500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
 
@@ -223,39 +221,3 @@ def _liked(popular: Counter) -> list[tuple[str, float]]:
     """As shares of the best, the best first."""
     most = max(popular.scores.values(), default=0.0) or 1.0
     return sorted(((item, score / most) for item, score in popular.scores.items()), key=lambda pair: (-pair[1], pair[0]))
-
-
-class Challenger:
-    """River's matrix factorisation with biases on the same touches: compared by hit rate, never served by itself.
-
-    River grows with customers and items; so beyond `limit` of either it starts afresh, which is counted.
-    """
-
-    def __init__(self, seed: int, limit: int = ITEMS_MAX) -> None:
-        self._seed, self._limit = seed, limit
-        self.restarts = -1
-        self._fresh()
-
-    def _fresh(self) -> None:
-        self._model = reco.BiasedMF(n_factors=8, seed=self._seed)
-        self._customers: dict[str, None] = {}
-        self._items: dict[str, None] = {}
-        self.restarts += 1
-
-    def learn(self, customer: str, touch: Touch) -> None:
-        if not Recommender.fit(touch):
-            return
-        if max(len(self._customers), len(self._items)) >= self._limit:
-            self._fresh()
-        self._customers[customer] = self._items[touch.item] = None
-        self._model.learn_one(user=customer, item=touch.item, y=log2(1.0 + touch.weight))
-
-    def recommend(self, customer: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """At most `k` (item, score), the best first. A customer that it does not know gets what all like."""
-        out = set(exclude)
-        scored: list[tuple[str, float]] = []
-        for item in self._items:
-            if item not in out:
-                score = self._model.predict_one(user=customer, item=item)
-                scored.append((item, float(score)))
-        return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]

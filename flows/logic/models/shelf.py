@@ -10,6 +10,7 @@ from schemas.errors import Foreign
 
 NAME = "recommendation"
 EVERYONE = ""  # the segment that all belong to: the last resort
+RECENT_MAX = 10  # items of one customer that an event is paired with
 ITEMS_MAX = 2_000  # with companions
 COMPANIONS_MAX = 8
 LIKED_MAX = 24  # of each segment

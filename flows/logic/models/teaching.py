@@ -12,8 +12,10 @@ import msgspec
 from flows.logic import menu
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import ARMS_MAX, Action
-from flows.logic.models import clusters, shelf
-from flows.logic.models.recommend import RECENT_MAX, Recommender, Touch
+from flows.logic.models import groups, shelf
+from flows.logic.models.announced import Snapshot
+from flows.logic.models.clusters import Clusters
+from flows.logic.models.recommend import Recommender, Touch
 from schemas.config import Rules
 from schemas.errors import Foreign
 from schemas.triggers import Example
@@ -22,18 +24,6 @@ HITS_OF = 10  # a touch is a hit if its item was among so many recommended
 _HITS_EVERY = 4  # touches; to recommend costs more than to learn
 _FADE = 0.999  # of the hit rate, with each look
 _SHELF_FIRST, _SHELF_EVERY = 64, 20_000  # touches: 64, 128, 256 ... and then each 20,000
-
-
-class Snapshot(Protocol):
-    """A model at one moment."""
-
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def version(self) -> int: ...
-
-    def pack(self) -> bytes: ...
 
 
 class Teacher(Protocol):
@@ -168,7 +158,7 @@ class Recommendations(_Teacher):
             if example is None:
                 self.dropped["undecodable"] += 1
                 continue
-            touch = Touch(example.asked_ms, example.action, example.label, example.recent[:RECENT_MAX], example.segment)
+            touch = Touch(example.asked_ms, example.action, example.label, example.recent[: shelf.RECENT_MAX], example.segment)
             if not self._model.fit(touch):
                 self.dropped["touch"] += 1
                 continue
@@ -210,8 +200,8 @@ class Groups(_Teacher):
     """Clusters, with how far they drift."""
 
     def __init__(self, rules: Rules) -> None:
-        super().__init__(clusters.NAME, clusters.FEATURES)
-        self._model = clusters.Clusters(clusters.FEATURES, rules.clusters.k)
+        super().__init__(groups.NAME, groups.FEATURES)
+        self._model = Clusters(groups.FEATURES, rules.clusters.k)
 
     def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
         snapshots: list[Snapshot] = []
