@@ -82,9 +82,9 @@ def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:
             None,
             closed.version,
             closed.reward,
-            closed.action,
-            closed.propensity,
-            closed.decision,
+            action=closed.action,
+            propensity=closed.propensity,
+            decision=closed.decision,
         ),
     )
 

@@ -22,7 +22,7 @@ def touch(state: ShardState, rules: CompiledRules, view: View, root: bytes, key:
             others = [other for other in recent if other != item]
             state.emit(
                 "x",
-                Example(shelf.NAME, root, time_ms, view.now, [], None, 0, rule.weight, item, recent=others, segment=view.p.segment),
+                Example(shelf.NAME, root, time_ms, view.now, [], None, 0, rule.weight, action=item, recent=others, segment=view.p.segment),
             )
             recent = [item, *others][: shelf.RECENT_MAX]
         view.p.recent = recent

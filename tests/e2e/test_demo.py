@@ -76,6 +76,7 @@ def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_model_learns_scores_and_drives_triggers(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "20") as process:
         report = report_of(process, timeout_s=80)
