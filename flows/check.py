@@ -92,6 +92,9 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         ("tags", [f"{entry.name}: {entry.when}" for entry in config.tag]),
         ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
         ("triggers", [_trigger(config, entry) for entry in config.trigger]),
+        ("actions", [f"{entry.name}: {entry.when}" for entry in config.action]),
+        ("items", [f"{entry.event}: {entry.item}" for entry in config.recommendation.touch]),
+        ("groups", [f"{config.clusters.k}, looked at every {config.clusters.every}"] if config.clusters.enabled else []),
         ("connectors", [_connector(entry) for entry in config.connector]),
         ("models", _models(config)),
     ]

@@ -16,12 +16,15 @@ from connectors.raw import RawReader, RawWriter
 from flows import models as model_travel
 from flows.courier import Desk
 from flows.logic.identifiers import Identifiers
+from flows.logic.models.shelf import NAME as SHELF
+from flows.logic.models.shelf import Shelf
 from flows.logic.present import present
 from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live, decode_profile, decode_sensitive
 from flows.logic.validate import Validator
 from schemas.config import Config
+from schemas.config import Shards as ShardsTable
 from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
@@ -200,10 +203,10 @@ def validator(config: Config) -> Validator:
 
 def machine(config: Config) -> ShardMachine:
     """The shards' logic, with what was announced loaded from the directory."""
-    return ShardMachine(rules_loader(directory(config), config.shards.dedupe), model_travel.scorers(directory(config), signer(config)))
+    return ShardMachine(rules_loader(directory(config), config.shards), model_travel.scorers(directory(config), signer(config)))
 
 
-def rules_loader(source: Directory, dedupe: int) -> Callable[[int], CompiledRules]:
+def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], CompiledRules]:
     """Compiles announced rules, each version once."""
 
     @lru_cache(maxsize=8)
@@ -211,7 +214,7 @@ def rules_loader(source: Directory, dedupe: int) -> Callable[[int], CompiledRule
         document = source.body("c", RULES, version)
         if document is None:
             raise ConfigError(f"rules version {version} was announced, but its body is not in the directory")
-        return CompiledRules(rules_from(document), version, dedupe)
+        return CompiledRules(rules_from(document), version, shards.dedupe, shards.count)
 
     return rules_of
 
@@ -332,7 +335,12 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
     """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex id."""
     ours, store, data = directory(config), shards(config), data_keys(config)
     hashes = Identifiers(config.identity, keys(config).hash, config.entry)
-    rules_of = rules_loader(ours, config.shards.dedupe)
+    rules_of = rules_loader(ours, config.shards)
+    shelf_sender, scorer_of = model_travel.sender(SHELF), model_travel.scorers(ours, signer(config))
+
+    def shelf_of(version: int) -> Shelf | None:
+        found = scorer_of(shelf_sender, version) if version else None
+        return found if isinstance(found, Shelf) else None
 
     def read(namespace: str, value: str) -> dict[str, Any] | None:
         with reported():
@@ -346,7 +354,8 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             rules = rules_of(ours.sent(RULES))
             live = Live(decode_profile(packed), rules)
             contact = _contacts(store, data, config.shards.count, [root], ()).get(root, {})
-            return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact)
+            shelf = shelf_of(ours.sent(shelf_sender))
+            return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact, shelf)
 
     return read
 

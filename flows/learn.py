@@ -21,7 +21,11 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
+from flows.logic import menu
+from flows.logic.models import groups
+from flows.logic.models.announced import Snapshot
 from flows.logic.models.merge import Merge
+from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
@@ -51,7 +55,7 @@ class Learning:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: Teacher,
         outbox: Outbox,
         directory: Directory,
         store: ModelStore,
@@ -113,8 +117,9 @@ class Learning:
 
     def learn(self, batch: Batch) -> Checkpoint:
         """The checkpoint after the batch."""
-        number, learner = self._store.wished(self.model)
-        snapshots = [self._trainer.next_snapshot()] if self._trainer.grant(number, learner) else []
+        snapshots: list[Snapshot] = []
+        if isinstance(self._trainer, Trainer) and self._trainer.grant(*self._store.wished(self.model)):
+            snapshots.append(self._trainer.next_snapshot())
         snapshots += self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
         if snapshots:
             self._announced = [Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots]
@@ -163,6 +168,10 @@ class Learning:
         for figure, gauge in _GAUGES.items():
             if figure in figures:
                 gauge.labels(name).set(figures[figure])
+        for figure, value in figures.items():  # one for each action or group
+            prefix, _, of = figure.partition("_")
+            if prefix in _GAUGES_OF.get(name, {}):
+                _GAUGES_OF[name][prefix].labels(of).set(value)
 
 
 _GAUGES = {
@@ -171,6 +180,11 @@ _GAUGES = {
     "brier": metrics.MODEL_BRIER,
     "ece": metrics.MODEL_ECE,
     "delay_s": metrics.MODEL_DELAY,
+    "hit_rate": metrics.MODEL_HIT_RATE,
+}
+_GAUGES_OF = {  # model -> what stands before the first `_` of its figures
+    menu.NAME: {"reward": metrics.MODEL_REWARD},
+    groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _decoder = msgspec.msgpack.Decoder(Example)
 
@@ -232,7 +246,7 @@ def run(config: Config) -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     from flows import compose
 
-    all_trainers = trainers(config)
+    all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = compose.outbox(config), compose.directory(config), compose.models(config), compose.signer(config)
     learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in all_trainers]

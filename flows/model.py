@@ -16,7 +16,7 @@ from rich.table import Table
 
 from flows import compose
 from flows.evaluate.html import bars, document, lines, reliability
-from flows.logic.models.linear import Snapshot
+from flows.logic.models.linear import Scorer, Snapshot
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, seal_again, sender
@@ -198,9 +198,12 @@ def _version(config: Config, name: str, version: int) -> Snapshot:
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
-        return open_snapshot(compose.signer(config), name, body).snapshot
+        found = open_snapshot(compose.signer(config), name, body)
     except Foreign as error:
         raise Unusable(f"{name}: version {version} cannot be used: {error}") from None
+    if not isinstance(found, Scorer):
+        raise Unusable(f"{name} gives no probability: `millrace eval bandit` and docs/next-best-action.md are for what it learns")
+    return found.snapshot
 
 
 # --- what is decided ------------------------------------------------------------------------------------------------

@@ -6,8 +6,15 @@ from typing import Protocol
 
 import structlog
 
+from flows.logic import menu
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models import groups, shelf
+from flows.logic.models.announced import Snapshot
 from flows.logic.models.binary import BINARY
-from flows.logic.models.linear import Scorer, Snapshot
+from flows.logic.models.groups import Assigner
+from flows.logic.models.linear import Scorer
+from flows.logic.models.shelf import Shelf
+from flows.logic.shard import Loaded
 from schemas import metrics
 from schemas.errors import Foreign
 from state.models import Signer
@@ -19,6 +26,11 @@ _FEATURES: dict[str, tuple[str, ...]] = {
     name: model.features for name, model in BINARY.items()
 }  # of every model that this release scores with
 _CACHED = 64  # scorers: the shards of a worker take up the same version one after the other
+_OTHERS: dict[str, Callable[[bytes], Decider | Shelf | Assigner]] = {  # that give no score
+    menu.NAME: lambda body: Decider.from_snapshot(body, menu.FEATURES),
+    shelf.NAME: Shelf.from_snapshot,
+    groups.NAME: lambda body: Assigner.from_snapshot(body, groups.FEATURES),
+}
 
 
 class Bodies(Protocol):
@@ -42,18 +54,20 @@ def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes
     return signer.sign(f"{sender}:{number}", packed)
 
 
-def open_snapshot(signer: Signer, model: str, announced: bytes, purpose: str = "") -> Scorer:
+def open_snapshot(signer: Signer, model: str, announced: bytes, purpose: str = "") -> Scorer | Decider | Shelf | Assigner:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
+    if model in _OTHERS:
+        return _OTHERS[model](signer.verify(f"snapshot:{model}", announced))
     if model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
     return Scorer.from_snapshot(signer.verify(purpose or f"snapshot:{model}", announced), _FEATURES[model])
 
 
-def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Scorer | None]:
+def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | None]:
     """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be trusted or used."""
 
     @lru_cache(maxsize=_CACHED)
-    def scorer_of(sender: str, version: int) -> Scorer | None:
+    def scorer_of(sender: str, version: int) -> Loaded | None:
         kind, _, model = sender.partition(":")
         announced = directory.body("m", sender, version)
         try:

@@ -315,6 +315,10 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
     metrics.REPEATS.inc(state.repeats)
     for (source, field, outcome), n in Counter(state.stated).items():
         metrics.QUALITY.labels(source, field, outcome).inc(n)
+    for (action, outcome), n in Counter(state.chosen).items():
+        metrics.ACTIONS.labels(action, outcome).inc(n)
+    for outcome in state.rewarded:
+        metrics.REWARDS.labels(outcome).inc()
     for where in state.poisoned:
         metrics.EVENTS_QUARANTINED.labels(where).inc()
 

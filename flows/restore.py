@@ -158,7 +158,7 @@ class Replay:
         self._by_limits: dict[tuple[tuple[int, ...], bytes], RedisDirectory] = {}
         self.directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max)
         rules, scorers = (
-            compose.rules_loader(self.directory, config.shards.dedupe),
+            compose.rules_loader(self.directory, config.shards),
             model_travel.scorers(self.directory, compose.signer(config)),
         )
         self._log_max = config.shards.log_max

@@ -112,6 +112,73 @@ class Model(_Table, frozen=True):
     on_drift: Literal["alarm", "forget"] = "alarm"  # when the error drifts: say so, or also forget most of the past
 
 
+BEST = "best"  # the action of a trigger that chooses one
+
+
+class Action(_Table, frozen=True):
+    """One thing that may be done where a trigger says `action = "best"`. Which one is best is learnt: docs/next-best-action.md."""
+
+    name: Word  # what the receiver should do
+    when: Text = "True"  # an expression: who may be offered it
+    value: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 1.0  # what a reward of 1 is worth, in money
+    cost: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 0.0  # of doing it once, in money
+    budget: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] | None = None  # money for each `best_action.period`
+    capacity: Count | None = None  # how often in each `best_action.period`
+    cooldown: Duration | None = None  # for each customer: not offered again so long
+    silent: bool = False  # true: do nothing; chosen and learnt like the others, and nothing is sent
+    channel: str = ""  # by which channel; empty: the trigger's
+    purpose: str = ""  # what consent is asked for; empty: the trigger's
+    to: tuple[str, ...] = ()  # names of connectors; empty: the trigger's
+    features: tuple[float, ...] = ()  # at most 16, of the action itself, for `best_action.shared`
+
+
+class Reward(_Table, frozen=True):
+    """An event that says that an action was right."""
+
+    event: Text  # an event name, or a type such as `page`
+    amount: Annotated[float, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)] = 1.0  # the reward; 0 to 1 for the logistic policies
+    property: str = ""  # which property holds the amount instead, such as `total`; for the linear policies
+    decision: str = ""  # which property holds the trigger's id; empty: it counts for all that waits for a reward of this customer
+
+
+class BestAction(_Table, frozen=True):
+    """How the best `[[action]]` is chosen and learnt (a contextual bandit)."""
+
+    policy: Literal["logistic_ucb", "logistic_thompson", "linucb", "linear_thompson", "epsilon_greedy"] = "logistic_ucb"  # which one
+    shared: bool = False  # one model over the actions' `features`, instead of one for each action
+    exploration: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None  # in deviations; none: what suits the policy
+    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.005  # share of choices made uniformly, so that the log can judge other policies
+    half_life: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0  # examples after which one counts half; 0: nothing is forgotten
+    within: Duration = Duration.parse("1d")  # attribution window: how long after the choice a reward still counts
+    repeat: Literal["first", "max", "sum"] = "max"  # how several rewards of one choice become one; sum for the linear policies
+    period: Duration = Duration.parse("1d")  # of budgets and capacities; begins at midnight UTC for 1d
+    reward: tuple[Reward, ...] = ()  # what counts as success
+
+
+class Touch(_Table, frozen=True):
+    """An event that says that a customer cares for an item."""
+
+    event: Text  # an event name
+    item: Text = "product_id"  # which property holds the item's id; `products.product_id` looks into each entry of a list
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0  # how much it says
+
+
+class Recommendation(_Table, frozen=True):
+    """What goes with what a customer touched; else what the segment likes, then what everyone likes. Without a touch it is off."""
+
+    touch: tuple[Touch, ...] = ()  # which events are about items
+    k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5  # how many `recommended` gives
+    half_life: Duration = Duration.parse("30d")  # a touch so long ago counts half
+
+
+class Clusters(_Table, frozen=True):
+    """Customers in a few groups that behave alike, formed by themselves. Their names stay: c1, c2 ..."""
+
+    enabled: bool = False  # false: nothing is asked, learned or assigned
+    k: Annotated[int, msgspec.Meta(ge=2, le=32)] = 5  # how many
+    every: Duration = Duration.parse("1h")  # a customer is looked at at most once in this time
+
+
 class On(_Table, frozen=True):
     """What fires a trigger: exactly one of these."""
 
@@ -134,7 +201,7 @@ class TriggerRule(_Table, frozen=True):
     on: On  # what fires it, such as `{event = "Order Completed"}`
     when: Text = "True"  # an expression
     cooldown: Duration | None = None  # for each customer: silent so long after it fired
-    action: str = ""  # what the receiver should do; the rule's name where empty
+    action: str = ""  # what the receiver should do; the rule's name where empty; `best`: the best `[[action]]`
     channel: str = ""  # by which channel it should be done, such as `push`
     purpose: Text = "marketing"  # what consent is asked for
     to: tuple[str, ...] = ()  # names of connectors
@@ -150,6 +217,10 @@ class Rules(_Table, frozen=True):
     tag: tuple[Tag, ...] = ()  # tags
     churn: Churn = Churn()  # the churn model
     model: tuple[Model, ...] = ()  # other binary models
+    best_action: BestAction = BestAction()  # how actions are chosen
+    action: tuple[Action, ...] = ()  # what may be done
+    recommendation: Recommendation = Recommendation()  # what goes with what
+    clusters: Clusters = Clusters()  # groups
     trigger: tuple[TriggerRule, ...] = ()  # what is sent
 
 
@@ -531,6 +602,11 @@ EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
     "hour": ("number", "hour of the day now, UTC"),
     "top_channel": ("text", "the channel with most events; missing before the first"),
     "top_hour": ("number", "the hour of the day with most events, UTC; missing before the first"),
+    "cluster": ("text", "the customer's group, such as `c1`; empty until groups are formed"),
+    "recommended": (
+        "set",
+        'items to recommend: `"SKU-1" in recommended`, `len(recommended) > 0`; empty until there is a model',
+    ),
     "score.churn": ("number", "0 to 1: how likely no activity is; missing until there is a model"),
     "score.purchase": ("number", "0 to 1: how likely a purchase is; missing until there is a model, as those below"),
     "score.deal": ("number", "0 to 1: how likely it is that the opportunity is won"),

@@ -12,7 +12,7 @@ from os.path import normpath
 from pathlib import PurePath
 from typing import Any
 
-from schemas.config import EXPRESSION_NAMES, Aggregate, Config, Connector, On
+from schemas.config import BEST, EXPRESSION_NAMES, Aggregate, Config, Connector, On
 from schemas.decode import suggest
 from schemas.locate import Path
 from schemas.units import Duration
@@ -23,6 +23,7 @@ Found = Iterator[tuple[Path, str]]
 _WINDOW_WAIT_MAX = Duration.parse("30s")
 _TAGS_MAX = 200
 _PATTERNS_MAX = 64
+_ACTIONS_MAX, _ACTION_FEATURES_MAX = 256, 16
 _RESERVED = {name.split(".")[0] for name in EXPRESSION_NAMES}
 _ABSENCE = ("after", "without", "within")  # the one kind of `on` that has three keys
 _OF_TYPE = {  # which keys belong to which type of connector; those needed first
@@ -49,6 +50,7 @@ def _names(config: Config, _: Document) -> Found:
     yield from _twice([entry.name for entry in config.segment], lambda index: ("segment", index, "name"), "segment")
     yield from _twice([entry.name for entry in config.model], lambda index: ("model", index, "name"), "model")
     yield from _twice([entry.name for entry in config.tag], lambda index: ("tag", index, "name"), "tag")
+    yield from _twice([entry.name for entry in config.action], lambda index: ("action", index, "name"), "action")
     yield from _twice([entry.name for entry in config.trigger], lambda index: ("trigger", index, "name"), "trigger")
     yield from _twice([entry.name for entry in config.connector], lambda index: ("connector", index, "name"), "connector")
     yield from _twice([entry.event for entry in config.validate.plan], lambda index: ("validate", "plan", index, "event"), "plan for")
@@ -84,6 +86,34 @@ def _rules(config: Config, _: Document) -> Found:
         for place, name in enumerate(trigger.to):
             if name not in connectors:
                 yield ("trigger", index, "to", place), f"there is no connector `{name}`{suggest(name, connectors)}"
+        if trigger.action == BEST and not config.action:
+            yield ("trigger", index, "action"), "there is no [[action]] to choose from"
+    yield from _best_action(config, connectors)
+
+
+def _best_action(config: Config, connectors: list[str]) -> Found:
+    best = config.best_action
+    for index, action in enumerate(config.action):
+        if action.name == BEST:
+            yield ("action", index, "name"), f"`{BEST}` is what a trigger says to choose one"
+        for place, name in enumerate(action.to):
+            if name not in connectors:
+                yield ("action", index, "to", place), f"there is no connector `{name}`{suggest(name, connectors)}"
+        if len(action.features) > _ACTION_FEATURES_MAX:
+            yield ("action", index, "features"), f"more than {_ACTION_FEATURES_MAX} features"
+    if len(config.action) > _ACTIONS_MAX:
+        yield ("action", _ACTIONS_MAX), f"more than {_ACTIONS_MAX} actions"
+    if config.action and not best.reward:
+        yield ("best_action", "reward"), "without a reward nothing can be learnt about the actions"
+    if not best.policy.startswith("logistic"):
+        return
+    if best.repeat == "sum":
+        yield ("best_action", "repeat"), f"rewards of {best.policy} are 0 to 1 and cannot be summed up; linucb and linear_thompson can"
+    for index, reward in enumerate(best.reward):
+        if reward.property:
+            yield ("best_action", "reward", index, "property"), f"rewards of {best.policy} are 0 to 1: take linucb or linear_thompson"
+        elif not 0.0 <= reward.amount <= 1.0:
+            yield ("best_action", "reward", index, "amount"), f"rewards of {best.policy} are 0 to 1, got {reward.amount}"
 
 
 def _aggregate(aggregate: Aggregate) -> Iterator[tuple[str, str]]:

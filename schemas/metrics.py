@@ -44,6 +44,13 @@ EVENTS_QUARANTINED = Counter("millrace_events_quarantined", "Events and timers p
 TRIGGERS_EMITTED = Counter("millrace_triggers_emitted", "Triggers committed to an outbox", ["rule"])
 TRIGGER_SECONDS = Histogram("millrace_trigger_seconds", "From an event's arrival to the commit of its trigger", buckets=_LATENCY_S)
 
+ACTIONS = Counter(
+    "millrace_actions",
+    "Actions at the choice of the best: `best`, `explored`, `uniform` (no model yet), or why withheld",
+    ["action", "outcome"],
+)
+REWARDS = Counter("millrace_rewards", "Rewards of chosen actions: `counted`, or why refused", ["outcome"])
+
 # --- any flow ---
 COMMIT_SECONDS = Histogram("millrace_commit_seconds", "Time of one commit", ["flow"], buckets=_COMMIT_S)
 LAG = Gauge("millrace_lag", "Entries not yet read, by source partition or shard", ["flow", "of"], multiprocess_mode="livemostrecent")
@@ -82,6 +89,15 @@ MODEL_REFUSED = Counter(
 MODEL_DROPPED = Counter("millrace_model_examples_dropped", "Examples that could not be learned from", ["model", "reason"])
 MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone from the outbox before they were read", ["model"])
 MODEL_DRIFTS = Counter("millrace_model_drifts", "Alarms of the drift detectors: `log_loss`, or the feature that moved", ["model", "what"])
+
+MODEL_REWARD = Gauge("millrace_model_reward", "Mean reward of an action, as learnt", ["action"], multiprocess_mode="mostrecent")
+MODEL_HIT_RATE = Gauge(
+    "millrace_model_hit_rate", "How often the next new item was among ten recommended", ["model"], multiprocess_mode="mostrecent"
+)
+CLUSTER_DRIFT = Gauge(
+    "millrace_cluster_drift", "Deviations that a group moved when groups were last formed", ["cluster"], multiprocess_mode="mostrecent"
+)
+CLUSTER_SHARE = Gauge("millrace_cluster_share", "Part of the latest examples in a group", ["cluster"], multiprocess_mode="mostrecent")
 
 # --- matching ---
 MATCH_RECORDS = Counter("millrace_match_records", "Records that were compared with their candidates")

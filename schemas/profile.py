@@ -51,6 +51,18 @@ class Question(msgspec.Struct, array_like=True):
     amount: float = 0.0  # that came with it
 
 
+class Open(msgspec.Struct, array_like=True):
+    """An action that was chosen and waits for its rewards."""
+
+    decided_ms: int
+    context: bytes  # the features as they were: 32-bit floats, big-endian
+    action: str
+    propensity: float
+    version: int  # of the model that chose; 0 = none
+    reward: float = 0.0
+    rewards: int = 0
+
+
 class Held(msgspec.Struct, array_like=True):
     """A fact that is not counted yet."""
 
@@ -110,6 +122,10 @@ class Profile(msgspec.Struct, array_like=True):
     past: int = 0  # bytes of the record from which unions can be undone; 0 = there is none
     joined_ms: int = 0  # the last of these unions
     asked: dict[str, int] = {}  # model -> when it was last asked, while that still matters and the question is no more
+    open: dict[str, Open] = {}  # id of the trigger -> what was chosen, in order
+    recent: list[str] = []  # items touched, the latest first
+    cluster: str = ""
+    clustered_ms: int = 0  # when it was last looked for
 
 
 class Sealed(msgspec.Struct, array_like=True):
@@ -135,7 +151,8 @@ class Head(msgspec.Struct, array_like=True):
     rules: int = 0  # version of the rules in force; 0 = none yet
     models: dict[str, int] = {}  # sender -> version of the model in force
     mark: bytes = b""  # of the entry at `offset` (`schemas.log.mark_of`); empty where it is not known
+    used: dict[str, tuple[int, int]] = {}  # action -> (period, how often it was chosen in it)
 
     def copy(self) -> "Head":
         """One that shares nothing with this one."""
-        return msgspec.structs.replace(self, outbox=self.outbox.copy(), models=self.models.copy())
+        return msgspec.structs.replace(self, outbox=self.outbox.copy(), models=self.models.copy(), used=self.used.copy())

@@ -46,18 +46,31 @@ class Example(msgspec.Struct, array_like=True):
     features: list[float]  # as they were when asked
     predicted: float | None  # what the model in force said when asked
     version: int  # of that model; 0 = none
-    label: float  # 1 yes, 0 no, `UNANSWERED`
+    label: float  # 1 yes, 0 no, `UNANSWERED`; the reward of an action, the weight of a touch
     amount: float = 0.0  # of a purchase that is the answer
+    action: str = ""  # that was chosen; of a touch the item
+    propensity: float = 0.0  # of that action
+    decision: str = ""  # the trigger's id
+    recent: list[str] = []  # items touched before, the latest first
+    segment: str = ""
 
 
 class Decision(msgspec.Struct, array_like=True):
-    """A rule that fired and did not send, with the reason."""
+    """A rule that fired and did not send, with the reason; or that chose among actions, with all that is needed to judge the choice."""
 
     customer: bytes
     rule: str
     cause: str
     at_ms: int
-    reason: str  # "cooldown", ... each later gate adds its own
+    reason: str  # "cooldown", "no_action", "silent", "chosen" ... each later gate adds its own
+    id: str = ""  # of the trigger
+    action: str = ""  # the one that was chosen
+    propensity: float = 0.0  # how probable it was
+    expected: float = 0.0  # its value x probability - cost, in money; 0 while there is no model
+    propensities: dict[str, float] = {}  # of all that were eligible
+    withheld: dict[str, str] = {}  # the others, and why
+    context: list[float] = []  # the features as they were
+    version: int = 0  # of the model; 0 = none: uniform
 
 
 class Absorb(msgspec.Struct, array_like=True):

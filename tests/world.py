@@ -95,7 +95,7 @@ class World:
     def _rules_of(self, version: int) -> CompiledRules:
         body = self.directory.body("c", "rules", version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self.dedupe)
+        return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ class _Quiet:
 
 def _worker(config: Config, directory: Any, shards: Any) -> Worker:
     """Of all shards; catches up with what is in their logs."""
-    rules = compose.rules_loader(directory, config.shards.dedupe)
+    rules = compose.rules_loader(directory, config.shards)
     return Worker(
         range(SHARDS),
         directory,

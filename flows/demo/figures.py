@@ -13,7 +13,7 @@ from flows.status import Status
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Totals since the deployment was made, except `tags`, `segments` and `lag`, which are as of now."""
+    """Totals since the deployment was made, except `tags`, `segments`, `lag` and `models`, which are as of now."""
 
     applied: int = 0
     duplicates: int = 0
@@ -27,6 +27,7 @@ class Figures(msgspec.Struct, frozen=True):
     lag: dict[str, int] = {}  # entries not yet read, by reader
     examples: dict[str, int] = {}  # learnt, by model
     versions: dict[str, int] = {}  # of each model, as last announced; as of now
+    actions: dict[str, int] = {}  # by name: how often each was the best
 
     @classmethod
     def of(
@@ -45,6 +46,7 @@ class Figures(msgspec.Struct, frozen=True):
             lag=dict(lag),
             examples=dict(examples),
             versions=dict(versions),
+            actions=_under(totals, "actions:"),
         )
 
     @property
@@ -67,6 +69,7 @@ class Figures(msgspec.Struct, frozen=True):
             triggers=_less(self.triggers, before.triggers),
             rejected=_less(self.rejected, before.rejected),
             examples=_less(self.examples, before.examples),
+            actions=_less(self.actions, before.actions),
         )
 
 

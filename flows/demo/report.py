@@ -1,6 +1,8 @@
 """What a demo ends with: the figures, each counted from the outside where that can be done, and whether all is well."""
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import msgspec
 from rich.table import Table
@@ -10,6 +12,9 @@ from flows.demo.figures import Figures, percentile
 from flows.demo.publisher import Publisher
 from flows.demo.receiver import Got, Receiver
 from flows.demo.stack import ORDERS
+from flows.logic.menu import NAME as BEST_ACTION
+from flows.logic.models.groups import NAME as CLUSTERS
+from flows.logic.models.shelf import NAME as RECOMMENDATION
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -49,6 +54,7 @@ class Report(msgspec.Struct, frozen=True):
     forged: int  # deliveries whose signature was wrong
     misread: int  # unreadable requests that the gateway took
     models: dict[str, Learnt] = {}
+    actions: dict[str, int] = {}  # how often each was chosen as the best
 
     @property
     def good(self) -> bool:
@@ -101,8 +107,31 @@ def build(
                 figures.examples.get(model, 0), figures.versions.get(model, 0), sum(figures.triggers.get(rule, 0) for rule in rules)
             )
             for model, rules in looking.items()
-        },
+        }
+        | taught(figures, got),
+        actions=figures.actions,
     )
+
+
+def taught(figures: Figures, got: Iterable[Got]) -> dict[str, Learnt]:
+    """What gives no score: by the reasons of the triggers, among which stands what it said."""
+    driven = Counter(model for trigger in got for model in _models_behind(trigger.reasons))
+    return {
+        model: Learnt(figures.examples.get(model, 0), figures.versions.get(model, 0), driven[model])
+        for model in (BEST_ACTION, RECOMMENDATION, CLUSTERS)
+    }
+
+
+def _models_behind(reasons: Mapping[str, Any]) -> set[str]:
+    said = {BEST_ACTION: reasons.get("action.version"), RECOMMENDATION: reasons.get("recommended"), CLUSTERS: reasons.get("cluster")}
+    return {model for model, value in said.items() if value}
+
+
+def _shown(value: Any) -> str:
+    """Numbers as they are, tables in one line."""
+    if isinstance(value, dict):
+        return " · ".join(f"{name} {f'({_shown(each)})' if isinstance(each, dict) else each}" for name, each in value.items())
+    return f"{value:,}"
 
 
 def table(report: Report) -> Table:
@@ -114,6 +143,5 @@ def table(report: Report) -> Table:
                 said = f"{learnt['examples']:,} examples · version {learnt['version']} · {learnt['triggers']:,} triggers"
                 shown.add_row(f"model {model}", said)
             continue
-        text = f"p50 {value['p50']} · p99 {value['p99']}" if isinstance(value, dict) else f"{value:,}"
-        shown.add_row(name.replace("_", " "), text)
+        shown.add_row(name.replace("_", " "), _shown(value))
     return shown

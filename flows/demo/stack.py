@@ -47,6 +47,11 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     document["churn"] = document.get("churn", {}) | SOON
     for model in document.get("model", ()):
         model |= SOON | ({"horizon": "3s"} if model["name"] == "complaint" else {})  # tickets are rated within two
+    if document.get("action"):
+        document["best_action"] = document.get("best_action", {}) | {"within": TIMER}
+        document["action"] = [{**action, "to": [*action["to"], CONNECTOR]} if action.get("to") else action for action in document["action"]]
+    if document.get("clusters", {}).get("enabled"):
+        document["clusters"] |= {"every": "2s"}
     rules = [*document.get("trigger", ()), {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"}]
     for rule in rules:
         rule["to"] = [*rule.get("to", ()), CONNECTOR]

@@ -5,6 +5,7 @@ from hashlib import blake2b
 from math import inf
 from typing import Any
 
+from flows.logic import actions, touches
 from flows.logic.models.features import features
 from flows.logic.rules import CompiledRules, CompiledTrigger, View
 from flows.logic.shard import ShardState
@@ -44,6 +45,7 @@ def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
         state.count(f"stage:{stage}")
         profile.stage = stage
     crossed = _score(state, rules, view, moment)
+    touches.group(state, rules, view, moment.root)
     changes: list[CompiledTrigger] = []
     if not profile.tags.keys() <= rules.weights.keys():  # rules that are gone
         for name in profile.tags.keys() - rules.weights.keys():
@@ -104,13 +106,23 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
     if not trigger.when(view):
         return
     rule, profile = trigger.rule, view.p
-    if trigger.cooldown:
-        if view.now < profile.cooldowns.get(rule.name, 0):
-            state.emit("d", Decision(moment.root, rule.name, moment.cause, view.now, "cooldown"))
-            state.count("decisions:cooldown")
+    if trigger.cooldown and view.now < profile.cooldowns.get(rule.name, 0):
+        state.emit("d", Decision(moment.root, rule.name, moment.cause, view.now, "cooldown"))
+        state.count("decisions:cooldown")
+        return
+    named = trigger_id(moment.cause, moment.subject, rule.name)
+    chosen = None
+    if trigger.best:
+        chosen = actions.choose(state, view, moment.root, rule.name, moment.cause, named)
+        if chosen is None:
             return
+    if trigger.cooldown:
         profile.cooldowns[rule.name] = view.now + trigger.cooldown
+    if chosen is not None and chosen.rule.silent:
+        return
     reasons: dict[str, Any] = {name: _plain(read(view)) for name, read in trigger.reasons.items()}
+    if chosen is not None:
+        reasons |= chosen.reasons
     if moment.explain is not None and trigger.models:
         x = features_of(view)
         for model in trigger.models:
@@ -119,13 +131,13 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
     state.emit(
         "t",
         Trigger(
-            trigger_id(moment.cause, moment.subject, rule.name),
+            named,
             text_id(moment.root),
             rule.name,
-            trigger.action,
-            rule.channel,
-            rule.purpose,
-            list(rule.to),
+            chosen.rule.name if chosen else trigger.action,
+            (chosen.rule.channel if chosen else "") or rule.channel,
+            (chosen.rule.purpose if chosen else "") or rule.purpose,
+            list((chosen.rule.to if chosen else ()) or rule.to),
             moment.cause,
             reasons,
             scores,

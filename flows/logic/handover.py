@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from flows.logic import past, transit
+from flows.logic import outcomes, past, touches, transit
 from flows.logic.decide import derive, timer_moment
 from flows.logic.rules import still
 from flows.logic.shard import (
@@ -113,6 +113,8 @@ def _count(state: ShardState, profile: Profile, by: int) -> None:
         state.count(f"segment:{profile.segment}", by)
     if profile.stage:
         state.count(f"stage:{profile.stage}", by)
+    if profile.cluster:
+        state.count(f"cluster:{profile.cluster}", by)
 
 
 def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) -> None:
@@ -173,6 +175,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
         state.count("split_by_fragments")
         for what, customer in ((staying, root), (leaving, parting.part)):
             _derive_anew(state, what, customer)
+    outcomes.part(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
         state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
     leaving.transit = transit.leave(waiting, [parting.part, *parting.origins])
@@ -228,7 +231,7 @@ def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> N
 def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
     """Stage, tags, segment and scores from the figures as they are now, in silence."""
     scratch = ShardState(state.number, Head(clock_ms=state.head.clock_ms), {})
-    scratch.rules, scratch.scorers = state.rules, state.scorers
+    scratch.rules, scratch.scorers, scratch.learnt = state.rules, state.scorers, state.learnt
     look_again(scratch, root, root, Live(profile, rules_of(state)))
 
 
@@ -247,6 +250,11 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
         if held is None:
             state.count(f"tag:{name}")
         profile.tags[name] = (min(since, held[0]), max(until, held[1])) if held else (since, until)
+    outcomes.join(state, root, profile, theirs)
+    before = profile.cluster
+    touches.join(profile, theirs)
+    if profile.cluster and not before:
+        state.count(f"cluster:{profile.cluster}")
     for rule, until in theirs.cooldowns.items():
         profile.cooldowns[rule] = max(until, profile.cooldowns.get(rule, 0))
     for rule, time_ms in theirs.ended.items():
@@ -285,6 +293,6 @@ def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
 def look_again(state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now)
+    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
     derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired, root, now, now))
     schedule(state, rules, view, root)

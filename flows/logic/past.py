@@ -137,7 +137,7 @@ class Replay:
         self._undone = union
         self._found = False
         self._scratch = ShardState(state.number, Head(), {})  # nothing of it is ever committed
-        self._scratch.rules, self._scratch.scorers = state.rules, state.scorers
+        self._scratch.rules, self._scratch.scorers, self._scratch.learnt = state.rules, state.scorers, state.learnt
         self._parts: dict[bytes, Part] = {}
         self._home: dict[bytes, bytes] = {}  # origin -> the part that it belongs to by now
         self.sent: list[Sent] = []

@@ -5,16 +5,23 @@ from typing import Any
 
 from flows.logic.entry.check import DERIVED, OK, QUALITY
 from flows.logic.entry.completion import completed
+from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules, View
 from schemas.identity import text_id
 from schemas.profile import MICRO, Fragment, Profile
 
 
 def present(
-    root: bytes, profile: Profile, total: Fragment, rules: CompiledRules, now_ms: int, contact: Mapping[str, str]
+    root: bytes,
+    profile: Profile,
+    total: Fragment,
+    rules: CompiledRules,
+    now_ms: int,
+    contact: Mapping[str, str],
+    shelf: Shelf | None = None,
 ) -> dict[str, Any]:
     """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked here."""
-    view = View(rules.reads)
+    view = View(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
     tags = [(rules.weights.get(name, 1.0), name, since) for name, (since, _until) in profile.tags.items()]
@@ -26,6 +33,9 @@ def present(
         "stage": profile.stage,
         "segment": profile.segment,
         "tags": {name: {"since_ms": since, "weight": weight} for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))},
+        "cluster": profile.cluster,
+        "recommended": view.recommended(),
+        "waiting_for_reward": {decision: made.action for decision, made in profile.open.items()},
         "scores": {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()},
         "value": {
             "recency_days": None if recency is None else round(recency, 3),

@@ -9,15 +9,16 @@ from typing import Final
 
 import msgspec
 
-from flows.logic import handover, past, transit
+from flows.logic import handover, outcomes, past, touches, transit
 from flows.logic.decide import Moment, derive, fire, timer_moment
 from flows.logic.entry import quality, repeats
 from flows.logic.fragments import ring_id, seen
 from flows.logic.questions import answer, ask, hear
 from flows.logic.rules import CompiledRules, View, still
-from flows.logic.scoring import Scorer
 from flows.logic.shard import (
+    LEARNT,
     Live,
+    Loaded,
     ShardState,
     add_sensitive,
     decode_absorb,
@@ -52,7 +53,7 @@ _decode_announced = msgspec.msgpack.Decoder(Announced).decode
 class ShardMachine:
     """Applies log entries. `rules_of` and `scorer_of` load what was announced; both depend on their arguments only."""
 
-    def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Scorer | None]) -> None:
+    def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Loaded | None]) -> None:
         self._rules_of = rules_of
         self._scorer_of = scorer_of
 
@@ -120,6 +121,9 @@ class ShardMachine:
             sender = f"{how}:{model}"
             version = state.head.models.get(sender, 0)
             scorer = self._scorer_of(sender, version) if version else None
+            if isinstance(scorer, LEARNT):
+                state.learnt.take(scorer)
+                return
             if scorer is not None:
                 state.scorers.put(model, scorer, version)
                 return
@@ -196,17 +200,20 @@ class ShardMachine:
         if fact.sealed:
             self._seal(state, root, origin, fact)
 
-        view = View(rules.reads)
+        view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
         moment = Moment(root, fact.message, fact.subject, fact.properties, receipt)
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
-        sooner = derive(state, rules, view, moment)
         key = view.key
+        outcomes.reward(state, rules, view, key, fact.time_ms)  # first: what an event leads to, it is no outcome of
+        touches.touch(state, rules, view, root, key, fact.time_ms)
+        sooner = derive(state, rules, view, moment)
         for trigger in rules.on_event.get(key, ()):
             fire(state, trigger, view, moment)
+        sooner |= 0 < outcomes.due(rules, profile) < profile.indexed_ms
         sooner |= wait(rules, view, moment, key)
         hear(state, rules, view, root, fact.time_ms)  # first: no event answers what is asked because of it
         sooner |= ask(state, rules, view, root)
@@ -238,8 +245,9 @@ class ShardMachine:
         state.dirty.add(root)
         profile.indexed_ms = 0
         sent = len(state.outbox)
-        view = still(rules, profile, live.total, now)
+        view = still(rules, profile, live.total, now, state.learnt.shelf)
         answer(state, rules, view, root)
+        outcomes.close(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
         expire(state, rules, view, root)
         if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while

@@ -19,8 +19,8 @@ from schemas.profile import Profile
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
-    *("applied", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
-    *("repeats", "sensitive_dirty", "stated", "timers"),
+    *("applied", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
+    *("repeats", "rewarded", "sensitive_dirty", "stated", "timers"),
 )
 
 

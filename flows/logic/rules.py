@@ -11,8 +11,10 @@ from flows.logic.aggregates import Figure, Read
 from flows.logic.entry.completion import CONFIDENCE, derived
 from flows.logic.expressions import ExpressionError, Name, Scope, compile_expression, names_used
 from flows.logic.fragments import FragmentRules
+from flows.logic.menu import Choices
 from flows.logic.models.binary import BINARY
-from schemas.config import Churn, Model, Rules, TriggerRule, Value
+from flows.logic.models.shelf import Shelf
+from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
 from schemas.errors import ConfigError
 from schemas.profile import MICRO, Fragment, Profile
 
@@ -25,7 +27,7 @@ Predicate = Callable[["View"], Any]
 class View:
     """What an expression sees. One object is used again for each event: it holds nothing of its own."""
 
-    __slots__ = ("channel", "event", "f", "now", "p", "properties", "reads", "type")
+    __slots__ = ("channel", "event", "f", "k", "now", "p", "properties", "reads", "shelf", "type")
 
     p: Profile
     f: Fragment
@@ -35,8 +37,11 @@ class View:
     channel: str
     properties: dict[str, Any]
 
-    def __init__(self, reads: Mapping[int, Read]) -> None:
+    def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
+        """`shelf`: what to recommend `k` items with."""
         self.reads = reads
+        self.shelf = shelf
+        self.k = k
 
     @property
     def key(self) -> str:
@@ -68,6 +73,10 @@ class View:
         held = self.p.scores.get(EXPECTED)
         return None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
 
+    def recommended(self) -> list[str]:
+        """Items for this customer, the best first."""
+        return self.shelf.recommend(self.p.recent, self.p.segment, self.k) if self.shelf else []
+
     def purchase_recency(self) -> float | None:
         return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
 
@@ -92,6 +101,8 @@ NAMES: Final[dict[str, Name]] = {
     "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
     EXPECTED: Name("number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"),
     "value_tier": Name("text", f"v.value_tier({Value().middle!r}, {Value().high!r})", nullable=True, doc="low, middle or high"),
+    "cluster": Name("text", "v.p.cluster", doc="group of customers that behave alike; empty until groups are formed"),
+    "recommended": Name("set", "v.recommended()", doc="items to recommend; empty until there is a model"),
     "top_channel": Name("text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"),
     "top_hour": Name("number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"),
 }
@@ -129,9 +140,9 @@ def _figure_name(figure: Figure) -> Name:
             return Name("set", read)
 
 
-def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int) -> View:
+def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None) -> View:
     """A view without an event: a timer looks."""
-    view = View(rules.reads)
+    view = View(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
     view.event = view.type = view.channel = ""
     view.properties = {}
@@ -141,7 +152,7 @@ def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int) -
 class CompiledTrigger:
     """One `[[trigger]]`."""
 
-    __slots__ = ("action", "cooldown", "models", "reasons", "rule", "when")
+    __slots__ = ("action", "best", "cooldown", "models", "reasons", "rule", "when")
 
     def __init__(self, rule: TriggerRule, when: Predicate, reasons: dict[str, Predicate]) -> None:
         self.rule = rule
@@ -150,6 +161,7 @@ class CompiledTrigger:
         looked_at = {**(rule.on.score_above or {}), **(rule.on.score_below or {}), **dict.fromkeys(_scores_in(reasons))}
         self.models = tuple(model for model in MODELS if model in looked_at)  # whose scores it looks at
         self.action = rule.action or rule.name
+        self.best = rule.action == BEST  # one of the actions, to be chosen
         self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
 
 
@@ -173,7 +185,8 @@ class CompiledModel:
 class CompiledRules:
     """All rules of one version. Raises `ConfigError` for rules that `problems` would have named."""
 
-    def __init__(self, rules: Rules, version: int, dedupe: int) -> None:
+    def __init__(self, rules: Rules, version: int, dedupe: int, shards: int = 1) -> None:
+        """`shards`: that budgets and capacities are divided among."""
         self.rules = rules
         self.version = version
         self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
@@ -184,6 +197,10 @@ class CompiledRules:
         self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
         self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
+        self.choices = Choices(rules, shards, lambda text: _compiled(text, scope))
+        self.touches: dict[str, list[Touch]] = {}
+        for touch in rules.recommendation.touch:
+            self.touches.setdefault(touch.event, []).append(touch)
         windows = [aggregate.over or 0 for aggregate in rules.aggregate]
         self.settled_ms = max([rules.lifecycle.lost, *windows])  # quiet so long, all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
@@ -258,6 +275,7 @@ def problems(rules: Rules) -> list[tuple[str, ExpressionError | str]]:
     scope = scope_of(figures, rules.value)
     expressions = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
     expressions += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
+    expressions += [(f"action[{i}].when", action.when) for i, action in enumerate(rules.action)]
     expressions += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
     expressions += [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
     for path, text in expressions:

@@ -5,8 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models.groups import Assigner
+from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules
-from flows.logic.scoring import InForce
+from flows.logic.scoring import InForce, Scorer
 from schemas.identity import ID_BYTES
 from schemas.log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
 from schemas.profile import Fragment, Head, Profile, Sensitive
@@ -24,6 +27,31 @@ decode_retire = msgspec.msgpack.Decoder(Retire).decode
 decode_split = msgspec.msgpack.Decoder(Split).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
+
+
+class Learnt:
+    """What was learnt besides probabilities; None until there is a model."""
+
+    __slots__ = ("assigner", "decider", "shelf")
+
+    def __init__(self) -> None:
+        self.decider: Decider | None = None
+        self.shelf: Shelf | None = None
+        self.assigner: Assigner | None = None
+
+    def take(self, model: Decider | Shelf | Assigner) -> None:
+        """Use this one from now on."""
+        match model:
+            case Decider():
+                self.decider = model
+            case Shelf():
+                self.shelf = model
+            case Assigner():
+                self.assigner = model
+
+
+LEARNT = (Decider, Shelf, Assigner)
+Loaded = Scorer | Decider | Shelf | Assigner
 
 
 class Live:
@@ -51,6 +79,7 @@ class ShardState:
 
     __slots__ = (
         "applied",
+        "chosen",
         "counters",
         "deleted",
         "dirty",
@@ -58,6 +87,7 @@ class ShardState:
         "duplicates",
         "fired",
         "head",
+        "learnt",
         "live",
         "number",
         "outbox",
@@ -66,6 +96,7 @@ class ShardState:
         "past_more",
         "poisoned",
         "repeats",
+        "rewarded",
         "rules",
         "scorers",
         "sensitive",
@@ -81,6 +112,7 @@ class ShardState:
         self.counters = counters
         self.rules: CompiledRules | None = None
         self.scorers = InForce()
+        self.learnt = Learnt()
         self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
         self.clear()
 
@@ -97,6 +129,8 @@ class ShardState:
         self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
         self.outbox: list[tuple[str, int, bytes]] = []
         self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.chosen: list[tuple[str, str]] = []  # (action, how it was chosen or why it was withheld)
+        self.rewarded: list[str] = []  # `counted`, or why a reward was refused
         self.poisoned: list[str] = []  # what logic raised, and where
         self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
         self.applied = self.duplicates = self.repeats = 0

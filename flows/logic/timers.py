@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from flows.logic import outcomes
 from flows.logic.decide import Moment, fire, timer_moment
 from flows.logic.rules import CompiledRules, View
 from flows.logic.shard import ShardState
@@ -31,6 +32,7 @@ def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -
     """Put the profile into the timer index at its next due time. The index may be early, never late."""
     profile, now, lifecycle = view.p, view.now, rules.rules.lifecycle
     dues = [wait.due_ms for wait in profile.waits] + [question.due_ms for question in profile.questions]
+    dues += [due for due in (outcomes.due(rules, profile),) if due]
     dues += [until for _since, until in profile.tags.values() if until]
     last_ms, returned_ms = view.f.last_ms, profile.returned_ms
     boundaries = (last_ms + lifecycle.slipping, last_ms + lifecycle.lost, view.f.first_ms + lifecycle.new, returned_ms + lifecycle.won_back)

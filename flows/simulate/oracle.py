@@ -10,16 +10,13 @@ import msgspec
 
 from connectors.raw import START
 from flows.engine import Stop
-from flows.learn import Learning
 from flows.logic.decide import trigger_id
 from flows.logic.identifiers import Identifiers
-from flows.logic.models import churn
 from flows.logic.validate import Message
-from flows.models import sender
 from flows.profile import Worker
 from flows.resolve import Window
 from flows.simulate.traffic import Traffic
-from flows.simulate.workers import machine, resolver, trainer
+from flows.simulate.workers import learnings, machine, resolver
 from flows.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
 from schemas.profile import Profile, Sensitive, Transit
 from schemas.triggers import Absorb, Receipt, Trigger
@@ -58,7 +55,7 @@ class Undisturbed:
         )
         self._said: dict[tuple[str, int], bytes] = {}
         saying: Any = _Saying(self._said)
-        self._learning = Learning(trainer(), self.world.shards, saying, self.world.models, self.world.signer, SHARDS, [sender(churn.NAME)])
+        self._learnings = learnings(self.world, self.world.shards, saying, self.world.models)
 
     def _later(self) -> float:
         """Every commit is due."""
@@ -115,8 +112,9 @@ class Undisturbed:
     def _work(self) -> None:
         while entries := self._worker.read():
             self._worker.commit(self._worker.apply(entries))
-        while (batch := self._learning.poll()) is not None:
-            self._learning.commit(self._learning.learn(batch))
+        for learning in self._learnings:
+            while (batch := learning.poll()) is not None:
+                learning.commit(learning.learn(batch))
 
 
 class _Untimed:

@@ -40,6 +40,29 @@ when = "True"
 [churn]
 horizon = "1h"
 every = "20m"
+[best_action]
+within = "40m"
+reward = [{event = "Viewed"}]
+[[action]]
+name = "mail"
+cooldown = "10m"
+[[action]]
+name = "call"
+capacity = 9
+[[action]]
+name = "nothing"
+silent = true
+[recommendation]
+touch = [{event = "Bought", item = "sku"}]
+[clusters]
+enabled = true
+k = 2
+every = "2h"
+[[trigger]]
+name = "best"
+on = {event = "Bought"}
+when = "len(recommended) != 1"
+action = "best"
 [[trigger]]
 name = "each"
 on = {event = "Viewed"}

@@ -15,6 +15,7 @@ from flows.engine import Stop
 from flows.learn import Learning
 from flows.logic.delivery import Progress
 from flows.logic.models import churn
+from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
@@ -22,8 +23,10 @@ from flows.logic.validate import Validator
 from flows.profile import Worker
 from flows.resolve import Resolver, Windows
 from flows.simulate.faults import Crash, Faults, Line
+from flows.simulate.traffic import DOCUMENTS
 from flows.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
 from schemas.events import RawBatch
+from schemas.toml import rules_from
 from state.shards import OutboxEntry
 
 CRM = "crm"
@@ -188,20 +191,25 @@ class Receiver:
             self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
 
 
-def trainer() -> Trainer:
-    return Trainer(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
+def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
+    """One for each model."""
+    churned = Trainer(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
+    taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
+    senders = [models.sender(teacher.name) for teacher in taught]
+    return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
 
 
 def learning(site: Site) -> Life:
-    taught = Learning(trainer(), site.shards, site.directory, site.models, site.world.signer, SHARDS, [models.sender(churn.NAME)])
+    taught = learnings(site.world, site.shards, site.directory, site.models)
     while True:
-        batch = taught.poll()
-        yield
-        if batch is not None:
-            checkpoint = taught.learn(batch)
+        for each in taught:
+            batch = each.poll()
             yield
-            taught.commit(checkpoint)
-            yield
+            if batch is not None:
+                checkpoint = each.learn(batch)
+                yield
+                each.commit(checkpoint)
+                yield
 
 
 # Looked up when a worker starts, so that a mutation can stand in for it.

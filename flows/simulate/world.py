@@ -165,4 +165,4 @@ decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 @lru_cache(maxsize=16)
 def compiled(document: bytes, version: int) -> CompiledRules:
     """Rules are a function of their document, so all workers may share them."""
-    return CompiledRules(rules_from(document), version, DEDUPE)
+    return CompiledRules(rules_from(document), version, DEDUPE, SHARDS)

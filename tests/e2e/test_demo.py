@@ -76,6 +76,17 @@ def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_every_model_learns_scores_and_drives_triggers(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "20") as process:
+        report = report_of(process, timeout_s=80)
+    check(report)
+    for model in ("churn", "best_action", "recommendation", "clusters"):
+        assert report["models"][model]["version"] > 0, model
+        assert report["models"][model]["triggers"] > 0, model
+    assert len(report["actions"]) > 2
+
+
 def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
     with demo(tmp_path, "-c", packaged(tmp_path)) as process:
         wait_until_it_delivers(process, tmp_path)

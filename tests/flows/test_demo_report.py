@@ -10,7 +10,7 @@ from flows.demo.audit import Ledger, Verdict
 from flows.demo.figures import Figures
 from flows.demo.follow import Follower
 from flows.demo.receiver import Got, Receiver
-from flows.demo.report import Report, build, table
+from flows.demo.report import Report, build, table, taught
 from flows.demo.screen import Screen
 from flows.demo.stack import ORDERS
 
@@ -103,6 +103,25 @@ def test_a_run_that_delivers_nothing_is_not_good() -> None:
 def test_triggers_of_an_earlier_run_are_not_counted() -> None:
     earlier = msgspec.structs.replace(got("t0", "old"), receipt={"received_ms": 1, "emitted_ms": BEGAN_MS - 1})
     assert report(triggers=(*GOT, earlier)).triggers_delivered == 3
+
+
+def test_what_models_drove_is_told_by_the_reasons() -> None:
+    reasons: list[dict[str, Any]] = [
+        {"action.version": 3, "action.propensity": 0.9},
+        {"action.version": 0, "action.propensity": 0.5},  # uniform: no model yet
+        {"recommended": ["SKU-1"], "cluster": "c1"},
+        {"recommended": [], "cluster": ""},
+        {"score.churn": 0.9, "score.churn because of recency": 0.4},
+    ]
+    triggers = [msgspec.structs.replace(got(f"t{number}", "m"), reasons=each) for number, each in enumerate(reasons)]
+    found = taught({"best_action": 3, "recommendation": 2, "clusters": 1, "churn": 4, "unused": 1}, triggers)
+    assert {model: (each.version, each.triggers) for model, each in found.items()} == {
+        "best_action": (3, 1),
+        "churn": (4, 1),
+        "clusters": (1, 1),
+        "recommendation": (2, 1),
+        "unused": (1, 0),
+    }
 
 
 def test_the_table_says_what_it_is_about() -> None:

@@ -35,7 +35,7 @@ class Site:
         self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
         names = Names("test")
         self.directory = compose.directory(self.config)
-        shards, outbox = RedisShards(client, names, SHARDS), RedisOutbox(client, names, SHARDS)
+        shards, outbox = RedisShards(client, names, SHARDS, 16), RedisOutbox(client, names, SHARDS)
         self.world = World(shards, outbox, self.directory, RedisModels(client, names, self.signer))
         self.learn(1_100, 42)
 

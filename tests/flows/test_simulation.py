@@ -59,7 +59,7 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
     assert faults >= {"before", "after", "meanwhile", "planned", "replaced", "back", "refused", "again", "log full", "died: fenced"}
     assert stats >= {"created", "attached", "united", "moved", "rejected:not_json"}
     assert kinds == set("wtacm")
-    assert rules == {"each", "thanks", "left", "risky", "no_buyer", "now_good"}
+    assert rules == {"best", "each", "thanks", "left", "risky", "no_buyer", "now_good"}
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:

@@ -13,7 +13,7 @@ from schemas.events import DeadLetter, Fact, Quarantined, RawEvent
 from schemas.identity import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.journal import Journalled, WindowContent
 from schemas.log import Announced, Expect, Lend, Retire, Split, Tick
-from schemas.profile import Fragment, Head, Held, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
+from schemas.profile import Fragment, Head, Held, Open, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
 from schemas.triggers import Absorb, Decision, Example, Receipt, Trigger
 from state.models import Announcement, Checkpoint
 
@@ -41,6 +41,7 @@ _profile = Profile(
     {"left": NOW - 1},
     [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5)],
     *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
+    *({"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2)}, ["SKU-2", "SKU-1"], "c1", NOW - 5),
 )
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
@@ -62,7 +63,7 @@ SAMPLES: dict[str, Any] = {
         Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),
-        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes."),
+        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes.", {"call": (20_454, 7)}),
         Expect(A, [B, C], C, A),
         Lend(A, B, C, A, 1, B),
         Retire(A, B, [A, C], 7, C, B),
@@ -75,7 +76,25 @@ SAMPLES: dict[str, Any] = {
         ),
         Absorb(A, B, b"general", b"sensitive", C, b"ring01", [B, C], b"past", 7, C, A, True),
         Example("churn", A, NOW, NOW + 9, [0.5, 2.0], 0.25, 4, 1.0, 12.5),
-        Decision(A, "thanks", "message-1", NOW, "cooldown"),
+        Example(
+            "best_action",
+            A,
+            NOW,
+            NOW + 9,
+            [0.5, 2.0],
+            0.25,
+            4,
+            1.0,
+            action="call",
+            propensity=0.25,
+            decision="trg_0",
+            recent=["SKU-1"],
+            segment="good",
+        ),
+        Decision(
+            *(A, "thanks", "message-1", NOW, "chosen", "trg_0", "call", 0.25, 1.5, {"call": 0.25, "none": 0.75}, {"mail": "budget"}),
+            *([0.5, 2.0], 4),
+        ),
         _commit,
         WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A], b"policy"),
         Journalled(9, "a", b"body", "shard:3", 7, b"extra", b"announced", b"content"),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from flows.logic.models.clusters import Assigner, Clusters, k_means
+from flows.logic.models.clusters import Clusters, k_means
+from flows.logic.models.groups import Assigner
 from schemas.errors import Foreign
 
 FEATURES = ("orders", "money")

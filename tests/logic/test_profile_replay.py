@@ -57,6 +57,23 @@ when = "'a' in kinds or bought > 1"
 [[trigger]]
 name = "no_buyer"
 on = {tag_left = "buyer"}
+[best_action]
+within = "2h"
+reward = [{event = "Bought"}]
+[[action]]
+name = "call"
+capacity = 40
+cooldown = "1h"
+[[action]]
+name = "mail"
+[[trigger]]
+name = "best"
+on = {event = "Viewed"}
+action = "best"
+[recommendation]
+touch = [{event = "Bought", item = "sku"}, {event = "Viewed", item = "sku"}]
+[clusters]
+enabled = true
 [[trigger]]
 name = "risky"
 on = {score_above = {churn = 0.5}}

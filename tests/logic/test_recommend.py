@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.models.recommend import Challenger, Counter, Recommender, Touch
+from flows.logic.models.challenger import Challenger
+from flows.logic.models.recommend import Counter, Recommender, Touch
 from schemas.errors import Foreign
 
 DAY = 86_400_000
 
 
-def touch(item: str, *recent: str, at_ms: int = 0, kind: str = "order", segment: str = "new") -> Touch:
-    return Touch(at_ms, item, kind, list(recent), segment)
+def touch(item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new") -> Touch:
+    return Touch(at_ms, item, weight, list(recent), segment)
 
 
 def learned(*touches: Touch, half_life_ms: int = 30 * DAY) -> Recommender:
@@ -54,7 +55,7 @@ def test_scores_stay_finite_over_many_half_lives() -> None:
 
 
 def test_an_order_says_more_than_a_view() -> None:
-    assert items(learned(touch("a"), touch("b", "a", kind="view"), touch("c", "a", kind="order")), "a")[0] == "c"
+    assert items(learned(touch("a"), touch("b", "a", weight=0.2), touch("c", "a", weight=2.0)), "a")[0] == "c"
 
 
 def test_memory_is_bounded_by_items_and_neighbours() -> None:
@@ -76,8 +77,8 @@ def test_the_same_touches_give_the_same_bytes_however_often_it_was_stopped() -> 
 
 
 def test_touches_that_say_nothing_are_counted() -> None:
-    recommender = learned(touch(""), touch("a", kind="sneeze"))
-    assert (recommender.learnt, recommender.dropped) == (0, 2)
+    recommender = learned(touch(""), touch("a", weight=0.0), touch("a", weight=float("nan")))
+    assert (recommender.learnt, recommender.dropped) == (0, 3)
     assert items(recommender, "a") == []
 
 
@@ -104,7 +105,7 @@ def test_the_challenger_learns_and_starts_afresh_when_it_is_full() -> None:
     challengers = [Challenger(seed=1, limit=40) for _ in range(2)]
     for challenger in challengers:
         for number in range(200):
-            challenger.learn(f"u{number % 10}", touch("good" if number % 2 else "poor", kind="order" if number % 2 else "view"))
+            challenger.learn(f"u{number % 10}", touch("good" if number % 2 else "poor", weight=2.0 if number % 2 else 0.2))
     assert [item for item, _ in challengers[0].recommend("unseen", 2)] == ["good", "poor"]
     assert challengers[0].recommend("u1", 2) == challengers[1].recommend("u1", 2)
     for number in range(100):

@@ -85,6 +85,13 @@ no = ["Left"]
 on = ["Added"]
 horizon = "1d"
 every = "1h"
+
+[recommendation]
+touch = [{event = "Viewed", item = "total"}]
+
+[clusters]
+enabled = true
+every = "6h"
 """
 PEOPLE = [visitor(name) for name in "abcde"]
 EVENTS = ("Viewed", "Viewed", "Added", "Order Completed", "Left")

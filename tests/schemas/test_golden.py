@@ -29,6 +29,7 @@ INSIDE = {
     "Order",
     "Put",
     "Parting",
+    "Open",
 }  # of others
 NOT_KEPT = {"Reject", "RawBatch", "LogEntry", "WindowResult", "Pair", "Union"}  # in memory, or an answer
 MODULES = (schemas.events, schemas.identity, schemas.journal, schemas.log, schemas.profile, schemas.triggers)

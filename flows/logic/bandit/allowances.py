@@ -1,57 +1,52 @@
 """Budget and capacity of each action in its period: what is left decides who may still be offered it.
 
-Money is counted when the action is chosen. A new period starts empty; what came late for an old one is not counted.
+Both come to a number of times, which is divided among the shards: each shard decides alone, and all together never do more. A
+new period starts empty.
 """
 
 from collections.abc import Sequence
 
-import msgspec
-
 from flows.logic.bandit.choose import Withheld
 from flows.logic.bandit.settings import Action
 
-
-class Used(msgspec.Struct, array_like=True):
-    """Of one action in one period. Mutable and packable."""
-
-    period: int
-    spent: float = 0.0
-    times: int = 0
+_ROUNDING = 1e-9  # 0.3 buys 0.1 three times
 
 
 class Allowances:
-    """What each action has used, at most one period each. `share` is the part of budget and capacity that is this shard's."""
+    """`used` is action -> (period, times): at most one period each; it is what to keep. This is shard `shard` of `shards`."""
 
-    def __init__(self, period_ms: int, share: float = 1.0, used: dict[str, Used] | None = None) -> None:
-        if period_ms <= 0 or not 0.0 < share <= 1.0:
-            raise ValueError(f"a period of {period_ms} ms and a share of {share}: expected more than 0, a share at most 1")
-        self._period_ms, self._share = period_ms, share
-        self.used = used if used is not None else {}  # pack this
+    def __init__(self, period_ms: int, used: dict[str, tuple[int, int]], shard: int = 0, shards: int = 1) -> None:
+        if period_ms <= 0 or not 0 <= shard < shards:
+            raise ValueError(f"a period of {period_ms} ms in shard {shard} of {shards}: expected more than 0, and one of them")
+        self._period_ms, self._shard, self._shards = period_ms, shard, shards
+        self.used = used
 
     def room(self, actions: Sequence[Action], now_ms: int) -> list[Withheld | None]:
         """For each action what it has run out of, or None."""
-        period = now_ms // self._period_ms
-        room: list[Withheld | None] = []
-        for action in actions:
-            used = self.used.get(action.name)
-            spent, times = (used.spent, used.times) if used is not None and used.period == period else (0.0, 0)
-            if action.budget is not None and spent + action.cost > action.budget * self._share:
-                room.append("budget")
-            elif action.capacity is not None and times + 1 > action.capacity * self._share:
-                room.append("capacity")
-            else:
-                room.append(None)
-        return room
+        return [self._lack(action, now_ms // self._period_ms) for action in actions]
+
+    def _lack(self, action: Action, period: int) -> Withheld | None:
+        if action.budget is None and action.capacity is None:
+            return None
+        used = self.used.get(action.name)
+        times = used[1] if used is not None and used[0] == period else 0
+        if action.budget is not None and action.cost > 0.0 and times >= self._share(int(action.budget / action.cost + _ROUNDING)):
+            return "budget"
+        return "capacity" if action.capacity is not None and times >= self._share(action.capacity) else None
+
+    def _share(self, whole: int) -> int:
+        """Of a number of times; the first shards have what does not divide."""
+        return whole // self._shards + (self._shard < whole % self._shards)
 
     def take(self, action: Action, now_ms: int) -> None:
-        """Count one choice of `action`."""
-        period = now_ms // self._period_ms
-        used = self.used.get(action.name)
-        if used is None or used.period < period:
-            used = self.used[action.name] = Used(period)
-        if used.period == period:
-            used.spent += action.cost
-            used.times += 1
+        """Count one choice of `action`, if it is limited."""
+        if action.budget is None and action.capacity is None:
+            return
+        period, used = now_ms // self._period_ms, self.used.get(action.name)
+        if used is None or used[0] < period:
+            self.used[action.name] = (period, 1)
+        elif used[0] == period:
+            self.used[action.name] = (period, used[1] + 1)
 
     def keep(self, actions: Sequence[Action]) -> None:
         """Forget what is no longer configured."""

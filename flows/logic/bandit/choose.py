@@ -22,6 +22,7 @@ Withheld = Literal[
     "eligibility_failed",  # its expression could not be evaluated: never offered on a guess
     "budget",  # one more would cost more than is left of the period
     "capacity",  # done as often as it may be in the period
+    "cooldown",  # done to this customer a short while ago
 ]
 _LOG_ODDS_MAX = 30.0
 

@@ -125,7 +125,7 @@ class Learner:
         """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell due."""
         snapshots: list[Snapshot] = []
         for example in examples:
-            fault = self._fault(example)
+            fault = self.fault(example)
             if fault is not None or example is None:
                 self.dropped[fault or "undecodable"] += 1
                 continue
@@ -136,7 +136,8 @@ class Learner:
                 snapshots.append(self.snapshot())
         return snapshots
 
-    def _fault(self, example: Rewarded | None) -> Fault | None:
+    def fault(self, example: Rewarded | None) -> Fault | None:
+        """Why this cannot be learnt, if it cannot."""
         if example is None:
             return "undecodable"
         if example.action not in self._index:
@@ -149,6 +150,23 @@ class Learner:
         if not 0.0 < example.propensity <= 1.0:
             return "propensity_range"
         return None
+
+    def adopt(self, action: str) -> None:
+        """From here on there is one more action, which starts from the prior. Nothing is known of its features."""
+        self._index[action] = len(self.actions)
+        self.actions += (action,)
+        self._tried.append(0)
+        self._described = np.concatenate((self._described, described([Action(name=action)], self._width)))
+        if not self.settings.shared:
+            self._posterior.grow()
+
+    @staticmethod
+    def actions_in(body: bytes) -> tuple[str, ...]:
+        """The actions of a learner that was dumped. Raises `Foreign`."""
+        try:
+            return msgspec.msgpack.decode(body, type=_State).actions
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Foreign(f"the checkpoint of a bandit cannot be read by this release: {error}") from error
 
     def add(self, context: Floats, action: int, reward: float) -> None:
         """Learn the reward of one action, by its place in `actions`."""

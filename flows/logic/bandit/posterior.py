@@ -26,6 +26,11 @@ class Posterior:
         self.means = np.tile(prior_mean, (rows, 1))
         self.covariances = np.tile(np.diag(1.0 / prior_precision), (rows, 1, 1))
 
+    def grow(self) -> None:
+        """One more row, which knows no more than the prior."""
+        self.means = np.concatenate((self.means, self.prior_mean[None]))
+        self.covariances = np.concatenate((self.covariances, np.diag(1.0 / self.prior_precision)[None]))
+
     def predict(self, row: int, x: Floats) -> tuple[float, float]:
         """Mean and variance of the score, the variance in units of the noise for a linear model."""
         return float(self.means[row] @ x), max(float(x @ self.covariances[row] @ x), 0.0)

@@ -4,11 +4,13 @@ A decision becomes one example, once: when its window has passed, with what it e
 correcting it later would teach the policy to prefer what pays fast.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
+import numpy as np
 
 from flows.logic.bandit.learner import Rewarded
+from schemas.profile import Open
 
 Repeat = Literal["first", "max", "sum"]  # how several rewards of one decision become one
 Refusal = Literal[
@@ -20,16 +22,15 @@ Refusal = Literal[
 _REWARD_MAX = 1e9
 
 
-class Open(msgspec.Struct, array_like=True):
-    """A decision that waits for its rewards."""
+def packed(context: Sequence[float]) -> bytes:
+    """As an open decision keeps it: in single precision, which is what is learnt from."""
+    with np.errstate(over="ignore"):  # beyond it infinite, which the learner cuts off like all that is far
+        return np.array(context, dtype=">f4").tobytes()
 
-    decided_ms: int
-    context: list[float]
-    action: str
-    propensity: float
-    version: int
-    reward: float = 0.0
-    rewards: int = 0
+
+def unpacked(context: bytes) -> list[float]:
+    values: list[float] = np.frombuffer(context, dtype=">f4").tolist()
+    return values
 
 
 class Ledger:
@@ -46,8 +47,12 @@ class Ledger:
         if decision in self.waiting:
             return []  # the same decision, given again
         self.waiting[decision] = made
+        return self.shorten()
+
+    def shorten(self) -> list[Rewarded]:
+        """Close the oldest beyond the limit."""
         oldest = list(self.waiting)[: max(len(self.waiting) - self._limit, 0)]
-        return [self._close(name, made.decided_ms) for name in oldest]
+        return [self._close(name, self.waiting[name].decided_ms) for name in oldest]
 
     def reward(self, decision: str, amount: float, at_ms: int) -> Refusal | None:
         """Credit a decision; the reason if that cannot be."""
@@ -74,4 +79,6 @@ class Ledger:
 
     def _close(self, decision: str, at_ms: int) -> Rewarded:
         known = self.waiting.pop(decision)
-        return Rewarded(decision, known.decided_ms, at_ms, known.context, known.action, known.propensity, known.reward, known.version)
+        return Rewarded(
+            decision, known.decided_ms, at_ms, unpacked(known.context), known.action, known.propensity, known.reward, known.version
+        )

@@ -6,73 +6,20 @@ assignment of least total distance, Kuhn 1955). So `c2` stays `c2` while it move
 """
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from flows.logic.models.groups import VALUE_MAX, Floats, Snapshot, distances, place
 from schemas.errors import Foreign
 
-NAME = "clusters"
 CLUSTERS_MAX = 32
 REFORM = 1_000  # examples
 _REFORM_FIRST = 64
 _SAMPLE = 512  # of the latest examples: what new groups are formed from
 _ROUNDS = 20  # of k-means at most
-_FAR = 5.0  # deviations
 _COUNT_MOST = 2_000.0  # examples that a centroid remembers: it follows what changes
-_VALUE_MAX = 1e12
-
-Floats = NDArray[np.float64]
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Centroids at one moment, in deviations from the mean. A feature with inverse deviation 0 never varied."""
-
-    version: int
-    features: tuple[str, ...]
-    names: tuple[str, ...]
-    means: tuple[float, ...]
-    inverse_deviations: tuple[float, ...]
-    centroids: tuple[tuple[float, ...], ...]
-    shares: tuple[float, ...]  # of the latest examples; sum to 1
-    drift: tuple[float, ...]  # deviations that each centroid moved in the last reform
-    examples: int
-
-    def pack(self) -> bytes:
-        """The same snapshot is always the same bytes."""
-        return msgspec.msgpack.encode(self)
-
-
-class Assigner:
-    """Names the cluster of a customer, with one snapshot."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self._means, self._inverse = np.array(snapshot.means), np.array(snapshot.inverse_deviations)
-        self._centroids = np.array(snapshot.centroids).reshape(len(snapshot.names), len(snapshot.features))
-
-    @classmethod
-    def from_snapshot(cls, body: bytes, features: tuple[str, ...]) -> "Assigner":
-        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for other features."""
-        try:
-            snapshot = msgspec.msgpack.decode(body, type=Snapshot)
-        except msgspec.MsgspecError as error:
-            raise Foreign(f"not a snapshot of clusters: {error}") from error
-        if snapshot.features != features:
-            raise Foreign(f"clusters: snapshot has features {snapshot.features}, expected {features}")
-        widths = {len(features), len(snapshot.means), len(snapshot.inverse_deviations), *map(len, snapshot.centroids)}
-        if len(widths) > 1 or not snapshot.names or len(snapshot.centroids) != len(snapshot.names):
-            raise Foreign("clusters: snapshot lists differ in length")
-        return cls(snapshot)
-
-    def assign(self, features: Sequence[float]) -> tuple[str, float]:
-        """The cluster, and the distance from its centroid in deviations, as a root mean square over the features."""
-        distances = _distances(_place(np.array(features), self._means, self._inverse)[None], self._centroids)[0]
-        nearest = int(distances.argmin())
-        return self.snapshot.names[nearest], sqrt(float(distances[nearest]) / max(len(features), 1))
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -118,7 +65,7 @@ class Clusters:
 
     def _add(self, x: Floats) -> None:
         counts, means, squares = self._moments
-        known = np.abs(x) <= _VALUE_MAX  # false for NaN
+        known = np.abs(x) <= VALUE_MAX  # false for NaN
         counts += known
         delta = np.where(known, x - means, 0.0)
         means += delta / np.maximum(counts, 1.0)
@@ -128,7 +75,7 @@ class Clusters:
         self._sample = np.concatenate((self._sample[-(_SAMPLE - 1) :], x[None]))
         if self.version:
             inverse = self._inverse()
-            nearest = int(_distances(_place(x, means, inverse)[None], _place(self._centroids, means, inverse)).argmin())
+            nearest = int(distances(place(x, means, inverse)[None], place(self._centroids, means, inverse)).argmin())
             self._counts *= 1.0 - 1.0 / _COUNT_MOST
             self._counts[nearest] += 1.0
             self._centroids[nearest] += (x - self._centroids[nearest]) / max(self._counts[nearest], 1.0)
@@ -136,17 +83,17 @@ class Clusters:
     def _reform(self) -> None:
         """Form the groups anew from the latest examples, and hand the old names on."""
         means, inverse = self._moments[1], self._inverse()
-        sample = _place(self._sample, means, inverse)
-        old = _place(self._centroids, means, inverse)
+        sample = place(self._sample, means, inverse)
+        old = place(self._centroids, means, inverse)
         fresh = k_means(sample, old if self.version else _spread_out(sample, self.k))
         if self.version:
-            kept, taken = linear_sum_assignment(_distances(old, fresh))
+            kept, taken = linear_sum_assignment(distances(old, fresh))
             order = taken[np.argsort(kept)]
         else:
-            order = np.argsort(-np.bincount(_distances(sample, fresh).argmin(axis=1), minlength=self.k), kind="stable")
+            order = np.argsort(-np.bincount(distances(sample, fresh).argmin(axis=1), minlength=self.k), kind="stable")
         fresh = fresh[order]
         self._drift = np.sqrt(((fresh - old) ** 2).mean(axis=1)) if self.version else np.zeros(self.k)
-        sizes = np.bincount(_distances(sample, fresh).argmin(axis=1), minlength=self.k).astype(np.float64)
+        sizes = np.bincount(distances(sample, fresh).argmin(axis=1), minlength=self.k).astype(np.float64)
         deviations = np.where(inverse > 0.0, 1.0 / np.where(inverse > 0.0, inverse, 1.0), 0.0)
         self._centroids = fresh * deviations + means
         self._counts = sizes
@@ -166,7 +113,7 @@ class Clusters:
             names=tuple(f"c{place}" for place in range(1, self.k + 1)),
             means=tuple(means.tolist()),
             inverse_deviations=tuple(inverse.tolist()),
-            centroids=tuple(map(tuple, _place(self._centroids, means, inverse).tolist())),
+            centroids=tuple(map(tuple, place(self._centroids, means, inverse).tolist())),
             shares=tuple((self._counts / total if total else np.full(self.k, 1.0 / self.k)).tolist()),
             drift=tuple(self._drift.tolist()),
             examples=self.examples,
@@ -200,9 +147,9 @@ def k_means(sample: Floats, start: Floats) -> Floats:
     """Lloyd's iterations (1982) from `start` (k, d). A centroid that nobody is nearest to goes to the point worst served."""
     centroids = start.copy()
     for _ in range(_ROUNDS):
-        distances = _distances(sample, centroids)
-        nearest = distances.argmin(axis=1)
-        served = distances[np.arange(len(sample)), nearest]
+        away = distances(sample, centroids)
+        nearest = away.argmin(axis=1)
+        served = away[np.arange(len(sample)), nearest]
         before = centroids.copy()
         for cluster in range(len(centroids)):
             members = nearest == cluster
@@ -220,18 +167,8 @@ def _spread_out(sample: Floats, k: int) -> Floats:
     """k points far from one another (Gonzalez, 1985), beginning with the one nearest to the middle: no chance in it."""
     chosen = [int(((sample - sample.mean(axis=0)) ** 2).sum(axis=1).argmin())]
     while len(chosen) < k:
-        chosen.append(int(_distances(sample, sample[chosen]).min(axis=1).argmax()))
+        chosen.append(int(distances(sample, sample[chosen]).min(axis=1).argmax()))
     return sample[chosen]
-
-
-def _place(x: Floats, means: Floats, inverse: Floats) -> Floats:
-    placed = np.where(np.isnan(x), 0.0, np.clip(x, -_VALUE_MAX, _VALUE_MAX) - means) * inverse
-    return np.clip(placed, -_FAR, _FAR)
-
-
-def _distances(points: Floats, centroids: Floats) -> Floats:
-    """Squared, shape (n, k)."""
-    return np.asarray(((points[:, None, :] - centroids[None]) ** 2).sum(axis=2))
 
 
 def _array(body: bytes, shape: tuple[int, ...]) -> Floats:

@@ -3,25 +3,23 @@
 Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay in bounded memory:
 each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal and El Abbadi, 2005), which
 overestimates a count by no more than the least that it keeps. Old scores are not decayed: new ones count for more.
-River's `reco.BiasedMF` learns beside it, as `Challenger`.
+River's `reco.BiasedMF` learns beside it (`challenger`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import exp2, isfinite, log2, sqrt
+from collections.abc import Iterable, Sequence
+from math import exp2, isfinite, sqrt
 
 import msgspec
-from river import reco
 
+from flows.logic.models import shelf
+from flows.logic.models.shelf import EVERYONE, RECENT_MAX
 from schemas.errors import Foreign
 
-NAME = "recommendation"
 ITEMS_MAX = 20_000
 NEIGHBOURS = 32
 SEGMENTS_MAX = 64
 POPULAR = 128  # items remembered for each segment
-RECENT_MAX = 16  # items of one customer that an event is paired with
-EVERYONE = ""  # the segment that all belong to: the last resort
-WEIGHTS: Mapping[str, float] = {"view": 0.2, "click": 0.5, "cart": 1.0, "order": 2.0}
+WEIGHT_MAX = 1_000.0
 _EXPONENT_MOST = 500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
 
 
@@ -30,7 +28,7 @@ class Touch(msgspec.Struct, array_like=True):
 
     at_ms: int
     item: str
-    kind: str  # a key of `WEIGHTS`
+    weight: float  # how much it says, above 0
     recent: list[str]  # the latest first
     segment: str
 
@@ -93,14 +91,18 @@ class Recommender:
         return self._state.dropped
 
     def learn(self, touches: Iterable[Touch]) -> None:
-        """Learn in this order. One without an item, or of a kind that has no weight, is dropped and counted."""
+        """Learn in this order. One without an item or a weight is dropped and counted."""
         for touch in touches:
-            weight = WEIGHTS.get(touch.kind)
-            if weight is None or not touch.item:
+            if not self.fit(touch):
                 self._state.dropped += 1
                 continue
             self._state.learnt += 1
-            self._add(touch, weight * self._growth(touch.at_ms))
+            self._add(touch, touch.weight * self._growth(touch.at_ms))
+
+    @staticmethod
+    def fit(touch: Touch) -> bool:
+        """Whether something can be learnt from it."""
+        return bool(touch.item) and 0.0 < touch.weight <= WEIGHT_MAX
 
     def _growth(self, at_ms: int) -> float:
         """How much more a touch counts now than at the base time: 2^(elapsed / half-life)."""
@@ -169,8 +171,26 @@ class Recommender:
             found += sorted(liked, key=lambda pair: (-pair[1], pair[0]))[: k - len(found)]
         return found
 
+    def shelf(self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]) -> shelf.Snapshot:
+        """What the shards recommend with: of the items, their companions and what each segment likes only the strongest."""
+        state = self._state
+        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[: shelf.ITEMS_MAX]
+        companions = {item: self._companions(item)[: shelf.COMPANIONS_MAX] for item in strongest}
+        liked = {group: _liked(popular)[: shelf.LIKED_MAX] for group, popular in state.popular.items()}
+        return shelf.Snapshot(
+            version=version, companions=companions, liked=liked, examples=examples, trained_ms=trained_ms, metrics=metrics
+        )
+
+    def _companions(self, item: str) -> list[tuple[str, float]]:
+        """By cosine, the best first."""
+        items = self._state.items.scores
+        root = sqrt(items.get(item, 0.0))
+        its = self._state.neighbours[item].scores.items() if root > 0.0 else ()
+        found = [(other, together / (root * sqrt(items[other]))) for other, together in its if items.get(other, 0.0) > 0.0]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
     def pack(self) -> bytes:
-        """All of it, for a checkpoint and for the shards: the same state is always the same bytes."""
+        """All of it, for a checkpoint: the same state is always the same bytes."""
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
@@ -187,39 +207,17 @@ class Recommender:
         known._state = state
         return known
 
+    def pace(self, half_life_ms: int, at_ms: int) -> None:
+        """Another half-life from this moment on, which should be that of the latest touch."""
+        state = self._state
+        if half_life_ms != state.half_life_ms:
+            if state.base_ms >= 0:
+                self._scale(exp2(-min(max((at_ms - state.base_ms) / state.half_life_ms, 0.0), 1_000.0)))
+                state.base_ms = at_ms
+            state.half_life_ms = half_life_ms
 
-class Challenger:
-    """River's matrix factorisation with biases on the same touches: compared by hit rate, never served by itself.
 
-    River grows with customers and items; so beyond `limit` of either it starts afresh, which is counted.
-    """
-
-    def __init__(self, seed: int, limit: int = ITEMS_MAX) -> None:
-        self._seed, self._limit = seed, limit
-        self.restarts = -1
-        self._fresh()
-
-    def _fresh(self) -> None:
-        self._model = reco.BiasedMF(n_factors=8, seed=self._seed)
-        self._customers: dict[str, None] = {}
-        self._items: dict[str, None] = {}
-        self.restarts += 1
-
-    def learn(self, customer: str, touch: Touch) -> None:
-        weight = WEIGHTS.get(touch.kind)
-        if weight is None or not touch.item:
-            return
-        if max(len(self._customers), len(self._items)) >= self._limit:
-            self._fresh()
-        self._customers[customer] = self._items[touch.item] = None
-        self._model.learn_one(user=customer, item=touch.item, y=log2(1.0 + weight))
-
-    def recommend(self, customer: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """At most `k` (item, score), the best first. A customer that it does not know gets what all like."""
-        out = set(exclude)
-        scored: list[tuple[str, float]] = []
-        for item in self._items:
-            if item not in out:
-                score = self._model.predict_one(user=customer, item=item)
-                scored.append((item, float(score)))
-        return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+def _liked(popular: Counter) -> list[tuple[str, float]]:
+    """As shares of the best, the best first."""
+    most = max(popular.scores.values(), default=0.0) or 1.0
+    return sorted(((item, score / most) for item, score in popular.scores.items()), key=lambda pair: (-pair[1], pair[0]))

@@ -103,7 +103,7 @@ def test_what_is_withheld_says_why() -> None:
 
 def test_allowances_run_out_and_come_back() -> None:
     actions = [Action(name="coupon", cost=4.0, budget=10.0), Action(name="call", capacity=2), Action(name="nothing")]
-    allowances = Allowances(period_ms=1_000)
+    allowances = Allowances(1_000, {})
     for at_ms in (0, 500):
         assert allowances.room(actions, at_ms) == [None, None, None]
         allowances.take(actions[0], at_ms)
@@ -112,17 +112,22 @@ def test_allowances_run_out_and_come_back() -> None:
     assert allowances.room(actions, 1_000) == [None, None, None]
     allowances.take(actions[0], 1_000)
     allowances.take(actions[0], 900)  # late, for a period that is over
-    assert allowances.used["coupon"].spent == 4.0
+    assert allowances.used["coupon"] == (1, 1)
     allowances.keep(actions[1:])
     assert list(allowances.used) == ["call"]
 
 
 def test_a_shard_has_its_share() -> None:
-    action = Action(name="call", capacity=10)
-    allowances = Allowances(period_ms=1_000, share=0.25)
-    for _ in range(2):
-        allowances.take(action, 0)
-    assert allowances.room([action], 0) == ["capacity"]  # 2.5 calls: the third is not whole
+    action = Action(name="call", cost=0.1, budget=1.0, capacity=20)
+    done = []
+    for shard in range(4):
+        allowances, times = Allowances(1_000, {}, shard, 4), 0
+        while allowances.room([action], 0) == [None]:
+            allowances.take(action, 0)
+            times += 1
+        done.append(times)
+        assert allowances.room([action], 0) == ["budget"]
+    assert done == [3, 3, 2, 2]  # all together as often as the money reaches, and never once more
 
 
 @pytest.mark.parametrize("wrong", [{"floor": 1.1}, {"floor": float("nan")}, {"exploration": -1.0}, {"spread": 0.0}, {"half_life": -1}])

@@ -6,10 +6,11 @@ import pytest
 
 from flows.logic.bandit.choose import Menu, probabilities, uniform
 from flows.logic.bandit.learner import Learner, Rewarded
-from flows.logic.bandit.rewards import Ledger, Open, Repeat
+from flows.logic.bandit.rewards import Ledger, Repeat, packed
 from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
 from flows.logic.bandit.snapshot import Decider, Snapshot
 from schemas.errors import Foreign
+from schemas.profile import Open
 
 FEATURES = ("x", "y", "z")
 ACTIONS = [Action(name=name) for name in ("a", "b", "c")]
@@ -160,7 +161,7 @@ def test_a_damaged_snapshot_or_checkpoint_is_refused() -> None:
 
 
 def opened(at_ms: int) -> Open:
-    return Open(at_ms, [1.0], "a", 0.5, 3)
+    return Open(at_ms, packed([1.0]), "a", 0.5, 3)
 
 
 @pytest.mark.parametrize(("repeat", "expected"), [("first", 0.2), ("max", 0.7), ("sum", 1.2)])

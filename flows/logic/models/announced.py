@@ -1,0 +1,15 @@
+"""What `learn` announces of any model."""
+
+from typing import Protocol
+
+
+class Snapshot(Protocol):
+    """A model at one moment."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    def pack(self) -> bytes: ...

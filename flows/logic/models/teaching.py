@@ -1,0 +1,244 @@
+"""What `learn` teaches besides probabilities, each as it teaches those: examples in their order in, snapshots out.
+
+All are functions of the examples alone: no clock, no chance, and nothing depends on how often they were stopped in between.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from flows.logic import menu
+from flows.logic.bandit.learner import Learner, Rewarded
+from flows.logic.bandit.settings import ARMS_MAX, Action
+from flows.logic.models import groups, shelf
+from flows.logic.models.announced import Snapshot
+from flows.logic.models.clusters import Clusters
+from flows.logic.models.recommend import Recommender, Touch
+from schemas.config import Rules
+from schemas.errors import Foreign
+from schemas.triggers import Example
+
+HITS_OF = 10  # a touch is a hit if its item was among so many recommended
+_HITS_EVERY = 4  # touches; to recommend costs more than to learn
+_FADE = 0.999  # of the hit rate, with each look
+_SHELF_FIRST, _SHELF_EVERY = 64, 20_000  # touches: 64, 128, 256 ... and then each 20,000
+
+
+class Teacher(Protocol):
+    """One that learns a model; `flows.logic.models.trainer.Trainer` is the one for probabilities."""
+
+    name: str
+    features: tuple[str, ...]
+    version: int
+    examples: int
+    trained_ms: int
+    dropped: Counter[str]
+    drifts: Counter[str]
+    promotions: int
+    champion: str
+
+    def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]: ...
+
+    def figures(self) -> dict[str, float]: ...
+
+    def dump(self) -> bytes: ...
+
+    def load(self, body: bytes) -> bool: ...
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A teacher in a checkpoint."""
+
+    body: bytes  # of the model
+    version: int
+    examples: int
+    trained_ms: int
+    dropped: dict[str, int]
+    more: dict[str, Any]
+
+
+class _Teacher:
+    """What all of them keep."""
+
+    promotions = 0
+    champion = ""
+
+    def __init__(self, name: str, features: tuple[str, ...]) -> None:
+        self.name, self.features = name, features
+        self.version = self.examples = self.trained_ms = 0
+        self.dropped: Counter[str] = Counter()
+        self.drifts: Counter[str] = Counter()
+
+    def _keep(self, body: bytes, more: dict[str, Any]) -> bytes:
+        return msgspec.msgpack.encode(_Kept(body, self.version, self.examples, self.trained_ms, dict(self.dropped), more))
+
+    def _kept(self, body: bytes) -> _Kept:
+        try:
+            kept = msgspec.msgpack.decode(body, type=_Kept)
+        except msgspec.MsgspecError as error:
+            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
+        self.version, self.examples, self.trained_ms, self.dropped = kept.version, kept.examples, kept.trained_ms, Counter(kept.dropped)
+        return kept
+
+
+class BestActions(_Teacher):
+    """The bandit. An action that it hears of for the first time is taken in; one that was removed is kept, and does no harm."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(menu.NAME, menu.FEATURES)
+        self._rules = rules
+        self._learner = self._made(menu.actions_of(rules))
+        self._earned: dict[str, tuple[int, float]] = {}  # action -> examples, sum of rewards
+
+    def _made(self, actions: Sequence[Action]) -> Learner:
+        return Learner(menu.NAME, menu.FEATURES, actions, menu.settings_of(self._rules))
+
+    def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
+        learner = self._learner
+        snapshots = learner.learn(self._rewarded(example) for example in examples)
+        self.version, self.examples, self.trained_ms, self.dropped = learner.version, learner.examples, learner.trained_ms, learner.dropped
+        return snapshots
+
+    def _rewarded(self, example: Example | None) -> Rewarded | None:
+        if example is None:
+            return None
+        action = example.action
+        if action and action not in self._learner.actions and len(self._learner.actions) < ARMS_MAX:
+            self._learner.adopt(action)
+        made = Rewarded(
+            example.decision,
+            example.asked_ms,
+            example.answered_ms,
+            example.features,
+            action,
+            example.propensity,
+            example.label,
+            example.version,
+        )
+        if self._learner.fault(made) is None:
+            times, earned = self._earned.get(action, (0, 0.0))
+            self._earned[action] = (times + 1, earned + example.label)
+        return made
+
+    def figures(self) -> dict[str, float]:
+        """`mean_reward`; and of each action `tried_` (examples) and `reward_` (their mean)."""
+        return self._learner.figures() | {f"reward_{name}": earned / times for name, (times, earned) in self._earned.items()}
+
+    def dump(self) -> bytes:
+        return self._keep(self._learner.dump(), {"earned": self._earned})
+
+    def load(self, body: bytes) -> bool:
+        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another kind of policy: then it starts afresh."""
+        kept = self._kept(body)
+        configured = menu.actions_of(self._rules)
+        known = {action.name for action in configured}
+        others = [Action(name=name) for name in Learner.actions_in(kept.body) if name not in known]
+        self._learner = self._made([*configured, *others][:ARMS_MAX])
+        same = self._learner.load(kept.body)
+        self.examples, self.trained_ms = self._learner.examples, self._learner.trained_ms
+        if same:
+            self._earned = {name: (int(times), float(earned)) for name, (times, earned) in kept.more["earned"].items()}
+        return same
+
+
+class Recommendations(_Teacher):
+    """Item to item, with the rate at which the next touch was among what would have been recommended."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(shelf.NAME, ())
+        self._half_life_ms = int(rules.recommendation.half_life)
+        self._model = Recommender(self._half_life_ms)
+        self._looks = self._hits = 0.0
+
+    def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
+        snapshots: list[Snapshot] = []
+        for example in examples:
+            if example is None:
+                self.dropped["undecodable"] += 1
+                continue
+            touch = Touch(example.asked_ms, example.action, example.label, example.recent[: shelf.RECENT_MAX], example.segment)
+            if not self._model.fit(touch):
+                self.dropped["touch"] += 1
+                continue
+            if touch.recent and self.examples % _HITS_EVERY == 0:
+                self._look(touch)
+            self._model.learn([touch])
+            self.examples += 1
+            self.trained_ms = max(self.trained_ms, example.answered_ms)
+            doubled = self.examples >= _SHELF_FIRST and self.examples & (self.examples - 1) == 0
+            if self.examples % _SHELF_EVERY == 0 or (doubled and self.examples < _SHELF_EVERY):
+                self.version += 1
+                snapshots.append(self._model.shelf(self.version, self.examples, self.trained_ms, self.figures()))
+        return snapshots
+
+    def _look(self, touch: Touch) -> None:
+        if touch.item in touch.recent:
+            return  # never recommended: they know it
+        found = [item for item, _ in self._model.recommend(touch.recent, touch.segment, HITS_OF)]
+        self._looks = self._looks * _FADE + 1.0
+        self._hits = self._hits * _FADE + (touch.item in found)
+
+    def figures(self) -> dict[str, float]:
+        """`hit_rate`: how often a new item was among the ten recommended just before."""
+        return {"hit_rate": self._hits / self._looks} if self._looks else {}
+
+    def dump(self) -> bytes:
+        return self._keep(self._model.pack(), {"looks": self._looks, "hits": self._hits})
+
+    def load(self, body: bytes) -> bool:
+        """Become what `dump` gave, with the half-life that is configured now. Raises `Foreign`."""
+        kept = self._kept(body)
+        self._model = Recommender.unpack(kept.body)
+        self._model.pace(self._half_life_ms, self.trained_ms)
+        self._looks, self._hits = float(kept.more["looks"]), float(kept.more["hits"])
+        return True
+
+
+class Groups(_Teacher):
+    """Clusters, with how far they drift."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(groups.NAME, groups.FEATURES)
+        self._model = Clusters(groups.FEATURES, rules.clusters.k)
+
+    def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
+        snapshots: list[Snapshot] = []
+        for example in examples:
+            if example is None or len(example.features) != len(self.features):
+                self.dropped["undecodable" if example is None else "features_count"] += 1
+                continue
+            self.trained_ms = max(self.trained_ms, example.answered_ms)
+            snapshots += self._model.learn([example.features])
+        self.version, self.examples = self._model.version, self._model.examples
+        return snapshots
+
+    def figures(self) -> dict[str, float]:
+        """`drift_` and `share_` of each cluster: the deviations it moved when the groups were formed last, and its part of all."""
+        now = self._model.snapshot()
+        figures = {f"drift_{name}": drift for name, drift in zip(now.names, now.drift, strict=True)}
+        return figures | {f"share_{name}": share for name, share in zip(now.names, now.shares, strict=True)} if now.version else {}
+
+    def dump(self) -> bytes:
+        return self._keep(self._model.dump(), {})
+
+    def load(self, body: bytes) -> bool:
+        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another `k`: then it starts afresh."""
+        kept = self._kept(body)
+        same = self._model.load(kept.body)
+        if not same:
+            self._model.version, self.examples = kept.version, 0
+        return same
+
+
+def teachers(rules: Rules) -> list[Teacher]:
+    """One for each that is configured."""
+    found: list[Teacher] = []
+    if rules.action:
+        found.append(BestActions(rules))
+    if rules.recommendation.touch:
+        found.append(Recommendations(rules))
+    if rules.clusters.enabled:
+        found.append(Groups(rules))
+    return found

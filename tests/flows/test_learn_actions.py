@@ -1,0 +1,231 @@
+"""`learn` with what it teaches besides probabilities: each model is a function of the lanes, whatever dies when."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from flows.learn import Learning
+from flows.logic import menu
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models import groups, shelf
+from flows.logic.models.groups import Assigner
+from flows.logic.models.shelf import Shelf
+from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.models import open_snapshot, scorers, seal, sender
+from schemas.config import Rules
+from schemas.errors import Foreign
+from schemas.toml import rules_from
+from schemas.triggers import Example
+from tests.flows.test_learn import SHARDS, SIGNER, Killed, World, drain, encode, killing
+from tests.world import document
+
+RULES: Rules = rules_from(
+    document(
+        """
+[best_action]
+half_life = 1_000
+reward = [{event = "Bought"}]
+[[action]]
+name = "mail"
+[[action]]
+name = "call"
+cost = 0.2
+[recommendation]
+touch = [{event = "Viewed"}]
+[clusters]
+enabled = true
+k = 3
+"""
+    )
+)
+TEACHERS: dict[str, type[Any]] = {menu.NAME: BestActions, shelf.NAME: Recommendations, groups.NAME: Groups}
+MODELS = list(TEACHERS)
+
+
+class Taught(World):
+    """The world of one of these models."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def teacher(self) -> Teacher:
+        made: Teacher = TEACHERS[self.model](RULES)
+        return made
+
+    def learning(self) -> Learning:
+        return Learning(self.teacher(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)])
+
+    def outcome(self) -> Any:
+        _, checkpoint = self.store.take(self.model)
+        return (
+            checkpoint.trainer,  # bit for bit
+            checkpoint.positions,
+            checkpoint.tick,
+            checkpoint.metrics,
+            self.announced(),
+            self.outbox.cursors("x", sender(self.model)),
+        )
+
+
+def example(model: str, luck: random.Random, answered_ms: int) -> Example:
+    context = [luck.gauss(0, 1) for _ in menu.FEATURES]
+    made = Example(model, b"c" * 12, answered_ms - 500, answered_ms, context, None, 0, 0.0)
+    if model == menu.NAME:
+        made.action = luck.choice(["mail", "call", "letter"])  # `letter` was added while learn was running
+        made.propensity, made.decision = 1 / 3, f"trg_{answered_ms}"
+        made.label = float(luck.random() < (0.8 if (context[0] > 0) == (made.action == "mail") else 0.1))
+    elif model == shelf.NAME:
+        group = luck.choice(["tea", "garden"])
+        made.features, made.action, made.label = [], f"{group}-{luck.randrange(4)}", luck.choice([0.2, 2.0])
+        made.recent, made.segment = [f"{group}-{luck.randrange(4)}"], group
+    else:
+        made.features = [value + 9 * luck.randrange(3) for value in context]
+    return made
+
+
+def lanes(model: str, count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, bytes]]]:
+    luck = random.Random(seed)
+    found: list[list[tuple[int, bytes]]] = [[] for _ in range(SHARDS)]
+    for at in range(count):
+        second = 1 + at * seconds // count
+        found[luck.randrange(SHARDS)].append((second, encode(example(model, luck, second * 1000 + luck.randrange(1000)))))
+    return found
+
+
+def filled(model: str, given: list[list[tuple[int, bytes]]]) -> Taught:
+    world = Taught(model)
+    world.fill(given, end=42)
+    return world
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
+    world = filled(model, lanes(model, 1_150))
+    drain(world.learning())
+    announced = world.announced()
+    assert [version for version, _ in announced] == list(range(1, len(announced) + 1)) != []
+    opened = scorers(world.directory, SIGNER)(sender(model), announced[-1][0])
+    assert isinstance(opened, {menu.NAME: Decider, shelf.NAME: Shelf, groups.NAME: Assigner}[model])
+    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> None:
+    world = filled(model, lanes(model, 700))
+    drain(world.learning())
+    body = world.announced()[-1][1]
+    other = next(name for name in MODELS if name != model)
+    for forged in (b"", body[:-1], body[:40] + bytes([body[40] ^ 1]) + body[41:], b"\0" * len(body)):
+        with pytest.raises(Foreign):
+            open_snapshot(SIGNER, model, forged)
+    with pytest.raises(Foreign):
+        open_snapshot(SIGNER, other, body)
+    with pytest.raises(Foreign):
+        open_snapshot(SIGNER, model, SIGNER.sign(f"snapshot:{model}", b"\x90"))
+    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]  # all have one
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("model", MODELS)
+def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(model: str, after: bool) -> None:
+    given = lanes(model, 1_150)
+    undisturbed = filled(model, given)
+    drain(undisturbed.learning())
+    expected = undisturbed.outcome()
+    at, died = 0, True
+    while died:
+        at += 1
+        world, died = filled(model, given), False
+        killer = killing(world, at, after)
+        next(killer)
+        try:
+            drain(world.learning())
+        except Killed:
+            died = True
+        next(killer, None)
+        drain(world.learning())
+        assert world.outcome() == expected, f"killed {'after' if after else 'before'} effect {at}"
+    assert at > 6
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pace_batches_and_restarts_change_nothing(model: str) -> None:
+    given = lanes(model, 900, seed=7)
+    whole, world = filled(model, given), Taught(model)
+    drain(whole.learning())
+    luck, learning = random.Random(7), world.learning()
+    at, clock = [0] * SHARDS, [0] * SHARDS
+    while min(clock) < 42:
+        shard = luck.randrange(SHARDS)
+        clock[shard] = min(42, clock[shard] + luck.randint(0, 4))
+        bodies = []
+        while at[shard] < len(given[shard]) and given[shard][at[shard]][0] <= clock[shard]:
+            bodies.append(given[shard][at[shard]][1])
+            at[shard] += 1
+        world.commit(shard, clock[shard], bodies)
+        if luck.random() < 0.3:
+            learning = world.learning()
+        drain(learning)
+    assert world.outcome() == whole.outcome()
+
+
+def test_the_bandit_learns_which_action_suits_whom_and_an_action_added_on_the_way() -> None:
+    world = filled(menu.NAME, lanes(menu.NAME, 3_000))
+    drain(world.learning())
+    _, checkpoint = world.store.take(menu.NAME)
+    figures = checkpoint.metrics
+    assert figures["tried_letter"] > 900
+    assert figures["reward_mail"] == pytest.approx(0.45, abs=0.05)
+    decider = open_snapshot(SIGNER, menu.NAME, world.announced()[-1][1])
+    assert isinstance(decider, Decider)
+    actions = menu.Menu(menu.actions_of(RULES))
+    liked = decider.decide([2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5)
+    assert (liked.action, liked.propensity > 0.9) == ("mail", True)
+    assert decider.decide([-2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5).action == "call"
+
+
+BAD = {
+    "nan": {"features": [float("nan")] * len(menu.FEATURES)},  # counts as average: not dropped
+    "features_count": {"features": [0.0]},
+    "reward_range": {"label": float("nan")},
+    "propensity_range": {"propensity": 0.0},
+    "unknown_action": {"action": ""},
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_examples_are_counted_and_not_learnt(fault: str) -> None:
+    luck = random.Random(2)
+    good = example(menu.NAME, luck, 5_000)
+    teacher = BestActions(RULES)
+    teacher.learn([msgspec.structs.replace(good, **BAD[fault]), None])
+    assert teacher.dropped == ({"undecodable": 1} if fault == "nan" else {fault: 1, "undecodable": 1})
+
+
+def test_touches_and_points_that_are_none_are_counted() -> None:
+    recommendations, groups = Recommendations(RULES), Groups(RULES)
+    touch = example(shelf.NAME, random.Random(2), 5_000)
+    recommendations.learn([touch, None, msgspec.structs.replace(touch, action=""), msgspec.structs.replace(touch, label=float("nan"))])
+    assert (recommendations.examples, recommendations.dropped) == (1, {"undecodable": 1, "touch": 2})
+    groups.learn([None, msgspec.structs.replace(touch, features=[1.0])])
+    assert (groups.examples, groups.dropped) == (0, {"undecodable": 1, "features_count": 1})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_checkpoint_that_is_none_is_refused(model: str) -> None:
+    with pytest.raises(Foreign):
+        Taught(model).teacher().load(b"\x90")
+
+
+def test_what_goes_together_is_found_and_the_rate_of_hits_says_so() -> None:
+    world = filled(shelf.NAME, lanes(shelf.NAME, 3_000))
+    drain(world.learning())
+    found = open_snapshot(SIGNER, shelf.NAME, world.announced()[-1][1])
+    assert isinstance(found, Shelf)
+    assert {item.split("-")[0] for item in found.recommend(["tea-0"], "garden", 3)} == {"tea"}
+    assert {item.split("-")[0] for item in found.recommend([], "garden", 3)} == {"garden"}
+    _, checkpoint = world.store.take(shelf.NAME)
+    assert checkpoint.metrics["hit_rate"] > 0.9  # ten of the eight items
