@@ -41,6 +41,7 @@ log = structlog.get_logger()
 LANE = "x"
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
+KEPT = 20  # versions behind the oldest that any shard scores with: for `millrace model`, and for backups under way
 IDLE_S = 0.5  # between two looks at the clocks, which advance once a second
 
 
@@ -141,6 +142,7 @@ class Learning:
                 self._directory.announce("m", self.sender, announcement.version, announcement.version, announcement.body)
                 self._said = announcement.version
                 metrics.MODEL_VERSION.labels(self.model).set(announcement.version)
+                self._directory.drop("m", self.sender, self._outbox.in_force(self.sender) - KEPT)
                 log.info("model_announced", model=self.model, version=announcement.version)
         moved = dict(checkpoint.positions.items() - self._acknowledged.items())
         self._outbox.advance(LANE, self.sender, moved)

@@ -24,6 +24,7 @@ from state.policy import Policy
 FORMAT = 2  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
+DROPPED_AT_ONCE = 1_000
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
@@ -85,6 +86,9 @@ class Directory(Protocol):
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
         """What was announced."""
+
+    def drop(self, kind: str, sender: str, before: int) -> None:
+        """What was announced before this version is needed no longer."""
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
@@ -287,6 +291,15 @@ class RedisDirectory:
 
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
         return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))
+
+    def drop(self, kind: str, sender: str, before: int) -> None:
+        field = f"dropped:{kind}:{sender}"
+        first = int(self._redis.hget(self._names.meta, field) or 1)
+        gone = [self._names.body(kind, sender, version) for version in range(first, min(before, first + DROPPED_AT_ONCE))]
+        if gone:
+            with writing():
+                self._redis.unlink(*gone)
+                self._redis.hset(self._names.meta, field, first + len(gone))
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         found = self._gather(self._names.directory + b"i:", identifiers)

@@ -187,6 +187,10 @@ class MemoryDirectory:
     def body(self, kind: str, sender: str, version: int) -> bytes | None:
         return self._bodies.get((kind, sender, version))
 
+    def drop(self, kind: str, sender: str, before: int) -> None:
+        for version in range(1, before):
+            self._bodies.pop((kind, sender, version), None)
+
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
@@ -394,3 +398,6 @@ class MemoryShards:
 
     def clocks(self) -> dict[int, int]:
         return {shard: head.clock_ms for shard, head in self._heads.items()}
+
+    def in_force(self, sender: str) -> int:
+        return min(head.models.get(sender, 0) for head in self._heads.values())

@@ -108,6 +108,9 @@ class Outbox(Protocol):
 
     def clocks(self) -> dict[int, int]: ...
 
+    def in_force(self, sender: str) -> int:
+        """The oldest version of a model that any shard has taken up; 0 while one has none."""
+
 
 def bucket_of(root: bytes, buckets: int) -> int:
     """Where in its shard a customer's sealed record and timer lie. (The first bytes say in which shard.)"""
@@ -306,8 +309,14 @@ class RedisOutbox:
             pipeline.execute()
 
     def clocks(self) -> dict[int, int]:
+        return {shard: head.clock_ms for shard, head in enumerate(self._heads())}
+
+    def in_force(self, sender: str) -> int:
+        return min(head.models.get(sender, 0) for head in self._heads())
+
+    def _heads(self) -> list[Head]:
         found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
-        return {shard: _head(packed).clock_ms for shard, packed in enumerate(found)}
+        return [_head(packed) for packed in found]
 
 
 def _head(packed: bytes | None) -> Head:

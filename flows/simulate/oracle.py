@@ -140,6 +140,9 @@ class _Saying:
         self._said[name, version] = body
         return True
 
+    def drop(self, kind: str, name: str, before: int) -> None:
+        """All are kept here."""
+
 
 # --- judgement ------------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,15 @@ def test_what_is_announced_reaches_every_log_once(make: Make) -> None:
     assert directory.body("m", "learn:churn", 4) is None
 
 
+def test_bodies_that_nobody_needs_are_dropped(make: Make) -> None:
+    directory = make()
+    for version in (1, 2, 5):
+        directory.announce("m", "learn:churn", version, version, b"v%d" % version)
+    directory.drop("m", "learn:churn", 5)
+    directory.drop("m", "learn:churn", -3)
+    assert [directory.body("m", "learn:churn", version) for version in (1, 2, 5)] == [None, None, b"v5"]
+
+
 def test_a_tick_reaches_every_log_once_a_second(make: Make) -> None:
     directory = make()
     ticks = sum(directory.tick() for _ in range(3))
