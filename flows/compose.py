@@ -183,10 +183,12 @@ def ledger(config: Config) -> RedisLedger:
 
 
 def matcher(config: Config) -> "Matcher":
+    from flows.content import match_packer
     from flows.match import Matcher
 
     matches = RedisMatches(connect(redis_url(config)), names(config), layout(config))
-    return Matcher(config, directory(config), matches, data_keys(config), signer(config), keys(config).hash)
+    parts = config, directory(config), matches, data_keys(config), signer(config), keys(config).hash
+    return Matcher(*parts, match_packer(config, log_seal(config))) if config.archive.enabled else Matcher(*parts)
 
 
 def data_keys(config: Config) -> DataKeys:

@@ -26,9 +26,8 @@ _plain = msgspec.structs.replace
 
 
 def packer(config: Config, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
-    """Of each window."""
-    limits = [namespace.limit for namespace in config.identity.namespace]
-    policy = _encode(Policy.of(config.identity, config.matching))
+    """Of each window of `resolve`."""
+    pack_all = _Packer(config, seal)
 
     def pack(judged: "Judged", commit: WindowCommit) -> bytes:
         window = judged.window
@@ -43,9 +42,25 @@ def packer(config: Config, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, 
             _plain(event, value=held[origin].seal(FIELD, event.value)) if origin else event
             for event, origin in zip(window.events, origins, strict=True)
         ]
-        return seal.seal(_encode(WindowContent(limits, commit, events, window.positions, origins, policy)))
+        return pack_all(commit, events, window.positions, origins)
 
     return pack
+
+
+def match_packer(config: Config, seal: LogSeal) -> Callable[[WindowCommit], bytes]:
+    """Of what `match` commits: no events came with it, and what it keeps is sealed already."""
+    pack_all = _Packer(config, seal)
+    return lambda commit: pack_all(commit, [], [], [])
+
+
+class _Packer:
+    def __init__(self, config: Config, seal: LogSeal) -> None:
+        self._limits = [namespace.limit for namespace in config.identity.namespace]
+        self._policy = _encode(Policy.of(config.identity, config.matching))
+        self._seal = seal
+
+    def __call__(self, commit: WindowCommit, events: list[RawEvent], positions: list[int], origins: list[bytes]) -> bytes:
+        return self._seal.seal(_encode(WindowContent(self._limits, commit, events, positions, origins, self._policy)))
 
 
 def unpacked(content: bytes) -> WindowContent:

@@ -109,7 +109,18 @@ def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
 class Matcher:
     """The flow's steps."""
 
-    def __init__(self, config: Config, directory: Directory, matches: Matches, keys: DataKeys, signer: Signer, hash_key: bytes) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: Directory,
+        matches: Matches,
+        keys: DataKeys,
+        signer: Signer,
+        hash_key: bytes,
+        content: Callable[[WindowCommit], bytes] = lambda _: b"",
+    ) -> None:
+        """`content`: what the journal keeps of a window for the archive, where there is one."""
+        self._content = content
         self._directory = directory
         self._matches = matches
         self._signer = signer
@@ -151,7 +162,7 @@ class Matcher:
 
     def commit(self, window: WindowCommit) -> None:
         """Raises `Fenced`, `LogFull`; after the latter it may be tried again."""
-        self._directory.commit(window)
+        self._directory.commit(window, self._content(window))
         self._position = window.after
         for order in window.orders:
             metrics.MATCH_VERDICTS.labels(order.kind).inc()

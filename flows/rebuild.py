@@ -16,7 +16,7 @@ import msgspec
 from connectors.raw_redis import reserve
 from flows import compose, switch
 from flows.archive import Archiver
-from flows.content import events_of, unpacked
+from flows.content import events_of, match_packer, unpacked
 from flows.engine import Stop
 from flows.profile import Worker
 from flows.resolve import Judged, Resolver, Window
@@ -31,6 +31,7 @@ from schemas.triggers import Absorb, Trigger
 from state.archive import Found
 from state.client import connect, reported
 from state.copy import UNFINISHED, begin_anew
+from state.matches import PARTITION as MATCH
 from state.shards import RedisShards, ShardCommit
 from state.switch import LOADED, pending
 
@@ -132,6 +133,7 @@ class Rebuild:
             clock_ms=lambda: int(self._now_s * 1000),
             clock=count(step=10).__next__,
         )
+        self._pack_match = match_packer(config, compose.log_seal(config))
         self._archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), lambda: None)
         self._gone: set[bytes] = set()  # identifiers of erased customers
         self.windows = self.events = self.erased = 0
@@ -156,6 +158,9 @@ class Rebuild:
             self._settle()
 
     def _window(self, content: WindowContent) -> None:
+        if content.commit.partition == MATCH:  # no events came with it: what was decided then holds
+            self._directory.commit(content.commit, self._pack_match(content.commit))
+            return
         self._note_erased(content)
         found = [pair for pair in zip(events_of(content, self._keys), content.positions, strict=True) if pair[0] is not None]
         judged = self._judged(content.commit, [event for event, _ in found if event is not None], [position for _, position in found])

@@ -90,9 +90,10 @@ class Site:
         reader.assign(positions)
         windows = Windows(reader, config.window, positions)
         resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+        ready = []
         while sum(reader.lag().values()):
-            windows.poll()
-        for window in windows.rest():
+            ready += windows.poll()
+        for window in [*ready, *windows.rest()]:
             resolver.commit(resolver.judge(window))
         reader.close()
         return directory.stats().get("events", 0) - routed
