@@ -264,6 +264,8 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
         if wait.since_ms >= profile.ended.get(wait.rule, 0):
             waits[wait.rule] = wait
     profile.waits = [*waits.values()][-WAITS_MAX:]
+    for model, scored in theirs.scores.items():  # until each is scored anew; whoever retires into whom
+        profile.scores[model] = max(scored, profile.scores.get(model, scored), key=lambda one: one[::-1])
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
     due = max(theirs.indexed_ms, state.head.clock_ms + 1)  # what fell due on the way is looked at next, as a moment of its own
     if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):

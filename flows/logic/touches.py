@@ -52,17 +52,11 @@ def _walk(value: Any, path: list[str]) -> Iterator[Any]:
 
 
 def join(profile: Profile, theirs: Profile) -> None:
-    """What either of two customers touched, in turns."""
+    """What either of two customers touched, in turns, and the group of the one who was looked at last; whoever retires into whom."""
     if theirs.recent:
-        both = [item for pair in zip(_padded(profile.recent), _padded(theirs.recent), strict=True) for item in pair if item]
-        profile.recent = list(dict.fromkeys(both))[: shelf.RECENT_MAX]
-    if not profile.cluster:
-        profile.cluster = theirs.cluster
-    profile.clustered_ms = max(profile.clustered_ms, theirs.clustered_ms)
-
-
-def _padded(items: list[str]) -> list[str]:
-    return [*items, *[""] * (shelf.RECENT_MAX - len(items))][: shelf.RECENT_MAX]
+        both = sorted((place, item) for items in (profile.recent, theirs.recent) for place, item in enumerate(items))
+        profile.recent = list(dict.fromkeys(item for _, item in both))[: shelf.RECENT_MAX]
+    profile.clustered_ms, profile.cluster = max((profile.clustered_ms, profile.cluster), (theirs.clustered_ms, theirs.cluster))
 
 
 def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
