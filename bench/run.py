@@ -76,7 +76,7 @@ def _write(config: Config, path: Path) -> None:
     document["raw"] = document.get("raw", {}) | {"max_events": config.raw.max_events}
     document["connector"] = []
     document["identity"] = document.get("identity", {}) | {"capacity": config.identity.capacity}
-    for rule in document["trigger"]:
+    for rule in [*document["trigger"], *document["action"]]:
         rule["to"] = []
     document["gateway"] = document.get("gateway", {}) | {"listen": "127.0.0.1:18642"}
     path.write_text(to_toml(document))

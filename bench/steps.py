@@ -37,6 +37,7 @@ def configuration(folder: Path) -> Config:
         identity=replace(config.identity, capacity=3 * CUSTOMERS),  # as an operator plans it
         connector=(),
         trigger=tuple(replace(rule, to=()) for rule in config.trigger),
+        action=tuple(replace(action, to=()) for action in config.action),
     )
 
 
