@@ -38,6 +38,7 @@ log = structlog.get_logger()
 Made = TypeVar("Made")
 
 STALE_RETRIES = 20
+BUSY = 8  # windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
@@ -58,7 +59,7 @@ class Windows:
     """Collects batches into windows: closed by the number of events, or by their age.
 
     A window stays open for as long as the ones before it took to handle, `window.wait` at most: with little to do an event passes
-    at once, and the more there is to do the more share the cost of a commit.
+    at once, and the more there is to do the more share the cost of a commit. Behind windows with many events it waits its whole time.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Windows:
         self._positions = dict(positions)
         self._open: dict[str, Window] = {}
         self._clock = clock
+        self._busy = False
         self._handed: float | None = None  # when the last windows were handed out
         self._patience_s = 0.0
 
@@ -77,7 +79,8 @@ class Windows:
         """Windows that are complete; waits for more no longer than the oldest open one allows."""
         now = self._clock()
         if self._handed is not None:
-            self._patience_s, self._handed = min(self._wait_s, now - self._handed), None
+            handled_s, self._handed = now - self._handed, None
+            self._patience_s = self._wait_s if self._busy else min(self._wait_s, handled_s)
         due = min(window.opened for window in self._open.values()) + self._patience_s if self._open else now + self._wait_s
         for batch in self._reader.poll(max(0, ceil((due - now) * 1000))):
             self._add(batch)
@@ -88,6 +91,7 @@ class Windows:
             self._positions[window.partition] = window.after
         if ready:
             self._handed = now
+            self._busy = sum(len(window.events) for window in ready) >= self._events // BUSY
         return ready
 
     def rest(self) -> list[Window]:

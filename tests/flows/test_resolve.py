@@ -164,11 +164,15 @@ def test_a_window_closes_when_it_has_enough_events() -> None:
 
 
 def test_a_window_closes_at_once_while_there_is_nothing_else_to_do() -> None:
-    assert closed([1, 1, 1, 1], "1h", 10, 0.0) == [[1], [1], [1], [1], [], [], []]
+    assert closed([1, 1, 1, 1], "1h", 100, 0.0) == [[1], [1], [1], [1], [], [], []]
 
 
 def test_a_window_stays_open_as_long_as_the_one_before_it_took() -> None:
-    assert closed([1, 1, 1, 1, 1, 1], "1h", 10, 0.15) == [[1], [], [], [3], [], [], [2], [], []]
+    assert closed([1, 1, 1, 1, 1, 1], "1h", 100, 0.15) == [[1], [], [], [3], [], [], [2], [], []]
+
+
+def test_many_events_are_worth_waiting_for() -> None:
+    assert closed([2, 2, 2, 2, 2, 2], "150ms", 10, 0.0) == [[2], [], [], [6], [], [], [4], [], []]
 
 
 def test_a_window_never_stays_open_longer_than_configured() -> None:
