@@ -45,7 +45,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     unlink   undo the last union that made them one; where none did, the weaker becomes a customer of its own
     undo     undo the union with the number `a` in the ledger (big-endian)
     review   a steward is to say whether they are one
-    unsure   the steward cannot say: it need not be asked again
+    unsure   the steward cannot say: the pair leaves the queue, and comes back if something new speaks for it
     release  the identifier `a` is evidence again
     """
 
