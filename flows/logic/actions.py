@@ -4,6 +4,7 @@ All that is needed to judge the choice later goes into a decision record: the co
 why the others were withheld. Before there is a model all eligible actions are equally probable.
 """
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from flows.logic import outcomes
@@ -11,14 +12,14 @@ from flows.logic.bandit.allowances import Allowances
 from flows.logic.bandit.choose import Choice, Menu, screen, uniform
 from flows.logic.bandit.rewards import packed
 from flows.logic.menu import FEATURES, Choices
-from flows.logic.models.features import NAMES, features
+from flows.logic.models.features import NAMES
 from flows.logic.rules import View
 from flows.logic.shard import ShardState, rules_of
 from schemas.config import Action as ActionRule
 from schemas.profile import Open
 from schemas.triggers import Decision
 
-_PLACES = [NAMES.index(name) for name in FEATURES]
+_PLACES = itemgetter(*(NAMES.index(name) for name in FEATURES))
 
 
 class Chosen(NamedTuple):
@@ -78,8 +79,7 @@ def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, de
 
 def context_of(view: View) -> list[float]:
     """What the policy looks at."""
-    values = features(view.f, view.now)
-    return [values[place] for place in _PLACES]
+    return list(_PLACES(view.features()))
 
 
 def _allowed(choices: Choices, view: View) -> list[bool | None]:

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from hashlib import blake2b
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from flows.logic import actions, touches
-from flows.logic.models.features import features
 from flows.logic.rules import CompiledRules, CompiledTrigger, View
 from flows.logic.shard import ShardState
 from schemas.identity import text_id
 from schemas.profile import Fragment, Profile
 from schemas.triggers import Decision, Receipt, Trigger
+
+_NONE: Final = (-inf, 0)  # a score that nobody has given yet
 
 
 class Moment:
@@ -88,14 +89,15 @@ def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
     board = state.scorers.board(models)
     if not board.models:
         return []
-    before, said = profile.scores.copy(), board.say(features_of(view))
-    profile.scores |= said
-    moment.explain = board.explain
-    return [
+    held, said = profile.scores, board.say(view.features())
+    crossed = [
         trigger
         for model, threshold, above, trigger in rules.on_score
-        if model in said and _crosses(before.get(model, (-inf, 0))[0], threshold, said[model][0], above)
+        if model in said and _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
     ]
+    held |= said
+    moment.explain = board.explain
+    return crossed
 
 
 def _crosses(before: float, threshold: float, score: float, above: bool) -> bool:
@@ -124,7 +126,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
     if chosen is not None:
         reasons |= chosen.reasons
     if moment.explain is not None and trigger.models:
-        x = features_of(view)
+        x = view.features()
         for model in trigger.models:
             reasons |= {f"score.{model} because of {name}": round(part, 4) for name, part in moment.explain(model, x)[:3]}
     scores = {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()}
@@ -166,10 +168,6 @@ def stage_of(rules: CompiledRules, total: Fragment, profile: Profile, now: int) 
     if profile.returned_ms and now - profile.returned_ms < lifecycle.won_back:
         return "won_back"
     return "new" if now - total.first_ms < lifecycle.new else "active"
-
-
-def features_of(view: View) -> list[float]:
-    return features(view.f, view.now)
 
 
 def _plain(value: Any) -> Any:

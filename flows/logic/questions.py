@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 from flows.logic import sparse
 from flows.logic.aggregates import amount_of
-from flows.logic.decide import features_of
 from flows.logic.rules import CompiledModel, CompiledRules, View
 from flows.logic.shard import ShardState
 from schemas.profile import MICRO, Profile, Question
@@ -37,7 +36,7 @@ def _ask(state: ShardState, model: CompiledModel, view: View, root: bytes) -> No
     profile, name, now = view.p, model.name, view.now
     profile.asked.pop(name, None)
     predicted, version = profile.scores.get(name, (None, 0))
-    features = sparse.pack(model.features(features_of(view)))
+    features = sparse.pack(model.features(view.features()))
     profile.questions.append(Question(name, now, now + model.horizon, view.f.events, features, predicted, version))
     if model.unsupervised:  # it learns what is usual from all, without waiting for answers
         state.emit(_LANE, Example(name, root, now, now, sparse.unpack(features), predicted, version, UNANSWERED))

@@ -13,6 +13,7 @@ from flows.logic.expressions import ExpressionError, Name, Scope, compile_expres
 from flows.logic.fragments import FragmentRules
 from flows.logic.menu import Choices
 from flows.logic.models.binary import BINARY
+from flows.logic.models.features import features
 from flows.logic.models.shelf import Shelf
 from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
 from schemas.errors import ConfigError
@@ -25,9 +26,9 @@ Predicate = Callable[["View"], Any]
 
 
 class View:
-    """What an expression sees. One object is used again for each event: it holds nothing of its own."""
+    """What an expression sees: one for each event."""
 
-    __slots__ = ("channel", "event", "f", "k", "now", "p", "properties", "reads", "shelf", "type")
+    __slots__ = ("_features", "channel", "event", "f", "k", "now", "p", "properties", "reads", "shelf", "type")
 
     p: Profile
     f: Fragment
@@ -42,6 +43,7 @@ class View:
         self.reads = reads
         self.shelf = shelf
         self.k = k
+        self._features: list[float] | None = None
 
     @property
     def key(self) -> str:
@@ -64,6 +66,12 @@ class View:
             return held[1]
         found = derived(self.f.traits, name) if name in CONFIDENCE else None
         return None if found is None else found[0]
+
+    def features(self) -> list[float]:
+        """What models look at, computed once."""
+        if self._features is None:
+            self._features = features(self.f, self.now)
+        return self._features
 
     def score(self, model: str) -> float | None:
         held = self.p.scores.get(model)

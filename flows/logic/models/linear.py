@@ -135,21 +135,19 @@ class Panel:
         self.models = tuple(scorer.snapshot.model for scorer in scorers)
         self.versions = tuple(scorer.version for scorer in scorers)
         self._offset = [scorer.snapshot.intercept for scorer in scorers]
-        knots = np.zeros((len(scorers), len(names), len(KNOTS) + 2))
+        knots = np.zeros((len(scorers), len(KNOTS) + 2, len(names)))
         rises = np.zeros_like(knots)
         for model, scorer in enumerate(scorers):
             for name, (starts, heights, slopes) in zip(scorer.snapshot.features, scorer._lines, strict=True):
                 place = names.index(name)
                 self._offset[model] += heights[0]
                 for knot, start in enumerate(starts):
-                    knots[model, place, knot], rises[model, place, knot] = start, slopes[knot + 1] - slopes[knot]
-        self._places = np.repeat(np.arange(len(names)), knots.shape[2])
-        self._knots, self._rises = knots.reshape(len(scorers), -1), rises.reshape(len(scorers), -1)
+                    knots[model, knot, place], rises[model, knot, place] = start, slopes[knot + 1] - slopes[knot]
+        self._knots, self._rises = knots, rises.reshape(len(scorers), -1)
 
     def scores(self, features: Sequence[float]) -> list[float]:
         """The probability that each model gives, in the order of `models`."""
-        above = np.array(features).take(self._places) - self._knots
-        np.maximum(above, 0.0, out=above)
+        above = np.maximum(np.array(features) - self._knots, 0.0).reshape(self._rises.shape)
         above *= self._rises
         risen: list[float] = np.add.reduce(above, axis=1).tolist()  # no matrix product: its order of adding depends on the machine
         return [probability(offset + rise) for offset, rise in zip(self._offset, risen, strict=True)]

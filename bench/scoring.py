@@ -1,0 +1,178 @@
+"""What models cost an event in `profile`: the same log entries applied with all models in force, with the binary ones, with none.
+
+All in one process and in memory, in turns, least of several rounds. What models have learnt does not matter for what they
+cost, so they are taught with the features and touches of the load itself, and labels by chance.
+
+python -m bench.scoring [customers] [events each] [rounds]
+"""
+
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.steps import configuration, fill
+from connectors.raw import START
+from flows import compose
+from flows.engine import Stop, tune_collector
+from flows.logic import menu
+from flows.logic.models.binary import BINARY
+from flows.logic.models.groups import Assigner
+from flows.logic.models.linear import Scorer
+from flows.logic.models.shelf import Shelf
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models import groups, shelf
+from flows.logic.models.teaching import teachers
+from flows.logic.models.trainers import trainers
+from flows.logic.profile import ShardMachine
+from flows.logic.rules import CompiledRules, still
+from flows.logic.shard import Loaded, ShardState
+from flows.resolve import Resolver, Windows
+from schemas.config import BEST, Config, Rules
+from schemas.log import LogEntry
+from schemas.profile import Head
+from schemas.triggers import Example
+from state.embedded import embedded
+
+TAUGHT = 2_000  # examples of each model
+BATCH = 8  # entries of a shard between two commits, as in `profile`
+_decode = msgspec.msgpack.Decoder(Example).decode
+Models = dict[str, Loaded]
+
+
+def entries(config: Config) -> dict[int, list[LogEntry]]:
+    """What `resolve` writes to the log of each shard."""
+    reader, directory = compose.raw_reader(config), compose.directory(config)
+    positions = dict.fromkeys(reader.partitions(), START)
+    reader.assign(positions)
+    windows = Windows(reader, config.window, positions)
+    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    while ready := windows.poll() or windows.poll():
+        for window in ready:
+            resolver.commit(resolver.judge(window))
+    reader.close()
+    found: dict[int, list[LogEntry]] = {}
+    for shard in range(config.shards.count):
+        found[shard] = directory.read({shard: 0}, 1_000_000, 0)
+    return found
+
+
+def apply(
+    config: Config, rules: Rules, models: Models, logs: Mapping[int, list[LogEntry]]
+) -> tuple[float, list[ShardState], list[Example]]:
+    """CPU seconds, the shards afterwards, and the examples that left."""
+    compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
+    machine = ShardMachine(lambda _: compiled, lambda sender, _: models.get(sender.partition(":")[2]))
+    states, examples, seconds = [], [], 0.0
+    for shard, log in logs.items():
+        state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
+        machine.open(state)
+        plain = [entry for entry in log if entry.kind not in "cm"]  # these would bring the rules of the deployment
+        for at in range(0, len(plain), BATCH):
+            began = time.process_time()
+            machine.apply(state, plain[at : at + BATCH])
+            seconds += time.process_time() - began
+            examples += [_decode(body) for lane, _, body in state.outbox if lane == "x"]
+            state.clear()
+        states.append(state)
+    return seconds, states, examples
+
+
+def taught(config: Config, rules: Rules, states: list[ShardState], examples: list[Example]) -> Models:
+    """A snapshot of each model."""
+    chance = random.Random(1)
+    compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
+    customers = [live for state in states for live in state.live.values() if live is not None][:TAUGHT]
+    shown = [still(compiled, live.profile, live.total, live.total.last_ms).features() for live in customers]
+    found: Models = {}
+    for trainer in trainers(rules):
+        places = BINARY[trainer.name].places  # type: ignore[index]
+        taught = [
+            Example(trainer.name, b"", 0, at, [x[i] for i in places], None, 0, float(chance.random() < 0.3), 10.0)
+            for at, x in enumerate(shown)
+        ]
+        found[trainer.name] = Scorer.from_snapshot(list(trainer.learn(taught))[-1].pack())
+    for teacher in teachers(rules):
+        own = [example for example in examples if example.model == teacher.name]
+        if teacher.name == menu.NAME:
+            own = list(_choices(rules, chance, [[x[i] for i in menu_places()] for x in shown]))
+        packed = list(teacher.learn(own))[-1].pack()
+        match teacher.name:
+            case menu.NAME:
+                found[menu.NAME] = Decider.from_snapshot(packed, menu.FEATURES)
+            case shelf.NAME:
+                found[shelf.NAME] = Shelf.from_snapshot(packed)
+            case groups.NAME:
+                found[groups.NAME] = Assigner.from_snapshot(packed, groups.FEATURES)
+    return found
+
+
+def menu_places() -> list[int]:
+    from flows.logic.models.features import NAMES
+
+    return [NAMES.index(name) for name in menu.FEATURES]
+
+
+def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -> Iterator[Example]:
+    names = [action.name for action in rules.action]
+    for at, context in enumerate(contexts):
+        reward = float(chance.random() < 0.2)
+        yield Example(
+            menu.NAME, b"", at, at, context, None, 0, reward, action=chance.choice(names), propensity=1 / len(names), decision=str(at)
+        )
+
+
+def without(rules: Rules, *, binary: bool) -> Rules:
+    """Without actions, recommendation and groups; and without the binary models."""
+    replace = msgspec.structs.replace
+    lean = replace(
+        rules,
+        action=(),
+        recommendation=replace(rules.recommendation, touch=()),
+        clusters=replace(rules.clusters, enabled=False),
+        trigger=tuple(trigger for trigger in rules.trigger if trigger.action != BEST),
+    )
+    return lean if binary else replace(lean, churn=replace(lean.churn, enabled=False), model=())
+
+
+def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
+    """µs of CPU an event."""
+    with tempfile.TemporaryDirectory(prefix="mr-") as name:
+        config = configuration(Path(name))
+        with embedded(config).running():
+            compose.prepare(config)
+            total = fill(config, customers, each)
+            logs = entries(config)
+    rules: Any = config
+    _, states, examples = apply(config, rules, {}, logs)
+    models = taught(config, rules, states, examples)
+    binary = {name: model for name, model in models.items() if name in BINARY}
+    variants: dict[str, tuple[Rules, Models]] = {
+        "none": (without(rules, binary=False), {}),
+        "binary": (without(rules, binary=True), binary),
+        "all": (rules, models),
+    }
+    tune_collector()
+    least = dict.fromkeys(variants, float("inf"))
+    for _ in range(rounds):
+        for variant, (chosen, force) in variants.items():
+            least[variant] = min(least[variant], apply(config, chosen, force, logs)[0])
+    return {variant: 1e6 * seconds / total for variant, seconds in least.items()}
+
+
+def main(customers: int, each: int, rounds: int) -> None:
+    us = measure(customers, each, rounds)
+    for variant, cost in us.items():
+        print(f"{variant:8} {cost:7.2f} us/event")
+    print(f"{'scores':8} {us['binary'] - us['none']:7.2f} us/event")
+    print(f"{'models':8} {us['all'] - us['none']:7.2f} us/event")
+
+
+if __name__ == "__main__":
+    given = [int(argument) for argument in sys.argv[1:]]
+    main(*given, *(2000, 15, 5)[len(given) :])
