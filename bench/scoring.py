@@ -1,7 +1,7 @@
 """What models cost an event in `profile`: the same log entries applied with all models in force, with the binary ones, with none.
 
-All in one process and in memory, in turns, least of several rounds. What models have learnt does not matter for what they
-cost, so they are taught with the features and touches of the load itself, and labels by chance.
+All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine disturbs little.
+What models have learnt does not matter for what they cost: they are taught with the load's features and touches, and labels by chance.
 
 python -m bench.scoring [customers] [events each] [rounds]
 """
@@ -21,12 +21,12 @@ from connectors.raw import START
 from flows import compose
 from flows.engine import Stop, tune_collector
 from flows.logic import menu
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.models import groups, shelf
 from flows.logic.models.binary import BINARY
 from flows.logic.models.groups import Assigner
 from flows.logic.models.linear import Scorer
 from flows.logic.models.shelf import Shelf
-from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import groups, shelf
 from flows.logic.models.teaching import teachers
 from flows.logic.models.trainers import trainers
 from flows.logic.profile import ShardMachine
@@ -40,7 +40,7 @@ from schemas.triggers import Example
 from state.embedded import embedded
 
 TAUGHT = 2_000  # examples of each model
-BATCH = 8  # entries of a shard between two commits, as in `profile`
+BATCH = 2  # entries of a shard between two commits, as in `profile`
 _decode = msgspec.msgpack.Decoder(Example).decode
 Models = dict[str, Loaded]
 
@@ -64,19 +64,19 @@ def entries(config: Config) -> dict[int, list[LogEntry]]:
 
 def apply(
     config: Config, rules: Rules, models: Models, logs: Mapping[int, list[LogEntry]]
-) -> tuple[float, list[ShardState], list[Example]]:
-    """CPU seconds, the shards afterwards, and the examples that left."""
+) -> tuple[list[float], list[ShardState], list[Example]]:
+    """Seconds for each batch, the shards afterwards, and the examples that left."""
     compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
     machine = ShardMachine(lambda _: compiled, lambda sender, _: models.get(sender.partition(":")[2]))
-    states, examples, seconds = [], [], 0.0
+    states, examples, seconds = [], [], []
     for shard, log in logs.items():
         state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
         machine.open(state)
         plain = [entry for entry in log if entry.kind not in "cm"]  # these would bring the rules of the deployment
         for at in range(0, len(plain), BATCH):
-            began = time.process_time()
+            began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
-            seconds += time.process_time() - began
+            seconds.append(time.perf_counter() - began)
             examples += [_decode(body) for lane, _, body in state.outbox if lane == "x"]
             state.clear()
         states.append(state)
@@ -141,7 +141,7 @@ def without(rules: Rules, *, binary: bool) -> Rules:
 
 
 def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
-    """µs of CPU an event."""
+    """µs an event."""
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
@@ -158,11 +158,12 @@ def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
         "all": (rules, models),
     }
     tune_collector()
-    least = dict.fromkeys(variants, float("inf"))
+    least: dict[str, list[float]] = {}
     for _ in range(rounds):
         for variant, (chosen, force) in variants.items():
-            least[variant] = min(least[variant], apply(config, chosen, force, logs)[0])
-    return {variant: 1e6 * seconds / total for variant, seconds in least.items()}
+            spent = apply(config, chosen, force, logs)[0]
+            least[variant] = [*map(min, spent, least.get(variant, spent))]
+    return {variant: 1e6 * sum(seconds) / total for variant, seconds in least.items()}
 
 
 def main(customers: int, each: int, rounds: int) -> None:
@@ -175,4 +176,4 @@ def main(customers: int, each: int, rounds: int) -> None:
 
 if __name__ == "__main__":
     given = [int(argument) for argument in sys.argv[1:]]
-    main(*given, *(2000, 15, 5)[len(given) :])
+    main(*given, *(1000, 15, 15)[len(given) :])

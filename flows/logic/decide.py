@@ -92,8 +92,8 @@ def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
     held, said = profile.scores, board.say(view.features())
     crossed = [
         trigger
-        for model, threshold, above, trigger in rules.on_score
-        if model in said and _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
+        for model, threshold, above, trigger in rules.watching(board.models)
+        if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
     ]
     held |= said
     moment.explain = board.explain

@@ -203,11 +203,11 @@ class ShardMachine:
         view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
+        key = view.key = fact.name if fact.type == "track" else fact.type
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
         moment = Moment(root, fact.message, fact.subject, fact.properties, receipt)
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
-        key = view.key
         outcomes.reward(state, rules, view, key, fact.time_ms)  # first: what an event leads to, it is no outcome of
         touches.touch(state, rules, view, root, key, fact.time_ms)
         sooner = derive(state, rules, view, moment)

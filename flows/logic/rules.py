@@ -28,7 +28,7 @@ Predicate = Callable[["View"], Any]
 class View:
     """What an expression sees: one for each event."""
 
-    __slots__ = ("_features", "channel", "event", "f", "k", "now", "p", "properties", "reads", "shelf", "type")
+    __slots__ = ("_features", "channel", "event", "f", "k", "key", "now", "p", "properties", "reads", "shelf", "type")
 
     p: Profile
     f: Fragment
@@ -36,6 +36,7 @@ class View:
     event: str
     type: str
     channel: str
+    key: str  # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
     properties: dict[str, Any]
 
     def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
@@ -44,11 +45,6 @@ class View:
         self.shelf = shelf
         self.k = k
         self._features: list[float] | None = None
-
-    @property
-    def key(self) -> str:
-        """By what rules find the event: its name, or its type where it is no track; empty when a timer looks."""
-        return self.event if self.type == "track" else self.type
 
     def property(self, name: str) -> Any:
         """`a.b` looks into the object `a`, unless a property has the dotted name itself."""
@@ -152,7 +148,7 @@ def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int, s
     """A view without an event: a timer looks."""
     view = View(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
-    view.event = view.type = view.channel = ""
+    view.event = view.type = view.channel = view.key = ""
     view.properties = {}
     return view
 
@@ -171,6 +167,9 @@ class CompiledTrigger:
         self.action = rule.action or rule.name
         self.best = rule.action == BEST  # one of the actions, to be chosen
         self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
+
+
+Threshold = tuple[str, float, bool, CompiledTrigger]  # model, score, whether it is crossed upwards, what fires then
 
 
 class CompiledModel:
@@ -214,7 +213,8 @@ class CompiledRules:
         self.on_event: dict[str, list[CompiledTrigger]] = {}
         self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
         self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
-        self.on_score: list[tuple[str, float, bool, CompiledTrigger]] = []
+        self.on_score: list[Threshold] = []
+        self._watched: dict[tuple[str, ...], list[Threshold]] = {}
         self.waits: dict[str, CompiledTrigger] = {}
         self.starts: dict[str, list[CompiledTrigger]] = {}
         self.ends: dict[str, list[str]] = {}
@@ -244,6 +244,13 @@ class CompiledRules:
     def models_at(self, key: str) -> tuple[CompiledModel, ...]:
         """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a timer looks)."""
         return self._models_at.get(key, self._anywhere)
+
+    def watching(self, models: tuple[str, ...]) -> list[Threshold]:
+        """The thresholds on what these models say."""
+        found = self._watched.get(models)
+        if found is None:
+            found = self._watched[models] = [one for one in self.on_score if one[0] in models]
+        return found
 
     def _index(self, trigger: CompiledTrigger) -> None:
         on, name = trigger.rule.on, trigger.rule.name
