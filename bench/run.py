@@ -27,6 +27,7 @@ from bench.load import CUSTOMERS, EVENTS_EACH, events
 from bench.steps import configuration, fill, measure, redis_cpu_s
 from flows import compose
 from flows.demo.stack import to_toml
+from flows.run import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.toml import DEFAULT
@@ -83,18 +84,21 @@ def _write(config: Config, path: Path) -> None:
 
 
 @contextmanager
-def _flows(folder: Path, *names: str) -> Iterator[list[psutil.Process]]:
+def _flows(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Process]]]:
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
     (folder / "metrics").mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "flows.cli", "run"]
+    workers = [(name, worker, count) for name in names for count in [workers_of_this_machine(name)] for worker in range(count)]
     processes = [
         subprocess.Popen(
-            [*argv, name, "--worker", "0/1", "-c", str(folder / "bench.toml")], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+            [*argv, name, "--worker", f"{worker}/{count}", "-c", str(folder / "bench.toml")],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
         )
-        for name in names
+        for name, worker, count in workers
     ]
     try:
-        yield [psutil.Process(process.pid) for process in processes]
+        yield [(name, psutil.Process(process.pid)) for (name, *_), process in zip(workers, processes, strict=True)]
     finally:
         for process in processes:
             process.terminate()
@@ -114,16 +118,16 @@ def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict
         while (first := _applied(config)) < total * 0.05:
             _alive(processes)
             time.sleep(0.01)
-        began, cpu = time.monotonic(), [*map(_cpu_s, processes), redis_cpu_s(config)]
+        began, before = time.monotonic(), _spent_s(config, processes)
         while _applied(config) < total:
             _alive(processes)
             time.sleep(0.05)
         seconds = time.monotonic() - began
-        spent = [after - before for before, after in zip(cpu, [*map(_cpu_s, processes), redis_cpu_s(config)], strict=True)]
+        spent = {name: after - before[name] for name, after in _spent_s(config, processes).items()}
     done = total - first
     outbox = _outbox_bytes(config)
     used = client.info("memory")["used_memory"] - empty - outbox
-    us = {name: round(1e6 * s / done, 2) for name, s in zip(("resolve", "profile", "redis"), spent, strict=True)}
+    us = {name: round(1e6 * s / done, 2) for name, s in spent.items()}
     return {
         "events": total,
         "events_per_s": round(done / seconds),
@@ -140,8 +144,16 @@ def _outbox_bytes(config: Config) -> int:
     return sum(size or 0 for size in sizes)
 
 
-def _alive(processes: list[psutil.Process]) -> None:
-    for process in processes:
+def _spent_s(config: Config, processes: list[tuple[Flow, psutil.Process]]) -> dict[str, float]:
+    """CPU so far, by flow, and of Redis."""
+    spent = {"redis": redis_cpu_s(config)}
+    for name, process in processes:
+        spent[name] = spent.get(name, 0.0) + _cpu_s(process)
+    return spent
+
+
+def _alive(processes: list[tuple[Flow, psutil.Process]]) -> None:
+    for _, process in processes:
         if process.status() == psutil.STATUS_ZOMBIE:
             raise SystemExit("a flow ended; its last line above says why")
 

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 from flows.evaluate import evaluation
 from flows.model_commands import model
 from flows.options import AsJson, ConfigFile
-from flows.run import FLOWS, SINGLE, everything, one, several, workers_of_this_machine
+from flows.run import FLOWS, SINGLE, everything, one, several
 from flows.steward.commands import identity, review
 from schemas.config import Config
 from schemas.errors import MillraceError
@@ -53,7 +53,7 @@ def run(
     if flow is None:
         if worker is not None:
             raise typer.BadParameter("--worker goes with one flow, such as `millrace run resolve --worker 0/4`")
-        everything(_load(config), config, workers or workers_of_this_machine(), lambda: _reload(config))
+        everything(_load(config), config, workers, lambda: _reload(config))
     elif worker is None:
         several(flow, _load(config), config, workers or 1, lambda: _reload(config))
     else:

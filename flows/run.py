@@ -1,13 +1,14 @@
 """What `millrace run` does: one flow in this process, or several under a supervisor.
 
 one process for each of    gateway  deliver  learn  match  archive (the last two where they, or a daily backup, are switched on)
-N workers of each of       resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
+several workers of         resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
 and, where `redis.url` is "embedded", a redis-server below them
 """
 
 import os
 import sys
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
@@ -31,11 +32,13 @@ SINGLE: tuple[Flow, ...] = (
     "match",
     "archive",
 )  # one door, one trainer of each model, one writer of an index or a folder
+SEVERAL: tuple[Flow, ...] = ("resolve", "profile")
 
 
-def workers_of_this_machine() -> int:
-    """Resolve and profile have so many workers each: together one process for each core."""
-    return max(1, (os.cpu_count() or 1) // 2)
+def workers_of_this_machine(flow: Flow) -> int:
+    """`profile` has twice the work of `resolve`; together about one process for each core, for each waits for Redis now and then."""
+    cores = os.cpu_count() or 1
+    return {"resolve": ceil(cores / 3), "profile": ceil(2 * cores / 3)}.get(flow, 1)
 
 
 def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
@@ -88,8 +91,11 @@ def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
             archive.run(config)
 
 
-def everything(config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
-    """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
+def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], None]) -> NoReturn:
+    """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
+
+    `workers` of resolve and profile each; None: as suits the machine.
+    """
     from flows import logs
 
     logs.configure(config.log, "supervisor")
@@ -113,7 +119,7 @@ def everything(config: Config, path: Path | None, workers: int, reload: Callable
                 continue
             if flow == "match" and not config.matching.enabled:
                 continue
-            count = workers if flow in ("resolve", "profile") else 1
+            count = workers if workers and flow in SEVERAL else workers_of_this_machine(flow)
             for worker in range(count):
                 supervisor.start(_child(flow, path, worker, count, redis))
         supervisor.watch()

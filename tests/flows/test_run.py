@@ -70,7 +70,8 @@ def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str]
     assert "Traceback" not in said
 
 
-def test_resolve_and_profile_together_have_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, workers in ((1, 1), (2, 1), (8, 4), (None, 1)):
+def test_resolve_and_profile_together_have_about_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, resolve, profile in ((1, 1, 1), (2, 1, 2), (8, 3, 6), (None, 1, 1)):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
-        assert workers_of_this_machine() == workers
+        assert (workers_of_this_machine("resolve"), workers_of_this_machine("profile")) == (resolve, profile)
+        assert workers_of_this_machine("learn") == 1
