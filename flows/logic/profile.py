@@ -41,7 +41,7 @@ from schemas.log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.profile import Sealed, Sensitive
 from schemas.triggers import Absorb, Receipt
 
-DUE_MAX: Final = 50  # customers woken by one tick of one shard, the others by the next ones: those of all shards come at once, before events
+DUE_MAX: Final = 50  # customers woken by one tick of one shard, the others by the next ones: those of all shards come before events
 
 # What each kind of a model's record ends.
 _ENDS: Final = {"learn": ("rollback",), "pin": ("rollback",), "rollback": ("pin",), "unpin": ("pin", "rollback")}

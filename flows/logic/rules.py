@@ -85,6 +85,8 @@ class View:
         return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
 
     def favourite(self, counts: dict[Any, int]) -> Any:
+        if len(counts) == 1:
+            return next(iter(counts))
         return max(counts, key=lambda name: (counts[name], name)) if counts else None
 
 
