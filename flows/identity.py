@@ -53,7 +53,7 @@ def history(config: Config, named: str, lang: str, as_json: bool) -> int:
     say.print(f"customer {found.customer}")
     say.print(_unions(found.entries, lang) if found.entries else "it was never united with another")
     if not found.complete:
-        say.print("the ledger goes back further than this")
+        say.print("the ledger has more of them, older than these")
     _print_sent(found.sent)
     return 0
 
