@@ -11,8 +11,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -29,8 +29,8 @@ from state.names import Names
 WINDOW = 500
 IDENTIFIERS = 4
 LOOKUP = 1_000  # identifiers in one call
-CALLS = 200
-WINDOWS = 100
+ROUNDS = 200
+NEW_EVERY = 20  # rounds: few newcomers, or the small ones would grow meanwhile
 HEADINGS = ("bytes each", "lookup µs", "on server", "commit µs", "on server", "newcomer µs", "on server")
 
 
@@ -62,60 +62,71 @@ def identifiers(customer: int) -> list[Identifier]:
     return [Identifier(strength, luck[strength * ID_BYTES : (strength + 1) * ID_BYTES]) for strength in range(IDENTIFIERS)]
 
 
-class Site:
-    def __init__(self, url: str, planned: int) -> None:
-        self.client, self._names, self._position = connect(url), Names("bench"), -1
-        self._layout = Layout.of("bench", 64, planned, (1, 3, 5, 100))
-        self.directory = self.stranger()
-        self.directory.create()
-
-    def stranger(self) -> RedisDirectory:
-        """A worker that knows nobody."""
-        return RedisDirectory(self.client, self._names, self._layout)
-
-    def commit(self, directory: RedisDirectory, groups: list[Group]) -> None:
-        directory.commit(WindowCommit("bench/0", self._position, self._position + len(groups), groups, [], {}))
-        self._position += len(groups)
-
-    def trim(self) -> None:
-        """As the shards would, once they have read their logs."""
-        self.directory.trim(self.directory.heads())
-
-    def used(self) -> int:
-        """Bytes, without the notes of windows."""
-        self.client.delete(self._names.journal)
-        return int(self.client.info("memory")["used_memory"])
-
-
-def groups(customers: Iterator[int] | range) -> list[Group]:
+def groups(customers: Iterable[int]) -> list[Group]:
     return [Group(identifiers(customer), [Routed(0, b"fact")]) for customer in customers]
 
 
-def measure(site: Site, customers: int) -> list[float]:
-    empty, began = site.used(), time.monotonic()
-    for at in range(0, customers, WINDOW):
-        site.commit(site.directory, groups(range(at, min(at + WINDOW, customers))))
-        site.trim()
-        if sys.stderr.isatty() or at % 100_000 == 0:
-            print(f"  {at:10,} {time.monotonic() - began:6.0f} s", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-    used, luck = site.used() - empty, Random(1)
-    looking, known, new = Stopwatch(site.client, LOOKUP), Stopwatch(site.client, WINDOW), Stopwatch(site.client, WINDOW)
-    for _ in range(CALLS):
-        asked = [identifiers(luck.randrange(customers))[luck.randrange(IDENTIFIERS)].hash for _ in range(LOOKUP)]
-        with looking.running():
-            found = site.directory.lookup(asked)
+class Site:
+    """A directory with so many customers, on a server of its own."""
+
+    def __init__(self, url: str, customers: int, planned: int) -> None:
+        self.customers = customers
+        self._client, self._names, self._position = connect(url), Names("bench"), -1
+        self._layout = Layout.of("bench", 64, planned, (1, 3, 5, 100))
+        self._directory = self._stranger()
+        self._directory.create()
+        self._luck = Random(1)
+        self._looking, self._known, self._new = (Stopwatch(self._client, each) for each in (LOOKUP, WINDOW, WINDOW))
+        self._bytes = self._filled()
+
+    def _filled(self) -> float:
+        """Bytes of a customer."""
+        empty, began = self._used(), time.monotonic()
+        for at in range(0, self.customers, WINDOW):
+            self._commit(self._directory, groups(range(at, min(at + WINDOW, self.customers))))
+            self._trim()
+            if at % 100_000 == 0:
+                print(f"{at:10,} of {self.customers:,}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        return (self._used() - empty) / self.customers
+
+    def measure(self) -> None:
+        """A lookup, and a window of customers that there are."""
+        asked = [identifiers(self._luck.randrange(self.customers))[self._luck.randrange(IDENTIFIERS)].hash for _ in range(LOOKUP)]
+        with self._looking.running():
+            found = self._directory.lookup(asked)
         assert None not in found
-    for number in range(WINDOWS):
-        old = groups(iter(luck.sample(range(customers), WINDOW)))
-        stranger = site.stranger()
-        stranger.lookup([])  # its scripts and connection
-        with known.running():
-            site.commit(stranger, old)
-        coming = groups(range(customers + number * WINDOW, customers + (number + 1) * WINDOW))
-        with new.running():
-            site.commit(site.directory, coming)
-        site.trim()
-    return [used / customers, *looking.figures(), *known.figures(), *new.figures()]
+        stranger, old = self._stranger(), groups(self._luck.sample(range(self.customers), WINDOW))
+        stranger.lookup([])  # its connection
+        with self._known.running():
+            self._commit(stranger, old)
+        self._trim()
+
+    def measure_new(self) -> None:
+        """A window of customers that there were not."""
+        coming = groups(range(2 * self._position + 10**12, 2 * self._position + 10**12 + WINDOW))
+        with self._new.running():
+            self._commit(self._directory, coming)
+        self._trim()
+
+    def figures(self) -> list[float]:
+        return [self._bytes, *self._looking.figures(), *self._known.figures(), *self._new.figures()]
+
+    def _stranger(self) -> RedisDirectory:
+        """A worker that knows nobody."""
+        return RedisDirectory(self._client, self._names, self._layout)
+
+    def _commit(self, directory: RedisDirectory, found: list[Group]) -> None:
+        directory.commit(WindowCommit("bench/0", self._position, self._position + len(found), found, [], {}))
+        self._position += len(found)
+
+    def _trim(self) -> None:
+        """As the shards do, once they have read their logs."""
+        self._directory.trim(self._directory.heads())
+
+    def _used(self) -> int:
+        """Bytes, without the notes of windows."""
+        self._client.delete(self._names.journal)
+        return int(self._client.info("memory")["used_memory"])
 
 
 def main() -> None:
@@ -123,14 +134,24 @@ def main() -> None:
     parser.add_argument("customers", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--planned", type=int, default=0, help="identifiers planned for (identity.capacity); default: as many as there are")
     options = parser.parse_args()
-    print(f"{'customers':>10} " + " ".join(f"{heading:>11}" for heading in HEADINGS))
-    first: list[float] = []
-    for size in options.customers:
-        with tempfile.TemporaryDirectory(prefix="mr-") as name, Embedded(Path(name), fsync="no").running() as where:
-            measured = measure(Site(where, options.planned or IDENTIFIERS * size), size)
-        first = first or measured
-        print(f"{size:10,} " + " ".join(f"{figure:11.2f}" for figure in measured))
-        print(f"{'':10} " + " ".join(f"{now / then:10.2f}x" for now, then in zip(measured, first, strict=True)), flush=True)
+    with ExitStack() as exits:
+        sites = []
+        for size in options.customers:
+            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mr-")))
+            url = exits.enter_context(Embedded(folder, fsync="no").running())
+            sites.append(Site(url, size, options.planned or IDENTIFIERS * size))
+        for number in range(ROUNDS):  # in turn, so that whatever else the machine does is the same for all
+            for site in sites:
+                site.measure()
+            if number % NEW_EVERY == 0:
+                for site in sites:
+                    site.measure_new()
+        first = sites[0].figures()
+        print(f"{'customers':>10} " + " ".join(f"{heading:>11}" for heading in HEADINGS))
+        for site in sites:
+            figures = site.figures()
+            print(f"{site.customers:10,} " + " ".join(f"{figure:11.2f}" for figure in figures))
+            print(f"{'':10} " + " ".join(f"{now / then:10.2f}x" for now, then in zip(figures, first, strict=True)), flush=True)
 
 
 if __name__ == "__main__":

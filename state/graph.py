@@ -167,14 +167,14 @@ class Graph:
             self._result.created += 1
         growing = not fresh or len(strangers) > self.policy.breaker_unions
         for identifier in strangers:
-            if growing and self._trips(winner, strongest):
+            if growing and identifier is not strongest and self._trips(winner, strongest):
                 self._result.refused += 1
             elif self._make_room(winner, identifier.strength):
                 self.origins[identifier.hash] = home
                 self._give(winner, identifier)
                 self._result.attached += not fresh
             else:
-                if self._at_limit(identifier.strength) == "review" and not self._is_queue_full():
+                if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
                     self._wait_apart(winner, strongest, identifier)
                 self._result.refused += 1
         for identifier in movers:
@@ -215,17 +215,10 @@ class Graph:
         """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
         if self.records[root].count(strength) < self.limits[strength]:
             return True
-        if self._at_limit(strength) != "oldest":
+        if self.policy.at(strength) != "oldest":
             return False
         self._drop_oldest(root, strength, 1)
         return True
-
-    def _at_limit(self, strength: int) -> str:
-        return self.policy.at_limit[strength] if strength < len(self.policy.at_limit) else "refuse"
-
-    def _forbids(self, strength: int, by: str) -> bool:
-        """Whether too many of a namespace forbid a union: not where the oldest leave, nor where a steward was asked and said so."""
-        return self._at_limit(strength) != "oldest" and not (self._at_limit(strength) == "review" and strength > 0 and by == "review")
 
     def _is_queue_full(self) -> bool:
         return len(self.reviews) >= self.policy.reviews
@@ -280,9 +273,9 @@ class Graph:
             self._result.refused += 1
             return None
         over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        if any(self._forbids(s, by) for s, _ in over):
+        if any(self.policy.forbids(s, by) for s, _ in over):
             self._result.refused += 1
-            if any(self._at_limit(s) == "review" for s, _ in over):
+            if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)
             return None
         has_a, has_b = ra.user() is not None, rb.user() is not None
@@ -296,7 +289,7 @@ class Graph:
             self.roots[member] = a
         self.records[a] = Record(ra.members + retired.members, ra.identifiers + retired.identifiers)
         for strength, n in over:
-            if self._at_limit(strength) == "oldest":
+            if self.policy.at(strength) == "oldest":
                 self._drop_oldest(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
         self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))

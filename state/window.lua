@@ -48,7 +48,7 @@ for g, group in ipairs(groups) do
     end
     local growing = not fresh or #strangers > breaker_unions
     for _, id in ipairs(strangers) do
-      if growing and trips(winner, ids[1][2]) then
+      if growing and id ~= ids[1] and trips(winner, ids[1][2]) then
         refused = refused + 1
       elseif make_room(winner, id[1]) then
         set_origin(id[2], home)

@@ -232,7 +232,7 @@ def test_a_constant_user_id_trips_the_breaker_and_can_be_undone(both: Make) -> N
 
 def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -> None:
     """Though they unite nobody: in one window, or one after the other."""
-    for windows, held in (([[0, 1, 2, 3, 4]], 2), ([[0], [1], [2], [3], [4]], 4)):  # the user id is counted as well, or was there first
+    for windows, held in (([[0, 1, 2, 3, 4]], 3), ([[0], [1], [2], [3], [4]], 4)):  # the first came with it
         world = both(Policy(breaker_unions=3, breaker_within_s=60), limits=(1, 2, 100))
         for window in windows:
             world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000)

@@ -290,6 +290,29 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(lambda: root(site, "anonymous:fresh") == root(site, "user_id:app-user") is not None)
 
 
+def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(running: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """They united nobody, so there is no union to undo."""
+    send(running, {"type": "identify", "anonymousId": "home", "traits": {"email": "home@x.de"}, "messageId": "home"})
+    until(lambda: root(running, "anonymous:home"))
+    send(running, {"userId": "app-user", "anonymousId": "home", "messageId": "first"})
+    until(lambda: root(running, "user_id:app-user"))
+    for at in range(0, 90, 30):
+        send(running, *({"userId": "app-user", "anonymousId": f"n{n}", "messageId": f"new-{n}"} for n in range(at, at + 30)))
+    until(lambda: running.directory.suspended() and running.directory.stats()["events"] == 92)
+    collected = [n for n in range(90) if root(running, f"anonymous:n{n}") == root(running, "user_id:app-user")]
+    assert 40 <= len(collected) <= 50
+    wrong = Selection(None, None, None, None, "user_id:app-user")
+    assert identity.unmerge(running.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
+    assert f"{len(collected)} identifiers that were new" in printed(capsys)
+    asked: list[str] = []
+    assert identity.unmerge(running.config, wrong, 500, dry=False, sure=lambda what: not asked.append(what), as_json=False) == 0
+    assert asked == [f"part {len(collected)} identifiers"]
+    assert f"{len(collected)} identifiers that were new when they came with it are customers of their own" in printed(capsys)
+    roots = [root(running, f"anonymous:n{n}") for n in collected]
+    assert len({*roots, root(running, "user_id:app-user"), root(running, "anonymous:home")}) == len(collected) + 2
+    assert root(running, "email:home@x.de") == root(running, "anonymous:home")  # what was there before it stays
+
+
 def never(_: str) -> bool:
     raise AssertionError("nothing is to be asked")
 
