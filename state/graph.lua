@@ -344,25 +344,46 @@ end
 
 -- Orders.
 
+local function neighbours(edges, without)  -- origin -> the edges that it is an end of
+  local next_to = {}
+  for _, edge in ipairs(edges) do
+    if edge[1] ~= without then
+      for i = 2, 3 do
+        local own = next_to[edge[i]] or {}
+        own[#own + 1] = edge
+        next_to[edge[i]] = own
+      end
+    end
+  end
+  return next_to
+end
+
 local function reached(edges, origin, without)  -- the origins that hang together with this one, by all unions but one
-  local found, todo = {[origin] = true}, {origin}
+  local next_to, found, todo = neighbours(edges, without), {[origin] = true}, {origin}
   while #todo > 0 do
     local at = table.remove(todo)
-    for _, edge in ipairs(edges) do
-      local far = edge[1] ~= without and (edge[2] == at and edge[3] or edge[3] == at and edge[2])
-      if far and not found[far] then found[far] = true; todo[#todo + 1] = far end
+    for _, edge in ipairs(next_to[at] or {}) do
+      local far = edge[2] == at and edge[3] or edge[2]
+      if not found[far] then found[far] = true; todo[#todo + 1] = far end
     end
   end
   return found
 end
 
-local function joint(root, x, y)  -- the last union on the way from one origin to the other
-  local last = '\0\0\0\0\0\0'
-  local edges = edges_of(root)
-  for _, edge in ipairs(edges) do
-    if edge[1] > last and not reached(edges, x, edge[1])[y] then last = edge[1] end
+-- The last union on the way from one origin to the other. Unions are a tree, as each joined what was apart: there is one way.
+local function joint(root, x, y)
+  local next_to, last, todo = neighbours(edges_of(root)), {[x] = '\0\0\0\0\0\0'}, {x}
+  while #todo > 0 do
+    local at = table.remove(todo)
+    for _, edge in ipairs(next_to[at] or {}) do
+      local far = edge[2] == at and edge[3] or edge[2]
+      if not last[far] then
+        last[far] = edge[1] > last[at] and edge[1] or last[at]
+        todo[#todo + 1] = far
+      end
+    end
   end
-  return (struct.unpack('>I6', last))
+  return (struct.unpack('>I6', last[y]))
 end
 
 -- Who does not hang together with the root without this union is a customer again.

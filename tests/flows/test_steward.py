@@ -22,7 +22,9 @@ from flows.steward.desk import Steward
 from flows.steward.orders import Given, give
 from schemas.errors import Unusable
 from schemas.events import RawEvent
-from schemas.identity import Order, WindowCommit
+from schemas.identity import Group, Identifier, Order, WindowCommit
+from state.directory import RedisDirectory
+from state.names import Names
 from tests.site import Site
 
 ANA, BOB = ("user_id", "ana"), ("user_id", "bob")
@@ -315,6 +317,29 @@ def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(ru
 
 def never(_: str) -> bool:
     raise AssertionError("nothing is to be asked")
+
+
+def test_a_mass_undo_keeps_to_its_rate(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
+    many, rate = 1_500, 1_000
+    site = Site(tmp_path, redis_url, archive=False).start()
+    hashes = compose.validator(site.config).identifiers
+    named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
+    new = [Group([one], []) for one in named]
+    united = [Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)]
+    layout = compose.layout(site.config)
+    generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
+    directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
+    directory.commit(WindowCommit("crm", -1, 0, new, [], {}, united, site.now_s * 1000))
+    assert directory.stats()["united"] == many
+    with Engine(site).working():
+        began = time.monotonic()
+        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, lambda _: True, as_json=False) == 0
+        assert time.monotonic() - began > 0.9 * many / rate
+        assert f"{many:,} unions undone" in printed(capsys)
+        assert len(set(directory.lookup([one.hash for one in named]))) == 2 * many
+        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, never, as_json=False) == 0
+        assert "no union that stands fits" in printed(capsys)
 
 
 def test_which_unions_are_chosen(running: Site) -> None:
