@@ -167,16 +167,17 @@ class Graph:
             self._result.created += 1
         growing = not fresh or len(strangers) > self.policy.breaker_unions
         for identifier in strangers:
-            if growing and identifier is not strongest and self._trips(winner, strongest):
+            if not self._has_room(winner, identifier.strength):
                 self._result.refused += 1
-            elif self._make_room(winner, identifier.strength):
+                if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
+                    self._wait_apart(winner, strongest, identifier)
+            elif growing and identifier is not strongest and self._trips(winner, strongest):
+                self._result.refused += 1
+            else:
+                self._make_room(winner, identifier.strength)
                 self.origins[identifier.hash] = home
                 self._give(winner, identifier)
                 self._result.attached += not fresh
-            else:
-                if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
-                    self._wait_apart(winner, strongest, identifier)
-                self._result.refused += 1
         for identifier in movers:
             if identifier.hash in self.origins and self._is_shared(identifier, strongest):
                 self._suspend(identifier.hash)
@@ -211,13 +212,16 @@ class Graph:
 
     # --- guards
 
+    def _has_room(self, root: bytes, strength: int) -> bool:
+        """For one more identifier."""
+        return self.records[root].count(strength) < self.limits[strength] or self.policy.at(strength) == "oldest"
+
     def _make_room(self, root: bytes, strength: int) -> bool:
         """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
-        if self.records[root].count(strength) < self.limits[strength]:
-            return True
-        if self.policy.at(strength) != "oldest":
+        if not self._has_room(root, strength):
             return False
-        self._drop_oldest(root, strength, 1)
+        if self.records[root].count(strength) >= self.limits[strength]:
+            self._drop_oldest(root, strength, 1)
         return True
 
     def _is_queue_full(self) -> bool:

@@ -48,13 +48,16 @@ for g, group in ipairs(groups) do
     end
     local growing = not fresh or #strangers > breaker_unions
     for _, id in ipairs(strangers) do
-      if growing and id ~= ids[1] and trips(winner, ids[1][2]) then
+      local has_room = fits(record_of(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
+      if has_room and growing and id ~= ids[1] and trips(winner, ids[1][2]) then
         refused = refused + 1
-      elseif make_room(winner, id[1]) then
+      elseif has_room then
+        make_room(winner, id[1])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
         if not fresh then attached = attached + 1 end
       else
+        refused = refused + 1
         if at_limit[id[1] + 1] == REVIEW and not is_queue_full() then  -- a customer of its own, until a steward has said whose it is
           local own = found(id[2])
           set_origin(id[2], own)
@@ -62,7 +65,6 @@ for g, group in ipairs(groups) do
           review(winner, own, 'limit', char(ids[1][1]) .. ids[1][2] .. char(id[1]) .. id[2])
           created = created + 1
         end
-        refused = refused + 1
       end
     end
     for _, id in ipairs(movers) do

@@ -240,6 +240,14 @@ def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -
         assert world.roots(*(ident(2, n).hash for n in range(5))) == [USER.hash] * held + [None] * (5 - held)
 
 
+def test_what_is_refused_at_a_limit_again_and_again_trips_nothing(both: Make) -> None:
+    world = both(Policy(breaker_unions=3, breaker_within_s=60))
+    for n in range(9):
+        world.commit(group(USER, ident(1, n)), time_ms=1_000)
+    assert world.workers[0].suspended() == {}
+    assert world.roots(*(ident(1, n).hash for n in range(3))) == [USER.hash] * 2 + [None]
+
+
 def test_many_new_customers_at_once_trip_nothing(both: Make) -> None:
     world = both(Policy(breaker_unions=3, breaker_within_s=60))
     world.commit(*(group(ident(0, n), ident(1, n), ident(2, n)) for n in range(6)), time_ms=1_000)
