@@ -11,6 +11,7 @@ import redis
 
 from schemas.identity import ID_BYTES, Identifier, Pair, Union
 from state.directory import Layout
+from state.gather import Gather
 from state.names import Names
 
 _ENTRY_BYTES = 6  # of the number of an entry, where another one names it
@@ -38,6 +39,9 @@ class Ledger(Protocol):
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         """A customer's origins and identifiers, oldest first; nothing for who is no root."""
 
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        """The members of many customers."""
+
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The origin of each, None where unknown."""
 
@@ -53,6 +57,7 @@ class RedisLedger:
         self._redis = client
         self._names = names
         self._layout = layout
+        self._gather = Gather(client, layout.buckets)
 
     def unions(self, after: int, count: int) -> list[Union]:
         found = cast(list[Any], self._redis.xrange(self._names.ledger, min=cast(str, b"(%d-0" % after), count=count))
@@ -89,22 +94,20 @@ class RedisLedger:
         with self._redis.pipeline(transaction=False) as pipeline:
             for arguments in calls:
                 getattr(pipeline, command)(*arguments)
-            return cast(list[Any], pipeline.execute())
+            return pipeline.execute()
 
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
         packed = cast(bytes, self._redis.hget(self._bucket(b"u:", root), root) or b"")
         return [(int.from_bytes(seq), one, other) for seq, one, other in _EDGE.iter_unpack(packed)]
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
-        packed = cast(bytes | None, self._redis.hget(self._bucket(b"r:", root), root))
-        if packed is None:
-            return [], []
-        end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
-        origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
-        return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+        return self.holdings([root])[0]
+
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        return [_held(packed) for packed in self._gather(self._names.directory + b"r:", roots)]
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        found = self._each("hget", [(self._bucket(b"i:", identifier), identifier) for identifier in identifiers])
+        found = self._gather(self._names.directory + b"i:", identifiers)
         return [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
@@ -117,6 +120,15 @@ class RedisLedger:
 
     def _bucket(self, kind: bytes, origin: bytes) -> str:
         return self._names.bucket(kind, origin, self._layout.buckets)
+
+
+def _held(packed: bytes | None) -> tuple[list[bytes], list[Identifier]]:
+    """Of a root's record: origins, identifiers."""
+    if packed is None:
+        return [], []
+    end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
+    origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
+    return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
 
 
 def _before(fields: dict[bytes, bytes], origin: bytes) -> int:

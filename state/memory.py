@@ -238,6 +238,9 @@ class MemoryDirectory:
     def newest(self, before: int, count: int) -> list[Union]:
         return [union for seq, union in reversed(self.graph.ledger.items()) if seq < before][:count]
 
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        return [self.members(root) for root in roots]
+
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         return [self.graph.origins.get(identifier) for identifier in identifiers]
 

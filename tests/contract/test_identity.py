@@ -73,6 +73,7 @@ class Both:
         assert self.memory.reviews() == self.ledger.reviews()
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
         roots = {root for root in self.memory.lookup(known) if root}
+        assert self.memory.holdings(sorted(roots)) == self.ledger.holdings(sorted(roots))
         assert {root: self.memory.edges(root) for root in roots} == {root: self.ledger.edges(root) for root in roots}
         assert {root: self.memory.members(root) for root in roots} == {root: self.ledger.members(root) for root in roots}
 
