@@ -313,13 +313,16 @@ class Validate(_Table, frozen=True):
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
+Normalize = Literal["exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"]
+
+
 class Namespace(_Table, frozen=True):
     """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the packaged file."""
 
     name: Figure  # such as `user_id`
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
-    normalize: Literal["exact", "lower", "digits", "phone", "email"] = "exact"  # how spellings become one (phone, email: bad ones are none)
+    normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
     at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
