@@ -19,7 +19,7 @@ from flows.restore import moment
 from flows.steward.desk import Customer, Entry, Sent
 from flows.steward.orders import give
 from flows.steward.people import Named, apart
-from flows.steward.undoing import Outcome, Undoing, Wanted, standing
+from flows.steward.undoing import Outcome, Undoing, Wanted, collected, standing
 from schemas.config import Config
 from schemas.errors import Unusable
 from schemas.events import Reject
@@ -53,7 +53,7 @@ def history(config: Config, named: str, lang: str, as_json: bool) -> int:
     say.print(f"customer {found.customer}")
     say.print(_unions(found.entries, lang) if found.entries else "it was never united with another")
     if not found.complete:
-        say.print("the ledger goes back further than this")
+        say.print("the ledger has more of them, older than these")
     _print_sent(found.sent)
     return 0
 
@@ -116,17 +116,26 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     with reported():
         unions = _selected(config, chosen)
-        if dry or not (unions or _still_held(config, chosen)):
-            return _would_undo(config, unions, as_json)
-        if len(unions) > 1 and not sure(f"undo {len(unions):,} unions"):
+        culprit = _culprit(config, chosen)
+        others = collected(compose.directory(config), compose.ledger(config), culprit) if culprit else []
+        if dry or not (unions or others or _still_held(config, culprit)):
+            return _would_undo(config, unions, others, as_json)
+        if len(unions) + len(others) > 1 and not sure(_question(unions, others)):
             return 1
         with _bar(say) as bar:
-            task = bar.add_task("undone", total=len(unions))
+            task = bar.add_task("undone", total=len(unions) + len(others))
             steward, directory = compose.steward(config), compose.directory(config)
-            run = Undoing(steward, directory, compose.ledger(config), compose.shards(config), rate, lambda n: bar.update(task, completed=n))
+            before = 0
+            run = Undoing(
+                steward, directory, compose.ledger(config), compose.shards(config), rate, lambda n: bar.update(task, completed=before + n)
+            )
             outcome = run.run(unions, lambda: compose.raw_writer(config)) if unions else Outcome(0, 0, [])
-        if held := _still_held(config, chosen):
-            ordered = document("unlink", *[("identifier", held.hex())] * 2)
+            before = len(unions)
+            if others:
+                parted = run.part(culprit, others, lambda: compose.raw_writer(config))
+                outcome = msgspec.structs.replace(outcome, parted=parted, refused=outcome.refused + len(others) - parted)
+        if _still_held(config, culprit):
+            ordered = document("unlink", *[("identifier", culprit.hex())] * 2)
             given = give(compose.order_desk(config), ordered, lambda: compose.raw_writer(config), lambda: compose.raw_reader(config))
             outcome = msgspec.structs.replace(outcome, taken_out=given.state)
     if as_json:
@@ -136,15 +145,27 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
     return 1 if outcome.refused or outcome.taken_out not in ("", "done") else 0
 
 
-def _still_held(config: Config, chosen: Selection) -> bytes:
-    """A suspended identifier that a customer with others still has: who was first seen with it. Empty: there is none."""
+def _question(unions: Sequence[int], others: Sequence[bytes]) -> str:
+    parts = [f"undo {len(unions):,} unions"] * bool(unions) + [f"part {len(others):,} identifiers"] * bool(others)
+    return ", ".join(parts)
+
+
+def _culprit(config: Config, chosen: Selection) -> bytes:
+    """The suspended identifier that is to be undone; empty: there is none."""
     if chosen.identifier is None:
         return b""
     people = compose.steward(config).people
     identifier = people.hashed(chosen.identifier)
-    [root] = people.directory.lookup([identifier])
-    is_held = root is not None and identifier in people.directory.suspended() and len(people.ledger.members(root)[1]) > 1
-    return identifier if is_held else b""
+    return identifier if identifier in people.directory.suspended() else b""
+
+
+def _still_held(config: Config, culprit: bytes) -> bool:
+    """Whether a customer with others still has it: who was first seen with it."""
+    if not culprit:
+        return False
+    people = compose.steward(config).people
+    [root] = people.directory.lookup([culprit])
+    return root is not None and len(people.ledger.members(root)[1]) > 1
 
 
 def _selected(config: Config, chosen: Selection) -> list[int]:
@@ -181,10 +202,12 @@ def _when(text: str, option: str, now_ms: int) -> int:
         return moment(text, option)
 
 
-def _would_undo(config: Config, unions: Sequence[int], as_json: bool) -> int:
+def _would_undo(config: Config, unions: Sequence[int], others: Sequence[bytes], as_json: bool) -> int:
     if as_json:
-        return as_one_line({"unions": list(unions)})
+        return as_one_line({"unions": list(unions), "identifiers": [other.hex() for other in others]})
     console().print(f"{len(unions):,} unions would be undone" if unions else "no union that stands fits")
+    if others:
+        console().print(f"{len(others):,} identifiers that were new when they came with it would become customers of their own")
     if unions:
         entries = compose.steward(config).entries(unions[:SENT_SHOWN])
         console().print(_unions(entries, "en"))
@@ -239,6 +262,8 @@ def _unions(entries: Iterable[Entry], lang: str) -> Table:
 def _print_outcome(outcome: Outcome) -> None:
     say = console()
     say.print(f"{outcome.undone:,} unions undone" + (f", {outcome.refused:,} not (yet): run it again" if outcome.refused else ""))
+    if outcome.parted:
+        say.print(f"{outcome.parted:,} identifiers that were new when they came with it are customers of their own")
     if outcome.taken_out:
         say.print(f"the suspended identifier was taken out of the customer that it was first seen with: {outcome.taken_out}")
     _print_sent(outcome.sent)

@@ -313,13 +313,16 @@ class Validate(_Table, frozen=True):
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
+Normalize = Literal["exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"]
+
+
 class Namespace(_Table, frozen=True):
     """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the packaged file."""
 
     name: Figure  # such as `user_id`
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
-    normalize: Literal["exact", "lower", "digits", "phone", "email"] = "exact"  # how spellings become one (phone, email: bad ones are none)
+    normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
     at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
@@ -331,7 +334,7 @@ class Guard(_Table, frozen=True):
     customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
     moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20  # ... or it went so often from one to another ...
     within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
-    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it united so many customers with one ...
+    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others, or new identifiers ...
     unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does
     window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
 
@@ -341,7 +344,7 @@ class Identity(_Table, frozen=True):
 
     blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
     blocked_patterns: tuple[Pattern, ...] = ()  # regular expressions; a value that one fits wholly
-    capacity: Count = 1_000_000  # identifiers planned for; sets the number of buckets, fixed at creation
+    capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
     ledger: Count = 1_000_000  # unions that can still be undone
     reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted
     guard: Guard = Guard()  # against what only looks like evidence

@@ -161,12 +161,16 @@ local function kept_apart(a, b)
   return false
 end
 
+local function is_queue_full()
+  if queued == nil then queued = call('HLEN', P .. 'reviews') end
+  return queued >= reviews_max
+end
+
 local function review(a, b, by, note)
   if b < a then a, b = b, a end
   local key = a .. b
-  if queued == nil then queued = call('HLEN', P .. 'reviews') end
   if new_reviews[key] == nil and call('HEXISTS', P .. 'reviews', key) == 1 then return end
-  if new_reviews[key] or queued >= reviews_max then return end
+  if new_reviews[key] or is_queue_full() then return end
   queued = queued + 1
   new_reviews[key] = {by, note}
 end
@@ -242,6 +246,12 @@ local function suspend(id)
   changed[#changed + 1] = 'i' .. id
 end
 
+local function trips(root, cause)  -- a customer that grows too fast: what makes it grow is evidence no longer
+  if count_in(rates, 'rates:', breaker_within, root) <= breaker_unions then return false end
+  suspend(cause)
+  return true
+end
+
 local function both_verified(ra, rb)
   local function any(record)
     for strength, n in pairs(record.counts) do if n > 0 and verified[strength + 1] == 1 then return true end end
@@ -252,11 +262,21 @@ end
 
 -- Unions.
 
-local ledger_end = nil
+-- Each entry of the ledger knows, for each of the four origins that it names, the entry before it that does: so the history of a
+-- customer is read backwards without the rest of the ledger. Where it begins lies beside the unions, under 'h' + origin.
+local ledger_end, lasts, new_lasts = nil, {}, {}
+local function last_of(origin)
+  if lasts[origin] == nil then lasts[origin] = call('HGET', bucket('u:', origin), 'h' .. origin) or string.rep('\0', 6) end
+  return lasts[origin]
+end
+
 local function note(kind, part, survivor, one, other, undone, by, evidence)
   if ledger_end == nil then ledger_end = tonumber(call('HGET', P .. 'meta', 'ledger') or 0) end
   ledger_end = ledger_end + 1
-  ledger[#ledger + 1] = {ledger_end, kind, part, survivor, one .. other, undone, by, evidence}
+  local named, seq = {part, survivor, one, other}, struct.pack('>I6', ledger_end)
+  local before = last_of(part) .. last_of(survivor) .. last_of(one) .. last_of(other)
+  for _, origin in ipairs(named) do lasts[origin], new_lasts[origin] = seq, seq end
+  ledger[#ledger + 1] = {ledger_end, kind, part, survivor, one .. other, undone, by, evidence, before}
   return ledger_end
 end
 
@@ -283,8 +303,9 @@ local function unite(x, y, by, evidence, cause, forced)
     local theirs = rb.counts[s] or 0
     local excess = theirs + (ra.counts[s] or 0) - limits[s + 1]
     if theirs > 0 and excess > 0 then
-      over[#over + 1] = {s, excess}
-      if at_limit[s + 1] ~= OLDEST then forbidden = true end
+      if at_limit[s + 1] == OLDEST then over[#over + 1] = {s, excess}
+      elseif at_limit[s + 1] == REVIEW and s > 0 and by == 'review' then  -- a steward was asked, and said so
+      else forbidden = true end
       if at_limit[s + 1] == REVIEW then ask = true end
     end
   end
@@ -294,11 +315,7 @@ local function unite(x, y, by, evidence, cause, forced)
     return nil
   end
   if rb.user and not ra.user or (not rb.user == not ra.user and b < a) then a, b, ra, rb = b, a, rb, ra end
-  if cause and count_in(rates, 'rates:', breaker_within, a) > breaker_unions then
-    suspend(cause)
-    refused = refused + 1
-    return nil
-  end
+  if cause and trips(a, cause) then refused = refused + 1; return nil end
   local seq = note('union', b, a, x, y, 0, by, evidence)
   set_unions(a, unions_of(a) .. unions_of(b) .. struct.pack('>I6', seq) .. x .. y)
   set_unions(b, '')
@@ -327,25 +344,46 @@ end
 
 -- Orders.
 
+local function neighbours(edges, without)  -- origin -> the edges that it is an end of
+  local next_to = {}
+  for _, edge in ipairs(edges) do
+    if edge[1] ~= without then
+      for i = 2, 3 do
+        local own = next_to[edge[i]] or {}
+        own[#own + 1] = edge
+        next_to[edge[i]] = own
+      end
+    end
+  end
+  return next_to
+end
+
 local function reached(edges, origin, without)  -- the origins that hang together with this one, by all unions but one
-  local found, todo = {[origin] = true}, {origin}
+  local next_to, found, todo = neighbours(edges, without), {[origin] = true}, {origin}
   while #todo > 0 do
     local at = table.remove(todo)
-    for _, edge in ipairs(edges) do
-      local far = edge[1] ~= without and (edge[2] == at and edge[3] or edge[3] == at and edge[2])
-      if far and not found[far] then found[far] = true; todo[#todo + 1] = far end
+    for _, edge in ipairs(next_to[at] or {}) do
+      local far = edge[2] == at and edge[3] or edge[2]
+      if not found[far] then found[far] = true; todo[#todo + 1] = far end
     end
   end
   return found
 end
 
-local function joint(root, x, y)  -- the last union on the way from one origin to the other
-  local last = '\0\0\0\0\0\0'
-  local edges = edges_of(root)
-  for _, edge in ipairs(edges) do
-    if edge[1] > last and not reached(edges, x, edge[1])[y] then last = edge[1] end
+-- The last union on the way from one origin to the other. Unions are a tree, as each joined what was apart: there is one way.
+local function joint(root, x, y)
+  local next_to, last, todo = neighbours(edges_of(root)), {[x] = '\0\0\0\0\0\0'}, {x}
+  while #todo > 0 do
+    local at = table.remove(todo)
+    for _, edge in ipairs(next_to[at] or {}) do
+      local far = edge[2] == at and edge[3] or edge[2]
+      if not last[far] then
+        last[far] = edge[1] > last[at] and edge[1] or last[at]
+        todo[#todo + 1] = far
+      end
+    end
   end
-  return (struct.unpack('>I6', last))
+  return (struct.unpack('>I6', last[y]))
 end
 
 -- Who does not hang together with the root without this union is a customer again.

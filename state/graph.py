@@ -57,6 +57,11 @@ class Changes(msgspec.Struct):
             moved[lend.to, lend.identifier] += 1
 
 
+def _carried(one: Identifier, other: Identifier) -> bytes:
+    """The evidence that an event is."""
+    return bytes([one.strength]) + one.hash + bytes([other.strength]) + other.hash
+
+
 class Suspended(Exception):
     """A group rests on an identifier that is evidence no longer: it has to be made anew."""
 
@@ -155,19 +160,24 @@ class Graph:
                 winner, home = root, origin
             else:
                 # What holds the group together is its strongest, though it may be new and the winner be found by another.
-                evidence = bytes([strongest.strength]) + strongest.hash + bytes([identifier.strength]) + identifier.hash
-                winner = self._unite(home or root, origin, "event", evidence, strongest) or winner
+                winner = self._unite(home or root, origin, "event", _carried(strongest, identifier), strongest) or winner
         fresh = winner is None
         if winner is None or home is None:
             winner = home = self._found(strongest.hash)
             self._result.created += 1
+        growing = not fresh or len(strangers) > self.policy.breaker_unions
         for identifier in strangers:
-            if self._make_room(winner, identifier.strength):
+            if not self._has_room(winner, identifier.strength):
+                self._result.refused += 1
+                if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
+                    self._wait_apart(winner, strongest, identifier)
+            elif growing and identifier is not strongest and self._trips(winner, strongest):
+                self._result.refused += 1
+            else:
+                self._make_room(winner, identifier.strength)
                 self.origins[identifier.hash] = home
                 self._give(winner, identifier)
                 self._result.attached += not fresh
-            else:
-                self._result.refused += 1
         for identifier in movers:
             if identifier.hash in self.origins and self._is_shared(identifier, strongest):
                 self._suspend(identifier.hash)
@@ -178,6 +188,13 @@ class Graph:
             else:
                 self._result.refused += 1
         return home
+
+    def _wait_apart(self, winner: bytes, strongest: Identifier, identifier: Identifier) -> None:
+        """One too many is a customer of its own, until a steward has said whose it is."""
+        own = self.origins[identifier.hash] = self._found(identifier.hash)
+        self._give(own, identifier)
+        self._review(winner, own, "limit", _carried(strongest, identifier))
+        self._result.created += 1
 
     def _move(self, identifier: Identifier, root: bytes, home: bytes | None) -> None:
         """An identifier changes sides."""
@@ -195,17 +212,20 @@ class Graph:
 
     # --- guards
 
+    def _has_room(self, root: bytes, strength: int) -> bool:
+        """For one more identifier."""
+        return self.records[root].count(strength) < self.limits[strength] or self.policy.at(strength) == "oldest"
+
     def _make_room(self, root: bytes, strength: int) -> bool:
         """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
-        if self.records[root].count(strength) < self.limits[strength]:
-            return True
-        if self._at_limit(strength) != "oldest":
+        if not self._has_room(root, strength):
             return False
-        self._drop_oldest(root, strength, 1)
+        if self.records[root].count(strength) >= self.limits[strength]:
+            self._drop_oldest(root, strength, 1)
         return True
 
-    def _at_limit(self, strength: int) -> str:
-        return self.policy.at_limit[strength] if strength < len(self.policy.at_limit) else "refuse"
+    def _is_queue_full(self) -> bool:
+        return len(self.reviews) >= self.policy.reviews
 
     def _drop_oldest(self, root: bytes, strength: int, n: int) -> None:
         record = self.records[root]
@@ -235,11 +255,14 @@ class Graph:
             self.suspended[identifier] = self._window.time_ms // 1000
             self._result.suspended += 1
 
-    def _trips(self, survivor: bytes) -> bool:
-        """Whether this customer is united with others too fast."""
-        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, survivor
+    def _trips(self, root: bytes, cause: Identifier) -> bool:
+        """Whether this customer grows too fast: then what makes it grow is evidence no longer."""
+        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, root
         self.rates[slot] += 1
-        return self.rates[slot] > self.policy.breaker_unions
+        if self.rates[slot] <= self.policy.breaker_unions:
+            return False
+        self._suspend(cause.hash)
+        return True
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
         return any(self.root(other) == a for member in self.records[b].members for other in self.apart.get(member, ()))
@@ -254,16 +277,15 @@ class Graph:
             self._result.refused += 1
             return None
         over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        if any(self._at_limit(s) != "oldest" for s, _ in over):
+        if any(self.policy.forbids(s, by) for s, _ in over):
             self._result.refused += 1
-            if any(self._at_limit(s) == "review" for s, _ in over):
+            if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)
             return None
         has_a, has_b = ra.user() is not None, rb.user() is not None
         if (has_b and not has_a) or (has_a == has_b and b < a):
             a, b, ra, rb = b, a, rb, ra
-        if cause is not None and self._trips(a):
-            self._suspend(cause.hash)
+        if cause is not None and self._trips(a, cause):
             self._result.refused += 1
             return None
         retired = self.records.pop(b)
@@ -271,7 +293,8 @@ class Graph:
             self.roots[member] = a
         self.records[a] = Record(ra.members + retired.members, ra.identifiers + retired.identifiers)
         for strength, n in over:
-            self._drop_oldest(a, strength, n)
+            if self.policy.at(strength) == "oldest":
+                self._drop_oldest(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
         self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))
         self._changes.add(Retire(b, a, list(retired.members), seq, x, y))
@@ -315,7 +338,7 @@ class Graph:
 
     def _review(self, a: bytes, b: bytes, by: str, note: bytes) -> None:
         key = min(a, b) + max(a, b)
-        if key not in self.reviews and len(self.reviews) < self.policy.reviews:
+        if key not in self.reviews and not self._is_queue_full():
             self.reviews[key] = Pair(key[:ID_BYTES], key[ID_BYTES:], by, note, self._window.time_ms)
 
     # --- orders

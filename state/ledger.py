@@ -11,8 +11,10 @@ import redis
 
 from schemas.identity import ID_BYTES, Identifier, Pair, Union
 from state.directory import Layout
+from state.gather import Gather
 from state.names import Names
 
+_ENTRY_BYTES = 6  # of the number of an entry, where another one names it
 _EDGE = Struct(f">6s{ID_BYTES}s{ID_BYTES}s")
 
 
@@ -28,11 +30,20 @@ class Ledger(Protocol):
     def union(self, seq: int) -> Union | None:
         """One entry; None if it was dropped."""
 
+    def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
+        """Entries that name one of these, newest first: of each origin the newest `count`. And whether these are all that there are."""
+
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
         """The unions that made a customer and still stand: number in the ledger, and the two origins that its evidence is about."""
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         """A customer's origins and identifiers, oldest first; nothing for who is no root."""
+
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        """The members of many customers."""
+
+    def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        """The origin of each, None where unknown."""
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each the origins that it is never united with."""
@@ -46,6 +57,7 @@ class RedisLedger:
         self._redis = client
         self._names = names
         self._layout = layout
+        self._gather = Gather(client, layout.buckets)
 
     def unions(self, after: int, count: int) -> list[Union]:
         found = cast(list[Any], self._redis.xrange(self._names.ledger, min=cast(str, b"(%d-0" % after), count=count))
@@ -59,17 +71,44 @@ class RedisLedger:
         found = cast(list[Any], self._redis.xrange(self._names.ledger, min=f"{seq}-0", max=f"{seq}-0"))
         return _union(*found[0]) if found else None
 
+    def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
+        """All origins go back together, one round trip a step: an entry says which one before it named the same origin."""
+        origins, seen = list(dict.fromkeys(origins)), dict[int, dict[bytes, bytes]]()
+        firsts = self._each("hget", [(self._bucket(b"u:", origin), b"h" + origin) for origin in origins])
+        at = {origin: int.from_bytes(first) for origin, first in zip(origins, firsts, strict=True) if first}
+        for step in range(count + 1):
+            fresh = sorted({seq for seq in at.values() if seq not in seen})
+            found = self._each("xrange", [(self._names.ledger, f"{seq}-0", f"{seq}-0") for seq in fresh])
+            held = {seq: entry[0][1] for seq, entry in zip(fresh, found, strict=True) if entry}
+            at = {origin: seq for origin, seq in at.items() if seq in held or seq in seen}
+            if step == count or not at:
+                break
+            seen |= held
+            at = {origin: before for origin, seq in at.items() if (before := _before(seen[seq], origin))}
+        return [_union(b"%d-0" % seq, seen[seq]) for seq in sorted(seen, reverse=True)], not at
+
+    def _each(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What each call of the command answers, in one round trip."""
+        if not calls:
+            return []
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for arguments in calls:
+                getattr(pipeline, command)(*arguments)
+            return pipeline.execute()
+
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
         packed = cast(bytes, self._redis.hget(self._bucket(b"u:", root), root) or b"")
         return [(int.from_bytes(seq), one, other) for seq, one, other in _EDGE.iter_unpack(packed)]
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
-        packed = cast(bytes | None, self._redis.hget(self._bucket(b"r:", root), root))
-        if packed is None:
-            return [], []
-        end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
-        origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
-        return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+        return self.holdings([root])[0]
+
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        return [_held(packed) for packed in self._gather(self._names.directory + b"r:", roots)]
+
+    def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        found = self._gather(self._names.directory + b"i:", identifiers)
+        return [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
@@ -81,6 +120,23 @@ class RedisLedger:
 
     def _bucket(self, kind: bytes, origin: bytes) -> str:
         return self._names.bucket(kind, origin, self._layout.buckets)
+
+
+def _held(packed: bytes | None) -> tuple[list[bytes], list[Identifier]]:
+    """Of a root's record: origins, identifiers."""
+    if packed is None:
+        return [], []
+    end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
+    origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
+    return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+
+
+def _before(fields: dict[bytes, bytes], origin: bytes) -> int:
+    """The entry before this one that named the origin; 0: there is none."""
+    named, before = fields[b"r"] + fields[b"s"] + fields[b"o"], fields.get(b"h", b"")
+    places = [at for at in range(0, len(named), ID_BYTES) if named[at : at + ID_BYTES] == origin]
+    at = _ENTRY_BYTES * (places[0] // ID_BYTES)
+    return int.from_bytes(before[at : at + _ENTRY_BYTES])
 
 
 def _union(entry_id: bytes, fields: dict[bytes, bytes]) -> Union:

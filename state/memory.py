@@ -238,8 +238,24 @@ class MemoryDirectory:
     def newest(self, before: int, count: int) -> list[Union]:
         return [union for seq, union in reversed(self.graph.ledger.items()) if seq < before][:count]
 
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        return [self.members(root) for root in roots]
+
+    def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        return [self.graph.origins.get(identifier) for identifier in identifiers]
+
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         return [list(self.graph.apart.get(origin, ())) for origin in origins]
+
+    def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
+        found, complete = dict[int, Union](), True
+        for origin in origins:
+            naming = [
+                union for union in reversed(self.graph.ledger.values()) if origin in (union.retired, union.survivor, union.one, union.other)
+            ]
+            found |= {union.seq: union for union in naming[:count]}
+            complete &= len(naming) <= count
+        return sorted(found.values(), key=lambda union: -union.seq), complete
 
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
         return list(self.graph.unions.get(root, ()))

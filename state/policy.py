@@ -49,6 +49,14 @@ class Policy(msgspec.Struct, frozen=True):
             matching.log_max if matching.enabled else 0,
         )
 
+    def at(self, strength: int) -> AtLimit:
+        """What happens to one too many."""
+        return self.at_limit[strength] if strength < len(self.at_limit) else "refuse"
+
+    def forbids(self, strength: int, by: str) -> bool:
+        """Whether too many of a namespace forbid a union: not where the oldest leave, nor where a steward was asked, and said yes."""
+        return self.at(strength) != "oldest" and not (self.at(strength) == "review" and strength > 0 and by == "review")
+
     def settings(self, strengths: int) -> list[object]:
         """As the script reads it."""
 

@@ -46,13 +46,25 @@ for g, group in ipairs(groups) do
       winner = home
       created = created + 1
     end
+    local growing = not fresh or #strangers > breaker_unions
     for _, id in ipairs(strangers) do
-      if make_room(winner, id[1]) then
+      local has_room = fits(record_of(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
+      if has_room and growing and id ~= ids[1] and trips(winner, ids[1][2]) then
+        refused = refused + 1
+      elseif has_room then
+        make_room(winner, id[1])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
         if not fresh then attached = attached + 1 end
       else
         refused = refused + 1
+        if at_limit[id[1] + 1] == REVIEW and not is_queue_full() then  -- a customer of its own, until a steward has said whose it is
+          local own = found(id[2])
+          set_origin(id[2], own)
+          give(own, id[1], id[2])
+          review(winner, own, 'limit', char(ids[1][1]) .. ids[1][2] .. char(id[1]) .. id[2])
+          created = created + 1
+        end
       end
     end
     for _, id in ipairs(movers) do
@@ -190,6 +202,7 @@ end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
 end
+for origin, seq in pairs(new_lasts) do call('HSET', bucket('u:', origin), 'h' .. origin, seq) end
 for origin, others in pairs(new_aparts) do
   if others == '' then call('HDEL', P .. 'apart', origin) else call('HSET', P .. 'apart', origin, others) end
 end
@@ -213,7 +226,8 @@ for name, slots in pairs({['rates:'] = {rates, breaker_within}, ['moves:'] = {mo
 end
 for _, entry in ipairs(ledger) do
   call('XADD', P .. 'ledger', 'MAXLEN', '~', ledger_max, string.format('%.0f-0', entry[1]), 'k', entry[2], 'r', entry[3], 's', entry[4],
-    'o', entry[5], 'n', string.format('%.0f', entry[6]), 'b', entry[7], 'e', entry[8], 't', string.format('%.0f', time_ms), 'p', partition, 'a', after)
+    'o', entry[5], 'n', string.format('%.0f', entry[6]), 'b', entry[7], 'e', entry[8], 't', string.format('%.0f', time_ms), 'p', partition, 'a', after,
+    'h', entry[9])
 end
 if ledger_end then call('HSET', P .. 'meta', 'ledger', string.format('%.0f', ledger_end)) end
 for root, record in pairs(new_records) do

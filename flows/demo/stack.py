@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import httpx
 
 from flows.demo.receiver import Receiver
 from flows.demo.shop import WRITE_KEYS
-from schemas.config import Config
+from schemas.config import Config, Gateway
 from schemas.errors import Unreachable
 from schemas.toml import DEFAULT, load
 from state.embedded import die_with_parent
@@ -26,8 +27,9 @@ ORDERS = "demo_order"  # fires once for each order, so that triggers can be coun
 SOON = {"horizon": "5s", "every": "2s"}  # of all models
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
-_READY_S = 30.0
+_READY_S = 60.0
 _STOP_S = 15.0
+_PORT_TRIES = 10
 
 
 def configuration(base: Path | None, folder: Path | None, receiver: Receiver) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     data, gateway = document.setdefault("data", {}), document.setdefault("gateway", {})
     data["folder"] = str(folder.resolve() if folder else here / data.get("folder", "data"))
     gateway["listen"] = f"127.0.0.1:{_port(gateway.get('listen', '127.0.0.1:8080'))}"
+    known_by = secrets.token_urlsafe(16)  # the demo's own gateway
+    gateway["read_tokens"] = [known_by, *gateway.get("read_tokens", Gateway().read_tokens)]
     own_keys = [{"key": key, "source": channel} for channel, key in WRITE_KEYS.items()]
     gateway["write_keys"] = [*(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()), *own_keys]
     for plan in document.get("validate", {}).get("plan", ()):
@@ -132,9 +136,16 @@ class Stack:
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200 and self._is_ours()
         except httpx.TransportError:
             return False
+
+    def _is_ours(self) -> bool:
+        """Whether it is our gateway that answers: another one does not know our token."""
+        if not self.config.gateway.read_tokens:
+            return True
+        token = str(self.config.gateway.read_tokens[0])
+        return httpx.get(f"{self.url}/v1/profiles/anonymous:nobody", auth=(token, ""), timeout=2).status_code != 401
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -176,15 +187,36 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one character that JSON allows and TOML does not
 
 
+_held: dict[int, socket.socket] = {}  # ports that this process has promised to a gateway
+
+
 def _port(listen: str) -> int:
-    """The port of `listen` if it is free on the loopback address, else one that is."""
+    """The port of `listen` if it is free on the loopback address, else one that is.
+
+    The gateway will listen on it only in a while. Until this process ends the UDP port of the same number is held, which nobody else
+    wants: so another demo that starts meanwhile does not choose it as well.
+    """
     wanted = int(listen.rpartition(":")[2])
-    for port in (wanted, 0):
+    for port in (wanted, *[0] * _PORT_TRIES):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+                _hold(chosen := int(probe.getsockname()[1]))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return chosen
     raise Unreachable("no free port on 127.0.0.1")
+
+
+def _hold(port: int) -> None:
+    """Raises `OSError` where another process holds it."""
+    if port in _held:
+        return
+    sign = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sign.bind(("127.0.0.1", port))
+    except OSError:
+        sign.close()
+        raise
+    _held[port] = sign

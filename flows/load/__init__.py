@@ -205,7 +205,8 @@ class _Run:
 
         progress = Progress()
         shown: list[tuple[int, str, str]] = []
-        with Preview(compose.directory(self._config).lookup) as preview:
+        layout = compose.layout(self._config)
+        with Preview(compose.directory(self._config), compose.ledger(self._config), layout.policy, layout.limits) as preview:
             for batch in self._reader(0).batches(_now_ms):
                 preview.add(batch.identifiers)
                 _count(progress, batch)

@@ -6,7 +6,7 @@ A value that does not hold (a phone number or mail address that cannot be one) i
 import re
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
@@ -141,8 +141,8 @@ def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
 
 
 def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:
-    if config.normalize == "phone" or config.normalize == "email":
-        return key_of(config.normalize, entry, made)
+    if config.normalize not in _NORMALISE:
+        return key_of(cast(FieldKind, config.normalize), entry, made)
     plainly = _NORMALISE[config.normalize]
     return lambda value, _countries: plainly(value)
 

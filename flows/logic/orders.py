@@ -23,6 +23,7 @@ from schemas.identity import ID_BYTES, Order, OrderKind, undo
 
 STEWARD: Final = "$steward"  # the source of what a person decided; no write key or topic can have this name
 _MAX: Final = 4_096
+_OURS: Final = frozenset({"event", "match", "limit", "review", "steward", "undo"})  # in the ledger, but no app
 
 
 class _Named(msgspec.Struct):
@@ -64,7 +65,7 @@ class OrderReader:
         steward = raw.source == STEWARD
         if not steward and (message.type == "identity" or raw.source not in self._sources):
             return Reject("order_forbidden", "expected a write key with `merges = true`")
-        by = message.by if steward else raw.source
+        by = message.by if steward else f"app {raw.source}" if raw.source in _OURS else raw.source
         kind = message.order if message.type == "identity" else _KINDS[message.type]
         if kind == "undo":
             return (

@@ -14,7 +14,7 @@ from schemas.triggers import Decision
 from state.shards import Outbox
 
 SENT: Final = "sent_while_united"
-LOOK_BACK_MAX: Final = 200_000  # entries of the ledger that one history looks at, newest first
+HISTORY_MAX: Final = 1_000  # entries of the ledger about one origin, the newest
 PAGE: Final = 1_000
 _decode_decision = msgspec.msgpack.Decoder(Decision).decode
 
@@ -86,7 +86,7 @@ class Sent(msgspec.Struct, frozen=True):
 class History(msgspec.Struct, frozen=True):
     customer: str
     entries: list[Entry]  # newest first
-    complete: bool  # false: the ledger goes back further than was looked
+    complete: bool  # false: the ledger has more of them
     sent: list[Sent]
 
 
@@ -134,19 +134,12 @@ class Steward:
         root = self.people.find(named)
         if root is None:
             return None
-        about = {root, *self._ledger.members(root)[0]}
-        found: list[Union] = []
+        found, complete = self._ledger.about([root, *self._ledger.members(root)[0]], HISTORY_MAX)
         left: dict[bytes, list[bytes]] = {}  # survivor -> who was taken out of it
-        looked, complete = 0, True
-        for union in self._back():
-            if looked == LOOK_BACK_MAX:
-                complete = False
-                break
-            looked += 1
+        survivors = sorted({union.survivor for union in found if union.kind == "undo"})
+        for union in self._ledger.about(survivors, HISTORY_MAX)[0]:
             if union.kind == "undo":
                 left.setdefault(union.survivor, []).append(union.retired)
-            if not about.isdisjoint((union.retired, union.survivor, union.one, union.other)):
-                found.append(union)
         roots = [self._directory.root(origin) for union in found for origin in (union.one, union.other)]
         undone = {union.undone for union in found if union.kind == "undo"}
         entries = self._entries(found, self.people.plain([root, *roots]), {union.seq for union in found} - undone)
@@ -231,13 +224,6 @@ class Steward:
         found = [union for seq in unions if (union := self._ledger.union(seq)) is not None]
         plain = self.people.plain([self._directory.root(union.one) for union in found])
         return self._entries(found, plain, {union.seq for union in found})
-
-    def _back(self) -> Iterator[Union]:
-        """All of it, the newest first."""
-        before = 2**48
-        while found := self._ledger.newest(before, PAGE):
-            yield from found
-            before = found[-1].seq
 
     def _entries(self, unions: Iterable[Union], plain: dict[bytes, str], standing: set[int]) -> list[Entry]:
         call = self.people.caller(plain)

@@ -64,7 +64,7 @@ class OrderDesk:
             return "they are one customer: `unlink` undoes the union that made them one"
         if order.kind == "unlink" and order.a == order.b and (order.origins or len(self.ledger.members(a)[1]) == 1):
             return "a customer cannot be parted from itself"
-        return self._no_union(a, b, order.forced) if order.kind == "link" and a != b else ""
+        return self._no_union(a, b, order) if order.kind == "link" and a != b else ""
 
     def carried_out(self, order: Order) -> bool:
         """Whether all is as the order wants it."""
@@ -110,14 +110,13 @@ class OrderDesk:
             return f"entry {seq} is itself an undo: `link` unites them again"
         return "" if self.stands(seq) else f"union {seq} was undone before"
 
-    def _no_union(self, a: bytes, b: bytes, forced: bool) -> str:
+    def _no_union(self, a: bytes, b: bytes, order: Order) -> str:
         (_, mine), (_, theirs) = self.ledger.members(a), self.ledger.members(b)
-        if not forced and all(any(holds(self._policy.verified, one.strength) for one in held) for held in (mine, theirs)):
+        if not order.forced and all(any(holds(self._policy.verified, one.strength) for one in held) for held in (mine, theirs)):
             return "both are verified: only `forced` unites them"
         for strength, limit in enumerate(self._limits):
             counts = [sum(one.strength == strength for one in held) for held in (mine, theirs)]
-            refuses = strength >= len(self._policy.at_limit) or self._policy.at_limit[strength] != "oldest"
-            if all(counts) and sum(counts) > limit and refuses:
+            if all(counts) and sum(counts) > limit and self._policy.forbids(strength, order.by):
                 return f"together they would have {sum(counts)} of {self._names[strength]}, the limit is {limit}"
         return ""
 

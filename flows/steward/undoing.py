@@ -42,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True):
     undone: int
     refused: int  # given, and still standing though `resolve` is past them; or it does not run
     sent: list[Sent]
+    parted: int = 0  # identifiers that a suspended one had collected, and that are customers of their own now
     taken_out: str = ""  # what became of a suspended identifier that was still a customer's: done, refused, waiting; empty: there was none
 
 
@@ -59,6 +60,16 @@ def standing(ledger: Ledger, wanted: Wanted) -> list[int]:
         elif wanted.covers(entry):
             found[entry.seq] = None
     return list(reversed(found))
+
+
+def collected(directory: Directory, ledger: Ledger, identifier: bytes) -> list[bytes]:
+    """What came to a customer by this identifier, and was nobody before: weaker ones that joined its origin after it."""
+    [root] = directory.lookup([identifier])
+    held = ledger.members(root)[1] if root is not None else []
+    at = next((at for at, one in enumerate(held) if one.hash == identifier), len(held))
+    later = [one.hash for one in held[at + 1 :] if one.strength > held[at].strength]
+    [home, *homes] = ledger.homes([identifier, *later])
+    return [one for one, its in zip(later, homes, strict=True) if its == home]
 
 
 def entries(ledger: Ledger, after: int) -> Iterator[Union]:
@@ -83,21 +94,36 @@ class Undoing:
         newest = self._ledger.newest(2**48, 1)
         before = {shard: head.outbox.get("d", 0) for shard, head in self._shards.heads().items()}
         followed = _Followed(self._ledger, newest[0].seq if newest else 0, unions)
-        asyncio.run(self._give(unions, writer, followed))
-        _until(followed.look, len(unions), self._said)
+        self._give([document("undo", union=seq) for seq in unions], writer, followed.look)
         self._settle()
         sent = list(self._steward.sent(before))
         return Outcome(followed.done, len(unions) - followed.done, sent)
 
-    async def _give(self, unions: Sequence[int], writer: Callable[[], RawWriter], followed: "_Followed") -> None:
+    def part(self, identifier: bytes, others: Sequence[bytes], writer: Callable[[], RawWriter]) -> int:
+        """Make these, which lie in one origin with the identifier, customers of their own; how many are. Raises `Unreachable`."""
+
+        def look() -> int:
+            [root, *roots] = self._directory.lookup([identifier, *others])
+            return sum(one != root for one in roots)
+
+        named = [[("identifier", one.hex()) for one in (identifier, other)] for other in others]
+        self._give([document("unlink", *both) for both in named], writer, look)
+        return look()
+
+    def _give(self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]) -> None:
+        """`look`: how many were carried out by now."""
+        asyncio.run(self._put(documents, writer, look))
+        _until(look, len(documents), self._said)
+
+    async def _put(self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]) -> None:
         opened = writer()
         step = max(1, round(self._rate * STEPS_S))
         pause_s = step / self._rate
         try:
-            for at in range(0, len(unions), step):
+            for at in range(0, len(documents), step):
                 began = time.monotonic()
-                await put(opened, [document("undo", union=seq) for seq in unions[at : at + step]])
-                self._said(followed.look())
+                await put(opened, documents[at : at + step])
+                self._said(look())
                 await asyncio.sleep(max(0.0, began + pause_s - time.monotonic()))
         finally:
             await opened.close()

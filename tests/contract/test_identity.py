@@ -64,11 +64,16 @@ class Both:
         assert self.memory.lookup(known) == real.lookup(known)
         assert self.memory.unions(0, 1000) == self.ledger.unions(0, 1000)
         assert self.memory.newest(7, 4) == self.ledger.newest(7, 4)
+        for count in (2, 100):
+            assert self.memory.about(known, count) == self.ledger.about(known, count)
+            assert [self.memory.about([one], count) for one in known] == [self.ledger.about([one], count) for one in known]
+        assert self.memory.homes(known) == self.ledger.homes(known)
         assert self.memory.apart(known) == self.ledger.apart(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
         roots = {root for root in self.memory.lookup(known) if root}
+        assert self.memory.holdings(sorted(roots)) == self.ledger.holdings(sorted(roots))
         assert {root: self.memory.edges(root) for root in roots} == {root: self.ledger.edges(root) for root in roots}
         assert {root: self.memory.members(root) for root in roots} == {root: self.ledger.members(root) for root in roots}
 
@@ -226,6 +231,89 @@ def test_a_constant_user_id_trips_the_breaker_and_can_be_undone(both: Make) -> N
     assert world.roots(*(visitor.hash for visitor in visitors)) == [visitor.hash for visitor in visitors]
 
 
+def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -> None:
+    """Though they unite nobody: in one window, or one after the other."""
+    for windows, held in (([[0, 1, 2, 3, 4]], 3), ([[0], [1], [2], [3], [4]], 4)):  # the first came with it
+        world = both(Policy(breaker_unions=3, breaker_within_s=60), limits=(1, 2, 100))
+        for window in windows:
+            world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000)
+        assert USER.hash in world.workers[0].suspended()
+        assert world.roots(*(ident(2, n).hash for n in range(5))) == [USER.hash] * held + [None] * (5 - held)
+
+
+def test_what_is_refused_at_a_limit_again_and_again_trips_nothing(both: Make) -> None:
+    world = both(Policy(breaker_unions=3, breaker_within_s=60))
+    for n in range(9):
+        world.commit(group(USER, ident(1, n)), time_ms=1_000)
+    assert world.workers[0].suspended() == {}
+    assert world.roots(*(ident(1, n).hash for n in range(3))) == [USER.hash] * 2 + [None]
+
+
+def test_many_new_customers_at_once_trip_nothing(both: Make) -> None:
+    world = both(Policy(breaker_unions=3, breaker_within_s=60))
+    world.commit(*(group(ident(0, n), ident(1, n), ident(2, n)) for n in range(6)), time_ms=1_000)
+    assert world.workers[0].suspended() == {}
+
+
+def test_a_device_that_goes_to_and_fro_is_evidence_no_longer(both: Make) -> None:
+    """By rate: two users are enough, and only within the time."""
+    world = both(Policy(guarded=(False, False, True), shared_customers=9, shared_moves=3, shared_within_s=60))
+    for at, user in enumerate([USER, OTHER] * 2):  # three moves, in slots of their own
+        world.commit(group(user, DEVICE), time_ms=at * 120_000)
+    assert world.workers[0].suspended() == {}
+    for user in [USER, OTHER, USER]:
+        world.commit(group(user, DEVICE), time_ms=600_000)
+    assert DEVICE.hash in world.workers[0].suspended()
+
+
+def test_one_too_many_waits_for_a_steward_who_may_let_it_in(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "review", "refuse")))
+    mails = [ident(1, n) for n in range(4)]
+    for mail in mails:
+        world.commit(group(USER, mail))
+    [third, fourth] = world.ledger.reviews()
+    assert world.roots(*(mail.hash for mail in mails)) == [USER.hash, USER.hash, mails[2].hash, mails[3].hash]
+    assert world.commit(group(USER, mails[2])).refused == 1  # type: ignore[union-attr]  # it waits, and is not asked about twice
+    assert world.ledger.reviews() == [third, fourth]
+    assert world.commit(orders=(Order("link", third.a, third.b, "steward", origins=True),)).refused == 1  # type: ignore[union-attr]
+    world.commit(orders=(Order("link", third.a, third.b, "review", origins=True),))
+    assert world.roots(mails[2].hash, mails[3].hash) == [USER.hash, mails[3].hash]
+    world.undo(world.ledger.newest(2**40, 1)[0].seq)
+    assert world.roots(mails[0].hash, mails[2].hash) == [USER.hash, mails[2].hash]
+
+
+def test_a_steward_cannot_make_two_users_one(both: Make) -> None:
+    world = both(Policy(at_limit=("review", "refuse", "refuse")))
+    world.commit(group(USER), group(OTHER))
+    assert world.commit(orders=(Order("link", USER.hash, OTHER.hash, "review"),)).refused == 1  # type: ignore[union-attr]
+    assert world.roots(USER.hash, OTHER.hash) == [USER.hash, OTHER.hash]
+
+
+def test_where_the_queue_is_full_one_too_many_is_refused(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "review", "refuse"), reviews=1))
+    for n in range(4):
+        world.commit(group(USER, ident(1, n)))
+    assert len(world.ledger.reviews()) == 1
+    assert world.roots(ident(1, 2).hash, ident(1, 3).hash) == [ident(1, 2).hash, None]
+
+
+def test_a_history_is_found_behind_many_entries_about_others(both: Make) -> None:
+    world = both(Policy(breaker_unions=1_000), limits=(1, 2, 100))
+    one, other = ident(2, 1), ident(2, 2)
+    world.commit(group(one), group(other))
+    world.order("link", one.hash, other.hash)
+    world.undo(1)
+    strangers = [ident(2, n) for n in range(10, 60)]
+    world.commit(group(USER), *(group(stranger) for stranger in strangers))
+    for stranger in strangers:
+        world.commit(group(USER, stranger))
+    found, complete = world.ledger.about([other.hash], 10)
+    assert ([entry.seq for entry in found], complete) == ([2, 1], True)
+    found, complete = world.ledger.about([USER.hash], 10)
+    assert ([entry.seq for entry in found], complete) == (list(range(52, 42, -1)), False)
+    world.same()
+
+
 def test_a_window_has_a_budget_of_unions(both: Make) -> None:
     world = both(Policy(budget=1))
     world.commit(group(ANON), group(DEVICE), group(USER))
@@ -269,7 +357,7 @@ orders = st.one_of(
         st.sampled_from(["link", "link", "apart", "unlink", "unlink", "review"]),
         hashes,
         hashes,
-        st.just("x"),
+        st.sampled_from(["x", "review"]),
         st.binary(max_size=3),
         origins=st.booleans(),
     ),

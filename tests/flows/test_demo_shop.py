@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -9,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,7 +32,7 @@ from flows.demo.follow import Follower
 from flows.demo.publisher import Publisher
 from flows.demo.receiver import Got, Receiver
 from flows.demo.shop import WRITE_KEYS, Channel, Item, Shop
-from flows.demo.stack import CONNECTOR, ORDERS, configuration, to_toml
+from flows.demo.stack import CONNECTOR, ORDERS, Stack, configuration, to_toml
 from flows.logic.validate import Validator
 from schemas import cloudevents
 from schemas.config import Config, Gateway, Secret, WriteKey
@@ -397,6 +400,47 @@ def test_the_demo_configuration_is_valid_and_shows_everything_within_seconds(tmp
     assert ORDERS in {rule.name for rule in config.trigger}
     assert all(rule.on.within is None or rule.on.within <= 5_000 for rule in config.trigger)
     assert config.churn.horizon <= 8_000
+
+
+def test_demos_that_start_at_the_same_moment_have_ports_of_their_own(tmp_path: Path) -> None:
+    """None of them listens yet, and all would like the same one."""
+    code = (
+        "import pathlib, sys\n"
+        "from flows.demo.receiver import Receiver\n"
+        "from flows.demo.stack import configuration\n"
+        "with Receiver(lambda _: None) as receiver:\n"
+        "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    demos = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    try:
+        addresses = [demo.stdout.readline() for demo in demos if demo.stdout]
+        assert len(set(addresses)) == 3
+        assert "" not in addresses
+    finally:
+        for demo in demos:
+            demo.communicate("")
+
+
+def test_a_gateway_of_somebody_else_is_not_taken_for_ours(tmp_path: Path) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/readyz" else 401)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server, Receiver(lambda _: None) as receiver:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            document = configuration(None, tmp_path, receiver)
+            document["gateway"]["listen"] = f"127.0.0.1:{server.server_port}"
+            assert not Stack(document)._ready()
+        finally:
+            server.shutdown()
 
 
 def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

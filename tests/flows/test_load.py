@@ -176,11 +176,63 @@ def test_a_dry_run_sends_nothing_and_says_who_is_known(config: Config, tmp_path:
     before = compose.directory(config).stats()
     assert run(config, job(path), dry=True, as_json=True) == 0
     said = summary(capsys)
-    assert said["outlook"] == {"known": 3, "attached": 1, "united": 1, "created": 2, "joined": 1}
+    assert outlook(said) == {"known": 3, "attached": 1, "moved": 1, "created": 2, "joined": 1}
     assert (said["sent"], said["rejected"], said["bad"]) == (6, {"id_blocked": 1}, {"phone: too_short": 1})
     assert compose.directory(config).stats() == before
     assert arrived(config) == []
     assert checkpoints(config) == []
+
+
+def outlook(said: dict[str, Any]) -> dict[str, int]:
+    return {name: n for name, n in said["outlook"].items() if n}
+
+
+def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the real run then does so."""
+    file = tmp_path / "millrace.toml"
+    namespaces = [("user_id", "userId", 1, ""), ("phone", "traits.phone", 1, 'at_limit = "review"'), ("card", "traits.card", 1, "")]
+    namespaces += [("seal", "traits.seal", 9, "verified = true"), ("anonymous", "anonymousId", 9, 'at_limit = "oldest"')]
+    tables = [
+        f'[[identity.namespace]]\nname = "{name}"\npaths = ["{path}"]\nlimit = {limit}\n{more}\n' for name, path, limit, more in namespaces
+    ]
+    file.write_text(FILE.format(url=redis_url, room=1_000) + "".join(tables))
+    config = load(file)
+    compose.prepare(config)
+    known = [
+        {"userId": "u1", "traits": {"phone": "p1", "card": "c1"}},
+        {"anonymousId": "v1"},
+        {"anonymousId": "v2", "traits": {"phone": "p2"}},
+    ]
+    known += [{"traits": {"seal": seal}, "anonymousId": f"of-{seal}"} for seal in ("s1", "s2")]
+    made = Resolver(
+        config, compose.validator(config), compose.directory(config), compose.data_keys(config), compose.log_seal(config), Stop()
+    )
+    events = [raw(**one) for one in known]
+    made.commit(made.judge(Window("events/0", -1, 4, events, list(range(5)), 0.0)))
+    rows = [
+        ("u1", "p1", "", "", "v1"),  # united
+        ("u1", "", "", "", "v2"),  # too many phones: a steward is asked
+        ("u1", "p3", "", "", ""),  # a new one too many: as well
+        ("u1", "", "c2", "", ""),  # refused
+        ("", "", "", "s1", "of-s2"),  # both verified: refused
+        ("u1", "", "", "", "v9"),  # attached
+        ("u2", "", "", "", "v1"),  # a user of whom nobody has heard takes a visitor who is nobody's: attached
+        ("u9", "", "", "", ""),  # new
+    ]
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(",".join(row) for row in [("userId", "phone", "card", "seal", "anonymousId"), *rows]))
+    assert run(config, job(path), dry=True, as_json=True) == 0
+    assert outlook(summary(capsys)) == {"known": 7, "attached": 2, "united": 1, "review": 2, "refused": 4, "created": 1}
+    before = compose.directory(config).stats()
+    run(config, job(path), dry=False, as_json=True)
+    for at, event in enumerate(arrived(config)):
+        made.commit(made.judge(Window("events/0", 4 + at, 5 + at, [event], [5 + at], 0.0)))
+    after = compose.directory(config).stats()
+    assert after["united"] - before.get("united", 0) == 1
+    assert after["refused"] - before.get("refused", 0) == 4
+    assert len(compose.ledger(config).reviews()) == 2
 
 
 def raw(**fields: Any) -> RawEvent:

@@ -22,7 +22,9 @@ from flows.steward.desk import Steward
 from flows.steward.orders import Given, give
 from schemas.errors import Unusable
 from schemas.events import RawEvent
-from schemas.identity import Order, WindowCommit
+from schemas.identity import Group, Identifier, Order, WindowCommit
+from state.directory import RedisDirectory
+from state.names import Names
 from tests.site import Site
 
 ANA, BOB = ("user_id", "ana"), ("user_id", "bob")
@@ -290,8 +292,54 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(lambda: root(site, "anonymous:fresh") == root(site, "user_id:app-user") is not None)
 
 
+def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(running: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """They united nobody, so there is no union to undo."""
+    send(running, {"type": "identify", "anonymousId": "home", "traits": {"email": "home@x.de"}, "messageId": "home"})
+    until(lambda: root(running, "anonymous:home"))
+    send(running, {"userId": "app-user", "anonymousId": "home", "messageId": "first"})
+    until(lambda: root(running, "user_id:app-user"))
+    for at in range(0, 90, 30):
+        send(running, *({"userId": "app-user", "anonymousId": f"n{n}", "messageId": f"new-{n}"} for n in range(at, at + 30)))
+    until(lambda: running.directory.suspended() and running.directory.stats()["events"] == 92)
+    collected = [n for n in range(90) if root(running, f"anonymous:n{n}") == root(running, "user_id:app-user")]
+    assert 40 <= len(collected) <= 50
+    wrong = Selection(None, None, None, None, "user_id:app-user")
+    assert identity.unmerge(running.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
+    assert f"{len(collected)} identifiers that were new" in printed(capsys)
+    asked: list[str] = []
+    assert identity.unmerge(running.config, wrong, 500, dry=False, sure=lambda what: not asked.append(what), as_json=False) == 0
+    assert asked == [f"part {len(collected)} identifiers"]
+    assert f"{len(collected)} identifiers that were new when they came with it are customers of their own" in printed(capsys)
+    roots = [root(running, f"anonymous:n{n}") for n in collected]
+    assert len({*roots, root(running, "user_id:app-user"), root(running, "anonymous:home")}) == len(collected) + 2
+    assert root(running, "email:home@x.de") == root(running, "anonymous:home")  # what was there before it stays
+
+
 def never(_: str) -> bool:
     raise AssertionError("nothing is to be asked")
+
+
+def test_a_mass_undo_keeps_to_its_rate(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
+    many, rate = 1_500, 1_000
+    site = Site(tmp_path, redis_url, archive=False).start()
+    hashes = compose.validator(site.config).identifiers
+    named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
+    new = [Group([one], []) for one in named]
+    united = [Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)]
+    layout = compose.layout(site.config)
+    generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
+    directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
+    directory.commit(WindowCommit("crm", -1, 0, new, [], {}, united, site.now_s * 1000))
+    assert directory.stats()["united"] == many
+    with Engine(site).working():
+        began = time.monotonic()
+        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, lambda _: True, as_json=False) == 0
+        assert time.monotonic() - began > 0.9 * many / rate
+        assert f"{many:,} unions undone" in printed(capsys)
+        assert len(set(directory.lookup([one.hash for one in named]))) == 2 * many
+        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, never, as_json=False) == 0
+        assert "no union that stands fits" in printed(capsys)
 
 
 def test_which_unions_are_chosen(running: Site) -> None:

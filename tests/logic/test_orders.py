@@ -52,6 +52,14 @@ def test_an_app_may_unite_and_part_but_neither_force_nor_speak_for_a_steward() -
     assert isinstance(read(by_hash, "crm"), Reject)
 
 
+def test_no_app_passes_for_a_steward() -> None:
+    named = [{"type": kind, "value": value} for kind, value in (ANA, MAIL)]
+    reader = OrderReader(HASHES, ["review"])
+    order = reader.read(RawEvent(msgspec.json.encode({"type": "merge", "mergeProperties": named}), 0, "review"), Reject("type_unknown"))
+    assert isinstance(order, Order)
+    assert order.by == "app review"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

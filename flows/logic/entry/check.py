@@ -15,7 +15,7 @@ where the field itself is (see `flows.logic.validate`).
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -222,7 +222,7 @@ def _tomorrow(ms: int) -> str:
 Normalise = Callable[[str, tuple[str, ...]], str | None]
 
 
-def key_of(kind: Literal["phone", "email"], config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:
+def key_of(kind: FieldKind, config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:
     """The form by which two spellings of an identifier are one; None where the value does not hold. `made`: what `checks` gave."""
     check, mail = made[kind], emails(config)
 

@@ -10,7 +10,7 @@ from flows.logic.entry import completion, quality
 from flows.logic.entry.check import Entry, Taken
 from flows.logic.rules import View
 from flows.logic.validate import Checked, Validator
-from schemas.config import Config, Field, Repeat
+from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
 from schemas.events import Fact, RawEvent, Reject
 from schemas.profile import Fragment
@@ -119,6 +119,24 @@ def test_a_bad_value_identifies_nobody() -> None:
     assert isinstance(found, Reject)
     assert found.reason == "id_invalid"
     assert "12345678901" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "spellings", "bad"),
+    [
+        ("id_number", ("11010519491231002X", " 110105 19491231 002x "), "110105194912310021"),
+        ("credit_code", ("91350100M000100Y43", "91350100m000100y43"), "91350100M000100Y44"),
+        ("bank_card", ("4111111111111111", "4111 1111 1111 1111"), "4111111111111112"),
+        ("passport", ("E12345678", " e12345678"), "E1"),
+    ],
+)
+def test_numbers_of_documents_identify_only_where_they_hold(kind: Any, spellings: tuple[str, str], bad: str) -> None:
+    paper = Namespace(name="paper", paths=("traits.paper",), limit=3, normalize=kind)
+    config = msgspec.structs.replace(Config(), identity=Identity(namespace=(*Identity().namespace, paper)))
+    validator = Validator(config, KEY, {})
+    found = [checked({"paper": paper}, validator).identifiers[1:] for paper in (*spellings, bad)]
+    assert len(found[0]) == 1
+    assert found == [found[0], found[0], []]
 
 
 @pytest.mark.parametrize(
