@@ -167,6 +167,18 @@ def pytest_report_header() -> str:
     return kafka_header()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that needs the broker runs on one worker: a second JVM is heavy, and a broker that one test kills is not there for another."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "kafka" in (*item.fixturenames, *_parameters(item)):
+            item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
+def _parameters(item: pytest.Function) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """One broker for the session; make a topic of your own in it."""

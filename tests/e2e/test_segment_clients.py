@@ -53,6 +53,8 @@ const run = async () => {
 run()
 """
 
+pytestmark = pytest.mark.xdist_group("clients")  # fetched once
+
 
 @pytest.fixture
 def gateway() -> Iterator[Served]:
@@ -176,7 +178,7 @@ def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client:
         publish(client)
         client.shutdown()
         assert run_node(node_client, NODE_PROGRAM, millrace.url, "demo") == []
-        millrace.eventually(lambda: millrace.profile("u1").get("events") == 2 * len(KINDS), 30)
+        millrace.eventually(lambda: millrace.profile("u1").get("events") == 2 * len(KINDS))
         profile = millrace.profile("u1")
     assert profile["traits"]["plan"] == "gold"
     assert profile["channels"] == {"web": 2 * len(KINDS)}
