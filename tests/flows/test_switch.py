@@ -191,6 +191,18 @@ def test_what_went_on_since_the_rebuild_would_be_lost(rebuilt: tuple[Site, str])
     refused(site, run, Foreign, "ends elsewhere than what runs")
 
 
+def test_a_tick_since_the_rebuild_is_nothing_unless_it_wakes_somebody(rebuilt: tuple[Site, str]) -> None:
+    """Profile may end with the last ticks uncommitted."""
+    site, run = rebuilt
+    site.tick()
+    site.now_s += 100
+    site.tick()
+    refused(site, run, Foreign, "profile is 8 entries behind")  # tags and timers of the first minutes are due
+    site.apply()
+    site.tick()
+    switch.run(site.config, run)
+
+
 def test_who_was_erased_since_the_rebuild_does_not_come_back(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
     bucket = next(site.client.scan_iter("mr:{keys}:*"))
