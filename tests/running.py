@@ -29,6 +29,7 @@ class Running:
     def __init__(self, folder: Path, config: str, gateway: str = "") -> None:
         port, metrics = free_ports(2)
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
         self.file, self.log = folder / "millrace.toml", folder / "log"
         listen = f'[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
         self.file.write_text(f"{config}\n{listen}")
@@ -86,7 +87,7 @@ class Running:
         return found
 
     def post(self, path: str, body: Any, timeout_s: float = 30) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, auth=("demo", ""), timeout=timeout_s)
+        return self.http.post(path, json=body, auth=("demo", ""), timeout=timeout_s)
 
     def stored(self, batch: list[dict[str, Any]], timeout_s: float = 3) -> bool:
         """Whether it was acknowledged; where it was not, it may be stored all the same."""
@@ -101,7 +102,7 @@ class Running:
 
         def answered() -> bool:
             with suppress(httpx.TransportError):
-                answers.append(httpx.get(f"{self.url}/v1/profiles/user_id:{user}", auth=("demo-read", ""), timeout=30))
+                answers.append(self.http.get(f"/v1/profiles/user_id:{user}", auth=("demo-read", "")))
             return bool(answers) and answers[-1].status_code != 503
 
         self.eventually(answered)
@@ -111,7 +112,7 @@ class Running:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return self.http.get("/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -214,6 +214,7 @@ class TestKafka:
         assert [type(outcome) for outcome in outcomes] == [Retry] * 5
         assert time.monotonic() - begun < 5
 
+    @pytest.mark.slow  # tests/e2e/test_kafka.py kills it as well
     def test_goes_on_after_the_broker_was_killed(self, kafka: Any, sinks: list[KafkaSink]) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster cannot be killed")
