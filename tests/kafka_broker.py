@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 RUN = Path(__file__).parent.parent / "deploy" / "kafka" / "run.sh"
-START_S = 60.0
+START_S = 120.0
 FETCH_S = 300.0
 
 SASL = """
@@ -99,7 +99,7 @@ class RealBroker:
         """A topic of the given number of partitions; returns when every partition has its leader."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         admin.create_topics([NewTopic(name, partitions)])[name].result(20)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             topic = admin.list_topics(name, timeout=5).topics[name]
             if len(topic.partitions) == partitions and all(part.leader >= 0 for part in topic.partitions.values()):

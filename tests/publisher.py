@@ -11,7 +11,7 @@ Batch = list[dict[str, Any]]
 Store = Callable[[Batch], bool]  # whether a batch was acknowledged
 PAUSE_S = 0.02
 RETRY_S = 0.1
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 class Publisher:

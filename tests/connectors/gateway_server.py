@@ -21,7 +21,7 @@ class Served:
         self.url = url
         self.writer = writer
 
-    def messages(self, count: int, within_s: float = 15) -> list[dict[str, Any]]:
+    def messages(self, count: int, within_s: float = 60) -> list[dict[str, Any]]:
         """The messages in the log, once there are `count`, or all that came in time."""
         wait_for(lambda: len(self.writer.stored) >= count, within_s)
         return [json.loads(event.value) for _, event in self.writer.stored if event.fault is None]

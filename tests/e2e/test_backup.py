@@ -13,8 +13,6 @@ from flows import compose
 from schemas.toml import load
 from tests.running import Running, running
 
-pytestmark = pytest.mark.timeout(300)
-
 CONFIG = """
 [data]
 folder = "{folder}/data"

@@ -36,7 +36,6 @@ def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event() -> None:
     report = chaos("--seconds", "8", "--seed", "7", "--only", "kill -9 redis")
     assert (report["raw_log"], report["fsync"], report["cut"], report["taken_back"]) == ("Redis", "always", 0, 0)
@@ -44,7 +43,6 @@ def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
     """Acknowledged events of that second are gone, with all that came of them: the state is that of a history without them."""
     report = chaos("--seconds", "6", "--seed", "7", "--only", "lost the last second")
@@ -52,7 +50,6 @@ def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_cut_tail_with_the_log_in_kafka_loses_no_acknowledged_event() -> None:
     if not available():
         pytest.skip("a real broker needs Java 17 and Maven")
@@ -133,7 +130,7 @@ def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
     process = psutil.Process(child.pid)
     assert not _dead(process)
     child.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not _dead(process):
         assert time.monotonic() < deadline
         time.sleep(0.01)

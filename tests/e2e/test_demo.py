@@ -17,8 +17,6 @@ import pytest
 
 from schemas.toml import DEFAULT
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @contextmanager
 def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:

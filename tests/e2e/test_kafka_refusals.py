@@ -13,8 +13,6 @@ from schemas.errors import TRY_AGAIN
 from tests.kafka_broker import Broker
 from tests.running import COMMAND, environment, free_ports
 
-pytestmark = pytest.mark.timeout(180)
-
 CONFIG = """
 [raw]
 log = "kafka"

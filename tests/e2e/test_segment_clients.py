@@ -170,7 +170,6 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(150)
 def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client: Path) -> None:
     """All of millrace behind the gateway: both clients say the same of the same customer, and each message counts once."""
     with running(tmp_path, "[shards]\ncount = 4") as millrace:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 [shards]
@@ -39,18 +39,18 @@ STEWARD = ("steward", "")
 
 
 def visitor(millrace: Running, n: int) -> dict[str, Any]:
-    answer = httpx.get(f"{millrace.url}/v1/profiles/anonymous:v{n}", auth=("demo-read", ""), timeout=5)
+    answer = httpx.get(f"{millrace.url}/v1/profiles/anonymous:v{n}", auth=("demo-read", ""), timeout=30)
     found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
     return found
 
 
 def figures(millrace: Running, name: str) -> float:
-    lines = httpx.get(f"{millrace.url}/metrics", timeout=5).text.splitlines()
+    lines = httpx.get(f"{millrace.url}/metrics", timeout=30).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def identity(millrace: Running, path: str, status: int = 200) -> Any:
-    answer = httpx.get(f"{millrace.url}{path}", auth=STEWARD, timeout=10)
+    answer = httpx.get(f"{millrace.url}{path}", auth=STEWARD, timeout=30)
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -105,16 +105,16 @@ def test_stewards_and_apps_over_http(tmp_path: Path) -> None:
         millrace.post("/v1/batch", {"batch": pages})
         millrace.eventually(lambda: bool(visitor(millrace, 1) and visitor(millrace, 2)))
 
-        refused = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=5)
+        refused = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=30)
         assert (refused.status_code, refused.json()["code"]) == (403, "order_forbidden")
-        merged = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=5)
+        merged = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=30)
         assert merged.status_code == 200
         millrace.eventually(lambda: visitor(millrace, 1).get("customer") == visitor(millrace, 2).get("customer"))
         [union] = identity(millrace, "/v1/identity/anonymous:v1")["unions"]
         assert (union["by"], union["stands"]) == ("crm", True)
 
         def order(body: dict[str, Any]) -> int:
-            return httpx.post(f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=5).status_code
+            return httpx.post(f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=30).status_code
 
         assert order({"type": "identity", "order": "undo", "union": union["union"]}) == 202
         millrace.eventually(lambda: visitor(millrace, 1).get("customer") != visitor(millrace, 2).get("customer"))

@@ -18,7 +18,7 @@ from bytewax.testing import run_main
 
 from connectors.sink import DELIVERED, Delivery, Failed, Outcome, Retry, Sink
 from flows.courier import Desk, endpoint
-from flows.deliver import Deliveries, dataflow, make_sink
+from flows.deliver import BLOCK_MS, Deliveries, dataflow, make_sink
 from flows.engine import Stop
 from schemas.config import Config, Connector, Deliver, Secret
 from schemas.errors import Unreachable
@@ -118,7 +118,7 @@ class Rig:
         assert stop is not None
         begun = time.monotonic()
         stop.asked.set()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the flow did not stop"
         if stop.fault is not None:
             raise stop.fault
@@ -143,7 +143,7 @@ def _receiver() -> Iterator[Receiver]:
         yield running
 
 
-def eventually(holds: Callable[[], object], timeout_s: float = 8.0) -> None:
+def eventually(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "did not come true in time"
@@ -325,11 +325,11 @@ def test_a_stop_lets_what_is_under_way_come_back(rig: Rig, receiver: Receiver) -
 
 
 def test_a_receiver_that_hangs_does_not_hold_the_stop(rig: Rig, receiver: Receiver) -> None:
-    receiver.always = Answer(200, after_s=9)
+    receiver.always = Answer(200, after_s=100)
     rig.start(hook(receiver.url))
     rig.emit(trigger(1))
     receiver.wait(1)
-    assert rig.stop() < 5.5
+    assert rig.stop() < 30
     assert rig.cursor("hook") == 0
 
 
@@ -409,7 +409,7 @@ def test_a_new_trigger_goes_out_at_once(rig: Rig, receiver: Receiver) -> None:
         emitted = time.monotonic()
         rig.emit(trigger(number))
         waits.append(receiver.wait(number + 1)[-1].at - emitted)
-    assert sorted(waits)[len(waits) // 2] < 0.1, "an order of magnitude of room for a busy machine"
+    assert sorted(waits)[len(waits) // 2] < BLOCK_MS / 2000, "it is not looked for now and then, but told of"
     print("trigger to request, ms:", [round(wait * 1000, 1) for wait in waits])
 
 
@@ -448,7 +448,7 @@ def test_a_signal_ends_the_process_with_0(rig: Rig, receiver: Receiver, number: 
     try:
         receiver.wait(2)
         process.send_signal(number)
-        _, said = process.communicate(timeout=8)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, said.decode()
@@ -463,7 +463,7 @@ def test_kill_9_loses_nothing(rig: Rig, receiver: Receiver) -> None:
         process = worker(rig, receiver)
         receiver.wait(len(receiver.requests) + 30)
         process.kill()
-        process.communicate(timeout=5)
+        process.communicate(timeout=60)
     rig.start(hook(receiver.url))
     eventually(lambda: rig.cursor("hook") == 300)
     assert set(receiver.accepted) == {f"trg-{n}" for n in range(300)}
