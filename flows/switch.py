@@ -124,7 +124,7 @@ def _check(config: Config, run_id: str) -> None:
 
 
 def _only_the_clock(ours: Directory, shards: Shards, entries: int) -> bool:
-    """Whether the entries that profile has not committed are ticks that wake nobody: while nothing else comes, it leaves those for later."""
+    """Whether what profile has not committed are ticks that wake nobody: while nothing else comes, it leaves those for later."""
     left = ours.read({shard: head.offset for shard, head in shards.heads().items()}, TICKS_MAX, 0)
     if len(left) < entries or any(entry.kind != "t" for entry in left):
         return False
