@@ -34,7 +34,7 @@ class RealBroker(broker.Broker):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, SASL)
-        self.sasl_bootstrap = f"127.0.0.1:{self._port + 2}"
+        self.sasl_bootstrap = f"127.0.0.1:{self._login}"
 
     def restart(self) -> None:
         """Killed, and started on what it had stored."""

@@ -1,7 +1,6 @@
 """`millrace run all` as a user runs it: real processes, in a folder of their own, on free ports."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import Any
 
 import httpx
 import psutil
+
+from flows.chaos.ports import free_ports
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli"]
 WITHIN_S = 120.0  # what comes, comes within seconds; nobody waits longer than it takes
@@ -150,11 +151,3 @@ def running(folder: Path, config: str, gateway: str = "") -> Iterator[Running]:
 def environment() -> dict[str, str]:
     """Ours, without what would make the processes share their figures with us."""
     return {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

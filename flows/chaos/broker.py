@@ -1,7 +1,6 @@
 """A Kafka broker of our own: `deploy/kafka/run.sh` in a folder that it keeps from start to start."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from flows.chaos.ports import free_ports
 from schemas.errors import ConfigError, Unreachable
 from state.embedded import die_with_parent
 
@@ -33,9 +33,9 @@ class Broker:
             raise ConfigError("the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout")
         folder.mkdir()
         self._folder = folder
-        self._port = _free_ports(3)
+        self._port, controller, self._login = free_ports(3)
         self._extra = folder / "extra.properties"
-        self._extra.write_text(extra.format(port=self._port, controller=self._port + 1, login=self._port + 2))
+        self._extra.write_text(extra.format(port=self._port, controller=controller, login=self._login))
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = f"127.0.0.1:{self._port}"
 
@@ -90,16 +90,3 @@ class Broker:
             return bool(AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S).brokers)
         except (OSError, KafkaException):
             return False
-
-
-def _free_ports(count: int) -> int:
-    """The first of `count` free ports in a row, below those that the system gives to outgoing connections."""
-    while True:
-        first = random.randrange(20_000, 32_000)
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first

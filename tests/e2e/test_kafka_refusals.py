@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from connectors.raw_kafka import CONNECT_S
+from flows.chaos.ports import free_ports
 from flows.supervisor import Patience
 from schemas.errors import TRY_AGAIN
 from tests.kafka_broker import Broker
-from tests.running import COMMAND, environment, free_ports
+from tests.running import COMMAND, environment
 
 CONFIG = """
 [raw]
