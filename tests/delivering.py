@@ -120,13 +120,6 @@ class Rig:
         return self.outbox.cursors(lane, consumer)[shard]
 
 
-def eventually(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
-
-
 def hook(url: str, **changes: Any) -> Connector:
     return Connector(**{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes)
 

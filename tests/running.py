@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ import httpx
 import psutil
 
 from flows.chaos.ports import free_ports
+from tests.waiting import WITHIN_S, eventually
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli"]
-WITHIN_S = 120.0  # what comes, comes within seconds; nobody waits longer than it takes
 STOP_S = 30.0
 
 
@@ -128,12 +127,15 @@ class Running:
         argv = [*COMMAND, *arguments, "-c", str(self.file)]
         return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=environment())
 
-    def eventually(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-        deadline = time.monotonic() + within_s
-        while not holds():
-            assert self.up(), self.log.read_text()[-4_000:]
-            assert time.monotonic() < deadline, f"not within {within_s} s; the log ends with:\n{self.log.read_text()[-4_000:]}"
-            time.sleep(0.05)
+    def eventually(self, holds: Callable[[], bool]) -> None:
+        def said() -> str:
+            return f"; the log ends with:\n{self.log.read_text()[-4_000:]}"
+
+        def holds_while_it_is_up() -> bool:
+            assert self.up(), said()
+            return holds()
+
+        eventually(holds_while_it_is_up, said)
 
 
 @contextmanager

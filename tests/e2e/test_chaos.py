@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from random import Random
 from typing import Any
@@ -19,6 +18,7 @@ from flows.chaos.verdict import Loss, _messages, _triggers
 from flows.demo.receiver import Got
 from tests.kafka_broker import available
 from tests.running import environment
+from tests.waiting import eventually
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
 
@@ -117,7 +117,7 @@ def test_a_publisher_repeats_a_batch_until_it_is_acknowledged_and_keeps_its_book
         return luck.random() < 0.5
 
     with Publisher("p", store, written, seed=3) as publisher:
-        time.sleep(1.0)
+        eventually(lambda: len({tuple(batch) for batch in list(stored)}) > 3 and len(stored) > 8)
         assert publisher.finish()
     assert all(sent.acknowledged_s is not None for sent in written.messages.values())
     assert written.attempts == len(stored) > len({tuple(batch) for batch in stored}) > 3
@@ -130,10 +130,7 @@ def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
     process = psutil.Process(child.pid)
     assert not _dead(process)
     child.kill()
-    deadline = time.monotonic() + 60
-    while not _dead(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: _dead(process))
     assert process.is_running()  # a zombie
     child.communicate()
     assert _dead(process)
@@ -143,7 +140,7 @@ def test_the_load_is_the_same_for_the_same_seed() -> None:
     def first(seed: int) -> list[Message]:
         taken: list[Message] = []
         with Publisher("p", lambda batch: not taken.extend(batch), Book(), seed) as publisher:
-            time.sleep(0.3)
+            eventually(lambda: len(taken) >= 2 * BATCH)
             assert publisher.finish()
         return taken[: 2 * BATCH]
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from schemas.toml import DEFAULT
+from tests.waiting import eventually
 
 
 @contextmanager
@@ -111,11 +112,12 @@ def packaged(folder: Path) -> str:
 def wait_until_it_delivers(process: subprocess.Popen[str], folder: Path) -> None:
     """The packaged configuration writes triggers to this file as well."""
     triggers = folder / "data" / "triggers.jsonl"
-    deadline = time.monotonic() + 120
-    while not (triggers.exists() and triggers.stat().st_size):
+
+    def delivers() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        return triggers.exists() and triggers.stat().st_size > 0
+
+    eventually(delivers)
 
 
 @pytest.mark.slow

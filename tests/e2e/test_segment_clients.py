@@ -94,7 +94,7 @@ def test_python_comes_back_when_told_to_wait(gateway: Served) -> None:
     gateway.writer.error = LogFull("full", retry_after_s=1)
     client = Client("demo", host=gateway.url, on_error=lambda error, _: errors.append(error))
     publish(client)
-    wait_for(lambda: any(consumer.rate_limited_until is not None for consumer in client.consumers), 10)
+    wait_for(lambda: any(consumer.rate_limited_until is not None for consumer in client.consumers))
     gateway.writer.error = None
     check(gateway.messages(len(KINDS)))
     client.shutdown()

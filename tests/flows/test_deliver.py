@@ -20,8 +20,9 @@ from schemas.errors import Unreachable
 from schemas.triggers import Absorb
 from schemas.units import Duration
 from tests.deliveries import trigger
-from tests.delivering import QUICK, SHARDS, STAMP_MS, Rig, Scripted, eventually, hook, named, unpack
+from tests.delivering import QUICK, SHARDS, STAMP_MS, Rig, Scripted, hook, named, unpack
 from tests.receiver import SECRET, Answer, Receiver
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from schemas.config import Gateway, Secret, WriteKey
 from schemas.events import RawEvent
 from schemas.triggers import Receipt, Trigger
 from tests.demo_life import LONG, RUN
+from tests.waiting import eventually
 
 # --- the audit -------------------------------------------------------------------------------------------------------
 
@@ -195,10 +196,12 @@ def test_a_publisher_that_breaks_says_so() -> None:
         yield LONG[0]
         raise ValueError("the shop is on fire")
 
-    with gateway() as (url, _), Publisher(broken(), url, Ledger(), lambda *_: None) as publisher:
-        time.sleep(0.3)
-        with pytest.raises(ValueError, match="on fire"):
-            publisher.check()
+    with (
+        gateway() as (url, _),
+        Publisher(broken(), url, Ledger(), lambda *_: None) as publisher,
+        pytest.raises(ValueError, match="on fire"),
+    ):
+        eventually(publisher.check)
 
 
 @pytest.fixture
