@@ -20,7 +20,7 @@ demo: setup ## the life of a simulated shop, live in the terminal (Ctrl-C ends i
 	@$(BIN)/millrace demo $(ARGS)
 
 test: setup ## all tests; make test ARGS="-k gateway" for some
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup $(ARGS)
 
 test-slow: setup ## the tests that take minutes: real faults on the real thing
 	@$(BIN)/pytest -m slow $(ARGS)

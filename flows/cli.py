@@ -307,7 +307,7 @@ def version() -> None:
 def main() -> int:
     """The console script. Returns the exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="millrace", standalone_mode=False)
     except TyperException as wrong:
         if message := wrong.format_message():  # none after a help text
             print(f"millrace: {' '.join(message.split())}", file=sys.stderr)

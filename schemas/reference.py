@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from schemas import config
-from schemas.config import EXPRESSION_NAMES, Config, Secret
+from schemas.config import EXPRESSION_NAMES, Config, Secret, entry, identity, machinery, rules
 from schemas.units import Duration, Size
 
 _HEAD = """# Configuration
 
-<!-- Written by `python -m schemas.reference`; change schemas/config.py instead. -->
+<!-- Written by `python -m schemas.reference`; change schemas/config/ instead. -->
 
 One TOML file, given as `-c FILE`; without it the packaged `deploy/millrace.toml`, which shows every option, holds.
 `millrace check FILE` lists every error with its line, or what is active. Unknown keys are errors.
@@ -54,7 +54,8 @@ may be anything, `top_k` is a set. Besides them there are:
 
 def reference() -> str:
     """The whole page."""
-    parts = [_HEAD, *_section(Config, "", comments(inspect.getsource(config))), _EXPRESSIONS, _names()]
+    sources = map(inspect.getsource, (config, entry, identity, machinery, rules))
+    parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names()]
     return "\n".join(parts)
 
 

@@ -37,14 +37,14 @@ def produce(bootstrap: str, topic: str, value: bytes | None, *, key: bytes | Non
     reports: list[Message] = []
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce(topic, value, key, headers=list((headers or {}).items()), on_delivery=lambda _, report: reports.append(report))
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     (report,) = reports
     assert report.error() is None, report.error()
     return f"{topic}/{report.partition()} {report.offset()}"
 
 
 def consume(
-    bootstrap: str, topic: str, read: Callable[[Message], Read], enough: Callable[[list[Read]], bool], within_s: float = 20
+    bootstrap: str, topic: str, read: Callable[[Message], Read], enough: Callable[[list[Read]], bool], within_s: float = 60
 ) -> list[Read]:
     """What `read` makes of a topic's records, from its beginning until there are `enough`."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})

@@ -56,6 +56,7 @@ class Receiver:
         self._open = 0
         self._webhook = Webhook(secret)
         self._lock = threading.Lock()
+        self._over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -73,7 +74,7 @@ class Receiver:
         """Ids that were answered with 2xx, repeats included."""
         return [request.id for request in self.requests if 200 <= request.status < 300]
 
-    def wait(self, count: int, timeout_s: float = 10.0) -> list[Request]:
+    def wait(self, count: int, timeout_s: float = 60.0) -> list[Request]:
         """The requests, when there are `count` of them."""
         deadline = time.monotonic() + timeout_s
         while len(self.requests) < count:
@@ -86,6 +87,7 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -105,7 +107,7 @@ class Receiver:
             self.requests.append(Request(headers.get("webhook-id", ""), body, headers, verified, answer.status, time.monotonic()))
             self._open += 1
             self.concurrent_max = max(self.concurrent_max, self._open)
-        time.sleep(answer.after_s)
+        self._over.wait(answer.after_s)
         with self._lock:
             self._open -= 1
         return answer

@@ -1,100 +1,155 @@
 """`millrace run all` as a user runs it: real processes, in a folder of their own, on free ports."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from flows.chaos.ports import free_ports
+from tests.waiting import WITHIN_S, eventually
+
 COMMAND = [sys.executable, "-P", "-m", "flows.cli"]
-READY_S = 40.0
 STOP_S = 30.0
 
 
-@dataclass
 class Running:
-    """A deployment that is up; `file` is its configuration, `log` what its processes have written."""
+    """A deployment in `folder`; `file` is its configuration, `log` what its processes have written.
+
+    `config` is TOML without `gateway.listen` and `metrics`, `gateway` what that table has besides.
+    """
 
     process: subprocess.Popen[bytes]
-    url: str
-    file: Path
-    log: Path
 
-    def post(self, path: str, body: Any, timeout_s: float = 5) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, auth=("demo", ""), timeout=timeout_s)
+    def __init__(self, folder: Path, config: str, gateway: str = "") -> None:
+        port, metrics = free_ports(2)
+        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self.file, self.log = folder / "millrace.toml", folder / "log"
+        listen = f'[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+        self.file.write_text(f"{config}\n{listen}")
+        self.file.chmod(0o600)
 
-    def profile(self, user: str) -> dict[str, Any]:
-        """What is known of a `user_id`; {} where it is nobody's."""
-        answer = httpx.get(f"{self.url}/v1/profiles/user_id:{user}", auth=("demo-read", ""), timeout=5)
-        assert answer.status_code in (200, 404), answer.text
-        found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-        return found
+    def spawn(self, *arguments: str) -> None:
+        """`millrace run <arguments>`, its output at the end of the log."""
+        with self.log.open("ab") as output:
+            argv = [*COMMAND, "run", *arguments, "-c", str(self.file)]
+            self.process = subprocess.Popen(argv, cwd=self.folder, env=environment(), stdout=output, stderr=output)
 
-    def ready(self) -> bool:
+    def start(self) -> None:
+        """Returns when it is ready."""
+        self.spawn("all")
+        self.eventually(self.ready)
+
+    def stop(self) -> None:
+        """Whatever does not end in order is a failure, and nothing is left of it."""
+        family = self.family()
+        self.process.terminate()
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def command(self, *arguments: str) -> str:
-        """What `millrace ...` prints on this configuration."""
-        argv = [*COMMAND, *arguments, "-c", str(self.file)]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True, env=environment()).stdout
-
-    def eventually(self, holds: Callable[[], bool], within_s: float) -> None:
-        deadline = time.monotonic() + within_s
-        while not holds():
-            assert self.process.poll() is None, self.log.read_text()[-4_000:]
-            assert time.monotonic() < deadline, f"not within {within_s} s; the log ends with:\n{self.log.read_text()[-4_000:]}"
-            time.sleep(0.05)
-
-
-@contextmanager
-def running(folder: Path, config: str, gateway: str = "") -> Iterator[Running]:
-    """`config` is TOML without `gateway.listen` and `metrics`, `gateway` what that table has besides.
-
-    Whatever does not end in order is a failure.
-    """
-    port, metrics = free_ports(2)
-    file, log = folder / "millrace.toml", folder / "log"
-    file.write_text(f'{config}\n[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n')
-    file.chmod(0o600)
-    with log.open("wb") as output:
-        process = subprocess.Popen([*COMMAND, "run", "all", "-c", str(file)], cwd=folder, env=environment(), stdout=output, stderr=output)
-    millrace = Running(process, f"http://127.0.0.1:{port}", file, log)
-    family: list[psutil.Process] = []
-    try:
-        millrace.eventually(millrace.ready, READY_S)
-        yield millrace
-    finally:
-        if process.poll() is None:
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(STOP_S) == 0, log.read_text()[-4_000:]
+            assert self.process.wait(STOP_S) == 0, self.log.read_text()[-4_000:]
         finally:
             for member in family:
                 if member.is_running():
                     member.kill()
 
+    def kill(self) -> None:
+        """As a power cut would: the kernel ends the children with it."""
+        family = self.family()
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(family[1:], STOP_S)
+
+    def up(self) -> bool:
+        return self.process.poll() is None
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor and all that is below it."""
+        if not self.up():
+            return []
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def pids(self, what: str) -> list[int]:
+        """Processes of one flow, or of the redis-server."""
+        found = []
+        for child in self.family()[1:]:
+            try:
+                line = child.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+            if ("--worker" in line and what in line) or (what == "redis" and line and "redis-server" in line[0]):
+                found.append(child.pid)
+        return found
+
+    def post(self, path: str, body: Any, timeout_s: float = 30) -> httpx.Response:
+        return self.http.post(path, json=body, auth=("demo", ""), timeout=timeout_s)
+
+    def stored(self, batch: list[dict[str, Any]], timeout_s: float = 3) -> bool:
+        """Whether it was acknowledged; where it was not, it may be stored all the same."""
+        try:
+            return self.post("/v1/batch", {"batch": batch}, timeout_s).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def profile(self, user: str) -> dict[str, Any]:
+        """What is known of a `user_id`; {} where it is nobody's. A gateway that is about to start again is asked again."""
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            with suppress(httpx.TransportError):
+                answers.append(self.http.get(f"/v1/profiles/user_id:{user}", auth=("demo-read", "")))
+            return bool(answers) and answers[-1].status_code != 503
+
+        self.eventually(answered)
+        assert answers[-1].status_code in (200, 404), answers[-1].text
+        found: dict[str, Any] = answers[-1].json() if answers[-1].status_code == 200 else {}
+        return found
+
+    def ready(self) -> bool:
+        try:
+            return self.http.get("/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def command(self, *arguments: str) -> str:
+        """What `millrace ...` prints on this configuration."""
+        done = self.tried(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same of one that may be refused."""
+        argv = [*COMMAND, *arguments, "-c", str(self.file)]
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=environment())
+
+    def eventually(self, holds: Callable[[], bool]) -> None:
+        def said() -> str:
+            return f"; the log ends with:\n{self.log.read_text()[-4_000:]}"
+
+        def holds_while_it_is_up() -> bool:
+            assert self.up(), said()
+            return holds()
+
+        eventually(holds_while_it_is_up, said)
+
+
+@contextmanager
+def running(folder: Path, config: str, gateway: str = "") -> Iterator[Running]:
+    """From ready to stopped in order, as many times as the test starts it."""
+    millrace = Running(folder, config, gateway)
+    try:
+        millrace.start()
+        yield millrace
+    finally:
+        if millrace.up():
+            millrace.stop()
+
 
 def environment() -> dict[str, str]:
     """Ours, without what would make the processes share their figures with us."""
     return {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,14 @@ ASKS_THE_WORLD = re.compile(
 )
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(), file)
+
+
 def imports(path: str) -> Iterator[str]:
     """Every module that the file names in an import, wherever it stands, as `package.module.name`."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text(), path)):
+    for node in ast.walk(tree(ROOT / path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -33,7 +39,7 @@ def imports(path: str) -> Iterator[str]:
 
 def questions(path: str) -> list[str]:
     """Calls in the file that ask the clock, chance or the process."""
-    calls = (ast.unparse(node) for node in ast.walk(ast.parse((ROOT / path).read_text(), path)) if isinstance(node, ast.Call))
+    calls = (ast.unparse(node) for node in ast.walk(tree(ROOT / path)) if isinstance(node, ast.Call))
     return [call for call in calls if ASKS_THE_WORLD.fullmatch(call)]
 
 
@@ -114,4 +120,4 @@ def test_lua_lives_in_named_files() -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if (ROOT / path).stat().st_size])
 def test_every_module_says_what_lives_in_it(path: str) -> None:
-    assert ast.get_docstring(ast.parse((ROOT / path).read_text(), path))
+    assert ast.get_docstring(tree(ROOT / path))

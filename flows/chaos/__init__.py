@@ -3,7 +3,8 @@
 traffic   the load, and the book of it          site      what can be hurt, and how one sees that it works
 receiver  a webhook receiver with moods         faults    what goes wrong
 broker    a Kafka broker that can be killed     verdict   book, profiles, triggers and an undisturbed twin, compared
-disk      a disk that can be full               report    the table
+disk      a disk that can be full               ports     where servers listen
+report    the table
 """
 
 import shutil

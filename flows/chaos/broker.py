@@ -1,7 +1,6 @@
 """A Kafka broker of our own: `deploy/kafka/run.sh` in a folder that it keeps from start to start."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,24 +12,30 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from flows.chaos.ports import free_ports
 from schemas.errors import ConfigError, Unreachable
 from state.embedded import die_with_parent
 
 RUN = Path(__file__).resolve().parent.parent.parent / "deploy" / "kafka" / "run.sh"
-START_S = 60.0
+START_S = 120.0
 STOP_S = 20.0
 _ANSWER_S = 2.0
 
 
 class Broker:
-    """A context. Raises `ConfigError` outside a checkout, `Unreachable` where it does not start (Java and Maven are needed)."""
+    """A context. Raises `ConfigError` outside a checkout, `Unreachable` where it does not start (Java and Maven are needed).
 
-    def __init__(self, folder: Path) -> None:
+    `extra` is more of its properties; in it `{port}` is the port of `bootstrap`, and `{controller}` and `{login}` are the next two.
+    """
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
         if not RUN.exists():
             raise ConfigError("the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout")
         folder.mkdir()
         self._folder = folder
-        self._port = _free_ports(2)
+        self._port, controller, self._login = free_ports(3)
+        self._extra = folder / "extra.properties"
+        self._extra.write_text(extra.format(port=self._port, controller=controller, login=self._login))
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = f"127.0.0.1:{self._port}"
 
@@ -45,7 +50,7 @@ class Broker:
         """Returns when it answers."""
         with (self._folder / "broker.log").open("ab") as output:
             self._process = subprocess.Popen(
-                ["bash", str(RUN), str(self._folder / "data"), str(self._port)],
+                ["bash", str(RUN), str(self._folder / "data"), str(self._port), str(self._extra)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -55,7 +60,9 @@ class Broker:
         deadline = time.monotonic() + START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise Unreachable(f"the Kafka broker did not start: see {self._folder / 'broker.log'}")
+                self.kill()
+                words = (self._folder / "broker.log").read_text(errors="replace")[-2_000:]
+                raise Unreachable(f"the Kafka broker did not start within {START_S:.0f} s:\n{words}")
             time.sleep(0.1)
 
     def kill(self) -> None:
@@ -65,7 +72,7 @@ class Broker:
             self._process.wait(STOP_S)
             self._process = None
 
-    def create_topic(self, name: str, partitions: int) -> None:
+    def create_topic(self, name: str, partitions: int = 1) -> None:
         """Returns when every partition has its leader."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         admin.create_topics([NewTopic(name, partitions)])[name].result(STOP_S)
@@ -83,16 +90,3 @@ class Broker:
             return bool(AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S).brokers)
         except (OSError, KafkaException):
             return False
-
-
-def _free_ports(count: int) -> int:
-    """The first of `count` free ports in a row, below those that the system gives to outgoing connections."""
-    while True:
-        first = random.randrange(20_000, 32_000)
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first

@@ -1,7 +1,6 @@
 """What can be hurt: the processes of one deployment in a folder of its own, the receivers, the broker; and how one sees that it works."""
 
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ import psutil
 
 from flows import compose
 from flows.chaos.broker import Broker
+from flows.chaos.ports import free_ports
 from flows.chaos.receiver import Moody
 from flows.chaos.traffic import ORDER, Book
 from flows.demo.receiver import Got
@@ -40,7 +40,7 @@ class Stuck(Exception):
 
 def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) -> dict[str, Any]:
     """The configuration. `bootstrap`: of Kafka; empty where the raw log is in Redis."""
-    gateway, metrics = _free_ports(2)
+    gateway, metrics = free_ports(2)
     hook = {"type": "webhook", "allow_private": True, "timeout": "2s", "identify": ["user_id", "email"]}
     kafka = {"kafka": {"bootstrap": bootstrap, "topics": [EVENTS_TOPIC, APPS_TOPIC]}} if bootstrap else {}
     return kafka | {
@@ -196,11 +196,3 @@ class Site:
                     self.samples.append((time.monotonic(), file, file.stat().st_size))
             except FileNotFoundError:
                 continue
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

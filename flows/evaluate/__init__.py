@@ -53,38 +53,27 @@ Features = Annotated[
 LabelDelay = Annotated[str | None, typer.Option("--label-delay", metavar="SPAN", help="How late a label is known, such as 7d.")]
 
 
-@evaluation.command("propensity")
-def eval_propensity(
-    file: File,
-    features: Features = None,
-    label: Label = None,
-    time: Time = None,
-    label_delay: LabelDelay = None,
-    as_json: AsJson = False,
-    html: Html = None,
-) -> int:
-    """How likely is a yes? From any table with a label that comes late."""
-    from flows.evaluate import report
-    from flows.evaluate.tabular import evaluate
+def _tabular(name: str, words: str, *, anomaly: bool) -> None:
+    """A command on any table with a label: the two ask for the same."""
 
-    return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=False), as_json, html)
+    @evaluation.command(name, help=words)
+    def command(
+        file: File,
+        features: Features = None,
+        label: Label = None,
+        time: Time = None,
+        label_delay: LabelDelay = None,
+        as_json: AsJson = False,
+        html: Html = None,
+    ) -> int:
+        from flows.evaluate import report
+        from flows.evaluate.tabular import evaluate
+
+        return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=anomaly), as_json, html)
 
 
-@evaluation.command("anomaly")
-def eval_anomaly(
-    file: File,
-    features: Features = None,
-    label: Label = None,
-    time: Time = None,
-    label_delay: LabelDelay = None,
-    as_json: AsJson = False,
-    html: Html = None,
-) -> int:
-    """Which transactions are bad? Unsupervised at once, and supervised as labels come in."""
-    from flows.evaluate import report
-    from flows.evaluate.tabular import evaluate
-
-    return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=True), as_json, html)
+_tabular("propensity", "How likely is a yes? From any table with a label that comes late.", anomaly=False)
+_tabular("anomaly", "Which transactions are bad? Unsupervised at once, and supervised as labels come in.", anomaly=True)
 
 
 @evaluation.command("identity")

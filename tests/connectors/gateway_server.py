@@ -21,13 +21,14 @@ class Served:
         self.url = url
         self.writer = writer
 
-    def messages(self, count: int, within_s: float = 15) -> list[dict[str, Any]]:
+    def messages(self, count: int, within_s: float = 60) -> list[dict[str, Any]]:
         """The messages in the log, once there are `count`, or all that came in time."""
         wait_for(lambda: len(self.writer.stored) >= count, within_s)
         return [json.loads(event.value) for _, event in self.writer.stored if event.fault is None]
 
 
-def wait_for(condition: Callable[[], bool], within_s: float) -> None:
+def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Until it holds or the time is over; what is asserted then says more."""
     end = time.monotonic() + within_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -41,7 +42,7 @@ def served(read_profile: ReadProfile = lambda *_: None) -> Iterator[Served]:
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_for(lambda: one.started, 10)
+            wait_for(lambda: one.started)
             yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", writer)
         finally:
             one.should_exit = True

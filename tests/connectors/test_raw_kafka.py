@@ -72,7 +72,7 @@ def produce(
 
 def read(reader: KafkaRawReader, count: int) -> list[RawEvent]:
     events: list[RawEvent] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(events) < count:
         assert time.monotonic() < deadline, f"{len(events)} of {count} events have come"
         events += [event for batch in reader.poll(200) for event in batch.events]
@@ -251,7 +251,7 @@ def test_committed_positions_are_group_offsets_for_dashboards(kafka: Broker, top
     reader.committed({f"{topic}/0": 2})
     reader.close()
     dashboard = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "millrace"})
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     offset = OFFSET_INVALID
     while offset == OFFSET_INVALID and time.monotonic() < deadline:
         (found,) = dashboard.committed([TopicPartition(topic, 0)], timeout=10)
@@ -318,7 +318,7 @@ class TestGrowth:
         read(reader, 1)
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with pytest.raises(Outgrown, match=f"{topic} has 3 partitions now, 1 before") as outgrown:
             while time.monotonic() < deadline:
                 reader.poll(200)
@@ -338,7 +338,7 @@ class TestGrowth:
             await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
             admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
             admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while writer._partitions == 1 and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
             await writer.append([("", RawEvent(MESSAGE, 1))] * 3)
@@ -360,7 +360,7 @@ class TestRefusals:
             started = time.monotonic()
             with pytest.raises(Refused, match=r"no topic no\.such\.topic"):
                 make()
-            assert time.monotonic() - started < 15
+            assert time.monotonic() - started < 60
 
     def test_a_refused_login(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
         if not kafka.real:
@@ -381,7 +381,7 @@ class TestRefusals:
                 started = time.monotonic()
                 with pytest.raises(Refused, match="refuses our login") as error:
                     make()
-                assert time.monotonic() - started < 15
+                assert time.monotonic() - started < 60
                 assert "\n" not in str(error.value)
                 assert "wrong" not in str(error.value)
 
@@ -419,7 +419,7 @@ class TestRefusals:
         read(reader, 1)
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         admin.delete_topics([topic])[topic].result(10)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         with pytest.raises(Refused, match="has lost a topic"):
             while time.monotonic() < deadline:
                 reader.poll(200)

@@ -15,11 +15,11 @@ import redis
 from connectors.gateway import build
 from connectors.raw import START
 from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from flows.chaos.ports import free_ports
 from schemas.errors import Unreachable
 from schemas.events import RawEvent
 from state.embedded import find_server
 from tests.connectors.gateway_kit import CONFIG
-from tests.running import free_ports
 
 EVENT = {"type": "track", "event": "Viewed", "userId": "ana"}
 

@@ -117,10 +117,10 @@ def test_connections_are_kept_alive(receiver: Receiver) -> None:
 
 
 def test_an_answer_that_takes_too_long(receiver: Receiver) -> None:
-    receiver.script.append(Answer(200, after_s=2))
+    receiver.script.append(Answer(200, after_s=60))
     begun = time.monotonic()
     assert send(connector(receiver.url, timeout=Duration(200)), 1) == [Retry("no answer within 200ms")]
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
 
 
 def test_nobody_listens() -> None:

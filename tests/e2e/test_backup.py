@@ -1,36 +1,31 @@
 """The whole of millrace loses its Redis under load, and is restored by the commands that an operator would type."""
 
 import shutil
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.e2e.test_pipeline import free_ports
-
-pytestmark = pytest.mark.timeout(120)
+from flows import compose
+from schemas.toml import load
+from tests.running import Running, running
 
 CONFIG = """
-[gateway]
-listen = "127.0.0.1:{port}"
-[metrics]
-listen = "127.0.0.1:{metrics}"
+[data]
+folder = "{folder}/data"
 [shards]
 count = 8
 [window]
 wait = "50ms"
 [archive]
 enabled = true
-folder = "{elsewhere}/archive"
+folder = "{folder}/elsewhere/archive"
 [backup]
-folder = "{elsewhere}/backup"
-keys = "{elsewhere}/keycopy.db"
+folder = "{folder}/elsewhere/backup"
+keys = "{folder}/elsewhere/keycopy.db"
 [churn]
 enabled = false
 [[segment]]
@@ -40,44 +35,12 @@ when = "True"
 PEOPLE = 20
 
 
-class Deployment:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        port, metrics = free_ports(2)
-        self.url = f"http://127.0.0.1:{port}"
-        self.file = folder / "millrace.toml"
-        self.file.write_text(CONFIG.format(port=port, metrics=metrics, elsewhere=folder / "elsewhere"))
-        self.process: subprocess.Popen[bytes] | None = None
+class Shop:
+    """What is published to a deployment, and what is known of those who did it."""
+
+    def __init__(self, millrace: Running) -> None:
+        self.millrace = millrace
         self.sent = 0
-
-    def command(self, *argv: str) -> str:
-        done = subprocess.run(self._argv(*argv), cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def _argv(self, *argv: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "flows.cli", *argv, "-c", str(self.file)]
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self._argv("run", "all"), cwd=self.folder, stdout=log, stderr=log)
-        eventually(self._ready, 30)
-
-    def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def die(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        assert self.process.wait(20) == 0
 
     def publish(self, batches: int) -> None:
         for _ in range(batches):
@@ -85,79 +48,85 @@ class Deployment:
                 {"type": "track", "userId": f"user-{n % PEOPLE}", "event": "Seen", "messageId": f"{self.sent + n}"} for n in range(100)
             ]
             batch.append({"type": "identify", "userId": "user-0", "traits": {"email": "a@example.com"}, "messageId": f"i{self.sent}"})
-            assert httpx.post(f"{self.url}/v1/batch", json={"batch": batch}, auth=("demo", ""), timeout=5).status_code == 200
+            assert self.millrace.post("/v1/batch", {"batch": batch}).status_code == 200
             self.sent += 100
 
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """A batch every 20 ms or slower."""
+        over = threading.Event()
+
+        def publish() -> None:
+            while not over.wait(0.02):
+                self.publish(1)
+
+        publisher = threading.Thread(target=publish)
+        publisher.start()
+        try:
+            self.millrace.eventually(lambda: self.sent > 0)
+            yield
+        finally:
+            over.set()
+            publisher.join()
+
     def profiles(self) -> list[dict[str, Any]]:
-        found = [httpx.get(f"{self.url}/v1/profiles/user_id:user-{n}", auth=("demo-read", ""), timeout=5) for n in range(PEOPLE)]
-        return [answer.json() for answer in found if answer.status_code == 200]
+        found = [self.millrace.profile(f"user-{n}") for n in range(PEOPLE)]
+        return [profile for profile in found if profile]
 
-    def counted(self) -> int:
-        return sum(profile["events"] for profile in self.profiles()) - self.sent // 100  # but for the identifies
+    def all_counted(self) -> bool:
+        identifies = self.sent // 100
+        return sum(profile["events"] for profile in self.profiles()) == self.sent + identifies
 
-    def archived(self) -> bool:
-        lag = httpx.get(f"{self.url}/metrics", timeout=5).text
-        return 'millrace_lag{flow="archive",of="journal"} 0.0' in lag
-
-
-def eventually(holds: Callable[[], bool], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.1)
+    def await_archive(self) -> None:
+        """Until all that has happened so far is in it."""
+        journal = compose.journal(load(self.millrace.file))
+        last = journal.head()
+        self.millrace.eventually(lambda: (journal.archived() or 0) >= last)
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    made = Deployment(tmp_path)
-    made.start()
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.stop()
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with running(tmp_path, CONFIG.format(folder=tmp_path)) as millrace:
+        yield Shop(millrace)
 
 
-def test_a_lost_redis_is_restored_and_goes_on(deployment: Deployment) -> None:
-    publisher = threading.Thread(target=deployment.publish, args=(60,))
-    publisher.start()
-    time.sleep(0.3)
-    said = deployment.command("backup", "create")
-    publisher.join()
-    assert " bytes in " in said
-    deployment.publish(20)
-    eventually(lambda: deployment.counted() == deployment.sent, 20)
-    time.sleep(2)  # twice as long as the archive may be behind
-    eventually(deployment.archived, 10)
-    before = deployment.profiles()
-    deployment.die()
-    shutil.rmtree(deployment.folder / "data" / "redis")
-    assert "entries of the archive: as of" in deployment.command("restore")
-    assert "whole" in deployment.command("backup", "verify")
-    deployment.start()
-    after = deployment.profiles()
+def test_a_lost_redis_is_restored_and_goes_on(shop: Shop) -> None:
+    millrace = shop.millrace
+    with shop.publishing():
+        assert " bytes in " in millrace.command("backup", "create")
+    shop.publish(20)
+    millrace.eventually(shop.all_counted)
+    shop.await_archive()
+    before = shop.profiles()
+    millrace.kill()
+    shutil.rmtree(millrace.folder / "data" / "redis")
+    assert "entries of the archive: as of" in millrace.command("restore")
+    assert "whole" in millrace.command("backup", "verify")
+    millrace.start()
+    after = shop.profiles()
     assert [without_age(profile) for profile in after] == [without_age(profile) for profile in before]
     assert after[0]["identifiers"]["email"].endswith("@example.com")
-    deployment.publish(10)
-    eventually(lambda: deployment.counted() == deployment.sent, 20)
-    said = deployment.command("rebuild")
-    assert f"with {deployment.sent + deployment.sent // 100:,} events" in said
+    shop.publish(10)
+    millrace.eventually(shop.all_counted)
+    said = millrace.command("rebuild")
+    assert f"with {shop.sent + shop.sent // 100:,} events" in said
 
 
-def test_what_was_rebuilt_runs_after_the_switch(deployment: Deployment) -> None:
-    deployment.publish(20)
-    eventually(lambda: deployment.counted() == deployment.sent, 20)
-    refused = subprocess.run(
-        deployment._argv("rebuild", "--switch"), cwd=deployment.folder, capture_output=True, text=True, timeout=60, check=False
-    )
+def test_what_was_rebuilt_runs_after_the_switch(shop: Shop) -> None:
+    millrace = shop.millrace
+    shop.publish(20)
+    millrace.eventually(shop.all_counted)
+    refused = millrace.tried("rebuild", "--switch")
     assert refused.returncode != 0
     assert "still run: stop them first" in refused.stderr
-    deployment.stop()
-    deployment.file.write_text(deployment.file.read_text() + '[[aggregate]]\nname = "seen"\nof = "count"\non = ["Seen"]\n')
-    assert "is what runs from now on" in deployment.command("rebuild", "--switch")
-    deployment.start()
-    deployment.publish(5)
-    eventually(lambda: deployment.counted() == deployment.sent, 20)
-    profiles = deployment.profiles()
-    assert sum(profile["aggregates"]["seen"] for profile in profiles) == deployment.sent
+    millrace.stop()
+    millrace.file.write_text(millrace.file.read_text() + '[[aggregate]]\nname = "seen"\nof = "count"\non = ["Seen"]\n')
+    assert "is what runs from now on" in millrace.command("rebuild", "--switch")
+    millrace.start()
+    shop.publish(5)
+    millrace.eventually(shop.all_counted)
+    profiles = shop.profiles()
+    assert sum(profile["aggregates"]["seen"] for profile in profiles) == shop.sent
     assert profiles[0]["identifiers"]["email"].endswith("@example.com")
 
 

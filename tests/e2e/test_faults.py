@@ -18,9 +18,9 @@ import redis
 
 from schemas.errors import TRY_AGAIN
 from state.embedded import Embedded
-from tests.running import COMMAND, Running, environment, free_ports, running
+from tests.running import COMMAND, Running, environment, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 [redis]
@@ -83,7 +83,7 @@ def test_a_redis_that_is_away_is_waited_for(server: Embedded, tmp_path: Path) ->
     process = start(server)
     with running(tmp_path, CONFIG.format(url=server.url)) as millrace:
         assert millrace.post("/v1/track", event("ana", "m1")).status_code == 200
-        millrace.eventually(lambda: delivered(tmp_path) == 1, 20)
+        millrace.eventually(lambda: delivered(tmp_path) == 1)
         process.kill()
         process.wait()
         deadline = time.monotonic() + away_s
@@ -93,8 +93,8 @@ def test_a_redis_that_is_away_is_waited_for(server: Embedded, tmp_path: Path) ->
         assert millrace.post("/v1/track", event("ana", "m2"), timeout_s=20).status_code == 503
         process = start(server)
         came_back = time.monotonic()
-        millrace.eventually(lambda: _posted(millrace, event("ana", "m3")), 20)
-        millrace.eventually(lambda: delivered(tmp_path) == 2, 20)
+        millrace.eventually(lambda: _posted(millrace, event("ana", "m3")))
+        millrace.eventually(lambda: delivered(tmp_path) == 2)
         print(f"processing again {time.monotonic() - came_back:.1f} s after the server")
         said = [line for line in millrace.log.read_text().splitlines() if line.startswith("millrace ")]
         assert said, "the fault was not noticed: the test shows nothing"
@@ -112,8 +112,8 @@ def test_a_redis_without_memory_is_back_pressure(server: Embedded, tmp_path: Pat
     client = redis.Redis.from_url(server.url)
     with running(tmp_path, CONFIG.format(url=server.url)) as millrace:
         assert _posted(millrace, event("ana", "m1"))
-        millrace.eventually(lambda: delivered(tmp_path) == 1, 20)
-        millrace.eventually(lambda: "model_taken" in millrace.log.read_text(), 20)  # the last that is up
+        millrace.eventually(lambda: delivered(tmp_path) == 1)
+        millrace.eventually(lambda: "model_taken" in millrace.log.read_text())  # the last that is up
         before = workers(millrace)
         client.config_set("maxmemory", 1)
         answer = millrace.post("/v1/track", event("ana", "m2"))
@@ -121,7 +121,7 @@ def test_a_redis_without_memory_is_back_pressure(server: Embedded, tmp_path: Pat
         time.sleep(4)
         client.config_set("maxmemory", 0)
         assert _posted(millrace, event("ana", "m2"))
-        millrace.eventually(lambda: delivered(tmp_path) == 2, 20)
+        millrace.eventually(lambda: delivered(tmp_path) == 2)
         assert workers(millrace) == before, millrace.log.read_text()[-3_000:]
 
 
@@ -129,7 +129,7 @@ def test_a_memory_that_ends_in_mid_flow_loses_and_doubles_nothing(server: Embedd
     start(server)
     client = redis.Redis.from_url(server.url)
     with running(tmp_path, CONFIG.format(url=server.url)) as millrace:
-        millrace.eventually(lambda: "model_taken" in millrace.log.read_text(), 20)
+        millrace.eventually(lambda: "model_taken" in millrace.log.read_text())
         before, taken = workers(millrace), 0
         for n in range(120):
             if n % 40 == 20:
@@ -139,37 +139,29 @@ def test_a_memory_that_ends_in_mid_flow_loses_and_doubles_nothing(server: Embedd
                 client.config_set("maxmemory", 0)
             taken += _posted(millrace, event(f"u{n % 7}", f"m{n}"))
         assert 80 < taken < 120
-        millrace.eventually(lambda: delivered(tmp_path) == taken, 30)
+        millrace.eventually(lambda: delivered(tmp_path) == taken)
         assert workers(millrace) == before, millrace.log.read_text()[-3_000:]
 
 
 def test_a_gateway_that_outlived_its_redis_ends_with_the_next_look_into_it(server: Embedded, tmp_path: Path) -> None:
     """It was idle while the server was away, so no command of it failed."""
     process = start(server)
-    http, metrics = free_ports(2)
-    file, log = tmp_path / "millrace.toml", tmp_path / "log"
-    listen = f'[gateway]\nlisten = "127.0.0.1:{http}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
-    file.write_text(CONFIG.format(url=server.url) + listen)
-    file.chmod(0o600)
-    with log.open("wb") as output:
-        argv = [*COMMAND, "run", "gateway", "--worker", "0/1", "-c", str(file)]
-        gateway = subprocess.Popen(argv, cwd=tmp_path, stdout=output, stderr=output, env=environment())
-    millrace = Running(gateway, f"http://127.0.0.1:{http}", file, log)
+    millrace = Running(tmp_path, CONFIG.format(url=server.url))
+    millrace.spawn("gateway", "--worker", "0/1")
     try:
-        millrace.eventually(millrace.ready, 30)
+        millrace.eventually(millrace.ready)
         assert millrace.profile("ana") == {}
         process.kill()
         process.wait()
         process = start(server)
         assert _posted(millrace, event("ana", "m1"))  # the raw log is not what it remembers anything of
-        answer = httpx.get(f"{millrace.url}/v1/profiles/user_id:ana", auth=("demo-read", ""), timeout=5)
+        answer = httpx.get(f"{millrace.url}/v1/profiles/user_id:ana", auth=("demo-read", ""), timeout=30)
         assert answer.status_code == 503
-        assert gateway.wait(10) == TRY_AGAIN
-        (line,) = (line for line in log.read_text().splitlines() if not line.startswith("{"))
+        assert millrace.process.wait(10) == TRY_AGAIN
+        (line,) = (line for line in millrace.log.read_text().splitlines() if not line.startswith("{"))
         assert line.startswith("millrace gateway 0/1: Redis was started again")
     finally:
-        gateway.kill()
-        gateway.wait()
+        millrace.kill()
 
 
 # --- configuration --------------------------------------------------------------------------------------------------
@@ -182,21 +174,19 @@ def test_a_reload_with_errors_prints_each_and_changes_nothing(tmp_path: Path) ->
         wrong = ("pth", "nonsense", "shards.count")
         millrace.file.write_text(good.replace("path =", "pth =").replace("count = 4", "count = 0") + "\n[nonsense]\n")
         millrace.process.send_signal(signal.SIGHUP)
-        millrace.eventually(lambda: "reload_refused" in millrace.log.read_text(), 10)
+        millrace.eventually(lambda: "reload_refused" in millrace.log.read_text())
         line = next(line for line in millrace.log.read_text().splitlines() if "reload_refused" in line)
         assert all(words in line for words in wrong)
-        done = subprocess.run(
-            [*COMMAND, "reload", "-c", str(millrace.file)], capture_output=True, text=True, timeout=30, env=environment(), check=False
-        )
+        done = millrace.tried("reload")
         assert done.returncode == 1
         assert all(words in done.stderr for words in wrong), done.stderr
         assert _posted(millrace, event("ana", "m1"))
-        millrace.eventually(lambda: delivered(tmp_path) == 1, 20)
+        millrace.eventually(lambda: delivered(tmp_path) == 1)
         millrace.file.write_text(good.replace('name = "all"', 'name = "everybody"'))
         millrace.process.send_signal(signal.SIGHUP)
-        millrace.eventually(lambda: '"reloaded"' in millrace.log.read_text(), 10)
+        millrace.eventually(lambda: '"reloaded"' in millrace.log.read_text())
         assert _posted(millrace, event("ana", "m2"))
-        millrace.eventually(lambda: millrace.profile("ana").get("segment") == "everybody", 20)
+        millrace.eventually(lambda: millrace.profile("ana").get("segment") == "everybody")
         assert workers(millrace) == before
 
 
@@ -206,30 +196,18 @@ def test_a_reload_with_errors_prints_each_and_changes_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize("flow", ["gateway", "resolve", "profile", "deliver", "learn", "archive"])
 def test_each_flow_stops_in_order_within_five_seconds(redis_url: str, tmp_path: Path, flow: str) -> None:
     """After it has begun to work; what it was doing is done."""
-    http, metrics = free_ports(2)
-    file = tmp_path / "millrace.toml"
-    listen = f'[gateway]\nlisten = "127.0.0.1:{http}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
-    file.write_text(CONFIG.format(url=redis_url) + listen)
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        argv = [*COMMAND, "run", flow, "--worker", "0/1", "-c", str(file)]
-        process = subprocess.Popen(argv, cwd=tmp_path, stdout=output, stderr=output, env=environment())
+    millrace = Running(tmp_path, CONFIG.format(url=redis_url))
+    millrace.spawn(flow, "--worker", "0/1")
     try:
-        deadline = time.monotonic() + 30
-        while '"event":' not in log.read_text():
-            assert time.monotonic() < deadline, log.read_text()
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
+        millrace.eventually(lambda: '"event":' in millrace.log.read_text())
         time.sleep(1.5)
-        process.terminate()
+        millrace.process.terminate()
         stopped = time.monotonic()
-        assert process.wait(5) == 0, log.read_text()
+        assert millrace.process.wait(5) == 0, millrace.log.read_text()
         print(f"{flow} stopped after {time.monotonic() - stopped:.2f} s")
-        assert "Traceback" not in log.read_text(), log.read_text()
+        assert "Traceback" not in millrace.log.read_text(), millrace.log.read_text()
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        millrace.kill()
 
 
 # --- disk -----------------------------------------------------------------------------------------------------------
@@ -293,7 +271,7 @@ from tests.running import running
 folder = Path({folder!r})
 with running(folder, (folder / "wanted.toml").read_text()) as millrace:
     assert _posted(millrace, event("ana", "m1"))
-    millrace.eventually(lambda: delivered(folder) == 1, 20)
+    millrace.eventually(lambda: delivered(folder) == 1)
     full = folder / "data" / "full"
     with full.open("wb", buffering=0) as file:
         try:

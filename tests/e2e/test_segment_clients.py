@@ -53,6 +53,8 @@ const run = async () => {
 run()
 """
 
+pytestmark = pytest.mark.xdist_group("clients")  # fetched once
+
 
 @pytest.fixture
 def gateway() -> Iterator[Served]:
@@ -92,7 +94,7 @@ def test_python_comes_back_when_told_to_wait(gateway: Served) -> None:
     gateway.writer.error = LogFull("full", retry_after_s=1)
     client = Client("demo", host=gateway.url, on_error=lambda error, _: errors.append(error))
     publish(client)
-    wait_for(lambda: any(consumer.rate_limited_until is not None for consumer in client.consumers), 10)
+    wait_for(lambda: any(consumer.rate_limited_until is not None for consumer in client.consumers))
     gateway.writer.error = None
     check(gateway.messages(len(KINDS)))
     client.shutdown()
@@ -168,7 +170,6 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(150)
 def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client: Path) -> None:
     """All of millrace behind the gateway: both clients say the same of the same customer, and each message counts once."""
     with running(tmp_path, "[shards]\ncount = 4") as millrace:
@@ -176,7 +177,7 @@ def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client:
         publish(client)
         client.shutdown()
         assert run_node(node_client, NODE_PROGRAM, millrace.url, "demo") == []
-        millrace.eventually(lambda: millrace.profile("u1").get("events") == 2 * len(KINDS), 30)
+        millrace.eventually(lambda: millrace.profile("u1").get("events") == 2 * len(KINDS))
         profile = millrace.profile("u1")
     assert profile["traits"]["plan"] == "gold"
     assert profile["channels"] == {"web": 2 * len(KINDS)}

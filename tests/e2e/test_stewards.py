@@ -10,7 +10,7 @@ import pytest
 
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 [shards]
@@ -39,18 +39,18 @@ STEWARD = ("steward", "")
 
 
 def visitor(millrace: Running, n: int) -> dict[str, Any]:
-    answer = httpx.get(f"{millrace.url}/v1/profiles/anonymous:v{n}", auth=("demo-read", ""), timeout=5)
+    answer = httpx.get(f"{millrace.url}/v1/profiles/anonymous:v{n}", auth=("demo-read", ""), timeout=30)
     found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
     return found
 
 
 def figures(millrace: Running, name: str) -> float:
-    lines = httpx.get(f"{millrace.url}/metrics", timeout=5).text.splitlines()
+    lines = httpx.get(f"{millrace.url}/metrics", timeout=30).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def identity(millrace: Running, path: str, status: int = 200) -> Any:
-    answer = httpx.get(f"{millrace.url}{path}", auth=STEWARD, timeout=10)
+    answer = httpx.get(f"{millrace.url}{path}", auth=STEWARD, timeout=30)
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -60,7 +60,7 @@ def test_a_bad_deploy_is_stopped_within_seconds_and_undone_by_one_command(tmp_pa
         bought = {"type": "track", "event": "Order Completed", "properties": {"total": 1}}
         batch = [bought | {"anonymousId": f"v{n}", "messageId": f"before-{n}"} for n in range(VISITORS)]
         assert millrace.post("/v1/batch", {"batch": batch}).status_code == 200
-        millrace.eventually(lambda: all(visitor(millrace, n) for n in (0, VISITORS // 2, VISITORS - 1)), 20)
+        millrace.eventually(lambda: all(visitor(millrace, n) for n in (0, VISITORS // 2, VISITORS - 1)))
 
         # The deploy: one user id for everybody.
         began = time.monotonic()
@@ -94,7 +94,7 @@ def test_a_bad_deploy_is_stopped_within_seconds_and_undone_by_one_command(tmp_pa
                 and sum(one["events"] for one in found) == 2 * VISITORS
             )
 
-        millrace.eventually(apart, 30)
+        millrace.eventually(apart)
         assert not figures(millrace, "millrace_customers_divided_total") < united
 
 
@@ -103,21 +103,21 @@ def test_stewards_and_apps_over_http(tmp_path: Path) -> None:
         both = [{"type": "anonymous", "value": "v1"}, {"type": "anonymous", "value": "v2"}]
         pages = [{"type": "page", "anonymousId": one["value"], "messageId": one["value"]} for one in both]
         millrace.post("/v1/batch", {"batch": pages})
-        millrace.eventually(lambda: bool(visitor(millrace, 1) and visitor(millrace, 2)), 20)
+        millrace.eventually(lambda: bool(visitor(millrace, 1) and visitor(millrace, 2)))
 
-        refused = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=5)
+        refused = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=30)
         assert (refused.status_code, refused.json()["code"]) == (403, "order_forbidden")
-        merged = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=5)
+        merged = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=30)
         assert merged.status_code == 200
-        millrace.eventually(lambda: visitor(millrace, 1).get("customer") == visitor(millrace, 2).get("customer"), 15)
+        millrace.eventually(lambda: visitor(millrace, 1).get("customer") == visitor(millrace, 2).get("customer"))
         [union] = identity(millrace, "/v1/identity/anonymous:v1")["unions"]
         assert (union["by"], union["stands"]) == ("crm", True)
 
         def order(body: dict[str, Any]) -> int:
-            return httpx.post(f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=5).status_code
+            return httpx.post(f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=30).status_code
 
         assert order({"type": "identity", "order": "undo", "union": union["union"]}) == 202
-        millrace.eventually(lambda: visitor(millrace, 1).get("customer") != visitor(millrace, 2).get("customer"), 15)
+        millrace.eventually(lambda: visitor(millrace, 1).get("customer") != visitor(millrace, 2).get("customer"))
         assert order({"type": "identity", "order": "undo", "union": union["union"]}) == 409
         assert order({"type": "identity", "order": "undo"}) == 400
         history = identity(millrace, "/v1/identity/anonymous:v2/history")

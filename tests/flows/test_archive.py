@@ -85,7 +85,7 @@ def test_a_full_disk_stops_nothing_until_the_journal_is_full_and_loses_nothing(s
 def test_sigterm_ends_the_archive_process_with_everything_safe(site: Site) -> None:
     process = millrace(site, "run", "archive", "--worker", "0/1")
     journal = compose.journal(site.config)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     was = lived(site, None, 4)
     while journal.archived() != journal.head():
         assert process.poll() is None, process.stdout.read() if process.stdout else ""

@@ -7,125 +7,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-import redis
-from bytewax.testing import run_main
 
-from connectors.sink import DELIVERED, Delivery, Failed, Outcome, Retry, Sink
-from flows.courier import Desk, endpoint
-from flows.deliver import Deliveries, dataflow, make_sink
-from flows.engine import Stop
-from schemas.config import Config, Connector, Deliver, Secret
+from connectors.sink import DELIVERED, Failed, Retry
+from flows.courier import endpoint
+from flows.deliver import BLOCK_MS
+from schemas.config import Connector, Deliver
 from schemas.errors import Unreachable
-from schemas.triggers import Absorb, Trigger
+from schemas.triggers import Absorb
 from schemas.units import Duration
-from state.names import Names
-from state.shards import RedisOutbox
 from tests.deliveries import trigger
+from tests.delivering import QUICK, SHARDS, STAMP_MS, Rig, Scripted, hook, named, unpack
 from tests.receiver import SECRET, Answer, Receiver
-
-SHARDS = 4
-QUICK = Deliver(attempts=4, backoff=Duration(20), backoff_max=Duration(100), breaker_failures=5, breaker_rest=Duration(200))
-_unpack = msgspec.msgpack.Decoder(Trigger).decode
-_pack = msgspec.msgpack.encode
-STAMP_MS = 5_000
-
-
-class Scripted:
-    """A sink that asks a function."""
-
-    def __init__(self, say: Callable[[Delivery], Outcome], batch_max: int = 10, concurrency: int = 2) -> None:
-        self.batch_max, self.concurrency = batch_max, concurrency
-        self.seen: list[Delivery] = []
-        self.closed = False
-        self._say = say
-
-    async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        self.seen += batch
-        return [self._say(item) for item in batch]
-
-    async def close(self) -> None:
-        self.closed = True
-
-    @property
-    def ids(self) -> list[str]:
-        return [item.trigger.id for item in self.seen]
-
-
-class Rig:
-    """One worker of the flow, from start to stop, and what it is given."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.redis = redis.Redis.from_url(url)
-        self.names = Names("t")
-        self.outbox = RedisOutbox(self.redis, self.names, SHARDS)
-        self.config = Config(deliver=QUICK)
-        self.folder = folder
-        self.sinks: dict[str, Sink] = {}
-        self.dead: list[tuple[str, bytes, str]] = []
-        self.disabled: dict[str, str] = {}
-        self.forwarded: list[tuple[int, int, Absorb]] = []
-        self.identified: list[int] = []
-        self.url = url
-        self.stopping: Stop | None = None
-        self._thread = threading.Thread()
-        self._last = dict.fromkeys(range(SHARDS), 0)
-
-    def emit(self, *bodies: Any, shard: int = 0, lane: str = "t") -> None:
-        """As a shard's commit does it."""
-        pipeline = self.redis.pipeline()
-        for body in bodies:
-            self._last[shard] += 1
-            packed = body if isinstance(body, bytes) else _pack(body)
-            pipeline.xadd(self.names.outbox(shard, lane), {b"b": packed, b"t": STAMP_MS}, id=f"{self._last[shard]}-0")
-        pipeline.execute()
-
-    def identify(self, customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
-        self.identified.append(len(customers))
-        return [{field: f"{field} of {int(customer, 16)}" for field in fields} for customer in customers]
-
-    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        self.forwarded.append((shard, seq, message))
-        return True
-
-    def start(self, *connectors: Connector, shards: Sequence[int] = range(SHARDS), **settings: Any) -> "Rig":
-        """Run the flow in a thread."""
-        config = msgspec.structs.replace(
-            self.config, connector=connectors, data=msgspec.structs.replace(self.config.data, folder=str(self.folder))
-        )
-        config = msgspec.structs.replace(config, **settings)
-        desk = Desk(
-            identify=self.identify,
-            dead=lambda *letter: self.dead.append(letter),
-            disable=self.disabled.__setitem__,
-            disabled=lambda: self.disabled,
-        )
-        real = make_sink(config, self.url)
-        deliveries = Deliveries(config, shards, self.outbox, self, desk, lambda c: self.sinks.get(c.name) or real(c))
-        self.stopping = Stop()
-        self._thread = threading.Thread(target=run_main, args=(dataflow(deliveries, self.stopping),))
-        self._thread.start()
-        return self
-
-    def stop(self) -> float:
-        """As SIGTERM does it; the seconds that it took. Raises what ended the flow."""
-        stop, self.stopping = self.stopping, None
-        assert stop is not None
-        begun = time.monotonic()
-        stop.asked.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive(), "the flow did not stop"
-        if stop.fault is not None:
-            raise stop.fault
-        return time.monotonic() - begun
-
-    def cursor(self, consumer: str, shard: int = 0, lane: str = "t") -> int:
-        return self.outbox.cursors(lane, consumer)[shard]
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -141,22 +38,6 @@ def rig(redis_url: str, tmp_path: Path) -> Iterator[Rig]:
 def _receiver() -> Iterator[Receiver]:
     with Receiver() as running:
         yield running
-
-
-def eventually(holds: Callable[[], object], timeout_s: float = 8.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
-
-
-def hook(url: str, **changes: Any) -> Connector:
-    return Connector(**{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes)
-
-
-def named(name: str) -> Connector:
-    """A connector whose sink the test gives."""
-    return Connector(name=name, type="file", path=name)
 
 
 def test_triggers_of_all_shards_arrive_with_their_names(rig: Rig, receiver: Receiver) -> None:
@@ -223,7 +104,7 @@ def test_after_the_last_attempt_it_is_a_dead_letter(rig: Rig) -> None:
     rig.emit(*triggers)
     eventually(lambda: rig.cursor("a") == 4)
     [(connector, body, reason)] = rig.dead
-    kept = _unpack(body)
+    kept = unpack(body)
     assert (connector, kept.id, reason) == ("a", "trg-2", "status 500; 4 attempts")
     assert kept.receipt.emitted_ms == STAMP_MS  # so that it can be sent again as it was
     assert sink.ids.count("trg-2") == QUICK.attempts
@@ -325,11 +206,11 @@ def test_a_stop_lets_what_is_under_way_come_back(rig: Rig, receiver: Receiver) -
 
 
 def test_a_receiver_that_hangs_does_not_hold_the_stop(rig: Rig, receiver: Receiver) -> None:
-    receiver.always = Answer(200, after_s=9)
+    receiver.always = Answer(200, after_s=100)
     rig.start(hook(receiver.url))
     rig.emit(trigger(1))
     receiver.wait(1)
-    assert rig.stop() < 5.5
+    assert rig.stop() < 30
     assert rig.cursor("hook") == 0
 
 
@@ -409,7 +290,7 @@ def test_a_new_trigger_goes_out_at_once(rig: Rig, receiver: Receiver) -> None:
         emitted = time.monotonic()
         rig.emit(trigger(number))
         waits.append(receiver.wait(number + 1)[-1].at - emitted)
-    assert sorted(waits)[len(waits) // 2] < 0.1, "an order of magnitude of room for a busy machine"
+    assert sorted(waits)[len(waits) // 2] < BLOCK_MS / 2000, "it is not looked for now and then, but told of"
     print("trigger to request, ms:", [round(wait * 1000, 1) for wait in waits])
 
 
@@ -448,7 +329,7 @@ def test_a_signal_ends_the_process_with_0(rig: Rig, receiver: Receiver, number: 
     try:
         receiver.wait(2)
         process.send_signal(number)
-        _, said = process.communicate(timeout=8)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, said.decode()
@@ -463,7 +344,7 @@ def test_kill_9_loses_nothing(rig: Rig, receiver: Receiver) -> None:
         process = worker(rig, receiver)
         receiver.wait(len(receiver.requests) + 30)
         process.kill()
-        process.communicate(timeout=5)
+        process.communicate(timeout=60)
     rig.start(hook(receiver.url))
     eventually(lambda: rig.cursor("hook") == 300)
     assert set(receiver.accepted) == {f"trg-{n}" for n in range(300)}

@@ -1,10 +1,8 @@
 """The flow `resolve`: windows, sealed fields, what happens when identities change meanwhile, a log is full, or a worker dies."""
 
 import itertools
-import json
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,102 +18,13 @@ from flows.resolve import Judged, RejectLimit, Resolver, Window, Windows, datafl
 from schemas.config import Config, Validate
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, Stale, TooManyRejects
-from schemas.events import DeadLetter, Fact, RawBatch, RawEvent
+from schemas.events import DeadLetter, RawBatch, RawEvent
 from schemas.identity import Group, WindowCommit, WindowResult
-from schemas.log import unpack_facts
 from schemas.units import Duration
-from state.directory import Directory, Layout, RedisDirectory
-from state.keys import DataKeys, LogSeal
+from state.directory import Directory, RedisDirectory
 from state.memory import MemoryDirectory
 from state.names import Names
-
-KEY = b"k" * 32
-SEAL = LogSeal(KEY)
-LAYOUT = Layout("test", 2, 16, tuple(namespace.limit for namespace in Config().identity.namespace))
-NOW_MS = int(time.time() * 1000)
-PARTITION = "events/0"
-
-
-def raw(**message: Any) -> RawEvent:
-    return RawEvent(json.dumps({"type": "track", "event": "Viewed"} | message).encode(), NOW_MS, "web")
-
-
-BAD = RawEvent(b"not json", NOW_MS, "web")
-numbers = itertools.count()
-
-
-class Reader:
-    """A raw log whose entries hold one batch each; it ends the flow when all was read."""
-
-    def __init__(self, batches: Sequence[Sequence[RawEvent]], stop: Stop | None = None, clock: Callable[[], None] = lambda: None) -> None:
-        self.batches = batches
-        self.at = START
-        self.acknowledged: list[Mapping[str, int]] = []
-        self._stop = stop
-        self._clock = clock
-
-    def partitions(self) -> list[str]:
-        return [PARTITION]
-
-    def assign(self, positions: Mapping[str, int]) -> None:
-        self.at = positions[PARTITION]
-
-    def poll(self, timeout_ms: int) -> list[RawBatch]:
-        self._clock()
-        if self.at + 1 >= len(self.batches):
-            if self._stop is not None:
-                self._stop.asked.set()
-            return []
-        self.at += 1
-        events = list(self.batches[self.at])
-        return [RawBatch(PARTITION, self.at, events, [self.at] * len(events))]
-
-    def lag(self) -> dict[str, int]:
-        return {PARTITION: len(self.batches) - self.at - 1}
-
-    def committed(self, positions: Mapping[str, int]) -> None:
-        self.acknowledged.append(positions)
-
-    def close(self) -> None: ...
-
-
-class Site:
-    """A directory, data keys on a real Redis, and resolvers on them."""
-
-    def __init__(self, url: str, directory: Directory) -> None:
-        self.client = redis.Redis.from_url(url)
-        self.directory = directory
-        self.stop = Stop()
-
-    def keys(self) -> DataKeys:
-        return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
-
-    def resolver(self, config: Config | None = None, directory: Directory | None = None) -> Resolver:
-        config = config or Config()
-        return Resolver(config, Validator(config, KEY, {}), directory or self.directory, self.keys(), SEAL, self.stop)
-
-    def take(self, *events: RawEvent, resolver: Resolver | None = None) -> Window | None:
-        """One window with these events, judged and committed."""
-        resolver = resolver or self.resolver()
-        before = self.directory.offsets().get(PARTITION, START)
-        window = Window(PARTITION, before, before + 1, list(events), [before + 1] * len(events), 0.0)
-        return resolver.commit(resolver.judge(window))
-
-    def facts(self) -> list[tuple[bytes, bytes, Fact]]:
-        entries = self.directory.read(dict.fromkeys(range(LAYOUT.shards), 0), 10_000, 0)
-        found = [fact for entry in entries if entry.kind == "e" for fact in unpack_facts(entry.body)]
-        return [(root, origin, msgspec.msgpack.decode(payload, type=Fact)) for root, origin, payload in found]
-
-    def opened(self) -> dict[str, dict[str, Any]]:
-        """Sealed fields by message, opened with the key of the origin where they landed."""
-        found: dict[str, dict[str, Any]] = {}
-        for _, origin, fact in self.facts():
-            key = self.keys().of([origin]).get(origin)
-            for name, sealed in fact.sealed.items():
-                plain = key.open(name, sealed) if key else None
-                assert plain is not None, f"{name} of {fact.message} cannot be opened"
-                found.setdefault(fact.message, {})[name] = msgspec.json.decode(plain)
-        return found
+from tests.resolving import BAD, KEY, LAYOUT, NOW_MS, PARTITION, SEAL, Reader, Site, numbers, raw
 
 
 @pytest.fixture(params=["memory", "redis"])

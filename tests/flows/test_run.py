@@ -51,7 +51,7 @@ def metrics(address: str) -> str:
 
 
 def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (workers_of(learning) and metrics(address)) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers_of(learning)

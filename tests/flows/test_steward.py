@@ -87,7 +87,7 @@ def send(site: Site, *messages: dict[str, Any]) -> None:
     asyncio.run(append())
 
 
-def until(holds: Callable[[], Any], within_s: float = 20) -> Any:
+def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
     deadline = time.monotonic() + within_s
     while not (found := holds()):
         assert time.monotonic() < deadline, "not in time"
@@ -230,7 +230,6 @@ def profile(site: Site, n: int) -> dict[str, Any] | None:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
     tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

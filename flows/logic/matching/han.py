@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Final
 
 from opencc import OpenCC
-from pypinyin import lazy_pinyin
 
 _HAN: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _TO_SIMPLIFIED: Final = OpenCC("t2s")
@@ -29,7 +28,11 @@ def simplified(text: str) -> str:
 @lru_cache(1 << 16)
 def sound(name: str) -> str:
     """The pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is returned as it is."""
-    return "".join(lazy_pinyin(name)) if is_han(name) else name
+    if not is_han(name):
+        return name
+    from pypinyin import lazy_pinyin  # a dictionary of 50 MB, which only who meets such a name should load
+
+    return "".join(lazy_pinyin(name))
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -1,0 +1,85 @@
+"""Who is one customer: namespaces, what is no evidence, and matching without a shared key."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.config.values import Count, Figure, Pattern, Table, Texts
+from schemas.units import Duration
+
+
+Normalize = Literal["exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"]
+
+
+class Namespace(Table, frozen=True):
+    """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the packaged file."""
+
+    name: Figure  # such as `user_id`
+    paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
+    normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
+    at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
+    verified: bool = False  # two customers who both have one are never united, but by a steward
+    shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
+
+
+class Guard(Table, frozen=True):
+    """When an identifier stops being evidence: events that carry it are resolved by their others, until a steward releases it."""
+
+    customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
+    moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20  # ... or it went so often from one to another ...
+    within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
+    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others, or new identifiers ...
+    unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does
+    window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
+
+
+class Identity(Table, frozen=True):
+    """Which identifiers there are, and which values identify nobody."""
+
+    blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
+    blocked_patterns: tuple[Pattern, ...] = ()  # regular expressions; a value that one fits wholly
+    capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
+    ledger: Count = 1_000_000  # unions that can still be undone
+    reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted
+    guard: Guard = Guard()  # against what only looks like evidence
+    namespace: tuple[Namespace, ...] = (  # strongest first
+        Namespace(name="user_id", paths=("userId",), limit=1),
+        Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="phone"),
+        Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="email"),
+        Namespace(name="device", paths=("context.device.id",), limit=20, shared=True),
+        Namespace(name="anonymous", paths=("anonymousId",), limit=100, shared=True),
+    )
+
+
+class MatchField(Table, frozen=True):
+    """Where a field that matching compares stands among the traits. Names that matching knows are compared by their own rules."""
+
+    name: Figure  # given_name, family_name, full_name, date_of_birth, phone, email, street, city, postcode, national_id, organisation ...
+    paths: Texts  # the first that is there: `traits.firstName`, `traits.address.city`
+
+
+class Matching(Table, frozen=True):
+    """Customers who share no identifier, found by names, dates, addresses. A stage of its own: it never delays what is exact."""
+
+    enabled: bool = True  # false: nothing is kept for it, and nothing matched
+    merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0  # bits of posterior odds from which two are united; 2 is 4 to 1
+    review: Annotated[float, msgspec.Meta(ge=-60, le=60)] = -1.0  # bits from which a steward is asked
+    keep: Duration = Duration.parse("730d")  # what is compared lies sealed under the customer's key, so long after it was last said
+    log_max: Count = 100_000  # windows that may wait for it; beyond it the oldest are passed over
+    field: tuple[MatchField, ...] = (  # what is compared
+        MatchField(name="full_name", paths=("traits.name", "traits.fullName")),
+        MatchField(name="given_name", paths=("traits.firstName", "traits.givenName")),
+        MatchField(name="family_name", paths=("traits.lastName", "traits.familyName")),
+        MatchField(name="date_of_birth", paths=("traits.birthday", "traits.dateOfBirth")),
+        MatchField(name="gender", paths=("traits.gender",)),
+        MatchField(name="phone", paths=("traits.phone", "traits.mobile")),
+        MatchField(name="email", paths=("traits.email",)),
+        MatchField(name="street", paths=("traits.address.street", "traits.street")),
+        MatchField(name="city", paths=("traits.address.city", "traits.city")),
+        MatchField(name="postcode", paths=("traits.address.postalCode", "traits.postalCode")),
+        MatchField(name="state", paths=("traits.address.state", "traits.state")),
+        MatchField(name="country", paths=("traits.address.country", "traits.country")),
+        MatchField(name="national_id", paths=("traits.idNumber", "traits.nationalId")),
+        MatchField(name="organisation", paths=("traits.company.name", "traits.organisation")),
+    )

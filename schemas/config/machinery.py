@@ -1,0 +1,153 @@
+"""The machinery: Redis, the raw log, the gateway, the processes and folders, connectors. It is about this deployment only."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.config.values import Address, Count, Daytime, Secret, Table, Text, Texts, Word
+from schemas.units import Duration, Size
+
+
+class Data(Table, frozen=True):
+    """Where everything that must last is kept."""
+
+    folder: Text = "./data"  # relative to the configuration file
+
+
+class Redis(Table, frozen=True):
+    """The state store."""
+
+    url: Secret = Secret("embedded")  # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
+    prefix: Word = "mr"  # of every key
+    fsync: Literal["always", "everysec"] = "always"  # embedded only; `everysec` may lose a second at a power cut
+    max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # so many have each commit, and each event that is acknowledged
+
+
+class Raw(Table, frozen=True):
+    """The log between the gateway and the flows."""
+
+    log: Literal["redis", "kafka"] = "redis"  # which kind
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 8  # redis only
+    max_events: Count = 200_000  # waiting in a redis log; beyond it the gateway answers 429
+    seal: bool = True  # what the gateway writes is encrypted
+
+
+class Kafka(Table, frozen=True):
+    """The brokers; read only where `raw.log` is `kafka`, or by connectors of that type."""
+
+    bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
+    topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
+    trimmed: Literal["fail", "skip"] = "fail"  # retention was faster than we: stop, or go on and count what is missing
+    registry: str = ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
+    options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
+
+
+class WriteKey(Table, frozen=True):
+    """Who may send events. Without an entry: key `demo`, source `web`."""
+
+    key: Secret  # what the client sends
+    source: Word  # names the channel: web, app, store ...
+    events_per_second: Count = 5_000  # beyond it the gateway answers 429
+    merges: bool = False  # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
+    enabled: bool = True  # false: refused
+
+
+class Gateway(Table, frozen=True):
+    """The HTTP side: events come in, profiles are read."""
+
+    listen: Address = "127.0.0.1:8080"  # host:port
+    write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
+    read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
+    steward_tokens: tuple[Secret, ...] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
+    event_bytes: Size = Size.parse("32KB")  # of one event
+    batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
+    batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
+    cors_origins: tuple[Text, ...] = ("*",)  # web pages that may send; `*` is any
+
+
+class Window(Table, frozen=True):
+    """Events of one partition that are resolved together: what came while the ones before were handled, at most `events`."""
+
+    wait: Duration = Duration.parse("200ms")  # at most so long, however long that takes; 30s or more is refused
+    events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
+
+
+class Keys(Table, frozen=True):
+    """Where the key-encryption key is kept."""
+
+    provider: Literal["file"] = "file"  # which kind
+    path: Text = "keys.json"  # relative to the data folder; created with mode 0600
+
+
+class Shards(Table, frozen=True):
+    """The parts that the customers are split into, and how much of each may wait."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 64  # fixed at creation
+    log_max: Count = 100_000  # entries in one shard's log; beyond it resolve waits
+    outbox_max: Count = 100_000  # entries in one lane of a shard's outbox; beyond it the shard waits
+    cache: Count = 200_000  # hot profiles in one worker
+    dedupe: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 64  # message ids remembered for each customer
+
+
+class Archive(Table, frozen=True):
+    """Everything that happens, in its order, as files: the incremental backup. See docs/backup.md."""
+
+    enabled: bool = False  # true: `millrace run` also runs the process that writes it
+    folder: Text = "archive"  # relative to the data folder; better on another disk
+    rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is so large ...
+    rotate_every: Duration = Duration.parse("1h")  # ... or so old
+    journal_max: Count = 2_000  # windows that may wait for it; beyond it resolve waits
+    keep: Duration | None = None  # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
+
+
+class Backup(Table, frozen=True):
+    """Full copies while the flows run. See docs/backup.md."""
+
+    daily: Daytime = ""  # when one is made and old ones are removed, UTC, such as `03:00`; empty: only by `millrace backup create`
+    folder: Text = "backup"  # relative to the data folder; better on another disk
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # the newest so many
+    keys: Text = "keycopy.db"  # the copy of the customers' data keys, relative to the data folder; apart from the backups
+
+
+class Connector(Table, frozen=True):
+    """Where triggers go. Which fields are needed depends on `type`; `millrace check` says so."""
+
+    name: Word  # what `trigger.to` calls it
+    type: Literal["webhook", "kafka", "redis", "file"]  # which kind
+    url: str = ""  # webhook
+    secrets: tuple[Secret, ...] = ()  # webhook: whsec_...; two during rotation, the first signs first
+    allow_private: bool = False  # webhook: addresses of private networks
+    timeout: Duration = Duration.parse("15s")  # of one attempt
+    topic: str = ""  # kafka
+    bootstrap: str = ""  # kafka; empty: the one of [kafka]
+    format: Literal["json", "avro"] = "json"  # kafka: how the CloudEvent is written
+    stream: str = ""  # redis
+    max_length: Count = 1_000_000  # redis: entries that are kept
+    path: str = ""  # file, relative to the data folder
+    identify: tuple[str, ...] = ("user_id",)  # sealed fields that this receiver gets to know the customer by
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 16  # webhook: requests at a time
+    enabled: bool = True  # false: nothing is sent to it
+
+
+class Deliver(Table, frozen=True):
+    """How hard deliveries are tried; what fails for good goes to the dead letters."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 12  # of one delivery
+    backoff: Duration = Duration.parse("500ms")  # before the second attempt; doubles, with jitter
+    backoff_max: Duration = Duration.parse("5m")  # at most so long between two
+    breaker_failures: Count = 10  # in a row, then the connector rests ...
+    breaker_rest: Duration = Duration.parse("15s")  # ... so long
+
+
+class Metrics(Table, frozen=True):
+    """Where Prometheus finds the figures."""
+
+    listen: Address = "127.0.0.1:9464"  # of a flow that runs alone; `run all` serves them at the gateway
+
+
+class Log(Table, frozen=True):
+    """What millrace says about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is written
+    format: Literal["auto", "json", "console"] = "auto"  # `auto`: pretty on a terminal, JSON elsewhere

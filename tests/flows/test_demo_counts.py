@@ -1,0 +1,247 @@
+"""What the demo counts: it publishes, receives and compares the profiles with what it knows."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import networkx as nx
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from connectors.gateway import build
+from flows.demo.audit import Household, Ledger, audit, compare, identifiers
+from flows.demo.publisher import Publisher
+from flows.demo.receiver import Got, Receiver
+from flows.demo.shop import WRITE_KEYS, Item, Shop
+from flows.demo.stack import CONNECTOR
+from schemas import cloudevents
+from schemas.config import Gateway, Secret, WriteKey
+from schemas.events import RawEvent
+from schemas.triggers import Receipt, Trigger
+from tests.demo_life import LONG, RUN
+from tests.waiting import eventually
+
+# --- the audit -------------------------------------------------------------------------------------------------------
+
+messages = st.lists(
+    st.builds(
+        lambda user, anonymous, phone: {
+            "messageId": "m",
+            **({"userId": user} if user else {}),
+            **({"anonymousId": anonymous} if anonymous or not user else {}),
+            **({"context": {"traits": {"phone": phone}}} if phone else {}),
+        },
+        st.sampled_from(["", "u1", "u2", "u3"]),
+        st.sampled_from(["a1", "a2", "a3", "a4"]),
+        st.sampled_from(["", "+1 555 01", "+1 555 02"]),
+    ),
+    max_size=20,
+)
+
+
+@given(messages)
+def test_households_are_the_connected_components(sent: list[dict[str, Any]]) -> None:
+    ledger, graph = Ledger(), nx.Graph()
+    for message in sent:
+        ledger.sent(message, 0)
+        known = identifiers(message)
+        nx.add_path(graph, known)
+        graph.add_nodes_from(known)
+    houses = ledger.households()
+    assert sorted(map(sorted, (house.identifiers for house in houses))) == sorted(map(sorted, nx.connected_components(graph)))
+    assert sum(house.events for house in houses) == len(sent)
+    for house in houses:
+        assert house.events == sum(not house.identifiers.isdisjoint(identifiers(message)) for message in sent)
+
+
+def reader(state: dict[tuple[str, str], tuple[str, int]]) -> Any:
+    def read(namespace: str, value: str) -> dict[str, Any] | None:
+        found = state.get((namespace, value))
+        return {"customer": found[0], "events": found[1]} if found else None
+
+    return read
+
+
+ONE = Household({("user_id", "u1"), ("anonymous", "a1"), ("email", "x@example.com")}, events=5)
+TWO = Household({("user_id", "u1"), ("user_id", "u2"), ("anonymous", "a1")}, events=5)
+
+
+@pytest.mark.parametrize(
+    ("house", "state", "expected"),
+    [
+        (ONE, {("user_id", "u1"): ("c1", 5), ("anonymous", "a1"): ("c1", 5)}, (0, 0, False)),
+        (ONE, {("user_id", "u1"): ("c1", 4), ("anonymous", "a1"): ("c1", 4)}, (1, 0, False)),
+        (ONE, {("user_id", "u1"): ("c1", 7), ("anonymous", "a1"): ("c1", 7)}, (0, 2, False)),
+        (ONE, {("user_id", "u1"): ("c1", 3), ("anonymous", "a1"): ("c2", 2)}, (0, 0, True)),
+        (ONE, {}, (5, 0, False)),
+        (TWO, {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 2), ("anonymous", "a1"): ("c2", 2)}, (0, 0, False)),
+        (TWO, {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 1), ("anonymous", "a1"): ("c2", 1)}, (1, 0, False)),
+    ],
+)
+def test_a_household_is_compared_with_its_profiles(house: Household, state: Any, expected: tuple[int, int, bool]) -> None:
+    found = compare(house, reader(state))
+    assert (found.lost, found.doubled, found.split) == expected
+
+
+def test_an_event_in_doubt_is_neither_lost_nor_doubled() -> None:
+    ledger = Ledger()
+    message = {"messageId": "m1", "userId": "u1", "type": "track", "event": "Order Completed"}
+    ledger.sent(message, 0)
+    ledger.sent({**message, "messageId": "m2"}, 0)
+    ledger.doubt(message)
+    assert ledger.orders.keys() == {"m2"}
+    for events in (1, 2):
+        assert compare(ledger.households()[0], reader({("user_id", "u1"): ("c1", events)})).right
+
+
+def test_the_audit_looks_again_at_what_is_still_on_its_way_and_sees_strangers_that_were_mixed() -> None:
+    looks = Counter[str]()
+
+    def read(_namespace: str, value: str) -> dict[str, Any]:
+        looks[value] += 1
+        return {"customer": "c1", "events": 1 if value == "a1" or looks[value] > 1 else 0}
+
+    houses = [Household({("anonymous", name)}, events=1) for name in ("a1", "a2")]
+    verdict = audit(houses, read, time.monotonic() + 10)
+    assert (verdict.lost, verdict.doubled, verdict.split, verdict.mixed) == (0, 0, 0, 1)
+    assert looks == {"a1": 1, "a2": 2}
+
+
+def test_the_audit_gives_up_at_its_deadline() -> None:
+    verdict = audit([Household({("anonymous", "a1")}, events=3)], lambda *_: None, time.monotonic())
+    assert (verdict.households, verdict.lost) == (1, 3)
+
+
+# --- the publisher ---------------------------------------------------------------------------------------------------
+
+
+class MemoryLog:
+    """A raw log that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.events: list[RawEvent] = []
+
+    async def append(self, events: Any) -> None:
+        self.events += [event for _, event in events]
+
+    async def ping(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@contextmanager
+def gateway() -> Iterator[tuple[str, MemoryLog]]:
+    log = MemoryLog()
+    keys = tuple(WriteKey(key=Secret(key), source=channel) for channel, key in WRITE_KEYS.items())
+    app = build(Gateway(write_keys=keys), log, lambda *_: None)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", log
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def test_what_the_publisher_counts_as_accepted_is_what_the_log_holds() -> None:
+    ledger, watched = Ledger(), []
+    shop = Shop(7, RUN, 600).items()
+    with gateway() as (url, log), Publisher(shop, url, ledger, lambda item, at_ms: watched.append((item, at_ms))) as publisher:
+        while publisher.published < 1_000:
+            time.sleep(0.05)
+        publisher.check()
+        assert publisher.stop(10)
+    assert publisher.pending == publisher.failed == publisher.misread == 0
+    assert publisher.accepted == len(log.events) == publisher.published - publisher.unreadable
+    assert publisher.published == len(watched)
+    stored = [json.loads(event.value) for event in log.events if event.fault is None]
+    ids = Counter(
+        message["messageId"]
+        for message in stored
+        if message["messageId"] in {item.message["messageId"] for item, _ in watched if item.valid}
+    )
+    assert ids.total() - len(ids) == publisher.duplicates > 0
+    assert ledger.totals() == (len(ids), 0)
+    assert {event.source for event in log.events} == {item.channel for item, _ in watched if isinstance(item.message, dict)}
+    at = {item.message["messageId"]: at_ms - item.age_ms for item, at_ms in watched if item.valid}
+    for message in stored:
+        if message["messageId"] in at:
+            happened_ms = datetime.fromisoformat(message["timestamp"]).timestamp() * 1000
+            assert happened_ms == pytest.approx(at[message["messageId"]], abs=2)
+
+
+def test_an_unreachable_gateway_is_told_apart_from_success(unused_url: str) -> None:
+    ledger = Ledger()
+    with Publisher(Shop(7, RUN, 200).items(), unused_url, ledger, lambda *_: None) as publisher:
+        while publisher.published < 20:
+            time.sleep(0.05)
+        assert not publisher.stop(1)
+    assert publisher.accepted == 0
+
+
+def test_a_publisher_that_breaks_says_so() -> None:
+    def broken() -> Iterator[Item]:
+        yield LONG[0]
+        raise ValueError("the shop is on fire")
+
+    with (
+        gateway() as (url, _),
+        Publisher(broken(), url, Ledger(), lambda *_: None) as publisher,
+        pytest.raises(ValueError, match="on fire"),
+    ):
+        eventually(publisher.check)
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with Receiver(lambda _: None) as receiver:
+        return receiver.url.removesuffix("/triggers")
+
+
+# --- the receiver ----------------------------------------------------------------------------------------------------
+
+
+def trigger(trigger_id: str, cause: str = "m1") -> Trigger:
+    receipt = Receipt(event_ms=900, received_ms=1_000, resolved_ms=1_010, applied_ms=1_020, emitted_ms=1_043)
+    return Trigger(trigger_id, "c" * 24, "rule", "act", "mail", "service", [CONNECTOR], cause, {"total": 9}, {}, {}, receipt)
+
+
+def post(receiver: Receiver, one: Trigger, secret: str | None = None) -> int:
+    body = cloudevents.structured(one, "/millrace/demo", {}).decode()
+    now = datetime.now(UTC)
+    signature = Webhook(secret or receiver.secret).sign(one.id, now, body)
+    headers = {"webhook-id": one.id, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
+    return httpx.post(receiver.url, content=body, headers=headers).status_code
+
+
+def test_the_receiver_takes_signed_triggers_and_tells_repeats_from_doubles() -> None:
+    watched: list[Got] = []
+    with Receiver(watched.append) as receiver:
+        assert post(receiver, trigger("t1")) == 204
+        assert post(receiver, trigger("t1")) == 204
+        assert post(receiver, trigger("t2", cause="m2")) == 204
+        assert (len(receiver.got), receiver.repeats, receiver.twice()) == (2, 1, 0)
+        assert post(receiver, trigger("t3", cause="m2")) == 204
+        assert receiver.twice() == 1
+        assert post(receiver, trigger("t4", cause="timer:cart:m1")) == 204
+    assert [got.id for got in watched] == ["t1", "t2", "t3", "t4"]
+    assert receiver.latencies_ms() == [43, 43, 43]
+
+
+def test_a_forged_trigger_is_refused() -> None:
+    with Receiver(lambda _: None) as receiver:
+        assert post(receiver, trigger("t1"), secret="whsec_" + "A" * 43 + "=") == 401
+        assert httpx.post(receiver.url, content=b"{}").status_code == 401
+        assert (receiver.forged, receiver.got) == (2, {})
