@@ -18,6 +18,7 @@ from schemas.errors import Moving
 from schemas.identity import ID_BYTES, shard_of
 from schemas.profile import Head, Sensitive
 from schemas.triggers import Trigger
+from state.compression import Dictionaries
 from state.directory import Layout, RedisDirectory
 from state.keys import DataKeys
 from state.memory import MemoryDirectory, MemoryShards
@@ -211,6 +212,7 @@ class Reading:
         self._layout = layout
         self._directory = directory
         self._unseal = unseal
+        self._dictionaries = Dictionaries(client, names)
         self._customers = [bytearray() for _ in range(layout.shards)]  # 12 bytes each
 
     def digest(self) -> Digest:
@@ -290,7 +292,8 @@ class Reading:
             page = customers[first : first + PAGE * ID_BYTES]
             roots = [page[at : at + ID_BYTES] for at in range(0, len(page), ID_BYTES)]
             found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]))
-            yield from ((b"profile", root, packed) for root, packed in zip(roots, found, strict=False) if packed is not None)
+            profiles = self._dictionaries.plain(found[: len(roots)])
+            yield from ((b"profile", root, packed) for root, packed in zip(roots, profiles, strict=True) if packed is not None)
             yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
             sensitive = zip(roots, found[len(roots) :], strict=False)
             yield from _sealed([(root, packed) for root, packed in sensitive if packed is not None], self._unseal)
