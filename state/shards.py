@@ -30,7 +30,7 @@ def script(name: str) -> str:
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
 
-_ADVANCE, _TIMERS, _DUE = (script(name) for name in ("advance", "timers", "due"))
+_ADVANCE, _TIMERS, _DUE, _OUTBOX = (script(name) for name in ("advance", "timers", "due", "outbox"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -201,6 +201,8 @@ class RedisShards:
         gone: list[bytes] = []
         timed: list[bytes] = []
         timers: list[Any] = []
+        lanes: dict[tuple[int, str], int] = {}  # touched, and at which place
+        entries: list[Any] = []
         self._compressor.learn()
         with self._redis.pipeline() as pipeline:
             pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
@@ -236,12 +238,13 @@ class RedisShards:
                     for root, due in commit.timers.items():
                         timers += (len(timed), bucket_of(root, self._buckets), root, due)
                 for lane, seq, body in commit.outbox:
-                    limit = (b"MAXLEN", b"~", _MAX[lane]) if lane in _MAX else ()
-                    stream = self._names.outbox(commit.shard, lane)
-                    pipeline.execute_command("XADD", stream, *limit, b"%d-0" % seq, b"b", body, b"t", stamp_ms)  # type: ignore[no-untyped-call]  # as above
+                    entries += (lanes.setdefault((commit.shard, lane), len(lanes) + 1), seq, body)
             pipeline.mset(values)
             if timed:
                 pipeline.eval(_TIMERS, len(timed), *timed, *timers)
+            if lanes:
+                streams = (self._names.outbox(shard, lane) for shard, lane in lanes)
+                pipeline.eval(_OUTBOX, len(lanes), *streams, stamp_ms, *(_MAX.get(lane, 0) for _shard, lane in lanes), *entries)
             if gone:
                 pipeline.unlink(*gone)
             try:
