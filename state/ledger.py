@@ -12,6 +12,7 @@ import redis
 from schemas.identity import ID_BYTES, Identifier, Pair, Union
 from state.directory import Layout
 from state.names import Names
+from state.records import unpack
 
 _EDGE = Struct(f">6s{ID_BYTES}s{ID_BYTES}s")
 
@@ -67,9 +68,8 @@ class RedisLedger:
         packed = cast(bytes | None, self._redis.hget(self._bucket(b"r:", root), root))
         if packed is None:
             return [], []
-        end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
-        origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
-        return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+        record = unpack(root, packed)
+        return [*record.members], [Identifier(strength, held) for strength, held in record.identifiers]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
