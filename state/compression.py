@@ -28,7 +28,8 @@ from state.names import Names
 SAMPLE: Final = 2_000  # profiles: half of them to make a dictionary from, half to judge it by; some 150 ms
 DICTIONARY_BYTES: Final = 32 << 10  # a quarter of it leaves 7 % more of a profile, twice as much 2 % less
 DICTIONARIES_MAX: Final = 0xFF  # what fits into a byte; the last one stays in use
-WORTH_IT: Final = 0.93  # a new one must leave at most so much of the size
+WORTH_IT: Final = 0.95  # a new one must leave at most so much of the size
+TRIED_AGAIN: Final = 4  # when so many times as many are written: young customers have short profiles
 PAUSE_MAX: Final = 1_000_000  # profiles written between two trials
 _COMPRESSED: Final = 0xC1
 _LEVEL: Final = -1  # level 2 takes half as long again and saves 5 % more
@@ -82,7 +83,7 @@ class Dictionaries:
 
 
 class Compressor:
-    """Compresses what one writer writes. It learns from it, the more seldom the longer it has: young customers have short profiles."""
+    """Compresses what one writer writes, and learns from it, the more seldom the longer it has."""
 
     def __init__(self, dictionaries: Dictionaries) -> None:
         self._dictionaries = dictionaries
@@ -105,7 +106,7 @@ class Compressor:
             self._use(self._dictionaries.newest())
         if self._written >= self._due:
             self._try_another()
-            self._due += min(self._due, PAUSE_MAX)
+            self._due += min((TRIED_AGAIN - 1) * self._due, PAUSE_MAX)
 
     def _use(self, number: int) -> None:
         self._number = number
