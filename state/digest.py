@@ -18,10 +18,13 @@ from schemas.errors import Moving
 from schemas.identity import ID_BYTES, shard_of
 from schemas.profile import Head, Sensitive
 from schemas.triggers import Trigger
+from state.compression import Dictionaries
 from state.directory import Layout, RedisDirectory
+from state.graph import Record
 from state.keys import DataKeys
 from state.memory import MemoryDirectory, MemoryShards
 from state.names import Names
+from state.records import unpack
 from state.shards import DECISIONS_MAX, LANES
 
 TRIES = 8  # for a shard that is committed while it is read
@@ -150,6 +153,11 @@ def _queued(lane: str, seq: int, body: bytes) -> Entry:
     return b"out:" + lane.encode(), _number(seq), _TRIGGER(body).id.encode() if lane == "t" else body
 
 
+def _record(record: Record) -> bytes:
+    members, held = b"".join(record.members), b"".join(bytes([strength]) + held for strength, held in record.identifiers)
+    return len(record.members).to_bytes(2) + members + held
+
+
 def _directory(directory: Directory, senders: Mapping[str, int], marks: Mapping[str, int]) -> Iterator[Entry]:
     """All but the graph. `marks`: length of the journal, last tick."""
     yield from _numbers(b"offset", {partition: position + 2 for partition, position in directory.offsets().items()})  # never 0
@@ -175,8 +183,7 @@ def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal =
     for origin, root in graph.roots.items():
         total.add((b"origin", origin, root))
     for root, record in graph.records.items():
-        members, held = b"".join(record.members), b"".join(bytes([strength]) + held for strength, held in record.identifiers)
-        total.add((b"record", root, len(record.members).to_bytes(2) + members + held))
+        total.add((b"record", root, _record(record)))
     counters = shards.counters()
     units = []
     for shard, head in shards.heads().items():
@@ -211,6 +218,7 @@ class Reading:
         self._layout = layout
         self._directory = directory
         self._unseal = unseal
+        self._dictionaries = Dictionaries(client, names)
         self._customers = [bytearray() for _ in range(layout.shards)]  # 12 bytes each
 
     def digest(self) -> Digest:
@@ -245,7 +253,10 @@ class Reading:
             answers = cast(list[dict[bytes, bytes]], pipeline.execute())
             third = len(numbers)
             records, origins, identifiers = answers[:third], answers[third : 2 * third], answers[2 * third :]
-            for kind, buckets in ((b"record", records), (b"origin", origins), (b"identifier", identifiers)):
+            for bucket in records:
+                for root, packed in bucket.items():
+                    total.add((b"record", root, _record(unpack(root, packed))))
+            for kind, buckets in ((b"origin", origins), (b"identifier", identifiers)):
                 for bucket in buckets:
                     for key, value in bucket.items():
                         total.add((kind, key, value or key))
@@ -290,7 +301,8 @@ class Reading:
             page = customers[first : first + PAGE * ID_BYTES]
             roots = [page[at : at + ID_BYTES] for at in range(0, len(page), ID_BYTES)]
             found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]))
-            yield from ((b"profile", root, packed) for root, packed in zip(roots, found, strict=False) if packed is not None)
+            profiles = self._dictionaries.plain(found[: len(roots)])
+            yield from ((b"profile", root, packed) for root, packed in zip(roots, profiles, strict=True) if packed is not None)
             yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
             sensitive = zip(roots, found[len(roots) :], strict=False)
             yield from _sealed([(root, packed) for root, packed in sensitive if packed is not None], self._unseal)

@@ -21,7 +21,7 @@ from state.known import Known
 from state.names import Names
 from state.policy import Policy
 
-FORMAT = 2  # of everything in Redis; a newer one is refused, an older one read
+FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000

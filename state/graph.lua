@@ -29,7 +29,9 @@ local function root_of(origin)
   return root
 end
 
--- A root's record: the number of member origins (2 bytes), these, then its identifiers as strength (1 byte) + hash.
+-- A root's record: the number of member origins (2 bytes), these, then its identifiers as strength (1 byte) + hash. What is the
+-- root's own id is left out (records.py).
+local ITSELF = 128
 local function record_of(root)
   local record = records[root]
   if record == nil then
@@ -39,16 +41,34 @@ local function record_of(root)
     local n = byte(packed, 1) * 256 + byte(packed, 2)
     local at = 3
     for i = 1, n do record.members[i] = sub(packed, at, at + ID - 1); at = at + ID end
-    while at < #packed do
-      local strength = byte(packed, at)
-      record.ids[#record.ids + 1] = sub(packed, at, at + ID)
+    if n == 0 then record.members[1] = root end
+    while at <= #packed do
+      local strength, id = byte(packed, at), root
+      if strength < ITSELF then
+        id = sub(packed, at + 1, at + ID)
+        at = at + ID + 1
+      else
+        strength = strength - ITSELF
+        at = at + 1
+      end
+      record.ids[#record.ids + 1] = char(strength) .. id
       record.counts[strength] = (record.counts[strength] or 0) + 1
-      if strength == 0 then record.user = sub(packed, at + 1, at + ID) end
-      at = at + ID + 1
+      if strength == 0 then record.user = id end
     end
     records[root] = record
   end
   return record
+end
+
+local function pack_record(root, record)
+  local n = #record.members
+  if n == 1 and record.members[1] == root then n = 0 end
+  local parts = {char(floor(n / 256), n % 256)}
+  for i = 1, n do parts[i + 1] = record.members[i] end
+  for _, tagged in ipairs(record.ids) do
+    parts[#parts + 1] = sub(tagged, 2) == root and char(byte(tagged) + ITSELF) or tagged
+  end
+  return table.concat(parts)
 end
 
 local function set_origin(id, origin) origins[id] = origin; new_origins[id] = origin end

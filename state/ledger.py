@@ -13,6 +13,7 @@ from schemas.identity import ID_BYTES, Identifier, Pair, Union
 from state.directory import Layout
 from state.gather import Gather
 from state.names import Names
+from state.records import unpack
 
 _ENTRY_BYTES = 6  # of the number of an entry, where another one names it
 _EDGE = Struct(f">6s{ID_BYTES}s{ID_BYTES}s")
@@ -104,7 +105,7 @@ class RedisLedger:
         return self.holdings([root])[0]
 
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
-        return [_held(packed) for packed in self._gather(self._names.directory + b"r:", roots)]
+        return [_held(*found) for found in zip(roots, self._gather(self._names.directory + b"r:", roots), strict=True)]
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         found = self._gather(self._names.directory + b"i:", identifiers)
@@ -122,13 +123,12 @@ class RedisLedger:
         return self._names.bucket(kind, origin, self._layout.buckets)
 
 
-def _held(packed: bytes | None) -> tuple[list[bytes], list[Identifier]]:
-    """Of a root's record: origins, identifiers."""
+def _held(root: bytes, packed: bytes | None) -> tuple[list[bytes], list[Identifier]]:
+    """Origins, identifiers."""
     if packed is None:
         return [], []
-    end = 2 + int.from_bytes(packed[:2]) * ID_BYTES
-    origins = [packed[at : at + ID_BYTES] for at in range(2, end, ID_BYTES)]
-    return origins, [Identifier(packed[at], packed[at + 1 : at + 1 + ID_BYTES]) for at in range(end, len(packed), ID_BYTES + 1)]
+    record = unpack(root, packed)
+    return [*record.members], [Identifier(strength, held) for strength, held in record.identifiers]
 
 
 def _before(fields: dict[bytes, bytes], origin: bytes) -> int:

@@ -14,6 +14,7 @@ from schemas.identity import ID_BYTES
 from state.directory import Layout
 from state.gather import Gather
 from state.names import Names
+from state.records import unpack
 
 PARTITION = "match"
 SEALED_AS = "match"  # what the seal of a record is bound to, beside its customer
@@ -77,23 +78,17 @@ class RedisMatches:
         return [root or origin for root, origin in zip(found, origins, strict=True)]
 
     def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
-        return [
-            _split(packed[2:], int.from_bytes(packed[:2])) if packed else []
-            for packed in self._gather(self._names.directory + b"r:", roots)
-        ]
+        records = zip(roots, self._gather(self._names.directory + b"r:", roots), strict=True)
+        return [[*unpack(root, packed).members] if packed else [] for root, packed in records]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         if not origins or not self._redis.hlen(self._names.apart):
             return [[] for _ in origins]
         found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins)))
-        return [_split(packed, len(packed) // ID_BYTES) if packed else [] for packed in found]
+        return [[packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else [] for packed in found]
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
         return cast(dict[bytes, bytes], self._redis.hgetall(self._names.directory + b"mr:%d" % (number % self._buckets)))
-
-
-def _split(packed: bytes, count: int) -> list[bytes]:
-    return [packed[at : at + ID_BYTES] for at in range(0, count * ID_BYTES, ID_BYTES)]
 
 
 def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:

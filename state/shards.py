@@ -14,6 +14,7 @@ from redis.exceptions import WatchError
 from schemas.errors import Fenced
 from schemas.profile import Head
 from state.client import wait_for, writing
+from state.compression import Compressor, Dictionaries
 from state.names import Names
 
 LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
@@ -29,7 +30,7 @@ def script(name: str) -> str:
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
 
-_ADVANCE, _TIMERS, _DUE = (script(name) for name in ("advance", "timers", "due"))
+_ADVANCE, _TIMERS, _DUE, _OUTBOX = (script(name) for name in ("advance", "timers", "due", "outbox"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -132,6 +133,8 @@ class RedisShards:
         self._buckets = buckets
         self._replicas = replicas
         self._prefix = [names.shard(shard) for shard in range(count)]
+        self._dictionaries = Dictionaries(client, names, replicas)
+        self._compressor = Compressor(self._dictionaries)
 
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
         return {shard: self._claim(shard) for shard in shards}
@@ -170,13 +173,13 @@ class RedisShards:
         if not keys:
             return [], []
         if not sealed:
-            return cast(list[bytes | None], self._redis.mget(keys)), []
+            return self._dictionaries.plain(cast(list[bytes | None], self._redis.mget(keys))), []
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.mget(keys)  # first: a record that a writer takes from there to its bucket meanwhile is found in one of them
         for shard, root in sealed:
             pipeline.hget(self._sealed(shard, root), root)
         former, *now = pipeline.execute()
-        return former[:middle], [new or old for new, old in zip(now, former[middle:], strict=True)]
+        return self._dictionaries.plain(former[:middle]), [new or old for new, old in zip(now, former[middle:], strict=True)]
 
     def _sealed(self, shard: int, root: bytes) -> bytes:
         return self._names.sealed(shard, bucket_of(root, self._buckets))
@@ -198,6 +201,9 @@ class RedisShards:
         gone: list[bytes] = []
         timed: list[bytes] = []
         timers: list[Any] = []
+        lanes: dict[tuple[int, str], int] = {}  # touched, and at which place
+        entries: list[Any] = []
+        self._compressor.learn()
         with self._redis.pipeline() as pipeline:
             pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
             for commit, found in zip(commits, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
@@ -211,12 +217,16 @@ class RedisShards:
                 values[prefix + b"head"] = _encode(commit.head)
                 if commit.counters:
                     values[prefix + b"counters"] = _encode(commit.counters)
-                for kind, records in ((b"p:", commit.profiles), (b"u:", commit.past)):
-                    for root, packed in records.items():
-                        if packed is None:
-                            gone.append(prefix + kind + root)
-                        else:
-                            values[prefix + kind + root] = packed
+                for root, profile in commit.profiles.items():
+                    if profile is None:
+                        gone.append(prefix + b"p:" + root)
+                    else:
+                        values[prefix + b"p:" + root] = self._compressor.stored(profile)
+                for root, past in commit.past.items():
+                    if past is None:
+                        gone.append(prefix + b"u:" + root)
+                    else:
+                        values[prefix + b"u:" + root] = past
                 for root, more in commit.past_more.items():
                     pipeline.append(prefix + b"u:" + root, more)
                 for root, sealed in commit.sensitive.items():
@@ -228,12 +238,13 @@ class RedisShards:
                     for root, due in commit.timers.items():
                         timers += (len(timed), bucket_of(root, self._buckets), root, due)
                 for lane, seq, body in commit.outbox:
-                    limit = (b"MAXLEN", b"~", _MAX[lane]) if lane in _MAX else ()
-                    stream = self._names.outbox(commit.shard, lane)
-                    pipeline.execute_command("XADD", stream, *limit, b"%d-0" % seq, b"b", body, b"t", stamp_ms)  # type: ignore[no-untyped-call]  # as above
+                    entries += (lanes.setdefault((commit.shard, lane), len(lanes) + 1), seq, body)
             pipeline.mset(values)
             if timed:
                 pipeline.eval(_TIMERS, len(timed), *timed, *timers)
+            if lanes:
+                streams = (self._names.outbox(shard, lane) for shard, lane in lanes)
+                pipeline.eval(_OUTBOX, len(lanes), *streams, stamp_ms, *(_MAX.get(lane, 0) for _shard, lane in lanes), *entries)
             if gone:
                 pipeline.unlink(*gone)
             try:

@@ -232,9 +232,7 @@ end
 if ledger_end then call('HSET', P .. 'meta', 'ledger', string.format('%.0f', ledger_end)) end
 for root, record in pairs(new_records) do
   if record and records[root] then
-    local n = #record.members
-    local head = char(floor(n / 256), n % 256)
-    call('HSET', bucket('r:', root), root, head .. table.concat(record.members) .. table.concat(record.ids))
+    call('HSET', bucket('r:', root), root, pack_record(root, record))
   else
     call('HDEL', bucket('r:', root), root)
   end

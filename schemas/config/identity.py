@@ -7,7 +7,6 @@ import msgspec
 from schemas.config.values import Count, Figure, Pattern, Table, Texts
 from schemas.units import Duration
 
-
 Normalize = Literal["exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"]
 
 

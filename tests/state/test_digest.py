@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from schemas.errors import Moving
 from schemas.identity import WindowCommit, WindowResult
 from schemas.profile import Head, Sealed, Sensitive
 from schemas.triggers import Absorb
-from state import digest
+from state import compression, digest
 from state.digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from state.directory import Layout, RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
@@ -61,12 +62,16 @@ class Tee(KeptDirectory):
 class TeeShards(MemoryShards):
     client: redis.Redis
 
+    @cached_property
+    def real(self) -> RedisShards:
+        return RedisShards(self.client, NAMES, SHARDS, LAYOUT.shard_buckets)
+
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
-        RedisShards(self.client, NAMES, SHARDS, LAYOUT.shard_buckets).claim(shards)
+        self.real.claim(shards)
         return super().claim(shards)
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
-        RedisShards(self.client, NAMES, SHARDS, LAYOUT.shard_buckets).commit(commits, stamp_ms)
+        self.real.commit(commits, stamp_ms)
         super().commit(commits, stamp_ms)
 
 
@@ -96,6 +101,14 @@ def of_twin(world: World) -> Digest:
 def test_a_twin_and_redis_have_equal_digests_after_any_history(redis_server: str, seed: int, steps: int) -> None:
     client = redis.Redis.from_url(redis_server)
     world = lived(client, seed, steps)
+    assert reading(client).digest() == of_twin(world)
+
+
+def test_compressed_profiles_count_as_what_they_say(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "SAMPLE", 100)
+    client = redis.Redis.from_url(redis_url)
+    world = lived(client, 5, 300)
+    assert client.hlen(NAMES.dictionaries)
     assert reading(client).digest() == of_twin(world)
 
 

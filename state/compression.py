@@ -1,0 +1,137 @@
+"""Profiles as they lie in Redis: compressed by zstd with a dictionary of what this deployment's profiles have in common.
+
+A compressed profile is a byte that msgpack never begins with, the number of its dictionary, and a zstd frame without its magic number.
+Others are as they were packed: there was no dictionary yet, or the release was older than format 3. A dictionary is stored before the
+first profile needs it, in the same Redis, and never changed or dropped.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, cast
+
+import redis
+from zstandard import (
+    FORMAT_ZSTD1_MAGICLESS,
+    ZstdCompressionDict,
+    ZstdCompressionParameters,
+    ZstdCompressor,
+    ZstdDecompressor,
+    ZstdError,
+    train_dictionary,
+)
+
+from schemas.errors import Foreign
+from state.client import wait_for, writing
+from state.names import Names
+
+SAMPLE: Final = 2_000  # profiles: half of them to make a dictionary from, half to judge it by; some 150 ms
+DICTIONARY_BYTES: Final = 32 << 10  # a quarter of it leaves 7 % more of a profile, twice as much 2 % less
+DICTIONARIES_MAX: Final = 0xFF  # what fits into a byte; the last one stays in use
+WORTH_IT: Final = 0.95  # a new one must leave at most so much of the size
+TRIED_AGAIN: Final = 4  # when so many times as many are written: young customers have short profiles
+PAUSE_MAX: Final = 1_000_000  # profiles written between two trials
+_COMPRESSED: Final = 0xC1
+_LEVEL: Final = -1  # level 2 takes half as long again and saves 5 % more
+_PARAMETERS: Final = ZstdCompressionParameters.from_level(
+    _LEVEL, format=FORMAT_ZSTD1_MAGICLESS, write_content_size=True, write_dict_id=False
+)
+
+
+class Dictionaries:
+    """The dictionaries of one deployment, read when they are needed, and what was compressed with them."""
+
+    def __init__(self, client: redis.Redis, names: Names, replicas: int = 0) -> None:
+        self._redis = client
+        self._key = names.dictionaries
+        self._replicas = replicas
+        self._known: dict[int, ZstdCompressionDict] = {}
+
+    def newest(self) -> int:
+        """0 while there is none."""
+        return max(map(int, cast(list[bytes], self._redis.hkeys(self._key))), default=0)
+
+    def get(self, number: int) -> ZstdCompressionDict:
+        """Raises `Foreign`."""
+        if number not in self._known:
+            stored = cast(bytes | None, self._redis.hget(self._key, str(number)))
+            if stored is None:
+                raise Foreign(f"a profile was compressed with dictionary {number}, and there is none: {self._key.decode()} is incomplete")
+            self._known[number] = ZstdCompressionDict(stored)
+        return self._known[number]
+
+    def add(self, number: int, made: ZstdCompressionDict) -> None:
+        """Unless another worker was first. Raises `LogFull` where the server has no room."""
+        with writing():
+            self._redis.hsetnx(self._key, str(number), made.as_bytes())
+        wait_for(self._redis, self._replicas)
+
+    def plain(self, stored: Iterable[bytes | None]) -> list[bytes | None]:
+        """Profiles as they were. Raises `Foreign`."""
+        tools: dict[int, ZstdDecompressor] = {}  # of this call: one must not work for two threads
+        found = []
+        for packed in stored:
+            if packed and packed[0] == _COMPRESSED:
+                if (number := packed[1]) not in tools:
+                    tools[number] = ZstdDecompressor(dict_data=self.get(number), format=FORMAT_ZSTD1_MAGICLESS)
+                try:
+                    packed = tools[number].decompress(packed[2:])
+                except ZstdError as error:
+                    raise Foreign(f"a profile cannot be read, its bytes were changed: {error}") from error
+            found.append(packed)
+        return found
+
+
+class Compressor:
+    """Compresses what one writer writes, and learns from it, the more seldom the longer it has."""
+
+    def __init__(self, dictionaries: Dictionaries) -> None:
+        self._dictionaries = dictionaries
+        self._number: int | None = None
+        self._tool: ZstdCompressor | None = None
+        self._mark = b""
+        self._latest: deque[bytes] = deque(maxlen=SAMPLE)
+        self._written = 0
+        self._due = SAMPLE
+
+    def stored(self, profile: bytes) -> bytes:
+        """As it is to be stored."""
+        self._latest.append(profile)
+        self._written += 1
+        return profile if self._tool is None else self._mark + self._tool.compress(profile)
+
+    def learn(self) -> None:
+        """To be called before each commit. Raises `LogFull` where there is no room for a new dictionary."""
+        if self._number is None:
+            self._use(self._dictionaries.newest())
+        if self._written >= self._due:
+            self._try_another()
+            self._due += min((TRIED_AGAIN - 1) * self._due, PAUSE_MAX)
+
+    def _use(self, number: int) -> None:
+        self._number = number
+        if number:
+            self._mark, self._tool = bytes((_COMPRESSED, number)), _tool(self._dictionaries.get(number))
+
+    def _try_another(self) -> None:
+        if (number := self._dictionaries.newest()) != self._number:  # another worker's is as good as one of our own
+            self._use(number)
+        if number == DICTIONARIES_MAX:
+            return
+        try:
+            made = train_dictionary(DICTIONARY_BYTES, list(islice(self._latest, 0, None, 2)))
+        except ZstdError:  # these have nothing in common, or are all the same
+            return
+        judged = list(islice(self._latest, 1, None, 2))
+        if _size(_tool(made), judged) < WORTH_IT * _size(self._tool, judged):
+            self._dictionaries.add(number + 1, made)
+            self._use(number + 1)
+
+
+def _tool(dictionary: ZstdCompressionDict) -> ZstdCompressor:
+    dictionary.precompute_compress(compression_params=_PARAMETERS)
+    return ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
+
+
+def _size(tool: ZstdCompressor | None, profiles: Iterable[bytes]) -> int:
+    return sum(len(tool.compress(profile) if tool else profile) for profile in profiles)
