@@ -4,6 +4,8 @@
 
 voters         complete rows, families at one address, people who move and marry
 historical     names, a year of birth and a place, half of it missing; many namesakes, spellings that wander
+lives          as historical, but with titles in the full name, whole dates, and some nine rows of each person
+households     one small town: brothers, sisters, twins, fathers and sons at one address with one phone
 organisations  legal forms, short forms, branches that share a phone and an address
 """
 
@@ -176,6 +178,78 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
             yield row
 
 
+def lives(luck: Random, customers: int) -> Iterator[Row]:
+    families, towns = _Names(luck, 2_500, 3), _Names(luck, 120, 3)
+    trades = ("politician", "writer", "painter", "clergyman", "cricketer", "soldier", "botanist", "composer", "judge", "engineer")
+    for entity in range(customers):
+        given, family = luck.choice(_GIVEN), families.one()
+        area = f"{luck.choice('abcdefgh')}{luck.choice('abcdefgh')}{luck.randint(1, 40)}"
+        postcode = f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
+        title = f"{luck.randint(1, 9)}th {luck.choice(('baron', 'earl', 'baronet'))} {families.one()}" if luck.random() < 0.3 else "sir"
+        born = f"{luck.randint(1600, 1950)}-{luck.randint(1, 12):02}-{luck.randint(1, 28):02}"
+        place, trade, sex = towns.one(), luck.choice(trades), luck.choice(("male", "female"))
+        for _ in range(_copies(luck, 9.0)):
+            called = _SHORT.get(given, given) if luck.random() < 0.1 else given
+            row = {"entity": str(entity), "first_name": called, "surname": family, "dob": born, "birth_place": place}
+            row |= {"postcode_fake": postcode, "gender": sex, "occupation": trade}
+            if luck.random() < 0.25:
+                row["first_name"], row["surname"] = (called[:1], family) if luck.random() < 0.5 else (called, families.one())
+            for field in ("first_name", "surname", "birth_place"):
+                if luck.random() < 0.1:
+                    row[field] = _mistyped(luck, row[field])
+            if luck.random() < 0.25:
+                row["dob"] = born[:5] + "01-01" if luck.random() < 0.6 else _mistyped(luck, born)
+            if luck.random() < 0.3:
+                row["postcode_fake"] = f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
+            row["full_name"] = f"{row['first_name']} {row['surname']}"
+            if luck.random() < 0.2:
+                row["full_name"] = f"{title} {row['full_name']}" if title == "sir" else f"{row['full_name']}, {title}"
+            for field, share in (("dob", 0.15), ("birth_place", 0.2), ("postcode_fake", 0.2), ("occupation", 0.2), ("gender", 0.05)):
+                if luck.random() < share:
+                    row[field] = ""
+            yield row
+
+
+def households(luck: Random, customers: int) -> Iterator[Row]:
+    families, streets = _Names(luck, 3_000, 4), _Names(luck, 400, 3)
+    made = 0
+    while made < customers:
+        kind, _ = luck.choice(_STREETS)
+        home = {
+            "last_name": families.one(),
+            "street_number": str(luck.randint(1, 9_000)),
+            "street_name": f"{streets.one()} {kind}",
+            "city": "riverton",
+            "zip": "40000",
+            "phone": f"0{luck.randint(10**8, 10**9 - 1)}",
+        }
+        parents = luck.randint(1940, 1985)
+        before: Row = {}
+        for member in range(min(customers - made, luck.choice((1, 2, 2, 3, 4, 5)))):
+            year = parents + luck.randint(-4, 4) + (25 if member > 1 else 0)
+            person = {"first_name": luck.choice(_GIVEN), "middle_initial": luck.choice(_GIVEN)[:1], **home, "sex": luck.choice("mf")}
+            person["date_of_birth"] = f"{year}-{luck.randint(1, 12):02}-{luck.randint(1, 28):02}"
+            if member > 1 and luck.random() < 0.05:
+                person["date_of_birth"] = before["date_of_birth"]  # twins
+            if member > 1 and luck.random() < 0.05:
+                person["first_name"] = before["first_name"]
+            before = person
+            made += 1
+            for copy in range(_copies(luck, 2.0)):
+                row = {"entity": str(made), **person}
+                if copy and luck.random() < 0.1:
+                    row |= {"street_number": str(luck.randint(1, 9_000)), "street_name": f"{streets.one()} {kind}"}
+                if copy and luck.random() < 0.1:
+                    row["first_name"] = _SHORT.get(row["first_name"], row["first_name"])
+                for field, share in (("phone", 0.4), ("date_of_birth", 0.1), ("middle_initial", 0.3), ("first_name", 0.02)):
+                    if luck.random() < share:
+                        row[field] = ""
+                for field in ("first_name", "last_name", "street_name", "date_of_birth", "phone", "street_number"):
+                    if row[field] and luck.random() < 0.04:
+                        row[field] = _mistyped(luck, row[field])
+                yield row
+
+
 def organisations(luck: Random, customers: int) -> Iterator[Row]:
     names, streets, towns = _Names(luck, 5_000, 4), _Names(luck, 1_500, 3), _Names(luck, 120, 3)
     office: Row = {}
@@ -213,7 +287,13 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
             yield row
 
 
-REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {"voters": voters, "historical": historical, "organisations": organisations}
+REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {
+    "voters": voters,
+    "historical": historical,
+    "lives": lives,
+    "households": households,
+    "organisations": organisations,
+}
 
 
 def rows(register: str, customers: int, seed: int = 1) -> list[Row]:

@@ -54,12 +54,12 @@ def blocking_keys(record: Record) -> list[str]:
         if f:
             keys.append(f"y:{f}{born[:4]}")
         if g:
-            keys.append(f"Y:{g}{born[:4]}")
+            keys.append(f"y:{g}{born[:4]}")
     if postcode:
         if f:
             keys.append(f"p:{f}{postcode}")
         if g:
-            keys.append(f"P:{g}{postcode}")
+            keys.append(f"p:{g}{postcode}")
         if born:
             keys.append(f"q:{born[:4]}{postcode}")
     if street := get("street"):
@@ -72,7 +72,8 @@ def blocking_keys(record: Record) -> list[str]:
 
 
 def _of_the_rest(values: dict[str, str], name: str) -> list[str]:
-    """Places with the name, and whatever field nobody knows, by itself."""
-    keys = [f"c:{name}{values[field]}" for field in ("city", "birth_place") if name and field in values]
+    """Places with the name (the city where there is no postcode), and whatever field nobody knows, by itself."""
+    places = ("birth_place",) if "postcode" in values else ("city", "birth_place")
+    keys = [f"c:{name}{values[field]}" for field in places if name and field in values]
     keys += [f"x:{field}:{value}" for field, value in values.items() if field not in KIND_OF and len(value) > 4]
     return keys

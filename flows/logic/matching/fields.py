@@ -100,9 +100,14 @@ KIND_OF: Final = {
     "birth_place": "place",
     "website": "web",
 }
-PLACES: Final = frozenset(("street", "postcode", "city", "district", "state", "country"))  # each of them tells most of the others
+# each of them tells most of the others
+PLACES: Final = frozenset(("street", "street_2", "house_number", "postcode", "city", "district", "state", "country"))
+_SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))
 
-SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))  # what members of one family or household have in common
+
+def is_shared(field: str) -> bool:
+    """Whether members of one family or household have it in common; of a field that nobody knows it has to be feared."""
+    return field in _SHARED or field not in KIND_OF
 
 
 def kind_of(field: str) -> Kind:

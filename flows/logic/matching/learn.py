@@ -27,7 +27,8 @@ _PRIOR_RECORDS: Final = 300.0
 DIFFERS_MAX: Final = 2.0  # times the prior share of `differs` is as far as learning goes
 _LABEL: Final = 5.0  # pairs that a steward's decision is worth
 _RELATED_BITS: Final = 8.0
-_NOT_SELF_BITS: Final = -2.0
+_RELATIVES_EACH: Final = Weights().relatives_each
+_PRIOR_SAMPLED: Final = 40.0
 
 Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
 
@@ -38,12 +39,16 @@ class Learner(msgspec.Struct, array_like=True):
     weights: Weights = Weights()
     records: int = 0
     joined: int = 0
-    relatives: int = 0
+    neither: int = 0  # of the pairs that share what relatives share: how often name and the rest speak against it, ...
     pairs: list[Pair] = []
     labels: list[tuple[Pair, bool]] = []
     chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
     seen: int = 0
     due: int = FIRST
+    name_only: int = 0  # ... only the rest does, ...
+    rest_only: int = 0  # ... only the name does, ...
+    both: int = 0  # ... neither does, ...
+    unclear: int = 0  # ... and where one of them is missing
 
     def observe(
         self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
@@ -69,7 +74,6 @@ class Learner(msgspec.Struct, array_like=True):
         del self.labels[:-SAMPLE_MAX]
 
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
-        related = False
         for cluster in clusters[:_CANDIDATES]:
             _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
             self.seen += 1
@@ -78,10 +82,33 @@ class Learner(msgspec.Struct, array_like=True):
                 self.pairs.append(pair)
             elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
                 self.pairs[at] = pair
-            shared = sum(bits for field, _, bits in found if scorer.known(field).is_shared)
-            alone = sum(bits for field, _, bits in found if not scorer.known(field).is_shared)
-            related = related or (shared > _RELATED_BITS and alone < _NOT_SELF_BITS)
-        self.relatives += related * (1 if self.records < _ALL_UNTIL else _ONE_OF)
+            self._relate(found, scorer)
+
+    def _relate(self, found: list[Found], scorer: Scorer) -> None:
+        """What is said by who shares what relatives share."""
+        shared, name, rest = scorer.parts(found)
+        if shared <= _RELATED_BITS:
+            return
+        if name == 0.0 or rest == 0.0:
+            self.unclear += 1
+        elif name > 0.0:
+            self.both += rest > 0.0
+            self.name_only += rest < 0.0
+        else:
+            self.rest_only += rest > 0.0
+            self.neither += rest < 0.0
+
+    def _relatives_each(self) -> float:
+        """How many relatives a customer has.
+
+        The faults of one customer's records are independent: name and rest are both wrong as often as chance has it. What is more is
+        relatives.
+        """
+        told = self.both + self.name_only + self.rest_only + self.neither
+        excess = max(0.0, self.neither - self.name_only * self.rest_only / max(1, self.both))
+        sampled = min(self.records, _ALL_UNTIL) + max(0, self.records - _ALL_UNTIL) / _ONE_OF
+        sampled *= told / max(1, told + self.unclear)
+        return min(2.0, max(0.002, (excess + _RELATIVES_EACH * _PRIOR_SAMPLED) / (sampled + _PRIOR_SAMPLED)))
 
     def _contrast(self, record: Record, other: Record, scorer: Scorer) -> None:
         bits, found = scorer.score(record, Cluster.of("", [other]))
@@ -112,7 +139,7 @@ class Learner(msgspec.Struct, array_like=True):
             self.weights.version + 1,
             fields,
             min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
-            min(2.0, max(0.02, (self.relatives + 0.15 * _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
+            self._relatives_each(),
         )
         return self.weights
 
