@@ -87,7 +87,15 @@ def _purchases(table: Table, customer: str, time: str, value: str | None) -> Pur
     order = np.argsort(times, kind="stable")
     numbers: dict[str, int] = {}
     customers = np.array([numbers.setdefault(names[row], len(numbers)) for row in order], np.int64)
-    return Purchases(customers, times[order], values[order])
+    return _together(Purchases(customers, times[order], values[order]))
+
+
+def _together(lines: Purchases) -> Purchases:
+    """Lines of one customer at one moment are one purchase: many shops write a line for each product."""
+    order = np.lexsort((lines.customers, lines.times))
+    customers, times = lines.customers[order], lines.times[order]
+    first = np.flatnonzero(np.r_[True, (np.diff(times) != 0) | (np.diff(customers) != 0)])
+    return Purchases(customers[first], times[first], np.add.reduceat(lines.values[order], first))
 
 
 def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]) -> tuple[int, int]:
