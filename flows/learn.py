@@ -10,6 +10,7 @@ stay in the outbox until it is written. So whatever dies in between, the next st
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple
 
@@ -188,9 +189,11 @@ _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     menu.NAME: {"reward": metrics.MODEL_REWARD},
     groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
+_DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
 
 
+@lru_cache(maxsize=_DECODED)
 def _decode(body: bytes) -> Example | None:
     try:
         return _decoder.decode(body)

@@ -14,7 +14,7 @@ YES = frozenset(("1", "1.0", "true", "yes", "y", "t"))
 NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f"))
 
 _MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
-_NO_DAY = datetime(1970, 1, 1)  # what a date leaves out
+_NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
 _LOOKED_AT = 1_000  # texts that tell whether a column is of dates
 _CURRENCY = re.compile(r"[$€£¥₽₹₩\s']|(?:USD|EUR|GBP|CNY|RMB)\b", re.IGNORECASE)
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 1,234,567.89
@@ -121,7 +121,7 @@ def _day_first(texts: Sequence[str]) -> bool:
 
 def _time(text: str, day_first: bool) -> int:
     try:
-        moment = _day(text, day_first) or (datetime.strptime(text[:8], "%Y%m%d") if _DAYS.fullmatch(text) else None)
+        moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
         if moment is None:
             moment = _iso(text) or dates.parse(text, default=_NO_DAY, dayfirst=day_first)
         return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
@@ -152,11 +152,14 @@ def _day(text: str, day_first: bool) -> datetime | None:
     hours = int(hour or 0)
     if half is not None:
         hours = hours % 12 + (12 if half.lower() == "pm" else 0)
-    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), round(float(fraction or 0) * 1e6) % 1_000_000)
+    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), round(float(fraction or 0) * 1e6) % 1_000_000, UTC)
 
 
 def labels(texts: Sequence[str]) -> NDArray[np.bool_]:
-    """True and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true. Raises `ValueError` saying why not."""
+    """True and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true.
+
+    Raises `ValueError` saying why not.
+    """
     plain = [text.strip().lower() for text in texts]
     values = sorted(set(plain), key=lambda value: (plain.count(value), value)) if len(set(plain)) <= 2 else sorted(set(plain))
     if len(values) == 1:
