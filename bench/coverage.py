@@ -4,6 +4,7 @@ python -m bench.coverage [RESAMPLES] [DECISIONS]
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _MANY = 400_000
 
 
 def softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    raised: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
@@ -35,7 +36,7 @@ def greedy(contexts: Floats, epsilon: float) -> Floats:
     return np.asarray(epsilon / ARMS + (1.0 - epsilon) * np.eye(ARMS)[best])
 
 
-LOGGING = {
+LOGGING: dict[str, Callable[[Floats], Floats]] = {
     "uniform": lambda x: np.full((len(x), ARMS), 1.0 / ARMS),
     "softmax, the better ones": lambda x: softmax(x @ WEIGHTS.T),
     "softmax, the worse ones": lambda x: 0.2 / ARMS + 0.8 * softmax(-1.5 * x @ WEIGHTS.T),

@@ -1,4 +1,4 @@
-"""Any table's columns as features: numbers with their gaps, words within a bounded vocabulary, dates. Nothing is used before it is known."""
+"""Any table's columns as features: numbers with their gaps, words within a bounded vocabulary, dates. Nothing is used too early."""
 
 from math import log, pi
 

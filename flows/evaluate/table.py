@@ -55,10 +55,9 @@ class Table:
         try:
             return values.times(texts)
         except ValueError as error:
-            row = texts.index(str(error)) + 2
-            raise Unusable(
-                f"{self.name} line {row}: {name} is no date or time: {str(error)!r}; expected one such as 2026-01-31 or 2026-01-31T12:00:00Z"
-            ) from None
+            text = str(error)
+            line, form = texts.index(text) + 2, "2026-01-31 or 2026-01-31T12:00:00Z"
+            raise Unusable(f"{self.name} line {line}: {name} is no date or time: {text!r}; expected one such as {form}") from None
 
     def days(self, name: str) -> NDArray[np.float64]:
         """Dates as days since 1970; NaN where there is none. Raises `Unusable`."""
