@@ -3,6 +3,7 @@
 python -m bench.bandit
 """
 
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -13,6 +14,7 @@ from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.snapshot import Decider
 
 ACTIONS, FEATURES, ROUNDS = 100, 50, 2_000
+ROUNDS_OF_DECISIONS = 5
 
 
 def main() -> None:
@@ -22,19 +24,22 @@ def main() -> None:
     plain = contexts.tolist()
     for policy in POLICIES:
         learner = Learner("bench", tuple(f"x{number}" for number in range(FEATURES)), actions, Settings(policy=policy))
-        begun = perf_counter()
+        lessons, times = [], []
         for number, context in enumerate(contexts):
+            begun = perf_counter()
             learner.add(context, number % ACTIONS, float(context[0] > number % 3))
-        learnt = (perf_counter() - begun) / ROUNDS * 1e6
+            lessons.append(perf_counter() - begun)
         snapshot = learner.snapshot()
         decider, menu = Decider(snapshot), Menu(actions)
-        times = []
-        for _ in range(5):
+        for context in plain * ROUNDS_OF_DECISIONS:
             begun = perf_counter()
-            for context in plain:
-                decider.decide(context, menu, 0.5)
-            times.append((perf_counter() - begun) / ROUNDS * 1e6)
-        print(f"{policy:20} decide {min(times):6.1f} us  learn {learnt:6.1f} us  snapshot {len(snapshot.pack()) / 1e6:.2f} MB")
+            decider.decide(context, menu, 0.5)
+            times.append(perf_counter() - begun)
+        decide, least, learn = (1e6 * seconds for seconds in (median(times), min(times), sum(lessons) / ROUNDS))
+        print(
+            f"{policy:20} decide {decide:6.1f} us (least {least:.1f})  learn {learn:6.1f} us (median {1e6 * median(lessons):.1f})"
+            f"  snapshot {len(snapshot.pack()) / 1e6:.2f} MB"
+        )
 
 
 if __name__ == "__main__":

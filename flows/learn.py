@@ -10,6 +10,7 @@ stay in the outbox until it is written. So whatever dies in between, the next st
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic import menu
-from flows.logic.models import groups
+from flows.logic.models import groups, shelf
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.merge import Merge
 from flows.logic.models.teaching import Teacher, teachers
@@ -186,11 +187,14 @@ _GAUGES = {
 }
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     menu.NAME: {"reward": metrics.MODEL_REWARD},
+    shelf.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
     groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
+_DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
 
 
+@lru_cache(maxsize=_DECODED)
 def _decode(body: bytes) -> Example | None:
     try:
         return _decoder.decode(body)

@@ -17,6 +17,7 @@ from rich.table import Table
 from flows import compose
 from flows.evaluate.html import bars, document, lines, reliability
 from flows.logic.models.linear import Scorer, Snapshot
+from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, seal_again, sender
@@ -25,7 +26,7 @@ from schemas.errors import Foreign, Unusable
 from state.client import reported
 
 SHOWN = 20  # versions
-_FIGURES = ("log_loss", "auc", "ece", "brier", "base_rate", "delay_s")
+_FIGURES = ("log_loss", "auc", "ece", "brier", "base_rate", "delay_s", "hit_rate", "mrr")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -75,7 +76,7 @@ def show(config: Config, name: str, as_json: bool) -> int:
         return 0
     print(f"{name}: {row.examples:,} examples, champion {row.champion}, promoted {row.promotions} times, in force: {_in_force(row)}")
     for learner, figures in row.contest.items():
-        print(f"  {learner:10} " + "  ".join(f"{figure} {_figure(figures, figure)}" for figure in _FIGURES if figure in figures))
+        print(f"  {learner:12} " + "  ".join(f"{figure} {_figure(figures, figure)}" for figure in _FIGURES if figure in figures))
     for what, counts in (("drifted", row.drifts), ("dropped", row.dropped)):
         print(f"  {what:10} " + (", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "nothing"))
     for snapshot in last:
@@ -118,7 +119,10 @@ def unpin(config: Config, name: str) -> int:
 def promote(config: Config, name: str, learner: str) -> int:
     """Raises `Unusable` where nobody of that name learns."""
     with reported():
-        known = _find(config, name).contest()
+        found = _find(config, name)
+        known = found.contest()
+        if not isinstance(found, Trainer):
+            raise Unusable(f"{name} has no challenger that shards could use: what learns beside it is compared only")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
         compose.models(config).wish(name, learner)
@@ -151,24 +155,24 @@ def report(config: Config, name: str, html: Path) -> int:
 # --- what there is --------------------------------------------------------------------------------------------------
 
 
-def _trained(config: Config) -> Iterator[Trainer]:
+def _trained(config: Config) -> Iterator[Teacher]:
     """The trainer of each configured model, as its last checkpoint has it; new where there is none. Raises `Foreign`."""
     store = compose.models(config)
-    for trainer in trainers(config):
+    for trainer in (*trainers(config), *teachers(config)):
         last = store.last(trainer.name)
         if last is not None:
             trainer.load(last.trainer)
         yield trainer
 
 
-def _find(config: Config, name: str) -> Trainer:
+def _find(config: Config, name: str) -> Teacher:
     found = {trainer.name: trainer for trainer in _trained(config)}
     if name not in found:
         raise Unusable(f"there is no model {name}: configured are {', '.join(found)}")
     return found[name]
 
 
-def _row(config: Config, trainer: Trainer) -> Row:
+def _row(config: Config, trainer: Teacher) -> Row:
     heads, name = compose.shards(config).heads().values(), trainer.name
     version = compose.directory(config).sent(sender(name))
     in_force: dict[str, list[int]] = {}
@@ -237,12 +241,13 @@ def _in_force(row: Row) -> str:
     return "none"
 
 
-def _page(row: Row, trainer: Trainer) -> str:
+def _page(row: Row, trainer: Teacher) -> str:
     title = f"Model {row.name}"
-    head = "".join(f"<th>{name}</th>" for name in ("learner", *_FIGURES))
+    columns = [name for name in _FIGURES if any(name in figures for figures in row.contest.values())]
+    head = "".join(f"<th>{name}</th>" for name in ("learner", *columns))
     body = "".join(
         f"<tr{' class=own' if learner == row.champion else ''}><td>{learner}</td>"
-        + "".join(f"<td>{_figure(figures, name)}</td>" for name in _FIGURES)
+        + "".join(f"<td>{_figure(figures, name)}</td>" for name in columns)
         + "</tr>"
         for learner, figures in row.contest.items()
     )
@@ -251,6 +256,9 @@ def _page(row: Row, trainer: Trainer) -> str:
         f"<h1>{title}</h1><p>{told}</p>",
         f"<table><tr>{head}</tr>{body}</table>",
     ]
+    if not isinstance(trainer, Trainer):
+        rows = "".join(f"<tr><td>{name}</td><td>{_figure(row.figures, name)}</td></tr>" for name in row.figures)
+        return document(title, [*parts, f"<table>{rows}</table>"])
     bins = trainer.progressive.reliability()
     if bins:
         parts.append(

@@ -94,6 +94,12 @@ MODEL_REWARD = Gauge("millrace_model_reward", "Mean reward of an action, as lear
 MODEL_HIT_RATE = Gauge(
     "millrace_model_hit_rate", "How often the next new item was among ten recommended", ["model"], multiprocess_mode="mostrecent"
 )
+RECOMMENDER_HIT_RATE = Gauge(
+    "millrace_recommender_hit_rate", "The same of each recommender, where both were asked", ["learner"], multiprocess_mode="mostrecent"
+)
+RECOMMENDER_MRR = Gauge(
+    "millrace_recommender_mrr", "Mean reciprocal rank of the next new item among ten", ["learner"], multiprocess_mode="mostrecent"
+)
 CLUSTER_DRIFT = Gauge(
     "millrace_cluster_drift", "Deviations that a group moved when groups were last formed", ["cluster"], multiprocess_mode="mostrecent"
 )

@@ -31,7 +31,7 @@ def bandit(
 
     from flows.evaluate.bandit_page import page
     from flows.evaluate.bandit_play import judge_log, play_all
-    from flows.evaluate.bandit_table import read
+    from flows.evaluate.table import read
 
     table = read(file)
     if logged:

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import typer
 
-from flows.evaluate.bandit_table import Table, contexts, pick
+from flows.evaluate.bandit_table import contexts, pick
+from flows.evaluate.table import Table
 from flows.logic.bandit.choose import Menu, probabilities, uniform
 from flows.logic.bandit.learner import Learner
 from flows.logic.bandit.offpolicy import Logged, evaluate
@@ -26,7 +27,7 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
         raise typer.BadParameter("a reward is missing or not a number")
     if not 2 <= len(names) <= ARMS_MAX:
         raise typer.BadParameter(f"--rewards names {len(names)} columns, expected 2 to {ARMS_MAX} actions")
-    features, x = contexts(table, pick(table, context, without=names) if context else table.names_without(names))
+    features, x = contexts(table, pick(table, context, without=names) if context else [name for name in table.columns if name not in names])
     fractions = bool(((earned >= 0.0) & (earned <= 1.0)).all())
     policies: list[Policy] = [policy for policy in POLICIES if fractions or not policy.startswith("logistic")]
     default: Policy = "logistic_ucb" if fractions else "linucb"
@@ -91,7 +92,7 @@ def ceiling(x: Floats, earned: Floats) -> float:
 def judge_log(table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings) -> dict[str, Any]:
     """Candidates learnt from the first half of the log and judged on the second, each against what the log itself earned."""
     features, x = contexts(table, pick(table, context, without=[action, reward, propensity]) if context else [])
-    names, taken = np.unique(np.array(table.texts(action)), return_inverse=True)
+    names, taken = np.unique(np.array(table.column(action)), return_inverse=True)
     if len(names) > ARMS_MAX:
         raise typer.BadParameter(f"--action has {len(names)} values, at most {ARMS_MAX} actions are taken")
     paid = table.numbers(reward)

@@ -28,7 +28,7 @@ from schemas.triggers import Example
 from schemas.units import Duration
 
 CUSTOMER = ("customer", "customer_id", "user", "user_id", "client", "member", "account", "buyer", "id")
-TIME = ("time", "timestamp", "date", "datetime", "invoicedate", "created", "day")
+TIME = ("time", "timestamp", "ts", "date", "datetime", "invoicedate", "created", "day")
 VALUE = ("value", "amount", "total", "revenue", "spend", "price", "sales")
 _HORIZON = Duration.parse("13w")
 _HORIZONS_LEAST = 4  # of history: watched, asked, answered, judged
@@ -67,13 +67,16 @@ def evaluate(
     table = read(path)
     guessed: list[str] = []
     customer = chosen(table, customer, "customer", CUSTOMER, guessed.append)
-    time = chosen(table, time, "time", TIME, guessed.append, but=(customer,))
+    time = chosen(table, time, "time", TIME, guessed.append, but=(customer,), fits=table.may_be_time)
+    table, unknown = table.known(customer, time)
     if value is None:
-        value = table.guess(VALUE, but=(customer, time))
+        value = table.guess(VALUE, but=(customer, time), fits=table.is_numeric)
         guessed += [f"--value {value}"] if value else []
     purchases = _purchases(table, customer, time, value)
     ahead, every = _spans(purchases, horizon, step, guessed)
     notes = [f"guessed: {' '.join(guessed)}"] if guessed else []
+    if unknown:
+        notes.append(f"{unknown} rows without a customer or a time were left out")
     return _replay(purchases, ahead, every, path.name, notes, show)
 
 
@@ -84,7 +87,15 @@ def _purchases(table: Table, customer: str, time: str, value: str | None) -> Pur
     order = np.argsort(times, kind="stable")
     numbers: dict[str, int] = {}
     customers = np.array([numbers.setdefault(names[row], len(numbers)) for row in order], np.int64)
-    return Purchases(customers, times[order], values[order])
+    return _together(Purchases(customers, times[order], values[order]))
+
+
+def _together(lines: Purchases) -> Purchases:
+    """Lines of one customer at one moment are one purchase: many shops write a line for each product."""
+    order = np.lexsort((lines.customers, lines.times))
+    customers, times = lines.customers[order], lines.times[order]
+    first = np.flatnonzero(np.r_[True, (np.diff(times) != 0) | (np.diff(customers) != 0)])
+    return Purchases(customers[first], times[first], np.add.reduceat(lines.values[order], first))
 
 
 def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]) -> tuple[int, int]:

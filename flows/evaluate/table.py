@@ -1,24 +1,23 @@
-"""Reading a CSV file of somebody else's: columns by name, times, numbers and labels, and one clear line for what is wrong."""
+"""A CSV file of somebody else's: columns by name, and one clear line for what is wrong. What texts mean stands in `values`."""
 
 import csv
 import gzip
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from math import isfinite, nan
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
-from dateutil import parser as dates
 from numpy.typing import NDArray
 
+from flows.evaluate import values
 from schemas.errors import Unusable
 
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # compared in lower case
-YES = frozenset(("1", "1.0", "true", "yes", "y", "t"))
-NO = frozenset(("0", "0.0", "false", "no", "n", "f"))
-_SECONDS_MAX = 1e11  # a larger number is of milliseconds (of seconds, it would lie beyond the year 5000)
+_DAY_MS = 86_400_000
+_WORD_LEAST = 4  # letters; `y` is in many words
+_TIMES_EACH = 50  # rows of one moment, at most on average, for numbers to be taken for times unasked
 _SAMPLE = 64 * 1024
 _DELIMITERS = ",;\t|"
 
@@ -39,65 +38,76 @@ class Table:
             raise Unusable(f"{self.name} has no column {name!r}; {hint}")
         return self.columns[name]
 
-    def guess(self, words: Sequence[str], but: Iterable[str] = ()) -> str | None:
-        """The column whose name says that it is one of `words`: the same, or one that contains it, the first word first."""
+    def guess(self, words: Sequence[str], but: Iterable[str] = (), fits: Callable[[str], bool] = lambda _: True) -> str | None:
+        """The column whose name says that it is one of `words`, the first word first: the same, or one that has it among its own
+        words, or within them if it is not too short to mean something. It must be one that `fits`."""
         names = [name for name in self.columns if name not in but]
         for word in words:
-            for match in (lambda name, word=word: name.lower() == word, lambda name, word=word: word in name.lower()):
-                found = next(filter(match, names), None)
+            for match in (_is, _has, _contains):
+                found = next((name for name in names if match(name, word) and fits(name)), None)
                 if found is not None:
                     return found
         return None
 
     def times(self, name: str) -> NDArray[np.int64]:
-        """Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds, or milliseconds if large)."""
+        """Unix milliseconds: see `values.times`. Raises `Unusable`."""
         texts = self.column(name)
-        numbers = _numbers(texts)
-        if numbers is not None and not np.isnan(numbers).any() and not _looks_like_dates(texts):
-            unit = 1.0 if np.abs(numbers).max() > _SECONDS_MAX else 1000.0
-            return (numbers * unit).astype(np.int64)
-        known: dict[str, int] = {}
-        for row, text in enumerate(texts, 2):
-            if text not in known:
-                known[text] = self._time(name, row, text)
-        return np.array([known[text] for text in texts], np.int64)
+        try:
+            return values.times(texts)
+        except ValueError as error:
+            text = str(error)
+            line, form = texts.index(text) + 2, "2026-01-31 or 2026-01-31T12:00:00Z"
+            raise Unusable(f"{self.name} line {line}: {name} is no date or time: {text!r}; expected one such as {form}") from None
 
-    def _time(self, name: str, row: int, text: str) -> int:
-        for read in (datetime.fromisoformat, dates.parse):
-            try:
-                moment = read(text)
-                return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-            except (ValueError, OverflowError):
-                continue
-        raise Unusable(
-            f"{self.name} line {row}: {name} is no date or time: {text!r}; expected one such as 2026-01-31 or 2026-01-31T12:00:00Z"
-        )
+    def days(self, name: str) -> NDArray[np.float64]:
+        """Dates as days since 1970; NaN where there is none. Raises `Unusable`."""
+        texts = self.column(name)
+        dated = iter(Table(self.name, {name: [text for text in texts if not values.is_missing(text)]}).times(name).tolist())
+        return np.array([np.nan if values.is_missing(text) else next(dated) / _DAY_MS for text in texts])
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """NaN where a value is missing. Raises `Unusable` for any other text."""
         texts = self.column(name)
-        found = _numbers(texts)
+        found = values.numbers(texts)
         if found is None:
-            row, text = next((row, text) for row, text in enumerate(texts, 2) if _number(text) is None)
+            row, text = next(((row, text) for row, text in enumerate(texts, 2) if values.numbers([text, "0"]) is None), (2, texts[0]))
             raise Unusable(f"{self.name} line {row}: {name} is no number: {text!r}")
         return found
 
     def is_numeric(self, name: str) -> bool:
-        return _numbers(self.column(name)) is not None
+        return values.numbers(self.column(name)) is not None
+
+    def is_time(self, name: str) -> bool:
+        """Whether it holds dates."""
+        return values.are_times(self.column(name))
+
+    def may_be_time(self, name: str) -> bool:
+        """Dates, or numbers of which so many differ that they may be moments."""
+        if self.is_time(name):
+            return True
+        found = values.numbers(self.column(name))
+        return found is not None and not np.isnan(found).any() and len(np.unique(found)) > self.rows / _TIMES_EACH
+
+    def has_two_values(self, name: str) -> bool:
+        return len({text.strip().lower() for text in self.column(name) if not values.is_missing(text)}) == 2
 
     def labels(self, name: str) -> NDArray[np.bool_]:
-        """True and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true. Raises `Unusable`."""
-        texts = [text.strip().lower() for text in self.column(name)]
-        values = sorted(set(texts), key=lambda value: (texts.count(value), value)) if len(set(texts)) <= 3 else sorted(set(texts))
-        missing = [row for row, text in enumerate(texts, 2) if text in MISSING]
-        if missing:
-            raise Unusable(f"{self.name} line {missing[0]}: {name} is missing; every row needs a label")
-        if len(values) == 1:
-            raise Unusable(f"{self.name}: {name} is {values[0]!r} in every row; there is nothing to tell apart")
-        if len(values) > 2:
-            raise Unusable(f"{self.name}: {name} has {len(values)} values, expected two such as 0 and 1")
-        yes = next((value for value in values if value in YES), None) if any(value in NO for value in values) else values[0]
-        return np.array([text == (yes if yes is not None else values[0]) for text in texts])
+        """True and false: see `values.labels`. Raises `Unusable`."""
+        try:
+            return values.labels(self.column(name))
+        except ValueError as error:
+            raise Unusable(f"{self.name}: {name} {error}") from None
+
+    def known(self, *names: str) -> "tuple[Table, int]":
+        """The rows that have a value in all of these columns, and how many have not. Raises `Unusable` where none is left."""
+        columns = [self.column(name) for name in names]
+        whole = [not any(map(values.is_missing, row)) for row in zip(*columns, strict=True)]
+        left_out = whole.count(False)
+        if not left_out:
+            return self, 0
+        if left_out == self.rows:
+            raise Unusable(f"{self.name}: no row has both {' and '.join(names)}")
+        return Table(self.name, {name: list(compress(column, whole)) for name, column in self.columns.items()}), left_out
 
 
 def read(path: Path) -> Table:
@@ -129,39 +139,34 @@ def read(path: Path) -> Table:
     return Table(path.name, dict(zip(header, map(list, zip(*rows[1:], strict=True)), strict=True)))
 
 
-def chosen(table: Table, given: str | None, what: str, words: Sequence[str], told: Callable[[str], None], but: Iterable[str] = ()) -> str:
+def _is(name: str, word: str) -> bool:
+    return name.lower() == word
+
+
+def _has(name: str, word: str) -> bool:
+    """`order_date` and `OrderDate` have `date`."""
+    return word in re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+
+
+def _contains(name: str, word: str) -> bool:
+    return len(word) >= _WORD_LEAST and word in name.lower()
+
+
+def chosen(
+    table: Table,
+    given: str | None,
+    what: str,
+    words: Sequence[str],
+    told: Callable[[str], None],
+    but: Iterable[str] = (),
+    fits: Callable[[str], bool] = lambda _: True,
+) -> str:
     """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`."""
     if given is not None:
         table.column(given)
         return given
-    found = table.guess(words, but)
+    found = table.guess(words, but, fits) or table.guess(words, but)
     if found is None:
         raise Unusable(f"{table.name}: which column is the {what}? Say --{what} COLUMN; it has {', '.join(table.columns)}")
     told(f"--{what} {found}")
     return found
-
-
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """None if any of them is neither a number nor missing, or all are missing."""
-    try:
-        return np.array(texts, float)  # the common case, at once
-    except ValueError:
-        found = [_number(text) for text in texts]
-    if any(value is None for value in found) or all(value != value for value in found):
-        return None
-    return np.array(found, float)
-
-
-def _number(text: str) -> float | None:
-    if text.strip().lower() in MISSING:
-        return nan
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if isfinite(value) else nan
-
-
-def _looks_like_dates(texts: Sequence[str]) -> bool:
-    """Whether numbers such as 20260131 are days."""
-    return all(len(text) == 8 and text.isdigit() and "1900" <= text[:4] <= "2100" and "01" <= text[4:6] <= "12" for text in texts[:1000])

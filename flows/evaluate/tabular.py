@@ -43,8 +43,9 @@ def evaluate(
     """Raises `Unusable`."""
     table = read(path)
     guessed: list[str] = []
-    label = chosen(table, label, "label", LABEL, guessed.append)
-    time = chosen(table, time, "time", TIME, guessed.append, but=(label,))
+    label = chosen(table, label, "label", LABEL, guessed.append, fits=table.has_two_values)
+    time = chosen(table, time, "time", TIME, guessed.append, but=(label,), fits=table.may_be_time)
+    table, unknown = table.known(label, time)
     answers, times = table.labels(label), table.times(time)
     order = np.argsort(times, kind="stable")
     answers, times = answers[order], times[order]
@@ -56,7 +57,9 @@ def evaluate(
         guessed.append(f"--label-delay {Duration(late)}")
     title = f"{'anomaly' if anomaly else 'propensity'}: {label}, {path.name}"
     verdict_notes = [f"guessed: {' '.join(guessed)}"] if guessed else []
-    return _replay(title, Encoder(table, columns, order), times, answers, late, verdict_notes, show, anomaly)
+    if unknown:
+        verdict_notes.append(f"{unknown} rows without a label or a time were left out")
+    return _replay(title, Encoder(table, columns, order, times, clock=features is None), times, answers, late, verdict_notes, show, anomaly)
 
 
 def _columns(table: Table, features: str | None, but: tuple[str, ...]) -> list[str]:
@@ -80,7 +83,7 @@ def _says_something(table: Table, name: str) -> bool:
     texts = table.columns[name]
     different = len(set(texts))
     row_number = name == "column_1" and different == len(texts)
-    nameless = different > 0.9 * len(texts) and not table.is_numeric(name)
+    nameless = different > 0.9 * len(texts) and not table.is_numeric(name) and not table.is_time(name)
     return different > 1 and not row_number and not nameless
 
 

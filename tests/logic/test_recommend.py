@@ -101,13 +101,20 @@ def test_damage_is_refused(body: bytes) -> None:
         Recommender.unpack(body)
 
 
-def test_the_challenger_learns_and_starts_afresh_when_it_is_full() -> None:
-    challengers = [Challenger(seed=1, limit=40) for _ in range(2)]
-    for challenger in challengers:
-        for number in range(200):
-            challenger.learn(f"u{number % 10}", touch("good" if number % 2 else "poor", weight=2.0 if number % 2 else 0.2))
-    assert [item for item, _ in challengers[0].recommend("unseen", 2)] == ["good", "poor"]
-    assert challengers[0].recommend("u1", 2) == challengers[1].recommend("u1", 2)
-    for number in range(100):
-        challengers[0].learn(f"new{number}", touch("good"))
-    assert challengers[0].restarts > 0
+def test_the_challenger_learns_within_bounds_and_goes_on_from_what_it_dumped() -> None:
+    whole, first, second = (Challenger(customers=8, items=5) for _ in range(3))
+    touches = [
+        (f"u{number % 20}", touch(f"poor{number}" if number % 2 else "good", weight=0.2 if number % 2 else 2.0)) for number in range(300)
+    ]
+    for customer, each in touches:
+        whole.learn(customer, each)
+    for customer, each in touches[:133]:
+        first.learn(customer, each)
+    second.load(first.dump())
+    for customer, each in touches[133:]:
+        second.learn(customer, each)
+    assert second.dump() == whole.dump()
+    assert whole.recommend("unseen", 1)[0][0] == "good"
+    assert len(whole.recommend("u1", 100)) == 5
+    with pytest.raises(Foreign):
+        whole.load(b"nonsense")

@@ -38,6 +38,8 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
+    """IPS and SNIPS have one interval, as both look for the same: it knows that weights average 1, so IPS may even lie outside of it."""
+
     value: float
     low: float  # of the 95 % interval
     high: float
@@ -61,16 +63,26 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     rows = np.arange(len(logged.actions))
     weights = policy[rows, logged.actions] / logged.propensities
     paid = weights * logged.rewards
-    ones = np.ones_like(paid)
     expected = rewards_model(logged, policy.shape[1])
-    doubly = (policy * expected).sum(axis=1) + weights * (logged.rewards - expected[rows, logged.actions])
+    taken, base = expected[rows, logged.actions], (policy * expected).sum(axis=1)
+    doubly = base + weights * (logged.rewards - taken)
+    heaviest = max(float(policy.max() / logged.propensities.min()), float(weights.max()))
+    least, most = _range(logged.rewards)
+    corner = np.array([[weight, reward] for weight in (0.0, heaviest) for reward in (least, most)])
+    corner_weights, corner_rewards = corner.T
+    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
+    missed = np.where(corner_rewards > least, most - taken.min(), least - taken.max())  # by the model, at most
+    corner_doubly = base.mean() + corner_weights * missed
     sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
-    gain = _estimate(doubly - logged.rewards, ones)
+    gain = Estimate(
+        float((doubly - logged.rewards).mean()),
+        *interval(doubly - logged.rewards, weights, np.column_stack((corner_weights, corner_doubly - corner_rewards))),
+    )
     verdict, reason = judge(gain, sample, rewarded, float(weights.mean()))
     return Evaluation(
-        ips=_estimate(paid, ones),
-        snips=_estimate(paid, weights),
-        dr=_estimate(doubly, ones),
+        ips=Estimate(float(paid.mean()), *value),
+        snips=Estimate(float(paid.sum() / weights.sum()) if weights.any() else float("nan"), *value),
+        dr=Estimate(float(doubly.mean()), *interval(doubly, weights, np.column_stack((corner_weights, corner_doubly)))),
         gain=gain,
         effective_sample_size=sample,
         effective_rewards=rewarded,
@@ -113,7 +125,7 @@ def rewards_model(logged: Logged, actions: int) -> Floats:
     return expected
 
 
-def _estimate(numerators: Floats, denominators: Floats) -> Estimate:
-    total = float(denominators.sum())
-    low, high = interval(numerators, denominators)
-    return Estimate(float(numerators.sum()) / total if total > 0.0 else float("nan"), low, high)
+def _range(rewards: Floats) -> tuple[float, float]:
+    """What a reward may be: 0 to 1, or where some are not what there was."""
+    least, most = float(rewards.min()), float(rewards.max())
+    return (0.0, 1.0) if least >= 0.0 and most <= 1.0 else (least, most)

@@ -21,7 +21,7 @@ from schemas.errors import Foreign
 
 SNAPSHOT_BYTES_MAX = 16 * 1024 * 1024
 KNOTS = (-1.0, 0.0, 1.0)  # deviations from the mean
-CLIP = 4.0  # deviations; nothing further out says more
+CLIP = 6.0  # deviations; nothing further out says more
 _FORMAT = 2
 _LOGIT_MAX = 700.0  # exp(709.8) is the last that a double holds
 

@@ -6,9 +6,12 @@ For a block with basis F (one row of each example), answers y and predictions p:
 
 which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online natural gradient as a Kalman
 filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization using Kalman recursion"). There is no learning rate,
-and the scale of a feature does not matter. The first answers are kept and fitted together, as a batch model would: one pass over a
-few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
-deviations from its running mean and clipped; so effects need not be straight and no value is an outlier.
+and the scale of a feature does not matter. The first answers are kept and fitted together now and then, as a batch model would: one
+pass over a few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
+deviations from its mean and clipped; so effects need not be straight and no value is an outlier.
+
+Means and deviations are held still while weights are learnt in them, and taken anew each time the examples are a fifth more: what a
+memory says of the latest rows is then said in the new frame, with the same evidence spread over them.
 
 Several memories learn side by side: some never forget, others halve the past after so many answers; some know bends, others
 straight lines only. They are mixed by how well each
@@ -30,8 +33,11 @@ threadpool_limits(1, "blas")  # how a sum is divided among threads changes its l
 Array = NDArray[np.float64]
 
 BLOCK = 25  # answers of one Newton step
-KEPT = 1_000  # first answers that are fitted together
-_ROUNDS = 3  # Newton steps over them for each block; each begins where the last one ended
+KEPT = 2_000  # first answers that are fitted together
+LATEST = 1_000  # rows that a new frame is fitted on
+_GROWN = 1.2  # times as many examples, and the frame is taken anew
+_ROUNDS = 4  # Newton steps over the kept answers; each begins where the last one ended
+_HELD = 1e-3  # of the prior, while what was known is put into a new frame
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
 RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
 RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
@@ -50,7 +56,9 @@ class _State(msgspec.Struct, array_like=True):
     weights: bytes
     precision: bytes  # lower triangles
     losses: bytes
-    kept: list[bytes]  # rows, answers and stress of the first answers
+    kept: list[bytes]  # rows, answers and stress of the first answers; later the latest rows alone
+    frame: tuple[bytes, bytes] = (b"", b"")  # mean and deviation
+    due: int = 0  # examples when the next one is
 
 
 class Newton:
@@ -69,6 +77,8 @@ class Newton:
         self._precision = np.zeros((len(memories), size, size))
         self._losses = np.zeros(len(memories))
         self._kept: list[Array] = [np.zeros((0, width)), np.zeros(0), np.zeros(0)]
+        self._due = 0
+        self._take_frame()
         self._mix()
 
     def logits(self, rows: Array) -> Array:
@@ -79,15 +89,43 @@ class Newton:
         """One block. `stress` is how much each answer counts."""
         self._judge(rows, answers, stress)
         self._measure(rows)
-        if self._count <= KEPT:
+        first = self._count <= KEPT
+        if first:
             self._kept = [np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)]
-            for _ in range(_ROUNDS):
-                self._precision[:] = 0.0
-                self._step(*self._kept, whole=True)
         else:
-            self._kept = [part[:0] for part in self._kept]
+            self._kept = [np.concatenate((self._kept[0], rows))[-LATEST:], *(part[:0] for part in self._kept[1:])]
+            self._step(rows, answers, stress, whole=False)
+        if self._count >= self._due:
+            self._due = int(self._count * _GROWN)
+            if first:
+                self._take_frame()
+                self._fit()
+            else:
+                self._carry_over()
+        elif first:
             self._step(rows, answers, stress, whole=False)
         self._mix()
+
+    def _fit(self) -> None:
+        """All answers so far together."""
+        for _ in range(_ROUNDS):
+            self._precision[:] = 0.0
+            self._step(*self._kept, whole=True)
+
+    def _carry_over(self) -> None:
+        """Into a new frame: each memory's weights by weighted least squares on what it says of the latest rows, and as much evidence as it
+        had (the intercept's counts it all), spread over them."""
+        rows = self._kept[0]
+        said, evidence = self._basis(rows) @ self._weights.T, self._precision[:, 0, 0].copy()
+        self._take_frame()
+        basis = self._basis(rows)
+        for member, logits in enumerate(said.T):
+            sure = _sigmoid(logits)
+            weight = sure * (1.0 - sure)
+            spread = basis.T @ (basis * weight[:, None])
+            self._weights[member] = np.linalg.solve(spread + _HELD * self._ridge[member], basis.T @ (weight * logits))
+            grown = spread * (evidence[member] / weight.sum())
+            self._precision[member] = np.tril(grown) + np.tril(grown, -1).T
 
     def _judge(self, rows: Array, answers: Array, stress: Array) -> None:
         """How likely each memory found these answers, before it learns them."""
@@ -125,7 +163,7 @@ class Newton:
         bends = np.zeros((len(KNOTS), width))
         bends[:, self._bent] = self._mixed[1 + width :].reshape(len(KNOTS), -1)
         return Terms(
-            means=tuple(self._mean.tolist()),
+            means=tuple(self._centre.tolist()),
             deviations=tuple(self._deviation.tolist()),
             weights=tuple(self._mixed[1 : 1 + width].tolist()),
             bends=tuple(map(tuple, bends.tolist())),
@@ -135,8 +173,9 @@ class Newton:
     def dump(self) -> bytes:
         lower = np.tril_indices(self._weights.shape[1])
         parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
-        mean, squares, weights, precision, losses, *kept = (part.astype("<f8").tobytes() for part in (*parts, *self._kept))
-        return msgspec.msgpack.encode(_State(self._count, mean, squares, weights, precision, losses, kept))
+        mean, squares, weights, precision, losses, *kept = map(_packed, (*parts, *self._kept))
+        frame = _packed(self._centre), _packed(self._deviation)
+        return msgspec.msgpack.encode(_State(self._count, mean, squares, weights, precision, losses, kept, frame, self._due))
 
     def load(self, body: bytes) -> None:
         """Raises `Foreign` if that is no `dump` of one of these."""
@@ -149,13 +188,15 @@ class Newton:
             self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
             triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
             answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
-            kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(len(answers), len(self._mean)), answers, stress]
+            kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(-1, len(self._mean)), answers, stress]
+            centre, deviation = (np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape) for part in state.frame)
             precision = np.zeros_like(self._precision)
             precision[:, *lower] = triangles
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
         self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
-        self._count, self._kept = state.count, kept
+        self._count, self._kept, self._due = state.count, kept, state.due
+        self._set_frame(centre, deviation)
         self._mix()
 
     def _measure(self, rows: Array) -> None:
@@ -167,15 +208,18 @@ class Newton:
         self._squares += ((rows - mean) ** 2).sum(axis=0) + away**2 * (self._count * added / total)
         self._mean = self._mean + away * (added / total)
         self._count = total
-        self._scale()
 
-    def _scale(self) -> None:
+    def _take_frame(self) -> None:
         variance = self._squares / max(self._count, 1)
-        self._deviation = np.where(variance > _VARIANCE_LEAST * (1.0 + self._mean**2), np.sqrt(variance), 0.0)
-        self._inverse = np.divide(1.0, self._deviation, out=np.zeros_like(variance), where=self._deviation > 0.0)
+        varies = variance > _VARIANCE_LEAST * (1.0 + self._mean**2)
+        self._set_frame(self._mean.copy(), np.where(varies, np.sqrt(variance), 0.0))
+
+    def _set_frame(self, centre: Array, deviation: Array) -> None:
+        self._centre, self._deviation = centre, deviation
+        self._inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0)
 
     def _basis(self, rows: Array) -> Array:
-        z = np.clip((rows - self._mean) * self._inverse, -CLIP, CLIP)
+        z = np.clip((rows - self._centre) * self._inverse, -CLIP, CLIP)
         bent = z[:, self._bent]
         return np.concatenate([np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1)
 
@@ -183,7 +227,10 @@ class Newton:
         """What the memories say together: each weighs as much as its predictions of late were likely."""
         likely = np.exp(self._losses.min() - self._losses)
         self._mixed = np.asarray((self._weights * (likely / likely.sum())[:, None]).sum(axis=0))
-        self._scale()
+
+
+def _packed(part: Array) -> bytes:
+    return part.astype("<f8").tobytes()
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -14,6 +14,7 @@ from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import ARMS_MAX, Action
 from flows.logic.models import groups, shelf
 from flows.logic.models.announced import Snapshot
+from flows.logic.models.challenger import Challenger
 from flows.logic.models.clusters import Clusters
 from flows.logic.models.recommend import Recommender, Touch
 from schemas.config import Rules
@@ -22,6 +23,8 @@ from schemas.triggers import Example
 
 HITS_OF = 10  # a touch is a hit if its item was among so many recommended
 _HITS_EVERY = 4  # touches; to recommend costs more than to learn
+_CONTEST_EVERY = 64  # touches: both learners are asked; the challenger ranks all its items
+_ITEM_TO_ITEM, _FACTORS = "item_to_item", "biased_mf"
 _FADE = 0.999  # of the hit rate, with each look
 _SHELF_FIRST, _SHELF_EVERY = 64, 20_000  # touches: 64, 128, 256 ... and then each 20,000
 
@@ -42,6 +45,10 @@ class Teacher(Protocol):
     def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]: ...
 
     def figures(self) -> dict[str, float]: ...
+
+    def contest(self) -> dict[str, dict[str, float]]:
+        """The figures of those who learn side by side."""
+        ...
 
     def dump(self) -> bytes: ...
 
@@ -70,6 +77,10 @@ class _Teacher:
         self.version = self.examples = self.trained_ms = 0
         self.dropped: Counter[str] = Counter()
         self.drifts: Counter[str] = Counter()
+
+    def contest(self) -> dict[str, dict[str, float]]:
+        """It learns alone."""
+        return {}
 
     def _keep(self, body: bytes, more: dict[str, Any]) -> bytes:
         return msgspec.msgpack.encode(_Kept(body, self.version, self.examples, self.trained_ms, dict(self.dropped), more))
@@ -143,14 +154,36 @@ class BestActions(_Teacher):
         return same
 
 
+class Side(msgspec.Struct, array_like=True):
+    """How one recommender fared of late: fading sums over the new items that were touched."""
+
+    looks: float = 0.0
+    hits: float = 0.0  # the item was among the ten recommended
+    ranks: float = 0.0  # Σ 1 / its place among them
+
+    def look(self, item: str, found: Sequence[str]) -> None:
+        self.looks, self.hits, self.ranks = self.looks * _FADE + 1.0, self.hits * _FADE, self.ranks * _FADE
+        if item in found:
+            self.hits, self.ranks = self.hits + 1.0, self.ranks + 1.0 / (1 + found.index(item))
+
+    def figures(self) -> dict[str, float]:
+        """`hit_rate` and `mrr` (mean reciprocal rank) among ten."""
+        return {"hit_rate": self.hits / self.looks, "mrr": self.ranks / self.looks} if self.looks else {}
+
+
 class Recommendations(_Teacher):
-    """Item to item, with the rate at which the next touch was among what would have been recommended."""
+    """Item to item, with the rate at which the next touch was among what would have been recommended; and beside it, on the same touches,
+    River's matrix factorisation, which is compared and not served."""
+
+    champion = _ITEM_TO_ITEM
 
     def __init__(self, rules: Rules) -> None:
         super().__init__(shelf.NAME, ())
         self._half_life_ms = int(rules.recommendation.half_life)
         self._model = Recommender(self._half_life_ms)
         self._looks = self._hits = 0.0
+        self._challenger = Challenger()
+        self._sides = {_ITEM_TO_ITEM: Side(), _FACTORS: Side()}
 
     def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
         snapshots: list[Snapshot] = []
@@ -164,7 +197,11 @@ class Recommendations(_Teacher):
                 continue
             if touch.recent and self.examples % _HITS_EVERY == 0:
                 self._look(touch)
+            customer = example.customer.hex()
+            if touch.recent and self.examples % _CONTEST_EVERY == 0:
+                self._compare(customer, touch)
             self._model.learn([touch])
+            self._challenger.learn(customer, touch)
             self.examples += 1
             self.trained_ms = max(self.trained_ms, example.answered_ms)
             doubled = self.examples >= _SHELF_FIRST and self.examples & (self.examples - 1) == 0
@@ -180,12 +217,33 @@ class Recommendations(_Teacher):
         self._looks = self._looks * _FADE + 1.0
         self._hits = self._hits * _FADE + (touch.item in found)
 
+    def _compare(self, customer: str, touch: Touch) -> None:
+        if touch.item in touch.recent:
+            return
+        both = {
+            _ITEM_TO_ITEM: self._model.recommend(touch.recent, touch.segment, HITS_OF),
+            _FACTORS: self._challenger.recommend(customer, HITS_OF, touch.recent),
+        }
+        for name, found in both.items():
+            self._sides[name].look(touch.item, [item for item, _ in found])
+
     def figures(self) -> dict[str, float]:
-        """`hit_rate`: how often a new item was among the ten recommended just before."""
-        return {"hit_rate": self._hits / self._looks} if self._looks else {}
+        """`hit_rate`: how often a new item was among the ten recommended just before. Of each learner, on touches on which both were asked,
+        `hits_` and `mrr_`."""
+        beside = {
+            f"{short}_{name}": side[figure]
+            for name, side in self.contest().items()
+            for short, figure in (("hits", "hit_rate"), ("mrr", "mrr"))
+            if side
+        }
+        return {"hit_rate": self._hits / self._looks, **beside} if self._looks else beside
+
+    def contest(self) -> dict[str, dict[str, float]]:
+        return {name: side.figures() for name, side in self._sides.items()}
 
     def dump(self) -> bytes:
-        return self._keep(self._model.pack(), {"looks": self._looks, "hits": self._hits})
+        more = {"looks": self._looks, "hits": self._hits, "challenger": self._challenger.dump(), "sides": self._sides}
+        return self._keep(self._model.pack(), more)
 
     def load(self, body: bytes) -> bool:
         """Become what `dump` gave, with the half-life that is configured now. Raises `Foreign`."""
@@ -193,6 +251,9 @@ class Recommendations(_Teacher):
         self._model = Recommender.unpack(kept.body)
         self._model.pace(self._half_life_ms, self.trained_ms)
         self._looks, self._hits = float(kept.more["looks"]), float(kept.more["hits"])
+        if "challenger" in kept.more:
+            self._challenger.load(kept.more["challenger"])
+            self._sides = msgspec.convert(kept.more["sides"], dict[str, Side])
         return True
 
 

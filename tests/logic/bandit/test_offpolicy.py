@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.logic.bandit.intervals import interval, log_ratio
+from flows.logic.bandit.intervals import interval, likeliest
 from flows.logic.bandit.offpolicy import Estimate, Logged, effective, evaluate, judge
 from flows.logic.bandit.scale import Floats
 
@@ -108,17 +108,24 @@ def test_propensities_that_cannot_be_are_refused(propensity: float) -> None:
         Logged(np.zeros((1, 0)), np.array([0]), np.ones(1), np.array([propensity]))
 
 
-def test_the_likelihood_ratio_solves_its_equation() -> None:
-    """Owen's weights 1 / (n (1 + t e)) sum to one and have mean zero; the ratio is that of a direct search over t."""
+def test_the_likelihood_is_the_one_of_a_direct_search() -> None:
+    """Owen's weights 1 / (n (1 + t e)) sum to one and have mean zero; the largest sum of logarithms is that of a search over t."""
     errors = np.array([-1.0, -0.2, 0.1, 0.4, 2.0])
     tilts = np.linspace(-0.499, 0.999, 200_001)
-    direct = max(2.0 * np.log1p(tilts[:, None] * errors).sum(axis=1))
-    assert log_ratio(errors) == pytest.approx(direct, abs=1e-6)
-    assert log_ratio(np.array([1.0, 2.0])) == np.inf
+    direct = max(np.log1p(tilts[:, None] * errors).sum(axis=1))
+    assert likeliest(errors[:, None], np.ones(5), np.zeros(1))[1] == pytest.approx(direct, abs=1e-6)
+
+
+def test_what_was_not_seen_widens_the_interval_to_its_side() -> None:
+    """No reward in a thousand decisions: by the rule of three the truth may still be three in a thousand."""
+    corners = np.array([[1.0, 0.0], [1.0, 1.0]])
+    low, high = interval(np.zeros(1_000), np.ones(1_000), corners)
+    assert low == pytest.approx(0.0, abs=1e-4)
+    assert 0.001 < high < 0.004
 
 
 def test_intervals_of_little() -> None:
-    assert interval(np.ones(1), np.ones(1)) == (-np.inf, np.inf)
-    assert interval(np.full(5, 2.0), np.ones(5)) == (2.0, 2.0)
-    assert interval(np.zeros(5), np.zeros(5)) == (-np.inf, np.inf)
+    none = np.zeros((0, 2))
+    assert interval(np.ones(1), np.ones(1), none) == (-np.inf, np.inf)
+    assert interval(np.full(5, 2.0), np.ones(5), none) == (2.0, 2.0)
     assert effective(np.zeros(3)) == 0.0

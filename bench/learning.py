@@ -1,0 +1,73 @@
+"""What learning costs: microseconds of CPU for each example and examples/s of one core, for every model; and the largest checkpoint.
+
+python -m bench.learning [EXAMPLES]
+"""
+
+import random
+import sys
+from collections.abc import Callable
+from time import process_time
+
+from flows.logic import menu
+from flows.logic.bandit.settings import POLICIES
+from flows.logic.models import groups, shelf
+from flows.logic.models.binary import BINARY
+from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.trainer import Trainer
+from schemas.config import Action, BestAction, Clusters, Recommendation, Reward, Rules, Touch
+from schemas.triggers import Example
+
+ACTIONS, ITEMS, CUSTOMERS = 10, 2_000, 5_000
+BATCH = 1_000  # examples between two checkpoints
+_ON = "Order Completed"
+
+
+def models() -> dict[str, Callable[[], Teacher]]:
+    found: dict[str, Callable[[], Teacher]] = {
+        name: lambda model=model: Trainer(model.name, model.features, 0.05, unsupervised=model.unsupervised)  # type: ignore[misc]
+        for name, model in BINARY.items()
+    }
+    actions = tuple(Action(name=f"a{number}") for number in range(ACTIONS))
+    for policy in POLICIES:
+        rules = Rules(best_action=BestAction(policy=policy, reward=(Reward(event=_ON),)), action=actions)
+        found[policy] = lambda rules=rules: BestActions(rules)  # type: ignore[misc]
+    found[shelf.NAME] = lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event=_ON),))))
+    found[groups.NAME] = lambda: Groups(Rules(clusters=Clusters(enabled=True)))
+    return found
+
+
+def examples(teacher: Teacher, count: int) -> list[Example]:
+    luck, width = random.Random(1), len(teacher.features)
+    made = []
+    for at in range(count):
+        x = [luck.gauss(0.0, 1.0) for _ in range(width)]
+        number, label = luck.randrange(ACTIONS), float(luck.random() < (0.5 if x and x[0] > 0.0 else 0.1))
+        action = f"a{number}" if teacher.name == menu.NAME else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
+        recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
+        customer = b"%d" % luck.randrange(CUSTOMERS)
+        weight = 1.0 if teacher.name == shelf.NAME else label
+        made.append(
+            Example(teacher.name, customer, at, at * 10, x, 0.2, 1, weight, action=action, propensity=0.1, recent=recent, segment="all")
+        )
+    return made
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    for name, new in models().items():
+        teacher = new()
+        given, learnt, dumped, largest = examples(teacher, count), 0.0, 0.0, 0
+        for begin in range(0, count, BATCH):
+            begun = process_time()
+            teacher.learn(given[begin : begin + BATCH])
+            learnt += process_time() - begun
+            begun = process_time()
+            largest = max(largest, len(teacher.dump()))
+            dumped += process_time() - begun
+        each, dump = learnt / count * 1e6, dumped / (count / BATCH) * 1e3
+        speed = f"{each:7.1f} us  {1e6 / each:8,.0f} examples/s"
+        print(f"{name:18} {speed}   checkpoint {dump:6.1f} ms, {largest / 1e3:7,.0f} KB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

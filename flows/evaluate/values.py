@@ -1,0 +1,170 @@
+"""What the texts of somebody else's column mean: numbers, times and labels in many forms, one form for a whole column."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import isfinite, nan
+
+import numpy as np
+from dateutil import parser as dates
+from numpy.typing import NDArray
+
+MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n"))  # compared in lower case
+YES = frozenset(("1", "1.0", "true", "yes", "y", "t"))
+NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f"))
+
+_MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
+_NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
+_LOOKED_AT = 1_000  # texts that tell whether a column is of dates
+_CURRENCY = re.compile(r"[$€£¥₽₹₩\s']|(?:USD|EUR|GBP|CNY|RMB)\b", re.IGNORECASE)
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 1,234,567.89
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*")  # 1.234.567,89
+_CHINESE = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "分": ":", "秒": ""})
+_DAY = re.compile(
+    r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})"  # in whatever order
+    r"(?:[T,\s]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(\.\d+)?)?:?\s*([ap]m)?)?\s*(z|utc)?",
+    re.IGNORECASE,
+)
+_DATE_LIKE = re.compile(
+    r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b|\d{4}-?\d{2}-?\d{2}t", re.IGNORECASE
+)
+_DAYS = re.compile(r"(19|20)\d\d(0[1-9]|1[012])(0[1-9]|[12]\d|3[01])")  # 20260131
+
+
+def is_missing(text: str) -> bool:
+    return text.strip().lower() in MISSING
+
+
+def numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """NaN where missing or infinite; None if any is neither a number nor missing, or all are missing.
+
+    Currencies, percent signs, brackets for what is negative, and separators of thousands are understood; a decimal comma where the whole
+    column may have one.
+    """
+    try:
+        found = np.array(texts, float)  # the common case, at once
+    except ValueError:
+        plain = [_number(text) for text in texts]
+        if any(value is None for value in plain):
+            plain = _dressed(texts)
+        if any(value is None for value in plain):
+            return None
+        found = np.array(plain, float)
+    return None if np.isnan(found).all() else np.where(np.isfinite(found), found, nan)
+
+
+def _number(text: str) -> float | None:
+    if is_missing(text):
+        return nan
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if isfinite(value) else nan
+
+
+def _dressed(texts: Sequence[str]) -> list[float | None]:
+    """Numbers as people write them."""
+    bare = ["" if is_missing(text) else _CURRENCY.sub("", text) for text in texts]
+    bare = [f"-{text[1:-1]}" if text[:1] == "(" and text[-1:] == ")" else text for text in bare]
+    bare = [text[:-1] if text[-1:] == "%" else text for text in bare]
+    commas = [text for text in bare if "," in text]
+    if commas and all(map(_DECIMAL_COMMA.fullmatch, commas)) and not all(map(_GROUPED.fullmatch, commas)):
+        bare = [text.replace(".", "").replace(",", ".") if "," in text else text for text in bare]
+    elif all(map(_GROUPED.fullmatch, commas)):
+        bare = [text.replace(",", "") for text in bare]
+    return [_number(text) for text in bare]
+
+
+def are_times(texts: Sequence[str]) -> bool:
+    """Whether these are dates (not numbers, but for days such as 20260131)."""
+    known = [text for text in texts[:_LOOKED_AT] if not is_missing(text)]
+    if not known:
+        return False
+    if numbers(known) is not None:
+        return _are_days(known)
+    try:
+        times(known)
+    except ValueError:
+        return False
+    return all(_DATE_LIKE.search(text.translate(_CHINESE)) for text in known)
+
+
+def times(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds; if large milli-, micro- or
+    nanoseconds). Where 3/4 may be either, the column decides: a 13 in the first place says that days come first, else
+    points between say so. Raises `ValueError` with the first text that is none."""
+    found = numbers(texts)
+    if found is not None and not np.isnan(found).any() and not _are_days(texts):
+        largest = float(np.abs(found).max(initial=0.0))
+        units = ((_NANOSECONDS_MIN, 1e-6), (_MICROSECONDS_MIN, 1e-3), (_MILLISECONDS_MIN, 1.0))
+        return np.asarray(found * next((unit for least, unit in units if largest > least), 1000.0)).astype(np.int64)
+    different = dict.fromkeys(texts)
+    plain = {text: text.translate(_CHINESE).strip() for text in different}
+    day_first = _day_first(list(plain.values()))
+    known = {text: _time(spelt, day_first) for text, spelt in plain.items()}
+    return np.array([known[text] for text in texts], np.int64)
+
+
+def _are_days(texts: Sequence[str]) -> bool:
+    return all(map(_DAYS.fullmatch, texts[:_LOOKED_AT]))
+
+
+def _day_first(texts: Sequence[str]) -> bool:
+    parts = [match.groups() for match in map(_DAY.match, texts) if match is not None and len(match[1]) < 3]
+    if any(int(first) > 12 for first, *_ in parts):
+        return True
+    if any(int(second) > 12 for _, _, second, *_ in parts):
+        return False
+    return bool(parts) and parts[0][1] == "."
+
+
+def _time(text: str, day_first: bool) -> int:
+    try:
+        moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
+        if moment is None:
+            moment = _iso(text) or dates.parse(text, default=_NO_DAY, dayfirst=day_first)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ValueError(text) from None
+
+
+def _iso(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text[:4].isdigit() and text[4:5] == "-" else None
+    except ValueError:
+        return None
+
+
+def _day(text: str, day_first: bool) -> datetime | None:
+    """The commonest forms at once: dateutil takes a tenth of a millisecond for each."""
+    match = _DAY.fullmatch(text)
+    if match is None:
+        return None
+    a, _, b, c, hour, minute, second, fraction, half, _ = match.groups()
+    if len(a) == 4:
+        year, month, day = int(a), int(b), int(c)
+    elif len(c) in (2, 4):
+        day, month = (int(a), int(b)) if day_first else (int(b), int(a))
+        year = int(c) + (0 if len(c) == 4 else 2000 if int(c) < 69 else 1900)
+    else:
+        return None
+    hours = int(hour or 0)
+    if half is not None:
+        hours = hours % 12 + (12 if half.lower() == "pm" else 0)
+    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), round(float(fraction or 0) * 1e6) % 1_000_000, UTC)
+
+
+def labels(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """True and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true.
+
+    Raises `ValueError` saying why not.
+    """
+    plain = [text.strip().lower() for text in texts]
+    values = sorted(set(plain), key=lambda value: (plain.count(value), value)) if len(set(plain)) <= 2 else sorted(set(plain))
+    if len(values) == 1:
+        raise ValueError(f"is {values[0]!r} in every row; there is nothing to tell apart")
+    if len(values) > 2:
+        raise ValueError(f"has {len(values)} values, expected two such as 0 and 1")
+    yes = next((value for value in values if value in YES), None) if any(value in NO for value in values) else None
+    return np.array([text == (yes if yes is not None else values[0]) for text in plain])
