@@ -104,7 +104,7 @@ def _flows(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proce
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(10)
+            process.wait(60)
 
 
 def _applied(config: Config) -> int:

@@ -2,15 +2,17 @@
 
 A compressed profile is a byte that msgpack never begins with, the number of its dictionary, and a zstd frame without its magic number.
 Others are as they were packed: there was no dictionary yet, or the release was older than format 3. A dictionary is stored before the
-first profile needs it, in the same Redis, and never changed or dropped.
+first profile needs it, in the same Redis, and never changed or dropped: so it is made of what many customers share, and of nothing else.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, cast
 
+import numpy as np
 import redis
+from numpy.typing import NDArray
 from zstandard import (
     FORMAT_ZSTD1_MAGICLESS,
     ZstdCompressionDict,
@@ -31,6 +33,8 @@ DICTIONARIES_MAX: Final = 0xFF  # what fits into a byte; the last one stays in u
 WORTH_IT: Final = 0.95  # a new one must leave at most so much of the size
 TRIED_AGAIN: Final = 4  # when so many times as many are written: young customers have short profiles
 PAUSE_MAX: Final = 1_000_000  # profiles written between two trials
+MANY: Final = 10  # customers of a sample who have the same piece, before it may get into a dictionary
+PIECE: Final = 6  # bytes
 _COMPRESSED: Final = 0xC1
 _LEVEL: Final = -1  # level 2 takes half as long again and saves 5 % more
 _PARAMETERS: Final = ZstdCompressionParameters.from_level(
@@ -119,13 +123,37 @@ class Compressor:
         if number == DICTIONARIES_MAX:
             return
         try:
-            made = train_dictionary(DICTIONARY_BYTES, list(islice(self._latest, 0, None, 2)))
+            made = train_dictionary(DICTIONARY_BYTES, [*shared(list(islice(self._latest, 0, None, 2)))])
         except ZstdError:  # these have nothing in common, or are all the same
             return
         judged = list(islice(self._latest, 1, None, 2))
         if _size(_tool(made), judged) < WORTH_IT * _size(self._tool, judged):
             self._dictionaries.add(number + 1, made)
             self._use(number + 1)
+
+
+def shared(profiles: Sequence[bytes]) -> list[bytes]:
+    """Profiles in which nothing is left that is one customer's own: what is in no piece of `PIECE` bytes that at least `MANY` have is 0."""
+    pieces = [_pieces(np.frombuffer(profile, np.uint8)) for profile in profiles]
+    found, had = np.unique(np.concatenate([np.unique(each) for each in pieces]), return_counts=True)
+    common = found[had >= MANY]
+    return [_only(profile, np.flatnonzero(np.isin(each, common))) for profile, each in zip(profiles, pieces, strict=True)]
+
+
+def _pieces(data: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Each run of `PIECE` bytes as one number."""
+    count = max(len(data) - PIECE + 1, 0)
+    numbers = np.zeros(count, np.uint64)
+    for at in range(PIECE):
+        numbers |= data[at : at + count].astype(np.uint64) << np.uint64(8 * at)
+    return numbers
+
+
+def _only(profile: bytes, starts: NDArray[np.intp]) -> bytes:
+    """What is in one of the pieces that begin there."""
+    kept = np.zeros(len(profile), np.uint8)
+    kept[(starts[:, None] + np.arange(PIECE)).ravel()] = 1
+    return bytes(np.frombuffer(profile, np.uint8) * kept)
 
 
 def _tool(dictionary: ZstdCompressionDict) -> ZstdCompressor:

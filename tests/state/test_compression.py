@@ -63,6 +63,21 @@ def size(packed: list[bytes]) -> int:
     return sum(map(len, packed))
 
 
+def test_a_dictionary_is_made_of_what_many_share_and_of_nothing_that_is_one_customers_own(redis_url: str) -> None:
+    store, many = Store(redis_url), profiles(SAMPLE)
+    own = {root: f"only-{root.hex()}" for root in many}
+    for root, text in own.items():
+        profile = msgspec.msgpack.decode(many[root], type=Profile)
+        profile.segment = text  # what nobody else has, at the same place in each
+        many[root] = msgspec.msgpack.encode(profile)
+    store.write(many)
+    store.write({})
+    (dictionary,) = store.client.hvals(NAMES.dictionaries)
+    assert b"plan value 3" in dictionary
+    assert not any(text.encode() in dictionary for text in own.values())
+    assert not any(origin in dictionary for profile in many.values() for origin in msgspec.msgpack.decode(profile)[0])
+
+
 def test_until_there_is_enough_to_learn_from_profiles_lie_as_they_are(redis_url: str) -> None:
     store, few = Store(redis_url), profiles(SAMPLE - 1)
     store.write(few)
