@@ -185,8 +185,8 @@ class RedisDirectory:
         match answer[0]:
             case b"ok":
                 asked = [i for group, route in zip(window.groups, routes, strict=True) if route is None for i in group.identifiers]
-                self._known.forget(answer[8], answer[9])
                 self._known.learn(asked, answer[7])
+                self._known.forget(answer[8], answer[9])  # after it: what this window itself has suspended is looked up again
                 wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:7], *answer[10:12])
             case b"suspended":
