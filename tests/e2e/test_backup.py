@@ -28,6 +28,8 @@ folder = "{folder}/elsewhere/backup"
 keys = "{folder}/elsewhere/keycopy.db"
 [churn]
 enabled = false
+[matching]
+enabled = false
 [[segment]]
 name = "all"
 when = "True"

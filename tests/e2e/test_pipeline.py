@@ -26,6 +26,8 @@ CONFIG = """
 count = 8
 [window]
 wait = "50ms"
+[matching]
+enabled = false
 [[aggregate]]
 name = "orders"
 of = "count"

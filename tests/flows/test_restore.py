@@ -23,7 +23,7 @@ from tests.lives import lived, millrace, restored, untouched
 from tests.site import START_S, Site
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(tmp_path: Path, redis_url: str, seed: int) -> None:
     site = Site(tmp_path, redis_url, seed=seed).start()
     at = tuple(sorted(site.random.sample(range(3, 100), 9)))

@@ -14,7 +14,7 @@ from flows.simulate.scheduler import Simulation, simulate
 
 SLOW = pytest.mark.slow
 SEEDS = 25  # in a block, which is one test: a failing one names its seed
-QUICK_BLOCKS, ALL_BLOCKS = 3, 24
+QUICK_BLOCKS, ALL_BLOCKS = 2, 24
 LOOKED_INTO = range(ALL_BLOCKS * SEEDS, (ALL_BLOCKS + 1) * SEEDS)
 NOTICED_WITHIN = 400  # seeds
 # Where few seeds notice, the first that did is tried first. It saves half of this file's time; where it is out of date all are tried.
