@@ -4,7 +4,7 @@ One process: it is the only writer of the index. An entry of its log is a window
 are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from struct import Struct
 
@@ -48,18 +48,24 @@ class Kept:
     def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
         self.now_s = 0
         self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
-        self.roots = matches.roots
         self.apart = matches.apart
         self._matches = matches
         self._keys = keys
         self._keep_s = keep_s
-        self._stored: dict[bytes, list[Sealed]] = {}  # what this step has read
+        self._stored: dict[bytes, list[Sealed]] = {}  # what this step has read ...
+        self._current: dict[bytes, DataKey | None] = {}  # ... and the data keys that it has asked for
 
-    def members(self, roots: Sequence[bytes]) -> list[Members]:
+    def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
         """With the data key of each origin: where it is another one, or gone, what was remembered is not valid any more."""
-        found = self._matches.origins(roots)
-        keys = iter(self._keys.current([origin for members in found for origin in members]))
-        return [[(origin, next(keys)) for origin in members] for members in found]
+        found = self._matches.customers(origins)
+        self._ask(origin for _, members in found for origin in members)
+        current = self._current
+        return [(root, [(origin, current[origin]) for origin in members]) for root, members in found]
+
+    def _ask(self, origins: Iterable[bytes]) -> None:
+        """For the data keys as they are now."""
+        missing = [origin for origin in dict.fromkeys(origins) if origin not in self._current]
+        self._current.update(zip(missing, self._keys.current(missing), strict=True))
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]:
         """Without those that are too old, and those of customers who were erased."""
@@ -79,9 +85,10 @@ class Kept:
     def incoming(self, body: bytes) -> list[tuple[bytes, Record]]:
         """The records of one entry; with it a step begins."""
         self._stored.clear()
+        self._current.clear()
         said = list(_records(body))
-        keys = self._keys.current([origin for origin, _ in said])
-        opened = [(origin, key.open(SEALED_AS, sealed)) for (origin, sealed), key in zip(said, keys, strict=True) if key is not None]
+        self._ask(origin for origin, _ in said)
+        opened = [(origin, key.open(SEALED_AS, sealed)) for origin, sealed in said if (key := self._current[origin]) is not None]
         return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
 
     def packed(self, origin: bytes, new: Sequence[Record]) -> bytes:

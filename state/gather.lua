@@ -7,12 +7,10 @@
 -- Cost:    about 0.7 us for each field.
 
 local P, buckets, size, fields = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local call, byte, sub = redis.call, string.byte, string.sub
+local call, sub, format, number = redis.call, string.sub, string.format, struct.unpack
 local found, n = {}, 0
 for at = 1, #fields, size do
-  local field = sub(fields, at, at + size - 1)
-  local a, b, c, d = byte(field, 1, 4)
   n = n + 1
-  found[n] = call('HGET', P .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, field)
+  found[n] = call('HGET', P .. format('%d', number('>I4', fields, at) % buckets), sub(fields, at, at + size - 1))
 end
 return found

@@ -17,6 +17,7 @@ from state.names import Names
 
 PARTITION = "match"
 SEALED_AS = "match"  # what the seal of a record is bound to, beside its customer
+Customer = tuple[bytes, list[bytes]]  # root, origins
 Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its own state
 
 
@@ -40,11 +41,8 @@ class Matches(Protocol):
     def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
         """What was put there."""
 
-    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
-        """The customer that each origin belongs to now."""
-
-    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
-        """All origins of each customer; none for who is no root."""
+    def customers(self, origins: Sequence[bytes]) -> list[Customer]:
+        """The customer that each origin belongs to now, with all its origins; none for who is unknown."""
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each origin those whose customers it is never to be united with."""
@@ -72,15 +70,14 @@ class RedisMatches:
             return cast(list[bytes | None], self._redis.hmget(self._names.matcher, list(fields)))
         return self._gather(self._names.directory + table.encode() + b":", fields)
 
-    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
-        found = self._gather(self._names.directory + b"o:", origins)
-        return [root or origin for root, origin in zip(found, origins, strict=True)]
-
-    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
-        return [
-            _split(packed[2:], int.from_bytes(packed[:2])) if packed else []
-            for packed in self._gather(self._names.directory + b"r:", roots)
-        ]
+    def customers(self, origins: Sequence[bytes]) -> list[Customer]:
+        directory = self._names.directory  # most origins are a root: the others are asked for theirs
+        found = dict(zip(origins, self._gather(directory + b"r:", origins), strict=True))
+        retired = [origin for origin, packed in found.items() if packed is None]
+        roots = {origin: root for origin, root in zip(retired, self._gather(directory + b"o:", retired), strict=True) if root is not None}
+        survivors = [root for root in dict.fromkeys(roots.values()) if root not in found]
+        found.update(zip(survivors, self._gather(directory + b"r:", survivors), strict=True))
+        return [_customer(root := roots.get(origin, origin), found[root]) for origin in origins]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         if not origins or not self._redis.hlen(self._names.apart):
@@ -90,6 +87,10 @@ class RedisMatches:
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
         return cast(dict[bytes, bytes], self._redis.hgetall(self._names.directory + b"mr:%d" % (number % self._buckets)))
+
+
+def _customer(root: bytes, packed: bytes | None) -> Customer:
+    return root, _split(packed[2:], int.from_bytes(packed[:2])) if packed else []
 
 
 def _split(packed: bytes, count: int) -> list[bytes]:

@@ -16,7 +16,7 @@ from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import READMITTED, Layout
 from state.graph import Changes, Graph, Suspended
-from state.matches import PARTITION, Said, Table
+from state.matches import PARTITION, Customer, Said, Table
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -262,11 +262,8 @@ class MemoryDirectory:
     def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
         return [self.kept.get((table, field)) for field in fields]
 
-    def roots(self, origins: Sequence[bytes]) -> list[bytes]:
-        return [self.graph.root(origin) for origin in origins]
-
-    def origins(self, roots: Sequence[bytes]) -> list[list[bytes]]:
-        return [self.members(root)[0] for root in roots]
+    def customers(self, origins: Sequence[bytes]) -> list[Customer]:
+        return [(root, self.members(root)[0]) for root in map(self.graph.root, origins)]
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
         return dict(self._records.get(number % self.layout.buckets, {}))

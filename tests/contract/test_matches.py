@@ -92,9 +92,10 @@ def test_position_and_puts_are_one(world: World) -> None:
 def test_who_belongs_together_and_who_must_not(world: World) -> None:
     world.say((ONE.hash, b"a"), (OTHER.hash, b"b"), (THIRD.hash, b"c"))
     world.match(-1, 1, orders=(Order("link", ONE.hash, OTHER.hash, "match", origins=True),))
-    [root] = set(world.matches.roots([ONE.hash, OTHER.hash]))
-    assert sorted(world.matches.origins([root])[0]) == sorted([ONE.hash, OTHER.hash])
-    assert world.matches.origins([ident(1, 9).hash]) == [[]]
+    (root, members), other = world.matches.customers([ONE.hash, OTHER.hash])
+    assert root in members and sorted(members) == sorted([ONE.hash, OTHER.hash])
+    assert other == (root, members)
+    assert world.matches.customers([ident(1, 9).hash]) == [(ident(1, 9).hash, [])]
     assert world.matches.apart([ONE.hash]) == [[]]
     world.match(1, 2, orders=(Order("apart", ONE.hash, THIRD.hash, origins=True),))
     assert world.matches.apart([ONE.hash, OTHER.hash, THIRD.hash]) == [[THIRD.hash], [], [ONE.hash]]
@@ -106,9 +107,9 @@ def test_matching_unites_nobody_whom_somebody_has_parted(world: World) -> None:
     world.match(-1, 1, orders=(link,))
     world.match(1, 2, orders=(Order("unlink", ONE.hash, OTHER.hash, origins=True),))
     world.match(2, 3, orders=(link,))
-    assert world.matches.roots([ONE.hash, OTHER.hash]) == [ONE.hash, OTHER.hash]
+    assert world.matches.customers([ONE.hash, OTHER.hash]) == [(ONE.hash, [ONE.hash]), (OTHER.hash, [OTHER.hash])]
     world.match(3, 4, orders=(Order("link", ONE.hash, OTHER.hash, "steward", origins=True),))
-    assert len(set(world.matches.roots([ONE.hash, OTHER.hash]))) == 1
+    assert len({root for root, _ in world.matches.customers([ONE.hash, OTHER.hash])}) == 1
 
 
 def test_a_decision_of_a_steward_is_told(world: World) -> None:

@@ -72,7 +72,8 @@ def blocking_keys(record: Record) -> list[str]:
 
 
 def _of_the_rest(values: dict[str, str], name: str) -> list[str]:
-    """Places with the name, and whatever field nobody knows, by itself."""
-    keys = [f"c:{name}{values[field]}" for field in ("city", "birth_place") if name and field in values]
+    """Places with the name (the city where there is no postcode), and whatever field nobody knows, by itself."""
+    places = ("birth_place",) if "postcode" in values else ("city", "birth_place")
+    keys = [f"c:{name}{values[field]}" for field in places if name and field in values]
     keys += [f"x:{field}:{value}" for field, value in values.items() if field not in KIND_OF and len(value) > 4]
     return keys

@@ -43,7 +43,7 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
     prior = scorer.prior_bits()
     scored = []
     for at, cluster in enumerate(clusters):
-        bits, found = scorer.score(record, cluster)
+        bits, found = scorer.score(record, cluster, thresholds.review - prior)
         scored.append((bits + prior, -at, cluster, found))
     scored = [one for one in scored if one[0] >= thresholds.review]
     if not scored:

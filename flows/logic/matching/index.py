@@ -7,9 +7,7 @@ from typing import Final, Protocol
 FOR_A_KEY: Final = 16  # customers kept for a key: the newest
 COMMON: Final = 512  # a key that more customers than this have had finds nobody any more
 WORTH: Final = 0.3  # of the score of the best candidate; below it a comparison is not worth its time
-FLOOR: Final = (
-    8.0  # the score of one key whose list is just full: one that is longer has lost most of its customers, and brings nobody alone
-)
+FLOOR: Final = 9.0  # the score of one key that eight customers have: a more common one brings nobody alone
 KEYS_MAX: Final = 16_000_000
 
 

@@ -155,8 +155,11 @@ def _text(a: str, b: str) -> int:
 
 
 Level = Callable[[str, str], int]
+_NEVER_AGAIN: Final = frozenset(
+    ("phone", "email", "identifier", "street", "postcode", "web", "category")
+)  # remembering costs more than it saves
 LEVEL: Final[dict[str, Level]] = {
-    name: lru_cache(_REMEMBERED)(function)
+    name: function if name in _NEVER_AGAIN else lru_cache(_REMEMBERED)(function)
     for name, function in {
         "given": _given,
         "family": _family,

@@ -2,41 +2,35 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import log2
+from struct import Struct
 from typing import Final
 
 from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, WORTH
 from schemas.identity import ID_BYTES
 
 _COUNT: Final = 4  # bytes
+_HEADS: Final = tuple(Struct(f">I{f'{ID_BYTES}s' * many}").unpack for many in range(FOR_A_KEY + 1))
 _TELLS: Final = tuple(12.0 - log2(max(1, count)) for count in range(COMMON + 1))
 
 
 class KeyList:
     """The origins that have a key. One that is too common finds nobody, and is not kept up any more."""
 
-    __slots__ = ("_packed", "_unpacked", "changed", "count")
+    __slots__ = ("count", "origins")
 
     def __init__(self, packed: bytes | None) -> None:
-        self.count = int.from_bytes(packed[:_COUNT]) if packed else 0
-        self.changed = False
-        self._packed = packed
-        self._unpacked: list[bytes] | None = None
-
-    def origins(self) -> list[bytes]:
-        if self._unpacked is None:
-            packed = self._packed or b""
-            self._unpacked = [packed[at : at + ID_BYTES] for at in range(_COUNT, len(packed), ID_BYTES)]
-        return self._unpacked
+        self.count = 0
+        self.origins: tuple[bytes, ...] = ()  # the newest last
+        if packed is not None:
+            self.count, *found = _HEADS[len(packed) // ID_BYTES](packed)
+            self.origins = tuple(found)
 
     def add(self, origin: bytes) -> None:
         self.count += 1
-        self.changed = True
-        origins = self.origins()
-        origins.append(origin)
-        del origins[:-FOR_A_KEY]
+        self.origins = (*self.origins, origin)[-FOR_A_KEY:]
 
     def pack(self) -> bytes:
-        return self.count.to_bytes(_COUNT) + b"".join(self.origins())
+        return self.count.to_bytes(_COUNT) + b"".join(self.origins)
 
 
 def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[bytes]:
@@ -61,7 +55,7 @@ def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[
             break
         tells = _TELLS[count]
         left -= tells
-        for origin in held.origins():
+        for origin in held.origins:
             score = scores.get(origin, 0.0) + tells
             scores[origin] = score
             if score > best:
@@ -72,7 +66,3 @@ def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[
 
 def _by_count(one: tuple[int, KeyList]) -> int:
     return one[0]
-
-
-def changed(keys: Sequence[bytes], lists: Mapping[bytes, KeyList]) -> bool:
-    return any(lists[key].changed for key in keys)

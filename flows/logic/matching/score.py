@@ -31,6 +31,7 @@ BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
 
 
+HOPELESS: Final = -1e9
 Found = tuple[str, int, float]  # field, level, bits
 
 
@@ -83,7 +84,9 @@ class Scorer:
         self.weights = weights
         self.frequencies = frequencies
         self._fields: dict[str, _Field] = {}
-        self._record: Record | None = None  # the last one scored, which is scored against one cluster after the other ...
+        self._record: Record | None = None  # the last one scored, which is scored against one cluster after the other: ...
+        self._own: list[tuple[str, str, _Field]] = []  # ... what it says that is a customer's own, ...
+        self._common: list[tuple[str, str, _Field]] = []  # ... what relatives share, ...
         self._equals: dict[str, float] = {}  # ... and what it is worth that its values are equal
 
     def prior_bits(self) -> float:
@@ -96,35 +99,55 @@ class Scorer:
             known = self._fields[field] = _Field(field, self.weights)
         return known
 
-    def score(self, record: Record, cluster: Cluster) -> tuple[float, list[Found]]:
-        """The sum of the evidence in bits, without the prior, and each comparison."""
+    def score(self, record: Record, cluster: Cluster, least: float = 0.0) -> tuple[float, list[Found]]:
+        """The sum of the evidence in bits, without the prior, and each comparison.
+
+        Where it cannot reach `least` it may be `HOPELESS`, with the comparisons that showed it.
+        """
         if record is not self._record:
-            self._record, self._equals = record, {}
+            self._begin(record)
         found: list[Found] = []
-        mine, theirs, equals, fields = record.values, cluster.values, self._equals, self._fields
-        names = 0.0
-        split = False
-        for field, value in mine.items():
+        mine, theirs = record.values, cluster.values
+        self._compare(self._own, theirs, found)
+        if least > 0.0 and self._is_hopeless(mine, theirs, found, least):
+            return HOPELESS, found
+        self._compare(self._common, theirs, found)
+        whole = "full_name" in mine or "full_name" in theirs
+        if whole or ("given_name" in mine and "family_name" in mine):
+            split = [bits for field, _, bits in found if field in _NAMES]
+            names = sum(split)
+            if whole or names < 0.0:
+                self._names(record, cluster, found, names, bool(split))
+        return self.sum(found), found
+
+    def _begin(self, record: Record) -> None:
+        self._record, self._equals, self._own, self._common = record, {}, [], []
+        for field, value in record.values.items():
+            if field != "full_name":
+                known = self.known(field)
+                (self._common if known.is_shared else self._own).append((field, value, known))
+
+    def _compare(self, fields: list[tuple[str, str, _Field]], theirs: dict[str, dict[str, int]], found: list[Found]) -> None:
+        equals = self._equals
+        for field, value, known in fields:
             counts = theirs.get(field)
-            if counts is None or field == "full_name":
+            if counts is None:
                 continue
-            known = fields.get(field) or self.known(field)
             if value in counts:
-                level = known.top
                 bits = equals.get(field)
                 if bits is None:
                     bits = equals[field] = known.m_top - log2(self._frequency(field, value, known))
                 if len(counts) > 1:
                     bits += _share_bits(counts[value], counts)
+                found.append((field, known.top, bits))
             else:
-                level, bits = self._nearest(field, known, value, counts)
-            found.append((field, level, bits))
-            if field in _NAMES:
-                names += bits
-                split = True
-        if "full_name" in mine or "full_name" in theirs or (names < 0.0 and "given_name" in mine and "family_name" in mine):
-            self._names(record, cluster, found, names, split)
-        return self.sum(found), found
+                found.append((field, *self._nearest(field, known, value, counts)))
+
+    def _is_hopeless(self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float) -> bool:
+        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_bits`)."""
+        if sum([bits for _, _, bits in own]) - log2(self._related()) >= least or "full_name" in mine or "full_name" in theirs:
+            return False
+        return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get("family_name") not in theirs.get("given_name", ())
 
     def sum(self, found: list[Found]) -> float:
         """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
@@ -173,13 +196,17 @@ class Scorer:
                 rest += bits
         return shared, name, rest
 
+    def _related(self) -> float:
+        """The share of all customers who are related to a given one."""
+        return self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
+
     def _relatives_bits(self, shared: float, given: float, born: float, company: float) -> float:
         """What is taken off because two customers who are related agree by more than chance.
 
         Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
         who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
         """
-        many = self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
+        many = self._related()
         odds = 1.0 + many * 2.0**shared
         if given > 0:
             odds += NAMESAKE * many * 2.0 ** (shared + given)

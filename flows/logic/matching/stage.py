@@ -17,15 +17,15 @@ from flows.logic.matching.explain import explain
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.index import COMMON
 from flows.logic.matching.learn import Learner
-from flows.logic.matching.lists import KeyList, changed, near
+from flows.logic.matching.lists import KeyList, near
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
 from flows.logic.matching.weights import Weights
 from schemas.identity import Order, OrderKind
 
 KEY_BYTES: Final = 8
-CANDIDATES_MAX: Final = 5
-NEAR_MAX: Final = 2 * CANDIDATES_MAX  # origins looked up, for some are the same customer's
+CANDIDATES_MAX: Final = 4
+NEAR_MAX: Final = CANDIDATES_MAX + 3  # origins looked up, for some are the same customer's
 RECORDS_MAX: Final = 8  # of one origin, the newest
 CLUSTERS_MAX: Final = 50_000  # that one process remembers
 Members = list[tuple[bytes, object]]  # origins, each with what its records are sealed under, as something to compare by ==
@@ -47,9 +47,8 @@ class Store(Protocol):
     def lists(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Blocking keys as `Step.lists` gives them."""
 
-    def roots(self, origins: Sequence[bytes]) -> list[bytes]: ...
-
-    def members(self, roots: Sequence[bytes]) -> list[Members]: ...
+    def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
+        """The customer that each origin belongs to: its root and all its origins."""
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """Origins with whom each one is never to be united."""
@@ -128,31 +127,34 @@ class _Walk:
         self._apart: dict[bytes, set[bytes]] = {}  # root -> origins that it must not be united with; only where there are any
         self._joined: dict[bytes, bytes] = {}  # root -> the one that it was united with in this step
         self._clusters: dict[bytes, Cluster] = {}
-        self._own: dict[bytes, list[Record]] = {}
+        self._records: dict[bytes, list[Record]] = {}  # what origins said, as far as it was read
+        self._changed: set[bytes] = set()  # blocking keys that somebody new has
 
     def go(self) -> Step:
         before: Record | None = None
         origins = list(dict.fromkeys(origin for origin, _, _ in self._incoming))
         found = [near(keys, self._lists, NEAR_MAX) for _, _, keys in self._incoming]
-        self._fetch([*origins, *(origin for some in found for origin in some)])
-        self._own = dict(zip(origins, self._store.records(origins), strict=True))
+        self._fetch([*origins, *(origin for some in found for origin in some)], origins)
         for (origin, record, keys), some in zip(self._incoming, found, strict=True):
-            if record in self._own[origin]:
+            if record in self._records[origin]:
                 continue
-            self._match(origin, record, keys, near(keys, self._lists, NEAR_MAX) if changed(keys, self._lists) else some, before)
+            if not self._changed.isdisjoint(keys):
+                some = near(keys, self._lists, NEAR_MAX)  # noqa: PLW2901  # others have come since
+            self._match(origin, record, keys, some, before)
             before = record
-        self._result.lists = {key: held.pack() for key, held in self._lists.items() if held.changed}
+        self._result.lists = {key: self._lists[key].pack() for key in self._lists if key in self._changed}
         return self._result
 
-    def _fetch(self, origins: Iterable[bytes]) -> None:
-        """The customers of these origins, and what their records say."""
+    def _fetch(self, origins: Iterable[bytes], own: Sequence[bytes] = ()) -> None:
+        """The customers of these origins, and what their records say; of those in `own` what each has said itself."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._roots]
         if not missing:
             return
-        self._roots.update(zip(missing, self._store.roots(missing), strict=True))
-        roots = [root for root in dict.fromkeys(self._roots[origin] for origin in missing) if root not in self._clusters]
+        found = self._store.customers(missing)
+        self._roots.update(zip(missing, [root for root, _ in found], strict=True))
+        new = {root: members for root, members in found if root not in self._clusters}
         unread: list[bytes] = []
-        for root, members in zip(roots, self._store.members(roots), strict=True):
+        for root, members in new.items():
             self._members[root] = members
             held = self._stage.remembered(root, members)
             if held is not None:
@@ -160,18 +162,19 @@ class _Walk:
                 self._clusters[root] = held
             else:
                 unread.append(root)
-        self._read(unread)
-        everybody = [(root, origin) for root in roots for origin, _ in self._members[root]]
+        self._read(unread, own)
+        everybody = [(root, origin) for root, members in new.items() for origin, _ in members]
         for (root, _), others in zip(everybody, self._store.apart([origin for _, origin in everybody]), strict=True):
             if others:
                 self._apart.setdefault(root, set()).update(others)
 
-    def _read(self, roots: Sequence[bytes]) -> None:
-        wanted = [origin for root in roots for origin, _ in self._members[root]]
-        found = dict(zip(wanted, self._store.records(wanted), strict=True)) if wanted else {}
+    def _read(self, roots: Sequence[bytes], own: Sequence[bytes]) -> None:
+        everybody = dict.fromkeys([*own, *(origin for root in roots for origin, _ in self._members[root])])
+        wanted = [origin for origin in everybody if origin not in self._records]
+        self._records.update(zip(wanted, self._store.records(wanted), strict=True))
         for root in roots:
             members = self._members[root]
-            self._clusters[root] = Cluster.of(root.hex(), (record for origin, _ in members for record in found[origin]))
+            self._clusters[root] = Cluster.of(root.hex(), (record for origin, _ in members for record in self._records[origin]))
             self._stage.remember(root, members, self._clusters[root])
 
     def _root(self, origin: bytes) -> bytes:
@@ -261,10 +264,11 @@ class _Walk:
         root = self._root(origin)
         cluster = self._clusters[root]
         count_values(self._stage.frequencies, cluster.add(record))
-        self._own[origin] = [*self._own[origin], record]
+        self._records[origin] = [*self._records[origin], record]
         self._result.records.setdefault(origin, []).append(record)
         members = {member for member, _ in self._members[root]}
         for key in keys:
             held = self._lists[key]
-            if held.count <= COMMON and members.isdisjoint(held.origins()):
+            if held.count <= COMMON and members.isdisjoint(held.origins):
                 held.add(origin)
+                self._changed.add(key)
