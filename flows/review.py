@@ -13,16 +13,19 @@ from schemas.config import Config
 from state.client import reported
 
 
-def listing(config: Config, limit: int, lang: str, as_json: bool) -> int:
-    """Print the pairs that wait, the oldest first."""
+def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) -> int:
+    """Print a page of the pairs that wait, the oldest first."""
     with reported():
-        found = compose.steward(config).reviews(limit)
+        queue = compose.steward(config).reviews(after, limit)
     if as_json:
-        return as_one_line(found)
+        return as_one_line(queue)
+    found = queue.reviews
     table = Table("id", "since", "by", "evidence", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
     for review in found:
         table.add_row(review.id, moment_text(review.since_ms), review.by, Text(printable(review.evidence.words.of(lang))))
     console().print(table if found else "nothing waits for a decision")
+    if queue.next is not None:
+        console().print(f"more: --after {queue.next}", markup=False, soft_wrap=True)
     return 0
 
 

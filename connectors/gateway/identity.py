@@ -35,7 +35,8 @@ class Stewardship(Protocol):
 
     def history(self, named: str) -> object | None: ...
 
-    def reviews(self) -> object: ...
+    def reviews(self, after: str) -> object:
+        """The page of the queue behind `after`, with `next`."""
 
     def review(self, ident: str) -> object | None: ...
 
@@ -81,7 +82,7 @@ def identity_routes(tokens: Sequence[str], desk: Stewardship, intake: Intake) ->
     async def reviews(request: Request) -> Response:
         who = steward(request)
         log.info("identity_read", token=who, what="reviews")
-        return answer({"reviews": await _asked(desk.reviews)})
+        return answer(await _asked(desk.reviews, request.query_params.get("after", ""), wrong="cursor_invalid"))
 
     async def review(request: Request) -> Response:
         who, ident = steward(request), request.path_params["id"]

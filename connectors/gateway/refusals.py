@@ -20,6 +20,7 @@ Code = Literal[
     "token_invalid",  # no token, or one that may not read
     "stewards_none",  # `gateway.steward_tokens` is empty: identities are nobody's business over HTTP
     "identifier_invalid",  # not `namespace:value`, or one that can name nobody
+    "cursor_invalid",  # no `next` of a page
     "decision_invalid",  # none of accept, reject, unsure
     "order_refused",  # the directory would not carry it out, as it is now
     "review_unknown",  # no such pair waits for a decision

@@ -114,6 +114,7 @@ def identity_unmerge(
 @review.command("list")
 def review_list(
     limit: Annotated[int, typer.Option(min=1, help="The oldest so many.")] = 50,
+    after: Annotated[str, typer.Option(metavar="NEXT", help="Those behind a page before: what it ended with.")] = "",
     lang: Lang = "en",
     as_json: AsJson = False,
     config: ConfigFile = None,
@@ -121,7 +122,7 @@ def review_list(
     """List the pairs that wait, the oldest first."""
     from flows.review import listing
 
-    return listing(load(config), limit, lang, as_json)
+    return listing(load(config), after, limit, lang, as_json)
 
 
 @review.command("show")

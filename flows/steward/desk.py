@@ -48,6 +48,13 @@ class Review(msgspec.Struct, frozen=True):
     other: str
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """A page of the queue. `next`: what to ask for to get the page behind it; None at the end."""
+
+    reviews: list[Review]
+    next: str | None
+
+
 class Side(msgspec.Struct, frozen=True):
     """One customer of a pair."""
 
@@ -184,9 +191,12 @@ class Steward:
 
     # --- the queue
 
-    def reviews(self, limit: int = PAGE) -> list[Review]:
-        """Pairs that wait, the oldest first."""
-        return self._reviews(self._ledger.reviews()[:limit])
+    def reviews(self, after: str = "", limit: int = PAGE) -> Queue:
+        """Pairs that wait, the oldest first, from the first one behind `after`, which need not wait any more. Raises `Unusable`."""
+        behind = _place(after)
+        waiting = [pair for pair in self._ledger.reviews() if (pair.time_ms, _id(pair)) > behind]
+        page = waiting[:limit]
+        return Queue(self._reviews(page), f"{page[-1].time_ms}.{_id(page[-1])}" if len(waiting) > limit else None)
 
     def review(self, ident: str) -> Compared | None:
         """Both sides; None where no pair, or more than one, has an id that begins so."""
@@ -256,6 +266,14 @@ class Steward:
             )
             for union in unions
         ]
+
+
+def _place(cursor: str) -> tuple[int, str]:
+    """In the queue; before all of it where nothing is given."""
+    since_ms, _, ident = cursor.partition(".")
+    if cursor and not (since_ms.isdecimal() and ident):
+        raise Unusable(f"expected `next` of the page before, got {cursor[:64]!r}")
+    return (int(since_ms[:20]), ident) if cursor else (-1, "")
 
 
 def _id(pair: Pair) -> str:

@@ -31,8 +31,10 @@ class Desk:
     def history(self, named: str) -> object | None:
         return {"history": named} if "ana" in named else None
 
-    def reviews(self) -> object:
-        return [PAIR]
+    def reviews(self, after: str) -> object:
+        if after == "x":
+            raise Unusable("expected `next` of the page before, got 'x'")
+        return {"reviews": [] if after else [PAIR], "next": None if after else f"1.{PAIR}"}
 
     def review(self, ident: str) -> object | None:
         return {"id": ident} if ident == PAIR else None
@@ -102,7 +104,10 @@ def test_an_order_goes_into_the_log(client: Client) -> None:
 
 
 def test_the_queue(client: Client) -> None:
-    assert client.get("/v1/reviews", headers=TOKEN).json() == {"reviews": [PAIR]}
+    assert client.get("/v1/reviews", headers=TOKEN).json() == {"reviews": [PAIR], "next": f"1.{PAIR}"}
+    assert client.get("/v1/reviews", {"after": f"1.{PAIR}"}, headers=TOKEN).json() == {"reviews": [], "next": None}
+    refused = client.get("/v1/reviews", {"after": "x"}, headers=TOKEN)
+    assert (refused.status_code, refused.json()["code"]) == (400, "cursor_invalid")
     assert client.get(f"/v1/reviews/{PAIR}", headers=TOKEN).json() == {"id": PAIR}
     assert client.get("/v1/reviews/ff", headers=TOKEN).status_code == 404
     assert client.post(f"/v1/reviews/{PAIR}", {"decision": "reject"}, key="steward").status_code == 202

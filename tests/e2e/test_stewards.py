@@ -122,6 +122,6 @@ def test_stewards_and_apps_over_http(tmp_path: Path) -> None:
         assert order({"type": "identity", "order": "undo"}) == 400
         history = identity(millrace, "/v1/identity/anonymous:v2/history")
         assert [entry["kind"] for entry in history["entries"]] == ["undo", "union"]
-        assert identity(millrace, "/v1/reviews") == {"reviews": []}
+        assert identity(millrace, "/v1/reviews") == {"reviews": [], "next": None}
         identity(millrace, "/v1/reviews/abcdef", 404)
         assert "v1" not in "".join(line for line in millrace.log.read_text().splitlines() if "identity_" in line).replace("/v1", "")

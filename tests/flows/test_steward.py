@@ -18,7 +18,7 @@ from flows.identity import Selection
 from flows.logic.matching.stage import Note
 from flows.logic.orders import document
 from flows.resolve import Windows
-from flows.steward.desk import Steward
+from flows.steward.desk import Queue, Steward
 from flows.steward.orders import Given, give
 from schemas.errors import Unusable
 from schemas.events import RawEvent
@@ -328,8 +328,30 @@ def queue(site: Site, note: bytes) -> str:
     asked = Order("review", origins[0], origins[1], "match", note, origins=True)
     at = site.directory.offsets().get("match", -1)
     site.directory.commit(WindowCommit("match", at, at + 1, [], [], {}, [asked], 1))
-    [pair] = desk(site).reviews()
+    [pair] = desk(site).reviews().reviews
     return pair.id
+
+
+def test_the_queue_is_paged(running: Site) -> None:
+    send(running, *({"anonymousId": f"v{number}", "messageId": f"m{number}"} for number in range(4)))
+    until(lambda: root(running, "anonymous:v3"))
+    origins = [found for number in range(4) if (found := root(running, f"anonymous:v{number}")) is not None]
+    for at, other in enumerate(origins[1:]):
+        asked = Order("review", origins[0], other, "match", b"", origins=True)
+        running.directory.commit(WindowCommit("match", at or -1, at + 1, [], [], {}, [asked], at + 1))
+    waiting = desk(running)
+    whole = waiting.reviews()
+    assert (len(whole.reviews), whole.next) == (3, None)
+    first = waiting.reviews(limit=1)
+    assert identity.order(running.config, "apart", (f"customer:{first.reviews[0].one}", f"customer:{first.reviews[0].other}")) == 0
+    until(lambda: len(waiting.reviews().reviews) == 2)
+    second = waiting.reviews(first.next or "", 1)
+    third = waiting.reviews(second.next or "", 1)
+    assert [*first.reviews, *second.reviews, *third.reviews] == whole.reviews
+    assert third.next is None
+    for wrong in ("x", "1", "1.", ".a"):
+        with pytest.raises(Unusable, match="next"):
+            waiting.reviews(wrong)
 
 
 NOTE = Note(
@@ -347,7 +369,7 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
     until(lambda: profile_of(running, "user_id", "ana") and profile_of(running, "anonymous", "v1"))
     config = running.config
     ident = queue(running, msgspec.msgpack.encode(NOTE))
-    assert review.listing(config, 10, "zh", as_json=False) == 0
+    assert review.listing(config, "", 10, "zh", as_json=False) == 0
     assert "姓相同（罕见），出生日期差一位，电话不同" in printed(capsys)
     assert review.show(config, ident[:12], "en", as_json=False) == 0
     said = printed(capsys)
@@ -355,7 +377,7 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
         assert words in said
     assert review.decide(config, "ffffffff", "accept", "") == 1
     assert review.decide(config, ident, "unsure", "") == 0
-    assert desk(running).reviews() == []
+    assert desk(running).reviews() == Queue([], None)
     queue(running, b"")
     assert review.decide(config, ident, "reject", "another person") == 0
     shown = desk(running).show("user_id:ana")
