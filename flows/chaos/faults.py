@@ -16,6 +16,7 @@ from flows import compose
 from flows.chaos.disk import fill
 from flows.chaos.site import CRM, GONE, Site, Stuck
 from flows.models import sender
+from state.matches import PARTITION
 
 FLOWS_IN_THE_WAY = ("gateway", "resolve", "profile", "deliver")
 CLOCKED = ("gateway", "resolve", "profile", "learn")
@@ -50,11 +51,13 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
     found = [Fault(f"kill -9 {flow}", partial(kill_in_the_way, flow=flow), True) for flow in FLOWS_IN_THE_WAY]
     found += [
         Fault("kill -9 learn", kill_learn, True),
+        Fault("kill -9 match", kill_match, True),
         Fault("kill -9 archive", kill_archive, True),
         Fault("kill -9 redis-server", partial(kill_in_the_way, flow="redis"), True),
         Fault("zombie resolve", partial(zombie, flow="resolve"), True),
         Fault("zombie profile", partial(zombie, flow="profile"), True),
         Fault("zombie learn", partial(zombie, flow="learn")),
+        Fault("zombie match", partial(zombie, flow="match")),
         Fault("zombie deliver", partial(zombie, flow="deliver"), True),
         Fault("receiver down", receiver_down),
         Fault("receiver slow", receiver_slow),
@@ -100,6 +103,15 @@ def _learning(site: Site, since_s: float) -> float:
     before = site.until(lambda: outbox.cursors("x", name), "Redis does not say what has been learnt")
     site.until(lambda: outbox.cursors("x", name) != before, "nothing has been learnt")
     return time.monotonic() - since_s
+
+
+def kill_match(site: Site) -> float:
+    """It works again when more is matched than was when it died."""
+    directory = compose.directory(site.config)
+    killed_s = site.kill("match")
+    before = site.until(directory.offsets, "Redis does not say how far matching is").get(PARTITION, 0)
+    site.until(lambda: directory.offsets().get(PARTITION, 0) > before, "nothing has been matched since the kill")
+    return time.monotonic() - killed_s
 
 
 def kill_archive(site: Site) -> float:

@@ -8,6 +8,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from random import Random
 from typing import Any
 
@@ -81,6 +82,10 @@ class _Person:
 
     def __init__(self, name: str, luck: Random) -> None:
         self.name = name
+        number = blake2b(name.encode(), digest_size=12).digest()
+        called = "".join(chr(ord("a") + byte % 26) for byte in number)
+        born = f"{1940 + number[0] % 60}-{1 + number[1] % 12:02}-{1 + number[2] % 28:02}"
+        self._traits = {"firstName": called[:5], "lastName": called[5:], "birthday": born}  # by which matching knows a stranger
         self.known = True
         self._luck = luck
         self._session = 0
@@ -93,6 +98,8 @@ class _Person:
         self._left -= 1
         if not self.known and luck.random() < 0.3:
             return self.identify(message)
+        if not self.known and luck.random() < 0.3:
+            return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "traits": self._traits}
         made: Message = {"messageId": message, "anonymousId": self._anonymous} | ({"userId": self.name} if self.known else {})
         chance = luck.random()
         if chance < 0.35:
@@ -103,7 +110,7 @@ class _Person:
 
     def identify(self, message: str) -> Message:
         self.known = True
-        traits = {"email": f"{self.name}@example.com", "plan": self._luck.choice(["basic", "gold"])}
+        traits = {"email": f"{self.name}@example.com", "plan": self._luck.choice(["basic", "gold"])} | self._traits
         return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "userId": self.name, "traits": traits}
 
     @property
