@@ -54,12 +54,12 @@ def blocking_keys(record: Record) -> list[str]:
         if f:
             keys.append(f"y:{f}{born[:4]}")
         if g:
-            keys.append(f"Y:{g}{born[:4]}")
+            keys.append(f"y:{g}{born[:4]}")
     if postcode:
         if f:
             keys.append(f"p:{f}{postcode}")
         if g:
-            keys.append(f"P:{g}{postcode}")
+            keys.append(f"p:{g}{postcode}")
         if born:
             keys.append(f"q:{born[:4]}{postcode}")
     if street := get("street"):

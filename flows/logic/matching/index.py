@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 FOR_A_KEY: Final = 16  # customers kept for a key: the newest
 COMMON: Final = 512  # a key that more customers than this have had finds nobody any more
+ONE_KEY: Final = 12.0  # the score of a key that one customer has; one less for twice as many
 WORTH: Final = 0.3  # of the score of the best candidate; below it a comparison is not worth its time
 FLOOR: Final = 9.0  # the score of one key that eight customers have: a more common one brings nobody alone
 KEYS_MAX: Final = 16_000_000
@@ -40,7 +41,7 @@ class MemoryIndex:
             seen = self._seen.get(key, len(ids))
             if seen > COMMON:
                 continue
-            tells = 12.0 - log2(seen)
+            tells = ONE_KEY - log2(seen)
             for id in ids:
                 scores[id] = scores.get(id, 0.0) + tells
         if not scores:

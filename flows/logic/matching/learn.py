@@ -101,7 +101,8 @@ class Learner(msgspec.Struct, array_like=True):
     def _relatives_each(self) -> float:
         """How many relatives a customer has.
 
-        The faults of one customer's records are independent: name and rest are both wrong as often as chance has it. What is more is relatives.
+        The faults of one customer's records are independent: name and rest are both wrong as often as chance has it. What is more is
+        relatives.
         """
         told = self.both + self.name_only + self.rest_only + self.neither
         excess = max(0.0, self.neither - self.name_only * self.rest_only / max(1, self.both))

@@ -155,9 +155,8 @@ def _text(a: str, b: str) -> int:
 
 
 Level = Callable[[str, str], int]
-_NEVER_AGAIN: Final = frozenset(
-    ("phone", "email", "identifier", "street", "postcode", "web", "category")
-)  # remembering costs more than it saves
+# of these the same pair seldom comes again, or is compared faster than it is remembered
+_NEVER_AGAIN: Final = frozenset(("phone", "email", "identifier", "street", "postcode", "web", "category"))
 LEVEL: Final[dict[str, Level]] = {
     name: function if name in _NEVER_AGAIN else lru_cache(_REMEMBERED)(function)
     for name, function in {

@@ -1,16 +1,17 @@
 """The bounded index of blocking keys as it lies in the directory: for each key how many came, and the newest origins."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import log2
 from struct import Struct
 from typing import Final
 
-from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, WORTH
+from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, ONE_KEY, WORTH
 from schemas.identity import ID_BYTES
 
+WEAK_MAX: Final = 2  # origins that no more than one rare key, or two common ones, speak for: among many customers chance brings them
 _COUNT: Final = 4  # bytes
 _HEADS: Final = tuple(Struct(f">I{f'{ID_BYTES}s' * many}").unpack for many in range(FOR_A_KEY + 1))
-_TELLS: Final = tuple(12.0 - log2(max(1, count)) for count in range(COMMON + 1))
+_TELLS: Final = tuple(ONE_KEY - log2(max(1, count)) for count in range(COMMON + 1))
 
 
 class KeyList:
@@ -61,7 +62,9 @@ def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[
             if score > best:
                 best = score
     least = max(FLOOR, WORTH * best)
-    return sorted([origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
+    ranked = sorted([origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
+    strong = sum(scores[origin] > ONE_KEY for origin in ranked)
+    return ranked[: strong + WEAK_MAX]
 
 
 def _by_count(one: tuple[int, KeyList]) -> int:

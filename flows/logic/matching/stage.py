@@ -138,9 +138,7 @@ class _Walk:
         for (origin, record, keys), some in zip(self._incoming, found, strict=True):
             if record in self._records[origin]:
                 continue
-            if not self._changed.isdisjoint(keys):
-                some = near(keys, self._lists, NEAR_MAX)  # noqa: PLW2901  # others have come since
-            self._match(origin, record, keys, some, before)
+            self._match(origin, record, keys, some if self._changed.isdisjoint(keys) else near(keys, self._lists, NEAR_MAX), before)
             before = record
         self._result.lists = {key: self._lists[key].pack() for key in self._lists if key in self._changed}
         return self._result
