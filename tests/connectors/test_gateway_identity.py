@@ -105,8 +105,8 @@ def test_an_order_goes_into_the_log(client: Client) -> None:
 
 def test_the_queue(client: Client) -> None:
     assert client.get("/v1/reviews", headers=TOKEN).json() == {"reviews": [PAIR], "next": f"1.{PAIR}"}
-    assert client.get("/v1/reviews", {"after": f"1.{PAIR}"}, headers=TOKEN).json() == {"reviews": [], "next": None}
-    refused = client.get("/v1/reviews", {"after": "x"}, headers=TOKEN)
+    assert client.get(f"/v1/reviews?after=1.{PAIR}", headers=TOKEN).json() == {"reviews": [], "next": None}
+    refused = client.get("/v1/reviews?after=x", headers=TOKEN)
     assert (refused.status_code, refused.json()["code"]) == (400, "cursor_invalid")
     assert client.get(f"/v1/reviews/{PAIR}", headers=TOKEN).json() == {"id": PAIR}
     assert client.get("/v1/reviews/ff", headers=TOKEN).status_code == 404
