@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from flows.logic.matching.cluster import Cluster
+from flows.logic.matching.contradict import contradict
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Evidence, Scorer
 
@@ -50,14 +51,19 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return NONE
     scored.sort(key=lambda one: one[:2], reverse=True)
     weight, _, best, found = scored[0]
-    if weight < thresholds.merge:
+    if weight < thresholds.merge or contradict(Cluster.of("", [record]), best):
         return Verdict("review", best.id, weight, scorer.evidence(found))
     also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
     return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
 
 
 def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
-    """Whether two clusters, that a record may have brought together, are one customer: by the average of their records, not by the best."""
+    """Whether two clusters, that a record may have brought together, are one customer.
+
+    By the average of their records, not by the best; never if they contradict each other.
+    """
+    if contradict(a, b):
+        return False
     small, large = (a, b) if a.size <= b.size else (b, a)
     asked = small.records[-thresholds.members :]
     bits = against = 0.0

@@ -20,6 +20,7 @@ from flows.logic.matching import (
     decide,
     explain,
 )
+from flows.logic.matching.contradict import contradict
 from flows.logic.matching.index import COMMON, FOR_A_KEY
 from flows.logic.matching.stream import Matching
 from tests.logic.matching.people import people
@@ -114,6 +115,29 @@ def test_clusters_that_disagree_are_not_joined_by_a_record_between_them() -> Non
     verdict = verdict_on(between, anna, victor, scorer=scorer)
     assert verdict.also == ()
     assert verdict.cluster in ("", "a")
+
+
+def test_other_numbers_of_one_form_are_for_a_person_to_look_at() -> None:
+    scorer = world()
+    anna = cluster(scorer, "anna", {**ANNA, "national_id": "110101198001171236"})
+    for number, kind in (
+        ("110101198001171236", "merge"),
+        ("110101198001171237", "merge"),
+        ("E12345678", "merge"),
+        ("310115199203049876", "review"),
+    ):
+        assert verdict_on({**ANNA, "national_id": number}, anna, scorer=scorer).kind == kind
+
+
+def test_what_two_customers_have_said_firmly_is_outweighed_by_nothing() -> None:
+    scorer = world()
+    anna = cluster(scorer, "anna", *[ANNA] * 2)
+    other = {**ANNA, "given_name": "Victor", "date_of_birth": "1951-11-02"}
+    assert contradict(anna, cluster(scorer, "victor", *[other] * 2))
+    assert not contradict(anna, cluster(scorer, "once", other, {**ANNA, "date_of_birth": ""}))
+    assert not contradict(anna, cluster(scorer, "same day", *[{**ANNA, "given_name": "Victor"}] * 2))
+    assert not contradict(anna, cluster(scorer, "same name", *[{**ANNA, "date_of_birth": "1951-11-02"}] * 2))
+    assert not contradict(anna, cluster(scorer, "a fault", *[{**other, "date_of_birth": "1980-05-71"}] * 2))
 
 
 def test_nothing_in_common_is_no_candidate_of_anything() -> None:
