@@ -17,14 +17,25 @@ _given, _date, _identifier = LEVEL["given"], LEVEL["date"], LEVEL["identifier"]
 
 
 def contradict(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form of which none is the other's, not even with a fault; or both have said firmly, by several
-    records, other given names and other birth dates."""
-    return any(_other_numbers(a.values.get(field, {}), b.values.get(field, {})) for field in _IDS) or _two_people(a, b)
+    """Whether both have numbers of one form of which none is the other's, not even with a fault, and either say so firmly, by several
+    records, or do not agree in given name and birth date; or have said firmly other given names and other birth dates."""
+    for field in _IDS:
+        if _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
+            return _other_numbers(_firm(a, field), _firm(b, field)) or not _agree(a, b)
+    return _two_people(a, b)
 
 
-def _other_numbers(ours: dict[str, int], theirs: dict[str, int]) -> bool:
+def _other_numbers(ours: list[str], theirs: list[str]) -> bool:
     comparable = [(one, other) for one in ours for other in theirs if len(one) == len(other)]
     return bool(comparable) and not any(one == other or _identifier(one, other) for one, other in comparable)
+
+
+def _agree(a: Cluster, b: Cluster) -> bool:
+    names = [(one, other) for one in a.values.get("given_name", ()) for other in b.values.get("given_name", ())]
+    dates = [(one, other) for one in a.values.get("date_of_birth", ()) for other in b.values.get("date_of_birth", ())]
+    return any(one == other or _given(one, other) > _OTHER_NAME for one, other in names) and any(
+        one == other or _date(one, other) > _OTHER_DATE for one, other in dates
+    )
 
 
 def _two_people(a: Cluster, b: Cluster) -> bool:

@@ -120,13 +120,17 @@ def test_clusters_that_disagree_are_not_joined_by_a_record_between_them() -> Non
 def test_other_numbers_of_one_form_are_for_a_person_to_look_at() -> None:
     scorer = world()
     anna = cluster(scorer, "anna", {**ANNA, "national_id": "110101198001171236"})
+    namesake = {**ANNA, "date_of_birth": ""}
     for number, kind in (
         ("110101198001171236", "merge"),
         ("110101198001171237", "merge"),
         ("E12345678", "merge"),
         ("310115199203049876", "review"),
     ):
-        assert verdict_on({**ANNA, "national_id": number}, anna, scorer=scorer).kind == kind
+        assert verdict_on({**namesake, "national_id": number}, anna, scorer=scorer).kind == kind
+    assert verdict_on({**ANNA, "national_id": "310115199203049876"}, anna, scorer=scorer).kind == "merge"
+    firm = cluster(scorer, "firm", *[{**ANNA, "national_id": "310115199203049876"}] * 2)
+    assert contradict(firm, cluster(scorer, "too", *[{**ANNA, "national_id": "110101198001171236"}] * 2))
 
 
 def test_what_two_customers_have_said_firmly_is_outweighed_by_nothing() -> None:
