@@ -1,6 +1,7 @@
 """What matching costs: µs of CPU for each record that carries matching fields, on a real Redis, as customers become many.
 
-    python -m bench.matching 100000
+    python -m bench.matching 100000          each customer comes about twice
+    python -m bench.matching 100000 new      each comes once, as most do; many have relatives there
 
 Growth is that of the flow, in units of a loop that runs beside it: a machine that others use is not the same from minute to minute.
 Records come from `resolve` as they would; measured is the flow `match` from its log to its commit, with data keys, sealing and the index.
@@ -10,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -52,13 +54,15 @@ def configuration(folder: Path, records: int) -> Config:
     )
 
 
-def windows(records: int) -> Iterator[Window]:
-    """Each chunk brings as many new customers as the others, and as many who were there before."""
+def windows(records: int, once: bool = False) -> Iterator[Window]:
+    """Each chunk brings as many new customers as the others, and as many who were there before; with `once` new ones only."""
     luck = Random(1)
-    made = [{"row": str(number), **row} for number, row in enumerate(islice(voters(luck, records), records))]
+    rows = voters(luck, records)
+    people = (next(group) for _, group in groupby(rows, itemgetter("entity"))) if once else rows
+    made = [{"row": str(number), **row} for number, row in enumerate(islice(people, records))]
     chunks = [made[at : at + CHUNK] for at in range(0, records, CHUNK)]
-    people = [person for chunk in chunks for person in luck.sample(chunk, len(chunk))]
-    for at in range(0, len(people), WINDOW):
+    mixed = [person for chunk in chunks for person in luck.sample(chunk, len(chunk))]
+    for at in range(0, len(mixed), WINDOW):
         events = [
             RawEvent(
                 msgspec.json.encode(
@@ -72,12 +76,12 @@ def windows(records: int) -> Iterator[Window]:
                 1_000,
                 "bench",
             )
-            for person in people[at : at + WINDOW]
+            for person in mixed[at : at + WINDOW]
         ]
         yield Window("bench/0", at - 1, at + len(events) - 1, events, list(range(at, at + len(events))), 0.0)
 
 
-def measure(config: Config, records: int) -> None:
+def measure(config: Config, records: int, once: bool) -> None:
     client = connect(compose.redis_url(config))
     compose.prepare(config)
     directory = compose.directory(config)
@@ -90,7 +94,7 @@ def measure(config: Config, records: int) -> None:
     server: list[float] = []
     paces: list[float] = []
     compared = 0
-    for number, window in enumerate(windows(records), 1):
+    for number, window in enumerate(windows(records, once), 1):
         resolver.commit(resolver.judge(window))
         directory.trim(directory.heads())
         paces.append(_pace())
@@ -124,4 +128,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         made = configuration(Path(name), count)
         with Embedded(Path(name) / "redis", fsync="no").running() as url:
-            measure(msgspec.structs.replace(made, redis=msgspec.structs.replace(made.redis, url=url)), count)
+            measure(msgspec.structs.replace(made, redis=msgspec.structs.replace(made.redis, url=url)), count, once=sys.argv[2:] == ["new"])
