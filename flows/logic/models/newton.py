@@ -10,7 +10,7 @@ and the scale of a feature does not matter. The first answers are kept and fitte
 pass over a few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
 deviations from its mean and clipped; so effects need not be straight and no value is an outlier.
 
-Means and deviations are held still while weights are learnt in them, and taken anew each time the examples are a fifth more: what a
+Means and deviations are held still while weights are learnt in them, and taken anew each time the examples are a twentieth more: what a
 memory says of the latest rows is then said in the new frame, with the same evidence spread over them.
 
 Several memories learn side by side: some never forget, others halve the past after so many answers; some know bends, others
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 BLOCK = 25  # answers of one Newton step
 KEPT = 2_000  # first answers that are fitted together
 LATEST = 1_000  # rows that a new frame is fitted on
-_GROWN = 1.2  # times as many examples, and the frame is taken anew
+_GROWN = 1.05  # times as many examples, and the frame is taken anew: with few answers of yes a step too far costs much until then
 _ROUNDS = 4  # Newton steps over the kept answers; each begins where the last one ended
 _HELD = 1e-3  # of the prior, while what was known is put into a new frame
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
