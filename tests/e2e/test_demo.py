@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.chaos.ports import free_ports
 from schemas.toml import DEFAULT
 from tests.waiting import eventually
 
@@ -104,8 +105,10 @@ def test_kill_9_of_every_flow_in_mid_flow_is_survived(tmp_path: Path) -> None:
 
 
 def packaged(folder: Path) -> str:
-    """The packaged configuration with its data in `folder`."""
-    shutil.copy(DEFAULT, folder / "millrace.toml")
+    """The packaged configuration with its data in `folder`, on free ports: beside another demo it would have that one's events."""
+    ports = iter(free_ports(2))
+    text = re.sub(r'(?m)^listen = "127\.0\.0\.1:\d+"', lambda _: f'listen = "127.0.0.1:{next(ports)}"', DEFAULT.read_text())
+    (folder / "millrace.toml").write_text(text)
     return "millrace.toml"
 
 
