@@ -108,8 +108,8 @@ def test_another_dictionary_is_made_when_profiles_become_others_and_both_are_rea
 
 def test_no_other_is_made_while_the_one_there_is_does_as_well(redis_url: str) -> None:
     store = Store(redis_url)
-    for seed in range(TRIED_AGAIN + 1):
-        store.write(profiles(SAMPLE, seed))
+    for _ in range(TRIED_AGAIN + 1):
+        store.write(profiles(SAMPLE))
     assert store.dictionaries == 1
 
 

@@ -132,6 +132,8 @@ def test_a_lost_entry_or_a_flipped_bit_anywhere_on_redis_changes_it(redis_url: s
             continue  # how far somebody has read is not what a system says
         if kind == b"changes":
             continue  # tells workers what to forget; nothing is lost with it
+        if kind in (b"rates", b"moves"):
+            continue  # what the guards counted in the last minutes; it expires by itself
         if kind == b"body" and key not in newest:
             continue  # nobody will ask for it again
         saved = client.dump(key)
