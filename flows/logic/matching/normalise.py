@@ -43,7 +43,7 @@ def text(value: str) -> str:
     found = value[:_RAW_MAX].lower().strip()
     if found in SAYS_NOTHING:
         return ""
-    if not found.isalnum():
+    if not found.isalnum() and not (found.isascii() and "  " not in found and found.replace(" ", "").isalnum()):
         found = _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", found)).strip()
     return found[:VALUE_MAX].rstrip()
 
