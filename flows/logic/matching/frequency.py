@@ -51,7 +51,9 @@ class Frequencies:
         hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
         first, second = hashed & self._mask, (((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)
         cells = self._cells
-        least = min(cells[first], cells[second])
+        least, other = cells[first], cells[second]
+        if other < least:
+            least = other
         seen = self.by_field.get(field)
         if seen is None:
             seen = self.by_field[field] = [0, 0, 0, 0]
@@ -66,7 +68,7 @@ class Frequencies:
             seen[3] -= 1
         if cells[first] == least:
             cells[first] = least + 1
-        if cells[second] == least:
+        if other == least:
             cells[second] = least + 1
 
     def count(self, field: str, value: str) -> int:
