@@ -93,7 +93,8 @@ class Kept:
 
     def packed(self, origin: bytes, new: Sequence[Record]) -> bytes:
         """What an origin said before, as it lies there, and its new records."""
-        key = self._keys.of([origin])[origin]
+        key = self._current[origin]
+        assert key is not None, "with a key its record was opened"
         sealed = [(self.now_s, key.seal(SEALED_AS, _encode(record.values))) for record in new]
         return _encode([*self._stored.get(origin, []), *sealed][-RECORDS_MAX:])
 

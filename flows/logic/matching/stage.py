@@ -202,7 +202,8 @@ class _Walk:
 
     def _candidates(self, mine: bytes, found: Sequence[bytes]) -> dict[bytes, bytes]:
         """Customers to compare with, each with the origin by which it was found; not those who are to stay apart."""
-        self._fetch(found)
+        if not self._roots.keys() >= set(found):
+            self._fetch(found)
         by_root: dict[bytes, bytes] = {}
         forbidden = self._apart.get(mine, ())
         for origin in found:
