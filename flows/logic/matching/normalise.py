@@ -20,7 +20,7 @@ VALUE_MAX: Final = 64
 _RAW_MAX: Final = 512
 _NOT_WORDS: Final = re.compile(r"[^\w]+|_")
 _APOSTROPHES: Final = re.compile(r"['’`´]")
-_NOT_DIGITS: Final = re.compile(r"\D+", re.ASCII)
+_DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _SPACES: Final = re.compile(r"\s+")
 _EIGHT_DIGITS: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ].*)?", re.ASCII)
 _YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})(?:\s*[-/.月]\s*(\d{1,2}))?\D*", re.ASCII)
@@ -91,7 +91,7 @@ def _checked(year: str, month: str, day: str) -> str:
 
 def phone(value: str) -> str:
     """Digits without the prefix for calls abroad; the country is compared by the end of the number only."""
-    digits = _NOT_DIGITS.sub("", value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX]))
+    digits = "".join(_DIGITS.findall(value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX])))
     digits = digits.removeprefix("00").lstrip("0")
     return digits if len(digits) in _PHONE_DIGITS and len(set(digits)) > 1 else ""
 
