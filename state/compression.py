@@ -76,7 +76,7 @@ class Dictionaries:
         found = []
         for packed in stored:
             if packed and packed[0] == _COMPRESSED:
-                if (number := packed[1]) not in tools:
+                if (number := int.from_bytes(packed[1:2])) not in tools:
                     tools[number] = ZstdDecompressor(dict_data=self.get(number), format=FORMAT_ZSTD1_MAGICLESS)
                 try:
                     packed = tools[number].decompress(packed[2:])

@@ -107,7 +107,7 @@ def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_
     site.now_s += 60
     site.random.setstate(luck)
     site._message = messages
-    for _ in range(25):  # the same again, and then others
+    for _ in range(40):  # the same again, and then others
         site.window()
     heads, ends = compose.shards(site.config).heads(), site.directory.heads()
     assert all(head.offset < ends[shard] for shard, head in heads.items()), "the logs have not grown enough: the test shows nothing"
