@@ -32,7 +32,7 @@ def packed(judge: Any) -> bytes:
 
 
 def loaded(body: bytes, judge: Any) -> Any:
-    return msgspec.msgpack.decode(body, type=Usual) if isinstance(judge, Usual) else pickle.loads(body)  # noqa: S301  # our own, of just now
+    return msgspec.msgpack.decode(body, type=Usual) if isinstance(judge, Usual) else pickle.loads(body)  # our own, of just now
 
 
 def judged(judge: Any, features: list[float]) -> float:
