@@ -44,13 +44,13 @@ _STEPS = (4_000, 15)  # customers and events each of the step-by-step measuremen
 
 def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
     """All figures."""
-    with _deployment() as (config, _folder):
+    with deployment() as (config, _folder):
         steps = measure(config, fill(config, *_STEPS))
-    with _deployment() as (config, folder):
+    with deployment() as (config, folder):
         report = _throughput(config, folder, customers, each)
         report["latency_ms"] = _latency(config, folder, report["events_per_s"] / 2)
         naive = _naive(compose.redis_url(config))
-    with _deployment(server=False) as (_config, folder):
+    with deployment(server=False) as (_config, folder):
         idle = _idle(folder)
     report["us_per_event"] |= {f"step:{step}": round(us, 2) for step, us in steps.items()}
     ratio = report["events_per_s"] / naive
@@ -58,7 +58,7 @@ def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
 
 
 @contextmanager
-def _deployment(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
+def deployment(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         folder = Path(name)
         config = configuration(folder)
@@ -85,7 +85,7 @@ def _write(config: Config, path: Path) -> None:
 
 
 @contextmanager
-def _flows(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Process]]]:
+def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Process]]]:
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
     (folder / "metrics").mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "flows.cli", "run"]
@@ -107,7 +107,7 @@ def _flows(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proce
             process.wait(60)
 
 
-def _applied(config: Config) -> int:
+def applied(config: Config) -> int:
     return sum(counters.get("applied", 0) + counters.get("duplicates", 0) for counters in compose.shards(config).counters().values())
 
 
@@ -115,13 +115,13 @@ def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict
     client = connect(compose.redis_url(config))
     empty = client.info("memory")["used_memory"]
     total = fill(config, customers, each)
-    with _flows(folder, "resolve", "profile") as processes:
-        while (first := _applied(config)) < total * 0.05:
-            _alive(processes)
+    with flowing(folder, "resolve", "profile") as processes:
+        while (first := applied(config)) < total * 0.05:
+            alive(processes)
             time.sleep(0.01)
         began, before = time.monotonic(), _spent_s(config, processes)
-        while _applied(config) < total:
-            _alive(processes)
+        while applied(config) < total:
+            alive(processes)
             time.sleep(0.05)
         seconds = time.monotonic() - began
         spent = {name: after - before[name] for name, after in _spent_s(config, processes).items()}
@@ -156,7 +156,7 @@ def _spent_s(config: Config, processes: list[tuple[Flow, psutil.Process]]) -> di
     return spent
 
 
-def _alive(processes: list[tuple[Flow, psutil.Process]]) -> None:
+def alive(processes: list[tuple[Flow, psutil.Process]]) -> None:
     for _, process in processes:
         if process.status() == psutil.STATUS_ZOMBIE:
             raise SystemExit("a flow ended; its last line above says why")
@@ -171,9 +171,9 @@ def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
     """Publish in real time, then read the receipts of the triggers that these events caused."""
     outbox = compose.outbox(config)
     before = {entry.shard: entry.seq for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)}
-    with _flows(folder, "resolve", "profile"):
+    with flowing(folder, "resolve", "profile"):
         time.sleep(3)
-        asyncio.run(_publish(config, rate))
+        asyncio.run(publish(config, rate))
         time.sleep(2)
     found = outbox.read("t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0)
     decode = msgspec.msgpack.Decoder(Trigger).decode
@@ -183,7 +183,7 @@ def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
     return {"p50": delays[len(delays) // 2], "p99": delays[len(delays) * 99 // 100], "triggers": len(delays), "events_per_s": round(rate)}
 
 
-async def _publish(config: Config, rate: float) -> None:
+async def publish(config: Config, rate: float) -> None:
     writer = compose.raw_writer(config)
     source = events(CUSTOMERS, EVENTS_EACH)
     began, sent = time.monotonic(), 0

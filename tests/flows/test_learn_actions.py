@@ -1,29 +1,43 @@
 """`learn` with what it teaches besides probabilities: each model is a function of the lanes, whatever dies when."""
 
 import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from flows.learn import Learning
 from flows.logic import menu
+from flows.logic.bandit.settings import POLICIES
 from flows.logic.bandit.snapshot import Decider
 from flows.logic.models import groups, shelf
+from flows.logic.models.binary import BINARY
 from flows.logic.models.groups import Assigner
 from flows.logic.models.shelf import Shelf
 from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import trainers
 from flows.models import open_snapshot, scorers, seal, sender
-from schemas.config import Rules
+from schemas.config import Config, Rules
 from schemas.errors import Foreign
 from schemas.toml import rules_from
-from schemas.triggers import Example
+from schemas.triggers import UNANSWERED, Example
+from state.directory import Layout, RedisDirectory
+from state.keys import load_keys
+from state.models import RedisModels, Signer
+from state.names import Names
+from state.shards import RedisOutbox, RedisShards
 from tests.flows.test_learn import SHARDS, SIGNER, Killed, World, drain, encode, killing
 from tests.world import document
 
-RULES: Rules = rules_from(
-    document(
-        """
+TAUGHT = """
 [best_action]
 half_life = 1_000
 reward = [{event = "Bought"}]
@@ -38,22 +52,41 @@ touch = [{event = "Viewed"}]
 enabled = true
 k = 3
 """
-    )
-)
-TEACHERS: dict[str, type[Any]] = {menu.NAME: BestActions, shelf.NAME: Recommendations, groups.NAME: Groups}
-MODELS = list(TEACHERS)
+RULES: Rules = rules_from(document(TAUGHT))
+MODELS = [menu.NAME, shelf.NAME, groups.NAME]
+ASKED = """
+[churn]
+enabled = true
+""" + "".join(f'[[model]]\nname = "{name}"\nyes = ["Bought"]\n' for name in BINARY if name != "churn")
+
+
+def _bandit(policy: str) -> Callable[[], Teacher]:
+    return lambda: BestActions(msgspec.structs.replace(RULES, best_action=msgspec.structs.replace(RULES.best_action, policy=policy)))
+
+
+def _binary(name: str) -> Callable[[], Teacher]:
+    return lambda: next(trainer for trainer in trainers(rules_from(document(ASKED))) if trainer.name == name)
+
+
+TEACHERS: dict[str, Callable[[], Teacher]] = {
+    menu.NAME: lambda: BestActions(RULES),
+    shelf.NAME: lambda: Recommendations(RULES),
+    groups.NAME: lambda: Groups(RULES),
+    **{policy: _bandit(policy) for policy in POLICIES},
+    **{name: _binary(name) for name in BINARY},
+}
+KINDS = [kind if kind in MODELS else pytest.param(kind, marks=pytest.mark.slow) for kind in TEACHERS]
 
 
 class Taught(World):
     """The world of one of these models."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__()
-        self.model = model
+    def __init__(self, kind: str, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.kind, self.model = kind, TEACHERS[kind]().name
 
     def teacher(self) -> Teacher:
-        made: Teacher = TEACHERS[self.model](RULES)
-        return made
+        return TEACHERS[self.kind]()
 
     def learning(self) -> Learning:
         return Learning(self.teacher(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)])
@@ -61,7 +94,7 @@ class Taught(World):
     def outcome(self) -> Any:
         _, checkpoint = self.store.take(self.model)
         return (
-            checkpoint.trainer,  # bit for bit
+            known(self.teacher(), checkpoint.trainer),
             checkpoint.positions,
             checkpoint.tick,
             checkpoint.metrics,
@@ -70,9 +103,17 @@ class Taught(World):
         )
 
 
+def known(teacher: Teacher, packed: bytes) -> Any:
+    """What a checkpoint holds: bit for bit, but for the pickles of River's parts, which may share their strings or not."""
+    if not isinstance(teacher, Trainer):
+        return packed
+    assert teacher.load(packed)
+    return teacher.snapshot().digest, teacher.contest(), teacher.drifts, teacher.delays, teacher.history
+
+
 def example(model: str, luck: random.Random, answered_ms: int) -> Example:
     context = [luck.gauss(0, 1) for _ in menu.FEATURES]
-    made = Example(model, b"c" * 12, answered_ms - 500, answered_ms, context, None, 0, 0.0)
+    made = Example(model, b"c%011d" % luck.randrange(40), answered_ms - 500, answered_ms, context, None, 0, 0.0)
     if model == menu.NAME:
         made.action = luck.choice(["mail", "call", "letter"])  # `letter` was added while learn was running
         made.propensity, made.decision = 1 / 3, f"trg_{answered_ms}"
@@ -81,13 +122,18 @@ def example(model: str, luck: random.Random, answered_ms: int) -> Example:
         group = luck.choice(["tea", "garden"])
         made.features, made.action, made.label = [], f"{group}-{luck.randrange(4)}", luck.choice([0.2, 2.0])
         made.recent, made.segment = [f"{group}-{luck.randrange(4)}"], group
+    elif model in BINARY:
+        made.features = [luck.gauss(0, 1) for _ in BINARY[model].features]  # type: ignore[index]  # as asked just above
+        made.label = float(luck.random() < (0.8 if made.features[0] > 0.3 else 0.2))
+        if BINARY[model].unsupervised and luck.random() < 0.5:  # type: ignore[index]
+            made.label = UNANSWERED
     else:
         made.features = [value + 9 * luck.randrange(3) for value in context]
     return made
 
 
-def lanes(model: str, count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, bytes]]]:
-    luck = random.Random(seed)
+def lanes(kind: str, count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, bytes]]]:
+    luck, model = random.Random(seed), TEACHERS[kind]().name
     found: list[list[tuple[int, bytes]]] = [[] for _ in range(SHARDS)]
     for at in range(count):
         second = 1 + at * seconds // count
@@ -95,8 +141,8 @@ def lanes(model: str, count: int, seed: int = 1, seconds: int = 40) -> list[list
     return found
 
 
-def filled(model: str, given: list[list[tuple[int, bytes]]]) -> Taught:
-    world = Taught(model)
+def filled(kind: str, given: list[list[tuple[int, bytes]]]) -> Taught:
+    world = Taught(kind)
     world.fill(given, end=42)
     return world
 
@@ -129,16 +175,16 @@ def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> 
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("model", MODELS)
-def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(model: str, after: bool) -> None:
-    given = lanes(model, 1_150)
-    undisturbed = filled(model, given)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(kind: str, after: bool) -> None:
+    given = lanes(kind, 1_150)
+    undisturbed = filled(kind, given)
     drain(undisturbed.learning())
     expected = undisturbed.outcome()
     at, died = 0, True
     while died:
         at += 1
-        world, died = filled(model, given), False
+        world, died = filled(kind, given), False
         killer = killing(world, at, after)
         next(killer)
         try:
@@ -151,10 +197,10 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(model: str, after: b
     assert at > 6
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_pace_batches_and_restarts_change_nothing(model: str) -> None:
-    given = lanes(model, 900, seed=7)
-    whole, world = filled(model, given), Taught(model)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pace_batches_and_restarts_change_nothing(kind: str) -> None:
+    given = lanes(kind, 900, seed=7)
+    whole, world = filled(kind, given), Taught(kind)
     drain(whole.learning())
     luck, learning = random.Random(7), world.learning()
     at, clock = [0] * SHARDS, [0] * SHARDS
@@ -229,3 +275,62 @@ def test_what_goes_together_is_found_and_the_rate_of_hits_says_so() -> None:
     assert {item.split("-")[0] for item in found.recommend([], "garden", 3)} == {"garden"}
     _, checkpoint = world.store.take(shelf.NAME)
     assert checkpoint.metrics["hit_rate"] > 0.9  # ten of the eight items
+
+
+_PROCESS = """
+import sys
+from pathlib import Path
+from flows import learn
+from schemas.toml import load
+learn.run(load(Path(sys.argv[1])))
+"""
+LIVES = 6
+
+
+@pytest.mark.slow
+def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, tmp_path: Path) -> None:
+    """All kinds of models in one process, as in a deployment: killed at any moment of theirs."""
+    kinds, count = [*MODELS, *BINARY], 1_150
+    given: list[list[tuple[int, bytes]]] = [[] for _ in range(SHARDS)]
+    for kind in kinds:
+        for lane, more in zip(given, lanes(kind, count), strict=True):
+            lane += more
+    given = [sorted(lane, key=lambda found: found[0]) for lane in given]
+    file, keys = tmp_path / "millrace.toml", tmp_path / "keys.json"
+    server = f'name = "test"\n[redis]\nurl = "{redis_url}"\nprefix = "test"\n[keys]\npath = "{keys}"\n[shards]\ncount = {SHARDS}\n'
+    file.write_text(server + TAUGHT + ASKED)
+    file.chmod(0o600)
+    signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
+    with redis.Redis.from_url(redis_url) as client:
+        directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
+        parts = RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
+        worlds = {kind: Taught(kind, *parts) for kind in kinds}
+        worlds[menu.NAME].fill(given, end=42)
+        whole, luck = sum(map(len, given)), random.Random(1)
+
+        def progress() -> list[int]:
+            return [sum(world.outbox.cursors("x", sender(world.model)).values()) for world in worlds.values()]
+
+        for life in range(LIVES):
+            last, began, until = life == LIVES - 1, sum(progress()), time.monotonic() + 60
+            with subprocess.Popen(
+                [sys.executable, "-c", _PROCESS, str(file)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            ) as process:
+                while (
+                    (min(progress()) < whole if last else sum(progress()) == began) and process.poll() is None and time.monotonic() < until
+                ):
+                    time.sleep(0.002)
+                if not last:
+                    time.sleep(luck.uniform(0.0, 0.5))
+                process.send_signal(signal.SIGTERM if last else signal.SIGKILL)
+                _, said = process.communicate(timeout=10)
+            assert process.returncode == (0 if last else -signal.SIGKILL), said.decode()
+            assert (min(progress()) == whole) == last
+        for kind, world in worlds.items():
+            undisturbed = filled(kind, given)
+            drain(undisturbed.learning())
+            found, expected = world.store.last(world.model), undisturbed.store.last(world.model)
+            assert found is not None
+            assert expected is not None
+            assert known(world.teacher(), found.trainer) == known(world.teacher(), expected.trainer), kind
+            assert (found.positions, found.tick, found.metrics) == (expected.positions, expected.tick, expected.metrics)

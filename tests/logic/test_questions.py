@@ -1,15 +1,23 @@
 """What models are asked, what answers them, and what does not."""
 
+import math
 import random
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import NAMES
-from flows.logic.models.linear import KNOTS, Scorer, Snapshot
+from flows.logic.models.linear import KNOTS, Scorer, Snapshot, probability
 from flows.logic.models.worth import Worth
+from flows.logic.profile import ShardMachine
+from flows.models import scorers, seal
+from flows.profile import Worker
 from schemas.triggers import UNANSWERED, Example
-from tests.world import DAY, HOUR, MINUTE, START_MS, World, person, visitor
+from state.memory import MemoryShards
+from state.models import Signer
+from tests.world import DAY, HOUR, MINUTE, SHARDS, START_MS, World, person, visitor
 
 ANA, BOB, EVE = person("ana"), person("bob"), visitor("eve")
 RULES = """
@@ -248,3 +256,60 @@ def test_pinned_rolled_back_and_unpinned() -> None:
         assert made.profile(ANA).scores["deal"][1] == said[-1]
     assert said == [2, 1, 3, 4, 4, 5, 6, 7, 8, 8]
     assert made.counters()["models_refused"] == 2
+
+
+class Trusting(World):
+    """Its shards open what was really announced, as the flow does."""
+
+    signer = Signer(bytes(range(32)))
+
+    def new_worker(self, store: MemoryShards, cache: int) -> Worker:
+        machine = ShardMachine(self._rules_of, scorers(self.directory, self.signer))
+        return Worker(range(SHARDS), self.directory, store, machine, cache=cache, outbox_max=100_000, clock_ms=lambda: START_MS)
+
+
+def refused() -> float:
+    return REGISTRY.get_sample_value("millrace_model_snapshots_refused_total", {"model": "deal"}) or 0.0
+
+
+def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_last_good_one_stays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = Trusting(RULES)
+    made.at(START_MS)
+    features = BINARY["deal"].features
+    older = replace(scorer("deal", 5).snapshot, features=("of_an_older_release", *features[1:]))
+    sealed = seal(made.signer, scorer("deal", 1).snapshot)
+    said, before = [], refused()
+    for version, body in (
+        (1, sealed),
+        (2, sealed[:-1] + bytes([sealed[-1] ^ 1])),  # one bit
+        (3, seal(Signer(bytes(32)), scorer("deal", 3).snapshot)),  # of another key
+        (4, sealed),  # an old one said again
+        (5, seal(made.signer, older)),
+        (6, seal(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
+    ):
+        made.directory.announce("m", "learn:deal", version, version, body)
+        for _ in range(2):
+            made.send(ANA, "Quoted")
+            said.append(made.profile(ANA).scores["deal"])
+            made.restart()
+    assert said == [(0.5, 1)] * 10 + [(pytest.approx(probability(1.0)), 6)] * 2
+    assert made.counters()["models_refused"] == 4 * SHARDS
+    assert refused() == before + 4
+    assert capsys.readouterr().out.count("model_snapshot_refused") == 4
+
+
+@pytest.mark.parametrize("total", [math.nan, math.inf, -math.inf, 1e300, "much", None])
+def test_a_figure_that_is_none_makes_features_scores_and_answers_that_are(total: object) -> None:
+    rules = RULES.replace('when = "properties.total > 1"\n', "")
+    made = world(rules, purchase=scorer("purchase", 1, monetary=1.0, order_size=1.0), fraud=scorer("fraud", 2, monetary=1.0))
+    made.send(ANA, "Viewed")
+    made.send(ANA, "Bought", total=total)
+    assert {name: math.isfinite(score) for name, (score, _) in made.profile(ANA).scores.items()} == {"purchase": True, "fraud": True}
+    made.later(4 * DAY)
+    made.send(ANA, "Viewed")
+    made.later(4 * DAY)
+    left = [example for example in made.examples() if example.model in ("purchase", "fraud")]
+    assert {example.model for example in left} == {"purchase", "fraud"}
+    assert all(map(math.isfinite, (value for example in left for value in (*example.features, example.amount))))
