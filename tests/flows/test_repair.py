@@ -19,8 +19,8 @@ from tests.site import Site
 
 
 def bought(site: Site) -> RawEvent:
-    """An event of one of twelve people."""
-    body = {"messageId": f"m{next(site._message)}", "type": "track", "event": "Bought", "userId": f"u{site.random.randrange(12)}"}
+    """An event of one of so many people that no shard is without any."""
+    body = {"messageId": f"m{next(site._message)}", "type": "track", "event": "Bought", "userId": f"u{site.random.randrange(60)}"}
     return RawEvent(msgspec.json.encode(body), site.now_s * 1000, "web")
 
 
