@@ -97,4 +97,4 @@ def show(load: str, seconds: list[float]) -> None:
 
 if __name__ == "__main__":
     given = [int(argument) for argument in sys.argv[1:]]
-    main(*given, *(10, 5_000, 10_000, 15)[len(given) :])
+    main(*given, *(10, 2_000, 5_000, 15)[len(given) :])

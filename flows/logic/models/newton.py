@@ -57,7 +57,7 @@ class _State(msgspec.Struct, array_like=True):
     precision: bytes  # lower triangles
     losses: bytes
     kept: list[bytes]  # rows, answers and stress of the first answers; later the latest rows alone
-    frame: tuple[bytes, bytes] = (b"", b"")  # mean and deviation
+    frame: tuple[bytes, bytes] | None = None  # mean and deviation; older releases had none, each answer moved it
     due: int = 0  # examples when the next one is
 
 
@@ -189,14 +189,18 @@ class Newton:
             triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
             answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
             kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(-1, len(self._mean)), answers, stress]
-            centre, deviation = (np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape) for part in state.frame)
+            frame = [np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape) for part in state.frame or ()]
             precision = np.zeros_like(self._precision)
             precision[:, *lower] = triangles
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
         self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
         self._count, self._kept, self._due = state.count, kept, state.due
-        self._set_frame(centre, deviation)
+        if frame:
+            self._set_frame(*frame)
+        else:
+            self._take_frame()
+            self._due = self._count + LATEST  # the rows to fit a new one on are not kept yet
         self._mix()
 
     def _measure(self, rows: Array) -> None:

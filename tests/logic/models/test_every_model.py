@@ -4,12 +4,14 @@ import math
 import random
 from collections.abc import Iterator
 
+import msgspec
+import numpy as np
 import pytest
 
 from flows.logic.models.binary import BINARY, ModelName
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Panel, Scorer, probability
-from flows.logic.models.newton import BLOCK
+from flows.logic.models.newton import BLOCK, Newton
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from schemas.config import Model, Rules
@@ -203,3 +205,23 @@ def test_a_checkpoint_of_other_learners_is_foreign(name: ModelName) -> None:
     body = trainer.dump().replace(b"adagrad", b"adagrid")
     with pytest.raises(Foreign):
         new(name).load(body)
+
+
+@pytest.mark.parametrize("count", [600, 1_504, 4_000])
+def test_a_newton_of_before_frames_were_kept_goes_on_as_well_as_it_did(count: int) -> None:
+    def loss(of: Newton) -> float:
+        said = [probability(logit) for logit in of.logits(rows[count:]).tolist()]
+        return -sum(math.log(p if yes else 1.0 - p) for p, yes in zip(said, answers[count:].tolist(), strict=True))
+
+    examples = list(stream("churn", count + 2_000))
+    rows, answers = np.array([example.features for example in examples]), np.array([example.label for example in examples])
+    now, before = Newton(rows.shape[1]), Newton(rows.shape[1])
+    for at in range(0, count, BLOCK):
+        now.learn(rows[at : at + BLOCK], answers[at : at + BLOCK], np.ones(len(rows[at : at + BLOCK])))
+    state = msgspec.msgpack.decode(now.dump())[:-2]
+    state[-1] = state[-1] if count <= 1_000 else [b"", b"", b""]
+    before.load(msgspec.msgpack.encode(state))
+    for at in range(count, count + 1_600, BLOCK):
+        for each in (now, before):
+            each.learn(rows[at : at + BLOCK], answers[at : at + BLOCK], np.ones(len(rows[at : at + BLOCK])))
+    assert loss(before) < 1.05 * loss(now)
