@@ -5,7 +5,6 @@ Others are as they were packed: there was no dictionary yet, or the release was 
 first profile needs it, in the same Redis, and never changed or dropped: so it is made of what many customers share, and of nothing else.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, cast
@@ -94,13 +93,16 @@ class Compressor:
         self._number: int | None = None
         self._tool: ZstdCompressor | None = None
         self._mark = b""
-        self._latest: deque[bytes] = deque(maxlen=SAMPLE)
+        self._latest: dict[bytes, bytes] = {}  # by customer, so that nobody who is written often counts as many
         self._written = 0
         self._due = SAMPLE
 
-    def stored(self, profile: bytes) -> bytes:
+    def stored(self, root: bytes, profile: bytes) -> bytes:
         """As it is to be stored."""
-        self._latest.append(profile)
+        self._latest.pop(root, None)
+        self._latest[root] = profile
+        if len(self._latest) > SAMPLE:
+            del self._latest[next(iter(self._latest))]
         self._written += 1
         return profile if self._tool is None else self._mark + self._tool.compress(profile)
 
@@ -108,7 +110,7 @@ class Compressor:
         """To be called before each commit. Raises `LogFull` where there is no room for a new dictionary."""
         if self._number is None:
             self._use(self._dictionaries.newest())
-        if self._written >= self._due:
+        if self._written >= self._due and len(self._latest) == SAMPLE:
             self._try_another()
             self._due += min((TRIED_AGAIN - 1) * self._due, PAUSE_MAX)
 
@@ -123,10 +125,10 @@ class Compressor:
         if number == DICTIONARIES_MAX:
             return
         try:
-            made = train_dictionary(DICTIONARY_BYTES, [*shared(list(islice(self._latest, 0, None, 2)))])
+            made = train_dictionary(DICTIONARY_BYTES, [*shared(list(islice(self._latest.values(), 0, None, 2)))])
         except ZstdError:  # these have nothing in common, or are all the same
             return
-        judged = list(islice(self._latest, 1, None, 2))
+        judged = list(islice(self._latest.values(), 1, None, 2))
         if _size(_tool(made), judged) < WORTH_IT * _size(self._tool, judged):
             self._dictionaries.add(number + 1, made)
             self._use(number + 1)

@@ -221,7 +221,7 @@ class RedisShards:
                     if profile is None:
                         gone.append(prefix + b"p:" + root)
                     else:
-                        values[prefix + b"p:" + root] = self._compressor.stored(profile)
+                        values[prefix + b"p:" + root] = self._compressor.stored(root, profile)
                 for root, past in commit.past.items():
                     if past is None:
                         gone.append(prefix + b"u:" + root)

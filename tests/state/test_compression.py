@@ -79,6 +79,18 @@ def test_a_dictionary_is_made_of_what_many_share_and_of_nothing_that_is_one_cust
     assert not any(origin in dictionary for profile in many.values() for origin in msgspec.msgpack.decode(profile)[0])
 
 
+def test_a_customer_who_is_written_often_is_one(redis_url: str) -> None:
+    store, many = Store(redis_url), profiles(SAMPLE)
+    (busy, _), own = next(iter(profiles(1, seed=9).items())), "mine alone, and said again and again"
+    for _ in range(100):
+        store.write({busy: msgspec.msgpack.encode(Profile(segment=own))})
+    store.write({root: packed for root, packed in many.items() if root != busy} | profiles(1, seed=3))
+    store.write({busy: msgspec.msgpack.encode(Profile(segment=own))})
+    store.write({})
+    (dictionary,) = store.client.hvals(NAMES.dictionaries)
+    assert own.encode() not in dictionary
+
+
 def test_until_there_is_enough_to_learn_from_profiles_lie_as_they_are(redis_url: str) -> None:
     store, few = Store(redis_url), profiles(SAMPLE - 1)
     store.write(few)
@@ -157,4 +169,4 @@ def test_what_an_earlier_release_compressed_is_read(redis_url: str) -> None:
     assert dictionaries.plain([(FOLDER / "compressed.1.profile").read_bytes(), None, profile]) == [profile, None, profile]
     compressor = Compressor(dictionaries)
     compressor.learn()
-    assert dictionaries.plain([compressor.stored(profile)]) == [profile]
+    assert dictionaries.plain([compressor.stored(b"%012d" % 1, profile)]) == [profile]
