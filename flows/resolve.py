@@ -20,8 +20,9 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from connectors.raw import START, RawReader
 from flows.content import packer
 from flows.engine import Prompt, Stop, run_flow
+from flows.logic.message import Checked
 from flows.logic.orders import OrderReader
-from flows.logic.validate import Checked, Validator
+from flows.logic.validate import Validator
 from flows.logic.window import Joint, group
 from schemas import metrics
 from schemas.config import Config

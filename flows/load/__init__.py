@@ -28,7 +28,8 @@ from flows.load.checkpoint import Checkpoint, Progress
 from flows.load.mapping import Kind, builder, guessed, mapping
 from flows.load.preview import Outlook, Preview
 from flows.logic.entry.check import OK, QUALITY
-from flows.logic.validate import Checked, Validator
+from flows.logic.message import Checked
+from flows.logic.validate import Validator
 from schemas.config import Config
 from schemas.errors import ConfigError, LogFull
 from schemas.events import RawEvent, Reject

@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from flows.logic.models.features import NAMES
-from flows.logic.models.linear import Panel
 from flows.logic.models.linear import Scorer as Linear
+from flows.logic.models.panel import Panel
 from flows.logic.rules import EXPECTED, CompiledModel
 
 PANEL_LEAST: Final = 2  # models; one is as quick alone

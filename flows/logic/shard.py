@@ -176,14 +176,17 @@ class ShardState:
         self.outbox.append((lane, seq, encode(message)))
 
 
-class Needs(msgspec.Struct):
+class Needs:
     """What a batch has to have in memory before it can be applied."""
 
-    profiles: set[bytes]
-    sensitive: set[bytes]
-    past: set[bytes]
-    tick_ms: int = 0  # the last tick in the batch
-    ticks: int = 0
+    __slots__ = ("past", "profiles", "sensitive", "tick_ms", "ticks")
+
+    def __init__(self) -> None:
+        self.profiles: set[bytes] = set()
+        self.sensitive: set[bytes] = set()
+        self.past: set[bytes] = set()
+        self.tick_ms = 0  # the last tick in the batch
+        self.ticks = 0
 
     def whole(self, root: bytes) -> None:
         """All three records of a customer."""
@@ -194,7 +197,7 @@ class Needs(msgspec.Struct):
 
 def needs_of(entries: Iterable[LogEntry]) -> Needs:
     """Which customers the entries of one shard touch."""
-    needs = Needs(set(), set(), set())
+    needs = Needs()
     for entry in entries:
         match entry.kind:
             case "e":

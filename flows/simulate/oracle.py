@@ -12,7 +12,7 @@ from connectors.raw import START
 from flows.engine import Stop
 from flows.logic.decide import trigger_id
 from flows.logic.identifiers import Identifiers
-from flows.logic.validate import Message
+from flows.logic.message import Message
 from flows.profile import Worker
 from flows.resolve import Window
 from flows.simulate.traffic import Traffic

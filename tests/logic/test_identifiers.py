@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.identifiers import Identifiers
-from flows.logic.validate import Message
+from flows.logic.message import Message
 from schemas.config import Identity, Namespace
 from schemas.events import Reject
 from schemas.identity import ID_BYTES, Identifier

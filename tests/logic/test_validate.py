@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.validate import Checked, Validator
+from flows.logic.message import Checked
+from flows.logic.validate import Validator
 from schemas.config import Config, Validate
 from schemas.events import RawEvent, Reject, RejectReason
 from tests.world import DAY, HOUR, START_MS

@@ -6,9 +6,7 @@ model's list is its meaning in every stored example: never change one in place, 
 """
 
 from math import log1p
-from typing import Literal
-
-import msgspec
+from typing import Literal, NamedTuple
 
 from schemas.profile import MICRO, Fragment
 
@@ -23,7 +21,7 @@ SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
 
 
-class Feature(msgspec.Struct, frozen=True):
+class Feature(NamedTuple):
     """One thing that models may look at; `features` computes it."""
 
     name: str

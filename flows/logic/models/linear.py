@@ -4,8 +4,7 @@
 
 where z = (x - mean) ÷ deviation, within ±`CLIP`. So the intercept is the logit of a customer who is average in everything.
 
-Each feature's part is a line with a few bends, so what it adds to a logit can be said exactly. A `Panel` scores with all
-models at once as one array expression; sums run in a fixed order, so that every machine gets the same bits. No pickle, no River.
+Each feature's part is a line with a few bends, so what it adds to a logit can be said exactly. No pickle, no River.
 """
 
 from bisect import bisect_right
@@ -14,7 +13,6 @@ from hashlib import sha256
 from math import exp, isfinite
 
 import msgspec
-import numpy as np
 
 from flows.logic.models.worth import Worth
 from schemas.errors import Foreign
@@ -72,12 +70,12 @@ class Snapshot(Terms, frozen=True, kw_only=True):
 class Scorer:
     """Scores with one snapshot. Features are positional; their order is the snapshot's."""
 
-    __slots__ = ("_lines", "snapshot")
+    __slots__ = ("lines", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         columns = zip(snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends, strict=True)
-        self._lines = [_line(mean, deviation, weight, bends) for mean, deviation, weight, *bends in columns]
+        self.lines = [_line(mean, deviation, weight, bends) for mean, deviation, weight, *bends in columns]
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...] | None = None) -> "Scorer":
@@ -111,7 +109,7 @@ class Scorer:
     def score(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, of finite `features`."""
         logit = self.snapshot.intercept
-        for value, (starts, heights, slopes) in zip(features, self._lines, strict=True):
+        for value, (starts, heights, slopes) in zip(features, self.lines, strict=True):
             piece = bisect_right(starts, value)
             logit += heights[piece] + slopes[piece] * value
         return probability(logit)
@@ -122,35 +120,9 @@ class Scorer:
         Exact: the contributions and the intercept sum to the logit of `score`.
         """
         known = self.snapshot
-        parts = zip(known.features, features, known.means, self._lines, strict=True)
+        parts = zip(known.features, features, known.means, self.lines, strict=True)
         contributions = [(name, _height(line, value) - _height(line, mean)) for name, value, mean, line in parts]
         return sorted(contributions, key=lambda item: (-abs(item[1]), item[0]))
-
-
-class Panel:
-    """All models at once, each with a snapshot of its own, over one vector of features."""
-
-    def __init__(self, scorers: Sequence[Scorer], names: Sequence[str]) -> None:
-        """`names` of the vector's places; a model that does not look at a place ignores it."""
-        self.models = tuple(scorer.snapshot.model for scorer in scorers)
-        self.versions = tuple(scorer.version for scorer in scorers)
-        self._offset = [scorer.snapshot.intercept for scorer in scorers]
-        knots = np.zeros((len(scorers), len(KNOTS) + 2, len(names)))
-        rises = np.zeros_like(knots)
-        for model, scorer in enumerate(scorers):
-            for name, (starts, heights, slopes) in zip(scorer.snapshot.features, scorer._lines, strict=True):
-                place = names.index(name)
-                self._offset[model] += heights[0]
-                for knot, start in enumerate(starts):
-                    knots[model, knot, place], rises[model, knot, place] = start, slopes[knot + 1] - slopes[knot]
-        self._knots, self._rises = knots, rises.reshape(len(scorers), -1)
-
-    def scores(self, features: Sequence[float]) -> list[float]:
-        """The probability that each model gives, in the order of `models`."""
-        above = np.maximum(np.array(features) - self._knots, 0.0).reshape(self._rises.shape)
-        above *= self._rises
-        risen: list[float] = np.add.reduce(above, axis=1).tolist()  # no matrix product: its order of adding depends on the machine
-        return [probability(offset + rise) for offset, rise in zip(self._offset, risen, strict=True)]
 
 
 def probability(logit: float) -> float:

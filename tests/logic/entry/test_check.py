@@ -8,8 +8,9 @@ import pytest
 
 from flows.logic.entry import completion, quality
 from flows.logic.entry.check import Entry, Taken
+from flows.logic.message import Checked
 from flows.logic.rules import View
-from flows.logic.validate import Checked, Validator
+from flows.logic.validate import Validator
 from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
 from schemas.events import Fact, RawEvent, Reject

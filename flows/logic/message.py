@@ -1,0 +1,106 @@
+"""A Segment message as it comes, its strict decode, the slow look at what that refuses, and what the checks make of it."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from schemas.events import EVENT_TYPES, EventType, Reject
+from schemas.identity import Identifier
+
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_OBJECTS: Final = ("properties", "traits", "context")
+_TIMES: Final = ("timestamp", "originalTimestamp", "sentAt")
+_TEXTS: Final = ("event", "name")
+
+
+class Message(msgspec.Struct, rename={"message_id": "messageId", "user_id": "userId", "anonymous_id": "anonymousId"}):
+    """A Segment message as its clients write it; what is not named here does not concern us."""
+
+    type: EventType
+    message_id: str | None = None
+    user_id: str | int | None = None
+    anonymous_id: str | int | None = None
+    previousId: str | int | None = None
+    groupId: str | int | None = None
+    event: str | None = None
+    name: str | None = None
+    timestamp: datetime | None = None
+    originalTimestamp: datetime | None = None
+    sentAt: datetime | None = None
+    properties: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+
+
+class Checked(msgspec.Struct):
+    """A valid event; personal data still in the open, in `sensitive`."""
+
+    type: EventType
+    name: str
+    time_ms: int
+    received_ms: int
+    message: str
+    channel: str
+    identifiers: list[Identifier]  # distinct, strongest first
+    user_id: str | None
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    sensitive: dict[str, Any]
+    record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
+    content: bytes = b""  # marks of what it says, where repetitions are dropped
+
+
+decode = msgspec.json.Decoder(Message).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def rescue(value: bytes) -> Message | Reject:
+    """What the strict decode refused: read leniently, or name the reason."""
+    if not value.strip():
+        return Reject("empty", "expected a JSON object, got no bytes")
+    try:
+        data = _decode_any(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        reason = str(error)
+        if "Number out of range" in reason:
+            return Reject("number_out_of_range", "a number does not fit 64 bits")
+        return Reject("not_json", reason if isinstance(error, msgspec.DecodeError) else "cannot be decoded")
+    if not isinstance(data, dict):
+        return Reject("not_an_object", f"expected a JSON object, got {type(data).__name__}")
+    if data.get("type") not in EVENT_TYPES:
+        return Reject("type_unknown", f"expected `type` to be one of {', '.join(EVENT_TYPES)}")
+    for name in ("userId", "anonymousId", "previousId", "groupId"):
+        if isinstance(data.get(name), float | bool | list | dict):
+            return Reject("id_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+    if not isinstance(data.get("messageId"), str | None):
+        return Reject("message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}")
+    for name in _OBJECTS:
+        if not isinstance(data.get(name), dict | None):
+            return Reject("field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}")
+    for name in _TEXTS:
+        if not isinstance(data.get(name), str | None):
+            return Reject("field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+    for name in _TIMES:
+        if data.get(name) is not None:
+            moment = _lenient_time(data[name])
+            if moment is None:
+                return Reject("timestamp_invalid", f"expected `{name}` as ISO 8601, such as 2026-01-31T12:00:00Z")
+            data[name] = moment
+    try:
+        return msgspec.convert(data, Message)
+    except msgspec.ValidationError as error:
+        return Reject("field_invalid", str(error))
+
+
+def _lenient_time(value: Any) -> datetime | None:
+    """ISO 8601 in the forms that `datetime` knows, or Unix seconds or milliseconds."""
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            return datetime.fromisoformat(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
