@@ -100,6 +100,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
 
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
+    from connectors.listening import listen
     from flows.compose import check_raw_log, prepare
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
@@ -114,6 +115,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         _reserve(metrics)
         prepare(config)
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
+        listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
                 continue

@@ -10,6 +10,7 @@ limits.py       the token bucket
 """
 
 from connectors.gateway.app import build
-from connectors.gateway.server import listen, server
+from connectors.gateway.server import server
+from connectors.listening import listen
 
 __all__ = ["build", "listen", "server"]

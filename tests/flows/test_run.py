@@ -75,3 +75,16 @@ def test_resolve_and_profile_together_have_about_a_process_for_each_core(monkeyp
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         assert (workers_of_this_machine("resolve"), workers_of_this_machine("profile")) == (resolve, profile)
         assert workers_of_this_machine("learn") == 1
+
+
+def test_an_address_that_is_taken_is_told_once_before_anything_is_started(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "millrace.toml"
+    file.write_text(f'[gateway]\nlisten = "{address}"\n[data]\nfolder = "data"\n')
+    host, _, port = address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        argv = [sys.executable, "-m", "flows.cli", "run", "-c", str(file)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("{"))  # logs are JSON
+    assert line.startswith(f"millrace: gateway.listen: cannot listen on {address}: ")
+    assert "worker_died" not in done.stderr
