@@ -9,19 +9,22 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zstandard import ZstdCompressionDict
 
 import tests.world
 from schemas.errors import Moving
 from schemas.identity import WindowCommit, WindowResult
 from schemas.profile import Head, Sealed, Sensitive
 from schemas.triggers import Absorb
-from state import compression, digest
+from state import digest
+from state.compression import Dictionaries
 from state.digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from state.directory import Layout, RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
 from state.memory import MemoryShards
 from state.names import Names
 from state.shards import LANES, RedisShards, ShardCommit
+from tests.golden import FOLDER
 from tests.logic.test_profile_replay import MODELS, RULES, live
 from tests.world import LIMITS, SECOND, SHARDS, KeptDirectory, World, person, visitor
 
@@ -75,9 +78,12 @@ class TeeShards(MemoryShards):
         super().commit(commits, stamp_ms)
 
 
-def lived(client: redis.Redis, seed: int, steps: int) -> World:
+def lived(client: redis.Redis, seed: int, steps: int, dictionary: bytes = b"") -> World:
+    """`dictionary`: what profiles are compressed with from the beginning."""
     client.flushall()
     RedisDirectory(client, NAMES, LAYOUT).create()
+    if dictionary:
+        Dictionaries(client, NAMES).add(1, ZstdCompressionDict(dictionary))
     with pytest.MonkeyPatch.context() as patch:
         for name, tee in (("KeptDirectory", Tee), ("MemoryShards", TeeShards)):
             tee.client = client  # type: ignore[attr-defined]
@@ -104,11 +110,13 @@ def test_a_twin_and_redis_have_equal_digests_after_any_history(redis_server: str
     assert reading(client).digest() == of_twin(world)
 
 
-def test_compressed_profiles_count_as_what_they_say(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "SAMPLE", 100)
+def test_compressed_profiles_count_as_what_they_say(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
-    world = lived(client, 5, 300)
-    assert client.hlen(NAMES.dictionaries)
+    world = lived(client, 5, 300, (FOLDER / "Profile.3.bin").read_bytes())
+    plain = {packed for profiles in world.store.profiles.values() for packed in profiles.values()}
+    stored = {client.get(key) for key in client.scan_iter("*p:*", _type="string")}
+    assert plain
+    assert not plain & stored
     assert reading(client).digest() == of_twin(world)
 
 
