@@ -15,14 +15,20 @@ _CATEGORIES = ("books", "garden", "kitchen", "music", "sport", "toys", "travel",
 _encode = msgspec.json.encode
 
 
-def events(customers: int = CUSTOMERS, each: int = EVENTS_EACH, started_ms: int = 1_795_000_000_000) -> Iterator[tuple[str, RawEvent]]:
-    """(key, event) pairs, customers interleaved; a tenth of what a customer does is a login, a purchase or a cart."""
+def events(
+    customers: int = CUSTOMERS, each: int = EVENTS_EACH, started_ms: int = 1_795_000_000_000, *, spread: bool = False
+) -> Iterator[tuple[str, RawEvent]]:
+    """(key, event) pairs, customers interleaved; a tenth of what a customer does is a login, a purchase or a cart.
+
+    All begin together, and so identify themselves together in the third turn; with `spread` each is at another place of its life.
+    """
     chance = random.Random(SEED)
     for turn in range(each):
         order = list(range(customers))
         chance.shuffle(order)
         for number in order:
-            yield f"anon-{number}", RawEvent(_encode(_message(chance, number, turn, started_ms)), started_ms + turn * 1000, "web")
+            place = (turn + number) % each if spread else turn
+            yield f"anon-{number}", RawEvent(_encode(_message(chance, number, place, started_ms)), started_ms + turn * 1000, "web")
 
 
 def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in `millrace run`.
 
 throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left out
-latency      half of that load, in real time: an event's arrival -> the commit of its trigger
+latency      half of that load, in real time: an event's arrival -> the commit of its trigger; and the same in a burst, where all
+             customers identify themselves within some two seconds
 memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
 idle         CPU of the whole embedded stack with nothing to do
 naive        bench/naive.py on the same machine in the same run
@@ -27,6 +28,7 @@ from bench.load import CUSTOMERS, EVENTS_EACH, events
 from bench.steps import configuration, fill, measure, redis_cpu_s
 from flows import compose
 from flows.demo.stack import to_toml
+from flows.logic import decide
 from flows.run import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.events import RawEvent
@@ -49,12 +51,17 @@ def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
     with deployment() as (config, folder):
         report = _throughput(config, folder, customers, each)
         report["latency_ms"] = _latency(config, folder, report["events_per_s"] / 2)
+        report["burst_latency_ms"] = _latency(config, folder, report["events_per_s"] / 2, burst=True)
         naive = _naive(compose.redis_url(config))
     with deployment(server=False) as (_config, folder):
         idle = _idle(folder)
     report["us_per_event"] |= {f"step:{step}": round(us, 2) for step, us in steps.items()}
     ratio = report["events_per_s"] / naive
-    return report | {"idle_cpu_percent": idle, "naive": {"events_per_s": round(naive)}, "ratio_to_naive": round(ratio, 2)}
+    return (
+        {"compiled": not decide.__file__.endswith(".py")}
+        | report
+        | {"idle_cpu_percent": idle, "naive": {"events_per_s": round(naive)}, "ratio_to_naive": round(ratio, 2)}
+    )
 
 
 @contextmanager
@@ -167,13 +174,13 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
+def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) -> dict[str, float]:
     """Publish in real time, then read the receipts of the triggers that these events caused."""
     outbox = compose.outbox(config)
     before = {entry.shard: entry.seq for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)}
     with flowing(folder, "resolve", "profile"):
         time.sleep(3)
-        asyncio.run(publish(config, rate))
+        asyncio.run(publish(config, rate, burst=burst))
         time.sleep(2)
     found = outbox.read("t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0)
     decode = msgspec.msgpack.Decoder(Trigger).decode
@@ -183,16 +190,16 @@ def _latency(config: Config, folder: Path, rate: float) -> dict[str, float]:
     return {"p50": delays[len(delays) // 2], "p99": delays[len(delays) * 99 // 100], "triggers": len(delays), "events_per_s": round(rate)}
 
 
-async def publish(config: Config, rate: float) -> None:
-    writer = compose.raw_writer(config)
-    source = events(CUSTOMERS, EVENTS_EACH)
+async def publish(config: Config, rate: float, *, burst: bool = False) -> None:
+    writer, first = compose.raw_writer(config), b'"b-' if burst else b'"n-'
+    source = events(CUSTOMERS, EVENTS_EACH, spread=not burst)
     began, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < LATENCY_S:
         now = int(time.time() * 1000)
         batch = []
         while sent < rate * elapsed:
             key, event = next(source)
-            batch.append((key, RawEvent(event.value.replace(b'"m-', b'"n-', 1), now, event.source)))
+            batch.append((key, RawEvent(event.value.replace(b'"m-', first, 1), now, event.source)))
             sent += 1
         await writer.append(batch)
         await asyncio.sleep(0.005)
