@@ -9,6 +9,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from flows.logic import decide
 from state.embedded import Embedded, find_server, server_version
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
@@ -18,9 +19,19 @@ settings.register_profile("millrace", deadline=None, suppress_health_check=[Heal
 settings.load_profile("millrace")
 
 
+COMPILED = not decide.__file__.endswith(".py")
+
+
 def pytest_report_header() -> str:
     server = find_server()
-    return f"redis: {server} {'.'.join(map(str, server_version(server)))}"
+    return f"redis: {server} {'.'.join(map(str, server_version(server)))}; hot path: {'compiled' if COMPILED else 'Python'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if COMPILED:
+        for item in items:
+            if item.get_closest_marker("breaking"):
+                item.add_marker(pytest.mark.skip(reason="the hot path is compiled: no part of it can be replaced"))
 
 
 @pytest.fixture(scope="session")

@@ -32,21 +32,21 @@ class Careful(ShardMachine):
         self._build = build
 
     def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
-        self._turn(state, root, lambda: super(Careful, self)._fact(state, root, origin, payload), origin, payload)
+        self._turn(state, root, lambda: ShardMachine._fact(self, state, root, origin, payload), origin, payload)
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        self._turn(state, root, lambda: super(Careful, self).add(state, root, origin, payload, live), origin, payload)
+        self._turn(state, root, lambda: ShardMachine.add(self, state, root, origin, payload, live), origin, payload)
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        self._turn(state, root, lambda: super(Careful, self).count(state, root, origin, payload, live), origin, payload)
+        self._turn(state, root, lambda: ShardMachine.count(self, state, root, origin, payload, live), origin, payload)
 
     def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
-        if not self._turn(state, root, lambda: super(Careful, self).look_again(state, root, retired, live)):
+        if not self._turn(state, root, lambda: ShardMachine.look_again(self, state, root, retired, live)):
             _postpone(state, root, live)
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None:
         live = state.live.get(root)
-        if not self._turn(state, root, lambda: super(Careful, self).wake(state, root, due)) and live is not None:
+        if not self._turn(state, root, lambda: ShardMachine.wake(self, state, root, due)) and live is not None:
             _postpone(state, root, live)
 
     def _turn(self, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:

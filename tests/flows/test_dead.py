@@ -379,6 +379,7 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
     return next(row[0] for row in site.listed("--reason", "poison") if '"email"' in site.dead("show", row[0])[1])
 
 
+@pytest.mark.breaking
 def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     name = raised_on(site, monkeypatch, "0.0.1")
     assert "applied" not in applied(site)
@@ -402,6 +403,7 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkey
     assert site.listed("--reason", "poison") == []
 
 
+@pytest.mark.breaking
 def test_what_this_build_raised_on_is_sent_again_by_its_id_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     name = raised_on(site, monkeypatch, BUILD)
     code, out, _ = site.dead("replay", "--all")
@@ -414,6 +416,7 @@ def test_what_this_build_raised_on_is_sent_again_by_its_id_alone(site: Site, mon
     assert len(site.listed("--reason", "poison")) == 2
 
 
+@pytest.mark.breaking
 def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: FragmentRules, fragment: object, fact: Fact, message: bytes) -> None:
         raise KeyError("ana@example.com")

@@ -94,6 +94,7 @@ def busy(world: World, seed: int, *, poison: bool) -> int:
     return sent
 
 
+@pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
 def test_it_is_put_aside_and_the_customer_is_as_before() -> None:
     world = World(RULES)
@@ -124,6 +125,7 @@ def test_it_is_put_aside_and_the_customer_is_as_before() -> None:
     assert world.counters()["poisoned"] == 1
 
 
+@pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
 def test_the_first_event_of_a_customer_leaves_nobody_behind() -> None:
     world = World(RULES)
@@ -133,6 +135,7 @@ def test_the_first_event_of_a_customer_leaves_nobody_behind() -> None:
     assert not world.triggers()
 
 
+@pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
 @pytest.mark.parametrize("seed", range(6))
 def test_the_rest_is_as_if_it_had_never_come(seed: int) -> None:
@@ -145,6 +148,7 @@ def test_the_rest_is_as_if_it_had_never_come(seed: int) -> None:
     assert sorted(trigger.id for trigger in with_it.triggers()) == sorted(trigger.id for trigger in without.triggers())
 
 
+@pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
 @pytest.mark.parametrize("cache", [1, 1_000])
 @pytest.mark.parametrize("seed", range(4))
@@ -189,6 +193,7 @@ def raising(then: Callable[..., None]) -> Callable[..., None]:
     return broken
 
 
+@pytest.mark.breaking
 def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(RULES)
     world.send(ANA)
@@ -202,6 +207,7 @@ def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch)
     assert world.rules_fired().count("gone") == 1
 
 
+@pytest.mark.breaking
 def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(RULES)
     world.send(ANA)
@@ -212,6 +218,7 @@ def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(monkeypatc
     assert [found.error for found in quarantined(world.store)] == ["ZeroDivisionError"]
 
 
+@pytest.mark.breaking
 def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(RULES)
     monkeypatch.setattr(handover, "expect", raising(handover.expect))
@@ -231,6 +238,7 @@ def test_too_much_of_it_stops_the_flow_and_is_not_committed() -> None:
     limit.add(1_000, Counter({"KeyError at a": 50}))
 
 
+@pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
 def test_a_worker_over_the_limit_leaves_the_batch_in_the_log() -> None:
     world = World(RULES)

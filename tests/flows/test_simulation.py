@@ -35,12 +35,14 @@ def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
         assert not outcome.problems, f"millrace simulate --first {seed} --seeds 1: {outcome.problems}"
 
 
+@pytest.mark.breaking
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_what_is_broken_on_purpose_is_noticed(name: str) -> None:
     seeds = [NOTICED_BY.get(name, 0), *range(NOTICED_WITHIN)]
     assert any(simulate(seed, MUTATIONS[name]).problems for seed in seeds), f"{name}: not noticed in {NOTICED_WITHIN} seeds"
 
 
+@pytest.mark.breaking
 def test_a_timer_that_fires_again_after_the_server_went_back_must_have_its_id() -> None:
     broken = MUTATIONS["a timer's trigger id holds the time it was due"]
     assert any("under several ids" in problem for seed in range(60) for problem in simulate(seed, broken).problems)

@@ -171,6 +171,7 @@ def test_the_same_log_gives_the_same_state(seed: int, steps: int) -> None:
     assert contents(replayed(world, luck)) == contents(world.store)
 
 
+@pytest.mark.breaking
 @settings(max_examples=50, deadline=None)
 @given(**lives)
 def test_also_when_more_timers_are_due_than_one_tick_may_wake(seed: int, steps: int) -> None:
