@@ -265,7 +265,7 @@ def mixed(count: int) -> list[list[tuple[int, bytes]]]:
             if luck.random() < 0.6:
                 known = msgspec.msgpack.decode(body, type=Example)
                 label = luck.choice([UNANSWERED, UNANSWERED, 0.0, 0.0, known.label])
-                fraud = msgspec.structs.replace(known, model="fraud", features=known.features[: len(FRAUD)], label=label)
+                fraud = msgspec.structs.replace(known, model="fraud", features=(known.features * 2)[: len(FRAUD)], label=label)
                 lane[at] = second, encode(fraud)
     return found
 

@@ -5,7 +5,7 @@ finite, of one size whatever the trade, and learnt alike whether a customer come
 model's list is its meaning in every stored example: never change one in place, append a new one (the model starts afresh).
 """
 
-from math import log1p
+from math import log, log1p
 from typing import Literal
 
 import msgspec
@@ -21,6 +21,7 @@ MOST = 1e12  # of any figure; beyond it nothing is learnt any more, and all prod
 CHANNELS_MOST = 16
 SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
+_DAY_S = 86_400.0
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class Feature(msgspec.Struct, frozen=True):
 
 _ALL = PURPOSES
 _TRADE: tuple[Purpose, ...] = ("marketing", "sales", "security")  # what was paid is no business of the service desk
+_SECURITY: tuple[Purpose, ...] = ("security",)
 
 FEATURES: tuple[Feature, ...] = (
     Feature("recency", "log1p of days since the last activity", _ALL),
@@ -52,6 +54,12 @@ FEATURES: tuple[Feature, ...] = (
     # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T) / (a + t)), in two forms.
     Feature("silence", "log1p of events × log of (30 days + age) ÷ (30 days + time of activity)", _ALL),
     Feature("fading", "events (at most 50) ÷ 10 × the same logarithm", _ALL),
+    # The last purchase itself: sums and means of many hide it.
+    Feature("latest_size", "log1p of the last purchase's amount", _SECURITY),
+    Feature(
+        "latest_jump", "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where that is no more, or there is none", _SECURITY
+    ),
+    Feature("latest_haste", "log1p of the purchases that fit into a day at the pace of the last two, at most one a second", _SECURITY),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
@@ -76,6 +84,17 @@ def features(total: Fragment, now_ms: int) -> list[float]:
         sessions = sum(last >= since for last in slots[1::2])
     gap = (age - recency) / (events - 1.0) if events > 2.0 else age - recency
     log_events, stretch = log1p(events), log1p(recency / (30.0 + age - recency))
+    size = jump = haste = 0.0
+    if total.latest is not None:
+        amount, before = total.latest
+        if amount > 0:
+            paid, n, others = amount / MICRO, total.orders - 1, total.spent - amount
+            size = log1p(paid if paid < MOST else MOST)
+            if amount * n > others > 0:
+                jump = log(amount * n / others) * n / (1 + n)
+        if before:
+            apart = total.ordered_ms // 1000 - before
+            haste = log1p(_DAY_S / apart if apart > 1 else _DAY_S)
     return [
         log1p(recency),
         log1p(age),
@@ -93,6 +112,9 @@ def features(total: Fragment, now_ms: int) -> list[float]:
         log1p(events * 30.0 / (30.0 + age)),
         log_events * stretch,
         (events if events < 50.0 else 50.0) * 0.1 * stretch,
+        size,
+        jump,
+        haste,
     ]
 
 

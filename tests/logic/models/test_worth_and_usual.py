@@ -91,7 +91,7 @@ def test_it_is_by_itself_until_enough_is_confirmed() -> None:
 
 def test_however_it_is_cut_it_learns_the_same() -> None:
     luck = random.Random(3)
-    examples = [example(luck.choice([UNANSWERED, 0.0, 1.0]), luck) for _ in range(1_500)]
+    examples = [example(luck.choice([UNANSWERED, 0.0, 1.0]), luck) for _ in range(1_600)]
     whole, cut = (Trainer("fraud", FEATURES, 0.05, unsupervised=True) for _ in range(2))
     expected, found = whole.learn(examples), []
     while examples:
