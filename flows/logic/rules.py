@@ -183,7 +183,7 @@ class CompiledModel:
         known = BINARY["churn" if isinstance(block, Churn) else block.name]
         self.name: str = known.name
         self.features = itemgetter(*known.places)  # its own among all
-        self.unsupervised = known.unsupervised
+        self.unsupervised = bool(known.unsupervised)
         self.horizon, self.every = int(block.horizon), int(block.every)
         self.on = ("*",) if isinstance(block, Churn) else block.on
         # Where only time says no, a yes is learnt with the noes of its day: else a young model would have heard of nothing but yes.

@@ -61,6 +61,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("latest_haste", "log1p of the purchases that fit into a day at the pace of the last two, at most one a second", _SECURITY),
 )
+LATEST: tuple[str, ...] = ("latest_size", "latest_jump", "latest_haste")  # what only the last purchase moves
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 
