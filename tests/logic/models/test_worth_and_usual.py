@@ -74,6 +74,26 @@ def test_before_anything_was_seen_and_when_nothing_varies_it_is_a_probability() 
         assert 0.0 <= scorer(made).score([1.0] * len(FEATURES)) <= 1.0
         for _ in range(10):
             same.see([1.0] * len(FEATURES))
+    assert scorer(same).score([1.0] * len(FEATURES)) == pytest.approx(0.02)  # the usual, not one of a hundred
+
+
+def test_only_what_is_to_be_judged_is_judged() -> None:
+    luck, made = random.Random(5), Usual.of(len(FEATURES), [2, 5])
+    for _ in range(1_000):
+        made.see([luck.gauss(0, 1) for _ in FEATURES])
+    judge, x = scorer(made), [0.0] * len(FEATURES)
+    assert judge.score([9.0 if place not in (2, 5) else 0.0 for place in PLACES]) == judge.score(x)
+    for place in (2, 5):
+        x[place] = 4.0
+        assert judge.score(x) > 0.5
+        assert judge.explain(x)[0][0] == FEATURES[place]
+        x[place] = 0.0
+
+
+def test_what_is_usual_is_said_again_when_there_is_an_eighth_more() -> None:
+    luck, trainer = random.Random(6), Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES[:1])
+    at = [n for n in range(1, 12_001) if trainer.learn([example(UNANSWERED, luck)])]
+    assert at == [50, *range(500, 4_096, 500), *range(4_096, 8_192, 512), *range(8_192, 12_001, 1_024)]
 
 
 def example(label: float, luck: random.Random) -> Example:
