@@ -31,27 +31,29 @@ def ask(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> boo
     """Ask what it is time to ask. True if a question begins."""
     profile, begun = view.p, False
     for model in rules.models_at(view.key):
-        question = _open(profile, model.name)
-        if question is None:
-            asks = view.now - profile.asked.get(model.name, -model.every) >= model.every
-        else:
-            asks = model.unsupervised and _more_suspect(profile, question)
+        asks = _open(profile, model.name) is None and view.now - profile.asked.get(model.name, -model.every) >= model.every
+        if model.unsupervised:
+            asks = asks or _withdraws(profile, model.name)
+            if asks or view.key in rules.fragments.orders:
+                _tell(state, model, view, root)
         if asks:
-            if question is not None:
-                profile.questions.remove(question)
             _ask(model, view)
             begun = True
-        if model.unsupervised and (asks or view.key in rules.fragments.orders):
-            _tell(state, model, view, root)
     return begun
 
 
-def _more_suspect(profile: Profile, question: Question) -> bool:
-    """Whether the odds are much higher than when the question was asked. So this can happen a few times only, and no question is put
-    off for ever."""
-    score, _ = profile.scores.get(question.model, (0.0, 0))
+def _withdraws(profile: Profile, model: str) -> bool:
+    """Withdraw the open question where the odds are much higher than when it was asked, and say whether. As they must be four times as
+    high, this can happen a few times only: no question is put off for ever."""
+    question = _open(profile, model)
+    if question is None or question.outcome is not None:
+        return False
+    score, _ = profile.scores.get(model, (0.0, 0))
     before = max(question.predicted or 0.0, _SUSPECT_LEAST)
-    return question.outcome is None and score * (1.0 - before) > _MORE * before * (1.0 - score)
+    withdrawn = score * (1.0 - before) > _MORE * before * (1.0 - score)
+    if withdrawn:
+        profile.questions.remove(question)
+    return withdrawn
 
 
 def _ask(model: CompiledModel, view: View) -> None:

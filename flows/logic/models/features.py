@@ -22,6 +22,7 @@ CHANNELS_MOST = 16
 SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
 _DAY_S = 86_400.0
+_MOST_MICRO = MOST * MICRO
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -89,10 +90,10 @@ def features(total: Fragment, now_ms: int) -> list[float]:
     if total.latest is not None:
         amount, before = total.latest
         if amount > 0:
-            paid, n, others = amount / MICRO, total.orders - 1, total.spent - amount
-            size = log1p(paid if paid < MOST else MOST)
-            if amount * n > others > 0:
-                jump = log(amount * n / others) * n / (1 + n)
+            paid = amount / MICRO if amount < _MOST_MICRO else MOST
+            size, n, others = log1p(paid), orders - 1.0, spent - paid
+            if paid * n > others > 0.0:
+                jump = log(paid * n / others) * n / orders
         if before:
             apart = total.ordered_ms // 1000 - before
             haste = log1p(_DAY_S / apart if apart > 1 else _DAY_S)
