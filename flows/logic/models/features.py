@@ -22,7 +22,6 @@ CHANNELS_MOST = 16
 SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
 _DAY_S = 86_400.0
-_MOST_MICRO = MOST * MICRO
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -63,17 +62,22 @@ FEATURES: tuple[Feature, ...] = (
     Feature("latest_haste", "log1p of the purchases that fit into a day at the pace of the last two, at most one a second", _SECURITY),
 )
 LATEST: tuple[str, ...] = ("latest_size", "latest_jump", "latest_haste")  # what only the last purchase moves
+SHARED = len(FEATURES) - len(LATEST)
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 
 def features(total: Fragment, now_ms: int) -> list[float]:
     """The values of `FEATURES`, in their order, always finite, of the sum of a customer's fragments.
 
-    A fragment without events is one that has just begun. What lies in the future is now. One function without calls of our own: it runs
-    for each event.
+    A fragment without events is one that has just begun. What lies in the future is now.
     """
+    return shared(total, now_ms) + latest(total)
+
+
+def shared(total: Fragment, now_ms: int) -> list[float]:
+    """The features before `LATEST`. They are computed for each event: without calls of our own, where that can be."""
     if total.events <= 0:
-        return [0.0] * len(FEATURES)
+        return [0.0] * SHARED
     recency = _bounded((now_ms - total.last_ms) / DAY_MS)
     age = _bounded((now_ms - total.first_ms) / DAY_MS)
     if age < recency:  # an event that came late may be the first one known
@@ -86,17 +90,6 @@ def features(total: Fragment, now_ms: int) -> list[float]:
         sessions = sum(last >= since for last in slots[1::2])
     gap = (age - recency) / (events - 1.0) if events > 2.0 else age - recency
     log_events, stretch = log1p(events), log1p(recency / (30.0 + age - recency))
-    size = jump = haste = 0.0
-    if total.latest is not None:
-        amount, before = total.latest
-        if amount > 0:
-            paid = amount / MICRO if amount < _MOST_MICRO else MOST
-            size, n, others = log1p(paid), orders - 1.0, spent - paid
-            if paid * n > others > 0.0:
-                jump = log(paid * n / others) * n / orders
-        if before:
-            apart = total.ordered_ms // 1000 - before
-            haste = log1p(_DAY_S / apart if apart > 1 else _DAY_S)
     return [
         log1p(recency),
         log1p(age),
@@ -114,10 +107,19 @@ def features(total: Fragment, now_ms: int) -> list[float]:
         log1p(events * 30.0 / (30.0 + age)),
         log_events * stretch,
         (events if events < 50.0 else 50.0) * 0.1 * stretch,
-        size,
-        jump,
-        haste,
     ]
+
+
+def latest(total: Fragment) -> list[float]:
+    """The features `LATEST`."""
+    if total.events <= 0 or total.latest is None:
+        return [0.0] * len(LATEST)
+    amount, before = total.latest
+    paid = _bounded(amount / MICRO)
+    n, others = _bounded(total.orders) - 1.0, _bounded(total.spent / MICRO) - paid
+    jump = log(paid * n / others) * n / (1.0 + n) if paid * n > others > 0.0 else 0.0
+    apart = max(total.ordered_ms // 1000 - before, 1)
+    return [log1p(paid), jump, log1p(_DAY_S / apart) if before else 0.0]
 
 
 def _bounded(value: float) -> float:
