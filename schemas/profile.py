@@ -25,6 +25,7 @@ class Fragment(msgspec.Struct, array_like=True):
     aggregates: dict[int, Any] = {}  # slot of the definition -> state of its kind
     traits: dict[str, tuple[int, Any]] = {}  # name -> (time_ms, value): the last writer wins
     ring: bytes = b""  # hashes of the last messages, 6 bytes each
+    latest: tuple[int, int] | None = None  # millionths of the purchase at `ordered_ms`; second of the one before, 0 = none. None: none
 
 
 class Wait(msgspec.Struct, array_like=True):

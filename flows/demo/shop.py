@@ -223,10 +223,10 @@ class Shop:
         yield self._track("desk", "Opportunity Won" if won else "Opportunity Lost", ids, deal)
 
     def _fraud(self, who: Person) -> _Journey:
-        """Orders in haste, with a card that is not theirs; the bank takes most of the money back."""
+        """Large orders in haste, with a card that is not theirs; the bank takes most of the money back."""
         ids = self._ids(who, who.browser)
         for _ in range(self._random.randint(3, 5)):
-            order = self._order("web", ids)
+            order = self._order("web", ids, at_least=4)
             yield msgspec.structs.replace(order, pause_s=self._random.uniform(0.05, 0.3))
         if self._random.random() < 0.9:
             yield self._track("desk", "Chargeback Received", ids, {"order_id": order.message["properties"]["order_id"]})
@@ -269,9 +269,9 @@ class Shop:
         message = {"type": "identify", "userId": who.user_id, "anonymousId": anonymous, "traits": traits}
         return _Step(self._random.uniform(0.2, 0.8), channel, message | ({"context": context} if context else {}))
 
-    def _order(self, channel: Channel, ids: dict[str, Any]) -> _Step:
+    def _order(self, channel: Channel, ids: dict[str, Any], at_least: int = 1) -> _Step:
         self._orders += 1
-        product = {**self._product(), "quantity": self._random.randint(1, 3)}
+        product = {**self._product(), "quantity": at_least * self._random.randint(1, 3)}
         total = round(product["price"] * product["quantity"], 2)
         order = {"order_id": f"o-{self._orders}", "total": total, "currency": "EUR", "category": product["category"], "products": [product]}
         return self._track(channel, "Order Completed", ids, order)

@@ -198,7 +198,7 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
     def ask(now: int) -> Asked:
         buy(now)
         fragments = customers.fragments[: customers.known]
-        rows = np.array([features(fragment, now) for fragment in fragments], np.float32)
+        rows = np.array([features(fragment, now) for fragment in fragments], np.float32)[:, model.places]
         said = trainer.probabilities(rows.astype(float))
         beside: dict[str, NDArray[np.float64]] = {}
         if now >= judged_from:

@@ -19,6 +19,7 @@ from schemas.config import Action as ActionRule
 from schemas.profile import Open
 from schemas.triggers import Decision
 
+_REACH = 1 + max(NAMES.index(name) for name in FEATURES)
 _PLACES = itemgetter(*(NAMES.index(name) for name in FEATURES))
 
 
@@ -79,7 +80,7 @@ def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, de
 
 def context_of(view: View) -> list[float]:
     """What the policy looks at."""
-    return list(_PLACES(view.features()))
+    return list(_PLACES(view.features(_REACH)))
 
 
 def _allowed(choices: Choices, view: View) -> list[bool | None]:

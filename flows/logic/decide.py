@@ -89,7 +89,7 @@ def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
     board = state.scorers.board(models)
     if not board.models:
         return []
-    held, said = profile.scores, board.say(view.features())
+    held, said = profile.scores, board.say(view.features(board.reach))
     crossed = [
         trigger
         for model, threshold, above, trigger in rules.watching(board.models)

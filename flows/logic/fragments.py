@@ -64,9 +64,10 @@ class FragmentRules:
             for figure in self.by_track.get(fact.name, self.any_track):
                 figure.apply(fragment.aggregates, time_ms, fact.properties)
             if fact.name in self.orders:
+                amount = amount_of(fact.properties.get(self.amount)) or 0
                 fragment.orders += 1
-                fragment.spent += amount_of(fact.properties.get(self.amount)) or 0
-                fragment.ordered_ms = max(fragment.ordered_ms, time_ms)
+                fragment.spent += amount
+                _join_latest(fragment, time_ms, amount, 0)
         else:
             for figure in self.by_event.get(fact.type, ()):
                 figure.apply(fragment.aggregates, time_ms, fact.properties)
@@ -83,7 +84,8 @@ class FragmentRules:
         a.events += b.events
         a.orders += b.orders
         a.spent += b.spent
-        a.ordered_ms = max(a.ordered_ms, b.ordered_ms)
+        if b.orders:
+            _join_latest(a, b.ordered_ms, *(b.latest or (0, 0)))
         for channel, n in b.channels.items():
             _count(a.channels, channel, CHANNELS_MAX, n)
         for hour, n in b.hours.items():
@@ -97,6 +99,16 @@ class FragmentRules:
         join_traits(a.traits, b.traits)
         a.ring = (a.ring + b.ring)[-self.ring_bytes :]
         return a
+
+
+def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) -> None:
+    """Of all purchases the two latest are kept; of those at the same time the larger amount counts.
+
+    The earlier one in whole seconds, for bytes: rounding down keeps the order, so the second largest of rounded times is exact.
+    """
+    held_ms, (held, held_before) = fragment.ordered_ms, fragment.latest or (0, 0)
+    fragment.ordered_ms, latest = max((held_ms, held), (ordered_ms, amount))
+    fragment.latest = latest, max(held_before, before, min(held_ms, ordered_ms) // 1000)
 
 
 def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int, Any]]) -> None:

@@ -1,5 +1,8 @@
 """What models are asked about a customer, and what comes of it: at most one open question of each model.
 
+A model that can do without answers is about single purchases: it is told of each, and where one is much more suspect than the one
+that its open question is about, the question is about this one from now on. For what turns out to be fraud is seldom the first purchase.
+
 A question ends in one of two ways, and leaves as an example with the features as they were when it was asked:
 
 - its horizon passes: the answer is what was heard until then, else no (for churn: yes if there was no event at all)
@@ -19,6 +22,8 @@ from schemas.profile import MICRO, Profile, Question
 from schemas.triggers import UNANSWERED, Example
 
 _LANE: Final = "x"
+_MORE: Final = 4.0  # times the odds
+_SUSPECT_LEAST: Final = 0.001  # below it nothing is
 Unheard = Literal["unasked", "before", "late", "repeated"]
 
 
@@ -26,20 +31,44 @@ def ask(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> boo
     """Ask what it is time to ask. True if a question begins."""
     profile, begun = view.p, False
     for model in rules.models_at(view.key):
-        if _open(profile, model.name) is None and view.now - profile.asked.get(model.name, -model.every) >= model.every:
-            _ask(state, model, view, root)
+        asks = _open(profile, model.name) is None and view.now - profile.asked.get(model.name, -model.every) >= model.every
+        if model.unsupervised:
+            asks = asks or _withdraws(profile, model.name)
+            if asks or view.key in rules.fragments.orders:
+                _tell(state, model, view, root)
+        if asks:
+            _ask(model, view)
             begun = True
     return begun
 
 
-def _ask(state: ShardState, model: CompiledModel, view: View, root: bytes) -> None:
+def _withdraws(profile: Profile, model: str) -> bool:
+    """Withdraw the open question where the odds are much higher than when it was asked, and say whether. As they must be four times as
+    high, this can happen a few times only: no question is put off for ever."""
+    question = _open(profile, model)
+    if question is None or question.outcome is not None:
+        return False
+    score, _ = profile.scores.get(model, (0.0, 0))
+    before = max(question.predicted or 0.0, _SUSPECT_LEAST)
+    withdrawn = score * (1.0 - before) > _MORE * before * (1.0 - score)
+    if withdrawn:
+        profile.questions.remove(question)
+    return withdrawn
+
+
+def _ask(model: CompiledModel, view: View) -> None:
     profile, name, now = view.p, model.name, view.now
     profile.asked.pop(name, None)
     predicted, version = profile.scores.get(name, (None, 0))
     features = sparse.pack(model.features(view.features()))
     profile.questions.append(Question(name, now, now + model.horizon, view.f.events, features, predicted, version))
-    if model.unsupervised:  # it learns what is usual from all, without waiting for answers
-        state.emit(_LANE, Example(name, root, now, now, sparse.unpack(features), predicted, version, UNANSWERED))
+
+
+def _tell(state: ShardState, model: CompiledModel, view: View, root: bytes) -> None:
+    """It learns what is usual from all, without waiting for answers."""
+    predicted, version = view.p.scores.get(model.name, (None, 0))
+    features = list(model.features(view.features()))
+    state.emit(_LANE, Example(model.name, root, view.now, view.now, features, predicted, version, UNANSWERED))
 
 
 def hear(state: ShardState, rules: CompiledRules, view: View, root: bytes, time_ms: int) -> None:

@@ -13,7 +13,7 @@ from flows.logic.expressions import ExpressionError, Name, Scope, compile_expres
 from flows.logic.fragments import FragmentRules
 from flows.logic.menu import Choices
 from flows.logic.models.binary import BINARY
-from flows.logic.models.features import features
+from flows.logic.models.features import FEATURES, latest, shared
 from flows.logic.models.shelf import Shelf
 from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
 from schemas.errors import ConfigError
@@ -63,11 +63,14 @@ class View:
         found = derived(self.f.traits, name) if name in CONFIDENCE else None
         return None if found is None else found[0]
 
-    def features(self) -> list[float]:
-        """What models look at, computed once."""
-        if self._features is None:
-            self._features = features(self.f, self.now)
-        return self._features
+    def features(self, reach: int = len(FEATURES)) -> list[float]:
+        """What models look at, computed once: the first `reach` of them, or more."""
+        found = self._features
+        if found is None:
+            found = self._features = shared(self.f, self.now)
+        if len(found) < reach:
+            found += latest(self.f)
+        return found
 
     def score(self, model: str) -> float | None:
         held = self.p.scores.get(model)
@@ -177,13 +180,14 @@ Threshold = tuple[str, float, bool, CompiledTrigger]  # model, score, whether it
 class CompiledModel:
     """The question of one model that is enabled."""
 
-    __slots__ = ("at_once", "every", "features", "horizon", "name", "on", "unsupervised", "when")
+    __slots__ = ("at_once", "every", "features", "horizon", "name", "on", "reach", "unsupervised", "when")
 
     def __init__(self, block: Churn | Model, scope: Scope) -> None:
         known = BINARY["churn" if isinstance(block, Churn) else block.name]
         self.name: str = known.name
         self.features = itemgetter(*known.places)  # its own among all
-        self.unsupervised = known.unsupervised
+        self.reach = 1 + max(known.places)
+        self.unsupervised = bool(known.unsupervised)
         self.horizon, self.every = int(block.horizon), int(block.every)
         self.on = ("*",) if isinstance(block, Churn) else block.on
         # Where only time says no, a yes is learnt with the noes of its day: else a young model would have heard of nothing but yes.

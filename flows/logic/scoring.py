@@ -51,12 +51,13 @@ class InForce:
 
 
 class Board:
-    """Some models that are asked together. Features are those of `features.features`, all of them."""
+    """Some models that are asked together. Features are those of `features.features`: the first `reach` of them, or more."""
 
-    __slots__ = ("_alone", "_panel", "_purchase", "_versions", "models")
+    __slots__ = ("_alone", "_panel", "_purchase", "_versions", "models", "reach")
 
     def __init__(self, known: Sequence[tuple[CompiledModel, Scorer, int]]) -> None:
         self.models = tuple(model.name for model, _, _ in known)
+        self.reach = max((model.reach for model, _, _ in known), default=0)
         self._versions = tuple(version for _, _, version in known)
         self._alone: dict[str, tuple[itemgetter[Any], Scorer]] = {model.name: (model.features, scorer) for model, scorer, _ in known}
         linear = [scorer for _, scorer, _ in known if isinstance(scorer, Linear)]

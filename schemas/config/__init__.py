@@ -171,7 +171,7 @@ EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
     "score.purchase": ("number", "0 to 1: how likely a purchase is; missing until there is a model, as those below"),
     "score.deal": ("number", "0 to 1: how likely it is that the opportunity is won"),
     "score.complaint": ("number", "0 to 1: how likely a complaint is"),
-    "score.fraud": ("number", "0 to 1: how likely fraud is; before enough is confirmed: how unusual (0.5: more than 99 of 100)"),
+    "score.fraud": ("number", "0 to 1: how likely fraud is; until enough is confirmed how odd the last purchase is (0.5: 1 of 100)"),
     "expected_value": ("number", "of the next purchase within the horizon, times its probability; missing until there is a model"),
     "value_tier": ("text", "low, middle or high: `expected_value` against `[value]`; missing until there is a model"),
 }

@@ -228,7 +228,7 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
 
 def two() -> list[Trainer]:
     """One of them is also told of what has no answers yet."""
-    return [Trainer("churn", FEATURES, 0.05), Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=True)]
+    return [Trainer("churn", FEATURES, 0.05), Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised)]
 
 
 def learnings(world: World) -> list[Learning]:
@@ -265,7 +265,7 @@ def mixed(count: int) -> list[list[tuple[int, bytes]]]:
             if luck.random() < 0.6:
                 known = msgspec.msgpack.decode(body, type=Example)
                 label = luck.choice([UNANSWERED, UNANSWERED, 0.0, 0.0, known.label])
-                fraud = msgspec.structs.replace(known, model="fraud", features=known.features[: len(FRAUD)], label=label)
+                fraud = msgspec.structs.replace(known, model="fraud", features=(known.features * 2)[: len(FRAUD)], label=label)
                 lane[at] = second, encode(fraud)
     return found
 

@@ -32,6 +32,7 @@ _fragment = Fragment(
     {1: 3, 2: 12.5, 3: [["x", 2]], 4: {"x": [1, NOW]}},
     {"plan": (NOW, "gold"), "age": (NOW, 33)},
     b"ring01ring02",
+    (5_000_000, NOW // 1000 - 86_400),
 )
 _transit = Transit([[A, C]], [B, B], [C], [Held(A, B, 1, b"payload")], [Owed(B, A, C, 2)], b"ring03", [B], [Parting(B, [B, C], 3, [A])])
 _profile = Profile(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.logic.aggregates import amount_of
 from flows.logic.fragments import CHANNELS_MAX, RING_ID, TRAITS_MAX, add_traits, ring_id, seen
 from schemas.events import Fact
 from schemas.profile import MICRO, Fragment
@@ -123,11 +124,20 @@ def test_against_plain_arithmetic_over_the_list(found: list[Fact]) -> None:
     assert fragment.last_ms == max((one.time_ms for one in found), default=0)
     assert fragment.orders == len(bought)
     assert fragment.ordered_ms == max((one.time_ms for one in bought), default=0)
+    assert (fragment.ordered_ms, fragment.latest) == latest(bought)
     hours = [one.time_ms // HOUR % 24 for one in found]
     assert fragment.hours == {hour: hours.count(hour) for hour in hours}
     channels = [one.channel for one in found]
     assert fragment.channels == {name: channels.count(name) for name in sorted(set(channels))[:CHANNELS_MAX]}
     assert fragment.sessions == sessions([one.time_ms for one in found])
+
+
+def latest(bought: list[Fact]) -> tuple[int, tuple[int, int] | None]:
+    """When the last purchase was, its amount, and the second of the one before."""
+    if not bought:
+        return 0, None
+    ranked = sorted(((one.time_ms, amount_of(one.properties.get("total")) or 0) for one in bought), reverse=True)
+    return ranked[0][0], (ranked[0][1], ranked[1][0] // 1000 if len(ranked) > 1 else 0)
 
 
 def sessions(when: list[int]) -> list[int]:
@@ -152,6 +162,34 @@ def test_an_amount_is_exact_whatever_the_order() -> None:
     fragment = summed(paid)
     assert (fragment.orders, fragment.spent) == (8, 600_000)
     assert fragment.spent / MICRO == 0.6
+
+
+def test_the_latest_purchase_and_the_one_before_whatever_came_first() -> None:
+    paid = [fact("Bought", START_MS + at, f"m{n}", properties={"total": total}) for n, (at, total) in enumerate(LATEST)]
+    for seed in range(20):
+        random.Random(seed).shuffle(paid)
+        fragment = summed(paid)
+        assert (fragment.ordered_ms, fragment.latest) == (START_MS + 5_999, (7 * MICRO, START_MS // 1000 + 5))
+
+
+LATEST = ((0, 9), (5_100, 99), (5_999, -3), (5_999, 7), (5_998, 1e6))  # two at the same time: one of them is the one before
+
+
+def test_a_customer_of_an_older_release_goes_on_with_what_is_known() -> None:
+    older = Fragment(START_MS, START_MS, 3, 2, 30 * MICRO, START_MS)
+    bought = summed([fact("Bought", START_MS + DAY, properties={"total": 5})], into=deepcopy(older))
+    assert bought.latest == (5 * MICRO, START_MS // 1000)
+    both = RULES.merge(deepcopy(older), summed([fact("Bought", START_MS + DAY, properties={"total": 5})]))
+    assert (both.latest, both.ordered_ms) == (bought.latest, bought.ordered_ms)
+    assert RULES.merge(deepcopy(older), summed([fact("Viewed")])).latest is None
+
+
+def test_who_never_bought_costs_a_byte_more_and_a_buyer_a_dozen() -> None:
+    for name, more in (("Viewed", 1), ("Bought", 11)):
+        found = [fact(name, START_MS + n * DAY, f"m{n}", properties={"total": 99.5}) for n in range(3)]
+        stored = msgspec.msgpack.encode(summed(found))
+        before = msgspec.msgpack.encode(msgspec.msgpack.decode(stored)[:-1])
+        assert len(stored) - len(before) == more
 
 
 def test_an_event_counts_once_in_a_figure_that_names_it_twice() -> None:

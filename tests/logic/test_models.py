@@ -54,7 +54,7 @@ def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]
         sessions = min(int(rate * age / 4), 40)
         x = features(fragment(recency, age, max(int(rate * age), 1), orders, orders * 40.0, sessions, luck.randint(1, 4)), NOW)
         logit = bias + 0.9 * x[0] - 0.7 * x[2] + 1.5 * x[7]
-        yield example(x, float(luck.random() < 1 / (1 + math.exp(-logit))), at_s)
+        yield example([x[place] for place in BINARY["churn"].places], float(luck.random() < 1 / (1 + math.exp(-logit))), at_s)
 
 
 def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> Trainer:
@@ -88,12 +88,60 @@ class TestFeatures:
                 "pace": math.log(1 + 11 * 30 / 62),
                 "silence": math.log(12) * stretch,
                 "fading": 1.1 * stretch,
+                "latest_size": 0,  # of an older release
+                "latest_jump": 0,
+                "latest_haste": 0,
             }
         )
 
-    whole = st.integers(-(2**70), 2**70)
+    @pytest.mark.parametrize(
+        ("amount", "spent", "orders", "jump"),
+        [
+            (3_000.0, 5_000.0, 21, math.log(30) * 20 / 21),
+            (300.0, 400.0, 2, math.log(3) / 2),  # one other says half as much
+            (100.0, 2_100.0, 21, 0),
+            (5.0, 2_005.0, 21, 0),
+            (300.0, 300.0, 1, 0),  # the first
+            (300.0, 300.0, 5, 0),  # the others were for nothing
+            (300.0, -50.0, 5, 0),
+            (0.0, 2_000.0, 21, 0),
+            (-30.0, 2_000.0, 21, 0),  # money back
+        ],
+    )
+    def test_the_last_purchase_beside_the_others(self, amount: float, spent: float, orders: int, jump: float) -> None:
+        total = fragment(1.0, 300.0, 99, orders, spent, 5, 2)
+        total.latest = round(amount * MICRO), 0
+        values = dict(zip(NAMES, features(total, NOW), strict=True))
+        assert values["latest_size"] == pytest.approx(math.log1p(max(amount, 0)))
+        assert values["latest_jump"] == pytest.approx(jump)
+        assert values["latest_haste"] == 0
 
-    @given(st.builds(Fragment, whole, whole, whole, whole, whole, whole, sessions=st.just([]) | st.just([3, 9])), whole)
+    @pytest.mark.parametrize(("apart_s", "fit"), [(0, 86_400), (1, 86_400), (60, 1_440), (86_400, 1), (8_640_000, 0.01)])
+    def test_how_soon_the_last_purchase_followed(self, apart_s: int, fit: float) -> None:
+        total = fragment(1.0, 300.0, 99, 2, 20.0, 5, 2)
+        total.latest = 10 * MICRO, total.ordered_ms // 1000 - apart_s
+        for now in (NOW, NOW + 90 * DAY_MS):  # it stays what it was
+            assert features(total, now)[NAMES.index("latest_haste")] == pytest.approx(math.log1p(fit))
+
+    def test_only_security_looks_at_a_single_purchase(self) -> None:
+        latest = {"latest_size", "latest_jump", "latest_haste"}
+        assert [name for name, model in BINARY.items() if latest & set(model.features)] == ["fraud"]
+        assert latest <= set(BINARY["fraud"].features)
+
+    whole = st.integers(-(2**70), 2**70)
+    some = st.builds(
+        Fragment,
+        whole,
+        whole,
+        whole,
+        whole,
+        whole,
+        whole,
+        sessions=st.just([]) | st.just([3, 9]),
+        latest=st.none() | st.tuples(whole, whole),
+    )
+
+    @given(some, whole)
     def test_whatever_comes_in_finite_values_that_can_be_learnt_come_out(self, total: Fragment, now: int) -> None:
         assert all(math.isfinite(value) and 0 <= value < FEATURE_MAX for value in features(total, now))
 

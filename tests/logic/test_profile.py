@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from flows.logic.decide import trigger_id
-from flows.logic.models.features import FEATURES
+from flows.logic.models import churn
 from flows.logic.shard import FRAGMENTS_MAX, SEALED_MAX
 from schemas.profile import MICRO, Sealed
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
@@ -176,7 +176,7 @@ def test_a_question_is_answered_when_its_time_is_over() -> None:
     assert (quiet.label, busy.label) == (1.0, 0.0)
     assert (quiet.model, quiet.asked_ms, quiet.answered_ms) == ("churn", START_MS, START_MS + 2 * DAY)
     assert (quiet.predicted, quiet.version) == (0.2, 1)
-    assert len(quiet.features) == len(FEATURES)
+    assert len(quiet.features) == len(churn.FEATURES)
 
 
 def test_one_question_at_a_time_and_no_more_often_than_configured() -> None:

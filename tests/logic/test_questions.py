@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
+from flows.logic import sparse
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import KNOTS, Scorer, Snapshot, probability
@@ -176,6 +177,43 @@ def test_what_needs_no_answers_is_told_of_every_question() -> None:
     made.send(ANA, "Chargeback")
     made.later(2 * DAY)
     assert [example.label for example in answers(made, "fraud")] == [1.0]
+
+
+def asked_of_purchases(*totals: float) -> list[float]:
+    """Of which of these purchases, an hour apart, the question is in the end (the size of its purchase), each time."""
+    made = world(fraud=scorer("fraud", 1, intercept=-4.0, latest_size=1.0))
+    said = []
+    for total in totals:
+        made.send(ANA, "Bought", total=total)
+        (question,) = (question for question in made.profile(ANA).questions if question.model == "fraud")
+        said.append(round(math.expm1(sparse.unpack(question.features)[BINARY["fraud"].features.index("latest_size")])))
+        made.later(HOUR)
+    return said
+
+
+def test_a_much_more_suspect_purchase_takes_the_place_of_the_one_that_was_asked_about() -> None:
+    assert asked_of_purchases(10, 12, 30, 45, 40, 300, 11) == [10, 10, 10, 45, 45, 300, 300]  # four times the odds
+
+
+def test_what_was_heard_of_a_purchase_stays_with_it() -> None:
+    made = world(fraud=scorer("fraud", 1, intercept=-4.0, latest_size=1.0))
+    made.send(ANA, "Bought", total=10)
+    made.later(HOUR)
+    made.send(ANA, "Chargeback")
+    made.send(ANA, "Bought", total=10_000)
+    made.later(4 * DAY)
+    (charged,) = answers(made, "fraud")
+    assert (charged.label, charged.asked_ms) == (1.0, START_MS)
+
+
+def test_a_withdrawn_question_leaves_no_answer() -> None:
+    made = world(fraud=scorer("fraud", 1, intercept=-4.0, latest_size=1.0))
+    for total in (10, 10_000):
+        made.send(ANA, "Bought", total=total)
+        made.later(HOUR)
+    made.later(3 * DAY - HOUR)
+    (answered,) = answers(made, "fraud")
+    assert (answered.label, answered.asked_ms) == (0.0, START_MS + HOUR)  # with a horizon of its own
 
 
 def test_questions_of_two_customers_who_become_one() -> None:

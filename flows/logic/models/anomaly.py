@@ -3,8 +3,9 @@
 Unusual   half-space trees (Tan, Ting and Liu 2011, "Fast anomaly detection for streaming data"): the judge of `millrace eval anomaly`
 Usual     how far each feature lies outside its usual range, summed: no trees, so a shard scores it like any other model
 
-Until enough frauds are confirmed the `fraud` model is a `Usual`. Its score says how rare so unusual a customer is: 0.5 is more unusual
-than 99 of the last 100, the usual one has 0.02. Ranks decide, so nothing is assumed about how features are distributed.
+Until enough frauds are confirmed the `fraud` model is a `Usual` of what the last purchase alone shows: customers differ in so many ways
+that beside all of them one odd purchase is nothing. Its score says how rare so unusual a purchase is: 0.5 is more unusual than 99 of
+the last 100, the usual one has 0.02. Ranks decide, so nothing is assumed about how features are distributed.
 """
 
 from collections.abc import Sequence
@@ -47,18 +48,20 @@ class Usual(msgspec.Struct, array_like=True):
 
     means: list[float]
     squares: list[float]
+    places: list[int]  # of the features that are judged; the others count as if they never varied
     count: int = 0
     ring: list[float] = []
 
     @classmethod
-    def of(cls, width: int) -> "Usual":
-        return cls([0.0] * width, [0.0] * width)
+    def of(cls, width: int, places: Sequence[int]) -> "Usual":
+        return cls([0.0] * width, [0.0] * width, list(places))
 
     def see(self, features: Sequence[float]) -> None:
         """One example: judged, then learnt."""
         self.ring = [*self.ring[-_RING + 1 :], self._distance(features)]
         self.count += 1
-        for place, value in enumerate(features):
+        for place in self.places:
+            value = features[place]
             miss = value - self.means[place]
             self.means[place] += miss / self.count
             self.squares[place] += miss * (value - self.means[place])
@@ -85,5 +88,5 @@ class Usual(msgspec.Struct, array_like=True):
             deviations=tuple(self._deviations()),
             weights=(-slope,) * width,
             bends=((slope,) * width, (0.0,) * width, (slope,) * width),
-            intercept=_RARE_LOGIT - slope * rare,
+            intercept=_USUAL_LOGIT - slope * usual,
         )

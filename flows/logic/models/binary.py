@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from flows.logic.models.features import NAMES, Purpose, serving
+from flows.logic.models.features import LATEST, NAMES, Purpose, serving
 
 ModelName = Literal["churn", "purchase", "deal", "complaint", "fraud"]
 
@@ -19,7 +19,7 @@ class BinaryModel(msgspec.Struct, frozen=True):
     question: str
     purpose: Purpose
     features: tuple[str, ...]
-    unsupervised: bool = False  # until enough is confirmed it says how unusual a customer is: see `anomaly`
+    unsupervised: tuple[str, ...] = ()  # until enough is confirmed it says how unusual these features are: see `anomaly`
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ class BinaryModel(msgspec.Struct, frozen=True):
         return tuple(map(NAMES.index, self.features))
 
 
-def _model(name: ModelName, question: str, purpose: Purpose, *, unsupervised: bool = False) -> BinaryModel:
+def _model(name: ModelName, question: str, purpose: Purpose, unsupervised: tuple[str, ...] = ()) -> BinaryModel:
     return BinaryModel(name, question, purpose, serving(purpose), unsupervised)
 
 
@@ -38,6 +38,6 @@ BINARY: dict[ModelName, BinaryModel] = {
         _model("purchase", "a purchase within the horizon", "marketing"),
         _model("deal", "the opportunity is won, not lost", "sales"),
         _model("complaint", "a low rating or a ticket within the horizon", "service"),
-        _model("fraud", "a chargeback or a confirmed fraud within the horizon", "security", unsupervised=True),
+        _model("fraud", "a chargeback or a confirmed fraud within the horizon", "security", LATEST),
     )
 }

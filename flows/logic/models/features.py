@@ -5,7 +5,7 @@ finite, of one size whatever the trade, and learnt alike whether a customer come
 model's list is its meaning in every stored example: never change one in place, append a new one (the model starts afresh).
 """
 
-from math import log1p
+from math import log, log1p
 from typing import Literal, NamedTuple
 
 from schemas.profile import MICRO, Fragment
@@ -19,6 +19,7 @@ MOST = 1e12  # of any figure; beyond it nothing is learnt any more, and all prod
 CHANNELS_MOST = 16
 SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
+_DAY_S = 86_400.0
 
 
 class Feature(NamedTuple):
@@ -31,6 +32,7 @@ class Feature(NamedTuple):
 
 _ALL = PURPOSES
 _TRADE: tuple[Purpose, ...] = ("marketing", "sales", "security")  # what was paid is no business of the service desk
+_SECURITY: tuple[Purpose, ...] = ("security",)
 
 FEATURES: tuple[Feature, ...] = (
     Feature("recency", "log1p of days since the last activity", _ALL),
@@ -50,18 +52,30 @@ FEATURES: tuple[Feature, ...] = (
     # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T) / (a + t)), in two forms.
     Feature("silence", "log1p of events × log of (30 days + age) ÷ (30 days + time of activity)", _ALL),
     Feature("fading", "events (at most 50) ÷ 10 × the same logarithm", _ALL),
+    # The last purchase itself: sums and means of many hide it.
+    Feature("latest_size", "log1p of the last purchase's amount", _SECURITY),
+    Feature(
+        "latest_jump", "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where that is no more, or there is none", _SECURITY
+    ),
+    Feature("latest_haste", "log1p of the purchases that fit into a day at the pace of the last two, at most one a second", _SECURITY),
 )
+LATEST: tuple[str, ...] = ("latest_size", "latest_jump", "latest_haste")  # what only the last purchase moves
+SHARED = len(FEATURES) - len(LATEST)
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 
 def features(total: Fragment, now_ms: int) -> list[float]:
     """The values of `FEATURES`, in their order, always finite, of the sum of a customer's fragments.
 
-    A fragment without events is one that has just begun. What lies in the future is now. One function without calls of our own: it runs
-    for each event.
+    A fragment without events is one that has just begun. What lies in the future is now.
     """
+    return shared(total, now_ms) + latest(total)
+
+
+def shared(total: Fragment, now_ms: int) -> list[float]:
+    """The features before `LATEST`. They are computed for each event: without calls of our own, where that can be."""
     if total.events <= 0:
-        return [0.0] * len(FEATURES)
+        return [0.0] * SHARED
     recency = _bounded((now_ms - total.last_ms) / DAY_MS)
     age = _bounded((now_ms - total.first_ms) / DAY_MS)
     if age < recency:  # an event that came late may be the first one known
@@ -92,6 +106,18 @@ def features(total: Fragment, now_ms: int) -> list[float]:
         log_events * stretch,
         (events if events < 50.0 else 50.0) * 0.1 * stretch,
     ]
+
+
+def latest(total: Fragment) -> list[float]:
+    """The features `LATEST`."""
+    if total.events <= 0 or total.latest is None:
+        return [0.0] * len(LATEST)
+    amount, before = total.latest
+    paid = _bounded(amount / MICRO)
+    n, others = _bounded(total.orders) - 1.0, _bounded(total.spent / MICRO) - paid
+    jump = log(paid * n / others) * n / (1.0 + n) if paid * n > others > 0.0 else 0.0
+    apart = max(total.ordered_ms // 1000 - before, 1)
+    return [log1p(paid), jump, log1p(_DAY_S / apart) if before else 0.0]
 
 
 def _bounded(value: float) -> float:

@@ -36,6 +36,7 @@ FORGET_SHARE = 0.2  # of the evidence that is kept when the error drifts and the
 CONFIRMED_LEAST = 20  # answers of yes, and an unsupervised model scores by what it has learnt from answers
 HISTORY = 200  # figures at the last so many snapshots
 UNSUPERVISED = "unusual"  # the learner of a snapshot that needed no answers
+_EIGHTH = 4  # 2 ** (bits - 4) is an eighth of the largest power of two in a number
 _PROBABILITY_LEAST = 1e-6  # whatever the past, nothing is certain: a wrong answer costs 13.8 at most
 
 Fault = Literal[
@@ -123,14 +124,14 @@ class Trainer:
         every: int = SNAPSHOT_EVERY,
         positive_weight: float = 1.0,
         forget_on_drift: bool = False,
-        unsupervised: bool = False,
+        unsupervised: Sequence[str] = (),
         bent: Sequence[bool] | None = None,
     ) -> None:
         """Gives a snapshot after `first` examples, and after each `every`.
 
         `learning_rate` is the challenger's. `positive_weight`: how much more a true answer counts in learning (probabilities
-        are corrected for it). `unsupervised`: until enough answers are
-        yes it says how unusual an example is. `bent`: features whose effect may be other than a straight line; without it all.
+        are corrected for it). `unsupervised`: until enough answers are yes it says how unusual an example is in these
+        features. `bent`: features whose effect may be other than a straight line; without it all.
         """
         self.name = name
         self.features = features
@@ -157,7 +158,7 @@ class Trainer:
         self._watch = Watch(self.features)
         self._confirmed = 0  # answers of yes
         self._worths = Worths()
-        self._usual = Usual.of(len(features)) if unsupervised else None
+        self._usual = Usual.of(len(features), [*map(features.index, unsupervised)]) if unsupervised else None
         self._block: list[tuple[list[float], bool, list[float]]] = []  # features, answer, logit of each learner
 
     @property
@@ -178,7 +179,7 @@ class Trainer:
                 chunk = []
             if asked and self._usual is not None:
                 self._usual.see(example.features)
-                if self._by_itself and self._falls_due(self._usual.count):
+                if self._by_itself and self._tells_more(self._usual.count):
                     snapshots.append(self.next_snapshot())
         return snapshots + self._learn_chunk(chunk)
 
@@ -215,6 +216,11 @@ class Trainer:
 
     def _falls_due(self, count: int) -> bool:
         return count == self._first or count % self._every == 0
+
+    def _tells_more(self, count: int) -> bool:
+        """Without answers each purchase is an example: what is usual is said again when they are an eighth more, or so."""
+        step = max(self._every, 1 << max(count.bit_length() - _EIGHTH, 0))
+        return count == self._first or count % step == 0
 
     def _good(self, examples: Iterable[Example | None]) -> Iterable[Example]:
         for example in examples:

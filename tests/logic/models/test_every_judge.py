@@ -12,7 +12,7 @@ import pytest
 from flows.logic.models.anomaly import Unusual, Usual
 
 WIDTH = 5
-JUDGES: dict[str, Callable[[], Any]] = {"half_space_trees": lambda: Unusual(WIDTH, seed=1), "usual": lambda: Usual.of(WIDTH)}
+JUDGES: dict[str, Callable[[], Any]] = {"half_space_trees": lambda: Unusual(WIDTH, seed=1), "usual": lambda: Usual.of(WIDTH, range(WIDTH))}
 
 
 @pytest.fixture(params=JUDGES)

@@ -13,6 +13,7 @@ from flows.logic.models.worth import Worths
 from schemas.triggers import UNANSWERED, Example
 
 FEATURES = BINARY["fraud"].features
+PLACES = range(len(FEATURES))
 
 
 def test_amounts_follow_the_own_mean_as_far_as_it_says_something() -> None:
@@ -42,14 +43,14 @@ def test_few_purchases_are_not_taken_at_their_word() -> None:
 
 
 def usual(count: int, seed: int = 1) -> Usual:
-    luck, made = random.Random(seed), Usual.of(len(FEATURES))
+    luck, made = random.Random(seed), Usual.of(len(FEATURES), PLACES)
     for _ in range(count):
         made.see([luck.gauss(0, 1) for _ in FEATURES])
     return made
 
 
 def scorer(made: Usual) -> Scorer:
-    trainer = Trainer("fraud", FEATURES, 0.05, unsupervised=True)
+    trainer = Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
     trainer._usual = made
     snapshot = trainer.snapshot()
     assert snapshot.learner == UNSUPERVISED
@@ -68,11 +69,31 @@ def test_one_of_a_hundred_is_above_a_half() -> None:
 
 
 def test_before_anything_was_seen_and_when_nothing_varies_it_is_a_probability() -> None:
-    same = Usual.of(len(FEATURES))
-    for made in (Usual.of(len(FEATURES)), same):
+    same = Usual.of(len(FEATURES), PLACES)
+    for made in (Usual.of(len(FEATURES), PLACES), same):
         assert 0.0 <= scorer(made).score([1.0] * len(FEATURES)) <= 1.0
         for _ in range(10):
             same.see([1.0] * len(FEATURES))
+    assert scorer(same).score([1.0] * len(FEATURES)) == pytest.approx(0.02)  # the usual, not one of a hundred
+
+
+def test_only_what_is_to_be_judged_is_judged() -> None:
+    luck, made = random.Random(5), Usual.of(len(FEATURES), [2, 5])
+    for _ in range(1_000):
+        made.see([luck.gauss(0, 1) for _ in FEATURES])
+    judge, x = scorer(made), [0.0] * len(FEATURES)
+    assert judge.score([9.0 if place not in (2, 5) else 0.0 for place in PLACES]) == judge.score(x)
+    for place in (2, 5):
+        x[place] = 4.0
+        assert judge.score(x) > 0.5
+        assert judge.explain(x)[0][0] == FEATURES[place]
+        x[place] = 0.0
+
+
+def test_what_is_usual_is_said_again_when_there_is_an_eighth_more() -> None:
+    luck, trainer = random.Random(6), Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES[:1])
+    at = [n for n in range(1, 12_001) if trainer.learn([example(UNANSWERED, luck)])]
+    assert at == [50, *range(500, 4_096, 500), *range(4_096, 8_192, 512), *range(8_192, 12_001, 1_024)]
 
 
 def example(label: float, luck: random.Random) -> Example:
@@ -80,7 +101,7 @@ def example(label: float, luck: random.Random) -> Example:
 
 
 def test_it_is_by_itself_until_enough_is_confirmed() -> None:
-    luck, trainer = random.Random(2), Trainer("fraud", FEATURES, 0.05, unsupervised=True)
+    luck, trainer = random.Random(2), Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
     first = trainer.learn(example(UNANSWERED, luck) for _ in range(600))
     assert [snapshot.learner for snapshot in first] == [UNSUPERVISED] * 2
     assert trainer.examples == 0  # nothing was answered yet
@@ -91,14 +112,14 @@ def test_it_is_by_itself_until_enough_is_confirmed() -> None:
 
 def test_however_it_is_cut_it_learns_the_same() -> None:
     luck = random.Random(3)
-    examples = [example(luck.choice([UNANSWERED, 0.0, 1.0]), luck) for _ in range(1_500)]
-    whole, cut = (Trainer("fraud", FEATURES, 0.05, unsupervised=True) for _ in range(2))
+    examples = [example(luck.choice([UNANSWERED, 0.0, 1.0]), luck) for _ in range(1_600)]
+    whole, cut = (Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES) for _ in range(2))
     expected, found = whole.learn(examples), []
     while examples:
         upto = luck.randrange(1, 60)
         found += cut.learn(examples[:upto])
         examples = examples[upto:]
-        again = Trainer("fraud", FEATURES, 0.05, unsupervised=True)
+        again = Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
         assert again.load(cut.dump())
         cut = again
     assert found == expected
