@@ -5,6 +5,7 @@ IPS reweights what was earned (Horvitz and Thompson, 1952); SNIPS divides by the
 The model is fitted on one half and used on the other, so that it never predicts what it has seen.
 """
 
+from math import sqrt
 from typing import Literal
 
 import msgspec
@@ -18,6 +19,7 @@ SAMPLE_LEAST = 200.0  # effective decisions: below it no interval is trusted
 REWARDED_LEAST = 20.0  # effective rewarded decisions: a few clicks that happen to fit are no evidence
 WEIGHT_OFF_MOST = 0.2  # of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
 _RIDGE = 10.0
+_MODEL_OFF = 5.0  # deviations of the model over all decisions, by which it may be off in an effective one
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
@@ -66,14 +68,11 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     expected = rewards_model(logged, policy.shape[1])
     taken, base = expected[rows, logged.actions], (policy * expected).sum(axis=1)
     doubly = base + weights * (logged.rewards - taken)
-    heaviest = max(float(policy.max() / logged.propensities.min()), float(weights.max()))
-    least, most = _range(logged.rewards)
-    corner = np.array([[weight, reward] for weight in (0.0, heaviest) for reward in (least, most)])
-    corner_weights, corner_rewards = corner.T
-    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
-    missed = np.where(corner_rewards > least, most - taken.min(), least - taken.max())  # by the model, at most
-    corner_doubly = base.mean() + corner_weights * missed
     sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
+    corner_weights, corner_rewards, corner_doubly = corners(
+        weights, logged.rewards, base, taken, heaviest(weights, policy[rows, logged.actions], logged.propensities)
+    )
+    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
     gain = Estimate(
         float((doubly - logged.rewards).mean()),
         *interval(doubly - logged.rewards, weights, np.column_stack((corner_weights, corner_doubly - corner_rewards))),
@@ -88,6 +87,40 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
         effective_rewards=rewarded,
         verdict=verdict,
         reason=reason,
+    )
+
+
+def heaviest(weights: Floats, chances: Floats, propensities: Floats) -> float:
+    """The largest weight to reckon with: the largest seen, or of what was not taken. `chances` (n,): of the taken actions, under the policy.
+
+    The actions that were not taken in a context have together the weight (1 - chance) / (1 - propensity), and the share 1 - chance
+    of the policy. Weights of which the policy meets less than a standard error of the mean weight are left out: what could be
+    missed there is within what the interval allows anyway, and one odd context must not widen it.
+    """
+    rest = np.where(propensities < 1.0, 1.0 - chances, 0.0)
+    others = rest / np.where(propensities < 1.0, 1.0 - propensities, 1.0)
+    order = np.argsort(-others, kind="stable")
+    met = np.cumsum(rest[order]) / len(weights)
+    last = min(int(np.searchsorted(met, weights.std() / sqrt(len(weights)))), len(weights) - 1)
+    return max(float(weights.max()), float(others[order[last]]))
+
+
+def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float) -> tuple[Floats, Floats, Floats]:
+    """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light and heavy, paid and not.
+
+    What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy decisions on average; for the
+    heavy ones, the fewer were seen the more it may be off.
+    """
+    least, most = _range(rewards)
+    light = float(weights.min())
+    shares = weights * weights / float(weights @ weights) if weights.any() else np.full(len(weights), 1.0 / len(weights))
+    off = _MODEL_OFF * float(taken.std()) / sqrt(max(effective(weights), 1.0))
+    low, high = (min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max())) for side in (-1.0, 1.0))
+    from_light, from_heavy = float(base.mean()) - light * float(taken.mean()), float(shares @ base)
+    return (
+        np.array([light, light, heavy, heavy]),
+        np.array([least, most, least, most]),
+        np.array([from_light + light * least, from_light + light * most, from_heavy + heavy * (least - high), from_heavy + heavy * (most - low)]),
     )
 
 
