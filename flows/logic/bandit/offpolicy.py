@@ -19,6 +19,7 @@ SAMPLE_LEAST = 200.0  # effective decisions: below it no interval is trusted
 REWARDED_LEAST = 20.0  # effective rewarded decisions: a few clicks that happen to fit are no evidence
 WEIGHT_OFF_MOST = 0.2  # of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
 _RIDGE = 10.0
+_WEIGHT_FAR = 10.0  # times the number of decisions: one so heavy is as good as never logged, and a heavier one says no more
 _MODEL_OFF = 5.0  # deviations of the model over all decisions, by which it may be off in an effective one
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -69,9 +70,8 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     taken, base = expected[rows, logged.actions], (policy * expected).sum(axis=1)
     doubly = base + weights * (logged.rewards - taken)
     sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
-    corner_weights, corner_rewards, corner_doubly = corners(
-        weights, logged.rewards, base, taken, heaviest(weights, policy[rows, logged.actions], logged.propensities)
-    )
+    heavy = heaviest(logged, policy, weights)
+    corner_weights, corner_rewards, corner_doubly = corners(weights, logged.rewards, base, taken, heavy)
     value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
     gain = Estimate(
         float((doubly - logged.rewards).mean()),
@@ -90,19 +90,23 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     )
 
 
-def heaviest(weights: Floats, chances: Floats, propensities: Floats) -> float:
-    """The largest weight to reckon with: the largest seen, or of what was not taken. `chances` (n,): of the taken actions, under the policy.
+def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
+    """The largest weight to reckon with: the largest seen, or that of the action most probable under the policy that was not taken,
+    if the actions not taken shared equally what its propensity left to them.
 
-    The actions that were not taken in a context have together the weight (1 - chance) / (1 - propensity), and the share 1 - chance
-    of the policy. Weights of which the policy meets less than a standard error of the mean weight are left out: what could be
-    missed there is within what the interval allows anyway, and one odd context must not widen it.
+    Weights of which the policy meets less than a standard error of the mean weight are left out: what could be missed there is
+    within what the interval allows anyway, and one odd context must not widen it.
     """
-    rest = np.where(propensities < 1.0, 1.0 - chances, 0.0)
-    others = rest / np.where(propensities < 1.0, 1.0 - propensities, 1.0)
-    order = np.argsort(-others, kind="stable")
-    met = np.cumsum(rest[order]) / len(weights)
-    last = min(int(np.searchsorted(met, weights.std() / sqrt(len(weights)))), len(weights) - 1)
-    return max(float(weights.max()), float(others[order[last]]))
+    count = len(weights)
+    others = policy.copy()
+    others[np.arange(count), logged.actions] = 0.0
+    likeliest = others.max(axis=1)
+    left = 1.0 - logged.propensities
+    possible = np.where(left > 0.0, likeliest * (policy.shape[1] - 1) / np.where(left > 0.0, left, 1.0), 0.0)
+    order = np.argsort(-possible, kind="stable")
+    met = np.cumsum(likeliest[order]) / count
+    last = min(int(np.searchsorted(met, weights.std() / sqrt(count))), count - 1)
+    return max(float(weights.max()), min(float(possible[order[last]]), _WEIGHT_FAR * count))
 
 
 def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float) -> tuple[Floats, Floats, Floats]:
@@ -116,12 +120,11 @@ def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy
     shares = weights * weights / float(weights @ weights) if weights.any() else np.full(len(weights), 1.0 / len(weights))
     off = _MODEL_OFF * float(taken.std()) / sqrt(max(effective(weights), 1.0))
     low, high = (min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max())) for side in (-1.0, 1.0))
-    from_light, from_heavy = float(base.mean()) - light * float(taken.mean()), float(shares @ base)
-    return (
-        np.array([light, light, heavy, heavy]),
-        np.array([least, most, least, most]),
-        np.array([from_light + light * least, from_light + light * most, from_heavy + heavy * (least - high), from_heavy + heavy * (most - low)]),
-    )
+    weight = np.array([light, light, heavy, heavy])
+    reward = np.array([least, most, least, most])
+    expected = np.array([float(base.mean())] * 2 + [float(shares @ base)] * 2)
+    held = np.array([float(taken.mean())] * 2 + [high, low])
+    return weight, reward, expected + weight * (reward - held)
 
 
 def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) -> tuple[Verdict, str]:
