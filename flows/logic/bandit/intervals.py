@@ -17,7 +17,7 @@ _UNSEEN = 0.01  # decisions' worth of each corner: as good as none, and it keeps
 _STEPS = 60
 _HALVINGS = 16  # of the place of an edge
 _OUTWARD = 40
-_ALIKE = 1e-9  # weights that differ by less say nothing
+_ALIKE = 1e-9  # a weight that is not further from 1 is 1
 
 
 def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, float]:
@@ -33,7 +33,7 @@ def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, f
     counts = np.concatenate((np.ones(len(values)), np.full(len(corners), _UNSEEN)))
     y = np.concatenate((values, corners[:, 1])) / scale
     w = np.concatenate((weights, corners[:, 0])) - 1.0
-    w = w[:, None] if np.ptp(weights) > _ALIKE else np.empty((len(y), 0))
+    w = w[:, None] if w.min() < -_ALIKE and w.max() > _ALIKE else np.empty((len(y), 0))  # where no mixture averages 1 it says nothing
     search = _Search(w, y, counts)
     return search.edge(-1.0) * scale, search.edge(1.0) * scale
 

@@ -200,9 +200,10 @@ class Learner:
         change = np.kron(self._frame.change_to(frame), np.eye(self._width))
         self._frame = frame
         mean, first = self._prior()
-        self._posterior.refresh(keep, change, mean, self._posterior.prior_precision)
+        data = self._posterior.apart(keep, change)
+        self._posterior.join(data, mean, self._posterior.prior_precision)
         if self.examples >= _ADAPT_FIRST:
-            self._posterior.refresh(1.0, np.eye(len(change)), mean, self._adapted(first))
+            self._posterior.join(data, mean, self._adapted(first))
 
     def _adapted(self, first: Floats) -> Floats:
         """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian Learning, 2001).

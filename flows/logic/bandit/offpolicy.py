@@ -5,6 +5,7 @@ IPS reweights what was earned (Horvitz and Thompson, 1952); SNIPS divides by the
 The model is fitted on one half and used on the other, so that it never predicts what it has seen.
 """
 
+from math import sqrt
 from typing import Literal
 
 import msgspec
@@ -18,6 +19,8 @@ SAMPLE_LEAST = 200.0  # effective decisions: below it no interval is trusted
 REWARDED_LEAST = 20.0  # effective rewarded decisions: a few clicks that happen to fit are no evidence
 WEIGHT_OFF_MOST = 0.2  # of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
 _RIDGE = 10.0
+_WEIGHT_FAR = 10.0  # times the number of decisions: one so heavy is as good as never logged, and a heavier one says no more
+_MODEL_OFF = 5.0  # deviations of the model over all decisions, by which it may be off in an effective one
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
@@ -66,14 +69,10 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     expected = rewards_model(logged, policy.shape[1])
     taken, base = expected[rows, logged.actions], (policy * expected).sum(axis=1)
     doubly = base + weights * (logged.rewards - taken)
-    heaviest = max(float(policy.max() / logged.propensities.min()), float(weights.max()))
-    least, most = _range(logged.rewards)
-    corner = np.array([[weight, reward] for weight in (0.0, heaviest) for reward in (least, most)])
-    corner_weights, corner_rewards = corner.T
-    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
-    missed = np.where(corner_rewards > least, most - taken.min(), least - taken.max())  # by the model, at most
-    corner_doubly = base.mean() + corner_weights * missed
     sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
+    heavy = heaviest(logged, policy, weights)
+    corner_weights, corner_rewards, corner_doubly = corners(weights, logged.rewards, base, taken, heavy)
+    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
     gain = Estimate(
         float((doubly - logged.rewards).mean()),
         *interval(doubly - logged.rewards, weights, np.column_stack((corner_weights, corner_doubly - corner_rewards))),
@@ -89,6 +88,43 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
         verdict=verdict,
         reason=reason,
     )
+
+
+def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
+    """The largest weight to reckon with: the largest seen, or that of the action most probable under the policy that was not taken,
+    if the actions not taken shared equally what its propensity left to them.
+
+    Weights of which the policy meets less than a standard error of the mean weight are left out: what could be missed there is
+    within what the interval allows anyway, and one odd context must not widen it.
+    """
+    count = len(weights)
+    others = policy.copy()
+    others[np.arange(count), logged.actions] = 0.0
+    likeliest = others.max(axis=1)
+    left = 1.0 - logged.propensities
+    possible = np.where(left > 0.0, likeliest * (policy.shape[1] - 1) / np.where(left > 0.0, left, 1.0), 0.0)
+    order = np.argsort(-possible, kind="stable")
+    met = np.cumsum(likeliest[order]) / count
+    last = min(int(np.searchsorted(met, weights.std() / sqrt(count))), count - 1)
+    return max(float(weights.max()), min(float(possible[order[last]]), _WEIGHT_FAR * count))
+
+
+def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float) -> tuple[Floats, Floats, Floats]:
+    """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light and heavy, paid and not.
+
+    What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy decisions on average; for the
+    heavy ones, the fewer were seen the more it may be off.
+    """
+    least, most = _range(rewards)
+    light = float(weights.min())
+    shares = weights * weights / float(weights @ weights) if weights.any() else np.full(len(weights), 1.0 / len(weights))
+    off = _MODEL_OFF * float(taken.std()) / sqrt(max(effective(weights), 1.0))
+    low, high = (min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max())) for side in (-1.0, 1.0))
+    weight = np.array([light, light, heavy, heavy])
+    reward = np.array([least, most, least, most])
+    expected = np.array([float(base.mean())] * 2 + [float(shares @ base)] * 2)
+    held = np.array([float(taken.mean())] * 2 + [high, low])
+    return weight, reward, expected + weight * (reward - held)
 
 
 def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) -> tuple[Verdict, str]:

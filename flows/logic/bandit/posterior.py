@@ -1,11 +1,12 @@
 """Gaussian beliefs on the weights of linear scores: N(mean, covariance) for each row, a row being an action or all of them.
 
 The precision of a row is always prior + data. A reward is a rank-one update of the covariance (Sherman and Morrison, 1950),
-which costs d^2; `refresh` takes the data apart from the prior exactly, forgets, changes the coordinates or the prior, and
-joins them again, at d^3, a few times in thousands of rewards.
+which costs d^2; `apart` takes the data from the prior exactly, forgets and changes the coordinates, and `join` gives them a
+prior again, at d^3 each, a few times in thousands of rewards.
 """
 
 from math import exp
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,13 @@ from flows.logic.bandit.scale import Floats
 _NEWTON_STEPS = 8
 _CURVATURE_LEAST = 1e-3  # a certain prediction that is right still teaches a little, so that no row is ever frozen
 _LOG_ODDS_MAX = 30.0
+
+
+class Data(NamedTuple):
+    """What was learnt, without the prior."""
+
+    precisions: Floats  # (rows, d, d)
+    pulls: Floats  # (rows, d): precisions @ the weights that fit best
 
 
 class Posterior:
@@ -66,16 +74,19 @@ class Posterior:
         self.means[row] += gain * (reward - chance)
         self.covariances[row] -= np.outer(gain, gain) * (curvature / (1.0 + curvature * variance))
 
-    def refresh(self, keep: float, change: NDArray[np.floating], prior_mean: Floats, prior_precision: Floats) -> None:
-        """Multiply the weight of all data by `keep`, go to the coordinates `change` @ x, and take a new prior."""
-        prior = np.diag(self.prior_precision)
+    def apart(self, keep: float, change: NDArray[np.floating]) -> Data:
+        """What the data say without the prior, their weight multiplied by `keep`, in the coordinates `change` @ x."""
         precisions = np.linalg.inv(self.covariances)
         pulls = np.einsum("kij,kj->ki", precisions, self.means) - self.prior_precision * self.prior_mean
-        data = change @ ((precisions - prior) * keep) @ change.T
-        joined = np.linalg.inv(data + np.diag(prior_precision))
+        data = (precisions - np.diag(self.prior_precision)) * keep
+        return Data(change @ data @ change.T, (pulls * keep) @ change.T)
+
+    def join(self, data: Data, prior_mean: Floats, prior_precision: Floats) -> None:
+        """Become what these data and this prior say together."""
+        joined = np.linalg.inv(data.precisions + np.diag(prior_precision))
         self.covariances = (joined + joined.transpose(0, 2, 1)) / 2.0
         self.prior_mean, self.prior_precision = prior_mean, prior_precision
-        self.means = np.einsum("kij,kj->ki", self.covariances, (pulls * keep) @ change.T + prior_precision * prior_mean)
+        self.means = np.einsum("kij,kj->ki", self.covariances, data.pulls + prior_precision * prior_mean)
 
 
 def sigmoid(score: float) -> float:

@@ -36,7 +36,7 @@ def test_a_refresh_takes_data_and_prior_apart_exactly() -> None:
     for row, reward in zip(x, rewards, strict=True):
         posterior.update_linear(0, row, float(reward))
     change, mean, precision = chance.standard_normal((3, 3)), np.full(3, 2.0), np.full(3, 0.5)
-    posterior.refresh(0.25, change, mean, precision)
+    posterior.join(posterior.apart(0.25, change), mean, precision)
     moved = x @ change.T
     direct = np.diag(precision) + 0.25 * moved.T @ moved
     np.testing.assert_allclose(posterior.covariances[0], np.linalg.inv(direct), atol=1e-9)
