@@ -34,7 +34,7 @@ from state.keys import load_keys
 from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
-from tests.flows.test_learn import SHARDS, SIGNER, Killed, World, drain, encode, killing
+from tests.learning import SHARDS, SIGNER, World, drain, encode, killed_everywhere
 from tests.world import document
 
 TAUGHT = """
@@ -181,18 +181,7 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(kind: str, after: bo
     undisturbed = filled(kind, given)
     drain(undisturbed.learning())
     expected = undisturbed.outcome()
-    at, died = 0, True
-    while died:
-        at += 1
-        world, died = filled(kind, given), False
-        killer = killing(world, at, after)
-        next(killer)
-        try:
-            drain(world.learning())
-        except Killed:
-            died = True
-        next(killer, None)
-        drain(world.learning())
+    for at, world in killed_everywhere(lambda: filled(kind, given), lambda world: drain(world.learning()), after):
         assert world.outcome() == expected, f"killed {'after' if after else 'before'} effect {at}"
     assert at > 6
 

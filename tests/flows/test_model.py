@@ -22,7 +22,7 @@ from state.keys import load_keys
 from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
-from tests.flows.test_learn import SHARDS, World, drain, lanes
+from tests.learning import SHARDS, World, drain, lanes
 
 
 class Site:
