@@ -16,6 +16,7 @@ from rich.table import Table
 
 from flows import compose
 from flows.evaluate.html import bars, document, lines, reliability
+from flows.logic.models.duel import Contested
 from flows.logic.models.linear import Scorer, Snapshot
 from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainer import Trainer
@@ -121,8 +122,8 @@ def promote(config: Config, name: str, learner: str) -> int:
     with reported():
         found = _find(config, name)
         known = found.contest()
-        if not isinstance(found, Trainer):
-            raise Unusable(f"{name} has no challenger that shards could use: what learns beside it is compared only")
+        if not isinstance(found, Contested):
+            raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
         compose.models(config).wish(name, learner)
