@@ -71,7 +71,7 @@ class TestTouches:
             ("a", 0.5, [], ""),
             ("b", 0.5, ["a"], "new"),
             ("c", 1.0, ["b", "a"], "known"),
-            ("a", 1.0, ["c", "b"], "known"),
+            ("a", 1.0, ["c", "b", "a"], "known"),  # which says that it is not new to them
         ]
         assert world.profile(ANA).recent == ["a", "c", "b"]
 
