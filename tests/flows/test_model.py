@@ -10,12 +10,14 @@ import redis
 
 from flows import compose, model
 from flows.learn import Learning
+from flows.logic.models import shelf
 from flows.logic.models.churn import FEATURES
+from flows.logic.models.teaching import Recommendations
 from flows.logic.models.trainer import Trainer
 from flows.logic.profile import ShardMachine
 from flows.logic.shard import ShardState
 from flows.models import scorers, sender
-from schemas.config import Config, Keys, Redis, Secret, Shards
+from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
 from schemas.profile import Head
 from state.keys import load_keys
@@ -23,6 +25,7 @@ from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
 from tests.flows.test_learn import SHARDS, World, drain, lanes
+from tests.flows.test_learn_actions import lanes as touches
 
 
 class Site:
@@ -113,6 +116,27 @@ def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> N
     model.listing(site.config, as_json=True)
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
+
+
+def test_a_recommender_by_hand_and_back(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = msgspec.structs.replace(site.config, recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
+    world = site.world
+    for at, learner in enumerate(("item_to_item", "biased_mf", "item_to_item")):
+        if at:
+            model.promote(config, shelf.NAME, learner)
+        world.fill(touches(shelf.NAME, 300, seed=at), end=43 + at)
+        drain(Learning(Recommendations(config), world.outbox, site.directory, world.store, site.signer, SHARDS, [sender(shelf.NAME)]))
+        capsys.readouterr()
+        model.show(config, shelf.NAME, as_json=False)
+        model.report(config, shelf.NAME, tmp_path / "model.html")
+        said, page = capsys.readouterr().out, (tmp_path / "model.html").read_text()
+        assert f"champion {learner}, promoted {at} times" in said
+        assert f"champion {learner}, promoted {at} times" in page
+        assert f"<tr class=own><td>{learner}</td>" in page
+        version = site.directory.sent(sender(shelf.NAME))
+        served = scorers(site.directory, site.signer)(sender(shelf.NAME), version)
+        assert isinstance(served, shelf.Shelf)
+        assert served.snapshot.learner == learner
 
 
 def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:
