@@ -63,6 +63,12 @@ def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, li
     assert found == pytest.approx({pair: count / sqrt(total[pair[0]] * total[pair[1]]) for pair, count in together.items()})
 
 
+def test_a_rare_item_does_not_inherit_what_others_left() -> None:
+    recommender = Recommender(30 * DAY, neighbours=4)
+    recommender.learn(touch(item, "tea") for number in range(60) for item in ("tea", "cup", "pot", "jug", f"once-{number}"))
+    assert items(recommender, "tea") == ["cup", "jug", "pot"]
+
+
 def test_old_companions_fade() -> None:
     old = [touch("a"), *[touch("b", "a")] * 4]
     recent = [touch("c", "a", at_ms=120 * DAY)]
@@ -115,6 +121,7 @@ def test_space_saving_overestimates_by_the_least_at_most(stream: list[tuple[str,
     least = min(counter.scores.values(), default=0.0)
     for name, score in counter.scores.items():
         assert truth[name] - 1e-9 <= score <= truth[name] + least + 1e-9
+        assert counter.surely().get(name, 0.0) <= truth[name] + 1e-9
 
 
 @pytest.mark.parametrize("body", [b"", b"\x90", b"nonsense"])

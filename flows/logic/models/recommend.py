@@ -49,6 +49,11 @@ class Counter(msgspec.Struct, array_like=True):
         known[name] = known.get(name, 0.0) + amount
         return evicted
 
+    def surely(self) -> dict[str, float]:
+        """Of each name no more than was added to it: with no room left, any score may hold as much as the least from names that went."""
+        least = min(self.scores.values()) if len(self.scores) >= self.limit else 0.0
+        return {name: score - least for name, score in self.scores.items() if score > least}
+
     def prune(self) -> list[str]:
         """Drop the least tenth: where there are many names, cheaper than one at a time."""
         ranked = sorted(self.scores, key=lambda name: (self.scores[name], name))
@@ -153,10 +158,10 @@ class Recommender:
         )
 
     def _companions(self, item: str) -> list[tuple[str, float]]:
-        """By cosine, the best first."""
+        """By cosine, the best first. Only what was surely seen counts: with what others left to it a rare item would go with all."""
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
-        its = self._state.neighbours[item].scores.items() if root > 0.0 else ()
+        its = self._state.neighbours[item].surely().items() if root > 0.0 else ()
         found = [(other, together / (root * sqrt(items[other]))) for other, together in its if items.get(other, 0.0) > 0.0]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
