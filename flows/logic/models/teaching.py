@@ -173,6 +173,17 @@ class Side(msgspec.Struct, array_like=True):
         return {"hit_rate": self.hits / self.looks, "mrr": self.ranks / self.looks} if self.looks else {}
 
 
+class _Contest(msgspec.Struct):
+    """All but the counts, in a checkpoint."""
+
+    factors: bytes
+    sides: dict[str, Side]
+    duels: dict[str, Duel]
+    champion: str
+    promotions: int
+    wishes: int
+
+
 class Recommendations(Contested, _Teacher):
     """Item to item, and beside it, on the same touches, River's matrix factorisation. Each makes a shelf when one falls due: the champion's
     is served, and both are judged by the touches that follow, so that what is compared is what customers get."""
@@ -238,23 +249,31 @@ class Recommendations(Contested, _Teacher):
         return {name: side.figures() for name, side in self._sides.items()}
 
     def dump(self) -> bytes:
-        contest = {"champion": self.champion, "promotions": self.promotions, "wishes": self.wishes, "duels": self._duels}
-        return self._keep(self._counts.pack(), {"factors": self._factors.dump(), "sides": self._sides, **contest})
+        contest = _Contest(self._factors.dump(), self._sides, self._duels, self.champion, self.promotions, self.wishes)
+        return self._keep(self._counts.pack(), {"contest": contest})
 
     def load(self, body: bytes) -> bool:
         """Become what `dump` gave, with the half-life that is configured now. Raises `Foreign`."""
         kept = self._kept(body)
         self._counts = Recommender.unpack(kept.body)
         self._counts.pace(self._half_life_ms, self.trained_ms)
-        more = kept.more
-        if "factors" in more:
-            self._factors.load(more["factors"])
-            self.champion, self.promotions, self.wishes = more["champion"], more["promotions"], more["wishes"]
-            self._sides, self._duels = msgspec.convert((more["sides"], more["duels"]), tuple[dict[str, Side], dict[str, Duel]])
-            self._shelves = {name: Shelf.from_snapshot(side.shelf) for name, side in self._sides.items() if side.shelf}
+        if "contest" in kept.more:
+            self._resume(kept.more["contest"])
         else:  # of a release that knew no promotion: the challenger and the comparison begin anew
             self._stock()
         return True
+
+    def _resume(self, kept: Any) -> None:
+        try:
+            contest = msgspec.convert(kept, _Contest)
+        except msgspec.ValidationError as error:
+            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
+        if contest.champion not in self._duels or not set(contest.sides) == set(contest.duels) == set(self._duels):
+            raise Foreign(f"model {self.name}: the checkpoint has learners {sorted(contest.sides)}, expected {sorted(self._duels)}")
+        self._factors.load(contest.factors)
+        self._sides, self._duels = contest.sides, contest.duels
+        self._shelves = {name: Shelf.from_snapshot(side.shelf) for name, side in contest.sides.items() if side.shelf}
+        self.champion, self.promotions, self.wishes = contest.champion, contest.promotions, contest.wishes
 
 
 class Groups(_Teacher):

@@ -12,6 +12,7 @@ from flows.logic.models.recommend import Recommender
 from flows.logic.models.shelf import ITEM_TO_ITEM, NAME, Shelf, Snapshot
 from flows.logic.models.teaching import HITS_OF, Recommendations
 from schemas.config import Recommendation, Rules, Touch
+from schemas.errors import Foreign
 from schemas.triggers import Example
 
 PROMOTED = 9_000  # touches: the challenger has won by then where counts are thin
@@ -106,6 +107,15 @@ def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
             served = Shelf.from_snapshot(snapshot.pack())
     assert looks > 0.0
     assert taught.figures()["hit_rate"] == pytest.approx(hits / looks)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"champion": "nobody"}, {"sides": {}}, {"duels": {"nobody": []}}, {"wishes": "many"}, {"factors": b"\x90"}]
+)
+def test_a_contest_that_is_none_is_refused(damage: dict[str, object]) -> None:
+    *kept, more = msgspec.msgpack.decode(teacher().dump())
+    with pytest.raises(Foreign):
+        teacher().load(msgspec.msgpack.encode([*kept, {"contest": more["contest"] | damage}]))
 
 
 class TestOfOlderReleases:
