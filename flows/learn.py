@@ -25,9 +25,9 @@ from flows.engine import Prompt, Stop, run_flow
 from flows.logic import menu
 from flows.logic.models import groups, shelf
 from flows.logic.models.announced import Snapshot
+from flows.logic.models.duel import Contested
 from flows.logic.models.merge import Merge
 from flows.logic.models.teaching import Teacher, teachers
-from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
 from schemas import metrics
@@ -120,7 +120,7 @@ class Learning:
     def learn(self, batch: Batch) -> Checkpoint:
         """The checkpoint after the batch."""
         snapshots: list[Snapshot] = []
-        if isinstance(self._trainer, Trainer) and self._trainer.grant(*self._store.wished(self.model)):
+        if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
             snapshots.append(self._trainer.next_snapshot())
         snapshots += self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
         if snapshots:

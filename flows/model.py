@@ -16,7 +16,9 @@ from rich.table import Table
 
 from flows import compose
 from flows.evaluate.html import bars, document, lines, reliability
-from flows.logic.models.linear import Scorer, Snapshot
+from flows.logic.models.announced import Snapshot
+from flows.logic.models.duel import Contested
+from flows.logic.models.linear import Snapshot as Linear
 from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
@@ -80,11 +82,12 @@ def show(config: Config, name: str, as_json: bool) -> int:
     for what, counts in (("drifted", row.drifts), ("dropped", row.dropped)):
         print(f"  {what:10} " + (", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "nothing"))
     for snapshot in last:
-        said = "  ".join(f"{figure} {_figure(snapshot.metrics, figure)}" for figure in ("log_loss", "auc", "ece"))
-        print(f"  version {snapshot.version:<6} {snapshot.examples:>9,} examples  {snapshot.learner:8}  {said}")
-    if last:
+        figures, learner = getattr(snapshot, "metrics", {}), getattr(snapshot, "learner", "")
+        said = "  ".join(f"{figure} {_figure(figures, figure)}" for figure in ("log_loss", "auc", "ece", "hit_rate") if figure in figures)
+        print(f"  version {snapshot.version:<6} {snapshot.examples:>9,} examples  {learner:8}  {said}".rstrip())
+    if last and isinstance(newest := last[0], Linear):
         print("  what it weighs most (per deviation, between the bends around the mean)")
-        ranked = sorted(zip(last[0].features, last[0].weights, strict=True), key=lambda item: -abs(item[1]))
+        ranked = sorted(zip(newest.features, newest.weights, strict=True), key=lambda item: -abs(item[1]))
         for feature, weight in ranked[:8]:
             print(f"    {feature:14} {weight:+.4f}")
     return 0
@@ -121,8 +124,8 @@ def promote(config: Config, name: str, learner: str) -> int:
     with reported():
         found = _find(config, name)
         known = found.contest()
-        if not isinstance(found, Trainer):
-            raise Unusable(f"{name} has no challenger that shards could use: what learns beside it is compared only")
+        if not isinstance(found, Contested):
+            raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
         compose.models(config).wish(name, learner)
@@ -205,8 +208,6 @@ def _version(config: Config, name: str, version: int) -> Snapshot:
         found = open_snapshot(compose.signer(config), name, body)
     except Foreign as error:
         raise Unusable(f"{name}: version {version} cannot be used: {error}") from None
-    if not isinstance(found, Scorer):
-        raise Unusable(f"{name} gives no probability: `millrace eval bandit` and docs/next-best-action.md are for what it learns")
     return found.snapshot
 
 

@@ -14,7 +14,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("-c", "--config", exists=True, dir_okay=False, help="The configuration file; without it deploy/millrace.toml."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="churn, purchase, deal, complaint or fraud.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="One of those that `list` names.")]
 Version = Annotated[int | None, typer.Option("--to", metavar="VERSION", min=1, help="Which; without it as the command says.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 

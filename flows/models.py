@@ -56,11 +56,10 @@ def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes
 
 def open_snapshot(signer: Signer, model: str, announced: bytes, purpose: str = "") -> Scorer | Decider | Shelf | Assigner:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
-    if model in _OTHERS:
-        return _OTHERS[model](signer.verify(f"snapshot:{model}", announced))
-    if model not in _FEATURES:
+    if model not in _OTHERS and model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
-    return Scorer.from_snapshot(signer.verify(purpose or f"snapshot:{model}", announced), _FEATURES[model])
+    packed = signer.verify(purpose or f"snapshot:{model}", announced)
+    return _OTHERS[model](packed) if model in _OTHERS else Scorer.from_snapshot(packed, _FEATURES[model])
 
 
 def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | None]:

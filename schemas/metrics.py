@@ -95,7 +95,7 @@ MODEL_HIT_RATE = Gauge(
     "millrace_model_hit_rate", "How often the next new item was among ten recommended", ["model"], multiprocess_mode="mostrecent"
 )
 RECOMMENDER_HIT_RATE = Gauge(
-    "millrace_recommender_hit_rate", "The same of each recommender, where both were asked", ["learner"], multiprocess_mode="mostrecent"
+    "millrace_recommender_hit_rate", "The same of what each learner recommends, served or not", ["learner"], multiprocess_mode="mostrecent"
 )
 RECOMMENDER_MRR = Gauge(
     "millrace_recommender_mrr", "Mean reciprocal rank of the next new item among ten", ["learner"], multiprocess_mode="mostrecent"

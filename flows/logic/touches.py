@@ -19,12 +19,11 @@ def touch(state: ShardState, rules: CompiledRules, view: View, root: bytes, key:
     for rule in rules.touches.get(key, ()):
         recent = view.p.recent
         for item in items_of(view.properties, rule.item.split(".")):
-            others = [other for other in recent if other != item]
             state.emit(
                 "x",
-                Example(shelf.NAME, root, time_ms, view.now, [], None, 0, rule.weight, action=item, recent=others, segment=view.p.segment),
+                Example(shelf.NAME, root, time_ms, view.now, [], None, 0, rule.weight, action=item, recent=recent, segment=view.p.segment),
             )
-            recent = [item, *others][: shelf.RECENT_MAX]
+            recent = [item, *(other for other in recent if other != item)][: shelf.RECENT_MAX]
         view.p.recent = recent
 
 

@@ -17,7 +17,7 @@ from flows.learn import Learning
 from flows.logic import menu
 from flows.logic.bandit.settings import POLICIES
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import groups, shelf
+from flows.logic.models import challenger, groups, shelf
 from flows.logic.models.binary import BINARY
 from flows.logic.models.groups import Assigner
 from flows.logic.models.shelf import Shelf
@@ -34,7 +34,7 @@ from state.keys import load_keys
 from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
-from tests.learning import SHARDS, SIGNER, World, drain, encode, killed_everywhere
+from tests.learning import SHARDS, SIGNER, Killed, World, drain, encode, killed_everywhere, killing
 from tests.world import document
 
 TAUGHT = """
@@ -53,6 +53,7 @@ enabled = true
 k = 3
 """
 RULES: Rules = rules_from(document(TAUGHT))
+EFFECTS = 5  # of one batch: checkpoint, announcement, two of the outbox; and there is no fifth
 MODELS = [menu.NAME, shelf.NAME, groups.NAME]
 ASKED = """
 [churn]
@@ -253,6 +254,34 @@ def test_touches_and_points_that_are_none_are_counted() -> None:
 def test_a_checkpoint_that_is_none_is_refused(model: str) -> None:
     with pytest.raises(Foreign):
         Taught(model).teacher().load(b"\x90")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: bool) -> None:
+    def learnt(at: int) -> Taught:
+        """Killed at this effect (0: not at all) of what follows the operator's word."""
+        world = filled(shelf.NAME, lanes(shelf.NAME, 900))
+        drain(world.learning())
+        world.store.wish(shelf.NAME, challenger.NAME)
+        world.fill(lanes(shelf.NAME, 100, seed=2), end=43)
+        killer = killing(world, at, after)
+        next(killer)
+        try:
+            drain(world.learning())
+        except Killed:
+            drain(world.learning())
+        else:
+            assert at in (0, EFFECTS)
+        return world
+
+    expected = learnt(0).outcome()
+    for at in range(1, EFFECTS):
+        world = learnt(at)
+        assert world.outcome() == expected
+        version, _ = world.announced()[-1]
+        served = scorers(world.directory, SIGNER)(sender(shelf.NAME), version)
+        assert isinstance(served, Shelf)
+        assert (served.snapshot.learner, served.version) == (challenger.NAME, version)
 
 
 def test_what_goes_together_is_found_and_the_rate_of_hits_says_so() -> None:

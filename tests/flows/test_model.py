@@ -10,18 +10,23 @@ import redis
 
 from flows import compose, model
 from flows.learn import Learning
+from flows.logic import menu
+from flows.logic.models import groups, shelf
 from flows.logic.models.churn import FEATURES
+from flows.logic.models.teaching import Recommendations, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.profile import ShardMachine
 from flows.logic.shard import ShardState
 from flows.models import scorers, sender
-from schemas.config import Config, Keys, Redis, Secret, Shards
+from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
 from schemas.profile import Head
 from state.keys import load_keys
 from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
+from tests.flows.test_learn_actions import RULES
+from tests.flows.test_learn_actions import lanes as touches
 from tests.learning import SHARDS, World, drain, lanes
 
 
@@ -53,8 +58,14 @@ class Site:
             )
         )
 
-    def in_force(self) -> int:
-        """The version that a shard scores with, when it has read all of its log."""
+    def teach(self, config: Config, name: str, count: int, until: int) -> None:
+        """The same for what gives no probability."""
+        self.world.fill(touches(name, count, seed=until), end=until)
+        (teacher,) = (teacher for teacher in teachers(config) if teacher.name == name)
+        drain(Learning(teacher, self.world.outbox, self.directory, self.world.store, self.signer, SHARDS, [sender(name)]))
+
+    def in_force(self, name: str = "churn") -> int:
+        """The version that a shard uses, when it has read all of its log."""
         machine, state = (
             ShardMachine(lambda _: pytest.fail("no rules are announced"), scorers(self.directory, self.signer)),
             ShardState(0, Head(), {}),
@@ -62,8 +73,16 @@ class Site:
         machine.apply(state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == "m"))
         again = ShardState(0, state.head, {})
         machine.open(again)
-        assert again.scorers.version("churn") == state.scorers.version("churn")
-        return state.scorers.version("churn")
+        assert used(again, name) == used(state, name)
+        return used(state, name)
+
+
+def used(state: ShardState, name: str) -> int:
+    learnt = {menu.NAME: state.learnt.decider, shelf.NAME: state.learnt.shelf, groups.NAME: state.learnt.assigner}
+    if name not in learnt:
+        return state.scorers.version(name)
+    model = learnt[name]
+    return 0 if model is None else model.version
 
 
 @pytest.fixture
@@ -100,6 +119,29 @@ def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
     assert site.in_force() == 5
 
 
+@pytest.mark.parametrize("name", [menu.NAME, shelf.NAME, groups.NAME])
+def test_so_it_is_for_what_gives_no_probability(name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = {field: getattr(RULES, field) for field in ("best_action", "action", "recommendation", "clusters")}
+    config = msgspec.structs.replace(site.config, **rules)
+    site.teach(config, name, 1_100, 43)
+    last = site.in_force(name)
+    assert last >= 2
+    model.rollback(config, name, None)
+    assert site.in_force(name) == last - 1
+    model.pin(config, name, 1)
+    site.teach(config, name, 1_100, 44)
+    assert site.in_force(name) == 1
+    model.unpin(config, name)
+    assert site.in_force(name) > last
+    capsys.readouterr()
+    model.show(config, name, as_json=False)
+    assert "version 1 " in capsys.readouterr().out
+    model.export(config, name, 1, tmp_path / "model.json")
+    assert msgspec.json.decode((tmp_path / "model.json").read_bytes())["version"] == 1
+    model.show(config, name, as_json=True)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["versions"][-1]["version"] == 1
+
+
 def test_a_pin_of_another_key_is_refused(site: Site) -> None:
     body = site.directory.body("m", "learn:churn", 1)
     assert body is not None
@@ -113,6 +155,27 @@ def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> N
     model.listing(site.config, as_json=True)
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
+
+
+def test_a_recommender_by_hand_and_back(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = msgspec.structs.replace(site.config, recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
+    world = site.world
+    for at, learner in enumerate(("item_to_item", "biased_mf", "item_to_item")):
+        if at:
+            model.promote(config, shelf.NAME, learner)
+        world.fill(touches(shelf.NAME, 300, seed=at), end=43 + at)
+        drain(Learning(Recommendations(config), world.outbox, site.directory, world.store, site.signer, SHARDS, [sender(shelf.NAME)]))
+        capsys.readouterr()
+        model.show(config, shelf.NAME, as_json=False)
+        model.report(config, shelf.NAME, tmp_path / "model.html")
+        said, page = capsys.readouterr().out, (tmp_path / "model.html").read_text()
+        assert f"champion {learner}, promoted {at} times" in said
+        assert f"champion {learner}, promoted {at} times" in page
+        assert f"<tr class=own><td>{learner}</td>" in page
+        version = site.directory.sent(sender(shelf.NAME))
+        served = scorers(site.directory, site.signer)(sender(shelf.NAME), version)
+        assert isinstance(served, shelf.Shelf)
+        assert served.snapshot.learner == learner
 
 
 def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Recommendation: companions, cold starts, decay and bounds."""
+"""Recommendation: companions, cold starts, decay and bounds; and the factors that learn beside the counts."""
+
+import random
+from collections import Counter as Plain
+from math import sqrt
 
 import pytest
 from hypothesis import given
@@ -6,6 +10,7 @@ from hypothesis import strategies as st
 
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.recommend import Counter, Recommender, Touch
+from flows.logic.models.shelf import COMPANIONS_MAX, Shelf
 from schemas.errors import Foreign
 
 DAY = 86_400_000
@@ -21,8 +26,12 @@ def learned(*touches: Touch, half_life_ms: int = 30 * DAY) -> Recommender:
     return recommender
 
 
+def shelf_of(recommender: Recommender) -> Shelf:
+    return Shelf.from_snapshot(recommender.shelf(1, recommender.learnt, 0, {}).pack())
+
+
 def items(recommender: Recommender, *recent: str, segment: str = "new", k: int = 3) -> list[str]:
-    return [item for item, _ in recommender.recommend(recent, segment, k)]
+    return shelf_of(recommender).recommend(recent, segment, k)
 
 
 def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
@@ -30,15 +39,34 @@ def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
     recommender = learned(*together, *[touch("tv")] * 20)
     assert items(recommender, "tea")[:2] == ["cup", "pot"]
     assert "tea" not in items(recommender, "tea")
-    assert [item for item, _ in recommender.recommend(["tea"], "new", 1, exclude=["cup"])] == ["pot"]
+    assert shelf_of(recommender).recommend(["tea"], "new", 1, exclude=["cup"]) == ["pot"]
 
 
 def test_cold_starts_take_the_segment_and_then_everyone() -> None:
     recommender = learned(*[touch("a", segment="vip")] * 3, touch("b", segment="vip"), *[touch("c", segment="new")] * 9)
     assert items(recommender, segment="vip") == ["a", "b", "c"]
     assert items(recommender, "never seen", segment="unheard of") == ["c", "a", "b"]
-    scores = [score for _, score in recommender.recommend([], "vip", 3)]
-    assert scores == sorted(scores, reverse=True)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3)), max_size=40))
+def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, list[str]]]) -> None:
+    total: Plain[str] = Plain()
+    together: Plain[tuple[str, str]] = Plain()
+    for item, recent in stream:
+        total[item] += 1
+        for other in set(recent) - {item}:
+            if total[other]:
+                together[item, other] += 1
+                together[other, item] += 1
+    companions = shelf_of(learned(*(touch(item, *recent, weight=1.0) for item, recent in stream))).snapshot.companions
+    found = {(item, other): score for item, others in companions.items() for other, score in others}
+    assert found == pytest.approx({pair: count / sqrt(total[pair[0]] * total[pair[1]]) for pair, count in together.items()})
+
+
+def test_a_rare_item_does_not_inherit_what_others_left() -> None:
+    recommender = Recommender(30 * DAY, neighbours=4)
+    recommender.learn(touch(item, "tea") for number in range(60) for item in ("tea", "cup", "pot", "jug", f"once-{number}"))
+    assert items(recommender, "tea") == ["cup", "jug", "pot"]
 
 
 def test_old_companions_fade() -> None:
@@ -93,6 +121,7 @@ def test_space_saving_overestimates_by_the_least_at_most(stream: list[tuple[str,
     least = min(counter.scores.values(), default=0.0)
     for name, score in counter.scores.items():
         assert truth[name] - 1e-9 <= score <= truth[name] + least + 1e-9
+        assert counter.surely().get(name, 0.0) <= truth[name] + 1e-9
 
 
 @pytest.mark.parametrize("body", [b"", b"\x90", b"nonsense"])
@@ -102,19 +131,52 @@ def test_damage_is_refused(body: bytes) -> None:
 
 
 def test_the_challenger_learns_within_bounds_and_goes_on_from_what_it_dumped() -> None:
-    whole, first, second = (Challenger(customers=8, items=5) for _ in range(3))
-    touches = [
-        (f"u{number % 20}", touch(f"poor{number}" if number % 2 else "good", weight=0.2 if number % 2 else 2.0)) for number in range(300)
-    ]
-    for customer, each in touches:
-        whole.learn(customer, each)
-    for customer, each in touches[:133]:
-        first.learn(customer, each)
+    whole, first, second = (Challenger(items_max=5) for _ in range(3))
+    touches = [touch(f"i{number * number % 11}", f"i{number % 7}", f"i{number % 5}", weight=number % 4 + 0.5) for number in range(300)]
+    for each in touches:
+        whole.learn(each)
+    for each in touches[:133]:
+        first.learn(each)
     second.load(first.dump())
-    for customer, each in touches[133:]:
-        second.learn(customer, each)
+    for each in touches[133:]:
+        second.learn(each)
     assert second.dump() == whole.dump()
-    assert whole.recommend("unseen", 1)[0][0] == "good"
-    assert len(whole.recommend("u1", 100)) == 5
+    assert second.companions() == whole.companions()
+    assert len(whole.companions()) == 5
     with pytest.raises(Foreign):
         whole.load(b"nonsense")
+
+
+def test_the_challengers_companions_are_those_that_river_predicts_best() -> None:
+    challenger = Challenger()
+    for number in range(2_000):
+        challenger.learn(touch(f"i{number * number % 23}", f"i{number % 17}", f"i{number % 5}"))
+    model, names = challenger._model, challenger._names
+    level = model.global_mean.get()
+    for item, companions in challenger.companions().items():
+        own = level + model.u_biases[item]
+        predicted = {other: model.predict_one(item, other) - own for other in names if other != item}
+        best = sorted((other for other in predicted if predicted[other] > 0), key=lambda other: -predicted[other])[:COMPANIONS_MAX]
+        assert [other for other, _ in companions] == best
+        assert [score for _, score in companions] == pytest.approx([predicted[other] for other in best])
+
+
+def test_the_challenger_tells_of_two_that_were_never_seen_together() -> None:
+    """Of each item one that goes with it is never seen with it: all others say so."""
+    challenger, luck, count = Challenger(), random.Random(1), 30
+    for _ in range(8_000):
+        place, one, other = luck.choice("ab"), luck.randrange(count), luck.randrange(count)
+        if one + other != count - 1:
+            challenger.learn(touch(f"{place}{one}", f"{place}{other}"))
+    told = challenger._model.predict_one
+    for one in range(count):
+        unseen = told(f"a{one}", f"a{count - 1 - one}")
+        assert unseen > max(told(f"a{one}", f"b{other}") for other in range(count))
+
+
+@pytest.mark.parametrize("weight", [1e-3, 1_000.0])
+def test_the_challenger_stays_finite(weight: float) -> None:
+    challenger = Challenger()
+    for number in range(3_000):
+        challenger.learn(touch(f"i{number % 2}", f"i{1 - number % 2}", "i0", "i1", weight=weight))
+    assert all(0.0 < score < 2.0 for companions in challenger.companions().values() for _, score in companions)

@@ -1,21 +1,25 @@
 """Items that customers touch, what is recommended to them, and the group that they belong to."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.models import groups, shelf
+from flows.logic.models import challenger, groups, shelf
 from flows.logic.models.clusters import Clusters
 from flows.logic.models.groups import FEATURES, Assigner
 from flows.logic.models.recommend import Recommender, Touch
-from flows.logic.models.shelf import RECENT_MAX, Shelf
+from flows.logic.models.shelf import ITEM_TO_ITEM, RECENT_MAX, Shelf
+from flows.logic.models.teaching import Recommendations
 from flows.logic.present import present
 from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live
 from flows.logic.touches import ITEM_MAX, ITEMS_MAX, items_of
 from schemas.errors import Foreign
+from schemas.toml import rules_from
 from schemas.triggers import Example
-from tests.world import HOUR, World, person, visitor
+from tests.world import HOUR, World, document, person, visitor
 
 ANA, BOB, PHONE = person("ana"), person("bob"), visitor("phone")
 RULES = """
@@ -71,7 +75,7 @@ class TestTouches:
             ("a", 0.5, [], ""),
             ("b", 0.5, ["a"], "new"),
             ("c", 1.0, ["b", "a"], "known"),
-            ("a", 1.0, ["c", "b"], "known"),
+            ("a", 1.0, ["c", "b", "a"], "known"),  # which says that it is not new to them
         ]
         assert world.profile(ANA).recent == ["a", "c", "b"]
 
@@ -133,17 +137,28 @@ class TestRecommended:
         assert set(shown["recommended"]) == {"cup", "pot"}
         assert (shown["cluster"], shown["waiting_for_reward"]) == ("", {})
 
+    def test_a_challenger_that_was_promoted_is_what_customers_get(self) -> None:
+        taught, luck = Recommendations(rules_from(document(RULES))), random.Random(1)
+        for at in range(600):  # what goes together by chance alone, two learners see differently
+            item, before = luck.sample(["tea", *(f"i{number}" for number in range(12))], 2)
+            taught.learn([Example(shelf.NAME, b"c", at, at, [], None, 0, 1.0, action=item, recent=[before], segment="known")])
+        world = World(RULES)
+        world.send(ANA, sku="tea")
+        shelves = []
+        for learner in (ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM):
+            taught.grant(len(shelves) + 1, learner)
+            shelves.append(Shelf.from_snapshot(taught.next_snapshot().pack()))
+            announce(world, shelf.NAME, shelves[-1], taught.version)
+            world.send(ANA, "Asked")
+        assert [made.snapshot.learner for made in shelves] == [ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM]
+        served = [trigger.reasons["recommended"] for trigger in world.triggers()]
+        assert served == [made.recommend(["tea"], "new", 2) for made in shelves]
+        assert served[0] != served[1]
+
     @pytest.mark.parametrize("body", [b"", b"\x90", b"nonsense"])
     def test_a_damaged_shelf_is_refused(self, body: bytes) -> None:
         with pytest.raises(Foreign):
             Shelf.from_snapshot(body)
-
-    def test_a_shelf_says_what_the_recommender_says_of_the_latest_item(self) -> None:
-        recommender = Recommender(HOUR)
-        recommender.learn(Touch(number, f"i{number % 7}", 1.0, [f"i{(number * 3) % 7}"], "s") for number in range(300))
-        made = Shelf(recommender.shelf(1, 300, 0, {}))
-        for number in range(7):
-            assert made.recommend([f"i{number}"], "s", 3) == [item for item, _ in recommender.recommend([f"i{number}"], "s", 3)]
 
 
 class TestGroups:

@@ -1,6 +1,10 @@
-"""River's matrix factorisation as the challenger of `recommend`."""
+"""River's matrix factorisation as the challenger of item-to-item counts.
 
-from collections.abc import Iterable
+What a shard knows of a customer are the items touched last. So an item touched before takes the place of the user: River's model learns
+how well one item follows another. Of two that were never seen together it can tell by those that both are seen with, as counts cannot;
+and what it has learnt makes companions, as counts do, so that the same shelf serves either.
+"""
+
 from hashlib import shake_256
 from math import log2
 from typing import Any
@@ -10,99 +14,138 @@ import numpy as np
 from river import optim, reco, stats
 
 from flows.logic.models import shelf
-from flows.logic.models.recommend import Recommender, Touch
+from flows.logic.models.recommend import Touch
 from schemas.errors import Foreign
 
-CUSTOMERS_MAX = 4_000
+NAME = "biased_mf"
 FACTORS = 8
+DRAWN = 2  # items that were not touched, for each lesson on one that was
+LESSONS_MAX = 3  # of one touch
+_RATE = 0.05
+_CLIP = 1.0  # of the gradient: latents stay finite whatever comes
 _WIDTH = 0.34  # of the interval that first latents are drawn from: a deviation of 0.1, as River's
 
 
-class _Drawn(optim.initializers.Initializer):
-    """Numbers from a hash of how many vectors were drawn before, so that only that has to be remembered."""
+class _Draws:
+    """Numbers from a hash of how often was drawn before, so that only that has to be remembered."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, shape: int = 1) -> Any:
+    def latents(self) -> Any:
+        return (self._next(FACTORS) / 2.0**64 - 0.5) * _WIDTH
+
+    def below(self, limit: int, count: int) -> list[int]:
+        """Whole numbers, each 0 to `limit` - 1."""
+        return (self._next(count) % np.uint64(limit)).tolist()  # type: ignore[no-any-return]  # NumPy says Any of all lists
+
+    def _next(self, count: int) -> Any:
         self.count += 1
-        whole = np.frombuffer(shake_256(b"latents %d" % self.count).digest(8 * shape), "<u8")
-        return (whole / 2.0**64 - 0.5) * _WIDTH
+        return np.frombuffer(shake_256(b"draw %d" % self.count).digest(8 * count), "<u8")
+
+
+class _Item(msgspec.Struct, array_like=True):
+    """As one touched before, and as one that follows."""
+
+    name: str
+    slot: int
+    bias_before: float
+    bias_after: float
+    latents_before: bytes
+    latents_after: bytes
 
 
 class _State(msgspec.Struct, array_like=True):
-    """Customers and items with bias and latents, the one touched longest ago first."""
-
     drawn: int
     seen: float
     mean: float
-    customers: list[tuple[str, float, bytes]]
-    items: list[tuple[str, float, bytes]]
+    items: list[_Item]  # the one touched longest ago first
 
 
 class Challenger:
-    """River's matrix factorisation with biases on the same touches: compared by hit rate, never served by itself, as a shard cannot
-    be told the latents of every customer. Who or what was touched longest ago makes room for what is new."""
+    """Mutable; a function of the touches in their order. The item touched longest ago makes room for a new one."""
 
-    def __init__(self, customers: int = CUSTOMERS_MAX, items: int = shelf.ITEMS_MAX) -> None:
-        self._limits = customers, items
-        self._drawn = _Drawn()
-        self._model = reco.BiasedMF(n_factors=FACTORS, latent_initializer=self._drawn)
-        self._customers: dict[str, None] = {}
-        self._items: dict[str, None] = {}
+    def __init__(self, items_max: int = shelf.ITEMS_MAX) -> None:
+        self._items_max = items_max
+        self._draws = _Draws()
+        rate = optim.SGD(_RATE)
+        self._model = reco.BiasedMF(FACTORS, rate, rate, clip_gradient=_CLIP)
+        self._slots: dict[str, int] = {}  # of each item, the one touched longest ago first
+        self._names: list[str] = []  # in each slot
 
-    def learn(self, customer: str, touch: Touch) -> None:
-        if not Recommender.fit(touch):
+    def learn(self, touch: Touch) -> None:
+        """One that can be learnt from (`Recommender.fit`): its item follows the latest of those before it, others that are drawn do not.
+        With each doubling of 1 + its weight it is a lesson on one more of those."""
+        self._meet(touch.item)
+        model, names = self._model, self._names
+        before = [item for item in touch.recent if item in self._slots and item != touch.item]
+        before = before[: min(1 + int(log2(1.0 + touch.weight)), LESSONS_MAX)]
+        drawn = self._draws.below(len(names), DRAWN * len(before))
+        for lesson, item in enumerate(before):
+            model.learn_one(user=item, item=touch.item, y=1.0)
+            for slot in drawn[lesson * DRAWN : (lesson + 1) * DRAWN]:
+                model.learn_one(user=item, item=names[slot], y=0.0)
+
+    def _meet(self, item: str) -> None:
+        """It is the one touched last."""
+        slots, model = self._slots, self._model
+        if item in slots:
+            slots[item] = slots.pop(item)
             return
-        model = self._model
-        for known, name, most, parts in (
-            (self._customers, customer, self._limits[0], (model.u_biases, model.u_latents)),
-            (self._items, touch.item, self._limits[1], (model.i_biases, model.i_latents)),
-        ):
-            known.pop(name, None)
-            if len(known) >= most:
-                oldest = next(iter(known))
-                for part in (known, *parts):
-                    del part[oldest]
-            known[name] = None
-        model.learn_one(user=customer, item=touch.item, y=log2(1.0 + touch.weight))
+        if len(slots) < self._items_max:
+            slots[item] = len(slots)
+            self._names.append(item)
+        else:
+            oldest = next(iter(slots))
+            slots[item] = slots.pop(oldest)
+            self._names[slots[item]] = item
+            for part in (model.u_biases, model.i_biases, model.u_latents, model.i_latents):
+                del part[oldest]
+        model.u_biases[item] = model.i_biases[item] = 0.0
+        model.u_latents[item], model.i_latents[item] = self._draws.latents(), self._draws.latents()
 
-    def recommend(self, customer: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """At most `k` (item, score), the best first. A customer that it does not know gets what all like."""
-        out, model = set(exclude), self._model
-        items = [item for item in self._items if item not in out]
-        scores = np.array([model.i_biases[item] for item in items])
-        if customer in self._customers and items:
-            scores = scores + (np.array([model.i_latents[item] for item in items]) * model.u_latents[customer]).sum(axis=1)
-        return sorted(zip(items, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))[:k]
+    def companions(self) -> dict[str, list[tuple[str, float]]]:
+        """Of each item those that follow it better than most, the best first."""
+        model, names = self._model, self._names
+        biases = np.array([model.i_biases[name] for name in names])
+        latents = np.array([model.i_latents[name] for name in names]).reshape(-1, FACTORS)
+        found = {}
+        for slot, name in enumerate(names):
+            scores = biases + (latents * model.u_latents[name]).sum(axis=1)
+            scores[slot] = 0.0
+            best = np.argsort(-scores, kind="stable")[: shelf.COMPANIONS_MAX].tolist()
+            found[name] = [(names[other], float(scores[other])) for other in best if scores[other] > 0.0]
+        return found
 
     def dump(self) -> bytes:
         """All of it, as plain numbers."""
         model = self._model
-        customers = [(name, float(model.u_biases[name]), _packed(model.u_latents[name])) for name in self._customers]
-        items = [(name, float(model.i_biases[name]), _packed(model.i_latents[name])) for name in self._items]
-        return msgspec.msgpack.encode(
-            _State(self._drawn.count, float(model.global_mean.n), float(model.global_mean.get()), customers, items)
-        )
+        items = [
+            _Item(
+                *(name, slot, float(model.u_biases[name]), float(model.i_biases[name])),
+                *(_packed(model.u_latents[name]), _packed(model.i_latents[name])),
+            )
+            for name, slot in self._slots.items()
+        ]
+        return msgspec.msgpack.encode(_State(self._draws.count, float(model.global_mean.n), float(model.global_mean.get()), items))
 
     def load(self, body: bytes) -> None:
         """Become what `dump` gave. Raises `Foreign`."""
         try:
             state = msgspec.msgpack.decode(body, type=_State)
-            customers, items = ([(name, bias, _array(packed)) for name, bias, packed in found] for found in (state.customers, state.items))
+            latents = [(_array(item.latents_before), _array(item.latents_after)) for item in state.items]
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"the challenger of recommendations cannot be loaded: {error}") from error
         model = self._model
-        self._drawn.count = state.drawn
+        self._draws.count = state.drawn
         model.global_mean = stats.Mean._from_state(state.seen, state.mean)
-        for found, known, biases, vectors in (
-            (customers, self._customers, model.u_biases, model.u_latents),
-            (items, self._items, model.i_biases, model.i_latents),
-        ):
-            for part in (known, biases, vectors):
-                part.clear()
-            for name, bias, latents in found:
-                known[name], biases[name], vectors[name] = None, bias, latents
+        self._slots = {item.name: item.slot for item in state.items}
+        self._names = sorted(self._slots, key=lambda name: self._slots[name])
+        for part in (model.u_biases, model.i_biases, model.u_latents, model.i_latents):
+            part.clear()
+        for item, (before, after) in zip(state.items, latents, strict=True):
+            model.u_biases[item.name], model.i_biases[item.name] = item.bias_before, item.bias_after
+            model.u_latents[item.name], model.i_latents[item.name] = before, after
 
 
 def _packed(latents: Any) -> bytes:

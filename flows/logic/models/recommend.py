@@ -3,10 +3,10 @@
 Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay in bounded memory:
 each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal and El Abbadi, 2005), which
 overestimates a count by no more than the least that it keeps. Old scores are not decayed: new ones count for more.
-River's `reco.BiasedMF` learns beside it (`challenger`).
+River's `reco.BiasedMF` learns beside it (`challenger`). Customers get what a shelf says that either makes (`shelf`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import exp2, isfinite, sqrt
 
 import msgspec
@@ -48,6 +48,11 @@ class Counter(msgspec.Struct, array_like=True):
             amount += known.pop(evicted)
         known[name] = known.get(name, 0.0) + amount
         return evicted
+
+    def surely(self) -> dict[str, float]:
+        """Of each name no more than was added to it: with no room left, any score may hold as much as the least from names that went."""
+        least = min(self.scores.values()) if len(self.scores) >= self.limit else 0.0
+        return {name: score - least for name, score in self.scores.items() if score > least}
 
     def prune(self) -> list[str]:
         """Drop the least tenth: where there are many names, cheaper than one at a time."""
@@ -142,35 +147,6 @@ class Recommender:
     def _of(self, item: str) -> Counter:
         return self._state.neighbours.setdefault(item, Counter(self._state.neighbours_max))
 
-    def recommend(self, recent: Sequence[str], segment: str, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """At most `k` (item, score), the best first; never one of `recent` or `exclude`.
-
-        Companions of the recent items come first: co-occurrence over the root of both totals (cosine), the latest item
-        counting most. Then what the segment likes, then what everyone likes, with scores below all of those.
-        """
-        state, out = self._state, {*recent, *exclude}
-        scores: dict[str, float] = {}
-        for place, item in enumerate(dict.fromkeys(recent[:RECENT_MAX])):
-            total = state.items.scores.get(item, 0.0)
-            companions = state.neighbours.get(item)
-            if companions is None or total <= 0.0:
-                continue
-            for other, together in companions.scores.items():
-                its = state.items.scores.get(other, 0.0)
-                if other not in out and its > 0.0:
-                    scores[other] = scores.get(other, 0.0) + together / (sqrt(total) * sqrt(its)) / (1.0 + place)
-        found = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
-        for group in (segment, EVERYONE):
-            popular = state.popular.get(group)
-            if popular is None or len(found) >= k:
-                continue
-            named = out | {item for item, _ in found}
-            most = max(popular.scores.values(), default=0.0) or 1.0
-            least = found[-1][1] if found else 1.0
-            liked = [(item, least * score / most / 2.0) for item, score in popular.scores.items() if item not in named]
-            found += sorted(liked, key=lambda pair: (-pair[1], pair[0]))[: k - len(found)]
-        return found
-
     def shelf(self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]) -> shelf.Snapshot:
         """What the shards recommend with: of the items, their companions and what each segment likes only the strongest."""
         state = self._state
@@ -182,10 +158,10 @@ class Recommender:
         )
 
     def _companions(self, item: str) -> list[tuple[str, float]]:
-        """By cosine, the best first."""
+        """By cosine, the best first. Only what was surely seen counts: with what others left to it a rare item would go with all."""
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
-        its = self._state.neighbours[item].scores.items() if root > 0.0 else ()
+        its = self._state.neighbours[item].surely().items() if root > 0.0 else ()
         found = [(other, together / (root * sqrt(items[other]))) for other, together in its if items.get(other, 0.0) > 0.0]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 

@@ -1,4 +1,4 @@
-"""What a shard recommends with: the recommender at one moment, cut down to the strongest of everything."""
+"""What a shard recommends with: what a learner knew at one moment, cut down to the strongest of everything."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -9,6 +9,7 @@ import msgspec
 from schemas.errors import Foreign
 
 NAME = "recommendation"
+ITEM_TO_ITEM = "item_to_item"
 EVERYONE = ""  # the segment that all belong to: the last resort
 RECENT_MAX = 10  # items of one customer that an event is paired with
 ITEMS_MAX = 2_000  # with companions
@@ -19,16 +20,17 @@ _FORMAT = 1
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores are 0 to 1, the highest first."""
+    """Scores are above 0, the highest first."""
 
     format: int = _FORMAT
     model: str = NAME
     version: int
-    companions: dict[str, list[tuple[str, float]]]  # item -> (item, cosine)
+    companions: dict[str, list[tuple[str, float]]]  # item -> (item, how well it goes with it)
     liked: dict[str, list[tuple[str, float]]]  # segment -> (item, share of its best)
     examples: int
     trained_ms: int
     metrics: dict[str, float]
+    learner: str = ITEM_TO_ITEM  # whose companions these are
 
     def pack(self) -> bytes:
         """The same snapshot is always the same bytes."""

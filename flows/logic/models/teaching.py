@@ -12,19 +12,19 @@ import msgspec
 from flows.logic import menu
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import ARMS_MAX, Action
-from flows.logic.models import groups, shelf
+from flows.logic.models import challenger, groups, shelf
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.clusters import Clusters
+from flows.logic.models.duel import Contested, Duel
 from flows.logic.models.recommend import Recommender, Touch
+from flows.logic.models.shelf import ITEM_TO_ITEM, Shelf
 from schemas.config import Rules
 from schemas.errors import Foreign
 from schemas.triggers import Example
 
 HITS_OF = 10  # a touch is a hit if its item was among so many recommended
-_HITS_EVERY = 4  # touches; to recommend costs more than to learn
-_CONTEST_EVERY = 64  # touches: both learners are asked; the challenger ranks all its items
-_ITEM_TO_ITEM, _FACTORS = "item_to_item", "biased_mf"
+_LOOK_EVERY = 4  # touches
 _FADE = 0.999  # of the hit rate, with each look
 _SHELF_FIRST, _SHELF_EVERY = 64, 20_000  # touches: 64, 128, 256 ... and then each 20,000
 
@@ -155,35 +155,47 @@ class BestActions(_Teacher):
 
 
 class Side(msgspec.Struct, array_like=True):
-    """How one recommender fared of late: fading sums over the new items that were touched."""
+    """A learner's last shelf, and how it fared of late: fading sums over the new items that were touched."""
 
     looks: float = 0.0
     hits: float = 0.0  # the item was among the ten recommended
     ranks: float = 0.0  # Σ 1 / its place among them
+    shelf: bytes = b""
 
-    def look(self, item: str, found: Sequence[str]) -> None:
-        self.looks, self.hits, self.ranks = self.looks * _FADE + 1.0, self.hits * _FADE, self.ranks * _FADE
-        if item in found:
-            self.hits, self.ranks = self.hits + 1.0, self.ranks + 1.0 / (1 + found.index(item))
+    def look(self, item: str, found: Sequence[str]) -> float:
+        """What it lost: 1 - 1 / place; all of it where the item is not among them."""
+        rank = 1.0 / (1 + found.index(item)) if item in found else 0.0
+        self.looks, self.hits, self.ranks = self.looks * _FADE + 1.0, self.hits * _FADE + (rank > 0.0), self.ranks * _FADE + rank
+        return 1.0 - rank
 
     def figures(self) -> dict[str, float]:
         """`hit_rate` and `mrr` (mean reciprocal rank) among ten."""
         return {"hit_rate": self.hits / self.looks, "mrr": self.ranks / self.looks} if self.looks else {}
 
 
-class Recommendations(_Teacher):
-    """Item to item, with the rate at which the next touch was among what would have been recommended; and beside it, on the same touches,
-    River's matrix factorisation, which is compared and not served."""
+class _Contest(msgspec.Struct):
+    """All but the counts, in a checkpoint."""
 
-    champion = _ITEM_TO_ITEM
+    factors: bytes
+    sides: dict[str, Side]
+    duels: dict[str, Duel]
+    champion: str
+    promotions: int
+    wishes: int
+
+
+class Recommendations(Contested, _Teacher):
+    """Item to item, and beside it, on the same touches, River's matrix factorisation. Each makes a shelf when one falls due: the champion's
+    is served, and both are judged by the touches that follow, so that what is compared is what customers get."""
 
     def __init__(self, rules: Rules) -> None:
-        super().__init__(shelf.NAME, ())
+        _Teacher.__init__(self, shelf.NAME, ())
+        Contested.__init__(self, (ITEM_TO_ITEM, challenger.NAME))
         self._half_life_ms = int(rules.recommendation.half_life)
-        self._model = Recommender(self._half_life_ms)
-        self._looks = self._hits = 0.0
-        self._challenger = Challenger()
-        self._sides = {_ITEM_TO_ITEM: Side(), _FACTORS: Side()}
+        self._counts = Recommender(self._half_life_ms)
+        self._factors = Challenger()
+        self._sides = {ITEM_TO_ITEM: Side(), challenger.NAME: Side()}
+        self._shelves: dict[str, Shelf] = {}
 
     def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
         snapshots: list[Snapshot] = []
@@ -192,69 +204,76 @@ class Recommendations(_Teacher):
                 self.dropped["undecodable"] += 1
                 continue
             touch = Touch(example.asked_ms, example.action, example.label, example.recent[: shelf.RECENT_MAX], example.segment)
-            if not self._model.fit(touch):
+            if not Recommender.fit(touch):
                 self.dropped["touch"] += 1
                 continue
-            if touch.recent and self.examples % _HITS_EVERY == 0:
-                self._look(touch)
-            customer = example.customer.hex()
-            if touch.recent and self.examples % _CONTEST_EVERY == 0:
-                self._compare(customer, touch)
-            self._model.learn([touch])
-            self._challenger.learn(customer, touch)
+            if self.examples % _LOOK_EVERY == 0 and self._look(touch):
+                snapshots.append(self.next_snapshot())
+            self._counts.learn([touch])
+            self._factors.learn(touch)
             self.examples += 1
             self.trained_ms = max(self.trained_ms, example.answered_ms)
             doubled = self.examples >= _SHELF_FIRST and self.examples & (self.examples - 1) == 0
             if self.examples % _SHELF_EVERY == 0 or (doubled and self.examples < _SHELF_EVERY):
-                self.version += 1
-                snapshots.append(self._model.shelf(self.version, self.examples, self.trained_ms, self.figures()))
+                snapshots.append(self.next_snapshot())
         return snapshots
 
-    def _look(self, touch: Touch) -> None:
-        if touch.item in touch.recent:
-            return  # never recommended: they know it
-        found = [item for item, _ in self._model.recommend(touch.recent, touch.segment, HITS_OF)]
-        self._looks = self._looks * _FADE + 1.0
-        self._hits = self._hits * _FADE + (touch.item in found)
+    def _look(self, touch: Touch) -> bool:
+        """Would they have got it? Whether there is another champion now."""
+        if not touch.recent or touch.item in touch.recent:
+            return False  # nothing is known of them, or they know it: never recommended
+        found = {name: kept.recommend(touch.recent, touch.segment, HITS_OF) for name, kept in self._shelves.items()}
+        losses = {name: [self._sides[name].look(touch.item, items)] for name, items in found.items()}
+        return bool(losses) and self.judge(losses)
 
-    def _compare(self, customer: str, touch: Touch) -> None:
-        if touch.item in touch.recent:
-            return
-        both = {
-            _ITEM_TO_ITEM: self._model.recommend(touch.recent, touch.segment, HITS_OF),
-            _FACTORS: self._challenger.recommend(customer, HITS_OF, touch.recent),
-        }
-        for name, found in both.items():
-            self._sides[name].look(touch.item, [item for item, _ in found])
+    def next_snapshot(self) -> shelf.Snapshot:
+        self.version += 1
+        self._stock()
+        return self._shelves[self.champion].snapshot
+
+    def _stock(self) -> None:
+        """Both shelves anew."""
+        counted = self._counts.shelf(self.version, self.examples, self.trained_ms, self.figures())
+        factored = msgspec.structs.replace(counted, companions=self._factors.companions(), learner=challenger.NAME)
+        for snapshot in (counted, factored):
+            self._shelves[snapshot.learner] = Shelf(snapshot)
+            self._sides[snapshot.learner].shelf = snapshot.pack()
 
     def figures(self) -> dict[str, float]:
-        """`hit_rate`: how often a new item was among the ten recommended just before. Of each learner, on touches on which both were asked,
-        `hits_` and `mrr_`."""
-        beside = {
-            f"{short}_{name}": side[figure]
-            for name, side in self.contest().items()
-            for short, figure in (("hits", "hit_rate"), ("mrr", "mrr"))
-            if side
-        }
-        return {"hit_rate": self._hits / self._looks, **beside} if self._looks else beside
+        """`hit_rate`: how often a new item was among ten on the champion's shelf. Of each learner's, `hits_` (the same) and `mrr_`."""
+        sides = {name: figures for name, figures in self.contest().items() if figures}
+        beside = {f"{short}_{name}": side[long] for name, side in sides.items() for short, long in (("hits", "hit_rate"), ("mrr", "mrr"))}
+        return {"hit_rate": sides[self.champion]["hit_rate"], **beside} if sides else {}
 
     def contest(self) -> dict[str, dict[str, float]]:
         return {name: side.figures() for name, side in self._sides.items()}
 
     def dump(self) -> bytes:
-        more = {"looks": self._looks, "hits": self._hits, "challenger": self._challenger.dump(), "sides": self._sides}
-        return self._keep(self._model.pack(), more)
+        contest = _Contest(self._factors.dump(), self._sides, self._duels, self.champion, self.promotions, self.wishes)
+        return self._keep(self._counts.pack(), {"contest": contest})
 
     def load(self, body: bytes) -> bool:
         """Become what `dump` gave, with the half-life that is configured now. Raises `Foreign`."""
         kept = self._kept(body)
-        self._model = Recommender.unpack(kept.body)
-        self._model.pace(self._half_life_ms, self.trained_ms)
-        self._looks, self._hits = float(kept.more["looks"]), float(kept.more["hits"])
-        if "challenger" in kept.more:
-            self._challenger.load(kept.more["challenger"])
-            self._sides = msgspec.convert(kept.more["sides"], dict[str, Side])
+        self._counts = Recommender.unpack(kept.body)
+        self._counts.pace(self._half_life_ms, self.trained_ms)
+        if "contest" in kept.more:
+            self._resume(kept.more["contest"])
+        else:  # of a release that knew no promotion: the challenger and the comparison begin anew
+            self._stock()
         return True
+
+    def _resume(self, kept: Any) -> None:
+        try:
+            contest = msgspec.convert(kept, _Contest)
+        except msgspec.ValidationError as error:
+            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
+        if contest.champion not in self._duels or not set(contest.sides) == set(contest.duels) == set(self._duels):
+            raise Foreign(f"model {self.name}: the checkpoint has learners {sorted(contest.sides)}, expected {sorted(self._duels)}")
+        self._factors.load(contest.factors)
+        self._sides, self._duels = contest.sides, contest.duels
+        self._shelves = {name: Shelf.from_snapshot(side.shelf) for name, side in contest.sides.items() if side.shelf}
+        self.champion, self.promotions, self.wishes = contest.champion, contest.promotions, contest.wishes
 
 
 class Groups(_Teacher):

@@ -19,7 +19,7 @@ from flows.logic.models.adagrad import AdaGrad
 from flows.logic.models.anomaly import Usual
 from flows.logic.models.calibration import Calibration
 from flows.logic.models.drift import ERROR, Watch
-from flows.logic.models.duel import Duel
+from flows.logic.models.duel import Contested, Duel
 from flows.logic.models.linear import Snapshot, Terms, probability
 from flows.logic.models.newton import BLOCK, Newton
 from flows.logic.models.progress import Progress
@@ -111,7 +111,7 @@ class _Version(msgspec.Struct, array_like=True):
     version: int
 
 
-class Trainer:
+class Trainer(Contested):
     """One model."""
 
     def __init__(
@@ -140,21 +140,18 @@ class Trainer:
         self.trained_ms = 0
         self.dropped: Counter[str] = Counter()
         self.drifts: Counter[str] = Counter()  # how often what has drifted
-        self.promotions = 0
         self.served = Progress()  # what the shards had said when they asked
         self.delays: Counter[int] = Counter()  # answers, by the binary logarithm of the seconds that they took (0: less than one)
         self.history: list[tuple[int, dict[str, float]]] = []  # examples and contest at the last snapshots, oldest first
-        self.wishes = 0  # number of the last promotion by hand that it has seen to
         self._first, self._every = first, every
         self._positive_weight = positive_weight
         self._forget_on_drift = forget_on_drift
         self._size = features.index("order_size") if name == "purchase" else None
         learners: tuple[Learner, ...] = (Newton(len(features), bent), AdaGrad(len(features), learning_rate))
         self._learners = {learner.name: learner for learner in learners}
-        self.champion = learners[0].name
+        super().__init__(self._learners)
         self._calibrations = {name: Calibration() for name in self._learners}
         self._progress = {name: Progress() for name in self._learners}
-        self._duels = {name: Duel() for name in self._learners}
         self._watch = Watch(self.features)
         self._confirmed = 0  # answers of yes
         self._worths = Worths()
@@ -275,30 +272,7 @@ class Trainer:
             for learner in self._learners.values():
                 learner.forget(FORGET_SHARE)
         self._block = []
-        for name, duel in self._duels.items():
-            if name != self.champion:
-                for champion, challenger in zip(champions, losses[name], strict=True):
-                    duel.add(champion, challenger)
-        winner = next((name for name, duel in self._duels.items() if name != self.champion and duel.won()), None)
-        if winner is not None:
-            self.promote(winner)
-
-    def promote(self, challenger: str) -> None:
-        """Make a challenger the champion, by rule or by hand; all duels begin anew. Raises `KeyError` if there is none of that name."""
-        self._learners[challenger]
-        self.champion = challenger
-        self.promotions += 1
-        self._duels = {name: Duel() for name in self._learners}
-
-    def grant(self, number: int, learner: str) -> bool:
-        """A promotion by hand, once for each number. Whether there is another champion now; a name that is none changes nothing."""
-        if number <= self.wishes:
-            return False
-        self.wishes = number
-        if learner == self.champion or learner not in self._learners:
-            return False
-        self.promote(learner)
-        return True
+        self.judge(losses)
 
     def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
         """Of each learner, not corrected."""
