@@ -23,7 +23,6 @@ class Names:
         self.apart = self.directory + b"apart"  # hash: origin -> origins that it is never united with
         self.matches = self.directory + b"matches"  # stream: what matching is to hear of
         self.matcher = self.directory + b"matcher"  # hash: its own state
-        self.apart = self.directory + b"apart"  # hash: origin -> origins that it is never united with
         self.dictionaries = self.directory + b"dictionaries"  # hash: number -> what profiles are compressed with
         self.suspended = self.directory + b"suspended"  # hash: identifier -> since
         self.barrier = p + b":{copy}:"  # and who listens to changes: written to see that it has heard of all before
