@@ -186,7 +186,7 @@ _GAUGES = {
     "hit_rate": metrics.MODEL_HIT_RATE,
 }
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
-    menu.NAME: {"reward": metrics.MODEL_REWARD},
+    menu.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
     shelf.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
     groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }

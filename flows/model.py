@@ -19,7 +19,7 @@ from flows.evaluate.html import bars, document, lines, reliability
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.linear import Snapshot as Linear
-from flows.logic.models.teaching import Teacher, teachers
+from flows.logic.models.teaching import BestActions, Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, seal_again, sender
@@ -28,7 +28,10 @@ from schemas.errors import Foreign, Unusable
 from state.client import reported
 
 SHOWN = 20  # versions
-_FIGURES = ("log_loss", "auc", "ece", "brier", "base_rate", "delay_s", "hit_rate", "mrr")
+_FIGURES = (
+    *("log_loss", "auc", "ece", "brier", "base_rate", "delay_s", "hit_rate", "mrr"),
+    *("earned", "gain", "gain_low", "gain_high", "sample"),
+)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -72,13 +75,16 @@ def listing(config: Config, as_json: bool) -> int:
 
 def show(config: Config, name: str, as_json: bool) -> int:
     with reported():
-        row, last = _row(config, _find(config, name)), list(_versions(config, name))
+        trainer = _find(config, name)
+        row, last = _row(config, trainer), list(_versions(config, name))
     if as_json:
         print(msgspec.json.encode({"model": row, "versions": last}).decode())
         return 0
     print(f"{name}: {row.examples:,} examples, champion {row.champion}, promoted {row.promotions} times, in force: {_in_force(row)}")
     for learner, figures in row.contest.items():
         print(f"  {learner:12} " + "  ".join(f"{figure} {_figure(figures, figure)}" for figure in _FIGURES if figure in figures))
+    for policy, (verdict, reason) in _verdicts(trainer).items():
+        print(f"  {policy:18} {verdict}: {reason}")
     for what, counts in (("drifted", row.drifts), ("dropped", row.dropped)):
         print(f"  {what:10} " + (", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "nothing"))
     for snapshot in last:
@@ -229,6 +235,11 @@ def _announce(config: Config, who: str, number: int, body: bytes) -> None:
 
 
 # --- how it is shown ------------------------------------------------------------------------------------------------
+
+
+def _verdicts(trainer: Teacher) -> dict[str, tuple[str, str]]:
+    """Of each policy in the shadow of the one that decides."""
+    return trainer.verdicts() if isinstance(trainer, BestActions) else {}
 
 
 def _figure(figures: dict[str, float], name: str) -> str:

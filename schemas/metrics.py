@@ -91,6 +91,12 @@ MODEL_LOST = Counter("millrace_model_examples_lost", "Examples that were gone fr
 MODEL_DRIFTS = Counter("millrace_model_drifts", "Alarms of the drift detectors: `log_loss`, or the feature that moved", ["model", "what"])
 
 MODEL_REWARD = Gauge("millrace_model_reward", "Mean reward of an action, as learnt", ["action"], multiprocess_mode="mostrecent")
+POLICY_GAIN = Gauge(
+    "millrace_policy_gain",
+    "What a policy would earn for each decision, over what was earned, in money (estimated)",
+    ["policy"],
+    multiprocess_mode="mostrecent",
+)
 MODEL_HIT_RATE = Gauge(
     "millrace_model_hit_rate", "How often the next new item was among ten recommended", ["model"], multiprocess_mode="mostrecent"
 )

@@ -62,6 +62,7 @@ class Open(msgspec.Struct, array_like=True):
     version: int  # of the model that chose; 0 = none
     reward: float = 0.0
     rewards: int = 0
+    eligible: list[str] = []  # the actions that it was chosen among
 
 
 class Held(msgspec.Struct, array_like=True):

@@ -53,6 +53,7 @@ class Example(msgspec.Struct, array_like=True):
     decision: str = ""  # the trigger's id
     recent: list[str] = []  # items touched before, the latest first
     segment: str = ""
+    eligible: list[str] = []  # the actions that were chosen among
 
 
 class Decision(msgspec.Struct, array_like=True):

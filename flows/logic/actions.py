@@ -74,7 +74,8 @@ def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, de
     )
     state.count(f"actions:{action.name}")
     state.chosen.append((action.name, _how(choice, version)))
-    outcomes.begin(state, view, root, decision, Open(now, packed(context), action.name, choice.propensity, version))
+    made = Open(now, packed(context), action.name, choice.propensity, version, eligible=list(choice.actions))
+    outcomes.begin(state, view, root, decision, made)
     return Chosen(chosen, _reasons(choice, version, expected, said))
 
 

@@ -85,6 +85,7 @@ def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:
             action=closed.action,
             propensity=closed.propensity,
             decision=closed.decision,
+            eligible=closed.eligible,
         ),
     )
 
@@ -111,5 +112,6 @@ def part(united: Profile, *parts: Profile) -> None:
             real = united.open.get(decision)
             if real is not None:
                 profile.open[decision] = Open(
-                    real.decided_ms, real.context, real.action, real.propensity, real.version, made.reward, made.rewards
+                    *(real.decided_ms, real.context, real.action, real.propensity, real.version, made.reward, made.rewards),
+                    real.eligible,
                 )

@@ -23,12 +23,19 @@ from schemas.toml import DEFAULT
 from tests.waiting import eventually
 
 
+def as_in_a_terminal() -> None:
+    """Who starts the tests in the background has Ctrl-C ignored, and so have all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A running `millrace demo --headless --json` in an empty folder. Whatever of it is left at the end is a failure."""
     command = [sys.executable, "-P", "-m", "flows.cli", "demo", "--headless", "--json", *options]
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+    ) as process:
         try:
             yield process
         finally:

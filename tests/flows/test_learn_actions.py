@@ -117,7 +117,8 @@ def example(model: str, luck: random.Random, answered_ms: int) -> Example:
     made = Example(model, b"c%011d" % luck.randrange(40), answered_ms - 500, answered_ms, context, None, 0, 0.0)
     if model == menu.NAME:
         made.action = luck.choice(["mail", "call", "letter"])  # `letter` was added while learn was running
-        made.propensity, made.decision = 1 / 3, f"trg_{answered_ms}"
+        made.eligible = ["mail", "call"] if made.action != "letter" else ["mail", "call", "letter"]
+        made.propensity, made.decision = 1 / len(made.eligible), f"trg_{answered_ms}"
         made.label = float(luck.random() < (0.8 if (context[0] > 0) == (made.action == "mail") else 0.1))
     elif model == shelf.NAME:
         group = luck.choice(["tea", "garden"])
@@ -221,6 +222,49 @@ def test_the_bandit_learns_which_action_suits_whom_and_an_action_added_on_the_wa
     liked = decider.decide([2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5)
     assert (liked.action, liked.propensity > 0.9) == ("mail", True)
     assert decider.decide([-2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5).action == "call"
+
+
+def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() -> None:
+    world = filled(menu.NAME, lanes(menu.NAME, 4_000))
+    drain(world.learning())
+    teacher = world.teacher()
+    teacher.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    assert isinstance(teacher, BestActions)
+    assert set(teacher.contest()) == set(POLICIES)
+    assert all(figures["gain_low"] > 0.0 for figures in teacher.contest().values())  # what was done was done by lot
+    assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
+    before = world.announced()
+    world.store.wish(menu.NAME, "linear_thompson")
+    world.fill(lanes(menu.NAME, 100, seed=2), end=43)
+    drain(world.learning())
+    for number, (version, body) in enumerate(world.announced()[len(before) :], before[-1][0] + 1):  # at once, and as it falls due
+        decider = open_snapshot(SIGNER, menu.NAME, body)
+        assert isinstance(decider, Decider)
+        assert version == number == decider.version
+        assert decider.snapshot.settings.policy == "linear_thompson"
+    assert version > before[-1][0]
+    again = world.teacher()
+    again.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # as above
+    assert (again.champion, again.promotions) == ("linear_thompson", 1)
+    other = TEACHERS["epsilon_greedy"]()  # the operator names another one in the configuration
+    other.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # as above
+    assert other.champion == "epsilon_greedy"
+    assert other.examples == again.examples
+
+
+def test_a_bandit_of_a_release_without_shadows_goes_on() -> None:
+    world = filled(menu.NAME, lanes(menu.NAME, 600))
+    drain(world.learning())
+    kept = msgspec.msgpack.decode(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    del kept[-1]["beside"]
+    teacher = BestActions(RULES)
+    assert teacher.load(msgspec.msgpack.encode(kept))
+    assert (teacher.examples, teacher.champion) == (600, "logistic_ucb")
+    assert not any(teacher.contest().values())
+    luck = random.Random(3)
+    snapshots = teacher.learn([example(menu.NAME, luck, 50_000) for _ in range(600)])
+    assert [snapshot.version for snapshot in snapshots] == [kept[1] + 1]
+    assert all(teacher.contest().values())
 
 
 BAD = {

@@ -42,7 +42,7 @@ _profile = Profile(
     {"left": NOW - 1},
     [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5)],
     *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
-    *({"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2)}, ["SKU-2", "SKU-1"], "c1", NOW - 5),
+    *({"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2, ["call", "mail"])}, ["SKU-2", "SKU-1"], "c1", NOW - 5),
 )
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
@@ -91,6 +91,7 @@ SAMPLES: dict[str, Any] = {
             decision="trg_0",
             recent=["SKU-1"],
             segment="good",
+            eligible=["call", "mail"],
         ),
         Decision(
             *(A, "thanks", "message-1", NOW, "chosen", "trg_0", "call", 0.25, 1.5, {"call": 0.25, "none": 0.75}, {"mail": "budget"}),

@@ -212,6 +212,7 @@ class TestRewards:
         world.later(HOUR)
         (example,) = of_actions(world)
         assert (example.action, example.propensity, example.label) == (decision.action, decision.propensity, 1.0)
+        assert example.eligible == [*decision.propensities]
         assert (example.decision, example.version, example.customer) == (decision.id, 0, world.root(ANA))
         assert example.features == pytest.approx(decision.context, rel=1e-6)  # as they were
         assert example.asked_ms == START_MS

@@ -49,6 +49,7 @@ class Rewarded(msgspec.Struct, array_like=True):
     propensity: float
     reward: float
     version: int  # of the model that decided; 0 = none
+    eligible: list[str] = []  # the actions that it was chosen among, where that is known
 
 
 class _State(msgspec.Struct, array_like=True):

@@ -80,5 +80,6 @@ class Ledger:
     def _close(self, decision: str, at_ms: int) -> Rewarded:
         known = self.waiting.pop(decision)
         return Rewarded(
-            decision, known.decided_ms, at_ms, unpacked(known.context), known.action, known.propensity, known.reward, known.version
+            *(decision, known.decided_ms, at_ms, unpacked(known.context), known.action, known.propensity, known.reward, known.version),
+            known.eligible,
         )

@@ -5,13 +5,14 @@ All are functions of the examples alone: no clock, no chance, and nothing depend
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from flows.logic import menu
 from flows.logic.bandit.learner import Learner, Rewarded
-from flows.logic.bandit.settings import ARMS_MAX, Action
+from flows.logic.bandit.settings import ARMS_MAX, POLICIES, Action, Policy
+from flows.logic.bandit.shadow import Shadows, Tally
 from flows.logic.models import challenger, groups, shelf
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.challenger import Challenger
@@ -25,6 +26,7 @@ from schemas.triggers import Example
 
 HITS_OF = 10  # a touch is a hit if its item was among so many recommended
 _LOOK_EVERY = 4  # touches
+_SHADOW_EVERY = 4  # decisions
 _FADE = 0.999  # of the hit rate, with each look
 _SHELF_FIRST, _SHELF_EVERY = 64, 20_000  # touches: 64, 128, 256 ... and then each 20,000
 
@@ -94,30 +96,74 @@ class _Teacher:
         return kept
 
 
-class BestActions(_Teacher):
-    """The bandit. An action that it hears of for the first time is taken in; one that was removed is kept, and does no harm."""
+class _Beside(msgspec.Struct, array_like=True):
+    """What lies in a checkpoint beside the learner of the configured policy."""
+
+    configured: Policy
+    champion: Policy
+    promotions: int
+    wishes: int
+    other: bytes  # the learner of the other kind
+    tallies: dict[Policy, Tally]
+    packed: list[bytes]
+
+
+class BestActions(_Teacher, Contested):
+    """The bandit, and in its shadow all other policies: one learner of probabilities and one of means, on whose beliefs they decide.
+
+    An operator makes another policy the champion, not a rule: what it would have earned is an estimate from what others did. Another
+    policy in the configuration is his word as well. An action that it hears of for the first time is taken in; one that was removed is
+    kept, and does no harm.
+    """
 
     def __init__(self, rules: Rules) -> None:
-        super().__init__(menu.NAME, menu.FEATURES)
-        self._rules = rules
-        self._learner = self._made(menu.actions_of(rules))
+        self._configured = menu.settings_of(rules)
+        _Teacher.__init__(self, menu.NAME, menu.FEATURES)
+        Contested.__init__(self, (self._configured.policy, *(policy for policy in POLICIES if policy != self._configured.policy)))
+        self._actions = menu.actions_of(rules)
+        self._shadows = Shadows(self._configured, self._actions)
+        self._learners = self._made(self._actions)
         self._earned: dict[str, tuple[int, float]] = {}  # action -> examples, sum of rewards
 
-    def _made(self, actions: Sequence[Action]) -> Learner:
-        return Learner(menu.NAME, menu.FEATURES, actions, menu.settings_of(self._rules))
+    def _made(self, actions: Sequence[Action]) -> dict[bool, Learner]:
+        """By whether they learn probabilities: that of the configured policy, and the other."""
+        other: Policy = "linucb" if self._configured.logistic else "logistic_ucb"
+        both = self._configured, self._shadows.of(other)
+        return {settings.logistic: Learner(menu.NAME, menu.FEATURES, actions, settings) for settings in both}
+
+    @property
+    def _policy(self) -> Policy:
+        return cast(Policy, self.champion)
+
+    @property
+    def _learner(self) -> Learner:
+        """The champion's."""
+        return self._learners[self._shadows.of(self._policy).logistic]
 
     def learn(self, examples: Iterable[Example | None]) -> Sequence[Snapshot]:
-        learner = self._learner
-        snapshots = learner.learn(self._rewarded(example) for example in examples)
-        self.version, self.examples, self.trained_ms, self.dropped = learner.version, learner.examples, learner.trained_ms, learner.dropped
+        snapshots: list[Snapshot] = []
+        for example in examples:
+            made, champion = self._rewarded(example), self._learner
+            if made is not None and made.eligible and champion.examples % _SHADOW_EVERY == 0 and champion.fault(made) is None:
+                self._shadows.look(made)
+            due = {id(learner) for learner in self._learners.values() if learner.learn([made])}
+            self.examples, self.trained_ms, self.dropped = champion.examples, champion.trained_ms, champion.dropped
+            if id(champion) in due:
+                snapshots.append(self.next_snapshot())
         return snapshots
+
+    def next_snapshot(self) -> Snapshot:
+        self.version += 1
+        self._shadows.stock(self._learners.values())
+        return msgspec.structs.replace(self._shadows.deciders[self._policy].snapshot, version=self.version)
 
     def _rewarded(self, example: Example | None) -> Rewarded | None:
         if example is None:
             return None
         action = example.action
-        if action and action not in self._learner.actions and len(self._learner.actions) < ARMS_MAX:
-            self._learner.adopt(action)
+        for learner in self._learners.values():
+            if action and action not in learner.actions and len(learner.actions) < ARMS_MAX:
+                learner.adopt(action)
         made = Rewarded(
             example.decision,
             example.asked_ms,
@@ -127,6 +173,7 @@ class BestActions(_Teacher):
             example.propensity,
             example.label,
             example.version,
+            example.eligible,
         )
         if self._learner.fault(made) is None:
             times, earned = self._earned.get(action, (0, 0.0))
@@ -134,24 +181,51 @@ class BestActions(_Teacher):
         return made
 
     def figures(self) -> dict[str, float]:
-        """`mean_reward`; and of each action `tried_` (examples) and `reward_` (their mean)."""
-        return self._learner.figures() | {f"reward_{name}": earned / times for name, (times, earned) in self._earned.items()}
+        """`mean_reward`; of each action `tried_` (examples) and `reward_` (their mean); of each policy `gain_` (see `Tally`)."""
+        rewards = {f"reward_{name}": earned / times for name, (times, earned) in self._earned.items()}
+        gains = {f"gain_{policy}": figures["gain"] for policy, figures in self.contest().items() if figures}
+        return self._learner.figures() | rewards | gains
+
+    def contest(self) -> dict[str, dict[str, float]]:
+        return {policy: tally.figures() for policy, tally in self._shadows.tallies.items()}
+
+    def verdicts(self) -> dict[str, tuple[str, str]]:
+        """Of each policy, whether it is better than what was done, and why."""
+        return {policy: tally.verdict() for policy, tally in self._shadows.tallies.items()}
 
     def dump(self) -> bytes:
-        return self._keep(self._learner.dump(), {"earned": self._earned})
+        own, other = (learner.dump() for learner in self._learners.values())
+        shadows, policies = self._shadows, (self._configured.policy, self._policy)
+        beside = _Beside(*policies, self.promotions, self.wishes, other, shadows.tallies, shadows.packed)
+        return self._keep(own, {"earned": self._earned, "beside": beside})
 
     def load(self, body: bytes) -> bool:
         """Become what `dump` gave. Raises `Foreign`. False if that had other features or another kind of policy: then it starts afresh."""
         kept = self._kept(body)
-        configured = menu.actions_of(self._rules)
-        known = {action.name for action in configured}
+        known = {action.name for action in self._actions}
         others = [Action(name=name) for name in Learner.actions_in(kept.body) if name not in known]
-        self._learner = self._made([*configured, *others][:ARMS_MAX])
-        same = self._learner.load(kept.body)
+        self._learners = self._made([*self._actions, *others][:ARMS_MAX])
+        bodies, beside = [kept.body], None
+        if "beside" in kept.more:  # a release without shadows had none
+            beside = self._beside(kept.more["beside"])
+            bodies.append(beside.other)
+        known_again = [any(learner.load(each) for each in bodies) for learner in self._learners.values()]
+        if beside is not None:
+            self.promotions, self.wishes = beside.promotions, beside.wishes
+            if beside.configured == self._configured.policy:
+                self.champion = beside.champion
+            if all(known_again):
+                self._shadows.resume(beside.tallies, beside.packed)
         self.examples, self.trained_ms = self._learner.examples, self._learner.trained_ms
-        if same:
+        if known_again[0]:
             self._earned = {name: (int(times), float(earned)) for name, (times, earned) in kept.more["earned"].items()}
-        return same
+        return known_again[0]
+
+    def _beside(self, kept: Any) -> _Beside:
+        try:
+            return msgspec.convert(kept, _Beside)
+        except msgspec.ValidationError as error:
+            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
 
 
 class Side(msgspec.Struct, array_like=True):

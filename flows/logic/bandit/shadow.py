@@ -1,0 +1,124 @@
+"""Policies in the shadow of the one that decides: what each would have earned on the decisions that were made, kept up as these come in.
+
+A decision that earned r counts w · r for a policy, where w = π(a|x) / propensity (importance weighting; Horvitz and Thompson, 1952),
+over the sum of all w (SNIPS; Swaminathan and Joachims, 2015). π is that of the policy's last snapshot, made before the decision was
+learnt. All that is needed of the past are eleven sums, which fade. `offpolicy` has the better intervals, from a whole log.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import sqrt
+
+import msgspec
+
+from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.learner import Learner, Rewarded
+from flows.logic.bandit.offpolicy import Estimate, Verdict, judge
+from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
+from flows.logic.bandit.snapshot import Decider
+
+HALF_LIFE = 20_000  # looks
+_FADE = 0.5 ** (1.0 / HALF_LIFE)
+_TWO_SIDED_95 = 1.959963984540054
+_MENUS_MAX = 1_024
+
+
+class Tally(msgspec.Struct, array_like=True):
+    """Fading sums over decisions: their number, and products of the weights w and of what was earned r."""
+
+    n: float = 0.0
+    w: float = 0.0
+    ww: float = 0.0
+    r: float = 0.0
+    rr: float = 0.0
+    wr: float = 0.0
+    wrr: float = 0.0
+    wwr: float = 0.0
+    wwrr: float = 0.0
+    paid: float = 0.0  # w of those that were rewarded
+    paid_squares: float = 0.0
+
+    def add(self, w: float, r: float, paid: bool) -> None:
+        """One decision: its weight, what it earned, and whether there was a reward at all."""
+        given = (1.0, w, w * w, r, r * r, w * r, w * r * r, w * w * r, w * w * r * r, w * paid, w * w * paid)
+        for name, value in zip(self.__struct_fields__, given, strict=True):
+            setattr(self, name, getattr(self, name) * _FADE + value)
+
+    def gain(self) -> Estimate:
+        """Per decision, over what was earned, with the 95 % interval of the delta method. Needs a weight above 0."""
+        value, earned, weight = self.wr / self.w, self.r / self.n, self.w / self.n
+        own = self.wwrr - 2.0 * value * self.wwr + value * value * self.ww  # Σ w² (r - value)²
+        both = self.wrr - (value + earned) * self.wr + value * earned * self.w  # Σ w (r - value) (r - earned)
+        logged = self.rr - self.r * earned  # Σ (r - earned)²
+        error = _TWO_SIDED_95 * sqrt(max(own / weight**2 - 2.0 * both / weight + logged, 0.0)) / self.n
+        return Estimate(value - earned, value - earned - error, value - earned + error)
+
+    def figures(self) -> dict[str, float]:
+        """`earned` for each decision and its `gain`, in money; `sample`: decisions of its own that these are worth (Kish)."""
+        if not self.w:
+            return {}
+        gain = self.gain()
+        figures = {"earned": self.wr / self.w, "gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        return figures | {"sample": self.w**2 / self.ww}
+
+    def verdict(self) -> tuple[Verdict, str]:
+        """Better or worse than what was done, or that it cannot be told, and why."""
+        if not self.w:
+            return "cannot tell", "no decision was one that it could have made"
+        rewarded = self.paid**2 / self.paid_squares if self.paid_squares else 0.0
+        return judge(self.gain(), self.w**2 / self.ww, rewarded, self.w / self.n)
+
+
+class Shadows:
+    """All policies, those of one kind on the beliefs of one learner."""
+
+    def __init__(self, settings: Settings, actions: Sequence[Action]) -> None:
+        """`settings` of the configured policy: what it explores by is its own."""
+        self._settings = settings
+        self._actions = {action.name: action for action in actions}
+        self._menus: dict[tuple[str, ...], Menu | None] = {}
+        self.tallies = {policy: Tally() for policy in POLICIES}
+        self.deciders: dict[Policy, Decider] = {}
+        self.packed: list[bytes] = []  # snapshots that the deciders were made of
+
+    def of(self, policy: Policy) -> Settings:
+        if policy == self._settings.policy:
+            return self._settings
+        return msgspec.structs.replace(self._settings, policy=policy, exploration=None)
+
+    def stock(self, learners: Iterable[Learner]) -> None:
+        """Decide with what these know now."""
+        self.open([learner.snapshot().pack() for learner in learners])
+
+    def open(self, packed: Iterable[bytes]) -> None:
+        """Decide with these snapshots. Raises `Foreign`."""
+        self.packed, self.deciders = list(packed), {}
+        for body in self.packed:
+            snapshot = Decider.from_snapshot(body).snapshot
+            for policy in POLICIES:
+                if self.of(policy).logistic == snapshot.settings.logistic:
+                    self.deciders[policy] = Decider(msgspec.structs.replace(snapshot, settings=self.of(policy)))
+
+    def look(self, made: Rewarded) -> None:
+        """What would each have done? Nothing is learnt from a decision of which it is not known what else could have been done."""
+        menu = self._menu(tuple(made.eligible))
+        if menu is None or made.action not in menu.names:
+            return
+        place, action = menu.names.index(made.action), self._actions[made.action]
+        earned = action.value * made.reward - action.cost
+        for policy, decider in self.deciders.items():
+            weight = decider.decide(made.context, menu, 0.0).propensities[place] / made.propensity
+            self.tallies[policy].add(weight, earned, made.reward != 0.0)
+
+    def _menu(self, names: tuple[str, ...]) -> Menu | None:
+        """None where one of them is gone: what it was worth is not known any more."""
+        if names not in self._menus:
+            if len(self._menus) >= _MENUS_MAX:
+                self._menus.clear()
+            known = [self._actions[name] for name in names if name in self._actions]
+            self._menus[names] = Menu(known) if known and len(known) == len(names) else None
+        return self._menus[names]
+
+    def resume(self, tallies: Mapping[Policy, Tally], packed: Iterable[bytes]) -> None:
+        """Go on from a checkpoint. Raises `Foreign`."""
+        self.tallies |= tallies
+        self.open(packed)
