@@ -46,9 +46,11 @@ def examples(teacher: Teacher, count: int) -> list[Example]:
         recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
         customer = b"%d" % luck.randrange(CUSTOMERS)
         weight = 1.0 if teacher.name == shelf.NAME else label
-        made.append(
-            Example(teacher.name, customer, at, at * 10, x, 0.2, 1, weight, action=action, propensity=0.1, recent=recent, segment="all")
+        example = Example(
+            teacher.name, customer, at, at * 10, x, 0.2, 1, weight, action=action, propensity=0.1, recent=recent, segment="all"
         )
+        example.eligible = [f"a{other}" for other in range(ACTIONS)]
+        made.append(example)
     return made
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 import msgspec
+import numpy as np
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import Menu, probabilities
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.offpolicy import Estimate, Verdict, judge
 from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
-from flows.logic.bandit.snapshot import Decider
+from flows.logic.bandit.snapshot import Decider, Snapshot
 
 HALF_LIFE = 20_000  # looks
 _FADE = 0.5 ** (1.0 / HALF_LIFE)
@@ -73,30 +74,31 @@ class Shadows:
 
     def __init__(self, settings: Settings, actions: Sequence[Action]) -> None:
         """`settings` of the configured policy: what it explores by is its own."""
-        self._settings = settings
+        others = {policy: msgspec.structs.replace(settings, policy=policy, exploration=None) for policy in POLICIES}
+        self._each = others | {settings.policy: settings}
         self._actions = {action.name: action for action in actions}
         self._menus: dict[tuple[str, ...], Menu | None] = {}
         self.tallies = {policy: Tally() for policy in POLICIES}
-        self.deciders: dict[Policy, Decider] = {}
-        self.packed: list[bytes] = []  # snapshots that the deciders were made of
+        self._deciders: dict[bool, Decider] = {}  # by whether they believe in probabilities
+        self.packed: list[bytes] = []  # snapshots that these were made of
 
     def of(self, policy: Policy) -> Settings:
-        if policy == self._settings.policy:
-            return self._settings
-        return msgspec.structs.replace(self._settings, policy=policy, exploration=None)
+        return self._each[policy]
 
     def stock(self, learners: Iterable[Learner]) -> None:
         """Decide with what these know now."""
         self.open([learner.snapshot().pack() for learner in learners])
 
     def open(self, packed: Iterable[bytes]) -> None:
-        """Decide with these snapshots. Raises `Foreign`."""
-        self.packed, self.deciders = list(packed), {}
-        for body in self.packed:
-            snapshot = Decider.from_snapshot(body).snapshot
-            for policy in POLICIES:
-                if self.of(policy).logistic == snapshot.settings.logistic:
-                    self.deciders[policy] = Decider(msgspec.structs.replace(snapshot, settings=self.of(policy)))
+        """Decide with these snapshots, one of each kind. Raises `Foreign`."""
+        self.packed = list(packed)
+        deciders = [Decider.from_snapshot(body) for body in self.packed]
+        self._deciders = {decider.snapshot.settings.logistic: decider for decider in deciders}
+
+    def snapshot(self, policy: Policy) -> Snapshot:
+        """That a shard would decide with."""
+        settings = self.of(policy)
+        return msgspec.structs.replace(self._deciders[settings.logistic].snapshot, settings=settings)
 
     def look(self, made: Rewarded) -> None:
         """What would each have done? Nothing is learnt from a decision of which it is not known what else could have been done."""
@@ -104,10 +106,13 @@ class Shadows:
         if menu is None or made.action not in menu.names:
             return
         place, action = menu.names.index(made.action), self._actions[made.action]
-        earned = action.value * made.reward - action.cost
-        for policy, decider in self.deciders.items():
-            weight = decider.decide(made.context, menu, 0.0).propensities[place] / made.propensity
-            self.tallies[policy].add(weight, earned, made.reward != 0.0)
+        earned, context = action.value * made.reward - action.cost, np.array(made.context, dtype=np.float64)
+        beliefs = {logistic: decider.forecast(context, menu) for logistic, decider in self._deciders.items()}
+        for policy, tally in self.tallies.items():
+            settings = self.of(policy)
+            if settings.logistic in beliefs:
+                probability = float(probabilities(beliefs[settings.logistic], menu, settings)[place])
+                tally.add(probability / made.propensity, earned, made.reward != 0.0)
 
     def _menu(self, names: tuple[str, ...]) -> Menu | None:
         """None where one of them is gone: what it was worth is not known any more."""

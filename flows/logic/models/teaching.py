@@ -155,7 +155,7 @@ class BestActions(_Teacher, Contested):
     def next_snapshot(self) -> Snapshot:
         self.version += 1
         self._shadows.stock(self._learners.values())
-        return msgspec.structs.replace(self._shadows.deciders[self._policy].snapshot, version=self.version)
+        return msgspec.structs.replace(self._shadows.snapshot(self._policy), version=self.version)
 
     def _rewarded(self, example: Example | None) -> Rewarded | None:
         if example is None:

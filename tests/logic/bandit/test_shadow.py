@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from flows.logic.bandit.choose import Menu
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.shadow import HALF_LIFE, Shadows, Tally
+from flows.logic.bandit.snapshot import Decider
 
 ACTIONS = [Action(name="mail", value=10.0), Action(name="call", value=10.0, cost=2.0)]
 
@@ -89,7 +91,21 @@ def test_a_choice_among_what_is_not_known_says_nothing(eligible: list[str]) -> N
 
 def test_each_policy_decides_on_the_beliefs_of_its_kind() -> None:
     shadows = taught(decisions(400))
-    assert set(shadows.deciders) == set(POLICIES)
-    for policy, decider in shadows.deciders.items():
-        assert decider.snapshot.settings.policy == policy
-        assert decider.snapshot.settings.logistic == policy.startswith("logistic")
+    for policy in POLICIES:
+        snapshot = shadows.snapshot(policy)
+        assert snapshot.settings == shadows.of(policy)
+        assert (snapshot.noise == 1.0) == policy.startswith("logistic")  # log-odds carry their own
+
+
+def test_a_policy_counts_by_how_probable_it_makes_what_was_done() -> None:
+    shadows, chance = taught(decisions(400)), np.random.default_rng(5)
+    for policy in POLICIES:
+        shadows.tallies[policy] = Tally()
+    expected = dict.fromkeys(POLICIES, 0.0)
+    for made in decisions(20, seed=7):
+        shadows.look(made)
+        for policy in POLICIES:
+            choice = Decider(shadows.snapshot(policy)).decide(made.context, Menu(ACTIONS), chance.random())
+            expected[policy] += choice.propensities[choice.actions.index(made.action)] / made.propensity
+    for policy in POLICIES:
+        assert shadows.tallies[policy].w == pytest.approx(expected[policy], rel=1e-3)  # it has faded a little
