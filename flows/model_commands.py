@@ -65,7 +65,7 @@ def model_promote(
     learner: Annotated[str, typer.Argument(metavar="LEARNER", help="One of those that `show` lists side by side.")],
     config: ConfigFile = None,
 ) -> int:
-    """Make a challenger the champion, with the next examples that are learnt."""
+    """Make a challenger (of best_action another policy) the champion, with the next examples that are learnt."""
     from flows.model import promote
 
     return promote(_load(config), name, learner)
@@ -78,7 +78,7 @@ def model_export(
     out: Annotated[Path | None, typer.Option("--out", help="A file; without it standard output.")] = None,
     config: ConfigFile = None,
 ) -> int:
-    """Write a version (the last) as plain JSON: means, deviations, weights, bends, intercept."""
+    """Write a version (the last) as plain JSON: all that shards use of it."""
     from flows.model import export
 
     return export(_load(config), name, to, out)
