@@ -72,7 +72,7 @@ def check(report: dict[str, Any]) -> None:
 
 
 def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path) -> None:
-    with demo(tmp_path, "--seconds", "4") as process:
+    with demo(tmp_path, "--seconds", "8") as process:
         report = report_of(process, timeout_s=120)
     check(report)
     assert report["events_applied"] > 1_000
