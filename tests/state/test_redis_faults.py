@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
 from schemas.identity import Group, Identifier, Routed, WindowCommit
@@ -131,6 +132,26 @@ def test_a_policy_that_evicts_is_refused(site: Site, policy: str) -> None:
     finally:
         site.client.config_set("maxmemory-policy", "noeviction")
     check_server(site.client)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"appendonly": "no", "save": ""}, "appendonly no, and makes no snapshots: when it ends, everything is gone"),
+        ({"appendonly": "no", "save": "60 1"}, "appendonly no: when it is killed, all since its last snapshot is gone"),
+        ({"appendonly": "yes", "appendfsync": "no"}, "appendfsync no: after a power cut"),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, ""),
+        ({"appendonly": "yes", "appendfsync": "always"}, ""),
+    ],
+)
+def test_a_server_that_forgets_is_warned_of(own: Site, settings: dict[str, str], words: str) -> None:
+    for name, value in settings.items():
+        own.client.config_set(name, value)
+    with capture_logs() as lines:
+        check_server(own.client)
+    warnings = [line["reason"] for line in lines if line["event"] == "redis_forgets"]
+    assert len(warnings) == bool(words)
+    assert all(words in warning for warning in warnings)
 
 
 def test_a_login_that_is_refused_is_not_waited_for(tmp_path: Path) -> None:
