@@ -22,6 +22,9 @@ demo: setup ## the life of a simulated shop, live in the terminal (Ctrl-C ends i
 test: setup ## all tests; make test ARGS="-k gateway" for some
 	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup $(ARGS)
 
+test-bare: setup ## the tests that look for Redis, Java, Node.js ... as on a machine that has none of them
+	@$(BIN)/python tests/bare.py $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup -m "parts and not slow" $(ARGS)
+
 test-slow: setup ## the tests that take minutes: real faults on the real thing
 	@$(BIN)/pytest -m slow $(ARGS)
 

@@ -30,6 +30,7 @@ from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
 from state.client import check_server, connect, reported, wait_until_loaded
+from state.copy import keys_of
 from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
@@ -85,16 +86,36 @@ def prepare(config: Config) -> None:
 
     Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`.
     """
-    load_keys(Path(config.keys.path), create=True)
     with reported():
         wait_until_loaded(connect(redis_url(config)))
         check_server(connect(redis_url(config)))
+        _have_keys(config)
         ours = directory(config)
         CompiledRules(config, 0, config.shards.dedupe)  # raises for rules that do not compile, before anything is announced
         document = rules_document(config)
         version = ours.sent(RULES)
         if version == 0 or ours.body("c", RULES, version) != document:
             ours.announce("c", RULES, version + 1, version + 1, document)
+
+
+def _have_keys(config: Config) -> None:
+    """Make the key file of a deployment that has nothing yet; one that has something can only have lost it. Raises `ConfigError`."""
+    file = Path(config.keys.path)
+    if not file.exists() and (found := next(_what_is_there(config), None)) is not None:
+        raise ConfigError(
+            f"no key file at {file}, and {found} was written with one: restore it from its backup, with mode 0600."
+            " None is made: another one opens nothing of that, and finds nobody"
+        )
+    load_keys(file, create=True)
+
+
+def _what_is_there(config: Config) -> Iterator[str]:
+    """What this deployment has written so far."""
+    for key in keys_of(connect(redis_url(config)), names(config)):
+        yield f"what lies under prefix {config.redis.prefix!r} in Redis ({key!r})"
+    for what, folder in (("archive", config.archive.folder), ("backup", config.backup.folder)):
+        if any(Path(folder).glob("*")):
+            yield f"the {what} in {folder}"
 
 
 def prepare_if_new(config: Config) -> None:

@@ -7,6 +7,7 @@ and, where `redis.url` is "embedded", a redis-server below them
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
@@ -53,8 +54,10 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     introduce(connect(redis_url(config)), config.redis.prefix, f"{flow}-{worker}")
     stay_with_server(connect(redis_url(config)))
     prepare_if_new(config)
-    if flow != "gateway" and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        _serve_metrics(config.metrics.listen)
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # no supervisor above us
+        _watch_keys(config)
+        if flow != "gateway":
+            _serve_metrics(config.metrics.listen)
     with reported():
         _run_flow(flow, config, worker, workers)
 
@@ -102,6 +105,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
     metrics = _metrics_folder(config, "all")
     from connectors.listening import listen
     from flows.compose import check_raw_log, prepare
+    from flows.keywatch import KeyWatch
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
 
@@ -124,6 +128,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
             count = workers if workers and flow in SEVERAL else workers_of_this_machine(flow)
             for worker in range(count):
                 supervisor.start(_child(flow, path, worker, count, redis))
+        supervisor.beside = KeyWatch(Path(config.keys.path))
         supervisor.watch()
 
 
@@ -183,6 +188,22 @@ def _empty(folder: Path) -> None:
     for file in folder.glob("*.db"):
         if not file.stem.endswith(f"_{os.getpid()}"):
             file.unlink()
+
+
+def _watch_keys(config: Config) -> None:
+    """In a thread, for a worker that stands alone."""
+    from threading import Thread
+
+    from flows.keywatch import LOOK_EVERY_S, KeyWatch
+
+    look = KeyWatch(Path(config.keys.path))
+
+    def watch() -> None:
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            look()
+
+    Thread(target=watch, name="keys", daemon=True).start()
 
 
 def _serve_metrics(listen: str) -> None:

@@ -63,6 +63,7 @@ class Supervisor:
     """A context: leaving it ends every child. SIGTERM and SIGINT leave it with `SystemExit(0)`, SIGHUP calls `reload`."""
 
     def __init__(self, *, reload: Callable[[], None] | None = None, patience: Patience = Patience()) -> None:
+        self.beside: Callable[[], None] | None = None  # called with every look
         self._reload = reload
         self._reload_asked = False
         self._patience = patience
@@ -95,6 +96,8 @@ class Supervisor:
 
     def look(self) -> None:
         """One look at every child, and at whether a reload was asked for. Raises `Fatal` when it gives up on a child."""
+        if self.beside is not None:
+            self.beside()
         if self._reload_asked:
             self._reload_asked = False
             self._run_reload()

@@ -7,10 +7,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from schemas.errors import Foreign, LogFull, Refused, Restarted, Unreachable
+
+log = structlog.get_logger()
 
 SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
@@ -77,12 +80,26 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
 
 
 def check_server(client: redis.Redis) -> None:
-    """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
+    """Refuse a server that would throw state away, or that holds a part of it only; warn of one that forgets. Raises `Foreign`."""
     if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
         raise Foreign("redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas")
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise Foreign(f"Redis has maxmemory-policy {policy}: customers would vanish; set it to noeviction")
+    if forgets := _forgets(client):
+        log.warning("redis_forgets", reason=forgets, set="appendonly yes, appendfsync always (or everysec)")
+
+
+def _forgets(client: redis.Redis) -> str:
+    """What a server loses when it ends without warning, beyond a second's work; empty if nothing."""
+    settings = client.config_get("append*") | client.config_get("save")
+    if settings.get("appendonly") == "no" and not settings.get("save"):
+        return "Redis has appendonly no, and makes no snapshots: when it ends, everything is gone"
+    if settings.get("appendonly") == "no":
+        return "Redis has appendonly no: when it is killed, all since its last snapshot is gone"
+    if settings.get("appendfsync") == "no":
+        return "Redis has appendfsync no: after a power cut what the kernel had not yet written is gone, as a rule up to 30 s"
+    return ""
 
 
 def wait_for(client: redis.Redis, replicas: int) -> None:

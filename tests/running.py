@@ -12,6 +12,7 @@ import httpx
 import psutil
 
 from flows.chaos.ports import free_ports
+from state.servers import is_server
 from tests.waiting import WITHIN_S, eventually
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli"]
@@ -82,7 +83,7 @@ class Running:
                 line = child.cmdline()
             except psutil.NoSuchProcess:
                 continue
-            if ("--worker" in line and what in line) or (what == "redis" and line and "redis-server" in line[0]):
+            if ("--worker" in line and what in line) or (what == "redis" and line and is_server(line[0])):
                 found.append(child.pid)
         return found
 

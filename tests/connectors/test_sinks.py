@@ -139,7 +139,8 @@ def topic_of(kafka: Any) -> str:
 def read_back(bootstrap: str, topic: str, count: int) -> list[Any]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid4().hex, "auto.offset.reset": "earliest"})
     try:
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(3)])
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions  # the mock has its own number of them
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         messages: list[Any] = []
         deadline = time.monotonic() + 60
         while len(messages) < count and time.monotonic() < deadline:

