@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import structlog
@@ -174,13 +174,21 @@ class KafkaRawReader:
     def assign(self, positions: Mapping[str, int]) -> None:
         """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does not say to skip it)."""
         self._next = {}
-        assigned = []
+        self.join(positions)
+
+    def leave(self, partitions: Collection[str]) -> None:
+        for name in partitions:
+            self._next.pop(_split(name), None)
+        self._consume()
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        beginning = set()
         for name, position in positions.items():
             topic, number = _split(name)
             low, high = self._watermarks(topic, number)
             if position == START:
                 self._next[topic, number] = low
-                assigned.append(TopicPartition(topic, number, OFFSET_BEGINNING))
+                beginning.add((topic, number))
                 continue
             if position >= high:
                 raise Foreign(f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records")
@@ -188,8 +196,14 @@ class KafkaRawReader:
             if following > position + 1:
                 self._pass_over(name, position + 1, low)
             self._next[topic, number] = following
-            assigned.append(TopicPartition(topic, number, following))
-        self._consumer.assign(assigned)
+        self._consume(beginning)
+
+    def _consume(self, beginning: Collection[tuple[str, int]] = ()) -> None:
+        """From where we are, in all partitions that are ours; in these from the first record, which retention may take meanwhile."""
+        self._stopped = False
+        self._consumer.assign(
+            [TopicPartition(*place, OFFSET_BEGINNING if place in beginning else following) for place, following in self._next.items()]
+        )
 
     def _pass_over(self, name: str, following: int, low: int) -> None:
         if not self._skips:
@@ -219,6 +233,8 @@ class KafkaRawReader:
             place = (message.topic(), message.partition())
             batch = batches.get(place)
             if batch is None:
+                if place not in self._next:  # we have left it
+                    continue
                 batch = batches[place] = ([], [])
             batch[0].append(read_record(message, self._open, self._avro, self._clock, self._bytes_max))
             batch[1].append(message.offset())
@@ -227,8 +243,7 @@ class KafkaRawReader:
         for place, (_, positions) in batches.items():
             self._next[place] = positions[-1] + 1
         if self._stopped:  # librdkafka has given a partition up: all of them anew from where we are
-            self._stopped = False
-            self._consumer.assign([TopicPartition(*place, following) for place, following in self._next.items()])
+            self._consume()
         return [
             RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)
             for (topic, number), (events, positions) in batches.items()
@@ -275,6 +290,8 @@ class KafkaRawReader:
     def _judge(self, error: KafkaError, message: Message) -> None:
         topic, number = str(message.topic()), cast(int, message.partition())
         place = f"{topic}/{number}"
+        if (topic, number) not in self._next:  # we have left it
+            return
         match error.code():
             case KafkaError._AUTO_OFFSET_RESET | KafkaError.OFFSET_OUT_OF_RANGE:
                 low, high = self._watermarks(topic, number)

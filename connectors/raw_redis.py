@@ -13,7 +13,7 @@ import itertools
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +195,15 @@ class RedisRawReader:
         return [f"events/{number}" for number in range(max(self._partitions, max(held, default=-1) + 1))]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        counts = self._counts()
         self._sources = {}
+        self.join(positions)
+
+    def leave(self, partitions: Collection[str]) -> None:
+        for name in partitions:
+            self._sources.pop(name, None)
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        counts = self._counts()
         for name, position in positions.items():
             number = int(name.rpartition("/")[2])
             source = _Source(name, number, _stream_key(self._prefix, number), position)
@@ -221,7 +228,8 @@ class RedisRawReader:
     def committed(self, positions: Mapping[str, int]) -> None:
         """Trims what is committed, at most once a second."""
         for name, position in positions.items():
-            self._sources[name].commit(position)
+            if (source := self._sources.get(name)) is not None:
+                source.commit(position)
         self._trim()
 
     def close(self) -> None:

@@ -7,8 +7,8 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from connectors.gateway import build, listen, server
-from flows.compose import order_desk, profile_reader, raw_writer, steward
+from connectors.gateway import Standing, build, listen, server
+from flows.compose import order_desk, profile_reader, raw_writer, sources_apart, steward
 from flows.steward.desk import Steward
 from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
@@ -30,7 +30,8 @@ def run(config: Config) -> None:
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
         desk = _Stewardship(steward(config), order_desk(config), ending)
-        serving = server(build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk))
+        app = build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk, standing(config))
+        serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
         serving.run(sockets=[listener])
@@ -75,6 +76,17 @@ class _Stewardship:
     def _judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
         order = self._orders.read(document)
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
+
+
+def standing(config: Config) -> Callable[[], Standing]:
+    """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be younger."""
+    sources = sources_apart(config)
+
+    def ask() -> Standing:
+        with reported():
+            return Standing(frozenset(source for source, found in sources.all().items() if found.holds))
+
+    return ask
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:

@@ -26,6 +26,11 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
+def connect_apart(url: str) -> redis.Redis:
+    """A client that `introduce` and `stay_with_server` have nothing to do with."""
+    return connect.__wrapped__(url)
+
+
 def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
     """Every connection that this process opens from here on says whose it is, for `present`."""
     client.connection_pool.connection_kwargs["client_name"] = f"{_OURS}{prefix}:{flow}"

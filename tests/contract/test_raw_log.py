@@ -107,6 +107,41 @@ def test_appends_at_the_same_time_all_arrive_and_each_keeps_its_order(raw_log: L
         assert [text for text in found if text.startswith(f"{client}:")] == [f"{client}:{n}" for n in range(40)]
 
 
+def test_what_is_left_is_not_read_until_it_is_joined_again(raw_log: Log) -> None:
+    append(raw_log, pairs(400, keys=40))
+    reader = raw_log.reader()
+    from_start(reader)
+    first, *others = reader.partitions()
+    batches = read(reader, 400)
+    reader.leave([first])
+    append(raw_log, [(key, event(found.value.decode() + "-later")) for key, found in pairs(400, keys=40)])
+    expected = sum(len(batch.events) for batch in batches if batch.partition != first)
+    later = read(reader, expected)
+    assert reader.poll(300) == []
+    assert {batch.partition for batch in later} == set(others)
+    assert sum(len(batch.events) for batch in later) == expected
+    middle = next(batch.after for batch in batches if batch.partition == first)
+    reader.join({first: middle})
+    missing = read(reader, 400 - expected)
+    assert {batch.partition for batch in missing} == {first}
+    assert all(position > middle for batch in missing for position in batch.positions)
+    reader.close()
+
+
+def test_a_reader_can_leave_all_and_what_it_left_may_still_be_committed(raw_log: Log) -> None:
+    append(raw_log, pairs(100))
+    reader = raw_log.reader()
+    from_start(reader)
+    batches = read(reader, 100)
+    reader.leave(reader.partitions())
+    append(raw_log, pairs(100))
+    assert reader.poll(300) == []
+    reader.committed({batch.partition: batch.after for batch in batches})
+    reader.join({batch.partition: batch.after for batch in batches})
+    assert len(texts(read(reader, 100))) == 100
+    reader.close()
+
+
 def test_an_event_comes_back_whole(raw_log: Log) -> None:
     appended = [
         RawEvent(b'{"type":"track"}', 1_700_000_000_123, "app"),
