@@ -30,10 +30,11 @@ from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
-from state.client import check_server, connect, connect_apart, reported, wait_until_loaded
+from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
+from state.given_up import RedisGivenUp
 from state.journal import RedisJournal
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
 from state.ledger import RedisLedger
@@ -223,13 +224,12 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
     return rules_of
 
 
-def sources(config: Config) -> RedisSources:
+def sources(config: Config, connect: Connect = connect) -> RedisSources:
     return RedisSources(connect(redis_url(config)), names(config))
 
 
-def sources_apart(config: Config) -> RedisSources:
-    """By a connection that may find another server than the one that this process began with."""
-    return RedisSources(connect_apart(redis_url(config)), names(config))
+def given_up(config: Config, connect: Connect = connect) -> RedisGivenUp:
+    return RedisGivenUp(connect(redis_url(config)), names(config))
 
 
 def brake(config: Config) -> Brake:

@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from connectors.gateway import Standing, build, listen, server
-from flows.compose import order_desk, profile_reader, raw_writer, sources_apart, steward
+from flows.compose import given_up as processes_given_up
+from flows.compose import order_desk, profile_reader, raw_writer, sources, steward
 from flows.steward.desk import Steward
 from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
@@ -16,7 +17,7 @@ from schemas.errors import Restarted
 from schemas.events import RawEvent, Reject
 from schemas.identity import Order
 from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
-from state.client import reported
+from state.client import connect_apart, reported
 
 log = structlog.get_logger()
 
@@ -80,11 +81,12 @@ class _Stewardship:
 
 def standing(config: Config) -> Callable[[], Standing]:
     """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be younger."""
-    sources = sources_apart(config)
+    suspended, given_up = sources(config, connect_apart), processes_given_up(config, connect_apart)
 
     def ask() -> Standing:
         with reported():
-            return Standing(frozenset(source for source, found in sources.all().items() if found.holds))
+            held = (source for source, found in suspended.all().items() if found.holds)
+            return Standing(frozenset(held), tuple(given_up.all()))
 
     return ask
 

@@ -59,6 +59,7 @@ class Status(msgspec.Struct, frozen=True):
     behind: tuple[Behind, ...]
     suspended: int  # identifiers that are evidence no longer
     sources: tuple[str, ...]  # that are suspended
+    given_up: tuple[str, ...]  # processes that end at every start
     totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
 
 
@@ -67,7 +68,9 @@ def show(config: Config) -> None:
     from flows import compose
 
     directory, shards, outbox = compose.directory(config), compose.shards(config), compose.outbox(config)
-    status = collect(config, directory, shards, outbox, int(time.time() * 1000), compose.sources(config).all())
+    status = collect(
+        config, directory, shards, outbox, int(time.time() * 1000), compose.sources(config).all(), compose.given_up(config).all()
+    )
     Console().print(screen(status))
 
 
@@ -78,6 +81,7 @@ def collect(
     outbox: Outbox,
     now_ms: int,
     sources: Mapping[str, Suspension] = {},  # never written to
+    given_up: Iterable[str] = (),
 ) -> Status:
     """One reading. Counters and positions are each exact; they are not taken in one instant."""
     heads = shards.heads()
@@ -102,6 +106,7 @@ def collect(
         behind=tuple(behind),
         suspended=len(directory.suspended()),
         sources=tuple(sorted(source for source, found in sources.items() if found.holds)),
+        given_up=tuple(given_up),
         totals=sums([*shards.counters().values(), directory.stats()]),
     )
 
@@ -133,6 +138,8 @@ def screen(status: Status) -> RenderableType:
     ]
     if status.suspended:
         head += f"\n[bold red]{status.suspended:,} identifiers are suspended[/] (`millrace identity suspended`)"
+    if status.given_up:
+        head += f"\n[bold red]given up, since they end at every start: {escape(', '.join(status.given_up))}[/] (their log says why)"
     if status.sources:
         head += (
             f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"

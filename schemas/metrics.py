@@ -129,6 +129,7 @@ BACKUP_ENDED = Gauge("millrace_backup_timestamp_seconds", "When the last backup 
 BACKUPS_FAILED = Counter("millrace_backups_failed", "Daily backups that failed; each is tried again")
 
 # --- supervisor ---
+WORKER_GIVEN_UP = Gauge("millrace_worker_given_up", "1 while a process ends at every start", ["worker"], multiprocess_mode="mostrecent")
 WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again after they died", ["worker"])
 
 

@@ -290,6 +290,8 @@ def test_the_gateway_is_told(file: Path) -> None:
     config = toml.load(file)
     ask = standing(config)
     compose.sources(config).suspend("web", Suspension(1))
-    assert ask().suspended == {"web"}
+    compose.given_up(config).say("till", ["match-0"])
+    assert (ask().suspended, ask().given_up) == ({"web"}, ("match-0@till",))
     compose.sources(config).resume("web", 2)
-    assert ask().suspended == frozenset()
+    compose.given_up(config).say("till", [])
+    assert (ask().suspended, ask().given_up) == (frozenset(), ())
