@@ -16,7 +16,8 @@ class RawWriter(Protocol):
     """The gateway's side. Events of one key keep their order."""
 
     async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
-        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull`, `Unreachable`."""
+        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull` where it has none of them, and
+        `Unreachable` where it may have some."""
 
     async def ping(self) -> None:
         """Return when the log answers. Raises `Unreachable`. (`/readyz` asks.)"""
