@@ -22,7 +22,8 @@ import msgspec
 from bench.registers import voters
 from flows import compose
 from flows.engine import Stop, tune_collector
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config, Data, Identity, Keys, MatchField, Matching, Namespace
 from schemas.events import RawEvent
 from state.client import connect

@@ -32,7 +32,8 @@ from flows.logic.models.trainers import trainers
 from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules, still
 from flows.logic.shard import Loaded, ShardState
-from flows.resolve import Resolver, Windows
+from flows.resolve import Resolver
+from flows.windows import Windows
 from schemas.config import BEST, Config, Rules
 from schemas.log import LogEntry
 from schemas.profile import Head

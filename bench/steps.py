@@ -18,7 +18,8 @@ from connectors.raw import START
 from flows import compose
 from flows.engine import Stop, tune_collector
 from flows.profile import Worker
-from flows.resolve import Resolver, Windows
+from flows.resolve import Resolver
+from flows.windows import Windows
 from schemas.config import Config
 from schemas.toml import load
 from state.client import connect

@@ -4,7 +4,7 @@ A raw log has named partitions; an entry has a position that only grows. Readers
 directory's offset is the only truth, no consumer group is asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.events import RawBatch, RawEvent
@@ -16,7 +16,8 @@ class RawWriter(Protocol):
     """The gateway's side. Events of one key keep their order."""
 
     async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
-        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull`, `Unreachable`."""
+        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull` where it has none of them, and
+        `Unreachable` where it may have some."""
 
     async def ping(self) -> None:
         """Return when the log answers. Raises `Unreachable`. (`/readyz` asks.)"""
@@ -32,6 +33,12 @@ class RawReader(Protocol):
 
     def assign(self, positions: Mapping[str, int]) -> None:
         """Read these partitions, each from after the given position (`START` for all there is)."""
+
+    def leave(self, partitions: Collection[str]) -> None:
+        """Read these no longer; what was polled of them may be forgotten."""
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        """Read these as well, as `assign` would."""
 
     def poll(self, timeout_ms: int) -> list[RawBatch]:
         """What has come, at most one batch for each partition, positions rising; [] after `timeout_ms`."""

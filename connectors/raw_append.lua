@@ -1,27 +1,46 @@
--- Appends entries to the partitions of the raw log, each unless its partition is full.
+-- Appends entries to the partitions of the raw log: all of them, or none where a partition has no room for its part.
 --
 -- KEYS[1]     hash of counters; field `a:<p>` = events ever appended to partition p, `t:<p>` = events trimmed from it
--- KEYS[2..]   the partitions' streams
+-- KEYS[2..]   the partitions' streams, from partition 0 on
 -- ARGV[1]     how many events a partition may hold
--- ARGV[2..]   for each entry: index of its stream in KEYS, the partition's number, events in the entry, blob
--- Returns     for each entry 1 (stored) or 0 (its partition is full)
+-- ARGV[2..]   for each entry: the partition's number, events in the entry, blob
+-- Returns     an empty list where all is stored; else how many events each partition (from 0 on) has room for
 --
--- Atomic: counters and streams change together. Cost: two commands for each entry.
+-- Atomic: everything; all is checked before the first write. Cost: two commands for each entry, one for each partition.
 -- Field `c` of an entry is the count of events appended to its partition up to and with this entry.
 
 local max = tonumber(ARGV[1])
-local results = {}
-for i = 2, #ARGV, 4 do
-    local stream, partition, events, blob = KEYS[tonumber(ARGV[i])], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
+local appended, held = {}, {}
+
+local function look(partition)
     local counts = redis.call('HMGET', KEYS[1], 'a:' .. partition, 't:' .. partition)
-    local appended, trimmed = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
-    if appended - trimmed + events > max then
-        results[#results + 1] = 0
-    else
-        local total = string.format('%.0f', appended + events)
-        redis.call('HSET', KEYS[1], 'a:' .. partition, total)
-        redis.call('XADD', stream, '*', 'b', blob, 'n', events, 'c', total)
-        results[#results + 1] = 1
-    end
+    appended[partition] = tonumber(counts[1] or 0)
+    held[partition] = appended[partition] - tonumber(counts[2] or 0)
 end
-return results
+
+local full = false
+local wanted = {}
+for i = 2, #ARGV, 3 do
+    local partition = tonumber(ARGV[i])
+    if not held[partition] then look(partition) end
+    wanted[partition] = (wanted[partition] or 0) + tonumber(ARGV[i + 1])
+    full = full or held[partition] + wanted[partition] > max
+end
+
+if full then
+    local room = {}
+    for partition = 0, #KEYS - 2 do
+        if not held[partition] then look(partition) end
+        room[partition + 1] = math.max(0, max - held[partition])
+    end
+    return room
+end
+
+for i = 2, #ARGV, 3 do
+    local partition, events = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    appended[partition] = appended[partition] + events
+    local total = string.format('%.0f', appended[partition])
+    redis.call('HSET', KEYS[1], 'a:' .. partition, total)
+    redis.call('XADD', KEYS[partition + 2], '*', 'b', ARGV[i + 2], 'n', events, 'c', total)
+end
+return {}

@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import structlog
@@ -31,6 +31,7 @@ ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
+RECORDS_MAX, KBYTES_MAX = 100_000, 1_048_576  # that wait in a producer, where kafka.options says nothing else: librdkafka's own
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 30.0  # at how many partitions there are
 # Said for a moment after a topic was made or a broker has come back; where they begin is the one question that librdkafka does not repeat.
@@ -60,6 +61,9 @@ class KafkaRawWriter:
                 "compression.type": "lz4",
             },
         )
+        self._records_max = int(config.options.get("queue.buffering.max.messages", RECORDS_MAX))
+        self._bytes_max = int(config.options.get("queue.buffering.max.kbytes", KBYTES_MAX)) << 10
+        self._bytes = 0  # on their way
         self._partitions = self._link.partitions(self._producer, (self._topic,))[self._topic]
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="kafka-deliveries", daemon=True)
@@ -68,22 +72,31 @@ class KafkaRawWriter:
     async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
         if not events:
             return
+        values = [self._seal(event.value) if self._seal else event.value for _, event in events]
+        size = sum(map(len, values))
+        # Looked at before the first record is handed over, for there is no way back. Nobody else hands any over, so the room only grows.
+        if len(self._producer) + len(events) > self._records_max or self._bytes + size > self._bytes_max:
+            raise LogFull(f"{len(self._producer)} records wait for Kafka to take them")
         delivery = _Delivery(len(events))
-        for count, (key, event) in enumerate(events):
+        self._bytes += size
+        try:
+            self._hand_over(events, values, delivery)
+            failed = await delivery.done
+        finally:
+            self._bytes -= size
+        if failed is not None:
+            raise Unreachable(f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}")
+
+    def _hand_over(self, events: Sequence[tuple[str, RawEvent]], values: Sequence[bytes], delivery: "_Delivery") -> None:
+        for count, ((key, event), value) in enumerate(zip(events, values, strict=True), 1):
             number = (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
-            value = self._seal(event.value) if self._seal else event.value
             headers: Any = headers_of(event, sealed=self._seal is not None)
             try:
                 self._producer.produce(self._topic, value, partition=number, headers=headers, on_delivery=delivery.arrived)
-            except BufferError:
-                raise LogFull(f"{len(self._producer)} records wait for Kafka to take them") from None
-            except KafkaException as error:
-                raise Unreachable(
-                    f"Kafka at {self._link.bootstrap} does not take record {count} of {len(events)}: {_words(error)}"
-                ) from error
-        failed = await delivery.done
-        if failed is not None:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}")
+            except (BufferError, KafkaException) as error:
+                why = _words(error) if isinstance(error, KafkaException) else str(error)
+                which = f"record {count} of {len(events)}; those before it may be stored"
+                raise Unreachable(f"Kafka at {self._link.bootstrap} does not take {which}: {why}") from error
 
     async def ping(self) -> None:
         try:
@@ -174,13 +187,21 @@ class KafkaRawReader:
     def assign(self, positions: Mapping[str, int]) -> None:
         """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does not say to skip it)."""
         self._next = {}
-        assigned = []
+        self.join(positions)
+
+    def leave(self, partitions: Collection[str]) -> None:
+        for name in partitions:
+            self._next.pop(_split(name), None)
+        self._consume()
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        beginning = set()
         for name, position in positions.items():
             topic, number = _split(name)
             low, high = self._watermarks(topic, number)
             if position == START:
                 self._next[topic, number] = low
-                assigned.append(TopicPartition(topic, number, OFFSET_BEGINNING))
+                beginning.add((topic, number))
                 continue
             if position >= high:
                 raise Foreign(f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records")
@@ -188,8 +209,14 @@ class KafkaRawReader:
             if following > position + 1:
                 self._pass_over(name, position + 1, low)
             self._next[topic, number] = following
-            assigned.append(TopicPartition(topic, number, following))
-        self._consumer.assign(assigned)
+        self._consume(beginning)
+
+    def _consume(self, beginning: Collection[tuple[str, int]] = ()) -> None:
+        """From where we are, in all partitions that are ours; in these from the first record, which retention may take meanwhile."""
+        self._stopped = False
+        self._consumer.assign(
+            [TopicPartition(*place, OFFSET_BEGINNING if place in beginning else following) for place, following in self._next.items()]
+        )
 
     def _pass_over(self, name: str, following: int, low: int) -> None:
         if not self._skips:
@@ -219,6 +246,8 @@ class KafkaRawReader:
             place = (message.topic(), message.partition())
             batch = batches.get(place)
             if batch is None:
+                if place not in self._next:  # we have left it
+                    continue
                 batch = batches[place] = ([], [])
             batch[0].append(read_record(message, self._open, self._avro, self._clock, self._bytes_max))
             batch[1].append(message.offset())
@@ -227,8 +256,7 @@ class KafkaRawReader:
         for place, (_, positions) in batches.items():
             self._next[place] = positions[-1] + 1
         if self._stopped:  # librdkafka has given a partition up: all of them anew from where we are
-            self._stopped = False
-            self._consumer.assign([TopicPartition(*place, following) for place, following in self._next.items()])
+            self._consume()
         return [
             RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)
             for (topic, number), (events, positions) in batches.items()
@@ -275,6 +303,8 @@ class KafkaRawReader:
     def _judge(self, error: KafkaError, message: Message) -> None:
         topic, number = str(message.topic()), cast(int, message.partition())
         place = f"{topic}/{number}"
+        if (topic, number) not in self._next:  # we have left it
+            return
         match error.code():
             case KafkaError._AUTO_OFFSET_RESET | KafkaError.OFFSET_OUT_OF_RANGE:
                 low, high = self._watermarks(topic, number)

@@ -12,8 +12,8 @@ import contextlib
 import itertools
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from schemas.errors import Foreign, LogFull, Unreachable
 from schemas.events import RawBatch, RawEvent
 
 Transform = Callable[[bytes], bytes]
-_Append = tuple[Sequence[tuple[str, RawEvent]], asyncio.Future[None]]
+_Append = tuple[list[tuple[int, RawEvent]], asyncio.Future[None]]  # partition of each event
 
 ENTRY_EVENTS = 500  # events in one entry, and in one batch
 ENTRY_BYTES = 1024 * 1024
@@ -51,9 +51,9 @@ _read_events = msgspec.msgpack.Decoder(list[RawEvent]).decode
 class RedisRawWriter:
     """Group commit: while one round trip is under way, the appends that arrive gather for the next.
 
-    `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; an append that is
-    refused in part raises `LogFull` too, and its repetition is dropped downstream by message id. An append returns when so many
-    `replicas` have it; it raises `Unreachable` if they are fewer, although the server itself may keep it.
+    `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; of an append that raises
+    `LogFull` nothing is stored, whichever of its partitions is full. An append returns when so many `replicas` have it; it raises
+    `Unreachable` if they are fewer, although the server itself may keep it.
     """
 
     def __init__(self, url: str, prefix: str, partitions: int, max_events: int, seal: Transform | None, replicas: int = 0) -> None:
@@ -72,10 +72,13 @@ class RedisRawWriter:
         if not events:
             return
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((events, future))
+        self._waiting.append(([(self._partition(key), event) for key, event in events], future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
         await future
+
+    def _partition(self, key: str) -> int:
+        return (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
 
     async def ping(self) -> None:
         try:
@@ -95,7 +98,7 @@ class RedisRawWriter:
                 waiting, self._waiting = self._waiting, []
                 errors: Mapping[asyncio.Future[None], Exception]
                 try:
-                    errors = await self._store(self._entries(waiting))
+                    errors = await self._store(waiting)
                 except Exception as error:  # noqa: BLE001 - raised where it belongs: in each `append` that waits
                     errors = {future: error for _, future in waiting}
                 for _, future in waiting:
@@ -103,74 +106,94 @@ class RedisRawWriter:
         finally:
             self._flusher = None
 
-    def _entries(self, waiting: list["_Append"]) -> list["_Entry"]:
+    async def _store(self, waiting: list[_Append]) -> dict[asyncio.Future[None], Exception]:
+        """The appends that found a partition full: of these nothing is stored, of the others all."""
+        errors: dict[asyncio.Future[None], Exception] = {}
+        while waiting:
+            room = await self._send(self._arguments(waiting))
+            if not room:
+                break
+            fitting = self._fitting(waiting, room, errors)
+            waiting = [append for append, fits in zip(waiting, fitting, strict=True) if fits]
+        return errors
+
+    def _fitting(self, waiting: list[_Append], room: list[int], errors: dict[asyncio.Future[None], Exception]) -> list[bool]:
+        """Which of them fit as a whole, those that came first before others."""
+        fitting = []
+        for events, future in waiting:
+            wanted = Counter(number for number, _ in events)
+            full = next((number for number, count in wanted.items() if count > room[number]), None)
+            fitting.append(full is None)
+            if full is not None:
+                errors[future] = LogFull(f"partition {full} of the raw log has no room: it may hold {self._max_events} events")
+                continue
+            for number, count in wanted.items():
+                room[number] -= count
+        return fitting
+
+    def _arguments(self, waiting: list[_Append]) -> list[Any]:
+        """Of the script: events that came together share entries."""
         entries: list[_Entry] = []
         open_entries: dict[int, _Entry] = {}
-        for events, future in waiting:
-            for key, event in events:
-                number = (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
+        for events, _ in waiting:
+            for number, event in events:
                 entry = open_entries.get(number)
                 if entry is None or len(entry.events) == ENTRY_EVENTS or entry.size + len(event.value) > ENTRY_BYTES:
                     entry = open_entries[number] = _Entry(number)
                     entries.append(entry)
                 entry.events.append(event)
                 entry.size += len(event.value)
-                if not entry.futures or entry.futures[-1] is not future:
-                    entry.futures.append(future)
-        return entries
-
-    async def _store(self, entries: list["_Entry"]) -> dict[asyncio.Future[None], Exception]:
-        """The appends that found a partition full."""
         arguments: list[Any] = [self._max_events]
         for entry in entries:
             blob = _write_events(entry.events)
-            arguments += (entry.partition + 2, entry.partition, len(entry.events), self._seal(blob) if self._seal else blob)
-        stored = await self._send(arguments)
-        errors: dict[asyncio.Future[None], Exception] = {}
-        for entry, ok in zip(entries, stored, strict=True):
-            if not ok:
-                error = LogFull(f"partition {entry.partition} of the raw log has no room: it may hold {self._max_events} events")
-                errors |= dict.fromkeys(entry.futures, error)
-        return errors
+            arguments += (entry.partition, len(entry.events), self._seal(blob) if self._seal else blob)
+        return arguments
 
     async def _send(self, arguments: list[Any]) -> list[int]:
+        """Nothing where all is stored, else what room each partition has.
+
+        Raises `LogFull` where nothing is stored, `Unreachable` where it may be.
+        """
+        lost = False  # an answer: what it would have said nobody knows
         try:
             async for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5):
                 with attempt:
-                    stored, replicas = await self._call(arguments)
+                    lost = attempt.num > 1
+                    room, replicas = await self._call(arguments)
         except (*_AWAY, redis.ResponseError) as error:
             said = str(error)
-            if any(words in said for words in _WANTS_ROOM):
+            if any(words in said for words in _WANTS_ROOM) and not lost:
                 raise LogFull(f"redis has no room: {said}", retry_after_s=5.0) from None
             if "READONLY" in said:  # a failover: the next append finds the new primary
                 await self._redis.connection_pool.disconnect()
             raise Unreachable(f"raw log: redis does not take our events: {said}") from error
-        if replicas < self._replicas:
+        if room and lost:
+            raise Unreachable("raw log: redis has no room now, and may have taken our events before its answer was lost")
+        if not room and replicas < self._replicas:
             raise Unreachable(
                 f"raw log: expected {self._replicas} replicas to have our events within {WAIT_MS} ms, {replicas} have them: check"
                 " `redis.replicas` and the replicas"
             )
-        return stored
+        return room
 
     async def _call(self, arguments: list[Any]) -> tuple[list[int], int]:
-        """What was stored, and how many replicas have it."""
+        """What the script says, and how many replicas have what it wrote."""
         if not self._replicas:
             return await self._append(keys=self._keys, args=arguments), 0
         # In one piece, since WAIT speaks of what its own connection has written: on a new one it would promise nothing.
         async with self._redis.pipeline(transaction=False) as pipeline:
             await self._append(keys=self._keys, args=arguments, client=pipeline)
             pipeline.wait(self._replicas, WAIT_MS)
-            stored, replicas = await pipeline.execute()
-        return stored, replicas
+            room, replicas = await pipeline.execute()
+        return room, replicas
 
 
 class _Entry:
-    __slots__ = ("events", "futures", "partition", "size")
+    __slots__ = ("events", "partition", "size")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.events: list[RawEvent] = []
-        self.futures: list[asyncio.Future[None]] = []
         self.size = 0
 
 
@@ -195,8 +218,15 @@ class RedisRawReader:
         return [f"events/{number}" for number in range(max(self._partitions, max(held, default=-1) + 1))]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        counts = self._counts()
         self._sources = {}
+        self.join(positions)
+
+    def leave(self, partitions: Collection[str]) -> None:
+        for name in partitions:
+            self._sources.pop(name, None)
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        counts = self._counts()
         for name, position in positions.items():
             number = int(name.rpartition("/")[2])
             source = _Source(name, number, _stream_key(self._prefix, number), position)
@@ -221,7 +251,8 @@ class RedisRawReader:
     def committed(self, positions: Mapping[str, int]) -> None:
         """Trims what is committed, at most once a second."""
         for name, position in positions.items():
-            self._sources[name].commit(position)
+            if (source := self._sources.get(name)) is not None:
+                source.commit(position)
         self._trim()
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ from schemas.errors import MillraceError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A real-time customer engine.")
 dead = typer.Typer(no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again.")
 app.add_typer(dead, name="dead")
+source = typer.Typer(no_args_is_help=True, help="Sources that were suspended because too many of their events were rejected.")
+app.add_typer(source, name="source")
 repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what another still has.")
 app.add_typer(repair, name="repair")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
@@ -218,6 +220,22 @@ def dead_replay(
     from flows.dead import replay
 
     return replay(_load(config), entries or [], reason)
+
+
+@source.command("list")
+def source_list(config: ConfigFile = None) -> int:
+    """List the sources that are suspended: since when, for what, and how to go on."""
+    from flows.sources import listing
+
+    return listing(_load(config))
+
+
+@source.command("resume")
+def source_resume(name: Annotated[str, typer.Argument(metavar="NAME")], config: ConfigFile = None) -> int:
+    """Take the events of a source again; what was received until now counts towards no new suspension."""
+    from flows.sources import resume
+
+    return resume(_load(config), name)
 
 
 @repair.command("shard")

@@ -14,6 +14,7 @@ import msgspec
 
 from connectors.raw import RawReader, RawWriter
 from flows import models as model_travel
+from flows.brake import Brake
 from flows.courier import Desk
 from flows.logic.identifiers import Identifiers
 from flows.logic.models.shelf import NAME as SHELF
@@ -29,11 +30,12 @@ from schemas.errors import ConfigError
 from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
-from state.client import check_server, connect, reported, wait_until_loaded
+from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.copy import keys_of
 from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
+from state.given_up import RedisGivenUp
 from state.journal import RedisJournal
 from state.keys import DataKeys, KeyRing, LogSeal, load_keys
 from state.ledger import RedisLedger
@@ -42,6 +44,7 @@ from state.models import ModelStore, RedisModels, Signer
 from state.names import Names
 from state.policy import Policy
 from state.shards import Outbox, RedisOutbox, RedisShards, Shards
+from state.sources import RedisSources
 
 if TYPE_CHECKING:
     from connectors.avro import AvroReader
@@ -240,6 +243,18 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
         return CompiledRules(rules_from(document), version, shards.dedupe, shards.count)
 
     return rules_of
+
+
+def sources(config: Config, connect: Connect = connect) -> RedisSources:
+    return RedisSources(connect(redis_url(config)), names(config))
+
+
+def given_up(config: Config, connect: Connect = connect) -> RedisGivenUp:
+    return RedisGivenUp(connect(redis_url(config)), names(config))
+
+
+def brake(config: Config) -> Brake:
+    return Brake(config, sources(config))
 
 
 def raw_writer(config: Config) -> RawWriter:

@@ -7,8 +7,9 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from connectors.gateway import build, listen, server
-from flows.compose import order_desk, profile_reader, raw_writer, steward
+from connectors.gateway import Standing, build, listen, server
+from flows.compose import given_up as processes_given_up
+from flows.compose import order_desk, profile_reader, raw_writer, sources, steward
 from flows.steward.desk import Steward
 from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
@@ -16,7 +17,7 @@ from schemas.errors import Restarted
 from schemas.events import RawEvent, Reject
 from schemas.identity import Order
 from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
-from state.client import reported
+from state.client import connect_apart, reported
 
 log = structlog.get_logger()
 
@@ -30,7 +31,8 @@ def run(config: Config) -> None:
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
         desk = _Stewardship(steward(config), order_desk(config), ending)
-        serving = server(build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk))
+        app = build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk, standing(config))
+        serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
         serving.run(sockets=[listener])
@@ -75,6 +77,18 @@ class _Stewardship:
     def _judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
         order = self._orders.read(document)
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
+
+
+def standing(config: Config) -> Callable[[], Standing]:
+    """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be younger."""
+    suspended, given_up = sources(config, connect_apart), processes_given_up(config, connect_apart)
+
+    def ask() -> Standing:
+        with reported():
+            held = (source for source, found in suspended.all().items() if found.holds)
+            return Standing(frozenset(held), tuple(given_up.all()))
+
+    return ask
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:

@@ -19,8 +19,9 @@ from flows.archive import Archiver
 from flows.content import events_of, match_packer, unpacked
 from flows.engine import Stop
 from flows.profile import Worker
-from flows.resolve import Judged, Resolver, Window
+from flows.resolve import Judged, Resolver
 from flows.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
+from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import Foreign
 from schemas.events import RawEvent

@@ -76,7 +76,7 @@ async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: It
 
 class _Mender:
     """Decides whether an event would pass now. One that would not is left alone: it would only come back, and it would count towards
-    `validate.reject_percent`, which stops `resolve`."""
+    `validate.reject_percent`, which suspends its source."""
 
     def __init__(self, config: Config) -> None:
         self._seal = compose.log_seal(config)

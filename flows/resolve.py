@@ -4,10 +4,9 @@ Worker k of n takes the source partitions at k modulo n. It holds no state: the 
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from math import ceil
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,17 +17,18 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.raw import START, RawReader
+from flows.brake import Brake
 from flows.content import packer
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic.message import Checked
 from flows.logic.orders import OrderReader
 from flows.logic.validate import Validator
 from flows.logic.window import Joint, group
+from flows.windows import Window, Windows
 from schemas import metrics
 from schemas.config import Config
-from schemas.config import Window as WindowConfig
-from schemas.errors import Fenced, LogFull, Stale, TooManyRejects
-from schemas.events import DeadLetter, Fact, RawBatch, RawEvent, Reject
+from schemas.errors import Fenced, LogFull, Stale
+from schemas.events import DeadLetter, Fact, Reject
 from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
@@ -39,75 +39,9 @@ log = structlog.get_logger()
 Made = TypeVar("Made")
 
 STALE_RETRIES = 20
-BUSY = 8  # windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
-
-
-class Window(msgspec.Struct):
-    """What one partition gave within the wait. `before` is the directory's position, `after` the new one."""
-
-    partition: str
-    before: int
-    after: int
-    events: list[RawEvent]
-    positions: list[int]
-    opened: float
-
-
-class Windows:
-    """Collects batches into windows: closed by the number of events, or by their age.
-
-    A window stays open for as long as the ones before it took to handle, `window.wait` at most: with little to do an event passes
-    at once, and the more there is to do the more share the cost of a commit. Behind windows with many events it waits its whole time.
-    """
-
-    def __init__(
-        self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._reader = reader
-        self._wait_s = config.wait / 1000
-        self._events = config.events
-        self._positions = dict(positions)
-        self._open: dict[str, Window] = {}
-        self._clock = clock
-        self._busy = False
-        self._handed: float | None = None  # when the last windows were handed out
-        self._patience_s = 0.0
-
-    def poll(self) -> list[Window]:
-        """Windows that are complete; waits for more no longer than the oldest open one allows."""
-        now = self._clock()
-        if self._handed is not None:
-            handled_s, self._handed = now - self._handed, None
-            self._patience_s = self._wait_s if self._busy else min(self._wait_s, handled_s)
-        due = min(window.opened for window in self._open.values()) + self._patience_s if self._open else now + self._wait_s
-        for batch in self._reader.poll(max(0, ceil((due - now) * 1000))):
-            self._add(batch)
-        now = self._clock()
-        ready = [w for w in self._open.values() if len(w.events) >= self._events or now - w.opened >= self._patience_s]
-        for window in ready:
-            del self._open[window.partition]
-            self._positions[window.partition] = window.after
-        if ready:
-            self._handed = now
-            self._busy = sum(len(window.events) for window in ready) >= self._events // BUSY
-        return ready
-
-    def rest(self) -> list[Window]:
-        """All open windows, when no more are wanted."""
-        rest, self._open = list(self._open.values()), {}
-        return rest
-
-    def _add(self, batch: RawBatch) -> None:
-        window = self._open.get(batch.partition)
-        if window is None:
-            before = self._positions[batch.partition]
-            window = self._open[batch.partition] = Window(batch.partition, before, batch.after, [], [], self._clock())
-        window.events += batch.events
-        window.positions += batch.positions
-        window.after = batch.after
 
 
 class Judged(msgspec.Struct):
@@ -125,33 +59,6 @@ class Judged(msgspec.Struct):
         return [index for index in range(len(self.window.events)) if index not in others]
 
 
-class RejectLimit:
-    """Stops the flow when too many of the last events were rejected."""
-
-    def __init__(self, percent: float, sample: int) -> None:
-        self._percent = percent
-        self._sample = sample
-        self._recent: deque[tuple[int, int]] = deque()
-        self._events = self._rejects = 0
-
-    def add(self, events: int, rejects: Counter[str]) -> None:
-        """Raises `TooManyRejects`; to be called before the commit."""
-        n = rejects.total()
-        self._recent.append((events, n))
-        self._events += events
-        self._rejects += n
-        while self._recent and self._events - self._recent[0][0] >= self._sample:
-            gone, bad = self._recent.popleft()
-            self._events -= gone
-            self._rejects -= bad
-        if self._events >= self._sample and self._rejects * 100 > self._percent * self._events:
-            worst = ", ".join(f"{reason} {n}" for reason, n in rejects.most_common(3))
-            raise TooManyRejects(
-                f"{self._rejects} of the last {self._events} events were rejected (lately: {worst}), more than validate.reject_percent = "
-                f"{self._percent:g}: nothing of this window was committed; mend the source or raise the limit"
-            )
-
-
 class Resolver:
     """The flow's steps."""
 
@@ -165,15 +72,17 @@ class Resolver:
         stop: Stop,
         clock: Callable[[], float] = time.time,
         positions: Mapping[str, int] | None = None,
+        brake: Brake | None = None,
     ) -> None:
-        """`positions`: where the directory is now, for the partitions of this worker."""
+        """`positions`: where the directory is now, for the partitions of this worker. `brake`: none where what is read was taken long
+        ago."""
         self._validator = validator
         self._directory = directory
         self._keys = keys
         self._seal = seal
         self._stop = stop
         self._clock = clock
-        self._limit = RejectLimit(config.validate.reject_percent, config.validate.reject_sample)
+        self.brake = brake
         self._orders = OrderReader(validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges])
         self._suspended = frozenset(directory.suspended())
         self._known: set[bytes] = set()
@@ -210,11 +119,13 @@ class Resolver:
         return group([event.identifiers for event in checked])
 
     def commit(self, judged: Judged) -> Window | None:
-        """Seal and commit; waits while a shard's log, or Redis, is full. None if the worker is to stop before there was room."""
+        """Seal and commit; waits while a shard's log, or Redis, is full. None if the worker is to stop before there was room, or if the
+        window's partition is to wait."""
         window = judged.window
         now = int(self._clock() * 1000)
+        if self.brake is not None and not self._patiently(partial(self.brake.passes, window.partition, window.events, judged.rejects, now)):
+            return None
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
-        self._limit.add(len(window.events), rejected)
         received = max((event.received_ms for event in window.events), default=0)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
@@ -244,6 +155,10 @@ class Resolver:
         before, self._suspended = self._suspended, frozenset(self._directory.suspended())
         for identifier in sorted(self._suspended - before):
             log.warning("identifier_suspended", identifier=text_id(identifier), see="millrace identity suspended")
+
+    def offsets(self) -> dict[str, int]:
+        """Where the directory is."""
+        return self._directory.offsets()
 
     def confirm(self) -> None:
         """That what was committed still is. Raises `Fenced`. Also what a steward has released is evidence again from here on.
@@ -378,7 +293,7 @@ def _where(error: Exception) -> str:
 class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
     def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> None:
         self._poll = stop.guard(lambda _: self._measured_poll(windows))
-        self._confirm = resolver.confirm
+        self._resolver = resolver
         self._reader = reader
         self._stop = stop
         self._measured = 0.0
@@ -396,7 +311,10 @@ class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
         now = time.monotonic()
         if now - self._measured >= 1:
             self._measured = now
-            self._confirm()
+            self._resolver.confirm()
+            if (brake := self._resolver.brake) is not None:
+                brake.look()
+                windows.hold([partition for partition in windows.partitions if brake.holds(partition)], self._resolver.offsets)
             for partition, entries in self._reader.lag().items():
                 metrics.LAG.labels("resolve", partition).set(entries)
         return ready
@@ -438,7 +356,14 @@ def run(config: Config, worker: int, workers: int) -> None:
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
     resolver = Resolver(
-        config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), stop, positions=positions
+        config,
+        compose.validator(config),
+        directory,
+        compose.data_keys(config),
+        compose.log_seal(config),
+        stop,
+        positions=positions,
+        brake=compose.brake(config),
     )
     try:
         run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)

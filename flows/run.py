@@ -8,17 +8,22 @@ and, where `redis.url` is "embedded", a redis-server below them
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 from shutil import disk_usage
+from socket import gethostname
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
+import structlog
+
 from schemas.config import Config
-from schemas.errors import Unreachable
+from schemas.errors import MillraceError, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
+
+log = structlog.get_logger()
 
 Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
@@ -33,6 +38,7 @@ SINGLE: tuple[Flow, ...] = (
     "match",
     "archive",
 )  # one door, one trainer of each model, one writer of an index or a folder
+VITAL: tuple[Flow, ...] = ("gateway",)  # of `run all`: where others do not run events are still taken in, and wait
 SEVERAL: tuple[Flow, ...] = ("resolve", "profile")
 
 
@@ -109,7 +115,8 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
     from flows.supervisor import Child, Supervisor
     from state.embedded import embedded
 
-    with Supervisor(reload=reload) as supervisor:
+    tell = _telling(config, "all")
+    with Supervisor(reload=reload, tell=tell) as supervisor:
         redis = None
         if config.redis.url == "embedded":
             server = embedded(config)
@@ -118,6 +125,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         prepare(config)
+        tell(())  # what was said here before is over
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:
@@ -127,7 +135,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
                 continue
             count = workers if workers and flow in SEVERAL else workers_of_this_machine(flow)
             for worker in range(count):
-                supervisor.start(_child(flow, path, worker, count, redis))
+                supervisor.start(_child(flow, path, worker, count, redis, vital=flow in VITAL))
         supervisor.beside = KeyWatch(Path(config.keys.path))
         supervisor.watch()
 
@@ -144,19 +152,36 @@ def several(flow: Flow, config: Config, path: Path | None, workers: int, reload:
     _reserve(folder)
     from flows.supervisor import Supervisor
 
-    with Supervisor(reload=reload) as supervisor:
+    with Supervisor(reload=reload, tell=_telling(config, flow)) as supervisor:
         for worker in range(workers):
-            supervisor.start(_child(flow, path, worker, workers, None))
+            supervisor.start(_child(flow, path, worker, workers, None, vital=False))
         supervisor.watch()
 
 
-def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Child | None") -> "Child":
+def _telling(config: Config, what: str) -> Callable[[Sequence[str]], None]:
+    """Notes in Redis which processes of this supervisor are given up, for the gateway and for `millrace status`."""
+    supervisor = gethostname() if what == "all" else f"{gethostname()}/{what}"
+
+    def tell(names: Sequence[str]) -> None:
+        from flows import compose
+        from state.client import reported
+
+        try:
+            with reported():
+                compose.given_up(config).say(supervisor, names)
+        except MillraceError as error:  # the log has it all the same
+            log.warning("given_up_not_noted", error=str(error))
+
+    return tell
+
+
+def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Child | None", *, vital: bool) -> "Child":
     from flows.supervisor import Child, command
 
     # -P: a folder named `flows` where the user happens to stand is not ours
     argv = [sys.executable, "-P", "-m", "flows.cli", "run", flow, "--worker", f"{worker}/{workers}"]
     argv += ["-c", str(path.resolve())] if path else []
-    return Child(f"{flow}-{worker}", _STAGE[flow], command(argv), needs=redis)
+    return Child(f"{flow}-{worker}", _STAGE[flow], command(argv), needs=redis, vital=vital)
 
 
 def _metrics_folder(config: Config, what: str) -> Path:

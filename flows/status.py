@@ -10,12 +10,14 @@ from typing import Protocol
 import msgspec
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from flows.logic.shard import sums
 from schemas.config import Config
 from schemas.profile import Head
 from state.matches import PARTITION
+from state.sources import Suspension
 
 TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
 _ROWS_MAX = 12  # of one table: it stays one screen
@@ -56,6 +58,8 @@ class Status(msgspec.Struct, frozen=True):
     partitions: dict[str, int]  # source partition -> committed position
     behind: tuple[Behind, ...]
     suspended: int  # identifiers that are evidence no longer
+    sources: tuple[str, ...]  # that are suspended
+    given_up: tuple[str, ...]  # processes that end at every start
     totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
 
 
@@ -63,11 +67,22 @@ def show(config: Config) -> None:
     """Print it. Raises `Unreachable`, `Foreign`."""
     from flows import compose
 
-    status = collect(config, compose.directory(config), compose.shards(config), compose.outbox(config), int(time.time() * 1000))
+    directory, shards, outbox = compose.directory(config), compose.shards(config), compose.outbox(config)
+    status = collect(
+        config, directory, shards, outbox, int(time.time() * 1000), compose.sources(config).all(), compose.given_up(config).all()
+    )
     Console().print(screen(status))
 
 
-def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox, now_ms: int) -> Status:
+def collect(
+    config: Config,
+    directory: Directory,
+    shards: Shards,
+    outbox: Outbox,
+    now_ms: int,
+    sources: Mapping[str, Suspension] = {},  # never written to
+    given_up: Iterable[str] = (),
+) -> Status:
     """One reading. Counters and positions are each exact; they are not taken in one instant."""
     heads = shards.heads()
     models = sorted({sender for head in heads.values() for sender in head.models})
@@ -90,6 +105,8 @@ def collect(config: Config, directory: Directory, shards: Shards, outbox: Outbox
         partitions=directory.offsets(),
         behind=tuple(behind),
         suspended=len(directory.suspended()),
+        sources=tuple(sorted(source for source, found in sources.items() if found.holds)),
+        given_up=tuple(given_up),
         totals=sums([*shards.counters().values(), directory.stats()]),
     )
 
@@ -121,6 +138,12 @@ def screen(status: Status) -> RenderableType:
     ]
     if status.suspended:
         head += f"\n[bold red]{status.suspended:,} identifiers are suspended[/] (`millrace identity suspended`)"
+    if status.given_up:
+        head += f"\n[bold red]given up, since they end at every start: {escape(', '.join(status.given_up))}[/] (their log says why)"
+    if status.sources:
+        head += (
+            f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"
+        )
     return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)))
 
 

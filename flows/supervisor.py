@@ -1,5 +1,7 @@
-"""Runs processes: starts again what dies, gives up on what has only ever died at once, and ends all of them in order. A process that
+"""Runs processes: starts again what dies, gives up on what dies at once again and again, and ends all of them in order. A process that
 ends with the exit code `TRY_AGAIN` says that a server was away: it is started again for as long as that lasts.
+
+What is given up is tried again now and then, and the rest goes on. Only where nothing works without it, and it has never worked, all ends.
 
 It knows nothing of flows; `flows.run` says which processes there are. It lives in the main thread of its own process, because the
 kernel ends the children when the thread that started them ends (see `state.embedded.die_with_parent`).
@@ -34,6 +36,7 @@ class Patience:
     backoff_s: float = 0.2  # after a quick death; doubles with each in a row. After another what died is started at once
     backoff_s_max: float = 10.0
     away_s_max: float = 2.0  # the same while a server is away, for all wait for it
+    rest_s: float = 30.0  # between two attempts at what was given up
     stop_s: float = 5.0  # for a process to end by itself, then it is killed
 
 
@@ -46,6 +49,7 @@ class Child:
     spawn: Callable[[], subprocess.Popen[bytes]]
     needs: "Child | None" = None  # while that one is not ready, this one is not started again, and its deaths are not its fault
     ready: Callable[[], bool] = lambda: True
+    vital: bool = True  # all end where it has never worked
 
 
 @dataclass
@@ -55,16 +59,25 @@ class _State:
     started: float = 0.0
     quick_deaths: int = 0
     absences: int = 0  # of a server, in a row
-    proven: bool = False  # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end the rest
+    proven: bool = False  # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end all
     start_at: float = 0.0
+    given_up: bool = False
 
 
 class Supervisor:
     """A context: leaving it ends every child. SIGTERM and SIGINT leave it with `SystemExit(0)`, SIGHUP calls `reload`."""
 
-    def __init__(self, *, reload: Callable[[], None] | None = None, patience: Patience = Patience()) -> None:
+    def __init__(
+        self,
+        *,
+        reload: Callable[[], None] | None = None,
+        tell: Callable[[Sequence[str]], None] = lambda _names: None,
+        patience: Patience = Patience(),  # frozen
+    ) -> None:
+        """`tell` hears which children are given up, when that changes and again with each attempt at one of them."""
         self.beside: Callable[[], None] | None = None  # called with every look
         self._reload = reload
+        self._tell = tell
         self._reload_asked = False
         self._patience = patience
         self._states: list[_State] = []
@@ -89,13 +102,13 @@ class Supervisor:
         return _running(state)
 
     def watch(self) -> NoReturn:
-        """Until a signal ends it. Raises `Fatal` when it gives up on a child."""
+        """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up, has never worked."""
         while True:
             self.look()
             time.sleep(LOOK_EVERY_S)
 
     def look(self) -> None:
-        """One look at every child, and at whether a reload was asked for. Raises `Fatal` when it gives up on a child."""
+        """One look at every child, and at whether a reload was asked for. Raises `Fatal` as `watch` does."""
         if self.beside is not None:
             self.beside()
         if self._reload_asked:
@@ -106,6 +119,8 @@ class Supervisor:
                 self._bury(state, how=_how(state.process.returncode), away=state.process.returncode == TRY_AGAIN)
             if state.process is None and time.monotonic() >= state.start_at and self._may_start(state.child):
                 self._start_again(state)
+            if state.given_up and state.process is not None and time.monotonic() - state.started >= self._patience.quick_s:
+                self._recover(state)
 
     def stop(self) -> None:
         """SIGTERM to each stage in turn, SIGKILL to what has not ended after `stop_s` seconds."""
@@ -138,15 +153,42 @@ class Supervisor:
         elif self._may_start(state.child):
             state.quick_deaths = state.quick_deaths + 1 if quick else 1
         state.proven = state.proven or not quick
-        if quick and not state.proven and state.quick_deaths >= self._patience.quick_deaths_max:
-            raise Fatal(
-                f"{state.child.name} ended {state.quick_deaths} times in a row within {self._patience.quick_s:g} s of its start"
-                f" (last: {how}): giving up; its own last line says why"
-            )
+        if quick and state.quick_deaths >= self._patience.quick_deaths_max and not (state.proven and state.child.vital):
+            self._give_up(state, how)
+            return
         times, most = (state.absences, self._patience.away_s_max) if away else (state.quick_deaths, self._patience.backoff_s_max)
         delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1))) if quick else 0.0
         state.start_at = time.monotonic() + delay
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
+
+    def _give_up(self, state: _State, how: str) -> None:
+        """For a while. Raises `Fatal` if nothing could go on without it."""
+        state.given_up = True
+        if not state.proven and (state.child.vital or all(other.given_up for other in self._states)):
+            raise Fatal(
+                f"{state.child.name} ended {state.quick_deaths} times in a row within {self._patience.quick_s:g} s of its start"
+                f" (last: {how}): giving up; its own last line says why"
+            )
+        state.start_at = time.monotonic() + self._patience.rest_s
+        log.critical(
+            "worker_given_up",
+            child=state.child.name,
+            how=how,
+            deaths=state.quick_deaths,
+            again_in_s=self._patience.rest_s,
+            meanwhile="all others go on, and what it should do waits; its own last line says why it ends",
+        )
+        _show_given_up(state.child.name, 1)
+        self._tell(self._given_up())
+
+    def _recover(self, state: _State) -> None:
+        state.given_up, state.quick_deaths = False, 0
+        log.info("worker_recovered", child=state.child.name)
+        _show_given_up(state.child.name, 0)
+        self._tell(self._given_up())
+
+    def _given_up(self) -> list[str]:
+        return [state.child.name for state in self._states if state.given_up]
 
     def _start_again(self, state: _State) -> None:
         state.started = time.monotonic()
@@ -223,6 +265,12 @@ def _count_restart(name: str) -> None:
     from schemas.metrics import WORKER_RESTARTS
 
     WORKER_RESTARTS.labels(worker=name).inc()
+
+
+def _show_given_up(name: str, value: int) -> None:
+    from schemas.metrics import WORKER_GIVEN_UP
+
+    WORKER_GIVEN_UP.labels(worker=name).set(value)
 
 
 def _forget_metrics(pid: int) -> None:

@@ -5,7 +5,7 @@
     ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
-    │   ├── TooManyRejects the dead-letter limit is exceeded: a bad deploy must not drain a topic
+    │   ├── TooManyRejects our logic fails on too much: a bad build must not drain a topic into quarantine
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
     │   ├── Outgrown       there is more to read than the worker was started for: it starts again
     │   ├── Torn           a shard and its log no longer fit together: one of them came back older than the other
@@ -51,7 +51,7 @@ class Fenced(Fatal):
 
 
 class TooManyRejects(Fatal):
-    """More events were rejected than `validate.reject_percent` allows."""
+    """Our logic raised on more events than `validate.poison_percent` allows."""
 
 
 class Foreign(Fatal):

@@ -23,6 +23,10 @@ EVENTS_REFUSED = Counter("millrace_events_refused", "Events refused in the answe
 WINDOW_EVENTS = Histogram("millrace_window_events", "Events in one window of one source partition", buckets=_EVENTS)
 EVENTS_RESOLVED = Counter("millrace_events_resolved", "Events that the directory routed to a shard")
 EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the dead-letter log", ["reason"])
+SOURCES_SUSPENDED = Counter("millrace_sources_suspended", "Times that a source was suspended (validate.reject_percent)", ["source"])
+SOURCE_SUSPENDED = Gauge(
+    "millrace_source_suspended", "1 while the events of a source are not taken", ["source"], multiprocess_mode="livemostrecent"
+)
 KAFKA_SKIPPED = Counter("millrace_kafka_skipped", "Records that retention removed before we read them (kafka.trimmed)", ["partition"])
 CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
 CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")
@@ -125,6 +129,7 @@ BACKUP_ENDED = Gauge("millrace_backup_timestamp_seconds", "When the last backup 
 BACKUPS_FAILED = Counter("millrace_backups_failed", "Daily backups that failed; each is tried again")
 
 # --- supervisor ---
+WORKER_GIVEN_UP = Gauge("millrace_worker_given_up", "1 while a process ends at every start", ["worker"], multiprocess_mode="mostrecent")
 WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again after they died", ["worker"])
 
 

@@ -1,7 +1,7 @@
 """The connection to Redis, and what is said when there is none, or when it does not take what we write."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
@@ -19,6 +19,7 @@ SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
 LOADING_WAIT_S = 60.0
 ROOM_AGAIN_S = 1.0
+Connect = Callable[[str], redis.Redis]
 _OURS = "millrace:"  # begins the names of our connections
 _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us
 
@@ -27,6 +28,12 @@ _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, r
 def connect(url: str) -> redis.Redis:
     """This process's client of a server. It does not retry: a worker that lost its server ends, and is started again."""
     return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+
+
+@lru_cache(maxsize=8)
+def connect_apart(url: str) -> redis.Redis:
+    """A client that `introduce` and `stay_with_server` have nothing to do with."""
+    return connect.__wrapped__(url)
 
 
 def introduce(client: redis.Redis, prefix: str, flow: str) -> None:

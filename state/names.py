@@ -25,6 +25,8 @@ class Names:
         self.matcher = self.directory + b"matcher"  # hash: its own state
         self.dictionaries = self.directory + b"dictionaries"  # hash: number -> what profiles are compressed with
         self.suspended = self.directory + b"suspended"  # hash: identifier -> since
+        self.sources = self.directory + b"sources"  # hash: source -> its suspension
+        self.given_up = self.directory + b"given_up"  # hash: supervisor -> processes that it has given up
         self.barrier = p + b":{copy}:"  # and who listens to changes: written to see that it has heard of all before
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key

@@ -3,16 +3,18 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import redis
 
 from connectors.raw import START
+from flows.brake import Brake
 from flows.engine import Stop
 from flows.logic.validate import Validator
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config
 from schemas.events import Fact, RawBatch, RawEvent
 from schemas.log import unpack_facts
@@ -51,6 +53,12 @@ class Reader:
     def assign(self, positions: Mapping[str, int]) -> None:
         self.at = positions[PARTITION]
 
+    def leave(self, partitions: Collection[str]) -> None:
+        raise AssertionError("nothing here is ever to wait")
+
+    def join(self, positions: Mapping[str, int]) -> None:
+        raise AssertionError("nothing here has ever waited")
+
     def poll(self, timeout_ms: int) -> list[RawBatch]:
         self._clock()
         if self.at + 1 >= len(self.batches):
@@ -81,15 +89,15 @@ class Site:
     def keys(self) -> DataKeys:
         return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
 
-    def resolver(self, config: Config | None = None, directory: Directory | None = None) -> Resolver:
+    def resolver(self, config: Config | None = None, directory: Directory | None = None, brake: Brake | None = None) -> Resolver:
         config = config or Config()
-        return Resolver(config, Validator(config, KEY, {}), directory or self.directory, self.keys(), SEAL, self.stop)
+        return Resolver(config, Validator(config, KEY, {}), directory or self.directory, self.keys(), SEAL, self.stop, brake=brake)
 
-    def take(self, *events: RawEvent, resolver: Resolver | None = None) -> Window | None:
+    def take(self, *events: RawEvent, resolver: Resolver | None = None, partition: str = PARTITION) -> Window | None:
         """One window with these events, judged and committed."""
         resolver = resolver or self.resolver()
-        before = self.directory.offsets().get(PARTITION, START)
-        window = Window(PARTITION, before, before + 1, list(events), [before + 1] * len(events), 0.0)
+        before = self.directory.offsets().get(partition, START)
+        window = Window(partition, before, before + 1, list(events), [before + 1] * len(events), 0.0)
         return resolver.commit(resolver.judge(window))
 
     def facts(self) -> list[tuple[bytes, bytes, Fact]]:

@@ -15,7 +15,8 @@ from flows import compose
 from flows.archive import Archiver
 from flows.engine import Stop
 from flows.profile import Worker
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.journal import Journalled

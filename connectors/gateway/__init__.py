@@ -7,10 +7,12 @@ segment.py, cloudevents.py    the two ways in
 profiles.py, registry.py, health.py    what can be read
 refusals.py     every error that a request can be answered with
 limits.py       the token bucket
+standing.py     what it is told of what runs behind it
 """
 
 from connectors.gateway.app import build
 from connectors.gateway.server import server
+from connectors.gateway.standing import Standing
 from connectors.listening import listen
 
-__all__ = ["build", "listen", "server"]
+__all__ = ["Standing", "build", "listen", "server"]

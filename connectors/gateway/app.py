@@ -1,6 +1,7 @@
 """The ASGI application: one table of routes, CORS, and errors as JSON."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 
@@ -22,6 +23,7 @@ from connectors.gateway.refusals import Refused, problem
 from connectors.gateway.registry import registry_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
+from connectors.gateway.standing import Standing, Watch
 from connectors.raw import RawWriter
 from schemas.config import Gateway
 from schemas.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
@@ -38,24 +40,30 @@ def build(
     read_profile: ReadProfile,
     subjects: Mapping[str, Sequence[Registered]] = {SUBJECT: REGISTERED},  # never written to
     stewardship: Stewardship | None = None,
+    standing: Callable[[], Standing] = Standing,
 ) -> Starlette:
     """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the application stops.
 
-    `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
+    `stewardship`: what holders of a steward's token get; None where there is no access to identities at all. `standing` is asked in a
+    thread, once a second.
     """
-    intake = Intake(config, writer)
+    watch = Watch(standing)
+    intake = Intake(config, writer, watch)
     table = [
         *segment_routes(intake),
         *cloudevent_routes(intake),
         *profile_routes(config.read_tokens, read_profile),
         *(identity_routes(config.steward_tokens, stewardship, intake) if stewardship is not None else ()),
         *registry_routes(subjects),
-        *health_routes(writer),
+        *health_routes(writer, watch),
     ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await watch.look()
+        watching = asyncio.create_task(watch.run())
         yield
+        watching.cancel()
         await writer.close()
 
     return Starlette(

@@ -1,4 +1,7 @@
-"""`/healthz` (the process lives), `/readyz` (the log answers), `/metrics` (Prometheus)."""
+"""`/healthz` (the process lives), `/readyz` (the log answers), `/metrics` (Prometheus).
+
+What stands still behind the gateway is no reason to send it no events, which wait in the log: it is said beside the status.
+"""
 
 import asyncio
 
@@ -7,6 +10,7 @@ from starlette.responses import Response
 
 from connectors.gateway.refusals import answer, later
 from connectors.gateway.routes import Routes
+from connectors.gateway.standing import Watch
 from connectors.raw import RawWriter
 from schemas.errors import Unreachable
 from schemas.metrics import exposition
@@ -14,9 +18,13 @@ from schemas.metrics import exposition
 _READY_S = 2
 
 
-def health_routes(writer: RawWriter) -> Routes:
+def health_routes(writer: RawWriter, watch: Watch) -> Routes:
+    def well(status: str) -> Response:
+        given_up = watch.now.given_up
+        return answer({"status": status, "given_up": given_up} if given_up else {"status": status})
+
     async def healthz(_: Request) -> Response:
-        return answer({"status": "alive"})
+        return well("alive")
 
     async def readyz(_: Request) -> Response:
         try:
@@ -24,7 +32,7 @@ def health_routes(writer: RawWriter) -> Routes:
                 await writer.ping()
         except (Unreachable, TimeoutError) as error:
             raise later("log_unreachable", "the log does not answer", 1) from error
-        return answer({"status": "ready"})
+        return well("ready")
 
     async def metrics(_: Request) -> Response:
         body, content_type = exposition()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from connectors.gateway.limits import Bucket
 from connectors.gateway.refusals import Refused, answer, later
+from connectors.gateway.standing import Watch
 from connectors.raw import RawWriter
 from schemas.config import Gateway, WriteKey
 from schemas.errors import LogFull, Unreachable
@@ -21,6 +22,7 @@ from schemas.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED
 
 _BODY_S = 30  # for the whole body to arrive
 _LOG_S = 10  # for the log to take a request's events
+_SUSPENDED_S = 60  # until a sender whose source is suspended asks again: a person has to mend it
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib's name for "with a gzip header"
 
@@ -43,12 +45,13 @@ class Sender:
 class Intake:
     """One for each gateway process."""
 
-    def __init__(self, config: Gateway, writer: RawWriter) -> None:
+    def __init__(self, config: Gateway, writer: RawWriter, watch: Watch) -> None:
         self.event_bytes = int(config.event_bytes)
         self._batch_bytes = int(config.batch_bytes)
         self._batch_events = config.batch_events
         self._senders = {str(key.key): Sender(key) for key in config.write_keys}
         self._writer = writer
+        self._watch = watch
 
     async def body(self, request: Request, *, may_be_empty: bool = False) -> bytes:
         """The body without its gzip, never more than `batch_bytes` in memory. Raises `Refused`."""
@@ -76,7 +79,9 @@ class Intake:
         )
 
     def admit(self, sender: Sender, count: int) -> None:
-        """Let `count` events pass. Raises `Refused`: too many at once, or too many a second."""
+        """Let `count` events pass. Raises `Refused`: a suspended source, too many at once, or too many a second."""
+        if sender.source in self._watch.now.suspended:
+            raise later("source_suspended", "too many of the last events of this source were invalid: it is suspended", _SUSPENDED_S)
         if count > self._batch_events:
             raise Refused("batch_too_long", f"the batch has {count} events, at most {self._batch_events} are allowed")
         wait_s = sender.bucket.take(count, monotonic())

@@ -25,6 +25,7 @@ Code = Literal[
     "order_refused",  # the directory would not carry it out, as it is now
     "review_unknown",  # no such pair waits for a decision
     "source_disabled",  # the write key is switched off
+    "source_suspended",  # too many of its last events were invalid (`validate.reject_percent`)
     "profile_unknown",  # nobody has this identifier
     "not_found",  # no such path
     "method_not_allowed",  # the path is there, the method is not
@@ -53,6 +54,7 @@ _STATUS: dict[str, int] = {
     "request_timeout": 408,
     "batch_too_large": 413,
     "batch_too_long": 413,
+    "source_suspended": 429,
     "rate_limited": 429,
     "log_full": 429,
     "log_unreachable": 503,

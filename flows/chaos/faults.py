@@ -144,21 +144,26 @@ def kill_broker(site: Site) -> float:
 
 
 def zombie(site: Site, flow: str) -> float | None:
-    """Stopped while a replacement takes over, then it goes on. Of two writers exactly one must survive."""
-    (original,) = site.until(lambda: site.processes(flow), f"there is no {flow} to stop")
-    original.suspend()
+    """All workers of a flow are stopped while replacements take over, then they go on. Of two writers exactly one must survive."""
+    originals = site.until(lambda: site.processes(flow), f"there is no {flow} to stop")
+    for original in originals:
+        original.suspend()
     stopped_s = time.monotonic()
-    replacement = site.stand_in(original)
+    replacements = [site.stand_in(original) for original in originals]
     try:
         took_s = site.processing(stopped_s) if flow in FLOWS_IN_THE_WAY else None
         site.until(lambda: time.monotonic() - stopped_s >= ZOMBIE_S, "")
-        original.resume()
-        if flow != "deliver":  # two of these are no harm: at least once, with stable ids
-            _one_survives(site, flow, original, replacement)
-    finally:
-        _end(replacement)
-        with suppress(psutil.NoSuchProcess):  # refused, and buried by its supervisor
+        for original in originals:
             original.resume()
+        if flow != "deliver":  # two of these are no harm: at least once, with stable ids
+            for original, replacement in zip(originals, replacements, strict=True):
+                _one_survives(site, flow, original, replacement)
+    finally:
+        for replacement in replacements:
+            _end(replacement)
+        for original in originals:
+            with suppress(psutil.NoSuchProcess):  # refused, and buried by its supervisor
+                original.resume()
     return took_s
 
 
@@ -179,17 +184,18 @@ def _dead(process: psutil.Process) -> bool:
 
 
 def wrong_clock(site: Site, flow: str, library: Path) -> float:
-    """A worker whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no administrator can set."""
+    """A flow whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no administrator can set."""
     works = site.processing if flow in FLOWS_IN_THE_WAY else partial(_learning, site)
     clock = site.folder / "clock"
     clock.write_text("+0\n")
-    (original,) = site.until(lambda: site.processes(flow), f"there is no {flow} to replace")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    originals = site.until(lambda: site.processes(flow), f"there is no {flow} to replace")
     supervisor = site.supervisor
-    supervisor.suspend()  # or it would start one with the right clock
-    worker = site.stand_in(
-        original, LD_PRELOAD=str(library), FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1"
-    )
-    original.kill()
+    supervisor.suspend()  # or it would start some with the right clock
+    workers = [site.stand_in(original, **faked) for original in originals]
+    for original in originals:
+        original.kill()
     try:
         worst_s = 0.0
         works(time.monotonic())
@@ -197,10 +203,11 @@ def wrong_clock(site: Site, flow: str, library: Path) -> float:
             clock.write_text(f"{step}\n")
             worst_s = max(worst_s, works(time.monotonic()))
             time.sleep(STEP_S)
-            if worker.poll() is not None:
-                site.findings.append(f"{flow} ended with code {worker.returncode} when its clock went {step} s")
+            ended = [worker.returncode for worker in workers if worker.poll() is not None]
+            site.findings.extend(f"{flow} ended with code {code} when its clock went {step} s" for code in ended)
     finally:
-        _end(worker)
+        for worker in workers:
+            _end(worker)
         supervisor.resume()
     works(time.monotonic())
     return worst_s

@@ -20,7 +20,8 @@ from flows.evaluate.agreement import Agreement, bcubed, pairwise
 from flows.logic.matching import guess_fields
 from flows.logic.validate import Validator
 from flows.match import Matcher
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config, Identity, MatchField, Matching, Namespace
 from schemas.errors import ConfigError
 from schemas.events import RawEvent

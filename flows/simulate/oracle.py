@@ -14,10 +14,10 @@ from flows.logic.decide import trigger_id
 from flows.logic.identifiers import Identifiers
 from flows.logic.message import Message
 from flows.profile import Worker
-from flows.resolve import Window
 from flows.simulate.traffic import Traffic
 from flows.simulate.workers import learnings, machine, resolver
 from flows.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
+from flows.windows import Window
 from schemas.profile import Profile, Sensitive, Transit
 from schemas.triggers import Absorb, Receipt, Trigger
 from state import digest

@@ -21,10 +21,11 @@ from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
 from flows.logic.validate import Validator
 from flows.profile import Worker
-from flows.resolve import Resolver, Windows
+from flows.resolve import Resolver
 from flows.simulate.faults import Crash, Faults, Line
 from flows.simulate.traffic import DOCUMENTS
 from flows.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
+from flows.windows import Windows
 from schemas.events import RawBatch
 from schemas.toml import rules_from
 from state.shards import OutboxEntry

@@ -23,8 +23,8 @@ class Validate(Table, frozen=True):
     past: Duration = Duration.parse("3650d")  # older events are refused
     future: Duration = Duration.parse("1d")  # events further ahead are refused
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
-    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # more rejects than this stop the flow ...
-    reject_sample: Count = 1_000  # ... counted over so many events
+    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # of a source: more rejects than this suspend it ...
+    reject_sample: Count = 1_000  # ... counted over so many of its events
     poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0  # of so many events: more on which our logic fails alike stop it
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 

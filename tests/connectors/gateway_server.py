@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from connectors.gateway import build, listen, server
+from connectors.gateway import Standing, build, listen, server
 from connectors.gateway.profiles import ReadProfile
 from schemas.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, MemoryWriter
@@ -35,10 +35,10 @@ def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 
 @contextmanager
-def served(read_profile: ReadProfile = lambda *_: None) -> Iterator[Served]:
+def served(read_profile: ReadProfile = lambda *_: None, standing: Callable[[], Standing] = Standing) -> Iterator[Served]:
     writer = MemoryWriter()
     with listen("127.0.0.1:0") as listener:
-        one = server(build(CONFIG, writer, read_profile))
+        one = server(build(CONFIG, writer, read_profile, standing=standing))
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -7,6 +7,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import redis
@@ -105,6 +107,41 @@ def test_appends_at_the_same_time_all_arrive_and_each_keeps_its_order(raw_log: L
     assert len(found) == 2_000
     for client in range(50):
         assert [text for text in found if text.startswith(f"{client}:")] == [f"{client}:{n}" for n in range(40)]
+
+
+def test_what_is_left_is_not_read_until_it_is_joined_again(raw_log: Log) -> None:
+    append(raw_log, pairs(400, keys=40))
+    reader = raw_log.reader()
+    from_start(reader)
+    first, *others = reader.partitions()
+    batches = read(reader, 400)
+    reader.leave([first])
+    append(raw_log, [(key, event(found.value.decode() + "-later")) for key, found in pairs(400, keys=40)])
+    expected = sum(len(batch.events) for batch in batches if batch.partition != first)
+    later = read(reader, expected)
+    assert reader.poll(300) == []
+    assert {batch.partition for batch in later} == set(others)
+    assert sum(len(batch.events) for batch in later) == expected
+    middle = next(batch.after for batch in batches if batch.partition == first)
+    reader.join({first: middle})
+    missing = read(reader, 400 - expected)
+    assert {batch.partition for batch in missing} == {first}
+    assert all(position > middle for batch in missing for position in batch.positions)
+    reader.close()
+
+
+def test_a_reader_can_leave_all_and_what_it_left_may_still_be_committed(raw_log: Log) -> None:
+    append(raw_log, pairs(100))
+    reader = raw_log.reader()
+    from_start(reader)
+    batches = read(reader, 100)
+    reader.leave(reader.partitions())
+    append(raw_log, pairs(100))
+    assert reader.poll(300) == []
+    reader.committed({batch.partition: batch.after for batch in batches})
+    reader.join({batch.partition: batch.after for batch in batches})
+    assert len(texts(read(reader, 100))) == 100
+    reader.close()
 
 
 def test_an_event_comes_back_whole(raw_log: Log) -> None:
@@ -319,6 +356,70 @@ def test_one_full_redis_partition_does_not_refuse_what_others_take(redis_url: st
     use(raw_log.writer(max_events=10), both)
 
 
+def held(redis_url: str) -> list[str]:
+    """What lies in the log, sorted."""
+    reader = RedisLog(redis_url, sealed=False).reader()
+    from_start(reader)
+    found = sorted(texts(read(reader, sum(reader.lag().values()))))
+    reader.close()
+    return found
+
+
+def test_of_an_append_that_finds_one_redis_partition_full_nothing_is_stored(redis_url: str) -> None:
+    async def fill(writer: RawWriter) -> None:
+        await writer.append([("k", event("first"))] * 10)
+        for _ in range(3):
+            with pytest.raises(LogFull):
+                await writer.append([("x", event("before")), ("k", event("full")), ("y", event("behind")), ("", event("anywhere"))])
+
+    use(RedisLog(redis_url, sealed=False).writer(max_events=10), fill)
+    assert held(redis_url) == ["first"] * 10
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_append_that_goes_into_redis_with_others_is_stored_whole_or_not_at_all(redis_url: str, seed: int) -> None:
+    luck = Random(seed)
+    appends = [[(f"k{luck.randrange(9)}", event(f"{at}")) for _ in range(luck.randint(1, 9))] for at in range(60)]
+
+    async def together(writer: RawWriter) -> list[bool]:
+        done = await asyncio.gather(*map(writer.append, appends), return_exceptions=True)
+        assert {type(one) for one in done} == {type(None), LogFull}
+        return [one is None for one in done]
+
+    taken: list[bool] = []
+
+    async def job(writer: RawWriter) -> None:
+        taken.extend(await together(writer))
+
+    use(RedisLog(redis_url, sealed=False).writer(max_events=40), job)
+    assert held(redis_url) == sorted(found.value.decode() for ok, append in zip(taken, appends, strict=True) if ok for _, found in append)
+
+
+@pytest.mark.parametrize("later", ["full", "OOM"])
+def test_when_an_answer_of_redis_was_lost_nobody_says_that_nothing_is_stored(redis_url: str, later: str) -> None:
+    """The first attempt stored it, and filled the partition with it."""
+
+    async def fill(writer: RawWriter) -> None:
+        assert isinstance(writer, RedisRawWriter)
+        call, calls = writer._call, itertools.count()
+
+        async def lossy(arguments: list[Any]) -> tuple[list[int], int]:
+            number = next(calls)
+            if number and later == "OOM":
+                raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+            answer = await call(arguments)
+            if not number:
+                raise redis.ConnectionError("Connection reset by peer")
+            return answer
+
+        writer._call = lossy  # type: ignore[method-assign]
+        with pytest.raises(Unreachable):
+            await writer.append([("k", event("stored"))] * 10)
+
+    use(RedisLog(redis_url, sealed=False).writer(max_events=10), fill)
+    assert held(redis_url) == ["stored"] * 10
+
+
 def test_redis_keeps_only_what_is_not_committed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw_redis, "TRIM_EVERY_S", 600.0)
     raw_log = RedisLog(redis_url, sealed=True)
@@ -362,9 +463,34 @@ def test_a_full_kafka_queue_refuses(kafka: Broker) -> None:
 
     async def fill(writer: RawWriter) -> None:
         with pytest.raises(LogFull):
-            await writer.append(pairs(5_000))
+            await writer.append(pairs(11))
+        await writer.append(pairs(10))
 
     use(KafkaRawWriter(small, None), fill)
+    reader = raw_log.reader()
+    from_start(reader)
+    assert sorted(texts(read(reader, 10))) == sorted(found.value.decode() for _, found in pairs(10)), "of the eleven none is stored"
+    assert reader.poll(500) == []
+    reader.close()
+
+
+def test_a_kafka_queue_is_full_by_its_bytes_as_well(kafka: Broker) -> None:
+    raw_log = KafkaLog(kafka, sealed=False)
+    options = {"queue.buffering.max.kbytes": "100", "linger.ms": "0"}
+    small = Kafka(bootstrap=kafka.bootstrap, topics=raw_log.config.topics, options=options)  # type: ignore[arg-type]
+    large = [("k", event("x" * 10_000)) for _ in range(9)]
+
+    async def fill(writer: RawWriter) -> None:
+        done = await asyncio.gather(*(writer.append(large) for _ in range(3)), return_exceptions=True)
+        assert [type(one) for one in done] == [type(None), LogFull, LogFull]
+        await writer.append(large)
+
+    use(KafkaRawWriter(small, None), fill)
+    reader = raw_log.reader()
+    from_start(reader)
+    assert len(texts(read(reader, 18))) == 18
+    assert reader.poll(500) == []
+    reader.close()
 
 
 def test_ping_tells_whether_the_log_answers(lasting_log: Log) -> None:

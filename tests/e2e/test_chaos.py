@@ -1,16 +1,20 @@
 """`millrace chaos`: a short run of the real thing, and that its count would see what it looks for."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import psutil
 import pytest
 
-from flows.chaos.faults import _dead
+from flows.chaos.faults import _dead, wrong_clock, zombie
 from flows.chaos.report import ELSEWHERE, Strike, rows
 from flows.chaos.site import ON_ORDER
 from flows.chaos.traffic import BATCH, ORDER, Book, Message, Publisher, Sent
@@ -134,6 +138,69 @@ def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
     assert process.is_running()  # a zombie
     child.communicate()
     assert _dead(process)
+
+
+class TwoWorkers:
+    """What a fault sees of a site whose flow has two workers, each of which may be refused. Everything works at once."""
+
+    def __init__(self) -> None:
+        self.originals = [psutil.Popen([sys.executable, "-c", SLEEPS]) for _ in range(2)]
+        self.replacements: list[subprocess.Popen[bytes]] = []
+        self.given: list[dict[str, str]] = []
+        self.stopped: list[list[str]] = []
+        self.findings: list[str] = []
+        self.supervisor = psutil.Popen([sys.executable, "-c", SLEEPS])
+
+    def processes(self, what: str) -> list[psutil.Process]:
+        return [psutil.Process(original.pid) for original in self.originals] if what == "profile" else []
+
+    def stand_in(self, process: psutil.Process, **environment: str) -> subprocess.Popen[bytes]:
+        self.given.append(environment)
+        self.replacements.append(subprocess.Popen(process.cmdline()))
+        return self.replacements[-1]
+
+    def processing(self, since_s: float) -> float:
+        self.stopped.append([original.status() for original in self.originals])
+        return 0.1
+
+    def until(self, holds: Callable[[], Any], otherwise: str, within_s: float = 0) -> Any:
+        if not (found := holds()) and "go on" in otherwise:  # the stale one is refused
+            next(original for original in self.originals if original.poll() is None).kill()
+            eventually(holds)
+        return found
+
+
+SLEEPS = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def two() -> Iterator[TwoWorkers]:
+    site = TwoWorkers()
+    yield site
+    for process in (*site.originals, *site.replacements, site.supervisor):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        process.wait()
+
+
+def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
+    site: Any = two
+    assert zombie(site, "profile") == 0.1
+    assert two.stopped == [[psutil.STATUS_STOPPED] * 2], "no other worker of the flow may hide that one stands still"
+    assert len(two.replacements) == 2
+    assert [replacement.poll() is not None for replacement in two.replacements] == [True, True]
+    assert psutil.STATUS_STOPPED not in [original.status() for original in two.originals if original.is_running()]
+
+
+def test_all_workers_of_a_flow_get_a_wrong_clock(two: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["flows.chaos.faults"], "STEP_S", 0.01)
+    site: Any = two
+    site.folder = tmp_path
+    assert wrong_clock(site, "profile", tmp_path / "faketime.so") == 0.1
+    assert [given["LD_PRELOAD"] for given in two.given] == [str(tmp_path / "faketime.so")] * 2
+    assert [original.wait(5) for original in two.originals] == [-signal.SIGKILL] * 2
+    assert two.supervisor.status() != psutil.STATUS_STOPPED
+    assert two.findings == []
 
 
 def test_the_load_is_the_same_for_the_same_seed() -> None:

@@ -21,7 +21,8 @@ from flows.engine import Stop
 from flows.logic.fragments import FragmentRules
 from flows.logic.shard import sums
 from flows.profile import BUILD, Worker
-from flows.resolve import Resolver, Windows
+from flows.resolve import Resolver
+from flows.windows import Windows
 from schemas.config import Config
 from schemas.errors import LogFull
 from schemas.events import Fact, RawEvent

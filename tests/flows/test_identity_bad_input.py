@@ -9,7 +9,7 @@ import pytest
 
 from flows import compose
 from flows.logic.orders import STEWARD, document
-from flows.resolve import Window
+from flows.windows import Window
 from schemas.events import RawEvent
 from tests.site import Site
 

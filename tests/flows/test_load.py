@@ -19,7 +19,8 @@ from flows.engine import Stop
 from flows.load import Job, run
 from flows.load.checkpoint import Checkpoint
 from flows.load.mapping import builder, cell, guessed, mapping, place
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.events import RawEvent

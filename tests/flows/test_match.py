@@ -19,7 +19,8 @@ from flows import compose
 from flows.engine import Stop
 from flows.logic.matching.stage import Note
 from flows.match import Matcher
-from flows.resolve import Resolver, Window
+from flows.resolve import Resolver
+from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import Fenced
 from schemas.events import RawEvent

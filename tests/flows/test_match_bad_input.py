@@ -10,7 +10,7 @@ from flows.logic.matching.blocking import KEYS_MAX
 from flows.logic.matching.index import COMMON, FOR_A_KEY
 from flows.logic.matching.normalise import VALUE_MAX
 from flows.logic.matching.stage import CANDIDATES_MAX
-from flows.resolve import Window
+from flows.windows import Window
 from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.identity import ID_BYTES

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from flows.quality import run
-from flows.resolve import Window
+from flows.windows import Window
 from schemas.events import RawEvent
 from tests.site import Site
 

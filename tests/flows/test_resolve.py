@@ -1,7 +1,6 @@
 """The flow `resolve`: windows, sealed fields, what happens when identities change meanwhile, a log is full, or a worker dies."""
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +13,11 @@ from connectors.raw import START
 from flows.engine import Stop
 from flows.logic.identifiers import Identifiers
 from flows.logic.validate import Validator
-from flows.resolve import Judged, RejectLimit, Resolver, Window, Windows, dataflow
-from schemas.config import Config, Validate
+from flows.resolve import Judged, Resolver, dataflow
+from flows.windows import Window, Windows
+from schemas.config import Config
 from schemas.config import Window as WindowConfig
-from schemas.errors import Fenced, Stale, TooManyRejects
+from schemas.errors import Fenced, Stale
 from schemas.events import DeadLetter, RawBatch, RawEvent
 from schemas.identity import Group, WindowCommit, WindowResult
 from schemas.units import Duration
@@ -220,33 +220,6 @@ def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(memory: Si
     assert letter.reason == "poison"
     assert letter.detail.startswith("KeyError at test_resolve.py:")
     assert "ana" not in letter.detail
-
-
-def test_too_many_rejects_stop_the_flow_before_anything_is_committed(site: Site) -> None:
-    config = Config(validate=Validate(reject_percent=50, reject_sample=10))
-    resolver = site.resolver(config)
-    site.take(*[raw(userId=f"u{n}") for n in range(10)], resolver=resolver)
-    site.take(*[BAD] * 5, resolver=resolver)
-    with pytest.raises(TooManyRejects, match=r"6 of the last 10 events .* not_json 6.* nothing of this window was committed"):
-        site.take(*[BAD] * 6, *[raw(userId="x")] * 4, resolver=resolver)
-    assert site.directory.offsets() == {PARTITION: 1}
-    assert len(letters(site)) == 5
-
-
-@pytest.mark.parametrize(("rejects", "stops"), [(4, False), (5, False), (6, True), (10, True)])
-def test_the_limit_is_a_share_of_the_last_events(rejects: int, stops: bool) -> None:
-    limit = RejectLimit(50, 10)
-    limit.add(10, Counter())  # long ago and good
-    try:
-        limit.add(10, Counter({"not_json": rejects}))
-    except TooManyRejects:
-        assert stops
-    else:
-        assert not stops
-
-
-def test_few_events_are_no_sample() -> None:
-    RejectLimit(50, 1_000).add(999, Counter({"not_json": 999}))
 
 
 # --- limits, rivals, restarts -------------------------------------------------------------------------------------------

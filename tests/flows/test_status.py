@@ -10,6 +10,7 @@ from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
 from state.policy import Policy
 from state.shards import ShardCommit
+from state.sources import Suspension
 from tests.contract.test_directory import group, ident
 
 NOW_MS = 1_800_000_000_000
@@ -83,6 +84,16 @@ def test_suspended_identifiers_stand_out() -> None:
     status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS)
     assert (status.suspended, status.totals["suspended"]) == (1, 1)
     assert "1 identifiers are suspended" in printed(status)
+
+
+def test_what_is_given_up_and_who_is_suspended_stand_out() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
+    sources = {"web": Suspension(NOW_MS), "app": Suspension(NOW_MS, resumed_ms=NOW_MS + 1)}
+    status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS, sources, ["match-0@till[1]"])
+    assert (status.sources, status.given_up) == (("web",), ("match-0@till[1]",))
+    text = printed(status)
+    assert "given up, since they end at every start: match-0@till[1] " in text
+    assert "suspended sources, whose events are not taken: web " in text
 
 
 def printed(status: object) -> str:

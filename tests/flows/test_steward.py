@@ -17,9 +17,9 @@ from flows import compose, identity, review
 from flows.identity import Selection
 from flows.logic.matching.stage import Note
 from flows.logic.orders import document
-from flows.resolve import Windows
 from flows.steward.desk import Queue, Steward
 from flows.steward.orders import Given, give
+from flows.windows import Windows
 from schemas.errors import Unusable
 from schemas.events import RawEvent
 from schemas.identity import Group, Identifier, Order, WindowCommit

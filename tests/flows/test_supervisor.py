@@ -78,6 +78,49 @@ def test_what_dies_at_once_is_given_up(supervisor: Supervisor) -> None:
     assert len(pids) == 5
 
 
+def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    code = f"import pathlib, time; raise SystemExit(3) if not pathlib.Path({str(mended)!r}).exists() else time.sleep(60)"
+    told: list[list[str]] = []
+    patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.3, stop_s=1.0)
+    with Supervisor(patience=patience, tell=lambda names: told.append(list(names))) as supervisor, capture_logs() as said:
+        lives = supervisor.start(Child("gateway-0", 0, python(LIVES)))
+        pids: list[int] = []
+        supervisor.start(Child("match-0", 1, noting(pids, python(code)), vital=False))
+        until(lambda: len(told) == 3, supervisor)
+        assert told == [["match-0"]] * 3, "said again with each attempt"
+        assert lives.poll() is None
+        (first, *again) = [line for line in said if line["event"] == "worker_given_up"]
+        assert (first["child"], first["how"], first["deaths"], first["log_level"]) == ("match-0", "exit code 3", 5, "critical")
+        assert len(pids) == 5 + len(again)
+        mended.touch()
+        until(lambda: told[-1] == [], supervisor)
+        assert [line["child"] for line in said if line["event"] == "worker_recovered"] == ["match-0"]
+        died = len(pids)
+        os.kill(pids[-1], signal.SIGKILL)
+        until(lambda: len(pids) == died + 1, supervisor)
+    assert lives.poll() is not None
+
+
+def test_what_has_once_worked_is_given_up_as_loudly(tmp_path: Path) -> None:
+    mark = tmp_path / "lived"
+    code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); "
+    code += "time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
+    patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.02)
+    with Supervisor(patience=patience) as supervisor, capture_logs() as said:
+        pids: list[int] = []
+        supervisor.start(Child("match-0", 0, noting(pids, python(code)), vital=False))
+        until(lambda: len(pids) == 12, supervisor)
+    assert [line["deaths"] for line in said if line["event"] == "worker_given_up"][:3] == [5, 6, 7]
+
+
+def test_when_all_are_given_up_nothing_is_left_to_watch(supervisor: Supervisor) -> None:
+    for name in ("one", "two"):
+        supervisor.start(Child(name, 0, python("raise SystemExit(7)"), vital=False))
+    with pytest.raises(Fatal, match=r"(one|two) ended 5 times in a row"):
+        until(lambda: False, supervisor)
+
+
 def test_a_death_after_a_while_starts_the_count_anew() -> None:
     """A worker that lives longer than `quick_s` may die as often as it likes."""
     pids: list[int] = []
