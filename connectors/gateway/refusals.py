@@ -80,6 +80,10 @@ def later(code: Code, message: str, wait_s: float) -> Refused:
     return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds})
 
 
+def too_large(limit: int) -> Refused:
+    return Refused("batch_too_large", f"the body is larger than {limit} bytes")
+
+
 def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     return answer({"code": code, "message": message}, status, headers)
 

@@ -71,6 +71,14 @@ def test_a_bad_one_in_a_batch(client: Client) -> None:
     assert json.loads(client.faults[0].value) == bad
 
 
+@pytest.mark.parametrize("bad", [b'{"a":NaN}', b'{"a":"\\ud800"}', b'{"\xff":1}', b"[" * 9_000 + b"]" * 9_000, b"{]"])
+def test_one_that_is_no_json_does_not_hold_back_the_others(client: Client, bad: bytes) -> None:
+    good = json.dumps(EVENT).encode()
+    answer = client.post("/v1/events", b"[%s,%s,%s]" % (good, bad, good), headers=BATCH)
+    assert (answer.status_code, [error["index"] for error in answer.json()["errors"]]) == (200, [1])
+    assert client.messages == [MESSAGE, MESSAGE]
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "code"),
     [
