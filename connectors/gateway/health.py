@@ -1,6 +1,7 @@
 """`/healthz` (the process lives), `/readyz` (the log answers), `/metrics` (Prometheus)."""
 
 import asyncio
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +12,7 @@ from connectors.raw import RawWriter
 from schemas.errors import Unreachable
 from schemas.metrics import exposition
 
+PATHS: Final = frozenset((b"/healthz", b"/readyz", b"/metrics"))  # answered even where all connections are in use
 _READY_S = 2
 
 
