@@ -1,8 +1,9 @@
 """`POST /v1/events`: CloudEvents 1.0 over HTTP, in its three content modes."""
 
+import re
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +22,8 @@ from schemas.events import Reject
 
 _STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
-_HEADER = "ce-"
+_HEADER = b"ce-"
+_escaped = re.compile(rb"\\(.)")
 
 _read_list = msgspec.json.Decoder(list[Raw]).decode
 
@@ -66,16 +68,27 @@ async def _items(body: bytes, most: int) -> list[bytes]:
 
 
 def _binary(request: Request, body: bytes) -> bytes | Reject:
-    """The attributes stand percent-encoded in the headers."""
+    """The attributes stand in the headers."""
     try:
-        attributes = {
-            name[len(_HEADER) :]: unquote(value.strip('"'), errors="strict")
-            for name, value in request.headers.items()
-            if name.startswith(_HEADER)
-        }
+        attributes = {name[len(_HEADER) :].decode(): _attribute(value) for name, value in request.headers.raw if name.startswith(_HEADER)}
     except UnicodeDecodeError:
         return Reject("cloudevent_invalid", "a ce- header is not percent-encoded UTF-8")
     return formats.binary(attributes, request.headers.get("content-type", ""), body)
+
+
+def _attribute(value: bytes) -> str:
+    """The text of a header (HTTP binding, 3.1.3.2): out of its quotes, then percent-decoded, then UTF-8.
+
+    Bytes that should have been encoded and are no UTF-8 are Latin-1, as HTTP had it once; encoded ones have no such excuse: `UnicodeDecodeError`.
+    """
+    if len(value) > 1 and value[:1] == value[-1:] == b'"':
+        value = _escaped.sub(rb"\1", value[1:-1])
+    try:
+        return unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        if value.isascii():
+            raise
+    return unquote(value.decode("latin-1"), encoding="latin-1")
 
 
 def _keyed(original: bytes, translate: Callable[[bytes], bytes | Reject], shared: Shared) -> Keyed:
