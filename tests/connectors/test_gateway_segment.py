@@ -249,7 +249,7 @@ def test_preflight(client: Client) -> None:
         headers={"origin": "https://shop.example", "access-control-request-method": "POST", "access-control-request-headers": wanted},
     )
     assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert answer.headers["access-control-allow-headers"] == wanted
     assert "POST" in answer.headers["access-control-allow-methods"]
 
@@ -257,7 +257,7 @@ def test_preflight(client: Client) -> None:
 @pytest.mark.parametrize("key", ["demo", "wrong"])
 def test_a_browser_may_read_the_answer_even_of_a_refusal(client: Client, key: str) -> None:
     answer = client.post("/v1/t", TRACK, key=key, headers={"origin": "https://shop.example"})
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
 
 
 def test_paths_and_methods_that_are_not_there(client: Client) -> None:
