@@ -1,9 +1,9 @@
 """CloudEvents 1.0 → the JSON of one Segment message. Pure functions, used by the gateway and by the log readers.
 
 What becomes what: `id` → messageId, `time` → timestamp, `source` → context.source, `subject` → userId unless the data names a
-person itself. `type` is the event name of a track and the data its properties; a type of the Segment spec (`identify`,
-`com.segment.page` ...) makes a message of that type, whose fields may all stand in the data. Values are copied as they stand,
-byte for byte: what they hold is for validation to judge.
+person itself (`null` and an empty string name nobody). `type` is the event name of a track and the data its properties; a type
+of the Segment spec (`identify`, `com.segment.page` ...) makes a message of that type, whose fields may all stand in the data.
+Values are copied as they stand, byte for byte: what they hold is for validation to judge.
 """
 
 import base64
@@ -20,6 +20,7 @@ _IDS = frozenset(("userId", "anonymousId"))
 _SPEC_FIELDS = _IDS | {"event", "groupId", "previousId", "traits", "context", "integrations", "timestamp", "sentAt"}
 _NAMED = ("page", "screen")  # `name` is the message's; elsewhere it is a trait or a property
 _NULL = Raw(b"null")
+_ABSENT = (_NULL, Raw(b'""'))  # no id
 _NOT_JSON = Reject("not_json", "the event is not JSON")
 _TOO_DEEP = Reject("too_deep", "the event is nested too deeply")
 
@@ -93,7 +94,7 @@ def _translate(envelope: _Envelope) -> bytes | Reject:
     if envelope.time:
         message["timestamp"] = _raw(envelope.time)
     for name in _IDS:
-        if message.get(name) == _NULL:
+        if message.get(name) in _ABSENT:
             del message[name]
     if envelope.subject and not _IDS & message.keys():
         message["userId"] = _raw(envelope.subject)

@@ -2,6 +2,8 @@
 
 app.py          the table of routes; `build` makes the ASGI application
 intake.py       what all the ways in share: the body, the key, the rate, the log
+server.py, connection.py    the socket; bounds of a connection, upgrades that are ignored
+gzipped.py, salvage.py, turns.py    unpacking; a batch that is no JSON as a whole; long work in short turns
 messages.py     one Segment message → one `RawEvent` (pure)
 segment.py, cloudevents.py    the two ways in
 profiles.py, registry.py, health.py    what can be read

@@ -9,12 +9,12 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.gateway.cloudevents import cloudevent_routes
+from connectors.gateway.cors import Cors
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
@@ -30,8 +30,6 @@ from schemas.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
 from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
 
 log = structlog.get_logger()
-
-_PREFLIGHT_S = 86_400
 
 
 def build(
@@ -68,16 +66,7 @@ def build(
 
     return Starlette(
         routes=[Route(path, _answered(path, endpoint), methods=[method]) for method, path, endpoint in table],
-        middleware=[
-            Middleware(
-                CORSMiddleware,
-                allow_origins=config.cors_origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=("*",),
-                expose_headers=("Retry-After", "X-RateLimit-Reset"),
-                max_age=_PREFLIGHT_S,
-            )
-        ],
+        middleware=[Middleware(Cors, origins=config.cors_origins)],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=lifespan,
     )

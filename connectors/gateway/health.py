@@ -4,6 +4,7 @@ What stands still behind the gateway is no reason to send it no events, which wa
 """
 
 import asyncio
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from connectors.raw import RawWriter
 from schemas.errors import Unreachable
 from schemas.metrics import exposition
 
+PATHS: Final = frozenset((b"/healthz", b"/readyz", b"/metrics"))  # answered even where all connections are in use
 _READY_S = 2
 
 

@@ -96,7 +96,7 @@ def identity_routes(tokens: Sequence[str], desk: Stewardship, intake: Intake) ->
         who = steward(request)
         try:
             said = msgspec.json.decode(await read(request, ORDER_BYTES), type=_Decision).decision
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise Refused("decision_invalid", 'expected {"decision": "accept"}, "reject" or "unsure"') from error
         document = await _asked(desk.decision, request.path_params["id"], said, wrong="decision_invalid")
         if document is None:

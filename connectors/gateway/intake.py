@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import binascii
-import zlib
 from collections.abc import Sequence
 from time import monotonic
 
@@ -11,8 +9,9 @@ from prometheus_client import Counter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from connectors.gateway.gzipped import MAGIC, gunzip
 from connectors.gateway.limits import Bucket
-from connectors.gateway.refusals import Refused, answer, later
+from connectors.gateway.refusals import Refused, answer, later, too_large
 from connectors.gateway.standing import Watch
 from connectors.raw import RawWriter
 from schemas.config import Gateway, WriteKey
@@ -23,9 +22,7 @@ from schemas.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED
 _BODY_S = 30  # for the whole body to arrive
 _LOG_S = 10  # for the log to take a request's events
 _SUSPENDED_S = 60  # until a sender whose source is suspended asks again: a person has to mend it
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WINDOW = 31  # zlib's name for "with a gzip header"
-
+_SPREAD = 16  # what a batch says once for all its events may make so many times the largest body of it
 _SUCCESS = b'{"success":true}'
 
 Keyed = tuple[str, RawEvent]  # with the key that keeps the order
@@ -48,7 +45,8 @@ class Intake:
     def __init__(self, config: Gateway, writer: RawWriter, watch: Watch) -> None:
         self.event_bytes = int(config.event_bytes)
         self._batch_bytes = int(config.batch_bytes)
-        self._batch_events = config.batch_events
+        self.spread_bytes = _SPREAD * self._batch_bytes
+        self.batch_events = config.batch_events
         self._senders = {str(key.key): Sender(key) for key in config.write_keys}
         self._writer = writer
         self._watch = watch
@@ -60,30 +58,44 @@ class Intake:
         if encoding not in ("gzip", "identity", ""):
             raise Refused("encoding_unsupported", f"Content-Encoding must be gzip or absent, not {encoding[:40]!r}")
         body = await read(request, limit)
-        if encoding == "gzip" or body[:2] == _GZIP_MAGIC:
-            body = gunzip(body, limit)
+        if body and (encoding == "gzip" or body[:2] == MAGIC):
+            body = await gunzip(body, limit)
         if not (body or may_be_empty):
             raise Refused("empty", "the request has no body")
         return body
 
-    def sender(self, request: Request, *others: object) -> Sender:
-        """Who sends: by the Authorization header, else by one of `others` (the body's or the path's key). Raises `Refused`."""
-        for key in (credential(request), *others):
-            sender = self._senders.get(key) if isinstance(key, str) else None
-            if sender is not None:
-                if not sender.enabled:
-                    raise Refused("source_disabled", "this write key is switched off")
-                return sender
-        raise Refused(
-            "write_key_invalid", "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body"
-        )
+    def named(self, request: Request) -> Sender | None:
+        """Who sends, as the request says outside of its body: known before anything is read. None where it says nothing.
+
+        A Basic user is a write key and nothing else, so it wins and is refused when it is wrong. An unknown Bearer may be the
+        OAuth token of a client that has its key in the body (Segment's for Python), and Authorization of another scheme is for
+        somebody else: then the query (`?writeKey=`, as beacons send it) or the body has to name a key. Raises `Refused`.
+        """
+        scheme, key = _authorization(request)
+        if key in self._senders or (scheme == "basic" and key != ""):
+            return self.sender(key)
+        if request.scope["query_string"]:
+            key = request.query_params.get("writeKey")
+            return self.sender(key) if key else None
+        return None
+
+    def sender(self, key: object) -> Sender:
+        """Who sends with this key. Raises `Refused`."""
+        sender = self._senders.get(key) if isinstance(key, str) else None
+        if sender is None:
+            raise Refused(
+                "write_key_invalid", "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body"
+            )
+        if not sender.enabled:
+            raise Refused("source_disabled", "this write key is switched off")
+        return sender
 
     def admit(self, sender: Sender, count: int) -> None:
         """Let `count` events pass. Raises `Refused`: a suspended source, too many at once, or too many a second."""
         if sender.source in self._watch.now.suspended:
             raise later("source_suspended", "too many of the last events of this source were invalid: it is suspended", _SUSPENDED_S)
-        if count > self._batch_events:
-            raise Refused("batch_too_long", f"the batch has {count} events, at most {self._batch_events} are allowed")
+        if count > self.batch_events:
+            raise Refused("batch_too_long", f"the batch has {count} events, at most {self.batch_events} are allowed")
         wait_s = sender.bucket.take(count, monotonic())
         if wait_s:
             raise later("rate_limited", "this write key sends more events than it may", wait_s)
@@ -126,54 +138,35 @@ def many(events: Sequence[Keyed]) -> Response:
 
 def credential(request: Request) -> str | None:
     """The Bearer token or the Basic user (its colon may be missing)."""
+    return _authorization(request)[1]
+
+
+def _authorization(request: Request) -> tuple[str, str | None]:
+    """The scheme, and what it gives; None where that cannot be read."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     match scheme.lower():
         case "bearer":
-            return value.strip()
+            return "bearer", value.strip()
         case "basic":
             try:
-                return base64.b64decode(value).decode().partition(":")[0]
-            except (binascii.Error, UnicodeDecodeError):
-                return None
-    return None
-
-
-def gunzip(body: bytes, limit: int) -> bytes:
-    """At most `limit` bytes come out, so a bomb costs no more memory than an honest body. Raises `Refused`."""
-    parts: list[bytes] = []
-    room = limit
-    while body:  # a gzip file may have several members
-        stream = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            part = stream.decompress(body, room + 1)
-        except zlib.error as error:
-            raise Refused("gzip_invalid", "the body is no gzip") from error
-        room -= len(part)
-        if room < 0:
-            raise _too_large(limit)
-        if not stream.eof:
-            raise Refused("gzip_invalid", "the gzip body is truncated")
-        parts.append(part)
-        body = stream.unused_data
-    return b"".join(parts)
+                return "basic", base64.b64decode(value).decode().partition(":")[0]
+            except ValueError:  # not ASCII, not base64, not UTF-8
+                return "basic", None
+    return "", None
 
 
 async def read(request: Request, limit: int) -> bytes:
     """The body as sent, refused as soon as it is known to be longer than `limit` bytes. Raises `Refused`."""
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
     except (TimeoutError, ClientDisconnect) as error:
         raise Refused("request_timeout", "the body did not come in time") from error
     return bytes(body)
-
-
-def _too_large(limit: int) -> Refused:
-    return Refused("batch_too_large", f"the body is larger than {limit} bytes")

@@ -101,7 +101,10 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
             additions[name] = merged
             taken |= own is not UNSET
     bare = head.userId is UNSET and head.anonymousId is UNSET  # perhaps `{}`, where nothing may be followed by a comma
-    value = _add(message, additions, taken or bare) if additions else message
+    try:
+        value = _add(message, additions, taken or bare) if additions else message
+    except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need
+        return faulty("not_json", "the event is not JSON", message, shared)
     return _key(head, message_id), RawEvent(value, shared.received_ms, shared.source)
 
 

@@ -29,7 +29,10 @@ Code = Literal[
     "profile_unknown",  # nobody has this identifier
     "not_found",  # no such path
     "method_not_allowed",  # the path is there, the method is not
-    "request_timeout",  # the body did not come in time
+    "http_invalid",  # no HTTP/1.1
+    "head_too_large",  # more bytes before the body than there may be
+    "connections_full",  # no connection is free but for health checks
+    "request_timeout",  # the head or the body did not come in time
     "batch_too_large",  # more bytes than `gateway.batch_bytes`, before or after gzip
     "batch_too_long",  # more events than `gateway.batch_events`
     "rate_limited",  # more events than the write key may send
@@ -56,8 +59,10 @@ _STATUS: dict[str, int] = {
     "batch_too_long": 413,
     "source_suspended": 429,
     "rate_limited": 429,
+    "head_too_large": 431,
     "log_full": 429,
     "log_unreachable": 503,
+    "connections_full": 503,
     "state_unreachable": 503,
     "internal": 500,
 }
@@ -76,10 +81,14 @@ class Refused(MillraceError):
         return problem(_STATUS.get(self.code, 400), self.code, str(self), self.headers)
 
 
-def later(code: Code, message: str, wait_s: float) -> Refused:
+def later(code: Code, message: str, wait_s: float, headers: Mapping[str, str] = {}) -> Refused:  # never written to
     """A refusal that says when to come back, in whole seconds from now (at least one)."""
     seconds = str(max(1, ceil(wait_s)))
-    return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds})
+    return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds, **headers})
+
+
+def too_large(limit: int) -> Refused:
+    return Refused("batch_too_large", f"the body is larger than {limit} bytes")
 
 
 def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:

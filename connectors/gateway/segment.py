@@ -1,6 +1,5 @@
 """The Segment HTTP API: `/v1/track` and its like, `/v1/batch`, RudderStack's `/v1/merge`, and what the browser client asks for besides."""
 
-import json
 import time
 
 import msgspec
@@ -8,10 +7,12 @@ from msgspec import UNSET, Raw, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.gateway.intake import Intake, many, one
+from connectors.gateway.intake import Intake, Sender, many, one
 from connectors.gateway.messages import ORDER_TYPES, Shared, fields_of, head_of, keyed, keyed_by
 from connectors.gateway.refusals import Refused, answer
 from connectors.gateway.routes import Endpoint, Routes
+from connectors.gateway.salvage import crowded, items_of, members_of
+from connectors.gateway.turns import in_turns
 from schemas.events import EVENT_TYPES, Reject
 
 _SHORT = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias"}
@@ -34,11 +35,13 @@ def segment_routes(intake: Intake) -> Routes:
 
     def single(kind: str) -> Endpoint:
         async def endpoint(request: Request) -> Response:
+            sender = intake.named(request)
             body = (await intake.body(request)).strip()
             head = head_of(body)
             if isinstance(head, Reject) and head.reason == "not_json":
                 raise Refused("not_json", "the body is not JSON")
-            sender = intake.sender(request, None if isinstance(head, Reject) else head.writeKey)
+            if sender is None:
+                sender = intake.sender(None if isinstance(head, Reject) else head.writeKey)
             intake.admit(sender, 1)
             key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges))
             await intake.store(sender, [(key, event)])
@@ -47,16 +50,16 @@ def segment_routes(intake: Intake) -> Routes:
         return endpoint
 
     async def batch(request: Request) -> Response:
-        body = _batch(await intake.body(request))
-        sender = intake.sender(request, body.writeKey)
+        sender = intake.named(request)
+        received = await intake.body(request)
+        body = await _batch(received, intake.batch_events)
+        if sender is None:
+            sender = intake.sender(body.writeKey)
         intake.admit(sender, len(body.batch))
-        try:
-            context, integrations = fields_of(body.context), fields_of(body.integrations)
-        except msgspec.DecodeError as error:
-            raise Refused("batch_invalid", "context and integrations must be objects") from error
-        sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)
-        shared = Shared(sender.source, now_ms(), intake.event_bytes, None, sender.merges, sent_at, context, integrations)
-        events = [keyed(bytes(item), shared) for item in body.batch]
+        shared = _shared(body, sender, intake)
+        events = await in_turns(
+            lambda items: [keyed(bytes(item), shared) for item in items], body.batch, len(received) + _common(body) * len(body.batch)
+        )
         if events:
             await intake.store(sender, events)
         return many(events)
@@ -68,7 +71,7 @@ def segment_routes(intake: Intake) -> Routes:
 
     async def settings(request: Request) -> Response:
         key = request.path_params["writeKey"]
-        intake.sender(request, key)
+        intake.sender(key)
         return answer(_settings(key, request))
 
     routes: Routes = [("POST", path, batch) for path in _BATCH]
@@ -84,34 +87,75 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _batch(body: bytes) -> _Batch:
+def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
+    """What the batch gives to each of its items. Raises `Refused`."""
+    common = _common(body)
+    if common > intake.event_bytes:
+        raise Refused("too_large", f"context, integrations and sentAt have {common} bytes, at most {intake.event_bytes} are allowed")
+    if common * len(body.batch) > intake.spread_bytes:
+        raise Refused(
+            "batch_too_large",
+            f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are more than"
+            f" {intake.spread_bytes} in all: send smaller batches",
+        )
+    try:
+        context, integrations = fields_of(body.context), fields_of(body.integrations)
+    except ValueError as error:
+        raise Refused("batch_invalid", "context and integrations must be objects") from error
+    sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)
+    return Shared(
+        source=sender.source,
+        received_ms=now_ms(),
+        limit=intake.event_bytes,
+        merges=sender.merges,
+        sent_at=sent_at,
+        context=context,
+        integrations=integrations,
+    )
+
+
+def _common(body: _Batch) -> int:
+    """Bytes that each of its items gets besides."""
+    return sum(len(bytes(part)) for part in (body.sentAt, body.context, body.integrations) if part is not UNSET)
+
+
+async def _batch(body: bytes, most: int) -> _Batch:
+    """The batch, or enough of it to see that it has more than `most` items. Raises `Refused`."""
+    if crowded(body):
+        return await _salvage(body, most)
     try:
         return _read_batch(body)
     except msgspec.ValidationError as error:
         raise Refused("batch_invalid", f"the body must be an object with a list under `batch`: {error}") from error
     except (ValueError, RecursionError):
-        return _salvage(body)
+        return await _salvage(body, most)
 
 
-def _salvage(body: bytes) -> _Batch:
-    """One item with NaN or half a surrogate pair, as common clients send them, spoils the JSON of the whole body.
+async def _salvage(body: bytes, most: int) -> _Batch:
+    """One item spoils the JSON of the whole body: with NaN or half a surrogate pair, as common clients send them, or nested too deeply.
 
-    The standard library reads such a body, so that only that item is refused.
+    Taken apart by its brackets and commas, only that item is refused.
     """
     try:
-        document = json.loads(body)
-        items = [_raw(item) for item in document["batch"]]
-        shared = {name: _raw(document[name]) for name in ("sentAt", "context", "integrations") if name in document}
-    except RecursionError as error:
-        raise Refused("too_deep", "the body is nested too deeply") from error
-    except (ValueError, TypeError, KeyError) as error:
+        members = await members_of(body)
+        items = await items_of(members[b"batch"], most)
+    except (ValueError, KeyError) as error:
         raise Refused("not_json", "the body is not JSON") from error
-    return _Batch(items, document.get("writeKey"), **shared)
+    return _Batch(
+        batch=[Raw(item) for item in items],
+        writeKey=_text(members.get(b"writeKey")),
+        sentAt=UNSET if _text(members.get(b"sentAt")) is None else Raw(members[b"sentAt"]),
+        context=Raw(members[b"context"]) if b"context" in members else UNSET,
+        integrations=Raw(members[b"integrations"]) if b"integrations" in members else UNSET,
+    )
 
 
-def _raw(value: object) -> Raw:
-    """As JSON again, with half a surrogate pair as the escape that it was."""
-    return Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace"))
+def _text(value: bytes | None) -> str | None:
+    """The string that it is, if it is one."""
+    try:
+        return None if value is None else msgspec.json.decode(value, type=str)
+    except ValueError:
+        return None
 
 
 def _settings(key: str, request: Request) -> dict[str, object]:

@@ -60,7 +60,7 @@ class OrderReader:
             message = _decode(raw.value)
         except msgspec.ValidationError as error:
             return Reject("field_invalid", _said(error)) if raw.source == STEWARD else refused
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # no JSON, no UTF-8, or too deep
             return refused
         steward = raw.source == STEWARD
         if not steward and (message.type == "identity" or raw.source not in self._sources):

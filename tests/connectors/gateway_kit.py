@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from starlette.routing import Route
 
 from connectors.gateway import build
 from connectors.gateway.identity import Stewardship
@@ -49,7 +50,9 @@ class Client:
         stewardship: Stewardship | None = None,
     ) -> None:
         self.writer = MemoryWriter()
-        self._transport = httpx.ASGITransport(build(config, self.writer, read_profile, stewardship=stewardship))
+        application = build(config, self.writer, read_profile, stewardship=stewardship)
+        self.routes = [route for route in application.routes if isinstance(route, Route)]
+        self._transport = httpx.ASGITransport(application)
         self._loop = asyncio.Runner()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:

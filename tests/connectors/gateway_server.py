@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from connectors.gateway import Standing, build, listen, server
+from connectors.gateway.connection import Bounds
 from connectors.gateway.profiles import ReadProfile
 from schemas.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, MemoryWriter
@@ -35,10 +36,12 @@ def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 
 @contextmanager
-def served(read_profile: ReadProfile = lambda *_: None, standing: Callable[[], Standing] = Standing) -> Iterator[Served]:
+def served(
+    read_profile: ReadProfile = lambda *_: None, bounds: Bounds | None = None, standing: Callable[[], Standing] = Standing
+) -> Iterator[Served]:
     writer = MemoryWriter()
     with listen("127.0.0.1:0") as listener:
-        one = server(build(CONFIG, writer, read_profile, standing=standing))
+        one = server(build(CONFIG, writer, read_profile, standing=standing), bounds)
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

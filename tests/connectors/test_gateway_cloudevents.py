@@ -45,6 +45,37 @@ def test_binary_headers_are_percent_encoded(client: Client) -> None:
     assert (client.messages[0]["userId"], client.messages[0]["event"]) == ("Jürgen %", "Euro €")
 
 
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        (b"J%C3%BCrgen%20%25", "Jürgen %"),
+        ("Jürgen €".encode(), "Jürgen €"),  # not encoded, as curl sends it
+        (b"J%C3%BCrgen " + "€".encode(), "Jürgen €"),
+        (b"J\xfcrgen", "Jürgen"),  # Latin-1
+        (b"J\xfcrgen%20%25", "Jürgen %"),
+        (b'"Euro%20%E2%82%AC"', "Euro €"),
+        (b'"a \\"b\\" \\\\"', 'a "b" \\'),
+        (b'say "yes"', 'say "yes"'),
+        (b'"yes" or "no', '"yes" or "no'),
+        (b'"', '"'),
+        (b"100%", "100%"),
+    ],
+)
+def test_what_a_header_says(client: Client, header: bytes, text: str) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in BINARY.items() if name != "ce-subject"]
+    answer = client.request("POST", "/v1/events", headers=[*headers, (b"authorization", b"Bearer demo"), (b"ce-subject", header)])
+    assert answer.json() == {"success": True}
+    assert client.messages[0]["userId"] == text
+
+
+@pytest.mark.parametrize("data", [{"userId": ""}, {"userId": None}, {"userId": "", "anonymousId": ""}, {"anonymousId": ""}])
+@pytest.mark.parametrize("kind", ["Paid", "identify", "com.segment.page"])
+def test_an_empty_id_in_the_data_does_not_hide_the_subject(client: Client, kind: str, data: dict[str, object]) -> None:
+    client.post("/v1/events", data, headers=BINARY | {"ce-type": kind})
+    client.post("/v1/events", EVENT | {"type": kind, "data": data}, headers=STRUCTURED)
+    assert [(message["userId"], "anonymousId" in message) for message in client.messages] == [("u1", False)] * 2
+
+
 def test_structured(client: Client) -> None:
     assert client.post("/v1/events", EVENT, headers=STRUCTURED).json() == {"success": True}
     assert client.messages == [MESSAGE]
@@ -69,6 +100,14 @@ def test_a_bad_one_in_a_batch(client: Client) -> None:
     ]
     assert len(client.messages) == 1
     assert json.loads(client.faults[0].value) == bad
+
+
+@pytest.mark.parametrize("bad", [b'{"a":NaN}', b'{"a":"\\ud800"}', b'{"\xff":1}', b"[" * 9_000 + b"]" * 9_000, b"{]"])
+def test_one_that_is_no_json_does_not_hold_back_the_others(client: Client, bad: bytes) -> None:
+    good = json.dumps(EVENT).encode()
+    answer = client.post("/v1/events", b"[%s,%s,%s]" % (good, bad, good), headers=BATCH)
+    assert (answer.status_code, [error["index"] for error in answer.json()["errors"]]) == (200, [1])
+    assert client.messages == [MESSAGE, MESSAGE]
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,30 @@ def test_the_key_in_a_header(client: Client, headers: dict[str, str]) -> None:
     assert client.post("/v1/track", TRACK, key=None, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer some-oauth-token"}, {"authorization": "Basic ???"}, basic("é\x00")])
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": "Bearer some-oauth-token"}, basic(""), basic(":"), {"authorization": "Digest x"}]
+)
 @pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]})])
 def test_the_key_in_the_body(client: Client, headers: dict[str, str], path: str, body: dict[str, object]) -> None:
     """Older clients send it nowhere else; newer ones may send an OAuth token in the header besides."""
     assert client.post(path, body | {"writeKey": "demo"}, key=None, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [basic("wrong:"), basic("demo2"), basic("é\x00"), {"authorization": "Basic demo"}])
+@pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]})])
+def test_a_wrong_key_in_the_header_is_not_mended_by_the_body(
+    client: Client, headers: dict[str, str], path: str, body: dict[str, object]
+) -> None:
+    answer = client.post(path, body | {"writeKey": "demo"}, key=None, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "write_key_invalid")
+    assert client.writer.stored == []
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]})])
+def test_the_key_in_the_query(client: Client, path: str, body: dict[str, object]) -> None:
+    assert client.post(path + "?writeKey=demo", body, key=None).status_code == 200
+    assert client.post(path + "?writeKey=wrong", body | {"writeKey": "demo"}, key=None).status_code == 401
+    assert client.post(path + "?other=x", body | {"writeKey": "demo"}, key=None).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -230,7 +249,7 @@ def test_preflight(client: Client) -> None:
         headers={"origin": "https://shop.example", "access-control-request-method": "POST", "access-control-request-headers": wanted},
     )
     assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert answer.headers["access-control-allow-headers"] == wanted
     assert "POST" in answer.headers["access-control-allow-methods"]
 
@@ -238,7 +257,7 @@ def test_preflight(client: Client) -> None:
 @pytest.mark.parametrize("key", ["demo", "wrong"])
 def test_a_browser_may_read_the_answer_even_of_a_refusal(client: Client, key: str) -> None:
     answer = client.post("/v1/t", TRACK, key=key, headers={"origin": "https://shop.example"})
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
 
 
 def test_paths_and_methods_that_are_not_there(client: Client) -> None:

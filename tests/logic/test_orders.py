@@ -81,3 +81,11 @@ def test_what_is_no_order(body: bytes, reason: str) -> None:
     refused = read(body)
     assert isinstance(refused, Reject)
     assert refused.reason == reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"type":"merge","by":"\xff"}', b'{"type":"identity","order":"\xff"}', b'{"type":"merge","x":' + b"[" * 2_000 + b"]" * 2_000 + b"}"],
+)
+def test_what_is_no_text_or_too_deep_is_refused_and_raises_nothing(body: bytes) -> None:
+    assert read(body) == Reject("type_unknown")
