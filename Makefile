@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench compiled bench-compiled chaos kafka lock clean
+.PHONY: help setup demo test test-slow clients lint bench compiled bench-compiled chaos kafka lock clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -27,6 +27,9 @@ test-bare: setup ## the tests that look for Redis, Java, Node.js ... as on a mac
 
 test-slow: setup ## the tests that take minutes: real faults on the real thing
 	@$(BIN)/pytest -m slow $(ARGS)
+
+clients: setup ## what others publish: their clients, against a running millrace; writes docs/clients.md (needs the network)
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 lint: setup ## style, layout and types
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ server.py, connection.py    the socket; bounds of a connection, upgrades that ar
 gzipped.py, salvage.py, turns.py    unpacking; a batch that is no JSON as a whole; long work in short turns
 messages.py     one Segment message → one `RawEvent` (pure)
 segment.py, cloudevents.py    the two ways in
+dialects.py     what the clients of Jitsu and RudderStack ask for besides
 profiles.py, registry.py, health.py    what can be read
 refusals.py     every error that a request can be answered with
 limits.py       the token bucket

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from connectors.gateway.cloudevents import cloudevent_routes
 from connectors.gateway.cors import Cors
+from connectors.gateway.dialects import dialect_routes
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
@@ -49,6 +50,7 @@ def build(
     intake = Intake(config, writer, watch)
     table = [
         *segment_routes(intake),
+        *dialect_routes(intake),
         *cloudevent_routes(intake),
         *profile_routes(config.read_tokens, read_profile),
         *(identity_routes(config.steward_tokens, stewardship, intake) if stewardship is not None else ()),

@@ -74,6 +74,8 @@ class Intake:
         scheme, key = _authorization(request)
         if key in self._senders or (scheme == "basic" and key != ""):
             return self.sender(key)
+        if (key := request.headers.get("x-write-key")) is not None:  # Jitsu's `key:secret`; as of Basic the first part is enough
+            return self.sender(key if key in self._senders else key.partition(":")[0])
         if request.scope["query_string"]:
             key = request.query_params.get("writeKey")
             return self.sender(key) if key else None

@@ -16,6 +16,7 @@ from connectors.gateway.turns import in_turns
 from schemas.events import EVENT_TYPES, Reject
 
 _SHORT = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+_BROWSER_CLIENTS = ("Segment.io", "Customer.io Data Pipelines")  # each looks for the place to send to under a name of its own
 _BATCH = ("/v1/batch", "/v1/b", "/v1/import")
 
 
@@ -33,23 +34,47 @@ _read_batch = msgspec.json.Decoder(_Batch).decode
 def segment_routes(intake: Intake) -> Routes:
     """`POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET /v1/projects/{writeKey}/settings`."""
 
-    def single(kind: str) -> Endpoint:
-        async def endpoint(request: Request) -> Response:
-            sender = intake.named(request)
-            body = (await intake.body(request)).strip()
-            head = head_of(body)
-            if isinstance(head, Reject) and head.reason == "not_json":
-                raise Refused("not_json", "the body is not JSON")
-            if sender is None:
-                sender = intake.sender(None if isinstance(head, Reject) else head.writeKey)
-            intake.admit(sender, 1)
-            key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges))
-            await intake.store(sender, [(key, event)])
-            return one(event)
+    async def client_metrics(request: Request) -> Response:
+        """The browser client's figures about itself: taken, not kept."""
+        await intake.body(request)
+        return many([])
 
-        return endpoint
+    async def settings(request: Request) -> Response:
+        key = request.path_params["writeKey"]
+        intake.sender(key)
+        return answer(_settings(key, request))
 
-    async def batch(request: Request) -> Response:
+    routes: Routes = [("POST", path, batch_endpoint(intake)) for path in _BATCH]
+    for kind in (*EVENT_TYPES, *ORDER_TYPES):
+        routes.append(("POST", f"/v1/{kind}", message_endpoint(intake, kind)))
+    for short, kind in _SHORT.items():
+        routes.append(("POST", f"/v1/{short}", message_endpoint(intake, kind)))
+    return [*routes, ("POST", "/v1/m", client_metrics), ("GET", "/v1/projects/{writeKey}/settings", settings)]
+
+
+def message_endpoint(intake: Intake, kind: str) -> Endpoint:
+    """Take one message, whose type the path says."""
+
+    async def endpoint(request: Request) -> Response:
+        sender = intake.named(request)
+        body = (await intake.body(request)).strip()
+        head = head_of(body)
+        if isinstance(head, Reject) and head.reason == "not_json":
+            raise Refused("not_json", "the body is not JSON")
+        if sender is None:
+            sender = intake.sender(None if isinstance(head, Reject) else head.writeKey)
+        intake.admit(sender, 1)
+        key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges))
+        await intake.store(sender, [(key, event)])
+        return one(event)
+
+    return endpoint
+
+
+def batch_endpoint(intake: Intake) -> Endpoint:
+    """Take a batch of messages, each with its type."""
+
+    async def endpoint(request: Request) -> Response:
         sender = intake.named(request)
         received = await intake.body(request)
         body = await _batch(received, intake.batch_events)
@@ -64,22 +89,7 @@ def segment_routes(intake: Intake) -> Routes:
             await intake.store(sender, events)
         return many(events)
 
-    async def client_metrics(request: Request) -> Response:
-        """The browser client's figures about itself: taken, not kept."""
-        await intake.body(request)
-        return many([])
-
-    async def settings(request: Request) -> Response:
-        key = request.path_params["writeKey"]
-        intake.sender(key)
-        return answer(_settings(key, request))
-
-    routes: Routes = [("POST", path, batch) for path in _BATCH]
-    for kind in (*EVENT_TYPES, *ORDER_TYPES):
-        routes.append(("POST", f"/v1/{kind}", single(kind)))
-    for short, kind in _SHORT.items():
-        routes.append(("POST", f"/v1/{short}", single(kind)))
-    return [*routes, ("POST", "/v1/m", client_metrics), ("GET", "/v1/projects/{writeKey}/settings", settings)]
+    return endpoint
 
 
 def now_ms() -> int:
@@ -161,8 +171,9 @@ def _text(value: bytes | None) -> str | None:
 def _settings(key: str, request: Request) -> dict[str, object]:
     """The least that the browser client needs: where to send, and that nothing is blocked."""
     everything = {"__default": {"enabled": True, "integrations": {}}}
+    here = {"apiKey": key, "apiHost": f"{request.url.netloc}/v1", "protocol": request.url.scheme}
     return {
-        "integrations": {"Segment.io": {"apiKey": key, "apiHost": f"{request.url.netloc}/v1", "protocol": request.url.scheme}},
+        "integrations": dict.fromkeys(_BROWSER_CLIENTS, here),
         "plan": {"track": everything, "identify": {"__default": {"enabled": True}}, "group": {"__default": {"enabled": True}}},
         "edgeFunction": {},
         "enabledMiddleware": {},

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import pytest
 from segment.analytics.client import Client
 
 from schemas.errors import LogFull
+from tests.clients.install import environment
 from tests.connectors.gateway_server import Served, served, wait_for
 from tests.running import running
 
 KINDS = ["identify", "track", "page", "screen", "group", "alias"]
 NODE_PACKAGES = ("@segment/analytics-node@3", "@segment/analytics-next@1", "jsdom@29")
+PROGRAMS = Path(__file__).parents[1] / "clients" / "programs"  # what `make clients` runs as well
+BROWSER_PACKAGES = ("playwright-core@1", "esbuild@0.25", "@jitsu/js@1", "@rudderstack/analytics-js@3")
 NODE_PROGRAM = """
 const { Analytics } = require('@segment/analytics-node')
 const [host, writeKey] = process.argv.slice(2)
@@ -153,14 +156,41 @@ def run_node(folder: Path, source: str, url: str, write_key: str) -> list[str]:
     return errors
 
 
+@pytest.mark.parametrize(("script", "argument"), [("rudder.js", "xhr"), ("rudder.js", "beacon"), ("jitsu.js", "")])
+def test_other_clients_in_a_real_browser(gateway: Served, browser_clients: Path, script: str, argument: str) -> None:
+    """RudderStack's asks for its source, sends by XHR, and by beacon where it is told to; Jitsu's has a header for its key."""
+    driver = ["node", "drive.js", gateway.url, "demo", "u1", script, argument]
+    done = subprocess.run(driver, cwd=browser_clients, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    messages = gateway.messages(5)
+    assert sorted(message["type"] for message in messages) == ["group", "identify", "page", "track", "track"]
+    assert sorted(message["properties"]["total"] for message in messages if message["type"] == "track") == [5, 40.9]
+    assert {message.get("userId") for message in messages} == {"u1"}
+
+
+@pytest.fixture(scope="session")
+def browser_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clients that need a real browser, and what drives it."""
+    if not shutil.which("chromium"):
+        pytest.skip("Chromium is not installed here")
+    folder = fetched(tmp_path_factory.mktemp("browser"), BROWSER_PACKAGES)
+    for script in (PROGRAMS / "browser").iterdir():
+        shutil.copy(script, folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the published Node and browser clients in it."""
+    return fetched(tmp_path_factory.mktemp("node"), NODE_PACKAGES)
+
+
+def fetched(folder: Path, packages: Sequence[str]) -> Path:
+    """The folder, with these packages in it."""
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("Node.js with npm is not installed here, so its clients cannot be had")
-    folder = tmp_path_factory.mktemp("node")
     (folder / "package.json").write_text("{}")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--loglevel=error", *NODE_PACKAGES]
+    install = ["npm", "install", "--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--loglevel=error", *packages]
     try:
         done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     except subprocess.TimeoutExpired:

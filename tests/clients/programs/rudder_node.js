@@ -1,0 +1,11 @@
+// Publish with RudderStack's Node.js client: URL KEY USER
+const [url, writeKey, userId] = process.argv.slice(2)
+const RudderAnalytics = require('@rudderstack/rudder-sdk-node')
+const client = new (RudderAnalytics.default ?? RudderAnalytics)(writeKey, { dataPlaneUrl: url, flushAt: 20 })
+client.identify({ userId, traits: { plan: 'gold', city: 'Zürich' } })
+client.track({ userId, event: 'Order Completed', properties: { total: 40.9 } })
+client.track({ userId, event: 'Order Completed', properties: { total: 5 } })
+client.page({ userId, name: 'Home', properties: { url: 'https://shop.example/' } })
+client.screen({ userId, name: 'Start' })
+client.group({ userId, groupId: 'g1', traits: { name: 'Acme' } })
+client.flush((error) => { if (error) { console.error(String(error)); process.exit(1) } })
