@@ -115,3 +115,19 @@ def test_strange_names_are_bounded_and_still_found(world: World, name: str) -> N
     world.say(("tablet", traits))
     assert world.united("laptop", "tablet")
     assert world.directory.stats()["events"] == 3
+
+
+NAMELESS = {"phone": "+86 138 1234 5678", "email": "lihua@example.com"}
+
+
+@pytest.mark.parametrize("name", ["李华", "Li Hua", "李", "未知", "\ue000\ue001", "🙂"])
+@pytest.mark.parametrize("first", ["nameless", "named"])
+def test_who_gave_no_name_is_compared_with_who_gave_one(world: World, name: str, first: str) -> None:
+    """By mail address, as the phone has brought them together already."""
+    nameless, named = ("laptop", NAMELESS), ("tablet", {"mobile": NAMELESS["phone"], "name": name})
+    said = (nameless, named) if first == "nameless" else (named, nameless)
+    for one in (*said, ("third", {"mobile": NAMELESS["phone"], "firstName": "Hua", "email": "lihua@example.net"})):
+        world.say(one)
+    assert world.directory.stats()["events"] == 3
+    assert world.directory.said_last() == world.matches.position()
+    assert world.matcher.comparisons >= 1

@@ -1,6 +1,7 @@
 """How alike two normal values are: for each kind a function (a, b) → number of the level in `fields.KINDS`, 0 for `differs`.
 
-They are called for values that are not equal, and remember their last answers: the same names meet again and again.
+The order of the two says nothing. They are called for values that are not equal, and remember their last answers: the same names meet
+again and again.
 """
 
 from collections.abc import Callable
@@ -25,9 +26,9 @@ def _given(a: str, b: str) -> int:
         a, b = sound(a), sound(b)
         if a == b:
             return 3
-    similarity = _alike(a, b)
-    if similarity >= 0.92 or (similarity >= 0.8 and len(a) > 3 and _edits(a, b, score_cutoff=1) <= 1):
-        return 3 if min(len(a), len(b)) > 2 else 2
+    similarity, shorter = _alike(a, b), min(len(a), len(b))
+    if similarity >= 0.92 or (similarity >= 0.8 and shorter > 3 and _edits(a, b, score_cutoff=1) <= 1):
+        return 3 if shorter > 2 else 2
     if same_person_may_be_called(a, b) or a.startswith(b) or b.startswith(a) or _shares_word(a, b):
         return 2
     return 1 if similarity >= 0.8 else 0
@@ -43,15 +44,17 @@ def _family(a: str, b: str) -> int:
         a, b = sound(a), sound(b)
         if a == b:
             return 2
-    similarity = _alike(a, b)
-    if (similarity >= 0.92 and len(a) > 2 < len(b)) or (similarity >= 0.75 and len(a) > 3 and _edits(a, b, score_cutoff=1) <= 1):
+    similarity, shorter = _alike(a, b), min(len(a), len(b))
+    if (similarity >= 0.92 and shorter > 2) or (similarity >= 0.75 and shorter > 3 and _edits(a, b, score_cutoff=1) <= 1):
         return 2
     return 1 if similarity >= 0.8 or _shares_word(a, b) else 0
 
 
 def _words(a: str, b: str) -> int:
     """Words in any order, with typing errors and short forms; what is common in all names (a title, `services`) tells little."""
-    few, many = sorted((a.split(" "), b.split(" ")), key=len)
+    few, many = sorted((a.split(), b.split()), key=_by_length)
+    if not few:
+        return 0
     left = list(many)
     found = 0.0
     for word in few:
@@ -74,6 +77,11 @@ def _words(a: str, b: str) -> int:
     if found >= 0.85:
         return 1
     return 2 if _alike(a.replace(" ", ""), b.replace(" ", "")) >= 0.93 else 0
+
+
+def _by_length(words: list[str]) -> tuple[int, list[str]]:
+    """Whichever comes first, the same words are taken first: a level does not depend on the order of two values."""
+    return len(words), words
 
 
 def _full(a: str, b: str) -> int:
@@ -107,13 +115,13 @@ def _phone(a: str, b: str) -> int:
 
 
 def _email(a: str, b: str) -> int:
-    if _edits(a, b, score_cutoff=2) <= 2 and a[0] == b[0]:
+    if _edits(a, b, score_cutoff=2) <= 2 and a[:1] == b[:1]:
         return 2
-    return 1 if len(a) > 6 and a.partition("@")[0] == b.partition("@")[0] else 0
+    return 1 if min(len(a), len(b)) > 6 and a.partition("@")[0] == b.partition("@")[0] else 0
 
 
 def _identifier(a: str, b: str) -> int:
-    return 1 if len(a) > 4 and _edits(a, b, score_cutoff=1) <= 1 else 0
+    return 1 if min(len(a), len(b)) > 4 and _edits(a, b, score_cutoff=1) <= 1 else 0
 
 
 def _street(a: str, b: str) -> int:

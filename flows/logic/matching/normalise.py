@@ -78,7 +78,7 @@ def _other_date(value: str) -> str:
         parsed = dateutil_parser.parse(value, dayfirst=True, default=_NO_YEAR)
     except (ValueError, OverflowError):
         return ""
-    return "" if parsed.year == _NO_YEAR.year else f"{parsed:%Y%m%d}"
+    return "" if parsed.year == _NO_YEAR.year else _checked(f"{parsed.year:04}", f"{parsed.month}", f"{parsed.day}")
 
 
 _NO_YEAR: Final = dateutil_parser.parse("0004-01-01")
@@ -130,7 +130,7 @@ def postcode(value: str) -> str:
 def web(value: str) -> str:
     """The host, without `www.`."""
     host = value.strip().lower().split("://")[-1].split("/")[0].split("?")[0].split("@")[-1].removeprefix("www.")
-    return host[:VALUE_MAX] if "." in host else ""
+    return host[:VALUE_MAX] if "." in host.strip(".") else ""
 
 
 def place(value: str) -> str:

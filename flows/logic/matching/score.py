@@ -113,7 +113,7 @@ class Scorer:
             return HOPELESS, found
         self._compare(self._common, theirs, found)
         whole = "full_name" in mine or "full_name" in theirs
-        if whole or ("given_name" in mine and "family_name" in mine):
+        if whole or "given_name" in mine or "family_name" in mine:
             split = [bits for field, _, bits in found if field in _NAMES]
             names = sum(split)
             if whole or names < 0.0:
@@ -273,12 +273,12 @@ class Scorer:
         """
         mine, theirs = record.values, cluster.values
         given, family = mine.get("given_name"), mine.get("family_name")
-        if given and family and total < 0 and given != family:
+        if total < 0 and given != family:
             their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
             if given in their_family or family in their_given:
                 bits = _SWAPPED_BITS
                 for field, value, counts in (("family_name", given, their_family), ("given_name", family, their_given)):
-                    if counts:
+                    if value and counts:
                         bits += self._best(field, self.known(field), value, counts)[1]
                 if bits > total:
                     found.append(("swapped_names", 1, bits - total))
@@ -293,7 +293,7 @@ class Scorer:
             if full is None:
                 full = f"{given or ''} {family or ''}".strip()
             else:
-                fulls = {f"{a} {b}": 1 for a in theirs.get("given_name", {"": 1}) for b in theirs.get("family_name", {"": 1})}
+                fulls = _whole_names(theirs)
         if not full or not fulls:
             return
         level, bits = self._best("full_name", self.known("full_name"), full, fulls)
@@ -312,6 +312,14 @@ class Scorer:
 
     def _is_rare(self, field: str, level: int, bits: float) -> bool:
         return field != "swapped_names" and level == self.known(field).top and bits > self.known(field).bits[level] + 2.0
+
+
+def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Given and family names together; of a cluster that has only the one, those; none where it has no names."""
+    given, family = theirs.get("given_name", {}), theirs.get("family_name", {})
+    if given and family:
+        return {f"{a} {b}": 1 for a in given for b in family}
+    return dict.fromkeys(given or family, 1)
 
 
 def _share_bits(count: int, counts: dict[str, int]) -> float:
