@@ -50,10 +50,7 @@ def segment_routes(intake: Intake) -> Routes:
         body = _batch(await intake.body(request))
         sender = intake.sender(request, body.writeKey)
         intake.admit(sender, len(body.batch))
-        try:
-            context, integrations = fields_of(body.context), fields_of(body.integrations)
-        except msgspec.DecodeError as error:
-            raise Refused("batch_invalid", "context and integrations must be objects") from error
+        context, integrations = fields_of(body.context), fields_of(body.integrations)
         sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)
         shared = Shared(sender.source, now_ms(), intake.event_bytes, None, sender.merges, sent_at, context, integrations)
         events = [keyed(bytes(item), shared) for item in body.batch]

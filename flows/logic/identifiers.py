@@ -106,6 +106,7 @@ class Identifiers:
         """Distinct, strongest first."""
         found: list[Identifier] = []
         refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
+        malformed = ""
         for place in self._places:
             value = getattr(message, place.attribute, None)
             for step in place.steps:
@@ -115,7 +116,10 @@ class Identifiers:
             if type(value) is int:
                 value = str(value)
             elif type(value) is not str or len(value) > ID_MAX:
-                return Reject("id_invalid", f"expected `{place.path}` to be text of at most {ID_MAX} characters")
+                if place.namespace.strength == 0:  # no weaker one may say whose event it is
+                    return _malformed(place.path)
+                malformed = malformed or place.path
+                continue
             namespace = place.namespace
             countries = self._countries.of(message.traits, message.context) if namespace.local and value[0:1] != "+" else ()
             identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(value, countries)
@@ -128,9 +132,9 @@ class Identifiers:
             if previous is not None and previous not in found:
                 found.append(previous)
                 found.sort(key=lambda identifier: identifier.strength)
-        if not found:
-            return _nobody(refused)
-        return found
+        if found:
+            return found
+        return _malformed(malformed) if malformed else _nobody(refused)
 
 
 def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
@@ -145,6 +149,10 @@ def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise
         return key_of(cast(FieldKind, config.normalize), entry, made)
     plainly = _NORMALISE[config.normalize]
     return lambda value, _countries: plainly(value)
+
+
+def _malformed(path: str) -> Reject:
+    return Reject("id_invalid", f"expected `{path}` to be text of at most {ID_MAX} characters")
 
 
 def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:

@@ -116,13 +116,22 @@ class Validator:
         return found
 
     def _time(self, message: Message, received_ms: int) -> int | Reject:
-        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt."""
-        happened = message.originalTimestamp or message.timestamp
+        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
+
+        `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is wrong.
+        """
+        happened = _stated(message.originalTimestamp) or _stated(message.timestamp)
         if happened is None:
             return received_ms
         time_ms = _ms(happened)
-        if message.sentAt is not None:
-            time_ms = received_ms - (_ms(message.sentAt) - time_ms)
+        sent = _stated(message.sentAt)
+        if sent is not None:
+            corrected = self._possible(received_ms - (_ms(sent) - time_ms), received_ms)
+            if type(corrected) is int:
+                return corrected
+        return self._possible(time_ms, received_ms)
+
+    def _possible(self, time_ms: int, received_ms: int) -> int | Reject:
         if time_ms > received_ms:
             if time_ms > received_ms + self._limits.future:
                 return Reject("timestamp_out_of_range", f"more than {self._limits.future} after its receipt")
@@ -202,6 +211,11 @@ def _marks(taken: Taken, names: _Names, sensitive: dict[str, Any]) -> dict[str, 
 def _hash_of(value: bytes) -> str:
     """A stable stand-in for a missing messageId."""
     return blake2b(value, digest_size=12).hexdigest()
+
+
+def _stated(moment: datetime | None) -> datetime | None:
+    """None also for the first moment of the calendar, as which Go, .NET and others write that there is none."""
+    return None if moment is None or moment.year == 1 else moment
 
 
 def _ms(moment: datetime) -> int:
