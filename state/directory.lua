@@ -21,7 +21,8 @@
 -- Answers: {"ok", created, attached, united, moved, refused, journal, origin and root of each identifier given,
 --          number of the last change of the graph, what this window changed, divided, suspended} | {"plan", origins} | {"stale"} |
 --          {"suspended", all identifiers that are evidence no longer: a group rests on one of them and on others} |
---          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since}
+--          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since} |
+--          {"unsure": a group that the worker knows is of a customer that identifiers have left in this very window: all is to be looked up}
 -- Atomic:  everything. A script does not roll back, so all reads and checks come before the first write.
 -- Cost:    about 12 us for each event of a window, 4 us where the worker knows the customer: some 4 ms for a window of 500.
 

@@ -117,11 +117,13 @@ local at_limit, verified, guarded = policy[1], policy[2], policy[3]
 local shared_customers, shared_moves, shared_within = policy[4], policy[5], policy[6]
 local breaker_unions, breaker_within, budget, ledger_max, reviews_max = policy[7], policy[8], policy[9], policy[10], policy[11]
 local matches_max = policy[12]
-local REFUSE, OLDEST, REVIEW = 0, 1, 2
+local OLDEST, REVIEW, NEWCOMER = 1, 2, 3
+local LEAVE_TOGETHER = 4
 local now = floor(time_ms / 1000)
 
 local created, attached, united, moved, refused, divided, suspended = 0, 0, 0, 0, 0, 0, 0
 local retired, lent, changed = {}, {}, {}
+local left = {}                         -- customers that identifiers have left for others
 local ordered, ordering = {}, false  -- what follows from orders, in their order
 local unions, new_unions = {}, {}       -- root -> the unions that made it: number in the ledger (6 bytes), two origins each
 local aparts, new_aparts = {}, {}       -- origin -> origins that it is never united with, one after the other
@@ -210,16 +212,32 @@ end
 
 -- Guards.
 
-local function drop_oldest(record, strength, n)
-  local kept = {}
+-- Who of a namespace may go to make room, the first to go first; of one customer, or of two that are to be one.
+local function leaving(strength, ra, rb)
+  local at, found, spared = at_limit[strength + 1], {}, {}
+  if at ~= OLDEST and at ~= NEWCOMER then return found end
+  for _, record in ipairs(at == NEWCOMER and {ra, rb} or {}) do
+    for _, member in ipairs(record.members) do spared[member] = true end
+  end
+  for _, record in ipairs({ra, rb}) do
+    for _, tagged in ipairs(record.ids) do
+      if byte(tagged, 1) == strength and not spared[sub(tagged, 2)] then found[#found + 1] = tagged end
+    end
+  end
+  return found
+end
+
+local function drop(root, strength, n)
+  local record, kept, gone = record_of(root), {}, {}
+  for i, tagged in ipairs(leaving(strength, record)) do if i <= n then gone[tagged] = true end end
   for _, tagged in ipairs(record.ids) do
-    if n > 0 and byte(tagged, 1) == strength then
-      n = n - 1
+    if gone[tagged] then
       local id = sub(tagged, 2)
       origins[id], new_origins[id] = false, false
       changed[#changed + 1] = 'i' .. id
       record.counts[strength] = record.counts[strength] - 1
       refused = refused + 1
+      left[root] = true
     else
       kept[#kept + 1] = tagged
     end
@@ -227,14 +245,19 @@ local function drop_oldest(record, strength, n)
   record.ids = kept
   if strength == 0 then record.user = nil end
   for _, tagged in ipairs(kept) do if not record.user and byte(tagged, 1) == 0 then record.user = sub(tagged, 2) end end
+  new_records[root] = record
+end
+
+local function has_room(root, strength)
+  local record = record_of(root)
+  return fits(record, strength) or #leaving(strength, record) > 0
 end
 
 local function make_room(root, strength)
-  local record = record_of(root)
-  if fits(record, strength) then return true end
-  if at_limit[strength + 1] ~= OLDEST then return false end
-  drop_oldest(record, strength, 1)
-  new_records[root] = record
+  if not has_room(root, strength) then return false end
+  if not fits(record_of(root), strength) then
+    drop(root, strength, at_limit[strength + 1] == NEWCOMER and math.max(1, floor(limits[strength + 1] / LEAVE_TOGETHER)) or 1)
+  end
   return true
 end
 
@@ -266,10 +289,27 @@ local function suspend(id)
   changed[#changed + 1] = 'i' .. id
 end
 
+-- Newcomers that say nothing against whom they came with: clients make up identifiers of shared namespaces as they like. But for one
+-- with each address or the like that is new as well: the two are somebody's.
+local function made_up_of(strangers, strongest)
+  local shared, people, found = {}, 0, {}
+  for _, id in ipairs(strangers) do
+    if id ~= strongest and guarded[id[1] + 1] == 1 then shared[#shared + 1] = id
+    elseif id ~= strongest then people = people + 1 end
+  end
+  for i = people + 1, #shared do found[shared[i][2]] = true end
+  return found
+end
+
 local function trips(root, cause)  -- a customer that grows too fast: what makes it grow is evidence no longer
   if count_in(rates, 'rates:', breaker_within, root) <= breaker_unions then return false end
   suspend(cause)
   return true
+end
+
+local function grows_too_fast(root, cause, made_up)  -- by newcomers
+  if made_up then return count_in(rates, 'rates:', breaker_within, 'n' .. root) > breaker_unions end
+  return trips(root, cause)
 end
 
 local function both_verified(ra, rb)
@@ -323,9 +363,9 @@ local function unite(x, y, by, evidence, cause, forced)
     local theirs = rb.counts[s] or 0
     local excess = theirs + (ra.counts[s] or 0) - limits[s + 1]
     if theirs > 0 and excess > 0 then
-      if at_limit[s + 1] == OLDEST then over[#over + 1] = {s, excess}
-      elseif at_limit[s + 1] == REVIEW and s > 0 and by == 'review' then  -- a steward was asked, and said so
-      else forbidden = true end
+      local asked = at_limit[s + 1] == REVIEW and s > 0 and by == 'review'  -- a steward was, and said so
+      if not asked and #leaving(s, ra, rb) < excess then forbidden = true end
+      over[#over + 1] = {s, excess}
       if at_limit[s + 1] == REVIEW then ask = true end
     end
   end
@@ -346,7 +386,8 @@ local function unite(x, y, by, evidence, cause, forced)
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
   for strength, n in pairs(rb.counts) do ra.counts[strength] = (ra.counts[strength] or 0) + n end
   ra.user = ra.user or rb.user
-  for _, excess in ipairs(over) do drop_oldest(ra, excess[1], excess[2]) end
+  left[a] = left[a] or left[b]
+  for _, excess in ipairs(over) do drop(a, excess[1], excess[2]) end
   records[b], new_records[b], new_records[a] = false, false, ra
   united = united + 1
   return a

@@ -11,9 +11,10 @@ import msgspec
 
 from schemas.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
 from schemas.log import Lend, Retire, Split
-from state.policy import Policy, holds
+from state.policy import Held, Policy, holds
 
 NOBODY = bytes(ID_BYTES)
+LEAVE_TOGETHER = 4  # newcomers leave by this part of the limit: each leaving is news to all workers
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ class Graph:
             bytes, tuple[bytes, ...]
         ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
-        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> unions
+        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
 
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""
@@ -166,12 +167,13 @@ class Graph:
             winner = home = self._found(strongest.hash)
             self._result.created += 1
         growing = not fresh or len(strangers) > self.policy.breaker_unions
+        made_up = self._made_up(strangers, strongest)
         for identifier in strangers:
             if not self._has_room(winner, identifier.strength):
                 self._result.refused += 1
                 if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
                     self._wait_apart(winner, strongest, identifier)
-            elif growing and identifier is not strongest and self._trips(winner, strongest):
+            elif growing and identifier is not strongest and self._grows_too_fast(winner, strongest, identifier in made_up):
                 self._result.refused += 1
             else:
                 self._make_room(winner, identifier.strength)
@@ -212,27 +214,32 @@ class Graph:
 
     # --- guards
 
+    def _leaving(self, root: bytes, strength: int) -> Held:
+        record = self.records[root]
+        return self.policy.leaving(strength, record.members, record.identifiers)
+
     def _has_room(self, root: bytes, strength: int) -> bool:
         """For one more identifier."""
-        return self.records[root].count(strength) < self.limits[strength] or self.policy.at(strength) == "oldest"
+        return self.records[root].count(strength) < self.limits[strength] or bool(self._leaving(root, strength))
 
     def _make_room(self, root: bytes, strength: int) -> bool:
-        """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
+        """Whether there is room for one more identifier; others leave where that is the policy."""
         if not self._has_room(root, strength):
             return False
         if self.records[root].count(strength) >= self.limits[strength]:
-            self._drop_oldest(root, strength, 1)
+            together = self.policy.at(strength) == "newcomer"
+            self._drop(root, strength, max(1, self.limits[strength] // LEAVE_TOGETHER) if together else 1)
         return True
 
     def _is_queue_full(self) -> bool:
         return len(self.reviews) >= self.policy.reviews
 
-    def _drop_oldest(self, root: bytes, strength: int, n: int) -> None:
-        record = self.records[root]
-        gone = [held for held in record.identifiers if held[0] == strength][:n]
+    def _drop(self, root: bytes, strength: int, n: int) -> None:
+        gone = self._leaving(root, strength)[:n]
         for _, identifier in gone:
             del self.origins[identifier]
         self._result.refused += len(gone)
+        record = self.records[root]
         self.records[root] = Record(record.members, tuple(held for held in record.identifiers if held not in gone))
 
     def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
@@ -255,14 +262,31 @@ class Graph:
             self.suspended[identifier] = self._window.time_ms // 1000
             self._result.suspended += 1
 
+    def _made_up(self, strangers: Sequence[Identifier], strongest: Identifier) -> list[Identifier]:
+        """Newcomers that say nothing against whom they came with: clients make up identifiers of shared namespaces as they like.
+
+        But for one with each address or the like that is new as well: the two are somebody's.
+        """
+        others = [one for one in strangers if one is not strongest]
+        shared = [one for one in others if holds(self.policy.guarded, one.strength)]
+        return shared[len(others) - len(shared) :]
+
+    def _grows_too_fast(self, root: bytes, cause: Identifier, made_up: bool) -> bool:
+        """Whether this customer was given too many newcomers lately."""
+        return self._counted(b"n" + root) > self.policy.breaker_unions if made_up else self._trips(root, cause)
+
     def _trips(self, root: bytes, cause: Identifier) -> bool:
         """Whether this customer grows too fast: then what makes it grow is evidence no longer."""
-        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, root
-        self.rates[slot] += 1
-        if self.rates[slot] <= self.policy.breaker_unions:
+        if self._counted(root) <= self.policy.breaker_unions:
             return False
         self._suspend(cause.hash)
         return True
+
+    def _counted(self, what: bytes) -> int:
+        """One more of it in this slot of time."""
+        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, what
+        self.rates[slot] += 1
+        return self.rates[slot]
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
         return any(self.root(other) == a for member in self.records[b].members for other in self.apart.get(member, ()))
@@ -277,7 +301,8 @@ class Graph:
             self._result.refused += 1
             return None
         over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        if any(self.policy.forbids(s, by) for s, _ in over):
+        members, held = ra.members + rb.members, ra.identifiers + rb.identifiers
+        if any(self.policy.forbids(s, n, by, members, held) for s, n in over):
             self._result.refused += 1
             if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)
@@ -293,8 +318,7 @@ class Graph:
             self.roots[member] = a
         self.records[a] = Record(ra.members + retired.members, ra.identifiers + retired.identifiers)
         for strength, n in over:
-            if self.policy.at(strength) == "oldest":
-                self._drop_oldest(a, strength, n)
+            self._drop(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
         self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))
         self._changes.add(Retire(b, a, list(retired.members), seq, x, y))

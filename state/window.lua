@@ -47,11 +47,12 @@ for g, group in ipairs(groups) do
       created = created + 1
     end
     local growing = not fresh or #strangers > breaker_unions
+    local made_up = made_up_of(strangers, ids[1])
     for _, id in ipairs(strangers) do
-      local has_room = fits(record_of(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
-      if has_room and growing and id ~= ids[1] and trips(winner, ids[1][2]) then
+      local room = has_room(winner, id[1])
+      if room and growing and id ~= ids[1] and grows_too_fast(winner, ids[1][2], made_up[id[2]]) then
         refused = refused + 1
-      elseif has_room then
+      elseif room then
         make_room(winner, id[1])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
@@ -85,6 +86,7 @@ for g, group in ipairs(groups) do
     local origin, root = fact[1], group[3]
     if root then  -- the worker knows; only an earlier group of this window can have changed it
       root = roots[origin] or root
+      if left[root] then return {'unsure'} end
     else
       origin = origin_of(ids[fact[1] + 1][2]) or home or origin_of(ids[1][2])
       if mode == 'commit' and fact[3] and fact[3] ~= origin then return {'stale'} end

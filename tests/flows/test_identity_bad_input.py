@@ -82,6 +82,32 @@ def test_aliases_in_a_circle_within_one_window(take: Take, known: bool) -> None:
     assert site.directory.stats()["created"] == (12 if known else 1)
 
 
+@pytest.mark.parametrize("size", [300, 30, 1])
+def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: int) -> None:
+    """One user, 300 events: one customer, who is found by the user id, and still takes in who was there before."""
+    site = take({"type": "page", "userId": "ana"}, *({"type": "page", "anonymousId": f"browser-{n}"} for n in range(3)))
+    for at in range(0, 300, size):
+        take(*({"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"} for n in range(at, at + size)))
+    stats = site.directory.stats()
+    assert (stats["created"], stats["events"], stats.get("suspended", 0)) == (4, 304, 0)
+    take(*({"type": "identify", "userId": "ana", "anonymousId": f"browser-{n}"} for n in range(3)))
+    assert set(roots(site, *(("anonymous", f"browser-{n}") for n in range(3)))) == {roots(site, ANA)[0]}
+    site.apply()
+    site.forward()
+    site.apply()
+    assert (compose.profile_reader(site.config)(*ANA) or {})["events"] == 307
+
+
+def test_made_up_anonymous_ids_of_months_leave_room(take: Take) -> None:
+    """One a minute: the limit of a hundred is reached, and who was a visitor before becomes this user all the same."""
+    site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "browser"})
+    for n in range(130):
+        site.now_s += 60
+        take({"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"})
+    take({"type": "identify", "userId": "ana", "anonymousId": "browser"})
+    assert len(set(roots(site, ANA, ("anonymous", "browser"), ("anonymous", "made-up-129")))) == 1
+
+
 @pytest.mark.parametrize("times", [2, 3, 8])
 def test_an_identifier_that_moves_to_and_fro_in_one_window(take: Take, times: int) -> None:
     """Two users of one address, turn by turn: it ends with one of them, each has what is its own, and no event is lost."""
