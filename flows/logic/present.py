@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flows.logic import groups
 from flows.logic.entry.check import NOTES, OK, QUALITY
 from flows.logic.entry.completion import completed
 from flows.logic.models.shelf import Shelf
@@ -47,6 +48,7 @@ def present(
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
         "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
+        "groups": groups.shown(total.traits),
         "quality": _quality(total),
         "completed": completed(total.traits),
         "identifiers": {name: mask(value) for name, value in sorted(own(contact).items())},

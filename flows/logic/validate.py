@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic import groups
 from flows.logic.entry.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
 from flows.logic.entry.repeats import Repeats
 from flows.logic.extract import Fields
@@ -41,6 +42,8 @@ class Validator:
         everywhere = frozenset(folded(name) for name in names if not name.startswith("traits."))
         self._of_properties = _Names(everywhere | self._entry.names(NEVER_A_PROPERTY))
         self._of_traits = _Names(everywhere | {folded(name.removeprefix("traits.")) for name in names} | self._entry.names(PERSONAL))
+        # Of what a group call states the personal-looking is not kept: it may be a person's. Its `name` is the company's.
+        self._of_groups = _Names((self._of_properties.known | self._of_traits.known) - {"name"})
         self._plan = plan
         self._record = Fields(config.matching).of
 
@@ -70,14 +73,19 @@ class Validator:
         if isinstance(time_ms, Reject):
             return time_ms
         kind = message.type
+        group = ""
+        company: dict[str, Any] = {}
+        if kind == "group":  # its traits are the group's: from here on nobody is known by them
+            group = str(message.groupId or message.name or "")
+            company, message.traits = message.traits or {}, None
         if kind == "track":
             if not message.event:
                 return Reject("event_missing", "expected `event`, the name of what happened")
             name = message.event
         else:
-            name = message.name or (str(message.groupId) if kind == "group" and message.groupId is not None else "")
-        if len(name) > NAME_MAX:
-            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {len(name)}")
+            name = message.name or group
+        if len(name) > NAME_MAX or len(group) > NAME_MAX:
+            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {max(len(name), len(group))}")
         message_id = message.message_id
         if not message_id:
             message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
@@ -90,7 +98,9 @@ class Validator:
         context_traits = message.context.get("traits") if message.context else None
         if type(context_traits) is dict:
             traits = context_traits | traits
-        if raw.value.count(b":") > self._limits.properties and _count(properties) + _count(traits) > self._limits.properties:
+        if raw.value.count(b":") > self._limits.properties and (
+            _count(properties) + _count(traits) + _count(company) > self._limits.properties
+        ):
             return Reject("too_many_properties", f"expected at most {self._limits.properties} properties")
         if kind == "track" and (refused := self._against_plan(name, properties)) is not None:
             if isinstance(refused, Reject):
@@ -103,8 +113,9 @@ class Validator:
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
         properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
-        if kind == "group" and name:
-            traits["group_id"] = name
+        if group:
+            traits |= groups.stated(group, _apart(company, self._of_groups, "", {}))
+            traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
@@ -157,12 +168,12 @@ class _Names(dict[str, bool]):
 
     def __init__(self, known: frozenset[str]) -> None:
         super().__init__()
-        self._known = known
+        self.known = known
 
     def __missing__(self, name: str) -> bool:
         if len(self) > 10_000:
             self.clear()
-        hit = self[name] = folded(name) in self._known
+        hit = self[name] = folded(name) in self.known
         return hit
 
 

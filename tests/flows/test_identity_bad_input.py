@@ -82,6 +82,26 @@ def test_aliases_in_a_circle_within_one_window(take: Take, known: bool) -> None:
     assert site.directory.stats()["created"] == (12 if known else 1)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> None:
+    """A group call states the company's address, not theirs; and none of it takes the place of their own."""
+    people = ["ana", "bob", "eve"]
+    own = [{"type": "identify", "userId": who, "traits": {"email": f"{who}@example.com"}} for who in people]
+    company = {"email": "office@acme.example", "phone": "+8675526012345", "name": "Acme", "address": {"city": "Köln"}, "plan": "gold"}
+    calls = [{"type": "group", "userId": who, "groupId": "acme", "traits": company} for who in people]
+    calls += [{"type": "group", "anonymousId": f"visitor-{n}", "groupId": "acme", "traits": company} for n in range(3)]
+    site = take(*own)
+    for part in [calls] if together else [[call] for call in calls]:
+        take(*part)
+    found = roots(site, *(("user_id", who) for who in people), *(("anonymous", f"visitor-{n}") for n in range(3)))
+    assert len({*found} - {None}) == 6
+    assert roots(site, ("email", "office@acme.example"), ("phone", "+8675526012345")) == [None, None]
+    site.apply()
+    shown = compose.profile_reader(site.config)(*ANA) or {}
+    assert shown["identifiers"] == {"email": "a***@example.com", "user_id": "***"}
+    assert (shown["groups"], shown["traits"]) == ({"acme": {"name": "Acme", "plan": "gold"}}, {"group_id": "acme"})
+
+
 @pytest.mark.parametrize("size", [300, 30, 1])
 def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: int) -> None:
     """One user, 300 events: one customer, who is found by the user id, and still takes in who was there before."""

@@ -4,7 +4,9 @@ from itertools import permutations
 
 import pytest
 
+from flows.logic import groups
 from flows.logic.entry.check import NOTES
+from flows.logic.fragments import TRAITS_MAX, add_traits
 from flows.logic.present import newest, own, present
 from flows.logic.rules import CompiledRules
 from schemas.profile import Fragment, Profile
@@ -21,6 +23,25 @@ def test_what_entry_noted_is_none_of_the_customers_own_fields(note: str) -> None
     assert shown["identifiers"] == {"email": "a***@example.com", "$email": "a***@example.com"}
     assert shown["traits"] == {"plan": "gold"}
     assert own(contact) == {"email": "ana@example.com", "$email": "ana@example.com"}
+
+
+def test_groups_are_shown_each_with_what_was_last_stated_of_it() -> None:
+    fragment = Fragment(traits={"plan": (1, "mine")})
+    calls = [("acme", {"plan": "gold", "industry": "tea"}), ("acme", {}), ("acme", {"plan": "free"}), ("beta", {})]
+    for at, (group, traits) in enumerate(calls):
+        add_traits(fragment.traits, {name: (at, value) for name, value in groups.stated(group, traits).items()})
+    answer = present(b"\xab" * 12, Profile(), fragment, RULES, START_MS, {})
+    assert answer["groups"] == {"acme": {"industry": "tea", "plan": "free"}, "beta": {}}
+    assert answer["traits"] == {"plan": "mine"}
+
+
+def test_many_groups_push_out_none_of_the_customers_own_traits() -> None:
+    own_traits = {f"z{n:02}": (1, n) for n in range(TRAITS_MAX - 5)}
+    traits = dict(own_traits)
+    for n in range(100):
+        add_traits(traits, {name: (2, value) for name, value in groups.stated(f"g{n}", {"plan": "x"}).items()})
+    assert len(traits) == TRAITS_MAX
+    assert traits.items() >= own_traits.items()
 
 
 def test_of_values_stated_at_the_same_time_the_larger_counts_in_whatever_order_they_are_found() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.logic.groups import is_one, shown
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config, Validate
@@ -324,6 +325,46 @@ def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> Non
     found = accepted(message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3}))
     assert found.properties == {"name": "Tee", "lines": [[{}]], "total": 3}
     assert found.sensitive == {}
+
+
+COMPANY = {
+    "name": "Acme",
+    "email": "office@acme.example",
+    "phone": "0755-26012345",
+    "address": {"street": "Main St 1", "city": "Köln"},
+    "contact": {"firstName": "Bo", "floor": 3},
+    "plan": "gold",
+    "employees": 12,
+}
+
+
+def test_what_a_group_call_states_identifies_and_describes_nobody() -> None:
+    found = accepted({"type": "group", "userId": "a", "groupId": "acme", "traits": COMPANY})
+    assert [identifier.strength for identifier in found.identifiers] == [0]
+    assert (found.sensitive, found.record) == ({}, {})
+    held = {name: (1, value) for name, value in found.traits.items()}
+    assert shown(held) == {"acme": {"name": "Acme", "plan": "gold", "employees": 12, "contact": {"floor": 3}}}
+    assert {name: value for name, value in found.traits.items() if not is_one(name)} == {"group_id": "acme"}
+
+
+def test_traits_of_the_context_are_the_customers_own_in_a_group_call_too() -> None:
+    context = {"traits": {"email": "ana@x.de", "plan": "free"}}
+    found = accepted({"type": "group", "userId": "a", "groupId": 7, "traits": COMPANY, "context": context})
+    assert [identifier.strength for identifier in found.identifiers] == [0, 2]
+    assert (found.sensitive, found.traits["plan"], found.traits["group_id"]) == ({"email": "ana@x.de"}, "free", "7")
+
+
+def test_who_is_known_by_the_address_of_his_company_only_is_nobody() -> None:
+    assert reason({"type": "group", "groupId": "acme", "traits": COMPANY}) == "id_missing"
+
+
+@pytest.mark.parametrize("group", [{}, {"groupId": ""}, {"groupId": None, "traits": COMPANY}])
+def test_a_group_call_without_a_group_states_nothing(group: dict[str, Any]) -> None:
+    assert accepted({"type": "group", "userId": "a", **group}).traits == {}
+
+
+def test_no_client_writes_what_only_we_may_write_about_groups() -> None:
+    assert accepted({"type": "identify", "userId": "a", "traits": {"$group.acme": True, "plan": "x"}}).traits == {"plan": "x"}
 
 
 def test_details_of_a_reject_hold_no_values() -> None:

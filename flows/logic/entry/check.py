@@ -31,6 +31,7 @@ QUALITY: Final = "$quality."
 DERIVED: Final = "$derived."
 ORIGINAL: Final = "$original."
 INVALID: Final = "$invalid."
+GROUP: Final = "$group."  # what is known of a group that the customer belongs to (see `flows.logic.groups`)
 OK: Final = "ok"
 # Kinds that are personal data: as a trait sealed however the field is called, ...
 PERSONAL: Final[frozenset[FieldKind]] = frozenset(
@@ -42,7 +43,7 @@ _LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_co
 _IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(("address", "city", "province", "country", "postal_code"))
 _TELLS: Final[frozenset[FieldKind]] = frozenset(("phone", "id_number", "city", "province", "country", "locale"))
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
-NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID)  # how names begin that only we may write
+NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID, GROUP)  # how names begin that only we may write
 
 
 class Taken(msgspec.Struct):
