@@ -94,7 +94,19 @@ class Identifiers:
         self._countries = Countries(entry.country)
         self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
         self._by_name = {namespace.config.name: namespace for namespace in namespaces}
-        self._previous = next((place.namespace for place in self._places if place.path == "anonymousId"), None)
+        self._previous = self._namespace_of("anonymousId")
+        self._user = self._namespace_of("userId")
+
+    def previous(self, message: Any) -> tuple[bytes, bytes] | None:
+        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself names no other user."""
+        if message.previousId is None or message.user_id is None or self._user is None or self._previous is None:
+            return None
+        value = str(message.previousId)
+        user, visitor, now = self._user.identifier(value), self._previous.identifier(value), self._user.identifier(str(message.user_id))
+        return (user.hash, visitor.hash) if user and visitor and now and now != user else None
+
+    def _namespace_of(self, path: str) -> _Namespace | None:
+        return next((place.namespace for place in self._places if place.path == path), None)
 
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
@@ -128,7 +140,9 @@ class Identifiers:
             elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
                 found.append(identifier)
         if message.previousId is not None and self._previous is not None:
-            previous = self._previous.identifier(str(message.previousId)[:ID_MAX])
+            if len(str(message.previousId)) > ID_MAX:
+                return _malformed("previousId")
+            previous = self._previous.identifier(str(message.previousId))
             if previous is not None and previous not in found:
                 found.append(previous)
                 found.sort(key=lambda identifier: identifier.strength)

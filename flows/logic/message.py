@@ -60,6 +60,7 @@ class Checked(msgspec.Struct):
     sensitive: dict[str, Any]
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
     content: bytes = b""  # marks of what it says, where repetitions are dropped
+    previous: tuple[bytes, bytes] | None = None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
 
 
 decode = msgspec.json.Decoder(Message).decode

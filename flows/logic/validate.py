@@ -119,6 +119,8 @@ class Validator:
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
+        if kind == "alias":
+            found.previous = self._identifiers.previous(message)
         if self._repeats:
             event = name if kind == "track" else kind
             found.content = self._repeats.marks(

@@ -82,6 +82,41 @@ def test_aliases_in_a_circle_within_one_window(take: Take, known: bool) -> None:
     assert site.directory.stats()["created"] == (12 if known else 1)
 
 
+def rejected(site: Site) -> dict[str, int]:
+    return {name: n for name, n in site.directory.stats().items() if name.startswith("rejected:")}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-window", "known-before"])
+def test_an_alias_between_two_users_is_refused_with_its_reason(take: Take, together: bool) -> None:
+    users = [{"type": "page", "userId": "ana"}, {"type": "page", "userId": "bob"}]
+    alias = {"type": "alias", "userId": "bob", "previousId": "ana"}
+    site = take(*users, alias) if together else (take(*users), take(alias))[1]
+    assert rejected(site) == {"rejected:alias_of_users": 1}
+    [dead] = compose.dead_events(site.config).newest()
+    assert (dead.letter.reason, dead.letter.index) == ("alias_of_users", 0)
+    ana, bob, visitor = roots(site, ANA, BOB, ("anonymous", "ana"))
+    assert ana != bob
+    assert visitor is None
+    assert site.directory.stats()["events"] == 2
+
+
+def test_an_alias_of_a_visitor_means_what_it_always_did(take: Take) -> None:
+    """Also where he is called as some user is; or where both ids are one and the same."""
+    site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "ana"}, {"type": "page", "anonymousId": "v1"})
+    take({"type": "alias", "userId": "bob", "previousId": "v1"}, {"type": "alias", "userId": "bob", "previousId": "ana"})
+    take({"type": "alias", "userId": "eve", "previousId": "unheard of"}, {"type": "alias", "userId": "ana", "previousId": "ana"})
+    assert rejected(site) == {}
+    bob, v1, unheard, eve = roots(site, BOB, ("anonymous", "v1"), ("anonymous", "unheard of"), ("user_id", "eve"))
+    assert (bob, eve) == (v1, unheard)
+
+
+def test_aliases_between_users_in_a_row_are_refused_from_the_second_on(take: Take) -> None:
+    """Of the first nobody knows that it is one."""
+    site = take(*({"type": "alias", "userId": f"u{n + 1}", "previousId": f"u{n}"} for n in range(5)))
+    assert rejected(site) == {"rejected:alias_of_users": 4}
+    assert site.directory.stats()["events"] == 1
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> None:
     """A group call states the company's address, not theirs; and none of it takes the place of their own."""
