@@ -7,55 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
-
 from schemas.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
 from schemas.log import Lend, Retire, Split
+from state.handover import Changes
 from state.policy import Held, Policy, holds
+from state.records import Record
 
 NOBODY = bytes(ID_BYTES)
 LEAVE_TOGETHER = 4  # newcomers leave by this part of the limit: each leaving is news to all workers
 
 
-class Record(msgspec.Struct, frozen=True):
-    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
-
-    members: tuple[bytes, ...] = ()
-    identifiers: tuple[tuple[int, bytes], ...] = ()
-
-    def count(self, strength: int) -> int:
-        return sum(1 for held, _ in self.identifiers if held == strength)
-
-    def user(self) -> bytes | None:
-        return next((identifier for strength, identifier in self.identifiers if strength == 0), None)
-
-
 Edge = tuple[int, bytes, bytes]  # number in the ledger, the two origins that the evidence is about
-
-
-class Changes(msgspec.Struct):
-    """What one window makes customers hand over."""
-
-    retired: list[Retire] = []
-    lent: list[Lend] = []
-    then: list[Retire | Lend | Split] = []  # what follows from orders, in their order; all the rest comes of the groups before them
-    labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
-    ordering: bool = False
-
-    def add(self, change: Retire | Lend | Split) -> None:
-        if self.ordering or isinstance(change, Split):
-            self.then.append(change)
-        elif isinstance(change, Retire):
-            self.retired.append(change)
-        else:
-            self.lent.append(change)
-
-    def number(self) -> None:
-        """Tell each lender which expectations of its window are younger than its debt."""
-        moved = Counter[tuple[bytes, bytes]]()
-        for lend in reversed(self.lent):
-            lend.later = moved[lend.root, lend.identifier]
-            moved[lend.to, lend.identifier] += 1
 
 
 def _carried(one: Identifier, other: Identifier) -> bytes:
@@ -79,6 +41,7 @@ class Graph:
         self.entries = 0  # ever written to the ledger
         self.apart: dict[bytes, tuple[bytes, ...]] = {}  # origin -> origins that it is never united with
         self.suspended: dict[bytes, int] = {}  # identifiers that are evidence no longer -> since, Unix seconds
+        self.alone: set[bytes] = set()  # identifiers that came with others, and had events to themselves since
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
         self.users: dict[
             bytes, tuple[bytes, ...]
@@ -89,7 +52,20 @@ class Graph:
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""
         copied = Graph(self.limits, self.policy)
-        for name in ("origins", "roots", "records", "unions", "ledger", "apart", "suspended", "reviews", "users", "moves", "rates"):
+        for name in (
+            "origins",
+            "roots",
+            "records",
+            "unions",
+            "ledger",
+            "apart",
+            "suspended",
+            "alone",
+            "reviews",
+            "users",
+            "moves",
+            "rates",
+        ):
             setattr(copied, name, getattr(self, name).copy())
         copied.entries = self.entries
         return copied
@@ -109,7 +85,9 @@ class Graph:
             raise Suspended
         routes = []
         for group in window.groups:
+            used = self._used_alone(group)
             home = self._resolve(group)
+            self.alone -= {one for one in used if self.origins.get(one) in (None, one)}
             landed = []
             for fact in group.facts:
                 origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
@@ -191,6 +169,14 @@ class Graph:
                 self._result.refused += 1
         return home
 
+    def _used_alone(self, group: Group) -> set[bytes]:
+        """Note who has events to itself, in time that it does not leave in this very group. Those that were not known as such."""
+        anchors = (group.identifiers[fact.anchor] for fact in group.facts)
+        used = {one.hash for one in anchors if self.policy.at(one.strength) == "newcomer" and self.origins.get(one.hash) != one.hash}
+        used -= self.alone
+        self.alone |= used
+        return used
+
     def _wait_apart(self, winner: bytes, strongest: Identifier, identifier: Identifier) -> None:
         """One too many is a customer of its own, until a steward has said whose it is."""
         own = self.origins[identifier.hash] = self._found(identifier.hash)
@@ -206,6 +192,8 @@ class Graph:
         record = self.records[before]
         self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
         self.origins[identifier.hash] = home or root
+        if self.policy.at(identifier.strength) == "newcomer" and (home or root) != identifier.hash:
+            self.alone.add(identifier.hash)  # another customer has events of its own
         self._give(root, identifier)
 
     def _give(self, root: bytes, identifier: Identifier) -> None:
@@ -215,8 +203,11 @@ class Graph:
     # --- guards
 
     def _leaving(self, root: bytes, strength: int) -> Held:
-        record = self.records[root]
-        return self.policy.leaving(strength, record.members, record.identifiers)
+        held = self.records[root].identifiers
+        return self.policy.leaving(strength, held, self._spared(self.records[root].members, held))
+
+    def _spared(self, members: Sequence[bytes], held: Held) -> set[bytes]:
+        return {*members, *(identifier for _, identifier in held if identifier in self.alone)}
 
     def _has_room(self, root: bytes, strength: int) -> bool:
         """For one more identifier."""
@@ -301,8 +292,9 @@ class Graph:
             self._result.refused += 1
             return None
         over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        members, held = ra.members + rb.members, ra.identifiers + rb.identifiers
-        if any(self.policy.forbids(s, n, by, members, held) for s, n in over):
+        held = ra.identifiers + rb.identifiers
+        spared = self._spared(ra.members + rb.members, held) if over else ()
+        if any(self.policy.forbids(s, n, by, held, spared) for s, n in over):
             self._result.refused += 1
             if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)

@@ -1,10 +1,11 @@
--- Third part: where each group belongs and each order leads, then the writes.
+-- Fourth part: where each group belongs and each order leads, then the writes.
 
 local routes = {}  -- for each group: for each fact: its origin
 
 for g, group in ipairs(groups) do
   local ids, facts = group[1], group[2]
   local known, same, first = 0, true, nil
+  local used = use_alone(ids, #ids > 0 and facts or {})
   for i = 1, #ids do
     local origin = origin_of(ids[i][2])
     if origin then
@@ -81,6 +82,7 @@ for g, group in ipairs(groups) do
     end
   end
 
+  keep_alone(used)
   local landed = {}
   for f, fact in ipairs(facts) do
     local origin, root = fact[1], group[3]
@@ -201,6 +203,7 @@ end
 for origin, root in pairs(new_roots) do
   if root then call('HSET', bucket('o:', origin), origin, root) else call('HDEL', bucket('o:', origin), origin) end
 end
+for id in pairs(new_alones) do call('HSET', bucket('a:', id), id, '') end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
 end
@@ -285,7 +288,8 @@ local told = {}
 for _, group in ipairs(groups) do
   for _, id in ipairs(group[1]) do
     local origin = origins[id[2]]
-    told[#told + 1] = origin and origin .. root_of(origin) or string.rep('\0', 2 * ID)
+    local newcomer = is_newcomer(id[1], id[2])
+    told[#told + 1] = origin and origin .. root_of(origin) .. (newcomer and '\1' or '\0') or string.rep('\0', 2 * ID + 1)
   end
 end
 local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)
