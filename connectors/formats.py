@@ -122,7 +122,7 @@ def _with_source(context: Raw | None, source: str) -> Raw:
     try:
         fields = _read_fields(context)
     except ValueError:
-        return context  # no object: validation refuses it
+        return context  # no object: validation passes over it
     return Raw(_write({"source": _raw(source)} | fields))
 
 

@@ -19,7 +19,7 @@ from flows.courier import Desk
 from flows.logic.identifiers import Identifiers
 from flows.logic.models.shelf import NAME as SHELF
 from flows.logic.models.shelf import Shelf
-from flows.logic.present import present
+from flows.logic.present import newest, present
 from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live, decode_profile, decode_sensitive
@@ -312,14 +312,7 @@ def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict
 
 
 def _contacts(store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]) -> dict[bytes, dict[str, str]]:
-    contacts = {}
-    for root, stated in _opened(store, data, count, roots, fields).items():
-        newest: dict[str, tuple[int, str]] = {}
-        for field, time_ms, value in stated:
-            if field not in newest or time_ms > newest[field][0]:
-                newest[field] = (time_ms, value)
-        contacts[root] = {field: value for field, (_time_ms, value) in newest.items()}
-    return contacts
+    return {root: newest(stated) for root, stated in _opened(store, data, count, roots, fields).items()}
 
 
 def _opened(

@@ -151,19 +151,20 @@ def _question(unions: Sequence[int], others: Sequence[bytes]) -> str:
 
 
 def _culprit(config: Config, chosen: Selection) -> bytes:
-    """The suspended identifier that is to be undone; empty: there is none."""
+    """The identifier of which all is to be undone: it is suspended, or nothing else is selected by. Empty: there is none."""
     if chosen.identifier is None:
         return b""
     people = compose.steward(config).people
     identifier = people.hashed(chosen.identifier)
-    return identifier if identifier in people.directory.suspended() else b""
+    alone = not any((chosen.rule, chosen.since, chosen.until))
+    return identifier if alone or identifier in people.directory.suspended() else b""
 
 
 def _still_held(config: Config, culprit: bytes) -> bool:
-    """Whether a customer with others still has it: who was first seen with it."""
-    if not culprit:
-        return False
+    """Whether a suspended identifier is still held by a customer with others: who was first seen with it."""
     people = compose.steward(config).people
+    if not culprit or culprit not in people.directory.suspended():
+        return False
     [root] = people.directory.lookup([culprit])
     return root is not None and len(people.ledger.members(root)[1]) > 1
 

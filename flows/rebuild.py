@@ -19,13 +19,12 @@ from flows.archive import Archiver
 from flows.content import events_of, match_packer, unpacked
 from flows.engine import Stop
 from flows.profile import Worker
-from flows.resolve import Judged, Resolver
+from flows.resolve import ALIAS_OF_USERS, Judged, Resolver
 from flows.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
 from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.events import RawEvent
-from schemas.identity import WindowCommit
+from schemas.events import DeadLetter, RawEvent
 from schemas.journal import WindowContent
 from schemas.log import Tick
 from schemas.triggers import Absorb, Trigger
@@ -41,6 +40,7 @@ NOBODY = "nobody"  # and in the lane t, besides the connectors
 _PAGE = 500
 _tick = msgspec.msgpack.Decoder(Tick).decode
 _encode = msgspec.msgpack.Encoder().encode
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 _trigger = msgspec.msgpack.Decoder(Trigger).decode
 _absorb = msgspec.msgpack.Decoder(Absorb).decode
 
@@ -163,22 +163,29 @@ class Rebuild:
             self._directory.commit(content.commit, self._pack_match(content.commit))
             return
         self._note_erased(content)
-        found = [pair for pair in zip(events_of(content, self._keys), content.positions, strict=True) if pair[0] is not None]
-        judged = self._judged(content.commit, [event for event, _ in found if event is not None], [position for _, position in found])
+        events = events_of(content, self._keys)
+        left = [index for index, event in enumerate(events) if event is not None]
+        judged = self._judged(content, events, left)
         if self._gone and any(checked.identifiers[0].hash in self._gone for checked in judged.checked):
             gone = {
-                index for index, checked in zip(judged.places(), judged.checked, strict=True) if checked.identifiers[0].hash in self._gone
+                left[place]
+                for place, checked in zip(judged.places(), judged.checked, strict=True)
+                if checked.identifiers[0].hash in self._gone
             }
-            events, positions = judged.window.events, judged.window.positions
-            left = [index for index in range(len(found)) if index not in gone]
-            judged = self._judged(content.commit, [events[index] for index in left], [positions[index] for index in left])
+            judged = self._judged(content, events, [index for index in left if index not in gone])
         self._resolver.commit(judged)
         self.windows += 1
         self.events += len(judged.window.events)
         self.erased += len(content.events) - len(judged.window.events)
 
-    def _judged(self, commit: WindowCommit, events: list[RawEvent], positions: list[int]) -> Judged:
-        return self._resolver.judge(Window(commit.partition, commit.before, commit.after, events, positions, 0.0))
+    def _judged(self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]) -> Judged:
+        """Of these events. Which aliases were refused then holds: it was a question of who was known at that moment."""
+        commit, positions = content.commit, [content.positions[index] for index in left]
+        letters = [letter for letter in map(_letter, commit.dead) if letter.reason == ALIAS_OF_USERS.reason]
+        refused = {content.positions.index(letter.position) + letter.index for letter in letters}
+        found = [event for index in left if (event := events[index]) is not None]
+        window = Window(commit.partition, commit.before, commit.after, found, positions, 0.0)
+        return self._resolver.judge(window, [place for place, index in enumerate(left) if index in refused])
 
     def _note_erased(self, content: WindowContent) -> None:
         """Who has no key any more. Other events of theirs hold no personal data but the user id, and are left out as well."""

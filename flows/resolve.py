@@ -5,7 +5,7 @@ Worker k of n takes the source partitions at k modulo n. It holds no state: the 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -39,6 +39,9 @@ log = structlog.get_logger()
 Made = TypeVar("Made")
 
 STALE_RETRIES = 20
+ALIAS_OF_USERS = Reject(
+    "alias_of_users", "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by an event"
+)
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
@@ -89,9 +92,10 @@ class Resolver:
         self._committed = dict(positions or {})
         self._content = packer(config, keys, seal) if config.archive.enabled else None
 
-    def judge(self, window: Window) -> Judged:
-        """Validate and group."""
+    def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
+        """Validate and group. `aliases`: indexes of those refused, where that was decided before; None: the directory is asked."""
         checked: list[Checked] = []
+        doubtful: dict[int, int] = {}  # aliases between users, perhaps: index in the window -> among the checked
         rejects: list[tuple[int, Reject]] = []
         orders: list[tuple[int, Order]] = []
         check = self._validator.check
@@ -101,6 +105,8 @@ class Resolver:
             except Exception as error:  # noqa: BLE001  # a defect of ours must not stop the flow: the event is kept
                 found = Reject("poison", _where(error))
             if type(found) is Checked:
+                if found.previous is not None:
+                    doubtful[index] = len(checked)
                 checked.append(found)
                 continue
             ordered = self._orders.read(raw, found)  # type: ignore[arg-type]  # the other half of the union
@@ -108,7 +114,26 @@ class Resolver:
                 orders.append((index, ordered))
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
+        if doubtful:
+            refused = self._of_two_users(checked, doubtful) if aliases is None else doubtful.keys() & set(aliases)
+            gone = {doubtful[index] for index in refused}
+            checked = [event for at, event in enumerate(checked) if at not in gone]
+            rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=lambda reject: reject[0])
         return Judged(window, checked, self._grouped(checked), rejects, orders)
+
+    def _of_two_users(self, checked: list[Checked], aliases: Mapping[int, int]) -> list[int]:
+        """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no visitor's."""
+        others = set(range(len(checked))) - set(aliases.values())
+        here = {identifier.hash for at in others for identifier in checked[at].identifiers}
+        here.update(event.identifiers[0].hash for event in checked)  # also of an alias: who it is for is a user
+        named = [hashed for at in aliases.values() for hashed in checked[at].previous or ()]
+        here.update(hashed for hashed, root in zip(named, self._directory.lookup(named), strict=True) if root is not None)
+        found = []
+        for index, at in aliases.items():
+            user, visitor = checked[at].previous or (b"", b"")
+            if user in here and visitor not in here:
+                found.append(index)
+        return found
 
     def _grouped(self, checked: list[Checked]) -> list[Joint]:
         """Those that share an identifier that is evidence."""

@@ -27,6 +27,7 @@ RejectReason = Literal[
     "id_missing",  # neither userId nor anonymousId (nor any identifier of another namespace)
     "id_invalid",  # an identifier that is no string, or is longer than 256 characters; or only ones whose value does not hold
     "id_blocked",  # only blocked identifiers (`null`, `guest`, all zeros ...)
+    "alias_of_users",  # an alias whose previousId is a user id: two users never become one customer by an event
     "message_id_invalid",  # messageId is no string, or is longer than 100 characters
     "timestamp_invalid",  # a timestamp that is not a date
     "timestamp_out_of_range",  # too long ago, or too far in the future

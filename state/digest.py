@@ -20,11 +20,10 @@ from schemas.profile import Head, Sensitive
 from schemas.triggers import Trigger
 from state.compression import Dictionaries
 from state.directory import Layout, RedisDirectory
-from state.graph import Record
 from state.keys import DataKeys
 from state.memory import MemoryDirectory, MemoryShards
 from state.names import Names
-from state.records import unpack
+from state.records import Record, unpack
 from state.shards import DECISIONS_MAX, LANES
 
 TRIES = 8  # for a shard that is committed while it is read

@@ -1,5 +1,5 @@
 -- The identity graph: one window, planned against the graph as it is and committed as a whole.
--- This is the first of three parts of one script: what is given, and whether it may be done at all. graph.lua and window.lua follow.
+-- This is the first of four parts of one script: what is given, and whether it may be done at all. graph.lua, orders.lua and window.lua follow.
 --
 -- KEYS[1]  <prefix>:{dir}:   every key used begins with it, so all lie in one slot
 -- ARGV[1]  "plan" (reads only; answers where each fact would land) or "commit"
@@ -18,10 +18,11 @@
 --          for the archive.
 --          (Redis' msgpack knows no byte strings.)
 --
--- Answers: {"ok", created, attached, united, moved, refused, journal, origin and root of each identifier given,
+-- Answers: {"ok", created, attached, united, moved, refused, journal, of each identifier given origin, root and 1 if it has no event to itself,
 --          number of the last change of the graph, what this window changed, divided, suspended} | {"plan", origins} | {"stale"} |
 --          {"suspended", all identifiers that are evidence no longer: a group rests on one of them and on others} |
---          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since}
+--          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since} |
+--          {"unsure": a group that the worker knows is of a customer that identifiers have left in this very window: all is to be looked up}
 -- Atomic:  everything. A script does not roll back, so all reads and checks come before the first write.
 -- Cost:    about 12 us for each event of a window, 4 us where the worker knows the customer: some 4 ms for a window of 500.
 

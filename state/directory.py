@@ -23,7 +23,7 @@ from state.policy import Policy
 
 FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
-SCRIPT = ("directory.lua", "graph.lua", "window.lua")  # parts of one
+SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
@@ -146,7 +146,6 @@ class RedisDirectory:
         self._known = Known()
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
-        self._oldest_leave = "oldest" in layout.policy.at_limit
         policy = layout.policy.settings(len(layout.limits))
         self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy])
         self._window = client.register_script("".join(files("state").joinpath(part).read_text() for part in SCRIPT))
@@ -174,15 +173,7 @@ class RedisDirectory:
             self._redis.hset(self._names.meta, "format", str(FORMAT))
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
-        for _ in range(CHANGED_RETRIES):
-            routes = self._routes(window.groups)
-            answer = self._run("commit", window, content, routes, self._known.epoch)
-            if answer[0] != b"changed":
-                break
-            self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
-        else:  # others unite customers faster than we can follow: all is looked up
-            routes = [None] * len(window.groups)
-            answer = self._run("commit", window, content, routes, -1)
+        routes, answer = self._commit(window, content)
         match answer[0]:
             case b"ok":
                 asked = [i for group, route in zip(window.groups, routes, strict=True) if route is None for i in group.identifiers]
@@ -202,16 +193,30 @@ class RedisDirectory:
                 found = answer[1].decode()
                 raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
 
+    def _commit(self, window: WindowCommit, content: bytes) -> tuple[list[Route | None], list[Any]]:
+        """Where we knew that its groups go, and what the directory answered."""
+        nowhere: list[Route | None] = [None] * len(window.groups)
+        unsure = False
+        for _ in range(CHANGED_RETRIES):
+            routes = nowhere if unsure else self._routes(window.groups)
+            answer = self._run("commit", window, content, routes, self._known.epoch)
+            if answer[0] == b"changed":
+                self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+            elif answer[0] == b"unsure":
+                unsure = True
+            else:
+                return routes, answer
+        # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we hear nothing.
+        self._known.forget(self._known.epoch, None)
+        return nowhere, self._run("commit", window, content, nowhere, -1)
+
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
-        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it; nor, where
-        the oldest identifier leaves a customer at a limit, any behind one that is looked up, which may push it out.
-        """
+        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it."""
         earlier: set[bytes] = set()
         routes: list[Route | None] = []
         for group in groups:
             hashes = [identifier.hash for identifier in group.identifiers]
-            may_have_left = self._oldest_leave and None in routes
-            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) and not may_have_left else None)
+            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
             earlier.update(hashes)
         return routes
 

@@ -1,4 +1,4 @@
--- Second part: the graph as this window sees it, what may be united, and what is to be taken apart.
+-- Second part: the graph as this window sees it, its guards, and what may be united.
 -- `state/graph.py` is its twin: the same decisions in the same order.
 
 local function bucket(kind, id)
@@ -117,11 +117,13 @@ local at_limit, verified, guarded = policy[1], policy[2], policy[3]
 local shared_customers, shared_moves, shared_within = policy[4], policy[5], policy[6]
 local breaker_unions, breaker_within, budget, ledger_max, reviews_max = policy[7], policy[8], policy[9], policy[10], policy[11]
 local matches_max = policy[12]
-local REFUSE, OLDEST, REVIEW = 0, 1, 2
+local OLDEST, REVIEW, NEWCOMER = 1, 2, 3
+local LEAVE_TOGETHER = 4
 local now = floor(time_ms / 1000)
 
 local created, attached, united, moved, refused, divided, suspended = 0, 0, 0, 0, 0, 0, 0
 local retired, lent, changed = {}, {}, {}
+local left = {}                         -- customers that identifiers have left for others
 local ordered, ordering = {}, false  -- what follows from orders, in their order
 local unions, new_unions = {}, {}       -- root -> the unions that made it: number in the ledger (6 bytes), two origins each
 local aparts, new_aparts = {}, {}       -- origin -> origins that it is never united with, one after the other
@@ -210,16 +212,64 @@ end
 
 -- Guards.
 
-local function drop_oldest(record, strength, n)
-  local kept = {}
+local alones, new_alones = {}, {}
+local function is_alone(id)  -- it came with others, and had events to itself since
+  if alones[id] == nil then alones[id] = call('HEXISTS', bucket('a:', id), id) == 1 end
+  return alones[id]
+end
+
+local function is_newcomer(strength, id)  -- it has no event to itself, and is known
+  local origin = at_limit[strength + 1] == NEWCOMER and origin_of(id)
+  return origin and origin ~= id and not is_alone(id)
+end
+
+local function use_alone(ids, facts)  -- in time that it does not leave in this very group
+  local used = {}
+  for _, fact in ipairs(facts) do
+    local id = ids[fact[1] + 1]
+    if at_limit[id[1] + 1] == NEWCOMER and (not origin_of(id[2]) and not alones[id[2]] or is_newcomer(id[1], id[2])) then
+      alones[id[2]] = true
+      used[#used + 1] = id[2]
+    end
+  end
+  return used
+end
+
+local function keep_alone(used)
+  for _, id in ipairs(used) do
+    local origin = origin_of(id)
+    alones[id] = origin and origin ~= id or false
+    if alones[id] then new_alones[id] = true end
+  end
+end
+
+-- Who of a namespace may go to make room, the first to go first; of one customer, or of two that are to be one.
+local function leaving(strength, ra, rb)
+  local at, found, spared = at_limit[strength + 1], {}, {}
+  if at ~= OLDEST and at ~= NEWCOMER then return found end
+  for _, record in ipairs(at == NEWCOMER and {ra, rb} or {}) do
+    for _, member in ipairs(record.members) do spared[member] = true end
+  end
+  for _, record in ipairs({ra, rb}) do
+    for _, tagged in ipairs(record.ids) do
+      local id = sub(tagged, 2)
+      if byte(tagged, 1) == strength and not spared[id] and (at == OLDEST or not is_alone(id)) then found[#found + 1] = tagged end
+    end
+  end
+  return found
+end
+
+local function drop(root, strength, n)
+  local record, kept, gone = record_of(root), {}, {}
+  for i, tagged in ipairs(leaving(strength, record)) do if i <= n then gone[tagged] = true end end
   for _, tagged in ipairs(record.ids) do
-    if n > 0 and byte(tagged, 1) == strength then
-      n = n - 1
+    if gone[tagged] then
       local id = sub(tagged, 2)
       origins[id], new_origins[id] = false, false
       changed[#changed + 1] = 'i' .. id
       record.counts[strength] = record.counts[strength] - 1
       refused = refused + 1
+      left[root] = true
     else
       kept[#kept + 1] = tagged
     end
@@ -227,14 +277,19 @@ local function drop_oldest(record, strength, n)
   record.ids = kept
   if strength == 0 then record.user = nil end
   for _, tagged in ipairs(kept) do if not record.user and byte(tagged, 1) == 0 then record.user = sub(tagged, 2) end end
+  new_records[root] = record
+end
+
+local function has_room(root, strength)
+  local record = record_of(root)
+  return fits(record, strength) or #leaving(strength, record) > 0
 end
 
 local function make_room(root, strength)
-  local record = record_of(root)
-  if fits(record, strength) then return true end
-  if at_limit[strength + 1] ~= OLDEST then return false end
-  drop_oldest(record, strength, 1)
-  new_records[root] = record
+  if not has_room(root, strength) then return false end
+  if not fits(record_of(root), strength) then
+    drop(root, strength, at_limit[strength + 1] == NEWCOMER and math.max(1, floor(limits[strength + 1] / LEAVE_TOGETHER)) or 1)
+  end
   return true
 end
 
@@ -266,10 +321,27 @@ local function suspend(id)
   changed[#changed + 1] = 'i' .. id
 end
 
+-- Newcomers that say nothing against whom they came with: clients make up identifiers of shared namespaces as they like. But for one
+-- with each address or the like that is new as well: the two are somebody's.
+local function made_up_of(strangers, strongest)
+  local shared, people, found = {}, 0, {}
+  for _, id in ipairs(strangers) do
+    if id ~= strongest and guarded[id[1] + 1] == 1 then shared[#shared + 1] = id
+    elseif id ~= strongest then people = people + 1 end
+  end
+  for i = people + 1, #shared do found[shared[i][2]] = true end
+  return found
+end
+
 local function trips(root, cause)  -- a customer that grows too fast: what makes it grow is evidence no longer
   if count_in(rates, 'rates:', breaker_within, root) <= breaker_unions then return false end
   suspend(cause)
   return true
+end
+
+local function grows_too_fast(root, cause, made_up)  -- by newcomers
+  if made_up then return count_in(rates, 'rates:', breaker_within, 'n' .. root) > breaker_unions end
+  return trips(root, cause)
 end
 
 local function both_verified(ra, rb)
@@ -323,9 +395,9 @@ local function unite(x, y, by, evidence, cause, forced)
     local theirs = rb.counts[s] or 0
     local excess = theirs + (ra.counts[s] or 0) - limits[s + 1]
     if theirs > 0 and excess > 0 then
-      if at_limit[s + 1] == OLDEST then over[#over + 1] = {s, excess}
-      elseif at_limit[s + 1] == REVIEW and s > 0 and by == 'review' then  -- a steward was asked, and said so
-      else forbidden = true end
+      local asked = at_limit[s + 1] == REVIEW and s > 0 and by == 'review'  -- a steward was, and said so
+      if not asked and #leaving(s, ra, rb) < excess then forbidden = true end
+      over[#over + 1] = {s, excess}
       if at_limit[s + 1] == REVIEW then ask = true end
     end
   end
@@ -346,7 +418,8 @@ local function unite(x, y, by, evidence, cause, forced)
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
   for strength, n in pairs(rb.counts) do ra.counts[strength] = (ra.counts[strength] or 0) + n end
   ra.user = ra.user or rb.user
-  for _, excess in ipairs(over) do drop_oldest(ra, excess[1], excess[2]) end
+  left[a] = left[a] or left[b]
+  for _, excess in ipairs(over) do drop(a, excess[1], excess[2]) end
   records[b], new_records[b], new_records[a] = false, false, ra
   united = united + 1
   return a
@@ -359,166 +432,8 @@ local function move(id, root, home)  -- an identifier changes sides
   changed[#changed + 1] = 'i' .. id[2]
   take(root_of(before), id[1], id[2])
   set_origin(id[2], home or root)
+  if at_limit[id[1] + 1] == NEWCOMER and (home or root) ~= id[2] then  -- another customer has events of its own
+    alones[id[2]], new_alones[id[2]] = true, true
+  end
   give(root, id[1], id[2])
-end
-
--- Orders.
-
-local function neighbours(edges, without)  -- origin -> the edges that it is an end of
-  local next_to = {}
-  for _, edge in ipairs(edges) do
-    if edge[1] ~= without then
-      for i = 2, 3 do
-        local own = next_to[edge[i]] or {}
-        own[#own + 1] = edge
-        next_to[edge[i]] = own
-      end
-    end
-  end
-  return next_to
-end
-
-local function reached(edges, origin, without)  -- the origins that hang together with this one, by all unions but one
-  local next_to, found, todo = neighbours(edges, without), {[origin] = true}, {origin}
-  while #todo > 0 do
-    local at = table.remove(todo)
-    for _, edge in ipairs(next_to[at] or {}) do
-      local far = edge[2] == at and edge[3] or edge[2]
-      if not found[far] then found[far] = true; todo[#todo + 1] = far end
-    end
-  end
-  return found
-end
-
--- The last union on the way from one origin to the other. Unions are a tree, as each joined what was apart: there is one way.
-local function joint(root, x, y)
-  local next_to, last, todo = neighbours(edges_of(root)), {[x] = '\0\0\0\0\0\0'}, {x}
-  while #todo > 0 do
-    local at = table.remove(todo)
-    for _, edge in ipairs(next_to[at] or {}) do
-      local far = edge[2] == at and edge[3] or edge[2]
-      if not last[far] then
-        last[far] = edge[1] > last[at] and edge[1] or last[at]
-        todo[#todo + 1] = far
-      end
-    end
-  end
-  return (struct.unpack('>I6', last[y]))
-end
-
--- Who does not hang together with the root without this union is a customer again.
-local function undo(seq, by)
-  local entry = entry_of(seq)
-  if not entry then return false end
-  local root, undone = root_of(entry[3]), struct.pack('>I6', seq)
-  local edges, stands = edges_of(root), false
-  for _, edge in ipairs(edges) do stands = stands or edge[1] == undone end
-  if not stands then return false end
-  local record, stays = record_of(root), reached(edges, root, undone)
-  local own, rest, part = {members = {}, ids = {}, counts = {}}, {members = {}, ids = {}, counts = {}}, nil
-  for _, member in ipairs(record.members) do
-    local side = stays[member] and rest or own
-    side.members[#side.members + 1] = member
-    if side == own and (part == nil or member < part) then part = member end
-  end
-  if not stays[entry[1]] and root_of(entry[1]) == root then part = entry[1]
-  elseif not stays[entry[2]] and root_of(entry[2]) == root then part = entry[2] end
-  local members = {part}  -- as everywhere: its own first
-  for _, member in ipairs(own.members) do if member ~= part then members[#members + 1] = member end end
-  own.members = members
-  for _, tagged in ipairs(record.ids) do
-    local strength, id = byte(tagged, 1), sub(tagged, 2)
-    local side = stays[origin_of(id)] and rest or own
-    side.ids[#side.ids + 1] = tagged
-    side.counts[strength] = (side.counts[strength] or 0) + 1
-    if strength == 0 then side.user = side.user or id end
-    if side == own then changed[#changed + 1] = 'i' .. id end
-  end
-  local theirs, ours = {}, {}
-  for _, edge in ipairs(edges) do
-    local side = stays[edge[2]] and ours or theirs
-    if edge[1] ~= undone then side[#side + 1] = edge[1] .. edge[2] .. edge[3] end
-  end
-  set_unions(root, table.concat(ours))
-  set_unions(part, table.concat(theirs))
-  records[part], new_records[part], records[root], new_records[root] = own, own, rest, rest
-  for _, member in ipairs(own.members) do set_root(member, part) end
-  roots[part], new_roots[part] = part, false
-  changed[#changed + 1] = 'u' .. part
-  keep_apart(entry[3], entry[4])
-  note('undo', part, root, entry[3], entry[4], seq, by, '')
-  ordered[#ordered + 1] = {root, part, own.members, seq, kind = 's'}
-  divided = divided + 1
-  return true
-end
-
-local function take_out(a, b)  -- the weaker of two identifiers becomes a customer of its own; what it did before stays where it is
-  local before, strengths = root_of(origin_of(b)), {}
-  local held = record_of(before).ids
-  if #held == 1 then return false end
-  for _, tagged in ipairs(held) do strengths[sub(tagged, 2)] = byte(tagged, 1) end
-  local id = strengths[a] > strengths[b] and a or b
-  local root = found(id)
-  move({strengths[id], id}, root, nil)
-  keep_apart(root, before)
-  divided = divided + 1
-  return true
-end
-
-local function forget_apart(one, other)
-  local record = record_of(one)
-  if not record then return end
-  for _, member in ipairs(record.members) do
-    local others, kept = apart_of(member), {}
-    for at = 1, #others, ID do
-      local origin = sub(others, at, at + ID - 1)
-      if root_of(origin) ~= other then kept[#kept + 1] = origin end
-    end
-    if #kept * ID < #others then set_apart(member, table.concat(kept)) end
-  end
-end
-
-local function is_origin(origin) return record_of(origin) or root_of(origin) ~= origin end
-
-local function obey(order)
-  if order.kind == 'release' then
-    new_suspended[order.a] = false
-    return true
-  end
-  if order.kind == 'undo' then return undo((struct.unpack('>I6', sub(order.a, -6))), order.by) end
-  local x, y
-  if order.origins then
-    x, y = is_origin(order.a) and order.a, is_origin(order.b) and order.b
-  else
-    x, y = origin_of(order.a), origin_of(order.b)
-  end
-  if not x or not y then return false end
-  local a, b = root_of(x), root_of(y)
-  if order.by == 'review' and (order.kind == 'link' or order.kind == 'apart') then
-    labels[#labels + 1] = x .. y .. (order.kind == 'link' and '1' or '0')  -- before anything is united
-  end
-  if order.kind == 'link' then
-    settle(x, y)
-    if order.by ~= 'match' then
-      forget_apart(a, b)
-      forget_apart(b, a)
-    end
-    if a ~= b then unite(x, y, order.by, order.note, nil, order.forced) end  -- counts what it refuses itself
-  elseif order.kind == 'apart' then
-    settle(x, y)
-    if a == b then return false end
-    keep_apart(x, y)
-  elseif order.kind == 'unsure' then
-    settle(x, y)
-  elseif order.kind == 'review' then
-    if a ~= b and not kept_apart(a, b) then review(x, y, order.by, order.note) end
-  elseif a ~= b then
-    keep_apart(x, y)
-  elseif x == y then
-    if order.origins then return false end
-    return take_out(order.a, order.b)
-  else
-    return undo(joint(a, x, y), order.by)
-  end
-  return true
 end

@@ -7,54 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
-
 from schemas.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
 from schemas.log import Lend, Retire, Split
-from state.policy import Policy, holds
+from state.handover import Changes
+from state.policy import Held, Policy, holds
+from state.records import Record
 
 NOBODY = bytes(ID_BYTES)
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
-
-    members: tuple[bytes, ...] = ()
-    identifiers: tuple[tuple[int, bytes], ...] = ()
-
-    def count(self, strength: int) -> int:
-        return sum(1 for held, _ in self.identifiers if held == strength)
-
-    def user(self) -> bytes | None:
-        return next((identifier for strength, identifier in self.identifiers if strength == 0), None)
+LEAVE_TOGETHER = 4  # newcomers leave by this part of the limit: each leaving is news to all workers
 
 
 Edge = tuple[int, bytes, bytes]  # number in the ledger, the two origins that the evidence is about
-
-
-class Changes(msgspec.Struct):
-    """What one window makes customers hand over."""
-
-    retired: list[Retire] = []
-    lent: list[Lend] = []
-    then: list[Retire | Lend | Split] = []  # what follows from orders, in their order; all the rest comes of the groups before them
-    labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
-    ordering: bool = False
-
-    def add(self, change: Retire | Lend | Split) -> None:
-        if self.ordering or isinstance(change, Split):
-            self.then.append(change)
-        elif isinstance(change, Retire):
-            self.retired.append(change)
-        else:
-            self.lent.append(change)
-
-    def number(self) -> None:
-        """Tell each lender which expectations of its window are younger than its debt."""
-        moved = Counter[tuple[bytes, bytes]]()
-        for lend in reversed(self.lent):
-            lend.later = moved[lend.root, lend.identifier]
-            moved[lend.to, lend.identifier] += 1
 
 
 def _carried(one: Identifier, other: Identifier) -> bytes:
@@ -78,17 +41,31 @@ class Graph:
         self.entries = 0  # ever written to the ledger
         self.apart: dict[bytes, tuple[bytes, ...]] = {}  # origin -> origins that it is never united with
         self.suspended: dict[bytes, int] = {}  # identifiers that are evidence no longer -> since, Unix seconds
+        self.alone: set[bytes] = set()  # identifiers that came with others, and had events to themselves since
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
         self.users: dict[
             bytes, tuple[bytes, ...]
         ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
-        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> unions
+        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
 
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""
         copied = Graph(self.limits, self.policy)
-        for name in ("origins", "roots", "records", "unions", "ledger", "apart", "suspended", "reviews", "users", "moves", "rates"):
+        for name in (
+            "origins",
+            "roots",
+            "records",
+            "unions",
+            "ledger",
+            "apart",
+            "suspended",
+            "alone",
+            "reviews",
+            "users",
+            "moves",
+            "rates",
+        ):
             setattr(copied, name, getattr(self, name).copy())
         copied.entries = self.entries
         return copied
@@ -108,7 +85,9 @@ class Graph:
             raise Suspended
         routes = []
         for group in window.groups:
+            used = self._used_alone(group)
             home = self._resolve(group)
+            self.alone -= {one for one in used if self.origins.get(one) in (None, one)}
             landed = []
             for fact in group.facts:
                 origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
@@ -166,12 +145,13 @@ class Graph:
             winner = home = self._found(strongest.hash)
             self._result.created += 1
         growing = not fresh or len(strangers) > self.policy.breaker_unions
+        made_up = self._made_up(strangers, strongest)
         for identifier in strangers:
             if not self._has_room(winner, identifier.strength):
                 self._result.refused += 1
                 if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
                     self._wait_apart(winner, strongest, identifier)
-            elif growing and identifier is not strongest and self._trips(winner, strongest):
+            elif growing and identifier is not strongest and self._grows_too_fast(winner, strongest, identifier in made_up):
                 self._result.refused += 1
             else:
                 self._make_room(winner, identifier.strength)
@@ -189,6 +169,14 @@ class Graph:
                 self._result.refused += 1
         return home
 
+    def _used_alone(self, group: Group) -> set[bytes]:
+        """Note who has events to itself, in time that it does not leave in this very group. Those that were not known as such."""
+        anchors = (group.identifiers[fact.anchor] for fact in group.facts)
+        used = {one.hash for one in anchors if self.policy.at(one.strength) == "newcomer" and self.origins.get(one.hash) != one.hash}
+        used -= self.alone
+        self.alone |= used
+        return used
+
     def _wait_apart(self, winner: bytes, strongest: Identifier, identifier: Identifier) -> None:
         """One too many is a customer of its own, until a steward has said whose it is."""
         own = self.origins[identifier.hash] = self._found(identifier.hash)
@@ -204,6 +192,8 @@ class Graph:
         record = self.records[before]
         self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
         self.origins[identifier.hash] = home or root
+        if self.policy.at(identifier.strength) == "newcomer" and (home or root) != identifier.hash:
+            self.alone.add(identifier.hash)  # another customer has events of its own
         self._give(root, identifier)
 
     def _give(self, root: bytes, identifier: Identifier) -> None:
@@ -212,27 +202,35 @@ class Graph:
 
     # --- guards
 
+    def _leaving(self, root: bytes, strength: int) -> Held:
+        held = self.records[root].identifiers
+        return self.policy.leaving(strength, held, self._spared(self.records[root].members, held))
+
+    def _spared(self, members: Sequence[bytes], held: Held) -> set[bytes]:
+        return {*members, *(identifier for _, identifier in held if identifier in self.alone)}
+
     def _has_room(self, root: bytes, strength: int) -> bool:
         """For one more identifier."""
-        return self.records[root].count(strength) < self.limits[strength] or self.policy.at(strength) == "oldest"
+        return self.records[root].count(strength) < self.limits[strength] or bool(self._leaving(root, strength))
 
     def _make_room(self, root: bytes, strength: int) -> bool:
-        """Whether there is room for one more identifier; the oldest leaves where that is the policy."""
+        """Whether there is room for one more identifier; others leave where that is the policy."""
         if not self._has_room(root, strength):
             return False
         if self.records[root].count(strength) >= self.limits[strength]:
-            self._drop_oldest(root, strength, 1)
+            together = self.policy.at(strength) == "newcomer"
+            self._drop(root, strength, max(1, self.limits[strength] // LEAVE_TOGETHER) if together else 1)
         return True
 
     def _is_queue_full(self) -> bool:
         return len(self.reviews) >= self.policy.reviews
 
-    def _drop_oldest(self, root: bytes, strength: int, n: int) -> None:
-        record = self.records[root]
-        gone = [held for held in record.identifiers if held[0] == strength][:n]
+    def _drop(self, root: bytes, strength: int, n: int) -> None:
+        gone = self._leaving(root, strength)[:n]
         for _, identifier in gone:
             del self.origins[identifier]
         self._result.refused += len(gone)
+        record = self.records[root]
         self.records[root] = Record(record.members, tuple(held for held in record.identifiers if held not in gone))
 
     def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
@@ -255,14 +253,31 @@ class Graph:
             self.suspended[identifier] = self._window.time_ms // 1000
             self._result.suspended += 1
 
+    def _made_up(self, strangers: Sequence[Identifier], strongest: Identifier) -> list[Identifier]:
+        """Newcomers that say nothing against whom they came with: clients make up identifiers of shared namespaces as they like.
+
+        But for one with each address or the like that is new as well: the two are somebody's.
+        """
+        others = [one for one in strangers if one is not strongest]
+        shared = [one for one in others if holds(self.policy.guarded, one.strength)]
+        return shared[len(others) - len(shared) :]
+
+    def _grows_too_fast(self, root: bytes, cause: Identifier, made_up: bool) -> bool:
+        """Whether this customer was given too many newcomers lately."""
+        return self._counted(b"n" + root) > self.policy.breaker_unions if made_up else self._trips(root, cause)
+
     def _trips(self, root: bytes, cause: Identifier) -> bool:
         """Whether this customer grows too fast: then what makes it grow is evidence no longer."""
-        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, root
-        self.rates[slot] += 1
-        if self.rates[slot] <= self.policy.breaker_unions:
+        if self._counted(root) <= self.policy.breaker_unions:
             return False
         self._suspend(cause.hash)
         return True
+
+    def _counted(self, what: bytes) -> int:
+        """One more of it in this slot of time."""
+        slot = self._window.time_ms // 1000 // self.policy.breaker_within_s, what
+        self.rates[slot] += 1
+        return self.rates[slot]
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
         return any(self.root(other) == a for member in self.records[b].members for other in self.apart.get(member, ()))
@@ -277,7 +292,9 @@ class Graph:
             self._result.refused += 1
             return None
         over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        if any(self.policy.forbids(s, by) for s, _ in over):
+        held = ra.identifiers + rb.identifiers
+        spared = self._spared(ra.members + rb.members, held) if over else ()
+        if any(self.policy.forbids(s, n, by, held, spared) for s, n in over):
             self._result.refused += 1
             if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)
@@ -293,8 +310,7 @@ class Graph:
             self.roots[member] = a
         self.records[a] = Record(ra.members + retired.members, ra.identifiers + retired.identifiers)
         for strength, n in over:
-            if self.policy.at(strength) == "oldest":
-                self._drop_oldest(a, strength, n)
+            self._drop(a, strength, n)
         seq = self._note("union", b, a, x, y, 0, by, evidence)
         self.unions[a] = (*self.unions.pop(a, ()), *self.unions.pop(b, ()), (seq, x, y))
         self._changes.add(Retire(b, a, list(retired.members), seq, x, y))

@@ -11,14 +11,15 @@ from schemas.identity import ID_BYTES, Group, Identifier
 
 KNOWN_MAX = 300_000  # identifiers; then it starts afresh
 _NOBODY = bytes(ID_BYTES)
+_TOLD = 2 * ID_BYTES + 1
 
 
 class Known:
-    """Identifier -> (origin, root), as of change number `epoch`."""
+    """Identifier -> (origin, root, whether the directory is to hear of its first event to itself), as of change number `epoch`."""
 
     def __init__(self) -> None:
         self.epoch = 0
-        self._of: dict[bytes, tuple[bytes, bytes]] = {}
+        self._of: dict[bytes, tuple[bytes, bytes, bool]] = {}
         self._retired: set[bytes] = set()
 
     def route(self, group: Group) -> tuple[bytes, list[bytes]] | None:
@@ -35,18 +36,21 @@ class Known:
         for fact in group.facts:
             if fact.expected is not None:  # the directory itself must say where personal data lands
                 return None
-            origins.append(self._of[group.identifiers[fact.anchor].hash][0])
+            origin, _, newcomer = self._of[group.identifiers[fact.anchor].hash]
+            if newcomer:
+                return None
+            origins.append(origin)
         return root, origins
 
     def learn(self, identifiers: Sequence[Identifier], told: bytes) -> None:
-        """`told`: origin and root of each identifier, or zeros."""
+        """`told`: of each identifier origin, root, and 1 for a newcomer without an event to itself; or zeros."""
         if len(self._of) + len(identifiers) > KNOWN_MAX:
             self._of.clear()
             self._retired.clear()
-        for at, identifier in zip(range(0, len(told), 2 * ID_BYTES), identifiers, strict=True):
+        for at, identifier in zip(range(0, len(told), _TOLD), identifiers, strict=True):
             origin, root = told[at : at + ID_BYTES], told[at + ID_BYTES : at + 2 * ID_BYTES]
             if origin != _NOBODY and root not in self._retired:
-                self._of[identifier.hash] = (origin, root)
+                self._of[identifier.hash] = (origin, root, told[at + 2 * ID_BYTES] == 1)
 
     def forget(self, epoch: int, changes: Iterable[bytes] | None) -> None:
         """What has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer again, `i` + an identifier that moved.

@@ -46,6 +46,9 @@ class Ledger(Protocol):
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The origin of each, None where unknown."""
 
+    def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
+        """For each whether it came with others and had events to itself since (noted where newcomers may leave)."""
+
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each the origins that it is never united with."""
 
@@ -106,6 +109,9 @@ class RedisLedger:
 
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
         return [_held(*found) for found in zip(roots, self._gather(self._names.directory + b"r:", roots), strict=True)]
+
+    def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
+        return [found is not None for found in self._gather(self._names.directory + b"a:", identifiers)]
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         found = self._gather(self._names.directory + b"i:", identifiers)

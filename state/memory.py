@@ -15,7 +15,8 @@ from schemas.log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, 
 from schemas.profile import Head
 from schemas.triggers import Absorb
 from state.directory import READMITTED, Layout
-from state.graph import Changes, Graph, Suspended
+from state.graph import Graph, Suspended
+from state.handover import Changes
 from state.matches import PARTITION, Customer, Said, Table
 from state.shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
 
@@ -243,6 +244,9 @@ class MemoryDirectory:
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         return [self.graph.origins.get(identifier) for identifier in identifiers]
+
+    def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
+        return [identifier in self.graph.alone for identifier in identifiers]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         return [list(self.graph.apart.get(origin, ())) for origin in origins]

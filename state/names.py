@@ -8,7 +8,7 @@ class Names:
         p = prefix.encode()
         self.prefix = p
         # the directory
-        self.directory = p + b":{dir}:"  # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> log:<shard> ...
+        self.directory = p + b":{dir}:"  # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> a:<bucket> log:<shard> ...
         self.meta = self.directory + b"meta"  # hash: deployment, shards, buckets, format; journal, tick
         self.offsets = self.directory + b"offsets"  # hash: source partition -> position
         self.stats = self.directory + b"stats"  # hash: counters

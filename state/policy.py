@@ -3,21 +3,24 @@
 The directory's script gets it with each window, so every worker applies its own; the twin takes the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
 
 from schemas.config import Identity, Matching
 
-AtLimit = Literal["refuse", "oldest", "review"]
-_AT_LIMIT = {"refuse": 0, "oldest": 1, "review": 2}
+AtLimit = Literal["refuse", "oldest", "review", "newcomer"]
+_AT_LIMIT = {"refuse": 0, "oldest": 1, "review": 2, "newcomer": 3}
+Held = Sequence[tuple[int, bytes]]  # identifiers, each with its strength; the oldest first
 
 
 class Policy(msgspec.Struct, frozen=True):
     """By strength where a tuple: 0 is the strongest namespace. What a tuple does not reach has the default."""
 
-    at_limit: tuple[AtLimit, ...] = ()  # refuse the newest identifier (or the union); let the oldest leave; refuse, and ask a steward
+    # Refuse the newest identifier (or the union); let the oldest leave; refuse, and ask a steward; let newcomers leave, the oldest first:
+    # who had no customer of its own when it came, and no event to itself since. (So nothing that was counted can come to another customer.)
+    at_limit: tuple[AtLimit, ...] = ()
     verified: tuple[bool, ...] = ()  # two customers who both have such an identifier are never united, but by an explicit link
     guarded: tuple[bool, ...] = ()  # used by too many customers, such an identifier is evidence no longer
     shared_customers: int = 8  # that many customers ...
@@ -53,9 +56,18 @@ class Policy(msgspec.Struct, frozen=True):
         """What happens to one too many."""
         return self.at_limit[strength] if strength < len(self.at_limit) else "refuse"
 
-    def forbids(self, strength: int, by: str) -> bool:
-        """Whether too many of a namespace forbid a union: not where the oldest leave, nor where a steward was asked, and said yes."""
-        return self.at(strength) != "oldest" and not (self.at(strength) == "review" and strength > 0 and by == "review")
+    def leaving(self, strength: int, held: Held, spared: Collection[bytes]) -> Held:
+        """Who of a namespace may go to make room, the first to go first. `spared`: newcomers no longer, or never."""
+        at = self.at(strength)
+        if at not in ("oldest", "newcomer"):
+            return []
+        return [one for one in held if one[0] == strength and (at == "oldest" or one[1] not in spared)]
+
+    def forbids(self, strength: int, excess: int, by: str, held: Held, spared: Collection[bytes]) -> bool:
+        """Whether too many of a namespace forbid a union: not where enough may leave, nor where a steward was asked, and said yes."""
+        if self.at(strength) == "review" and strength > 0 and by == "review":
+            return False
+        return len(self.leaving(strength, held, spared)) < excess
 
     def settings(self, strengths: int) -> list[object]:
         """As the script reads it."""

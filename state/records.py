@@ -8,10 +8,24 @@ out nothing.
 
 from typing import Final
 
+import msgspec
+
 from schemas.identity import ID_BYTES
-from state.graph import Record
 
 ITSELF: Final = 0x80
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
+
+    members: tuple[bytes, ...] = ()
+    identifiers: tuple[tuple[int, bytes], ...] = ()
+
+    def count(self, strength: int) -> int:
+        return sum(1 for held, _ in self.identifiers if held == strength)
+
+    def user(self) -> bytes | None:
+        return next((identifier for strength, identifier in self.identifiers if strength == 0), None)
 
 
 def unpack(root: bytes, packed: bytes) -> Record:

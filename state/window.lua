@@ -1,10 +1,11 @@
--- Third part: where each group belongs and each order leads, then the writes.
+-- Fourth part: where each group belongs and each order leads, then the writes.
 
 local routes = {}  -- for each group: for each fact: its origin
 
 for g, group in ipairs(groups) do
   local ids, facts = group[1], group[2]
   local known, same, first = 0, true, nil
+  local used = use_alone(ids, #ids > 0 and facts or {})
   for i = 1, #ids do
     local origin = origin_of(ids[i][2])
     if origin then
@@ -47,11 +48,12 @@ for g, group in ipairs(groups) do
       created = created + 1
     end
     local growing = not fresh or #strangers > breaker_unions
+    local made_up = made_up_of(strangers, ids[1])
     for _, id in ipairs(strangers) do
-      local has_room = fits(record_of(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
-      if has_room and growing and id ~= ids[1] and trips(winner, ids[1][2]) then
+      local room = has_room(winner, id[1])
+      if room and growing and id ~= ids[1] and grows_too_fast(winner, ids[1][2], made_up[id[2]]) then
         refused = refused + 1
-      elseif has_room then
+      elseif room then
         make_room(winner, id[1])
         set_origin(id[2], home)
         give(winner, id[1], id[2])
@@ -80,11 +82,13 @@ for g, group in ipairs(groups) do
     end
   end
 
+  keep_alone(used)
   local landed = {}
   for f, fact in ipairs(facts) do
     local origin, root = fact[1], group[3]
     if root then  -- the worker knows; only an earlier group of this window can have changed it
       root = roots[origin] or root
+      if left[root] then return {'unsure'} end
     else
       origin = origin_of(ids[fact[1] + 1][2]) or home or origin_of(ids[1][2])
       if mode == 'commit' and fact[3] and fact[3] ~= origin then return {'stale'} end
@@ -199,6 +203,7 @@ end
 for origin, root in pairs(new_roots) do
   if root then call('HSET', bucket('o:', origin), origin, root) else call('HDEL', bucket('o:', origin), origin) end
 end
+for id in pairs(new_alones) do call('HSET', bucket('a:', id), id, '') end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
 end
@@ -283,7 +288,8 @@ local told = {}
 for _, group in ipairs(groups) do
   for _, id in ipairs(group[1]) do
     local origin = origins[id[2]]
-    told[#told + 1] = origin and origin .. root_of(origin) or string.rep('\0', 2 * ID)
+    local newcomer = is_newcomer(id[1], id[2])
+    told[#told + 1] = origin and origin .. root_of(origin) .. (newcomer and '\1' or '\0') or string.rep('\0', 2 * ID + 1)
   end
 end
 local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)

@@ -114,8 +114,11 @@ def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) ->
 
 
 def fields_of(value: Raw | UnsetType) -> dict[str, Raw]:
-    """The members of a batch-level object; {} where it is absent. Raises `msgspec.DecodeError` for anything else."""
-    return {} if value is UNSET or value == _NULL else _read_fields(value)
+    """The members of a batch-level object; {} for anything else: it is no item's own, so none is refused for it."""
+    try:
+        return {} if value is UNSET else _read_fields(value)
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _key(head: Head, message_id: object) -> str:

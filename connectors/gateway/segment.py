@@ -108,10 +108,6 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
             f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are more than"
             f" {intake.spread_bytes} in all: send smaller batches",
         )
-    try:
-        context, integrations = fields_of(body.context), fields_of(body.integrations)
-    except ValueError as error:
-        raise Refused("batch_invalid", "context and integrations must be objects") from error
     sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)
     return Shared(
         source=sender.source,
@@ -119,8 +115,8 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
         limit=intake.event_bytes,
         merges=sender.merges,
         sent_at=sent_at,
-        context=context,
-        integrations=integrations,
+        context=fields_of(body.context),
+        integrations=fields_of(body.integrations),
     )
 
 

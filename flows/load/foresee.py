@@ -65,10 +65,10 @@ def _verified(policy: Policy, held: Sequence[Identifier]) -> bool:
 
 
 def _over(mine: Sequence[Identifier], theirs: Sequence[Identifier], limits: Sequence[int], policy: Policy) -> list[str]:
-    """What happens in each namespace of which together they would have too many, and where the oldest do not simply leave."""
+    """What happens in each namespace of which together they would have too many, and where others do not simply leave."""
     over: list[str] = []
     for strength in sorted({one.strength for one in theirs}):
         count = sum(one.strength == strength for one in (*mine, *theirs))
-        if count > limits[strength] and policy.at(strength) != "oldest":
+        if count > limits[strength] and policy.at(strength) not in ("oldest", "newcomer"):
             over.append(policy.at(strength))
     return over

@@ -5,7 +5,7 @@ from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, Final
 
-from flows.logic import consent
+from flows.logic import consent, groups
 from flows.logic.aggregates import Figure, amount_of
 from schemas.config import Value
 from schemas.events import Fact
@@ -128,9 +128,9 @@ def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[i
 
 
 def _bound(traits: dict[str, tuple[int, Any]]) -> None:
-    """What was stated about consent goes last: a denial must not be pushed out."""
+    """What is known of groups goes first. What was stated about consent goes last: a denial must not be pushed out."""
     while len(traits) > TRAITS_MAX:
-        del traits[max(traits, key=lambda name: (not consent.is_one(name), name))]
+        del traits[max(traits, key=lambda name: (groups.is_one(name), not consent.is_one(name), name))]
 
 
 def _count(counts: dict[str, int], name: str, limit: int, n: int = 1) -> None:

@@ -94,7 +94,19 @@ class Identifiers:
         self._countries = Countries(entry.country)
         self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
         self._by_name = {namespace.config.name: namespace for namespace in namespaces}
-        self._previous = next((place.namespace for place in self._places if place.path == "anonymousId"), None)
+        self._previous = self._namespace_of("anonymousId")
+        self._user = self._namespace_of("userId")
+
+    def previous(self, message: Any) -> tuple[bytes, bytes] | None:
+        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself names no other user."""
+        if message.previousId is None or message.user_id is None or self._user is None or self._previous is None:
+            return None
+        value = str(message.previousId)
+        user, visitor, now = self._user.identifier(value), self._previous.identifier(value), self._user.identifier(str(message.user_id))
+        return (user.hash, visitor.hash) if user and visitor and now and now != user else None
+
+    def _namespace_of(self, path: str) -> _Namespace | None:
+        return next((place.namespace for place in self._places if place.path == path), None)
 
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
@@ -106,6 +118,7 @@ class Identifiers:
         """Distinct, strongest first."""
         found: list[Identifier] = []
         refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
+        malformed = ""
         for place in self._places:
             value = getattr(message, place.attribute, None)
             for step in place.steps:
@@ -115,7 +128,10 @@ class Identifiers:
             if type(value) is int:
                 value = str(value)
             elif type(value) is not str or len(value) > ID_MAX:
-                return Reject("id_invalid", f"expected `{place.path}` to be text of at most {ID_MAX} characters")
+                if place.namespace.strength == 0:  # no weaker one may say whose event it is
+                    return _malformed(place.path)
+                malformed = malformed or place.path
+                continue
             namespace = place.namespace
             countries = self._countries.of(message.traits, message.context) if namespace.local and value[0:1] != "+" else ()
             identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(value, countries)
@@ -124,13 +140,15 @@ class Identifiers:
             elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
                 found.append(identifier)
         if message.previousId is not None and self._previous is not None:
-            previous = self._previous.identifier(str(message.previousId)[:ID_MAX])
+            if len(str(message.previousId)) > ID_MAX:
+                return _malformed("previousId")
+            previous = self._previous.identifier(str(message.previousId))
             if previous is not None and previous not in found:
                 found.append(previous)
                 found.sort(key=lambda identifier: identifier.strength)
-        if not found:
-            return _nobody(refused)
-        return found
+        if found:
+            return found
+        return _malformed(malformed) if malformed else _nobody(refused)
 
 
 def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
@@ -145,6 +163,10 @@ def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise
         return key_of(cast(FieldKind, config.normalize), entry, made)
     plainly = _NORMALISE[config.normalize]
     return lambda value, _countries: plainly(value)
+
+
+def _malformed(path: str) -> Reject:
+    return Reject("id_invalid", f"expected `{path}` to be text of at most {ID_MAX} characters")
 
 
 def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:

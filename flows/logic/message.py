@@ -11,8 +11,18 @@ from schemas.identity import Identifier
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _OBJECTS: Final = ("properties", "traits", "context")
-_TIMES: Final = ("timestamp", "originalTimestamp", "sentAt")
 _TEXTS: Final = ("event", "name")
+_HAPPENED: Final = ("originalTimestamp", "timestamp")  # the first that can be read counts
+# The types whose meaning lies in a field. To all others it is only auxiliary: where it is not what it should be, it is absent.
+_NEEDED: Final[dict[str, tuple[EventType, ...]]] = {
+    "event": ("track",),
+    "name": ("page", "screen", "group"),
+    "groupId": ("group",),
+    "previousId": ("alias",),
+    "properties": ("track", "page", "screen"),
+    "traits": ("identify", "group"),
+    "context": (),
+}
 
 
 class Message(msgspec.Struct, rename={"message_id": "messageId", "user_id": "userId", "anonymous_id": "anonymousId"}):
@@ -50,6 +60,7 @@ class Checked(msgspec.Struct):
     sensitive: dict[str, Any]
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
     content: bytes = b""  # marks of what it says, where repetitions are dropped
+    previous: tuple[bytes, bytes] | None = None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
 
 
 decode = msgspec.json.Decoder(Message).decode
@@ -73,25 +84,42 @@ def rescue(value: bytes) -> Message | Reject:
         return Reject("type_unknown", f"expected `type` to be one of {', '.join(EVENT_TYPES)}")
     for name in ("userId", "anonymousId", "previousId", "groupId"):
         if isinstance(data.get(name), float | bool | list | dict):
-            return Reject("id_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+            if _is_needed(name, data):
+                return Reject("id_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+            del data[name]
+    if type(data.get("messageId")) is int:
+        data["messageId"] = str(data["messageId"])
     if not isinstance(data.get("messageId"), str | None):
         return Reject("message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}")
     for name in _OBJECTS:
-        if not isinstance(data.get(name), dict | None):
-            return Reject("field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}")
+        if data.get(name) in ("", []):  # so some languages write an empty object
+            del data[name]
+        elif not isinstance(data.get(name), dict | None):
+            if _is_needed(name, data):
+                return Reject("field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}")
+            del data[name]
     for name in _TEXTS:
         if not isinstance(data.get(name), str | None):
-            return Reject("field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
-    for name in _TIMES:
-        if data.get(name) is not None:
-            moment = _lenient_time(data[name])
-            if moment is None:
-                return Reject("timestamp_invalid", f"expected `{name}` as ISO 8601, such as 2026-01-31T12:00:00Z")
-            data[name] = moment
+            if _is_needed(name, data):
+                return Reject("field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+            del data[name]
+    stated = {name: data.pop(name, None) for name in (*_HAPPENED, "sentAt")}
+    times = {name: _lenient_time(value) for name, value in stated.items() if value not in (None, "")}
+    unread = [name for name in _HAPPENED if name in times and times[name] is None]
+    if unread and not any(times.get(name) for name in _HAPPENED):
+        return Reject("timestamp_invalid", f"expected `{unread[0]}` as ISO 8601, such as 2026-01-31T12:00:00Z")
+    data |= times
     try:
         return msgspec.convert(data, Message)
     except msgspec.ValidationError as error:
         return Reject("field_invalid", str(error))
+
+
+def _is_needed(name: str, data: dict[str, Any]) -> bool:
+    """Whether the message means nothing, or nobody, without this field."""
+    if name == "anonymousId":
+        return data.get("userId") in (None, "")
+    return name not in _NEEDED or data["type"] in _NEEDED[name]
 
 
 def _lenient_time(value: Any) -> datetime | None:

@@ -1,9 +1,10 @@
 """A customer as people and systems read it: figures by name, personal data masked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flows.logic.entry.check import DERIVED, OK, QUALITY
+from flows.logic import groups
+from flows.logic.entry.check import NOTES, OK, QUALITY
 from flows.logic.entry.completion import completed
 from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules, View
@@ -46,13 +47,27 @@ def present(
         "sessions": len(total.sessions) // 2,
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
-        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items()) if not name.startswith((QUALITY, DERIVED))},
+        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
+        "groups": groups.shown(total.traits),
         "quality": _quality(total),
         "completed": completed(total.traits),
-        "identifiers": {name: mask(value) for name, value in sorted(contact.items())},
+        "identifiers": {name: mask(value) for name, value in sorted(own(contact).items())},
         "fragments": len(profile.fragments),
         "rules": rules.version,
     }
+
+
+def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
+    """Of (field, when, value) what was last stated of each field; of two at the same time the larger text, as with other traits."""
+    last: dict[str, tuple[int, str]] = {}
+    for field, time_ms, value in stated:
+        last[field] = max(last.get(field, (-1, "")), (time_ms, value))
+    return {field: value for field, (_, value) in sorted(last.items())}
+
+
+def own(stated: Mapping[str, str]) -> dict[str, str]:
+    """The customer's fields, without what entry noted about them."""
+    return {field: value for field, value in stated.items() if not field.startswith(NOTES)}
 
 
 def _quality(total: Fragment) -> dict[str, str]:

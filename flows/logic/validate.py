@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic import groups
 from flows.logic.entry.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
 from flows.logic.entry.repeats import Repeats
 from flows.logic.extract import Fields
@@ -41,6 +42,8 @@ class Validator:
         everywhere = frozenset(folded(name) for name in names if not name.startswith("traits."))
         self._of_properties = _Names(everywhere | self._entry.names(NEVER_A_PROPERTY))
         self._of_traits = _Names(everywhere | {folded(name.removeprefix("traits.")) for name in names} | self._entry.names(PERSONAL))
+        # Of what a group call states the personal-looking is not kept: it may be a person's. Its `name` is the company's.
+        self._of_groups = _Names((self._of_properties.known | self._of_traits.known) - {"name"})
         self._plan = plan
         self._record = Fields(config.matching).of
 
@@ -70,14 +73,19 @@ class Validator:
         if isinstance(time_ms, Reject):
             return time_ms
         kind = message.type
+        group = ""
+        company: dict[str, Any] = {}
+        if kind == "group":  # its traits are the group's: from here on nobody is known by them
+            group = str(message.groupId or message.name or "")
+            company, message.traits = message.traits or {}, None
         if kind == "track":
             if not message.event:
                 return Reject("event_missing", "expected `event`, the name of what happened")
             name = message.event
         else:
-            name = message.name or (str(message.groupId) if kind == "group" and message.groupId is not None else "")
-        if len(name) > NAME_MAX:
-            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {len(name)}")
+            name = message.name or group
+        if len(name) > NAME_MAX or len(group) > NAME_MAX:
+            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {max(len(name), len(group))}")
         message_id = message.message_id
         if not message_id:
             message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
@@ -90,7 +98,9 @@ class Validator:
         context_traits = message.context.get("traits") if message.context else None
         if type(context_traits) is dict:
             traits = context_traits | traits
-        if raw.value.count(b":") > self._limits.properties and _count(properties) + _count(traits) > self._limits.properties:
+        if raw.value.count(b":") > self._limits.properties and (
+            _count(properties) + _count(traits) + _count(company) > self._limits.properties
+        ):
             return Reject("too_many_properties", f"expected at most {self._limits.properties} properties")
         if kind == "track" and (refused := self._against_plan(name, properties)) is not None:
             if isinstance(refused, Reject):
@@ -103,11 +113,14 @@ class Validator:
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
         properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
-        if kind == "group" and name:
-            traits["group_id"] = name
+        if group:
+            traits |= groups.stated(group, _apart(company, self._of_groups, "", {}))
+            traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
+        if kind == "alias":
+            found.previous = self._identifiers.previous(message)
         if self._repeats:
             event = name if kind == "track" else kind
             found.content = self._repeats.marks(
@@ -116,13 +129,22 @@ class Validator:
         return found
 
     def _time(self, message: Message, received_ms: int) -> int | Reject:
-        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt."""
-        happened = message.originalTimestamp or message.timestamp
+        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
+
+        `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is wrong.
+        """
+        happened = _stated(message.originalTimestamp) or _stated(message.timestamp)
         if happened is None:
             return received_ms
         time_ms = _ms(happened)
-        if message.sentAt is not None:
-            time_ms = received_ms - (_ms(message.sentAt) - time_ms)
+        sent = _stated(message.sentAt)
+        if sent is not None:
+            corrected = self._possible(received_ms - (_ms(sent) - time_ms), received_ms)
+            if type(corrected) is int:
+                return corrected
+        return self._possible(time_ms, received_ms)
+
+    def _possible(self, time_ms: int, received_ms: int) -> int | Reject:
         if time_ms > received_ms:
             if time_ms > received_ms + self._limits.future:
                 return Reject("timestamp_out_of_range", f"more than {self._limits.future} after its receipt")
@@ -148,12 +170,12 @@ class _Names(dict[str, bool]):
 
     def __init__(self, known: frozenset[str]) -> None:
         super().__init__()
-        self._known = known
+        self.known = known
 
     def __missing__(self, name: str) -> bool:
         if len(self) > 10_000:
             self.clear()
-        hit = self[name] = folded(name) in self._known
+        hit = self[name] = folded(name) in self.known
         return hit
 
 
@@ -202,6 +224,11 @@ def _marks(taken: Taken, names: _Names, sensitive: dict[str, Any]) -> dict[str, 
 def _hash_of(value: bytes) -> str:
     """A stable stand-in for a missing messageId."""
     return blake2b(value, digest_size=12).hexdigest()
+
+
+def _stated(moment: datetime | None) -> datetime | None:
+    """None also for the first moment of the calendar, as which Go, .NET and others write that there is none."""
+    return None if moment is None or moment.year == 1 else moment
 
 
 def _ms(moment: datetime) -> int:

@@ -1,7 +1,8 @@
 """What the customers of the simulation do, and the rules that look at it.
 
-People log in and out on devices that they share, say what their e-mail is, send everything twice now and then, and
-sometimes send what is no event at all. Each message is known here, so it is known how often it must count.
+People log in and out on devices that they share, say what their e-mail is, and what their company's, send everything twice now and then,
+some of it with an anonymous id that was made up for the call, and sometimes send what is no event at all. Each message is known here, so it
+is known how often it must count.
 """
 
 from random import Random
@@ -135,4 +136,13 @@ class Traffic:
             del made["event"], made["properties"]
             if luck.random() < 0.6:
                 made["traits"]["email"] = luck.choice(_MAILS)
+        return self._oddly(made)
+
+    def _oddly(self, made: dict[str, Any]) -> dict[str, Any]:
+        """As some clients write it: with an anonymous id made up for this call, or as what is known of a company."""
+        n = len(self.good)
+        if "anonymousId" not in made and n % 3 == 0:
+            made["anonymousId"] = f"made-up-{n}"
+        if "traits" in made and n % 4 == 0:
+            made |= {"type": "group", "groupId": "acme"}
         return made

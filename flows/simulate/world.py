@@ -21,6 +21,7 @@ from schemas.units import Duration
 from state.directory import Layout
 from state.memory import MemoryDirectory, MemoryShards
 from state.models import MemoryModels, Signer
+from state.policy import Policy
 from state.shards import ShardCommit
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -31,7 +32,7 @@ PLENTY = 1_000_000
 _NAMESPACES = (
     Namespace(name="user_id", paths=("userId",), limit=1),
     Namespace(name="email", paths=("traits.email",), limit=3, normalize="lower"),
-    Namespace(name="anonymous", paths=("anonymousId",), limit=6),
+    Namespace(name="anonymous", paths=("anonymousId",), limit=6, at_limit="newcomer"),
 )
 CONFIG = Config(
     identity=Identity(namespace=_NAMESPACES),
@@ -39,7 +40,8 @@ CONFIG = Config(
     shards=Shards(count=SHARDS, dedupe=DEDUPE),
     validate=Validate(reject_percent=100, reject_sample=PLENTY),
 )
-LAYOUT = Layout.of("simulated", SHARDS, 1_000, [namespace.limit for namespace in _NAMESPACES])
+LIMITS = [namespace.limit for namespace in _NAMESPACES]
+LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
 Past = tuple[Any, ...]  # ("w", partition, before, after) | ("t", second) | ("a", shard, seq) | ("c" or "m", sender, seq, version)
 

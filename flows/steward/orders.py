@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Final, Literal
 
 import msgspec
@@ -111,12 +112,15 @@ class OrderDesk:
         return "" if self.stands(seq) else f"union {seq} was undone before"
 
     def _no_union(self, a: bytes, b: bytes, order: Order) -> str:
-        (_, mine), (_, theirs) = self.ledger.members(a), self.ledger.members(b)
+        (own, mine), (others, theirs) = self.ledger.members(a), self.ledger.members(b)
+        together = [(one.strength, one.hash) for one in (*mine, *theirs)]
+        spared = {*own, *others, *compress((each for _, each in together), self.ledger.alone([each for _, each in together]))}
         if not order.forced and all(any(holds(self._policy.verified, one.strength) for one in held) for held in (mine, theirs)):
             return "both are verified: only `forced` unites them"
         for strength, limit in enumerate(self._limits):
             counts = [sum(one.strength == strength for one in held) for held in (mine, theirs)]
-            if all(counts) and sum(counts) > limit and self._policy.forbids(strength, order.by):
+            excess = sum(counts) - limit
+            if all(counts) and excess > 0 and self._policy.forbids(strength, excess, order.by, together, spared):
                 return f"together they would have {sum(counts)} of {self._names[strength]}, the limit is {limit}"
         return ""
 

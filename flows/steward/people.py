@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from flows.logic.identifiers import ID_MAX, Identifiers
+from flows.logic.present import newest, own
 from schemas.errors import Unusable
 from schemas.identity import ID_BYTES, text_id
 from state.directory import Directory
@@ -69,11 +70,7 @@ class People:
 
     def newest(self, root: bytes) -> dict[str, str]:
         """What was last stated of each sealed field; not what entry noted about it."""
-        newest: dict[str, tuple[int, str]] = {}
-        for field, time_ms, value in self._opened([root]).get(root, ()):
-            if not field.startswith("$") and time_ms >= newest.get(field, (0, ""))[0]:
-                newest[field] = (time_ms, value)
-        return {field: value for field, (_, value) in sorted(newest.items())}
+        return own(newest(self._opened([root]).get(root, ())))
 
     def identifiers(self, root: bytes, plain: Mapping[bytes, str]) -> list[Named]:
         """The strongest namespace first, in each the oldest first."""

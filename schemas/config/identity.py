@@ -17,7 +17,7 @@ class Namespace(Table, frozen=True):
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
     normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
-    at_limit: Literal["refuse", "oldest", "review"] = "refuse"  # one too many is refused, or the oldest leaves, or a steward is asked
+    at_limit: Literal["refuse", "oldest", "review", "newcomer"] = "refuse"  # one too many is refused; who leaves for it; a steward is asked
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
 
@@ -28,8 +28,8 @@ class Guard(Table, frozen=True):
     customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
     moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20  # ... or it went so often from one to another ...
     within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
-    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others, or new identifiers ...
-    unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does
+    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others ...
+    unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does; more new identifiers are refused
     window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
 
 
@@ -46,8 +46,8 @@ class Identity(Table, frozen=True):
         Namespace(name="user_id", paths=("userId",), limit=1),
         Namespace(name="phone", paths=("traits.phone", "context.traits.phone"), limit=3, normalize="phone"),
         Namespace(name="email", paths=("traits.email", "context.traits.email"), limit=5, normalize="email"),
-        Namespace(name="device", paths=("context.device.id",), limit=20, shared=True),
-        Namespace(name="anonymous", paths=("anonymousId",), limit=100, shared=True),
+        Namespace(name="device", paths=("context.device.id",), limit=20, shared=True, at_limit="newcomer"),
+        Namespace(name="anonymous", paths=("anonymousId",), limit=100, shared=True, at_limit="newcomer"),
     )
 
 

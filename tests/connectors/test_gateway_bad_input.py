@@ -57,7 +57,6 @@ BOMB = zipped(b'{"batch":[' + b" " * 50_000_000 + b"]}")
         (b"{}", 400, "batch_invalid"),
         (b'{"batch":{}}', 400, "batch_invalid"),
         (b'{"batch":null}', 400, "batch_invalid"),
-        (b'{"batch":[],"context":3,"writeKey":"demo"}', 400, "batch_invalid"),
         (b'{"batch":[],"writeKey":3}', 400, "batch_invalid"),
         (b'{"batch":NaN}', 400, "not_json"),
         (b"[NaN]", 400, "batch_invalid"),

@@ -150,6 +150,14 @@ def test_batch_level_fields_enter_the_items_and_the_item_wins(client: Client) ->
     assert fourth["context"] == "no object"
 
 
+@pytest.mark.parametrize("shared", [{"context": []}, {"context": 3}, {"integrations": "all"}, {"sentAt": ""}, {"sentAt": "Invalid Date"}])
+def test_a_bad_field_of_the_batch_refuses_no_item(client: Client, shared: dict[str, Any]) -> None:
+    item = {"type": "track", "userId": "u", "context": {"locale": "fr"}}
+    assert client.post("/v1/batch", {"batch": [item], **shared}).status_code == 200
+    [message] = client.messages
+    assert message["context"] == {"locale": "fr"}
+
+
 def test_no_key_ever_stands_twice(client: Client) -> None:
     ways: list[dict[str, Any]] = [
         {},

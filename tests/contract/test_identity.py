@@ -69,6 +69,7 @@ class Both:
             assert self.memory.about(known[:1], count) == self.ledger.about(known[:1], count)
         assert self.memory.homes(known) == self.ledger.homes(known)
         assert self.memory.apart(known) == self.ledger.apart(known)
+        assert self.memory.alone(known) == self.ledger.alone(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
@@ -200,6 +201,9 @@ def test_a_union_over_the_limit_is_put_before_a_steward(both: Make) -> None:
     world.same()
 
 
+MADE_UP = Policy(guarded=(False, False, True), breaker_unions=3, breaker_within_s=60)
+
+
 def test_a_device_of_too_many_users_is_evidence_no_longer(both: Make) -> None:
     world = both(Policy(guarded=(False, False, True), shared_customers=3))
     users = [ident(0, n) for n in range(6)]
@@ -239,6 +243,144 @@ def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -
             world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000)
         assert USER.hash in world.workers[0].suspended()
         assert world.roots(*(ident(2, n).hash for n in range(5))) == [USER.hash] * held + [None] * (5 - held)
+
+
+def test_made_up_identifiers_suspend_nobody(both: Make) -> None:
+    """One client makes up an anonymous id for each call: in one window, or one after the other. What is beyond the rate is not taken up."""
+    for windows, held in (([[0, 1, 2, 3, 4]], 3), ([[0], [1], [2], [3], [4]], 4)):  # the first came with the user
+        world = both(MADE_UP, limits=(1, 2, 100))
+        for window in windows:
+            assert world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000) is not None
+        assert world.workers[0].suspended() == {}
+        assert world.roots(*(ident(2, n).hash for n in range(5))) == [USER.hash] * held + [None] * (5 - held)
+        assert world.commit(group(USER, ident(2, 5)), time_ms=61_000).attached == 1  # type: ignore[union-attr]  # the next minute
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_but_with_an_address_each_they_are_people(both: Make, at_once: bool) -> None:
+    """A phone number that a whole shop states is no evidence, whatever its visitors' browsers are called."""
+    world = both(MADE_UP, limits=(2, 1, 100))
+    phone, people = ident(0, 0), [(ident(1, n), ident(2, n)) for n in range(1, 6)]
+    windows = [[one for both_of in people for one in both_of]] if at_once else people
+    for window in windows:
+        world.commit(group(phone, *window), time_ms=1_000)
+    assert list(world.workers[0].suspended()) == [phone.hash]
+    world.same()
+
+
+def test_made_up_identifiers_do_not_use_up_what_unions_are_allowed(both: Make) -> None:
+    world = both(MADE_UP, limits=(1, 2, 100))
+    world.commit(group(USER), group(DEVICE))
+    for n in range(20, 30):
+        world.commit(group(USER, ident(2, n)), time_ms=1_000)
+    assert world.commit(group(USER, DEVICE), time_ms=1_000).united == 1  # type: ignore[union-attr]
+    assert world.workers[0].suspended() == {}
+    world.same()
+
+
+def test_newcomers_leave_room_for_a_visitor_of_its_own(both: Make) -> None:
+    """However many made-up ids a user was given before: who was there on its own is united, and stays."""
+    world = both(msgspec.structs.replace(MADE_UP, at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 4))
+    visitors, made_up = [ident(2, n) for n in (1, 2)], [ident(2, n) for n in range(30, 60)]
+    world.commit(group(USER), *(group(visitor) for visitor in visitors))
+    minute = iter(range(60_000, 10_000_000, 60_000))
+    for n, one in enumerate(made_up):
+        world.commit(group(USER, one), time_ms=next(minute))
+        if n in (10, 20):
+            assert world.commit(group(USER, visitors[n // 20]), time_ms=next(minute)).united == 1  # type: ignore[union-attr]
+    assert world.roots(*(visitor.hash for visitor in visitors)) == [USER.hash] * 2
+    assert world.memory.lookup([one.hash for one in made_up]) == [None] * 28 + [USER.hash] * 2
+    assert world.workers[0].suspended() == {}
+
+
+def test_newcomers_leave_a_quarter_of_the_limit_at_once(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 8))
+    made_up = [ident(2, n) for n in range(30, 39)]
+    for one in made_up:
+        world.commit(group(USER, one))
+    world.same()
+    assert world.memory.lookup([one.hash for one in made_up]) == [None] * 2 + [USER.hash] * 7
+
+
+def test_where_no_newcomer_can_leave_one_too_many_is_refused(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 2))
+    visitors = [ident(2, n) for n in range(3)]
+    world.commit(group(USER), *(group(visitor) for visitor in visitors))
+    for visitor in visitors:
+        world.commit(group(USER, visitor))
+    assert world.commit(group(USER, ident(2, 5))).refused == 1  # type: ignore[union-attr]
+    assert world.roots(*(visitor.hash for visitor in visitors), ident(2, 5).hash) == [USER.hash] * 2 + [visitors[2].hash, None]
+
+
+def test_a_union_undone_gives_the_newcomers_back_to_whom_they_came_with(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 3))
+    made_up = [ident(2, n) for n in range(30, 34)]
+    world.commit(group(USER, *made_up[:2]), group(MAIL, *made_up[2:]))
+    world.commit(group(USER, MAIL))
+    assert world.roots(*(one.hash for one in made_up)) == [None] + [USER.hash] * 3
+    world.undo(1)
+    assert world.roots(*(one.hash for one in made_up)) == [None, USER.hash] + [MAIL.hash] * 2
+
+
+def test_who_had_an_event_to_itself_is_a_newcomer_no_longer(both: Make) -> None:
+    """Else that event, sent again, would count for somebody else. Known to the worker, or new in the very same group."""
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 3))
+    used, seen, anew, *made_up = [ident(2, n) for n in range(30, 40)]
+    world.commit(group(USER, used, seen))
+    for _ in range(2):
+        world.commit(group(USER, used, seen))
+    world.commit(group(used), worker=1)
+    assert world.memory.alone([used.hash, seen.hash]) == [True, False]
+    world.commit(Group([USER, anew], [Routed(0, b"x"), Routed(1, b"y")]))
+    for one in made_up:
+        world.commit(group(USER, one))
+    world.same()
+    assert world.memory.lookup([used.hash, seen.hash, anew.hash, made_up[-1].hash]) == [USER.hash, None, USER.hash, USER.hash]
+
+
+def test_a_visitor_of_its_own_needs_no_note_that_it_is_one(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")))
+    world.commit(group(ANON))
+    world.commit(group(ANON), group(USER, ANON))
+    world.commit(group(ANON))
+    assert world.memory.alone([ANON.hash]) == world.ledger.alone([ANON.hash]) == [False]
+
+
+def test_who_went_over_from_another_user_is_no_newcomer(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 2))
+    world.commit(group(OTHER, ANON))
+    world.commit(group(USER, ANON))
+    for n in range(30, 36):
+        world.commit(group(USER, ident(2, n)))
+    assert world.roots(ANON.hash) == [USER.hash]
+
+
+def test_who_leaves_in_a_window_is_no_longer_routed_by_what_the_worker_knew(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "oldest")), limits=(1, 2, 2))
+    made_up = [ident(2, n) for n in range(3)]
+    world.commit(group(USER, *made_up[:2]), group(MAIL))
+    world.commit(group(MAIL))
+    world.commit(group(made_up[0]))  # the worker knows whose it is
+    world.commit(group(USER, made_up[2]), group(made_up[0]))
+    assert world.roots(*(one.hash for one in made_up)) == [made_up[0].hash, USER.hash, USER.hash]
+
+
+def test_nor_where_the_customer_that_it_left_became_another_meanwhile(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "oldest")), limits=(1, 2, 2))
+    made_up = [ident(2, n) for n in range(3)]
+    world.commit(group(POST, *made_up[:2]), group(MAIL))
+    world.commit(group(made_up[0]))
+    world.commit(group(POST, made_up[2]), group(USER, POST, MAIL), group(made_up[0]))
+    assert world.roots(made_up[0].hash) == [made_up[0].hash]
+
+
+def test_a_newcomer_that_leaves_and_comes_again_in_one_window(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 2))
+    made_up = [ident(2, n) for n in range(3)]
+    for _ in range(2):
+        world.commit(group(USER, MAIL, *made_up[:2]))
+    world.commit(group(USER, made_up[2]), group(MAIL, made_up[0]))
+    assert world.roots(*(one.hash for one in made_up)) == [USER.hash, None, USER.hash]
 
 
 def test_what_is_refused_at_a_limit_again_and_again_trips_nothing(both: Make) -> None:
@@ -373,9 +515,10 @@ orders = st.one_of(
     st.builds(undo, st.integers(1, 12)),
     st.builds(Order, st.just("release"), hashes),
 )
+AT_LIMIT = ["refuse", "oldest", "review", "newcomer"]
 policies = st.builds(
     Policy,
-    at_limit=st.tuples(st.just("refuse"), st.sampled_from(["refuse", "oldest", "review"]), st.sampled_from(["refuse", "oldest", "review"])),
+    at_limit=st.tuples(st.just("refuse"), st.sampled_from(AT_LIMIT), st.sampled_from(AT_LIMIT)),
     verified=st.tuples(st.just(False), st.booleans(), st.just(False)),
     guarded=st.tuples(st.just(False), st.booleans(), st.booleans()),
     shared_customers=st.integers(1, 3),

@@ -82,6 +82,87 @@ def test_aliases_in_a_circle_within_one_window(take: Take, known: bool) -> None:
     assert site.directory.stats()["created"] == (12 if known else 1)
 
 
+def rejected(site: Site) -> dict[str, int]:
+    return {name: n for name, n in site.directory.stats().items() if name.startswith("rejected:")}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-window", "known-before"])
+def test_an_alias_between_two_users_is_refused_with_its_reason(take: Take, together: bool) -> None:
+    users = [{"type": "page", "userId": "ana"}, {"type": "page", "userId": "bob"}]
+    alias = {"type": "alias", "userId": "bob", "previousId": "ana"}
+    site = take(*users, alias) if together else (take(*users), take(alias))[1]
+    assert rejected(site) == {"rejected:alias_of_users": 1}
+    [dead] = compose.dead_events(site.config).newest()
+    assert (dead.letter.reason, dead.letter.index) == ("alias_of_users", 0)
+    ana, bob, visitor = roots(site, ANA, BOB, ("anonymous", "ana"))
+    assert ana != bob
+    assert visitor is None
+    assert site.directory.stats()["events"] == 2
+
+
+def test_an_alias_of_a_visitor_means_what_it_always_did(take: Take) -> None:
+    """Also where he is called as some user is; or where both ids are one and the same."""
+    site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "ana"}, {"type": "page", "anonymousId": "v1"})
+    take({"type": "alias", "userId": "bob", "previousId": "v1"}, {"type": "alias", "userId": "bob", "previousId": "ana"})
+    take({"type": "alias", "userId": "eve", "previousId": "unheard of"}, {"type": "alias", "userId": "ana", "previousId": "ana"})
+    assert rejected(site) == {}
+    bob, v1, unheard, eve = roots(site, BOB, ("anonymous", "v1"), ("anonymous", "unheard of"), ("user_id", "eve"))
+    assert (bob, eve) == (v1, unheard)
+
+
+def test_aliases_between_users_in_a_row_are_refused_from_the_second_on(take: Take) -> None:
+    """Of the first nobody knows that it is one."""
+    site = take(*({"type": "alias", "userId": f"u{n + 1}", "previousId": f"u{n}"} for n in range(5)))
+    assert rejected(site) == {"rejected:alias_of_users": 4}
+    assert site.directory.stats()["events"] == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> None:
+    """A group call states the company's address, not theirs; and none of it takes the place of their own."""
+    people = ["ana", "bob", "eve"]
+    own = [{"type": "identify", "userId": who, "traits": {"email": f"{who}@example.com"}} for who in people]
+    company = {"email": "office@acme.example", "phone": "+8675526012345", "name": "Acme", "address": {"city": "Köln"}, "plan": "gold"}
+    calls = [{"type": "group", "userId": who, "groupId": "acme", "traits": company} for who in people]
+    calls += [{"type": "group", "anonymousId": f"visitor-{n}", "groupId": "acme", "traits": company} for n in range(3)]
+    site = take(*own)
+    for part in [calls] if together else [[call] for call in calls]:
+        take(*part)
+    found = roots(site, *(("user_id", who) for who in people), *(("anonymous", f"visitor-{n}") for n in range(3)))
+    assert len({*found} - {None}) == 6
+    assert roots(site, ("email", "office@acme.example"), ("phone", "+8675526012345")) == [None, None]
+    site.apply()
+    shown = compose.profile_reader(site.config)(*ANA) or {}
+    assert shown["identifiers"] == {"email": "a***@example.com", "user_id": "***"}
+    assert (shown["groups"], shown["traits"]) == ({"acme": {"name": "Acme", "plan": "gold"}}, {"group_id": "acme"})
+
+
+@pytest.mark.parametrize("size", [300, 30, 1])
+def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: int) -> None:
+    """One user, 300 events: one customer, who is found by the user id, and still takes in who was there before."""
+    site = take({"type": "page", "userId": "ana"}, *({"type": "page", "anonymousId": f"browser-{n}"} for n in range(3)))
+    for at in range(0, 300, size):
+        take(*({"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"} for n in range(at, at + size)))
+    stats = site.directory.stats()
+    assert (stats["created"], stats["events"], stats.get("suspended", 0)) == (4, 304, 0)
+    take(*({"type": "identify", "userId": "ana", "anonymousId": f"browser-{n}"} for n in range(3)))
+    assert set(roots(site, *(("anonymous", f"browser-{n}") for n in range(3)))) == {roots(site, ANA)[0]}
+    site.apply()
+    site.forward()
+    site.apply()
+    assert (compose.profile_reader(site.config)(*ANA) or {})["events"] == 307
+
+
+def test_made_up_anonymous_ids_of_months_leave_room(take: Take) -> None:
+    """One a minute: the limit of a hundred is reached, and who was a visitor before becomes this user all the same."""
+    site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "browser"})
+    for n in range(130):
+        site.now_s += 60
+        take({"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"})
+    take({"type": "identify", "userId": "ana", "anonymousId": "browser"})
+    assert len(set(roots(site, ANA, ("anonymous", "browser"), ("anonymous", "made-up-129")))) == 1
+
+
 @pytest.mark.parametrize("times", [2, 3, 8])
 def test_an_identifier_that_moves_to_and_fro_in_one_window(take: Take, times: int) -> None:
     """Two users of one address, turn by turn: it ends with one of them, each has what is its own, and no event is lost."""

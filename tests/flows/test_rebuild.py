@@ -10,14 +10,16 @@ import pytest
 from flows import compose, rebuild
 from flows.logic.identifiers import Identifiers
 from flows.logic.profile import decode_profile
+from flows.resolve import Judged, Window
 from schemas import cloudevents
 from schemas.config import Config
 from schemas.errors import Foreign
+from schemas.events import RawEvent
 from schemas.profile import Fragment
 from schemas.toml import load
 from schemas.triggers import Trigger
 from state.archive import files
-from tests.site import Site
+from tests.site import START_S, Site
 
 
 def configured(site: Site, more: str = "") -> Config:
@@ -96,6 +98,30 @@ def test_it_can_be_rebuilt_and_archived_again(archived: Site, capsys: pytest.Cap
     archive = compose.archive(config)
     assert archive.last() == compose.journal(config).head() == compose.journal(config).archived()
     assert len(list(archive.entries(0))) == archive.last()
+
+
+def test_an_alias_is_refused_or_taken_as_it_was_then(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether a user was known is a question of the moment: here one comes between the look and the commit."""
+    site = Site(tmp_path, redis_url).start()
+
+    def judged(partition: str, *bodies: dict[str, Any]) -> Judged:
+        events = [
+            RawEvent(msgspec.json.encode(body | {"messageId": f"{partition}-{n}"}), START_S * 1000, "web") for n, body in enumerate(bodies)
+        ]
+        return site.resolver.judge(Window(partition, -1, len(events) - 1, events, list(range(len(events))), 0.0))
+
+    early = judged("events/0", {"type": "alias", "userId": "bob", "previousId": "ana"})
+    site.resolver.commit(judged("events/1", {"type": "page", "userId": "ana"}, {"type": "page", "userId": "zoe"}))
+    site.resolver.commit(early)
+    late = judged("events/2", {"type": "sing"}, {"type": "alias", "userId": "eve", "previousId": "zoe"}, {"type": "page", "userId": "eve"})
+    site.resolver.commit(late)
+    archiver = site.archiver()
+    with compose.following_keys(site.config) as archiver._follow_keys:
+        archiver.round(block_ms=0)
+    archiver.close()
+    stats = compose.directory(built(configured(site), capsys)[0]).stats()
+    assert stats == site.directory.stats()
+    assert (stats["events"], stats["rejected:alias_of_users"], stats["rejected:type_unknown"]) == (4, 1, 1)
 
 
 def test_an_erased_customer_is_not_brought_back(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,12 @@ def test_spellings_become_one(namespace: str, a: str, b: str) -> None:
     assert one(namespace, a) == one(namespace, b)
 
 
+def test_colleagues_behind_one_switchboard_are_not_one() -> None:
+    written = ("0755-26012345", "0755-26012345 ext. 801", "0755-26012345转802", "0755-26012345-803")
+    assert len({one("phone", number) for number in written}) == 4
+    assert one("phone", "0755-26012345;ext=801") == one("phone", written[1])
+
+
 def test_a_number_is_the_same_as_its_text() -> None:
     assert found(userId=42) == found(userId="42")
     assert found(userId="a", traits={"phone": 13800138000}) == found(userId="a", traits={"phone": "13800138000"})

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.logic.groups import is_one, shown
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config, Validate
@@ -101,8 +102,8 @@ BAD: list[tuple[RejectReason, bytes | dict[str, Any]]] = [
     ("field_invalid", message(event=5)),
     ("field_invalid", message(event="x" * 257)),
     ("field_invalid", message(properties=[1])),
-    ("field_invalid", message(traits="x")),
-    ("field_invalid", message(context=1)),
+    ("field_invalid", {"type": "identify", "userId": "a", "traits": "x"}),
+    ("field_invalid", {"type": "page", "userId": "a", "properties": 1}),
     ("field_invalid", {"type": "page", "userId": "a", "name": {"x": 1}}),
     ("id_missing", message(userId=...)),
     ("id_missing", message(userId=None, anonymousId=None)),
@@ -115,20 +116,27 @@ BAD: list[tuple[RejectReason, bytes | dict[str, Any]]] = [
     ("id_invalid", message(userId=True)),
     ("id_invalid", message(userId=1.5)),
     ("id_invalid", message(userId="x" * 10_240)),
-    ("id_invalid", message(anonymousId="x" * 257)),
-    ("id_invalid", {"type": "identify", "userId": "a", "traits": {"email": {"x": 1}}}),
-    ("message_id_invalid", message(messageId=5)),
+    ("id_invalid", message(userId=..., anonymousId="x" * 257)),
+    ("id_invalid", message(userId=..., anonymousId=False)),
+    ("id_invalid", message(userId={"id": 1}, anonymousId="v1")),
+    ("id_invalid", message(userId="x" * 257, anonymousId="v1")),
+    ("id_invalid", {"type": "identify", "traits": {"email": {"x": 1}}}),
+    ("id_invalid", {"type": "alias", "userId": "a", "previousId": ["v1"]}),
+    ("id_invalid", {"type": "group", "userId": "a", "groupId": {"x": 1}}),
+    ("message_id_invalid", message(messageId=["m"])),
     ("message_id_invalid", message(messageId="x" * 101)),
     ("timestamp_invalid", message(timestamp="yesterday")),
     ("timestamp_invalid", message(timestamp="2026-13-45T00:00:00Z")),
     ("timestamp_invalid", message(timestamp={"at": 1})),
     ("timestamp_invalid", message(timestamp=True)),
     ("timestamp_invalid", message(timestamp=1e300)),
-    ("timestamp_invalid", message(sentAt="x")),
+    ("timestamp_invalid", message(timestamp="yesterday", originalTimestamp="")),
+    ("timestamp_invalid", message(originalTimestamp="yesterday", timestamp=[])),
     ("timestamp_out_of_range", message(timestamp="1970-01-01T00:00:00Z")),
     ("timestamp_out_of_range", message(timestamp=0)),
     ("timestamp_out_of_range", message(timestamp="2090-01-01T00:00:00Z")),
-    ("timestamp_out_of_range", message(timestamp="0001-01-01T00:00:00+23:59")),
+    ("timestamp_out_of_range", message(timestamp="1899-12-30T00:00:00Z")),
+    ("timestamp_out_of_range", message(timestamp="2090-01-01T00:00:00Z", sentAt="2030-01-01T00:00:00Z")),
     ("timestamp_out_of_range", message(timestamp="9999-12-31T23:59:59.999999-23:59")),
 ]
 
@@ -166,6 +174,35 @@ def test_unusual_input_is_accepted_and_fits_the_log(value: dict[str, Any]) -> No
     found = accepted(value)
     msgspec.msgpack.encode([found.properties, found.traits, found.name, found.message])
     assert 0 < len(found.message) <= 100
+
+
+@pytest.mark.parametrize(
+    "auxiliary",
+    [
+        {"context": 1},
+        {"context": "x", "traits": "x", "name": {"x": 1}},
+        {"context": [], "properties": [], "traits": []},  # PHP's empty objects
+        {"properties": ""},
+        {"anonymousId": False},
+        {"anonymousId": "x" * 257},
+        {"anonymousId": {"id": 1}, "previousId": True, "groupId": 1.5},
+        {"context": {"device": {"id": [1]}, "traits": {"email": {"x": 1}, "phone": 1.5}}},
+    ],
+)
+def test_what_is_only_auxiliary_refuses_no_event(auxiliary: dict[str, Any]) -> None:
+    found = accepted(message(**auxiliary))
+    assert (found.name, found.time_ms, found.message, len(found.identifiers)) == ("Bought", START_MS, "m1", 1)
+    assert found.properties == {}
+
+
+def test_a_bad_identifier_beside_the_user_id_is_a_bad_field_like_any_other() -> None:
+    found = accepted({"type": "identify", "userId": "a", "traits": {"email": {"x": 1}, "phone": 13800138000.5, "plan": "gold"}})
+    assert [identifier.strength for identifier in found.identifiers] == [0]
+    assert found.traits == {"plan": "gold", "$quality.email": "type", "$quality.phone": "type"}
+
+
+def test_a_number_as_message_id_is_its_text() -> None:
+    assert accepted(message(messageId=5)).message == "5"
 
 
 @given(value=st.binary(max_size=300))
@@ -213,6 +250,11 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
         ({"timestamp": text(START_MS + HOUR)}, START_MS),  # a little ahead: the time of receipt
         ({"originalTimestamp": text(START_MS - HOUR), "timestamp": text(START_MS - DAY)}, START_MS - HOUR),
         ({"sentAt": text(START_MS - DAY)}, START_MS),
+        ({"timestamp": ""}, START_MS),
+        ({"timestamp": "0001-01-01T00:00:00Z"}, START_MS),  # Go's and .NET's way to say that there is none
+        ({"timestamp": "0001-01-01T00:00:00", "originalTimestamp": text(START_MS - HOUR)}, START_MS - HOUR),
+        ({"timestamp": text(START_MS - HOUR), "originalTimestamp": "Invalid Date"}, START_MS - HOUR),
+        ({"timestamp": text(START_MS - HOUR), "originalTimestamp": ""}, START_MS - HOUR),
     ],
 )
 def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
@@ -223,6 +265,17 @@ def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
 def test_a_wrong_clock_is_corrected_by_when_it_was_sent(skew: int) -> None:
     times = {"timestamp": text(START_MS + skew - 5 * HOUR), "sentAt": text(START_MS + skew)}
     assert accepted(message(**times)).time_ms == START_MS - 5 * HOUR
+
+
+UNREAD = ["", " ", "Invalid Date", "x", True, {}, [], 1e300]
+IMPOSSIBLE = ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "1970-01-01T00:00:00Z", 0, -1, "2099-01-01"]
+
+
+@pytest.mark.parametrize("sent_at", UNREAD + IMPOSSIBLE)
+def test_a_bad_time_of_sending_corrects_nothing(sent_at: Any) -> None:
+    times = {"timestamp": text(START_MS - HOUR), "sentAt": sent_at}
+    assert accepted(message(**times)).time_ms == START_MS - HOUR
+    assert accepted(message(sentAt=sent_at)).time_ms == START_MS
 
 
 # --- personal data ----------------------------------------------------------------------------------------------------
@@ -272,6 +325,46 @@ def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> Non
     found = accepted(message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3}))
     assert found.properties == {"name": "Tee", "lines": [[{}]], "total": 3}
     assert found.sensitive == {}
+
+
+COMPANY = {
+    "name": "Acme",
+    "email": "office@acme.example",
+    "phone": "0755-26012345",
+    "address": {"street": "Main St 1", "city": "Köln"},
+    "contact": {"firstName": "Bo", "floor": 3},
+    "plan": "gold",
+    "employees": 12,
+}
+
+
+def test_what_a_group_call_states_identifies_and_describes_nobody() -> None:
+    found = accepted({"type": "group", "userId": "a", "groupId": "acme", "traits": COMPANY})
+    assert [identifier.strength for identifier in found.identifiers] == [0]
+    assert (found.sensitive, found.record) == ({}, {})
+    held = {name: (1, value) for name, value in found.traits.items()}
+    assert shown(held) == {"acme": {"name": "Acme", "plan": "gold", "employees": 12, "contact": {"floor": 3}}}
+    assert {name: value for name, value in found.traits.items() if not is_one(name)} == {"group_id": "acme"}
+
+
+def test_traits_of_the_context_are_the_customers_own_in_a_group_call_too() -> None:
+    context = {"traits": {"email": "ana@x.de", "plan": "free"}}
+    found = accepted({"type": "group", "userId": "a", "groupId": 7, "traits": COMPANY, "context": context})
+    assert [identifier.strength for identifier in found.identifiers] == [0, 2]
+    assert (found.sensitive, found.traits["plan"], found.traits["group_id"]) == ({"email": "ana@x.de"}, "free", "7")
+
+
+def test_who_is_known_by_the_address_of_his_company_only_is_nobody() -> None:
+    assert reason({"type": "group", "groupId": "acme", "traits": COMPANY}) == "id_missing"
+
+
+@pytest.mark.parametrize("group", [{}, {"groupId": ""}, {"groupId": None, "traits": COMPANY}])
+def test_a_group_call_without_a_group_states_nothing(group: dict[str, Any]) -> None:
+    assert accepted({"type": "group", "userId": "a", **group}).traits == {}
+
+
+def test_no_client_writes_what_only_we_may_write_about_groups() -> None:
+    assert accepted({"type": "identify", "userId": "a", "traits": {"$group.acme": True, "plan": "x"}}).traits == {"plan": "x"}
 
 
 def test_details_of_a_reject_hold_no_values() -> None:

@@ -4,10 +4,9 @@ import redis
 
 from schemas.identity import Identifier
 from state.directory import Layout, RedisDirectory
-from state.graph import Record
 from state.ledger import RedisLedger
 from state.names import Names
-from state.records import unpack
+from state.records import Record, unpack
 from tests.contract.test_directory import ANON, MAIL, USER, group, window
 
 LAYOUT, NAMES = Layout("test", shards=4, buckets=16, limits=(1, 2, 3)), Names("t")

@@ -31,6 +31,7 @@ QUALITY: Final = "$quality."
 DERIVED: Final = "$derived."
 ORIGINAL: Final = "$original."
 INVALID: Final = "$invalid."
+GROUP: Final = "$group."  # what is known of a group that the customer belongs to (see `flows.logic.groups`)
 OK: Final = "ok"
 # Kinds that are personal data: as a trait sealed however the field is called, ...
 PERSONAL: Final[frozenset[FieldKind]] = frozenset(
@@ -42,7 +43,7 @@ _LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_co
 _IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(("address", "city", "province", "country", "postal_code"))
 _TELLS: Final[frozenset[FieldKind]] = frozenset(("phone", "id_number", "city", "province", "country", "locale"))
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
-_RESERVED: Final = (QUALITY, DERIVED, ORIGINAL, INVALID)  # names that only we may write
+NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID, GROUP)  # how names begin that only we may write
 
 
 class Taken(msgspec.Struct):
@@ -211,7 +212,7 @@ class _Fields(dict[str, tuple[str, FieldKind | None] | None]):
     def __missing__(self, name: str) -> tuple[str, FieldKind | None] | None:
         if len(self) > 10_000:
             self.clear()
-        found = self[name] = ("", None) if name.startswith(_RESERVED) else self.known.get(folded(name))
+        found = self[name] = ("", None) if name.startswith(NOTES) else self.known.get(folded(name))
         return found
 
 

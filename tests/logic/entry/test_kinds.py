@@ -29,6 +29,37 @@ def says(kind: FieldKind, stated: str, countries: tuple[str, ...] = CN) -> dict[
     return found.says
 
 
+SWITCHBOARD = "+8675526012345"
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ("0755-26012345", SWITCHBOARD),
+        ("0755-26012345 ext. 801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 EXT 801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345x801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 #801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345转801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 轉 801", f"{SWITCHBOARD};ext=801"),
+        ("０７５５－２６０１２３４５（转８０１）", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345分机801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 分机号：801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 内线801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345-801", f"{SWITCHBOARD};ext=801"),
+        ("(0755)26012345-801", f"{SWITCHBOARD};ext=801"),
+        ("+86-755-26012345-801", f"{SWITCHBOARD};ext=801"),
+        ("tel:+86-755-26012345;ext=801", f"{SWITCHBOARD};ext=801"),
+        (f"{SWITCHBOARD};ext=801", f"{SWITCHBOARD};ext=801"),
+        ("0755-26012345 ext. 802", f"{SWITCHBOARD};ext=802"),
+        ("0571-8765432-1", "!unassigned"),  # seven digits and an extension: not the number of eight digits that it would make
+        ("13800138000;13900139000", "!too_long"),  # two numbers, and whose are they
+    ],
+)
+def test_an_extension_is_part_of_the_number(stated: str, expected: str) -> None:
+    assert value("phone", stated) == expected
+
+
 @pytest.mark.parametrize(
     ("kind", "stated", "expected"),
     [
