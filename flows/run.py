@@ -13,11 +13,15 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
+import structlog
+
 from schemas.config import Config
-from schemas.errors import Unreachable
+from schemas.errors import Losing, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
+
+log = structlog.get_logger()
 
 Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
@@ -91,7 +95,7 @@ def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
             archive.run(config)
 
 
-def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], None]) -> NoReturn:
+def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], object]) -> NoReturn:
     """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
 
     `workers` of resolve and profile each; None: as suits the machine.
@@ -113,7 +117,10 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
             server.wait(supervisor.start(redis))
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
-        prepare(config)
+        try:
+            prepare(config)
+        except Losing as error:  # what runs on the rules in force loses nothing; what does not start loses events
+            log.error("rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`")
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:
@@ -127,7 +134,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         supervisor.watch()
 
 
-def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
+def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], object]) -> NoReturn:
     """All workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
     from flows import logs
 

@@ -62,7 +62,7 @@ class _State:
 class Supervisor:
     """A context: leaving it ends every child. SIGTERM and SIGINT leave it with `SystemExit(0)`, SIGHUP calls `reload`."""
 
-    def __init__(self, *, reload: Callable[[], None] | None = None, patience: Patience = Patience()) -> None:
+    def __init__(self, *, reload: Callable[[], object] | None = None, patience: Patience = Patience()) -> None:
         self._reload = reload
         self._reload_asked = False
         self._patience = patience
