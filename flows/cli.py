@@ -182,9 +182,13 @@ def chaos(
 
 
 @app.command()
-def reload(config: ConfigFile = None) -> None:
+def reload(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if figures, tags or most triggers go with it.")] = False,
+    config: ConfigFile = None,
+) -> None:
     """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does to `run`)."""
-    _reload(config)
+    version = _reload(config, yes)
+    print(f"the rules are in force as version {version}" if version else "these rules are in force already")
 
 
 @dead.command("list")
@@ -354,10 +358,16 @@ def _load(path: Path | None) -> Config:
     return load(path)
 
 
-def _reload(path: Path | None) -> None:
+def _reload(path: Path | None, yes: bool = False) -> int:
+    """The version under which the rules come into force, 0 if they are."""
     from flows.compose import prepare
+    from flows.rules import settled
+    from schemas.errors import Losing
 
-    prepare(_load(path))
+    try:
+        return prepare(settled(path), agreed=yes)
+    except Losing as error:
+        raise Losing(f"{error}\nThe rules in force stay. If this is meant: `millrace reload --yes`") from None
 
 
 def _k_of_n(text: str) -> tuple[int, int]:

@@ -24,11 +24,12 @@ from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live, decode_profile, decode_sensitive
 from flows.logic.validate import Validator
+from flows.rules import RULES, announce
 from schemas.config import Config
 from schemas.config import Shards as ShardsTable
 from schemas.errors import ConfigError
 from schemas.identity import shard_of
-from schemas.toml import rules_document, rules_from
+from schemas.toml import rules_from
 from state import dead, embedded
 from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.copy import keys_of
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from state.archive import Archive
     from state.backup import Backups
     from state.keycopy import KeyCopy
-
-RULES = "rules"  # the sender of rule versions
 
 
 def redis_url(config: Config) -> str:
@@ -84,21 +83,16 @@ def keys(config: Config) -> KeyRing:
     return load_keys(Path(config.keys.path), create=False)
 
 
-def prepare(config: Config) -> None:
-    """Before any flow starts: keys, the directory's mark, and the rules, which are announced if they changed.
+def prepare(config: Config, *, agreed: bool = False) -> int:
+    """Before any flow starts: keys, the directory's mark, and the rules, which are announced if they changed (`flows.rules.announce`).
 
-    Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`.
+    Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`; `Losing` when all but the rules is done.
     """
     with reported():
         wait_until_loaded(connect(redis_url(config)))
         check_server(connect(redis_url(config)))
         _have_keys(config)
-        ours = directory(config)
-        CompiledRules(config, 0, config.shards.dedupe)  # raises for rules that do not compile, before anything is announced
-        document = rules_document(config)
-        version = ours.sent(RULES)
-        if version == 0 or ours.body("c", RULES, version) != document:
-            ours.announce("c", RULES, version + 1, version + 1, document)
+        return announce(directory(config), config, agreed=agreed)
 
 
 def _have_keys(config: Config) -> None:

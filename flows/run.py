@@ -5,6 +5,8 @@ several workers of         resolve  profile         (worker k of n takes the par
 and, where `redis.url` is "embedded", a redis-server below them
 """
 
+import errno
+import fcntl
 import os
 import sys
 import time
@@ -13,12 +15,12 @@ from math import ceil
 from pathlib import Path
 from shutil import disk_usage
 from socket import gethostname
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import IO, TYPE_CHECKING, Literal, NoReturn, get_args
 
 import structlog
 
 from schemas.config import Config
-from schemas.errors import MillraceError, Unreachable
+from schemas.errors import Losing, MillraceError, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
@@ -32,6 +34,7 @@ FLOWS: tuple[Flow, ...] = get_args(Flow)
 _STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "match": 3, "archive": 4}
 _STAGE_REDIS = 5
 DISK_MIN = 32 << 20
+METRICS_PORTS = 16  # that lone flows of one machine may take, from that of `metrics.listen` on
 SINGLE: tuple[Flow, ...] = (
     "gateway",
     "learn",
@@ -100,7 +103,7 @@ def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
             archive.run(config)
 
 
-def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], None]) -> NoReturn:
+def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], object]) -> NoReturn:
     """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
 
     `workers` of resolve and profile each; None: as suits the machine.
@@ -124,7 +127,10 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
             server.wait(supervisor.start(redis))
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
-        prepare(config)
+        try:
+            prepare(config)
+        except Losing as error:  # what runs on the rules in force loses nothing; what does not start loses events
+            log.error("rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`")
         tell(())  # what was said here before is over
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
@@ -140,19 +146,20 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         supervisor.watch()
 
 
-def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], None]) -> NoReturn:
+def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], object]) -> NoReturn:
     """All workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
     from flows import logs
 
     logs.configure(config.log, "supervisor")
     folder = _metrics_folder(config, flow)
+    held = _hold(folder, flow)
     if flow != "gateway":
         _serve_metrics(config.metrics.listen)
-    _empty(folder)  # not before the address is ours, for the same reason as above
+    _empty(folder)  # not before the folder is ours, for the same reason as above
     _reserve(folder)
     from flows.supervisor import Supervisor
 
-    with Supervisor(reload=reload, tell=_telling(config, flow)) as supervisor:
+    with held, Supervisor(reload=reload, tell=_telling(config, flow)) as supervisor:
         for worker in range(workers):
             supervisor.start(_child(flow, path, worker, workers, None, vital=False))
         supervisor.watch()
@@ -191,6 +198,17 @@ def _metrics_folder(config: Config, what: str) -> Path:
     _check_disk(folder)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return folder
+
+
+def _hold(folder: Path, flow: Flow) -> IO[bytes]:
+    """Until it is closed, or this process ends. Raises `Unreachable` where somebody has it."""
+    lock = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Unreachable(f"{folder}: another `millrace run {flow}` of this data folder is running: stop it first") from None
+    return lock
 
 
 def _check_disk(folder: Path) -> None:
@@ -232,13 +250,24 @@ def _watch_keys(config: Config) -> None:
 
 
 def _serve_metrics(listen: str) -> None:
-    """Prometheus' own small server, in a thread. Raises `Unreachable` where the address cannot be had."""
+    """Prometheus' own small server, in a thread. Raises `Unreachable` where the address cannot be had.
+
+    Where another flow of this machine is there already, at one of the ports that follow: two lone flows may share a file.
+    """
     from prometheus_client import start_http_server
 
     from schemas.metrics import registry
 
     host, _, port = listen.rpartition(":")
-    try:
-        start_http_server(int(port), host.strip("[]"), registry())
-    except OSError as error:
-        raise Unreachable(f"metrics.listen: cannot serve on {listen}: {error.strerror}") from None
+    for other in range(int(port), min(int(port) + METRICS_PORTS, 65_536)):
+        try:
+            start_http_server(other, host.strip("[]"), registry())
+        except OSError as error:
+            failed = error
+            if error.errno != errno.EADDRINUSE:
+                break
+        else:
+            if other != int(port):
+                log.warning("metrics_elsewhere", wanted=listen, served=f"{host}:{other}", cause="another process is there")
+            return
+    raise Unreachable(f"metrics.listen: cannot serve on {listen}: {failed.strerror}")

@@ -70,7 +70,7 @@ class Supervisor:
     def __init__(
         self,
         *,
-        reload: Callable[[], None] | None = None,
+        reload: Callable[[], object] | None = None,
         tell: Callable[[Sequence[str]], None] = lambda _names: None,
         patience: Patience = Patience(),  # frozen
     ) -> None:

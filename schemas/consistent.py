@@ -6,12 +6,12 @@ Expressions are not looked at here: they belong to `flows.logic`, and `millrace 
 import base64
 import binascii
 import keyword
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from os.path import normpath
 from pathlib import PurePath
 from typing import Any
 
+from schemas import patterns
 from schemas.config import BEST, EXPRESSION_NAMES, Aggregate, Config, Connector, On
 from schemas.decode import suggest
 from schemas.locate import Path
@@ -172,9 +172,9 @@ def _identity(config: Config, _: Document) -> Found:
         yield ("identity", "blocked_patterns", _PATTERNS_MAX), f"more than {_PATTERNS_MAX} patterns"
     for index, pattern in enumerate(config.identity.blocked_patterns):
         try:
-            re.compile(pattern)
-        except re.error as error:
-            yield ("identity", "blocked_patterns", index), f"expected a regular expression, got {pattern!r}: {error}"
+            patterns.whole(pattern)
+        except ValueError as error:
+            yield ("identity", "blocked_patterns", index), str(error)
 
 
 def _edges(config: Config, _: Document) -> Found:

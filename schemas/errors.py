@@ -2,6 +2,7 @@
 
     MillraceError
     ├── ConfigError        the configuration is wrong: nothing starts
+    │   └── Losing         it is right, but takes away what cannot be had back: somebody has to say yes
     ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
@@ -36,6 +37,10 @@ class MillraceError(Exception):
 
 class ConfigError(MillraceError):
     """The configuration is wrong; the message lists every place."""
+
+
+class Losing(ConfigError):
+    """Rules that would take figures, tags or most triggers out of force, and nobody has said yes to it."""
 
 
 class Unusable(MillraceError):

@@ -25,6 +25,9 @@ DEFAULT = Path(__file__).parent.parent / "deploy" / "millrace.toml"
 
 _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
+# A file that an editor or a copy has just begun to write is empty too, and would put the defaults in the place of all rules.
+EMPTY = 'the file is empty: expected at least one option; for the defaults alone write name = "millrace"'
+
 
 class Problem(msgspec.Struct, frozen=True, order=True):
     """One thing that is wrong. `path` is such as `trigger[2].on.event`, empty for the file as a whole."""
@@ -81,6 +84,8 @@ def read(text: str, environment: Mapping[str, str] | None = None) -> Reading:
         return Reading(Config(), [_syntax(str(error), text)], {})
     except RecursionError:
         return Reading(Config(), [Problem(1, "", "nested too deeply")], {})
+    if not document:
+        return Reading(Config(), [Problem(1, "", EMPTY)], {})
     places = lines(text)
     decoded = decode(Config, document, os.environ if environment is None else environment)
     config: Config = decoded.value

@@ -7,7 +7,8 @@
 -- ARGV[5]  a: the survivor as it was known; e: the fact's origin (the root of either is looked up now); c, m: the version
 -- ARGV[6]  c, m: what is announced; kept in the directory under body:<kind>:<sender>:<version>
 -- ARGV[7]  number of shards; ARGV[8] number of buckets
--- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again
+-- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again. An operator's command may have another
+--          configuration than the flows: where an archive was ever begun it is all kept, but for what `learn`, which is a flow, announces
 -- ARGV[10] t: the second to announce, in a replay; empty for the server's clock
 --
 -- Answers: 1 appended | 0 seen before (a tick: this second has been announced)
@@ -48,7 +49,8 @@ for shard = first, last do
 end
 local journal = call('HINCRBY', P .. 'meta', 'journal', 1)
 local entry = string.format('%.0f-0', journal)
-if ARGV[9] == '0' then
+local is_archived = ARGV[9] == '1' or (kind ~= 't' and string.sub(sender, 1, 6) ~= 'learn:' and call('EXISTS', P .. 'archived') == 1)
+if not is_archived then
   call('XADD', P .. 'journal', 'MAXLEN', '~', 100000, entry, kind, body)
 elseif kind == 't' then
   call('XADD', P .. 'journal', entry, kind, body)

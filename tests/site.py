@@ -160,7 +160,7 @@ class Site:
     def announce(self) -> None:
         """Other rules from here on."""
         self.config = self._configured(self.random.randrange(1, 5))
-        compose.prepare(self.config)
+        compose.prepare(self.config, agreed=True)
 
     def forward(self) -> None:
         for entry in self.outbox.read("i", self._forwarded, 100, 0):

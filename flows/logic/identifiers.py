@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from flows.logic.entry.check import Countries, Normalise, checks, key_of
 from flows.logic.entry.values import Check
+from schemas import patterns
 from schemas.config import Entry as EntryConfig
 from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
@@ -154,7 +155,7 @@ class Identifiers:
 def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
     """Whether a normalised value identifies nobody."""
     values = frozenset(value.lower() for value in config.blocked)
-    fits = [re.compile(pattern, re.IGNORECASE).fullmatch for pattern in config.blocked_patterns]
+    fits = [patterns.whole(pattern) for pattern in config.blocked_patterns]
     return lambda normal: normal.lower() in values or any(fit(normal) for fit in fits)
 
 

@@ -67,7 +67,8 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
         home.add(event, identifiers)
         for identifier in identifiers:
             at[identifier.hash] = home
-    return [_joint(draft) for draft in sorted(drafts, key=lambda draft: draft.order)]
+    filled = [draft for draft in drafts if draft.events]  # one in which a user was to go on got none where the event went to another
+    return [_joint(draft) for draft in sorted(filled, key=lambda draft: draft.order)]
 
 
 def _successor(draft: Draft, order: int, drafts: dict[Draft, None]) -> Draft:

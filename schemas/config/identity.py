@@ -37,7 +37,7 @@ class Identity(Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
     blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
-    blocked_patterns: tuple[Pattern, ...] = ()  # regular expressions; a value that one fits wholly
+    blocked_patterns: tuple[Pattern, ...] = ()  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
     capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
     ledger: Count = 1_000_000  # unions that can still be undone
     reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted

@@ -143,7 +143,7 @@ class Deliver(Table, frozen=True):
 class Metrics(Table, frozen=True):
     """Where Prometheus finds the figures."""
 
-    listen: Address = "127.0.0.1:9464"  # of a flow that runs alone; `run all` serves them at the gateway
+    listen: Address = "127.0.0.1:9464"  # of a flow that runs alone (a second one takes the next port); `run all` serves them at the gateway
 
 
 class Log(Table, frozen=True):

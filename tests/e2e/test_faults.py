@@ -190,6 +190,40 @@ def test_a_reload_with_errors_prints_each_and_changes_nothing(tmp_path: Path) ->
         assert workers(millrace) == before
 
 
+def test_a_file_that_takes_the_rules_away_changes_nothing_until_somebody_says_yes(tmp_path: Path) -> None:
+    """Not by SIGHUP, and not by a start; and what the archive has of the change can be restored."""
+    with running(tmp_path, CONFIG.format(url="embedded")) as millrace:
+        whole = millrace.file.read_text()
+        poor = whole.replace('name = "each"', 'name = "other"').replace("enabled = true", "enabled = false")
+        log, triggers = millrace.log.read_text, (tmp_path / "data" / "triggers.jsonl").read_text
+        for text, says in (("", "the file is empty"), (poor, "the only trigger goes: `each`")):
+            millrace.file.write_text(text)
+            seen = log().count("reload_refused")
+            millrace.process.send_signal(signal.SIGHUP)
+            millrace.eventually(lambda seen=seen: log().count("reload_refused") > seen)  # type: ignore[misc]
+            assert says in next(line for line in reversed(log().splitlines()) if "reload_refused" in line)
+        assert _posted(millrace, event("ana", "m1"))
+        millrace.eventually(lambda: delivered(tmp_path) == 1)
+        millrace.file.write_text(poor.replace("enabled = false", "enabled = true"))
+        millrace.stop()
+        millrace.start()
+        assert "the only trigger goes: `each`" in next(line for line in log().splitlines() if "rules_not_announced" in line)
+        assert _posted(millrace, event("ana", "m2"))
+        millrace.eventually(lambda: delivered(tmp_path) == 2)
+        millrace.file.write_text(poor)  # and no word of the archive
+        assert "version 2" in millrace.command("reload", "--yes")
+        assert _posted(millrace, event("ana", "m3"))
+        millrace.eventually(lambda: delivered(tmp_path) == 3)
+        millrace.file.write_text(poor.replace("enabled = false", "enabled = true"))
+        millrace.stop()
+        (tmp_path / "data" / "redis").rename(tmp_path / "lost")
+        assert "restored from the beginning of the archive" in millrace.command("restore")
+        millrace.start()
+        assert _posted(millrace, event("ana", "m4"))
+        millrace.eventually(lambda: '"m4"' in triggers() and '"m4"' in triggers().splitlines()[-1])
+        assert '"rule":"other"' in triggers().splitlines()[-1]
+
+
 # --- stopping -------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from flows.check import check
 from flows.logic.rules import scope_of
 from schemas.config import EXPRESSION_NAMES
-from schemas.toml import DEFAULT
+from schemas.errors import ConfigError
+from schemas.toml import DEFAULT, load
 
 
 @pytest.fixture
@@ -64,6 +65,15 @@ when = '''
 7 errors
 """,
     )
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "# nothing but a comment\n"])
+def test_an_empty_file_is_an_error_and_not_ready(shop: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    code, out = printed(shop, text, capsys)
+    assert code == 1
+    assert out.startswith("1: the file is empty: expected at least one option")
+    with pytest.raises(ConfigError, match="the file is empty"):
+        load(shop)
 
 
 def test_what_is_active_is_printed_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:

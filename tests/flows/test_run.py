@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flows.run import workers_of_this_machine
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -68,6 +69,33 @@ def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str]
     said = learning.stderr.read()
     assert re.search(r'"event":"worker_died".*"flow":"supervisor"', said)
     assert "Traceback" not in said
+
+
+def test_a_second_lone_flow_serves_its_figures_at_the_next_port(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+    """Both have the same file, and neither ends for it."""
+    eventually(lambda: metrics(address) != "")
+    argv = [sys.executable, "-m", "flows.cli", "run", "resolve", "--workers", "1", "-c", str(tmp_path / "millrace.toml")]
+    host, _, port = address.rpartition(":")
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as second:
+        try:
+            eventually(lambda: second.poll() is not None or any(metrics(f"{host}:{int(port) + n}") for n in range(1, 16)))
+            assert second.poll() is None
+        finally:
+            second.kill()
+        assert second.stderr is not None
+        (line,) = (line for line in second.stderr if "metrics_elsewhere" in line)
+    assert f'"wanted":"{address}"' in line
+
+
+def test_the_same_flow_twice_is_refused_and_takes_no_figures_away(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+    eventually(lambda: metrics(address) != "")
+    kept = sorted((tmp_path / "data/metrics/learn").glob("*.db"))
+    argv = [sys.executable, "-m", "flows.cli", "run", "learn", "-c", str(tmp_path / "millrace.toml")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "another `millrace run learn` of this data folder is running" in done.stderr
+    assert kept
+    assert all(file.exists() for file in kept)
 
 
 def test_resolve_and_profile_together_have_about_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:

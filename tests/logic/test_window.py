@@ -50,6 +50,11 @@ def test_events_without_a_user_after_the_change_belong_to_the_second_user() -> N
     assert (list(first), list(second)) == ([0, 1], [2, 3])
 
 
+def test_a_user_who_goes_on_in_no_event_makes_no_group() -> None:
+    joints = group([[ANA, C, A], [BOB, B, C], [B, A]])
+    assert [list(joint) for joint in joints] == [[0], [1, 2]]
+
+
 def test_an_empty_window() -> None:
     assert group([]) == []
 
@@ -60,6 +65,7 @@ def test_groups_are_a_partition_with_at_most_one_user_each(window: list[Event]) 
     joints = group(window)
     assert sorted(event for joint in joints for event in joint) == list(range(len(window)))
     for joint in joints:
+        assert joint
         assert list(joint) == sorted(joint)
         own = {identifier for event in joint for identifier in window[event]}
         assert own <= set(joint.identifiers)

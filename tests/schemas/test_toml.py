@@ -82,7 +82,7 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
         (
             "identity.blocked_patterns = ['ok', '*']",
-            "line 1: identity.blocked_patterns[1]: expected a regular expression, got '*': nothing to repeat at position 0",
+            "line 1: identity.blocked_patterns[1]: no regular expression: nothing to repeat at position 0: '*'",
         ),
         ("identity.namespace = []", "line 1: identity.namespace: without a namespace nobody can be known"),
         (

@@ -89,6 +89,19 @@ def test_without_an_archive_it_keeps_short_notes(client: redis.Redis) -> None:
     assert all(entry.bare for entry in entries if entry.kind != "t")
 
 
+def test_what_an_operators_command_appends_is_whole_where_an_archive_was_begun(client: redis.Redis) -> None:
+    """The command may have another configuration than the flows. (`learn` is a flow, and announces much.)"""
+    directory, journal = RedisDirectory(client, Names("a"), LAYOUT), RedisJournal(client, Names("a"))
+    journal.advance(0)
+    directory.announce("c", "rules", 1, 1, b"x")
+    directory.announce("m", "pin:churn", 1, 1, b"x")
+    directory.readmit(1, b"o" * 12, b"payload")
+    directory.announce("m", "learn:churn", 1, 1, b"x")
+    entries = journal.read(0, 10, 0)
+    assert [(entry.kind, entry.bare) for entry in entries] == [("c", False), ("m", False), ("e", False), ("m", True)]
+    assert (entries[0].sender, entries[0].sent, entries[0].extra, entries[0].announced) == ("rules", 1, b"1", b"x")
+
+
 def test_an_archive_begins_behind_the_last_entry_that_is_not_whole(client: redis.Redis) -> None:
     journal = RedisJournal(client, Names("a"))
     assert journal.start(0) == journal.head() == 0

@@ -1,0 +1,155 @@
+"""Rules come into force on a real Redis: what is refused, what is asked, and that the archive has every change."""
+
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from flows import compose, rules
+from flows.archive import Archiver
+from flows.rules import RULES, settled
+from schemas.config import Config
+from schemas.errors import ConfigError, Losing
+from schemas.toml import load
+from tests.lives import lived, millrace, restored
+from tests.site import Site
+
+ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
+
+
+def in_force(site: Site) -> tuple[int, bytes | None]:
+    directory = compose.directory(site.config)
+    return directory.sent(RULES), directory.body("c", RULES, directory.sent(RULES))
+
+
+def said(site: Site, *argv: str) -> tuple[int, str]:
+    process = millrace(site, *argv)
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out.decode()
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# the rules of the shop\n"])
+def test_a_reload_of_an_empty_file_changes_nothing(site: Site, text: str) -> None:
+    before = in_force(site)
+    site.file.write_text(text)
+    code, out = said(site, "reload", "--yes")
+    assert code == 1
+    assert f"{site.file}:1: the file is empty" in out
+    assert in_force(site) == before
+
+
+def test_a_reload_that_takes_away_says_what_and_wants_a_yes(site: Site) -> None:
+    before, whole = in_force(site), site.file.read_text()
+    site.file.write_text(whole[: whole.index("[[aggregate]]")])
+    code, out = said(site, "reload")
+    assert code == 1
+    for part in ("the only aggregate goes", "`orders`", "the only tag goes: `buyer`", "2 of 2 triggers go", "--yes"):
+        assert part in out
+    assert in_force(site) == before
+    code, out = said(site, "reload", "--yes")
+    assert (code, out) == (0, "the rules are in force as version 2\n")
+    assert in_force(site)[0] == 2
+    site.file.write_text(whole)  # nothing goes: nobody is asked
+    assert said(site, "reload") == (0, "the rules are in force as version 3\n")
+    assert said(site, "reload") == (0, "these rules are in force already\n")
+
+
+def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = compose.directory(site.config)
+    site.file.write_text(site.file.read_text() + ANOTHER)
+    ours = load(site.file)
+    monkeypatch.setattr(directory, "sent", lambda _sender: 0)  # as it was before the other one
+    with pytest.raises(ConfigError, match="at the same moment"):
+        rules.announce(directory, ours)
+
+
+# --- files that are being written
+
+
+def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
+    whole = site.file.read_text() + ANOTHER
+    parts = [whole[: whole.index("[[tag]]")], whole[: whole.index("[[trigger]]")], whole[: len(whole) - 3], whole]
+    site.file.write_text("")
+
+    def write() -> None:
+        for part in parts:
+            time.sleep(rules.SETTLE_S / 2)
+            site.file.write_text(part)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = settled(site.file)
+    finally:
+        writer.join()
+    assert [tag.name for tag in found.tag] == ["buyer", "regular"]
+
+
+def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "SETTLE_S", 0.0)
+    file = tmp_path / "millrace.toml"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        settled(file)
+
+    def loaded(path: Path | None) -> Config:
+        assert path is not None
+        path.write_text(path.read_text() + "#")
+        return Config()
+
+    file.write_text('name = "shop"')
+    monkeypatch.setattr(rules, "load", loaded)
+    with pytest.raises(ConfigError, match="is being written"):
+        settled(file)
+
+
+# --- the archive
+
+
+def unarchived(site: Site) -> None:
+    """The file as another one has it: with one more rule, and nothing about an archive."""
+    text = site.file.read_text()
+    site.file.write_text(text.replace("enabled = true", "enabled = false") + ANOTHER)
+
+
+def announced(site: Site, archiver: Archiver, how: str) -> None:
+    unarchived(site)
+    if how == "command":
+        assert said(site, "reload")[0] == 0
+    else:
+        assert compose.prepare(load(site.file)) == 2  # as a SIGHUP and the start of `run`
+    archiver.round(block_ms=0)
+
+
+@pytest.mark.parametrize("how", ["command", "start"])
+def test_a_change_of_rules_is_restored_whoever_made_it(site: Site, how: str) -> None:
+    archiver = site.archiver()
+    for _ in range(3):
+        site.window()
+    site.tick()
+    announced(site, archiver, how)
+    entries = [found.entry for found in compose.archive(site.config).entries(0) if found.entry.kind == "c"]
+    assert [int(entry.extra) for entry in entries] == [1, 2]
+    assert not any(entry.bare for entry in entries)
+    for _ in range(3):
+        site.window()
+    site.tick()
+    site.apply()
+    archiver.round(block_ms=0)
+    other = restored(site, "b")
+    assert other.digest() == site.digest()
+    assert in_force(other) == in_force(site)
+    assert b'"regular"' in (in_force(other)[1] or b"")
+
+
+def test_the_flows_go_on_while_such_a_change_comes(site: Site) -> None:
+    archiver = site.archiver()
+    lived(site, archiver, 3)
+    before = in_force(site)[0]
+    loose = msgspec.structs.replace(load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=())
+    with pytest.raises(Losing):
+        compose.prepare(loose)
+    assert compose.prepare(loose, agreed=True) == before + 1
+    was = lived(site, archiver, 3)
+    assert restored(site, "b").digest() == was[site.now_s]
