@@ -5,6 +5,7 @@ needed here is more: which rows there really are, what is an error, and which fo
 """
 
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,10 @@ class ExcelSheet:
     def __init__(self, path: Path, name: str | None) -> None:
         """`name` of the sheet; without it the first. Raises `ConfigError`."""
         try:
-            self._book: Workbook = load_workbook(path, read_only=True, data_only=True)
-        except _DAMAGED as error:
-            raise ConfigError(f"{path.name} is no Excel file: {error}") from None
+            with warnings.catch_warnings(action="ignore"):  # about styles, which do not concern us
+                self._book: Workbook = load_workbook(path, read_only=True, data_only=True)
+        except (*_DAMAGED, AttributeError) as error:
+            raise ConfigError(f"{path.name} is no Excel file, or not a whole one: {error}") from None
         self._path = path
         self._sheet = self._chosen(name)
         self._source: Any = None

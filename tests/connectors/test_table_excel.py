@@ -169,6 +169,13 @@ def test_a_chart_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no rows in 'Chart1', which is a chart, but Sheet"):
         found(tmp_path / "rows.xlsx", "Chart1")
     assert found(tmp_path / "rows.xlsx") == [(2, {"n": 1})]
+    lost = "xl/chartsheets/_rels/sheet1.xml.rels"
+    with zipfile.ZipFile(tmp_path / "rows.xlsx") as whole, zipfile.ZipFile(tmp_path / "part.xlsx", "w") as part:
+        for name in whole.namelist():
+            if name != lost:
+                part.writestr(name, whole.read(name))
+    with pytest.raises(ConfigError, match=r"part\.xlsx is no Excel file, or not a whole one"):
+        found(tmp_path / "part.xlsx")
 
 
 def test_what_is_read_before_the_damage_holds(tmp_path: Path) -> None:
