@@ -29,6 +29,7 @@ from flows.load.checkpoint import Checkpoint, Progress
 from flows.load.mapping import Kind, builder, guessed, mapping
 from flows.load.preview import Outlook, Preview
 from flows.logic.entry.check import OK, QUALITY
+from flows.logic.entry.values import is_rounded
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config
@@ -143,7 +144,8 @@ class Reader:
             return b""
         batch.events.append((str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw))
         batch.identifiers.append(found.identifiers)
-        batch.bad += _bad_fields(found)
+        rounded = (f"{'.'.join(path)}: rounded" for column, path in self.places.items() if _is_rounded(row.get(column)))
+        batch.bad += dict.fromkeys((*_bad_fields(found), *(said.removeprefix("traits.") for said in rounded)))
         return found.identifiers[0].hash
 
 
@@ -313,6 +315,10 @@ def _bad_fields(found: Checked) -> list[str]:
         for name, said in found.traits.items()
         if name.startswith(QUALITY) and not said.startswith(f"{OK} ")
     ]
+
+
+def _is_rounded(value: object) -> bool:
+    return isinstance(value, str) and is_rounded(value)
 
 
 def _lines(rejects: list[tuple[int, str, str]]) -> str:

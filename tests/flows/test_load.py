@@ -326,6 +326,27 @@ def test_a_stray_quote_gives_nobody_another_ones_phone(config: Config, tmp_path:
     assert {(one["userId"], one["traits"]["phone"]) for one in messages} == {(f"u{n}", f"1380013000{n}") for n in range(1, 5)}
 
 
+@pytest.mark.parametrize("kind", [".xlsx", ".csv"])
+def test_numbers_that_a_spreadsheet_has_cut_unite_nobody(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = tmp_path / f"people{kind}"
+    lines: list[list[Any]] = [["会员", "card", "积分号"], *([f"u{n}", 8800123456789010 + n, 8800123456789010 + n] for n in range(1, 4))]
+    if kind == ".xlsx":
+        book = openpyxl.Workbook()
+        for line in lines:
+            book.active.append(line)
+        book.save(path)
+    else:  # as Excel exports what it shows
+        shown = [["8.80012E+15" if isinstance(cell, int) else cell for cell in line] for line in lines]
+        path.write_text("\n".join(map(",".join, shown)))
+    run(config, job(path, "积分号=userId"), dry=False, as_json=True)
+    assert summary(capsys)["rejected"] == {"id_invalid": 3}
+    run(config, job(path, "会员=userId", "card=bankCard", "积分号=points"), dry=False, as_json=True)
+    said = summary(capsys)
+    assert (said["sent"], said["bad"]) == (3, {"bankCard: rounded": 3, "points: rounded": 3})
+
+
 def test_two_processes_do_not_import_the_same(config: Config, tmp_path: Path) -> None:
     path = csv_file(tmp_path)
     run(config, job(path, *MAPPED), dry=False, as_json=True)
