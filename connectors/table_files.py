@@ -6,34 +6,23 @@ Excel the headings are row 1, of JSON lines the line counts, in Avro and Parquet
 The libraries for Excel, Avro and Parquet are imported with the first such file.
 """
 
-import csv
+import codecs
 import io
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
+from connectors.table_cells import MARKS, Broken, Row, cell_of
+from connectors.table_csv import LINE_MAX, looked_through, records
 from schemas.errors import ConfigError
 
 SUFFIXES: Final = (".csv", ".xlsx", ".jsonl", ".avro", ".parquet")
-LINE_MAX: Final = 1 << 20  # bytes of a line that is looked at
 BATCH_ROWS: Final = 1_000
-_CHUNK: Final = 1 << 20
-_DELIMITERS: Final = ",;\t|"
-_CELL_ERRORS: Final = ("#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NAME?", "#NULL!")
+_TEXTS: Final = (".csv", ".jsonl")
+_WIDE: Final = ("utf-16", "utf-32", "utf_16", "utf_32")  # a line's end is not one byte there
 _json = msgspec.json.Decoder().decode
-
-Row = dict[str, Any]
-
-
-class Broken(msgspec.Struct, frozen=True):
-    """A row that cannot be read: a stable reason, and words without the row's data."""
-
-    reason: str
-    detail: str = ""
-
 
 Rows = Iterator[tuple[int, Row | Broken]]
 
@@ -41,25 +30,33 @@ Rows = Iterator[tuple[int, Row | Broken]]
 class TableFile:
     """One file. `rows()` may be iterated once; `progress()` says meanwhile how much of it is read, from 0 to 1.
 
-    `encoding` of a text file: UTF-8, unless most lines with other letters than ASCII are none: then GB 18030 (`guessed` is true).
+    `columns` are known once `rows()` has begun, where the file names them at all (JSON lines do not). A value in a row may be `Broken`:
+    the row holds if nobody needs that one. `encoding` of a text file: by its mark, else UTF-8, unless most lines with other letters than
+    ASCII are none: then GB 18030 (`guessed` is true).
     """
 
-    def __init__(self, path: Path, sheet: str | None = None, encoding: str | None = None) -> None:
-        """Raises `ConfigError` for a kind of file that we do not know; `OSError`."""
+    def __init__(self, path: Path, sheet: str | None = None, encoding: str | None = None, quoted: bool = True) -> None:
+        """`quoted`: whether quotes hold a cell of a CSV file together. Raises `ConfigError` for a kind of file that we do not know;
+        `OSError`."""
         self.path = path
         self.kind = path.suffix.lower()
         if self.kind not in SUFFIXES:
             raise ConfigError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
+        self.columns: list[str] | None = None
         self._sheet = sheet
+        self._quoted = quoted
         self._size = max(1, path.stat().st_size)
         self._file: BinaryIO | None = None
-        self._share = 0.0
-        self.digest, utf8 = _looked_through(path, self.kind in (".csv", ".jsonl") and encoding is None)
-        self.encoding = encoding or ("utf-8-sig" if utf8 else "gb18030")
-        self.guessed = not utf8
+        self._share: Callable[[], float] = lambda: 0.0
+        with path.open("rb") as file:
+            self.digest, found = looked_through(file, self.kind in _TEXTS and encoding is None)
+        self.encoding = encoding or found
+        self.guessed = encoding is None and found == "gb18030"
 
     def progress(self) -> float:
-        return min(1.0, self._file.tell() / self._size) if self._file is not None and not self._file.closed else self._share
+        if self._file is None or self._file.closed:
+            return self._share()
+        return min(1.0, self._file.tell() / self._size)
 
     def rows(self) -> Rows:
         """Raises `ConfigError` where the file as a whole is not of its kind."""
@@ -77,38 +74,37 @@ class TableFile:
 
     def _csv(self) -> Rows:
         with self.path.open("rb") as self._file:
-            try:
-                text = io.TextIOWrapper(self._file, self.encoding, errors="surrogateescape", newline="")
-            except LookupError:
-                raise ConfigError(f"{self.encoding!r} is no encoding that Python knows") from None
-            first = text.readline(LINE_MAX)
-            delimiter = max(_DELIMITERS, key=first.count)
-            text.seek(0)
-            reader = csv.reader(text, delimiter=delimiter)
-            headings = self._headings(next(reader, []))
-            number = 1
-            while True:
-                number += 1
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield number, Broken("not_csv", str(error))
-                    continue
-                if len(cells) != len(headings):
-                    if not cells:  # an empty line
-                        continue
+            found = records(self._text(self._file), self._quoted)
+            _, first = next(found, (1, []))
+            if isinstance(first, Broken):
+                raise ConfigError(f"{self.path.name}: its headings cannot be read: {first.detail}")
+            if any("\0" in cell for cell in first):
+                raise ConfigError(f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding utf-16-le")
+            headings = self._headings(first)
+            for number, cells in found:
+                if isinstance(cells, Broken):
+                    yield number, cells
+                elif len(cells) != len(headings):
                     yield number, Broken("columns", f"expected {len(headings)} columns, got {len(cells)}")
                 elif not _decoded("".join(cells)):
                     yield number, Broken("encoding", f"not {self.encoding}")
                 else:
-                    yield number, dict(zip(headings, cells, strict=True))
+                    values = [cell_of(cell) if cell[:1] in MARKS else cell for cell in cells]
+                    yield number, dict(zip(headings, values, strict=True))
+
+    def _text(self, file: BinaryIO) -> io.TextIOWrapper:
+        try:
+            return io.TextIOWrapper(file, self.encoding, errors="surrogateescape", newline="")
+        except LookupError:
+            raise ConfigError(f"{self.encoding!r} is no encoding that Python knows") from None
 
     def _json_lines(self) -> Rows:
         with self.path.open("rb") as self._file:
-            number, whole = 0, True
-            while line := self._file.readline(LINE_MAX):
+            number, whole, encoding = 0, True, self.encoding
+            lines: BinaryIO | codecs.StreamRecoder = self._file
+            if encoding.lower().startswith(_WIDE):
+                lines, encoding = codecs.EncodedFile(self._file, "utf-8", encoding, "surrogateescape"), "utf-8"
+            while line := lines.readline(LINE_MAX):
                 number += whole
                 was_whole, whole = whole, line.endswith(b"\n")
                 if not was_whole:  # the rest of a line that was too long
@@ -116,34 +112,25 @@ class TableFile:
                 if not whole and len(line) == LINE_MAX:
                     yield number, Broken("too_large", f"the line has more than {LINE_MAX:,} bytes")
                 elif line.strip():
-                    yield number, _object(line, self.encoding)
+                    yield number, _object(line, encoding)
 
     def _excel(self) -> Rows:
-        from zipfile import BadZipFile
+        from connectors.table_excel import ExcelSheet
 
-        from openpyxl import load_workbook
-
-        try:
-            book = load_workbook(self.path, read_only=True, data_only=True)
-        except (BadZipFile, KeyError, ValueError) as error:
-            raise ConfigError(f"{self.path.name} is no Excel file: {error}") from None
-        try:
-            if self._sheet is not None and self._sheet not in book.sheetnames:
-                raise ConfigError(f"{self.path.name} has no sheet {self._sheet!r}, but {', '.join(book.sheetnames)}")
-            sheet = book[self._sheet] if self._sheet is not None else book.worksheets[0]
-            lines = sheet.iter_rows(values_only=True)
-            headings = self._headings(["" if cell is None else str(cell) for cell in next(lines, ())])
-            last = sheet.max_row or 1
-            for number, cells in enumerate(lines, 2):
-                self._share = min(1.0, number / max(last, number))
-                if all(cell is None for cell in cells):
-                    continue
-                if wrong := next((cell for cell in cells if isinstance(cell, str) and cell in _CELL_ERRORS), None):
-                    yield number, Broken("cell_error", wrong)
-                else:
-                    yield number, dict(zip(headings, cells, strict=False))
-        finally:
-            book.close()
+        with ExcelSheet(self.path, self._sheet) as sheet:
+            self._share = sheet.share
+            found = sheet.rows()
+            number, first = next(found, (1, {}))
+            if isinstance(first, Broken):
+                raise ConfigError(f"{self.path.name} is no Excel file: {first.detail}")
+            top = first if number == 1 else {}
+            headings = self._headings(["" if (cell := top.get(at)) is None else str(cell) for at in range(1, max(top, default=0) + 1)])
+            named = [(at, heading) for at, heading in enumerate(headings, 1) if heading]
+            for number, cells in found:
+                if isinstance(cells, Broken):
+                    yield number, cells
+                elif cells:
+                    yield number, {heading: cells.get(at) for at, heading in named}
 
     def _avro(self) -> Rows:
         import fastavro
@@ -152,7 +139,11 @@ class TableFile:
         with self.path.open("rb") as self._file:
             number = 0
             try:
-                for number, record in enumerate(fastavro.reader(self._file), 1):
+                reader = fastavro.reader(self._file)
+                schema = reader.writer_schema
+                if isinstance(schema, dict):
+                    self.columns = [field["name"] for field in schema.get("fields", ())]
+                for number, record in enumerate(reader, 1):
                     yield number, record if isinstance(record, dict) else Broken("not_an_object", "the record is no object")
             except (ValueError, EOFError, SchemaResolutionError, IndexError, KeyError, UnicodeDecodeError) as error:
                 if number == 0:
@@ -169,12 +160,13 @@ class TableFile:
             raise ConfigError(f"{self.path.name} is no Parquet file: {str(error).splitlines()[0]}") from None
         with table:
             number, total = 0, max(1, table.metadata.num_rows)
+            self.columns = list(table.schema_arrow.names)
+            self._share = lambda: number / total
             try:
                 for batch in table.iter_batches(batch_size=BATCH_ROWS):
                     for record in batch.to_pylist():
                         number += 1
                         yield number, record
-                    self._share = number / total
             except (pyarrow.ArrowException, OSError):
                 yield number + 1, Broken("not_parquet", "the file is damaged from here on")
 
@@ -185,6 +177,7 @@ class TableFile:
         named = [heading for heading in headings if heading]
         if twice := sorted({heading for heading in named if named.count(heading) > 1}):
             raise ConfigError(f"{self.path.name} has more than one column {', '.join(map(repr, twice))}")
+        self.columns = named
         return headings
 
 
@@ -196,26 +189,6 @@ def _object(line: bytes, encoding: str) -> Row | Broken:
     except (msgspec.DecodeError, RecursionError) as error:
         return Broken("not_json", str(error) if isinstance(error, msgspec.DecodeError) else "nested too deeply")
     return value if isinstance(value, dict) else Broken("not_an_object", "the line is no JSON object")
-
-
-def _looked_through(path: Path, lines: bool) -> tuple[str, bool]:
-    """Hash of the bytes; and whether they are UTF-8, where lines are looked at: a few bad ones do not make it another encoding."""
-    hashed, foreign, bad = blake2b(digest_size=12), 0, 0
-    with path.open("rb") as file:
-        while part := file.readline(LINE_MAX) if lines else file.read(_CHUNK):
-            hashed.update(part)
-            if lines and not part.isascii():
-                foreign += 1
-                bad += not _is_utf8(part)
-    return hashed.hexdigest(), bad * 2 <= foreign
-
-
-def _is_utf8(part: bytes) -> bool:
-    try:
-        part.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _decoded(text: str) -> bool:

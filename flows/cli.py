@@ -7,7 +7,7 @@ worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server 
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -122,6 +122,9 @@ def import_(
     source: Annotated[str, typer.Option(help="The channel that profiles and rules see.")] = "import",
     sheet: Annotated[str | None, typer.Option(help="Of an Excel file; without it the first.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text file, such as gb18030; without it UTF-8 or what looks like it.")] = None,
+    quote: Annotated[
+        str, typer.Option(metavar="double|none", help='Of a CSV file: what " does at the beginning of a cell; none: it is a letter.')
+    ] = "double",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing: what would be rejected, and who would be new or become one.")
     ] = False,
@@ -133,9 +136,12 @@ def import_(
         raise typer.BadParameter(f"--type {kind}: expected identify or track")
     if event is not None and kind != "track":
         raise typer.BadParameter("--event goes with --type track")
+    if quote not in ("double", "none"):
+        raise typer.BadParameter(f"--quote {quote}: expected double or none")
     from flows.load import Job, run
 
-    job = Job(file, tuple(pairs or ()), "track" if kind == "track" else "identify", event, source, sheet, encoding)
+    what: Literal["track", "identify"] = "track" if kind == "track" else "identify"
+    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double")
     return run(_load(config), job, dry_run, as_json)
 
 

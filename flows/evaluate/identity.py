@@ -4,7 +4,6 @@ Each row is an `identify` event of a visitor of its own, so that nothing but its
 validation, `resolve`, the directory, the matcher. The directory is the twin in memory, or a Redis.
 """
 
-import csv
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from connectors.table_cells import Broken
+from connectors.table_csv import looked_through, records
 from flows.engine import Stop
 from flows.evaluate.agreement import Agreement, bcubed, pairwise
 from flows.logic.matching import guess_fields
@@ -96,13 +97,23 @@ class OpenKeys:
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Headings and rows; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`."""
+    headings: list[str] | None = None
+    rows: list[dict[str, str]] = []
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
-            rows = [{heading: value for heading, value in row.items() if heading and isinstance(value, str)} for row in reader]
-            return [heading for heading in reader.fieldnames or [] if heading], rows
-    except (OSError, csv.Error) as error:
+        with path.open("rb") as file:
+            _, encoding = looked_through(file, lines=True)
+        with path.open(encoding=encoding, errors="replace", newline="") as text:
+            for number, cells in records(text, skip_blanks=True):
+                if isinstance(cells, Broken):
+                    raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
+                if headings is None:
+                    headings = cells
+                    continue
+                cells += [""] * (len(headings) - len(cells))
+                rows.append({heading: cell for heading, cell in zip(headings, cells, strict=False) if heading})
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read as CSV: {error}") from None
+    return [heading for heading in headings or [] if heading], rows
 
 
 def evaluate(

@@ -1,6 +1,5 @@
 """A CSV file of somebody else's: columns by name, and one clear line for what is wrong. What texts mean stands in `values`."""
 
-import csv
 import gzip
 import io
 import re
@@ -12,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.table_cells import MARKS, Broken, cell_of
+from connectors.table_csv import looked_through, records
 from flows.evaluate import values
 from schemas.errors import Unusable
 
 _DAY_MS = 86_400_000
 _WORD_LEAST = 4  # letters; `y` is in many words
 _TIMES_EACH = 50  # rows of one moment, at most on average, for numbers to be taken for times unasked
-_SAMPLE = 64 * 1024
-_DELIMITERS = ",;\t|"
 
 
 class Table:
@@ -111,32 +110,46 @@ class Table:
 
 
 def read(path: Path) -> Table:
-    """A CSV file with a header; also `.gz`, and with `;`, tab or `|` between columns. Raises `Unusable`."""
+    """A CSV file with a header, in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between columns. Raises
+    `Unusable`."""
     try:
         body = path.read_bytes()
-        text = (gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode("utf-8-sig")
+        body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        _, encoding = looked_through(io.BytesIO(body), lines=True)
+        text = body.decode(encoding)
     except FileNotFoundError:
         raise Unusable(f"{path} does not exist") from None
     except (IsADirectoryError, PermissionError) as error:
         raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise Unusable(f"{path} is no UTF-8 text: {error}") from None
-    head = text[:_SAMPLE].partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=head.count)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except csv.Error as error:
-        raise Unusable(f"{path} is no CSV file: {error}") from None
-    if len(rows) < 2:
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise Unusable(f"{path} cannot be unpacked: {error}") from None
+    except UnicodeDecodeError as error:
+        raise Unusable(f"{path} is no text in UTF-8, nor in another encoding that we look for: {error}") from None
+    header: list[str] = []
+    rows: list[list[str]] = []
+    for number, cells in records(io.StringIO(text, newline="")):
+        if isinstance(cells, Broken):
+            raise Unusable(f"{path} is no CSV file: {cells.detail}")
+        if not header:
+            header = [name.strip() or f"column_{place}" for place, name in enumerate(cells, 1)]
+        elif len(cells) != len(header):
+            raise Unusable(f"{path} row {number} has {len(cells)} values, the header has {len(header)}")
+        else:
+            rows.append([_value(cell) for cell in cells])
+    if not rows:
         raise Unusable(f"{path} holds no rows below a header")
-    header = [name.strip() or f"column_{place}" for place, name in enumerate(rows[0], 1)]
     twice = next((name for place, name in enumerate(header) if name in header[:place]), None)
     if twice is not None:
         raise Unusable(f"{path} has two columns {twice!r}")
-    odd = next((line for line, row in enumerate(rows, 1) if len(row) != len(header)), None)
-    if odd is not None:
-        raise Unusable(f"{path} row {odd} has {len(rows[odd - 1])} values, the header has {len(header)}")
-    return Table(path.name, dict(zip(header, map(list, zip(*rows[1:], strict=True)), strict=True)))
+    return Table(path.name, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def _value(cell: str) -> str:
+    """Without what a spreadsheet puts around it; nothing for its errors."""
+    if cell[:1] not in MARKS:
+        return cell
+    value = cell_of(cell)
+    return "" if isinstance(value, Broken) else value
 
 
 def _is(name: str, word: str) -> bool:

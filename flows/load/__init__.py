@@ -23,11 +23,13 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.raw import RawWriter
-from connectors.table_files import Broken, Row, Rows, TableFile
+from connectors.table_cells import Broken, Row
+from connectors.table_files import Rows, TableFile
 from flows.load.checkpoint import Checkpoint, Progress
 from flows.load.mapping import Kind, builder, guessed, mapping
 from flows.load.preview import Outlook, Preview
 from flows.logic.entry.check import OK, QUALITY
+from flows.logic.entry.values import is_rounded
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config
@@ -51,6 +53,7 @@ class Job(msgspec.Struct, frozen=True):
     source: str
     sheet: str | None
     encoding: str | None
+    quoted: bool = True  # quotes hold a cell of a CSV file together
 
 
 class Batch(msgspec.Struct):
@@ -88,13 +91,17 @@ class Reader:
         rows = table.rows()
         self.places = mapping(job.pairs, job.kind)
         begin: list[tuple[int, Row | Broken]] = []
-        for number, row in rows:  # up to the first good one, which names the columns
+        named: list[str] | None = None
+        for number, row in rows:  # up to the first good one
             begin.append((number, row))
             if not isinstance(row, Broken):
-                self._fit(list(row), table, job.kind)
+                named = list(row)
                 break
             if len(begin) == BATCH:
                 raise ConfigError(f"{table.path.name}: none of its first {BATCH:,} rows can be read: {row.reason} {row.detail}")
+        columns = named if table.columns is None else table.columns
+        if columns is not None:  # in JSON lines it is the first good one that names them
+            self._fit(columns, table, job.kind)
         self._rows: Rows = chain(begin, rows)
         self._build = builder(self.places, job.kind, job.event)
 
@@ -125,6 +132,10 @@ class Reader:
         if isinstance(row, Broken):
             batch.rejects.append((number, row.reason, row.detail))
             return b""
+        for column in self.places:
+            if isinstance(value := row.get(column), Broken):
+                batch.rejects.append((number, value.reason, f"{column}: {value.detail}"))
+                return b""
         message = self._build(row, f"{self._name}-{number}")
         raw = RawEvent(_encode(message), now_ms, self._source)
         found = self._validator.check(raw)
@@ -133,7 +144,8 @@ class Reader:
             return b""
         batch.events.append((str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw))
         batch.identifiers.append(found.identifiers)
-        batch.bad += _bad_fields(found)
+        rounded = (f"{'.'.join(path)}: rounded" for column, path in self.places.items() if _is_rounded(row.get(column)))
+        batch.bad += dict.fromkeys((*_bad_fields(found), *(said.removeprefix("traits.") for said in rounded)))
         return found.identifiers[0].hash
 
 
@@ -178,7 +190,7 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
     from flows import compose
 
     say = Console(stderr=True, highlight=False, soft_wrap=True)
-    table = TableFile(job.path, job.sheet, job.encoding)
+    table = TableFile(job.path, job.sheet, job.encoding, job.quoted)
     if table.guessed:
         say.print(f"{job.path.name} is not UTF-8: read as GB 18030; give --encoding if it is another", markup=False)
     lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
@@ -251,8 +263,10 @@ class _Run:
 
 def import_id(table: TableFile, job: Job) -> str:
     """The same file sent as the same events has the same id, and its rows have the same messageIds."""
-    said = msgspec.json.encode([table.digest, job.pairs, job.kind, job.event, job.source, job.sheet, table.encoding])
-    return f"import-{blake2b(said, digest_size=10).hexdigest()}"
+    said = [table.digest, job.pairs, job.kind, job.event, job.source, job.sheet, table.encoding]
+    if not job.quoted:
+        said.append("quote none")  # the ids of imports without it are those of before there was the option
+    return f"import-{blake2b(msgspec.json.encode(said), digest_size=10).hexdigest()}"
 
 
 def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> RenderableType:
@@ -301,6 +315,10 @@ def _bad_fields(found: Checked) -> list[str]:
         for name, said in found.traits.items()
         if name.startswith(QUALITY) and not said.startswith(f"{OK} ")
     ]
+
+
+def _is_rounded(value: object) -> bool:
+    return isinstance(value, str) and is_rounded(value)
 
 
 def _lines(rejects: list[tuple[int, str, str]]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flows.logic.entry.values import is_rounded
 from schemas.config import Matching
 
 LEAST: Final = 2  # fields; one alone says too little
@@ -26,6 +27,9 @@ class Fields:
                 for step in path:
                     value = value.get(step) if isinstance(value, Mapping) else None
                 if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
-                    found[name] = str(value)[:VALUE_MAX]
+                    text = str(value)[:VALUE_MAX]
+                    if is_rounded(text):  # the same for many who have nothing in common
+                        continue
+                    found[name] = text
                     break
         return found if len(found) >= LEAST else {}

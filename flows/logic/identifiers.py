@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from msgspec.structs import replace
 
 from flows.logic.entry.check import Countries, Normalise, checks, key_of
-from flows.logic.entry.values import Check
+from flows.logic.entry.values import Check, is_rounded
 from schemas import patterns
 from schemas.config import Entry as EntryConfig
 from schemas.config import FieldKind, Namespace
@@ -52,7 +52,7 @@ class _Namespace:
         known = (value, countries) if countries else value
         if known in self.cache:
             return self.cache[known]
-        normal = self.normalise(value, countries)
+        normal = None if is_rounded(value) else self.normalise(value, countries)
         identifier = None
         if normal is not None and not self.blocked(normal) and not _NOTHING.fullmatch(normal):
             hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
@@ -64,7 +64,7 @@ class _Namespace:
 
     def holds(self, value: str, countries: tuple[str, ...] = ()) -> bool:
         """Whether it is a value of its kind at all."""
-        return self.normalise(value, countries) is not None
+        return not is_rounded(value) and self.normalise(value, countries) is not None
 
 
 class _Place:
@@ -175,4 +175,6 @@ def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:
         return Reject("id_missing", "expected `userId` or `anonymousId`")
     if any(namespace.holds(value, countries) for namespace, value, countries in refused):
         return Reject("id_blocked", "only blocked identifiers")
+    if any(is_rounded(value) for _, value, _ in refused):
+        return Reject("id_invalid", "a number of which a spreadsheet has kept the first digits alone: send the column as text")
     return Reject("id_invalid", f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check")

@@ -217,13 +217,22 @@ class TestTable:
             (b"a,b\n", "no rows"),
             (b"a,a\n1,2\n", "two columns"),
             (b"a,b\n1\n", "has 1 values"),
-            (b"\xff\xfe\x00", "no UTF-8"),
+            (b"\xff\xfe\x00", "no text in UTF-8"),
+            (b"a,b\n\x81,\xff\n", "no text in UTF-8"),
+            (b'a,b\n1,"x\n2,y\n', "a quote that opens in line 2 swallows lines 2 to 3"),
         ],
     )
     def test_what_is_no_table_is_unusable(self, tmp_path: Path, body: bytes, complaint: str) -> None:
         (tmp_path / "x.csv").write_bytes(body)
         with pytest.raises(Unusable, match=complaint):
             read(tmp_path / "x.csv")
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16"])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_what_spreadsheets_in_china_export(self, tmp_path: Path, encoding: str, packed: bool) -> None:
+        body = 'sep=;\r\n会员;城市\r\n="0044";深圳\r\n\'0045;#N/A\r\n'.encode(encoding)
+        (tmp_path / "x.csv").write_bytes(gzip.compress(body) if packed else body)
+        assert read(tmp_path / "x.csv").columns == {"会员": ["0044", "0045"], "城市": ["深圳", ""]}
 
 
 def test_figures_are_those_of_scikit_learn() -> None:

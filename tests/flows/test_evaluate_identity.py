@@ -101,6 +101,27 @@ def test_an_empty_or_absent_file_is_said_in_one_line(run: Any, tmp_path: Path, c
     assert err.count("\n") == 1
 
 
+def test_a_stray_quote_is_said_and_mixes_nobody(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text('name,phone,cluster\n"Ann,111,a\nBob,222,b\nCat",333,c\n')
+    code, _, err = run(file, "--truth", "cluster")
+    assert code == 1
+    assert "row 2 cannot be read: a quote that opens in line 2 swallows lines 2 to 4" in err
+
+
+def test_tables_that_are_not_utf8(run: Any, tmp_path: Path) -> None:
+    rows = [["姓名", "城市", "出生日期", "cluster"]]
+    rows += [[f"王小{'明红刚丽'[n % 4]}", "深圳" if n % 2 else "上海", f"1990-01-{n % 28 + 1:02d}", f"c{n // 2}"] for n in range(40)]
+    said = []
+    for encoding in ("utf-8", "gbk", "utf-16"):
+        (tmp_path / "people.csv").write_text("\n".join(map(",".join, rows)), encoding=encoding)
+        code, out, _ = run(tmp_path / "people.csv", "--truth", "cluster", "--seeds", 1, "--json")
+        assert code == 0
+        said.append(json.loads(out)["fields"])
+    assert said[0]
+    assert said == said[:1] * 3
+
+
 def test_broken_rows_are_borne(run: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "people.csv")
     lines = file.read_text().splitlines()

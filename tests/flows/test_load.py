@@ -10,7 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import msgspec
+import openpyxl
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from connectors.raw import START
@@ -271,6 +275,77 @@ def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
 def test_a_mapping_that_does_not_fit_is_refused(config: Config, tmp_path: Path, pairs: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         run(config, job(csv_file(tmp_path), *pairs), dry=False, as_json=True)
+
+
+@pytest.mark.parametrize("kind", [".csv", ".xlsx", ".parquet", ".avro"])
+@pytest.mark.parametrize("rows", [[], ["broken"]])
+def test_a_mapping_must_fit_a_file_without_rows_too(config: Config, tmp_path: Path, kind: str, rows: list[str]) -> None:
+    path = tmp_path / f"people{kind}"
+    if kind == ".csv":
+        path.write_text("\n".join(["会员,手机", *rows]))
+    elif kind == ".xlsx":
+        book = openpyxl.Workbook()
+        book.active.append(["会员", "手机"])
+        book.save(path)
+    elif kind == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"会员": pyarrow.array([], "string"), "手机": pyarrow.array([], "string")}), path)
+    else:
+        fields = [{"name": name, "type": "string"} for name in ("user", "mobile")]
+        with path.open("wb") as file:
+            fastavro.writer(file, fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields}), [])
+    with pytest.raises(ConfigError, match=r"no column 'gone', but (会员, 手机|user, mobile)"):
+        run(config, job(path, "gone=userId"), dry=False, as_json=True)
+    column = "user" if kind == ".avro" else "会员"
+    assert run(config, job(path, f"{column}=userId"), dry=False, as_json=True) == 0
+
+
+def test_an_error_in_a_column_that_is_not_sent_keeps_no_row_back(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = openpyxl.Workbook()
+    for line in (["会员", "手机", "比率"], ["u1", "13800130001", "#DIV/0!"], ["#SPILL!", "13800130002", 1], ["u3", "=A2", 2]):
+        book.active.append(line)
+    book.save(tmp_path / "people.xlsx")
+    run(config, job(tmp_path / "people.xlsx", "会员=userId", "手机=phone"), dry=False, as_json=True)
+    said = summary(capsys)
+    assert (said["sent"], said["rejected"]) == (1, {"cell_error": 1, "not_computed": 1})
+    assert Path(said["rejects"]).read_text().splitlines()[0] == "3,cell_error,会员: #SPILL!"
+    run(config, job(tmp_path / "people.xlsx", "会员=userId", "比率=ratio"), dry=True, as_json=True)
+    assert summary(capsys)["rejected"] == {"cell_error": 2}
+
+
+def test_a_stray_quote_gives_nobody_another_ones_phone(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text('会员,姓名,手机\nu1,"Ann,13800130001\nu2,Bob,13800130002\nu3,Cat",13800130003\nu4,Dan,13800130004\n')
+    run(config, job(path, "会员=userId", "手机=phone"), dry=False, as_json=True)
+    said = summary(capsys)
+    assert (said["sent"], said["rejected"]) == (1, {"quote": 1})
+    assert '2,quote,"a quote that opens in line 2 swallows lines 2 to 4' in Path(said["rejects"]).read_text()
+    run(config, job(path, "会员=userId", "手机=phone", quoted=False), dry=False, as_json=True)
+    assert summary(capsys)["sent"] == 4
+    messages = [msgspec.json.decode(event.value) for event in arrived(config)]
+    assert {(one["userId"], one["traits"]["phone"]) for one in messages} == {(f"u{n}", f"1380013000{n}") for n in range(1, 5)}
+
+
+@pytest.mark.parametrize("kind", [".xlsx", ".csv"])
+def test_numbers_that_a_spreadsheet_has_cut_unite_nobody(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = tmp_path / f"people{kind}"
+    lines: list[list[Any]] = [["会员", "card", "积分号"], *([f"u{n}", 8800123456789010 + n, 8800123456789010 + n] for n in range(1, 4))]
+    if kind == ".xlsx":
+        book = openpyxl.Workbook()
+        for line in lines:
+            book.active.append(line)
+        book.save(path)
+    else:  # as Excel exports what it shows
+        shown = [["8.80012E+15" if isinstance(cell, int) else cell for cell in line] for line in lines]
+        path.write_text("\n".join(map(",".join, shown)))
+    run(config, job(path, "积分号=userId"), dry=False, as_json=True)
+    assert summary(capsys)["rejected"] == {"id_invalid": 3}
+    run(config, job(path, "会员=userId", "card=bankCard", "积分号=points"), dry=False, as_json=True)
+    said = summary(capsys)
+    assert (said["sent"], said["bad"]) == (3, {"bankCard: rounded": 3, "points: rounded": 3})
 
 
 def test_two_processes_do_not_import_the_same(config: Config, tmp_path: Path) -> None:

@@ -149,3 +149,18 @@ def test_whatever_comes_identifiers_are_distinct_and_ordered(fields: dict[str, A
     if isinstance(answer, list):
         assert len(set(answer)) == len(answer) > 0
         assert [identifier.strength for identifier in answer] == sorted(identifier.strength for identifier in answer)
+
+
+@pytest.mark.parametrize("value", ["8.80012345678901E+15", " 8.80012E+15 ", "8,80012E+15", "8.8e+21", "4E+17"])
+def test_a_number_that_a_spreadsheet_has_rounded_is_nobodys(value: str) -> None:
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": value}, Message))
+    assert isinstance(answer, Reject)
+    assert answer.reason == "id_invalid"
+    assert "spreadsheet" in answer.detail
+    traits = {"phone": value, "email": "ana@x.de"}
+    assert found(userId=value, anonymousId="v1", traits=traits) == [one("email", "ana@x.de"), one("anonymous", "v1")]
+
+
+@pytest.mark.parametrize("value", ["880012345678901", "1E15", "e+12", "ann+1E+15", "5.e+3"])
+def test_what_only_looks_a_little_like_it_is_somebodys(value: str) -> None:
+    assert found(userId=value) == [one("user_id", value)]

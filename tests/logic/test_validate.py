@@ -374,6 +374,14 @@ def test_details_of_a_reject_hold_no_values() -> None:
         assert "secret" not in found.detail
 
 
+def test_a_rounded_number_is_marked_and_compared_with_nobodys() -> None:
+    found = accepted({"type": "identify", "userId": "a", "traits": {"phone": "8.80012E+15", "name": "Ana Lee", "city": "Köln"}})
+    assert found.traits["$quality.phone"] == "rounded"
+    assert found.sensitive["$invalid.phone"] == "8.80012E+15"
+    assert "phone" not in found.record
+    assert "city" in found.record
+
+
 # --- the tracking plan ------------------------------------------------------------------------------------------------
 
 PLAN = {"Bought": lambda properties: None if "total" in properties else "`total` is missing"}

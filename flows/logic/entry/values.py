@@ -1,5 +1,6 @@
 """What a check says of one stated value."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +28,11 @@ Checked = Good | Bad
 Check = Callable[[str, tuple[str, ...]], Checked]  # the value, countries that it may be of (the likeliest first)
 
 
+def is_rounded(text: str) -> bool:
+    """Whether it is what a spreadsheet shows of a long number (`8.80012E+15`): the digits that told it from others are gone."""
+    return "+" in text and _ROUNDED.fullmatch(text.strip()) is not None
+
+
 def cached(check: Check, local: bool = False) -> Check:
     """The same values come again and again; each is looked at once. `local`: what it says of one without a `+` depends on the country."""
     known: dict[tuple[str, tuple[str, ...]], Checked] = {}
@@ -38,7 +44,7 @@ def cached(check: Check, local: bool = False) -> Check:
         if found is None:
             if len(known) >= CACHE_MAX:
                 known.clear()
-            found = known[value, countries] = check(value, countries)
+            found = known[value, countries] = Bad("rounded") if is_rounded(value) else check(value, countries)
         return found
 
     return look
@@ -58,4 +64,5 @@ def plain(value: str) -> str:
     return " ".join(value.split())
 
 
+_ROUNDED: Final = re.compile(r"[+\-]?\d(?:[.,]\d+)?[Ee]\+\d{1,3}")
 _UNSEEN: Final = ("Cf", "Cs", "Co")  # marks of direction and joining, halves of pairs, private use

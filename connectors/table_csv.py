@@ -1,0 +1,123 @@
+"""Text files of rows: which encoding they have, and the records of a CSV file (RFC 4180, strictly).
+
+A quote that is opened and never meant makes one cell of many lines, and what follows it another customer's. Such a record is
+`Broken` and says which lines it took.
+"""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import BinaryIO, Final, TextIO
+
+from connectors.table_cells import Broken
+
+LINE_MAX: Final = 1 << 20  # bytes of a line that is looked at
+_CHUNK: Final = 1 << 20
+_DELIMITERS: Final = ",;\t|"
+_SEPARATOR: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line by which Excel is told
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_BYTE_ORDERS: Final = (  # the longer ones first: one begins with another
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+Records = Iterator[tuple[int, list[str] | Broken]]
+
+
+def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
+    """Hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8 unless most lines with other letters
+    than ASCII are none, then GB 18030. A few bad ones do not make it another encoding."""
+    hashed, foreign, bad = blake2b(digest_size=12), 0, 0
+    marked: str | None = None
+    at_start = True
+    while part := file.readline(LINE_MAX) if lines else file.read(_CHUNK):
+        hashed.update(part)
+        if at_start:
+            marked, at_start = next((name for mark, name in _BYTE_ORDERS if part.startswith(mark)), None), False
+        if lines and not part.isascii():
+            foreign += 1
+            bad += not _is_utf8(part)
+    return hashed.hexdigest(), marked or ("utf-8-sig" if bad * 2 <= foreign else "gb18030")
+
+
+def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Records:
+    """Each record with the number that a person sees: the headings, which come first, are 1. `text` is open with `newline=""`.
+
+    A record of nothing (an empty line) is left out, but counts. `quoted`: whether a quote at the beginning of a cell holds it together;
+    `skip_blanks`: whether blanks before a cell are none of it.
+    """
+    first = text.readline(LINE_MAX)
+    told = _SEPARATOR.fullmatch(first.strip())
+    delimiter = told[1] if told else max(_DELIMITERS, key=_QUOTED.sub("", first).count)
+    if told is None:
+        text.seek(0)
+    lines = _Lines(text)
+    quoting: Final = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=quoting, skipinitialspace=skip_blanks)
+    before, number, width = int(told is not None), 0, 0
+    while True:
+        lines.seen.clear()
+        line, number = before + reader.line_num + 1, number + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, _swallowed(line, lines.seen) if len(lines.seen) > 1 else Broken("not_csv", f"line {line}: {error}")
+            number += len(lines.seen) - 1
+            continue
+        if width and len(lines.seen) > 1 and _are_records(lines.seen, delimiter, width):
+            yield number, _swallowed(line, lines.seen)
+            number += len(lines.seen) - 1
+            continue
+        width = width or len(cells)
+        if cells:
+            yield number, cells
+
+
+class _Lines:
+    """Remembers the lines of the record that is being read."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self.seen: list[str] = []
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._text)
+        self.seen.append(line)
+        return line
+
+
+def _are_records(lines: list[str], delimiter: str, width: int) -> bool:
+    """Whether lines that quotes make one record of are each one by themselves: the first and the last both have all columns, and
+    most of their cells are alike. (A text of several lines may have as many commas by chance.)"""
+    first, last = (_QUOTED.sub("", line).split(delimiter) for line in (lines[0], lines[-1]))
+    if not len(first) == len(last) == width:
+        return False
+    return 2 * sum(_look(one) == _look(other) for one, other in zip(first, last, strict=True)) > width
+
+
+def _look(cell: str) -> tuple[bool, bool, bool]:
+    """Whether it has letters, digits, an @."""
+    return any(map(str.isalpha, cell)), any(map(str.isdigit, cell)), "@" in cell
+
+
+def _swallowed(line: int, lines: list[str]) -> Broken:
+    last = line + len(lines) - 1
+    told = f"a quote that opens in line {line} swallows lines {line} to {last}"
+    return Broken("quote", f"{told}: mend it, or say --quote none where quotes are plain letters")
+
+
+def _is_utf8(part: bytes) -> bool:
+    try:
+        part.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""Rows of one sheet of an Excel file, as the file has them: `openpyxl`'s own reader of cells, below its sheets.
+
+A sheet of `openpyxl` believes the range that the file states (WPS writes `A1` for any), and keeps of a cell its value alone. What is
+needed here is more: which rows there really are, what is an error, and which formula was saved without having been computed.
+"""
+
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from xml.etree.ElementTree import Element, ParseError
+from zipfile import BadZipFile
+
+from openpyxl import load_workbook
+from openpyxl.workbook import Workbook
+from openpyxl.worksheet._read_only import ReadOnlyWorksheet
+from openpyxl.worksheet._reader import FORMULA_TAG, VALUE_TAG, WorkSheetParser
+
+from connectors.table_cells import MARKS, Broken, cell_of
+from schemas.errors import ConfigError
+
+_DIGITS_MAX: Final = 10**15  # a cell holds 15 digits; the rest of a longer number is gone
+_ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")  # a character that XML does not hold (ECMA-376, ST_Xstring)
+_DAMAGED: Final = (BadZipFile, ParseError, zlib.error, EOFError, KeyError, IndexError, ValueError, TypeError)
+_NOT_COMPUTED: Final = Broken("not_computed", "a formula saved without its value: open the file in a spreadsheet, and save it there")
+
+Cells = dict[int, Any]  # column, from 1 -> value, of those that have one
+
+
+class ExcelSheet:
+    """`with ExcelSheet(...) as sheet: for number, cells in sheet.rows()`. `share()` says how much is read, from 0 to 1."""
+
+    def __init__(self, path: Path, name: str | None) -> None:
+        """`name` of the sheet; without it the first. Raises `ConfigError`."""
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about styles, which do not concern us
+                self._book: Workbook = load_workbook(path, read_only=True, data_only=True)
+        except (*_DAMAGED, AttributeError) as error:
+            raise ConfigError(f"{path.name} is no Excel file, or not a whole one: {error}") from None
+        self._path = path
+        self._sheet = self._chosen(name)
+        self._source: Any = None
+
+    def _chosen(self, name: str | None) -> ReadOnlyWorksheet:
+        tables = {sheet.title: sheet for sheet in self._book.worksheets}
+        if name in tables or (name is None and tables):
+            return tables[name or next(iter(tables))]
+        self._book.close()
+        there = f"but {', '.join(tables)}" if tables else "nor any other"
+        if name in self._book.sheetnames or name is None:
+            what = "no sheet with rows" if name is None else f"no rows in {name!r}, which is a chart"
+            raise ConfigError(f"{self._path.name} has {what}, {there}")
+        raise ConfigError(f"{self._path.name} has no sheet {name!r}, {there}")
+
+    def rows(self) -> Iterator[tuple[int, Cells | Broken]]:
+        """Those that the file has, with their own numbers, empty ones too."""
+        shown = 0
+        with self._sheet._get_source() as self._source:  # there is no other way below the stated range
+            parser = _Cells(self._source, self._sheet, stale=bool(self._book.calculation and self._book.calculation.fullCalcOnLoad))
+            try:
+                for number, cells in parser.parse():
+                    if number > shown:  # one that comes again is a defect of its writer
+                        shown = number
+                        yield number, {cell["column"]: cell["value"] for cell in cells if cell["value"] is not None}
+            except _DAMAGED:
+                yield shown + 1, Broken("not_xlsx", "the file is damaged from here on")
+
+    def share(self) -> float:
+        """By the bytes of the sheet, as they are unpacked."""
+        if self._source is None:
+            return 0.0
+        size = self._book._archive.getinfo(self._sheet._worksheet_path).file_size  # as above
+        return 1.0 if self._source.closed else min(1.0, self._source.tell() / max(1, size))
+
+    def __enter__(self) -> "ExcelSheet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._book.close()
+
+
+class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
+    """Cells whose value is a text, a number, a time, or `Broken`."""
+
+    def __init__(self, source: Any, sheet: ReadOnlyWorksheet, stale: bool) -> None:
+        """`stale`: the book asks to be computed when it is opened; who could not compute it left zeros."""
+        book = sheet.parent
+        super().__init__(
+            source,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        self._stale = stale
+
+    def parse_cell(self, element: Element) -> dict[str, Any]:
+        """As `openpyxl` reads it, and what it leaves out."""
+        try:
+            cell: dict[str, Any] = super().parse_cell(element)
+        except (ValueError, IndexError, TypeError) as error:
+            return {"column": self.col_counter, "value": Broken("cell_error", f"cannot be read: {type(error).__name__}")}
+        value, kind = cell["value"], cell["data_type"]
+        if element.find(FORMULA_TAG) is not None and self._is_missing(element, value, kind):
+            cell["value"] = _NOT_COMPUTED
+        elif kind == "e" and value is not None:
+            cell["value"] = Broken("cell_error", value)
+        elif type(value) is str:
+            cell["value"] = _text(value)
+        elif kind == "n" and value is not None and abs(value) >= _DIGITS_MAX:
+            cell["value"] = f"{float(value):.15G}"  # as the spreadsheet shows it: no digits that are not there
+        return cell
+
+    def _is_missing(self, element: Element, value: Any, kind: str) -> bool:
+        if value is None:
+            return kind != "str" or element.find(VALUE_TAG) is None  # a text may be empty
+        return self._stale and kind == "n" and value == 0
+
+
+def _text(value: str) -> str | Broken:
+    if "_x" in value:
+        value = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of a pair may stand one by one
+    return cell_of(value) if value[:1] in MARKS else value
