@@ -12,6 +12,7 @@ from typing import TypeVar
 from connectors import formats
 from connectors.sink import Delivered, Delivery, Outcome, Retry, Sink
 from flows import compose
+from flows.attempt import attempt
 from flows.deliver import make_sink
 from schemas.config import Config, Connector
 from schemas.errors import Foreign
@@ -187,7 +188,8 @@ class _Counter:
                 continue
             triggers = [trigger for _, trigger in part]
             names = self._identify([trigger.customer for trigger in triggers], self._connector.identify)
-            outcomes = await self._sink.deliver([Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)])
+            batch = [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
+            outcomes = await attempt(self._sink, batch, self._connector.name)
             self._settle([dead for dead, _ in part], outcomes, tally)
 
     def _settle(self, tried: list[DeadDelivery], outcomes: list[Outcome], tally: Tally) -> None:

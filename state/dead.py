@@ -64,7 +64,7 @@ class DeadDelivery(msgspec.Struct, frozen=True):
         """None where the outbox entry was broken, or came from the internal lane."""
         try:
             return _read_trigger(self.body)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return None
 
 
