@@ -44,8 +44,7 @@ class WebhookSink:
 
     def __init__(self, connector: Connector, source: str, clock: Clock = lambda: datetime.now(UTC)) -> None:
         """Raises `ConfigError` for a URL or a secret that can never work."""
-        if urlsplit(connector.url).scheme not in ("http", "https"):
-            raise ConfigError(f"connector {connector.name}: url must be http:// or https://")
+        _check_url(connector)
         if not connector.secrets:
             raise ConfigError(f"connector {connector.name}: a webhook needs at least one secret (whsec_...)")
         self.concurrency = connector.concurrency
@@ -124,18 +123,24 @@ def is_public(address: str) -> bool:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """A `Retry-After` header, seconds or HTTP date, as seconds from now (at most an hour); None if there is none that can be read."""
+    """The pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at most an hour).
+
+    None if it asks for none: where it cannot be read, is 0, or lies in the past.
+    """
     if value is None:
         return None
     text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), _RETRY_AFTER_S_MAX)
+    seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text, now)
+    return min(seconds, _RETRY_AFTER_S_MAX) if seconds > 0 else None
+
+
+def _seconds_until(text: str, now: datetime) -> float:
+    """0 where it is no date, or one that no calendar holds."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
-    return min(max(seconds, 0.0), _RETRY_AFTER_S_MAX)
+    except (ValueError, OverflowError):
+        return 0.0
+    return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -162,6 +167,19 @@ def _outcome(status: int, retry_after: str | None, now: datetime) -> Outcome:
     if status == 413:
         return Failed("413: the receiver finds it too large")
     return Retry(f"status {status}", retry_after_s(retry_after, now))
+
+
+def _check_url(connector: Connector) -> None:
+    """Never names the URL in its errors, which may hold a secret."""
+    try:
+        url = urlsplit(connector.url)
+        host, _ = (url.hostname or "").encode("idna"), url.port
+    except ValueError:
+        raise ConfigError(f"connector {connector.name}: url is none: its host or its port cannot be read") from None
+    if url.scheme not in ("http", "https"):
+        raise ConfigError(f"connector {connector.name}: url must be http:// or https://")
+    if not host:
+        raise ConfigError(f"connector {connector.name}: url must name a host")
 
 
 def _signer(secret: str, name: str) -> Webhook:

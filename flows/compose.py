@@ -205,8 +205,9 @@ def matcher(config: Config) -> "Matcher":
     from flows.match import Matcher
 
     matches = RedisMatches(connect(redis_url(config)), names(config), layout(config))
-    parts = config, directory(config), matches, data_keys(config), signer(config), keys(config).hash
-    return Matcher(*parts, match_packer(config, log_seal(config))) if config.archive.enabled else Matcher(*parts)
+    seal = log_seal(config)
+    parts = config, directory(config), matches, data_keys(config), signer(config), keys(config).hash, seal
+    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
 
 
 def data_keys(config: Config) -> DataKeys:

@@ -17,11 +17,14 @@ import msgspec
 import structlog
 
 from connectors.sink import Delivered, Delivery, Disable, Outcome, Retry, Sink
+from flows.attempt import Raised, attempt
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
+from flows.logic.quarantine import places
 from schemas import metrics
 from schemas.config import Connector, Deliver
 from schemas.errors import LogFull
 from schemas.triggers import Trigger
+from state.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
@@ -68,6 +71,7 @@ class Parcel:
     rank: int = 0  # the order of arrival
     attempts: int = 0
     due_ms: float = 0.0
+    alone: bool = False  # goes in a batch of its own, since it was in one that the sink raised on
 
 
 async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
@@ -149,7 +153,7 @@ class Courier:
             return Parcel(entry.shard, entry.seq, b"")
         try:
             trigger = _decode(entry.body)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # a text that is no UTF-8 is no error of msgspec's own
             return Parcel(entry.shard, entry.seq, entry.body, fault=f"not a trigger: {error}")
         if self.name not in trigger.to:
             return Parcel(entry.shard, entry.seq, b"")
@@ -209,11 +213,11 @@ class Courier:
 
     async def _dispatch(self, group: list[Parcel], calls: asyncio.TaskGroup) -> None:
         """Start a call for each batch of these, as the sink's concurrency and the breaker let them; what may not go waits on."""
-        deliveries = await self._identified(group)
+        group, deliveries = await self._identified(group)
         at = 0
         while at < len(group):
             await self._slots.acquire()
-            wanted = 0 if self._closing or self.disabled else min(self._sink.batch_max, len(group) - at)
+            wanted = 0 if self._closing or self.disabled else self._batch_size(group, at)
             count = self._breaker.admit(_now_ms(), wanted)
             if count == 0:
                 self._slots.release()
@@ -223,8 +227,30 @@ class Courier:
         for parcel in group[at:]:
             self._waiting.push(parcel.due_ms, parcel.rank, parcel)
 
-    async def _identified(self, group: list[Parcel]) -> list[Delivery]:
-        """Asked anew for each attempt: a customer who has been erased since must not go out from memory."""
+    def _batch_size(self, group: Sequence[Parcel], at: int) -> int:
+        """How many from `at` on may go in one call."""
+        if group[at].alone:
+            return 1
+        end = min(len(group), at + self._sink.batch_max)
+        return next((here for here in range(at, end) if group[here].alone), end) - at
+
+    async def _identified(self, group: list[Parcel]) -> tuple[list[Parcel], list[Delivery]]:
+        """Asked anew for each attempt: a customer who has been erased since must not go out from memory. Without those who cannot be
+        named, which wait for another attempt."""
+        try:
+            return group, await self._named(group)
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours, on somebody among them
+            if len(group) == 1:
+                where = f"{type(error).__name__} at {places(error)[-1]}"
+                log.error("customer_not_named", connector=self.name, where=where, then="tried again, in the end a dead letter")
+                self._later(group[0], f"the customer cannot be named: {where}")
+                return [], []
+        alone = [await self._identified([parcel]) for parcel in group]
+        return [parcel for parcels, _ in alone for parcel in parcels], [delivery for _, found in alone for delivery in found]
+
+    async def _named(self, group: list[Parcel]) -> list[Delivery]:
         triggers = [parcel.trigger for parcel in group if parcel.trigger is not None]
         if not self._connector.identify:
             return [Delivery(trigger, {}) for trigger in triggers]
@@ -234,7 +260,7 @@ class Courier:
 
     async def _attempt(self, parcels: list[Parcel], deliveries: list[Delivery]) -> None:
         with self._attempt_seconds.time():
-            outcomes = await self._sink.deliver(deliveries)
+            outcomes = await attempt(self._sink, deliveries, self.name)
         self._slots.release()
         was_open, was_disabled = self._breaker.is_open, self.disabled
         for parcel, outcome in zip(parcels, outcomes, strict=True):
@@ -249,7 +275,10 @@ class Courier:
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
-            self._again(parcel, outcome.reason, None if outcome.after_s is None else outcome.after_s * 1000)
+            pause_ms = None if outcome.after_s is None else outcome.after_s * 1000
+            self._breaker.failed(_now_ms(), pause_ms)
+            parcel.alone = isinstance(outcome, Raised)
+            self._later(parcel, outcome.reason, pause_ms)
             return
         self._breaker.succeeded()  # whatever it says of this one, it is there
         if isinstance(outcome, Delivered):
@@ -259,15 +288,14 @@ class Courier:
             self._lost.append((parcel, outcome.reason))
             self.disabled |= isinstance(outcome, Disable)
 
-    def _again(self, parcel: Parcel, reason: str, pause_ms: float | None) -> None:
-        now = _now_ms()
-        self._breaker.failed(now, pause_ms)
+    def _later(self, parcel: Parcel, reason: str, pause_ms: float | None = None) -> None:
+        """Another attempt, if there is one left."""
         parcel.attempts += 1
         if parcel.attempts >= self._attempts_max:
             self._lost.append((parcel, f"{reason}; {parcel.attempts} attempts"))
             return
         metrics.DELIVERIES.labels(self.name, "retried").inc()
-        parcel.due_ms = now + max(self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0)
+        parcel.due_ms = _now_ms() + max(self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0)
         self._waiting.push(parcel.due_ms, parcel.rank, parcel)
 
     async def _bury(self) -> None:

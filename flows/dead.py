@@ -1,6 +1,7 @@
 """`millrace dead`: what failed for good, to look at and to send again.
 
-    e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other
+    e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other. Or a record, or a steward's
+           decision, that matching raised on (`poison`, from `match`): replayed into the log of matching
     q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback; replayed into
            the log of its customer's shard
     d:ID   a delivery that a receiver did not take: replayed to that receiver, under the trigger's own id
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -22,19 +23,21 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import compose
-from flows.profile import BUILD
+from flows.build import BUILD
 from flows.resend import Tally, resend
 from schemas.config import Config
 from schemas.events import DeadLetter, Fact
 from schemas.identity import text_id
 from state.client import reported
 from state.dead import DeadDelivery, DeadEvent, DeadFact
+from state.matches import PARTITION as MATCHING
 
 KEPT_SHOWN = 20
 PIPED_WIDTH = 200  # so that an entry is one line for `grep`
 _ID = re.compile(r"([edq]):(\d{1,19}-\d{1,19})")
 
 Dead = DeadEvent | DeadFact | DeadDelivery
+AnyDead = TypeVar("AnyDead", DeadEvent, DeadFact)
 
 
 def listing(config: Config, reason: str | None, limit: int) -> int:
@@ -71,6 +74,8 @@ def show(config: Config, entry: str) -> int:
         facts = {name: getattr(letter, name) for name in DeadLetter.__struct_fields__ if name != "sealed"}
         facts |= {name: _moment(getattr(letter, name)) for name in ("received_ms", "rejected_ms")}
         body = compose.log_seal(config).open(letter.sealed)
+        if letter.partition == MATCHING:
+            body = _said(config, chr(body[0]), body[1:])
     elif isinstance(dead, DeadFact):
         facts, body = _quarantined(dead)
     else:
@@ -96,6 +101,19 @@ def _quarantined(dead: DeadFact) -> tuple[dict[str, Any], bytes]:
     return facts, trace.encode() + b"\n" + msgspec.json.format(msgspec.json.encode(fact))
 
 
+def _said(config: Config, kind: str, body: bytes) -> bytes:
+    """What matching raised on, opened."""
+    from flows.match import opened, pieces
+
+    [(origin, rest)] = pieces(kind, body)
+    if kind == "d":
+        return (
+            f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {'one' if rest[-1:] == b'1' else 'not one'}".encode()
+        )
+    said = opened(compose.data_keys(config), origin, rest)
+    return text_id(origin).encode() + b"\n" + (b"erased since" if said is None else msgspec.json.format(said))
+
+
 def replay(config: Config, entries: list[str], reason: str | None) -> int:
     """Send these again, or all there are (for this `reason`). 0 if all went out, else 1. Raises `LogFull`, `Unreachable`."""
     tally = Tally()
@@ -109,7 +127,7 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
             facts: Iterable[DeadFact] = [dead for dead in chosen.values() if isinstance(dead, DeadFact)]
             deliveries: Iterable[DeadDelivery] = [dead for dead in chosen.values() if isinstance(dead, DeadDelivery)]
         else:
-            events = (dead for dead in compose.dead_events(config).oldest() if _is_for(dead, reason))
+            events = _mended((dead for dead in compose.dead_events(config).oldest() if _is_for(dead, reason)), tally)
             facts = _mended((dead for dead in compose.dead_facts(config).oldest() if _is_for(dead, reason)), tally)
             deliveries = (dead for dead in compose.dead_deliveries(config).oldest() if _is_for(dead, reason))
         try:
@@ -119,10 +137,10 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
     return 1 if tally.kept else 0
 
 
-def _mended(facts: Iterable[DeadFact], tally: Tally) -> Iterator[DeadFact]:
-    """Without those that this very build raised on: they would only come back, and count towards `validate.poison_percent`."""
-    for dead in facts:
-        if dead.quarantined.build == BUILD:
+def _mended(found: Iterable[AnyDead], tally: Tally) -> Iterator[AnyDead]:
+    """Without those that this very build raised on: they would only come back, and facts count towards `validate.poison_percent`."""
+    for dead in found:
+        if dead.build == BUILD:
             tally.keep(dead.name, f"this build ({BUILD}) raised on it; replay it by its id if something else is mended")
         else:
             yield dead

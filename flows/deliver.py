@@ -25,9 +25,11 @@ from connectors.sink import OnThread, Sink
 from flows.courier import Courier, Desk, Entry
 from flows.engine import Prompt, Stop, run_flow
 from flows.office import Office
+from flows.sift import note, story
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.triggers import Absorb
+from state.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
@@ -35,6 +37,7 @@ BLOCK_MS = 500  # nothing to do: the longest that a stop, or an absorb, waits
 _BUSY_BLOCK_MS = 10  # somebody's window is full: look again soon
 _STEADY_ROOM = 100  # entries of each shard
 _TRIM_EVERY_S = 1.0
+INTERNAL = "internal"  # the consumer of the internal lane, and the connector that its dead letters name
 
 
 class Outbox(Protocol):
@@ -133,10 +136,16 @@ def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) ->
     def handle(entry: Entry) -> None:
         try:
             message = decode(entry.body)
-        except msgspec.DecodeError as error:
-            dead("internal", entry.body, f"not an absorb: {error}")
+        except (ValueError, RecursionError) as error:  # a text that is no UTF-8 is no error of msgspec's own
+            dead(INTERNAL, entry.body, f"not an absorb: {error}")
             return
-        directory.forward(entry.shard, entry.seq, message)
+        try:
+            directory.forward(entry.shard, entry.seq, message)
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours on this one: it must not hold back the others
+            note("deliver", error, shard=entry.shard, entry=entry.seq)
+            dead(INTERNAL, entry.body, f"poison: {story(error)}")
 
     return handle
 
@@ -167,7 +176,7 @@ class Deliveries:
             for connector in config.connector
             if connector.enabled
         ]
-        internal = Steady(outbox, "i", "internal", cursors("i", "internal"), forwarding(directory, desk.dead), patiently=patiently)
+        internal = Steady(outbox, "i", INTERNAL, cursors("i", INTERNAL), forwarding(directory, desk.dead), patiently=patiently)
         self._readers: list[Reader] = [*couriers, internal]
         if not couriers:  # triggers for nobody must not fill the outbox
             self._readers.append(Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently))

@@ -1,12 +1,13 @@
 """Flow `match`: the log of records -> candidates -> one commit on the directory: unions, reviews, and what is kept for the next.
 
-One process: it is the only writer of the index. An entry of its log is a window of `resolve`, so it never delays one. How common values
+What our logic raises on is put aside, a dead letter of the commit without it, and the rest is matched as if it had never come. One
+process: it is the only writer of the index. An entry of its log is a window of `resolve`, so it never delays one. How common values
 are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from struct import Struct
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -15,15 +16,19 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.build import BUILD
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
+from flows.sift import Poison, note, sift, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
+from schemas.events import DeadLetter
 from schemas.identity import ID_BYTES, Order, Put, WindowCommit
+from state.client import INFRASTRUCTURE
 from state.directory import Directory
-from state.keys import DataKey, DataKeys
+from state.keys import DataKey, DataKeys, LogSeal
 from state.matches import PARTITION, SEALED_AS, Matches, Said
 from state.models import Signer
 
@@ -39,7 +44,8 @@ _decode_fields = msgspec.msgpack.Decoder(dict[str, str]).decode
 Sealed = tuple[int, bytes]  # when it was said (Unix seconds), the sealed fields
 _decode_kept = msgspec.msgpack.Decoder(list[Sealed]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[bytes, Learner]).decode
-_DECIDED = Struct(f"{ID_BYTES}s{ID_BYTES}s1s")
+Piece = tuple[bytes, bytes]
+DECIDED_BYTES = 2 * ID_BYTES + 1
 
 
 class Kept:
@@ -82,11 +88,10 @@ class Kept:
     def _fresh(self, packed: bytes) -> list[Sealed]:
         return [one for one in _decode_kept(packed) if self.now_s - one[0] <= self._keep_s]
 
-    def incoming(self, body: bytes) -> list[tuple[bytes, Record]]:
-        """The records of one entry; with it a step begins."""
+    def incoming(self, said: Sequence[Piece]) -> list[tuple[bytes, Record]]:
+        """These records of one entry; with it a step begins."""
         self._stored.clear()
         self._current.clear()
-        said = list(_records(body))
         self._ask(origin for origin, _ in said)
         opened = [(origin, key.open(SEALED_AS, sealed)) for origin, sealed in said if (key := self._current[origin]) is not None]
         return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
@@ -105,13 +110,40 @@ class Kept:
                 yield Put("mr", origin, _encode(fresh) if fresh else None)
 
 
-def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+def pieces(kind: str, body: bytes) -> list[Piece]:
+    """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or `0`)."""
+    if kind == "d":
+        return [(body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES]) for at in range(0, len(body), DECIDED_BYTES)]
+    found = []
     at = 0
     while at < len(body):
         start = at + ID_BYTES + 4
         end = start + int.from_bytes(body[at + ID_BYTES : start])
-        yield body[at : at + ID_BYTES], body[start:end]
+        found.append((body[at : at + ID_BYTES], body[start:end]))
         at = end
+    return found
+
+
+def joined(kind: str, piece: Piece) -> bytes:
+    """An entry that holds this alone."""
+    origin, rest = piece
+    return origin + rest if kind == "d" else origin + len(rest).to_bytes(4) + rest
+
+
+def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
+    """What a record says, as JSON; None for an erased customer."""
+    [key] = keys.current([origin])
+    plain = None if key is None else key.open(SEALED_AS, sealed)
+    return None if plain is None else msgspec.json.encode(_decode_fields(plain))
+
+
+class Made(NamedTuple):
+    """What follows from the pieces of an entry."""
+
+    orders: list[Order]
+    puts: list[Put]
+    records: int = 0
+    comparisons: int = 0
 
 
 class Matcher:
@@ -125,10 +157,12 @@ class Matcher:
         keys: DataKeys,
         signer: Signer,
         hash_key: bytes,
+        seal: LogSeal,
         content: Callable[[WindowCommit], bytes] = lambda _: b"",
     ) -> None:
         """`content`: what the journal keeps of a window for the archive, where there is one."""
         self._content = content
+        self._seal = seal
         self._directory = directory
         self._matches = matches
         self._signer = signer
@@ -161,12 +195,50 @@ class Matcher:
         if self._kept.now_s - self._read_s > self._reread_s:
             self._read_s = self._kept.now_s
             self.stage.forget_all()
-        orders, puts = self._learn(said.body) if said.kind == "d" else self._match(said.body)
-        puts += self._kept.aged(said.seq, {put.field for put in puts if put.table == "mr"})
+        made, poison = self._made(said)
+        self.comparisons += made.comparisons
+        self.reviews += sum(order.kind == "review" for order in made.orders)
+        self._unsaved += made.records
+        metrics.MATCH_RECORDS.inc(made.records)
+        puts = made.puts + self._aged(said.seq, {put.field for put in made.puts if put.table == "mr"})
         if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
             self._unsaved = 0
             puts.append(self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner))))
-        return WindowCommit(PARTITION, self._position or -1, said.seq, [], [], {}, orders, said.time_ms, puts)
+        dead = [self._letter(said, index, piece, error) for (index, piece), error in poison]
+        return WindowCommit(PARTITION, self._position or -1, said.seq, [], dead, {}, made.orders, said.time_ms, puts)
+
+    def _made(self, said: Said) -> tuple[Made, list[Poison[tuple[int, Piece]]]]:
+        """What follows from an entry without the pieces of it that our logic raises on, and these. Raises `Fatal` if it is no piece."""
+        take_back = self.stage.savepoint()
+        step = self._learn if said.kind == "d" else self._match
+        found = [*enumerate(pieces(said.kind, said.body))]
+
+        def attempt(some: Sequence[tuple[int, Piece]]) -> Made:
+            take_back()
+            return step([piece for _, piece in some])
+
+        try:
+            return step([piece for _, piece in found]), []
+        except INFRASTRUCTURE:
+            raise
+        except Exception:  # noqa: BLE001  # `sift` finds out what it was
+            return sift(found, attempt, f"entry {said.seq} of the log of matching cannot be matched")
+
+    def _letter(self, said: Said, index: int, piece: Piece, error: Exception) -> bytes:
+        """What is put aside, in the same commit. Its sealed fields stay sealed for their customer."""
+        note("match", error, entry=said.seq, index=index)
+        body = self._seal.seal(said.kind.encode() + joined(said.kind, piece))
+        letter = DeadLetter("poison", story(error), PARTITION, said.seq, index, "match", said.time_ms, said.time_ms, body, BUILD)
+        return _encode(letter)
+
+    def _aged(self, bucket: int, but: Container[bytes]) -> list[Put]:
+        try:
+            return list(self._kept.aged(bucket, but))
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # what lies there is damaged: it stays until it is mended or erased
+            note("match", error, bucket=bucket, then="what is too old in it stays")
+            return []
 
     def commit(self, window: WindowCommit) -> None:
         """Raises `Fenced`, `LogFull`; after the latter it may be tried again."""
@@ -175,23 +247,19 @@ class Matcher:
         for order in window.orders:
             metrics.MATCH_VERDICTS.labels(order.kind).inc()
 
-    def _match(self, body: bytes) -> tuple[list[Order], list[Put]]:
-        incoming = self._kept.incoming(body)
+    def _match(self, said: Sequence[Piece]) -> Made:
+        incoming = self._kept.incoming(said)
         step = self.stage.step(incoming, self._kept)
         puts = [Put("mk", key, packed) for key, packed in step.lists.items()]
         puts += [Put("mr", origin, self._kept.packed(origin, records)) for origin, records in step.records.items()]
         if step.weights is not None:
             puts.append(self._signed("weights", b"weights:%d" % step.weights.version, _encode(step.weights)))
-        self._unsaved += len(incoming)
-        self.comparisons += step.comparisons
-        self.reviews += sum(order.kind == "review" for order in step.orders)
-        metrics.MATCH_RECORDS.inc(len(incoming))
-        return step.orders, puts
+        return Made(step.orders, puts, len(incoming), step.comparisons)
 
-    def _learn(self, body: bytes) -> tuple[list[Order], list[Put]]:
-        for one, other, same in _DECIDED.iter_unpack(body):
-            self.stage.label(one, other, same == b"1", self._kept)
-        return [], []
+    def _learn(self, decided: Sequence[Piece]) -> Made:
+        for one, rest in decided:
+            self.stage.label(one, rest[:ID_BYTES], rest[ID_BYTES:] == b"1", self._kept)
+        return Made([], [])
 
     def _signed(self, purpose: str, field: bytes, body: bytes) -> Put:
         return Put("matcher", field, self._signer.sign(purpose, body))

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 
 import structlog
 from bytewax import operators as op
@@ -18,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.build import BUILD
 from flows.engine import Prompt, Stop, run_flow
 from flows.limits import PoisonLimit
 from flows.logic.profile import DUE_MAX, ShardMachine
@@ -37,7 +37,6 @@ READ_ENTRIES = 8  # of one shard in one batch; an entry is what one window had f
 BLOCK_MS = 250
 IDLE_COMMIT_S = 2.0  # a shard that only saw ticks commits its clock so often, for `learn` waits for it
 ROOM_EVERY_S = 1.0
-BUILD = version("millrace")
 
 
 class Worker:

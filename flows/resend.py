@@ -1,4 +1,5 @@
-"""What `millrace dead replay` does: events go into the raw log again, facts into their shards' logs, deliveries to their receivers.
+"""What `millrace dead replay` does: events go into the raw log again, facts into their shards' logs, records into the log of matching,
+deliveries to their receivers.
 
 An entry is removed when the log or the receiver has what it holds, and not before: a replay that dies half-way sends some of it
 twice, which message ids and trigger ids make harmless. What would fail again stays, with the reason.
@@ -9,18 +10,23 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+import msgspec
+
 from connectors import formats
 from connectors.sink import Delivered, Delivery, Outcome, Retry, Sink
 from flows import compose
-from flows.deliver import make_sink
+from flows.attempt import attempt
+from flows.deliver import INTERNAL, make_sink
 from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.events import DeadLetter, RawEvent, Reject
-from schemas.triggers import Trigger
+from schemas.triggers import Absorb, Trigger
 from state.dead import DeadDelivery, DeadEvent, DeadFact
 from state.directory import READMITTED
+from state.matches import PARTITION as MATCHING
 
 BATCH = 100
+_read_absorb = msgspec.msgpack.Decoder(Absorb).decode
 
 AnyDead = TypeVar("AnyDead", DeadEvent, DeadDelivery)
 
@@ -59,6 +65,9 @@ async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: It
             ready: list[tuple[str, RawEvent]] = []
             going: list[str] = []
             for dead in batch:
+                if dead.letter.partition == MATCHING:
+                    hear(config, dead, tally)
+                    continue
                 mended = mender.mend(dead.letter)
                 if isinstance(mended, Reject):
                     tally.keep(dead.name, f"it would be refused again: {mended.reason}: {mended.detail}".rstrip(": "))
@@ -72,6 +81,21 @@ async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: It
     finally:
         await writer.close()
         mender.close()
+
+
+def hear(config: Config, dead: DeadEvent, tally: Tally) -> None:
+    """What matching raised on goes into its log again, as an entry of its own."""
+    if not config.matching.enabled:
+        tally.keep(dead.name, "matching is off (matching.enabled)")
+        return
+    try:
+        body = compose.log_seal(config).open(dead.letter.sealed)
+    except Foreign as error:
+        tally.keep(dead.name, str(error))
+        return
+    compose.directory(config).hear_again(dead.name, chr(body[0]), body[1:], dead.letter.received_ms)
+    compose.dead_events(config).drop([dead.id])
+    tally.sent += 1
 
 
 class _Mender:
@@ -147,6 +171,9 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
             for dead in batch:
                 by_connector[dead.connector].append(dead)
             for name, found in by_connector.items():
+                if name == INTERNAL:
+                    _forward(config, found, tally)
+                    continue
                 if name not in connectors:
                     for dead in found:
                         tally.keep(dead.name, f"no connector {name} is configured and enabled")
@@ -157,6 +184,20 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
     finally:
         for counter in counters.values():
             await counter.close()
+
+
+def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
+    """Customers who retired, on their way to who survived them."""
+    directory, letters = compose.directory(config), compose.dead_deliveries(config)
+    for dead in found:
+        try:
+            message = _read_absorb(dead.body)
+        except (ValueError, RecursionError):
+            tally.keep(dead.name, "what it holds is no customer on the way to another")
+            continue
+        directory.forward_again(dead.name, message)
+        letters.drop([dead.id])
+        tally.sent += 1
 
 
 class _Counter:
@@ -187,7 +228,8 @@ class _Counter:
                 continue
             triggers = [trigger for _, trigger in part]
             names = self._identify([trigger.customer for trigger in triggers], self._connector.identify)
-            outcomes = await self._sink.deliver([Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)])
+            batch = [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
+            outcomes = await attempt(self._sink, batch, self._connector.name)
             self._settle([dead for dead, _ in part], outcomes, tally)
 
     def _settle(self, tried: list[DeadDelivery], outcomes: list[Outcome], tally: Tally) -> None:

@@ -3,7 +3,7 @@
 RawEvent   bytes of one message in Segment form, with who sent it and when it reached us
 Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
 Reject     why a RawEvent did not become a Fact
-DeadLetter a Reject with everything needed to look at it and to send it again
+DeadLetter a Reject with everything needed to look at it and to send it again; also what `match` raised on (partition `match`)
 Quarantined a Fact (or a timer) that a shard's logic raised on
 """
 
@@ -99,6 +99,7 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
     received_ms: int
     rejected_ms: int
     sealed: bytes
+    build: str = ""  # of what `match` put aside: the version of millrace that raised
 
 
 class Quarantined(msgspec.Struct, array_like=True, frozen=True):

@@ -3,6 +3,7 @@
 w          a window was committed
 a t c m    as in a shard's log (`schemas.log`)
 e          a fact that was put aside, and was let in again
+h          what matching put aside, and is to hear again
 
 With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the directory and
 every shard log again, bit for bit. With it off an entry is a note of a few bytes.
@@ -15,14 +16,14 @@ from schemas.identity import WindowCommit
 
 
 class Journalled(msgspec.Struct, array_like=True, frozen=True):
-    """One entry. `sender` to `announced` are of `a`, `c`, `m` and `e`; `content` is of `w`."""
+    """One entry. `sender` to `announced` are of `a`, `c`, `m`, `e` and `h`; `content` is of `w`."""
 
     seq: int
     kind: str
     body: bytes  # w: [partition, before, after]; else as in the shards' logs
     sender: str = ""
     sent: int = 0  # the sender's sequence
-    extra: bytes = b""  # a: the survivor as it was known; e: the origin; c, m: the version as text
+    extra: bytes = b""  # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
     announced: bytes = b""  # c, m
     content: bytes = b""  # a packed `WindowContent`; sealed in the journal, open in what the archive reads
 

@@ -59,6 +59,10 @@ REWARDS = Counter("millrace_rewards", "Rewards of chosen actions: `counted`, or 
 COMMIT_SECONDS = Histogram("millrace_commit_seconds", "Time of one commit", ["flow"], buckets=_COMMIT_S)
 LAG = Gauge("millrace_lag", "Entries not yet read, by source partition or shard", ["flow", "of"], multiprocess_mode="livemostrecent")
 
+PUT_ASIDE = Counter(
+    "millrace_put_aside", "What a flow put aside because our logic raised on it (profile: `millrace_events_quarantined`)", ["flow", "where"]
+)
+
 # --- deliver ---
 DELIVERIES = Counter("millrace_deliveries", "Attempts at a receiver: delivered, retried, dead", ["connector", "outcome"])
 DELIVERY_SECONDS = Histogram("millrace_delivery_seconds", "Time of one attempt at a receiver", ["connector"], buckets=_LATENCY_S)

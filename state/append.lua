@@ -1,10 +1,11 @@
--- Everything but windows that enters the shards' logs: ticks, config and model versions, absorbed customers, facts that were put aside.
+-- Everything but windows that enters the shards' logs: ticks, config and model versions, absorbed customers, facts that were put aside;
+-- and what matching put aside and is to hear again.
 --
 -- KEYS[1]  <prefix>:{dir}:
--- ARGV[1]  kind of record: t c m a e
+-- ARGV[1]  kind of record: t c m a e h
 -- ARGV[2]  sender, and ARGV[3] its sequence: a sequence that was taken before is not taken again ("0" for ticks)
--- ARGV[4]  msgpack body of the record; empty for a tick, which reads the server's clock
--- ARGV[5]  a: the survivor as it was known; e: the fact's origin (the root of either is looked up now); c, m: the version
+-- ARGV[4]  msgpack body of the record; empty for a tick, which reads the server's clock; h: `r` or `d`, then an entry of matching's log
+-- ARGV[5]  a: the survivor as it was known; e: the fact's origin (the root of either is looked up now); c, m: the version; h: Unix ms
 -- ARGV[6]  c, m: what is announced; kept in the directory under body:<kind>:<sender>:<version>
 -- ARGV[7]  number of shards; ARGV[8] number of buckets
 -- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again. An operator's command may have another
@@ -31,7 +32,11 @@ else
 end
 
 local first, last = 0, shards - 1
-if kind == 'a' or kind == 'e' then
+if kind == 'h' then
+  local heard = string.format('%.0f-0', call('HINCRBY', P .. 'meta', 'matches', 1))
+  call('XADD', P .. 'matches', heard, string.sub(body, 1, 1), string.sub(body, 2), 't', ARGV[5])
+  last = -1  -- of no shard
+elseif kind == 'a' or kind == 'e' then
   local root = ARGV[5]
   local a, b, c, d = byte(root, 1, 4)
   root = call('HGET', P .. 'o:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root) or root

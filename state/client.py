@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import redis
 import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import Foreign, LogFull, Refused, Restarted, Unreachable
+from schemas.errors import Foreign, LogFull, MillraceError, Refused, Restarted, Unreachable
 
 log = structlog.get_logger()
 
@@ -19,6 +19,7 @@ SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
 LOADING_WAIT_S = 60.0
 ROOM_AGAIN_S = 1.0
+INFRASTRUCTURE: Final = (MillraceError, MemoryError, OSError, redis.RedisError)  # nobody's data is to blame for these: a worker ends
 Connect = Callable[[str], redis.Redis]
 _OURS = "millrace:"  # begins the names of our connections
 _WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us

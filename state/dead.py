@@ -35,6 +35,11 @@ class DeadEvent(msgspec.Struct, frozen=True):
         """What an operator calls it."""
         return f"e:{self.id}"
 
+    @property
+    def build(self) -> str:
+        """The version that raised on it, where that is known."""
+        return self.letter.build
+
 
 class DeadFact(msgspec.Struct, frozen=True):
     id: str  # in its shard's lane
@@ -46,6 +51,10 @@ class DeadFact(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """What an operator calls it."""
         return f"q:{self.shard}-{self.id.partition('-')[0]}"
+
+    @property
+    def build(self) -> str:
+        return self.quarantined.build
 
 
 class DeadDelivery(msgspec.Struct, frozen=True):
@@ -64,7 +73,7 @@ class DeadDelivery(msgspec.Struct, frozen=True):
         """None where the outbox entry was broken, or came from the internal lane."""
         try:
             return _read_trigger(self.body)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return None
 
 

@@ -24,7 +24,8 @@ class Deliveries:
 
     def bury(self, connector: str, body: bytes, reason: str) -> None:
         """Keep a delivery that failed for good. Raises `LogFull` where the server has no room."""
-        fields: dict[Any, Any] = {"c": connector, "b": body, "r": reason, "t": int(time.time() * 1000)}
+        words = reason.encode(errors="backslashreplace")  # they may be a receiver's
+        fields: dict[Any, Any] = {"c": connector, "b": body, "r": words, "t": int(time.time() * 1000)}
         with writing():
             self._redis.xadd(self._dead, fields, maxlen=DEAD_MAX, approximate=True)
 

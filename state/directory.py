@@ -96,8 +96,14 @@ class Directory(Protocol):
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
         """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if `seq` was taken before."""
 
+    def forward_again(self, letter: str, message: Absorb) -> bool:
+        """As `forward`, for one that was put aside under this id; False if that was done before."""
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        """Append to matching's log what it put aside under this id: an entry as `state.matches.Said` has it. False if done before."""
+
     def replay(self, entry: Journalled) -> bool:
-        """Append again what the journal says: a, e, t, c or m (a window is committed). False if seen before."""
+        """Append again what the journal says: a, e, h, t, c or m (a window is committed). False if seen before."""
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The root customer of each identifier, None where unknown."""
@@ -280,6 +286,12 @@ class RedisDirectory:
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
         return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+
+    def forward_again(self, letter: str, message: Absorb) -> bool:
+        return self._do_append("a", f"{READMITTED}:{letter}", 1, _pack(message), message.survivor)
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        return self._do_append("h", f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms)
 
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == "t":

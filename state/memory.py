@@ -204,6 +204,22 @@ class MemoryDirectory:
         self._take_in("e", origin, pack_fact(origin, origin, payload)[ID_BYTES:])
         return True
 
+    def forward_again(self, letter: str, message: Absorb) -> bool:
+        if self._taken(f"{READMITTED}:{letter}", 1):
+            return False
+        self._take_in("a", message.survivor, _encode(message))
+        return True
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        if self._taken(f"{READMITTED}:{letter}", 1):
+            return False
+        self._hear(kind.encode() + body, time_ms)
+        return True
+
+    def _hear(self, body: bytes, time_ms: int) -> None:
+        self.said.append(Said(self._next_said(), "r" if body[:1] == b"r" else "d", body[1:], time_ms))
+        self.journal.append(("h", body))
+
     def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> None:
         """For whoever the origin belongs to now."""
         root = self.graph.root(origin)
@@ -222,6 +238,9 @@ class MemoryDirectory:
             return False
         if entry.kind in ("a", "e"):
             self._take_in("a" if entry.kind == "a" else "e", entry.extra, entry.body[ID_BYTES:])
+            return True
+        if entry.kind == "h":
+            self._hear(entry.body, int(entry.extra))
             return True
         self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
         self._broadcast("c" if entry.kind == "c" else "m", entry.body)

@@ -198,8 +198,9 @@ def _one_pass(config: Config, rows: Sequence[Mapping[str, str]], truth: str, mea
     order = list(range(len(rows)))
     Random(seed).shuffle(order)
     validator, keys = Validator(config, _KEY, {}), OpenKeys()
-    resolver = Resolver(config, validator, place.directory, keys, LogSeal(_KEY), Stop(), clock=lambda: 0.0)  # type: ignore[arg-type]  # keys that seal nothing
-    matcher = Matcher(config, place.directory, place.matches, keys, Signer(_KEY), _KEY)  # type: ignore[arg-type]  # as above
+    seal = LogSeal(_KEY)
+    resolver = Resolver(config, validator, place.directory, keys, seal, Stop(), clock=lambda: 0.0)  # type: ignore[arg-type]  # keys that seal nothing
+    matcher = Matcher(config, place.directory, place.matches, keys, Signer(_KEY), _KEY, seal)  # type: ignore[arg-type]  # as above
     done = _Pass({})
     at = 0
     for station in STATIONS:

@@ -45,7 +45,8 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
 class Breaker:
     """Closed: all calls go. Open: none until the rest is over. Half open: one probe; its outcome closes or opens it.
 
-    A receiver that names a pause itself (Retry-After) gets it, whatever the count of failures.
+    A receiver that names a pause itself (Retry-After) gets it, whatever the count of failures. A pause of nothing is none: it neither
+    opens the breaker nor ends a rest.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -81,7 +82,7 @@ class Breaker:
     def failed(self, now_ms: float, pause_ms: float | None = None) -> None:
         """The receiver did not take a delivery, and asks for `pause_ms` if given."""
         self._failed += 1
-        if pause_ms is not None:
+        if pause_ms is not None and pause_ms > 0:
             self._rest_until(max(self._until_ms or 0, now_ms + pause_ms))
         elif self._until_ms is None:
             if self._failed >= self._policy.failures:

@@ -6,8 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from connectors.sink import DELIVERED, Disable, Failed, Outcome, Retry
@@ -16,6 +19,7 @@ from schemas.config import Connector, Secret
 from schemas.errors import ConfigError
 from schemas.units import Duration
 from tests.deliveries import delivery, trigger
+from tests.odd_receiver import ANSWERS, OddReceiver, certificate
 from tests.receiver import SECRET, Answer, Receiver
 
 OTHER_SECRET = "whsec_" + "YW5vdGhlci1zZWNyZXQtd2l0aC1lbm91Z2gtYnl0ZXM="
@@ -176,11 +180,18 @@ def test_public(address: str) -> None:
     ("header", "seconds"),
     [
         (None, None),
-        ("0", 0),
+        ("0", None),
+        ("000", None),
         (" 120 ", 120),
         ("999999999", 3_600),
         ("Sun, 01 Mar 2026 12:01:00 GMT", 60),
-        ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
+        ("9" * 400, 3_600),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:00 GMT", None),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Fri, 99999999999999999999 Dec 2026 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2026 23:59:59 +99999999999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 3_600),
         ("Fri, 01 Mar 2126 12:00:00 GMT", 3_600),
         ("soon", None),
         ("-5", None),
@@ -193,6 +204,31 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, NOW) == seconds
 
 
+@given(
+    st.lists(st.sampled_from("Fri, 31 Feb Dec 2026 0000 9999 -1 +9999 -9999 GMT 25:61:61 23:59:59 ² \xff 99999999999999999999".split(" ")))
+)
+def test_no_date_is_an_error(words: list[str]) -> None:
+    seconds = retry_after_s(" ".join(words), NOW)
+    assert seconds is None or 0 < seconds <= 3_600
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_every_odd_answer_is_an_outcome(answer: str) -> None:
+    with OddReceiver(0, [answer]) as odd:
+        (outcome,) = send(connector(odd.url()), 1)
+    assert odd.answered == [answer]
+    assert isinstance(outcome, Retry) or outcome == DELIVERED
+    assert (outcome == DELIVERED) == (answer in ("body too short", "chunks without an end", "gzip that is none"))
+
+
+def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    with OddReceiver(0, ["nothing"], certificate(tmp_path)) as odd:
+        (outcome,) = send(connector(odd.url("https")), 1)
+    assert isinstance(outcome, Retry)
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome.reason
+    assert odd.answered == [], "nothing was sent to it"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -200,6 +236,10 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
         ({"secrets": (Secret("whsec_c2hvcnQ="),)}, "24 to 64 bytes"),
         ({"secrets": (Secret("whsec_not base64 at all!"),)}, "base64"),
         ({"url": "ftp://127.0.0.1/"}, "http"),
+        ({"url": "http:///hook"}, "must name a host"),
+        ({"url": "http://[::1/hook"}, "cannot be read"),
+        ({"url": "http://127.0.0.1:99999/"}, "cannot be read"),
+        ({"url": f"http://{'a' * 70}.example/"}, "cannot be read"),
     ],
 )
 def test_what_can_never_work_is_said_at_the_start(changes: dict[str, object], words: str) -> None:

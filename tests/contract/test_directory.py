@@ -174,6 +174,17 @@ def test_an_absorb_follows_the_survivor_and_is_taken_once(make: Make) -> None:
     assert absorbed == [(int.from_bytes(USER.hash[:2]) % 4, USER.hash)]
 
 
+def test_an_absorb_that_was_put_aside_is_forwarded_once_whatever_came_since(make: Make) -> None:
+    directory = make()
+    directory.commit(window(-1, 1, group(USER)))
+    message = Absorb(USER.hash, b"gone-gone-go", b"general", b"")
+    assert directory.forward(2, 7, Absorb(USER.hash, b"another-gone", b"general", b""))
+    assert directory.forward_again("d:5-0", message)
+    assert not directory.forward_again("d:5-0", message)
+    bodies = [body for _, _, kind, body in everything(directory) if kind == "a"]
+    assert [b"gone-gone-go" in body for body in bodies] == [False, True]
+
+
 def test_a_fact_that_is_let_in_again_follows_its_customer_and_is_taken_once(make: Make) -> None:
     directory = make()
     directory.commit(window(-1, 1, group(ANON), group(USER)))

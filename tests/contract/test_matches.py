@@ -56,6 +56,18 @@ def test_what_is_said_is_read_in_order_and_from_where_one_was(world: World) -> N
     assert world.matches.said_since(1, 10, 0) == [Said(2, "r", second, 7)]
 
 
+def test_what_was_put_aside_is_heard_again_once(world: World) -> None:
+    world.say((ONE.hash, b"a"))
+    assert world.directory.hear_again("e:1-0", "r", b"body", 6)
+    assert not world.directory.hear_again("e:1-0", "r", b"body", 6)
+    assert world.directory.hear_again("e:2-0", "d", b"decided", 7)
+    world.say((OTHER.hash, b"b"))
+    [_, *heard, last] = world.matches.said_since(0, 10, 0)
+    assert heard == [Said(2, "r", b"body", 6), Said(3, "d", b"decided", 7)]
+    assert (last.seq, last.kind) == (4, "r")
+    assert world.directory.said_last() == 4
+
+
 def test_a_window_that_says_nothing_is_no_entry(world: World) -> None:
     world.directory.commit(WindowCommit("events/0", -1, 0, [Group([ONE], [Routed(0, b"fact")])], [], {}))
     assert world.matches.said_since(0, 10, 0) == []

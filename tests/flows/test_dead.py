@@ -16,11 +16,12 @@ from structlog.testing import capture_logs
 
 from connectors.raw import START
 from flows import cli, compose
+from flows.build import BUILD
 from flows.dead import printable
 from flows.engine import Stop
 from flows.logic.fragments import FragmentRules
 from flows.logic.shard import sums
-from flows.profile import BUILD, Worker
+from flows.profile import Worker
 from flows.resolve import Resolver
 from flows.windows import Windows
 from schemas.config import Config

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from flows.build import BUILD
 from flows.limits import PoisonLimit
 from flows.logic import handover, profile
 from flows.logic.fragments import FragmentRules
-from flows.profile import BUILD
 from schemas.errors import Fatal, TooManyRejects, Torn
 from schemas.events import Fact, Quarantined
 from schemas.identity import shard_of

@@ -60,7 +60,7 @@ SAMPLES: dict[str, Any] = {
     for sample in (
         RawEvent(b'{"type":"track"}', NOW, "web", "too_large", "too many bytes"),
         _fact,
-        DeadLetter("not_json", "at byte 3", "events/3", 1 << 60, 2, "web", NOW, NOW + 5, b"sealed"),
+        DeadLetter("not_json", "at byte 3", "events/3", 1 << 60, 2, "web", NOW, NOW + 5, b"sealed", "0.1.0"),
         Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),

@@ -96,6 +96,18 @@ class TestBreaker:
         breaker.failed(10, pause_ms=1_000)
         assert breaker.wait_ms(10) == 6_990
 
+    @pytest.mark.parametrize("pause_ms", [0, -5])
+    def test_a_pause_of_nothing_does_not_switch_it_off(self, pause_ms: float) -> None:
+        breaker = Breaker(POLICY)
+        breaker.failed(0, pause_ms)
+        assert not breaker.is_open, "one failure is not three"
+        breaker.failed(0, pause_ms)
+        breaker.failed(0, pause_ms)
+        assert breaker.wait_ms(0) == POLICY.rest_ms
+        assert breaker.admit(1_000, 50) == 1
+        breaker.failed(1_000, pause_ms)
+        assert breaker.wait_ms(1_000) == POLICY.rest_ms, "the probe failed"
+
 
 class TestProgress:
     def test_the_cursor_waits_for_the_lowest(self) -> None:

@@ -29,7 +29,7 @@ def happened(directory: RedisDirectory, seed: int) -> None:
     chance = Random(seed)
     position, survivors = -1, [b"nobody-there"]
     for n in range(1, 120):
-        match chance.choice("wwwwtacme"):
+        match chance.choice("wwwwtacmeh"):
             case "w":
                 groups = []
                 for _ in range(chance.randrange(4)):
@@ -47,6 +47,8 @@ def happened(directory: RedisDirectory, seed: int) -> None:
                 directory.forward(chance.randrange(4), n, Absorb(chance.choice(survivors), b"gone-gone-go", b"general", b"", [b"o" * 12]))
             case "e":
                 directory.readmit(n, chance.choice(survivors), b"payload%d" % n)
+            case "h":
+                directory.hear_again(f"e:{n}-0", "r", b"record%d" % n, n)
             case "c":
                 directory.announce("c", "rules", n, n, b"rules%d" % n)
             case _:
@@ -72,7 +74,7 @@ def test_replayed_it_gives_the_same_logs_bit_for_bit(client: redis.Redis, seed: 
     happened(original, seed)
     entries = RedisJournal(client, Names("a")).read(0, 10_000, 0)
     assert [entry.seq for entry in entries] == [*range(1, len(entries) + 1)]
-    assert {entry.kind for entry in entries} == set("wtacme")
+    assert {entry.kind for entry in entries} == set("wtacmeh")
     assert not any(entry.bare for entry in entries)
     for other in (RedisDirectory(client, Names("b"), LAYOUT), MemoryDirectory(LAYOUT, lambda: 0)):
         replayed(other, entries)

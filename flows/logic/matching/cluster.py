@@ -27,6 +27,16 @@ class Cluster:
             cluster.add(record)
         return cluster
 
+    def copy(self) -> "Cluster":
+        cluster = Cluster(self.id)
+        cluster.become(self)
+        return cluster
+
+    def become(self, other: "Cluster") -> None:
+        """Say what the other one says, under its name."""
+        self.id, self.size, self.records = other.id, other.size, other.records[:]
+        self.values = {field: counts.copy() for field, counts in other.values.items()}
+
     def add(self, record: Record) -> list[tuple[str, str]]:
         """Returns the (field, value) pairs that the cluster did not have."""
         self.size += 1

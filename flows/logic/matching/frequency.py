@@ -5,6 +5,7 @@ make her name common.
 """
 
 from array import array
+from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
@@ -20,7 +21,7 @@ class Frequencies:
     `seed` makes the cells of one company meaningless to another. `customers` is the number of customers counted.
     """
 
-    __slots__ = ("_cells", "_mask", "_shift", "_starts", "by_field", "customers", "seed")
+    __slots__ = ("_cells", "_mask", "_shift", "_starts", "_were", "by_field", "customers", "seed")
 
     def __init__(self, seed: int = 0, width_bits: int = WIDTH_BITS) -> None:
         self.seed = seed
@@ -29,10 +30,25 @@ class Frequencies:
         self._cells = array("I", bytes(4 << (width_bits + 1)))
         self.customers = 0
         self.by_field: dict[str, list[int]] = {}
+        self._were: list[tuple[int, int, int, int]] | None = None  # cells as they were before each count since the savepoint
         self._starts: dict[str, int] = {}  # the hash of each field, with which that of a value begins
 
     def _start(self, field: str) -> int:
         return self._starts.setdefault(field, crc32(field.encode(), self.seed))
+
+    def savepoint(self) -> Callable[[], None]:
+        """Gives the way back to what is counted now, for as long as no other savepoint is asked for."""
+        were: list[tuple[int, int, int, int]] = []
+        customers, by_field = self.customers, {field: seen[:] for field, seen in self.by_field.items()}
+        self._were = were
+
+        def take_back() -> None:
+            for first, least, second, other in reversed(were):
+                self._cells[first], self._cells[second] = least, other
+            were.clear()
+            self.customers, self.by_field = customers, {field: seen[:] for field, seen in by_field.items()}
+
+        return take_back
 
     def pack(self) -> bytes:
         return msgspec.msgpack.encode((self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field))
@@ -52,6 +68,8 @@ class Frequencies:
         first, second = hashed & self._mask, (((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)
         cells = self._cells
         least, other = cells[first], cells[second]
+        if self._were is not None:
+            self._were.append((first, least, second, other))
         if other < least:
             least = other
         seen = self.by_field.get(field)

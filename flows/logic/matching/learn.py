@@ -50,6 +50,11 @@ class Learner(msgspec.Struct, array_like=True):
     both: int = 0  # ... neither does, ...
     unclear: int = 0  # ... and where one of them is missing
 
+    def copy(self) -> "Learner":
+        """One that goes on from here by itself."""
+        chance = {field: levels[:] for field, levels in self.chance.items()}
+        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance)
+
     def observe(
         self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
     ) -> Weights | None:

@@ -4,7 +4,7 @@ One entry of its log is one step, and a step depends on nothing but the store an
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -78,10 +78,37 @@ class Stage:
         self.learner = learner or Learner()
         self.scorer = Scorer(self.learner.weights, self.frequencies)
         self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = OrderedDict()  # root -> its origins then, and what they say
+        self._were: list[tuple[bytes, tuple[Members, Cluster] | None]] = []  # since the savepoint: what was remembered before ...
+        self._said: dict[int, tuple[Cluster, Cluster]] = {}  # ... and what each cluster said
 
     def step(self, incoming: Sequence[tuple[bytes, Record]], store: Store) -> Step:
         """Records with their origins, in order."""
         return _Walk(self, incoming, store).go()
+
+    def savepoint(self) -> Callable[[], None]:
+        """Gives the way back from whatever the steps from here on change, for as long as no other savepoint is asked for."""
+        frequencies, learner, weights = self.frequencies.savepoint(), self.learner.copy(), self.scorer.weights
+        self._were, self._said = [], {}
+
+        def take_back() -> None:
+            frequencies()
+            self.learner = learner.copy()
+            self.scorer = Scorer(weights, self.frequencies)  # it remembers half of a record that it raised on
+            for cluster, before in self._said.values():
+                cluster.become(before)
+            for root, held in reversed(self._were):
+                if held is None:
+                    self._clusters.pop(root, None)
+                else:
+                    self._clusters[root] = held
+            self._were, self._said = [], {}
+
+        return take_back
+
+    def touch(self, cluster: Cluster) -> None:
+        """It is about to be changed."""
+        if id(cluster) not in self._said:
+            self._said[id(cluster)] = (cluster, cluster.copy())
 
     def label(self, one: bytes, other: bytes, same: bool, store: Store) -> None:
         """A steward has decided."""
@@ -100,12 +127,13 @@ class Stage:
 
     def remember(self, root: bytes, members: Members, cluster: Cluster) -> None:
         if len(self._clusters) >= CLUSTERS_MAX:
-            self._clusters.popitem(last=False)
+            self._were.append(self._clusters.popitem(last=False))
+        self._were.append((root, self._clusters.get(root)))
         self._clusters[root] = (members, cluster)
 
     def forget(self, roots: Iterable[bytes]) -> None:
         for root in roots:
-            self._clusters.pop(root, None)
+            self._were.append((root, self._clusters.pop(root, None)))
 
     def forget_all(self) -> None:
         """Read all afresh: what has become too old is left out then."""
@@ -156,6 +184,7 @@ class _Walk:
             self._members[root] = members
             held = self._stage.remembered(root, members)
             if held is not None:
+                self._stage.touch(held)
                 held.id = root.hex()  # it may have been remembered under the name of who has retired
                 self._clusters[root] = held
             else:
@@ -262,6 +291,7 @@ class _Walk:
     def _keep(self, origin: bytes, record: Record, keys: Sequence[bytes]) -> None:
         root = self._root(origin)
         cluster = self._clusters[root]
+        self._stage.touch(cluster)
         count_values(self._stage.frequencies, cluster.add(record))
         self._records[origin] = [*self._records[origin], record]
         self._result.records.setdefault(origin, []).append(record)
