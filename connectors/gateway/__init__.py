@@ -9,7 +9,8 @@ segment.py, cloudevents.py    the two ways in
 dialects.py     what the clients of Jitsu and RudderStack ask for besides
 profiles.py, registry.py, health.py    what can be read
 refusals.py     every error that a request can be answered with
-limits.py       the token bucket
+tokens.py, limits.py    who may read, and how often in vain; the token bucket
+cors.py         web pages of other origins
 standing.py     what it is told of what runs behind it
 """
 

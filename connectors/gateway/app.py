@@ -25,6 +25,7 @@ from connectors.gateway.registry import registry_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
+from connectors.gateway.tokens import Tokens
 from connectors.raw import RawWriter
 from schemas.config import Gateway
 from schemas.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
@@ -52,8 +53,8 @@ def build(
         *segment_routes(intake),
         *dialect_routes(intake),
         *cloudevent_routes(intake),
-        *profile_routes(config.read_tokens, read_profile),
-        *(identity_routes(config.steward_tokens, stewardship, intake) if stewardship is not None else ()),
+        *profile_routes(Tokens(config.read_tokens, config.misses_per_minute), read_profile),
+        *(identity_routes(Tokens(config.steward_tokens, config.misses_per_minute), stewardship, intake) if stewardship is not None else ()),
         *registry_routes(subjects),
         *health_routes(writer, watch),
     ]
@@ -66,12 +67,16 @@ def build(
         watching.cancel()
         await writer.close()
 
-    return Starlette(
-        routes=[Route(path, _answered(path, endpoint), methods=[method]) for method, path, endpoint in table],
+    plain = [Route(path, _answered(path, endpoint), methods=[method]) for method, path, endpoint in table]
+    slashed = [Route(f"{route.path}/", route.endpoint, methods=route.methods) for route in plain if not route.path.endswith(":path}")]
+    application = Starlette(
+        routes=[*plain, *slashed],  # clients differ in the slash, and few send a body again where they are redirected
         middleware=[Middleware(Cors, origins=config.cors_origins)],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=lifespan,
     )
+    application.router.redirect_slashes = False
+    return application
 
 
 def _answered(path: str, endpoint: Endpoint) -> Endpoint:

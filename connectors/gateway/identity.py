@@ -4,9 +4,7 @@ Only with a token of `gateway.steward_tokens`; without one configured nobody get
 fingerprint), what, about which customers (their ids), and no personal data.
 """
 
-import hmac
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -15,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.gateway.intake import Intake, credential, read
+from connectors.gateway.intake import Intake, read
 from connectors.gateway.refusals import Code, Refused, answer, later
-from connectors.gateway.routes import Routes
+from connectors.gateway.routes import Routes, private
+from connectors.gateway.tokens import Reader, Tokens
 from schemas.errors import Unreachable, Unusable
 from schemas.events import RawEvent, Reject
 from schemas.identity import Order, text_id
@@ -51,28 +50,29 @@ class _Decision(msgspec.Struct):
     decision: str
 
 
-def identity_routes(tokens: Sequence[str], desk: Stewardship, intake: Intake) -> Routes:
-    """The token comes as Bearer or as Basic user."""
-    allowed = {token.encode(): blake2b(token.encode(), digest_size=4).hexdigest() for token in tokens}
+def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes:
+    def holder(request: Request) -> Reader:
+        """Who asks. Raises `Refused`."""
+        if not tokens:
+            raise Refused("stewards_none", "gateway.steward_tokens is empty: over HTTP nobody may see or change identities")
+        found = tokens.reader(request)
+        if found is None:
+            raise Refused("token_invalid", "identities need a token of gateway.steward_tokens, as Bearer or as Basic user")
+        return found
 
     def steward(request: Request) -> str:
         """The fingerprint of the token. Raises `Refused`."""
-        if not allowed:
-            raise Refused("stewards_none", "gateway.steward_tokens is empty: over HTTP nobody may see or change identities")
-        given = (credential(request) or "").encode()
-        for token, fingerprint in allowed.items():
-            if hmac.compare_digest(given, token):
-                return fingerprint
-        raise Refused("token_invalid", "identities need a token of gateway.steward_tokens, as Bearer or as Basic user")
+        return holder(request).fingerprint
 
     async def customer(request: Request) -> Response:
-        who, named = steward(request), request.path_params["identifier"]
+        who, named = holder(request), request.path_params["identifier"]
+        who.ask()
         wanted, _, last = named.rpartition("/")
         history = last == "history" and ":" in wanted
         found = await _asked(desk.history, wanted) if history else await _asked(desk.show, named)
-        log.info("identity_read", token=who, what="history" if history else "show", customer=getattr(found, "customer", None))
+        log.info("identity_read", token=who.fingerprint, what="history" if history else "show", customer=getattr(found, "customer", None))
         if found is None:
-            raise Refused("profile_unknown", "nobody has this identifier")
+            raise who.missed()
         return answer(found)
 
     async def orders(request: Request) -> Response:
@@ -116,13 +116,14 @@ def identity_routes(tokens: Sequence[str], desk: Stewardship, intake: Intake) ->
         await intake.append([(event.source, event)])
         return answer({"accepted": True, "order": order.kind}, 202)
 
-    return [
+    routes: Routes = [
         ("GET", "/v1/identity/{identifier:path}", customer),
         ("POST", "/v1/identity/orders", orders),
         ("GET", "/v1/reviews", reviews),
         ("GET", "/v1/reviews/{id}", review),
         ("POST", "/v1/reviews/{id}", decide),
     ]
+    return private(routes)
 
 
 async def _asked(ask: Callable[..., Answer], *about: str | bytes, wrong: Code = "identifier_invalid") -> Answer:

@@ -36,6 +36,7 @@ Code = Literal[
     "batch_too_large",  # more bytes than `gateway.batch_bytes`, before or after gzip
     "batch_too_long",  # more events than `gateway.batch_events`
     "rate_limited",  # more events than the write key may send
+    "guesses_limited",  # too many identifiers that nobody has, asked for with one token
     "log_full",  # the engine is behind: back-pressure
     "log_unreachable",  # the raw log does not answer
     "state_unreachable",  # the store of profiles does not answer
@@ -60,6 +61,7 @@ _STATUS: dict[str, int] = {
     "source_suspended": 429,
     "rate_limited": 429,
     "head_too_large": 431,
+    "guesses_limited": 429,
     "log_full": 429,
     "log_unreachable": 503,
     "connections_full": 503,

@@ -3,7 +3,7 @@
 A stock Avro deserializer pointed at the gateway needs no registry of its own. Errors have that API's own form and codes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import fastavro
 import msgspec
@@ -55,6 +55,17 @@ def registry_routes(subjects: Subjects) -> Routes:
         entry = by_id.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= 10 else None
         return _error(40403, "Schema not found") if entry is None else _answer({"schema": _text(entry)})
 
+    async def placed(request: Request, describe: Callable[[str, Registered], object]) -> Response:
+        wanted = request.path_params["id"]
+        found = [describe(name, entry) for name in sorted(subjects) for entry in subjects[name] if str(entry.id) == wanted]
+        return _answer(found) if found else _error(40403, "Schema not found")
+
+    async def subjects_of(request: Request) -> Response:
+        return await placed(request, lambda subject, _: subject)
+
+    async def versions_of(request: Request) -> Response:
+        return await placed(request, lambda subject, entry: {"subject": subject, "version": entry.version})
+
     async def look_up(request: Request) -> Response:
         subject = request.path_params["subject"]
         entries = subjects.get(subject)
@@ -74,6 +85,8 @@ def registry_routes(subjects: Subjects) -> Routes:
         ("GET", "/subjects/{subject}/versions", versions),
         ("GET", "/subjects/{subject}/versions/{version}", version),
         ("GET", "/schemas/ids/{id}", by_schema_id),
+        ("GET", "/schemas/ids/{id}/subjects", subjects_of),
+        ("GET", "/schemas/ids/{id}/versions", versions_of),
         ("POST", "/subjects/{subject}", look_up),
     ]
 

@@ -5,5 +5,24 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from connectors.gateway.refusals import Refused
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 Routes = list[tuple[str, str, Endpoint]]  # method, path, what answers
+
+
+def private(routes: Routes) -> Routes:
+    """The same, whose answers nobody on the way may keep: they are about customers, for the holder of a token."""
+    return [(method, path, _unkept(endpoint)) for method, path, endpoint in routes]
+
+
+def _unkept(endpoint: Endpoint) -> Endpoint:
+    async def answered(request: Request) -> Response:
+        try:
+            response = await endpoint(request)
+        except Refused as refused:
+            response = refused.response()
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return answered

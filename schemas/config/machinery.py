@@ -60,6 +60,7 @@ class Gateway(Table, frozen=True):
     write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
     steward_tokens: tuple[Secret, ...] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
+    misses_per_minute: Count = 600  # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
     event_bytes: Size = Size.parse("32KB")  # of one event
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request

@@ -91,6 +91,22 @@ def test_a_customer_and_its_history(client: Client) -> None:
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("token", ["steward", "wrong"])
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_nobody_on_the_way_keeps_an_answer(client: Client, method: str, path: str, token: str) -> None:
+    for target in (path, path.replace("ana", "bob")):
+        answer = client.request(method, target, headers={"authorization": f"Bearer {token}"}, content=b"undo")
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_steward_may_not_try_all_names() -> None:
+    with gateway(msgspec.structs.replace(WITH, misses_per_minute=2), stewardship=Desk()) as client:
+        statuses = [client.get("/v1/identity/user_id:bob", headers=TOKEN).status_code for _ in range(4)]
+        assert statuses == [404, 404, 404, 429]
+        assert client.get("/v1/identity/user_id:ana/history", headers=TOKEN).json()["code"] == "guesses_limited"
+        assert client.get("/v1/reviews", headers=TOKEN).status_code == 200
+
+
 def test_an_order_goes_into_the_log(client: Client) -> None:
     answer = client.post("/v1/identity/orders", b"undo", key="steward")
     assert (answer.status_code, answer.json()) == (202, {"accepted": True, "order": "undo"})

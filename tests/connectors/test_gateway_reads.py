@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from schemas.config import Secret
 from schemas.errors import Unreachable
 from schemas.trigger_avro import TRIGGER
-from tests.connectors.gateway_kit import Client, gateway
+from tests.connectors.gateway_kit import CONFIG, Client, gateway
 
 TOKEN = {"authorization": "Bearer reader"}
 
@@ -55,6 +57,25 @@ def test_state_that_does_not_answer(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "state_unreachable")
 
 
+@pytest.mark.parametrize("headers", [TOKEN, {}])
+@pytest.mark.parametrize("identifier", ["user_id:u1", "user_id:nobody", "user_id:broken"])
+def test_nobody_on_the_way_keeps_a_profile(client: Client, identifier: str, headers: dict[str, str]) -> None:
+    assert client.get(f"/v1/profiles/{identifier}", headers=headers).headers["cache-control"] == "no-store"
+
+
+def test_a_token_may_not_try_all_names() -> None:
+    config = msgspec.structs.replace(CONFIG, misses_per_minute=5, read_tokens=(Secret("reader"), Secret("other")))
+    with gateway(config, read_profile) as client:
+        for number in range(6):  # the last one runs into debt
+            assert client.get("/v1/profiles/user_id:u1", headers=TOKEN).status_code == 200
+            assert client.get(f"/v1/profiles/user_id:x{number}", headers=TOKEN).status_code == 404
+        for identifier in ("user_id:x9", "user_id:u1"):  # nor is a hit told of
+            answer = client.get(f"/v1/profiles/{identifier}", headers=TOKEN)
+            assert (answer.status_code, answer.json()["code"]) == (429, "guesses_limited")
+            assert 1 <= int(answer.headers["retry-after"]) <= 24
+        assert client.get("/v1/profiles/user_id:u1", headers={"authorization": "Bearer other"}).status_code == 200
+
+
 # --- the schema registry ---
 
 
@@ -69,6 +90,8 @@ def test_subjects_versions_and_ids(client: Client) -> None:
         "id": 1,
         "version": 1,
     }
+    assert client.get("/schemas/ids/1/subjects").json() == ["millrace.trigger-value"]
+    assert client.get("/schemas/ids/1/versions").json() == [{"subject": "millrace.trigger-value", "version": 1}]
     assert client.get("/schemas/ids/1").json() == {"schema": latest.json()["schema"]}
 
 
@@ -88,6 +111,8 @@ def test_look_up_by_schema(client: Client) -> None:
         ("/subjects/millrace.trigger-value/versions/9", 404, 40402),
         ("/subjects/millrace.trigger-value/versions/x", 422, 42202),
         ("/schemas/ids/9", 404, 40403),
+        ("/schemas/ids/9/subjects", 404, 40403),
+        ("/schemas/ids/x/versions", 404, 40403),
         ("/schemas/ids/x", 404, 40403),
         ("/schemas/ids/" + "9" * 5_000, 404, 40403),
     ],

@@ -43,6 +43,20 @@ def test_a_batch_enters_the_log_in_its_order(client: Client, path: str) -> None:
     assert [message["messageId"] for message in client.messages] == ["0", "1", "2", "3", "4"]
 
 
+def test_a_slash_at_the_end_is_no_redirect(client: Client) -> None:
+    for path in ("/v1/import/", "/v1/batch/", "/v1/b/"):
+        assert client.post(path, {"batch": [TRACK]}).json() == {"success": True}
+    for path in ("/v1/track/", "/v1/t/"):
+        assert client.post(path, TRACK).json() == {"success": True}
+    event = {"specversion": "1.0", "id": "m1", "source": "s", "type": "Paid", "subject": "u1"}
+    assert client.post("/v1/events/", event, headers={"content-type": "application/cloudevents+json"}).json() == {"success": True}
+    assert [message["userId"] for message in client.messages] == ["u1"] * 6
+    for path in ("/v1/projects/demo/settings/", "/healthz/", "/subjects/"):
+        assert client.get(path).status_code == 200
+    assert client.get("/v1/track/").status_code == 405
+    assert client.post("/v1/nope/", {}).json()["code"] == "not_found"
+
+
 def test_an_event_keeps_its_bytes(client: Client) -> None:
     """Big numbers, key order and spacing are not the gateway's to change."""
     body = b'{"type": "track","userId":"u", "messageId":"m", "properties": {"b":1180591620717411303424, "a":1.10, "s":"\\u00e9"}}'
