@@ -5,7 +5,11 @@ person's, so the most restrictive word counts: a denial in any of them. `join` i
 fragments.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
+
+STAMPS_MAX: Final = 32  # categories of one event
+_CATEGORY_MAX: Final = 64  # characters
 
 NAME: Final = "consent"
 _DENIED: Final = frozenset(
@@ -17,6 +21,33 @@ _GRANTED: Final = frozenset(
 )
 
 Entry = tuple[int, Any]  # when it was stated, Unix milliseconds; what
+
+
+def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
+    """What consent banners put on each event, as traits: `{"consent.Advertising": False}`.
+
+    Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client writes
+    `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
+    """
+    found = {
+        f"{NAME}.{category}": said
+        for category, said in _said(context)
+        if type(category) is str and 0 < len(category) <= _CATEGORY_MAX and type(said) is bool
+    }
+    return found if len(found) <= STAMPS_MAX else dict(sorted(found.items())[:STAMPS_MAX])
+
+
+def _said(context: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Pairs of category and true or false, unchecked; denials last, so that they win."""
+    segment, rudder = context.get("consent"), context.get("consentManagement")
+    pairs: list[tuple[Any, Any]] = []
+    if type(segment) is dict and type(preferences := segment.get("categoryPreferences")) is dict:
+        pairs += preferences.items()
+    if type(rudder) is dict:
+        for name, said in (("allowedConsentIds", True), ("deniedConsentIds", False)):
+            if type(ids := rudder.get(name)) is list:
+                pairs += [(category, said) for category in ids]
+    return pairs
 
 
 def is_one(name: str) -> bool:

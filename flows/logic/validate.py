@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flows.logic import groups
+from flows.logic import consent, groups
 from flows.logic.entry.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
 from flows.logic.entry.repeats import Repeats
 from flows.logic.extract import Fields
@@ -113,6 +113,8 @@ class Validator:
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
         properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
+        if message.context:
+            traits |= consent.stamped(message.context)
         if group:
             traits |= groups.stated(group, _apart(company, self._of_groups, "", {}))
             traits["group_id"] = group

@@ -17,6 +17,9 @@ class Kind(StrEnum):
     SHELL = "shell"
 
 
+SAID = {"plan": "gold", "city": "Zürich"}  # of its user, by each program
+
+
 class Client(msgspec.Struct, frozen=True, kw_only=True):
     """One client: `program URL WRITE_KEY USER *arguments` publishes two orders of USER, and what else `messages` counts."""
 
@@ -26,7 +29,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     arguments: tuple[str, ...] = ()
     messages: int
-    traits: bool = True  # whether it can say `plan = gold` of USER
+    traits: dict[str, object] = msgspec.field(default_factory=lambda: dict(SAID))  # that the profile has then
     note: str = ""
 
     @property
@@ -54,7 +57,6 @@ def _node(
     arguments: tuple[str, ...] = (),
     messages: int = 6,
     note: str = "",
-    traits: bool = True,
 ) -> Client:
     module = packages[0].rpartition("@")[0]
     return Client(
@@ -65,11 +67,10 @@ def _node(
         arguments=(module, *arguments),
         messages=messages,
         note=note,
-        traits=traits,
     )
 
 
-def _browser(name: str, package: str, program: str, *arguments: str, messages: int, note: str = "", traits: bool = True) -> Client:
+def _browser(name: str, package: str, program: str, *arguments: str, messages: int, note: str = "") -> Client:
     return Client(
         name=name,
         kind=Kind.BROWSER,
@@ -78,15 +79,14 @@ def _browser(name: str, package: str, program: str, *arguments: str, messages: i
         arguments=arguments,
         messages=messages,
         note=note,
-        traits=traits,
     )
 
 
-def _go(name: str, package: str, program: str, *, messages: int, traits: bool = True, note: str = "") -> Client:
-    return Client(name=name, kind=Kind.GO, packages=(package,), program=program, messages=messages, traits=traits, note=note)
+def _go(name: str, package: str, program: str, *, messages: int, note: str = "") -> Client:
+    return Client(name=name, kind=Kind.GO, packages=(package,), program=program, messages=messages, note=note)
 
 
-def _java(name: str, package: str, program: str, *arguments: str, messages: int, traits: bool = True, note: str = "") -> Client:
+def _java(name: str, package: str, program: str, *arguments: str, messages: int, note: str = "") -> Client:
     return Client(
         name=name,
         kind=Kind.JAVA,
@@ -94,13 +94,12 @@ def _java(name: str, package: str, program: str, *arguments: str, messages: int,
         program=program,
         arguments=arguments,
         messages=messages,
-        traits=traits,
         note=note,
     )
 
 
-def _rust(name: str, *packages: str, program: str, messages: int, traits: bool = True, note: str = "") -> Client:
-    return Client(name=name, kind=Kind.RUST, packages=packages, program=program, messages=messages, traits=traits, note=note)
+def _rust(name: str, *packages: str, program: str, messages: int, note: str = "") -> Client:
+    return Client(name=name, kind=Kind.RUST, packages=packages, program=program, messages=messages, note=note)
 
 
 CLIENTS = (
@@ -153,6 +152,15 @@ CLIENTS = (
     _java("JDK HttpClient", "", "JdkClient.java", messages=3, note="offers h2c with each request"),
     _rust("segment", "segment@0.2.6", "tokio@1.47.1", "reqwest@0.12.24", "serde_json@1.0.145", program="segment.rs", messages=6),
     _rust("rudderanalytics", "rudderanalytics@2.0.1", "serde_json@1.0.145", program="rudder.rs", messages=6),
+    Client(
+        name="@segment/analytics-consent-tools",
+        kind=Kind.BROWSER,
+        packages=("@segment/analytics-consent-tools@2.0.3", "@segment/analytics-next@1.84.3"),
+        program="consent.js",
+        messages=4,
+        traits={"plan": "gold", "consent.Advertising": False, "consent.Analytics": False, "consent.Functional": True},
+        note="the visitor refuses, and decides anew",
+    ),
     Client(name="curl", kind=Kind.SHELL, packages=(), program="curl.sh", messages=3),
     Client(name="curl --http2", kind=Kind.SHELL, packages=(), program="curl.sh", arguments=("--http2",), messages=3),
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.consent import join
+from flows.logic.consent import STAMPS_MAX, join, stamped
 from flows.logic.fragments import TRAITS_MAX, add_traits, join_traits
 from schemas.profile import Fragment
 from tests.logic.test_fragments import RULES
@@ -78,3 +78,25 @@ def test_any_order_and_grouping_gives_the_same(entries: list[tuple[int, Any]], s
     luck.shuffle(entries)
     assert repr(summed(entries)) == repr(expected)
     assert repr(join(expected, expected)) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("context", "traits"),
+    [
+        ({"consent": {"categoryPreferences": {"Advertising": True, "Analytics": False}}}, {"Advertising": True, "Analytics": False}),
+        ({"consentManagement": {"allowedConsentIds": ["C1", "C2"], "deniedConsentIds": ["C3"]}}, {"C1": True, "C2": True, "C3": False}),
+        ({"consentManagement": {"allowedConsentIds": ["C1"], "deniedConsentIds": ["C1"]}}, {"C1": False}),
+        ({"consent": {"categoryPreferences": {"": True, "x" * 65: True, "Odd": "yes", "Good": True}}}, {"Good": True}),
+        ({"consent": None}, {}),
+        ({"consent": []}, {}),
+        ({"consent": {"categoryPreferences": [True]}}, {}),
+        ({"consentManagement": {"allowedConsentIds": {"C1": "x"}, "deniedConsentIds": [3, None, ["C2"]]}}, {}),
+    ],
+)
+def test_what_a_banner_stamps_on_an_event_is_a_statement(context: dict[str, Any], traits: dict[str, bool]) -> None:
+    assert stamped(context) == {f"consent.{name}": said for name, said in traits.items()}
+
+
+def test_stamps_are_bounded() -> None:
+    many = {f"C{number:03}": True for number in range(1_000)}
+    assert list(stamped({"consent": {"categoryPreferences": many}})) == [f"consent.C{number:03}" for number in range(STAMPS_MAX)]

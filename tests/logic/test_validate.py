@@ -321,6 +321,14 @@ def test_traits_of_the_context_count_too() -> None:
     assert (unmarked(found.traits), found.sensitive) == ({"plan": "gold"}, {"email": "a@x.de"})
 
 
+def test_the_consent_that_a_browser_stamps_on_events_is_kept() -> None:
+    """As `@segment/analytics-consent-tools` writes it on every event, and in one of its own when the visitor decides anew."""
+    stamp = {"consent": {"categoryPreferences": {"Advertising": False, "Functional": True}}}
+    for changes in ({"context": stamp}, {"context": stamp, "event": "Segment Consent Preference Updated", "properties": {}}):
+        found = accepted(message(**changes))
+        assert found.traits == {"consent.Advertising": False, "consent.Functional": True}
+
+
 def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> None:
     found = accepted(message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3}))
     assert found.properties == {"name": "Tee", "lines": [[{}]], "total": 3}
