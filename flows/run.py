@@ -15,7 +15,7 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from schemas.config import Config
-from schemas.errors import Unreachable
+from schemas.errors import Refused, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
@@ -58,8 +58,16 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
         _watch_keys(config)
         if flow != "gateway":
             _serve_metrics(config.metrics.listen)
-    with reported():
-        _run_flow(flow, config, worker, workers)
+    try:
+        with reported():
+            _run_flow(flow, config, worker, workers)
+    except Refused as refused:
+        if "WRONGTYPE" not in str(refused):
+            raise
+        from flows.compose import names
+        from state.damage import of_another_type
+
+        raise next(of_another_type(connect(redis_url(config)), names(config)), refused) from refused
 
 
 def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:

@@ -48,7 +48,7 @@ for g, group in ipairs(groups) do
     end
     local growing = not fresh or #strangers > breaker_unions
     for _, id in ipairs(strangers) do
-      local has_room = fits(record_of(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
+      local has_room = fits(existing(winner), id[1]) or at_limit[id[1] + 1] == OLDEST
       if has_room and growing and id ~= ids[1] and trips(winner, ids[1][2]) then
         refused = refused + 1
       elseif has_room then
