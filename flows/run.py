@@ -49,13 +49,14 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     logs.configure(config.log, flow, f"{worker}/{workers}")
     _check_disk(Path(config.data.folder))
     from flows.compose import prepare_if_new, redis_url
-    from state.client import connect, introduce, reported, stay_with_server
+    from state.client import connect, introduce, reported, stay_with_server, warn_if_it_forgets
 
     introduce(connect(redis_url(config)), config.redis.prefix, f"{flow}-{worker}")
     stay_with_server(connect(redis_url(config)))
     prepare_if_new(config)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # no supervisor above us
         _watch_keys(config)
+        warn_if_it_forgets(connect(redis_url(config)))
         if flow != "gateway":
             _serve_metrics(config.metrics.listen)
     try:
@@ -112,9 +113,10 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
     from connectors.listening import listen
-    from flows.compose import check_raw_log, prepare
+    from flows.compose import check_raw_log, prepare, redis_url
     from flows.keywatch import KeyWatch
     from flows.supervisor import Child, Supervisor
+    from state.client import connect, warn_if_it_forgets
     from state.embedded import embedded
 
     with Supervisor(reload=reload) as supervisor:
@@ -126,6 +128,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         prepare(config)
+        warn_if_it_forgets(connect(redis_url(config)))
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:
