@@ -256,6 +256,14 @@ def repair_shard(number: Annotated[int, typer.Argument(metavar="N", min=0)], con
     return shard(_load(config), number)
 
 
+@repair.command("customer")
+def repair_customer(ident: Annotated[str, typer.Argument(metavar="ID")], config: ConfigFile = None) -> int:
+    """Give up what is kept of a customer whose profile is gone or cannot be read."""
+    from flows.repair import customer
+
+    return customer(_load(config), ident)
+
+
 @backup.command("create")
 def backup_create(config: ConfigFile = None) -> int:
     """Copy the directory and all shards, consistent and encrypted, into the backup folder."""

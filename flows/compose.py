@@ -27,12 +27,13 @@ from flows.logic.validate import Validator
 from flows.rules import RULES, announce
 from schemas.config import Config
 from schemas.config import Shards as ShardsTable
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, Damaged
 from schemas.identity import shard_of
 from schemas.toml import rules_from
 from state import dead, embedded
 from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.copy import keys_of
+from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
@@ -232,10 +233,14 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
 
     @lru_cache(maxsize=8)
     def rules_of(version: int) -> CompiledRules:
-        document = source.body("c", RULES, version)
+        document, what = source.body("c", RULES, version), f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,"
         if document is None:
-            raise ConfigError(f"rules version {version} was announced, but its body is not in the directory")
-        return CompiledRules(rules_from(document), version, shards.dedupe, shards.count)
+            raise Damaged(f"{what} {GONE}: {RESTORE}")
+        try:
+            rules = rules_from(document)
+        except (*UNREADABLE, ConfigError) as error:
+            raise Damaged(f"{what} {CHANGED} ({error}): {RESTORE}") from error
+        return CompiledRules(rules, version, shards.dedupe, shards.count)
 
     return rules_of
 
@@ -318,7 +323,14 @@ def _opened(
     for root in roots:
         by_shard.setdefault(shard_of(root, count), []).append(root)
     ordered = [root for found in by_shard.values() for root in found]
-    records = {root: decode_sensitive(packed) for root, packed in zip(ordered, store.load_many({}, by_shard)[1], strict=True) if packed}
+    records = {}
+    for root, packed in zip(ordered, store.load_many({}, by_shard)[1], strict=True):
+        try:
+            if packed:
+                records[root] = decode_sensitive(packed)
+        except UNREADABLE as error:
+            shard = shard_of(root, count)
+            raise of_customer(store.key("xs", shard, root), shard, root, f"{CHANGED} ({error})") from error
     opened = data.of(origin for record in records.values() for origin in record.origins)
     stated: dict[bytes, list[tuple[str, int, str]]] = {root: [] for root in records}
     for root, record in records.items():
@@ -376,9 +388,14 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             shard = shard_of(root, config.shards.count)
             packed = store.load(shard, [root])[root]
             if packed is None:
+                if store.traces({shard: [root]}):
+                    raise of_customer(store.key("p", shard, root), shard, root, GONE)
                 return None
             rules = rules_of(ours.sent(RULES))
-            live = Live(decode_profile(packed), rules)
+            try:
+                live = Live(decode_profile(packed), rules)
+            except UNREADABLE as error:
+                raise of_customer(store.key("p", shard, root), shard, root, f"{CHANGED} ({error})") from error
             contact = _contacts(store, data, config.shards.count, [root], ()).get(root, {})
             shelf = shelf_of(ours.sent(shelf_sender))
             return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact, shelf)

@@ -32,7 +32,9 @@ from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
 from schemas import metrics
 from schemas.config import Config
+from schemas.errors import Damaged
 from schemas.triggers import Example
+from state.damage import GONE, RESTORE
 from state.directory import Directory
 from state.models import Announcement, Checkpoint, ModelStore, Signer
 from state.shards import Outbox
@@ -85,6 +87,11 @@ class Learning:
         self._promotions = 0
 
         self._revision, last = store.take(self.model)
+        if last is None and any(outbox.cursors("x", self.sender).values()):
+            raise Damaged(
+                f"model {self.model}: its checkpoint ({{models}}:{self.model}:checkpoint) {GONE}: {RESTORE};"
+                " under another name in the configuration it would begin anew"
+            )
         self._merge: Merge[Example | None] = Merge(self._shards, last.positions if last else {}, last.tick if last else 0)
         self._announced = last.announced if last else []
         if last is not None:

@@ -25,9 +25,10 @@ from flows.logic.quarantine import Careful, places
 from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
 from schemas import metrics
 from schemas.config import Config
-from schemas.errors import Fatal, Fenced, LogFull, MillraceError, Torn
+from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.log import LogEntry, mark_of
-from schemas.profile import Head
+from schemas.profile import Head, Sensitive
+from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory import Directory
 from state.shards import ShardCommit, Shards
 
@@ -37,6 +38,7 @@ READ_ENTRIES = 8  # of one shard in one batch; an entry is what one window had f
 BLOCK_MS = 250
 IDLE_COMMIT_S = 2.0  # a shard that only saw ticks commits its clock so often, for `learn` waits for it
 ROOM_EVERY_S = 1.0
+_EVER_MS = 1 << 52
 
 
 class Worker:
@@ -68,6 +70,10 @@ class Worker:
         self._clock = clock
         self._rest = rest
         heads, counters = store.claim(shards), store.counters()
+        uncounted = [shard for shard in shards if not counters[shard]]
+        for shard, waiting in store.due(dict.fromkeys(uncounted, (_EVER_MS, 1))).items():
+            if waiting:
+                raise Damaged(f"shard {shard}: {{s{shard:02d}}}:counters {GONE}: {RESTORE}")
         self._states = {shard: ShardState(shard, heads[shard], counters[shard]) for shard in shards}
         self._committed = {shard: head.copy() for shard, head in heads.items()}
         self._read = {shard: head.offset for shard, head in heads.items()}
@@ -126,7 +132,7 @@ class Worker:
         by_shard: dict[int, list[LogEntry]] = {}
         for entry in entries:
             by_shard.setdefault(entry.shard, []).append(entry)
-        needs = {shard: needs_of(found) for shard, found in by_shard.items()}
+        needs = {shard: self._needs(shard, found) for shard, found in by_shard.items()}
         self._load(needs)
         raised = []
         for shard, found in by_shard.items():
@@ -153,7 +159,7 @@ class Worker:
         """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
         state = self._states[shard] = ShardState(shard, self._committed[shard].copy(), self._store.counters()[shard])
         self._machine.open(state)
-        needs = {shard: needs_of(self._since[shard])}
+        needs = {shard: self._needs(shard, self._since[shard])}
         self._load(needs)
         try:
             self._careful.apply(state, self._since[shard])
@@ -162,11 +168,20 @@ class Worker:
         except Exception as error:
             raise Fatal(
                 f"shard {shard}: entry {state.head.offset + 1} of its log cannot be applied: {type(error).__name__} at {places(error)[-1]}."
-                " This is a defect of millrace, nothing is lost: install a build without it"
+                " This is a defect of millrace, or the entry was changed in Redis. Nothing is lost: install a build without it,"
+                " or restore a backup"
             ) from error
         self._join_sealed(needs)
         for where, n in Counter(state.poisoned).items():
             log.error("events_quarantined", shard=shard, where=where, count=n, see="millrace dead list --reason poison")
+
+    def _needs(self, shard: int, entries: Sequence[LogEntry]) -> Needs:
+        """Raises `Damaged`."""
+        try:
+            return needs_of(entries)
+        except UNREADABLE as error:
+            first, last = entries[0].seq, entries[-1].seq
+            raise Damaged(f"shard {shard}: an entry of its log from {first} to {last} {CHANGED} ({error}): {RESTORE}") from error
 
     def _load(self, needs: dict[int, Needs]) -> None:
         ticked = {shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles)) for shard, need in needs.items() if need.ticks}
@@ -187,15 +202,36 @@ class Worker:
         whole = iter(self._store.load_past(pasts) if pasts else ())
         for shard, roots in pasts.items():
             self._states[shard].past |= {root: next(whole) for root in roots}
-        loaded = iter(packed)
-        for shard, roots in profiles.items():
-            for root in roots:
-                self._machine.put(self._states[shard], root, next(loaded))
+        self._put(profiles, packed)
         opened = iter(sealed)
         for shard, roots in sensitive.items():
             for root in roots:
                 if (found := next(opened)) is not None:
-                    self._states[shard].sensitive[root] = decode_sensitive(found)
+                    self._states[shard].sensitive[root] = self._decoded(shard, root, found)
+
+    def _put(self, wanted: Mapping[int, Sequence[bytes]], packed: Sequence[bytes | None]) -> None:
+        """Into memory. Whoever has no profile is new, or his is gone. Raises `Damaged`."""
+        loaded = iter(packed)
+        unknown: dict[int, list[bytes]] = {}
+        for shard, roots in wanted.items():
+            state = self._states[shard]
+            for root in roots:
+                found = next(loaded)
+                if found is None:
+                    unknown.setdefault(shard, []).append(root)
+                try:
+                    self._machine.put(state, root, found)
+                except UNREADABLE as error:
+                    raise of_customer(self._store.key("p", shard, root), shard, root, f"{CHANGED} ({error})") from error
+        for shard, root in self._store.traces(unknown) if unknown else ():
+            raise of_customer(self._store.key("p", shard, root), shard, root, GONE)
+
+    def _decoded(self, shard: int, root: bytes, packed: bytes) -> Sensitive:
+        """A sealed record. Raises `Damaged`."""
+        try:
+            return decode_sensitive(packed)
+        except UNREADABLE as error:
+            raise of_customer(self._store.key("xs", shard, root), shard, root, f"{CHANGED} ({error})") from error
 
     def _join_sealed(self, needs: dict[int, Needs]) -> None:
         """Few facts hold personal data, so their records are read only now: what was sealed in this batch is added to what is stored."""
@@ -207,7 +243,7 @@ class Worker:
             sensitive = self._states[shard].sensitive
             for root in roots:
                 if (found := next(stored)) is not None:
-                    record = decode_sensitive(found)
+                    record = self._decoded(shard, root, found)
                     add_sensitive(record, sensitive[root])
                     sensitive[root] = record
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Literal, NoReturn, get_args
 import structlog
 
 from schemas.config import Config
-from schemas.errors import Losing, MillraceError, Unreachable
+from schemas.errors import Losing, MillraceError, Refused, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
     from flows.supervisor import Child
@@ -58,17 +58,26 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     logs.configure(config.log, flow, f"{worker}/{workers}")
     _check_disk(Path(config.data.folder))
     from flows.compose import prepare_if_new, redis_url
-    from state.client import connect, introduce, reported, stay_with_server
+    from state.client import connect, introduce, reported, stay_with_server, warn_if_it_forgets
 
     introduce(connect(redis_url(config)), config.redis.prefix, f"{flow}-{worker}")
     stay_with_server(connect(redis_url(config)))
     prepare_if_new(config)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # no supervisor above us
         _watch_keys(config)
+        warn_if_it_forgets(connect(redis_url(config)))
         if flow != "gateway":
             _serve_metrics(config.metrics.listen)
-    with reported():
-        _run_flow(flow, config, worker, workers)
+    try:
+        with reported():
+            _run_flow(flow, config, worker, workers)
+    except Refused as refused:
+        if "WRONGTYPE" not in str(refused):
+            raise
+        from flows.compose import names
+        from state.damage import of_another_type
+
+        raise next(of_another_type(connect(redis_url(config)), names(config)), refused) from refused
 
 
 def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
@@ -113,9 +122,10 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
     from connectors.listening import listen
-    from flows.compose import check_raw_log, prepare
+    from flows.compose import check_raw_log, prepare, redis_url
     from flows.keywatch import KeyWatch
     from flows.supervisor import Child, Supervisor
+    from state.client import connect, warn_if_it_forgets
     from state.embedded import embedded
 
     tell = _telling(config, "all")
@@ -132,6 +142,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         except Losing as error:  # what runs on the rules in force loses nothing; what does not start loses events
             log.error("rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`")
         tell(())  # what was said here before is over
+        warn_if_it_forgets(connect(redis_url(config)))
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:

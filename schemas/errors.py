@@ -9,6 +9,7 @@
     │   ├── TooManyRejects our logic fails on too much: a bad build must not drain a topic into quarantine
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
     │   ├── Outgrown       there is more to read than the worker was started for: it starts again
+    │   ├── Damaged        a key is gone while others speak of it, or cannot be read: names it, and what to do
     │   ├── Torn           a shard and its log no longer fit together: one of them came back older than the other
     │   └── Unreachable    a server cannot be reached, and may be again: the supervisor never gives up on it
     │       ├── Restarted  a server answers that is not the one we began with: what we remember may be younger than what it has
@@ -67,6 +68,10 @@ class Outgrown(Fatal):
     """There is more to read than when we started, and only a start divides it anew."""
 
     exit_code = TRY_AGAIN
+
+
+class Damaged(Fatal):
+    """A key is gone although others speak of it, or cannot be read; going on would forget what it held."""
 
 
 class Torn(Fatal):

@@ -88,12 +88,16 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
 
 
 def check_server(client: redis.Redis) -> None:
-    """Refuse a server that would throw state away, or that holds a part of it only; warn of one that forgets. Raises `Foreign`."""
+    """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
     if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
         raise Foreign("redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas")
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise Foreign(f"Redis has maxmemory-policy {policy}: customers would vanish; set it to noeviction")
+
+
+def warn_if_it_forgets(client: redis.Redis) -> None:
+    """Say what would be gone if the server ended without warning. For processes that have a log: others print what was asked of them."""
     if forgets := _forgets(client):
         log.warning("redis_forgets", reason=forgets, set="appendonly yes, appendfsync always (or everysec)")
 

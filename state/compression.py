@@ -5,7 +5,7 @@ Others are as they were packed: there was no dictionary yet, or the release was 
 first profile needs it, in the same Redis, and never changed or dropped: so it is made of what many customers share, and of nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, cast
 
@@ -22,8 +22,9 @@ from zstandard import (
     train_dictionary,
 )
 
-from schemas.errors import Foreign
+from schemas.errors import Damaged
 from state.client import wait_for, writing
+from state.damage import CHANGED, of_directory
 from state.names import Names
 
 SAMPLE: Final = 1_000  # profiles: half of them to make a dictionary from, half to judge it by; some 120 ms
@@ -55,11 +56,11 @@ class Dictionaries:
         return max(map(int, cast(list[bytes], self._redis.hkeys(self._key))), default=0)
 
     def get(self, number: int) -> ZstdCompressionDict:
-        """Raises `Foreign`."""
+        """Raises `Damaged`."""
         if number not in self._known:
             stored = cast(bytes | None, self._redis.hget(self._key, str(number)))
             if stored is None:
-                raise Foreign(f"a profile was compressed with dictionary {number}, and there is none: {self._key.decode()} is incomplete")
+                raise of_directory(self._key, f"has no dictionary {number}, and a profile was compressed with it")
             self._known[number] = ZstdCompressionDict(stored)
         return self._known[number]
 
@@ -69,10 +70,10 @@ class Dictionaries:
             self._redis.hsetnx(self._key, str(number), made.as_bytes())
         wait_for(self._redis, self._replicas)
 
-    def plain(self, stored: Iterable[bytes | None]) -> list[bytes | None]:
-        """Profiles as they were. Raises `Foreign`."""
+    def plain(self, stored: Iterable[bytes | None], about: Callable[[int, str], Damaged]) -> list[bytes | None]:
+        """Profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile and the reason."""
         tools: dict[int, ZstdDecompressor] = {}  # of this call: one must not work for two threads
-        found = []
+        found: list[bytes | None] = []
         for packed in stored:
             if packed and packed[0] == _COMPRESSED:
                 if (number := int.from_bytes(packed[1:2])) not in tools:
@@ -80,7 +81,7 @@ class Dictionaries:
                 try:
                     packed = tools[number].decompress(packed[2:])
                 except ZstdError as error:
-                    raise Foreign(f"a profile cannot be read, its bytes were changed: {error}") from error
+                    raise about(len(found), f"{CHANGED} ({error})") from error
             found.append(packed)
         return found
 

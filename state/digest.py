@@ -8,17 +8,19 @@ Each entry is hashed alone, and a unit's digest is the sum of these modulo 2^256
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol, cast
 
 import msgspec
 import redis
 
-from schemas.errors import Moving
+from schemas.errors import Damaged, Moving
 from schemas.identity import ID_BYTES, shard_of
 from schemas.profile import Head, Sensitive
 from schemas.triggers import Trigger
 from state.compression import Dictionaries
+from state.damage import of_customer, shown
 from state.directory import Layout, RedisDirectory
 from state.keys import DataKeys
 from state.memory import MemoryDirectory, MemoryShards
@@ -300,7 +302,8 @@ class Reading:
             page = customers[first : first + PAGE * ID_BYTES]
             roots = [page[at : at + ID_BYTES] for at in range(0, len(page), ID_BYTES)]
             found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]))
-            profiles = self._dictionaries.plain(found[: len(roots)])
+            about = partial(_about, shard, prefix, roots)
+            profiles = self._dictionaries.plain(found[: len(roots)], about)
             yield from ((b"profile", root, packed) for root, packed in zip(roots, profiles, strict=True) if packed is not None)
             yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
             sensitive = zip(roots, found[len(roots) :], strict=False)
@@ -337,3 +340,7 @@ class Reading:
         while found := cast(list[Any], self._redis.xrange(self._names.outbox(shard, lane), min=cast(str, start), count=PAGE)):
             yield from (_queued(lane, int(entry_id[:-2]), fields[b"b"]) for entry_id, fields in found)
             start = b"(" + found[-1][0]
+
+
+def _about(shard: int, prefix: bytes, roots: Sequence[bytes], at: int, reason: str) -> Damaged:
+    return of_customer(f"{shown(prefix)}p:{roots[at].hex()}", shard, roots[at], reason)

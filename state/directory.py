@@ -3,7 +3,8 @@
 Its twin is `state.memory.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Protocol, cast
 
@@ -16,6 +17,7 @@ from schemas.journal import Journalled
 from schemas.log import Kind, LogEntry, Tick, pack_fact
 from schemas.triggers import Absorb
 from state.client import wait_for, writing
+from state.damage import GONE, in_a_script, number, of_directory, shown
 from state.gather import Gather
 from state.known import Known
 from state.names import Names
@@ -162,11 +164,12 @@ class RedisDirectory:
     def create(self) -> None:
         """Mark the slot as ours, or check that it is. Raises `Foreign`."""
         layout = self._layout
+        self._check_mark()
         mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
         for field, value in mine.items():
             self._redis.hsetnx(self._names.meta, field, str(value))
         found = {field: cast(bytes, self._redis.hget(self._names.meta, field)).decode() for field in mine}
-        if int(found["format"]) > FORMAT:
+        if (format_found := number(found["format"].encode(), self._names.meta)) > FORMAT:
             raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
         for field, value in mine.items():
             if found[field] != str(value) and field != "format":
@@ -175,8 +178,27 @@ class RedisDirectory:
                     f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
                     f"this is fixed at creation; {remedy}, or use another redis.prefix or data folder"
                 )
-        if int(found["format"]) < FORMAT:  # from here on earlier releases do not know all that is there
+        if format_found < FORMAT:  # from here on earlier releases do not know all that is there
             self._redis.hset(self._names.meta, "format", str(FORMAT))
+        self._check_positions()
+
+    def _check_mark(self) -> None:
+        """Before it is made: that it is not gone from beside its data. Raises `Damaged`."""
+        names, client = self._names, self._redis
+        if client.exists(names.meta):
+            return
+        other = next(iter(client.scan_iter(match=names.prefix + b":{*", count=1_000)), None)
+        if other is not None and not client.exists(names.meta):  # or another worker of a new deployment has made it meanwhile
+            raise of_directory(names.meta, f"is gone, and {shown(other)} is there")
+
+    def _check_positions(self) -> None:
+        """That none of the few keys is gone by which all that is new is placed. Raises `Damaged`."""
+        names, client = self._names, self._redis
+        for field in ("journal", "tick", "matches"):
+            number(cast(bytes | None, client.hget(names.meta, field)), names.meta)
+        for key, speaks_of_it in ((names.heads, (names.meta, "tick")), (names.offsets, (names.stats, "events"))):
+            if client.hexists(*cast(tuple[str, str], speaks_of_it)) and not client.exists(key):
+                raise of_directory(key, GONE)
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         routes, answer = self._commit(window, content)
@@ -254,15 +276,26 @@ class RedisDirectory:
         orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
         rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts])
         head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
-        with writing():
+        with writing(), self._reporting_damage():
             return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
+
+    @contextmanager
+    def _reporting_damage(self) -> Iterator[None]:
+        """What the script has found, as `Damaged`."""
+        try:
+            yield
+        except redis.ResponseError as error:
+            if (damaged := in_a_script(error)) is not None:
+                raise damaged from None
+            raise
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1)[1]
         return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
 
     def offsets(self) -> dict[str, int]:
-        return {partition.decode(): int(position) for partition, position in self._hash(self._names.offsets).items()}
+        key = self._names.offsets
+        return {partition.decode(): number(position, key) for partition, position in self._hash(key).items()}
 
     def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
         streams: dict[Any, Any] = {self._names.log(shard): b"%d-0" % seq for shard, seq in after.items()}
@@ -341,17 +374,18 @@ class RedisDirectory:
                 self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
 
     def heads(self) -> dict[int, int]:
-        found = {int(shard): int(seq) for shard, seq in self._hash(self._names.heads).items()}
+        key = self._names.heads
+        found = {int(shard): number(seq, key) for shard, seq in self._hash(key).items()}
         return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
 
     def said_last(self) -> int:
         return int(cast(bytes | None, self._redis.hget(self._names.meta, "matches")) or 0)
 
     def sent(self, sender: str) -> int:
-        return int(self._redis.hget(self._names.senders, sender) or 0)
+        return number(cast(bytes | None, self._redis.hget(self._names.senders, sender)), self._names.senders)
 
     def stats(self) -> dict[str, int]:
-        return {name.decode(): int(n) for name, n in self._hash(self._names.stats).items()}
+        return {name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()}
 
     def _hash(self, key: bytes) -> dict[bytes, bytes]:
         return cast(dict[bytes, bytes], self._redis.hgetall(key))

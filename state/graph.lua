@@ -29,6 +29,10 @@ local function root_of(origin)
   return root
 end
 
+local function damaged(kind, id)  -- ends the window before anything was written; state/damage.py makes a line of it
+  error('DAMAGED ' .. bucket(kind, id) .. ' ' .. string.gsub(id, '.', function(c) return string.format('%02x', byte(c)) end), 0)
+end
+
 -- A root's record: the number of member origins (2 bytes), these, then its identifiers as strength (1 byte) + hash. What is the
 -- root's own id is left out (records.py).
 local ITSELF = 128
@@ -37,6 +41,7 @@ local function record_of(root)
   if record == nil then
     local packed = call('HGET', bucket('r:', root), root)
     if not packed then return false end
+    if #packed < 2 or #packed < 2 + ID * (byte(packed, 1) * 256 + byte(packed, 2)) then damaged('r:', root) end
     record = {members = {}, ids = {}, counts = {}}
     local n = byte(packed, 1) * 256 + byte(packed, 2)
     local at = 3
@@ -77,8 +82,12 @@ local function user_of(root) local r = record_of(root); return r and r.user end
 
 local function fits(record, strength) return (record.counts[strength] or 0) < limits[strength + 1] end
 
+local function existing(root)
+  return record_of(root) or damaged('r:', root)
+end
+
 local function give(root, strength, id)
-  local record = record_of(root)
+  local record = existing(root)
   record.ids[#record.ids + 1] = char(strength) .. id
   record.counts[strength] = (record.counts[strength] or 0) + 1
   if strength == 0 then record.user = id end
@@ -86,7 +95,7 @@ local function give(root, strength, id)
 end
 
 local function take(root, strength, id)
-  local record = record_of(root)
+  local record = existing(root)
   local kept, tagged = {}, char(strength) .. id
   for _, other in ipairs(record.ids) do if other ~= tagged then kept[#kept + 1] = other end end
   if #kept < #record.ids then record.counts[strength] = record.counts[strength] - 1 end
@@ -104,6 +113,10 @@ local function following(id)  -- the next free origin after one that is taken
 end
 
 local function found(id)
+  local taken = record_of(id)  -- by one who once had this identifier; if he still has, we were told otherwise
+  for _, tagged in ipairs(taken and taken.ids or {}) do
+    if sub(tagged, 2) == id and not origin_of(id) then damaged('i:', id) end
+  end
   while records[id] or roots[id] and roots[id] ~= id or call('HEXISTS', bucket('r:', id), id) == 1
     or call('HEXISTS', bucket('o:', id), id) == 1 do id = following(id) end
   records[id] = {members = {id}, ids = {}, counts = {}}
@@ -176,7 +189,7 @@ local function keep_apart(x, y)
 end
 
 local function kept_apart(a, b)
-  for _, member in ipairs(record_of(b).members) do
+  for _, member in ipairs(existing(b).members) do
     local others = apart_of(member)
     for at = 1, #others, ID do if root_of(sub(others, at, at + ID - 1)) == a then return true end end
   end
@@ -198,8 +211,8 @@ local function review(a, b, by, note)
 end
 
 local function settle(x, y)
-  for _, a in ipairs(record_of(root_of(x)).members) do
-    for _, b in ipairs(record_of(root_of(y)).members) do
+  for _, a in ipairs(existing(root_of(x)).members) do
+    for _, b in ipairs(existing(root_of(y)).members) do
       local key = a < b and a .. b or b .. a
       if new_reviews[key] or (new_reviews[key] == nil and call('HEXISTS', P .. 'reviews', key) == 1) then
         if queued == nil then queued = call('HLEN', P .. 'reviews') end
@@ -260,7 +273,7 @@ local function leaving(strength, ra, rb)
 end
 
 local function drop(root, strength, n)
-  local record, kept, gone = record_of(root), {}, {}
+  local record, kept, gone = existing(root), {}, {}
   for i, tagged in ipairs(leaving(strength, record)) do if i <= n then gone[tagged] = true end end
   for _, tagged in ipairs(record.ids) do
     if gone[tagged] then
@@ -281,13 +294,13 @@ local function drop(root, strength, n)
 end
 
 local function has_room(root, strength)
-  local record = record_of(root)
+  local record = existing(root)
   return fits(record, strength) or #leaving(strength, record) > 0
 end
 
 local function make_room(root, strength)
   if not has_room(root, strength) then return false end
-  if not fits(record_of(root), strength) then
+  if not fits(existing(root), strength) then
     drop(root, strength, at_limit[strength + 1] == NEWCOMER and math.max(1, floor(limits[strength + 1] / LEAVE_TOGETHER)) or 1)
   end
   return true
@@ -388,7 +401,7 @@ end
 -- a limit or a guard forbids it.
 local function unite(x, y, by, evidence, cause, forced)
   local a, b = root_of(x), root_of(y)
-  local ra, rb = record_of(a), record_of(b)
+  local ra, rb = existing(a), existing(b)
   if united >= budget or kept_apart(a, b) or (not forced and both_verified(ra, rb)) then refused = refused + 1; return nil end
   local over, forbidden, ask = {}, false, false
   for s = 0, #limits - 1 do

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from schemas.errors import ConfigError, Foreign
 from state.client import writing
+from state.damage import shown
 from state.gather import Gather
 from state.names import Names
 
@@ -182,7 +183,10 @@ class DataKeys:
         try:
             return DataKey(origin, aes_key_unwrap(self._kek, wrapped), wrapped)
         except InvalidUnwrap:
-            raise Foreign("a customer's data key was wrapped with another key file: restore that file") from None
+            where = f"{shown(self._bucket(origin))}, field {origin.hex()},"
+            raise Foreign(
+                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that file, or the key copy"
+            ) from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

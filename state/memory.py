@@ -5,6 +5,7 @@ Written to be obvious rather than fast. The clock is an argument.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -367,6 +368,13 @@ class MemoryShards:
 
     def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
         return [self.past[shard].get(root) for shard, roots in wanted.items() for root in roots]
+
+    def traces(self, wanted: Mapping[int, Sequence[bytes]]) -> list[tuple[int, bytes]]:
+        kept = {shard: self.timers[shard].keys() | self.sensitive[shard].keys() for shard in wanted}
+        return [(shard, root) for shard, roots in wanted.items() for root in roots if root in kept[shard]]
+
+    def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
+        return f"{{s{shard:02d}}}:{kind}:{root.hex()}"
 
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         return {

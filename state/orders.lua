@@ -50,7 +50,7 @@ local function undo(seq, by)
   local edges, stands = edges_of(root), false
   for _, edge in ipairs(edges) do stands = stands or edge[1] == undone end
   if not stands then return false end
-  local record, stays = record_of(root), reached(edges, root, undone)
+  local record, stays = existing(root), reached(edges, root, undone)
   local own, rest, part = {members = {}, ids = {}, counts = {}}, {members = {}, ids = {}, counts = {}}, nil
   for _, member in ipairs(record.members) do
     local side = stays[member] and rest or own
@@ -90,7 +90,7 @@ end
 
 local function take_out(a, b)  -- the weaker of two identifiers becomes a customer of its own; what it did before stays where it is
   local before, strengths = root_of(origin_of(b)), {}
-  local held = record_of(before).ids
+  local held = existing(before).ids
   if #held == 1 then return false end
   for _, tagged in ipairs(held) do strengths[sub(tagged, 2)] = byte(tagged, 1) end
   local id = strengths[a] > strengths[b] and a or b

@@ -5,16 +5,17 @@ Its twin is `state.memory.MemoryShards`; `tests/contract/test_shards.py` runs on
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import redis
 from redis.exceptions import WatchError
 
-from schemas.errors import Fenced
+from schemas.errors import Damaged, Fenced
 from schemas.profile import Head
 from state.client import wait_for, writing
 from state.compression import Compressor, Dictionaries
+from state.damage import CHANGED, GONE, UNREADABLE, number, of_customer, of_shard, shown
 from state.names import Names
 
 LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
@@ -30,7 +31,7 @@ def script(name: str) -> str:
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
 
-_ADVANCE, _TIMERS, _DUE, _OUTBOX = (script(name) for name in ("advance", "timers", "due", "outbox"))
+_ADVANCE, _TIMERS, _DUE, _OUTBOX, _TRACES = (script(name) for name in ("advance", "timers", "due", "outbox", "traces"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -76,6 +77,12 @@ class Shards(Protocol):
 
     def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
         """What united customers were made of, in the order of the argument."""
+
+    def traces(self, wanted: Mapping[int, Sequence[bytes]]) -> list[tuple[int, bytes]]:
+        """Of these, which have a timer or a sealed record: (shard, root). One who has no profile has neither."""
+
+    def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
+        """Where a customer's profile, sealed record or past lies, for people."""
 
     def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
         """For each shard (up to due_ms, how many): (due_ms, root) from its timer index, in order."""
@@ -145,7 +152,10 @@ class RedisShards:
             while True:
                 try:
                     pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
-                    head = _head(cast(bytes | None, pipeline.get(key)))
+                    packed = cast(bytes | None, pipeline.get(key))
+                    if packed is None and pipeline.exists(self._names.counters(shard), self._names.due(shard)):
+                        raise of_shard(key, shard, GONE)
+                    head = _head(packed, key, shard)
                     head.epoch += 1
                     if offset is not None:
                         head.offset, head.mark = offset, b""
@@ -173,13 +183,38 @@ class RedisShards:
         if not keys:
             return [], []
         if not sealed:
-            return self._dictionaries.plain(cast(list[bytes | None], self._redis.mget(keys))), []
+            return self._plain(wanted, cast(list[bytes | None], self._redis.mget(keys))), []
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.mget(keys)  # first: a record that a writer takes from there to its bucket meanwhile is found in one of them
         for shard, root in sealed:
             pipeline.hget(self._sealed(shard, root), root)
         former, *now = pipeline.execute()
-        return self._dictionaries.plain(former[:middle]), [new or old for new, old in zip(now, former[middle:], strict=True)]
+        return self._plain(wanted, former[:middle]), [new or old for new, old in zip(now, former[middle:], strict=True)]
+
+    def _plain(self, wanted: Mapping[int, Sequence[bytes]], stored: Sequence[bytes | None]) -> list[bytes | None]:
+        """Raises `Damaged`, naming the first that cannot be unpacked."""
+
+        def about(at: int, reason: str) -> Damaged:
+            shard, root = [(shard, root) for shard, roots in wanted.items() for root in roots][at]
+            return of_customer(self.key("p", shard, root), shard, root, reason)
+
+        return self._dictionaries.plain(stored, about)
+
+    def traces(self, wanted: Mapping[int, Sequence[bytes]]) -> list[tuple[int, bytes]]:
+        roots = [(shard, root) for shard, each in wanted.items() for root in each]
+        if not roots:
+            return []
+        places = {shard: at for at, shard in enumerate(wanted, 1)}
+        args: list[Any] = []
+        for shard, root in roots:
+            args += (places[shard], bucket_of(root, self._buckets), root)
+        found = cast(list[int], self._redis.eval(_TRACES, len(places), *(self._prefix[shard] for shard in places), *args))
+        return [roots[at - 1] for at in found]
+
+    def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
+        if kind == "xs":
+            return f"{shown(self._sealed(shard, root))}, field {root.hex()},"
+        return f"{shown(self._prefix[shard])}{kind}:{root.hex()}"
 
     def _sealed(self, shard: int, root: bytes) -> bytes:
         return self._names.sealed(shard, bucket_of(root, self._buckets))
@@ -206,11 +241,11 @@ class RedisShards:
         self._compressor.learn()
         with self._redis.pipeline() as pipeline:
             pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
-            for commit, found in zip(commits, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
-                if _head(found) != commit.before:
-                    raise Fenced(
-                        f"shard {commit.shard}: its head is {_head(found)}, expected {commit.before}: another worker has claimed it"
-                    )
+            for commit, key, packed in zip(commits, heads, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
+                if packed is None and commit.before.epoch:
+                    raise of_shard(key, commit.shard, GONE)
+                if (found := _head(packed, key, commit.shard)) != commit.before:
+                    raise Fenced(f"shard {commit.shard}: its head is {found}, expected {commit.before}: another worker has claimed it")
             pipeline.multi()
             for commit in commits:
                 prefix = self._prefix[commit.shard]
@@ -257,12 +292,18 @@ class RedisShards:
         wait_for(self._redis, self._replicas)
 
     def heads(self) -> dict[int, Head]:
-        found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
-        return {shard: _head(packed) for shard, packed in enumerate(found)}
+        keys = [self._names.head(shard) for shard in range(self._count)]
+        return {shard: _head(packed, keys[shard], shard) for shard, packed in enumerate(cast(list[bytes | None], self._redis.mget(keys)))}
 
     def counters(self) -> dict[int, dict[str, int]]:
-        found = cast(list[bytes | None], self._redis.mget([self._names.counters(shard) for shard in range(self._count)]))
-        return {shard: _decode_counters(packed) if packed else {} for shard, packed in enumerate(found)}
+        keys = [self._names.counters(shard) for shard in range(self._count)]
+        counted: dict[int, dict[str, int]] = {}
+        for shard, packed in enumerate(cast(list[bytes | None], self._redis.mget(keys))):
+            try:
+                counted[shard] = _decode_counters(packed) if packed else {}
+            except UNREADABLE as error:
+                raise of_shard(keys[shard], shard, f"{CHANGED} ({error})") from None
+        return counted
 
     def backlog(self, shards: Sequence[int]) -> dict[int, int]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -286,7 +327,7 @@ class RedisOutbox:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in range(self._count):
             pipeline.hget(self._names.cursors(shard), f"{lane}:{consumer}")
-        return {shard: int(seq or 0) for shard, seq in enumerate(pipeline.execute())}
+        return {shard: number(seq, self._names.cursors(shard)) for shard, seq in enumerate(pipeline.execute())}
 
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]:
         streams = {self._names.outbox(shard, lane): b"%d-0" % seq for shard, seq in after.items()}
@@ -326,9 +367,14 @@ class RedisOutbox:
         return min(head.models.get(sender, 0) for head in self._heads())
 
     def _heads(self) -> list[Head]:
-        found = cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._count)]))
-        return [_head(packed) for packed in found]
+        keys = [self._names.head(shard) for shard in range(self._count)]
+        found = cast(list[bytes | None], self._redis.mget(keys))
+        return [_head(packed, keys[shard], shard) for shard, packed in enumerate(found)]
 
 
-def _head(packed: bytes | None) -> Head:
-    return _decode_head(packed) if packed else Head()
+def _head(packed: bytes | None, key: bytes, shard: int) -> Head:
+    """Raises `Damaged`."""
+    try:
+        return _decode_head(packed) if packed else Head()
+    except UNREADABLE as error:
+        raise of_shard(key, shard, f"{CHANGED} ({error})") from None

@@ -20,7 +20,7 @@ from connectors.gateway.health import health_routes
 from connectors.gateway.identity import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
 from connectors.gateway.profiles import ReadProfile, profile_routes
-from connectors.gateway.refusals import Refused, problem
+from connectors.gateway.refusals import Refused, later, problem
 from connectors.gateway.registry import registry_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
@@ -28,6 +28,7 @@ from connectors.gateway.standing import Standing, Watch
 from connectors.gateway.tokens import Tokens
 from connectors.raw import RawWriter
 from schemas.config import Gateway
+from schemas.errors import Damaged
 from schemas.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
 from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
 
@@ -90,6 +91,10 @@ def _answered(path: str, endpoint: Endpoint) -> Endpoint:
             response = await endpoint(request)
         except Refused as refused:
             response = refused.response()
+        except Damaged as damaged:
+            log.error("state_damaged", reason=str(damaged))
+            told = "what is kept of this customer is damaged: the gateway's log says what to do"
+            response = later("state_damaged", told, 60).response()
         if response.status_code == 200:
             ok.inc()
         else:

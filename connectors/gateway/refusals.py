@@ -40,6 +40,7 @@ Code = Literal[
     "log_full",  # the engine is behind: back-pressure
     "log_unreachable",  # the raw log does not answer
     "state_unreachable",  # the store of profiles does not answer
+    "state_damaged",  # what is kept of this customer is gone, or cannot be read
     "internal",  # a defect of ours
 ]
 
@@ -66,6 +67,7 @@ _STATUS: dict[str, int] = {
     "log_unreachable": 503,
     "connections_full": 503,
     "state_unreachable": 503,
+    "state_damaged": 503,
     "internal": 500,
 }
 

@@ -33,7 +33,7 @@ from flows.logic.shard import (
     rules_of,
     sum_of,
 )
-from flows.logic.timers import expire, schedule, wait
+from flows.logic.timers import REFRESH_MS, expire, schedule, wait
 from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
 from schemas.identity import ID_BYTES
@@ -217,7 +217,7 @@ class ShardMachine:
         sooner |= wait(rules, view, moment, key)
         hear(state, rules, view, root, fact.time_ms)  # first: no event answers what is asked because of it
         sooner |= ask(state, rules, view, root)
-        if sooner or profile.indexed_ms == 0:
+        if sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:  # who was asleep has boundaries again
             schedule(state, rules, view, root)
 
     def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:

@@ -10,6 +10,7 @@ from schemas.profile import Wait
 
 WAITS_MAX: Final = 16
 REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...
+SELDOM_MS: Final = 365 * REFRESH_MS  # of whom nothing more is expected: the index names everybody, so that a lost profile is missed
 ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the last boundary that can move
 
 
@@ -39,8 +40,8 @@ def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -
     dues += [boundary for boundary in boundaries if boundary > now]
     if now < view.f.last_ms + rules.settled_ms + ASLEEP_MS:
         dues.append(now + REFRESH_MS)
-    due = max(min(dues, default=0), now + 1) if dues else 0
-    if due and (profile.indexed_ms == 0 or due < profile.indexed_ms):
+    due = max(min(dues, default=now + SELDOM_MS), now + 1)
+    if profile.indexed_ms == 0 or due < profile.indexed_ms:
         profile.indexed_ms = due
         state.timers[root] = due
 

@@ -179,10 +179,12 @@ learn.run(Config(name="test", redis=Redis(url=Secret(url), prefix="test"), keys=
 
 def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, tmp_path: Path) -> None:
     given = lanes(12_000)
-    signer = Signer(load_keys(tmp_path / "keys.json", create=True).sign)
-    names = Names("test")
+    keys = load_keys(tmp_path / "keys.json", create=True)
+    signer, names = Signer(keys.sign), Names("test")
+    layout = Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100], keys.fingerprint)
     with redis.Redis.from_url(redis_url) as client:
-        directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
+        directory = RedisDirectory(client, names, layout)
+        directory.create()
         world = World(
             RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
         )

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flows.run import workers_of_this_machine
+from tests.running import running
 from tests.waiting import eventually
 
 
@@ -116,3 +117,11 @@ def test_an_address_that_is_taken_is_told_once_before_anything_is_started(addres
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("{"))  # logs are JSON
     assert line.startswith(f"millrace: gateway.listen: cannot listen on {address}: ")
     assert "worker_died" not in done.stderr
+
+
+def test_a_redis_of_ones_own_that_forgets_is_warned_of_at_the_start(redis_url: str, tmp_path: Path) -> None:
+    """The server of these tests has `appendfsync no`."""
+    with running(tmp_path, f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2') as millrace:
+        assert "redis_forgets" in millrace.log.read_text()
+        assert "appendfsync no" in millrace.log.read_text()
+        assert "redis_forgets" not in millrace.command("reload")

@@ -191,14 +191,18 @@ def test_one_question_at_a_time_and_no_more_often_than_configured() -> None:
 # --- timers -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_profile_that_nothing_can_happen_to_any_more_sleeps() -> None:
+def test_a_profile_that_nothing_can_happen_to_any_more_sleeps_for_a_year_at_a_time() -> None:
     world = World("")
     world.at(START_MS)
     world.send(ANA)
     for _ in range(100):
         world.later(DAY)
-    assert world.store.timers == {0: {}, 1: {}}
-    assert world.profile(ANA).indexed_ms == 0
+    (due,) = [due for timers in world.store.timers.values() for due in timers.values()]
+    assert due == world.profile(ANA).indexed_ms
+    assert due > START_MS + 365 * DAY
+    for _ in range(365):
+        world.later(DAY)
+    assert world.profile(ANA).indexed_ms == due + 365 * DAY
 
 
 def test_a_figure_over_a_longer_window_is_looked_at_until_it_is_empty() -> None:

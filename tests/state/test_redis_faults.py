@@ -14,7 +14,7 @@ from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unre
 from schemas.identity import Group, Identifier, Routed, WindowCommit
 from schemas.profile import Head
 from schemas.triggers import Absorb
-from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded
+from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded, warn_if_it_forgets
 from state.deliveries import Deliveries
 from state.directory import FORMAT, Layout, RedisDirectory
 from state.embedded import Embedded
@@ -148,7 +148,7 @@ def test_a_server_that_forgets_is_warned_of(own: Site, settings: dict[str, str],
     for name, value in settings.items():
         own.client.config_set(name, value)
     with capture_logs() as lines:
-        check_server(own.client)
+        warn_if_it_forgets(own.client)
     warnings = [line["reason"] for line in lines if line["event"] == "redis_forgets"]
     assert len(warnings) == bool(words)
     assert all(words in warning for warning in warnings)
