@@ -7,6 +7,7 @@ historical     names, a year of birth and a place, half of it missing; many name
 lives          as historical, but with titles in the full name, whole dates, and some nine rows of each person
 households     one small town: brothers, sisters, twins, fathers and sons at one address with one phone
 organisations  legal forms, short forms, branches that share a phone and an address
+namesakes      frequent Chinese names in big cities, with birth dates that are near each other
 """
 
 import csv
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from random import Random
+
+from bench.namesakes import namesakes
 
 Row = dict[str, str]
 _SYLLABLES = """
@@ -293,6 +296,7 @@ REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {
     "lives": lives,
     "households": households,
     "organisations": organisations,
+    "namesakes": namesakes,
 }
 
 

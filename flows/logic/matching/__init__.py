@@ -8,7 +8,7 @@ blocking   keys by which candidates are found       index      the bounded index
 cluster    all that one customer's records say      frequency  how common a value is, without the value
 weights    m and u by field, with a version         score      the bits of evidence for a record and a cluster
 learn      weights from the stream and stewards     decide     merge, review or none
-contradict what no evidence outweighs
+contradict what no evidence outweighs               namesakes  when a name and a city are not enough
 stream     one pass in memory
 explain    the verdict in words                     guess      what the columns of a table mean
 """

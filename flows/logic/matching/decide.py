@@ -8,6 +8,7 @@ import msgspec
 
 from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.contradict import contradict
+from flows.logic.matching.namesakes import are_namesakes, name_bits
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Evidence, Scorer
 
@@ -51,10 +52,21 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return NONE
     scored.sort(key=lambda one: one[:2], reverse=True)
     weight, _, best, found = scored[0]
-    if weight < thresholds.merge or contradict(Cluster.of("", [record]), best):
+    alone = Cluster.of("", [record])
+    if (
+        weight < thresholds.merge
+        or contradict(alone, best)
+        or are_namesakes(alone, best, name_bits(found) + prior)
+        or not _is_said_by_one(record, best, scorer, thresholds.merge - prior)
+    ):
         return Verdict("review", best.id, weight, scorer.evidence(found))
     also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
     return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+
+
+def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
+    """Whether a single record of the cluster speaks for it: one that has the name of one and the city of another fits neither."""
+    return cluster.size == 1 or any(scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records))
 
 
 def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
@@ -66,11 +78,14 @@ def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: 
         return False
     small, large = (a, b) if a.size <= b.size else (b, a)
     asked = small.records[-thresholds.members :]
-    bits = against = 0.0
+    bits = against = named = 0.0
     for one in asked:
         total, found = scorer.score(one, large)
         bits += total
+        named += name_bits(found)
         against += sum(min(0.0, each) for _, _, each in found)
+    if are_namesakes(a, b, named / len(asked) + prior):
+        return False
     doubt = prior + thresholds.doubt * against / len(asked)
     without = bits / len(asked) + doubt
     return without >= thresholds.unite or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite
