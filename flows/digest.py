@@ -4,6 +4,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from flows.backup import moment_text
 from schemas.config import Config
 from state import digest
 from state.client import connect, reported
@@ -16,21 +17,33 @@ def run(config: Config, as_json: bool) -> int:
     """Print it. Raises `Unreachable`, `Foreign`, `Moving`."""
     from flows import compose
 
+    client, names = connect(compose.redis_url(config)), compose.names(config)
     with reported():
         reading = digest.Reading(
-            connect(compose.redis_url(config)),
-            compose.names(config),
+            client,
+            names,
             compose.layout(config),
             compose.directory(config),
             digest.as_said(compose.data_keys(config)),
         )
         found = reading.digest()
+        journal, tick = client.hmget(names.meta, "journal", "tick")
+    moment_ms = int(tick or 0) * 1000 if int(journal or 0) == found.directory.position else None  # else it has moved on meanwhile
+    plain = Console(soft_wrap=True, highlight=False)
     if as_json:
-        Console(soft_wrap=True, highlight=False).print(msgspec.json.encode(found).decode(), markup=False)
+        plain.print(msgspec.json.encode(msgspec.to_builtins(found) | {"tick_ms": moment_ms}).decode(), markup=False)
     else:
         Console(highlight=False).print(_table(found))
-        Console(soft_wrap=True, highlight=False).print(f"{config.name} {found.whole}", markup=False)
+        plain.print(f"{config.name} {found.whole}", markup=False)
+        plain.print(_moment(found, moment_ms), markup=False)
     return 0
+
+
+def _moment(found: Digest, tick_ms: int | None) -> str:
+    of = f"tick {moment_text(tick_ms)}, " if tick_ms else ""
+    return (
+        f"as of {of}entry {found.directory.position:,} of the journal: only a digest of the same moment can be equal (docs/simulation.md)"
+    )
 
 
 def _table(found: Digest) -> Table:

@@ -6,18 +6,21 @@ receiver               gets the triggers, checks signatures      follow    one c
 stack                  runs millrace                             screen    the live view
 """
 
+import math
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
 import msgspec
+import stamina
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from flows.demo.audit import Ledger, audit
 from flows.demo.figures import Figures, Observer
@@ -38,12 +41,27 @@ SEED = 20_000
 RATE = 500.0  # events/s
 LIVE_FOLDER = Path("data") / "demo"
 
-_FLUSH_S = 5.0  # for the clients to hand over what they still hold
-_QUIET_S = 15.0  # for the engine to finish, and for every profile to be right
-_LAST_S = 5.0  # for the last triggers to arrive
 _STABLE_S = 0.5  # no figure has changed for so long: it has finished
+_BUSY_S = 2.0  # one has changed since: it goes on
+_TELL_EVERY_S = 1.0
 _DRAW_EVERY_S = 0.5
 _HOUSEHOLDS_MAX = 10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long the end may take, in seconds."""
+
+    flush: float = 5.0  # for the clients to hand over what they still hold
+    quiet: float = 15.0  # for the engine to finish
+    audit: float = 60.0  # for every profile to be read, and to be right
+    last: float = 5.0  # for the last triggers to arrive
+    profile: float = 10.0  # for one of the profiles
+    stop: float = 15.0  # for millrace to end
+
+
+# Who pressed Ctrl-C waits for fifteen seconds at most; what has not come by then is said, and is not lost.
+_PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0)
+_PRESSED_S = 10.0  # until it is counted, however long each of these takes on a machine that is too busy for them
 
 
 def run(config_path: Path | None, headless: bool, seconds: float | None, as_json: bool) -> int:
@@ -52,6 +70,7 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
     Headless, without a configuration, all data is in a temporary folder that is gone afterwards.
     """
     console = Console(stderr=as_json)
+    stamina.instrumentation.set_on_retry_hooks([])  # what is tried again is counted; its lines would tear the picture
     with ExitStack() as exits:
         exits.enter_context(_sigterm_is_ctrl_c())
         folder = None if config_path else LIVE_FOLDER
@@ -59,7 +78,10 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
             folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="millrace-")))
         follower = Follower()
         receiver = exits.enter_context(Receiver(follower.delivered))
-        stack = exits.enter_context(Stack(configuration(config_path, folder, receiver)))
+        stack = Stack(configuration(config_path, folder, receiver))
+        said = f"millrace starts; what it says is in {stack.log}"
+        with console.status(said) if console.is_terminal and not headless else nullcontext():
+            exits.enter_context(stack)
         with _one_line():
             report = _play(stack, receiver, follower, None if headless or not console.is_terminal else console, seconds)
     if as_json:
@@ -90,6 +112,7 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
     before = observer.look()
     began_ms = time.time_ns() // 1_000_000
     ledger = Ledger()
+    patience, progress, end = Patience(), _Progress(console), math.inf
     with Publisher(Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published) as publisher:
         try:
             if console is None:
@@ -97,15 +120,41 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
             else:
                 _show(stack, publisher, Screen(observer, before, publisher, receiver, follower, stack.url), console, seconds)
         except KeyboardInterrupt:
-            sys.stderr.write("millrace demo: finishing; Ctrl-C again gives up\n")
+            sys.stderr.write("millrace demo: finishing, within 15 s; Ctrl-C again gives up\n")
+            patience, end = _PRESSED, time.monotonic() + _PRESSED_S
+            observer.hurry(patience.profile)
+            stack.patience_s = patience.stop
         took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
-        publisher.stop(_FLUSH_S)
-    deadline = time.monotonic() + _QUIET_S
-    _settle(stack, observer, before, publisher, receiver, deadline)
-    verdict = audit(ledger.households()[:_HOUSEHOLDS_MAX], observer.profile, deadline)
-    figures, got = _settle(stack, observer, before, publisher, receiver, time.monotonic() + _LAST_S)
+        publisher.stop(patience.flush, lambda pending: progress.tell(f"{pending:,} events are not acknowledged yet"))
+    settling = _Settling(stack, observer, before, publisher, receiver, progress)
+    settling.wait(min(end, time.monotonic() + patience.quiet))
+    houses = ledger.households()[:_HOUSEHOLDS_MAX]
+    verdict = audit(
+        houses,
+        observer.profile,
+        min(end, time.monotonic() + patience.audit),
+        lambda read, of: progress.tell(f"{read:,} of {of:,} households are counted"),
+        hurried=patience is _PRESSED,
+    )
+    figures, got, busy = settling.wait(min(end, time.monotonic() + patience.last))
     observer.close()
-    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict, _looking(config))
+    progress.tell("millrace stops", at_once=True)
+    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict, _looking(config), busy)
+
+
+class _Progress:
+    """A line on a terminal that is written anew, or one after the other where there is none."""
+
+    def __init__(self, console: Console | None) -> None:
+        self._end = "\r" if console is not None and sys.stderr.isatty() else "\n"
+        self._told = time.monotonic()
+
+    def tell(self, what: str, *, at_once: bool = False) -> None:
+        """Not more often than once a second."""
+        if at_once or time.monotonic() - self._told >= _TELL_EVERY_S:
+            self._told = time.monotonic()
+            sys.stderr.write(f"millrace demo: {what:60}{self._end}")
+            sys.stderr.flush()
 
 
 def _looking(config: Config) -> dict[str, list[str]]:
@@ -123,11 +172,11 @@ def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
 
 def _show(stack: Stack, publisher: Publisher, screen: Screen, console: Console, seconds: float | None) -> None:
     until = time.monotonic() + seconds if seconds else None
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with Live(Text("The first events are on their way ..."), console=console, screen=True, auto_refresh=False) as live:
         while until is None or time.monotonic() < until:
             _check(stack, publisher)
             with suppress(httpx.HTTPError, MillraceError):  # a part is being started again: the last picture stays until it is back
-                live.update(screen.draw(console.height), refresh=True)
+                live.update(screen.draw(console), refresh=True)
             time.sleep(_DRAW_EVERY_S)
 
 
@@ -136,26 +185,41 @@ def _check(stack: Stack, publisher: Publisher) -> None:
     publisher.check()
 
 
-def _settle(
-    stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, deadline: float
-) -> tuple[Figures, list[Got]]:
-    """Wait until all that was accepted is accounted for, and all triggers have arrived; or until `deadline`.
+class _Settling:
+    """What becomes of all that was accepted, watched until it comes to rest."""
 
-    Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures were read.
-    """
-    last, still_since, figures = None, time.monotonic(), Figures()
-    while True:
-        stack.check()
-        got = receiver.all()
-        with suppress(httpx.HTTPError, MillraceError):  # as above
-            figures = observer.look().since(before)
-        now = (figures.applied, figures.duplicates, figures.rejects)
-        if now != last:
-            last, still_since = now, time.monotonic()
-        complete = sum(now) >= publisher.accepted and len(got) >= figures.emitted
-        if (complete and time.monotonic() - still_since >= _STABLE_S) or time.monotonic() > deadline:
-            return figures, got
-        time.sleep(0.1)
+    def __init__(
+        self, stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, progress: _Progress
+    ) -> None:
+        self._parts = stack, observer, publisher, receiver
+        self._before, self._progress = before, progress
+        self._last, self._still_since = (-1, -1, -1), time.monotonic()
+        self._figures = Figures()
+
+    def wait(self, deadline: float) -> tuple[Figures, list[Got], bool]:
+        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether events go on being applied.
+
+        Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures were read.
+        """
+        stack, observer, publisher, receiver = self._parts
+        while True:
+            stack.check()
+            got = receiver.all()
+            with suppress(httpx.HTTPError, MillraceError):  # as above
+                self._figures = observer.look().since(self._before)
+            figures = self._figures
+            now = (figures.applied, figures.duplicates, figures.rejects)
+            if now != self._last:
+                self._last, self._still_since = now, time.monotonic()
+            complete = sum(now) >= publisher.accepted and len(got) >= figures.emitted
+            still_s = time.monotonic() - self._still_since
+            if complete and still_s >= _STABLE_S:
+                return figures, got, False
+            if time.monotonic() > deadline:  # what was delivered by the time of the figures is here by now
+                return figures, receiver.all(), still_s < _BUSY_S or figures.lag.get("resolve", 0) > 0
+            said = f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} of {figures.emitted:,} triggers here"
+            self._progress.tell(said)
+            time.sleep(0.1)
 
 
 @contextmanager

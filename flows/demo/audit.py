@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import msgspec
 
 Identifier = tuple[str, str]  # (namespace, normalised value)
@@ -21,6 +22,7 @@ ReadProfile = Callable[[str, str], dict[str, Any] | None]
 
 _READERS = 6  # requests for profiles at a time
 _LOOK_AGAIN_S = 0.5
+_PAGE = 60  # households, then a look at the time
 
 
 def identifiers(message: Mapping[str, Any]) -> list[Identifier]:
@@ -134,18 +136,53 @@ def compare(house: Household, read: ReadProfile) -> Found:
     )
 
 
-def audit(houses: Iterable[Household], read: ReadProfile, deadline: float) -> Verdict:
-    """Reads all households; those that are not right are read again until `deadline` (monotonic seconds): fragments may be on their way."""
-    results: list[Found] = []
+def audit(
+    houses: Iterable[Household],
+    read: ReadProfile,
+    deadline: float,
+    told: Callable[[int, int], None] = lambda _read, _of: None,
+    *,
+    hurried: bool = False,
+) -> Verdict:
+    """Reads all households; those that are not right are read again until `deadline` (monotonic seconds): fragments may be on their way.
+
+    What was never read by then is not judged. `told` hears how many have been read, and of how many. `hurried`: nobody waits for one that
+    is under way, and what cannot be read is not judged either. Raises `httpx.TransportError`.
+    """
+    unread, results = list(houses), list[Found]()
+    many, wrong = len(unread), list[tuple[Household, Found]]()
+
+    def looked_at(house: Household) -> Found | None:
+        if hurried and time.monotonic() > deadline:
+            return None
+        try:
+            return compare(house, read)
+        except httpx.TransportError:
+            if not hurried:
+                raise
+            return None
+
+    def look(chosen: list[Household]) -> None:
+        for house, found in zip(chosen, readers.map(looked_at, chosen), strict=True):
+            if found is not None and found.right:
+                results.append(found)
+            elif found is not None:
+                wrong.append((house, found))
+
     with ThreadPoolExecutor(_READERS) as readers:
-        open_houses = list(houses)
-        while open_houses:
-            found = list(readers.map(lambda house: compare(house, read), open_houses))
-            last_look = time.monotonic() + _LOOK_AGAIN_S > deadline
-            results += [result for result in found if result.right or last_look]
-            open_houses = [] if last_look else [house for house, result in zip(open_houses, found, strict=True) if not result.right]
-            if open_houses:
-                time.sleep(_LOOK_AGAIN_S)
+        while unread:
+            look(unread[:_PAGE])
+            del unread[:_PAGE]
+            told(many - len(unread), many)
+            if time.monotonic() > deadline:
+                break
+        while wrong and time.monotonic() + _LOOK_AGAIN_S < deadline:
+            time.sleep(_LOOK_AGAIN_S)
+            again = [house for house, _found in wrong]
+            wrong.clear()
+            for first in range(0, len(again), _PAGE):
+                look(again[first : first + _PAGE])
+    results += [found for _house, found in wrong]
     owners = Counter(customer for result in results for customer in result.customers)
     return Verdict(
         households=len(results),

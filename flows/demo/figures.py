@@ -79,6 +79,7 @@ class Observer:
     def __init__(self, status: Callable[[], Status], url: str, token: str) -> None:
         self._status = status
         self._http = httpx.Client(base_url=url, timeout=5, auth=(token, ""))
+        self._patience_s = 10.0
 
     def look(self) -> Figures:
         status = self._status()
@@ -86,11 +87,15 @@ class Observer:
         lag = {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind}
         return Figures.of(status.totals, lag, of_models(metrics, "millrace_model_examples"), of_models(metrics, "millrace_model_version"))
 
+    def hurry(self, patience_s: float) -> None:
+        """From here on nobody waits longer than that for a profile."""
+        self._patience_s = patience_s
+
     def profile(self, namespace: str, value: str) -> dict[str, Any] | None:
         """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""
-        for attempt in stamina.retry_context(on=httpx.TransportError, attempts=6, timeout=10):
+        for attempt in stamina.retry_context(on=httpx.TransportError, attempts=6, timeout=self._patience_s):
             with attempt:
-                answer = self._http.get(f"/v1/profiles/{namespace}:{value}")
+                answer = self._http.get(f"/v1/profiles/{namespace}:{value}", timeout=min(5.0, self._patience_s))
         if answer.status_code == 404:
             return None
         profile: dict[str, Any] = answer.raise_for_status().json()

@@ -27,6 +27,7 @@ logging.getLogger("segment").addHandler(
 
 _PLAIN_BATCH = 50
 _PLAIN_WAIT_S = 0.2
+_LEAVE_S = 0.5  # for a request that is under way at the end
 _FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
 
 
@@ -39,13 +40,14 @@ class Publisher:
         self._watch = watch
         self._stopping = threading.Event()
         self._failed = Counter[Channel]()
+        self._answered = Counter[Channel]()
+        self._open: dict[str, dict[str, Any]] = {}  # messageId -> handed to a client, and neither acknowledged nor given up yet
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
         self._plain = _Plain(url)
         self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._pacing: Future[None] | None = None
         self.published = 0
         self.duplicates = 0  # sent a second time
-        self.malformed = 0  # in requests that can be read
         self.unreadable = 0
 
     @property
@@ -59,6 +61,11 @@ class Publisher:
         return self._failed.total() + self._plain.failed
 
     @property
+    def malformed(self) -> int:
+        """Malformed events, in requests that can be read, that were acknowledged: each of them is to be a reject."""
+        return self._plain.malformed
+
+    @property
     def misread(self) -> int:
         """Unreadable bodies that the gateway took: must stay 0."""
         return self._plain.misread
@@ -66,7 +73,12 @@ class Publisher:
     @property
     def accepted(self) -> int:
         """Events of requests that were answered with 200."""
-        return self.published - self.unreadable - self.failed - self.pending
+        return self._answered.total() + self._plain.answered
+
+    @property
+    def unanswered(self) -> int:
+        """Handed over, and never acknowledged: they may or may not have been stored."""
+        return self.published - self.unreadable - self.accepted
 
     def __enter__(self) -> Self:
         self._plain.start()
@@ -81,18 +93,26 @@ class Publisher:
         if self._pacing is not None and self._pacing.done():
             self._pacing.result()
 
-    def stop(self, timeout_s: float) -> bool:
-        """Send nothing new, and wait until everything is acknowledged. False if that takes longer than `timeout_s`."""
+    def stop(self, timeout_s: float, told: Callable[[int], None] = lambda _pending: None) -> bool:
+        """Send nothing new, and wait until everything is acknowledged. False if that takes longer than `timeout_s`: the rest is in doubt.
+
+        `told` hears now and then how much is still open.
+        """
         self._stopping.set()
         deadline = time.monotonic() + timeout_s
         self._pacer.shutdown()
         while self.pending and time.monotonic() < deadline:
+            told(self.pending)
             time.sleep(0.02)
         for client in self._clients.values():
             for consumer in client.consumers:
                 consumer.pause()
-        self._plain.stop()
-        return not self.pending
+        self._plain.stop(max(_LEAVE_S, deadline - time.monotonic()))
+        finished = not self.pending
+        for named in list(self._open):  # the clients' threads may still end a request
+            if (message := self._open.pop(named, None)) is not None:
+                self._ledger.doubt(message)
+        return finished
 
     def _run(self) -> None:
         opened_ms = time.time_ns() // 1_000_000
@@ -111,11 +131,11 @@ class Publisher:
             self._plain.put(item.channel, item.message)
         elif item.duplicate or not item.valid:
             self.duplicates += item.duplicate
-            self.malformed += not item.valid
             self.published += 1
-            self._plain.put(item.channel, {"timestamp": happened.isoformat(timespec="milliseconds"), **item.message})
+            self._plain.put(item.channel, {"timestamp": happened.isoformat(timespec="milliseconds"), **item.message}, item.valid)
         else:
             self._ledger.sent(item.message, time.time_ns() // 1_000_000)
+            self._open[item.message["messageId"]] = item.message
             self.published += 1
             while not self._call(item.channel, item.message, happened):
                 if self._stopping.wait(_FULL_WAIT_S):
@@ -128,25 +148,46 @@ class Publisher:
         return bool(taken)
 
     def _client(self, channel: Channel, key: str, url: str) -> Client:
-        return Client(key, host=url, upload_interval=_PLAIN_WAIT_S, timeout=5, on_error=lambda _error, batch: self._gave_up(channel, batch))
+        client = Client(
+            key, host=url, upload_interval=_PLAIN_WAIT_S, timeout=5, on_error=lambda _error, batch: self._gave_up(channel, batch)
+        )
+        for consumer in client.consumers:  # who tells of failures, and not of success
+            consumer.request = self._noting(channel, consumer.request)
+        return client
+
+    def _noting(self, channel: Channel, request: Callable[[list[dict[str, Any]]], Any]) -> Callable[[list[dict[str, Any]]], Any]:
+        def noted(batch: list[dict[str, Any]]) -> Any:
+            answer = request(batch)  # raises where it is not acknowledged
+            self._answered[channel] += len(batch)
+            for message in batch:
+                self._open.pop(message["messageId"], None)
+            return answer
+
+        return noted
 
     def _gave_up(self, channel: Channel, batch: list[dict[str, Any]]) -> None:
         self._failed[channel] += len(batch)
         for message in batch:
-            self._ledger.doubt(message)
+            if self._open.pop(message["messageId"], None) is not None:
+                self._ledger.doubt(message)
 
 
 _ARGUMENTS = {"userId": "user_id", "anonymousId": "anonymous_id", "messageId": "message_id"}
+
+
+_Sending = tuple[Channel, dict[str, Any] | bytes, bool]  # the last: whether it is valid
 
 
 class _Plain:
     """Requests in the clients' form, made by hand, in a thread of its own."""
 
     def __init__(self, url: str) -> None:
-        self._queue: queue.Queue[tuple[Channel, dict[str, Any] | bytes]] = queue.Queue()
+        self._queue: queue.Queue[_Sending] = queue.Queue()
         self._http = httpx.Client(base_url=url, timeout=5)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="plain", daemon=True)
+        self.answered = 0  # of bodies that can be read
+        self.malformed = 0  # of these
         self.failed = 0
         self.misread = 0  # unreadable bodies that the gateway took
 
@@ -157,30 +198,30 @@ class _Plain:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, channel: Channel, message: dict[str, Any] | bytes) -> None:
-        self._queue.put((channel, message))
+    def put(self, channel: Channel, message: dict[str, Any] | bytes, valid: bool = True) -> None:
+        self._queue.put((channel, message, valid))
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float) -> None:
         self._stopping.set()
-        self._thread.join(10)
+        self._thread.join(timeout_s)
         self._http.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             taken = self._take()
-            batches: dict[Channel, list[dict[str, Any]]] = {}
-            for channel, message in taken:
+            batches: dict[Channel, list[tuple[dict[str, Any], bool]]] = {}
+            for channel, message, valid in taken:
                 if isinstance(message, bytes):
                     self._send_unreadable(channel, message)
                 else:
-                    batches.setdefault(channel, []).append(message)
+                    batches.setdefault(channel, []).append((message, valid))
             for channel, batch in batches.items():
-                self._send(channel, batch)
+                self._send(channel, [message for message, _valid in batch], sum(not valid for _message, valid in batch))
             for _ in taken:
                 self._queue.task_done()
 
-    def _take(self) -> list[tuple[Channel, dict[str, Any] | bytes]]:
-        taken: list[tuple[Channel, dict[str, Any] | bytes]] = []
+    def _take(self) -> list["_Sending"]:
+        taken: list[_Sending] = []
         deadline = time.monotonic() + _PLAIN_WAIT_S
         while len(taken) < _PLAIN_BATCH and (left_s := deadline - time.monotonic()) > 0:
             try:
@@ -189,19 +230,22 @@ class _Plain:
                 break
         return taken
 
-    def _send(self, channel: Channel, batch: list[dict[str, Any]]) -> None:
+    def _send(self, channel: Channel, batch: list[dict[str, Any]], malformed: int) -> None:
         body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds")}
         try:
             for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=5, timeout=10):
                 with attempt:
                     self._http.post("/v1/batch", json=body, auth=(WRITE_KEYS[channel], "")).raise_for_status()
-        except httpx.HTTPError:
+        except (httpx.HTTPError, RuntimeError):  # the latter where `stop` did not wait for it
             self.failed += len(batch)
+        else:
+            self.answered += len(batch)
+            self.malformed += malformed
 
     def _send_unreadable(self, channel: Channel, body: bytes) -> None:
         headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {})
         try:
             answer = self._http.post("/v1/batch", content=body, headers=headers, auth=(WRITE_KEYS[channel], ""))
-        except httpx.HTTPError:
+        except (httpx.HTTPError, RuntimeError):
             return  # refused or unreachable: nothing of it is stored either way
         self.misread += answer.is_success

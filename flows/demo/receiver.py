@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import sys
 import threading
 import time
 from collections import Counter
@@ -42,6 +43,13 @@ class Got(msgspec.Struct, frozen=True):
         return None if self.timed else self.receipt["emitted_ms"] - self.receipt["received_ms"]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing on the terminal of a sender that goes away in the middle: it sends again."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Receiver:
     """Listens on a free port of the loopback address while its `with` lasts."""
 
@@ -53,7 +61,7 @@ class Receiver:
         self._watch = watch
         self._webhook = Webhook(self.secret)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server: ThreadingHTTPServer = _Server(("127.0.0.1", 0), self._handler())
 
     @property
     def url(self) -> str:

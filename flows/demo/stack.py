@@ -81,6 +81,7 @@ class Stack:
         self.config: Config = load(self._file)
         self.url = f"http://{self.config.gateway.listen}"
         self.log = folder / f"{name}.log"
+        self.patience_s = _STOP_S  # with its end; what is killed then loses nothing
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class Stack:
             return
         self._process.terminate()
         try:
-            self._process.wait(_STOP_S)
+            self._process.wait(self.patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -103,6 +103,24 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
     check(report)
 
 
+def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of_a_minute(tmp_path: Path) -> None:
+    """`resolve` stands still, as if the machine had no time for it: what it has not read was acknowledged and is not lost."""
+    with demo(tmp_path, "-c", packaged(tmp_path)) as process:
+        wait_until_it_delivers(process, tmp_path)
+        workers(process)["resolve"].suspend()
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        took_s = time.monotonic() - began
+    report = json.loads(out.splitlines()[-1])
+    assert (process.returncode, report["lost"], report["doubled"]) == (0, 0, 0), f"{report}\n{err}"
+    assert report["events_on_the_way"] > 100
+    assert took_s < 20  # fifteen, and what a busy machine takes to end a process
+    assert "finishing, within 15 s" in err
+    assert re.search(r"millrace demo: [\d,]+ of [\d,]+ events applied", err)
+
+
 @pytest.mark.slow  # what the pipeline's test shows as well
 def test_kill_9_of_every_flow_in_mid_flow_is_survived(tmp_path: Path) -> None:
     with demo(tmp_path, "-c", packaged(tmp_path), "--seconds", "12") as process:

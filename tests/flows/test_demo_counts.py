@@ -1,5 +1,6 @@
 """What the demo counts: it publishes, receives and compares the profiles with what it knows."""
 
+import asyncio
 import json
 import threading
 import time
@@ -121,6 +122,32 @@ def test_the_audit_gives_up_at_its_deadline() -> None:
     assert (verdict.households, verdict.lost) == (1, 3)
 
 
+def test_the_audit_of_many_ends_at_its_deadline_and_judges_what_it_has_read() -> None:
+    def read(_namespace: str, value: str) -> dict[str, Any]:
+        time.sleep(0.01)
+        return {"customer": value, "events": 1}
+
+    told = list[tuple[int, int]]()
+    houses = [Household({("anonymous", f"a{number}")}, events=1) for number in range(5_000)]
+    began = time.monotonic()
+    verdict = audit(houses, read, began + 0.3, lambda *said: told.append(said))
+    assert time.monotonic() - began < 2
+    assert 0 < verdict.households < 5_000
+    assert (verdict.lost, verdict.split, told[-1]) == (0, 0, (verdict.households, 5_000))
+
+
+def test_a_profile_that_cannot_be_read_is_not_judged_where_somebody_waits_and_ends_it_otherwise() -> None:
+    def read(_namespace: str, value: str) -> dict[str, Any]:
+        if value == "a1":
+            raise httpx.ReadTimeout("slow")
+        return {"customer": value, "events": 1}
+
+    houses = [Household({("anonymous", name)}, events=1) for name in ("a1", "a2")]
+    assert audit(houses, read, time.monotonic() + 5, hurried=True).households == 1
+    with pytest.raises(httpx.ReadTimeout):
+        audit(houses, read, time.monotonic() + 5)
+
+
 # --- the publisher ---------------------------------------------------------------------------------------------------
 
 
@@ -129,8 +156,11 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.events: list[RawEvent] = []
+        self.held = threading.Event()  # while it is set nothing is stored
 
     async def append(self, events: Any) -> None:
+        while self.held.is_set():
+            await asyncio.sleep(0.01)
         self.events += [event for _, event in events]
 
     async def ping(self) -> None: ...
@@ -189,6 +219,30 @@ def test_an_unreachable_gateway_is_told_apart_from_success(unused_url: str) -> N
             time.sleep(0.05)
         assert not publisher.stop(1)
     assert publisher.accepted == 0
+    sent, unsure = ledger.totals()
+    assert unsure == sent > 0, "what was never acknowledged is not missed"
+    assert publisher.unanswered == publisher.published - publisher.unreadable > 0
+
+
+def test_what_a_slow_gateway_has_not_answered_when_it_ends_is_in_doubt_and_the_end_does_not_wait_for_it() -> None:
+    ledger = Ledger()
+    with gateway() as (url, log), Publisher(Shop(7, RUN, 600).items(), url, ledger, lambda *_: None) as publisher:
+        while publisher.accepted < 100:
+            time.sleep(0.01)
+        log.held.set()  # from here on nothing is answered
+        while publisher.pending < 500:
+            time.sleep(0.01)
+        began, told = time.monotonic(), list[int]()
+        assert not publisher.stop(0.5, told.append)
+        assert time.monotonic() - began < 3
+        assert told
+        sent, unsure = ledger.totals()
+        answered, malformed = publisher.accepted, publisher.malformed
+        log.held.clear()
+    assert 100 <= answered <= len(log.events)
+    assert sent - unsure <= answered < publisher.published - 400
+    assert publisher.unanswered >= 400
+    assert malformed <= sum(event.fault is not None or b"messageId" in event.value for event in log.events)
 
 
 def test_a_publisher_that_breaks_says_so() -> None:

@@ -1,9 +1,11 @@
 """What the demo says at its end and on its screen, from parts that stand still."""
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from flows.demo.audit import Ledger, Verdict
@@ -20,7 +22,7 @@ BEGAN_MS = 1_000
 class Sent:
     """A publisher that has finished."""
 
-    published, accepted, malformed, failed, misread, pending = 6, 5, 1, 0, 0, 0
+    published, accepted, malformed, misread, pending, unanswered = 6, 5, 1, 0, 0, 0
 
 
 class Looks:
@@ -59,9 +61,9 @@ GOT = (got("t1", "m1"), got("t2", "m2"), got("t3", "m2", rule="vip"))
 WELL = Verdict(households=1, lost=0, doubled=0, split=0, mixed=0)
 
 
-def report(figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL) -> Report:
+def report(figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL, *, busy: bool = False) -> Report:
     sent: Any = Sent()
-    return build(5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict)
+    return build(5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict, busy=busy)
 
 
 def test_a_run_in_which_all_is_well() -> None:
@@ -89,6 +91,25 @@ def test_each_difference_from_the_truth_is_counted(changes: dict[str, Any], lost
     bad = report(**changes)
     assert (bad.lost, bad.doubled) == (lost, doubled)
     assert not bad.good
+
+
+HALFWAY = Figures(applied=1, profiles=1, triggers={ORDERS: 1, "vip": 1}, lag={"resolve": 1, "deliver demo-receiver": 1})
+
+
+def test_what_still_lies_in_a_log_when_it_ends_is_not_lost() -> None:
+    """Two of three events, a repeat and a malformed one wait in the raw log, and one of two triggers for its delivery."""
+    early = report(HALFWAY, GOT[:1], msgspec.structs.replace(WELL, lost=2), busy=True)
+    assert (early.events_accepted, early.events_on_the_way, early.lost, early.doubled) == (5, 4, 0, 0)
+    assert early.good
+    at_rest = msgspec.structs.replace(HALFWAY, lag={})
+    still = report(at_rest, GOT[:1], msgspec.structs.replace(WELL, lost=2))  # nothing moves any more, and it is not there
+    assert (still.events_on_the_way, still.good) == (0, False)
+    assert still.lost == 2 + 1 + 1
+
+
+def test_more_than_lies_in_a_log_is_lost_all_the_same() -> None:
+    assert report(msgspec.structs.replace(HALFWAY, duplicates=1, rejected={"too_deep": 1}, lag={}), GOT[:1], busy=True).lost > 0
+    assert report(HALFWAY, GOT[:1], msgspec.structs.replace(WELL, lost=9), busy=True).lost == 5
 
 
 @pytest.mark.parametrize("verdict", [msgspec.structs.replace(WELL, split=1), msgspec.structs.replace(WELL, mixed=1)])
@@ -127,18 +148,107 @@ def test_the_table_says_what_it_is_about() -> None:
     with console.capture() as capture:
         console.print(table(report()))
         console.print(table(report(triggers=())))
+        console.print(table(msgspec.structs.replace(report(), events_on_the_way=1_234, events_unacknowledged=56)))
     assert "nothing lost, nothing doubled" in capture.get()
     assert "NOT as it should be" in capture.get()
+    assert "1,234 events were still on their way; 56 were never acknowledged" in " ".join(capture.get().split())
+
+
+# --- the screen
+
+
+SIZES = [(80, 24), (100, 30), (150, 50), (200, 60), (400, 20)]
+MANY = Figures(
+    applied=1_234_567,
+    duplicates=23_456,
+    profiles=345_678,
+    united=12_345,
+    moved=2_345,
+    triggers={
+        f"{name}_{number}": 2_000_321 // number for number in range(1, 4) for name in ("come_back_after_cart", "thank", "offer_best")
+    },
+    rejected=dict.fromkeys(("timestamp_out_of_range", "too_many_properties", "plan_violation", "id_missing"), 1234),
+    tags={"big_spender": 54_321, "heavy_user_of_the_app": 12_345, "vip": 7},
+    segments={"high_value_at_risk": 123_456, "potential": 98_765},
+    lag={"resolve": 1_234, "profile": 56_789, "deliver demo-receiver": 12_345, "learn learn:recommendation": 3_456, "match": 0},
+)
+
+
+class Story:
+    """A follower with more to tell than has room, some of it long and in wide letters."""
+
+    def look(self, _read: object, _now_ms: int) -> list[tuple[str, str, str]]:
+        contact = "12 events; email z***@example.com, name 张*, phone +86 *** **** **78, a customer of the household of " + "张伟" * 12
+        return [
+            ("12:34:56.78", "profile" if number % 3 else "trigger", f"line {number} {contact if number % 4 == 1 else 'short'}")
+            for number in range(40)
+        ]
+
+
+def picture(width: int, height: int, figures: Figures = MANY, follower: Any = None, pending: int = 1_234) -> str:
+    observer: Any = Looks(figures)
+    sent: Any = Sent()
+    sent.pending, sent.published = pending, 1_300_000
+    screen = Screen(observer, Figures(), sent, received(*GOT), follower or Story(), "http://127.0.0.1:8080")
+    console = Console(width=width, height=height)
+    with console.capture() as capture:
+        console.print(screen.draw(console), height=height)
+    return capture.get()
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_screen_cuts_nothing_at_any_size(width: int, height: int) -> None:
+    shown = picture(width, height)
+    lines = shown.rstrip("\n").split("\n")
+    assert len(lines) == height
+    assert {cell_len(line) for line in lines} == {width}
+    assert "…" not in shown
+    for figure in (
+        "1,234,567 applied",
+        "1,300,000 published",
+        "23,456 duplicates",
+        "345,678 customers",
+        "1,234 unacknowledged",
+        "30 ms to trigger p50",
+    ):
+        assert figure in shown
+    for title in ("Triggers, by rule", "Tags (customers)", "Segments (customers)", "Rejects, by reason", "Lag (entries)", "One customer"):
+        assert title in shown
+    assert any(re.search(r"come_back_after_cart_1 +2,000,321 ", line) for line in lines)
+    assert any(re.search(r"big_spender +54,321 ", line) for line in lines)
+    assert "line 39 short" in shown, "the newest of the story"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[2:4])
+def test_where_there_is_room_all_of_it_is_shown(width: int, height: int) -> None:
+    shown = picture(width, height)
+    for counts in (MANY.triggers, MANY.tags, MANY.segments, MANY.rejected, MANY.lag):
+        for name, count in counts.items():
+            assert re.search(rf"{re.escape(name)} +{count:,} ", shown), name
+    assert " more" not in shown
+
+
+def test_what_has_no_room_is_counted() -> None:
+    assert re.search(r"\d more", picture(80, 24))
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (10, 3), (1, 1)])
+def test_a_tiny_screen_is_drawn_all_the_same(width: int, height: int) -> None:
+    assert picture(width, height)
 
 
 def test_the_screen_shows_rates_counts_and_lags() -> None:
     now = msgspec.structs.replace(RIGHT, united=4, tags={"vip": 2}, segments={"potential": 7}, lag={"resolve": 11})
-    observer: Any = Looks(now)
-    sent: Any = Sent()
-    screen = Screen(observer, Figures(), sent, received(*GOT), Follower(), "http://127.0.0.1:8080")
-    console = Console(width=160, height=40)
-    with console.capture() as capture:
-        console.print(screen.draw(console.height), height=console.height)
-    shown = capture.get()
-    for text in ("4 merges", "3 of 3", "30 ms event→trigger p50", "too_deep", "vip", "potential", "resolve", "11", "http://127.0.0.1:8080"):
+    shown = picture(160, 40, now, Follower())
+    for text in (
+        "4 merges",
+        "3 delivered",
+        "30 ms to trigger p50",
+        "too_deep",
+        "vip",
+        "potential",
+        "resolve",
+        "11",
+        "http://127.0.0.1:8080",
+    ):
         assert text in shown

@@ -1,5 +1,7 @@
 """`millrace digest` on a real deployment: a line for each unit, the same hash again, another one after a change."""
 
+import re
+import time
 from pathlib import Path
 
 import msgspec
@@ -31,9 +33,17 @@ def test_the_digest_of_a_deployment(tmp_path: Path, redis_url: str, capsys: pyte
     assert run(config, as_json=False) == 0
     table = capsys.readouterr().out
     assert f"shop {first.whole}" in table
+    assert "as of entry 1 of the journal: only a digest of the same moment can be equal" in table
     for unit in (first.directory, *first.shards):
         assert unit.digest[:16] in table
 
+    assert compose.directory(config).tick()
+    assert run(config, as_json=False) == 0
+    assert re.search(r"as of tick 20\d\d-\d\d-\d\d.*, entry 2 of the journal", capsys.readouterr().out)
+    assert run(config, as_json=True) == 0
+    ticked = msgspec.json.decode(capsys.readouterr().out)
+    assert abs(ticked["tick_ms"] - time.time() * 1000) < 60_000
+    first = msgspec.convert(ticked, Digest)
     redis.Redis.from_url(redis_url).hset(compose.names(config).stats, "events", 1)
     assert run(config, as_json=True) == 0
     second = msgspec.json.decode(capsys.readouterr().out, type=Digest)
