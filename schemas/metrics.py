@@ -23,6 +23,11 @@ EVENTS_REFUSED = Counter("millrace_events_refused", "Events refused in the answe
 WINDOW_EVENTS = Histogram("millrace_window_events", "Events in one window of one source partition", buckets=_EVENTS)
 EVENTS_RESOLVED = Counter("millrace_events_resolved", "Events that the directory routed to a shard")
 EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the dead-letter log", ["reason"])
+PERSONAL_REMOVED = Counter(
+    "millrace_personal_removed",
+    "Personal data taken out of events and not kept, by what told it: its name, or the kind of its value",
+    ["kind"],
+)
 KAFKA_SKIPPED = Counter("millrace_kafka_skipped", "Records that retention removed before we read them (kafka.trimmed)", ["partition"])
 CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
 CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")
