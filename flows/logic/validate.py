@@ -109,7 +109,7 @@ class Validator:
         dropped: dict[str, Any] = {}  # what is sensitive in a property is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         removed = {NAME: len(dropped)} if dropped else {}
-        if may_hold(raw.value):
+        if may_hold(message_id, name, properties, traits):
             year = 1970 + raw.received_ms // _YEAR_MS
             traits = self._personal.apart(traits, year, sensitive)
             properties = self._personal.clean(properties, year, removed)
