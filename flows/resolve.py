@@ -302,6 +302,8 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
     metrics.CUSTOMERS_DIVIDED.inc(result.divided)
     metrics.IDENTIFIERS_REFUSED.inc(result.refused)
     metrics.IDENTIFIERS_SUSPENDED.inc(result.suspended)
+    for kind, n in sum((Counter(event.removed) for event in judged.checked if event.removed), Counter[str]()).items():
+        metrics.PERSONAL_REMOVED.labels(kind).inc(n)
     for reason, n in rejected.items():
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
 

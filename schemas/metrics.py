@@ -27,6 +27,11 @@ SOURCES_SUSPENDED = Counter("millrace_sources_suspended", "Times that a source w
 SOURCE_SUSPENDED = Gauge(
     "millrace_source_suspended", "1 while the events of a source are not taken", ["source"], multiprocess_mode="livemostrecent"
 )
+PERSONAL_REMOVED = Counter(
+    "millrace_personal_removed",
+    "Personal data taken out of events and not kept, by what told it: its name, or the kind of its value",
+    ["kind"],
+)
 KAFKA_SKIPPED = Counter("millrace_kafka_skipped", "Records that retention removed before we read them (kafka.trimmed)", ["partition"])
 CUSTOMERS_CREATED = Counter("millrace_customers_created", "Customers that the directory had not known")
 CUSTOMERS_UNITED = Counter("millrace_customers_united", "Pairs of customers that turned out to be one")

@@ -4,7 +4,7 @@ The common case takes one strict decode into a lean struct. Only what that refus
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -13,16 +13,21 @@ import msgspec
 
 from flows.logic import consent, groups
 from flows.logic.entry.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
+from flows.logic.entry.phones import Phones
 from flows.logic.entry.repeats import Repeats
+from flows.logic.entry.values import cached
 from flows.logic.extract import Fields
+from flows.logic.field_names import Named, Naming
 from flows.logic.identifiers import Identifiers
 from flows.logic.message import Checked, Message, decode, rescue
+from flows.logic.personal import NAME, Personal, may_hold
 from schemas.config import Config
 from schemas.events import RawEvent, Reject
 
 MESSAGE_ID_MAX: Final = 100
 NAME_MAX: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_MS: Final = 31_556_952_000  # on average
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
@@ -38,12 +43,9 @@ class Validator:
         self._entry = Entry(config.entry, hash_key)
         self.identifiers = self._identifiers = Identifiers(config.identity, hash_key, config.entry, self._entry.checks)
         self._repeats = Repeats(config.entry.repeat)
-        names = config.privacy.sensitive
-        everywhere = frozenset(folded(name) for name in names if not name.startswith("traits."))
-        self._of_properties = _Names(everywhere | self._entry.names(NEVER_A_PROPERTY))
-        self._of_traits = _Names(everywhere | {folded(name.removeprefix("traits.")) for name in names} | self._entry.names(PERSONAL))
-        # Of what a group call states the personal-looking is not kept: it may be a person's. Its `name` is the company's.
-        self._of_groups = _Names((self._of_properties.known | self._of_traits.known) - {"name"})
+        self._of_properties, self._of_traits, self._of_groups = named(config, self._entry)
+        self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(self._of_properties))
+        self._hash_key = hash_key
         self._plan = plan
         self._record = Fields(config.matching).of
 
@@ -112,23 +114,42 @@ class Validator:
         traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
-        properties = _apart(properties, self._of_properties, "", {})  # what is sensitive in a property is not kept at all
+        dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
+        properties = _apart(properties, self._of_properties, "", dropped)
+        company = _apart(company, self._of_groups, "", dropped)
+        removed = {NAME: len(dropped)} if dropped else {}
+        if may_hold(message_id, name, properties, traits, company):
+            year = 1970 + raw.received_ms // _YEAR_MS
+            traits = self._personal.apart(traits, year, sensitive)
+            properties = self._personal.clean(properties, year, removed)
+            company = self._personal.clean(company, year, removed)
+            name = self._personal.redact(name, year, removed) if name else name
+            group = self._personal.redact(group, year, removed) if group else group
+            message_id = self._unnamed(message_id, year, removed)
         if message.context:
             traits |= consent.stamped(message.context)
         if group:
-            traits |= groups.stated(group, _apart(company, self._of_groups, "", {}))
+            traits |= groups.stated(group, company)
             traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
         if kind == "alias":
             found.previous = self._identifiers.previous(message)
+        if removed:
+            found.removed = removed
         if self._repeats:
             event = name if kind == "track" else kind
             found.content = self._repeats.marks(
                 raw.source, event, time_ms, (kind, name, identifiers[0].hash, properties, traits, sensitive)
             )
         return found
+
+    def _unnamed(self, message_id: str, year: int, removed: dict[str, int]) -> str:
+        """A stable stand-in for a messageId that is made of personal data: it goes out with each trigger."""
+        if self._personal.redact(message_id, year, removed, "id") == message_id:
+            return message_id
+        return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=12, key=self._hash_key).hexdigest()
 
     def _time(self, message: Message, received_ms: int) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
@@ -167,29 +188,32 @@ class Validator:
         return Reject("plan_violation", wrong) if wrong is not None else None
 
 
-class _Names(dict[str, bool]):
-    """Whether a field of this name is sensitive; each spelling is looked at once."""
+def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
+    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those that `entry.field` calls the
+    same, and those of kinds that are personal. (`traits.name` is one only of a trait: a product's name is no secret, nor a company's.)"""
+    kinds = entry.kinds
+    of_traits = {folded(name.removeprefix("traits.")) for name in config.privacy.sensitive if name.startswith("traits.")}
+    listed = {folded(name) for name in config.privacy.sensitive if not name.startswith("traits.")}
+    same = {folded(name) for field in config.entry.field for name in field.names if listed & set(map(folded, field.names))}
+    everywhere = listed | (same - of_traits) | entry.names(NEVER_A_PROPERTY)
+    alone = frozenset(of_traits - listed)
+    traits = everywhere | of_traits | entry.names(PERSONAL)
 
-    def __init__(self, known: frozenset[str]) -> None:
-        super().__init__()
-        self.known = known
+    def these(names: Set[str]) -> Named:
+        return Named({name: kinds.get(name) for name in names}, alone & names)
 
-    def __missing__(self, name: str) -> bool:
-        if len(self) > 10_000:
-            self.clear()
-        hit = self[name] = folded(name) in self.known
-        return hit
+    return these(everywhere), these(traits), these(traits - {"name"})
 
 
 class _OutOfRangeError(Exception):
     """A whole number that no log record can hold; it is looked for where each value is looked at anyway."""
 
 
-def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
+def _apart(data: dict[str, Any], names: Named, prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
     """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
     general = {}
     for name, value in data.items():
-        if names[name]:
+        if (personal := names[name]) is not None and personal(value):
             if value is not None and value != "":
                 sensitive[prefix + name] = value
         elif type(value) is dict or type(value) is list:
@@ -201,7 +225,7 @@ def _apart(data: dict[str, Any], names: _Names, prefix: str, sensitive: dict[str
     return general
 
 
-def _inside(value: Any, names: _Names, prefix: str, sensitive: dict[str, Any]) -> Any:
+def _inside(value: Any, names: Named, prefix: str, sensitive: dict[str, Any]) -> Any:
     if type(value) is dict:
         return _apart(value, names, prefix, sensitive)
     if type(value) is list:
@@ -211,7 +235,7 @@ def _inside(value: Any, names: _Names, prefix: str, sensitive: dict[str, Any]) -
     return value
 
 
-def _marks(taken: Taken, names: _Names, sensitive: dict[str, Any]) -> dict[str, Any]:
+def _marks(taken: Taken, names: Named, sensitive: dict[str, Any]) -> dict[str, Any]:
     """What was found about the traits, as general traits beside them; personal data of it goes to `sensitive`."""
     marks: dict[str, Any] = {QUALITY + field: said for field, said in taken.quality.items()}
     for prefix, stated in ((ORIGINAL, taken.original), (INVALID, taken.invalid)):

@@ -101,10 +101,12 @@ class Entry(Table, frozen=True):
 
 
 class Privacy(Table, frozen=True):
-    """Names of fields that are personal data, however they are spelled (firstName, first_name).
+    """Names of fields that are personal data, however they are spelled (firstName, first_name), in the plural (emails), with words before
+    them (workEmail) or behind (phone_number), also as parameters of URLs; and what `[[entry.field]]` calls the same.
 
     As a trait such a field is sealed under a key of the customer's own before it enters any log; as a property of an event
-    it is not kept. `traits.name` is one only among the traits: a product's name is no secret.
+    it is not kept. `traits.name` is one only among the traits, and by itself: a product's name is no secret. What is personal by its value
+    (e-mail, phone, resident ID, bank card) is treated so under any name: see Publishing events.
     """
 
     sensitive: tuple[Text, ...] = (  # their names

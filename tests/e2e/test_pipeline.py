@@ -79,10 +79,25 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 def test_an_event_becomes_a_profile_and_a_signed_webhook(pipeline: Pipeline) -> None:
     millrace = pipeline.millrace
     traits = {"email": "Maria@Example.com", "plan": "gold"}
+    bought = {
+        "total": 12.5,
+        "url": "https://shop.example/thanks?email=maria%40example.com&step=3",
+        "items": [{"sku": "s-1", "buyerEmail": "maria@example.com"}],
+        "emails": ["maria@example.com"],
+        "receiver": "13800138000",
+    }
+    page = {"url": "https://shop.example/?email=maria@example.com", "referrer": "https://x.example/maria@example.com"}
     batch = [
         {"type": "page", "anonymousId": "maria-browser", "name": "Home", "messageId": "maria-1"},
         {"type": "identify", "anonymousId": "maria-browser", "userId": "maria", "traits": traits, "messageId": "maria-2"},
-        {"type": "track", "userId": "maria", "event": "Order Completed", "properties": {"total": 12.5}, "messageId": "maria-3"},
+        {
+            "type": "track",
+            "userId": "maria",
+            "event": "Order Completed",
+            "properties": bought,
+            "messageId": "maria-3",
+            "context": {"page": page},
+        },
         {"type": "track", "userId": "maria", "event": "Order Completed", "properties": {"total": 12.5}, "messageId": "maria-3"},
     ]
     assert millrace.post("/v1/batch", {"batch": batch}).status_code == 200
@@ -101,6 +116,8 @@ def test_an_event_becomes_a_profile_and_a_signed_webhook(pipeline: Pipeline) -> 
     assert (data["rule"], data["action"], data["cause"]) == ("thank_you", "thank", "maria-3")
     assert data["identity"] == {"user_id": "maria", "email": "Maria@example.com"}
     assert data["reasons"] == {"orders": 1, "paid": 12.5}
+    url = "https://shop.example/thanks?email=(redacted)&step=3"
+    assert data["properties"] == {"total": 12.5, "url": url, "items": [{"sku": "s-1"}]}
     assert request.event["id"] == request.id == data["id"]
     assert data["customer"] == profile["customer"]
     receipt = data["receipt"]

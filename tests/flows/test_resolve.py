@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import redis
 from bytewax.run import cli_main
+from prometheus_client import REGISTRY
 
 from connectors.raw import START
 from flows.engine import Stop
@@ -116,6 +117,32 @@ def test_personal_data_lies_sealed_and_opens_with_the_data_key(site: Site) -> No
     assert site.opened() == {"m1": {"email": "ana@x.de", "firstName": "Ana", "address": {"city": "Köln"}, "user_id": "ana"}}
     stored = b"".join(entry.body for entry in site.directory.read({0: 0, 1: 0}, 100, 0))
     assert b"ana" not in stored.lower()
+
+
+def test_personal_data_of_events_reaches_no_log_and_is_counted(site: Site) -> None:
+    def counted() -> dict[str, float]:
+        return {kind: REGISTRY.get_sample_value("millrace_personal_removed_total", {"kind": kind}) or 0 for kind in ("email", "name")}
+
+    before = counted()
+    page = {"url": "https://x.example/?email=eve@secret.example", "referrer": "https://x.example/eve@secret.example", "title": "Eve"}
+    items = [{"sku": "s-1", "buyerEmail": "eve@secret.example"}, {"contact": "eve@secret.example"}]
+    site.take(
+        raw(
+            event="Order for eve@secret.example",
+            userId="ana",
+            messageId="eve@secret.example-1",
+            properties={"items": items, "emails": ["eve@secret.example"], "search": "?to=eve%40secret.example&q=tea", "total": 3},
+            context={"page": page, "traits": {"friends": ["eve@secret.example", "bob"]}},
+        )
+    )
+    ((_, _, fact),) = site.facts()
+    assert fact.name == "Order for (redacted)"
+    assert fact.properties == {"items": [{"sku": "s-1"}, {}], "search": "?to=(redacted)&q=tea", "total": 3}
+    assert fact.traits == {"friends": ["bob"]}
+    assert site.opened()[fact.message] == {"friends.0": "eve@secret.example", "user_id": "ana"}
+    stored = b"".join(entry.body for entry in site.directory.read({0: 0, 1: 0}, 100, 0))
+    assert b"secret.example" not in stored
+    assert {kind: n - before[kind] for kind, n in counted().items()} == {"email": 4, "name": 2}
 
 
 def test_a_user_id_is_sealed_once_by_each_worker(site: Site) -> None:

@@ -70,6 +70,11 @@ class Entry:
         """Folded names of the fields that are of these kinds."""
         return frozenset(name for name, (_, kind) in self._fields.known.items() if kind in kinds)
 
+    @property
+    def kinds(self) -> dict[str, FieldKind]:
+        """Of the fields, by folded name."""
+        return {name: kind for name, (_, kind) in self._fields.known.items()}
+
     def take(self, traits: dict[str, Any], context: dict[str, Any] | None, received_ms: int) -> Taken | None:
         """None where no trait is of a kind that is checked: then nothing changes."""
         fields = self._fields
