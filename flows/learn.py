@@ -11,7 +11,7 @@ stay in the outbox until it is written. So whatever dies in between, the next st
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -46,6 +46,7 @@ READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in me
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
 KEPT = 20  # versions behind the oldest that any shard scores with: for `millrace model`, and for backups under way
 IDLE_S = 0.5  # between two looks at the clocks, which advance once a second
+SAY_AFTER_S, SAY_EVERY_S = 8.0, 60.0  # that examples wait, and for which shard
 
 
 class Batch(NamedTuple):
@@ -80,6 +81,7 @@ class Learning:
         self._before = 0  # ticks before this one are complete ...
         self._drained: frozenset[int] = frozenset()  # ... in these shards, with what waits in the merge
         self._said = 0  # version
+        self._idle_since, self._said_waits = monotonic(), -SAY_EVERY_S
         self._acknowledged: dict[int, int] = {}
         self._learnt = 0
         self._dropped: Counter[str] = Counter()
@@ -108,7 +110,19 @@ class Learning:
         if not examples:
             self._read()
             examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
+        self._say_waits(bool(examples))
         return Batch(examples, dict(self._merge.positions), self._merge.tick) if examples else None
+
+    def _say_waits(self, taken: bool) -> None:
+        """A stall is never silent: examples of a second wait until every shard has committed the end of it."""
+        now = monotonic()
+        if taken or not len(self._merge):
+            self._idle_since = now
+        elif now - self._idle_since >= SAY_AFTER_S and now - self._said_waits >= SAY_EVERY_S:
+            self._said_waits = now
+            clocks = self._outbox.clocks()
+            last = min(self._shards, key=lambda shard: clocks.get(shard, 0))
+            log.warning("learn_waits", model=self.model, examples=len(self._merge), behind=f"shard {last}", clock_ms=clocks.get(last, 0))
 
     def _read(self) -> None:
         clocks = self._outbox.clocks()  # before the lanes: what a shard emits after this has a tick of this second or later

@@ -23,6 +23,7 @@ from flows.limits import PoisonLimit
 from flows.logic.profile import DUE_MAX, ShardMachine
 from flows.logic.quarantine import Careful, places
 from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
+from flows.room import Room
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
@@ -65,7 +66,7 @@ class Worker:
         self._careful = Careful(machine, BUILD)
         self._poison = poison
         self._cache_max = max(1, cache // max(1, len(shards)))
-        self._outbox_max = outbox_max
+        self._room = Room(store, outbox_max, clock)
         self._clock_ms = clock_ms
         self._clock = clock
         self._rest = rest
@@ -93,7 +94,9 @@ class Worker:
             self._check_logs()
             with suppress(LogFull):  # time stands still while Redis has no room
                 self._directory.tick()
-            self._full = {shard for shard, n in self._store.backlog(list(self._states)).items() if n >= self._outbox_max}
+            self._full = self._room.full({shard: state.head.clock_ms for shard, state in self._states.items()})
+            if self._full:
+                self.commit([])  # the clock, which `learn` waits for: where all shards wait no batch comes that would bring it
         wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
         if not wanted:
             self._rest(BLOCK_MS / 1000)

@@ -42,6 +42,7 @@ STALE_RETRIES = 20
 ALIAS_OF_USERS = Reject(
     "alias_of_users", "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by an event"
 )
+SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
@@ -202,10 +203,15 @@ class Resolver:
             return self._directory.commit(commit, content) if content else self._directory.commit(commit)
 
     def _patiently(self, step: Callable[[], Made]) -> Made | None:
+        began = time.monotonic()
+        say_at = began + SAY_AFTER_S
         while True:
             try:
                 return step()
             except LogFull as full:
+                if (now := time.monotonic()) >= say_at:
+                    say_at = now + SAY_EVERY_S
+                    log.warning("window_waits", behind=str(full), seconds=round(now - began))
                 if self._stop.wait(full.retry_after_s):
                     return None
 

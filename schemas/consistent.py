@@ -21,6 +21,7 @@ Document = dict[str, Any]
 Found = Iterator[tuple[Path, str]]
 
 _WINDOW_WAIT_MAX = Duration.parse("30s")
+_LOG_MIN = 10  # entries: a tick comes each second, and a shard with nothing else to do commits, and so trims, every two
 _TAGS_MAX = 200
 _PATTERNS_MAX = 64
 _ACTIONS_MAX, _ACTION_FEATURES_MAX = 256, 16
@@ -190,9 +191,28 @@ def _edges(config: Config, _: Document) -> Found:
         if int(address.rpartition(":")[2] or 0) > 65_535:
             yield path, f"a port is at most 65535, got {address}"
     yield from _gateway(config)
+    yield from _room(config)
     for index, entry in enumerate(config.validate.plan):
         if not entry.schema.endswith((".json", ".avsc")):
             yield ("validate", "plan", index, "schema"), f"expected a file ending in .json or .avsc, got {entry.schema!r}"
+
+
+def _room(config: Config) -> Found:
+    """A queue that has no room for what comes in one piece would stand still for ever."""
+    shards, raw = config.shards, config.raw
+    if shards.log_max < _LOG_MIN:
+        yield ("shards", "log_max"), f"expected at least {_LOG_MIN}: a shard's clock alone fills it, got {shards.log_max}"
+    if shards.outbox_max < config.window.events:
+        yield (
+            ("shards", "outbox_max"),
+            f"expected at least `window.events` ({config.window.events}), which may all lead to one shard at once, got {shards.outbox_max}",
+        )
+    if raw.log == "redis" and raw.max_events // raw.partitions < config.gateway.batch_events:
+        yield (
+            ("raw", "max_events"),
+            f"expected room for a request (`gateway.batch_events`, {config.gateway.batch_events}) in each of the {raw.partitions}"
+            f" partitions, so at least {config.gateway.batch_events * raw.partitions}, got {raw.max_events}",
+        )
 
 
 def _gateway(config: Config) -> Found:

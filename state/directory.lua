@@ -4,7 +4,8 @@
 -- KEYS[1]  <prefix>:{dir}:   every key used begins with it, so all lie in one slot
 -- ARGV[1]  "plan" (reads only; answers where each fact would land) or "commit"
 -- ARGV[2]  partition; ARGV[3] the position that the directory must hold; ARGV[4] the new one (text: Lua has 53 bits)
--- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log, longest journal, policy}
+-- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log, longest journal, policy,
+--          bytes of the dead-letter log}
 --          (0 as the longest journal: there is no archive that reads it, so it keeps short notes, and the last of them;
 --          what the policy is made of stands in policy.py)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1,
@@ -29,8 +30,8 @@
 local P, mode, partition, before, after = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settings, rest, numbers = cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
 local rejected, letters, epoch, time_ms = rest[1], rest[2], rest[3], rest[4]
-local shards, buckets, limits, log_max, dead_max, journal_max, policy =
-  settings[1], settings[2], settings[3], settings[4], settings[5], settings[6], settings[7]
+local shards, buckets, limits, log_max, dead_max, journal_max, policy, dead_bytes =
+  settings[1], settings[2], settings[3], settings[4], settings[5], settings[6], settings[7], settings[8]
 local call, sub, byte, char, floor = redis.call, string.sub, string.byte, string.char, math.floor
 local ID = 12
 

@@ -27,6 +27,7 @@ FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
+DEAD_BYTES = 256 << 20  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
@@ -143,10 +144,12 @@ class RedisDirectory:
         *,
         log_max: int = 100_000,
         dead_max: int = 100_000,
+        dead_bytes: int = DEAD_BYTES,
         journal_max: int = 0,
         replicas: int = 0,
     ) -> None:
-        """`journal_max`: entries that may wait for the archive; 0 where there is none."""
+        """`dead_max`, `dead_bytes`: of dead letters, whose oldest go first. `journal_max`: entries that may wait for the archive; 0 where
+        there is none."""
         self._redis = client
         self._names = names
         self._layout = layout
@@ -155,7 +158,7 @@ class RedisDirectory:
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
-        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy])
+        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy, dead_bytes])
         self._window = client.register_script("".join(files("state").joinpath(part).read_text() for part in SCRIPT))
         self._append = client.register_script(files("state").joinpath("append.lua").read_text())
         self._trim = client.register_script(files("state").joinpath("trim.lua").read_text())

@@ -419,8 +419,14 @@ class MemoryShards:
     def counters(self) -> dict[int, dict[str, int]]:
         return {shard: counters.copy() for shard, counters in self._counters.items()}
 
-    def backlog(self, shards: Sequence[int]) -> dict[int, int]:
-        return {shard: max(len(self.outbox[shard, lane]) for lane in QUEUES) for shard in shards}
+    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]:
+        return {shard: {lane: len(self.outbox[shard, lane]) for lane in QUEUES} for shard in shards}
+
+    def oldest(self, shard: int, lane: str) -> bytes | None:
+        return next((entry.body for entry in self.outbox[shard, lane]), None)
+
+    def readers(self, shard: int) -> dict[str, int]:
+        return {f"{lane}:{consumer}": seq for (of, lane, consumer), seq in self._cursors.items() if of == shard}
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:
         return {shard: self._cursors.get((shard, lane, consumer), 0) for shard in range(self._count)}

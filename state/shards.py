@@ -94,8 +94,14 @@ class Shards(Protocol):
 
     def counters(self) -> dict[int, dict[str, int]]: ...
 
-    def backlog(self, shards: Sequence[int]) -> dict[int, int]:
-        """Entries in the longest lane of each shard's outbox."""
+    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]:
+        """Entries in each queue of each shard's outbox."""
+
+    def oldest(self, shard: int, lane: str) -> bytes | None:
+        """The first entry in a lane."""
+
+    def readers(self, shard: int) -> dict[str, int]:
+        """The cursors of a shard's consumers, `LANE:CONSUMER`, as far as they have taken anything."""
 
 
 class Outbox(Protocol):
@@ -305,13 +311,21 @@ class RedisShards:
                 raise of_shard(keys[shard], shard, f"{CHANGED} ({error})") from None
         return counted
 
-    def backlog(self, shards: Sequence[int]) -> dict[int, int]:
+    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in shards:
             for lane in QUEUES:
                 pipeline.xlen(self._names.outbox(shard, lane))
-        lengths = cast(list[int], pipeline.execute())
-        return {shard: max(lengths[i * len(QUEUES) : (i + 1) * len(QUEUES)]) for i, shard in enumerate(shards)}
+        lengths = iter(cast(list[int], pipeline.execute()))
+        return {shard: {lane: next(lengths) for lane in QUEUES} for shard in shards}
+
+    def oldest(self, shard: int, lane: str) -> bytes | None:
+        found = cast(list[Any], self._redis.xrange(self._names.outbox(shard, lane), count=1))
+        return cast(bytes, found[0][1][b"b"]) if found else None
+
+    def readers(self, shard: int) -> dict[str, int]:
+        found = cast(dict[bytes, bytes], self._redis.hgetall(self._names.cursors(shard)))
+        return {name.decode(): int(seq) for name, seq in found.items()}
 
 
 class RedisOutbox:

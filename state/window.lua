@@ -243,7 +243,19 @@ for root, record in pairs(new_records) do
   end
 end
 
-for i = b, b + letters - 1 do call('XADD', P .. 'dead', 'MAXLEN', '~', dead_max, '*', 'b', ARGV[i]) end
+if letters > 0 then  -- field `s` of a letter: bytes of all letters ever, up to and with it
+  local bytes = tonumber(call('HGET', P .. 'meta', 'dead_bytes') or 0)
+  for i = b, b + letters - 1 do
+    bytes = bytes + #ARGV[i]
+    call('XADD', P .. 'dead', 'MAXLEN', '~', dead_max, '*', 'b', ARGV[i], 's', string.format('%.0f', bytes))
+  end
+  call('HSET', P .. 'meta', 'dead_bytes', string.format('%.0f', bytes))
+  local oldest = call('XRANGE', P .. 'dead', '-', '+', 'COUNT', 1)[1]
+  while oldest and bytes - tonumber(oldest[2][4] or 0) + #oldest[2][2] > dead_bytes do
+    call('XDEL', P .. 'dead', oldest[1])
+    oldest = call('XRANGE', P .. 'dead', '-', '+', 'COUNT', 1)[1]
+  end
+end
 local stats = {created = created, attached = attached, united = united, moved = moved, refused = refused, divided = divided, suspended = suspended}
 for reason, n in pairs(rejected) do stats['rejected:' .. reason] = n end
 local events = 0

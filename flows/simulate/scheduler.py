@@ -49,7 +49,7 @@ class Simulation:
         self._seed = seed
         self._luck = luck = Random(seed)
         tight = luck.random() < 0.3
-        self._outbox_max = luck.choice([40, 60]) if tight else PLENTY  # more than one second brings: learn waits for the end of it
+        self._outbox_max = luck.choice([1, 3, 40]) if tight else PLENTY  # less than one second brings: learn waits for the end of it
         self.world = World(log_max=luck.randint(4, 10) if tight else PLENTY)
         self._faults = Faults(luck, Rates.drawn(luck))
         self._faults.meanwhile = self._meanwhile

@@ -180,7 +180,9 @@ def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: B
     assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [3, 4, 5, 6]
     both.outbox.trim("t", ["crm"])
     assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [5, 6]
-    assert both.shards.backlog([0, 1]) == {0: 2, 1: 0}
+    assert both.shards.backlog([0, 1]) == {0: {"t": 2, "i": 0, "x": 0}, 1: {"t": 0, "i": 0, "x": 0}}
+    assert (both.shards.oldest(0, "t"), both.shards.oldest(0, "x"), both.shards.oldest(1, "t")) == (b"5", None, None)
+    assert (both.shards.readers(0), both.shards.readers(1)) == ({"t:crm": 4, "t:mail": 2}, {})
 
 
 def test_a_cursor_only_rises_unless_it_is_set_back(both: Both) -> None:

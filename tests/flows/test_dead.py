@@ -264,7 +264,7 @@ def test_many_that_stay_are_counted(site: Site) -> None:
 
 def test_a_full_log_keeps_them(site: Site) -> None:
     ids = site.refuse(b'{"type":"page","userId":"u1"}', b'{"type":"page","userId":"u1"}', fault="poison")
-    site.configure("[raw]\nmax_events = 1\n")
+    site.configure("[raw]\nmax_events = 8\n[gateway]\nbatch_events = 1\n")
     code, out, err = site.dead("replay", "--all")
     assert (code, out) == (1, "0 sent again, 0 not\n")
     assert err.startswith("millrace: partition ")

@@ -7,7 +7,9 @@ import pytest
 import redis
 from bytewax.run import cli_main
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
+from flows import learn
 from flows.engine import Stop
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
 from flows.logic.models.churn import FEATURES
@@ -20,6 +22,28 @@ from state.models import RedisModels, Signer
 from state.names import Names
 from state.shards import RedisOutbox, RedisShards
 from tests.learning import LAYOUT, SHARDS, SIGNER, Killed, World, drain, encode, killing, lanes
+
+
+def test_examples_that_wait_say_for_which_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(learn, "monotonic", lambda: now)
+    waiting = encode(Example("churn", b"c", 0, 4_000, [0.0 for _ in FEATURES], 0.5, 0, 1.0))
+    world = World()
+    for shard, second in ((0, 5), (1, 3), (2, 9)):
+        world.commit(shard, second, [waiting] if shard == 0 else [])
+    learning = world.learning()
+    with capture_logs() as said:
+        for second in range(80):
+            now = float(second)
+            assert learning.poll() is None
+    lines = [(line["behind"], line["clock_ms"], line["examples"]) for line in said if line["event"] == "learn_waits"]
+    assert lines == [("shard 1", 3_000, 1)] * 2
+    with capture_logs() as said:
+        world.commit(1, 7, [])
+        assert learning.poll() is not None
+        now += 60.0
+        assert learning.poll() is None
+    assert [line for line in said if line["event"] == "learn_waits"] == [], "nothing waits"
 
 
 def test_a_model_is_learnt_and_announced_and_the_lanes_are_emptied() -> None:

@@ -31,7 +31,8 @@ from schemas.events import RawEvent
 from schemas.toml import load
 from tests.running import COMMAND, environment
 
-FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 2\nmax_events = {room}\n'
+FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[gateway]\nbatch_events = 500\n'
+FILE += "[raw]\npartitions = 2\nmax_events = {room}\n"
 MAPPED = ("会员=userId", "手机=phone", "城市=city")
 
 

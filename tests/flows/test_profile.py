@@ -203,6 +203,19 @@ def test_ticks_alone_are_committed_now_and_then_not_each_second(monkeypatch: pyt
     assert {head.clock_ms for head in world.store.heads().values()} == {world.now_ms}
 
 
+def test_where_all_shards_wait_their_clocks_are_committed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`learn` waits for them, and they may wait for `learn`."""
+    world = World("")
+    world.settle()
+    world.later(SECOND)
+    assert world.now_ms not in {head.clock_ms for head in world.store.heads().values()}
+    monkeypatch.setattr(flow, "ROOM_EVERY_S", 0)
+    monkeypatch.setattr(flow, "IDLE_COMMIT_S", 0)
+    monkeypatch.setattr(world.worker._room, "_most", 0)
+    assert world.worker.read() == []
+    assert {head.clock_ms for head in world.store.heads().values()} == {world.now_ms}
+
+
 def test_the_cache_is_bounded() -> None:
     world = World("", cache=SHARDS * 2)
     for n in range(20):

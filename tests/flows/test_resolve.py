@@ -9,8 +9,10 @@ import pytest
 import redis
 from bytewax.run import cli_main
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from connectors.raw import START
+from flows import resolve
 from flows.engine import Stop
 from flows.logic.identifiers import Identifiers
 from flows.logic.validate import Validator
@@ -274,6 +276,20 @@ def test_a_full_shard_log_is_waited_for(redis_url: str) -> None:
     site.take(raw(userId="ana", messageId="m2"))
     assert stop.waits == 3
     assert [fact.message for _, _, fact in site.facts()] == ["m2"]
+
+
+def test_a_window_that_waits_says_for_whom_now_and_then(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(resolve.time, "monotonic", lambda: float(next(clock)))
+    site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS, log_max=1))
+    site.take(raw(userId="ana"))
+    site.stop = stop = Waiting(lambda: stop.waits < 100 or site.directory.trim({0: 1, 1: 1}))
+    with capture_logs() as said:
+        site.take(raw(userId="ana"))
+    lines = [(line["behind"], line["seconds"]) for line in said if line["event"] == "window_waits"]
+    (shard,) = {behind for behind, _ in lines}
+    assert shard in ("log of shard 0 is full", "log of shard 1 is full")
+    assert [seconds for _, seconds in lines] == [5, 65]
 
 
 def test_a_worker_that_is_to_stop_while_a_log_is_full_leaves_the_window_for_the_next_one(redis_url: str) -> None:

@@ -78,6 +78,16 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("gateway.write_keys = [{source = 'web', key = ''}]", "line 1: gateway.write_keys[0].key: the key is empty"),
         ("gateway.read_tokens = ['demo']", "line 1: gateway.read_tokens[0]: a write key or another token is the same"),
         ("gateway.steward_tokens = ['demo-read']", "line 1: gateway.steward_tokens[0]: a write key or another token is the same"),
+        ("shards.log_max = 9", "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9"),
+        (
+            "shards.outbox_max = 499",
+            "line 1: shards.outbox_max: expected at least `window.events` (500), which may all lead to one shard at once, got 499",
+        ),
+        (
+            "raw.max_events = 19_999",
+            "line 1: raw.max_events: expected room for a request (`gateway.batch_events`, 2500) in each of the 8 partitions, so at least"
+            " 20000, got 19999",
+        ),
         ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
         (
@@ -97,6 +107,20 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
 )
 def test_one_error(text: str, message: str) -> None:
     assert found(text) == [message]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shards = {log_max = 10, outbox_max = 500}",
+        "shards.outbox_max = 1\nwindow.events = 1",
+        "raw.max_events = 20_000",
+        "raw = {max_events = 1, log = 'kafka'}",
+        "raw = {max_events = 1, partitions = 1}\ngateway.batch_events = 1",
+    ],
+)
+def test_limits_that_are_just_large_enough(text: str) -> None:
+    assert found(text) == []
 
 
 def test_keys_beside_the_backups_and_the_archive_are_apart_from_them() -> None:
