@@ -30,7 +30,7 @@ from schemas.identity import shard_of
 from schemas.toml import rules_document, rules_from
 from state import dead, embedded
 from state.client import check_server, connect, reported, wait_until_loaded
-from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
+from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.journal import RedisJournal
@@ -322,6 +322,10 @@ def dead_events(config: Config) -> DeadLetters[DeadEvent]:
 
 def dead_facts(config: Config) -> DeadFacts:
     return dead.facts(connect(redis_url(config)), names(config), config.shards.count)
+
+
+def dead_examples(config: Config) -> DeadLetters[DeadExample]:
+    return dead.examples(connect(redis_url(config)), names(config))
 
 
 def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:

@@ -21,7 +21,7 @@ from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.events import DeadLetter, RawEvent, Reject
 from schemas.triggers import Absorb, Trigger
-from state.dead import DeadDelivery, DeadEvent, DeadFact
+from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory import READMITTED
 from state.matches import PARTITION as MATCHING
 
@@ -44,10 +44,18 @@ class Tally:
 
 
 async def resend(
-    config: Config, events: Iterable[DeadEvent], facts: Iterable[DeadFact], deliveries: Iterable[DeadDelivery], tally: Tally
+    config: Config,
+    events: Iterable[DeadEvent],
+    facts: Iterable[DeadFact],
+    examples: Iterable[DeadExample],
+    deliveries: Iterable[DeadDelivery],
+    tally: Tally,
 ) -> None:
     """All of these. Raises `LogFull`, `Unreachable`."""
     _readmit(config, facts, tally)
+    for dead in examples:
+        compose.models(config).readmit(dead)
+        tally.sent += 1
     batches = _batches(events)
     if (first := next(batches, None)) is not None:
         await _resend_events(config, first, batches, tally)

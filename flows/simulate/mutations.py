@@ -28,7 +28,7 @@ from flows.simulate.scheduler import Broken
 from flows.simulate.world import World
 from schemas.identity import WindowCommit, WindowResult
 from state.memory import MemoryDirectory, MemoryShards
-from state.models import Checkpoint, MemoryModels
+from state.models import Beside, Checkpoint, MemoryModels
 from state.shards import ShardCommit
 
 
@@ -229,17 +229,17 @@ def _known_too_early(groups: Any) -> Any:
 def _positions_later(save: Any) -> Any:
     """The model is stored with the positions of the batch before."""
 
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint) -> int:
+    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:
         positions = getattr(self, "late", {})
         self.late = checkpoint.positions  # type: ignore[attr-defined]
-        return int(save(self, model, revision, msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions)))
+        return int(save(self, model, revision, msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions), *beside))
 
     return mutant
 
 
 def _any_revision(save: Any) -> Any:
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint) -> int:  # noqa: ARG001  # that is the mutation
-        return int(save(self, model, self._revisions.get(model, 0), checkpoint))
+    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:  # noqa: ARG001  # that is the mutation
+        return int(save(self, model, self._revisions.get(model, 0), checkpoint, *beside))
 
     return mutant
 
