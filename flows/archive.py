@@ -2,11 +2,15 @@
 
 One round is: read what is new, bring the copy of the keys up to now (so it is never older than the archive), write, fsync,
 and only then tell the journal that these entries may go.
+
+What our logic raises on is not put aside but kept as it lay in the journal: an archive leaves nothing out. A restore reads it like any
+other entry.
 """
 
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +18,14 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from flows.sift import note, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
 from schemas.journal import Journalled
 from schemas.log import Tick
 from state.archive import Archive, ArchiveWriter
-from state.client import reported
+from state.client import INFRASTRUCTURE, reported
 from state.journal import RedisJournal
 from state.keys import LogSeal
 
@@ -29,6 +34,7 @@ log = structlog.get_logger()
 ROUND_S = 0.25  # between two rounds: so much may be lost with the machine, and the time of one round
 ROUND_ENTRIES = 200
 BLOCK_MS = 500
+ARCHIVE = "archive"  # the connector that notes about entries name which were kept as they lay in the journal
 DISK_WAIT_S = 5.0  # a full disk is tried again; meanwhile the journal fills up to `archive.journal_max`, and resolve waits
 _tick = msgspec.msgpack.Decoder(Tick).decode
 
@@ -42,13 +48,25 @@ class Keys(Protocol):
 class Archiver:
     """One call of `round` is one round."""
 
-    def __init__(self, config: Config, journal: RedisJournal, archive: Archive, seal: LogSeal, follow_keys: Keys) -> None:
-        """Raises `Foreign` where the folder holds the archive of a deployment that is not in this Redis."""
+    def __init__(
+        self,
+        config: Config,
+        journal: RedisJournal,
+        archive: Archive,
+        seal: LogSeal,
+        follow_keys: Keys,
+        put_aside: Callable[[int, str], None] = lambda _entry, _detail: None,
+    ) -> None:
+        """`put_aside`: makes a note, for the operator, of an entry that is kept as it lay in the journal, and why.
+
+        Raises `Foreign` where the folder holds the archive of a deployment that is not in this Redis.
+        """
         self._config = config.archive
         self._journal = journal
         self._archive = archive
         self._seal = seal
         self._follow_keys = follow_keys
+        self._put_aside = put_aside
         archived = journal.archived()
         if archived is None and archive.newest():
             raise Foreign(
@@ -72,10 +90,8 @@ class Archiver:
                 log.error("archive_gap", after=self._after, until=entry.seq - 1, repair="millrace backup create")
             if entry.bare:
                 log.error("archive_bare_entry", entry=entry.seq, cause="a worker runs with archive.enabled = false")
-            self._writer.write(self._opened(entry), time.monotonic())
+            self._keep(entry)
             self._after = entry.seq
-            if entry.kind == "t":
-                self._tick_ms = _tick(entry.body).now_ms
         self._writer.sync()
         if entries:
             self._journal.advance(self._after)
@@ -84,6 +100,22 @@ class Archiver:
         metrics.LAG.labels("archive", "journal").set(waiting)
         metrics.ARCHIVE_BEHIND.set(max(0.0, time.time() - self._tick_ms / 1000) if waiting and self._tick_ms else 0)
         return len(entries)
+
+    def _keep(self, entry: Journalled) -> None:
+        """Write it, whatever it takes: what our logic raises on is kept as it lay in the journal, for an archive leaves nothing out."""
+        try:
+            opened = self._opened(entry)
+            ready = self._archive.packed(opened)
+            if entry.kind == "t":
+                self._tick_ms = _tick(entry.body).now_ms
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours on this one
+            self._put_aside(entry.seq, story(error))
+            self._writer.write_raw(entry, time.monotonic())
+            note("archive", error, entry=entry.seq, then="kept as it lay in the journal")
+            return
+        self._writer.write(opened, time.monotonic(), ready)
 
     def begin_again(self) -> None:
         """After an `OSError`, from what is safe. Raises `OSError`."""
@@ -121,8 +153,11 @@ def run(config: Config) -> None:
 def _archive(config: Config, stop: threading.Event) -> None:
     from flows import compose
 
+    def put_aside(entry: int, detail: str) -> None:
+        compose.deliveries(config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+
     with compose.following_keys(config) as follow_keys:
-        archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), follow_keys)
+        archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), follow_keys, put_aside)
         log.info("archive_starts", folder=str(Path(config.archive.folder)))
         failed = False
         while not stop.is_set():

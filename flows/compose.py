@@ -34,7 +34,7 @@ from state import dead, embedded
 from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.copy import keys_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
-from state.dead import DeadDelivery, DeadEvent, DeadFacts, DeadLetters
+from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
 from state.given_up import RedisGivenUp
@@ -357,6 +357,10 @@ def dead_events(config: Config) -> DeadLetters[DeadEvent]:
 
 def dead_facts(config: Config) -> DeadFacts:
     return dead.facts(connect(redis_url(config)), names(config), config.shards.count)
+
+
+def dead_examples(config: Config) -> DeadLetters[DeadExample]:
+    return dead.examples(connect(redis_url(config)), names(config))
 
 
 def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:

@@ -4,6 +4,7 @@
            decision, that matching raised on (`poison`, from `match`): replayed into the log of matching
     q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback; replayed into
            the log of its customer's shard
+    x:ID   an example that a model's trainer raised on (`poison`): replayed to that trainer
     d:ID   a delivery that a receiver did not take: replayed to that receiver, under the trigger's own id
 
 Only `show` opens what an event holds. How things are sent again stands in `flows.resend`.
@@ -28,16 +29,17 @@ from flows.resend import Tally, resend
 from schemas.config import Config
 from schemas.events import DeadLetter, Fact
 from schemas.identity import text_id
+from schemas.triggers import Example
 from state.client import reported
-from state.dead import DeadDelivery, DeadEvent, DeadFact
+from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.matches import PARTITION as MATCHING
 
 KEPT_SHOWN = 20
 PIPED_WIDTH = 200  # so that an entry is one line for `grep`
-_ID = re.compile(r"([edq]):(\d{1,19}-\d{1,19})")
+_ID = re.compile(r"([edqx]):(\d{1,19}-\d{1,19})")
 
-Dead = DeadEvent | DeadFact | DeadDelivery
-AnyDead = TypeVar("AnyDead", DeadEvent, DeadFact)
+Dead = DeadEvent | DeadFact | DeadExample | DeadDelivery
+AnyDead = TypeVar("AnyDead", DeadEvent, DeadFact, DeadExample)
 
 
 def listing(config: Config, reason: str | None, limit: int) -> int:
@@ -47,7 +49,7 @@ def listing(config: Config, reason: str | None, limit: int) -> int:
     for column in ("reason", "from", "when", "position"):
         table.add_column(column, overflow="fold")
     with reported():
-        kinds = (compose.dead_events(config), compose.dead_facts(config), compose.dead_deliveries(config))
+        kinds = (compose.dead_events(config), compose.dead_facts(config), compose.dead_examples(config), compose.dead_deliveries(config))
         each: list[Iterator[Dead]] = [kind.newest() for kind in kinds]
         found = merge(*each, key=_when_ms, reverse=True)
         for dead in islice((dead for dead in found if _is_for(dead, reason)), limit):
@@ -78,6 +80,8 @@ def show(config: Config, entry: str) -> int:
             body = _said(config, chr(body[0]), body[1:])
     elif isinstance(dead, DeadFact):
         facts, body = _quarantined(dead)
+    elif isinstance(dead, DeadExample):
+        facts, body = _unlearnt(dead)
     else:
         facts = {"reason": dead.reason, "connector": dead.connector, "failed": _moment(_when_ms(dead))}
         trigger = dead.trigger
@@ -99,6 +103,14 @@ def _quarantined(dead: DeadFact) -> tuple[dict[str, Any], bytes]:
     fact["sealed"] = sorted(fact["sealed"])  # names; the values are sealed for the customer
     fact["subject"] = text_id(fact["subject"])
     return facts, trace.encode() + b"\n" + msgspec.json.format(msgspec.json.encode(fact))
+
+
+def _unlearnt(dead: DeadExample) -> tuple[dict[str, Any], bytes]:
+    found = dead.unlearnt
+    facts = {"reason": "poison", "detail": found.detail, "model": found.model, "build": found.build, "put aside": _moment(_when_ms(dead))}
+    example = msgspec.structs.asdict(msgspec.msgpack.decode(found.body, type=Example))
+    example["customer"] = text_id(example["customer"])
+    return facts, msgspec.json.format(msgspec.json.encode(example))
 
 
 def _said(config: Config, kind: str, body: bytes) -> bytes:
@@ -125,13 +137,15 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
                     tally.keep(entry, "there is no such dead letter")
             events: Iterable[DeadEvent] = [dead for dead in chosen.values() if isinstance(dead, DeadEvent)]
             facts: Iterable[DeadFact] = [dead for dead in chosen.values() if isinstance(dead, DeadFact)]
+            examples: Iterable[DeadExample] = [dead for dead in chosen.values() if isinstance(dead, DeadExample)]
             deliveries: Iterable[DeadDelivery] = [dead for dead in chosen.values() if isinstance(dead, DeadDelivery)]
         else:
             events = _mended((dead for dead in compose.dead_events(config).oldest() if _is_for(dead, reason)), tally)
             facts = _mended((dead for dead in compose.dead_facts(config).oldest() if _is_for(dead, reason)), tally)
+            examples = _mended((dead for dead in compose.dead_examples(config).oldest() if _is_for(dead, reason)), tally)
             deliveries = (dead for dead in compose.dead_deliveries(config).oldest() if _is_for(dead, reason))
         try:
-            asyncio.run(resend(config, events, facts, deliveries, tally))
+            asyncio.run(resend(config, events, facts, examples, deliveries, tally))
         finally:
             _report(tally)
     return 1 if tally.kept else 0
@@ -172,13 +186,15 @@ def _find(config: Config, entry: str) -> Dead | None:
     if match[1] == "q":
         shard, _, seq = match[2].partition("-")
         return compose.dead_facts(config).find(int(shard), int(seq))
+    if match[1] == "x":
+        return compose.dead_examples(config).find(match[2])
     return compose.dead_events(config).find(match[2]) if match[1] == "e" else compose.dead_deliveries(config).find(match[2])
 
 
 def _is_for(dead: Dead, reason: str | None) -> bool:
     if reason is None:
         return True
-    if isinstance(dead, DeadFact):
+    if isinstance(dead, DeadFact | DeadExample):
         return reason == "poison"
     return dead.letter.reason == reason if isinstance(dead, DeadEvent) else dead.reason.startswith(reason)
 
@@ -191,6 +207,9 @@ def _row(dead: Dead) -> tuple[str, str, str, str, str]:
     if isinstance(dead, DeadFact):
         found = dead.quarantined
         return dead.name, "poison", found.where, when, f"shard {dead.shard} {found.position}"
+    if isinstance(dead, DeadExample):
+        where = dead.unlearnt.detail.partition(" < ")[0]
+        return dead.name, "poison", f"model {dead.unlearnt.model}", when, where
     trigger = dead.trigger
     return dead.name, dead.reason, dead.connector, when, f"{trigger.rule} {trigger.id}" if trigger else ""
 

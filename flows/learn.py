@@ -6,10 +6,14 @@
 
 A checkpoint holds the model together with its positions in the lanes and the snapshots to announce, and the examples
 stay in the outbox until it is written. So whatever dies in between, the next start learns and says exactly what is missing.
+
+An example that the trainer raises on is put aside in that write, and the model is as if it had never come. Let in again, it is learnt
+behind whatever has come since.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import NamedTuple
@@ -21,6 +25,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.build import BUILD
 from flows.engine import Prompt, Stop, run_flow
 from flows.logic import menu
 from flows.logic.models import groups, shelf
@@ -30,13 +35,16 @@ from flows.logic.models.merge import Merge
 from flows.logic.models.teaching import Teacher, teachers
 from flows.logic.models.trainers import trainers
 from flows.models import seal, sender
+from flows.sift import Poison, note, sift, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Damaged
+from schemas.events import Unlearnt
 from schemas.triggers import Example
+from state.client import INFRASTRUCTURE
 from state.damage import GONE, RESTORE
 from state.directory import Directory
-from state.models import Announcement, Checkpoint, ModelStore, Signer
+from state.models import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.shards import Outbox
 
 log = structlog.get_logger()
@@ -44,6 +52,7 @@ log = structlog.get_logger()
 LANE = "x"
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
+CAREFUL_EXAMPLES = 50  # of a batch that the trainer has raised on
 KEPT = 20  # versions behind the oldest that any shard scores with: for `millrace model`, and for backups under way
 IDLE_S = 0.5  # between two looks at the clocks, which advance once a second
 SAY_AFTER_S, SAY_EVERY_S = 8.0, 60.0  # that examples wait, and for which shard
@@ -53,6 +62,7 @@ class Batch(NamedTuple):
     examples: list[Example | None]  # in the order to learn them; None could not be decoded
     positions: dict[int, int]  # after them
     tick: int
+    readmitted: tuple[str, ...] = ()  # the ids of the last ones, which were put aside once
 
 
 class Learning:
@@ -82,6 +92,10 @@ class Learning:
         self._drained: frozenset[int] = frozenset()  # ... in these shards, with what waits in the merge
         self._said = 0  # version
         self._idle_since, self._said_waits = monotonic(), -SAY_EVERY_S
+        self._handed: set[str] = set()  # readmitted examples under way
+        self._beside: dict[int, Beside] = {}  # by the identity of a checkpoint: what is to be written with it
+        self._untaught = deepcopy(trainer)  # for a start from `_taught` when it raises
+        self._taught: bytes | None = None
         self._acknowledged: dict[int, int] = {}
         self._learnt = 0
         self._dropped: Counter[str] = Counter()
@@ -99,6 +113,7 @@ class Learning:
         if last is not None:
             if not trainer.load(last.trainer):
                 log.warning("model_features_changed", model=self.model, features=trainer.features)
+            self._taught = last.trainer
             self._tell(last)
         self._learnt, self._dropped = trainer.examples, trainer.dropped.copy()
         self._drifts, self._promotions = trainer.drifts.copy(), trainer.promotions
@@ -111,7 +126,12 @@ class Learning:
             self._read()
             examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
         self._say_waits(bool(examples))
-        return Batch(examples, dict(self._merge.positions), self._merge.tick) if examples else None
+        again = [found for found in self._store.readmitted(self.model, READ_EXAMPLES) if found[0] not in self._handed]
+        if not examples and not again:
+            return None
+        idents = tuple(ident for ident, _ in again)
+        self._handed.update(idents)
+        return Batch([*examples, *(_decode(body) for _, body in again)], dict(self._merge.positions), self._merge.tick, idents)
 
     def _say_waits(self, taken: bool) -> None:
         """A stall is never silent: examples of a second wait until every shard has committed the end of it."""
@@ -139,21 +159,60 @@ class Learning:
         self._drained = frozenset(shard for shard in after if found[shard] < READ_EXAMPLES)
 
     def learn(self, batch: Batch) -> Checkpoint:
-        """The checkpoint after the batch."""
+        """The checkpoint after the batch, without what the trainer raises on. Raises `Fatal` if it is no example."""
+        poison: list[Poison[Example | None]] = []
+        said = self._announced
+        try:
+            checkpoint = self._checkpoint(batch, batch.examples)
+        except INFRASTRUCTURE:
+            raise
+        except Exception:  # noqa: BLE001  # it is found out what it was
+            checkpoint, poison = self._carefully(batch, said)
+        self._taught = checkpoint.trainer
+        self._show(checkpoint.metrics)
+        for _, error in poison:
+            note("learn", error, model=self.model)
+        unlearnt = [Unlearnt(self.model, story(error), BUILD, _encode(example)) for example, error in poison]
+        if unlearnt or batch.readmitted:
+            self._beside[id(checkpoint)] = Beside(unlearnt, batch.readmitted)
+        return checkpoint
+
+    def _carefully(self, batch: Batch, said: list[Announcement]) -> tuple[Checkpoint, list[Poison[Example | None]]]:
+        """Once more from the last checkpoint on, a few examples at a time."""
+        taught, gathered, poison = self._taught, [], []
+
+        def attempt(examples: Sequence[Example | None]) -> Checkpoint:
+            self._announced = []
+            self._trainer = deepcopy(self._untaught)
+            if taught is not None:
+                self._trainer.load(taught)
+            return self._checkpoint(batch, examples)
+
+        for at in range(0, len(batch.examples), CAREFUL_EXAMPLES):
+            checkpoint, found = sift(batch.examples[at : at + CAREFUL_EXAMPLES], attempt, f"model {self.model}: nothing can be learnt")
+            taught = checkpoint.trainer
+            gathered += checkpoint.announced
+            poison += found
+        self._announced = gathered or said
+        return msgspec.structs.replace(checkpoint, announced=self._announced), poison
+
+    def _checkpoint(self, batch: Batch, examples: Sequence[Example | None]) -> Checkpoint:
         snapshots: list[Snapshot] = []
         if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
             snapshots.append(self._trainer.next_snapshot())
-        snapshots += self._trainer.learn(example for example in batch.examples if example is None or example.model == self.model)
+        snapshots += self._trainer.learn(example for example in examples if example is None or example.model == self.model)
         if snapshots:
             self._announced = [Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots]
         figures = self._trainer.figures()
-        self._show(figures)
         return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Make the batch count. Raises `Fenced` if another trainer has taken the model."""
         begun = perf_counter()
-        self._revision = self._store.save(self.model, self._revision, checkpoint)
+        beside = self._beside.get(id(checkpoint), NOTHING)
+        self._revision = self._store.save(self.model, self._revision, checkpoint, beside)
+        self._beside.pop(id(checkpoint), None)
+        self._handed.difference_update(beside.taken)
         self._tell(checkpoint)
         metrics.COMMIT_SECONDS.labels("learn").observe(perf_counter() - begun)
 
@@ -213,13 +272,14 @@ _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
 }
 _DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
+_encode = msgspec.msgpack.Encoder().encode
 
 
 @lru_cache(maxsize=_DECODED)
 def _decode(body: bytes) -> Example | None:
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # a text that is no UTF-8 is no error of msgspec's own
         return None
 
 

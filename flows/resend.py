@@ -15,13 +15,14 @@ import msgspec
 from connectors import formats
 from connectors.sink import Delivered, Delivery, Outcome, Retry, Sink
 from flows import compose
+from flows.archive import ARCHIVE
 from flows.attempt import attempt
 from flows.deliver import INTERNAL, make_sink
 from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.events import DeadLetter, RawEvent, Reject
 from schemas.triggers import Absorb, Trigger
-from state.dead import DeadDelivery, DeadEvent, DeadFact
+from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory import READMITTED
 from state.matches import PARTITION as MATCHING
 
@@ -44,10 +45,18 @@ class Tally:
 
 
 async def resend(
-    config: Config, events: Iterable[DeadEvent], facts: Iterable[DeadFact], deliveries: Iterable[DeadDelivery], tally: Tally
+    config: Config,
+    events: Iterable[DeadEvent],
+    facts: Iterable[DeadFact],
+    examples: Iterable[DeadExample],
+    deliveries: Iterable[DeadDelivery],
+    tally: Tally,
 ) -> None:
     """All of these. Raises `LogFull`, `Unreachable`."""
     _readmit(config, facts, tally)
+    for dead in examples:
+        compose.models(config).readmit(dead)
+        tally.sent += 1
     batches = _batches(events)
     if (first := next(batches, None)) is not None:
         await _resend_events(config, first, batches, tally)
@@ -171,6 +180,9 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
             for dead in batch:
                 by_connector[dead.connector].append(dead)
             for name, found in by_connector.items():
+                if name == ARCHIVE and name not in connectors:
+                    _look_up(config, found, tally)
+                    continue
                 if name == INTERNAL:
                     _forward(config, found, tally)
                     continue
@@ -198,6 +210,24 @@ def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
         directory.forward_again(dead.name, message)
         letters.drop([dead.id])
         tally.sent += 1
+
+
+def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
+    """Entries that the archive keeps as they lay in the journal: nothing has to be sent, but this build must be able to read and to write
+    them."""
+    archive = compose.archive(config)
+    for dead in found:
+        try:
+            kept = archive.entry(int(dead.body))
+            if kept is None:
+                raise Foreign("the archive has no such entry any more")
+            archive.packed(kept.entry)
+        except Exception as error:  # noqa: BLE001  # the defect that it was kept for is still there
+            tally.keep(dead.name, str(error) if isinstance(error, Foreign) else f"this build raises on it too: {type(error).__name__}")
+            continue
+        compose.dead_deliveries(config).drop([dead.id])
+        tally.sent += 1
+        tally.notes.append(f"{dead.name}: entry {kept.entry.seq} of the journal is whole in the archive: {kept.place}")
 
 
 class _Counter:

@@ -5,8 +5,9 @@ Worker k of n takes the source partitions at k modulo n. It holds no state: the 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,12 +25,14 @@ from flows.logic.message import Checked
 from flows.logic.orders import OrderReader
 from flows.logic.validate import Validator
 from flows.logic.window import Joint, group
+from flows.sift import note, sift, story, where
 from flows.windows import Window, Windows
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fenced, LogFull, Stale
 from schemas.events import DeadLetter, Fact, Reject
 from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
+from state.client import INFRASTRUCTURE
 from state.directory import Directory
 from state.keys import DataKeys, LogSeal
 from state.matches import SEALED_AS
@@ -103,14 +106,17 @@ class Resolver:
         for index, raw in enumerate(window.events):
             try:
                 found = check(raw)
+                if type(found) is Checked:
+                    if found.previous is not None:
+                        doubtful[index] = len(checked)
+                    checked.append(found)
+                    continue
+                ordered = self._orders.read(raw, found)  # type: ignore[arg-type]  # the other half of the union
+            except INFRASTRUCTURE:
+                raise
             except Exception as error:  # noqa: BLE001  # a defect of ours must not stop the flow: the event is kept
-                found = Reject("poison", _where(error))
-            if type(found) is Checked:
-                if found.previous is not None:
-                    doubtful[index] = len(checked)
-                checked.append(found)
-                continue
-            ordered = self._orders.read(raw, found)  # type: ignore[arg-type]  # the other half of the union
+                metrics.PUT_ASIDE.labels("resolve", where(error)).inc()
+                ordered = Reject("poison", story(error))
             if type(ordered) is Order:
                 orders.append((index, ordered))
             else:
@@ -119,8 +125,40 @@ class Resolver:
             refused = self._of_two_users(checked, doubtful) if aliases is None else doubtful.keys() & set(aliases)
             gone = {doubtful[index] for index in refused}
             checked = [event for at, event in enumerate(checked) if at not in gone]
-            rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=lambda reject: reject[0])
-        return Judged(window, checked, self._grouped(checked), rejects, orders)
+            rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=itemgetter(0))
+        judged = Judged(window, checked, [], rejects, orders)
+        try:
+            judged.groups = self._grouped(checked)
+        except INFRASTRUCTURE:
+            raise
+        except Exception:  # noqa: BLE001  # `_sifted` finds out what it was
+            return self._sifted(judged)
+        return judged
+
+    def _sifted(self, judged: Judged) -> Judged:
+        """Without the events that cannot be grouped, sealed or packed, which become dead letters. Raises `Fatal` if it is no event."""
+        now = int(self._clock() * 1000)
+        placed: dict[int, Checked | Order] = dict(zip(judged.places(), judged.checked, strict=True))
+        placed.update(judged.orders)
+
+        def attempt(indices: Sequence[int]) -> Judged:
+            some = set(indices)
+            checked = [event for index in sorted(some) if isinstance(event := placed[index], Checked)]
+            others = [(index, Reject("poison")) for index in placed if index not in some]
+            orders = [(index, order) for index, order in judged.orders if index in some]
+            part = Judged(judged.window, checked, self._grouped(checked), [*judged.rejects, *others], orders)
+            groups, _ = self._groups(part, now, plan_all=True)
+            if self._content is not None:
+                window = judged.window
+                self._content(part, WindowCommit(window.partition, window.before, window.after, groups, [], {}, [o for _, o in orders]))
+            return part
+
+        made, poison = sift(sorted(placed), attempt, f"a window of {judged.window.partition} cannot be committed")
+        for index, error in poison:
+            note("resolve", error, partition=judged.window.partition, position=judged.window.positions[index])
+        bad = [(index, Reject("poison", story(error))) for index, error in poison]
+        made.rejects = sorted([*judged.rejects, *bad], key=itemgetter(0))
+        return made
 
     def _of_two_users(self, checked: list[Checked], aliases: Mapping[int, int]) -> list[int]:
         """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no visitor's."""
@@ -145,12 +183,25 @@ class Resolver:
         return group([event.identifiers for event in checked])
 
     def commit(self, judged: Judged) -> Window | None:
-        """Seal and commit; waits while a shard's log, or Redis, is full. None if the worker is to stop before there was room, or if the
-        window's partition is to wait."""
+        """Seal and commit, without what our own logic raises on; waits while a shard's log, or Redis, is full.
+
+        None if the worker is to stop before there was room, or if the window's partition is to wait.
+        """
+        if self.brake is not None:
+            now = int(self._clock() * 1000)
+            if not self._patiently(partial(self.brake.passes, judged.window.partition, judged.window.events, judged.rejects, now)):
+                return None
+        try:
+            return self._commit(judged)
+        except INFRASTRUCTURE:
+            raise
+        except Exception:  # noqa: BLE001  # `_sifted` finds out what it was
+            return self._commit(self._sifted(judged))
+
+    def _commit(self, judged: Judged) -> Window | None:
+        """None if the worker is to stop before there was room."""
         window = judged.window
         now = int(self._clock() * 1000)
-        if self.brake is not None and not self._patiently(partial(self.brake.passes, window.partition, window.events, judged.rejects, now)):
-            return None
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
         received = max((event.received_ms for event in window.events), default=0)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
@@ -288,7 +339,7 @@ class Resolver:
         return _encode(
             DeadLetter(
                 reject.reason,
-                reject.detail,
+                reject.detail.encode(errors="backslashreplace").decode(),
                 window.partition,
                 position,
                 index - window.positions.index(position),
@@ -312,15 +363,6 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
         metrics.PERSONAL_REMOVED.labels(kind).inc(n)
     for reason, n in rejected.items():
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
-
-
-def _where(error: Exception) -> str:
-    """The kind of error and its place; not its message, which may hold personal data."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
-    return f"{type(error).__name__} at {place}"
 
 
 class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):

@@ -5,6 +5,7 @@ Fact       one valid event as it enters a shard's log: skew corrected, personal 
 Reject     why a RawEvent did not become a Fact
 DeadLetter a Reject with everything needed to look at it and to send it again; also what `match` raised on (partition `match`)
 Quarantined a Fact (or a timer) that a shard's logic raised on
+Unlearnt   an example that a model's trainer raised on
 """
 
 from typing import Any, Literal, get_args
@@ -119,3 +120,12 @@ class Quarantined(msgspec.Struct, array_like=True, frozen=True):
     def where(self) -> str:
         """What tells one defect from another."""
         return f"{self.error} at {self.trace[-1] if self.trace else '?'}"
+
+
+class Unlearnt(msgspec.Struct, array_like=True, frozen=True):
+    """An example that a trainer raised on: a defect of ours. The model is as if it had never come."""
+
+    model: str
+    detail: str  # the kind of exception, and the places that led to it; never its message
+    build: str  # version of millrace that raised
+    body: bytes  # the packed `Example`

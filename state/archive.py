@@ -7,6 +7,8 @@
 
 Each record holds one entry: compressed with zstd, then sealed with the log key (what is sealed cannot be compressed, so the
 files' own codec is `null`). Sequence and kind stand outside too, so that a reader can skip what it does not want.
+An entry that could not be made ready is there as it lay in the journal, packed and sealed and no more, with kind `raw`: nothing is left
+out, and a reader makes up for it.
 Files of format 1 differ in one thing: their entries are compressed with zlib.
 """
 
@@ -36,6 +38,7 @@ log = structlog.get_logger()
 
 FORMAT = "2"
 END = "end"  # the kind of the mark at the end of a closed file
+RAW = "raw"  # the kind of an entry as it lay in the journal: its content sealed once more by itself, and nothing compressed
 _SCHEMA = fastavro.parse_schema(
     {
         "type": "record",
@@ -89,6 +92,11 @@ class Archive:
         self.folder = folder
         self._seal = seal
         self._owner = owner
+        self._compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+
+    def packed(self, entry: Journalled) -> bytes:
+        """What is written of an entry whose content is open."""
+        return self._seal.seal(self._compress(_encode(entry)))
 
     def newest(self) -> int:
         """The number of the newest file; 0 without any."""
@@ -100,6 +108,10 @@ class Archive:
         if not found:
             return 0
         return max((entry.seq for entry, _ in self._file(found[-1], found[-1].first)), default=found[-1].first - 1)
+
+    def entry(self, seq: int) -> Found | None:
+        """One of them. Raises `Foreign` for what cannot be read."""
+        return next((found for found in self.entries(seq - 1) if found.entry.seq == seq), None)
 
     def branched(self, since: int, upto: int) -> File | None:
         """The first file with a number above `since` in which history takes another way at entry `upto` or before."""
@@ -164,11 +176,15 @@ class Archive:
                 yield Found(self._opened(record, place, unpack), place)
 
     def _opened(self, record: Any, place: str, unpack: Callable[[bytes], bytes]) -> Journalled:
+        raw = record["kind"] == RAW
         try:
-            entry = _decode(unpack(self._seal.open(record["sealed"])))
+            opened = self._seal.open(record["sealed"])
+            entry = _decode(opened if raw else unpack(opened))
+            if raw and entry.content:
+                entry = msgspec.structs.replace(entry, content=self._seal.open(entry.content))
         except (Foreign, zlib.error, zstandard.ZstdError, msgspec.MsgspecError) as error:
             raise Foreign(f"{place}: entry {record['seq']} cannot be opened: damaged, or sealed with another key file") from error
-        if (entry.seq, entry.kind) != (record["seq"], record["kind"]):
+        if entry.seq != record["seq"] or (entry.kind != record["kind"] and not raw):
             raise Foreign(f"{place}: says that it is entry {record['seq']}, and is {entry.seq}: somebody changed it")
         return entry
 
@@ -200,10 +216,16 @@ class ArchiveWriter:
         self._lock = _lock(archive.folder)
         self._ahead: Iterator[Found] | None = archive.entries(after) if after < archive.last() else None
         self._open: _Open | None = None
-        self._compress = zstandard.ZstdCompressor(level=_LEVEL).compress
 
-    def write(self, entry: Journalled, now_s: float) -> None:
+    def write(self, entry: Journalled, now_s: float, ready: bytes | None = None) -> None:
         """`entry` is the one behind the last; its content is open. `now_s`: any clock that only grows."""
+        self._write(entry.seq, entry.kind, ready or self._archive.packed(entry), now_s, entry)
+
+    def write_raw(self, entry: Journalled, now_s: float) -> None:
+        """The same for one that cannot be made ready: `entry` as it lay in the journal, its content still sealed by itself."""
+        self._write(entry.seq, RAW, self._archive._seal.seal(_encode(entry)), now_s, None)
+
+    def _write(self, seq: int, kind: str, body: bytes, now_s: float, entry: Journalled | None) -> None:
         branch = False
         if self._ahead is not None:
             there = next(self._ahead, None)
@@ -214,8 +236,8 @@ class ArchiveWriter:
         if self._open is not None and (self._open.size >= self._rotate_bytes or now_s - self._open.since_s >= self._rotate_s):
             self._close()
         if self._open is None:
-            self._open = _Open(self._archive, entry.seq, branch, now_s)
-        self._open.write(entry.seq, entry.kind, self._archive._seal.seal(self._compress(_encode(entry))))
+            self._open = _Open(self._archive, seq, branch, now_s)
+        self._open.write(seq, kind, body)
 
     def sync(self) -> None:
         """Everything written so far is on the disk. Raises `OSError`."""

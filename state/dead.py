@@ -1,8 +1,8 @@
-"""Dead letters as an operator sees them: events that validation refused, facts that a shard's logic raised on, and deliveries that
-failed for good.
+"""Dead letters as an operator sees them: events that validation refused, facts that a shard's logic raised on, examples that a trainer
+raised on, and deliveries that failed for good.
 
-They are written elsewhere: events by `directory.lua`, in one commit with their window; facts by the commits of their shards; deliveries
-by `state.deliveries`.
+They are written elsewhere: events by `directory.lua`, in one commit with their window; facts by the commits of their shards; examples with
+the checkpoints of their models; deliveries by `state.deliveries`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 import redis
 
-from schemas.events import DeadLetter, Quarantined
+from schemas.events import DeadLetter, Quarantined, Unlearnt
 from schemas.triggers import Trigger
 from state.names import Names
 from state.shards import QUARANTINE
@@ -23,6 +23,7 @@ Entry = TypeVar("Entry")
 PAGE = 100  # entries in one read; an event may have 32 KB
 _read_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 _read_quarantined = msgspec.msgpack.Decoder(Quarantined).decode
+_read_unlearnt = msgspec.msgpack.Decoder(Unlearnt).decode
 _read_trigger = msgspec.msgpack.Decoder(Trigger).decode
 
 
@@ -55,6 +56,20 @@ class DeadFact(msgspec.Struct, frozen=True):
     @property
     def build(self) -> str:
         return self.quarantined.build
+
+
+class DeadExample(msgspec.Struct, frozen=True):
+    id: str
+    unlearnt: Unlearnt
+
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+        return f"x:{self.id}"
+
+    @property
+    def build(self) -> str:
+        return self.unlearnt.build
 
 
 class DeadDelivery(msgspec.Struct, frozen=True):
@@ -144,6 +159,10 @@ def events(client: redis.Redis, names: Names) -> DeadLetters[DeadEvent]:
 
 def facts(client: redis.Redis, names: Names, count: int) -> DeadFacts:
     return DeadFacts(client, names, count)
+
+
+def examples(client: redis.Redis, names: Names) -> DeadLetters[DeadExample]:
+    return DeadLetters(client, names.unlearnt, lambda ident, fields: DeadExample(ident, _read_unlearnt(fields[b"b"])))
 
 
 def deliveries(client: redis.Redis, names: Names) -> DeadLetters[DeadDelivery]:

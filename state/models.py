@@ -6,15 +6,20 @@ ModelStore    keeps the last checkpoint of each model, and refuses all writers b
 """
 
 import hmac
-from typing import Protocol, cast
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign
+from schemas.events import Unlearnt
 from state.client import wait_for, writing
+from state.dead import DeadExample
 from state.names import Names
 
+UNLEARNT_MAX = 10_000  # the oldest go first
 CHECKPOINT_BYTES_MAX = 16 * 1024 * 1024
 _FORMAT = 1
 _MAC_BYTES = 32
@@ -63,6 +68,16 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     format: int = _FORMAT
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """What changes in the same write as a checkpoint."""
+
+    unlearnt: Sequence[Unlearnt] = ()  # examples that the trainer raised on
+    taken: Sequence[str] = ()  # readmitted ones that are learnt by now, or put aside anew
+
+
+NOTHING: Final = Beside()
+
+
 class ModelStore(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
@@ -81,7 +96,13 @@ class ModelStore(Protocol):
     def wished(self, model: str) -> tuple[int, str]:
         """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number grants each once."""
 
-    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+    def readmit(self, dead: DeadExample) -> None:
+        """An example that was put aside is to be learnt after all: it moves, at once."""
+
+    def readmitted(self, model: str, count: int) -> list[tuple[str, bytes]]:
+        """The oldest of these that are not yet learnt: id, packed `Example`."""
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
         """Replace the checkpoint of `revision`; returns the next revision.
 
         Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB, `LogFull` where the server has no room. Then
@@ -122,7 +143,18 @@ class RedisModels:
         number, learner = cast(list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"]))
         return int(number or 0), (learner or b"").decode()
 
-    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+    def readmit(self, dead: DeadExample) -> None:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.xadd(self._names.readmitted(dead.unlearnt.model), {"b": dead.unlearnt.body})
+        pipeline.xdel(self._names.unlearnt, dead.id)
+        with writing():
+            pipeline.execute()
+
+    def readmitted(self, model: str, count: int) -> list[tuple[str, bytes]]:
+        found = cast(list[Any], self._redis.xrange(self._names.readmitted(model), count=count))
+        return [(ident.decode(), fields[b"b"]) for ident, fields in found]
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
         sealed = _seal(self._signer, model, checkpoint)
         key = self._names.model(model)
         with self._redis.pipeline(transaction=True) as pipeline:
@@ -132,6 +164,10 @@ class RedisModels:
                 raise _fenced(model, revision, found)
             pipeline.multi()
             pipeline.hset(key, mapping={"revision": revision + 1, "checkpoint": sealed})
+            for unlearnt in beside.unlearnt:
+                pipeline.xadd(self._names.unlearnt, {"b": _encode(unlearnt)}, maxlen=UNLEARNT_MAX, approximate=True)
+            if beside.taken:
+                pipeline.xdel(self._names.readmitted(model), *beside.taken)
             try:
                 with writing():
                     pipeline.execute()
@@ -149,6 +185,9 @@ class MemoryModels:
         self._revisions: dict[str, int] = {}
         self._sealed: dict[str, bytes] = {}
         self._wished: dict[str, tuple[int, str]] = {}
+        self._readmitted: dict[str, dict[str, bytes]] = {}
+        self.unlearnt: list[DeadExample] = []
+        self._number = count(1)
 
     def take(self, model: str) -> tuple[int, Checkpoint | None]:
         self._revisions[model] = self._revisions.get(model, 0) + 1
@@ -165,13 +204,23 @@ class MemoryModels:
     def wished(self, model: str) -> tuple[int, str]:
         return self._wished.get(model, (0, ""))
 
-    def save(self, model: str, revision: int, checkpoint: Checkpoint) -> int:
+    def readmit(self, dead: DeadExample) -> None:
+        self.unlearnt.remove(dead)
+        self._readmitted.setdefault(dead.unlearnt.model, {})[dead.id] = dead.unlearnt.body
+
+    def readmitted(self, model: str, count: int) -> list[tuple[str, bytes]]:
+        return list(self._readmitted.get(model, {}).items())[:count]
+
+    def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
         sealed = _seal(self._signer, model, checkpoint)
         found = self._revisions.get(model, 0)
         if found != revision:
             raise _fenced(model, revision, found)
         self._revisions[model] = revision + 1
         self._sealed[model] = sealed
+        self.unlearnt += [DeadExample(f"{next(self._number)}-0", unlearnt) for unlearnt in beside.unlearnt]
+        for ident in beside.taken:
+            del self._readmitted[model][ident]
         return revision + 1
 
 

@@ -75,3 +75,10 @@ class Names:
 
     def model(self, model: str) -> bytes:
         return b"%s:{models}:%s:checkpoint" % (self.prefix, model.encode())  # hash: revision, checkpoint; wishes, wished
+
+    @property
+    def unlearnt(self) -> bytes:
+        return self.prefix + b":{models}:unlearnt"  # stream: examples that a trainer raised on
+
+    def readmitted(self, model: str) -> bytes:
+        return b"%s:{models}:%s:readmitted" % (self.prefix, model.encode())  # stream: those that are to be learnt after all

@@ -10,7 +10,7 @@ import msgspec
 WRITES = frozenset({"commit", "announce", "forward", "advance", "trim", "claim", "take", "save", "tick", "of", "receive"})
 
 
-class Crash(Exception):
+class Crash(BaseException):  # as little to be caught by what a flow does about its own defects as kill -9
     """The worker dies here."""
 
 

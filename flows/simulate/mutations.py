@@ -28,7 +28,7 @@ from flows.simulate.scheduler import Broken
 from flows.simulate.world import World
 from schemas.identity import WindowCommit, WindowResult
 from state.memory import MemoryDirectory, MemoryShards
-from state.models import Checkpoint, MemoryModels
+from state.models import Beside, Checkpoint, MemoryModels
 from state.shards import ShardCommit
 
 
@@ -229,17 +229,24 @@ def _known_too_early(groups: Any) -> Any:
 def _positions_later(save: Any) -> Any:
     """The model is stored with the positions of the batch before."""
 
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint) -> int:
+    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:
         positions = getattr(self, "late", {})
         self.late = checkpoint.positions  # type: ignore[attr-defined]
-        return int(save(self, model, revision, msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions)))
+        return int(save(self, model, revision, msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions), *beside))
+
+    return mutant
+
+
+def _nothing_beside(save: Any) -> Any:
+    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *_beside: Beside) -> int:
+        return int(save(self, model, revision, checkpoint))
 
     return mutant
 
 
 def _any_revision(save: Any) -> Any:
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint) -> int:  # noqa: ARG001  # that is the mutation
-        return int(save(self, model, self._revisions.get(model, 0), checkpoint))
+    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:  # noqa: ARG001  # that is the mutation
+        return int(save(self, model, self._revisions.get(model, 0), checkpoint, *beside))
 
     return mutant
 
@@ -249,6 +256,16 @@ def _acknowledges_first(learn: Any) -> Any:
         self._outbox.advance(flows.learn.LANE, self.sender, batch.positions)
         self._outbox.trim(flows.learn.LANE, self._consumers)
         return learn(self, batch)  # type: ignore[no-any-return]
+
+    return mutant
+
+
+def _half_learnt(carefully: Any) -> Any:
+    """A batch that a trainer raised on is learnt once more on top of what it took."""
+
+    def mutant(self: Learning, *args: Any) -> Any:
+        self._untaught, self._taught = self._trainer, None
+        return carefully(self, *args)
 
     return mutant
 
@@ -297,6 +314,8 @@ MUTATIONS: Mapping[str, Broken] = {
     "a cursor passes a message between shards before it is forwarded": _replace(Steady, "accept", _advances_first),
     "a cursor passes a trigger before it is delivered": _replace(workers, "delivering", _takes_and_forgets),
     "a model is stored without its positions": _replace(MemoryModels, "save", _positions_later),
+    "what a trainer raised on leaves half of itself behind": _replace(Learning, "_carefully", _half_learnt),
+    "what a trainer raised on is not kept": _replace(MemoryModels, "save", _nothing_beside),
     "a stale trainer may store its model": _replace(MemoryModels, "save", _any_revision),
     "examples are acknowledged before the model is stored": _replace(Learning, "learn", _acknowledges_first),
 }

@@ -150,7 +150,14 @@ class _Saying:
 def problems(world: World, traffic: Traffic) -> list[str]:
     """What is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
     ideal = Undisturbed(world).live()
-    return [*_state(world, ideal), *_triggers(world, ideal), *_messages(world, traffic), *_sealed(world), *_order(world)]
+    return [
+        *_state(world, ideal),
+        *_put_aside(world, ideal),
+        *_triggers(world, ideal),
+        *_messages(world, traffic),
+        *_sealed(world),
+        *_order(world),
+    ]
 
 
 def _state(world: World, ideal: World) -> Iterator[str]:
@@ -160,6 +167,13 @@ def _state(world: World, ideal: World) -> Iterator[str]:
     for shard, (our, their) in enumerate(zip(ours.shards, theirs.shards, strict=True)):
         if our != their:
             yield f"shard {shard} differs from the undisturbed one"
+
+
+def _put_aside(world: World, ideal: World) -> Iterator[str]:
+    """What trainers raise on is kept, each once, whoever died meanwhile."""
+    ours, theirs = (Counter(found.unlearnt.body for found in w.models.unlearnt) for w in (world, ideal))
+    if ours != theirs:
+        yield f"{ours.total()} examples were put aside, {theirs.total()} in the undisturbed world"
 
 
 def _triggers(world: World, ideal: World) -> Iterator[str]:

@@ -29,6 +29,7 @@ from schemas.errors import LogFull
 from schemas.events import Fact, RawEvent
 from schemas.log import unpack_facts
 from schemas.toml import load
+from schemas.triggers import Absorb
 from tests.deliveries import trigger
 from tests.receiver import SECRET, Answer, Receiver
 
@@ -439,3 +440,19 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     assert "ana@example.com" not in out
     assert compose.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
     assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1
+
+
+def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
+    message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
+    store, directory = compose.deliveries(site.config), compose.directory(site.config)
+    store.bury("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
+    store.bury("internal", b"\xc1", "not an absorb: truncated")
+    directory.forward(0, 900, message)  # what came later from the same shard does not hide it
+    ((_, *_), (name, *_)) = site.listed()
+    [letter] = [dead for dead in compose.dead_deliveries(site.config).oldest() if dead.name == name]
+    code, out, _ = site.dead("replay", "--all")
+    assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
+    store.bury("internal", letter.body, letter.reason)
+    absorbed = [entry for entry in directory.read(dict.fromkeys(range(2), 0), 100, 0) if entry.kind == "a"]
+    assert len(absorbed) == 2
+    assert not directory.forward_again(letter.name, message), "the replay died before the letter was gone"

@@ -9,12 +9,13 @@ import redis
 from connectors.sink import DELIVERED, Delivery, Outcome
 from schemas.config import Deliver
 from schemas.errors import ConfigError
+from schemas.triggers import Absorb
 from schemas.units import Duration
 from state.dead import deliveries
 from state.deliveries import Deliveries
 from state.names import Names
 from tests.deliveries import trigger
-from tests.delivering import SHARDS, Rig, Scripted, hook, named, unpack
+from tests.delivering import SHARDS, Rig, Scripted, hook, named, pack, unpack
 from tests.odd_receiver import ANSWERS, OddReceiver
 from tests.receiver import Answer, Receiver
 from tests.waiting import eventually
@@ -162,6 +163,43 @@ def test_an_entry_whose_text_is_none_is_a_dead_letter(rig: Rig) -> None:
     rig.emit(b"\x9f\xa2\xff\xfe", trigger(2, to=("a",)))
     eventually(lambda: rig.cursor("a") == 2)
     assert [letter[0] for letter in rig.dead] == ["a"]
+
+
+def test_an_absorb_that_our_logic_raises_on_holds_back_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = rig.forward
+
+    def forward(shard: int, seq: int, message: Absorb) -> bool:
+        if message.retired == b"retired-0007":
+            raise KeyError("ann@example.org")
+        return real(shard, seq, message)
+
+    monkeypatch.setattr(rig, "forward", forward)
+    messages = [Absorb(b"survivor%04d" % n, b"retired-%04d" % n, b"general", b"") for n in range(12)]
+    rig.emit(*messages[:10], shard=1, lane="i")
+    rig.start()
+    eventually(lambda: rig.cursor("internal", 1, "i") == 10)
+    rig.stop()
+    rig.emit(*messages[10:], shard=1, lane="i")
+    rig.start()
+    eventually(lambda: rig.cursor("internal", 1, "i") == 12)
+    assert [message for _, _, message in rig.forwarded] == [*messages[:7], *messages[8:]]
+    [(connector, body, reason)] = rig.dead
+    assert (connector, body) == ("internal", pack(messages[7]))
+    assert reason.startswith("poison: KeyError at tests.flows.test_deliver_odd:")
+    assert "ann@" not in reason
+
+
+def test_a_directory_that_is_away_is_nobodys_poison(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(*_: object) -> bool:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(rig, "forward", forward)
+    rig.emit(Absorb(b"survivor0001", b"retired-0001", b"general", b""), shard=1, lane="i")
+    rig.start()
+    eventually(lambda: rig.stopping is not None and rig.stopping.fault is not None)
+    with pytest.raises(redis.ConnectionError):
+        rig.stop()
+    assert (rig.cursor("internal", 1, "i"), rig.dead) == (0, [])
 
 
 def test_a_reason_of_a_receiver_may_hold_anything(redis_url: str) -> None:

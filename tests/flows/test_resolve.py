@@ -247,7 +247,7 @@ def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(memory: Si
     memory.take(raw(userId="ana"))
     (letter,) = letters(memory)
     assert letter.reason == "poison"
-    assert letter.detail.startswith("KeyError at test_resolve.py:")
+    assert letter.detail.startswith("KeyError at tests.flows.test_resolve:")
     assert "ana" not in letter.detail
 
 

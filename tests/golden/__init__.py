@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import DeadLetter, Fact, Quarantined, RawEvent
+from schemas.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.identity import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.journal import Journalled, WindowContent
 from schemas.log import Announced, Expect, Lend, Retire, Split, Tick
@@ -62,6 +62,7 @@ SAMPLES: dict[str, Any] = {
         _fact,
         DeadLetter("not_json", "at byte 3", "events/3", 1 << 60, 2, "web", NOW, NOW + 5, b"sealed", "0.1.0"),
         Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
+        Unlearnt("churn", "KeyError at flows.logic.models.newton:1 add < flows.learn:2 learn", "0.1.0", b"example"),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),
         Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes.", {"call": (20_454, 7)}),
