@@ -42,7 +42,6 @@ RATE = 500.0  # events/s
 LIVE_FOLDER = Path("data") / "demo"
 
 _STABLE_S = 0.5  # no figure has changed for so long: it has finished
-_BUSY_S = 2.0  # one has changed since: it goes on
 _TELL_EVERY_S = 1.0
 _DRAW_EVERY_S = 0.5
 _HOUSEHOLDS_MAX = 10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
@@ -57,10 +56,11 @@ class Patience(msgspec.Struct, frozen=True):
     last: float = 5.0  # for the last triggers to arrive
     profile: float = 10.0  # for one of the profiles
     stop: float = 15.0  # for millrace to end
+    still: float = 2.0  # where nothing has been applied for so long nothing is on its way any more: it is lost
 
 
 # Who pressed Ctrl-C waits for fifteen seconds at most; what has not come by then is said, and is not lost.
-_PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0)
+_PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0, still=10.0)
 _PRESSED_S = 10.0  # until it is counted, however long each of these takes on a machine that is too busy for them
 
 
@@ -127,7 +127,7 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
         took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
         publisher.stop(patience.flush, lambda pending: progress.tell(f"{pending:,} events are not acknowledged yet"))
     settling = _Settling(stack, observer, before, publisher, receiver, progress)
-    settling.wait(min(end, time.monotonic() + patience.quiet))
+    settling.wait(min(end, time.monotonic() + patience.quiet), patience.still)
     houses = ledger.households()[:_HOUSEHOLDS_MAX]
     verdict = audit(
         houses,
@@ -136,7 +136,7 @@ def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console
         lambda read, of: progress.tell(f"{read:,} of {of:,} households are counted"),
         hurried=patience is _PRESSED,
     )
-    figures, got, busy = settling.wait(min(end, time.monotonic() + patience.last))
+    figures, got, busy = settling.wait(min(end, time.monotonic() + patience.last), patience.still)
     observer.close()
     progress.tell("millrace stops", at_once=True)
     return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict, _looking(config), busy)
@@ -196,8 +196,9 @@ class _Settling:
         self._last, self._still_since = (-1, -1, -1), time.monotonic()
         self._figures = Figures()
 
-    def wait(self, deadline: float) -> tuple[Figures, list[Got], bool]:
-        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether events go on being applied.
+    def wait(self, deadline: float, still_max_s: float) -> tuple[Figures, list[Got], bool]:
+        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether events went on being applied
+        in the last `still_max_s`, or wait in the raw log.
 
         Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures were read.
         """
@@ -216,7 +217,7 @@ class _Settling:
             if complete and still_s >= _STABLE_S:
                 return figures, got, False
             if time.monotonic() > deadline:  # what was delivered by the time of the figures is here by now
-                return figures, receiver.all(), still_s < _BUSY_S or figures.lag.get("resolve", 0) > 0
+                return figures, receiver.all(), still_s < still_max_s or figures.lag.get("resolve", 0) > 0
             said = f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} of {figures.emitted:,} triggers here"
             self._progress.tell(said)
             time.sleep(0.1)
