@@ -17,7 +17,7 @@ from flows.logic.validate import Validator
 from flows.resolve import Judged, RejectLimit, Resolver, Window, Windows, dataflow
 from schemas.config import Config, Validate
 from schemas.config import Window as WindowConfig
-from schemas.errors import Fenced, Stale, TooManyRejects
+from schemas.errors import Fenced, MillraceError, Stale, TooManyRejects
 from schemas.events import DeadLetter, RawBatch, RawEvent
 from schemas.identity import Group, WindowCommit, WindowResult
 from schemas.units import Duration
@@ -322,7 +322,7 @@ def test_of_two_workers_on_one_partition_the_stale_one_is_fenced_and_nothing_is_
     assert [fact.message for _, _, fact in site.facts()] == ["m0", "m1"]
 
 
-class Killed(Exception):
+class Killed(MillraceError):  # what is no defect of ours on an event
     """kill -9, as near as one process comes to it."""
 
 
