@@ -64,6 +64,7 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
         Fault("receiver slow", receiver_slow),
         Fault("receiver answers 500", partial(receiver_answers, status=500)),
         Fault("receiver answers 429", partial(receiver_answers, status=429)),
+        Fault("receiver answers oddly", receiver_odd),
         Fault("receiver answers 410", receiver_gone),
         Fault("Redis out of memory", out_of_memory),
         Fault("Redis lost the last second", cut_tail, True),
@@ -241,6 +242,19 @@ def receiver_answers(site: Site, status: int) -> float:
     site.crm.status = status
     time.sleep(TROUBLE_S)
     site.crm.status = 0
+    return site.processing(time.monotonic())
+
+
+def receiver_odd(site: Site) -> float:
+    """Whatever it answers is no reason for deliver to end."""
+    before, answered = {process.pid for process in site.processes("deliver")}, site.crm.refused
+    site.crm.odd = True
+    time.sleep(TROUBLE_S)
+    site.crm.odd = False
+    if site.crm.refused == answered:
+        site.findings.append("nothing was sent to a receiver that answers oddly")
+    if before != {process.pid for process in site.processes("deliver")}:
+        site.findings.append("deliver ended because of what a receiver answered")
     return site.processing(time.monotonic())
 
 

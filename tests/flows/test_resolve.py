@@ -20,7 +20,7 @@ from flows.resolve import Judged, Resolver, dataflow
 from flows.windows import Window, Windows
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
-from schemas.errors import Fenced, Stale
+from schemas.errors import Fenced, MillraceError, Stale
 from schemas.events import DeadLetter, RawBatch, RawEvent
 from schemas.identity import Group, WindowCommit, WindowResult
 from schemas.units import Duration
@@ -338,7 +338,7 @@ def test_of_two_workers_on_one_partition_the_stale_one_is_fenced_and_nothing_is_
     assert [fact.message for _, _, fact in site.facts()] == ["m0", "m1"]
 
 
-class Killed(Exception):
+class Killed(MillraceError):  # what is no defect of ours on an event
     """kill -9, as near as one process comes to it."""
 
 
