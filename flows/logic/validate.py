@@ -42,7 +42,7 @@ class Validator:
         self._of_properties = _Names(everywhere | self._entry.names(NEVER_A_PROPERTY))
         self._of_traits = _Names(everywhere | {folded(name.removeprefix("traits.")) for name in names} | self._entry.names(PERSONAL))
         self._plan = plan
-        self._record = Fields(config.matching).of
+        self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
         """One event. Never raises for what is in it."""
