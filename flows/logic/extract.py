@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flows.logic.entry.values import is_rounded
+from flows.logic.placeholders import Placeholders
 from schemas.config import Matching
 
 LEAST: Final = 2  # fields; one alone says too little
@@ -13,7 +14,8 @@ VALUE_MAX: Final = 256
 class Fields:
     """The configured places, resolved once."""
 
-    def __init__(self, config: Matching) -> None:
+    def __init__(self, config: Matching, placeholders: Placeholders) -> None:
+        self._says_nothing = placeholders.says_nothing
         self._places = [
             (field.name, [path.removeprefix("traits.").split(".") for path in field.paths]) for field in config.field if config.enabled
         ]
@@ -26,10 +28,9 @@ class Fields:
                 value: Any = traits
                 for step in path:
                     value = value.get(step) if isinstance(value, Mapping) else None
-                if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
+                if isinstance(value, (str, int)) and not isinstance(value, bool):
                     text = str(value)[:VALUE_MAX]
-                    if is_rounded(text):  # the same for many who have nothing in common
-                        continue
-                    found[name] = text
-                    break
+                    if not (self._says_nothing(text) or is_rounded(text)):  # the same for many who have nothing in common
+                        found[name] = text
+                        break
         return found if len(found) >= LEAST else {}

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from flows.logic.entry.check import Countries, Normalise, checks, key_of
 from flows.logic.entry.values import Check, is_rounded
-from schemas import patterns
+from flows.logic.placeholders import Placeholders
 from schemas.config import Entry as EntryConfig
 from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
@@ -21,7 +21,6 @@ from schemas.identity import ID_BYTES, Identifier
 
 ID_MAX: Final = 256
 CACHE_MAX: Final = 200_000
-_NOTHING: Final = re.compile(r"[0\-+:\s.]*")  # all zeros, an empty UUID, blanks, a phone number without digits
 _NOT_DIGITS: Final = re.compile(r"[^\d+]")
 
 _NORMALISE: Final[dict[str, Callable[[str], str]]] = {
@@ -54,7 +53,7 @@ class _Namespace:
             return self.cache[known]
         normal = None if is_rounded(value) else self.normalise(value, countries)
         identifier = None
-        if normal is not None and not self.blocked(normal) and not _NOTHING.fullmatch(normal):
+        if normal is not None and not self.blocked(normal):
             hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
             identifier = Identifier(self.strength, hashed.digest())
         if len(self.cache) >= CACHE_MAX:
@@ -86,7 +85,8 @@ class Identifiers:
 
     def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None, made: Checks | None = None) -> None:
         """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
-        blocked, entry = _blocked(config), entry or EntryConfig()
+        self.placeholders, entry = Placeholders(config), entry or EntryConfig()
+        blocked = self.placeholders.says_nothing
         made = made or checks(replace(entry, complete=False))
         namespaces = [
             _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made))
@@ -150,13 +150,6 @@ class Identifiers:
         if found:
             return found
         return _malformed(malformed) if malformed else _nobody(refused)
-
-
-def _blocked(config: IdentityConfig) -> Callable[[str], bool]:
-    """Whether a normalised value identifies nobody."""
-    values = frozenset(value.lower() for value in config.blocked)
-    fits = [patterns.whole(pattern) for pattern in config.blocked_patterns]
-    return lambda normal: normal.lower() in values or any(fit(normal) for fit in fits)
 
 
 def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:

@@ -47,7 +47,7 @@ class Validator:
         self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(self._of_properties))
         self._hash_key = hash_key
         self._plan = plan
-        self._record = Fields(config.matching).of
+        self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
         """One event. Never raises for what is in it."""

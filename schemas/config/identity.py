@@ -33,11 +33,30 @@ class Guard(Table, frozen=True):
     window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
 
 
+# What stands where a value should be: words of programming languages, of forms and of analytics clients, the id that many Android devices
+# share, the address that iOS and Android show in place of the real one; WeChat calls everybody 微信用户.
+BLOCKED = (
+    "null", "none", "nil", "nan", "undefined", "unknown", "anonymous", "guest", "test", "true", "false", "-1",
+    "object object", "n/a", "n.a.", "#n/a", "missing", "not set", "not available", "not known", "not provided",
+    "not_authenticated", "unauthenticated", "distinct_id", "distinctid", "user_id", "userid", "anonymous_id",
+    "anonymousid", "device_id", "deviceid", "9774d56d682e549c", "02:00:00:00:00:00", "unbekannt", "无", "無", "暂无", "未知",
+    "不详", "不詳", "未填写", "保密", "未登录", "游客", "遊客", "访客", "訪客", "匿名", "匿名用户", "微信用户", "测试",
+)  # fmt: skip
+BLOCKED_PATTERNS = (
+    # {{userId}}, ${userId}, <%= id %>, *|EMAIL|*
+    r"\{\{.*\}\}|\[\[.*\]\]|[$#%@!]\{.*\}|\{%.*%\}|<%.*%>|\*\|.*\|\*",
+    # {userId}, <nil>, [email], %id%, __ID__
+    r"\{[a-z_$][\w. ]*\}|<[a-z_][\w. ]*>|\[[a-z_][\w. ]*\]|%{1,2}[a-z_][\w.]*%{1,2}|__[a-z][a-z0-9_]*__",
+    # errors of a spreadsheet: #REF!, #NAME?
+    r"#[a-z0/]+[!?]",
+)
+
+
 class Identity(Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
-    blocked: tuple[str, ...] = ("null", "none", "undefined", "guest", "anonymous", "unknown", "nan", "test")  # compared in lower case
-    blocked_patterns: tuple[Pattern, ...] = ()  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
+    blocked: tuple[str, ...] = BLOCKED  # in any case and width, and in quotes or brackets; no evidence for matching either
+    blocked_patterns: tuple[Pattern, ...] = BLOCKED_PATTERNS  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
     capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
     ledger: Count = 1_000_000  # unions that can still be undone
     reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted

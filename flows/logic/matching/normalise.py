@@ -1,6 +1,6 @@
 """One normal form for each kind of value, so that most comparisons are `==`.
 
-What says nothing (`unknown`, `NaN`, emoji alone) becomes empty.
+What has neither letters nor digits becomes empty; what only stands where a value should be (`identity.blocked`) does not come here.
 
 Values come as people and exports write them: any width, any script, 10 KB of it. A normal form has at most `VALUE_MAX` characters.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from dateutil import parser as dateutil_parser
 
 from flows.logic.matching.han import is_han, simplified
-from flows.logic.matching.words import LEGAL_FORMS, ORGANISATION_WORDS, SAYS_NOTHING, STREET_WORDS
+from flows.logic.matching.words import LEGAL_FORMS, ORGANISATION_WORDS, STREET_WORDS
 
 VALUE_MAX: Final = 64
 _RAW_MAX: Final = 512
@@ -41,8 +41,6 @@ def text(value: str) -> str:
             value = simplified(value)
         value = "".join(char for char in unicodedata.normalize("NFKD", value.casefold()) if not unicodedata.combining(char))
     found = value[:_RAW_MAX].lower().strip()
-    if found in SAYS_NOTHING:
-        return ""
     if not found.isalnum() and not (found.isascii() and "  " not in found and found.replace(" ", "").isalnum()):
         found = _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", found)).strip()
     return found[:VALUE_MAX].rstrip()

@@ -1,4 +1,4 @@
-"""Words that are written in several ways, and words that say nothing: of addresses, companies and empty cells."""
+"""Words that are written in several ways: of addresses and companies."""
 
 from typing import Final
 
@@ -29,8 +29,3 @@ LEGAL_FORMS: Final = frozenset(
     mbh nv of ohg oy plc pte pty sa sarl sas se sl spa srl sro the ug zrt
     """.split()
 )
-SAYS_NOTHING: Final = frozenset(
-    """
-    missing; n/a; nan; nil; none; not available; not known; null; unbekannt; undefined; unknown; 不详; 无; 未知
-    """.strip().split("; ")
-) | {""}

@@ -1,0 +1,57 @@
+"""What stands where a value should be: one list, for identity and for matching."""
+
+import pytest
+
+from flows.logic.extract import Fields
+from flows.logic.identifiers import Identifiers
+from flows.logic.placeholders import Placeholders
+from schemas.config import Identity, Matching
+
+SAYS_NOTHING = [
+    "[object Object]", "N/A", "#N/A", "n/a", "true", "FALSE", "-1", "(null)", "<nil>", "[]", "{}", "()", '""',
+    "''", "{{userId}}", "distinct_id", "not_authenticated", "无", "無", "未知", "游客", "匿名", "null",
+    "None", "NaN", "undefined", "unknown", "anonymous", "guest", "Test", "ＮＵＬＬ", " null ", '"null"',
+    "'undefined'", "[null]", "<none>", "(not set)", "${userId}", "#{user.id}", "%{id}", "%%USER_ID%%",
+    "%email%", "{userId}", "{{{ user.id }}}", "<%= user.id %>", "{% user %}", "[[email]]", "*|EMAIL|*",
+    "[email]", "<your id>", "__CLICKID__", "#REF!", "#NAME?", "#DIV/0!",
+    "00000000-0000-0000-0000-000000000000", "{00000000-0000-0000-0000-000000000000}", "000000000000000",
+    "11111111-1111-1111-1111-111111111111", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "1111111111",
+    "9774d56d682e549c", "02:00:00:00:00:00", "微信用户",
+]  # fmt: skip
+SOMEBODYS = [
+    "42", "1", "777", "88888888", "NA", "ID", "admin", "user", "user-null", "nullable", "testa", "Nulla",
+    "guest-17", "无锡", "吴", "3f2504e0", "{3F2504E0-4F89-11D3-9A0C-0305E82C3301}",
+    "00000000-0000-0000-0000-000000000001", "11111111-1111-1111-1111-111111111112", "a" * 9, "#17",
+    "$device:17", "50%", "100% wool", "张[伟]", "a{b}", "test@test.com", "__a", "[17]", "(138) 0013-8000",
+]  # fmt: skip
+IDENTIFIERS = Identifiers(Identity(), b"k" * 32)
+
+
+@pytest.mark.parametrize("value", SAYS_NOTHING)
+def test_it_identifies_nobody_and_is_no_evidence(value: str) -> None:
+    assert IDENTIFIERS.hash("user_id", value) is None
+    assert IDENTIFIERS.hash("device", value) is None
+    fields = Fields(Matching(), IDENTIFIERS.placeholders)
+    told = fields.of({"name": value, "firstName": "Ann", "address": {"city": value, "street": "Elm 7"}, "idNumber": value, "phone": value})
+    assert told == {"given_name": "Ann", "street": "Elm 7"}
+
+
+@pytest.mark.parametrize("value", SOMEBODYS)
+def test_what_somebody_may_be_called_is_left_in(value: str) -> None:
+    assert IDENTIFIERS.hash("user_id", value) is not None
+    assert Fields(Matching(), IDENTIFIERS.placeholders).of({"name": value, "city": "Leeds"}) == {"full_name": value, "city": "Leeds"}
+
+
+def test_the_next_place_counts_where_the_first_says_nothing() -> None:
+    told = Fields(Matching(), IDENTIFIERS.placeholders).of({"name": "N/A", "fullName": "Ann Lee", "city": "Leeds"})
+    assert told == {"full_name": "Ann Lee", "city": "Leeds"}
+
+
+def test_a_deployment_says_itself_what_says_nothing() -> None:
+    own = Placeholders(Identity(blocked=("Acme",), blocked_patterns=(r"qa-\d+",)))
+    assert [value for value in ("ACME", "(acme)", "QA-17", "null", "0", "qa") if own.says_nothing(value)] == [
+        "ACME",
+        "(acme)",
+        "QA-17",
+        "0",
+    ]
