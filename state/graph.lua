@@ -186,7 +186,28 @@ local function is_queue_full()
   return queued >= reviews_max
 end
 
+local function both_verified(ra, rb)
+  local function any(record)
+    for strength, n in pairs(record.counts) do if n > 0 and verified[strength + 1] == 1 then return true end end
+    return false
+  end
+  return any(ra) and any(rb)
+end
+
+local function may_be_accepted(ra, rb)  -- whether a steward who says yes can make them one
+  if both_verified(ra, rb) then return false end
+  for s = 0, #limits - 1 do
+    local theirs = rb.counts[s] or 0
+    if theirs > 0 and theirs + (ra.counts[s] or 0) > limits[s + 1] then
+      local lifted = at_limit[s + 1] == OLDEST or at_limit[s + 1] == REVIEW and s > 0
+      if not lifted then return false end
+    end
+  end
+  return true
+end
+
 local function review(a, b, by, note)
+  if not may_be_accepted(record_of(root_of(a)), record_of(root_of(b))) then return end
   if b < a then a, b = b, a end
   local key = a .. b
   if new_reviews[key] == nil and call('HEXISTS', P .. 'reviews', key) == 1 then return end
@@ -270,14 +291,6 @@ local function trips(root, cause)  -- a customer that grows too fast: what makes
   if count_in(rates, 'rates:', breaker_within, root) <= breaker_unions then return false end
   suspend(cause)
   return true
-end
-
-local function both_verified(ra, rb)
-  local function any(record)
-    for strength, n in pairs(record.counts) do if n > 0 and verified[strength + 1] == 1 then return true end end
-    return false
-  end
-  return any(ra) and any(rb)
 end
 
 -- Unions.

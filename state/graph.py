@@ -338,8 +338,14 @@ class Graph:
 
     def _review(self, a: bytes, b: bytes, by: str, note: bytes) -> None:
         key = min(a, b) + max(a, b)
-        if key not in self.reviews and not self._is_queue_full():
+        if key not in self.reviews and not self._is_queue_full() and self._may_be_accepted(self.root(a), self.root(b)):
             self.reviews[key] = Pair(key[:ID_BYTES], key[ID_BYTES:], by, note, self._window.time_ms)
+
+    def _may_be_accepted(self, a: bytes, b: bytes) -> bool:
+        """Whether a steward who says yes can make them one."""
+        ra, rb = self.records[a], self.records[b]
+        over = [s for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
+        return not self._both_verified(ra, rb) and not any(self.policy.forbids(s, "review") for s in over)
 
     # --- orders
 
