@@ -201,13 +201,12 @@ local function is_queue_full()
   return queued >= reviews_max
 end
 
-local function review(a, b, by, note)
-  if b < a then a, b = b, a end
-  local key = a .. b
-  if new_reviews[key] == nil and call('HEXISTS', P .. 'reviews', key) == 1 then return end
-  if new_reviews[key] or is_queue_full() then return end
-  queued = queued + 1
-  new_reviews[key] = {by, note}
+local function both_verified(ra, rb)
+  local function any(record)
+    for strength, n in pairs(record.counts) do if n > 0 and verified[strength + 1] == 1 then return true end end
+    return false
+  end
+  return any(ra) and any(rb)
 end
 
 local function settle(x, y)
@@ -270,6 +269,37 @@ local function leaving(strength, ra, rb)
     end
   end
   return found
+end
+
+-- What two customers together have too much of, as {strength, by how many}; and whether that forbids that they become one: not where
+-- enough may leave, nor where a steward was asked, and said yes.
+local function excess_of(ra, rb, by)
+  local over, forbidden = {}, false
+  for s = 0, #limits - 1 do
+    local theirs = rb.counts[s] or 0
+    local excess = theirs + (ra.counts[s] or 0) - limits[s + 1]
+    if theirs > 0 and excess > 0 then
+      local asked = at_limit[s + 1] == REVIEW and s > 0 and by == 'review'
+      if not asked and #leaving(s, ra, rb) < excess then forbidden = true end
+      over[#over + 1] = {s, excess}
+    end
+  end
+  return over, forbidden
+end
+
+local function may_be_accepted(ra, rb)  -- whether a steward who says yes can make them one
+  local _, forbidden = excess_of(ra, rb, 'review')
+  return not forbidden and not both_verified(ra, rb)
+end
+
+local function review(a, b, by, note)
+  if not may_be_accepted(existing(root_of(a)), existing(root_of(b))) then return end
+  if b < a then a, b = b, a end
+  local key = a .. b
+  if new_reviews[key] == nil and call('HEXISTS', P .. 'reviews', key) == 1 then return end
+  if new_reviews[key] or is_queue_full() then return end
+  queued = queued + 1
+  new_reviews[key] = {by, note}
 end
 
 local function drop(root, strength, n)
@@ -357,14 +387,6 @@ local function grows_too_fast(root, cause, made_up)  -- by newcomers
   return trips(root, cause)
 end
 
-local function both_verified(ra, rb)
-  local function any(record)
-    for strength, n in pairs(record.counts) do if n > 0 and verified[strength + 1] == 1 then return true end end
-    return false
-  end
-  return any(ra) and any(rb)
-end
-
 -- Unions.
 
 -- Each entry of the ledger knows, for each of the four origins that it names, the entry before it that does: so the history of a
@@ -403,17 +425,9 @@ local function unite(x, y, by, evidence, cause, forced)
   local a, b = root_of(x), root_of(y)
   local ra, rb = existing(a), existing(b)
   if united >= budget or kept_apart(a, b) or (not forced and both_verified(ra, rb)) then refused = refused + 1; return nil end
-  local over, forbidden, ask = {}, false, false
-  for s = 0, #limits - 1 do
-    local theirs = rb.counts[s] or 0
-    local excess = theirs + (ra.counts[s] or 0) - limits[s + 1]
-    if theirs > 0 and excess > 0 then
-      local asked = at_limit[s + 1] == REVIEW and s > 0 and by == 'review'  -- a steward was, and said so
-      if not asked and #leaving(s, ra, rb) < excess then forbidden = true end
-      over[#over + 1] = {s, excess}
-      if at_limit[s + 1] == REVIEW then ask = true end
-    end
-  end
+  local over, forbidden = excess_of(ra, rb, by)
+  local ask = false
+  for _, pair in ipairs(over) do ask = ask or at_limit[pair[1] + 1] == REVIEW end
   if forbidden then
     refused = refused + 1
     if ask then review(a, b, 'limit', evidence) end

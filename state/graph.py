@@ -291,10 +291,8 @@ class Graph:
         if self._united >= self.policy.budget or self._kept_apart(a, b) or (not forced and self._both_verified(ra, rb)):
             self._result.refused += 1
             return None
-        over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
-        held = ra.identifiers + rb.identifiers
-        spared = self._spared(ra.members + rb.members, held) if over else ()
-        if any(self.policy.forbids(s, n, by, held, spared) for s, n in over):
+        over, forbidden = self._excess_of(ra, rb, by)
+        if forbidden:
             self._result.refused += 1
             if any(self.policy.at(s) == "review" for s, _ in over):
                 self._review(a, b, "limit", evidence)
@@ -317,6 +315,13 @@ class Graph:
         self._result.united += 1
         self._united += 1
         return a
+
+    def _excess_of(self, ra: Record, rb: Record, by: str) -> tuple[list[tuple[int, int]], bool]:
+        """What two customers together have too much of, as (strength, by how many); and whether that forbids that they become one."""
+        over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
+        held = ra.identifiers + rb.identifiers
+        spared = self._spared(ra.members + rb.members, held) if over else ()
+        return over, any(self.policy.forbids(s, n, by, held, spared) for s, n in over)
 
     def _both_verified(self, a: Record, b: Record) -> bool:
         return all(any(holds(self.policy.verified, strength) for strength, _ in record.identifiers) for record in (a, b))
@@ -354,8 +359,13 @@ class Graph:
 
     def _review(self, a: bytes, b: bytes, by: str, note: bytes) -> None:
         key = min(a, b) + max(a, b)
-        if key not in self.reviews and not self._is_queue_full():
+        if key not in self.reviews and not self._is_queue_full() and self._may_be_accepted(self.root(a), self.root(b)):
             self.reviews[key] = Pair(key[:ID_BYTES], key[ID_BYTES:], by, note, self._window.time_ms)
+
+    def _may_be_accepted(self, a: bytes, b: bytes) -> bool:
+        """Whether a steward who says yes can make them one."""
+        ra, rb = self.records[a], self.records[b]
+        return not self._both_verified(ra, rb) and not self._excess_of(ra, rb, "review")[1]
 
     # --- orders
 

@@ -440,6 +440,27 @@ def test_a_steward_cannot_make_two_users_one(both: Make) -> None:
     assert world.roots(USER.hash, OTHER.hash) == [USER.hash, OTHER.hash]
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy(at_limit=("review", "refuse", "refuse")), Policy(verified=(False, True, False))])
+def test_nobody_is_asked_about_a_pair_that_cannot_be_accepted(both: Make, policy: Policy) -> None:
+    """Both have a user id, or one mail address too many, or are verified."""
+    world = both(policy)
+    mails = [ident(1, n) for n in range(4)]
+    world.commit(group(USER), group(OTHER), group(mails[0], mails[1]), group(mails[2], mails[3]), group(ident(2, 7)))
+    asked = [(USER, OTHER), (mails[0], mails[2]), (USER, ident(2, 7))]
+    world.commit(orders=tuple(Order("review", a.hash, b.hash, "match", origins=True) for a, b in asked))
+    [pair] = world.ledger.reviews()
+    assert {pair.a, pair.b} == {USER.hash, ident(2, 7).hash}
+    world.same()
+
+
+def test_a_limit_that_a_steward_cannot_lift_is_no_question_though_another_is(both: Make) -> None:
+    world = both(Policy(at_limit=("refuse", "review", "refuse")))
+    world.commit(group(USER, ident(1, 1), ident(1, 2)), group(OTHER, MAIL))
+    assert world.commit(orders=(Order("link", USER.hash, OTHER.hash, "link"),)).refused == 1  # type: ignore[union-attr]
+    assert world.ledger.reviews() == []
+    world.same()
+
+
 def test_where_the_queue_is_full_one_too_many_is_refused(both: Make) -> None:
     world = both(Policy(at_limit=("refuse", "review", "refuse"), reviews=1))
     for n in range(4):
