@@ -44,7 +44,7 @@ def test_the_digest_of_a_deployment(tmp_path: Path, redis_url: str, capsys: pyte
     ticked = msgspec.json.decode(capsys.readouterr().out)
     assert abs(ticked["tick_ms"] - time.time() * 1000) < 60_000
     first = msgspec.convert(ticked, Digest)
-    redis.Redis.from_url(redis_url).hset(compose.names(config).stats, "events", 1)
+    redis.Redis.from_url(redis_url).hset(compose.names(config).stats, "united", 1)
     assert run(config, as_json=True) == 0
     second = msgspec.json.decode(capsys.readouterr().out, type=Digest)
     assert second.whole != first.whole
