@@ -28,7 +28,7 @@ class Bounds(msgspec.Struct, frozen=True):
     connections: int = 4_096  # beyond it requests are answered 503, but for `health.PATHS`
     reserve: int = 64  # connections that are still taken for them
     head_s: float = 10.0  # from the first byte of a head (or from connecting) to its last
-    head_bytes: int = 32 * 1024  # the request line and all headers
+    head_bytes: int = 32 * 1024  # the request line and all headers; also what comes between two pieces of a body, and behind it
     headers: int = 100
     answer_s: float = 30.0  # for a client to take more of an answer that it does not read
 
@@ -50,7 +50,7 @@ class Connection(HttpToolsProtocol):
         self.limit_concurrency = None  # `_application` sees to it
         self._running: RequestResponseCycle | None = None
         self._in_head = False  # a head has begun and is not complete
-        self._head_bytes = 0  # of it, but for what came together with its beginning
+        self._no_body_bytes = 0  # of a head, or since the last of a body, but for what came together with it
         self._due: TimerHandle | None = None  # when its head has to be there
         self._stalled: TimerHandle | None = None  # when more of the answer has to be taken
 
@@ -86,15 +86,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        within = self._in_head
-        if within:
-            self._head_bytes += len(data)
+        self._no_body_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("this is no HTTP/1.1 request")
             return
-        if within and self._in_head and self._head_bytes > self.bounds.head_bytes:
+        if self._no_body_bytes > self.bounds.head_bytes:  # a head without end, or what stands around the chunks of a body
             self._refuse(_head_too_large(self.bounds))
         elif self._due is None and (self._in_head or self._is_idle()):
             self._expect_head()
@@ -130,12 +128,21 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = 0
+        self._no_body_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what follows a chunked body is no header (RFC 9110, 6.5.1): nothing of ours is said there
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._no_body_bytes = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # it comes again: `_decline`
         self._in_head = False
+        self._no_body_bytes = 0
         self.idle.pop(self, None)
         if self._due is not None:
             self._due.cancel()
@@ -212,7 +219,7 @@ class Connection(HttpToolsProtocol):
 def _head_too_large(bounds: Bounds) -> Refused:
     return Refused(
         "head_too_large",
-        f"the request line and headers have more than {bounds.head_bytes} bytes, or are more than {bounds.headers}",
+        f"what stands before the body (or around its chunks) has more than {bounds.head_bytes} bytes or {bounds.headers} headers",
         _CLOSE,
     )
 

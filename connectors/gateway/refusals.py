@@ -30,7 +30,7 @@ Code = Literal[
     "not_found",  # no such path
     "method_not_allowed",  # the path is there, the method is not
     "http_invalid",  # no HTTP/1.1
-    "head_too_large",  # more bytes before the body than there may be
+    "head_too_large",  # more bytes before or around the body than there may be
     "connections_full",  # no connection is free but for health checks
     "request_timeout",  # the head or the body did not come in time
     "batch_too_large",  # more bytes than `gateway.batch_bytes`, before or after gzip

@@ -171,6 +171,53 @@ def test_a_head_without_end_is_ended(first: bytes) -> None:
     assert answer[:13] in (b"", b"HTTP/1.1 431 ")
 
 
+CHUNKED = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "piece"),
+    [(b"0\r\n", b"x: y\r\n" * 1_000), (b"0\r\nx: ", b"y" * 6_000), (b"1;x=", b"y" * 6_000)],
+    ids=["trailers", "a trailer", "a chunk extension"],
+)
+def test_what_stands_around_a_body_is_bounded_as_well(first: bytes, piece: bytes) -> None:
+    """Trailers would be kept in memory for as long as the body may take."""
+    bounds, sent = Bounds(head_s=WITHIN_S * 2), 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal sent
+        yield CHUNKED + b"\r\n" + first
+        while True:
+            sent += len(piece)
+            yield piece
+
+    with served(bounds=bounds) as patient, connected(patient) as connection:
+        answer = drip(connection, counted(), 0.01)
+    assert answer[:13] in (b"", b"HTTP/1.1 431 ")
+    assert sent < 20 * bounds.head_bytes
+
+
+def test_chunks_of_one_byte_are_no_large_head(gateway: Served) -> None:
+    body = json.dumps(TRACK | {"properties": {"note": "x" * 20_000}}).encode()
+    lines = CHUNKED.replace(b"/v1/events", b"/v1/track") + b"\r\n"
+    with connected(gateway) as connection:
+        connection.sendall(lines + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert len(gateway.messages(1)) == 1
+
+
+def test_a_trailer_is_no_header(gateway: Served) -> None:
+    """RFC 9110, 6.5.1: it must not be merged into the headers, whose sender may be another one."""
+    headers = (
+        b"Content-Type: application/json\r\nce-id: 1\r\nce-source: till\r\nce-specversion: 1.0\r\nce-type: Paid\r\nce-subject: u1\r\n\r\n"
+    )
+    with connected(gateway) as connection:
+        connection.sendall(CHUNKED + headers + b"2\r\n{}\r\n0\r\nce-subject: u2\r\nce-time: 2020-01-01T00:00:00Z\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    (message,) = gateway.messages(1)
+    assert message["userId"] == "u1"
+    assert "timestamp" not in message
+
+
 def test_an_ordinary_head_is_not_large(gateway: Served) -> None:
     headers = {f"x-{number}": "y" * 300 for number in range(80)}
     assert httpx.get(gateway.url + "/healthz", headers=headers).status_code == 200
