@@ -9,6 +9,7 @@ doubled when profiles have more than were sent. Engine counters are compared wit
 
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,26 +18,39 @@ from typing import Any
 import httpx
 import msgspec
 
+from flows.demo.oddities import nobodys
+
 Identifier = tuple[str, str]  # (namespace, normalised value)
 ReadProfile = Callable[[str, str], dict[str, Any] | None]
 
 _READERS = 6  # requests for profiles at a time
 _LOOK_AGAIN_S = 0.5
+_DIGITS = 10  # of a phone number
 _PAGE = 60  # households, then a look at the time
 
 
 def identifiers(message: Mapping[str, Any]) -> list[Identifier]:
-    """By what a customer can be recognised in a valid message of the shop."""
+    """By what a customer can be recognised in a valid message of the shop: not by what a placeholder, or a company, is known by."""
     context = message.get("context") or {}
-    contact = (message.get("traits") or {}) | (context.get("traits") or {})
+    own = {} if message.get("type") == "group" else message.get("traits") or {}
+    contact = own | (context.get("traits") or {})
     found = [
         ("user_id", message.get("userId")),
         ("anonymous", message.get("anonymousId")),
         ("device", (context.get("device") or {}).get("id")),
-        ("email", contact.get("email", "").lower()),
-        ("phone", "".join(filter(str.isdigit, contact.get("phone", "")))),
+        ("email", _address(contact.get("email", ""))),
+        ("phone", _number(contact.get("phone", ""))),
     ]
-    return [(namespace, value) for namespace, value in found if value]
+    return [(namespace, value) for namespace, value in found if value and not nobodys(value)]
+
+
+def _address(email: str) -> str:
+    return unicodedata.normalize("NFKC", email).strip("\u200b ").lower().removeprefix("mailto:")
+
+
+def _number(phone: str) -> str:
+    """Its last digits, which all spellings have in common."""
+    return "" if nobodys(phone) else "".join(filter(str.isdecimal, unicodedata.normalize("NFKC", phone)))[-_DIGITS:]
 
 
 class Household(msgspec.Struct):

@@ -9,6 +9,7 @@ import msgspec
 import stamina
 from prometheus_client.parser import text_string_to_metric_families
 
+from flows.demo.oddities import ALIAS_OF_USERS
 from flows.status import Status
 
 
@@ -52,6 +53,11 @@ class Figures(msgspec.Struct, frozen=True):
     @property
     def rejects(self) -> int:
         return sum(self.rejected.values())
+
+    @property
+    def malformed(self) -> int:
+        """Rejects without those that are no fault of the event alone: an alias between two users who are both known by then."""
+        return self.rejects - self.rejected.get(ALIAS_OF_USERS, 0)
 
     @property
     def emitted(self) -> int:

@@ -44,6 +44,9 @@ _FAMILY_ZH = (
 )
 
 
+_SCATTER = 611_953  # no two of the first thousands of numbers are but one digit apart, as those of strangers hardly are
+
+
 @dataclass(slots=True)
 class Person:
     """One human being. The engine never sees this object, only the identifiers that each channel happens to know."""
@@ -64,7 +67,10 @@ class Person:
 
 
 def person(random: Random, run: int, number: int, family: Person | None = None) -> Person:
-    """A new customer. `run` keeps the identifiers of two demos on the same data apart; `family` lends its tablet."""
+    """A new customer. `run` keeps the identifiers of two demos on the same data apart.
+
+    `family` lends its tablet, and may give its own phone number for both.
+    """
     tag = f"{run:x}"
     language = random.choice(("en", "zh"))
     if language == "en":
@@ -78,7 +84,7 @@ def person(random: Random, run: int, number: int, family: Person | None = None) 
         language=language,
         name=name,
         email=f"{mailbox}.{tag}.{number}@{host}",
-        phone=f"{mobile} {number:06d}",
+        phone=family.phone if family and random.random() < 0.5 else f"{mobile} {number * _SCATTER % 1_000_000:06d}",
         user_id=f"u-{tag}-{number}",
         browser=f"web-{tag}-{number}-{random.getrandbits(32):08x}",
         phone_app=f"app-{tag}-{number}-{random.getrandbits(32):08x}",
@@ -87,3 +93,14 @@ def person(random: Random, run: int, number: int, family: Person | None = None) 
         card=f"card-{tag}-{number}",
         tablet=family.tablet if family else f"tablet-{tag}-{number}",
     )
+
+
+def company(run: int, number: int) -> dict[str, str]:
+    """What a company says of itself. No person has any of it."""
+    tag = f"{run:x}"
+    return {
+        "name": f"Company {tag}-{number}",
+        "email": f"office.{tag}.{number}@example.com",
+        "phone": f"+44 20 79{run % 100:02d} {number % 10_000:04d}",
+        "employees": "3",
+    }

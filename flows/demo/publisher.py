@@ -43,7 +43,7 @@ class Publisher:
         self._answered = Counter[Channel]()
         self._open: dict[str, dict[str, Any]] = {}  # messageId -> handed to a client, and neither acknowledged nor given up yet
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
-        self._plain = _Plain(url)
+        self._plain = _Plain(url, self._acknowledged)
         self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._pacing: Future[None] | None = None
         self.published = 0
@@ -129,14 +129,21 @@ class Publisher:
             self.unreadable += 1
             self.published += 1
             self._plain.put(item.channel, item.message)
-        elif item.duplicate or not item.valid:
+            return
+        self.published += 1
+        stamped = {"timestamp": happened.isoformat(timespec="milliseconds"), **item.message}
+        if item.duplicate or not item.valid:
             self.duplicates += item.duplicate
-            self.published += 1
-            self._plain.put(item.channel, {"timestamp": happened.isoformat(timespec="milliseconds"), **item.message}, item.valid)
+            self._plain.put(item.channel, stamped, item.valid)
+            return
+        self._ledger.sent(item.message, time.time_ns() // 1_000_000)
+        if item.refusable:
+            self._ledger.doubt(item.message)
         else:
-            self._ledger.sent(item.message, time.time_ns() // 1_000_000)
             self._open[item.message["messageId"]] = item.message
-            self.published += 1
+        if "sentAt" in item.message:
+            self._plain.put(item.channel, stamped)
+        else:
             while not self._call(item.channel, item.message, happened):
                 if self._stopping.wait(_FULL_WAIT_S):
                     self._gave_up(item.channel, [item.message])
@@ -159,11 +166,14 @@ class Publisher:
         def noted(batch: list[dict[str, Any]]) -> Any:
             answer = request(batch)  # raises where it is not acknowledged
             self._answered[channel] += len(batch)
-            for message in batch:
-                self._open.pop(message["messageId"], None)
+            self._acknowledged(batch)
             return answer
 
         return noted
+
+    def _acknowledged(self, batch: list[dict[str, Any]]) -> None:
+        for message in batch:
+            self._open.pop(message["messageId"], None)
 
     def _gave_up(self, channel: Channel, batch: list[dict[str, Any]]) -> None:
         self._failed[channel] += len(batch)
@@ -172,7 +182,13 @@ class Publisher:
                 self._ledger.doubt(message)
 
 
-_ARGUMENTS = {"userId": "user_id", "anonymousId": "anonymous_id", "messageId": "message_id"}
+_ARGUMENTS = {
+    "userId": "user_id",
+    "anonymousId": "anonymous_id",
+    "previousId": "previous_id",
+    "groupId": "group_id",
+    "messageId": "message_id",
+}
 
 
 _Sending = tuple[Channel, dict[str, Any] | bytes, bool]  # the last: whether it is valid
@@ -181,7 +197,8 @@ _Sending = tuple[Channel, dict[str, Any] | bytes, bool]  # the last: whether it 
 class _Plain:
     """Requests in the clients' form, made by hand, in a thread of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, acknowledged: Callable[[list[dict[str, Any]]], None]) -> None:
+        self._acknowledged = acknowledged
         self._queue: queue.Queue[_Sending] = queue.Queue()
         self._http = httpx.Client(base_url=url, timeout=5)
         self._stopping = threading.Event()
@@ -216,7 +233,7 @@ class _Plain:
                 else:
                     batches.setdefault(channel, []).append((message, valid))
             for channel, batch in batches.items():
-                self._send(channel, [message for message, _valid in batch], sum(not valid for _message, valid in batch))
+                self._send(channel, batch)
             for _ in taken:
                 self._queue.task_done()
 
@@ -230,8 +247,8 @@ class _Plain:
                 break
         return taken
 
-    def _send(self, channel: Channel, batch: list[dict[str, Any]], malformed: int) -> None:
-        body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    def _send(self, channel: Channel, batch: list[tuple[dict[str, Any], bool]]) -> None:
+        body = {"batch": [message for message, _valid in batch], "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds")}
         try:
             for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=5, timeout=10):
                 with attempt:
@@ -240,7 +257,8 @@ class _Plain:
             self.failed += len(batch)
         else:
             self.answered += len(batch)
-            self.malformed += malformed
+            self.malformed += sum(not valid for _message, valid in batch)
+            self._acknowledged([message for message, valid in batch if valid])
 
     def _send_unreadable(self, channel: Channel, body: bytes) -> None:
         headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {})

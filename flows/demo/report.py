@@ -87,7 +87,7 @@ def build(
     on_its_way = max(0, publisher.accepted - figures.applied - figures.duplicates - figures.rejects) if busy else 0
     undelivered = figures.lag.get(f"deliver {CONNECTOR}", 0)
     lost_events = max(verdict.lost, sent - unsure - figures.applied)
-    lost_rejects = publisher.malformed - figures.rejects
+    lost_rejects = publisher.malformed - figures.malformed
     unfired = len(ledger.orders.keys() - orders.keys()) - on_its_way  # a trigger follows its event
     lost_triggers = max(figures.emitted - len(got), unfired) - undelivered
     return Report(

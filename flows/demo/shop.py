@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Literal
+from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
 from flows.demo.faults import FAULTS, UNREADABLE, broken
-from flows.demo.people import Person, person
+from flows.demo.oddities import ALIAS_OF_USERS, GROUP_CONTACT, MADE_UP, oddly
+from flows.demo.people import Person, company, person
 from schemas.events import RejectReason
 
 Channel = Literal["web", "app", "store", "social", "desk"]
@@ -30,9 +32,11 @@ _CATALOGUE = (
     ("SKU-08", "Novel", "books", 14.0),
 )
 _PAGES = ("Home", "Sale", "Kitchen", "Clothing", "Electronics", "Delivery", "Returns")
-_MEAN_JOURNEY = 5.1  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
+_MEAN_JOURNEY = 5.2  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
 _REGULARS = range(100, 2_000)  # people who may come back: so many before anybody does, and at most
 _REPEATED, _MALFORMED, _UNREADABLE, _LATE, _SHUFFLED = 0.02, 0.01, 0.001, 0.02, 0.05
+_ODD, _ODD_LOGIN = 0.03, 0.3  # logins are few, and most of what can be odd is said in them
+_MADE_UP = 120  # anonymous ids of one customer, by a client that makes one for each call: more than anybody may have
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ class Item(msgspec.Struct, frozen=True):
     age_ms: int = 0  # how long before its sending it happened
     duplicate: bool = False  # the same messageId has been sent before
     fault: RejectReason | None = None  # why it must be refused
+    odd: str | None = None  # what is odd about it, though it is valid
+    refusable: bool = False  # it must be refused, if what came before it is known by then; else it counts
 
     @property
     def valid(self) -> bool:
@@ -60,6 +66,7 @@ class _Step(msgspec.Struct, frozen=True):
     channel: Channel
     message: dict[str, Any]
     age_ms: int | None = None  # None: now, or late by chance
+    odd: str | None = None  # None: by chance
 
 
 _Journey = Iterator[_Step]
@@ -75,33 +82,50 @@ class Shop:
         self._people = 0
         self._orders = 0
         self._sent = 0
+        self._made_up_first = False  # one of these has been
         self._regulars: deque[Person] = deque(maxlen=_REGULARS.stop)
 
     def items(self) -> Iterator[Item]:
         """All that is sent, in order."""
-        agenda: list[tuple[float, int, int, str, int, _Journey]] = []
+        agenda: list[tuple[float, int, Person, str, int, _Journey]] = []
         pending: list[tuple[float, int, Item]] = []  # repeats and malformed ones, which belong to no journey
         serial, arrival_s = 0, 0.0
         while True:
             while not agenda or agenda[0][0] >= arrival_s:
                 who, name, journey = self._arrival(first=serial == 0)
-                heapq.heappush(agenda, (arrival_s, serial, who.number, name, 0, journey))
+                heapq.heappush(agenda, (arrival_s, serial, who, name, 0, journey))
                 serial += 1
                 arrival_s += self._random.expovariate(self._arrivals_per_s)
-            at_s, _, number, name, count, journey = heapq.heappop(agenda)
+            at_s, _, who, name, count, journey = heapq.heappop(agenda)
             while pending and pending[0][0] <= at_s:
                 yield heapq.heappop(pending)[2]
             step = next(journey, None)
             if step is None:
                 continue
-            heapq.heappush(agenda, (at_s + step.pause_s, serial, number, name, count + 1, journey))
-            age_ms = self._age() if step.age_ms is None else step.age_ms
-            item = Item(at_s, step.channel, {**step.message, "messageId": self._message_id()}, number, name, count, age_ms)
+            heapq.heappush(agenda, (at_s + step.pause_s, serial, who, name, count + 1, journey))
+            item = self._item(at_s, who, name, count, step)
             yield item
             for extra in self._mishaps(item):
                 heapq.heappush(pending, (extra.at_s, serial, extra))
                 serial += 1
             serial += 1
+
+    def _item(self, at_s: float, who: Person, journey: str, count: int, step: _Step) -> Item:
+        odd, message = step.odd, step.message
+        share = _ODD_LOGIN if message["type"] == "identify" else _ODD
+        if odd is None and journey != "story" and self._random.random() < share:
+            odd, message = oddly(self._random, who, message)
+        return Item(
+            at_s=at_s,
+            channel=step.channel,
+            message={**message, "messageId": self._message_id()},
+            person=who.number,
+            journey=journey,
+            step=count,
+            age_ms=self._age() if step.age_ms is None else step.age_ms,
+            odd=odd,
+            refusable=odd == ALIAS_OF_USERS,
+        )
 
     # --- who comes ---------------------------------------------------------------------------------------------------
 
@@ -124,8 +148,11 @@ class Shop:
             "desk": self._desk,
             "deal": self._deal,
             "fraud": self._fraud,
+            "company": self._company,
+            "made_up": self._made_up,
+            "alias": self._alias,
         }
-        weights = (22, 29, 16, 9, 6, 9, 5, 3)
+        weights = (22, 29, 16, 9, 6, 9, 5, 3, 1, 1, 1)
         (name,) = self._random.choices(tuple(journeys), weights)
         return who, name, journeys[name](who)
 
@@ -238,6 +265,37 @@ class Shop:
             yield self._login(who, one.tablet)
             yield from self._basket(who, one.tablet)
         yield self._order("web", self._ids(other, one.tablet))
+
+    def _company(self, who: Person) -> _Journey:
+        """Colleagues look around, and their app says of each what it knows of the company: it is still nobody's own."""
+        colleagues = [self._newcomer(), self._newcomer(), who]
+        named = company(self._run, self._people)
+        for each in colleagues:
+            yield from self._browse(each.browser, pages=1)
+            message = {"type": "group", "groupId": named["name"], "traits": named, **self._ids(each, each.browser)}
+            yield _Step(self._random.uniform(0.2, 0.8), "web", message, odd=GROUP_CONTACT)
+        yield self._login(who, who.browser)
+
+    def _made_up(self, who: Person) -> _Journey:
+        """Somebody's client on a server makes up an anonymous id for each call. The browser is known beside them."""
+        yield from self._browse(who.browser, pages=1)
+        yield self._login(who, who.browser)
+        calls, self._made_up_first = self._random.randint(2, 6) if self._made_up_first else _MADE_UP, True
+        for _ in range(calls):
+            made_up = str(uuid5(NAMESPACE_OID, f"{self._run}-{self._random.getrandbits(64)}"))
+            ids = {"userId": who.user_id, "anonymousId": made_up}
+            step = self._track("desk", "Invoice Sent", ids, {"amount": self._random.randint(1, 99)})
+            yield msgspec.structs.replace(step, pause_s=self._random.uniform(0.02, 0.1), odd=MADE_UP)
+        yield from self._browse(who.browser, pages=1)
+
+    def _alias(self, who: Person) -> _Journey:
+        """A client takes one user for the former name of another, long after both have been seen."""
+        known = [each for each in list(self._regulars)[: _REGULARS.start // 2] if each.known]
+        if len(known) > 1:
+            one, other = self._random.sample(known, 2)
+            message = {"type": "alias", "userId": one.user_id, "previousId": other.user_id}
+            yield _Step(0.0, "desk", message, odd=ALIAS_OF_USERS)
+        yield from self._window(who)
 
     # --- the single steps --------------------------------------------------------------------------------------------
 

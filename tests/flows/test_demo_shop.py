@@ -9,13 +9,18 @@ from typing import Any, get_args
 import pytest
 
 from connectors.gateway.messages import Shared, keyed
+from flows.demo import RATE, SEED
 from flows.demo.audit import Ledger, identifiers
 from flows.demo.faults import FAULTS
-from flows.demo.shop import WRITE_KEYS, Channel, Shop
+from flows.demo.oddities import KINDS
+from flows.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
+from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config
-from schemas.events import Reject
+from schemas.events import RawEvent, Reject
 from tests.demo_life import LONG, RUN, first
+
+ORDER = {namespace.name: strength for strength, namespace in enumerate(Config().identity.namespace)}
 
 
 def test_the_same_seed_gives_the_same_life() -> None:
@@ -46,7 +51,7 @@ def test_the_rate_is_what_was_asked_for(rate: float) -> None:
 def test_all_channels_languages_and_kinds_of_event_occur() -> None:
     good = [item for item in LONG if item.valid]
     assert {item.channel for item in good} == set(get_args(Channel)) == set(WRITE_KEYS)
-    assert {item.message["type"] for item in good} == {"track", "identify", "page", "screen"}
+    assert {item.message["type"] for item in good} == {"track", "identify", "page", "screen", "group", "alias"}
     events = {item.message.get("event") for item in good}
     assert {
         "Product Viewed",
@@ -57,7 +62,7 @@ def test_all_channels_languages_and_kinds_of_event_occur() -> None:
         "Ticket Opened",
         "Ticket Rated",
     } <= events
-    names = [item.message["traits"]["name"] for item in good if item.message["type"] == "identify"]
+    names = [item.message["traits"].get("name", "") for item in good if item.message["type"] == "identify"]
     assert any(name.isascii() for name in names)
     assert any(not name.isascii() for name in names)
 
@@ -117,4 +122,30 @@ def test_families_share_a_device_and_logins_connect_visits() -> None:
     assert any(house.users > 1 for house in houses)
     assert any(house.users == 1 and sum(namespace == "anonymous" for namespace, _ in house.identifiers) > 1 for house in houses)
     assert any(house.users == 0 for house in houses)
-    assert max(len(house.identifiers) for house in houses) < 60
+    sizes = sorted(len(house.identifiers) for house in houses)
+    assert sizes[-2] < 60 < _MADE_UP < sizes[-1], "one alone has a client that makes up an anonymous id for each call"
+
+
+def test_each_kind_of_odd_event_is_published_within_twenty_seconds_of_the_demo_and_all_are_few() -> None:
+    soon = first(20, seed=SEED, rate=RATE)
+    odd = Counter(item.odd for item in soon if item.odd)
+    assert set(odd) == set(KINDS)
+    assert min(odd.values()) >= 5
+    assert odd.total() < len(soon) * 0.1
+
+
+def test_the_engine_knows_people_by_what_the_shop_says_they_are_known_by() -> None:
+    """However it is spelled; and nobody by a placeholder, by a number that a spreadsheet rounded, or by what is a company's."""
+    validator = Validator(Config(), b"k" * 32, {})
+    named: dict[tuple[str, str], set[bytes]] = {}
+    hashed: dict[bytes, set[tuple[str, str]]] = {}
+    for item in LONG:
+        if item.valid and not item.refusable:
+            checked = validator.check(RawEvent(json.dumps(item.message).encode(), RUN * 1_000, item.channel))
+            assert type(checked) is Checked
+            said = sorted(identifiers(item.message), key=lambda known: ORDER[known[0]])
+            assert [identifier.strength for identifier in checked.identifiers] == [ORDER[namespace] for namespace, _ in said], item
+            for ours, theirs in zip(said, checked.identifiers, strict=True):
+                named.setdefault(ours, set()).add(theirs.hash)
+                hashed.setdefault(theirs.hash, set()).add(ours)
+    assert max(map(len, named.values())) == max(map(len, hashed.values())) == 1

@@ -4,6 +4,7 @@ The order of the two says nothing. They are called for values that are not equal
 again and again.
 """
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
@@ -14,6 +15,7 @@ from rapidfuzz.fuzz import token_sort_ratio
 from flows.logic.matching.han import sound
 from flows.logic.matching.nicknames import same_person_may_be_called
 
+_DIGITS: Final = re.compile(r"\d+")
 _REMEMBERED: Final = 1 << 16
 _JANUARY_1: Final = ("0101", "0000")  # what stands in a date of which only the year is known
 
@@ -116,8 +118,13 @@ def _phone(a: str, b: str) -> int:
 
 def _email(a: str, b: str) -> int:
     if _edits(a, b, score_cutoff=2) <= 2 and a[:1] == b[:1]:
-        return 2
+        return 0 if _is_numbered_otherwise(a, b) else 2
     return 1 if min(len(a), len(b)) > 6 and a.partition("@")[0] == b.partition("@")[0] else 0
+
+
+def _is_numbered_otherwise(a: str, b: str) -> bool:
+    """`john.smith4@` and `john.smith17@` are how two people of one name are told apart, and no slip of the hand."""
+    return _DIGITS.sub("", a) == _DIGITS.sub("", b) and _DIGITS.findall(a) != _DIGITS.findall(b)
 
 
 def _identifier(a: str, b: str) -> int:

@@ -64,6 +64,16 @@ def test_what_several_records_say_is_not_put_together() -> None:
     assert kind(mixed, *smith) == "review"
 
 
+@pytest.mark.parametrize(("mine", "theirs"), [("john.smith4", "john.smith7"), ("john.smith", "john.smith1"), ("jsmith1985", "jsmith1987")])
+def test_numbers_behind_a_name_in_the_mail_address_tell_namesakes_apart(mine: str, theirs: str) -> None:
+    one = {"full_name": "John Smith", "phone": "+44 7400 000315", "email": f"{mine}@example.com"}
+    other = {**one, "phone": "+44 7400 000465", "email": f"{theirs}@example.com"}
+    assert kind(one, other) != "merge"
+    assert kind(other, one) != "merge"
+    slip = {**other, "email": f"{mine}@exmaple.com"}
+    assert kind(slip, one) == "merge"
+
+
 def test_customers_who_both_have_records_are_not_united_by_their_name_either() -> None:
     scorer, between = Scorer(Weights(), Frequencies()), Record.of({"full_name": "王伟", "city": "上海"})
     assert not are_one(between, cluster(ONE, ONE), cluster(OTHER, OTHER), scorer, Thresholds(), scorer.prior_bits())
