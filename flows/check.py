@@ -13,15 +13,15 @@ from flows.logic.expressions import ExpressionError
 from schemas.config import Config, Connector, TriggerRule
 from schemas.errors import ConfigError
 from schemas.locate import line_of
-from schemas.toml import Problem, Reading, read, resolved, unspelled
+from schemas.toml import Problem, Reading, read, resolved, text_of, unspelled
 
 
 def check(path: Path) -> int:
     """Print the outcome for the file at `path`; 0 if it may be used, else 1."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"{path}: cannot be read: {error}")
+        text = text_of(path)
+    except ConfigError as error:
+        print(error)
         return 1
     reading = read(text)
     found = sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, path.absolute().parent)])

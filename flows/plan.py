@@ -1,5 +1,6 @@
 """The tracking plan: for each planned event a check of its properties, from a JSON Schema or an Avro record."""
 
+import codecs
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ def load(entry: PlanEvent) -> PlanCheck:
     """Raises `ConfigError` for a file that cannot be read, or is no schema."""
     path = Path(entry.schema)
     try:
-        schema = msgspec.json.decode(path.read_bytes())
+        schema = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         return _avro(schema) if path.suffix == ".avsc" else _json_schema(schema)
     except (OSError, msgspec.DecodeError, ValueError, SchemaParseException, UnknownType, TypeError, KeyError) as error:
         raise ConfigError(f"plan of {entry.event!r}: {path.name} is no schema that can be used: {str(error).splitlines()[0]}") from None
@@ -63,7 +64,11 @@ def _avro(schema: Any) -> PlanCheck:
     names = {field["name"] for field in parsed["fields"]}  # type: ignore[call-overload, index]  # a record: checked on the next line
 
     def check(properties: dict[str, Any]) -> str | None:
-        if fastavro.validation.validate(properties, parsed, raise_errors=False, strict=False):
+        try:
+            fits = fastavro.validation.validate(properties, parsed, raise_errors=False, strict=False)
+        except (ValueError, TypeError, ArithmeticError):  # a logical type that its own text cannot be made to, such as a date of "soon"
+            fits = False
+        if fits:
             return None
         missing = ", ".join(sorted(names - properties.keys()))
         return f"does not fit its Avro schema (missing: {missing})" if missing else "does not fit its Avro schema"

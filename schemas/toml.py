@@ -60,15 +60,22 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Con
         path, folder = DEFAULT, Path.cwd()
     else:
         folder = path.absolute().parent
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    reading = read(text, environment)
+    reading = read(text_of(path), environment)
     if reading.problems:
         places = (f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}" for problem in reading.problems)
         raise ConfigError("\n".join(places))
     return resolved(reading.config, folder)
+
+
+def text_of(path: Path) -> str:
+    """The file's text, without the mark that editors of Windows put in front of it. Raises `ConfigError`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}") from error
 
 
 def problems(text: str, environment: Mapping[str, str] | None = None) -> list[Problem]:

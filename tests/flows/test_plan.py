@@ -84,3 +84,46 @@ def test_what_cannot_be_used_is_said_with_its_place(tmp_path: Path, schema: Any,
     assert str(raised.value).startswith("plan of 'Order Completed': order.json is no schema that can be used: ")
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_schema_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    file = tmp_path / "order.json"
+    file.write_text('{"required": ["total"]}', encoding="utf-8-sig")
+    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    assert check({}) == "properties: 'total' is a required property"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "int",
+        "bytes",
+        "double",
+        {"type": "int", "logicalType": "date"},
+        {"type": "int", "logicalType": "time-millis"},
+        {"type": "long", "logicalType": "timestamp-millis"},
+        {"type": "long", "logicalType": "local-timestamp-micros"},
+        {"type": "string", "logicalType": "uuid"},
+        {"type": "bytes", "logicalType": "decimal", "precision": 5, "scale": 2},
+        {"type": "fixed", "name": "F", "size": 4, "logicalType": "decimal", "precision": 5, "scale": 2},
+        {"type": "enum", "name": "E", "symbols": ["a"]},
+        ["null", {"type": "int", "logicalType": "date"}],
+    ],
+    ids=str,
+)
+def test_whatever_is_sent_avro_says_whether_it_fits(tmp_path: Path, kind: Any) -> None:
+    """What raises would be held against our own logic, not against who sends it."""
+    file = tmp_path / "order.avsc"
+    file.write_text(json.dumps({"type": "record", "name": "Order", "fields": [{"name": "on", "type": kind}]}))
+    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    for value in ("", "soon", "\0", "9" * 400, "2020-13-45", 10**30, -1, 1e308, [], ["int", 3], {"-type": "x"}, {"a": 1}):
+        assert check({"on": value}) in (None, "does not fit its Avro schema")
+
+
+def test_text_that_is_no_date_does_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "order.avsc"
+    date = {"type": "int", "logicalType": "date"}
+    file.write_text(json.dumps({"type": "record", "name": "Order", "fields": [{"name": "on", "type": date}]}))
+    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    assert check({"on": "2026-02-28"}) is None
+    assert check({"on": "2026-02-30"}) == "does not fit its Avro schema"

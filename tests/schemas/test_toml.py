@@ -397,10 +397,29 @@ def test_load_raises_every_error_with_file_and_line(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"shop\.toml: cannot be read: No such file"):
+        load(tmp_path / "shop.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('name = "shop"\n'.encode("utf-16"), ":1: not UTF-8: expected text in UTF-8, got the byte 0xff"),
+        ('name = "shop"\n# 会员\n'.encode("gbk"), ":2: not UTF-8: expected text in UTF-8, got the byte 0xbb"),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path, content: bytes, says: str) -> None:
     file = tmp_path / "shop.toml"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
         load(file)
+    assert str(raised.value) == f"{file}{says}"
+
+
+def test_the_mark_of_windows_editors_is_no_part_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text('name = "shop"\nnmae = 1\n', encoding="utf-8-sig")
+    with pytest.raises(ConfigError) as raised:
+        load(file)
+    assert str(raised.value) == f"{file}:2: nmae: unknown key `nmae`; did you mean `name`?"
