@@ -37,10 +37,13 @@ class Guard(Table, frozen=True):
 # share, the address that iOS and Android show in place of the real one; WeChat calls everybody 微信用户.
 BLOCKED = (
     "null", "none", "nil", "nan", "undefined", "unknown", "anonymous", "guest", "test", "true", "false", "-1",
-    "object object", "n/a", "n.a.", "#n/a", "missing", "not set", "not available", "not known", "not provided",
-    "not_authenticated", "unauthenticated", "distinct_id", "distinctid", "user_id", "userid", "anonymous_id",
-    "anonymousid", "device_id", "deviceid", "9774d56d682e549c", "02:00:00:00:00:00", "unbekannt", "无", "無", "暂无", "未知",
-    "不详", "不詳", "未填写", "保密", "未登录", "游客", "遊客", "访客", "訪客", "匿名", "匿名用户", "微信用户", "测试",
+    "infinity", "void", "nothing", "empty", "unset", '\\n', "optional(nil)", "object object", "object null",
+    "object undefined", "n/a", "n.a.", "#n/a", "#getting_data", "missing", "not set", "not available", "not applicable",
+    "not known", "not provided", "no data", "not logged in", "logged out", "not authenticated",
+    "unauthenticated", "unknown user", "anonymous user", "guest user", "distinct id", "user id", "anonymous id",
+    "device id", "customer id", "member id", "9774d56d682e549c", "02:00:00:00:00:00", "unbekannt", "无", "無",
+    "暂无", "没有", "未知", "未知用户", "不详", "不詳", "不明", "未填写", "保密", "未登录", "未登陆", "未登錄", "未注册",
+    "未註冊", "游客", "遊客", "游客用户", "访客", "訪客", "匿名", "匿名用户", "默认", "默认用户", "微信用户", "测试",
 )  # fmt: skip
 BLOCKED_PATTERNS = (
     # {{userId}}, ${userId}, <%= id %>, *|EMAIL|*
@@ -55,7 +58,7 @@ BLOCKED_PATTERNS = (
 class Identity(Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
-    blocked: tuple[str, ...] = BLOCKED  # in any case and width, and in quotes or brackets; no evidence for matching either
+    blocked: tuple[str, ...] = BLOCKED  # in any case and width, however joined, in quotes or brackets; no evidence for matching
     blocked_patterns: tuple[Pattern, ...] = BLOCKED_PATTERNS  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
     capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
     ledger: Count = 1_000_000  # unions that can still be undone

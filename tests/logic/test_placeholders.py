@@ -17,12 +17,18 @@ SAYS_NOTHING = [
     "00000000-0000-0000-0000-000000000000", "{00000000-0000-0000-0000-000000000000}", "000000000000000",
     "11111111-1111-1111-1111-111111111111", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "1111111111",
     "9774d56d682e549c", "02:00:00:00:00:00", "微信用户",
+    "N / A", "not_set", "Not-Set", "NotSet", "not authenticated", "Distinct ID", "distinct-id", "User ID", "User-ID",
+    "$USER_ID", ":user_id", "logged_out", "unknown user", "GuestUser", "匿名 用户", "暂 无", "未知用户", "未登陆",
+    "undefined undefined", "undefined-undefined", "null, null", "[object Undefined]", "Optional(nil)", "-Infinity",
+    "\u200bnull", "\ufeffnull", "NULL\x00", "“null”", "「无」", "null;", "none,", "\\N", "#GETTING_DATA",
+    "?", "？？？", "—", "/", "_", "*", "...", "…",
 ]  # fmt: skip
 SOMEBODYS = [
     "42", "1", "777", "88888888", "NA", "ID", "admin", "user", "user-null", "nullable", "testa", "Nulla",
     "guest-17", "无锡", "吴", "3f2504e0", "{3F2504E0-4F89-11D3-9A0C-0305E82C3301}",
     "00000000-0000-0000-0000-000000000001", "11111111-1111-1111-1111-111111111112", "a" * 9, "#17",
     "$device:17", "50%", "100% wool", "张[伟]", "a{b}", "test@test.com", "__a", "[17]", "(138) 0013-8000",
+    "1 1", "guest_17", "user_null_2", "Null Island", "Test Ann", "无 锡", "$17", "17?",
 ]  # fmt: skip
 IDENTIFIERS = Identifiers(Identity(), b"k" * 32)
 
@@ -55,3 +61,8 @@ def test_a_deployment_says_itself_what_says_nothing() -> None:
         "QA-17",
         "0",
     ]
+
+
+def test_a_word_without_letters_blocks_itself_alone() -> None:
+    own = Placeholders(Identity(blocked=("-", "", "-1"), blocked_patterns=()))
+    assert [value for value in ("-", "-1", "1", "a", "ab", "") if own.says_nothing(value)] == ["-", "-1", ""]
