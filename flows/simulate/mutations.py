@@ -16,8 +16,9 @@ import flows.logic.profile
 import flows.logic.transit
 from flows.deliver import Steady
 from flows.learn import Learning
-from flows.logic import decide, timers
+from flows.logic import decide, identifiers, timers, validate
 from flows.logic.delivery import Progress
+from flows.logic.placeholders import Placeholders
 from flows.logic.profile import ShardMachine
 from flows.logic.shard import ShardState
 from flows.profile import Worker
@@ -281,6 +282,18 @@ def _half_back(go_back: Any) -> Any:
     return mutant
 
 
+def _groups_are_people(decode: Any) -> Any:
+    """What is known of a company is taken for what is known of the customer."""
+
+    def mutant(value: bytes) -> Any:
+        message = decode(value)
+        if message.type == "group":
+            message.type = "identify"
+        return message
+
+    return mutant
+
+
 MUTATIONS: Mapping[str, Broken] = {
     # shard commit
     "a shard commit is not fenced": _replace(MemoryShards, "commit", _unfenced),
@@ -310,6 +323,10 @@ MUTATIONS: Mapping[str, Broken] = {
     "a borrowed ring is forgotten": _replace(flows.logic.transit, "_remember", lambda _: lambda transit, ring: None),  # noqa: ARG005
     "a debt also waits for what is younger": _replace(flows.logic.transit, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
+    # who is who
+    "what a group states is its members' own": _replace(validate, "decode", _groups_are_people),
+    "a placeholder identifies": _replace(Placeholders, "says_nothing", lambda _: lambda self, value: False),  # noqa: ARG005
+    "a spelling of an address is another address": _replace(identifiers, "_normalise", lambda _: lambda *_: lambda value, _: value),
     # delivery and learning
     "a cursor passes a message between shards before it is forwarded": _replace(Steady, "accept", _advances_first),
     "a cursor passes a trigger before it is delivered": _replace(workers, "delivering", _takes_and_forgets),

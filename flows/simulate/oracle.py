@@ -80,8 +80,8 @@ class Undisturbed:
     def _again(self, past: Past) -> None:
         directory = self.world.directory
         match past:
-            case "w", partition, before, after:
-                self._window(partition, before, after)
+            case "w", partition, before, after, refused:
+                self._window(partition, before, after, refused)
             case "t", second:
                 self.world.now_ms = second * 1000
                 directory.tick()
@@ -103,11 +103,12 @@ class Undisturbed:
                     raise Diverged(f"{name} announced version {version}, which the examples do not give")
                 directory.announce("m", name, seq, version, self._said[name, version])
 
-    def _window(self, partition: str, before: int, after: int) -> None:
+    def _window(self, partition: str, before: int, after: int, refused: list[tuple[int, int]]) -> None:
         entries = self.world.raw[partition][before + 1 : after + 1]
-        positions = [before + 1 + at for at, entry in enumerate(entries) for _ in entry]
+        places = [(before + 1 + at, index) for at, entry in enumerate(entries) for index in range(len(entry))]
+        positions = [position for position, _ in places]
         window = Window(partition, before, after, [event for entry in entries for event in entry], positions, 0.0)
-        self._resolver.commit(self._resolver.judge(window))
+        self._resolver.commit(self._resolver.judge(window, [places.index(place) for place in refused]))
 
     def _work(self) -> None:
         while entries := self._worker.read():
@@ -199,18 +200,19 @@ def _content(trigger: Trigger) -> Trigger:
 def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     profiles = [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
     counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
-    if counted != len(traffic.good):
-        yield f"{len(traffic.good)} messages were acknowledged, {counted} count"
+    refused = world.directory.stats().get("rejected:alias_of_users", 0)
+    if counted + refused != len(traffic.good) + traffic.aliases:
+        yield f"{len(traffic.good) + traffic.aliases} messages were acknowledged, {counted} count, {refused} were refused"
     if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
         yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
-    if rejected != traffic.bad:
-        yield f"{traffic.bad} bad events came, {rejected} are counted as rejected"
+    if rejected - refused != traffic.bad:
+        yield f"{traffic.bad} bad events came, {rejected - refused} are counted as rejected"
     hashes = Identifiers(CONFIG.identity, HASH_KEY)
     due = set()
     for made in traffic.good.values():
         if made.get("event") == "Viewed":
-            found = hashes.of(msgspec.convert(made, Message))
+            found = hashes.of(msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message))
             assert isinstance(found, list), "only what has an identifier is good"
             due.add(trigger_id(made["messageId"], found[0].hash, "each"))
     ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
@@ -240,7 +242,7 @@ def _order(world: World) -> Iterator[str]:
     ends = dict.fromkeys(world.raw, START)
     for past in world.directory.history:
         match past:
-            case "w", partition, before, after:
+            case "w", partition, before, after, _refused:
                 if before != ends[partition]:
                     yield f"a window of {partition} begins at {before}, the one before it ended at {ends[partition]}"
                 ends[partition] = after

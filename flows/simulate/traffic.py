@@ -1,8 +1,9 @@
 """What the customers of the simulation do, and the rules that look at it.
 
 People log in and out on devices that they share, say what their e-mail is, and what their company's, send everything twice now and then,
-some of it with an anonymous id that was made up for the call, and sometimes send what is no event at all. Each message is known here, so it
-is known how often it must count.
+and sometimes send what is no event at all. Their clients make up anonymous ids for a call, send placeholders as ids, spell an address
+in several ways, name people in odd ways, put the consent of a banner on it and a `sentAt` that is no time, and take one user for another's
+former name. Each message is known here, so it is known how often it must count.
 """
 
 from random import Random
@@ -16,6 +17,8 @@ from schemas.events import RawEvent
 from schemas.toml import read, rules_document
 
 _PEOPLE, _VISITORS, _MAILS = "abcde", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
+_NOBODY = ("undefined", "{{userId}}", "[object Object]", "00000000-0000-0000-0000-000000000000")
+_NAMES = ("未知", "A", "王", "-", "Ada Allen")
 _BAD = (b"{", b"[]", b"", b'{"type":"track","event":"Viewed","messageId":"no-one"}', b'{"type":"sing","userId":"a"}')
 _SHARED = """
 [[aggregate]]
@@ -84,7 +87,10 @@ DOCUMENTS = tuple(
 
 
 class Traffic:
-    """Publishes; each message that was acknowledged is in `good` (with what it is), `bad` counts the others."""
+    """Publishes; each message that was acknowledged is in `good` (with what it is), `bad` counts the others.
+
+    `aliases` are those between two users: refused where the former is known by then, else good.
+    """
 
     def __init__(self, luck: Random, config: Config, raw: dict[str, list[list[RawEvent]]]) -> None:
         self._luck = luck
@@ -92,6 +98,7 @@ class Traffic:
         self._source = config.gateway.write_keys[0].source
         self.good: dict[str, dict[str, Any]] = {}
         self.bad = 0
+        self.aliases = 0
         self._sent: list[tuple[str, bytes, int]] = []  # partition, message, when it reached us
 
     def publish(self, now_ms: int) -> None:
@@ -110,6 +117,9 @@ class Traffic:
         if luck < 0.29 and self._sent:  # the client had no answer and tries again, by whichever way
             _, message, first_ms = self._luck.choice(self._sent)
             return RawEvent(message, first_ms, self._source)
+        if luck < 0.31:
+            self.aliases += 1
+            return RawEvent(self._alias(), now_ms, self._source)
         name = f"m{len(self.good)}"
         self.good[name] = made = self._made(name)
         message = msgspec.json.encode(made)
@@ -121,6 +131,10 @@ class Traffic:
         named = [("user_id", self._luck.choice(_PEOPLE)), *(("anonymous", visitor) for visitor in self._luck.sample(_VISITORS, 2))]
         kind = self._luck.choice(["link", "unlink", "undo", "apart"])
         return document(kind, *self._luck.sample(named, 2), union=self._luck.randrange(1, 12))
+
+    def _alias(self) -> bytes:
+        user, former = self._luck.sample(_PEOPLE, 2)
+        return msgspec.json.encode({"messageId": f"alias{self.aliases}", "type": "alias", "userId": user, "previousId": former})
 
     def _made(self, name: str) -> dict[str, Any]:
         luck = self._luck
@@ -139,10 +153,22 @@ class Traffic:
         return self._oddly(made)
 
     def _oddly(self, made: dict[str, Any]) -> dict[str, Any]:
-        """As some clients write it: with an anonymous id made up for this call, or as what is known of a company."""
+        """As some clients write it."""
         n = len(self.good)
         if "anonymousId" not in made and n % 3 == 0:
             made["anonymousId"] = f"made-up-{n}"
-        if "traits" in made and n % 4 == 0:
+        if n % 7 == 0:  # the other of the two ids is there, or becomes one that is nobody's
+            made["userId" if "anonymousId" in made else "anonymousId"] = _NOBODY[n % len(_NOBODY)]
+        if n % 11 == 0:
+            made["context"] = {"consent": {"categoryPreferences": {"Advertising": n % 2 == 0, "Analytics": True}}}
+        if n % 13 == 0:
+            made["sentAt"] = ("", "Invalid Date", "0001-01-01T00:00:00Z")[n % 3]
+        if (traits := made.get("traits")) is None:
+            return made
+        if n % 2 == 0:
+            traits["name"] = _NAMES[n % len(_NAMES)]
+        if "email" in traits and n % 5 < 2:
+            traits["email"] = f" {traits['email'].title()} "
+        if n % 4 == 0:
             made |= {"type": "group", "groupId": "acme"}
         return made

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from flows.logic.rules import CompiledRules
+from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
-from schemas.events import RawEvent
+from schemas.events import DeadLetter, RawEvent
 from schemas.identity import WindowCommit, WindowResult
 from schemas.toml import rules_from
 from schemas.triggers import Absorb, Trigger
@@ -24,6 +25,7 @@ from state.models import MemoryModels, Signer
 from state.policy import Policy
 from state.shards import ShardCommit
 
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SHARDS, PARTITIONS, DEDUPE = 3, 2, 64
 HASH_KEY = bytes(32)
@@ -43,7 +45,9 @@ CONFIG = Config(
 LIMITS = [namespace.limit for namespace in _NAMESPACES]
 LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
-Past = tuple[Any, ...]  # ("w", partition, before, after) | ("t", second) | ("a", shard, seq) | ("c" or "m", sender, seq, version)
+# ("w", partition, before, after, aliases refused as things were when it was judged) | ("t", second) | ("a", shard, seq) |
+# ("c" or "m", sender, seq, version)
+Past = tuple[Any, ...]
 
 
 class Directory(MemoryDirectory):
@@ -55,7 +59,9 @@ class Directory(MemoryDirectory):
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         result = super().commit(window, content)
-        self.history.append(("w", window.partition, window.before, window.after))
+        letters = map(_letter, window.dead)
+        refused = [(letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason]
+        self.history.append(("w", window.partition, window.before, window.after, refused))
         return result
 
     def tick(self) -> bool:

@@ -64,7 +64,7 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
         kinds |= {past[0] for past in simulation.world.directory.history}
         rules |= {trigger.rule for trigger in simulation.world.shards.emitted}
     assert faults >= {"before", "after", "meanwhile", "planned", "replaced", "back", "refused", "again", "log full", "died: fenced"}
-    assert stats >= {"created", "attached", "united", "moved", "rejected:not_json"}
+    assert stats >= {"created", "attached", "united", "moved", "rejected:not_json", "rejected:alias_of_users"}
     assert kinds == set("wtacm")
     assert rules == {"best", "each", "thanks", "left", "risky", "no_buyer", "now_good"}
 
