@@ -108,7 +108,6 @@ CLIENTS = (
     _python("segment-analytics-python 2.2", "segment-analytics-python==2.2.3", "segment.analytics.client", note="key in the body"),
     _python("analytics-python", "analytics-python==1.4.post1", "analytics.client", note="of 2021"),
     _python("rudder-sdk-python", "rudder-sdk-python==2.1.9", "rudderstack.analytics.client", note="gzip by default"),
-    _python("june-analytics-python", "june-analytics-python==2.3.0", "june.analytics.client"),
     _python("customerio-cdp-analytics", "customerio-cdp-analytics==1.1.0", "customerio.analytics.client"),
     _python("cloudevents 1, binary", "cloudevents==1.12.0", "binary", program="cloudevents_1.py", messages=3),
     _python("cloudevents 1, structured", "cloudevents==1.12.0", "structured", program="cloudevents_1.py", messages=3),
