@@ -3,6 +3,7 @@
 import ast
 import json
 import timeit
+import unicodedata
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,6 +183,14 @@ def test_open_names_may_be_dotted_or_in_brackets() -> None:
     assert value_of('properties["Order Total"] > 3', properties={"Order Total": 4}) is True
     assert value_of('properties["class"] == "a"', properties={"class": "a"}) is True
     assert value_of('"red" in properties.colours', properties={"colours": ["red"]}) is True
+
+
+@pytest.mark.parametrize("name", ["ＶＩＰ等级", "ﬁne", "ｘ", "ℌ", "a.ＶＩＰ", "会员"])
+def test_names_are_looked_for_as_they_are_spelled(name: str) -> None:
+    for text in (f"properties.{name}", f"properties . {name}", f'(properties.{name} if has(properties.{name}) else "no")'):
+        assert value_of(text, properties={name: "as spelled", unicodedata.normalize("NFKC", name) + "'": "another"}) == "as spelled"
+    assert value_of(f"properties.{name}", properties={unicodedata.normalize("NFKC", name).replace(name, ""): "another"}) is None
+    assert names_used(f"properties.{name} == 1", SCOPE) == {f"properties.{name}"}
 
 
 def test_names_used_are_spelled_as_expressions() -> None:
