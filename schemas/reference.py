@@ -45,7 +45,11 @@ _EXPRESSIONS = """## Expressions
   `startswith(text, "p")`, `contains(text, "s")`, `coalesce(a, b)` (the first that is there), `has(name)` (whether it is)
 
 A value that is missing makes a calculation missing and any comparison but `==` and `!=` False; so do a division by
-zero and a value of the wrong type. An expression has at most 2,000 characters and may be 48 deep.
+zero and a value of the wrong type. A text that is a number is one, as it is in figures: `"620"`, `"1,620.00"`, `"¥620"`,
+`"40.90元"`, `"1.620,00"`, `"40,90"` (`"1,620"` is grouped by thousands; `"6_20"` is none). Two texts are compared as numbers where
+both are, by `==` as they are written.
+Names are looked for as they are spelled: `properties.ＶＩＰ等级` is not `VIP等级`.
+An expression has at most 2,000 characters and may be 48 deep.
 
 Each aggregate is a name: `count`, `sum` and `distinct` are numbers, `min` and `max` numbers that may be missing, `last`
 may be anything, `top_k` is a set. Besides them there are:

@@ -42,6 +42,7 @@ def bandit(
         raise typer.BadParameter("give --rewards (the reward of every action), or --logged with --action, --reward and --propensity")
     else:
         figures = play_all(table, context, rewards, floor, half_life)
+    figures |= {"notes": table.notes} if table.notes else {}
     if html is not None:
         html.write_text(page(file.name, figures), encoding="utf-8")
     print(
@@ -53,8 +54,9 @@ def _lines(figures: dict[str, Any]) -> str:
     lines = [
         f"{name:24} {value:.4f}" if isinstance(value, float) else f"{name:24} {value}"
         for name, value in figures.items()
-        if name not in ("policies", "curves")
+        if name not in ("policies", "curves", "notes")
     ]
+    lines += figures.get("notes", [])
     for policy, entry in figures["policies"].items():
         told = f"  {entry['verdict']}: {entry['reason']}" if "verdict" in entry else f"  second half {entry['second_half']:.4f}"
         lines.append(f"{policy:24} {entry['mean_reward']:.4f}{told}")

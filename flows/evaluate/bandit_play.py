@@ -22,9 +22,8 @@ _FIT_SHARE = 0.5  # of a log: what the candidate policies are learnt from; they 
 def play_all(table: Table, context: str, rewards: str, floor: float, half_life: int) -> dict[str, Any]:
     """Every policy on the same rows; see `bandit` in docs/next-best-action.md for the keys."""
     names = pick(table, rewards)
+    table = table.measured(*names)
     earned = np.column_stack([table.numbers(name) for name in names])
-    if not np.isfinite(earned).all():
-        raise typer.BadParameter("a reward is missing or not a number")
     if not 2 <= len(names) <= ARMS_MAX:
         raise typer.BadParameter(f"--rewards names {len(names)} columns, expected 2 to {ARMS_MAX} actions")
     features, x = contexts(table, pick(table, context, without=names) if context else [name for name in table.columns if name not in names])
@@ -91,6 +90,7 @@ def ceiling(x: Floats, earned: Floats) -> float:
 
 def judge_log(table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings) -> dict[str, Any]:
     """Candidates learnt from the first half of the log and judged on the second, each against what the log itself earned."""
+    table = table.measured(reward, propensity)
     features, x = contexts(table, pick(table, context, without=[action, reward, propensity]) if context else [])
     names, taken = np.unique(np.array(table.column(action)), return_inverse=True)
     if len(names) > ARMS_MAX:

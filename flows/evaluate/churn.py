@@ -69,6 +69,7 @@ def evaluate(
     customer = chosen(table, customer, "customer", CUSTOMER, guessed.append)
     time = chosen(table, time, "time", TIME, guessed.append, but=(customer,), fits=table.may_be_time)
     table, unknown = table.known(customer, time)
+    table = table.dated(time)
     if value is None:
         value = table.guess(VALUE, but=(customer, time), fits=table.is_numeric)
         guessed += [f"--value {value}"] if value else []
@@ -77,6 +78,7 @@ def evaluate(
     notes = [f"guessed: {' '.join(guessed)}"] if guessed else []
     if unknown:
         notes.append(f"{unknown} rows without a customer or a time were left out")
+    notes += table.notes
     return _replay(purchases, ahead, every, path.name, notes, show)
 
 

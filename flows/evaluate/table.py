@@ -17,17 +17,22 @@ from flows.evaluate import values
 from schemas.errors import Unusable
 
 _DAY_MS = 86_400_000
+_SHOWN = 5  # values that are named in a note
 _WORD_LEAST = 4  # letters; `y` is in many words
 _TIMES_EACH = 50  # rows of one moment, at most on average, for numbers to be taken for times unasked
 
 
 class Table:
-    """All columns as text."""
+    """All columns as text. `lines` says where in the file each row stands; `notes` collects what a reader of the result should know."""
 
-    def __init__(self, name: str, columns: dict[str, list[str]]) -> None:
+    def __init__(
+        self, name: str, columns: dict[str, list[str]], lines: Sequence[int] | None = None, notes: list[str] | None = None
+    ) -> None:
         self.name = name
         self.columns = columns
         self.rows = len(next(iter(columns.values())))
+        self.lines = range(2, self.rows + 2) if lines is None else lines
+        self.notes = [] if notes is None else notes
 
     def column(self, name: str) -> list[str]:
         """Raises `Unusable`."""
@@ -55,7 +60,7 @@ class Table:
             return values.times(texts)
         except ValueError as error:
             text = str(error)
-            line, form = texts.index(text) + 2, "2026-01-31 or 2026-01-31T12:00:00Z"
+            line, form = self.lines[texts.index(text)], "2026-01-31 or 2026-01-31T12:00:00Z"
             raise Unusable(f"{self.name} line {line}: {name} is no date or time: {text!r}; expected one such as {form}") from None
 
     def days(self, name: str) -> NDArray[np.float64]:
@@ -65,16 +70,49 @@ class Table:
         return np.array([np.nan if values.is_missing(text) else next(dated) / _DAY_MS for text in texts])
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """NaN where a value is missing. Raises `Unusable` for any other text."""
+        """NaN where a value is missing. A few that are no numbers are noted and missing too; raises `Unusable` where there are more."""
         texts = self.column(name)
-        found = values.numbers(texts)
+        found = values.mostly_numbers(texts)
         if found is None:
-            row, text = next(((row, text) for row, text in enumerate(texts, 2) if values.numbers([text, "0"]) is None), (2, texts[0]))
-            raise Unusable(f"{self.name} line {row}: {name} is no number: {text!r}")
-        return found
+            first = next(iter(values.read(texts)[1]), 0)
+            raise Unusable(f"{self.name} line {self.lines[first]}: {name} is no number: {texts[first]!r}")
+        numbers, bad = found
+        if bad:
+            self._note(f"of {name} is no number and counts as missing", texts, bad)
+        return numbers
+
+    def _note(self, what: str, texts: Sequence[str], rows: Sequence[int]) -> None:
+        shown = ", ".join(f"line {self.lines[row]} {texts[row]!r}" for row in rows[:_SHOWN])
+        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+        note = f"{len(rows)} {'value' if len(rows) == 1 else 'values'} {what}: {shown}{more}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def is_numeric(self, name: str) -> bool:
-        return values.numbers(self.column(name)) is not None
+        return values.mostly_numbers(self.column(name)) is not None
+
+    def measured(self, *names: str) -> "Table":
+        """The rows that have a number in all of these columns; what was left out is noted. Raises `Unusable`."""
+        whole = np.asarray(~np.isnan(np.column_stack([self.numbers(name) for name in names])).any(axis=1))
+        if whole.all():
+            return self
+        left_out = int((~whole).sum())
+        self.notes.append(f"{left_out} {'row' if left_out == 1 else 'rows'} without a number in {', '.join(names)} left out")
+        return self._only(whole.tolist())
+
+    def dated(self, name: str) -> "Table":
+        """Without the few rows in which this is no time; they are noted."""
+        texts = self.column(name)
+        bad = values.no_times(texts)
+        if not bad:
+            return self
+        self._note(f"of {name} is no date or time and its row is left out", texts, bad)
+        left_out = set(bad)
+        return self._only([row not in left_out for row in range(self.rows)])
+
+    def _only(self, whole: Sequence[bool]) -> "Table":
+        columns = {name: list(compress(column, whole)) for name, column in self.columns.items()}
+        return Table(self.name, columns, list(compress(self.lines, whole)), self.notes)
 
     def is_time(self, name: str) -> bool:
         """Whether it holds dates."""
@@ -106,7 +144,7 @@ class Table:
             return self, 0
         if left_out == self.rows:
             raise Unusable(f"{self.name}: no row has both {' and '.join(names)}")
-        return Table(self.name, {name: list(compress(column, whole)) for name, column in self.columns.items()}), left_out
+        return self._only(whole), left_out
 
 
 def read(path: Path) -> Table:

@@ -46,6 +46,7 @@ def evaluate(
     label = chosen(table, label, "label", LABEL, guessed.append, fits=table.has_two_values)
     time = chosen(table, time, "time", TIME, guessed.append, but=(label,), fits=table.may_be_time)
     table, unknown = table.known(label, time)
+    table = table.dated(time)
     answers, times = table.labels(label), table.times(time)
     order = np.argsort(times, kind="stable")
     answers, times = answers[order], times[order]
@@ -59,7 +60,9 @@ def evaluate(
     verdict_notes = [f"guessed: {' '.join(guessed)}"] if guessed else []
     if unknown:
         verdict_notes.append(f"{unknown} rows without a label or a time were left out")
-    return _replay(title, Encoder(table, columns, order, times, clock=features is None), times, answers, late, verdict_notes, show, anomaly)
+    encoder = Encoder(table, columns, order, times, clock=features is None)
+    verdict_notes += table.notes
+    return _replay(title, encoder, times, answers, late, verdict_notes, show, anomaly)
 
 
 def _columns(table: Table, features: str | None, but: tuple[str, ...]) -> list[str]:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import isfinite, nan
+from math import nan
 
 import numpy as np
 from dateutil import parser as dates
 from numpy.typing import NDArray
+
+from flows.logic.numbers import may_be_grouped, may_have_decimal_comma
+from flows.logic.numbers import read as read_number
 
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n"))  # compared in lower case
 YES = frozenset(("1", "1.0", "true", "yes", "y", "t"))
@@ -16,9 +19,9 @@ NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f"))
 _MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
 _NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
 _LOOKED_AT = 1_000  # texts that tell whether a column is of dates
-_CURRENCY = re.compile(r"[$€£¥₽₹₩\s']|(?:USD|EUR|GBP|CNY|RMB)\b", re.IGNORECASE)
-_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 1,234,567.89
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*")  # 1.234.567,89
+_INFINITE = frozenset(("inf", "infinity"))
+_BAD_EACH = 20  # values for one that may be none in a column of numbers or times
+_BAD_ONE = 3  # with more good ones than these a single one may
 _CHINESE = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "分": ":", "秒": ""})
 _DAY = re.compile(
     r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})"  # in whatever order
@@ -38,42 +41,43 @@ def is_missing(text: str) -> bool:
 def numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
     """NaN where missing or infinite; None if any is neither a number nor missing, or all are missing.
 
-    Currencies, percent signs, brackets for what is negative, and separators of thousands are understood; a decimal comma where the whole
-    column may have one.
+    Texts are read as figures and rules read them (`flows.logic.numbers`), with a decimal comma where the whole column may have one.
     """
+    found, bad = read(texts)
+    return None if bad or np.isnan(found).all() else found
+
+
+def mostly_numbers(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]] | None:
+    """The same, with the places of the few that are neither numbers nor missing (NaN as well): one in twenty at most, or a single one
+    among five. None if there are more."""
+    found, bad = read(texts)
+    good = int((~np.isnan(found)).sum())
+    return (found, bad) if good and _are_few(len(bad), good) else None
+
+
+def _are_few(bad: int, good: int) -> bool:
+    return bad <= max((good + bad) // _BAD_EACH, int(good > _BAD_ONE))
+
+
+def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
+    """NaN where a value is missing, infinite or no number; and the places of those that are no numbers."""
     try:
         found = np.array(texts, float)  # the common case, at once
+        if any("_" in text for text in texts):
+            raise ValueError
+        return np.where(np.isfinite(found), found, nan), []
     except ValueError:
-        plain = [_number(text) for text in texts]
-        if any(value is None for value in plain):
-            plain = _dressed(texts)
-        if any(value is None for value in plain):
-            return None
-        found = np.array(plain, float)
-    return None if np.isnan(found).all() else np.where(np.isfinite(found), found, nan)
-
-
-def _number(text: str) -> float | None:
-    if is_missing(text):
-        return nan
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if isfinite(value) else nan
-
-
-def _dressed(texts: Sequence[str]) -> list[float | None]:
-    """Numbers as people write them."""
-    bare = ["" if is_missing(text) else _CURRENCY.sub("", text) for text in texts]
-    bare = [f"-{text[1:-1]}" if text[:1] == "(" and text[-1:] == ")" else text for text in bare]
-    bare = [text[:-1] if text[-1:] == "%" else text for text in bare]
-    commas = [text for text in bare if "," in text]
-    if commas and all(map(_DECIMAL_COMMA.fullmatch, commas)) and not all(map(_GROUPED.fullmatch, commas)):
-        bare = [text.replace(".", "").replace(",", ".") if "," in text else text for text in bare]
-    elif all(map(_GROUPED.fullmatch, commas)):
-        bare = [text.replace(",", "") for text in bare]
-    return [_number(text) for text in bare]
+        known = [(place, text) for place, text in enumerate(texts) if not is_missing(text) and text.strip("+- ").lower() not in _INFINITE]
+    commas = [text for _, text in known if "," in text or "，" in text]
+    decimal_comma = bool(commas) and all(map(may_have_decimal_comma, commas)) and not all(map(may_be_grouped, commas))
+    found, bad = np.full(len(texts), nan), []
+    for place, text in known:
+        number = read_number(text, decimal_comma=decimal_comma)
+        if number is None:
+            bad.append(place)
+        else:
+            found[place] = number
+    return found, bad
 
 
 def are_times(texts: Sequence[str]) -> bool:
@@ -104,6 +108,26 @@ def times(texts: Sequence[str]) -> NDArray[np.int64]:
     day_first = _day_first(list(plain.values()))
     known = {text: _time(spelt, day_first) for text, spelt in plain.items()}
     return np.array([known[text] for text in texts], np.int64)
+
+
+def no_times(texts: Sequence[str]) -> list[int]:
+    """The places of the few texts that are no times where the others are; none where there are more (`times` then says which)."""
+    found = mostly_numbers(texts)
+    if found is not None:
+        return found[1]
+    plain = {text: text.translate(_CHINESE).strip() for text in dict.fromkeys(texts)}
+    day_first = _day_first(list(plain.values()))
+    unread = {text for text, spelt in plain.items() if not _is_time(spelt, day_first)}
+    bad = [place for place, text in enumerate(texts) if text in unread]
+    return bad if _are_few(len(bad), len(texts) - len(bad)) else []
+
+
+def _is_time(text: str, day_first: bool) -> bool:
+    try:
+        _time(text, day_first)
+    except ValueError:
+        return False
+    return True
 
 
 def _are_days(texts: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
 
+from flows.logic.numbers import number_of
 from schemas.config import Aggregate
 from schemas.profile import MICRO
 
@@ -37,14 +38,8 @@ def slot_of(aggregate: Aggregate) -> int:
 
 def amount_of(value: Any) -> int | None:
     """A number in millionths; None for what is no number, or too large to be one."""
-    if type(value) is int or type(value) is float:
-        number = value
-    elif type(value) is str:
-        try:
-            number = float(value)
-        except ValueError:
-            return None
-    else:
+    number = number_of(value)
+    if number is None:
         return None
     return round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None  # not-a-number is in no range
 

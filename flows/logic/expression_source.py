@@ -284,6 +284,8 @@ class Writer:
             alike = left.type == right.type or "any" in (left.type, right.type) or "none" in (left.type, right.type)
             if not alike or "list" in (left.type, right.type) or left.type == right.type == "set":
                 raise Refused(f"{_NAMED[right.type]} is never equal to {_NAMED[left.type]}", right_node)
+            if {left.type, right.type} <= {"any", "number"} and "any" in (left.type, right.type):  # either may be a number written as text
+                return f"({'' if isinstance(op, ast.Eq) else 'not '}_equal({left.source}, {right.source}))"
             return f"({left.source} {'==' if isinstance(op, ast.Eq) else '!='} {right.source})"
         sign, operation, exchanged = _ORDERS[type(op)]
         for node, piece in ((left_node, left), (right_node, right)):
@@ -299,10 +301,11 @@ class Writer:
         if right.type == "list":
             if left.type != "any" and right.holds - {left.type, "none"}:
                 raise Refused(f"the list holds what is never equal to {_NAMED[left.type]}", right_node)
+            inside = "_listed({}, {})" if left.type == "any" and "number" in right.holds else "({} in {})"
             if not negated:
-                return f"({left.source} in {right.source})"
+                return inside.format(left.source, right.source)
             guards, sources = self._guarded([left])
-            return f"({''.join(f'{guard} is not None and ' for guard in guards)}{sources[0]} not in {right.source})"
+            return f"({''.join(f'{guard} is not None and ' for guard in guards)}not {inside.format(sources[0], right.source)})"
         self._expect(left_node, left, "text")
         if right.type == "text":
             raise Refused("`in` looks into sets and lists; for text there is contains(text, part)", right_node)

@@ -103,7 +103,16 @@ def _parse(text: str) -> ast.expr | ExpressionError:
     end = len(source.encode()[: tree.end_col_offset].decode())
     if "#" in source[end:]:  # in one line it would swallow what follows
         return ExpressionError("a comment cannot stand in an expression", indent + source.index("#", end) + 1, line)
+    if not source.isascii():
+        _spell_as_written(tree, source.encode())
     return tree
+
+
+def _spell_as_written(tree: ast.expr, source: bytes) -> None:
+    """Python's parser turns names into their NFKC form; a property is called what it is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = source[node.value.end_col_offset : node.end_col_offset].decode().rpartition(".")[2].strip()
 
 
 def _error(refused: Refused, text: str) -> ExpressionError:

@@ -1,13 +1,17 @@
 """What expressions do with values whose type is not known beforehand: whatever comes, nothing here raises.
 
 A value of the wrong type, a missing one (None), a division by zero and an overflow all make a calculation None and a
-comparison False. Truth values are not numbers here.
+comparison False. Truth values are not numbers here. A text that is a number (`flows.logic.numbers`) is one to every calculation, and
+beside a number to every comparison: cells of tables are all text.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
+from flows.logic.numbers import number_of
+
 _FAULTS: Final = (ArithmeticError, ValueError)  # overflow, division by zero; rounding of infinity or not-a-number
+_NUMBERS: Final[frozenset[type]] = frozenset((int, float))
 _COLLECTIONS: Final = (set, frozenset, list, tuple, dict)
 
 
@@ -15,16 +19,43 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and value.__class__ is not bool
 
 
-def _ordered(a: Any, b: Any) -> bool:
-    return (is_number(a) and is_number(b)) or (isinstance(a, str) and isinstance(b, str))
-
-
 def less(a: Any, b: Any) -> bool:
-    return bool(_ordered(a, b) and a < b)
+    if type(a) in _NUMBERS and type(b) in _NUMBERS:  # at once: it is asked for each event
+        return bool(a < b)
+    pair = _ordered(a, b)
+    return bool(pair is not None and pair[0] < pair[1])
 
 
 def less_or_equal(a: Any, b: Any) -> bool:
-    return bool(_ordered(a, b) and a <= b)
+    if type(a) in _NUMBERS and type(b) in _NUMBERS:
+        return bool(a <= b)
+    pair = _ordered(a, b)
+    return bool(pair is not None and pair[0] <= pair[1])
+
+
+def _ordered(a: Any, b: Any) -> tuple[Any, Any] | None:
+    """Both as numbers, else both as texts; None where neither will do."""
+    if a is None or b is None:
+        return None
+    x, y = number_of(a), number_of(b)
+    if x is not None and y is not None:
+        return x, y
+    return (a, b) if isinstance(a, str) and isinstance(b, str) else None
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Where one is a number, a text is the number that it says; two texts are as they are written."""
+    if a.__class__ is str:
+        if is_number(b):
+            a = number_of(a)
+    elif b.__class__ is str and is_number(a):
+        b = number_of(b)
+    return bool(a == b)
+
+
+def listed(value: Any, values: tuple[Any, ...]) -> bool:
+    """`value in values`; a text also as the number that it says."""
+    return value in values or (value.__class__ is str and (number := number_of(value)) is not None and number in values)
 
 
 def among(value: Any, collection: Any) -> bool:
@@ -44,16 +75,13 @@ def _numeric(calculate: Callable[..., Any]) -> Callable[..., Any]:
     """`calculate` for numbers; None for all else."""
 
     def calculated(*values: Any) -> Any:
+        numbers = tuple(map(number_of, values))
         try:
-            return calculate(*values) if all(map(is_number, values)) else None
+            return None if None in numbers else calculate(*numbers)
         except _FAULTS:
             return None
 
     return calculated
-
-
-def number(value: Any) -> Any:
-    return value if is_number(value) else None
 
 
 def length(value: Any) -> int | None:
@@ -80,6 +108,8 @@ def contains(value: Any, part: Any) -> bool:
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "_less": less,
     "_less_or_equal": less_or_equal,
+    "_equal": equal,
+    "_listed": listed,
     "_among": among,
     "_not_among": not_among,
     "_add": _numeric(lambda a, b: a + b),
@@ -92,7 +122,7 @@ OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "_max": _numeric(max),
     "_abs": _numeric(abs),
     "_round": _numeric(round),
-    "_number": number,
+    "_number": number_of,
     "_len": length,
     "_lower": lower,
     "_upper": upper,

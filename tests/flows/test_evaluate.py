@@ -266,3 +266,49 @@ def test_bg_nbd_finds_the_silence_of_a_simulated_trade() -> None:
     said = model.silent(np.array(x, float), np.array(last), np.array(age), 10.0)
     assert figures(np.array(silent), said)["ece"] < 0.04
     assert figures(np.array(silent), said)["auc"] > 0.7
+
+
+class TestBadCells:
+    @pytest.mark.parametrize(
+        ("texts", "expected"),
+        [
+            (["1,620.00", "¥620", "￥ 1,000", "40.90元", "CNY 7", "(5)", "12%"], [1620, 620, 1000, 40.9, 7, -5, 12]),
+            (["1,620", "1,000"], [1620, 1000]),
+            (["1,620", "40,90", "1.000,5"], [1.62, 40.9, 1000.5]),
+        ],
+    )
+    def test_numbers_are_read_as_figures_read_them(self, tmp_path: Path, texts: list[str], expected: list[float]) -> None:
+        found = read(write(tmp_path / "t.csv", ("n", "x"), [(text, 1) for text in texts]))
+        assert found.numbers("n").tolist() == expected
+        assert found.notes == []
+
+    def test_one_bad_cell_is_missing_and_told_by_line(self, tmp_path: Path) -> None:
+        texts = ["7", "6_20", "8", "9", "10"]
+        found = read(write(tmp_path / "t.csv", ("n", "x"), [(text, 1) for text in texts]))
+        assert found.is_numeric("n")
+        assert np.nan_to_num(found.numbers("n")).tolist() == [7, 0, 8, 9, 10]
+        assert found.notes == ["1 value of n is no number and counts as missing: line 3 '6_20'"]
+
+    def test_lines_are_those_of_the_file_when_rows_were_left_out(self, tmp_path: Path) -> None:
+        rows = [("", 1), ("a", 2), ("b", "many"), ("c", 3), ("d", 4), ("e", 5)]
+        table, left_out = read(write(tmp_path / "t.csv", ("who", "n"), rows)).known("who")
+        table.numbers("n")
+        assert left_out == 1
+        assert table.notes == ["1 value of n is no number and counts as missing: line 4 'many'"]
+
+    def test_more_than_a_few_are_still_an_error(self, tmp_path: Path) -> None:
+        found = read(write(tmp_path / "t.csv", ("n", "x"), [("7", 1), ("red", 1), ("8", 1), ("blue", 1), ("9", 1), ("10", 1)]))
+        assert not found.is_numeric("n")
+        with pytest.raises(Unusable, match="line 3: n is no number: 'red'"):
+            found.numbers("n")
+
+    def test_a_purchase_with_a_bad_value_or_date_does_not_refuse_the_file(self, run: Run, purchases: Path) -> None:
+        lines = purchases.read_text().splitlines()
+        lines[4] = lines[4].rsplit(",", 1)[0] + ",6_20"
+        lines[9] = f"c1,someday,{lines[9].rsplit(',', 1)[1]}"
+        purchases.write_text("\n".join(lines) + "\n")
+        code, out, err = run("churn", purchases, "--json")
+        assert code == 0, err
+        notes = last_line(out)["notes"]
+        assert "1 value of value is no number and counts as missing: line 5 '6_20'" in notes
+        assert "1 value of date is no date or time and its row is left out: line 10 'someday'" in notes

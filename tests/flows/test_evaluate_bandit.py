@@ -99,3 +99,15 @@ def test_wrong_usage_is_said(full: Path, arguments: list[str], message: str) -> 
     code, output = run(full, *arguments)
     assert code == 2
     assert message in output
+
+
+def test_a_row_without_a_reward_is_left_out_and_told(full: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader(gzip.decompress(full.read_bytes()).decode().splitlines()))
+    rows[3][4] = "6_20"
+    code, output = run(write(tmp_path / "odd.csv", rows[0], rows[1:]), "--arms", "r_*", "--json")
+    assert code == 0
+    notes = json.loads(output.splitlines()[-1])["notes"]
+    assert notes == [
+        "1 value of r_b is no number and counts as missing: line 4 '6_20'",
+        "1 row without a number in r_a, r_b, r_c left out",
+    ]

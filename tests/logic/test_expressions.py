@@ -3,6 +3,7 @@
 import ast
 import json
 import timeit
+import unicodedata
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flows.logic.aggregates import amount_of
 from flows.logic.expressions import FUNCTIONS, ExpressionError, Name, Scope, compile_expression, names_used
+from flows.logic.numbers import number_of
 from flows.logic.operations import is_number
+from schemas.profile import MICRO
 
 SCOPE = Scope(
     names={
@@ -122,7 +126,7 @@ def test_division_by_zero_is_missing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "above"), [(4, True), (2, False), (3.5, True), ("4", False), (True, False), (None, False), ([4], False), ({"a": 4}, False)]
+    ("value", "above"), [(4, True), (2, False), (3.5, True), ("four", False), (True, False), (None, False), ([4], False), ({"a": 4}, False)]
 )
 def test_a_value_of_the_wrong_type_compares_as_false(value: Any, above: bool) -> None:
     assert value_of("properties.size > 3", properties={"size": value}) is above
@@ -138,11 +142,55 @@ def test_where_a_value_breaks_the_promise_of_its_type_the_careful_form_answers()
     assert value_of("flag", "bool", flag=None) is False
 
 
+WRITTEN = ["620", "620.00", "1,620.00", "¥620", "￥ 1,620", "640.90元", "６２０", "CNY 620"]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_number_that_is_text_is_read_as_figures_read_it(text: str) -> None:
+    micro = amount_of(text)
+    assert micro is not None
+    said, properties = micro / MICRO, {"total": text}
+    assert value_of("properties.total >= 100 and 100 <= properties.total", properties=properties) is True
+    assert value_of("properties.total < 100 or 100 > properties.total", properties=properties) is False
+    assert value_of(f"properties.total == {said} and {said} == properties.total", properties=properties) is True
+    assert value_of(f"properties.total != {said}", properties=properties) is False
+    assert value_of(f"properties.total in (7, {said})", properties=properties) is True
+    assert value_of(f"properties.total not in (7, {said})", properties=properties) is False
+    assert value_of("properties.total + 1", properties=properties) == said + 1
+    assert value_of("max(properties.total, 1)", properties=properties) == said
+    assert value_of("properties.total", "number", properties=properties) == said
+    assert value_of("coalesce(properties.total, 0) > 100", properties=properties) is True
+
+
+@pytest.mark.parametrize("text", ["6_20", "many", "nan", "inf", "1e999", "", "12-14", "1,62,0", "€", "8 pm"])
+def test_what_is_no_number_is_none_anywhere(text: str) -> None:
+    properties = {"total": text}
+    assert amount_of(text) is None
+    assert value_of("properties.total >= 0 or properties.total < 0", properties=properties) is False
+    assert value_of("properties.total * 1", properties=properties) is None
+    assert value_of("properties.total", "number", properties=properties) is None
+
+
+def test_two_texts_are_numbers_if_both_are() -> None:
+    assert value_of("properties.paid < properties.asked", properties={"paid": "9", "asked": "10"}) is True
+    assert value_of("properties.paid < properties.asked", properties={"paid": "9", "asked": "1x"}) is False
+    assert value_of("properties.paid == properties.asked", properties={"paid": "007", "asked": "7"}) is False  # may be codes
+    assert value_of('properties.paid == "007"', properties={"paid": "007"}) is True
+
+
 def test_open_names_may_be_dotted_or_in_brackets() -> None:
     assert value_of("properties.cart.total > 3", properties={"cart.total": 4}) is True
     assert value_of('properties["Order Total"] > 3', properties={"Order Total": 4}) is True
     assert value_of('properties["class"] == "a"', properties={"class": "a"}) is True
     assert value_of('"red" in properties.colours', properties={"colours": ["red"]}) is True
+
+
+@pytest.mark.parametrize("name", ["ＶＩＰ等级", "ﬁne", "ｘ", "ℌ", "a.ＶＩＰ", "会员"])
+def test_names_are_looked_for_as_they_are_spelled(name: str) -> None:
+    for text in (f"properties.{name}", f"properties . {name}", f'(properties.{name} if has(properties.{name}) else "no")'):
+        assert value_of(text, properties={name: "as spelled", unicodedata.normalize("NFKC", name) + "'": "another"}) == "as spelled"
+    assert value_of(f"properties.{name}", properties={unicodedata.normalize("NFKC", name).replace(name, ""): "another"}) is None
+    assert names_used(f"properties.{name} == 1", SCOPE) == {f"properties.{name}"}
 
 
 def test_names_used_are_spelled_as_expressions() -> None:
@@ -270,7 +318,12 @@ def naive(node: ast.expr, values: Any) -> Any:
     raise AssertionError(ast.dump(node))
 
 
-def calculated(function: Any, *numbers: Any) -> Any:
+def said(value: Any) -> Any:
+    return number_of(value) if isinstance(value, str) else value
+
+
+def calculated(function: Any, *values: Any) -> Any:
+    numbers = [said(value) for value in values]
     if not all(is_number(value) for value in numbers):
         return None
     try:
@@ -281,16 +334,24 @@ def calculated(function: Any, *numbers: Any) -> Any:
 
 def compared(op: ast.cmpop, left: Any, right: Any) -> bool:
     if isinstance(op, ast.Eq):
-        return bool(left == right)
+        return equals(left, right)
     if isinstance(op, ast.NotEq):
-        return bool(left != right)
+        return not equals(left, right)
     if isinstance(op, (ast.In, ast.NotIn)):
         if not isinstance(right, (list, frozenset, dict)) or (left is None and not (isinstance(right, list) and None in right)):
             return False
-        return any(left == element for element in right) is isinstance(op, ast.In)
+        return any(equals(left, element) for element in right) is isinstance(op, ast.In)
+    if is_number(said(left)) and is_number(said(right)):
+        return bool(ORDER[type(op)](said(left), said(right)))
     if (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str)):
         return bool(ORDER[type(op)](left, right))
     return False
+
+
+def equals(left: Any, right: Any) -> bool:
+    if is_number(left) or is_number(right):
+        return bool(said(left) == said(right))
+    return bool(left == right)
 
 
 def text_or_none(function: Any) -> Any:
@@ -320,6 +381,7 @@ CALLS: dict[str, Any] = {
 
 odd = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-9, 9), st.floats(), st.text(max_size=3), st.just(10**400),
+    st.sampled_from(["3", "-2", "3,5", "¥7", "1,620", "6_2"]),
     st.lists(st.sampled_from(["vip", 1, None]), max_size=2), st.dictionaries(st.sampled_from(["a"]), st.integers(), max_size=1),
 )  # fmt: skip
 numbers = st.integers(-9, 9) | st.floats() | st.integers(-(2**63), 2**63)
@@ -399,7 +461,7 @@ def test_conditions_give_what_a_naive_interpreter_gives(text: str, subject: Any)
 def test_calculations_give_what_a_naive_interpreter_gives(text: str, subject: Any) -> None:
     compiled = compile_expression(text, SCOPE, expect="number")
     if not isinstance(compiled, ExpressionError):
-        expected = naive(ast.parse(text, mode="eval").body, subject)
+        expected = said(naive(ast.parse(text, mode="eval").body, subject))
         assert same(compiled(subject), expected if is_number(expected) else None)
 
 

@@ -39,7 +39,9 @@ PERSONAL: Final[frozenset[FieldKind]] = frozenset(
 )
 # ... and as a property not kept. (A property `name` is a product's.)
 NEVER_A_PROPERTY: Final[frozenset[FieldKind]] = frozenset(("phone", "email", "birthday", "id_number", "passport", "bank_card"))
-_LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_code"))
+_DAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "date"))
+_Stated = list[tuple[str, tuple[str, FieldKind | None]]]  # name as stated; name as configured and kind
+_LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_code", "birthday", "date"))
 _IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(("address", "city", "province", "country", "postal_code"))
 _TELLS: Final[frozenset[FieldKind]] = frozenset(("phone", "id_number", "city", "province", "country", "locale"))
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
@@ -83,6 +85,7 @@ class Entry:
             return None
         taken = Taken(dict(traits), {}, {}, {}, {})
         countries = self._countries.of(traits, context)
+        zones = countries if (zone := self._zone(stated, traits, context)) is None else (zone, *countries)
         for name, (field, kind) in stated:
             value = traits[name]
             if kind is None:
@@ -93,7 +96,7 @@ class Entry:
             if kind == "address" and type(value) is dict:
                 self._address(name, value, countries, received_ms, taken)
                 continue
-            found = self._check(kind, value, countries, received_ms)
+            found = self._check(kind, value, zones if kind in _DAYS else countries, received_ms)
             self._note(field, kind, found, taken)
             if isinstance(found, Bad):
                 taken.invalid[name] = taken.traits.pop(name)
@@ -103,6 +106,15 @@ class Entry:
         if self._complete:
             self._locale(context, taken)
         return taken
+
+    def _zone(self, stated: _Stated, traits: dict[str, Any], context: dict[str, Any] | None) -> str | None:
+        """The time zone that the event states, where it matters."""
+        if not any(kind in _DAYS for _, (_, kind) in stated):
+            return None
+        said = [traits[name] for name, (_, kind) in stated if kind == "time_zone"]
+        said.append(context.get("timezone") if context else None)
+        found = (self.checks["time_zone"](text, ()) for text in said if type(text) is str)
+        return next((zone.value for zone in found if type(zone) is Good), None)
 
     def _address(self, name: str, stated: dict[str, Any], countries: tuple[str, ...], received_ms: int, taken: Taken) -> None:
         """An address by parts: bad parts are taken out, the whole as stated is kept."""

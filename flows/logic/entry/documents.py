@@ -11,17 +11,23 @@ from stdnum import luhn, numdb
 from stdnum.cn import ric, uscc
 from stdnum.exceptions import InvalidChecksum, InvalidComponent, InvalidLength, ValidationError
 
+from flows.logic.entry.places import province_of
 from flows.logic.entry.values import TEXT_MAX, Bad, Checked, Good, plain
 
 _SEPARATORS: Final = re.compile(r"[\s\-.·_/]+")
 _PASSPORT: Final = re.compile(r"(?=(?:[A-Z]*\d){4})[A-Z0-9]{6,9}")
 _CHINESE_PASSPORT: Final = re.compile(r"[DEGPS]\d{8}|E[A-HJ-NP-Z]\d{7}|[DPS]E\d{7}|1[45]\d{7}")
 
+_TAIWAN_RESIDENTS: Final = "830000"
+_FOREIGNER: Final = "9"
+
 _DATED: Final = re.compile(r"\[(\d*)-(\d*)\](.+)")
 
 
 def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """Of the mainland, 18 digits. Tells the birth date, sex and where it was registered.
+    """18 digits by one scheme. Tells the birth date, sex and where it was registered. Besides resident IDs of the mainland these are
+    permits for residents of Hong Kong (810000), Macau (820000) and Taiwan (830000), and cards of foreign permanent residents
+    since 2023 (GA 2102: 9, two digits for the province where it was applied for, three for the nationality).
 
     (`ric.validate` also wants the county to have existed at birth. But a number is given when somebody is registered: people born
     in 1975 carry the code of a county of 1990.)
@@ -39,13 +45,21 @@ def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
         birthday: date = ric.get_birth_date(number)
     except InvalidComponent:
         return Bad("birth_date")
-    place = {name: said for _, says in numdb.get("cn/loc").info(number[:6]) for name, said in says.items()}
-    if "province" not in place:
+    place = _registered(number[:6], birthday.year)
+    if not place.get("province"):
         return Bad("region")
-    says = {"birthday": birthday.isoformat(), "gender": "male" if int(number[16]) % 2 else "female"}
-    says |= {"country": "CN", "province": place["province"]}
-    county = _county(place.get("county", ""), birthday.year)
-    return Good(number, {**says, "county": county} if county else says)
+    return Good(number, {"birthday": birthday.isoformat(), "gender": "male" if int(number[16]) % 2 else "female", "country": "CN", **place})
+
+
+def _registered(code: str, year: int) -> dict[str, str]:
+    if code == _TAIWAN_RESIDENTS:
+        return {"province": "台湾省"}
+    if code[0] == _FOREIGNER:
+        return {"province": province_of(f"{code[1:3]}0000")} if code[3:] != "000" else {}
+    province = province_of(code)
+    listed = next((says["county"] for _, says in numdb.get("cn/loc").info(code) if "county" in says), "")
+    county = _county(listed, year)
+    return {"province": province, "county": county} if county not in ("", province) else {"province": province}
 
 
 def credit_code(value: str, _countries: tuple[str, ...] = ()) -> Checked:

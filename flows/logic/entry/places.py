@@ -29,7 +29,19 @@ _POSTAL: Final = {  # of countries whose form is simple; others by the general o
 _SINCE: Final = re.compile(r"^\[\d{4}-\]")  # of a division that has not always been one
 _ENDED: Final = re.compile(r"^\[\d{0,4}-\d{4}\]")  # of one that is no more
 _SUFFIX: Final = re.compile(r"(特别行政区|特別行政區|壮族自治区|回族自治区|维吾尔自治区|自治区|自治州|地区|省|市|盟)$")
-_MORE_COUNTRIES: Final = {"usa": "US", "uk": "GB", "prc": "CN", "chn": "CN", "中华人民共和国": "CN"}
+_APART_NAMES: Final = {"香港": "HK", "澳门": "MO", "澳門": "MO", "台湾": "TW", "台灣": "TW", "臺灣": "TW"}
+_MORE_COUNTRIES: Final = {
+    "usa": "US",
+    "uk": "GB",
+    "prc": "CN",
+    "chn": "CN",
+    "中华人民共和国": "CN",
+    **{f"{front}{name}": code for front in ("", "中国", "中國") for name, code in _APART_NAMES.items()},
+}
+_OWN_ZONES: Final = {"HK": "Asia/Hong_Kong", "MO": "Asia/Macau", "TW": "Asia/Taipei"}
+_TRADITIONAL: Final = {"香港特別行政區": "香港特别行政区", "澳門特別行政區": "澳门特别行政区"}  # as the table writes them
+_TAIWAN: Final = ("台灣", "臺灣")
+_APART: Final = {"香港特别行政区": "HK", "澳门特别行政区": "MO", "台湾省": "TW"}  # with a country code and a time zone of their own
 _NO_CITY: Final = frozenset(("市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划", "市"))
 
 
@@ -41,7 +53,7 @@ def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     code = text.upper() if text.upper() in phonenumbers.SUPPORTED_REGIONS else _country_codes().get(text.lower())
     if code is None:
         return Bad("unknown")
-    zone = _zone_of(code)
+    zone = zone_of(code)
     return Good(code, {"time_zone": zone} if zone else {})
 
 
@@ -64,7 +76,22 @@ def province(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     if not any(map(str.isalpha, text)):
         return Bad("no_letters")
     known = _provinces().get(short(text))
-    return Good(known, {"country": "CN", "time_zone": "Asia/Shanghai"}) if known else Good(text)
+    return Good(known, _of_province(known)) if known else Good(text)
+
+
+def _of_province(name: str) -> dict[str, str]:
+    country = _APART.get(name, "CN")
+    return {"country": country, "time_zone": _OWN_ZONES.get(country, "Asia/Shanghai")}
+
+
+def province_of(code: str) -> str:
+    """By the first two digits of a division's code; nothing where there is none."""
+    return next((plainly(says["province"]) for _, says in numdb.get("cn/loc").info(code) if "province" in says), "")
+
+
+def plainly(name: str) -> str:
+    """A province as it is written on the mainland."""
+    return _TRADITIONAL.get(name, name)
 
 
 def postal_code(value: str, countries: tuple[str, ...]) -> Checked:
@@ -130,7 +157,10 @@ def _country_codes() -> dict[str, str]:
 
 
 @cache
-def _zone_of(region: str) -> str | None:
+def zone_of(region: str) -> str | None:
+    """The time zone of a country that has one; None of any other, and of what is none."""
+    if region in _OWN_ZONES:
+        return _OWN_ZONES[region]
     code = phonenumbers.country_code_for_region(region)
     if phonenumbers.region_code_for_country_code(code) != region:  # it shares the code with a larger one
         return None
@@ -141,7 +171,7 @@ def _zone_of(region: str) -> str | None:
 def _divisions() -> Iterator[tuple[str, str, str]]:
     """(province, last four digits of its code, name) of each division that there is today."""
     for _, _low, _high, properties, counties in numdb.get("cn/loc").prefixes:
-        province_name = properties.get("province", "")
+        province_name = plainly(properties.get("province", ""))
         yield province_name, "0000", province_name
         for _, code, _high, of_county, _ in counties:
             name = of_county.get("county", "")
@@ -156,7 +186,8 @@ def _province_names() -> tuple[str, ...]:
 
 @cache
 def _provinces() -> dict[str, str]:
-    return {short(name): name for name in _province_names()}
+    found = {short(name): name for name in _province_names()}
+    return found | {short(traditional): name for traditional, name in _TRADITIONAL.items()} | dict.fromkeys(_TAIWAN, "台湾省")
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Final
 from flows.logic.entry.values import TEXT_MAX, Bad, Checked, Good, plain
 
 ADDRESS_MAX: Final = 1_000
-_HAN: Final = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_HAN: Final = r"\u3400-\u4dbf\u4e00-\u9fff\ue000-\uf8ff\uf900-\ufaff\U00020000-\U0003ffff"
 _BETWEEN_HAN: Final = re.compile(rf"(?<=[{_HAN}·]) (?=[{_HAN}·])")
 _GENDERS: Final = {
     **dict.fromkeys(("m", "male", "man", "mr", "男", "男性", "先生"), "male"),

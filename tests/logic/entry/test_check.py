@@ -49,6 +49,15 @@ def test_a_bad_value_is_set_aside_with_its_reason() -> None:
     assert found.quality == {"phone": "unassigned", "email": "type", "birthday": "future", "city": "type"}
 
 
+@pytest.mark.parametrize("stated", ["1990-03-06T16:00:00.000Z", 636_739_200, 636_739_200_000])
+def test_a_birthday_as_a_moment_is_the_day_where_the_customer_is(stated: Any) -> None:
+    assert taken({"birthday": stated}).traits == {"birthday": "1990-03-07"}  # of `entry.country`
+    assert taken({"birthday": stated}, country="").traits == {"birthday": "1990-03-06"}
+    assert taken({"birthday": stated, "country": "DE"}).traits["birthday"] == "1990-03-06"
+    assert taken({"birthday": stated}, {"timezone": "America/New_York"}).traits == {"birthday": "1990-03-06"}
+    assert taken({"birthday": stated, "timezone": "Asia/Tokyo"}, {"timezone": "America/New_York"}).traits["birthday"] == "1990-03-07"
+
+
 def test_what_is_empty_was_not_stated_and_other_traits_are_nobodys_business() -> None:
     assert taken({"phone": "", "email": None, "plan": "gold"}) == Taken({"phone": "", "email": None, "plan": "gold"}, {}, {}, {}, {})
     assert Entry(EntryConfig(), KEY).take({"plan": "gold"}, {"locale": "zh-CN"}, NOW) is None

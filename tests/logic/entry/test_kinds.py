@@ -259,3 +259,87 @@ def test_the_short_way_for_simple_addresses_says_what_the_library_says(local: st
         expected = None
     found = CHECKS["email"](stated, CN)
     assert (found.value if isinstance(found, Good) else None) == expected
+
+
+SHANGHAI_BIRTH = ("1990-03-06T16:00:00.000Z", "1990-03-06 16:00:00+00:00", "636739200", "636739200000")
+
+
+@pytest.mark.parametrize("stated", SHANGHAI_BIRTH)
+@pytest.mark.parametrize(
+    ("places", "day"),
+    [
+        (("CN",), "1990-03-07"),
+        (("Asia/Shanghai", "DE"), "1990-03-07"),
+        (("America/New_York", "CN"), "1990-03-06"),
+        (("US", "CN"), "1990-03-07"),  # a country of several zones does not tell
+        ((), "1990-03-06"),
+    ],
+)
+def test_a_birthday_as_a_moment_is_the_day_that_it_was_there(stated: str, places: tuple[str, ...], day: str) -> None:
+    assert value("birthday", stated, places) == day
+    assert value("date", stated, places) == day
+
+
+@pytest.mark.parametrize(
+    ("stated", "zone", "day"),
+    [
+        ("1990-06-30T15:00:00Z", "Asia/Shanghai", "1990-07-01"),  # summer time, as clocks had it
+        ("1990-07-01T00:00:00Z", "America/New_York", "1990-07-01"),  # midnight in UTC is a day without a time
+        ("1990-07-01T01:00:00+08:00", "America/New_York", "1990-07-01"),  # an offset states its own day
+        ("-157795200", "Asia/Shanghai", "1965-01-01"),
+    ],
+)
+def test_which_day_a_moment_is(stated: str, zone: str, day: str) -> None:
+    assert value("birthday", stated, (zone,)) == day
+
+
+BORN = date(1990, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("area", "told"),
+    [
+        ("810000", {"province": "香港特别行政区"}),
+        ("820000", {"province": "澳门特别行政区"}),
+        ("830000", {"province": "台湾省"}),
+        ("931156", {"province": "上海市"}),
+        ("911840", {"province": "北京市"}),
+    ],
+)
+def test_permits_and_cards_of_those_from_elsewhere(area: str, told: dict[str, str]) -> None:
+    expected = {"birthday": "1990-03-07", "gender": "female", "country": "CN", **told}
+    assert says("id_number", resident_id(area, BORN, 12)) == expected
+
+
+@pytest.mark.parametrize("area", ["990156", "911000", "830001", "840000"])
+def test_other_first_digits_are_of_no_region(area: str) -> None:
+    assert value("id_number", resident_id(area, BORN, 12)) == "!region"
+
+
+@pytest.mark.parametrize(
+    ("stated", "country", "province", "zone"),
+    [
+        ("澳门", "MO", "澳门特别行政区", "Asia/Macau"),
+        ("澳門", "MO", "澳门特别行政区", "Asia/Macau"),
+        ("台湾", "TW", "台湾省", "Asia/Taipei"),
+        ("臺灣", "TW", "台湾省", "Asia/Taipei"),
+        ("香港", "HK", "香港特别行政区", "Asia/Hong_Kong"),
+    ],
+)
+def test_names_of_what_has_a_code_of_its_own(stated: str, country: str, province: str, zone: str) -> None:
+    assert (value("country", stated), value("country", f"中国{stated}")) == (country, country)
+    assert value("province", stated) == province
+    assert says("province", stated) == {"country": country, "time_zone": zone}
+    assert says("country", stated) == {"time_zone": zone}
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ("王\ue81e", "王\u9fb4"),  # where old tables of GBK had it, and where Unicode has it
+        ("张\ue863", "张\u4dae"),
+        ("李 \ue000 明", "李\ue000明"),  # somebody's own letter stays
+    ],
+)
+def test_rare_han_are_not_lost(stated: str, expected: str) -> None:
+    assert value("name", stated) == expected
