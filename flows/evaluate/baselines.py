@@ -17,11 +17,9 @@ Array = NDArray[np.float64]
 FIT_MOST = 300_000  # answered examples; of more, so many evenly spread over time
 
 
-CHOSEN_MOST = 20_000  # answered examples; of more, how strongly a line is held back makes no difference
-_HELD_OUT = 0.2  # the newest part of the answers, by which is chosen how much a model may believe
+_HELD_OUT = 0.2  # the newest part of the answers, by which is chosen how many rounds trees have
 _GROWTH = 0.1  # so many more answers are worth a new fit, while they are few
 _LEAST = 25  # new answers
-_STRENGTHS: Final = (0.01, 0.1, 1.0, 10.0)  # of logistic regression: C
 _ROUNDS: Final = 60  # of boosting, at most
 _SEED = 1
 
@@ -42,8 +40,8 @@ def next_fit(known: int, rows: int, refits: int) -> int:
 
 
 class Refitted:
-    """Scaled logistic regression. How strongly it is held back is what would have been best for the newest fifth of the answers; a value
-    outside what it has seen counts as the last one it has seen."""
+    """Scaled logistic regression (scikit-learn's defaults: to choose how strongly it is held back by so few answers made it worse). A
+    value outside what it has seen counts as the last one it has seen."""
 
     refits = 52
 
@@ -60,7 +58,9 @@ class Refitted:
         if answers.any() and not answers.all():
             self._low, self._high = rows.min(axis=0), rows.max(axis=0)
             scaled = self._scaler.fit_transform(rows)
-            self._model = _line(_strength(scaled, answers), scaled, answers)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._model = LogisticRegression(solver="newton-cholesky", max_iter=50).fit(scaled, answers)
 
     def predict(self, rows: Array) -> Array:
         """The base rate while there was but one kind of answer."""
@@ -101,24 +101,6 @@ class Boosted:
 def _trees(rounds: int) -> HistGradientBoostingClassifier:
     settings: dict[str, Any] = {"learning_rate": 0.1, "max_leaf_nodes": 15, "early_stopping": False, "random_state": _SEED}
     return HistGradientBoostingClassifier(max_iter=rounds, **settings)
-
-
-def _line(strength: float, rows: Array, answers: NDArray[np.bool_]) -> LogisticRegression:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, solver="newton-cholesky", max_iter=50).fit(rows, answers)
-
-
-def _strength(rows: Array, answers: NDArray[np.bool_]) -> float:
-    """The best C for the newest answers, of those that the older ones give; scikit-learn's own where there is nothing to choose by."""
-    cut = _cut(answers)
-    if cut is None or len(answers) > CHOSEN_MOST:
-        return 1.0
-    losses = {
-        strength: _loss(answers[cut:], _line(strength, rows[:cut], answers[:cut]).predict_proba(rows[cut:])[:, 1])
-        for strength in _STRENGTHS
-    }
-    return min(losses, key=losses.__getitem__)
 
 
 def _cut(answers: NDArray[np.bool_]) -> int | None:
