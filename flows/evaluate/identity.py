@@ -4,10 +4,13 @@ Each row is an `identify` event of a visitor of its own, so that nothing but its
 validation, `resolve`, the directory, the matcher. The directory is the twin in memory, or a Redis.
 """
 
+import io
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -18,7 +21,11 @@ from connectors.table_cells import Broken
 from connectors.table_csv import looked_through, records
 from flows.engine import Stop
 from flows.evaluate.agreement import Agreement, bcubed, pairwise
+from flows.evaluate.report import progress
+from flows.evaluate.table import unpacked
+from flows.evaluate.values import is_missing
 from flows.logic.matching import guess_fields
+from flows.logic.matching.fields import KIND_OF, tells_who
 from flows.logic.validate import Validator
 from flows.match import Matcher
 from flows.resolve import Resolver
@@ -37,6 +44,10 @@ from state.policy import Policy
 
 STATIONS: Final = (25, 50, 75, 100)  # per cent of the stream
 WINDOW: Final = 500  # rows
+NOBODY_TOLD: Final = (
+    "no column is known as the customer's own (a name, a birth date, a mail address, a number): what is compared may be what a\n"
+    "household shares, so hardly any rows can be united. Say what the columns mean: --map COLUMN=FIELD"
+)
 _KEY: Final = b"a key for an evaluation, no more"
 
 
@@ -57,6 +68,8 @@ class Report(msgspec.Struct, frozen=True):
     reviews: float
     seconds: float
     microseconds_per_record: float
+    left_out: int  # rows without a truth
+    warnings: list[str]  # what has to be known before the figures are believed
 
 
 class Place(msgspec.Struct):
@@ -96,23 +109,21 @@ class OpenKeys:
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`."""
+    """Headings and rows, also of a gzipped file; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`
+    and `Unusable`."""
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
-    try:
-        with path.open("rb") as file:
-            _, encoding = looked_through(file, lines=True)
-        with path.open(encoding=encoding, errors="replace", newline="") as text:
-            for number, cells in records(text, skip_blanks=True):
-                if isinstance(cells, Broken):
-                    raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
-                if headings is None:
-                    headings = cells
-                    continue
-                cells += [""] * (len(headings) - len(cells))
-                rows.append({heading: cell for heading, cell in zip(headings, cells, strict=False) if heading})
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read as CSV: {error}") from None
+    body = unpacked(path)
+    _, encoding = looked_through(io.BytesIO(body), lines=True)
+    text = io.TextIOWrapper(io.BytesIO(body), encoding, errors="replace", newline="")
+    for number, cells in records(text, skip_blanks=True):
+        if isinstance(cells, Broken):
+            raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
+        if headings is None:
+            headings = cells
+            continue
+        cells += [""] * (len(headings) - len(cells))
+        rows.append({heading: cell for heading, cell in zip(headings, cells, strict=False) if heading})
     return [heading for heading in headings or [] if heading], rows
 
 
@@ -124,20 +135,33 @@ def evaluate(
     fields: Mapping[str, str] | None = None,
     seeds: int = 3,
     place: Callable[[Layout], Place] = in_memory,
+    show: Callable[[str], None] = progress,
 ) -> Report:
-    """`truth` is the column that holds the customer; `never` are ids, which hold the answer. `fields`: field by column, else guessed."""
+    """Compare the customers that come of the rows with `truth`, the column that holds them.
+
+    A row whose truth is missing is left out: it would be one customer with all the others of the kind. `never` are ids, which hold the
+    answer. `fields`: field by column, else guessed. `show` is told how far it is. Raises `ConfigError`.
+    """
     for column in (truth, *never, *(fields or {})):
         if column not in headings:
             raise ConfigError(f"no column {column!r}; the table has {', '.join(headings)}")
     if not rows:
         raise ConfigError("the table has no rows")
+    labelled = [row for row in rows if not is_missing(row.get(truth, ""))]
+    if not labelled:
+        raise ConfigError(f"no row says in {truth!r} who it really is")
+    left_out, rows = len(rows) - len(labelled), labelled
     meaning = dict(guess_fields(headings, rows, (truth, *never)) if fields is None else fields)
     if not meaning:
         raise ConfigError("nothing to compare: no heading says what its column means; name them with --map COLUMN=field")
     config = _config(meaning)
     policy = Policy.of(config.identity, config.matching)
     layout = Layout.of("evaluation", 4, 16 * len(rows), [10**6], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
-    passes = [_one_pass(config, rows, truth, meaning, seed, place(layout)) for seed in range(1, seeds + 1)]
+    passes = []
+    for seed in range(1, seeds + 1):
+        told = partial(_told, show, f"order {seed} of {seeds}", len(rows))
+        passes.append(_one_pass(config, rows, truth, meaning, seed, place(layout), told))
+    show("")
     at = {
         f"{station}%": Station(
             Agreement.mean([one.at[station].pairwise for one in passes]), Agreement.mean([one.at[station].bcubed for one in passes])
@@ -155,7 +179,13 @@ def evaluate(
         sum(one.reviews for one in passes) / seeds,
         seconds,
         seconds / len(rows) * 1e6,
+        left_out,
+        [] if any(map(tells_who, meaning.values())) else [NOBODY_TOLD],
     )
+
+
+def _told(show: Callable[[str], None], which: str, rows: int, done: int) -> None:
+    show(f"{which}: row {done} of {rows}")
 
 
 def _config(meaning: Mapping[str, str]) -> Config:
@@ -194,7 +224,15 @@ class _Pass(msgspec.Struct):
     seconds: float = 0.0
 
 
-def _one_pass(config: Config, rows: Sequence[Mapping[str, str]], truth: str, meaning: Mapping[str, str], seed: int, place: Place) -> _Pass:
+def _one_pass(
+    config: Config,
+    rows: Sequence[Mapping[str, str]],
+    truth: str,
+    meaning: Mapping[str, str],
+    seed: int,
+    place: Place,
+    told: Callable[[int], None],
+) -> _Pass:
     order = list(range(len(rows)))
     Random(seed).shuffle(order)
     validator, keys = Validator(config, _KEY, {}), OpenKeys()
@@ -214,6 +252,7 @@ def _one_pass(config: Config, rows: Sequence[Mapping[str, str]], truth: str, mea
             for said in matcher.read(0):
                 matcher.take(said)
             done.seconds += time.process_time() - began_s
+            told(at)
         hashes = [validator.identifiers.hash("row", f"r{row}") for row in order[:end]]
         found = place.directory.lookup([hashed for hashed in hashes if hashed is not None])
         right = [rows[row].get(truth, "") for row in order[:end]]
@@ -241,6 +280,13 @@ def run(file: Path, truth: str, never: Sequence[str], mapped: Sequence[str], see
         column, equals, field = one.rpartition("=")
         if not equals or not column or not field:
             raise ConfigError(f"--map {one}: expected COLUMN=field, such as surname=family_name")
+        if column == truth or column in never:
+            option = "--truth" if column == truth else "--id"
+            raise ConfigError(f"--map {one}: {column} is {option}, which holds the answer and is never compared")
+        if field not in KIND_OF and field not in guess_fields([column], []).values():
+            near = get_close_matches(field, KIND_OF, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KIND_OF)}"
+            raise ConfigError(f"--map {one}: no field is called {field!r}; {hint}")
         fields[column] = field
     headings, rows = read(file)
     if redis is None:
@@ -254,7 +300,14 @@ def run(file: Path, truth: str, never: Sequence[str], mapped: Sequence[str], see
 
 def _table(report: Report, guessed: bool, seeds: int) -> str:
     meaning = ", ".join(column if column == field else f"{column} = {field}" for column, field in report.fields.items())
-    lines = [f"{'guessed' if guessed else 'compared'}: {meaning}", f"{report.rows:,} rows, mean of {seeds} random orders", ""]
+    lines = [
+        *report.warnings,
+        f"{'guessed' if guessed else 'compared'}: {meaning}",
+        f"{report.rows:,} rows, mean of {seeds} random orders",
+        "",
+    ]
+    if report.left_out:
+        lines.insert(-1, f"{report.left_out:,} rows without a truth were left out")
     lines.append(f"{'':>6} {'pairwise':^26} {'clusters (B³)':^26}")
     lines.append(f"{'':>6} " + " ".join(f"{name:>8}" for name in ("prec.", "recall", "F1") * 2))
     for station, found in report.at.items():

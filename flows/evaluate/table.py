@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import compress
@@ -147,20 +148,26 @@ class Table:
         return self._only(whole), left_out
 
 
+def unpacked(path: Path) -> bytes:
+    """What a file holds; also `.gz`, whatever it is called. Raises `Unusable`."""
+    try:
+        body = path.read_bytes()
+        return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+    except FileNotFoundError:
+        raise Unusable(f"{path} cannot be read: it does not exist") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Unusable(f"{path} cannot be unpacked: {error}") from None
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
+
+
 def read(path: Path) -> Table:
     """A CSV file with a header, in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between columns. Raises
     `Unusable`."""
+    body = unpacked(path)
     try:
-        body = path.read_bytes()
-        body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
         _, encoding = looked_through(io.BytesIO(body), lines=True)
         text = body.decode(encoding)
-    except FileNotFoundError:
-        raise Unusable(f"{path} does not exist") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise Unusable(f"{path} cannot be unpacked: {error}") from None
     except UnicodeDecodeError as error:
         raise Unusable(f"{path} is no text in UTF-8, nor in another encoding that we look for: {error}") from None
     header: list[str] = []

@@ -138,6 +138,27 @@ class TestPropensity:
         assert found["auc"] > 0.78
         assert found["log_loss"] < found["baselines"]["batch_lr"]["log_loss"] + 0.02
 
+    def test_batch_models_know_that_what_they_have_not_seen_yet_may_be(self, run: Run, tmp_path: Path) -> None:
+        """The first bad ones come just after a first fit that a careless analyst would have made."""
+        luck, bad = random.Random(5), {40, *range(82, 130, 6), *range(130, 1_500, 40)}
+        rows = [(at * 60, luck.gauss(6.0 * (at in bad), 1), luck.gauss(0, 1), int(at in bad)) for at in range(1_500)]
+        file = write(tmp_path / "rare.csv", ("time", "x", "noise", "label"), rows)
+        code, out, _ = run("propensity", file, "--label-delay", "25m", "--json")
+        found = last_line(out)
+        assert code == 0
+        assert set(found["baselines"]) == {"batch_lr", "batch_gbt"}
+        assert found["baselines"]["batch_lr"]["log_loss"] < 0.03
+        assert found["periods"][0]["figures"]["batch_gbt"]["log_loss"] < 0.5, "no certainty that was wrong"
+
+    def test_batch_trees_find_what_a_line_cannot(self, run: Run, tmp_path: Path) -> None:
+        luck = random.Random(6)
+        pairs = [(luck.gauss(0, 1), luck.gauss(0, 1)) for _ in range(900)]
+        rows = [(at * 60, a, b, int(a * b > 0)) for at, (a, b) in enumerate(pairs)]
+        _, out, _ = run("propensity", write(tmp_path / "cross.csv", ("time", "a", "b", "label"), rows), "--label-delay", "1h", "--json")
+        baselines = last_line(out)["baselines"]
+        assert baselines["batch_lr"]["auc"] < 0.6
+        assert baselines["batch_gbt"]["auc"] > 0.85
+
     def test_labels_of_the_delay_are_not_known(self, run: Run, tmp_path: Path) -> None:
         """With labels that turn around in the middle, whoever peeks is right at once."""
         rows = [(at * 60, (-1) ** at, int((at % 2 == 0) == (at < 600))) for at in range(900)]

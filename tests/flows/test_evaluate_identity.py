@@ -1,6 +1,7 @@
 """`millrace eval identity` on tables that the test writes."""
 
 import csv
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from flows import cli
+from flows.evaluate import identity
 from tests.logic.matching.people import people
 
 HEADINGS = {
@@ -81,6 +83,10 @@ def test_only_the_mapped_columns_are_compared(run: Any, tmp_path: Path) -> None:
         (["--truth", "cluster", "--id", "nobody"], "no column 'nobody'"),
         (["--truth", "cluster", "--map", "nobody=email"], "no column 'nobody'"),
         (["--truth", "cluster", "--map", "surname"], "expected COLUMN=field"),
+        (["--truth", "cluster", "--map", "cluster=national_id"], "cluster is --truth, which holds the answer"),
+        (["--truth", "cluster", "--id", "rec_id", "--map", "rec_id=national_id"], "rec_id is --id, which holds the answer"),
+        (["--truth", "cluster", "--map", "surname=famly_name"], "did you mean family_name?"),
+        (["--truth", "cluster", "--map", "surname=surname"], "no field is called 'surname'"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(run: Any, tmp_path: Path, more: list[str], says: str) -> None:
@@ -120,6 +126,54 @@ def test_tables_that_are_not_utf8(run: Any, tmp_path: Path) -> None:
         said.append(json.loads(out)["fields"])
     assert said[0]
     assert said == said[:1] * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_packed_tables(run: Any, tmp_path: Path, encoding: str, delimiter: str) -> None:
+    plain = write(tmp_path / "people.csv", 30)
+    packed = tmp_path / "people.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_text().replace(",", delimiter).encode(encoding)))
+    said = [json.loads(run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")[1]) for file in (plain, packed)]
+    assert said[0]["pairwise"] == said[1]["pairwise"]
+    assert said[0]["fields"] == said[1]["fields"]
+
+
+def test_a_broken_archive_is_one_line(run: Any, tmp_path: Path) -> None:
+    whole = gzip.compress(write(tmp_path / "people.csv", 30).read_bytes())
+    (tmp_path / "half.csv.gz").write_bytes(whole[: len(whole) // 2])
+    code, _, err = run(tmp_path / "half.csv.gz", "--truth", "cluster")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cannot be unpacked" in err
+
+
+def test_rows_without_a_truth_are_left_out_and_counted(run: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "people.csv", 60)
+    whole = json.loads(run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")[1])
+    with file.open("a") as more:
+        more.writelines(f"x{n},Ann{n},Unlike{n},19{n:02d}-01-01,Nowhere{n},{n},,{'NA' if n % 2 else ''}\n" for n in range(10, 50))
+    code, out, _ = run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
+    found = json.loads(out)
+    assert (code, found["rows"], found["left_out"]) == (0, whole["rows"], 40)
+    assert found["pairwise"] == whole["pairwise"]
+    assert "40 rows without a truth were left out" in run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1)[1]
+
+
+def test_a_long_run_says_how_far_it_is(tmp_path: Path) -> None:
+    headings, rows = identity.read(write(tmp_path / "people.csv", 60))
+    said: list[str] = []
+    identity.evaluate(headings, rows, "cluster", ["rec_id"], None, 2, show=said.append)
+    assert said[0].startswith("order 1 of 2: row ")
+    assert f"order 2 of 2: row {len(rows)} of {len(rows)}" in said
+
+
+def test_a_table_that_says_of_nobody_who_he_is_is_said_first(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_text("bezeichner,town,cluster\n" + "".join(f"wort{n // 2} und,Ort{n % 3},c{n // 2}\n" for n in range(40)))
+    code, out, _ = run(file, "--truth", "cluster", "--seeds", 1)
+    assert (code, out.startswith("no column is known as the customer's own")) == (0, True)
+    known = run(file, "--truth", "cluster", "--map", "bezeichner=organisation", "--seeds", 1)[1]
+    assert known.startswith("compared:")
 
 
 def test_broken_rows_are_borne(run: Any, tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def is_shared(field: str) -> bool:
     return field in _SHARED or field not in KIND_OF
 
 
+def tells_who(field: str) -> bool:
+    """Whether it is a field of the customer's own, by which two records can be one customer's: a name, a birth date, a mail address, a
+    number. What a household shares, a category and a field that nobody knows are none."""
+    return not is_shared(field) and kind_of(field).name not in ("category", "text", "web")
+
+
 def kind_of(field: str) -> Kind:
     """The kind of a field; one that nobody knows is text, compared generically."""
     return KINDS[KIND_OF.get(field, "text")]
