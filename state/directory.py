@@ -391,7 +391,7 @@ class RedisDirectory:
         return number(cast(bytes | None, self._redis.hget(self._names.senders, sender)), self._names.senders)
 
     def last_tick_s(self) -> int:
-        return int(self._redis.hget(self._names.meta, "tick") or 0)  # type: ignore[arg-type]  # a client that waits
+        return int(self._redis.hget(self._names.meta, "tick") or 0)
 
     def stats(self) -> dict[str, int]:
         return {name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()}
