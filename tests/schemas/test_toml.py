@@ -404,3 +404,8 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: 
         file.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(file)
+
+
+def test_an_option_of_older_files_that_never_did_anything_is_still_read() -> None:
+    assert problems('[keys]\nprovider = "file"\npath = "k.json"') == []
+    assert [problem.path for problem in problems('[keys]\nprovider = "vault"')] == ["keys.provider"]
