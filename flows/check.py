@@ -1,6 +1,7 @@
 """`millrace check FILE`: every error at once, each with its line; or, when all is well, what is active."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from rich.console import Console
@@ -9,11 +10,11 @@ from rich.text import Text
 
 from flows import plan
 from flows.logic import rules as logic
-from flows.logic.expressions import ExpressionError
+from flows.logic.slips import named_once, slips
 from schemas.config import Config, Connector, TriggerRule
 from schemas.errors import ConfigError
 from schemas.locate import line_of
-from schemas.toml import Problem, Reading, read, resolved, text_of, unspelled
+from schemas.toml import Problem, Reading, lacks_secret, read, resolved, text_of, unspelled
 
 
 def check(path: Path) -> int:
@@ -24,25 +25,77 @@ def check(path: Path) -> int:
         print(error)
         return 1
     reading = read(text)
-    found = sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, path.absolute().parent)])
+    found = errors(reading, path.absolute().parent)
     for problem in found:
-        print(f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}")
+        print(said(path, problem))
     if found:
         print(f"{len(found)} {'error' if len(found) == 1 else 'errors'}")
         return 1
-    _show(path, resolved(reading.config, path.absolute().parent))
+    lone = named_once(reading.config)
+    for name, (place, hint) in lone.items():
+        if hint:
+            warning = f"warning: the event `{name}` is named nowhere else{hint}"
+            print(said(path, Problem(line_of(reading.places, unspelled(place)), place, warning)))
+    _show(path, resolved(reading.config, path.absolute().parent), list(lone))
     return 0
 
 
+def errors(reading: Reading, folder: Path) -> list[Problem]:
+    """Everything that is wrong with a configuration file of this folder, by line."""
+    return sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, folder), *_private_receivers(reading)])
+
+
+def said(path: Path, problem: Problem) -> str:
+    """A problem as a person sees it: file, line, place, and what is wrong."""
+    return f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}"
+
+
+def sound(path: Path) -> Config:
+    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules need none of.
+
+    Raises `ConfigError` with every error, one a line.
+    """
+    try:
+        reading = read(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    folder = path.absolute().parent
+    if found := [problem for problem in errors(reading, folder) if not lacks_secret(problem)]:
+        raise ConfigError("\n".join(said(path, problem) for problem in found))
+    return resolved(reading.config, folder)
+
+
 def _rule_problems(reading: Reading) -> list[Problem]:
-    """What the logic says of the rules, except where the decoder has spoken already."""
+    """What the logic says of the rules, except where the decoder has spoken already, each place once."""
     spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
     found = []
-    for path, problem in logic.problems(reading.config):
+    for path, problem in (*logic.problems(reading.config), *slips(reading.config)):
         place = unspelled(path)
         if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
-            found.append(Problem(line_of(reading.places, place), path, str(problem) if isinstance(problem, ExpressionError) else problem))
+            spoken.append(place)
+            found.append(Problem(line_of(reading.places, place), path, str(problem)))
     return found
+
+
+def _private_receivers(reading: Reading) -> list[Problem]:
+    """Webhooks that could only fail: their address, as it stands there, is not public. Names are not asked for."""
+    found = []
+    for index, connector in enumerate(reading.config.connector):
+        path = f"connector[{index}].url"
+        if connector.url and not connector.allow_private and _is_private(connector.url):
+            message = "this address is not public: choose another, or set `allow_private = true`"
+            found.append(Problem(line_of(reading.places, unspelled(path)), path, message))
+    return found
+
+
+def _is_private(url: str) -> bool:
+    from connectors.webhook import is_public  # aiohttp is slow to import
+
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        return host == "localhost" or host.endswith(".localhost") or not is_public(host)
+    except ValueError:  # a name, or no URL at all
+        return False
 
 
 def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
@@ -59,11 +112,12 @@ def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
     return found
 
 
-def _show(path: Path, config: Config) -> None:
+def _show(path: Path, config: Config, lone: list[str]) -> None:
+    """`lone`: events that are named once."""
     table = Table(title=f"{path}: ready", title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, values in _active(config):
+    for name, values in [*_active(config), ("named once", lone)]:
         for index, value in enumerate(values or ["none"]):
             table.add_row(name if index == 0 else "", Text(value))  # Text: brackets in names are no markup
     console = Console()

@@ -34,7 +34,21 @@ app.add_typer(review, name="review")
 app.add_typer(evaluation, name="eval")
 app.add_typer(model, name="model")
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _wanted: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """A real-time customer engine."""
 
 
 @app.command()
@@ -55,9 +69,9 @@ def run(
     if flow is None:
         if worker is not None:
             raise typer.BadParameter("--worker goes with one flow, such as `millrace run resolve --worker 0/4`")
-        everything(_load(config), config, workers, lambda: _reload(config))
+        everything(_started(config), config, workers, lambda: _reload(config))
     elif worker is None:
-        several(flow, _load(config), config, workers or 1, lambda: _reload(config))
+        several(flow, _started(config), config, workers or 1, lambda: _reload(config))
     else:
         k, n = _k_of_n(worker)
         if flow in SINGLE and n != 1:
@@ -78,6 +92,26 @@ def check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) ->
 
 
 @app.command()
+def init(file: Annotated[Path, typer.Argument(dir_okay=False)] = Path("millrace.toml")) -> None:
+    """Write a short configuration to begin with, every line explained."""
+    from flows.init import init
+
+    init(file)
+    print(f"{file} is written. Next: millrace run -c {file}")
+
+
+@app.command()
+def customer(
+    who: Annotated[str, typer.Argument(metavar="ID", help="Such as email:ana@example.org, or a customer's hex id.")],
+    config: ConfigFile = None,
+) -> int:
+    """Print all that is held of a customer on one screen, contact details masked."""
+    from flows.customer import show
+
+    return show(_load(config, secrets=False), who)
+
+
+@app.command()
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="No live view.")] = False,
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; without it at Ctrl-C.")] = None,
@@ -95,7 +129,7 @@ def status(config: ConfigFile = None) -> None:
     """Print one screen: what the deployment holds, and how far each part is."""
     from flows.status import show
 
-    show(_load(config))
+    show(_load(config, secrets=False))
 
 
 @app.command()
@@ -193,8 +227,7 @@ def reload(
     config: ConfigFile = None,
 ) -> None:
     """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does to `run`)."""
-    version = _reload(config, yes)
-    print(f"the rules are in force as version {version}" if version else "these rules are in force already")
+    print(_reload(config, yes))
 
 
 @dead.command("list")
@@ -206,7 +239,7 @@ def dead_list(
     """List what failed, the newest first, each with the id that `show` and `replay` take."""
     from flows.dead import listing
 
-    return listing(_load(config), reason, limit)
+    return listing(_load(config, secrets=False), reason, limit)
 
 
 @dead.command("show")
@@ -214,7 +247,7 @@ def dead_show(entry: Annotated[str, typer.Argument(metavar="ID")], config: Confi
     """Show one with its original bytes."""
     from flows.dead import show
 
-    return show(_load(config), entry)
+    return show(_load(config, secrets=False), entry)
 
 
 @dead.command("replay")
@@ -237,7 +270,7 @@ def source_list(config: ConfigFile = None) -> int:
     """List the sources that are suspended: since when, for what, and how to go on."""
     from flows.sources import listing
 
-    return listing(_load(config))
+    return listing(_load(config, secrets=False))
 
 
 @source.command("resume")
@@ -277,7 +310,7 @@ def backup_list(config: ConfigFile = None) -> int:
     """List them, the oldest first."""
     from flows.backup import listing
 
-    return listing(_load(config))
+    return listing(_load(config, secrets=False))
 
 
 @backup.command("verify")
@@ -359,29 +392,46 @@ def _fail(who: str, error: MillraceError | OSError) -> int:
     """Say it in one line. Another trouble of the system's than with the disk is a defect, and raised again."""
     line = str(error)
     if isinstance(error, OSError):
-        if error.errno not in _DISK:
+        if error.errno not in _DISK and not (error.filename and error.errno in _NO_FOLDER):
             raise error
         line = f"{error.filename or 'the data folder'} cannot be written: {error.strerror}"
     print(f"{who}: {line}", file=sys.stderr, flush=True)
     return 1
 
 
-def _load(path: Path | None) -> Config:
+def _load(path: Path | None, *, secrets: bool = True) -> Config:
+    """`secrets`: those of receivers and senders are needed."""
     from schemas.toml import load
 
-    return load(path)
+    return load(path, secrets=secrets)
 
 
-def _reload(path: Path | None, yes: bool = False) -> int:
-    """The version under which the rules come into force, 0 if they are."""
-    from flows.compose import prepare
+def _started(path: Path | None) -> Config:
+    from flows.changes import remember
+
+    config = _load(path)
+    remember(config, path)
+    return config
+
+
+def _reload(path: Path | None, yes: bool = False) -> str:
+    """What came into force, and what waits for a restart."""
+    from flows.changes import of_rules, waiting
+    from flows.compose import announced, prepare
     from flows.rules import settled
     from schemas.errors import Losing
 
+    config = settled(path)
     try:
-        return prepare(settled(path), agreed=yes)
+        version = prepare(config, agreed=yes)
     except Losing as error:
         raise Losing(f"{error}\nThe rules in force stay. If this is meant: `millrace reload --yes`") from None
+    lines = [f"the rules are in force as version {version}" if version else "these rules are in force already"]
+    if before := announced(config, version - 1):
+        lines += [f"  {change}" for change in of_rules(before, config)]
+    if waits := waiting(config, path):
+        lines.append(f"waits until `millrace run` is started again: {', '.join(waits)}")
+    return "\n".join(lines)
 
 
 def _k_of_n(text: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from flows.logic.rules import CompiledRules
 from flows.logic.shard import Live, decode_profile, decode_sensitive
 from flows.logic.validate import Validator
 from flows.rules import RULES, announce
-from schemas.config import Config
+from schemas.config import Config, Rules
 from schemas.config import Shards as ShardsTable
 from schemas.errors import ConfigError, Damaged
 from schemas.identity import shard_of
@@ -94,6 +94,13 @@ def prepare(config: Config, *, agreed: bool = False) -> int:
         check_server(connect(redis_url(config)))
         _have_keys(config)
         return announce(directory(config), config, agreed=agreed)
+
+
+def announced(config: Config, version: int) -> Rules | None:
+    """The rules of a version; None where there was none, or it is kept no more."""
+    with reported():
+        document = directory(config).body("c", RULES, version) if version > 0 else None
+    return rules_from(document) if document is not None else None
 
 
 def _have_keys(config: Config) -> None:
@@ -215,12 +222,14 @@ def data_keys(config: Config) -> DataKeys:
     return DataKeys(connect(redis_url(config)), names(config), keys(config).kek, layout(config).buckets)
 
 
-def validator(config: Config) -> Validator:
+def validator(config: Config, key: bytes | None = None) -> Validator:
+    """`key`: that identifiers are hashed with, instead of the deployment's."""
+    key = keys(config).hash if key is None else key
     if not config.validate.plan:
-        return Validator(config, keys(config).hash, {})
+        return Validator(config, key, {})
     from flows import plan
 
-    return Validator(config, keys(config).hash, {entry.event: plan.load(entry) for entry in config.validate.plan})
+    return Validator(config, key, {entry.event: plan.load(entry) for entry in config.validate.plan})
 
 
 def machine(config: Config) -> ShardMachine:

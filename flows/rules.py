@@ -37,14 +37,16 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
 
 
 def settled(path: Path | None) -> Config:
-    """The configuration in a file that nobody is writing. Raises `ConfigError`."""
+    """The configuration in a file that nobody is writing. Raises `ConfigError`, as `millrace check` would say it."""
+    from flows.check import sound
+
     if path is None:
         return load(None)
     for _ in range(SETTLE_TRIES):
         before = _written(path)
         time.sleep(SETTLE_S)
         try:
-            config = load(path)
+            config = sound(path)
         except ConfigError:
             if _written(path) == before:
                 raise

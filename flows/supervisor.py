@@ -209,11 +209,11 @@ class Supervisor:
         if self._reload is None:
             return
         try:
-            self._reload()
+            said = self._reload()
         except MillraceError as error:  # a mistake in a file that is being edited must not end what runs
             log.error("reload_refused", error=str(error))
         else:
-            log.info("reloaded")
+            log.info("reloaded", said=str(said).splitlines())
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> NoReturn:
         self._ignore_stops()

@@ -17,6 +17,7 @@ from schemas.config import Rules, Secret
 from schemas.locate import Path
 from schemas.units import Duration, Size
 
+NOT_THERE = "the environment has no "
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 
@@ -125,7 +126,7 @@ class _Walk:
             return text
         missing = [name for name in _VARIABLE.findall(text) if name not in self.environment]
         if missing:
-            self.faults[path] = f"the environment has no {' and no '.join(missing)}"
+            self.faults[path] = f"{NOT_THERE}{' and no '.join(missing)}"
         return _VARIABLE.sub(lambda match: (self.environment or {}).get(match[1], ""), text)
 
     def fault(self, kind: Any, path: Path, message: str) -> Any:

@@ -24,7 +24,9 @@ _HEAD = """# Configuration
 <!-- Written by `python -m schemas.reference`; change schemas/config/ instead. -->
 
 One TOML file, given as `-c FILE`; without it the packaged `deploy/millrace.toml`, which shows every option, holds.
-`millrace check FILE` lists every error with its line, or what is active. Unknown keys are errors.
+`millrace check FILE` lists every error with its line, or what is active. Unknown keys are errors; so is what can be read and not be
+meant: an expression that asks for a tag, segment, stage or group that there is not, a segment that nobody comes into, a webhook to this
+machine without `allow_private`. An event that is named in one place only, and resembles another, is a warning. `reload` refuses the same.
 
 - A duration is written `200ms`, `30s`, `5m`, `12h`, `90d` or `2w`; a size `512B`, `32KB` or `4MB`.
 - Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `model`, `trigger`) may hold `${NAME}`,

@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.config import Config, Connector, Rules
 from schemas.consistent import inconsistencies
-from schemas.decode import decode
+from schemas.decode import NOT_THERE, decode
 from schemas.errors import ConfigError
 from schemas.locate import Path as Place
 from schemas.locate import line_of, lines
@@ -27,6 +27,8 @@ _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)"
 
 # A file that an editor or a copy has just begun to write is empty too, and would put the defaults in the place of all rules.
 EMPTY = 'the file is empty: expected at least one option; for the defaults alone write name = "millrace"'
+
+_RETIRED = {("keys", "provider"): "file"}  # options of older files, each with the only value that it ever had
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -48,11 +50,12 @@ class Reading(msgspec.Struct, frozen=True):
     places: Mapping[Place, int]
 
 
-def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:
+def load(path: Path | None, environment: Mapping[str, str] | None = None, *, secrets: bool = True) -> Config:
     """The configuration in `path`, its relative paths resolved against the file's folder.
 
     Without a path: the packaged default, or if that was not packaged the built-in one, relative to the current
-    folder. Raises `ConfigError` with every error, one a line.
+    folder. Without `secrets` those of receivers and senders may be missing from the environment: for who only looks.
+    Raises `ConfigError` with every error, one a line.
     """
     if path is None:
         if not DEFAULT.is_file():
@@ -61,8 +64,8 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Con
     else:
         folder = path.absolute().parent
     reading = read(text_of(path), environment)
-    if reading.problems:
-        places = (f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}" for problem in reading.problems)
+    if found := [problem for problem in reading.problems if secrets or not lacks_secret(problem)]:
+        places = (f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}" for problem in found)
         raise ConfigError("\n".join(places))
     return resolved(reading.config, folder)
 
@@ -76,6 +79,11 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}") from error
+
+
+def lacks_secret(problem: Problem) -> bool:
+    """Whether all that is wrong is that the environment has not what a receiver or a sender is known by."""
+    return problem.message.startswith(NOT_THERE) and problem.path.startswith(("connector[", "gateway."))
 
 
 def problems(text: str, environment: Mapping[str, str] | None = None) -> list[Problem]:
@@ -94,6 +102,10 @@ def read(text: str, environment: Mapping[str, str] | None = None) -> Reading:
     if not document:
         return Reading(Config(), [Problem(1, "", EMPTY)], {})
     places = lines(text)
+    for (table, key), value in _RETIRED.items():
+        inner = document.get(table)
+        if isinstance(inner, dict) and inner.get(key) == value:
+            del inner[key]
     decoded = decode(Config, document, os.environ if environment is None else environment)
     config: Config = decoded.value
     found = [*decoded.faults.items(), *inconsistencies(config, document, decoded.faults.keys())]

@@ -61,13 +61,9 @@ def evaluate(
     if unknown:
         verdict_notes.append(f"{unknown} rows without a label or a time were left out")
     encoder = Encoder(table, columns, order, times, clock=features is None)
-<<<<<<< HEAD
     verdict_notes += table.notes
-    return _replay(title, encoder, times, answers, late, verdict_notes, show, anomaly)
-=======
     with threadpool_limits(1):  # many small fits: threads that wait for each other on a busy machine cost a hundred times as much
         return _replay(title, encoder, times, answers, late, verdict_notes, show, anomaly)
->>>>>>> evalu
 
 
 def _columns(table: Table, features: str | None, but: tuple[str, ...]) -> list[str]:

@@ -26,19 +26,21 @@ from connectors.raw import RawWriter
 from connectors.table_cells import Broken, Row
 from connectors.table_files import Rows, TableFile
 from flows.load.checkpoint import Checkpoint, Progress
-from flows.load.mapping import Kind, builder, guessed, mapping
-from flows.load.preview import Outlook, Preview
+from flows.load.mapping import Kind, builder, guessed, mapping, unidentified
+from flows.load.preview import Nobody, Outlook, Preview
 from flows.logic.entry.check import OK, QUALITY
 from flows.logic.entry.values import is_rounded
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
 from schemas.config import Config
-from schemas.errors import ConfigError, LogFull
+from schemas.errors import ConfigError, LogFull, Unreachable
 from schemas.events import RawEvent, Reject
 from schemas.identity import Identifier
 from state.client import reported
+from state.policy import Policy
 
 BATCH: Final = 1_000  # rows between two checkpoints
+NO_KEY: Final = bytes(32)  # of a dry run without a deployment: what is hashed with it is compared, and thrown away
 SHOWN: Final = 20  # rejected rows on the screen; all are in the file
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -194,9 +196,10 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
     if table.guessed:
         say.print(f"{job.path.name} is not UTF-8: read as GB 18030; give --encoding if it is another", markup=False)
     lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
+    hashes = None if not dry or Path(config.keys.path).exists() else NO_KEY
     with reported(), _bar(say) as bar:
         task = bar.add_task(job.path.name, total=1.0)
-        state = _Run(config, job, table, compose.validator(lean), say, lambda: bar.update(task, completed=table.progress()))
+        state = _Run(config, job, table, compose.validator(lean, hashes), say, lambda: bar.update(task, completed=table.progress()))
         summary, rejects = state.dry() if dry else state.load()
     if as_json:
         Console(soft_wrap=True, highlight=False).print(msgspec.json.encode(summary).decode(), markup=False)
@@ -214,18 +217,31 @@ class _Run:
         self._began = time.monotonic()
 
     def dry(self) -> tuple[Summary, list[tuple[int, str, str]]]:
-        from flows import compose
-
         progress = Progress()
         shown: list[tuple[int, str, str]] = []
-        layout = compose.layout(self._config)
-        with Preview(compose.directory(self._config), compose.ledger(self._config), layout.policy, layout.limits) as preview:
+        with self._preview() as preview:
             for batch in self._reader(0).batches(_now_ms):
                 preview.add(batch.identifiers)
                 _count(progress, batch)
                 shown += batch.rejects[: SHOWN - len(shown)]
                 self._said()
         return self._summary(progress, "", 0, preview.outlook), shown
+
+    def _preview(self) -> Preview:
+        """Of what the deployment holds; where it holds nothing yet or does not run, of one that knows nobody."""
+        from flows import compose
+
+        try:
+            with reported():
+                if Path(self._config.keys.path).exists():
+                    layout = compose.layout(self._config)
+                    return Preview(compose.directory(self._config), compose.ledger(self._config), layout.policy, layout.limits)
+            why = "there is no deployment yet"
+        except Unreachable as error:
+            why = str(error)
+        self._say.print(f"nobody is known, so that every customer counts as new: {why}", markup=False)
+        limits = [namespace.limit for namespace in self._config.identity.namespace]
+        return Preview(Nobody(), Nobody(), Policy.of(self._config.identity, self._config.matching), limits)
 
     def load(self) -> tuple[Summary, list[tuple[int, str, str]]]:
         with Checkpoint.opened(Path(self._config.data.folder) / "imports", self._name) as checkpoint:
@@ -238,7 +254,14 @@ class _Run:
                 if progress.row:
                     self._say.print(f"goes on after row {progress.row:,}", markup=False)
                 batches = self._reader(progress.row).batches(_now_ms)
-                shown = asyncio.run(self._loaded(checkpoint, batches))
+                try:
+                    shown = asyncio.run(self._loaded(checkpoint, batches))
+                except KeyboardInterrupt:
+                    self._say.print(
+                        f"stopped after row {checkpoint.progress.row:,}; the same command goes on from there, and no row counts twice",
+                        markup=False,
+                    )
+                    raise
             return self._summary(progress, str(checkpoint.rejects), before, None), shown
 
     async def _loaded(self, checkpoint: Checkpoint, batches: Iterable[Batch]) -> list[tuple[int, str, str]]:
@@ -249,6 +272,8 @@ class _Run:
     def _reader(self, after: int) -> Reader:
         per_customer = max(1, self._config.shards.dedupe // 2)
         reader = Reader(self._job, self._table, self._validator, self._name, per_customer, after)
+        if self._table.kind != ".jsonl" and (advice := unidentified(reader.places, self._config)):  # its lines may have other members
+            raise ConfigError(f"{self._job.path.name}: {advice}")
         columns = ", ".join(f"{column} -> {'.'.join(path)}" for column, path in reader.places.items())
         self._say.print(f"columns: {columns}", markup=False)
         return reader

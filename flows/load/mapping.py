@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from flows.logic.entry.check import folded
+from schemas.config import Config
 from schemas.errors import ConfigError
 
 Kind = Literal["identify", "track"]
@@ -52,6 +53,22 @@ def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
         if column and where not in found.values():
             found[column] = where
     return found
+
+
+def unidentified(places: Mapping[str, tuple[str, ...]], config: Config) -> str:
+    """What to map, where no column can say who a row is about, so that each row would be rejected; empty where one can."""
+    wanted = [tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths]
+    if any(path[: len(at)] == at for at in places.values() for path in wanted):  # a column may hold the object around it
+        return ""
+    tries = [f"--map {column}={path[-1]}" for column in places for path in wanted if _alike(column, path[-1], config)]
+    shown = " ".join(dict.fromkeys(tries)) or "--map COLUMN=userId"
+    return f"no column is an identifier, so no row could be sent: {', '.join(places)}; try {shown}"
+
+
+def _alike(column: str, field: str, config: Config) -> bool:
+    """Whether a heading and a field are names of the same kind of value."""
+    kinds = ({folded(name) for name in entry.names} for entry in config.entry.field)
+    return any(folded(column) in names and folded(field) in names for names in kinds)
 
 
 def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:

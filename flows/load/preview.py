@@ -28,6 +28,19 @@ class Ledger(Protocol):
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]: ...
 
 
+class Nobody:
+    """The directory and the ledger of a deployment that there is not yet, or that does not run."""
+
+    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        return [None] * len(identifiers)
+
+    def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
+        return [([], []) for _ in roots]
+
+    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        return [[] for _ in origins]
+
+
 class Outlook(msgspec.Struct):
     """Counts of rows that would be sent."""
 

@@ -18,7 +18,19 @@ import msgspec
 from flows.logic.expression_source import FUNCTIONS, Expected, Name, Refused, Scope, Type, Writer
 from flows.logic.operations import OPERATIONS
 
-__all__ = ["FUNCTIONS", "LENGTH_MAX", "Compiled", "ExpressionError", "Name", "Scope", "Type", "compile_expression", "names_used"]
+__all__ = [
+    "FUNCTIONS",
+    "LENGTH_MAX",
+    "Compiled",
+    "ExpressionError",
+    "Name",
+    "Scope",
+    "Type",
+    "compile_expression",
+    "mistake",
+    "names_used",
+    "parsed",
+]
 
 Compiled = Callable[[Any], Any]
 
@@ -44,14 +56,14 @@ def compile_expression(text: str, scope: Scope, *, expect: Expected = "bool") ->
 
     It gives True or False where a bool is expected, a number or None where a number is.
     """
-    tree = _parse(text)
+    tree = parsed(text)
     if isinstance(tree, ExpressionError):
         return tree
     try:
         quick = Writer(scope, trusting=True).whole(tree, expect)
         careful = Writer(scope, trusting=False).whole(tree, expect)
     except Refused as refused:
-        return _error(refused, text)
+        return mistake(refused.message, refused.node, text)
     environment: dict[str, Any] = {"__builtins__": {}, "_BROKEN_PROMISES": _BROKEN_PROMISES, **OPERATIONS}
     source = f"""
 def careful(v):
@@ -69,7 +81,7 @@ def expression(v):
 
 def names_used(text: str, scope: Scope) -> set[str]:
     """The dotted names that an expression looks at; nothing if it is none. Each is an expression itself."""
-    tree = _parse(text)
+    tree = parsed(text)
     if isinstance(tree, ExpressionError):
         return set()
     writer = Writer(scope, trusting=True)
@@ -84,7 +96,8 @@ def _one_line(text: str) -> str:
     return "".join(" " if letter in "\n\r\t\f" else letter for letter in text)
 
 
-def _parse(text: str) -> ast.expr | ExpressionError:
+def parsed(text: str) -> ast.expr | ExpressionError:
+    """The tree of the text, which may hold what is no part of expressions, or why it has none."""
     line = _one_line(text)
     source = line.strip(" ")
     indent = len(line) - len(line.lstrip(" "))
@@ -115,8 +128,9 @@ def _spell_as_written(tree: ast.expr, source: bytes) -> None:
             node.attr = source[node.value.end_col_offset : node.end_col_offset].decode().rpartition(".")[2].strip()
 
 
-def _error(refused: Refused, text: str) -> ExpressionError:
+def mistake(message: str, node: ast.expr, text: str) -> ExpressionError:
+    """The message at the place of a node of `parsed(text)`."""
     line = _one_line(text)
     indent = len(line) - len(line.lstrip(" "))
-    before = line.strip(" ").encode()[: refused.node.col_offset].decode()  # ast counts bytes
-    return ExpressionError(refused.message, indent + len(before) + 1, line)
+    before = line.strip(" ").encode()[: node.col_offset].decode()  # ast counts bytes
+    return ExpressionError(message, indent + len(before) + 1, line)

@@ -278,42 +278,23 @@ class CompiledRules:
             self.ends.setdefault(on.without, []).append(name)
 
 
-def problems(rules: Rules) -> list[tuple[str, ExpressionError | str]]:
-    """What is wrong with the rules, each with the dotted path of its place, such as `tag[2].when`."""
-    found: list[tuple[str, ExpressionError | str]] = []
-    figures: dict[str, Figure] = {}
-    for i, aggregate in enumerate(rules.aggregate):
-        where = f"aggregate[{i}]"
-        if not aggregate.name.isidentifier() or aggregate.name in NAMES:
-            found.append((f"{where}.name", f"{aggregate.name!r} cannot be used: expected a new name of letters, digits and _"))
-        if aggregate.of != "count" and not aggregate.value:
-            found.append((f"{where}.value", f'`{aggregate.of}` needs a value, such as value = "properties.total"'))
-        if aggregate.of not in ("count", "sum") and (aggregate.over is not None or aggregate.half_life is not None):
-            found.append((where, f"`over` and `half_life` go with count and sum, not with {aggregate.of}"))
-        if aggregate.over is not None and aggregate.half_life is not None:
-            found.append((where, "expected `over` or `half_life`, got both"))
-        figures[aggregate.name] = Figure(aggregate)
-    scope = scope_of(figures, rules.value)
-    expressions = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
-    expressions += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
-    expressions += [(f"action[{i}].when", action.when) for i, action in enumerate(rules.action)]
-    expressions += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
-    expressions += [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
-    for path, text in expressions:
+def expressions(rules: Rules) -> list[tuple[str, str]]:
+    """Every expression, each with the dotted path of its place, such as `tag[2].when`."""
+    found = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
+    found += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
+    found += [(f"action[{i}].when", action.when) for i, action in enumerate(rules.action)]
+    found += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
+    return found + [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
+
+
+def problems(rules: Rules) -> list[tuple[str, ExpressionError]]:
+    """The expressions that are none, each with its place. (What else is wrong with rules says `schemas.consistent`.)"""
+    scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
+    found = []
+    for path, text in expressions(rules):
         compiled = compile_expression(text, scope)
         if isinstance(compiled, ExpressionError):
             found.append((path, compiled))
-    tags, segments = {tag.name for tag in rules.tag}, {segment.name for segment in rules.segment}
-    for i, rule in enumerate(rules.trigger):
-        on = rule.on
-        for field, known in (("tag_entered", tags), ("tag_left", tags), ("segment_entered", segments), ("segment_left", segments)):
-            named = getattr(on, field)
-            if named is not None and named not in known:
-                found.append((f"trigger[{i}].on.{field}", f"no such name: {named!r}; known are {', '.join(sorted(known)) or 'none'}"))
-        for field in ("score_above", "score_below"):
-            for model in getattr(on, field) or {}:
-                if model not in MODELS:
-                    found.append((f"trigger[{i}].on.{field}", f"no such model: {model!r}; known are {', '.join(MODELS)}"))
     return found
 
 

@@ -77,7 +77,6 @@ class Window(Table, frozen=True):
 class Keys(Table, frozen=True):
     """Where the key-encryption key is kept."""
 
-    provider: Literal["file"] = "file"  # which kind
     path: Text = "keys.json"  # relative to the data folder; created with mode 0600
 
 

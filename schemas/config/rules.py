@@ -39,7 +39,7 @@ class Lifecycle(Table, frozen=True):
 
 
 class Segment(Table, frozen=True):
-    """The first segment whose `when` holds is the customer's; the last one should be `True`."""
+    """The first segment whose `when` holds is the customer's; the last one is `True`, so that everybody has one."""
 
     name: Word  # what expressions compare `segment` with
     when: Text  # an expression

@@ -157,3 +157,83 @@ def test_the_reference_names_what_expressions_may_name() -> None:
     assert {name: kind for name, (kind, _) in EXPRESSION_NAMES.items() if name in scope.names} == {
         name: known.type for name, known in scope.names.items()
     }
+
+
+SLIPS = [
+    (
+        'tag = [{name = "happy", when = "events > 3"}, {name = "t", when = "\'hapy\' not in tags"}]',
+        "there is no tag `hapy`; did you mean `happy`?",
+    ),
+    ('tag = [{name = "t", when = "\'vip\' in tags or events > 3"}]', "there is no tag `vip`; there is t"),
+    ("tag = [{name = 't', when = 'stage == \"activ\"'}]", "there is no stage `activ`; did you mean `active`?"),
+    ("tag = [{name = 't', when = 'stage in (\"lost\", \"gone\")'}]", "there is no stage `gone`"),
+    ("tag = [{name = 't', when = '\"higher\" != value_tier'}]", "there is no tier of value `higher`; did you mean `high`?"),
+    ("tag = [{name = 't', when = 'cluster == \"c9\"'}]", "there is no group `c9`"),
+    ("tag = [{name = 't', when = 'type == \"trak\"'}]", "there is no type of event `trak`; did you mean `track`?"),
+    ("tag = [{name = 't', when = 'segment == \"high\"'}]", "there is no segment `high`; there is none"),
+    ("action = [{name = 'a', when = '\"vip\" not in tags'}]\nbest_action.reward = [{event = 'x'}]", "there is no tag `vip`; there is none"),
+    ("segment = [{name = 'a', when = 'True'}, {name = 'b', when = 'True'}]", "always holds, so nobody comes into `b`"),
+    ("segment = [{name = 'a', when = '1 < 2'}, {name = 'b', when = 'True'}]", "always holds, so nobody comes into `b`"),
+    ("segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'events > 1'}, {name = 'c', when = 'True'}]", "same `when`"),
+    ("segment = [{name = 'a', when = 'False'}, {name = 'b', when = 'True'}]", "never holds"),
+    ("segment = [{name = 'a', when = 'events > 1'}]", "expected `True`, got `events > 1`"),
+    ("trigger = [{name = 't', on = {after = 'A', without = 'A', within = '1h'}}]", "expected another event than `after` ('A')"),
+    *(
+        (f"connector = [{{name = 'w', type = 'webhook', url = 'http://{host}/', secrets = ['whsec_{'QUJD' * 8}']}}]", "not public")
+        for host in ("127.0.0.1:9000", "localhost", "crm.localhost", "10.1.2.3", "[::1]:80", "169.254.169.254")
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), SLIPS)
+def test_what_can_be_read_and_not_meant_is_an_error(shop: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = printed(shop, text, capsys)
+    assert (code, says in out, out.splitlines()[-1]) == (1, True, "1 error"), out
+
+
+FINE = [
+    'tag = [{name = \'a\', when = \'stage in ("lost", "won_back") or segment == ""\'}]',
+    "tag = [{name = 'a', when = 'events > 3'}, {name = 'b', when = '\"a\" in tags and cluster == \"c2\"'}]",
+    "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'True'}]",
+    'tag = [{name = \'b\', when = \'channel == "shop" or traits.stage == "activ" or event == "Bought"\'}]',
+    f"connector = [{{name = 'w', type = 'webhook', url = 'http://127.0.0.1/', allow_private = true, secrets = ['whsec_{'QUJD' * 8}']}}]",
+    f"connector = [{{name = 'w', type = 'webhook', url = 'https://crm.example/', secrets = ['whsec_{'QUJD' * 8}']}}]",
+]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_what_may_be_meant_is_none(shop: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(shop, text, capsys)[0] == 0
+
+
+def test_the_caret_stands_under_the_text_that_nothing_is(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out = printed(shop, "[[tag]]\nname = 't'\nwhen = \"  events > 1 and stage == 'activ'\"\n", capsys)
+    *_, text, caret, _ = out.splitlines()
+    assert text[caret.index("^") :] == "'activ'"
+
+
+def test_an_event_that_is_named_once_and_resembles_another_is_a_warning(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+value.events = ["Order Completed"]
+[[aggregate]]
+name = "orders"
+of = "count"
+on = ["Order Completed", "Shipped", "page"]
+[[trigger]]
+name = "t"
+on = {event = "Order Complted"}
+"""
+    code, out = printed(shop, text, capsys)
+    assert code == 0
+    assert out.startswith(
+        "9: trigger[0].on.event: warning: the event `Order Complted` is named nowhere else; did you mean `Order Completed`?\n"
+    )
+    assert out.count("warning") == 1
+    assert "named once Shipped Order Complted" in " ".join(out.split())
+
+
+def test_what_is_wrong_with_a_rule_is_said_once(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = 'aggregate = [{name = "stage", of = "sum"}, {name = "a", of = "last", value = "x", over = "1h"}]\n'
+    text += 'trigger = [{name = "t", on = {tag_entered = "vip"}}, {name = "u", on = {score_above = {love = 0.5}}}]'
+    _, out = printed(shop, text, capsys)
+    assert out.splitlines()[-1] == "5 errors"

@@ -55,7 +55,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(millrace: Call, argv: list[str]
 
 @pytest.mark.parametrize("error", [Fenced("shard 3 belongs to another writer (epoch 7, ours is 6)"), MillraceError("no")])
 def test_an_error_of_ours_is_one_line_and_exit_code_1(millrace: Call, monkeypatch: pytest.MonkeyPatch, error: MillraceError) -> None:
-    def fail(_path: Path | None) -> None:
+    def fail(_path: Path | None, *, secrets: bool) -> None:  # as the real one
         raise error
 
     monkeypatch.setattr(cli, "_load", fail)
@@ -73,7 +73,7 @@ def test_a_wrong_file_names_the_place(millrace: Call, tmp_path: Path) -> None:
 
 
 def test_version(millrace: Call) -> None:
-    assert millrace("version") == (0, f"millrace {version('millrace')}\n", "")
+    assert millrace("version") == millrace("--version") == (0, f"millrace {version('millrace')}\n", "")
 
 
 def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) -> None:
@@ -115,6 +115,18 @@ def test_an_address_that_cannot_be_had_is_one_line(millrace: Call, tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "millrace: metrics.listen: cannot serve on 192.0.2.1:9464: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize("argv", [["run"], ["run", "resolve"], ["status"]])
+def test_a_data_folder_that_is_a_file_is_one_line(tmp_path: Path, argv: list[str]) -> None:
+    (tmp_path / "data").write_text("")
+    file = tmp_path / "millrace.toml"
+    file.write_text('[data]\nfolder = "data"\n')
+    done = subprocess.run([sys.executable, "-m", "flows.cli", *argv, "-c", str(file)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr
+    assert done.stderr.startswith("millrace: ")
+    assert str(tmp_path / "data") in done.stderr
 
 
 def test_logs_are_json_without_local_variables() -> None:

@@ -29,6 +29,7 @@ from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.events import RawEvent
 from schemas.toml import load
+from state.keys import load_keys
 from tests.running import COMMAND, environment
 
 FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[gateway]\nbatch_events = 500\n'
@@ -374,3 +375,52 @@ def test_cells_become_json() -> None:
     assert cell([{"a": datetime.date(2026, 1, 2)}]) == [{"a": "2026-01-02"}]
     build = builder({"a": ("traits", "a"), "b": ("traits", "b")}, "identify", None)
     assert build({"a": "", "b": 1}, "m") == {"type": "identify", "messageId": "m", "traits": {"b": 1}}
+
+
+def test_headings_that_name_no_identifier_are_said_once_with_what_to_map(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("手机号,城市\n" + "13800138000,深圳\n" * 2_000)
+    for dry in (True, False):
+        with pytest.raises(ConfigError) as refused:
+            run(config, job(path), dry=dry, as_json=False)
+        assert str(refused.value) == (
+            "people.csv: no column is an identifier, so no row could be sent: 手机号, 城市; try --map 手机号=phone"
+        )
+    assert arrived(config) == []
+    assert run(config, job(path, "手机号=phone", "城市=city"), dry=False, as_json=True) == 0
+    assert summary(capsys)["sent"] == 2_000
+
+
+def test_a_dry_run_needs_neither_keys_nor_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "millrace.toml"
+    file.write_text('[redis]\nurl = "redis://127.0.0.1:1"\n')
+    path = tmp_path / "people.csv"
+    path.write_text("userId,phone\n" + "u1,13800138000\n" * 2 + "u2,13800138001\n")
+    assert run(load(file), job(path), dry=True, as_json=True) == 0
+    out, err = capsys.readouterr()
+    assert "there is no deployment yet" in err
+    outlook = msgspec.json.decode(out.strip().splitlines()[-1])["outlook"]
+    assert (outlook["created"], outlook["joined"], outlook["known"]) == (2, 1, 0)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == [], "nothing is made"
+    load_keys(Path(load(file).keys.path), create=True)
+    assert run(load(file), job(path), dry=True, as_json=True) == 0
+    assert "Redis cannot be reached" in capsys.readouterr().err
+
+
+def test_an_import_that_is_stopped_says_how_to_go_on(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, count = csv_file(tmp_path, 2_500), Checkpoint.save
+
+    def stopped(checkpoint: Checkpoint, rejects: str) -> None:
+        count(checkpoint, rejects)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Checkpoint, "save", stopped)
+        run(config, job(path, *MAPPED), dry=False, as_json=True)
+    assert "stopped after row 1,001; the same command goes on from there" in capsys.readouterr().err
+    assert run(config, job(path, *MAPPED), dry=False, as_json=True) == 0
+    assert "goes on after row 1,001" in capsys.readouterr().err

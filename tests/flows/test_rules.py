@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows import compose, rules
+from flows import changes, compose, rules
 from flows.archive import Archiver
 from flows.rules import RULES, settled
 from schemas.config import Config
@@ -16,6 +16,7 @@ from schemas.toml import load
 from tests.lives import lived, millrace, restored
 from tests.site import Site
 
+HOOK = '\n[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "https://crm.example/${CRM_SECRET}"\nsecrets = ["${CRM_SECRET}"]\n'
 ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 
@@ -49,11 +50,50 @@ def test_a_reload_that_takes_away_says_what_and_wants_a_yes(site: Site) -> None:
         assert part in out
     assert in_force(site) == before
     code, out = said(site, "reload", "--yes")
-    assert (code, out) == (0, "the rules are in force as version 2\n")
+    gone = ["aggregate orders", "segment all", "tag buyer", "trigger come_back", "trigger thank_you"]
+    first, *changes = out.splitlines()
+    assert (code, first, sorted(changes)) == (0, "the rules are in force as version 2", [f"  {name}: gone" for name in gone])
     assert in_force(site)[0] == 2
     site.file.write_text(whole)  # nothing goes: nobody is asked
-    assert said(site, "reload") == (0, "the rules are in force as version 3\n")
+    code, out = said(site, "reload")
+    assert (code, out.count(": new\n")) == (0, 5)
     assert said(site, "reload") == (0, "these rules are in force already\n")
+
+
+def test_a_reload_says_what_changed_and_what_waits_for_a_restart(site: Site) -> None:
+    changes.remember(site.config, site.file)
+    text = site.file.read_text().replace("orders > 0", "orders > 1") + ANOTHER + HOOK
+    site.file.write_text(text + '[gateway]\nlisten = "127.0.0.1:1"\n')
+    code, out = said(site, "reload")  # whose environment has no CRM_SECRET
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "the rules are in force as version 2",
+            "  tag regular: new",
+            "  trigger thank_you: changed",
+            "waits until `millrace run` is started again: connector crm, gateway.listen",
+        ],
+    )
+    assert (Path(site.config.data.folder) / changes.STARTED).stat().st_mode & 0o777 == 0o600
+    changes.remember(site.config, site.file)
+    assert said(site, "reload") == (0, "these rules are in force already\n")
+
+
+def test_a_reload_refuses_as_check_does_with_file_line_and_rule(site: Site) -> None:
+    before, line = in_force(site), site.file.read_text().count("\n") + 4
+    site.file.write_text(site.file.read_text() + ANOTHER.replace("orders > 2", "stage == 'activ'"))
+    code, out = said(site, "reload")
+    assert code == 1
+    assert f"{site.file}:{line}: tag[1].when: there is no stage `activ`; did you mean `active`?" in out
+    assert in_force(site) == before
+
+
+@pytest.mark.parametrize("argv", [["status"], ["dead", "list"], ["source", "list"]])
+def test_who_only_looks_needs_no_secret_of_a_receiver(site: Site, argv: list[str]) -> None:
+    site.file.write_text(site.file.read_text() + HOOK)
+    assert said(site, *argv)[0] == 0
+    code, out = said(site, "run", "deliver", "--worker", "0/1")
+    assert (code, "the environment has no CRM_SECRET" in out) == (1, True), "who sends does"
 
 
 def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,13 +133,12 @@ def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(tmp_path: Pa
     with pytest.raises(ConfigError, match="cannot be read"):
         settled(file)
 
-    def loaded(path: Path | None) -> Config:
-        assert path is not None
+    def loaded(path: Path) -> Config:
         path.write_text(path.read_text() + "#")
         return Config()
 
     file.write_text('name = "shop"')
-    monkeypatch.setattr(rules, "load", loaded)
+    monkeypatch.setattr("flows.check.sound", loaded)
     with pytest.raises(ConfigError, match="is being written"):
         settled(file)
 

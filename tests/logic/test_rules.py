@@ -6,11 +6,10 @@ import pytest
 
 from flows.logic.present import mask, present
 from flows.logic.rules import NAMES, CompiledRules, View, problems
-from schemas.config import EXPRESSION_NAMES, Aggregate, On, Rules, Segment, Tag, TriggerRule
+from schemas.config import EXPRESSION_NAMES, On, Rules, Segment, Tag, TriggerRule
 from schemas.errors import ConfigError
 from schemas.profile import Fragment, Profile
 from schemas.toml import DEFAULT, load
-from schemas.units import Duration
 from tests.world import DAY, HOUR, START_MS, compiled, fact
 
 FIGURES = """
@@ -129,16 +128,9 @@ def test_reasons_are_the_names_that_the_expression_looks_at() -> None:
 
 
 PROBLEMS = [
-    ("aggregate[0].name", Rules(aggregate=(Aggregate(name="stage", of="count"),))),
-    ("aggregate[0].value", Rules(aggregate=(Aggregate(name="a", of="sum"),))),
-    ("aggregate[0]", Rules(aggregate=(Aggregate(name="a", of="last", value="x", over=Duration(1)),))),
-    ("aggregate[0]", Rules(aggregate=(Aggregate(name="a", of="count", over=Duration(1), half_life=Duration(1)),))),
     ("tag[0].when", Rules(tag=(Tag(name="t", when="nothing > 1"),))),
     ("segment[1].when", Rules(segment=(Segment(name="s", when="True"), Segment(name="t", when="orders >")))),
     ("trigger[0].when", Rules(trigger=(TriggerRule(name="t", on=On(event="x"), when="__import__('os')"),))),
-    ("trigger[0].on.tag_entered", Rules(trigger=(TriggerRule(name="t", on=On(tag_entered="vip")),))),
-    ("trigger[0].on.segment_left", Rules(trigger=(TriggerRule(name="t", on=On(segment_left="high")),))),
-    ("trigger[0].on.score_above", Rules(trigger=(TriggerRule(name="t", on=On(score_above={"love": 0.5})),))),
 ]
 
 

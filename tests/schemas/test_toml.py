@@ -423,3 +423,8 @@ def test_the_mark_of_windows_editors_is_no_part_of_the_file(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as raised:
         load(file)
     assert str(raised.value) == f"{file}:2: nmae: unknown key `nmae`; did you mean `name`?"
+
+
+def test_an_option_of_older_files_that_never_did_anything_is_still_read() -> None:
+    assert problems('[keys]\nprovider = "file"\npath = "k.json"') == []
+    assert [problem.path for problem in problems('[keys]\nprovider = "vault"')] == ["keys.provider"]
