@@ -261,6 +261,21 @@ def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
     assert accepted(message(**times)).time_ms == expected
 
 
+@pytest.mark.parametrize("digits", ["9999999", "9999995", "99999999999", "999", "9994"])
+@pytest.mark.parametrize("zone", ["Z", "+00:00", ""])
+@pytest.mark.parametrize("field", ["timestamp", "originalTimestamp"])
+def test_a_time_is_cut_and_never_ends_the_day_before_its_end(digits: str, zone: str, field: str) -> None:
+    when = {field: f"2025-12-31T23:59:59.{digits}{zone}"}
+    assert accepted(message(**when)).time_ms == START_MS - 1
+    assert accepted(message(**when, sentAt=text(START_MS))).time_ms == START_MS - 1
+    assert accepted(message(**when, groupId=[])).time_ms == START_MS - 1  # read leniently
+
+
+def test_a_property_keeps_all_its_digits() -> None:
+    stated = {"at": "2025-12-31T23:59:59.9999999Z"}
+    assert accepted(message(timestamp=stated["at"], properties=stated)).properties == stated
+
+
 @pytest.mark.parametrize("skew", [-400 * DAY, -HOUR, 0, HOUR, 30 * 365 * DAY])
 def test_a_wrong_clock_is_corrected_by_when_it_was_sent(skew: int) -> None:
     times = {"timestamp": text(START_MS + skew - 5 * HOUR), "sentAt": text(START_MS + skew)}
