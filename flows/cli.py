@@ -125,6 +125,9 @@ def import_(
     quote: Annotated[
         str, typer.Option(metavar="double|none", help='Of a CSV file: what " does at the beginning of a cell; none: it is a letter.')
     ] = "double",
+    backfill: Annotated[
+        bool, typer.Option("--backfill/--live", help="Rows are history, no trigger is sent because of them; or as if they happened now.")
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing: what would be rejected, and who would be new or become one.")
     ] = False,
@@ -141,7 +144,7 @@ def import_(
     from flows.load import Job, run
 
     what: Literal["track", "identify"] = "track" if kind == "track" else "identify"
-    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double")
+    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double", backfill=backfill)
     return run(_load(config), job, dry_run, as_json)
 
 

@@ -40,6 +40,8 @@ from state.client import reported
 
 BATCH: Final = 1_000  # rows between two checkpoints
 SHOWN: Final = 20  # rejected rows on the screen; all are in the file
+_HISTORY: Final = "as history: figures and models learn from them, no trigger is sent because of them (--live: as if they happened now)"
+_LIVE: Final = "live: rules fire on them, and triggers are sent (without --live they are history)"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -54,6 +56,7 @@ class Job(msgspec.Struct, frozen=True):
     sheet: str | None
     encoding: str | None
     quoted: bool = True  # quotes hold a cell of a CSV file together
+    backfill: bool = True  # the rows are history: nothing is sent because of them
 
 
 class Batch(msgspec.Struct):
@@ -77,6 +80,7 @@ class Summary(msgspec.Struct):
     seconds: float  # of this start
     rows_per_second: int  # as well
     outlook: Outlook | None = None
+    backfill: bool = True  # nothing is sent because of these rows
 
 
 class Reader:
@@ -103,7 +107,7 @@ class Reader:
         if columns is not None:  # in JSON lines it is the first good one that names them
             self._fit(columns, table, job.kind)
         self._rows: Rows = chain(begin, rows)
-        self._build = builder(self.places, job.kind, job.event)
+        self._build = builder(self.places, job.kind, job.event, job.backfill)
 
     def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
         if not self.places:
@@ -258,7 +262,9 @@ class _Run:
         rows = _rows(progress)
         per_second = round((rows - before) / seconds) if seconds else 0
         listed = rejects if progress.rejected else ""
-        return Summary(rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook)
+        return Summary(
+            rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook, self._job.backfill
+        )
 
 
 def import_id(table: TableFile, job: Job) -> str:
@@ -272,6 +278,7 @@ def import_id(table: TableFile, job: Job) -> str:
 def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> RenderableType:
     """What came of it as tables."""
     parts: list[RenderableType] = [f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"]
+    parts.append(_HISTORY if summary.backfill else _LIVE)
     if rejects:
         table = Table("row", "reason", "", title="rejected", title_justify="left")
         for number, reason, detail in rejects:

@@ -54,8 +54,10 @@ def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
-    """(row, messageId) -> message. Empty cells are left out."""
+def builder(
+    places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None, backfill: bool = False
+) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
+    """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history."""
     columns = list(places.items())
 
     def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None
             for step in path[:-1]:
                 inside = inside.setdefault(step, {})
             inside[path[-1]] = value
+        if backfill:
+            message.setdefault("context", {})["backfill"] = True
         return message
 
     return build

@@ -65,6 +65,7 @@ class Checked(msgspec.Struct):
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
     removed: dict[str, int] = {}  # personal data that was taken out and is not kept: what told it -> how often
     content: bytes = b""  # marks of what it says, where repetitions are dropped
+    backfill: bool = False  # history, of which nothing is sent
     previous: tuple[bytes, bytes] | None = None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
 
 

@@ -126,14 +126,17 @@ class Validator:
             name = self._personal.redact(name, year, removed) if name else name
             group = self._personal.redact(group, year, removed) if group else group
             message_id = self._unnamed(message_id, year, removed)
+        backfill = False
         if message.context:
             traits |= consent.stamped(message.context)
+            backfill = message.context.get("backfill") is True
         if group:
             traits |= groups.stated(group, company)
             traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
+        found.backfill = backfill
         if kind == "alias":
             found.previous = self._identifiers.previous(message)
         if removed:

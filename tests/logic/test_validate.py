@@ -293,6 +293,14 @@ def test_a_bad_time_of_sending_corrects_nothing(sent_at: Any) -> None:
     assert accepted(message(sentAt=sent_at)).time_ms == START_MS
 
 
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [({"backfill": True}, True), ({"backfill": False}, False), ({"backfill": "yes"}, False), ({}, False), (None, False)],
+)
+def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
+    assert accepted(message(context=context)).backfill is expected
+
+
 # --- personal data ----------------------------------------------------------------------------------------------------
 
 
