@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import replace
@@ -56,6 +57,7 @@ class Job(msgspec.Struct, frozen=True):
     sheet: str | None
     encoding: str | None
     quoted: bool = True  # quotes hold a cell of a CSV file together
+    zone: str = "UTC"  # of times that come without one
     backfill: bool = True  # the rows are history: nothing is sent because of them
 
 
@@ -107,7 +109,7 @@ class Reader:
         if columns is not None:  # in JSON lines it is the first good one that names them
             self._fit(columns, table, job.kind)
         self._rows: Rows = chain(begin, rows)
-        self._build = builder(self.places, job.kind, job.event, job.backfill)
+        self._build = builder(self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone))
 
     def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
         if not self.places:
@@ -272,6 +274,8 @@ def import_id(table: TableFile, job: Job) -> str:
     said = [table.digest, job.pairs, job.kind, job.event, job.source, job.sheet, table.encoding]
     if not job.quoted:
         said.append("quote none")  # the ids of imports without it are those of before there was the option
+    if job.zone != "UTC":  # as above
+        said.append(f"zone {job.zone}")
     return f"import-{blake2b(msgspec.json.encode(said), digest_size=10).hexdigest()}"
 
 

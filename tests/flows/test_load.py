@@ -9,6 +9,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import fastavro
 import msgspec
@@ -392,6 +393,19 @@ def test_fields_have_their_place() -> None:
     assert place("context.device.id", "identify") == ("context", "device", "id")
     assert guessed(["User ID", "e-mail", "userid"], "identify") == {"User ID": ("userId",), "e-mail": ("traits", "e-mail")}
     assert mapping(["a=b=userId"], "identify") == {"a=b": ("userId",)}
+
+
+@pytest.mark.parametrize("stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"])  # noqa: DTZ001  # as Excel gives it
+def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
+    build = builder({"at": ("timestamp",), "seen": ("properties", "seen")}, "track", "Paid", zone=ZoneInfo("Asia/Shanghai"))
+    assert build({"at": stated, "seen": "2026-01-31 08:00"}, "m") == {
+        "type": "track",
+        "messageId": "m",
+        "event": "Paid",
+        "timestamp": "2026-01-31T08:00:00+08:00",
+        "properties": {"seen": "2026-01-31 08:00"},
+    }
+    assert build({"at": "2026-01-31T08:00:00Z"}, "m")["timestamp"] == "2026-01-31T08:00:00Z"
 
 
 def test_cells_become_json() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.logic.groups import is_one, shown
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
-from schemas.config import Config, Validate
+from schemas.config import Config, Gateway, Kafka, Secret, Validate, WriteKey
 from schemas.events import RawEvent, Reject, RejectReason
 from tests.world import DAY, HOUR, START_MS
 
@@ -259,6 +259,24 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
 )
 def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
     assert accepted(message(**times)).time_ms == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "stated", "expected"),
+    [
+        ("till", "2026-01-01T07:00:00", START_MS - HOUR),  # eight hours ahead of UTC
+        ("shop.orders", "2025-12-31T23:00:00+00:00", START_MS - HOUR),  # it says its own
+        ("shop.orders", "2025-12-31 18:00:00", START_MS - HOUR),
+        ("web", "2025-12-31T23:00:00", START_MS - HOUR),
+    ],
+)
+def test_a_time_without_a_zone_has_that_of_its_source(source: str, stated: str, expected: int) -> None:
+    keys = (WriteKey(key=Secret("k"), source="till", zone="Asia/Shanghai"), WriteKey(key=Secret("w"), source="web"))
+    kafka = Kafka(topics=("shop.orders",), zones={"shop.orders": "America/New_York"})
+    config = msgspec.structs.replace(CONFIG, gateway=Gateway(write_keys=keys), kafka=kafka)
+    found = Validator(config, b"k" * 32, {}).check(RawEvent(json.dumps(message(timestamp=stated)).encode(), START_MS, source))
+    assert isinstance(found, Checked)
+    assert found.time_ms == expected
 
 
 @pytest.mark.parametrize("digits", ["9999999", "9999995", "99999999999", "999", "9994"])

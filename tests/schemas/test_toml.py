@@ -404,3 +404,23 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: 
         file.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(file)
+
+
+def test_zones_are_known_and_one_for_each_source() -> None:
+    text = """
+    [[gateway.write_keys]]
+    key = "a"
+    source = "till"
+    zone = "Asia/Shanghay"
+    [[gateway.write_keys]]
+    key = "b"
+    source = "till"
+    [kafka]
+    topics = ["orders"]
+    zones = {order = "UTC"}
+    """
+    assert [(problem.path, problem.message.partition(" `")[0]) for problem in problems(text)] == [
+        ("gateway.write_keys[0].zone", "there is no time zone"),
+        ("gateway.write_keys[1].zone", "another key of the source"),
+        ("kafka.zones.order", "it is none of"),
+    ]
