@@ -23,6 +23,7 @@ import stamina
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 from fastavro.types import Schema
 
+from connectors import avro_types
 from schemas.errors import Unreachable
 from schemas.events import EVENT_TYPES, Reject
 
@@ -49,6 +50,8 @@ _TIMES = ("timestamp", "originalTimestamp", "sentAt")
 
 # Decimals become numbers with all their digits, bytes base64, times RFC 3339; NaN and infinity become null.
 to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+avro_types.install()
 
 SchemaId = int | str  # a number, or a GUID as text
 

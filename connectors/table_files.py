@@ -136,6 +136,10 @@ class TableFile:
         import fastavro
         from fastavro.read import SchemaResolutionError
 
+        from connectors import avro_types
+
+        avro_types.install()
+
         with self.path.open("rb") as self._file:
             number = 0
             try:

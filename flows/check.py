@@ -55,10 +55,7 @@ def sound(path: Path) -> Config:
 
     Raises `ConfigError` with every error, one a line.
     """
-    try:
-        reading = read(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    reading = read(text_of(path))
     folder = path.absolute().parent
     if found := [problem for problem in errors(reading, folder) if not lacks_secret(problem)]:
         raise ConfigError("\n".join(said(path, problem) for problem in found))

@@ -8,6 +8,7 @@ import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 import typer
 from typer.exceptions import TyperException
@@ -159,6 +160,10 @@ def import_(
     quote: Annotated[
         str, typer.Option(metavar="double|none", help='Of a CSV file: what " does at the beginning of a cell; none: it is a letter.')
     ] = "double",
+    zone: Annotated[str, typer.Option(help="Of times that come without one, such as Asia/Shanghai.")] = "UTC",
+    backfill: Annotated[
+        bool, typer.Option("--backfill/--live", help="Rows are history, no trigger is sent because of them; or as if they happened now.")
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing: what would be rejected, and who would be new or become one.")
     ] = False,
@@ -172,10 +177,12 @@ def import_(
         raise typer.BadParameter("--event goes with --type track")
     if quote not in ("double", "none"):
         raise typer.BadParameter(f"--quote {quote}: expected double or none")
+    if zone not in available_timezones():
+        raise typer.BadParameter(f"--zone {zone}: there is no such time zone; expected one such as Asia/Shanghai")
     from flows.load import Job, run
 
     what: Literal["track", "identify"] = "track" if kind == "track" else "identify"
-    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double")
+    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double", zone=zone, backfill=backfill)
     return run(_load(config), job, dry_run, as_json)
 
 

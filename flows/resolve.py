@@ -325,6 +325,7 @@ class Resolver:
                         event.traits,
                         sealed,
                         event.content,
+                        event.backfill,
                     )
                 )
         return [routed for routed, _ in plain], news

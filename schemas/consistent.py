@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from os.path import normpath
 from pathlib import PurePath
 from typing import Any
+from zoneinfo import available_timezones
 
 from schemas import patterns
 from schemas.config import BEST, EXPRESSION_NAMES, Aggregate, Config, Connector, On
@@ -38,7 +39,7 @@ _NEEDED = {"webhook": ("url", "secrets"), "kafka": ("topic",), "redis": ("stream
 
 def inconsistencies(config: Config, document: Document, broken: Collection[Path]) -> Found:
     """(path, message) of each. `document` shows what the file really says; places in `broken` hold no real value."""
-    for check in (_names, _rules, _identity, _edges, _folders, _connectors):
+    for check in (_names, _rules, _identity, _edges, _zones, _folders, _connectors):
         for path, message in check(config, document):
             kind = (*path[:2], "of"), (*path[:2], "type")  # what else an entry must have depends on these
             if not any(path[: len(place)] == place or place[: len(path)] == path or place in kind for place in broken):
@@ -195,6 +196,28 @@ def _edges(config: Config, _: Document) -> Found:
     for index, entry in enumerate(config.validate.plan):
         if not entry.schema.endswith((".json", ".avsc")):
             yield ("validate", "plan", index, "schema"), f"expected a file ending in .json or .avsc, got {entry.schema!r}"
+
+
+def _zones(config: Config, _: Document) -> Found:
+    """An event says its source, not its write key: so all keys of a source have one zone."""
+    zones: dict[str, str] = {}
+    for index, entry in enumerate(config.gateway.write_keys):
+        at: Path = ("gateway", "write_keys", index, "zone")
+        yield from _zone(at, entry.zone)
+        if zones.setdefault(entry.source, entry.zone) != entry.zone:
+            yield at, f"another key of the source `{entry.source}` says {zones[entry.source]}"
+    for topic, zone in config.kafka.zones.items():
+        yield from _zone(("kafka", "zones", topic), zone)
+        if topic not in config.kafka.topics:
+            yield ("kafka", "zones", topic), f"it is none of `kafka.topics`{suggest(topic, config.kafka.topics)}"
+        elif zones.setdefault(topic, zone) != zone:
+            yield ("kafka", "zones", topic), f"the write key of this name says {zones[topic]}"
+
+
+def _zone(at: Path, zone: str) -> Found:
+    known = available_timezones()
+    if zone not in known:
+        yield at, f"there is no time zone `{zone}`{suggest(zone, sorted(known))}"
 
 
 def _room(config: Config) -> Found:

@@ -128,6 +128,7 @@ class Profile(msgspec.Struct, array_like=True):
     recent: list[str] = []  # items touched, the latest first
     cluster: str = ""
     clustered_ms: int = 0  # when it was last looked for
+    backfilled: bool = False  # the last fact was history
 
 
 class Sealed(msgspec.Struct, array_like=True):

@@ -123,6 +123,7 @@ class World:
         traits: Mapping[str, Any] | None = None,
         sealed: Mapping[str, bytes] | None = None,
         content: bytes = b"",
+        backfill: bool = False,
         **properties: Any,
     ) -> None:
         """As `send`, but nobody has read the log yet."""
@@ -143,6 +144,7 @@ class World:
                 dict(traits or {}),
                 dict(sealed or {}),
                 content,
+                backfill,
             )
         )
         before, self._position = self._position or -1, self._position + 1

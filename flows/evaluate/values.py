@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import nan
 
 import numpy as np
@@ -18,6 +18,7 @@ NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f"))
 
 _MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
 _NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
+_MILLISECOND = timedelta(milliseconds=1)
 _LOOKED_AT = 1_000  # texts that tell whether a column is of dates
 _INFINITE = frozenset(("inf", "infinity"))
 _BAD_EACH = 20  # values for one that may be none in a column of numbers or times
@@ -148,7 +149,7 @@ def _time(text: str, day_first: bool) -> int:
         moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
         if moment is None:
             moment = _iso(text) or dates.parse(text, default=_NO_DAY, dayfirst=day_first)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _NO_DAY) // _MILLISECOND  # cut: no day ends before its time
     except (ValueError, OverflowError):
         raise ValueError(text) from None
 
@@ -176,7 +177,8 @@ def _day(text: str, day_first: bool) -> datetime | None:
     hours = int(hour or 0)
     if half is not None:
         hours = hours % 12 + (12 if half.lower() == "pm" else 0)
-    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), round(float(fraction or 0) * 1e6) % 1_000_000, UTC)
+    micros = int((fraction or ".")[1:7].ljust(6, "0"))
+    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC)
 
 
 def labels(texts: Sequence[str]) -> NDArray[np.bool_]:

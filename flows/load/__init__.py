@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import replace
@@ -42,6 +43,8 @@ from state.policy import Policy
 BATCH: Final = 1_000  # rows between two checkpoints
 NO_KEY: Final = bytes(32)  # of a dry run without a deployment: what is hashed with it is compared, and thrown away
 SHOWN: Final = 20  # rejected rows on the screen; all are in the file
+_HISTORY: Final = "as history: figures and models learn from them, no trigger is sent because of them (--live: as if they happened now)"
+_LIVE: Final = "live: rules fire on them, and triggers are sent (without --live they are history)"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -56,6 +59,8 @@ class Job(msgspec.Struct, frozen=True):
     sheet: str | None
     encoding: str | None
     quoted: bool = True  # quotes hold a cell of a CSV file together
+    zone: str = "UTC"  # of times that come without one
+    backfill: bool = True  # the rows are history: nothing is sent because of them
 
 
 class Batch(msgspec.Struct):
@@ -79,6 +84,7 @@ class Summary(msgspec.Struct):
     seconds: float  # of this start
     rows_per_second: int  # as well
     outlook: Outlook | None = None
+    backfill: bool = True  # nothing is sent because of these rows
 
 
 class Reader:
@@ -105,7 +111,7 @@ class Reader:
         if columns is not None:  # in JSON lines it is the first good one that names them
             self._fit(columns, table, job.kind)
         self._rows: Rows = chain(begin, rows)
-        self._build = builder(self.places, job.kind, job.event)
+        self._build = builder(self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone))
 
     def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
         if not self.places:
@@ -283,7 +289,9 @@ class _Run:
         rows = _rows(progress)
         per_second = round((rows - before) / seconds) if seconds else 0
         listed = rejects if progress.rejected else ""
-        return Summary(rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook)
+        return Summary(
+            rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook, self._job.backfill
+        )
 
 
 def import_id(table: TableFile, job: Job) -> str:
@@ -291,12 +299,15 @@ def import_id(table: TableFile, job: Job) -> str:
     said = [table.digest, job.pairs, job.kind, job.event, job.source, job.sheet, table.encoding]
     if not job.quoted:
         said.append("quote none")  # the ids of imports without it are those of before there was the option
+    if job.zone != "UTC":  # as above
+        said.append(f"zone {job.zone}")
     return f"import-{blake2b(msgspec.json.encode(said), digest_size=10).hexdigest()}"
 
 
 def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> RenderableType:
     """What came of it as tables."""
     parts: list[RenderableType] = [f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"]
+    parts.append(_HISTORY if summary.backfill else _LIVE)
     if rejects:
         table = Table("row", "reason", "", title="rejected", title_justify="left")
         for number, reason, detail in rejects:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from flows.logic.entry.check import folded
 from schemas.config import Config
 from schemas.errors import ConfigError
 
 Kind = Literal["identify", "track"]
+_UTC: Final = ZoneInfo("UTC")
 TOP: Final = ("userId", "anonymousId", "timestamp", "event")  # fields of the message itself
 _OF_HEADING: Final = {folded(name): name for name in TOP} | {"用户id": "userId", "用户编号": "userId"}
 _INSIDE: Final = ("traits", "properties", "context")
@@ -71,8 +73,11 @@ def _alike(column: str, field: str, config: Config) -> bool:
     return any(folded(column) in names and folded(field) in names for names in kinds)
 
 
-def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
-    """(row, messageId) -> message. Empty cells are left out."""
+def builder(
+    places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None, backfill: bool = False, zone: ZoneInfo = _UTC
+) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
+    """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history. `zone`: of times
+    that have none."""
     columns = list(places.items())
 
     def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:
@@ -86,10 +91,27 @@ def builder(places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None
             inside = message
             for step in path[:-1]:
                 inside = inside.setdefault(step, {})
-            inside[path[-1]] = value
+            inside[path[-1]] = zoned(value, zone) if path == ("timestamp",) else value
+        if backfill:
+            message.setdefault("context", {})["backfill"] = True
         return message
 
     return build
+
+
+def zoned(value: Any, zone: ZoneInfo) -> Any:
+    """A time that says no zone with that one; what is no such time stays for validation to judge.
+
+    >>> zoned("2026-01-31 08:00", ZoneInfo("Asia/Shanghai"))
+    '2026-01-31T08:00:00+08:00'
+    """
+    if zone is _UTC or not isinstance(value, str):
+        return value
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return value if moment.tzinfo is not None else moment.replace(tzinfo=zone).isoformat()
 
 
 def cell(value: Any) -> Any:

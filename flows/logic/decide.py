@@ -16,21 +16,22 @@ _NONE: Final = (-inf, 0)  # a score that nobody has given yet
 
 
 class Moment:
-    """Why rules are looked at now: the cause of what fires."""
+    """Why rules are looked at now: the cause of what fires. `muted`: of history, which fires nothing."""
 
-    __slots__ = ("cause", "explain", "properties", "receipt", "root", "subject")
+    __slots__ = ("cause", "explain", "muted", "properties", "receipt", "root", "subject")
 
-    def __init__(self, root: bytes, cause: str, subject: bytes, properties: dict[str, Any], receipt: Receipt) -> None:
+    def __init__(self, root: bytes, cause: str, subject: bytes, properties: dict[str, Any], receipt: Receipt, muted: bool = False) -> None:
         self.root = root
         self.cause = cause
         self.subject = subject
         self.properties = properties
         self.receipt = receipt
+        self.muted = muted
         self.explain: Callable[[str, list[float]], list[tuple[str, float]]] | None = None
 
 
-def timer_moment(cause: str, subject: bytes, root: bytes, due: int, now: int) -> Moment:
-    return Moment(root, cause, subject, {}, Receipt(due, due, due, now))
+def timer_moment(cause: str, subject: bytes, root: bytes, due: int, now: int, muted: bool = False) -> Moment:
+    return Moment(root, cause, subject, {}, Receipt(due, due, due, now), muted)
 
 
 def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) -> bool:
@@ -106,6 +107,9 @@ def _crosses(before: float, threshold: float, score: float, above: bool) -> bool
 
 def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment) -> None:
     if not trigger.when(view):
+        return
+    if moment.muted:  # no cooldown, no choice among actions: as far as the customer knows nothing has happened
+        state.count("decisions:backfill")
         return
     rule, profile = trigger.rule, view.p
     if trigger.cooldown and view.now < profile.cooldowns.get(rule.name, 0):

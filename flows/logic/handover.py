@@ -20,10 +20,13 @@ from flows.logic.shard import (
     sum_of,
 )
 from flows.logic.timers import WAITS_MAX, schedule
+from schemas.events import Fact
 from schemas.identity import text_id
 from schemas.log import Expect, Lend, Retire, Split
 from schemas.profile import Head, Parting, Profile, Sensitive, Transit, Wait
 from schemas.triggers import Absorb, Decision
+
+_decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
 
 class Machine(past.Machine, Protocol):
@@ -32,7 +35,7 @@ class Machine(past.Machine, Protocol):
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
         """Count a fact, and remember it where unions may have to be undone."""
 
-    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
         """What follows from figures that another customer brought."""
 
 
@@ -140,10 +143,18 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
 
 def unite(state: ShardState, root: bytes, live: Live, message: Absorb, machine: Machine) -> None:
     """Add up two customers, and note what they were."""
-    past.join(state, root, live, message)
+    held = live.profile.transit.held if live.profile.transit is not None else ()
+    muted = any(_decode_fact(fact.payload).backfill for fact in held)  # what brings them together waits for the other one
+    past.join(state, root, live, message, muted)
     if message.general:
+        muted = muted or of_history(live.profile, message)
         take_in(state, root, live, message)
-        machine.look_again(state, root, message.retired, live)
+        machine.look_again(state, root, message.retired, live, muted)
+
+
+def of_history(profile: Profile, message: Absorb) -> bool:
+    """Whether history is the last that is known of either: what they sum up to is no news then."""
+    return profile.backfilled or decode_profile(message.general).backfilled
 
 
 def split(state: ShardState, split: Split, machine: Machine) -> None:
@@ -232,7 +243,7 @@ def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
     """Stage, tags, segment and scores from the figures as they are now, in silence."""
     scratch = ShardState(state.number, Head(clock_ms=state.head.clock_ms), {})
     scratch.rules, scratch.scorers, scratch.learnt = state.rules, state.scorers, state.learnt
-    look_again(scratch, root, root, Live(profile, rules_of(state)))
+    look_again(scratch, root, root, Live(profile, rules_of(state)), muted=True)
 
 
 def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
@@ -267,6 +278,7 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
     for model, scored in theirs.scores.items():  # until each is scored anew; whoever retires into whom
         profile.scores[model] = max(scored, profile.scores.get(model, scored), key=lambda one: one[::-1])
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
+    profile.backfilled |= theirs.backfilled
     due = max(theirs.indexed_ms, state.head.clock_ms + 1)  # what fell due on the way is looked at next, as a moment of its own
     if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):
         profile.indexed_ms = state.timers[root] = due
@@ -292,9 +304,9 @@ def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
         state.sensitive_dirty.add(root)
 
 
-def look_again(state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
     view = still(rules, live.profile, live.total, now, state.learnt.shelf)
-    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired, root, now, now))
+    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired, root, now, now, muted))
     schedule(state, rules, view, root)

@@ -10,6 +10,10 @@ from schemas.events import EVENT_TYPES, EventType, Reject
 from schemas.identity import Identifier
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+# msgspec rounds what is finer than a microsecond, which ends the day at 23:59:59.9999999. Such a time is cut; what rounding cannot carry
+# over into the next millisecond has no such digits, and costs no more than this look.
+_NEARLY: Final = b"999"
+_FINER: Final = re.compile(rb"(:\d\d\.\d{6})\d+")
 _OBJECTS: Final = ("properties", "traits", "context")
 _TEXTS: Final = ("event", "name")
 _HAPPENED: Final = ("originalTimestamp", "timestamp")  # the first that can be read counts
@@ -61,11 +65,35 @@ class Checked(msgspec.Struct):
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
     removed: dict[str, int] = {}  # personal data that was taken out and is not kept: what told it -> how often
     content: bytes = b""  # marks of what it says, where repetitions are dropped
+    backfill: bool = False  # history, of which nothing is sent
     previous: tuple[bytes, bytes] | None = None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
 
 
-decode = msgspec.json.Decoder(Message).decode
+class _Times(msgspec.Struct):
+    """The times of a message as they stand."""
+
+    timestamp: str | None = None
+    originalTimestamp: str | None = None
+    sentAt: str | None = None
+
+
+_decode = msgspec.json.Decoder(Message).decode
+_decode_times = msgspec.json.Decoder(_Times).decode
 _decode_any = msgspec.json.Decoder().decode
+
+
+def decode(value: bytes) -> Message:
+    """The strict decode. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
+    message = _decode(value)
+    if _NEARLY in value and _FINER.search(value):
+        for name, text in msgspec.structs.asdict(_decode_times(value)).items():
+            if text is not None:
+                setattr(message, name, msgspec.convert(_cut(text), datetime))
+    return message
+
+
+def _cut(text: str) -> str:
+    return _FINER.sub(rb"\1", text.encode()).decode()
 
 
 def rescue(value: bytes) -> Message | Reject:

@@ -49,6 +49,7 @@ class Joined(msgspec.Struct, array_like=True, tag="j"):
     survivor: bytes
     one: bytes  # the origins that the evidence is about
     other: bytes
+    muted: bool = False  # history brought them together: nothing was sent
 
 
 class Sent(msgspec.Struct, array_like=True, tag="t"):
@@ -71,7 +72,7 @@ class Machine(Protocol):
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None: ...
 
-    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb) -> None: ...
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None: ...
 
 
 def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> None:
@@ -97,12 +98,12 @@ def forget(state: ShardState, root: bytes, live: Live) -> None:
     state.set_past(root, None)
 
 
-def join(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
+def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
     """Note a union just before the other customer is taken in."""
     profile, now = live.profile, state.head.clock_ms
     begun = b"" if profile.past else _pack(_began(now, root, list(profile.fragments), profile))
     theirs = message.past or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
-    packed = begun + theirs + _pack(Joined(now, message.union, message.retired, root, message.one, message.other))
+    packed = begun + theirs + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
     profile.joined_ms = now
     if profile.past + len(packed) > PAST_MAX:
         forget(state, root, live)
@@ -190,19 +191,19 @@ class Replay:
         names = {self._home.get(entry.one, entry.survivor), self._home.get(entry.other, entry.retired)}
         survivor = entry.survivor if entry.survivor in names else min(names)
         for retired in sorted(names - {survivor}):  # one, or none that is not part of it already
-            self._unite(survivor, retired, entry.clock_ms, packed)
+            self._unite(survivor, retired, entry, packed)
 
-    def _unite(self, survivor: bytes, retired: bytes, clock_ms: int, packed: bytes) -> None:
+    def _unite(self, survivor: bytes, retired: bytes, entry: Joined, packed: bytes) -> None:
         part, other = self._parts[survivor], self._parts.pop(retired)
         del self._scratch.live[retired]
         entries = []
         for root, each, origins in ((survivor, part, [*part.live.profile.fragments]), (retired, other, other.origins)):
-            entries += each.entries if each.joined_ms else [_pack(_began(clock_ms, root, origins, each.live.profile))]
+            entries += each.entries if each.joined_ms else [_pack(_began(entry.clock_ms, root, origins, each.live.profile))]
         part.entries = [*entries, packed]
-        part.joined_ms = clock_ms
+        part.joined_ms = entry.clock_ms
         if other.live.profile.fragments:
             general = encode(_still(other.live.profile))
-            self._machine.unite(self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""))
+            self._machine.unite(self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""), entry.muted)
         part.origins += other.origins
         for origin in (retired, *other.origins):
             self._home[origin] = survivor

@@ -155,14 +155,15 @@ class ShardMachine:
         """Count a packed fact."""
         self._add(state, root, origin, _decode_fact(payload), live)
 
-    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
-        """Add up two customers."""
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
+        """Add up two customers. `muted`: history brought them together."""
+        muted = muted or handover.of_history(live.profile, message)
         handover.take_in(state, root, live, message)
-        self.look_again(state, root, message.retired, live)
+        self.look_again(state, root, message.retired, live, muted)
 
-    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
         """What follows from figures that another customer brought."""
-        handover.look_again(state, root, retired, live)
+        handover.look_again(state, root, retired, live, muted)
 
     def _add(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
         rules, profile = rules_of(state), live.profile
@@ -205,7 +206,8 @@ class ShardMachine:
         view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
         key = view.key = fact.name if fact.type == "track" else fact.type
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
-        moment = Moment(root, fact.message, fact.subject, fact.properties, receipt)
+        moment = Moment(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
+        profile.backfilled = fact.backfill
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
         outcomes.reward(state, rules, view, key, fact.time_ms)  # first: what an event leads to, it is no outcome of

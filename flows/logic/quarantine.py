@@ -40,8 +40,8 @@ class Careful(ShardMachine):
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
         self._turn(state, root, lambda: ShardMachine.count(self, state, root, origin, payload, live), origin, payload)
 
-    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live) -> None:
-        if not self._turn(state, root, lambda: ShardMachine.look_again(self, state, root, retired, live)):
+    def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
+        if not self._turn(state, root, lambda: ShardMachine.look_again(self, state, root, retired, live, muted)):
             _postpone(state, root, live)
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None:

@@ -15,9 +15,11 @@ ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the la
 
 
 def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
-    """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait begins."""
+    """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait begins: history only
+    ends them."""
     profile, time_ms = view.p, moment.receipt.event_ms
-    begun = [trigger.rule for trigger in rules.starts.get(key, ()) if time_ms >= profile.ended.get(trigger.rule.name, 0)]
+    starts = () if moment.muted else rules.starts.get(key, ())
+    begun = [trigger.rule for trigger in starts if time_ms >= profile.ended.get(trigger.rule.name, 0)]
     ended = rules.ends.get(key, ())
     if ended:
         profile.ended |= {rule: max(time_ms, profile.ended.get(rule, 0)) for rule in ended}

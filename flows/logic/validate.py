@@ -5,9 +5,10 @@ The common case takes one strict decode into a lean struct. Only what that refus
 
 import re
 from collections.abc import Callable, Mapping, Set
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -47,6 +48,8 @@ class Validator:
         self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(self._of_properties))
         self._hash_key = hash_key
         self._plan = plan
+        zones = {key.source: key.zone for key in config.gateway.write_keys} | config.kafka.zones
+        self._zones: dict[str, tzinfo] = {source: ZoneInfo(zone) for source, zone in zones.items() if zone != "UTC"}
         self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
@@ -71,7 +74,7 @@ class Validator:
             return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
 
     def _check(self, message: Message, raw: RawEvent) -> Checked | Reject:
-        time_ms = self._time(message, raw.received_ms)
+        time_ms = self._time(message, raw.received_ms, self._zones.get(raw.source, UTC))
         if isinstance(time_ms, Reject):
             return time_ms
         kind = message.type
@@ -126,14 +129,17 @@ class Validator:
             name = self._personal.redact(name, year, removed) if name else name
             group = self._personal.redact(group, year, removed) if group else group
             message_id = self._unnamed(message_id, year, removed)
+        backfill = False
         if message.context:
             traits |= consent.stamped(message.context)
+            backfill = message.context.get("backfill") is True
         if group:
             traits |= groups.stated(group, company)
             traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
         found.record = record
+        found.backfill = backfill
         if kind == "alias":
             found.previous = self._identifiers.previous(message)
         if removed:
@@ -151,7 +157,7 @@ class Validator:
             return message_id
         return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=12, key=self._hash_key).hexdigest()
 
-    def _time(self, message: Message, received_ms: int) -> int | Reject:
+    def _time(self, message: Message, received_ms: int, zone: tzinfo) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
 
         `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is wrong.
@@ -159,10 +165,10 @@ class Validator:
         happened = _stated(message.originalTimestamp) or _stated(message.timestamp)
         if happened is None:
             return received_ms
-        time_ms = _ms(happened)
+        time_ms = _ms(happened, zone)
         sent = _stated(message.sentAt)
         if sent is not None:
-            corrected = self._possible(received_ms - (_ms(sent) - time_ms), received_ms)
+            corrected = self._possible(received_ms - (_ms(sent, zone) - time_ms), received_ms)
             if type(corrected) is int:
                 return corrected
         return self._possible(time_ms, received_ms)
@@ -257,9 +263,10 @@ def _stated(moment: datetime | None) -> datetime | None:
     return None if moment is None or moment.year == 1 else moment
 
 
-def _ms(moment: datetime) -> int:
+def _ms(moment: datetime, zone: tzinfo) -> int:
+    """Unix milliseconds, cut. `zone`: of a moment that has none."""
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+        moment = moment.replace(tzinfo=zone)
     since = moment - _EPOCH
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 

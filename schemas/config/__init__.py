@@ -48,7 +48,7 @@ from schemas.config.rules import (
     TriggerRule,
     Value,
 )
-from schemas.config.values import Address, Count, Daytime, Figure, Pattern, Secret, Text, Texts, Word
+from schemas.config.values import Address, Count, Daytime, Figure, Pattern, Secret, Text, Texts, Word, Zone
 
 __all__ = [
     "BEST",
@@ -108,6 +108,7 @@ __all__ = [
     "Window",
     "Word",
     "WriteKey",
+    "Zone",
     "rules_of",
 ]
 

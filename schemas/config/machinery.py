@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Address, Count, Daytime, Secret, Table, Text, Texts, Word
+from schemas.config.values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
 from schemas.units import Duration, Size
 
 
@@ -40,6 +40,7 @@ class Kafka(Table, frozen=True):
     topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
     trimmed: Literal["fail", "skip"] = "fail"  # retention was faster than we: stop, or go on and count what is missing
     registry: str = ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
+    zones: dict[str, Zone] = {}  # topic -> the zone of times that come without one; of others UTC
     options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
 
 
@@ -49,6 +50,7 @@ class WriteKey(Table, frozen=True):
     key: Secret  # what the client sends
     source: Word  # names the channel: web, app, store ...
     events_per_second: Count = 5_000  # beyond it the gateway answers 429
+    zone: Zone = "UTC"  # of times that come without one
     merges: bool = False  # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
     enabled: bool = True  # false: refused
 

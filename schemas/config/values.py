@@ -16,6 +16,7 @@ Address = Annotated[
     str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
 ]
 Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a regular expression of at most 200 characters")]
+Zone = Annotated[str, msgspec.Meta(min_length=1, description="a time zone, such as Asia/Shanghai")]
 Daytime = Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")]
 
 

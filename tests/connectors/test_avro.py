@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 
 from connectors import avro
 from connectors.avro import AvroReader, SchemaRegistry, segment_message
+from flows.logic.message import Checked
+from flows.logic.validate import Validator
+from schemas.config import Config
 from schemas.errors import Unreachable
-from schemas.events import Reject
+from schemas.events import RawEvent, Reject
 
 PAID = {
     "type": "record",
@@ -39,6 +42,7 @@ PAID = {
         {"name": "lines", "type": {"type": "array", "items": {"type": "map", "values": "long"}}},
     ],
 }
+NANOS = 1_795_391_999_999_999_999  # the last one of 22 November 2026
 TILL = uuid.UUID(int=7)
 RECORD = {
     "userId": "u1",
@@ -72,6 +76,14 @@ def in_folder(folder: Path, **schemas: Any) -> AvroReader:
     for schema_id, schema in schemas.items():
         (folder / f"{schema_id[1:]}.avsc").write_text(schema if isinstance(schema, str) else json.dumps(schema))
     return AvroReader(SchemaRegistry(folder))
+
+
+def big_decimal(unscaled: int, scale: int) -> bytes:
+    """As the Java library writes it."""
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, "bytes", unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True))
+    fastavro.schemaless_writer(stream, "int", scale)
+    return stream.getvalue()
 
 
 class Registry:
@@ -133,6 +145,44 @@ class TestRecords:
                 "lines": [{"lamp": 2}],
             },
         }
+
+    @pytest.mark.parametrize(
+        ("kind", "logical", "written", "expected"),
+        [
+            ("long", "timestamp-nanos", NANOS, '"2026-11-22T23:59:59.999999999Z"'),
+            ("long", "timestamp-nanos", -1, '"1969-12-31T23:59:59.999999999Z"'),
+            ("long", "local-timestamp-nanos", NANOS, '"2026-11-22T23:59:59.999999999"'),
+            ("long", "local-timestamp-micros", NANOS // 1000, '"2026-11-22T23:59:59.999999"'),
+            ("long", "local-timestamp-millis", NANOS // 10**6, '"2026-11-22T23:59:59.999000"'),
+            ("bytes", "big-decimal", big_decimal(-62_000, 2), "-620.00"),
+            ("bytes", "big-decimal", big_decimal(10**40 + 1, 40), "1." + "0" * 39 + "1"),
+            ("bytes", "big-decimal", big_decimal(7, -3), "7E+3"),
+            ({"type": "fixed", "name": "D", "size": 12}, "duration", bytes([1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0]), '"P1M2DT0.005S"'),
+            ({"type": "fixed", "name": "U", "size": 16}, "uuid", TILL.bytes, f'"{TILL}"'),
+        ],
+    )
+    def test_every_logical_type_of_the_specification(self, tmp_path: Path, kind: Any, logical: str, written: Any, expected: str) -> None:
+        stated = {**kind, "logicalType": logical} if isinstance(kind, dict) else {"type": kind, "logicalType": logical}
+        body = encode(record_of(("x", kind)), {"x": written})
+        assert in_folder(tmp_path, _1=record_of(("x", stated))).record(wire(1, body)) == b'{"x":' + expected.encode() + b"}"
+
+    @pytest.mark.parametrize(
+        "written", [b"", b"\x02", b"\x02\x07", b"\x02\x07\x02\x00", b"\x01\x07", big_decimal(1, 2_000_000_000), big_decimal(1, -2_000)]
+    )
+    def test_what_is_no_big_decimal(self, tmp_path: Path, written: bytes) -> None:
+        schema = record_of(("x", {"type": "bytes", "logicalType": "big-decimal"}))
+        found = in_folder(tmp_path, _1=schema).record(wire(1, encode(record_of(("x", "bytes")), {"x": written})))
+        assert isinstance(found, Reject)
+        assert found.reason == "avro_invalid"
+
+    def test_when_it_happened_in_nanoseconds(self, tmp_path: Path) -> None:
+        schema = record_of(("userId", "string"), ("timestamp", {"type": "long", "logicalType": "timestamp-nanos"}), name="Paid")
+        body = encode(record_of(("userId", "string"), ("timestamp", "long")), {"userId": "u", "timestamp": NANOS})
+        message = in_folder(tmp_path, _1=schema).message(wire(1, body))
+        assert isinstance(message, bytes)
+        found = Validator(Config(), b"k" * 32, {}).check(RawEvent(message, NANOS // 10**6 + 60_000))
+        assert isinstance(found, Checked)
+        assert found.time_ms == NANOS // 10**6  # 23:59:59.999, not the next day
 
     def test_a_record_with_a_segment_type_is_the_message(self, tmp_path: Path) -> None:
         schema = record_of(

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from connectors.sink import DELIVERED, Delivery, Failed, Outcome, Retry
 from connectors.sink_file import FileSink
-from connectors.sink_kafka import KafkaSink
+from connectors.sink_kafka import KafkaSink, _settings
 from connectors.sink_redis import RedisSink
 from schemas import cloudevents, trigger_avro
 from schemas.config import Connector, Kafka, Secret
@@ -244,3 +244,9 @@ class TestKafka:
         settings = Kafka(bootstrap=kafka.sasl_bootstrap, options={name: Secret(value) for name, value in options.items()})
         sinks.append(KafkaSink(connector("triggers", timeout=Duration(1_000)), settings, SOURCE))
         assert [type(outcome) for outcome in sinks[0].deliver(BATCH)] == [Retry] * 5
+
+
+def test_batches_are_compressed_by_what_every_client_reads_unless_options_say_otherwise() -> None:
+    """kafka-python and KafkaJS have only gzip without a further library."""
+    assert _settings(connector("t"), Kafka())["compression.type"] == "gzip"
+    assert _settings(connector("t"), Kafka(options={"compression.type": Secret("lz4")}))["compression.type"] == "lz4"

@@ -67,6 +67,14 @@ def test_excel(tmp_path: Path) -> None:
         found(path, sheet="gone")
 
 
+def test_avro_with_the_newest_logical_types(tmp_path: Path) -> None:
+    fields = [{"name": name, "type": {"type": "long", "logicalType": name}} for name in ("timestamp-nanos", "local-timestamp-nanos")]
+    schema = {"type": "record", "name": "Row", "fields": [{**field, "name": f"n{at}"} for at, field in enumerate(fields)]}
+    with (tmp_path / "rows.avro").open("wb") as file:
+        fastavro.writer(file, fastavro.parse_schema(schema), [{"n0": 1, "n1": 1}])
+    assert found(tmp_path / "rows.avro") == [(1, {"n0": "1970-01-01T00:00:00.000000001Z", "n1": "1970-01-01T00:00:00.000000001"})]
+
+
 def test_avro_and_parquet(tmp_path: Path) -> None:
     avro_of(tmp_path / "rows.avro")
     assert [(number, row["n"]) for number, row in found(tmp_path / "rows.avro")] == [(n + 1, n) for n in range(2_500)]

@@ -9,6 +9,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import fastavro
 import msgspec
@@ -27,7 +28,8 @@ from flows.resolve import Resolver
 from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import ConfigError
-from schemas.events import RawEvent
+from schemas.events import Fact, RawEvent
+from schemas.log import unpack_facts
 from schemas.toml import load
 from state.keys import load_keys
 from tests.running import COMMAND, environment
@@ -103,6 +105,33 @@ def test_what_resolve_makes_of_it(config: Config, tmp_path: Path) -> None:
     assert directory.stats()["created"] == 20
     assert compose.profile_reader(config)("phone", "138 0013 0007") is None  # no shard has read it yet
     assert compose.profile_reader(config)("phone", "1") is None
+
+
+@pytest.mark.parametrize("backfill", [True, False])
+def test_rows_are_history_unless_they_are_to_be_live(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], backfill: bool
+) -> None:
+    """From the row to the fact in the shard's log."""
+    wanted = job(csv_file(tmp_path, 20), *MAPPED, "城市=context.device.name", backfill=backfill)
+    for dry in (True, False):
+        run(config, msgspec.structs.replace(wanted, pairs=wanted.pairs[:2] + wanted.pairs[3:]), dry=dry, as_json=True)
+        assert summary(capsys)["backfill"] is backfill
+    events = arrived(config)
+    assert {msgspec.json.decode(event.value)["context"]["device"]["name"] for event in events} == {"深圳"}
+    directory = compose.directory(config)
+    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
+    made.commit(made.judge(window))
+    entries = [entry for entry in directory.read(dict.fromkeys(range(4), 0), 100, 0) if entry.kind == "e"]
+    facts = [msgspec.msgpack.decode(payload, type=Fact) for entry in entries for _, _, payload in unpack_facts(entry.body)]
+    assert [fact.backfill for fact in facts] == [backfill] * 20
+
+
+@pytest.mark.parametrize(("option", "words"), [([], "as history"), (["--backfill"], "as history"), (["--live"], "live: rules fire")])
+def test_a_dry_run_says_whether_triggers_are_sent(config: Config, tmp_path: Path, option: list[str], words: str) -> None:
+    argv = [*COMMAND, "import", str(csv_file(tmp_path, 5)), "--map", MAPPED[0], "--dry-run", *option, "-c", str(tmp_path / "millrace.toml")]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment(), check=True, timeout=60)
+    assert words in done.stdout
 
 
 def test_an_import_that_is_done_sends_nothing_more(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -365,6 +394,19 @@ def test_fields_have_their_place() -> None:
     assert place("context.device.id", "identify") == ("context", "device", "id")
     assert guessed(["User ID", "e-mail", "userid"], "identify") == {"User ID": ("userId",), "e-mail": ("traits", "e-mail")}
     assert mapping(["a=b=userId"], "identify") == {"a=b": ("userId",)}
+
+
+@pytest.mark.parametrize("stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"])  # noqa: DTZ001  # as Excel gives it
+def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
+    build = builder({"at": ("timestamp",), "seen": ("properties", "seen")}, "track", "Paid", zone=ZoneInfo("Asia/Shanghai"))
+    assert build({"at": stated, "seen": "2026-01-31 08:00"}, "m") == {
+        "type": "track",
+        "messageId": "m",
+        "event": "Paid",
+        "timestamp": "2026-01-31T08:00:00+08:00",
+        "properties": {"seen": "2026-01-31 08:00"},
+    }
+    assert build({"at": "2026-01-31T08:00:00Z"}, "m")["timestamp"] == "2026-01-31T08:00:00Z"
 
 
 def test_cells_become_json() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flows.logic.decide import trigger_id
-from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, segment, tag, trigger, waited
+from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World
 
 # --- triggers ---------------------------------------------------------------------------------------------------------
@@ -215,3 +215,76 @@ def test_a_wait_whose_rule_is_gone_ends_in_silence() -> None:
     world.announce("")
     assert waited(world) == []
     assert world.profile(ANA).waits == []
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+BUYER = (
+    ORDERS
+    + tag("buyer", "orders > 0")
+    + segment("regular", "orders > 1")
+    + trigger("thanks", 'event = "Bought"', cooldown="1h")
+    + trigger("hello", 'tag_entered = "buyer"')
+    + trigger("welcome", 'segment_entered = "regular"')
+    + LEFT
+)
+
+
+def test_history_counts_and_sends_nothing() -> None:
+    world = World(BUYER + RISK, scorers=SCORES)
+    world.at(START_MS)
+    world.announce_model(2)
+    for days in (30, 20, 10):
+        world.send(ANA, "Bought", ago=days * DAY, backfill=True)
+    world.send(ANA, "Added", ago=MINUTE, backfill=True)
+    profile = world.profile(ANA)
+    assert (events(world), set(profile.tags), profile.segment) == (4, {"buyer"}, "regular")
+    assert profile.scores["churn"] == (0.9, 2)
+    assert (profile.cooldowns, profile.waits) == ({}, [])
+    assert waited(world) == []
+    assert world.counters()["decisions:backfill"] > 0
+
+
+def test_what_is_live_fires_after_history_as_ever_and_tells_no_old_news() -> None:
+    world = World(BUYER)
+    world.at(START_MS)
+    world.send(ANA, "Bought", ago=30 * DAY, backfill=True)
+    world.send(ANA, "Bought")
+    assert world.rules_fired() == ["welcome", "thanks"]  # a buyer she was before
+
+
+def test_history_ends_a_wait_and_begins_none() -> None:
+    world = World(BUYER)
+    world.at(START_MS)
+    world.send(ANA, "Added")
+    world.later(MINUTE)
+    world.send(ANA, "Bought", ago=SECOND, backfill=True)
+    assert waited(world) == []
+
+
+@pytest.mark.parametrize("visits", [True, False])  # whether it is history
+@pytest.mark.parametrize("buys", [True, False])
+@pytest.mark.parametrize("unites", [True, False])
+@pytest.mark.parametrize("who", [[ANA, V], [V]])
+def test_a_union_is_news_only_if_nothing_of_it_is_history(visits: bool, buys: bool, unites: bool, who: Any) -> None:
+    world = World(BUYER)
+    world.at(START_MS)
+    world.send(V, "Bought", ago=DAY, backfill=visits)
+    world.send(ANA, "Bought", ago=DAY, backfill=buys)
+    before = world.rules_fired()
+    world.publish([ANA, V], "Viewed", backfill=unites)
+    world.publish(who, "Viewed", backfill=unites)
+    world.settle()
+    assert world.profile(ANA).segment == "regular"
+    assert [rule for rule in world.rules_fired()[len(before) :] if rule == "welcome"] == ([] if visits or unites else ["welcome"])
+
+
+def test_history_that_joins_a_customer_who_is_there_sends_nothing() -> None:
+    world = World(BUYER)
+    world.at(START_MS)
+    world.send(ANA, "Bought")
+    world.send(V, "Bought", ago=DAY, backfill=True)
+    before = world.rules_fired()
+    world.send([ANA, V], "Viewed", backfill=True)
+    assert world.profile(ANA).segment == "regular"
+    assert world.rules_fired() == before

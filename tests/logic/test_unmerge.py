@@ -61,6 +61,7 @@ cooldown = "5h"
 [[trigger]]
 name = "thanks"
 on = {tag_entered = "loyal"}
+cooldown = "2d"
 
 [[trigger]]
 name = "buyer"
@@ -126,8 +127,8 @@ class History:
 
     def live(self, step: Step) -> None:
         match step:
-            case ("event", who, name, number, ago):
-                self.world.send(PEOPLE[who], name, message=f"m{number}", total=number % 7, ago=ago)
+            case ("event", who, name, number, ago, backfill):
+                self.world.send(PEOPLE[who], name, message=f"m{number}", total=number % 7, ago=ago, backfill=backfill)
             case ("link", one, other):
                 self.order(Order("link", PEOPLE[one].hash, PEOPLE[other].hash))
             case ("later", by):
@@ -181,7 +182,8 @@ def lives(luck: random.Random, steps: int) -> tuple[History, list[Step]]:
                 told.append(("later", luck.choice([SECOND, MINUTE, HOUR, 3 * HOUR, DAY, 2 * DAY])))
                 history.live(told[-1])
             case _:
-                told.append(("event", luck.randrange(len(PEOPLE)), luck.choice(EVENTS), number, luck.choice([0, 0, 0, HOUR, DAY])))
+                who, name, ago = luck.randrange(len(PEOPLE)), luck.choice(EVENTS), luck.choice([0, 0, 0, HOUR, DAY])
+                told.append(("event", who, name, number, ago, luck.random() < 0.3))
                 history.live(told[-1])
     return history, told
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.logic.groups import is_one, shown
 from flows.logic.message import Checked
 from flows.logic.validate import Validator
-from schemas.config import Config, Validate
+from schemas.config import Config, Gateway, Kafka, Secret, Validate, WriteKey
 from schemas.events import RawEvent, Reject, RejectReason
 from tests.world import DAY, HOUR, START_MS
 
@@ -261,6 +261,39 @@ def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
     assert accepted(message(**times)).time_ms == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "stated", "expected"),
+    [
+        ("till", "2026-01-01T07:00:00", START_MS - HOUR),  # eight hours ahead of UTC
+        ("shop.orders", "2025-12-31T23:00:00+00:00", START_MS - HOUR),  # it says its own
+        ("shop.orders", "2025-12-31 18:00:00", START_MS - HOUR),
+        ("web", "2025-12-31T23:00:00", START_MS - HOUR),
+    ],
+)
+def test_a_time_without_a_zone_has_that_of_its_source(source: str, stated: str, expected: int) -> None:
+    keys = (WriteKey(key=Secret("k"), source="till", zone="Asia/Shanghai"), WriteKey(key=Secret("w"), source="web"))
+    kafka = Kafka(topics=("shop.orders",), zones={"shop.orders": "America/New_York"})
+    config = msgspec.structs.replace(CONFIG, gateway=Gateway(write_keys=keys), kafka=kafka)
+    found = Validator(config, b"k" * 32, {}).check(RawEvent(json.dumps(message(timestamp=stated)).encode(), START_MS, source))
+    assert isinstance(found, Checked)
+    assert found.time_ms == expected
+
+
+@pytest.mark.parametrize("digits", ["9999999", "9999995", "99999999999", "999", "9994"])
+@pytest.mark.parametrize("zone", ["Z", "+00:00", ""])
+@pytest.mark.parametrize("field", ["timestamp", "originalTimestamp"])
+def test_a_time_is_cut_and_never_ends_the_day_before_its_end(digits: str, zone: str, field: str) -> None:
+    when = {field: f"2025-12-31T23:59:59.{digits}{zone}"}
+    assert accepted(message(**when)).time_ms == START_MS - 1
+    assert accepted(message(**when, sentAt=text(START_MS))).time_ms == START_MS - 1
+    assert accepted(message(**when, groupId=[])).time_ms == START_MS - 1  # read leniently
+
+
+def test_a_property_keeps_all_its_digits() -> None:
+    stated = {"at": "2025-12-31T23:59:59.9999999Z"}
+    assert accepted(message(timestamp=stated["at"], properties=stated)).properties == stated
+
+
 @pytest.mark.parametrize("skew", [-400 * DAY, -HOUR, 0, HOUR, 30 * 365 * DAY])
 def test_a_wrong_clock_is_corrected_by_when_it_was_sent(skew: int) -> None:
     times = {"timestamp": text(START_MS + skew - 5 * HOUR), "sentAt": text(START_MS + skew)}
@@ -276,6 +309,14 @@ def test_a_bad_time_of_sending_corrects_nothing(sent_at: Any) -> None:
     times = {"timestamp": text(START_MS - HOUR), "sentAt": sent_at}
     assert accepted(message(**times)).time_ms == START_MS - HOUR
     assert accepted(message(sentAt=sent_at)).time_ms == START_MS
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [({"backfill": True}, True), ({"backfill": False}, False), ({"backfill": "yes"}, False), ({}, False), (None, False)],
+)
+def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
+    assert accepted(message(context=context)).backfill is expected
 
 
 # --- personal data ----------------------------------------------------------------------------------------------------

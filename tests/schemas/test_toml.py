@@ -428,3 +428,23 @@ def test_the_mark_of_windows_editors_is_no_part_of_the_file(tmp_path: Path) -> N
 def test_an_option_of_older_files_that_never_did_anything_is_still_read() -> None:
     assert problems('[keys]\nprovider = "file"\npath = "k.json"') == []
     assert [problem.path for problem in problems('[keys]\nprovider = "vault"')] == ["keys.provider"]
+
+
+def test_zones_are_known_and_one_for_each_source() -> None:
+    text = """
+    [[gateway.write_keys]]
+    key = "a"
+    source = "till"
+    zone = "Asia/Shanghay"
+    [[gateway.write_keys]]
+    key = "b"
+    source = "till"
+    [kafka]
+    topics = ["orders"]
+    zones = {order = "UTC"}
+    """
+    assert [(problem.path, problem.message.partition(" `")[0]) for problem in problems(text)] == [
+        ("gateway.write_keys[0].zone", "there is no time zone"),
+        ("gateway.write_keys[1].zone", "another key of the source"),
+        ("kafka.zones.order", "it is none of"),
+    ]
