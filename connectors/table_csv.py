@@ -15,8 +15,11 @@ from connectors.table_cells import Broken
 
 LINE_MAX: Final = 1 << 20  # bytes of a line that is looked at
 _CHUNK: Final = 1 << 20
+GUESSES: Final = {"gb18030": "GB 18030", "cp1252": "Windows-1252"}  # what is no UTF-8
 _DELIMITERS: Final = ",;\t|"
-_SEPARATOR: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line by which Excel is told
+# A first line by which Excel is told; who fills lines up to the number of columns puts separators behind it.
+_SEPARATOR: Final = re.compile(r'"?sep=([^\r\n])"?[,;\t| ]*[\r\n]*', re.IGNORECASE)
+_RUN: Final = re.compile(rb"[\x80-\xff]+")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _BYTE_ORDERS: Final = (  # the longer ones first: one begins with another
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -30,8 +33,10 @@ Records = Iterator[tuple[int, list[str] | Broken]]
 
 def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
     """Hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8 unless most lines with other letters
-    than ASCII are none, then GB 18030. A few bad ones do not make it another encoding."""
+    than ASCII are none. A few bad ones do not make it another encoding. Then it is GB 18030, where a letter takes two bytes, unless
+    most such bytes stand alone among ASCII, as ü and é do: Windows-1252, which Excel writes in the west."""
     hashed, foreign, bad = blake2b(digest_size=12), 0, 0
+    runs = alone = 0
     marked: str | None = None
     at_start = True
     while part := file.readline(LINE_MAX) if lines else file.read(_CHUNK):
@@ -40,8 +45,14 @@ def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
             marked, at_start = next((name for mark, name in _BYTE_ORDERS if part.startswith(mark)), None), False
         if lines and not part.isascii():
             foreign += 1
-            bad += not _is_utf8(part)
-    return hashed.hexdigest(), marked or ("utf-8-sig" if bad * 2 <= foreign else "gb18030")
+            if not _is_utf8(part):
+                bad += 1
+                found = _RUN.findall(part)
+                runs += len(found)
+                alone += sum(len(run) == 1 for run in found)
+    if marked or bad * 2 <= foreign:
+        return hashed.hexdigest(), marked or "utf-8-sig"
+    return hashed.hexdigest(), "cp1252" if alone * 2 > runs else "gb18030"
 
 
 def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Records:
@@ -51,7 +62,7 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
     `skip_blanks`: whether blanks before a cell are none of it.
     """
     first = text.readline(LINE_MAX)
-    told = _SEPARATOR.fullmatch(first.strip())
+    told = _SEPARATOR.fullmatch(first)
     delimiter = told[1] if told else max(_DELIMITERS, key=_QUOTED.sub("", first).count)
     if told is None:
         text.seek(0)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from connectors.table_cells import MARKS, Broken, Row, cell_of
-from connectors.table_csv import LINE_MAX, looked_through, records
+from connectors.table_csv import GUESSES, LINE_MAX, looked_through, records
 from schemas.errors import ConfigError
 
 SUFFIXES: Final = (".csv", ".xlsx", ".jsonl", ".avro", ".parquet")
@@ -32,7 +32,7 @@ class TableFile:
 
     `columns` are known once `rows()` has begun, where the file names them at all (JSON lines do not). A value in a row may be `Broken`:
     the row holds if nobody needs that one. `encoding` of a text file: by its mark, else UTF-8, unless most lines with other letters than
-    ASCII are none: then GB 18030 (`guessed` is true).
+    ASCII are none: then one of `GUESSES` (and `guessed` is true).
     """
 
     def __init__(self, path: Path, sheet: str | None = None, encoding: str | None = None, quoted: bool = True) -> None:
@@ -51,7 +51,7 @@ class TableFile:
         with path.open("rb") as file:
             self.digest, found = looked_through(file, self.kind in _TEXTS and encoding is None)
         self.encoding = encoding or found
-        self.guessed = encoding is None and found == "gb18030"
+        self.guessed = encoding is None and found in GUESSES
 
     def progress(self) -> float:
         if self._file is None or self._file.closed:

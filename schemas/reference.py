@@ -54,7 +54,8 @@ Names are looked for as they are spelled: `properties.ＶＩＰ等级` is not `V
 An expression has at most 2,000 characters and may be 48 deep.
 
 Each aggregate is a name: `count`, `sum` and `distinct` are numbers, `min` and `max` numbers that may be missing, `last`
-may be anything, `top_k` is a set. Besides them there are:
+may be anything, `top_k` is a set. An amount beyond 1e9 does not count; a sum beyond 9.2e12, of either sign, begins again at the
+other end. Besides them there are:
 """
 
 

@@ -21,6 +21,9 @@ BATCH = 8  # events
 PAUSE_S = 0.05  # after a batch
 PEOPLE = 20  # of one publisher
 SESSION = range(20, 50)  # events until somebody comes back with another anonymous id
+ODD = 0.1  # of what is sent is as careless clients write it
+COMPANY = {"name": "Acme", "email": "office@example.com", "phone": "+44 20 7946 0000"}  # of everybody, and nobody's own
+BANNER = {"consent": {"categoryPreferences": {"Advertising": False, "Analytics": True}}}
 RETRY_S = 0.1
 HTTP_S = 3.0  # then the request is sent again, though the first may have been stored
 KAFKA_MS = 2_000  # the same for records
@@ -78,7 +81,7 @@ class Book:
 
 
 class _Person:
-    """Comes as a stranger, says who it is, shops, and comes back as a stranger."""
+    """Comes as a stranger, says who it is, shops, and comes back as a stranger; by clients of which some are careless."""
 
     def __init__(self, name: str, luck: Random) -> None:
         self.name = name
@@ -101,17 +104,32 @@ class _Person:
         if not self.known and luck.random() < 0.3:
             return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "traits": self._traits}
         made: Message = {"messageId": message, "anonymousId": self._anonymous} | ({"userId": self.name} if self.known else {})
+        if luck.random() < ODD:
+            made = self._oddly(made)
         chance = luck.random()
         if chance < 0.35:
             return made | {"type": "track", "event": ORDER, "properties": {"total": luck.randrange(1, 100)}}
         if chance < 0.55:
             return made | {"type": "track", "event": "Product Added", "properties": {"sku": luck.randrange(50)}}
+        if chance < 0.58:
+            return made | {"type": "group", "groupId": "acme", "traits": COMPANY}
         return made | {"type": "page", "name": luck.choice(["Home", "Help", "Product"])}
 
     def identify(self, message: str) -> Message:
         self.known = True
         traits = {"email": f"{self.name}@example.com", "plan": self._luck.choice(["basic", "gold"])} | self._traits
+        if self._luck.random() < 2 * ODD:
+            spelled = self._luck.choice([traits["email"].title(), f" {traits['email']} ", f"mailto:{traits['email']}"])
+            traits |= {"email": spelled, "firstName": self._luck.choice(["", "A", "未知", "-", "Ａ"])}
         return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "userId": self.name, "traits": traits}
+
+    def _oddly(self, made: Message) -> Message:
+        """As some clients write it. Whose it is does not change by that."""
+        if self._luck.random() < 0.5:
+            return made | {"sentAt": self._luck.choice(["", "Invalid Date", "0001-01-01T00:00:00Z"]), "context": BANNER}
+        if self.known:
+            return made | {"anonymousId": f"{self.name}-visit-made-up-{made['messageId']}"}
+        return made | {"userId": self._luck.choice(["undefined", "{{userId}}", "[object Object]"])}
 
     @property
     def _anonymous(self) -> str:

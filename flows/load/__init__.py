@@ -25,6 +25,7 @@ from rich.text import Text
 
 from connectors.raw import RawWriter
 from connectors.table_cells import Broken, Row
+from connectors.table_csv import GUESSES
 from connectors.table_files import Rows, TableFile
 from flows.load.checkpoint import Checkpoint, Progress
 from flows.load.mapping import Kind, builder, guessed, mapping, unidentified
@@ -200,7 +201,7 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     table = TableFile(job.path, job.sheet, job.encoding, job.quoted)
     if table.guessed:
-        say.print(f"{job.path.name} is not UTF-8: read as GB 18030; give --encoding if it is another", markup=False)
+        say.print(f"{job.path.name} is not UTF-8: read as {GUESSES[table.encoding]}; give --encoding if it is another", markup=False)
     lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
     hashes = None if not dry or Path(config.keys.path).exists() else NO_KEY
     with reported(), _bar(say) as bar:

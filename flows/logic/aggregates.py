@@ -3,7 +3,7 @@
 update(state, ...) for any order of the same events gives the same state, and merge(a, b) is what all events of both
 would have given. That is why amounts are integers and why bounded kinds keep what does not depend on the order:
 
-    count, sum      integers (sums in millionths); over a window or with a half-life: one integer for each time bucket
+    count, sum      integers (sums in millionths, modulo 2^64); over a window or with a half-life: one integer for each time bucket
     min, max, last  the extreme, or the value with the latest time (the larger text wins a tie)
     distinct        the 64 smallest 32-bit hashes (Bar-Yossef et al. 2002, "KMV"): exact below 64, within some 13 % above
     top_k           exact counts of up to 64 values; above that, of the 64 values with the smallest hashes
@@ -23,6 +23,7 @@ BUCKETS_PER_WINDOW: Final = 12  # a window slides in steps of a twelfth
 HALF_LIVES: Final = 32  # older contributions are below 1 in 4 billion
 SKETCH: Final = 64
 AMOUNT_MAX: Final = 1e9  # larger amounts are taken for errors and do not count
+_HALF: Final = 2**63
 TEXT_MAX: Final = 128
 
 Update = Callable[[Any, int, Any], Any]  # (state or None, time_ms, value) -> state
@@ -44,6 +45,18 @@ def amount_of(value: Any) -> int | None:
     return round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None  # not-a-number is in no range
 
 
+def in_64_bits(total: int) -> int:
+    """A sum as its record can hold it: beyond 9.2e12 of either sign it begins again at the other end, as sums of 64 bits do.
+
+    Thousands of the largest amounts lead there, so no honest customer does, and a hostile one must not stop the others. A sum that
+    stayed at its end would depend on the order of its parts.
+
+    >>> in_64_bits(2**63 - 1), in_64_bits(2**63)
+    (9223372036854775807, -9223372036854775808)
+    """
+    return total if -_HALF <= total < _HALF else (total + _HALF) % (2 * _HALF) - _HALF
+
+
 def _hash32(value: str) -> int:
     return int.from_bytes(blake2b(value.encode("utf-8", "surrogatepass"), digest_size=4).digest())
 
@@ -55,11 +68,11 @@ def _text(value: Any) -> str | None:
 
 
 def _add_total(state: Any, time_ms: int, value: Any) -> Any:
-    return (state or 0) + value
+    return in_64_bits((state or 0) + value)
 
 
 def _merge_total(a: int, b: int) -> int:
-    return a + b
+    return in_64_bits(a + b)
 
 
 def _bucketed(width: int, keep: int, weigh: Callable[[int, Any], Any] | None = None) -> Update:
@@ -70,7 +83,7 @@ def _bucketed(width: int, keep: int, weigh: Callable[[int, Any], Any] | None = N
         if state is None:
             return {bucket: value}
         if bucket in state:
-            state[bucket] += value
+            state[bucket] = in_64_bits(state[bucket] + value)
         else:
             state[bucket] = value
             _drop_old(state, keep)
@@ -88,7 +101,7 @@ def _drop_old(state: dict[int, int], keep: int) -> None:
 def _merge_buckets(keep: int) -> Merge:
     def merge(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
         for bucket, value in b.items():
-            a[bucket] = a.get(bucket, 0) + value
+            a[bucket] = in_64_bits(a.get(bucket, 0) + value)
         _drop_old(a, keep)
         return a
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from flows.logic import consent, groups
-from flows.logic.aggregates import Figure, amount_of
+from flows.logic.aggregates import Figure, amount_of, in_64_bits
 from schemas.config import Value
 from schemas.events import Fact
 from schemas.profile import Fragment
@@ -66,7 +66,7 @@ class FragmentRules:
             if fact.name in self.orders:
                 amount = amount_of(fact.properties.get(self.amount)) or 0
                 fragment.orders += 1
-                fragment.spent += amount
+                fragment.spent = in_64_bits(fragment.spent + amount)
                 _join_latest(fragment, time_ms, amount, 0)
         else:
             for figure in self.by_event.get(fact.type, ()):
@@ -83,7 +83,7 @@ class FragmentRules:
         a.first_ms, a.last_ms = min(a.first_ms, b.first_ms), max(a.last_ms, b.last_ms)
         a.events += b.events
         a.orders += b.orders
-        a.spent += b.spent
+        a.spent = in_64_bits(a.spent + b.spent)
         if b.orders:
             _join_latest(a, b.ordered_ms, *(b.latest or (0, 0)))
         for channel, n in b.channels.items():

@@ -77,9 +77,29 @@ def test_headings_that_a_quote_swallows_are_refused(tmp_path: Path) -> None:
         found(tmp_path, 'id,"name\n1,Ann\n')
 
 
-@pytest.mark.parametrize("first", ["sep=|", "SEP=|", '"sep=|"', "sep=|\r"])
+@pytest.mark.parametrize("first", ["sep=|", "SEP=|", '"sep=|"', "sep=|\r", "sep=|;;", "sep=|  "])
 def test_a_first_line_may_name_the_separator(tmp_path: Path, first: str) -> None:
     assert found(tmp_path, f"{first}\nid|a,b,c\n1|x,y\n") == [(2, {"id": "1", "a,b,c": "x,y"})]
+
+
+def test_the_separator_that_is_named_may_be_a_tab(tmp_path: Path) -> None:
+    assert found(tmp_path, "sep=\t\r\nid\tprice\r\n1\t2,5\r\n") == [(2, {"id": "1", "price": "2,5"})]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp1252", ["Jürgen Groß", "Zoë Müller", "Chloé Lefèvre", "Peña", "Anne"]),
+        ("gbk", ["张伟", "李娜", "Jürgen 王芳", "陈静", "Anne"]),
+        ("gb18030", ["镕基", "喆", "Chloé 王", "𠮷田", "Anne"]),
+    ],
+)
+def test_what_excel_writes_in_the_west_and_in_china_without_a_mark(tmp_path: Path, encoding: str, names: list[str]) -> None:
+    names = [name for name in names if name.encode(encoding, "ignore").decode(encoding) == name]
+    assert len(names) > 3
+    body = "".join(f"{name};{at}\r\n" for at, name in enumerate(names))
+    rows = found(tmp_path, f"name;at\r\n{body}".encode(encoding))
+    assert rows == [(at + 2, {"name": name, "at": str(at)}) for at, name in enumerate(names)]
 
 
 def test_separators_within_quoted_headings_do_not_count(tmp_path: Path) -> None:

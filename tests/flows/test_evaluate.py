@@ -251,6 +251,10 @@ class TestTable:
         with pytest.raises(Unusable, match=complaint):
             read(tmp_path / "x.csv")
 
+    def test_what_excel_exports_in_germany(self, tmp_path: Path) -> None:
+        (tmp_path / "x.csv").write_bytes("Größe;Käufer\r\n1,5;Jürgen\r\n2;Zoë\r\n".encode("cp1252"))
+        assert read(tmp_path / "x.csv").columns == {"Größe": ["1,5", "2"], "Käufer": ["Jürgen", "Zoë"]}
+
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16"])
     @pytest.mark.parametrize("packed", [False, True])
     def test_what_spreadsheets_in_china_export(self, tmp_path: Path, encoding: str, packed: bool) -> None:

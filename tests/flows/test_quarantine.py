@@ -16,6 +16,7 @@ from flows.logic.fragments import FragmentRules
 from schemas.errors import Fatal, TooManyRejects, Torn
 from schemas.events import Fact, Quarantined
 from schemas.identity import shard_of
+from schemas.profile import Fragment
 from state.memory import MemoryShards
 from state.shards import QUARANTINE
 from tests.logic.test_profile_replay import finish
@@ -168,21 +169,37 @@ def test_it_does_not_depend_on_the_batches(seed: int, cache: int) -> None:
     assert contents(again) == contents(world.store)
 
 
-def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
-    world = World(RULES)
+EVENTS, AGGREGATES = map(Fragment.__struct_fields__.index, ("events", "aggregates"))
+
+
+def grown_to(world: World, change: Callable[[list[Any]], None]) -> None:
+    """Ana, who has bought once, with a figure that would take years."""
     world.send(ANA, total=1)
     root = world.root(ANA)
     table = world.store.profiles[shard_of(root, SHARDS)]
     grown = msgspec.msgpack.decode(table[root])
-    slot = next(iter(grown[0].values()))[9]
-    (key,) = slot
-    slot[key] = 2**64 - 1
+    change(next(iter(grown[0].values())))
     table[root] = msgspec.msgpack.encode(grown)
     world.restart()
+
+
+def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
+    world = World(RULES)
+    grown_to(world, lambda fragment: fragment.__setitem__(EVENTS, 2**64 - 2))
     world.send(ANA, "Viewed", total=5)
     world.send(ANA, "Other")
     assert [found.error for found in quarantined(world.store)] == ["OverflowError"]
-    assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 2
+    assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 2**64 - 1
+
+
+def test_nobody_makes_a_sum_outgrow_64_bits() -> None:
+    """Some ten thousand of the largest amounts, sent with a public key, made each further event of that customer a fault of ours."""
+    world = World(RULES)
+    grown_to(world, lambda fragment: fragment[AGGREGATES].update(dict.fromkeys(fragment[AGGREGATES], -(2**63))))
+    for _ in range(3):
+        world.send(ANA, total=-1e9)
+    assert quarantined(world.store) == []
+    assert [fragment.events for fragment in world.profile(ANA).fragments.values()] == [4]
 
 
 def raising(then: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.logic.aggregates import amount_of
+from flows.logic.aggregates import AMOUNT_MAX, amount_of
 from flows.logic.fragments import CHANNELS_MAX, RING_ID, TRAITS_MAX, add_traits, ring_id, seen
 from schemas.events import Fact
 from schemas.profile import MICRO, Fragment
@@ -162,6 +162,18 @@ def test_an_amount_is_exact_whatever_the_order() -> None:
     fragment = summed(paid)
     assert (fragment.orders, fragment.spent) == (8, 600_000)
     assert fragment.spent / MICRO == 0.6
+
+
+@pytest.mark.parametrize("amount", [AMOUNT_MAX, -AMOUNT_MAX])
+def test_amounts_beyond_64_bits_are_kept_whatever_the_order(amount: float) -> None:
+    """Whoever has a public key can send as many of the largest as he likes."""
+    paid = [fact("Bought", message=f"m{n}", properties={"total": amount if n % 5 else 0.25}) for n in range(25_000)]
+    whole = summed(paid)
+    parts = [summed(paid[third::3]) for third in range(3)]
+    merged = RULES.merge(RULES.merge(deepcopy(parts[2]), parts[0]), parts[1])
+    assert (merged.spent, merged.aggregates) == (whole.spent, whole.aggregates)
+    assert (whole.spent - (20_000 * amount_of(amount) + 5_000 * amount_of(0.25))) % 2**64 == 0  # type: ignore[operator]  # both are numbers
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=Fragment).spent == whole.spent
 
 
 def test_the_latest_purchase_and_the_one_before_whatever_came_first() -> None:
