@@ -290,7 +290,7 @@ def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
         "userId": "u1",
         "timestamp": "2026-01-02T03:04:05Z",
         "properties": {"total": 12.5, "items": [{"sku": "x"}]},
-        "context": {"traits": {"email": "a@x.de"}},
+        "context": {"traits": {"email": "a@x.de"}, "backfill": True},
     }
 
 
