@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 from openpyxl import load_workbook
 from openpyxl.workbook import Workbook
@@ -24,6 +24,7 @@ from schemas.errors import ConfigError
 _DIGITS_MAX: Final = 10**15  # a cell holds 15 digits; the rest of a longer number is gone
 _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")  # a character that XML does not hold (ECMA-376, ST_Xstring)
 _DAMAGED: Final = (BadZipFile, ParseError, zlib.error, EOFError, KeyError, IndexError, ValueError, TypeError)
+_STRICT: Final = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
 _NOT_COMPUTED: Final = Broken("not_computed", "a formula saved without its value: open the file in a spreadsheet, and save it there")
 
 Cells = dict[int, Any]  # column, from 1 -> value, of those that have one
@@ -48,6 +49,8 @@ class ExcelSheet:
         if name in tables or (name is None and tables):
             return tables[name or next(iter(tables))]
         self._book.close()
+        if not self._book.sheetnames and _is_strict(self._path):
+            raise ConfigError(f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook (.xlsx)")
         there = f"but {', '.join(tables)}" if tables else "nor any other"
         if name in self._book.sheetnames or name is None:
             what = "no sheet with rows" if name is None else f"no rows in {name!r}, which is a chart"
@@ -118,6 +121,12 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
         if value is None:
             return kind != "str" or element.find(VALUE_TAG) is None  # a text may be empty
         return self._stale and kind == "n" and value == 0
+
+
+def _is_strict(path: Path) -> bool:
+    """Whether it was saved in the form of ISO 29500 Strict, which has names of its own for everything: `openpyxl` finds no sheets."""
+    with ZipFile(path) as archive:
+        return _STRICT in archive.read("xl/workbook.xml")
 
 
 def _text(value: str) -> str | Broken:

@@ -124,7 +124,7 @@ class TableFile:
             if isinstance(first, Broken):
                 raise ConfigError(f"{self.path.name} is no Excel file: {first.detail}")
             top = first if number == 1 else {}
-            headings = self._headings(["" if (cell := top.get(at)) is None else str(cell) for at in range(1, max(top, default=0) + 1)])
+            headings = self._headings([_heading(top.get(at)) for at in range(1, max(top, default=0) + 1)])
             named = [(at, heading) for at, heading in enumerate(headings, 1) if heading]
             for number, cells in found:
                 if isinstance(cells, Broken):
@@ -183,6 +183,11 @@ class TableFile:
             raise ConfigError(f"{self.path.name} has more than one column {', '.join(map(repr, twice))}")
         self.columns = named
         return headings
+
+
+def _heading(cell: object) -> str:
+    """A cell that says nothing is no heading: its column is not read."""
+    return "" if cell is None or isinstance(cell, Broken) else str(cell)
 
 
 def _object(line: bytes, encoding: str) -> Row | Broken:

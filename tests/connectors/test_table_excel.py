@@ -196,3 +196,23 @@ def test_progress_is_that_of_the_bytes_whatever_the_range_says(tmp_path: Path) -
     assert shares == sorted(shares)
     assert shares[100] < 0.5 < shares[-1]
     assert table.progress() == 1
+
+
+def test_an_error_is_no_heading(tmp_path: Path) -> None:
+    path = tmp_path / "rows.xlsx"
+    book_of(path, ["id", "a", "b", "name"], ["u1", 1, 2, "Ann"])
+    for place in ("B1", "C1"):
+        cell_written(path, place, f'<c r="{place}" t="e"><v>#REF!</v></c>')
+    assert found(path) == [(2, {"id": "u1", "name": "Ann"})]
+
+
+def test_the_strict_form_of_a_workbook_is_told_from_one_without_sheets(tmp_path: Path) -> None:
+    path = tmp_path / "rows.xlsx"
+    book_of(path, ["id"], ["u1"])
+    usual, strict = "http://schemas.openxmlformats.org/", "http://purl.oclc.org/ooxml/"
+    names = {f"{usual}spreadsheetml/2006/": f"{strict}spreadsheetml/", f"{usual}officeDocument/2006/": f"{strict}officeDocument/"}
+    for member in ("_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET):
+        for ours, theirs in names.items():
+            rewritten(path, lambda part, ours=ours, theirs=theirs: part.replace(ours, theirs), member)
+    with pytest.raises(ConfigError, match="is a Strict Open XML workbook: save it as"):
+        found(path)

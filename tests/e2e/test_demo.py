@@ -95,12 +95,16 @@ def test_every_model_learns_scores_and_drives_triggers(tmp_path: Path) -> None:
     assert len(report["actions"]) > 2
 
 
-def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_in_order_and_no_file_has_an_address_in_the_clear(tmp_path: Path) -> None:
     with demo(tmp_path, "-c", packaged(tmp_path)) as process:
         wait_until_it_delivers(process, tmp_path)
         process.send_signal(signal.SIGINT)
         report = report_of(process, timeout_s=120)
     check(report)
+    left = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+    assert {"triggers.jsonl", "demo.log"} < {file.name for file in left}
+    assert any(file.suffix == ".aof" and file.stat().st_size > 100_000 for file in left)
+    assert not [file.name for file in left if re.search(rb"@example\.(com|cn)", file.read_bytes())]
 
 
 def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of_a_minute(tmp_path: Path) -> None:

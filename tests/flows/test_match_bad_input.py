@@ -52,7 +52,7 @@ def test_ten_thousand_addresses_on_one_phone(world: World) -> None:
     assert len(held) <= LIMIT_OF["phone"] + LIMIT_OF["email"] + LIMIT_OF["anonymous"]
     stats = world.directory.stats()
     assert stats["events"] == 10_000
-    assert stats["united"] < 10  # by matching, which takes some time to learn how common the phone is
+    assert stats.get("united", 0) < 10  # by matching, which takes some time to learn how common the phone is
     late = [world.validator.identifiers.hash("email", f"x{n}@example.com") or b"" for n in range(9_000, 10_000)]
     assert len({root, *world.directory.lookup(late)}) == 1_001
     assert max(len(packed) for packed in world.kept()[b"mk"].values()) <= 4 + FOR_A_KEY * ID_BYTES
