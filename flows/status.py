@@ -29,7 +29,6 @@ class Directory(Protocol):
     def stats(self) -> dict[str, int]: ...
     def suspended(self) -> dict[bytes, int]: ...
     def said_last(self) -> int: ...
-    def last_tick_s(self) -> int: ...
 
 
 class Shards(Protocol):
@@ -42,7 +41,7 @@ class Outbox(Protocol):
 
 
 class Behind(msgspec.Struct, frozen=True):
-    """Entries that a reader has not yet committed, but for ticks: in all, and in the shard where they are the most."""
+    """Entries that a reader has not yet committed: in all, and in the shard where they are the most."""
 
     reader: str
     entries: int
@@ -88,7 +87,7 @@ def collect(
     heads = shards.heads()
     models = sorted({sender for head in heads.values() for sender in head.models})
     clock_ms = min((head.clock_ms for head in heads.values()), default=0)
-    behind = [_behind("profile", directory.heads(), _read(heads, directory.last_tick_s()))]
+    behind = [_behind("profile", directory.heads(), {shard: head.offset for shard, head in heads.items()})]
     for lane, flow, consumers in (
         (TRIGGERS, "deliver", [connector.name for connector in config.connector if connector.enabled]),
         (EXAMPLES, "learn", [sender for sender in models if sender.startswith("learn:")]),
@@ -146,11 +145,6 @@ def screen(status: Status) -> RenderableType:
             f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"
         )
     return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)))
-
-
-def _read(heads: Mapping[int, Head], ticked_s: int) -> dict[int, int]:
-    """How far each shard is, were the ticks since its commit read too: the clock alone, one a second, is no work that waits."""
-    return {n: head.offset + max(0, ticked_s - head.clock_ms // 1000) * (head.clock_ms > 0) for n, head in heads.items()}
 
 
 def _behind(reader: str, ends: Mapping[int, int], positions: Mapping[int, int]) -> Behind:

@@ -132,9 +132,6 @@ class Directory(Protocol):
     def said_last(self) -> int:
         """The last entry in the log of matching."""
 
-    def last_tick_s(self) -> int:
-        """The second that the last tick of the shards' logs says; 0 before the first."""
-
 
 class RedisDirectory:
     """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
@@ -389,9 +386,6 @@ class RedisDirectory:
 
     def sent(self, sender: str) -> int:
         return number(cast(bytes | None, self._redis.hget(self._names.senders, sender)), self._names.senders)
-
-    def last_tick_s(self) -> int:
-        return int(self._redis.hget(self._names.meta, "tick") or 0)
 
     def stats(self) -> dict[str, int]:
         return {name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()}

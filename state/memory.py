@@ -327,9 +327,6 @@ class MemoryDirectory:
     def sent(self, sender: str) -> int:
         return self.senders.get(sender, 0)
 
-    def last_tick_s(self) -> int:
-        return self.ticked_s
-
     def stats(self) -> dict[str, int]:
         return dict(self._stats)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,11 +62,13 @@ def main() -> int:
     names = parser.parse_args().names
     wanted = [client for client in CLIENTS if not names or any(name in client.name for name in names)]
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), CONFIG) as millrace:
-        tried = [_say(_try(client, millrace)) for client in wanted]
+        tried = []
+        for client in wanted:
+            tried.append(_say(_try(client, millrace)))
+            if not names:
+                PAGE.write_text(_page(tried))  # a run that is ended keeps what it found
         dead = millrace.command("dead", "list", "--limit", "20")
     print(dead)
-    if not names:
-        PAGE.write_text(HEAD + "".join(map(_row, tried)) + f"\nTried on {datetime.now(UTC):%Y-%m-%d}.\n")
     return int(any(one.result != "works" for one in tried))
 
 
@@ -114,6 +117,10 @@ def _dead(millrace: Running) -> int:
 def _say(tried: Tried) -> Tried:
     print(f"{tried.client.name:40} {tried.result or 'not tried'} {'' if tried.result == 'works' else tried.why}", flush=True)
     return tried
+
+
+def _page(tried: Sequence[Tried]) -> str:
+    return HEAD + "".join(map(_row, tried)) + f"\nTried on {datetime.now(UTC):%Y-%m-%d}.\n"
 
 
 def _row(tried: Tried) -> str:
