@@ -18,7 +18,7 @@ class AnalyticsJava {
         ScreenMessage.builder("Start").userId(user),
         GroupMessage.builder("g1").userId(user).traits(Map.of("name", "Acme")));
     CountDownLatch answered = new CountDownLatch(messages.size());
-    Analytics client = Analytics.builder(key).endpoint(url + "/").callback(new Callback() {
+    Analytics client = Analytics.builder(key).endpoint(url).callback(new Callback() {
       @Override public void success(Message message) { answered.countDown(); }
       @Override public void failure(Message message, Throwable error) { System.err.println(error); }
     }).build();
