@@ -36,7 +36,7 @@ class Placeholders:
         if folded in self._words:
             return True
         bare = folded.strip(_AROUND)
-        if _NOTHING.fullmatch(bare) or _is_one_sign(bare) or self._is_word(bare) or self._is_word(_said_twice(bare)):
+        if _is_nothing(bare) or _is_one_sign(bare) or self._is_word(bare) or self._is_word(_said_twice(bare)):
             return True
         return any(fit(value) for fit in self._fits)
 
@@ -49,6 +49,11 @@ def _folded(value: str) -> str:
     if not seen.isprintable():  # a mark of byte order, a space of no width, a C string's end
         seen = "".join(sign for sign in seen if sign.isprintable() or sign.isspace())
     return seen.strip().lower()
+
+
+def _is_nothing(value: str) -> bool:
+    """Whether it is signs between words alone; an emoji is one that somebody chose."""
+    return _NOTHING.fullmatch(value) is not None and not any(unicodedata.category(sign) == "So" for sign in value)
 
 
 def _said_twice(value: str) -> str:
