@@ -28,6 +28,7 @@ SOON = {"horizon": "5s", "every": "2s"}  # of all models
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
 _READY_S = 60.0
+_MISSES_PER_MINUTE = 1_000_000  # the demo counts people who are still on their way, again and again
 _STOP_S = 15.0
 _PORT_TRIES = 10
 
@@ -43,6 +44,7 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     data["folder"] = str(folder.resolve() if folder else here / data.get("folder", "data"))
     gateway["listen"] = f"127.0.0.1:{_port(gateway.get('listen', '127.0.0.1:8080'))}"
     known_by = secrets.token_urlsafe(16)  # the demo's own gateway
+    gateway["misses_per_minute"] = _MISSES_PER_MINUTE
     gateway["read_tokens"] = [known_by, *gateway.get("read_tokens", Gateway().read_tokens)]
     own_keys = [{"key": key, "source": channel} for channel, key in WRITE_KEYS.items()]
     gateway["write_keys"] = [*(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()), *own_keys]

@@ -14,7 +14,7 @@ from flows.simulate.faults import Crash, Faults, Rates
 from flows.simulate.traffic import DOCUMENTS, Traffic
 from flows.simulate.workers import LIVES, Life, Site
 from flows.simulate.world import CONFIG, PLENTY, World
-from schemas.errors import MillraceError, Torn
+from schemas.errors import Damaged, MillraceError, Torn
 from state.shards import QUEUES
 
 STEPS = 500
@@ -127,7 +127,7 @@ class Simulation:
             slot.life = None
             if slot in self._stale:
                 self._stale.remove(slot)
-            elif isinstance(death, Torn):
+            elif isinstance(death, (Torn, Damaged)):
                 raise AssertionError(str(death)) from death
         finally:
             slot.busy = False

@@ -117,6 +117,7 @@ def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of
         began = time.monotonic()
         out, err = process.communicate(timeout=60)
         took_s = time.monotonic() - began
+    assert out, f"code {process.returncode} after {took_s:.1f} s: {err}"
     report = json.loads(out.splitlines()[-1])
     assert (process.returncode, report["lost"], report["doubled"]) == (0, 0, 0), f"{report}\n{err}"
     assert report["events_on_the_way"] > 100
