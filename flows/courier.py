@@ -22,7 +22,7 @@ from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Wait
 from flows.logic.quarantine import places
 from schemas import metrics
 from schemas.config import Connector, Deliver
-from schemas.errors import LogFull
+from schemas.errors import CustomerDamaged, LogFull
 from schemas.triggers import Trigger
 from state.client import INFRASTRUCTURE
 
@@ -239,11 +239,11 @@ class Courier:
         named, which wait for another attempt."""
         try:
             return group, await self._named(group)
-        except INFRASTRUCTURE:
-            raise
-        except Exception as error:  # noqa: BLE001  # a defect of ours, on somebody among them
+        except Exception as error:  # a defect of ours, on somebody among them, or his record is damaged
+            if isinstance(error, INFRASTRUCTURE) and not isinstance(error, CustomerDamaged):
+                raise
             if len(group) == 1:
-                where = f"{type(error).__name__} at {places(error)[-1]}"
+                where = str(error) if isinstance(error, CustomerDamaged) else f"{type(error).__name__} at {places(error)[-1]}"
                 log.error("customer_not_named", connector=self.name, where=where, then="tried again, in the end a dead letter")
                 self._later(group[0], f"the customer cannot be named: {where}")
                 return [], []

@@ -74,6 +74,10 @@ class Damaged(Fatal):
     """A key is gone although others speak of it, or cannot be read; going on would forget what it held."""
 
 
+class CustomerDamaged(Damaged):
+    """One customer's record cannot be read; the others can."""
+
+
 class Torn(Fatal):
     """A shard's position and its log do not fit together; going on would skip entries."""
 

@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgspec
 import redis
 
-from schemas.errors import Damaged
+from schemas.errors import CustomerDamaged, Damaged
 from schemas.identity import text_id
 from state.names import Names
 
@@ -27,10 +27,10 @@ _TYPES: Final = {  # what stands behind the tag, up to a number or an id
 }
 
 
-def of_customer(key: str, shard: int, root: bytes, reason: str) -> Damaged:
+def of_customer(key: str, shard: int, root: bytes, reason: str) -> CustomerDamaged:
     """About one customer: he can be given up, and the others go on."""
     repair = f"`millrace repair customer {text_id(root)}`, which gives up his history"
-    return Damaged(f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}")
+    return CustomerDamaged(f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}")
 
 
 def of_shard(key: bytes, shard: int, reason: str) -> Damaged:

@@ -11,6 +11,7 @@ from schemas.config import Deliver
 from schemas.errors import ConfigError
 from schemas.triggers import Absorb
 from schemas.units import Duration
+from state.damage import of_customer
 from state.dead import deliveries
 from state.deliveries import Deliveries
 from state.names import Names
@@ -154,6 +155,27 @@ def test_a_customer_who_cannot_be_named_holds_nobody_else(rig: Rig, monkeypatch:
     assert reason.startswith("the customer cannot be named: KeyError at tests.flows.test_deliver_odd:")
     assert reason.endswith("; 3 attempts")
     assert sorted(sink.ids) == sorted(f"trg-{number}" for number in range(20) if number != 7), "each once"
+
+
+def test_a_damaged_record_of_one_customer_holds_back_his_triggers_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = rig.identify
+
+    def identify(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
+        for customer in customers:
+            if int(customer, 16) == 7:
+                raise of_customer("{s00}:xs:1", 0, bytes.fromhex(customer), "cannot be read, its bytes were changed")
+        return real(customers, fields)
+
+    monkeypatch.setattr(rig, "identify", identify)
+    sink = rig.sinks["a"] = Scripted(lambda _: DELIVERED)
+    rig.emit(*(trigger(number, to=("a",)) for number in range(20)))
+    rig.start(named("a"), deliver=EAGER)
+    eventually(lambda: rig.cursor("a") == 20)
+    [(_, body, reason)] = rig.dead
+    assert unpack(body).id == "trg-7"
+    assert "{s00}:xs:1 of customer" in reason
+    assert "millrace repair customer" in reason, "the remedy, for who reads the dead letter"
+    assert sorted(sink.ids) == sorted(f"trg-{number}" for number in range(20) if number != 7)
 
 
 def test_an_entry_whose_text_is_none_is_a_dead_letter(rig: Rig) -> None:
