@@ -10,7 +10,7 @@ from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.contradict import contradict
 from flows.logic.matching.namesakes import are_namesakes, name_bits
 from flows.logic.matching.record import Record
-from flows.logic.matching.score import Evidence, Scorer
+from flows.logic.matching.score import Evidence, Found, Scorer, is_organisation
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -52,6 +52,9 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return NONE
     scored.sort(key=lambda one: one[:2], reverse=True)
     weight, _, best, found = scored[0]
+    weight -= _rivals_bits(scored)
+    if weight < thresholds.review:
+        return NONE
     alone = Cluster.of("", [record])
     if (
         weight < thresholds.merge
@@ -62,6 +65,13 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return Verdict("review", best.id, weight, scorer.evidence(found))
     also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
     return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+
+
+def _rivals_bits(scored: list[tuple[float, int, Cluster, list[Found]]]) -> float:
+    """What is taken off because the record may as well be of another place of the organisation."""
+    (weight, _, best, found), *others = scored
+    rivals = [bits for bits, _, other, each in others if is_organisation(found) and is_organisation(each)]
+    return math.log2(1.0 + sum(2.0 ** (bits - max(0.0, weight)) for bits in rivals)) if rivals else 0.0
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:

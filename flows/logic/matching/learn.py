@@ -28,6 +28,9 @@ DIFFERS_MAX: Final = 2.0  # times the prior share of `differs` is as far as lear
 _LABEL: Final = 5.0  # pairs that a steward's decision is worth
 _RELATED_BITS: Final = 8.0
 _RELATIVES_EACH: Final = Weights().relatives_each
+_ONE_BITS: Final = 4.0
+_MOVED: Final = 0.4  # of two records of one organisation the place differs so often as it agrees, at most: one that moves, or has two entrances
+_BRANCHES_EACH: Final = Weights().branches_each
 _PRIOR_SAMPLED: Final = 40.0
 
 Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
@@ -49,6 +52,8 @@ class Learner(msgspec.Struct, array_like=True):
     rest_only: int = 0  # ... only the name does, ...
     both: int = 0  # ... neither does, ...
     unclear: int = 0  # ... and where one of them is missing
+    in_place: int = 0  # of the records that are of a known organisation by all but the place: how often the place agrees, ...
+    elsewhere: int = 0  # ... and differs
 
     def copy(self) -> "Learner":
         """One that goes on from here by itself."""
@@ -79,6 +84,7 @@ class Learner(msgspec.Struct, array_like=True):
         del self.labels[:-SAMPLE_MAX]
 
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
+        places: list[float] = []
         for cluster in clusters[:_CANDIDATES]:
             _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
             self.seen += 1
@@ -88,6 +94,9 @@ class Learner(msgspec.Struct, array_like=True):
             elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
                 self.pairs[at] = pair
             self._relate(found, scorer)
+            if scorer.organisation_bits(found) + scorer.prior_bits() > _ONE_BITS:
+                places.append(scorer.spot_bits(found))
+        self._place(places)
 
     def _relate(self, found: list[Found], scorer: Scorer) -> None:
         """What is said by who shares what relatives share."""
@@ -102,6 +111,19 @@ class Learner(msgspec.Struct, array_like=True):
         else:
             self.rest_only += rest > 0.0
             self.neither += rest < 0.0
+
+    def _place(self, places: list[float]) -> None:
+        """What the places of those say that are one organisation by all else: it is one of them, or at another place."""
+        told = [bits for bits in places if bits != 0.0]
+        if told:
+            self.in_place += max(told) > 0.0
+            self.elsewhere += max(told) < 0.0
+
+    def _branches_each(self, records_each: float) -> float:
+        """How many other places of its organisation a customer has: what differs more often than by faults of one customer's records."""
+        excess = max(0.0, self.elsewhere - _MOVED * self.in_place)
+        same = self.in_place + self.elsewhere - excess
+        return records_each * min(4.0, max(0.002, (excess + _BRANCHES_EACH * _PRIOR_SAMPLED) / (same + _PRIOR_SAMPLED)))
 
     def _relatives_each(self) -> float:
         """How many relatives a customer has.
@@ -140,12 +162,16 @@ class Learner(msgspec.Struct, array_like=True):
                 if field != "swapped_names":
                     same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += _LABEL
         fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})}
+        records_each = min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS)))
         self.weights = Weights(
             self.weights.version + 1,
             fields,
-            min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
+            records_each,
             self._relatives_each(),
+            self._branches_each(records_each),
         )
+        import os
+        if os.environ.get("DBG"): print(self.in_place, self.elsewhere, self.records, self.weights.branches_each, self.weights.records_each, self.weights.relatives_each, {f: [round(x,3) for x in s.same] for f,s in self.weights.fields.items() if f in ("street","phone","organisation", "city")})
         return self.weights
 
     @staticmethod

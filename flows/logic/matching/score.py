@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import PLACES, is_shared, kind_of
+from flows.logic.matching.fields import PLACES, SPOTS, is_shared, kind_of
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.record import Record
@@ -29,7 +29,7 @@ _WORD: Final = "#"
 NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
 BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
-
+_ONE_CITY: Final = 1.0  # what a city that agrees says for one place, at most: every second organisation has its branches in one
 
 HOPELESS: Final = -1e9
 Found = tuple[str, int, float]  # field, level, bits
@@ -144,7 +144,7 @@ class Scorer:
                 found.append((field, *self._nearest(field, known, value, counts)))
 
     def _is_hopeless(self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float) -> bool:
-        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_bits`)."""
+        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_odds`)."""
         if sum([bits for _, _, bits in own]) - log2(self._related()) >= least or "full_name" in mine or "full_name" in theirs:
             return False
         return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get("family_name") not in theirs.get("given_name", ())
@@ -180,9 +180,27 @@ class Scorer:
         together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
         total += together
         shared += together
-        if total <= 0.0 or shared <= 0.0:
+        if total <= 0.0:
             return total
-        return total - self._relatives_bits(shared, given, born, company)
+        odds = self._relatives_odds(shared, given, born, company) if shared > 0.0 else 1.0
+        if company > 0.0 and given == 0.0 and born == 0.0:
+            odds += self._branches() * 2.0 ** (total - self.spot_bits(found))
+        return total - log2(odds)
+
+    def _branches(self) -> float:
+        """The share of all customers who are another place of a given one's organisation."""
+        return self.weights.branches_each / max(self.frequencies.customers, CUSTOMERS_MIN)
+
+    @staticmethod
+    def spot_bits(found: list[Found]) -> float:
+        """What speaks for or against the very place: two branches agree in all but that. A city that both have may hold two branches."""
+        spots = [bits for field, _, bits in found if field in SPOTS]
+        wide = _strongest([bits for field, _, bits in found if field in PLACES and field not in SPOTS])
+        return _strongest(spots) + min(_ONE_CITY, (_WEAKER_PLACE if spots else 1.0) * wide)
+
+    def organisation_bits(self, found: list[Found]) -> float:
+        """What speaks for one organisation, wherever it is; nothing where it is a person's record, or the name of it is another."""
+        return sum([bits for field, _, bits in found if field not in PLACES]) if is_organisation(found) else HOPELESS
 
     def parts(self, found: list[Found]) -> tuple[float, float, float]:
         """Bits of what relatives share, of the given name, and of all else that is a customer's own."""
@@ -200,8 +218,8 @@ class Scorer:
         """The share of all customers who are related to a given one."""
         return self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
-    def _relatives_bits(self, shared: float, given: float, born: float, company: float) -> float:
-        """What is taken off because two customers who are related agree by more than chance.
+    def _relatives_odds(self, shared: float, given: float, born: float, company: float) -> float:
+        """How much more often two different customers agree so than by chance, because they may be related.
 
         Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
         who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
@@ -214,7 +232,7 @@ class Scorer:
             odds += BRANCH * many * 2.0 ** (shared + company)
         if born > 0:
             odds += TWIN * many * 2.0 ** (shared + born)
-        return log2(odds)
+        return odds
 
     def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
         """The best level of a value with any of the cluster's, and its bits."""
@@ -312,6 +330,19 @@ class Scorer:
 
     def _is_rare(self, field: str, level: int, bits: float) -> bool:
         return field != "swapped_names" and level == self.known(field).top and bits > self.known(field).bits[level] + 2.0
+
+
+def is_organisation(found: list[Found]) -> bool:
+    """Whether the name of an organisation agrees, and nothing speaks of a person."""
+    named = any(field == "organisation" and bits > 0.0 for field, _, bits in found)
+    return named and not any(_ROLES.get(field) in (_GIVEN, _BORN) for field, _, _ in found)
+
+
+def _strongest(bits: list[float]) -> float:
+    """Parts of an address taken together: each tells most of the others."""
+    up, down = [one for one in bits if one > 0.0], [one for one in bits if one < 0.0]
+    most, least = max(up, default=0.0), min(down, default=0.0)
+    return most + least + _WEAKER_PLACE * (sum(up) - most + sum(down) - least)
 
 
 def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
