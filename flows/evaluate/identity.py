@@ -180,8 +180,22 @@ def evaluate(
         seconds,
         seconds / len(rows) * 1e6,
         left_out,
-        [] if any(map(tells_who, meaning.values())) else [NOBODY_TOLD],
+        _warnings(meaning, guessed=fields is None),
     )
+
+
+def _warnings(meaning: Mapping[str, str], guessed: bool) -> list[str]:
+    """What is compared without anybody having said that it is the customer's own."""
+    if not any(map(tells_who, meaning.values())):
+        return [NOBODY_TOLD]
+    unsaid = [column for column, field in meaning.items() if tells_who(field) and field not in guess_fields([column], []).values()]
+    if not guessed or len(unsaid) < sum(map(tells_who, meaning.values())):
+        return []
+    return [
+        f"no heading is known as the customer's own: {column} is taken for {meaning[column]}, by its values. If it is something else:\n"
+        f"--map {column}=FIELD, and so for each column that counts"
+        for column in unsaid
+    ]
 
 
 def _told(show: Callable[[str], None], which: str, rows: int, done: int) -> None:

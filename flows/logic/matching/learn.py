@@ -28,8 +28,8 @@ DIFFERS_MAX: Final = 2.0  # times the prior share of `differs` is as far as lear
 _LABEL: Final = 5.0  # pairs that a steward's decision is worth
 _RELATED_BITS: Final = 8.0
 _RELATIVES_EACH: Final = Weights().relatives_each
-_ONE_BITS: Final = 4.0
-_MOVED: Final = 0.4  # of two records of one organisation the place differs so often as it agrees, at most: one that moves, or has two entrances
+_ONE_BITS: Final = 4.0  # of the odds, without the place, that two are one organisation
+_MOVED: Final = 0.25  # times as often as it agrees the place of one customer's records differs: one that moves, or has two doors
 _BRANCHES_EACH: Final = Weights().branches_each
 _PRIOR_SAMPLED: Final = 40.0
 
@@ -170,8 +170,6 @@ class Learner(msgspec.Struct, array_like=True):
             self._relatives_each(),
             self._branches_each(records_each),
         )
-        import os
-        if os.environ.get("DBG"): print(self.in_place, self.elsewhere, self.records, self.weights.branches_each, self.weights.records_each, self.weights.relatives_each, {f: [round(x,3) for x in s.same] for f,s in self.weights.fields.items() if f in ("street","phone","organisation", "city")})
         return self.weights
 
     @staticmethod
