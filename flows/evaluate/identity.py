@@ -279,7 +279,7 @@ def _one_pass(
 def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> bytes:
     traits: dict[str, str] = {}
     for column, field in meaning.items():
-        if value := row.get(column, ""):
+        if (value := row.get(column, "")) and (value == "Na" or not is_missing(value)):  # NA is what R writes; Na is somebody's name
             traits.setdefault(field, value)
     return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})
 

@@ -26,6 +26,7 @@ _WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an addr
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
+_TYPED: Final = 1  # characters by which numbers of one form differ in length; a passport's says nothing of an identity card's
 NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
 BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
@@ -58,7 +59,7 @@ _WHOLE_NAME: Final = 3  # from this level on a full name agrees in all; below it
 class _Field:
     """What is known of a field, ready for the hot loop."""
 
-    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "role", "same_bits", "top")
+    __slots__ = ("base", "bits", "evens", "is_number", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "role", "same_bits", "top")
 
     def __init__(self, field: str, weights: Weights) -> None:
         kind = kind_of(field)
@@ -71,6 +72,7 @@ class _Field:
         self.same_bits = tuple(log2(m) for m in shares.same)
         self.base = shares.other[-1]
         self.evens = 0.5 / kind.other[-1]  # so many values with half a count: the prior share before anything was counted
+        self.is_number = kind.name == "identifier"
         self.is_place = field in PLACES
         self.is_shared = is_shared(field)
         self.is_wordy = kind.name in _WORDY
@@ -141,7 +143,9 @@ class Scorer:
                     bits += _share_bits(counts[value], counts)
                 found.append((field, known.top, bits))
             else:
-                found.append((field, *self._nearest(field, known, value, counts)))
+                level, bits = self._nearest(field, known, value, counts)
+                if level or not known.is_number or any(abs(len(value) - len(other)) <= _TYPED for other in counts):
+                    found.append((field, level, bits))
 
     def _is_hopeless(self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float) -> bool:
         """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_odds`)."""
