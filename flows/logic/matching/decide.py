@@ -6,11 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from flows.logic.matching.branches import is_organisation
 from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.contradict import IDS, contradict, quite_other_numbers
 from flows.logic.matching.namesakes import are_namesakes, name_bits
 from flows.logic.matching.record import Record
-from flows.logic.matching.score import Evidence, Found, Scorer, is_organisation
+from flows.logic.matching.score import Evidence, Found, Scorer
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ def _but_for_the_number(record: Record, scored: Sequence[Scored], scorer: Scorer
 
 def _rivals_bits(scored: Sequence[Scored]) -> float:
     """What is taken off because the record may as well be of another place of the organisation."""
-    (weight, _, best, found), *others = scored
+    (weight, _, _, found), *others = scored
     rivals = [bits for bits, _, other, each in others if is_organisation(found) and is_organisation(each)]
     return math.log2(1.0 + sum(2.0 ** (bits - max(0.0, weight)) for bits in rivals)) if rivals else 0.0
 

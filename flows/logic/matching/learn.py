@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
+from flows.logic.matching.branches import Branches
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import kind_of
+from flows.logic.matching.fields import SPOTS, kind_of
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Found, Scorer
 from flows.logic.matching.weights import Shares, Weights
@@ -28,9 +29,6 @@ DIFFERS_MAX: Final = 2.0  # times the prior share of `differs` is as far as lear
 _LABEL: Final = 5.0  # pairs that a steward's decision is worth
 _RELATED_BITS: Final = 8.0
 _RELATIVES_EACH: Final = Weights().relatives_each
-_ONE_BITS: Final = 4.0  # of the odds, without the place, that two are one organisation
-_MOVED: Final = 0.25  # times as often as it agrees the place of one customer's records differs: one that moves, or has two doors
-_BRANCHES_EACH: Final = Weights().branches_each
 _PRIOR_SAMPLED: Final = 40.0
 
 Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
@@ -52,13 +50,13 @@ class Learner(msgspec.Struct, array_like=True):
     rest_only: int = 0  # ... only the name does, ...
     both: int = 0  # ... neither does, ...
     unclear: int = 0  # ... and where one of them is missing
-    in_place: int = 0  # of the records that are of a known organisation by all but the place: how often the place agrees, ...
-    elsewhere: int = 0  # ... and differs
+    branches: Branches = msgspec.field(default_factory=Branches)
 
     def copy(self) -> "Learner":
         """One that goes on from here by itself."""
         chance = {field: levels[:] for field, levels in self.chance.items()}
-        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance)
+        branches = msgspec.structs.replace(self.branches)
+        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance, branches=branches)
 
     def observe(
         self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
@@ -84,7 +82,7 @@ class Learner(msgspec.Struct, array_like=True):
         del self.labels[:-SAMPLE_MAX]
 
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
-        places: list[float] = []
+        compared: list[list[Found]] = []
         for cluster in clusters[:_CANDIDATES]:
             _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
             self.seen += 1
@@ -94,9 +92,9 @@ class Learner(msgspec.Struct, array_like=True):
             elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
                 self.pairs[at] = pair
             self._relate(found, scorer)
-            if scorer.organisation_bits(found) + scorer.prior_bits() > _ONE_BITS:
-                places.append(scorer.spot_bits(found))
-        self._place(places)
+            compared.append(found)
+        if "organisation" in record.values:
+            self.branches.observe(compared, scorer.prior_bits(), any(map(scorer.frequencies.total, SPOTS)))
 
     def _relate(self, found: list[Found], scorer: Scorer) -> None:
         """What is said by who shares what relatives share."""
@@ -111,19 +109,6 @@ class Learner(msgspec.Struct, array_like=True):
         else:
             self.rest_only += rest > 0.0
             self.neither += rest < 0.0
-
-    def _place(self, places: list[float]) -> None:
-        """What the places of those say that are one organisation by all else: it is one of them, or at another place."""
-        told = [bits for bits in places if bits != 0.0]
-        if told:
-            self.in_place += max(told) > 0.0
-            self.elsewhere += max(told) < 0.0
-
-    def _branches_each(self, records_each: float) -> float:
-        """How many other places of its organisation a customer has: what differs more often than by faults of one customer's records."""
-        excess = max(0.0, self.elsewhere - _MOVED * self.in_place)
-        same = self.in_place + self.elsewhere - excess
-        return records_each * min(4.0, max(0.002, (excess + _BRANCHES_EACH * _PRIOR_SAMPLED) / (same + _PRIOR_SAMPLED)))
 
     def _relatives_each(self) -> float:
         """How many relatives a customer has.
@@ -168,8 +153,12 @@ class Learner(msgspec.Struct, array_like=True):
             fields,
             records_each,
             self._relatives_each(),
-            self._branches_each(records_each),
+            self.branches.each(records_each),
+            self.branches.phone(),
+            self.branches.city(),
         )
+        import os
+        if os.environ.get("DBG"): print(self.records, self.branches, self.weights.branches_each, self.branches.phone(), self.branches.city())
         return self.weights
 
     @staticmethod

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
+from flows.logic.matching.branches import WEAKER_PLACE, is_organisation, one_place_bits
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import PLACES, SPOTS, is_shared, kind_of
+from flows.logic.matching.fields import PLACES, is_shared, kind_of
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.record import Record
@@ -22,7 +23,6 @@ CUSTOMERS_MIN: Final = 1000.0
 _WORDY: Final = frozenset(("full", "organisation"))
 _NAMES: Final = ("given_name", "family_name")
 _NAMED: Final = frozenset(("given_name", "middle_name", "full_name", "swapped_names", "organisation"))
-_WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
@@ -30,7 +30,6 @@ _TYPED: Final = 1  # characters by which numbers of one form differ in length; a
 NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
 BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
-_ONE_CITY: Final = 1.0  # what a city that agrees says for one place, at most: every second organisation has its branches in one
 
 HOPELESS: Final = -1e9
 Found = tuple[str, int, float]  # field, level, bits
@@ -181,30 +180,19 @@ class Scorer:
                 born = bits
             elif role == _COMPANY:
                 company = bits
-        together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
+        together = most + WEAKER_PLACE * (up - most) + least + WEAKER_PLACE * (down - least)
         total += together
         shared += together
         if total <= 0.0:
             return total
         odds = self._relatives_odds(shared, given, born, company) if shared > 0.0 else 1.0
-        if company > 0.0 and given == 0.0 and born == 0.0:
-            odds += self._branches() * 2.0 ** (total - self.spot_bits(found))
+        if company > 0.0 and is_organisation(found):
+            odds += self._branches() * 2.0 ** (total - one_place_bits(found, self.weights))
         return total - log2(odds)
 
     def _branches(self) -> float:
         """The share of all customers who are another place of a given one's organisation."""
         return self.weights.branches_each / max(self.frequencies.customers, CUSTOMERS_MIN)
-
-    @staticmethod
-    def spot_bits(found: list[Found]) -> float:
-        """What speaks for or against the very place: two branches agree in all but that. A city that both have may hold two branches."""
-        spots = [bits for field, _, bits in found if field in SPOTS]
-        wide = _strongest([bits for field, _, bits in found if field in PLACES and field not in SPOTS])
-        return _strongest(spots) + min(_ONE_CITY, (_WEAKER_PLACE if spots else 1.0) * wide)
-
-    def organisation_bits(self, found: list[Found]) -> float:
-        """What speaks for one organisation, wherever it is; nothing where it is a person's record, or the name of it is another."""
-        return sum([bits for field, _, bits in found if field not in PLACES]) if is_organisation(found) else HOPELESS
 
     def parts(self, found: list[Found]) -> tuple[float, float, float]:
         """Bits of what relatives share, of the given name, and of all else that is a customer's own."""
@@ -334,19 +322,6 @@ class Scorer:
 
     def _is_rare(self, field: str, level: int, bits: float) -> bool:
         return field != "swapped_names" and level == self.known(field).top and bits > self.known(field).bits[level] + 2.0
-
-
-def is_organisation(found: list[Found]) -> bool:
-    """Whether the name of an organisation agrees, and nothing speaks of a person."""
-    named = any(field == "organisation" and bits > 0.0 for field, _, bits in found)
-    return named and not any(_ROLES.get(field) in (_GIVEN, _BORN) for field, _, _ in found)
-
-
-def _strongest(bits: list[float]) -> float:
-    """Parts of an address taken together: each tells most of the others."""
-    up, down = [one for one in bits if one > 0.0], [one for one in bits if one < 0.0]
-    most, least = max(up, default=0.0), min(down, default=0.0)
-    return most + least + _WEAKER_PLACE * (sum(up) - most + sum(down) - least)
 
 
 def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
