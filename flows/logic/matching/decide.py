@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from flows.logic.matching.branches import is_organisation
 from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.contradict import IDS, contradict, quite_other_numbers
 from flows.logic.matching.namesakes import are_namesakes, name_bits
@@ -55,9 +54,6 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return _but_for_the_number(record, everybody, scorer, thresholds) if numbered else NONE
     scored.sort(key=lambda one: one[:2], reverse=True)
     weight, _, best, found = scored[0]
-    weight -= _rivals_bits(scored)
-    if weight < thresholds.review:
-        return NONE
     alone = Cluster.of("", [record])
     if (
         weight < thresholds.merge
@@ -80,13 +76,6 @@ def _but_for_the_number(record: Record, scored: Sequence[Scored], scorer: Scorer
         if quite_other_numbers(alone, cluster) and not are_namesakes(alone, cluster, name_bits(found) + prior):
             return Verdict("review", cluster.id, weight, scorer.evidence(found))
     return NONE
-
-
-def _rivals_bits(scored: Sequence[Scored]) -> float:
-    """What is taken off because the record may as well be of another place of the organisation."""
-    (weight, _, _, found), *others = scored
-    rivals = [bits for bits, _, other, each in others if is_organisation(found) and is_organisation(each)]
-    return math.log2(1.0 + sum(2.0 ** (bits - max(0.0, weight)) for bits in rivals)) if rivals else 0.0
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:

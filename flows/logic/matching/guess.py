@@ -80,8 +80,8 @@ def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], nev
         if field == "birth_year" and "date_of_birth" not in guessed.values():
             guessed[heading] = "date_of_birth"  # of which the year is known
     named = {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
-    if not any(map(tells_who, named.values())) and (heading := _most_like_a_name(named, rows)):
-        named[heading] = _whose_name("name", named)
+    if not any(map(tells_who, named.values())) and (likely := _most_like_a_name(named, rows)):
+        named[likely] = _whose_name("name", named)
     return named
 
 

@@ -157,8 +157,6 @@ class Learner(msgspec.Struct, array_like=True):
             self.branches.phone(),
             self.branches.city(),
         )
-        import os
-        if os.environ.get("DBG"): print(self.records, self.branches, self.weights.branches_each, self.branches.phone(), self.branches.city())
         return self.weights
 
     @staticmethod

@@ -58,7 +58,21 @@ _WHOLE_NAME: Final = 3  # from this level on a full name agrees in all; below it
 class _Field:
     """What is known of a field, ready for the hot loop."""
 
-    __slots__ = ("base", "bits", "evens", "is_number", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "role", "same_bits", "top")
+    __slots__ = (
+        "base",
+        "bits",
+        "evens",
+        "is_number",
+        "is_place",
+        "is_shared",
+        "is_wordy",
+        "level",
+        "m_top",
+        "names",
+        "role",
+        "same_bits",
+        "top",
+    )
 
     def __init__(self, field: str, weights: Weights) -> None:
         kind = kind_of(field)
@@ -217,7 +231,7 @@ class Scorer:
         who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
         """
         many = self._related()
-        odds = 1.0 + many * 2.0**shared
+        odds: float = 1.0 + many * 2.0**shared
         if given > 0:
             odds += NAMESAKE * many * 2.0 ** (shared + given)
         if company > 0:
