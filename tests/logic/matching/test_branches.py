@@ -18,7 +18,7 @@ SHOP = {
     "website": "featherston.com",
 }
 BRANCH = {**SHOP, "street": "80 Quarry Hill"}
-MANY, SOME, FEW = (Weights(branches_each=each) for each in (0.5, 0.1, 0.002))
+MANY, SOME, FEW = (Weights(branches_each=each) for each in (1.0, 0.1, 0.002))
 
 
 def verdict(row: dict[str, str], *shops: dict[str, str], weights: Weights) -> Verdict:
@@ -70,6 +70,8 @@ def test_how_many_branches_there_are_is_learnt_and_kept() -> None:
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(learner), type=Learner)
     assert again == learner
     assert learner.copy().branches is not learner.branches
+    before = msgspec.msgpack.encode(msgspec.to_builtins(learner)[:-1])
+    assert msgspec.msgpack.decode(before, type=Learner).branches == Branches(), "a checkpoint of a release that knew no branches"
 
 
 def test_a_table_of_cities_tells_places_by_them() -> None:
