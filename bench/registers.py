@@ -6,7 +6,8 @@ voters         complete rows, families at one address, people who move and marry
 historical     names, a year of birth and a place, half of it missing; many namesakes, spellings that wander
 lives          as historical, but with titles in the full name, whole dates, and some nine rows of each person
 households     one small town: brothers, sisters, twins, fathers and sons at one address with one phone
-organisations  legal forms, short forms, branches that share a phone and an address
+organisations  legal forms, short forms, companies that share a phone and an address
+branches       as organisations, but many have several places, often with one phone and one website
 namesakes      frequent Chinese names in big cities, with birth dates that are near each other
 """
 
@@ -258,36 +259,68 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
     office: Row = {}
     for entity in range(customers):
         if not office or luck.random() > 0.15:  # else the next company under the same roof
-            kind, _ = luck.choice(_STREETS)
-            office = {
-                "street": f"{luck.randint(1, 200)} {streets.one()} {kind}",
-                "city": towns.one(),
-                "phone": f"0{luck.randint(10**8, 10**9 - 1)}",
-            }
-        head, trade, forms = names.one(), luck.choice(_TRADES), luck.choice(_FORMS)
-        company = {"name": f"{head} {trade} {forms[0]}" if luck.random() < 0.8 else f"{head} {names.one()} {forms[0]}", **office}
-        company["website"] = f"www.{head}{luck.choice(('', '-' + trade))}.com" if luck.random() < 0.6 else ""
-        for copy in range(_copies(luck, 2.2)):
-            row = {"entity": str(entity), **company}
-            if copy:
-                words = row["name"].split(" ")
-                words[-1] = luck.choice((*forms, ""))
-                if luck.random() < 0.15:
-                    words = words[:1] + words[2:]
-                row["name"] = " ".join(words).strip()
-                if luck.random() < 0.15:
-                    row["phone"] = f"0{luck.randint(10**8, 10**9 - 1)}"
-                if luck.random() < 0.12:
-                    row["street"] = f"{luck.randint(1, 200)} {streets.one()} street"
-            for field, share in (("phone", 0.3), ("street", 0.25), ("website", 0.3), ("city", 0.1)):
-                if luck.random() < share:
-                    row[field] = ""
-            for field in ("name", "street", "city"):
-                if row[field] and luck.random() < 0.07:
-                    row[field] = _mistyped(luck, row[field])
-            if luck.random() < 0.1:
-                row["name"] = row["name"].upper()
-            yield row
+            office = _office(luck, streets, towns)
+        company, website, forms = _company(luck, names)
+        yield from _as_written(luck, {"entity": str(entity), **company, **office, "website": website}, forms, streets)
+
+
+def branches(luck: Random, customers: int) -> Iterator[Row]:
+    """Each place is a customer of its own. One of five organisations has several, of which many have the phone of the first."""
+    names, streets, towns = _Names(luck, 5_000, 4), _Names(luck, 1_500, 3), _Names(luck, 120, 3)
+    made = 0
+    while made < customers:
+        company, website, forms = _company(luck, names)
+        first = _office(luck, streets, towns)
+        one_phone = luck.random() < 0.6
+        for number in range(luck.choice((1, 1, 1, 1, 1, 1, 1, 1, 2, 3))):
+            place = _office(luck, streets, towns) if number else first
+            if number and luck.random() < 0.4:
+                place["city"] = first["city"]
+            if one_phone:
+                place["phone"] = first["phone"]
+            made += 1
+            yield from _as_written(luck, {"entity": str(made), **company, **place, "website": website}, forms, streets)
+
+
+def _office(luck: Random, streets: _Names, towns: _Names) -> Row:
+    kind, _ = luck.choice(_STREETS)
+    return {
+        "street": f"{luck.randint(1, 200)} {streets.one()} {kind}",
+        "city": towns.one(),
+        "phone": f"0{luck.randint(10**8, 10**9 - 1)}",
+    }
+
+
+def _company(luck: Random, names: _Names) -> tuple[Row, str, tuple[str, ...]]:
+    """Its name, its website, and how its legal form may be written."""
+    head, trade, forms = names.one(), luck.choice(_TRADES), luck.choice(_FORMS)
+    name = f"{head} {trade} {forms[0]}" if luck.random() < 0.8 else f"{head} {names.one()} {forms[0]}"
+    return {"name": name}, f"www.{head}{luck.choice(('', '-' + trade))}.com" if luck.random() < 0.6 else "", forms
+
+
+def _as_written(luck: Random, company: Row, forms: tuple[str, ...], streets: _Names) -> Iterator[Row]:
+    """Some 2.2 rows of an organisation at one place."""
+    for copy in range(_copies(luck, 2.2)):
+        row = dict(company)
+        if copy:
+            words = row["name"].split(" ")
+            words[-1] = luck.choice((*forms, ""))
+            if luck.random() < 0.15:
+                words = words[:1] + words[2:]
+            row["name"] = " ".join(words).strip()
+            if luck.random() < 0.15:
+                row["phone"] = f"0{luck.randint(10**8, 10**9 - 1)}"
+            if luck.random() < 0.12:
+                row["street"] = f"{luck.randint(1, 200)} {streets.one()} street"
+        for field, share in (("phone", 0.3), ("street", 0.25), ("website", 0.3), ("city", 0.1)):
+            if luck.random() < share:
+                row[field] = ""
+        for field in ("name", "street", "city"):
+            if row[field] and luck.random() < 0.07:
+                row[field] = _mistyped(luck, row[field])
+        if luck.random() < 0.1:
+            row["name"] = row["name"].upper()
+        yield row
 
 
 REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {
@@ -296,6 +329,7 @@ REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {
     "lives": lives,
     "households": households,
     "organisations": organisations,
+    "branches": branches,
     "namesakes": namesakes,
 }
 

@@ -180,8 +180,22 @@ def evaluate(
         seconds,
         seconds / len(rows) * 1e6,
         left_out,
-        [] if any(map(tells_who, meaning.values())) else [NOBODY_TOLD],
+        _warnings(meaning, guessed=fields is None),
     )
+
+
+def _warnings(meaning: Mapping[str, str], guessed: bool) -> list[str]:
+    """What is compared without anybody having said that it is the customer's own."""
+    if not any(map(tells_who, meaning.values())):
+        return [NOBODY_TOLD]
+    unsaid = [column for column, field in meaning.items() if tells_who(field) and field not in guess_fields([column], []).values()]
+    if not guessed or len(unsaid) < sum(map(tells_who, meaning.values())):
+        return []
+    return [
+        f"no heading is known as the customer's own: {column} is taken for {meaning[column]}, by its values. If it is something else:\n"
+        f"--map {column}=FIELD, and so for each column that counts"
+        for column in unsaid
+    ]
 
 
 def _told(show: Callable[[str], None], which: str, rows: int, done: int) -> None:
@@ -265,7 +279,7 @@ def _one_pass(
 def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> bytes:
     traits: dict[str, str] = {}
     for column, field in meaning.items():
-        if value := row.get(column, ""):
+        if (value := row.get(column, "")) and (value == "Na" or not is_missing(value)):  # NA is what R writes; Na is somebody's name
             traits.setdefault(field, value)
     return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})
 

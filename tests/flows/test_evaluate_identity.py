@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import registers
 from flows import cli
 from flows.evaluate import identity
 from tests.logic.matching.people import people
@@ -169,11 +170,28 @@ def test_a_long_run_says_how_far_it_is(tmp_path: Path) -> None:
 
 def test_a_table_that_says_of_nobody_who_he_is_is_said_first(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "odd.csv"
-    file.write_text("bezeichner,town,cluster\n" + "".join(f"wort{n // 2} und,Ort{n % 3},c{n // 2}\n" for n in range(40)))
+    file.write_text("ware,town,cluster\n" + "".join(f"wort{n % 3} und,Ort{n % 3},c{n // 2}\n" for n in range(40)))
     code, out, _ = run(file, "--truth", "cluster", "--seeds", 1)
     assert (code, out.startswith("no column is known as the customer's own")) == (0, True)
-    known = run(file, "--truth", "cluster", "--map", "bezeichner=organisation", "--seeds", 1)[1]
+    known = run(file, "--truth", "cluster", "--map", "ware=organisation", "--seeds", 1)[1]
     assert known.startswith("compared:")
+
+
+def test_a_heading_in_no_known_language_unites_as_well_as_a_known_one(run: Any, tmp_path: Path) -> None:
+    made = [{**row, "name": row["name"].replace(".", "")} for row in registers.rows("organisations", 150, 5)]
+    figures = []
+    for heading in ("name", "bezeichner"):
+        file = tmp_path / f"{heading}.csv"
+        with file.open("w", newline="") as opened:
+            writer = csv.writer(opened)
+            writer.writerow([heading if field == "name" else field for field in made[0]])
+            writer.writerows(row.values() for row in made)
+        figures.append(json.loads(run(file, "--truth", "entity", "--id", "row", "--seeds", 1, "--json")[1]))
+    assert figures[1]["pairwise"] == figures[0]["pairwise"]
+    assert (figures[0]["warnings"], figures[1]["fields"]["bezeichner"]) == ([], "organisation")
+    out = run(file, "--truth", "entity", "--id", "row", "--seeds", 1)[1]
+    assert out.startswith("no heading is known as the customer's own: bezeichner is taken for organisation, by its values.")
+    assert "--map bezeichner=FIELD" in out
 
 
 def test_broken_rows_are_borne(run: Any, tmp_path: Path) -> None:

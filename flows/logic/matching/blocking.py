@@ -12,6 +12,7 @@ from flows.logic.matching.record import Record
 
 KEYS_MAX: Final = 14
 _WORDS_MAX: Final = 4
+_NOT_A_DAY: Final = ("0000", "0101")  # what stands in a date of which only the year is known
 _CLASSES: Final = {"1": "bfpv", "2": "cgjkqsxz", "3": "dt", "4": "l", "5": "mn", "6": "r"}  # the other letters are not heard
 _SOUND: Final = str.maketrans(
     {letter: number for number, letters in _CLASSES.items() for letter in letters} | dict.fromkeys("aeiouyhw '", "")
@@ -49,7 +50,7 @@ def blocking_keys(record: Record) -> list[str]:
     if g and f:
         keys.append(f"n:{g}{f}" if g < f else f"n:{f}{g}")
     if born:
-        if born[4:] not in ("0000", "0101"):
+        if born[4:] not in _NOT_A_DAY:
             keys.append("d:" + born)
         if f:
             keys.append(f"y:{f}{born[:4]}")
@@ -64,16 +65,18 @@ def blocking_keys(record: Record) -> list[str]:
             keys.append(f"q:{born[:4]}{postcode}")
     if street := get("street"):
         keys.append(f"s:{get('house_number', '')}{''.join(sorted(street.split(' ')))[:24]}")
-    if len(words) > 1:
+    if born and born[4:] not in _NOT_A_DAY:
+        keys.extend(f"m:{name}{born[4:]}" for name in (f, g) if name)
+    if len(words) > 1 or "organisation" in record.values:
         keys.extend("w:" + word for word in sorted(words, key=len, reverse=True)[:_WORDS_MAX])
     if len(keys) < KEYS_MAX:
-        keys.extend(_of_the_rest(record.values, f or g))
+        keys.extend(_of_the_rest(record.values, f, g))
     return list(dict.fromkeys(keys))[:KEYS_MAX]
 
 
-def _of_the_rest(values: dict[str, str], name: str) -> list[str]:
-    """Places with the name (the city where there is no postcode), and whatever field nobody knows, by itself."""
-    places = ("birth_place",) if "postcode" in values else ("city", "birth_place")
-    keys = [f"c:{name}{values[field]}" for field in places if name and field in values]
+def _of_the_rest(values: dict[str, str], family: str, given: str) -> list[str]:
+    """Places and an occupation with each name (the city where there is no postcode), and whatever field nobody knows, by itself."""
+    places = ("birth_place", "occupation") if "postcode" in values else ("city", "birth_place", "occupation")
+    keys = [f"c:{name}{values[field]}" for field in places if field in values for name in (family, given) if name]
     keys += [f"x:{field}:{value}" for field, value in values.items() if field not in KIND_OF and len(value) > 4]
     return keys

@@ -6,23 +6,38 @@ by others, since from then on the customer has the values of two.
 
 from typing import Final
 
-from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.levels import LEVEL
+from rapidfuzz.distance import OSA
 
-_IDS: Final = ("national_id", "tax_id")
+from flows.logic.matching.cluster import Cluster
+from flows.logic.matching.levels import LEVEL, Level
+from flows.logic.matching.namesakes import have_home_or_contact_in_common
+
+IDS: Final = ("national_id", "tax_id")
 FIRM: Final = 2  # records that say so: one may have a fault
+_BADLY_TYPED: Final = 2  # edits that one number may be from another
 _OTHER_NAME: Final = 0  # levels up to which names, ...
 _OTHER_DATE: Final = 1  # ... and dates are of two people
 _given, _date, _identifier = LEVEL["given"], LEVEL["date"], LEVEL["identifier"]
 
 
 def contradict(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form of which none is the other's, not even with a fault, and either say so firmly, by several
-    records, or do not agree in given name and birth date; or have said firmly other given names and other birth dates."""
-    for field in _IDS:
+    """Whether both have numbers of one form of which none is the other's, not even with a fault, and several records say so, or given name
+    or birth date disagree, or they are quite other ones and not all else agrees; or have said firmly other given names and birth dates."""
+    for field in IDS:
         if _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
-            return _other_numbers(_firm(a, field), _firm(b, field)) or not _agree(a, b)
+            if _other_numbers(_firm(a, field), _firm(b, field)) or _disagree(a, b):
+                return True
+            return quite_other_numbers(a, b) and not (_agree(a, b) and have_home_or_contact_in_common(a, b))
     return _two_people(a, b)
+
+
+def quite_other_numbers(a: Cluster, b: Cluster) -> bool:
+    """Whether both have numbers of one form, and none of them could be the other's, however badly it was typed."""
+    for field in IDS:
+        comparable = [(x, y) for x, y in _pairs(a, b, field) if len(x) == len(y)]
+        if comparable and all(OSA.distance(x, y) > min(_BADLY_TYPED, len(x) // 3) for x, y in comparable):
+            return True
+    return False
 
 
 def _other_numbers(ours: list[str], theirs: list[str]) -> bool:
@@ -31,11 +46,17 @@ def _other_numbers(ours: list[str], theirs: list[str]) -> bool:
 
 
 def _agree(a: Cluster, b: Cluster) -> bool:
-    names = [(one, other) for one in a.values.get("given_name", ()) for other in b.values.get("given_name", ())]
-    dates = [(one, other) for one in a.values.get("date_of_birth", ()) for other in b.values.get("date_of_birth", ())]
-    return any(one == other or _given(one, other) > _OTHER_NAME for one, other in names) and any(
-        one == other or _date(one, other) > _OTHER_DATE for one, other in dates
-    )
+    names, dates = _pairs(a, b, "given_name"), _pairs(a, b, "date_of_birth")
+    return bool(names and dates) and not _disagree(a, b)
+
+
+def _disagree(a: Cluster, b: Cluster) -> bool:
+    """In given name or birth date; what is missing does not."""
+    return _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME) or _are_others(_pairs(a, b, "date_of_birth"), _date, _OTHER_DATE)
+
+
+def _pairs(a: Cluster, b: Cluster, field: str) -> list[tuple[str, str]]:
+    return [(one, other) for one in a.values.get(field, ()) for other in b.values.get(field, ())]
 
 
 def _two_people(a: Cluster, b: Cluster) -> bool:
@@ -43,11 +64,11 @@ def _two_people(a: Cluster, b: Cluster) -> bool:
         return False
     names = [(one, other) for one in _firm(a, "given_name") for other in _firm(b, "given_name")]
     dates = [(one, other) for one in _firm(a, "date_of_birth") for other in _firm(b, "date_of_birth")]
-    if not names or not dates:
-        return False
-    return not any(one == other or _given(one, other) > _OTHER_NAME for one, other in names) and not any(
-        one == other or _date(one, other) > _OTHER_DATE for one, other in dates
-    )
+    return _are_others(names, _given, _OTHER_NAME) and _are_others(dates, _date, _OTHER_DATE)
+
+
+def _are_others(pairs: list[tuple[str, str]], level: Level, at_most: int) -> bool:
+    return bool(pairs) and all(one != other and level(one, other) <= at_most for one, other in pairs)
 
 
 def _firm(cluster: Cluster, field: str) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.contradict import contradict
+from flows.logic.matching.contradict import IDS, contradict, quite_other_numbers
 from flows.logic.matching.namesakes import are_namesakes, name_bits
 from flows.logic.matching.record import Record
-from flows.logic.matching.score import Evidence, Scorer
+from flows.logic.matching.score import Evidence, Found, Scorer
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -38,18 +38,20 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
 
 NONE = Verdict("none")
+Scored = tuple[float, int, Cluster, list[Found]]  # bits of posterior odds, order, the customer, the comparisons
 
 
 def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
     """`clusters` are the candidates. A record that would join two clusters that disagree joins the better one only."""
     prior = scorer.prior_bits()
-    scored = []
+    numbered = any(field in record.values for field in IDS)
+    everybody = []
     for at, cluster in enumerate(clusters):
-        bits, found = scorer.score(record, cluster, thresholds.review - prior)
-        scored.append((bits + prior, -at, cluster, found))
-    scored = [one for one in scored if one[0] >= thresholds.review]
+        bits, found = scorer.score(record, cluster, 0.0 if numbered else thresholds.review - prior)
+        everybody.append((bits + prior, -at, cluster, found))
+    scored = [one for one in everybody if one[0] >= thresholds.review]
     if not scored:
-        return NONE
+        return _but_for_the_number(record, everybody, scorer, thresholds) if numbered else NONE
     scored.sort(key=lambda one: one[:2], reverse=True)
     weight, _, best, found = scored[0]
     alone = Cluster.of("", [record])
@@ -62,6 +64,18 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         return Verdict("review", best.id, weight, scorer.evidence(found))
     also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
     return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+
+
+def _but_for_the_number(record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds) -> Verdict:
+    """A steward is asked where nothing but a number that is quite another keeps the record from a customer."""
+    alone, prior = Cluster.of("", [record]), scorer.prior_bits()
+    for weight, _, cluster, found in sorted(scored, key=lambda one: one[:2], reverse=True):
+        numbers = sum(bits for field, _, bits in found if field in IDS)
+        if numbers >= 0.0 or weight - numbers < thresholds.merge:
+            continue
+        if quite_other_numbers(alone, cluster) and not are_namesakes(alone, cluster, name_bits(found) + prior):
+            return Verdict("review", cluster.id, weight, scorer.evidence(found))
+    return NONE
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:

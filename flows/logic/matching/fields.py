@@ -102,6 +102,8 @@ KIND_OF: Final = {
 }
 # each of them tells most of the others
 PLACES: Final = frozenset(("street", "street_2", "house_number", "postcode", "city", "district", "state", "country"))
+# of these two branches of one organisation have each their own; in one city there may be several
+SPOTS: Final = frozenset(("street", "street_2", "house_number", "postcode"))
 _SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))
 
 

@@ -4,9 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flows.logic.matching.normalise import email, phone, web
+from flows.logic.matching.fields import KIND_OF, tells_who
+from flows.logic.matching.normalise import email, phone, text, web
 
 SAMPLE_ROWS: Final = 1000
+_NAME_ROWS: Final = 20  # fewer say nothing
+_NAME_DISTINCT: Final = 0.2  # of the rows have a value of their own at least, in a column that may be a name ...
+_NAME_WORDY: Final = 0.9  # ... of which so many are words
 _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is found in the heading wins
     ("birth_place", r"geburtsort|lieu_de_naissance"),
     (
@@ -56,7 +60,8 @@ def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], nev
     """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in all rows.
 
     A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns
-    speak of persons (a birth date, a sex), else of organisations.
+    speak of persons (a birth date, a sex), else of organisations. Where no column is the customer's own, the one of unknown meaning whose
+    values are most like names is such a name.
     """
     rows = rows[:SAMPLE_ROWS]
     guessed: dict[str, str] = {}
@@ -74,7 +79,27 @@ def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], nev
     for heading, field in guessed.items():
         if field == "birth_year" and "date_of_birth" not in guessed.values():
             guessed[heading] = "date_of_birth"  # of which the year is known
-    return {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
+    named = {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
+    if not any(map(tells_who, named.values())) and (likely := _most_like_a_name(named, rows)):
+        named[likely] = _whose_name("name", named)
+    return named
+
+
+def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str | None:
+    """Of the columns of unknown meaning the one whose values are words, and most of them its row's own; None if there is none."""
+    best, most = None, _NAME_DISTINCT
+    for heading, field in guessed.items():
+        values = [value for row in rows if (value := (row.get(heading) or "").strip())]
+        if field in KIND_OF or len(values) < _NAME_ROWS or sum(map(_is_wordy, values)) < _NAME_WORDY * len(values):
+            continue
+        share = len({text(value) for value in values}) / len(rows)
+        if share > most:
+            best, most = heading, share
+    return best
+
+
+def _is_wordy(value: str) -> bool:
+    return sum(map(str.isalpha, value)) > len(value) / 2
 
 
 def _plain(heading: str) -> str:

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
+from flows.logic.matching.branches import Branches
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import kind_of
+from flows.logic.matching.fields import SPOTS, kind_of
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Found, Scorer
 from flows.logic.matching.weights import Shares, Weights
@@ -49,11 +50,13 @@ class Learner(msgspec.Struct, array_like=True):
     rest_only: int = 0  # ... only the name does, ...
     both: int = 0  # ... neither does, ...
     unclear: int = 0  # ... and where one of them is missing
+    branches: Branches = msgspec.field(default_factory=Branches)
 
     def copy(self) -> "Learner":
         """One that goes on from here by itself."""
         chance = {field: levels[:] for field, levels in self.chance.items()}
-        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance)
+        branches = msgspec.structs.replace(self.branches)
+        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance, branches=branches)
 
     def observe(
         self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
@@ -79,6 +82,7 @@ class Learner(msgspec.Struct, array_like=True):
         del self.labels[:-SAMPLE_MAX]
 
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
+        compared: list[list[Found]] = []
         for cluster in clusters[:_CANDIDATES]:
             _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
             self.seen += 1
@@ -88,6 +92,9 @@ class Learner(msgspec.Struct, array_like=True):
             elif (at := (self.seen * 2654435761 >> 7) % self.seen) < SAMPLE_MAX:
                 self.pairs[at] = pair
             self._relate(found, scorer)
+            compared.append(found)
+        if "organisation" in record.values:
+            self.branches.observe(compared, scorer.prior_bits(), any(map(scorer.frequencies.total, SPOTS)))
 
     def _relate(self, found: list[Found], scorer: Scorer) -> None:
         """What is said by who shares what relatives share."""
@@ -140,11 +147,15 @@ class Learner(msgspec.Struct, array_like=True):
                 if field != "swapped_names":
                     same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += _LABEL
         fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})}
+        records_each = min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS)))
         self.weights = Weights(
             self.weights.version + 1,
             fields,
-            min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS))),
+            records_each,
             self._relatives_each(),
+            self.branches.each(records_each),
+            self.branches.phone(),
+            self.branches.city(),
         )
         return self.weights
 

@@ -24,7 +24,8 @@ _SAME_DATE: Final = KINDS["date"].top
 _FAULTY_DATE: Final = KINDS["date"].levels.index("one digit apart")
 _NOT_A_DAY: Final = ("0101", "0000")  # what stands in a date of which only the year is known
 # what hardly two people have, from which level on
-_OWN: Final = (("national_id", 1), ("tax_id", 1), ("phone", 1), ("email", 1))
+_CONTACT: Final = (("phone", 1), ("email", 1))
+_OWN: Final = (("national_id", 1), ("tax_id", 1), *_CONTACT)
 _HOME: Final = (
     ("street", KINDS["street"].levels.index("close")),
     ("postcode", KINDS["postcode"].levels.index("one character apart")),
@@ -55,6 +56,10 @@ def are_namesakes(a: Cluster, b: Cluster, odds_bits: float) -> bool:
     if unreached or _has_many_bearers(a) or _has_many_bearers(b):
         return True
     return born is not None and born < _FAULTY_DATE and odds_bits < 0.0
+
+
+def have_home_or_contact_in_common(a: Cluster, b: Cluster) -> bool:
+    return _agree(a, b, (*_CONTACT, *_HOME))
 
 
 def _has_many_bearers(one: Cluster) -> bool:

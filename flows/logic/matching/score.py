@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from flows.logic.matching.branches import WEAKER_PLACE, is_organisation, one_place_bits
 from flows.logic.matching.cluster import Cluster
 from flows.logic.matching.fields import PLACES, is_shared, kind_of
 from flows.logic.matching.frequency import Frequencies
@@ -22,14 +23,13 @@ CUSTOMERS_MIN: Final = 1000.0
 _WORDY: Final = frozenset(("full", "organisation"))
 _NAMES: Final = ("given_name", "family_name")
 _NAMED: Final = frozenset(("given_name", "middle_name", "full_name", "swapped_names", "organisation"))
-_WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
+_TYPED: Final = 1  # characters by which numbers of one form differ in length; a passport's says nothing of an identity card's
 NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
 BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
-
 
 HOPELESS: Final = -1e9
 Found = tuple[str, int, float]  # field, level, bits
@@ -58,7 +58,21 @@ _WHOLE_NAME: Final = 3  # from this level on a full name agrees in all; below it
 class _Field:
     """What is known of a field, ready for the hot loop."""
 
-    __slots__ = ("base", "bits", "evens", "is_place", "is_shared", "is_wordy", "level", "m_top", "names", "role", "same_bits", "top")
+    __slots__ = (
+        "base",
+        "bits",
+        "evens",
+        "is_number",
+        "is_place",
+        "is_shared",
+        "is_wordy",
+        "level",
+        "m_top",
+        "names",
+        "role",
+        "same_bits",
+        "top",
+    )
 
     def __init__(self, field: str, weights: Weights) -> None:
         kind = kind_of(field)
@@ -71,6 +85,7 @@ class _Field:
         self.same_bits = tuple(log2(m) for m in shares.same)
         self.base = shares.other[-1]
         self.evens = 0.5 / kind.other[-1]  # so many values with half a count: the prior share before anything was counted
+        self.is_number = kind.name == "identifier"
         self.is_place = field in PLACES
         self.is_shared = is_shared(field)
         self.is_wordy = kind.name in _WORDY
@@ -141,10 +156,12 @@ class Scorer:
                     bits += _share_bits(counts[value], counts)
                 found.append((field, known.top, bits))
             else:
-                found.append((field, *self._nearest(field, known, value, counts)))
+                level, bits = self._nearest(field, known, value, counts)
+                if level or not known.is_number or any(abs(len(value) - len(other)) <= _TYPED for other in counts):
+                    found.append((field, level, bits))
 
     def _is_hopeless(self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float) -> bool:
-        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_bits`)."""
+        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_odds`)."""
         if sum([bits for _, _, bits in own]) - log2(self._related()) >= least or "full_name" in mine or "full_name" in theirs:
             return False
         return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get("family_name") not in theirs.get("given_name", ())
@@ -177,12 +194,19 @@ class Scorer:
                 born = bits
             elif role == _COMPANY:
                 company = bits
-        together = most + _WEAKER_PLACE * (up - most) + least + _WEAKER_PLACE * (down - least)
+        together = most + WEAKER_PLACE * (up - most) + least + WEAKER_PLACE * (down - least)
         total += together
         shared += together
-        if total <= 0.0 or shared <= 0.0:
+        if total <= 0.0:
             return total
-        return total - self._relatives_bits(shared, given, born, company)
+        odds = self._relatives_odds(shared, given, born, company) if shared > 0.0 else 1.0
+        if company > 0.0 and is_organisation(found):
+            odds += self._branches() * 2.0 ** (total - one_place_bits(found, self.weights))
+        return total - log2(odds)
+
+    def _branches(self) -> float:
+        """The share of all customers who are another place of a given one's organisation."""
+        return self.weights.branches_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
     def parts(self, found: list[Found]) -> tuple[float, float, float]:
         """Bits of what relatives share, of the given name, and of all else that is a customer's own."""
@@ -200,21 +224,21 @@ class Scorer:
         """The share of all customers who are related to a given one."""
         return self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
-    def _relatives_bits(self, shared: float, given: float, born: float, company: float) -> float:
-        """What is taken off because two customers who are related agree by more than chance.
+    def _relatives_odds(self, shared: float, given: float, born: float, company: float) -> float:
+        """How much more often two different customers agree so than by chance, because they may be related.
 
         Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
         who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
         """
         many = self._related()
-        odds = 1.0 + many * 2.0**shared
+        odds: float = 1.0 + many * 2.0**shared
         if given > 0:
             odds += NAMESAKE * many * 2.0 ** (shared + given)
         if company > 0:
             odds += BRANCH * many * 2.0 ** (shared + company)
         if born > 0:
             odds += TWIN * many * 2.0 ** (shared + born)
-        return log2(odds)
+        return odds
 
     def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
         """The best level of a value with any of the cluster's, and its bits."""

@@ -23,12 +23,17 @@ class Weights(msgspec.Struct, array_like=True, frozen=True):
 
     `records_each`: the share of records that belong to a customer who is there already; it moves the prior odds.
     `relatives_each`: how many customers share family name and place with a customer without being the same.
+    `branches_each`: how many other places of its organisation are customers of their own, for each customer; the share of them with
+    its phone and in its city is `branches_phone` and `branches_city`.
     """
 
     version: int = 0
     fields: dict[str, Shares] = {}
     records_each: float = 1.0
     relatives_each: float = 0.15
+    branches_each: float = 0.02
+    branches_phone: float = 0.5
+    branches_city: float = 0.5
 
     def of(self, field: str) -> Shares:
         found = self.fields.get(field)

@@ -251,3 +251,40 @@ def test_ten_thousand_addresses_on_one_phone_are_not_one_customer() -> None:
         matching.add(str(number), record)
     assert len(matching.clusters) > 1000
     assert matching.comparisons < 1500 * 8
+
+
+def test_quite_another_number_asks_where_a_name_and_a_birth_date_are_all_that_agrees() -> None:
+    scorer = world()
+    wei = {"full_name": "张伟", "date_of_birth": "1980-05-17"}
+    one = cluster(scorer, "wei", {**wei, "national_id": "110101198005171236"})
+    for number, kind in (("110101198005171236", "merge"), ("", "merge"), ("310115198005179872", "review")):
+        assert verdict_on({**wei, "national_id": number}, one, scorer=scorer).kind == kind
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"given_name": "Anna", "date_of_birth": "1980-05-17"},
+        {"given_name": "Anna", "family_name": "Smith", "street": "12 Maltby Street"},
+        {"given_name": "Anna", "family_name": "Smith", "city": "City1", "postcode": "4011"},
+        {"family_name": "Smith", "phone": "0113 496 0000"},
+    ],
+    ids=lambda row: "+".join(row),
+)
+def test_quite_another_number_is_never_passed_over_in_silence(row: dict[str, str]) -> None:
+    scorer = world()
+    one = cluster(scorer, "one", {**row, "national_id": "110101198005171236"})
+    assert verdict_on(row, one, scorer=scorer).kind == "merge"
+    assert verdict_on({**row, "national_id": "E12345678"}, one, scorer=scorer).kind == "merge", "of another form, so it tells nothing"
+    verdict = verdict_on({**row, "national_id": "310115198209049872"}, one, scorer=scorer)
+    assert (verdict.kind, verdict.cluster) == ("review", "one")
+    assert "national id differs" in explain(verdict)
+
+
+def test_a_birth_date_that_is_missing_is_no_disagreement() -> None:
+    scorer = world()
+    anna = cluster(scorer, "anna", {**ANNA, "national_id": "110101198001171236"})
+    badly_typed = {**ANNA, "national_id": "110101198001173263"}
+    assert verdict_on(badly_typed, anna, scorer=scorer).kind == "merge"
+    assert verdict_on({**badly_typed, "date_of_birth": ""}, anna, scorer=scorer).kind == "merge"
+    assert verdict_on({**badly_typed, "date_of_birth": "1951-11-02"}, anna, scorer=scorer).kind == "review"

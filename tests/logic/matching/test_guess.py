@@ -116,3 +116,16 @@ def test_a_plain_name_is_of_a_person_where_the_table_speaks_of_persons() -> None
 def test_values_tell_what_a_heading_does_not() -> None:
     rows = [{"kontakt": f"anna{number}@example.com", "nothing": ""} for number in range(20)]
     assert guess_fields(["kontakt", "nothing"], rows) == {"kontakt": "email"}
+
+
+def test_without_a_known_heading_the_column_that_reads_like_names_is_the_name() -> None:
+    rows = [{"oznaka": f"{'abcdefgh'[n % 8]}lto {'mnopq'[n % 5]}ira", "miasto": f"Lodz {n % 3}", "kod": f"k{n}"} for n in range(40)]
+    assert guess_fields(["kod", "miasto", "oznaka"], rows)["oznaka"] == "organisation"
+    people = [{**row, "gender": "mf"[n % 2]} for n, row in enumerate(rows)]
+    assert guess_fields(["oznaka", "gender"], people)["oznaka"] == "full_name"
+    families = [{**row, "surname": f"s{n}"} for n, row in enumerate(rows)]
+    assert guess_fields(["oznaka", "surname"], families)["oznaka"] == "given_name"
+    known = [{**row, "dob": f"19{n:02}-01-02"} for n, row in enumerate(rows, 10)]
+    assert guess_fields(["oznaka", "dob"], known)["oznaka"] == "oznaka"
+    assert guess_fields(["miasto"], rows)["miasto"] == "miasto"
+    assert guess_fields(["oznaka"], rows[:5])["oznaka"] == "oznaka"

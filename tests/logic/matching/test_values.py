@@ -131,3 +131,23 @@ def test_a_level_is_one_of_its_kind(field: str, a: str, b: str) -> None:
     x, y = normal(a), normal(b)
     if x and y and x != y:
         assert 0 <= LEVEL[kind.name](x, y) <= kind.top
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"family_name": "Smith", "date_of_birth": "1980-05-17"}, {"family_name": "Smith", "date_of_birth": "1990-05-17"}),
+        ({"given_name": "Anna", "date_of_birth": "1980-05-17"}, {"given_name": "Ana", "date_of_birth": "1890-05-17"}),
+        (
+            {"given_name": "Mia", "family_name": "Josen", "city": "Ipswich", "date_of_birth": "2022-02-22"},
+            {"given_name": "Mia", "family_name": "Nojes", "city": "Ipswich", "date_of_birth": "2031-02-20"},
+        ),
+        ({"family_name": "Caalmil", "occupation": "weaver"}, {"family_name": "Calmil", "occupation": "weaver"}),
+        ({"organisation": "Laar Trading", "city": "Leeds"}, {"organisation": "Laar", "city": "Leeds"}),
+        ({"organisation": "Anper", "phone": "0113 496 0000"}, {"organisation": "Anper Oldel", "street": "190 Delin Ave"}),
+    ],
+)
+def test_records_that_no_key_brought_together_share_one(one: dict[str, str], other: dict[str, str]) -> None:
+    keys, others = (set(blocking_keys(Record.of(row))) for row in (one, other))
+    assert keys & others
+    assert max(len(keys), len(others)) <= KEYS_MAX
