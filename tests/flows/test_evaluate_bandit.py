@@ -42,7 +42,7 @@ def test_full_information(full: Path, tmp_path: Path, columns: str) -> None:
     assert figures["best_constant"] + 0.2 < figures["mean_reward"] < figures["ceiling"] <= figures["oracle"] == 1.0
     assert set(figures["policies"]) == {"logistic_ucb", "logistic_thompson", "linucb", "linear_thompson", "epsilon_greedy"}
     text = page.read_text()
-    assert text.count("<polyline") == 5
+    assert text.count("<polyline") == 7, "five policies, the best single action, the ceiling"
     assert "src=" not in text
     assert "href=" not in text
 
@@ -104,7 +104,7 @@ def test_wrong_usage_is_said(full: Path, arguments: list[str], message: str) -> 
 def test_a_row_without_a_reward_is_left_out_and_told(full: Path, tmp_path: Path) -> None:
     rows = list(csv.reader(gzip.decompress(full.read_bytes()).decode().splitlines()))
     rows[3][4] = "6_20"
-    code, output = run(write(tmp_path / "odd.csv", rows[0], rows[1:]), "--arms", "r_*", "--json")
+    code, output = run(write(tmp_path / "odd.csv", rows[0], rows[1:]), "--context", "x*", "--arms", "r_*", "--json")
     assert code == 0
     notes = json.loads(output.splitlines()[-1])["notes"]
     assert notes == [
