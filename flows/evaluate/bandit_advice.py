@@ -167,10 +167,13 @@ def why(entry: dict[str, Any], figures: dict[str, Any]) -> Words:
     scale, unit = _unit(figures)
     low, high = (amount(scale * bound, sign=True) for bound in entry["gain"][1:])
     gain = Words(f"{low} to {high} {unit.en} against the log", f"{unit.zh}与日志相比 {low} 至 {high}")
-    if entry["verdict"] != "cannot tell":
-        better = entry["verdict"] == "better"
-        return Words(f"{entry['verdict']}, {gain.en}", f"{'更好' if better else '更差'}，{gain.zh}")
-    return Words(f"cannot tell, {_lacks(entry, gain).en}", f"无法判断，{_lacks(entry, gain).zh}")
+    reason = gain if entry["verdict"] != "cannot tell" else _lacks(entry, gain)
+    return Words(f"{said_of(entry).en}, {reason.en}", f"{said_of(entry).zh}，{reason.zh}")
+
+
+def said_of(entry: dict[str, Any]) -> Words:
+    """The verdict alone."""
+    return Words(entry["verdict"], {"better": "更好", "worse": "更差"}.get(entry["verdict"], "无法判断"))
 
 
 def _lacks(entry: dict[str, Any], gain: Words) -> Words:

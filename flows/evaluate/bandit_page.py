@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from flows.evaluate.advice import Advice
-from flows.evaluate.bandit_advice import why
+from flows.evaluate.bandit_advice import said_of
 from flows.evaluate.charts import intervals, lines
 from flows.evaluate.html import document, notes, section, table, told
 from schemas.words import Lang, Words
@@ -79,10 +79,10 @@ def _played(figures: dict[str, Any]) -> str:
 
 def _logged(figures: dict[str, Any], lang: Lang) -> str:
     rows = [
-        [name, _written(entry["dr"]), _written(entry["gain"]), f"{entry['effective_sample_size']:,.0f}", why(entry, figures).of(lang)]
+        [name, _written(entry["dr"]), _written(entry["gain"]), f"{entry['effective_sample_size']:,.0f}", said_of(entry).of(lang)]
         for name, entry in figures["policies"].items()
     ]
-    return table(("", "dr", "gain", "effective sample", ""), rows, own="", words=(4,))
+    return table(("", "dr", "gain", "effective sample", ""), rows, own="")
 
 
 def _curves(figures: dict[str, Any], lang: Lang) -> str:
@@ -92,10 +92,10 @@ def _curves(figures: dict[str, Any], lang: Lang) -> str:
     order = [default, *(name for name in curves if name != default)]
     first = next(place for place, (n, _) in enumerate(curves[default]) if n >= _BEFORE * figures["rounds"])
     series: dict[str, list[float | None]] = {name: [mean for _, mean in curves[name][first:]] for name in order}
-    rounds = [f"{n:,}" for n, _ in curves[default][first:]]
+    rounds = [n for n, _ in curves[default][first:]]
     for name in ("best_constant", "ceiling"):
         series[name] = [figures[name]] * len(rounds)
-    return lines(rounds, series, lang)
+    return lines([], series, lang, rounds)
 
 
 def _intervals(figures: dict[str, Any], lang: Lang) -> str:

@@ -37,8 +37,13 @@ def nice(low: float, high: float) -> list[float]:
     return [round(place * step, 12) for place in range(first, max(last, first + 1) + 1)]
 
 
-def lines(labels: Sequence[str], series: Mapping[str, Sequence[float | None]], lang: str = "en") -> str:
-    """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and told below."""
+def lines(
+    labels: Sequence[str], series: Mapping[str, Sequence[float | None]], lang: str = "en", counts: Sequence[int] | None = None
+) -> str:
+    """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and told below.
+
+    Points have `labels` and are evenly apart, or `counts`, and the axis then begins with 0.
+    """
     known = {name: [value for value in line if value is not None] for name, line in series.items()}
     if not any(known.values()):
         return f"<p>{_ALL_THE_SAME.of(lang)}</p>"
@@ -46,10 +51,8 @@ def lines(labels: Sequence[str], series: Mapping[str, Sequence[float | None]], l
     low, high = ticks[0], ticks[-1]
     y = _up(low, high)
 
-    def x(place: int) -> float:
-        return _LEFT + place * (_WIDTH - _LEFT - _RIGHT) / max(len(labels) - 1, 1)
-
-    drawn = [_levels(y, ticks), *(_below(x(place), labels[place]) for place in _shown(len(labels)))]
+    x, below = _evenly(labels) if counts is None else _counted(counts)
+    drawn = [_levels(y, ticks), *below]
     cut = []
     for number, (name, line) in reversed(list(enumerate(series.items()))):  # ours over the others
         places = [(x(place), y(value)) for place, value in enumerate(line) if value is not None]
@@ -57,6 +60,21 @@ def lines(labels: Sequence[str], series: Mapping[str, Sequence[float | None]], l
         if known[name] and not (low <= min(known[name]) and max(known[name]) <= high):
             cut.append(_CUT.of(lang).format(name=name, low=f"{min(known[name]):.3g}", high=f"{max(known[name]):.3g}"))
     return _figure(drawn, list(series), cut)
+
+
+def _evenly(labels: Sequence[str]) -> tuple[Callable[[int], float], list[str]]:
+    """Where each point is, and what is written below some of them."""
+
+    def x(place: int) -> float:
+        return _LEFT + place * (_WIDTH - _LEFT - _RIGHT) / max(len(labels) - 1, 1)
+
+    return x, [_below(x(place), labels[place]) for place in _shown(len(labels))]
+
+
+def _counted(counts: Sequence[int]) -> tuple[Callable[[int], float], list[str]]:
+    across = _across(0.0, float(counts[-1]))
+    ticks = [tick for tick in nice(0.0, float(counts[-1])) if tick <= counts[-1]]
+    return lambda place: across(counts[place]), [_below(across(tick), f"{tick:,.0f}") for tick in ticks]
 
 
 def _window(known: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The HTML report of a verdict: in words first, then tables and charts in one file, nothing from the network."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -130,8 +131,13 @@ def document(title: str, parts: Sequence[str], lang: Lang = "en") -> str:
 
 def told(advice: Advice, lang: Lang) -> str:
     """The verdict in words."""
-    points = "".join(f"<dt>{escape(point.of(lang))}</dt><dd>{escape(text.of(lang))}</dd>" for point, text in advice.points)
+    points = "".join(f"<dt>{escape(point.of(lang))}</dt><dd>{_coded(text.of(lang))}</dd>" for point, text in advice.points)
     return f'<div class="verdict"><p class="headline">{escape(advice.headline.of(lang))}</p><dl>{points}</dl></div>'
+
+
+def _coded(text: str) -> str:
+    """What stands between back ticks is typed."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def section(title: Words, sentence: Words, shown: str, lang: Lang) -> str:

@@ -59,7 +59,8 @@ def tell(advice: Advice, lang: Lang, console: Console) -> None:
     """The verdict in words."""
     console.print(advice.headline.of(lang), style="bold", markup=False)
     for point, text in advice.points:
-        console.print(f"{point.of(lang)}: {text.of(lang)}", markup=False)
+        asked = point.of(lang)
+        console.print(f"{asked}{'' if asked.endswith(('?', '？')) else ':'} {text.of(lang)}", markup=False)
     console.print()
 
 

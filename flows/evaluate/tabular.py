@@ -29,6 +29,11 @@ _CHUNK = 25  # rows that are asked about together, with what was known at the fi
 _DELAYS = 20  # a delay that is not given is this part of the file
 _COLUMNS_MAX = 200
 _SEED = 1
+_BLOCKS = 10  # times fewer changes of the label than by lot: the file was sorted
+_SORTED = Words(
+    "the file looks as if it was sorted by label, so its order says nothing of what came first",
+    "文件看起来按标签排过序，行的先后不代表时间",
+)
 
 
 class _Rows(NamedTuple):
@@ -81,6 +86,7 @@ def evaluate(
     notes = guesses(guessed)
     if file_order:
         notes.append(Words("rows were taken in the order of the file", "按文件中的先后顺序逐行处理"))
+        notes += [_SORTED] if _is_sorted(rows.answers) else []
     if unknown:
         notes.append(Words(f"{unknown} rows without a label or a time were left out", f"有 {unknown} 行没有标签或时间，未计入"))
     encoder = Encoder(table, columns, rows.order, rows.times, clock=features is None and not file_order)
@@ -182,7 +188,7 @@ def _replay(file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show:
         )
     truth = answers[judged_from:]
     if truth.all() or not truth.any():
-        raise Unusable(f"{title.en}: all labels after the first {judged_from} rows are the same; there is nothing to tell apart")
+        raise Unusable(f"{title.en}: all labels after the first {judged_from} rows are the same; {_nothing_to_tell(asked)}")
     arrays = {name: np.array(values)[judged_from:] for name, values in said.items()}
     baselines = {name: arrays.pop(name) for name in batch}
     if anomaly:
@@ -202,6 +208,19 @@ def _replay(file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show:
         day=_place if asked.in_file_order else day,
     )
     return judge(case, truth, arrays.pop("champion"), baselines, arrays, notes)
+
+
+def _is_sorted(answers: NDArray[np.bool_]) -> bool:
+    """Whether answers of a kind stand together, as they never do where things happen one after the other."""
+    share = float(answers.mean())
+    expected = 2.0 * share * (1.0 - share) * len(answers)  # changes, if the order were by lot
+    return int((np.diff(answers) != 0).sum()) * _BLOCKS < expected
+
+
+def _nothing_to_tell(asked: _Rows) -> str:
+    if asked.in_file_order and _is_sorted(asked.answers):
+        return f"{_SORTED.en}: shuffle the rows, or say --time"
+    return "there is nothing to tell apart"
 
 
 def _yes(asked: _Rows) -> str:
