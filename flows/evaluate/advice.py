@@ -34,8 +34,8 @@ _ACT: dict[Kind, Words] = {
         "只有与未联系的人对比，才知道行动是否有用。",
     ),
     "propensity": Words(
-        "Work on the cases on the list first, and leave every tenth of them alone on purpose: this report says who will, not whom your "
-        "action moves. Only the comparison with those left alone will tell that.",
+        "Work on the cases on the list first, and leave every tenth of them alone on purpose: this report says which will turn out so, "
+        "not which your action moves. Only the comparison with those left alone will tell that.",
         "优先处理名单上的记录，并特意留出其中十分之一不处理：本报告说明哪些会是，不说明行动改变了哪些。只有与未处理的对比，"
         "才知道行动是否有用。",
     ),
@@ -122,8 +122,15 @@ def _gain(verdict: Verdict, own: Top) -> Words:
         english += f" (A list of that length that were right throughout would hold {SHARE / base:.0%}.)"
         chinese += f"（这么长的名单即使全对，也只能覆盖 {SHARE / base:.0%}。）"
     if base > 0.5:
-        english += f" (It is so of most anyway, {per_hundred(base)} of 100, so the list of the last says more than that of the first.)"
-        chinese += f"（本来大多数就是如此：每 100 个有 {per_hundred(base)} 个，所以排在最后的名单比最前的更有信息。）"
+        other, usual = per_hundred(1.0 - own.last_rate), per_hundred(1.0 - base)
+        english += (
+            f" Most are so anyway ({per_hundred(base)} of 100), so look at it from below too: of 100 ranked last {other} are not so; "
+            f"by lot {usual}."
+        )
+        chinese += (
+            f"本来大多数就是如此（每 100 个有 {per_hundred(base)} 个），所以也要反过来看："
+            f"排在最后的每 100 个有 {other} 个不是，随机挑选只有 {usual} 个。"
+        )
     return Words(english, chinese)
 
 

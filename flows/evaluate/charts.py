@@ -10,8 +10,8 @@ _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 14, 46
 COLOURS = 8  # that the style has, `--c0` is ours
 _TICKS = 5
-_TICKS_MOST = 2 * _TICKS
 _LABELS = 6  # below a chart, at most
+_ROOM = 0.6  # of the way between two labels, that the last one needs
 _FAR = 2.0  # times what ours spans: a line may lie so far from it before it is cut
 _FAR_LEAST = 0.25  # of ours, where that hardly moves
 _BY_LOT = Words("by lot", "随机挑选")
@@ -172,9 +172,13 @@ def _across(low: float, high: float) -> Place:
 
 
 def _shown(count: int) -> list[int]:
-    """Which of the labels there is room for: the first, the last, and some evenly between."""
-    parts = min(count, _LABELS) - 1
-    return sorted({round(part * (count - 1) / max(parts, 1)) for part in range(parts + 1)})
+    """Which of the labels there is room for: every so many, and the last instead of one that would touch it."""
+    stride = max(ceil((count - 1) / (_LABELS - 1)), 1)
+    places = list(range(0, count, stride))
+    last = count - 1
+    if len(places) > 1 and last - places[-1] < _ROOM * stride:
+        places.pop()
+    return [*places, last] if places[-1] != last else places
 
 
 def _levels(y: Place, values: Sequence[float], said: Callable[[float], str] | None = None) -> str:
