@@ -198,7 +198,7 @@ def _more(edge: Edge) -> Words:
 
 def per_hundred(share: float) -> str:
     """With a decimal where the whole number would hide it."""
-    decimals = 0 if 0.1 <= share <= 0.9 else 1
+    decimals = 0 if 0.1 <= share <= 0.9 or share in (0.0, 1.0) else 1
     return f"{100 * share:.{decimals}f}"
 
 

@@ -44,7 +44,7 @@ _FIGURES_TOLD = Words(
     "best_constant：整体最好的单一动作。uniform：随机。ceiling：看过其余五分之四全部收益的线性模型。oracle：每一行的最好动作。"
     "effective_sample_size：日志相当于该策略自己的多少次决策。",
 )
-_SHOWN_ELSEWHERE = ("policies", "curves", "context", "fractions")
+_SHOWN_ELSEWHERE = ("policies", "curves", "context", "fractions", "verdict")
 _BEFORE = 0.02  # of the rounds: the mean of so few says nothing
 
 
@@ -68,12 +68,16 @@ def page(file: str, figures: dict[str, Any], advice: Advice, said: Sequence[Word
 
 def _written(value: Any) -> str:
     if isinstance(value, list):
-        return f"{value[0]:.4f} ({value[1]:.4f} … {value[2]:.4f})"
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{_figure(value[0])} ({_figure(value[1])} … {_figure(value[2])})"
+    return _figure(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _figure(value: float) -> str:
+    return f"{value:z.4f}"  # no -0.0000
 
 
 def _played(figures: dict[str, Any]) -> str:
-    rows = [[name, f"{entry['mean_reward']:.4f}", f"{entry['second_half']:.4f}"] for name, entry in figures["policies"].items()]
+    rows = [[name, _figure(entry["mean_reward"]), _figure(entry["second_half"])] for name, entry in figures["policies"].items()]
     return table(("", "mean reward", "second half"), rows, own=figures["default"])
 
 

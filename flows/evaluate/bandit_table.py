@@ -14,6 +14,7 @@ from flows.logic.bandit.settings import FEATURES_MAX
 from schemas.words import Words
 
 _CATEGORIES_MAX = 32  # of one text column; the rarer ones are together `other`
+_NAMED = 12  # columns, in a note
 
 
 def pick(table: Table, columns: str, without: list[str] | None = None) -> list[str]:
@@ -37,21 +38,25 @@ def pick(table: Table, columns: str, without: list[str] | None = None) -> list[s
 def no_context(table: Table, columns: list[str], *, logged: bool) -> Words:
     """A note of what policies are shown where no `--context` was named."""
     if logged:
+        shown = _few(list(table.columns))
         return Words(
-            "no --context: the policies see nothing of the customer, and can do no better than one action for all. It has "
-            f"{', '.join(table.columns)}",
-            f"未指定 --context：策略看不到客户的任何信息，最多只能为所有人选同一个动作。文件有 {', '.join(table.columns)} 等列",
+            f"no --context: the policies see nothing of the customer, and can do no better than one action for all; the file has {shown}",
+            f"未指定 --context：策略看不到客户的任何信息，最多只能为所有人选同一个动作；文件中的列：{shown}",
         )
     if not columns:
         return Words(
             "no --context, and no column beside the rewards: the policies see nothing of the customer",
             "未指定 --context，除收益外也没有其他列：策略看不到客户的任何信息",
         )
+    shown = _few(columns)
     return Words(
-        f"no --context: every column beside the rewards was taken for it ({', '.join(columns)}); name those that are known when "
-        "a choice is made",
-        f"未指定 --context：除收益外的所有列都当作情境（{', '.join(columns)}）；请指定做选择时已知的列",
+        f"no --context: every column beside the rewards was taken for it ({shown}); name those that are known when a choice is made",
+        f"未指定 --context：除收益外的所有列都当作情境（{shown}）；请指定做选择时已知的列",
     )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f", … ({len(names)})" if len(names) > _NAMED else "")
 
 
 def contexts(table: Table, names: list[str]) -> tuple[tuple[str, ...], Floats]:

@@ -12,10 +12,12 @@ from flows.evaluate.advice import Advice, advice
 from flows.evaluate.html import page
 from flows.evaluate.judge import Figures, Verdict
 from schemas.errors import Unusable
-from schemas.words import Lang
+from schemas.words import Lang, Words
 
 _COLUMNS = ("auc", "log_loss", "brier", "ece")
 _WIDE = 100
+_COUNTED = Words("{count:,} predictions, {rate:.1%} true", "{count:,} 次预测，{rate:.1%} 为“是”")
+_COLON = Words(": ", "：")
 
 
 def progress(line: str) -> None:
@@ -59,13 +61,14 @@ def tell(advice: Advice, lang: Lang, console: Console) -> None:
     """The verdict in words."""
     console.print(advice.headline.of(lang), style="bold", markup=False)
     for point, text in advice.points:
-        asked = point.of(lang)
-        console.print(f"{asked}{'' if asked.endswith(('?', '？')) else ':'} {text.of(lang)}", markup=False)
+        asked, colon = point.of(lang), _COLON.of(lang)
+        console.print(f"{asked}{' ' if asked.endswith(('?', '？')) else colon}{text.of(lang)}", markup=False)
     console.print()
 
 
 def _whole(verdict: Verdict, lang: Lang) -> Table:
-    table = Table(title=f"{verdict.title.of(lang)}\n{verdict.count:,} predictions, {verdict.base_rate:.1%} true", title_justify="left")
+    counted = _COUNTED.of(lang).format(count=verdict.count, rate=verdict.base_rate)
+    table = Table(title=f"{verdict.title.of(lang)}\n{counted}", title_justify="left")
     table.add_column("")
     for name in _COLUMNS:
         table.add_column(name, justify="right")

@@ -152,7 +152,7 @@ class Table:
         if not left_out:
             return self, 0
         if left_out == self.rows:
-            raise Unusable(f"{self.name}: no row has both {' and '.join(names)}")
+            raise Unusable(f"{self.name}: no row has a value in {' and '.join(names)}")
         return self._only(whole), left_out
 
 
