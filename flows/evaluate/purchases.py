@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.evaluate.headings import OF_ONE
-from flows.evaluate.table import Table
+from flows.evaluate.headings import OF_ONE, OF_ONE_WITHIN
+from flows.evaluate.table import Table, has_word
 from schemas.words import Words
 
 
@@ -51,7 +51,7 @@ def _returns(count: int, quantity: str | None) -> Words:
 
 def is_of_one(value: str) -> bool:
     """Whether a price is of one piece, by its heading."""
-    return any(word in value.lower() for word in OF_ONE)
+    return any(has_word(value, word) for word in OF_ONE) or any(word in value.lower() for word in OF_ONE_WITHIN)
 
 
 def _lines(table: Table, customer: str, time: str, value: str | None, quantity: str | None) -> _Lines:

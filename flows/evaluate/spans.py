@@ -13,6 +13,7 @@ _UNITS = (  # the largest first: milliseconds, as an option, in words
     (1, "ms", "millisecond", "毫秒"),
 )
 _WEEK_MS = _UNITS[0][0]
+_WHOLE_FROM = 5  # units: a half of one is then a tenth at most
 
 
 def span_of(option: str, text: str) -> int:
@@ -27,9 +28,10 @@ def span_of(option: str, text: str) -> int:
 
 
 def rounded(span_ms: int) -> int:
-    """A span of about that length which a person can say: a tenth of a day, an hour, ... at most away; of a second and more."""
+    """A span of about that length which a person can say: of so many whole days, hours, ...; of a few with a tenth. At least a second."""
     unit = next((size for size, *_ in _UNITS[1:] if span_ms >= size), 1)
-    return max(round(span_ms * 10 / unit) * unit // 10, 1_000)
+    steps = 1 if span_ms >= _WHOLE_FROM * unit else 10
+    return max(round(span_ms * steps / unit) * unit // steps, 1_000)
 
 
 def as_option(span_ms: int) -> str:

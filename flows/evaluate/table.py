@@ -51,7 +51,7 @@ class Table:
         words, or within them if it is not too short to mean something. It must be one that `fits`."""
         names = [name for name in self.columns if name not in but]
         for word in words:
-            for match in (_is, _has, _contains):
+            for match in (_is, has_word, _contains):
                 found = next((name for name in names if match(name, word) and fits(name)), None)
                 if found is not None:
                     return found
@@ -222,7 +222,7 @@ def _bare(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-def _has(name: str, word: str) -> bool:
+def has_word(name: str, word: str) -> bool:
     """`order_date` and `OrderDate` have `date`."""
     return word in re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
