@@ -39,7 +39,7 @@ def write(html: Path | None, page: str) -> None:
         html.write_text(page, encoding="utf-8")
     except OSError as error:
         raise Unusable(f"{html} cannot be written: {error.strerror}") from None
-    print(f"report: {html}", file=sys.stderr)
+    print(f"report: {html}", file=sys.stderr, flush=True)
 
 
 def present(verdict: Verdict, as_json: bool, html: Path | None, lang: Lang) -> int:

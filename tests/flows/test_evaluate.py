@@ -365,7 +365,7 @@ class TestOtherPeoplesTables:
     def test_columns_of_purchases_are_guessed(self, run: Run, purchases: Path, customer: str, time: str, value: str) -> None:
         lines = purchases.read_text().splitlines()
         purchases.write_text("\n".join([f"{customer},{time},{value}", *lines[1:]]))
-        code, out, err = run("churn", purchases, "--horizon", "60d", "--step", "20d", "--json")
+        code, out, err = run("churn", purchases, "--horizon", "90d", "--step", "45d", "--json")
         assert code == 0, err
         assert last_line(out)["notes"][0] == f"guessed: --customer {customer} --time {time} --value {value}"
 
@@ -460,7 +460,7 @@ class TestReturns:
         lines = purchases.read_text().splitlines()
         sold = [f"{line},{2 if number % 2 else 1}" for number, line in enumerate(lines[1:])]
         purchases.write_text("\n".join([lines[0] + ",quantity", *sold]))
-        arguments = ("--horizon", "60d", "--step", "20d", "--json")
+        arguments = ("--horizon", "90d", "--step", "45d", "--json")
         whole = last_line(run("churn", purchases, *arguments)[1])
         back = [f"c{customer},2025-12-{customer % 28 + 1:02d}T12:00,-9.5,-1" for customer in range(100)]
         purchases.write_text("\n".join([lines[0] + ",quantity", *sold, *back]))
@@ -469,7 +469,7 @@ class TestReturns:
         assert (found["count"], found["base_rate"]) == (whole["count"], whole["base_rate"])
 
     def test_without_quantities_a_negative_sum_is_one_but_not_a_rebate_on_a_purchase(self, run: Run, purchases: Path) -> None:
-        arguments = ("--horizon", "60d", "--step", "20d", "--json")
+        arguments = ("--horizon", "90d", "--step", "45d", "--json")
         whole = last_line(run("churn", purchases, *arguments)[1])
         day = purchases.read_text().splitlines()[1].split(",")
         with purchases.open("a") as more:
