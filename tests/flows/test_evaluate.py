@@ -493,10 +493,10 @@ class TestReturns:
 
 class TestSpans:
     def test_how_many_snapshots_could_be_judged_and_steps_as_a_person_writes_them(self, run: Run, purchases: Path) -> None:
-        _, out, _ = run("churn", purchases, "--horizon", "30d", "--json")
+        _, out, _ = run("churn", purchases, "--horizon", "75d", "--json")
         notes = last_line(out)["notes"]
-        assert "--step 2.3d" in notes[0]
-        assert "every 2.3 days, for the first time after 30 days; answers 30 days late" in notes[-1]
+        assert "--step 6d" in notes[0]
+        assert "every 6 days, for the first time after 75 days; answers 75 days late" in notes[-1]
         asked, judged = map(int, re.search(r"of (\d+) snapshots (\d+) could be judged", notes[-1]).groups())  # type: ignore[union-attr]
         assert 0 < judged < asked
         assert "ms" not in notes[-1]

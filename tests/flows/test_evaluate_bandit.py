@@ -52,7 +52,7 @@ def test_rewards_in_money_take_the_linear_policies(tmp_path: Path) -> None:
     rows = [[x, 20 * x + e, -20 * x] for x, e in chance.standard_normal((400, 2)).tolist()]
     code, output = run(write(tmp_path / "money.csv", ["x", "a", "b"], rows), "--context", "x", "--rewards", "a,b", "--json")
     assert code == 0
-    figures = json.loads(output)
+    figures = json.loads(output.splitlines()[-1])
     assert figures["default"] == "linucb"
     assert figures["mean_reward"] > 10.0
 
@@ -78,7 +78,7 @@ def test_a_clear_log_tells(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     code, output = run(log(tmp_path / "log.csv", 6_000, [0.1, 0.2, 0.5]), *LOGGED, "--context", "sex", "--json", "--html", page)
     assert code == 0
-    figures = json.loads(output)
+    figures = json.loads(output.splitlines()[-1])
     assert figures["policies"]["best_constant"]["verdict"] == "better"
     assert figures["policies"]["uniform"]["verdict"] == "cannot tell"
     assert figures["policies"]["best_constant"]["dr"][1] < 0.5 < figures["policies"]["best_constant"]["dr"][2]
