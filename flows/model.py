@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import compose
-from flows.evaluate.html import bars, document, lines, reliability
+from flows.evaluate.charts import bars, lines, reliability
+from flows.evaluate.html import document
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.linear import Snapshot as Linear

@@ -5,27 +5,23 @@
     anomaly     any table of transactions, few of which are bad
     bandit      which policy would have earned the most?
     identity    which rows are one person, or one company?
-    table       reading CSV files
-    judge       the figures
+    table       reading CSV files: `values` are what texts mean, `headings` how columns are called, `spans` times as people say them
+    judge       the figures, and `tops` what acting on the first tenth brings
     baselines   what the models are compared with
-    report      terminal and HTML
+    advice      the verdict in words
+    report      terminal and HTML: `html` is the page, `charts` what is drawn on it
 
 All of it runs on the real code path: fragments, features and trainers are those of the engine.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.evaluate.bandit import bandit
+from flows.evaluate.options import AsJson, Encoding, File, Html, Lang, Time
 
 evaluation = typer.Typer(no_args_is_help=True, help="Measure the models on a history of your own.")
-
-File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="With a header; also gzipped.")]
-Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="When it happened: dates, or seconds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-Html = Annotated[Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")]
 
 
 @evaluation.command("churn")
@@ -34,8 +30,11 @@ def eval_churn(
     customer: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who bought.")] = None,
     time: Time = None,
     value: Annotated[str | None, typer.Option(metavar="COLUMN", help="What was paid.")] = None,
+    quantity: Annotated[str | None, typer.Option(metavar="COLUMN", help="How many; not above 0: a return.")] = None,
     horizon: Annotated[str | None, typer.Option(metavar="SPAN", help="How far ahead to look, such as 13w.")] = None,
     step: Annotated[str | None, typer.Option(metavar="SPAN", help="How often to ask, such as 1w.")] = None,
+    encoding: Encoding = None,
+    lang: Lang = "en",
     as_json: AsJson = False,
     html: Html = None,
 ) -> int:
@@ -43,7 +42,8 @@ def eval_churn(
     from flows.evaluate import report
     from flows.evaluate.churn import evaluate
 
-    return report.present(evaluate(file, customer, time, value, horizon, step, report.progress), as_json, html)
+    verdict = evaluate(file, customer, time, value, quantity, horizon, step, encoding, report.progress)
+    return report.present(verdict, as_json, html, lang)
 
 
 Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be foreseen: 0 or 1, no or yes.")]
@@ -51,6 +51,9 @@ Features = Annotated[
     str | None, typer.Option(metavar="A,B,C", help="Columns to learn from, numbers or words; without it all that say anything.")
 ]
 LabelDelay = Annotated[str | None, typer.Option("--label-delay", metavar="SPAN", help="How late a label is known, such as 7d.")]
+FileOrder = Annotated[
+    bool, typer.Option("--file-order", help="There is no time: take the rows as they stand. --label-delay is then a number of rows.")
+]
 
 
 def _tabular(name: str, words: str, *, anomaly: bool) -> None:
@@ -63,13 +66,17 @@ def _tabular(name: str, words: str, *, anomaly: bool) -> None:
         label: Label = None,
         time: Time = None,
         label_delay: LabelDelay = None,
+        file_order: FileOrder = False,
+        encoding: Encoding = None,
+        lang: Lang = "en",
         as_json: AsJson = False,
         html: Html = None,
     ) -> int:
         from flows.evaluate import report
         from flows.evaluate.tabular import evaluate
 
-        return report.present(evaluate(file, features, label, time, label_delay, report.progress, anomaly=anomaly), as_json, html)
+        verdict = evaluate(*(file, features, label, time, label_delay, encoding, report.progress), anomaly=anomaly, file_order=file_order)
+        return report.present(verdict, as_json, html, lang)
 
 
 _tabular("propensity", "How likely is a yes? From any table with a label that comes late.", anomaly=False)
@@ -90,12 +97,15 @@ def eval_identity(
     redis: Annotated[
         str | None, typer.Option(metavar="URL", help="Keep the customers in this Redis, under a prefix that is removed.")
     ] = None,
+    encoding: Encoding = None,
+    lang: Lang = "en",
     as_json: AsJson = False,
+    html: Html = None,
 ) -> int:
     """Which rows are one person, or one company? One pass, in random order."""
-    from flows.evaluate.identity import run
+    from flows.evaluate.identity_command import run
 
-    return run(file, truth, identifier or [], fields or [], seeds, redis, as_json)
+    return run(file, truth, identifier or [], fields or [], seeds, redis, encoding, lang, as_json, html)
 
 
 evaluation.command("bandit")(bandit)

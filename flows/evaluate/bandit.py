@@ -5,16 +5,18 @@ reward of the action that it chose and no other. With a log (one action, its rew
 judged off-policy.
 """
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from flows.evaluate.options import AsJson, Encoding, File, Html, Lang
 from flows.logic.bandit.settings import Settings
+
+_NOT_SHOWN = ("curves", "context", "fractions")  # for the report only
 
 
 def bandit(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A CSV file with a header, also .csv.gz.")],
+    file: File,
     context: Annotated[str, typer.Option(help="Columns of the context: names, `x*`, `x0:x49`, with commas.")] = "",
     rewards: Annotated[str, typer.Option("--rewards", "--arms", help="Full information: one column of rewards for each action.")] = "",
     logged: Annotated[bool, typer.Option("--logged", help="A log of decisions: judge other policies off-policy.")] = False,
@@ -23,17 +25,22 @@ def bandit(
     propensity: Annotated[str, typer.Option(help="Logged: the column of its probability.")] = "",
     floor: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of uniform choices.")] = Settings().floor,
     half_life: Annotated[int, typer.Option(min=0, help="Examples after which one counts half; 0 forgets nothing.")] = 0,
-    html: Annotated[Path | None, typer.Option(help="Write a report with charts to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+    encoding: Encoding = None,
+    lang: Lang = "en",
+    as_json: AsJson = False,
+    html: Html = None,
 ) -> None:
     """Which policy would have earned the most, on your own history."""
     import msgspec
 
+    from flows.evaluate import report
+    from flows.evaluate.bandit_advice import of_log, of_rounds
     from flows.evaluate.bandit_page import page
     from flows.evaluate.bandit_play import judge_log, play_all
+    from flows.evaluate.bandit_table import no_context
     from flows.evaluate.table import read
 
-    table = read(file)
+    table = read(file, encoding)
     if logged:
         if rewards or not (action and reward and propensity):
             raise typer.BadParameter("--logged goes with --action, --reward and --propensity, and without --rewards")
@@ -42,22 +49,24 @@ def bandit(
         raise typer.BadParameter("give --rewards (the reward of every action), or --logged with --action, --reward and --propensity")
     else:
         figures = play_all(table, context, rewards, floor, half_life)
-    figures |= {"notes": table.notes} if table.notes else {}
-    if html is not None:
-        html.write_text(page(file.name, figures), encoding="utf-8")
-    print(
-        msgspec.json.encode({name: value for name, value in figures.items() if name != "curves"}).decode() if as_json else _lines(figures)
-    )
+    advice = of_log(figures) if logged else of_rounds(figures)
+    notes = [*([] if context else [no_context(table, figures["context"], logged=logged)]), *table.notes]
+    report.write(html, page(file.name, figures, advice, notes, lang) if html else "")
+    shown = {name: value for name, value in figures.items() if name not in _NOT_SHOWN}
+    if as_json:
+        print(msgspec.json.encode(shown | {"notes": [note.en for note in notes]}).decode())
+    else:
+        report.tell(advice, lang, report.wide())
+        print("\n".join([*_lines(shown), *(note.of(lang) for note in notes)]))
 
 
-def _lines(figures: dict[str, Any]) -> str:
+def _lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         f"{name:24} {value:.4f}" if isinstance(value, float) else f"{name:24} {value}"
         for name, value in figures.items()
-        if name not in ("policies", "curves", "notes")
+        if name not in ("policies", "over_best_constant")
     ]
-    lines += figures.get("notes", [])
     for policy, entry in figures["policies"].items():
         told = f"  {entry['verdict']}: {entry['reason']}" if "verdict" in entry else f"  second half {entry['second_half']:.4f}"
         lines.append(f"{policy:24} {entry['mean_reward']:.4f}{told}")
-    return "\n".join(lines)
+    return lines

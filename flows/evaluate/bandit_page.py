@@ -1,87 +1,108 @@
-"""The report of `millrace eval bandit`: one page that needs nothing else, charts as inline SVG."""
+"""The report of `millrace eval bandit`: one page that needs nothing else."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT, _MARGIN = 720, 320, 48
-_COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#e09f3e", "#6a4c93")
+from flows.evaluate.advice import Advice
+from flows.evaluate.bandit_advice import said_of
+from flows.evaluate.charts import intervals, lines
+from flows.evaluate.html import document, notes, section, table, told
+from schemas.words import Lang, Words
+
+_TITLE = Words("Next best action: {file}", "最佳下一步动作：{file}")
+_POLICIES = Words("The policies", "各策略")
+_PLAYED = Words(
+    "Each policy played the history in its order, and was shown the reward of the action that it chose and no other. Mean "
+    "reward over all, and over the second half, "
+    "when it had learnt.",
+    "每种策略按历史的顺序逐次选择，只看到自己所选动作的收益。列出全程的平均收益，以及学习之后（后半段）的平均收益。",
+)
+_JUDGED = Words(
+    "Each was learnt from the first half of the log and judged on the second (doubly robust), against what the log itself earned there.",
+    "每种策略从日志的前一半学习，在后一半上评判（双重稳健估计），与日志自身的收益相比。",
+)
+_CURVES = Words("Mean reward so far", "截至当时的平均收益")
+_CURVES_TOLD = Words(
+    "From the first decisions to the last: the higher, the better. A line that still climbs is still learning. Flat lines: the "
+    "best single action, known only afterwards, and a "
+    "model that has seen all rewards (ceiling).",
+    "从最初的决策到最后：越高越好。仍在上升的线说明仍在学习。水平线：事后才知道的最好的单一动作，以及看过全部收益的模型（ceiling）。",
+)
+_ESTIMATES = Words("What each policy would have earned in a decision", "每种策略每次决策的收益估计")
+_ESTIMATES_TOLD = Words(
+    "The dot is the estimate, the bar its 95 % interval, the dashed line what the log earned. A bar that crosses the dashed "
+    "line says that it may be either.",
+    "圆点是估计值，横线是 95% 区间，虚线是日志的收益。横线跨过虚线，说明更好或更差都有可能。",
+)
+_LOGGED = Words("what the log earned", "日志的收益")
+_FIGURES = Words("For analysts: the figures", "供分析人员：各项指标")
+_FIGURES_TOLD = Words(
+    "Best_constant: the one action that was best over all. Uniform: by lot. Ceiling: a linear model that has seen all rewards "
+    "of the other four fifths. Oracle: the best action in each row. "
+    "Effective sample size: how many decisions of its own a log is worth to a policy.",
+    "best_constant：整体最好的单一动作。uniform：随机。ceiling：看过其余五分之四全部收益的线性模型。oracle：每一行的最好动作。"
+    "effective_sample_size：日志相当于该策略自己的多少次决策。",
+)
+_SHOWN_ELSEWHERE = ("policies", "curves", "context", "fractions", "verdict")
+_BEFORE = 0.02  # of the rounds: the mean of so few says nothing
 
 
-def page(title: str, figures: dict[str, Any]) -> str:
+def page(file: str, figures: dict[str, Any], advice: Advice, said: Sequence[Words], lang: Lang = "en") -> str:
     """A whole HTML document."""
-    chart = _curves(figures["curves"]) if "curves" in figures else _intervals(figures)
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{entry['mean_reward']:.4f}</td><td>{escape(_told(entry))}</td></tr>"
+    title = _TITLE.of(lang).format(file=file)
+    played = "curves" in figures
+    shown = _curves(figures, lang) if played else _intervals(figures, lang)
+    chart = section(_CURVES, _CURVES_TOLD, shown, lang) if played else section(_ESTIMATES, _ESTIMATES_TOLD, shown, lang)
+    facts = [[name, _written(value)] for name, value in figures.items() if name not in _SHOWN_ELSEWHERE]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        told(advice, lang),
+        chart,
+        section(_POLICIES, _PLAYED if played else _JUDGED, _played(figures) if played else _logged(figures, lang), lang),
+        section(_FIGURES, _FIGURES_TOLD, table(("", ""), facts), lang),
+        notes(said, lang),
+    ]
+    return document(title, parts, lang)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{_figure(value[0])} ({_figure(value[1])} … {_figure(value[2])})"
+    return _figure(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _figure(value: float) -> str:
+    return f"{value:z.4f}"  # no -0.0000
+
+
+def _played(figures: dict[str, Any]) -> str:
+    rows = [[name, _figure(entry["mean_reward"]), _figure(entry["second_half"])] for name, entry in figures["policies"].items()]
+    return table(("", "mean reward", "second half"), rows, own=figures["default"])
+
+
+def _logged(figures: dict[str, Any], lang: Lang) -> str:
+    rows = [
+        [name, _written(entry["dr"]), _written(entry["gain"]), f"{entry['effective_sample_size']:,.0f}", said_of(entry).of(lang)]
         for name, entry in figures["policies"].items()
-    )
-    facts = "".join(
-        f"<tr><th>{escape(name)}</th><td>{value:.4f}</td></tr>"
-        if isinstance(value, float)
-        else f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in figures.items()
-        if name not in ("policies", "curves")
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Next best action: {escape(title)}</title>'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
-        "th{text-align:left;font-weight:500}td,th{padding:.2rem 1rem .2rem 0;vertical-align:top}svg{width:100%;height:auto}</style>"
-        f"<h1>Next best action</h1><p>{escape(title)}</p>{chart}"
-        f"<h2>Policies</h2><table>{rows}</table><h2>Figures</h2><table>{facts}</table></html>"
-    )
+    ]
+    return table(("", "dr", "gain", "effective sample", ""), rows, own="")
 
 
-def _told(entry: dict[str, Any]) -> str:
-    return f"{entry['verdict']}: {entry['reason']}" if "verdict" in entry else f"second half {entry['second_half']:.4f}"
+def _curves(figures: dict[str, Any], lang: Lang) -> str:
+    """Mean reward until each round, one line for each policy, what decides first."""
+    curves: dict[str, list[tuple[int, float]]] = figures["curves"]
+    default = figures["default"]
+    order = [default, *(name for name in curves if name != default)]
+    first = next(place for place, (n, _) in enumerate(curves[default]) if n >= _BEFORE * figures["rounds"])
+    series: dict[str, list[float | None]] = {name: [mean for _, mean in curves[name][first:]] for name in order}
+    rounds = [n for n, _ in curves[default][first:]]
+    for name in ("best_constant", "ceiling"):
+        series[name] = [figures[name]] * len(rounds)
+    return lines([], series, lang, rounds)
 
 
-def _curves(curves: dict[str, list[tuple[int, float]]]) -> str:
-    """Mean reward until each round, one line for each policy."""
-    most = max((mean for points in curves.values() for _, mean in points), default=1.0)
-    least = min((mean for points in curves.values() for _, mean in points), default=0.0)
-    last = max((points[-1][0] for points in curves.values()), default=1)
-    parts = []
-    for index, (name, points) in enumerate(curves.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        line = " ".join(f"{_x(n / last):.1f},{_y(mean, least, most):.1f}" for n, mean in points)
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"/>')
-        parts.append(f'<text x="{_MARGIN + 12}" y="{_MARGIN - 30 + 16 * index}" fill="{colour}" font-size="12">{escape(name)}</text>')
-    parts.append(f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 12}" text-anchor="end" font-size="12">{last} rounds</text>')
-    return _svg("Mean reward so far", least, most, parts)
-
-
-def _intervals(figures: dict[str, Any]) -> str:
+def _intervals(figures: dict[str, Any], lang: Lang) -> str:
     """The DR estimate of each policy with its interval, beside what the log earned."""
-    entries = figures["policies"]
-    bounds = [value for entry in entries.values() for value in entry["dr"]] + [figures["second_half"]]
-    known = [value for value in bounds if abs(value) < float("inf")]  # also false for NaN
-    least, most = min(known), max(known)
-    level = _y(figures["second_half"], least, most)
-    parts = [f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{level:.1f}" y2="{level:.1f}" stroke="#888" stroke-dasharray="4"/>']
-    for index, (name, entry) in enumerate(entries.items()):
-        value, low, high = (max(least, min(most, bound)) for bound in entry["dr"])
-        x, colour = _x((index + 0.5) / len(entries)), _COLOURS[index % len(_COLOURS)]
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low, least, most):.1f}" y2="{_y(high, least, most):.1f}"'
-            f' stroke="{colour}" stroke-width="3"/>'
-            f'<circle cx="{x:.1f}" cy="{_y(value, least, most):.1f}" r="5" fill="{colour}"/>'
-            f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="middle" font-size="12">{escape(name)}: {escape(entry["verdict"])}</text>'
-        )
-    return _svg("Doubly robust estimate, 95 % interval; dashed: what the log earned", least, most, parts)
-
-
-def _x(share: float) -> float:
-    return _MARGIN + share * (_WIDTH - 2 * _MARGIN)
-
-
-def _y(value: float, least: float, most: float) -> float:
-    return _HEIGHT - _MARGIN - (value - least) / (most - least or 1.0) * (_HEIGHT - 2 * _MARGIN)
-
-
-def _svg(title: str, least: float, most: float, parts: list[str]) -> str:
-    axis = f'<path d="M{_MARGIN} {_MARGIN}V{_HEIGHT - _MARGIN}H{_WIDTH - _MARGIN}" fill="none" stroke="#444"/>'
-    ticks = "".join(
-        f'<text x="{_MARGIN - 6}" y="{_y(value, least, most):.1f}" text-anchor="end" font-size="12">{value:.3g}</text>'
-        for value in (least, most)
-    )
-    drawn = axis + ticks + "".join(parts)
-    return f'<h2>{escape(title)}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{drawn}</svg>'
+    entries = {name: (entry["dr"][0], entry["dr"][1], entry["dr"][2]) for name, entry in figures["policies"].items()}
+    return intervals(entries, figures["second_half"], _LOGGED.of(lang), lang)

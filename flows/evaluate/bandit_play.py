@@ -1,5 +1,6 @@
 """The work behind `millrace eval bandit`: policies play a history of full information, or are judged on a log."""
 
+from math import inf
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import typer
 
 from flows.evaluate.bandit_table import contexts, pick
 from flows.evaluate.table import Table
+from flows.evaluate.tops import Z
 from flows.logic.bandit.choose import Menu, probabilities, uniform
 from flows.logic.bandit.learner import Learner
 from flows.logic.bandit.offpolicy import Logged, evaluate
@@ -26,15 +28,19 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
     earned = np.column_stack([table.numbers(name) for name in names])
     if not 2 <= len(names) <= ARMS_MAX:
         raise typer.BadParameter(f"--rewards names {len(names)} columns, expected 2 to {ARMS_MAX} actions")
-    features, x = contexts(table, pick(table, context, without=names) if context else [name for name in table.columns if name not in names])
+    columns = pick(table, context, without=names) if context else [name for name in table.columns if name not in names]
+    features, x = contexts(table, columns)
     fractions = bool(((earned >= 0.0) & (earned <= 1.0)).all())
     policies: list[Policy] = [policy for policy in POLICIES if fractions or not policy.startswith("logistic")]
     default: Policy = "logistic_ucb" if fractions else "linucb"
-    results, curves = {}, {}
+    constant = int(earned.mean(axis=0).argmax())
+    results, curves, over_constant = {}, {}, [0.0, 0.0, 0.0]
     for policy in policies:
         got = play(x, earned, features, names, Settings(policy=policy, floor=floor, half_life=half_life))
         half = got[len(got) // 2 :]
         results[policy] = {"mean_reward": float(got.mean()), "second_half": float(half.mean())}
+        if policy == default:
+            over_constant = _difference(got - earned[:, constant])
         steps = np.linspace(1, len(got), min(_CURVE_POINTS, len(got)), dtype=int)
         curves[policy] = [(int(n), float(mean)) for n, mean in zip(steps, (np.cumsum(got)[steps - 1] / steps).tolist(), strict=True)]
     return {
@@ -42,15 +48,26 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
         "second_half": results[default]["second_half"],
         "default": default,
         "policies": results,
-        "best_constant": float(earned.mean(axis=0).max()),
+        "best_constant": float(earned[:, constant].mean()),
+        "best_constant_action": names[constant],
+        "over_best_constant": over_constant,
         "uniform": float(earned.mean()),
         "ceiling": ceiling(x, earned),
         "oracle": float(earned.max(axis=1).mean()),
         "rounds": len(earned),
         "arms": len(names),
         "features": len(features),
+        "fractions": fractions,
+        "context": columns,
         "curves": curves,
     }
+
+
+def _difference(of_rounds: Floats) -> list[float]:
+    """Mean and 95 % interval of what two policies earned in the same rounds."""
+    half = Z * float(of_rounds.std(ddof=1)) / len(of_rounds) ** 0.5 if len(of_rounds) > 1 else inf
+    mean = float(of_rounds.mean())
+    return [mean, mean - half, mean + half]
 
 
 def play(x: Floats, earned: Floats, features: tuple[str, ...], names: list[str], settings: Settings) -> Floats:
@@ -91,13 +108,14 @@ def ceiling(x: Floats, earned: Floats) -> float:
 def judge_log(table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings) -> dict[str, Any]:
     """Candidates learnt from the first half of the log and judged on the second, each against what the log itself earned."""
     table = table.measured(reward, propensity)
-    features, x = contexts(table, pick(table, context, without=[action, reward, propensity]) if context else [])
+    columns = pick(table, context, without=[action, reward, propensity]) if context else []
+    features, x = contexts(table, columns)
     names, taken = np.unique(np.array(table.column(action)), return_inverse=True)
     if len(names) > ARMS_MAX:
         raise typer.BadParameter(f"--action has {len(names)} values, at most {ARMS_MAX} actions are taken")
     paid = table.numbers(reward)
     try:
-        log = Logged(_scaled(x), taken.astype(np.int64), paid, table.numbers(propensity))
+        log = Logged(_scaled(x), taken.astype(np.int64), paid, _shares(table, propensity))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     cut = int(len(paid) * _FIT_SHARE)
@@ -131,7 +149,14 @@ def judge_log(table: Table, context: str, action: str, reward: str, propensity: 
         "rewarded": int((paid != 0.0).sum()),
         "arms": len(names),
         "features": len(features),
+        "fractions": fractions,
+        "context": columns,
     }
+
+
+def _shares(table: Table, name: str) -> Floats:
+    """Probabilities; also where they stand as `3.4%`."""
+    return table.numbers(name) / (100.0 if any("%" in text or "％" in text for text in table.column(name)) else 1.0)
 
 
 def _candidates(x: Floats, log: Logged, features: tuple[str, ...], names: list[str], cut: int, settings: Settings) -> dict[str, Floats]:

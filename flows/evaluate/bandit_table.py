@@ -11,8 +11,10 @@ from flows.evaluate.table import Table
 from flows.evaluate.values import is_missing
 from flows.logic.bandit.scale import Floats
 from flows.logic.bandit.settings import FEATURES_MAX
+from schemas.words import Words
 
 _CATEGORIES_MAX = 32  # of one text column; the rarer ones are together `other`
+_NAMED = 12  # columns, in a note
 
 
 def pick(table: Table, columns: str, without: list[str] | None = None) -> list[str]:
@@ -31,6 +33,30 @@ def pick(table: Table, columns: str, without: list[str] | None = None) -> list[s
             raise typer.BadParameter(f"{part.strip()!r} names no column of the file")
         picked += [name for name in found if name not in picked and name not in (without or [])]
     return picked
+
+
+def no_context(table: Table, columns: list[str], *, logged: bool) -> Words:
+    """A note of what policies are shown where no `--context` was named."""
+    if logged:
+        shown = _few(list(table.columns))
+        return Words(
+            f"no --context: the policies see nothing of the customer, and can do no better than one action for all; the file has {shown}",
+            f"未指定 --context：策略看不到客户的任何信息，最多只能为所有人选同一个动作；文件中的列：{shown}",
+        )
+    if not columns:
+        return Words(
+            "no --context, and no column beside the rewards: the policies see nothing of the customer",
+            "未指定 --context，除收益外也没有其他列：策略看不到客户的任何信息",
+        )
+    shown = _few(columns)
+    return Words(
+        f"no --context: every column beside the rewards was taken for it ({shown}); name those that are known when a choice is made",
+        f"未指定 --context：除收益外的所有列都当作情境（{shown}）；请指定做选择时已知的列",
+    )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f", … ({len(names)})" if len(names) > _NAMED else "")
 
 
 def contexts(table: Table, names: list[str]) -> tuple[tuple[str, ...], Floats]:

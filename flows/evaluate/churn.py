@@ -6,7 +6,7 @@ passed it is answered as the shard would, and the trainer learns it. So nothing 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.evaluate.baselines import BgNbd, Refitted
-from flows.evaluate.judge import Verdict, judge
-from flows.evaluate.table import Table, chosen, read
+from flows.evaluate.headings import CUSTOMER, QUANTITY, TIME, VALUE
+from flows.evaluate.judge import Case, Verdict, day, judge
+from flows.evaluate.purchases import Purchases, purchases_of
+from flows.evaluate.spans import as_option, in_words, rounded, span_of
+from flows.evaluate.table import Table, chosen, guesses, read
 from flows.logic.fragments import FragmentRules, ring_id
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import DAY_MS, features
@@ -26,22 +29,12 @@ from schemas.events import Fact
 from schemas.profile import Fragment
 from schemas.triggers import Example
 from schemas.units import Duration
+from schemas.words import Words
 
-CUSTOMER = ("customer", "customer_id", "user", "user_id", "client", "member", "account", "buyer", "id")
-TIME = ("time", "timestamp", "ts", "date", "datetime", "invoicedate", "created", "day")
-VALUE = ("value", "amount", "total", "revenue", "spend", "price", "sales")
 _HORIZON = Duration.parse("13w")
 _HORIZONS_LEAST = 4  # of history: watched, asked, answered, judged
 _STEPS = 13  # in a horizon
 _ORDER = "Order Completed"
-
-
-class Purchases(NamedTuple):
-    """In order of time."""
-
-    customers: NDArray[np.int64]  # numbered by first purchase
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
 
 
 class Asked(NamedTuple):
@@ -59,45 +52,39 @@ def evaluate(
     customer: str | None,
     time: str | None,
     value: str | None,
+    quantity: str | None,
     horizon: str | None,
     step: str | None,
+    encoding: str | None,
     show: Callable[[str], None],
 ) -> Verdict:
     """Raises `Unusable`. `show` is told how far it is."""
-    table = read(path)
+    table = read(path, encoding)
     guessed: list[str] = []
     customer = chosen(table, customer, "customer", CUSTOMER, guessed.append)
     time = chosen(table, time, "time", TIME, guessed.append, but=(customer,), fits=table.may_be_time)
     table, unknown = table.known(customer, time)
     table = table.dated(time)
-    if value is None:
-        value = table.guess(VALUE, but=(customer, time), fits=table.is_numeric)
-        guessed += [f"--value {value}"] if value else []
-    purchases = _purchases(table, customer, time, value)
-    ahead, every = _spans(purchases, horizon, step, guessed)
-    notes = [f"guessed: {' '.join(guessed)}"] if guessed else []
+    value = _found(table, value, "value", VALUE, (customer, time), guessed)
+    quantity = _found(table, quantity, "quantity", QUANTITY, (customer, time, value), guessed)
+    bought = purchases_of(table, customer, time, value, quantity)
+    if not len(bought.times):
+        raise Unusable(f"{path.name}: no row is a purchase: {'; '.join(note.en for note in table.notes)}")
+    ahead, every = _spans(bought, horizon, step, guessed)
+    notes = guesses(guessed)
     if unknown:
-        notes.append(f"{unknown} rows without a customer or a time were left out")
+        notes.append(Words(f"{unknown} rows without a customer or a time were left out", f"有 {unknown} 行没有客户或时间，未计入"))
     notes += table.notes
-    return _replay(purchases, ahead, every, path.name, notes, show)
+    return _replay(bought, ahead, every, path.name, notes, show)
 
 
-def _purchases(table: Table, customer: str, time: str, value: str | None) -> Purchases:
-    times = table.times(time)
-    values = np.nan_to_num(table.numbers(value)) if value is not None else np.zeros(table.rows)
-    names = table.column(customer)
-    order = np.argsort(times, kind="stable")
-    numbers: dict[str, int] = {}
-    customers = np.array([numbers.setdefault(names[row], len(numbers)) for row in order], np.int64)
-    return _together(Purchases(customers, times[order], values[order]))
-
-
-def _together(lines: Purchases) -> Purchases:
-    """Lines of one customer at one moment are one purchase: many shops write a line for each product."""
-    order = np.lexsort((lines.customers, lines.times))
-    customers, times = lines.customers[order], lines.times[order]
-    first = np.flatnonzero(np.r_[True, (np.diff(times) != 0) | (np.diff(customers) != 0)])
-    return Purchases(customers[first], times[first], np.add.reduceat(lines.values[order], first))
+def _found(table: Table, given: str | None, what: str, words: Sequence[str], but: Sequence[str | None], guessed: list[str]) -> str | None:
+    """A column of numbers that a file need not have: the one that was named, or one that its name gives away."""
+    if given is not None:
+        return given
+    found = table.guess(words, but=[name for name in but if name], fits=table.is_numeric)
+    guessed += [f"--{what} {found}"] if found else []
+    return found
 
 
 def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]) -> tuple[int, int]:
@@ -107,28 +94,18 @@ def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed:
     else:
         whole = DAY_MS if span > 60 * DAY_MS else 1000
         ahead = int(_HORIZON) if span >= 5 * int(_HORIZON) else max(span // 6 // whole, 1) * whole
-        guessed.append(f"--horizon {Duration(ahead)}")
-    every = span_of("--step", step) if step is not None else max(ahead // _STEPS, 1000)
+        guessed.append(f"--horizon {as_option(ahead)}")
+    every = span_of("--step", step) if step is not None else rounded(ahead // _STEPS)
     if step is None:
-        guessed.append(f"--step {Duration(every)}")
+        guessed.append(f"--step {as_option(every)}")
     if every > ahead:
-        raise Unusable(f"--step {Duration(every)} is longer than --horizon {Duration(ahead)}")
+        raise Unusable(f"a --step of {in_words(every).en} is longer than a --horizon of {in_words(ahead).en}")
     if span < _HORIZONS_LEAST * ahead:
         raise Unusable(
-            f"the file spans {span / DAY_MS:.0f} days; a horizon of {Duration(ahead)} needs {_HORIZONS_LEAST} times as much "
+            f"the file spans {span / DAY_MS:.0f} days; a horizon of {in_words(ahead).en} needs {_HORIZONS_LEAST} times as much "
             f"({_HORIZONS_LEAST * ahead / DAY_MS:.0f} days): try a shorter --horizon"
         )
     return ahead, every
-
-
-def span_of(option: str, text: str) -> int:
-    try:
-        found = Duration.parse(text)
-    except ValueError as error:
-        raise Unusable(f"{option}: {error}") from None
-    if found < 1000:
-        raise Unusable(f"{option}: expected at least 1s, got {text}")
-    return int(found)
 
 
 def _end(purchases: Purchases) -> int:
@@ -163,7 +140,7 @@ class _Customers:
         return days - 1.0, (last - first) / 7.0, np.maximum(now_ms / DAY_MS - first, last - first) / 7.0
 
 
-def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list[str], show: Callable[[str], None]) -> Verdict:
+def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list[Words], show: Callable[[str], None]) -> Verdict:
     model = BINARY["churn"]
     trainer = Trainer(model.name, model.features, Rules().churn.learning_rate)
     customers = _Customers(int(purchases.customers.max()) + 1)
@@ -231,9 +208,34 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
     at = np.concatenate([np.full(len(gone), asked.at_ms) for asked, gone in done])
     said = {who: np.concatenate([np.array(asked.said[who]) for asked, _ in done]) for who in done[0][0].said}
     baselines = {who: np.concatenate([asked.baselines[who] for asked, _ in done]) for who in done[0][0].baselines}
-    notes += [
-        f"{customers.known} customers, {bought} purchases; asked about everyone known every {Duration(every)}, for the first time after "
-        f"{Duration(ahead)}; answers {Duration(ahead)} late; judged once a horizon of answers was learnt"
-    ]
     champion = said.pop("champion")
-    return judge(f"churn: no purchase within {Duration(ahead)}, {name}", at, truth, champion, baselines, said, notes)
+    notes += [_how(customers.known, bought, len(steps), len(done), ahead, every)]
+    case = Case(
+        kind="churn",
+        title=Words(f"Churn: no purchase within {in_words(ahead).en}, {name}", f"流失：{in_words(ahead).zh}内没有再购买，{name}"),
+        subject=Words(f"did not buy again within {in_words(ahead).en}", f"在 {in_words(ahead).zh}内没有再购买"),
+        data=_judged(len(steps), len(done), ahead, at),
+        at_ms=at,
+        units=np.concatenate([np.arange(len(gone)) for _, gone in done]),
+        moments=True,
+        day=day,
+    )
+    return judge(case, truth, champion, baselines, said, notes)
+
+
+def _how(customers: int, bought: int, steps: int, judged: int, ahead: int, every: int) -> Words:
+    far, often = in_words(ahead), in_words(every)
+    return Words(
+        f"{customers:,} customers, {bought:,} purchases; asked about everyone known every {often.en}, for the first time after {far.en}; "
+        f"answers {far.en} late; of {steps} snapshots {judged} could be judged, the ones before taught the model",
+        f"{customers:,} 位客户，{bought:,} 次购买；每 {often.zh}询问一次所有已知客户，首次在 {far.zh}之后；答案晚 {far.zh}得知；"
+        f"共 {steps} 个时点，其中 {judged} 个可以评判，之前的用于学习",
+    )
+
+
+def _judged(steps: int, judged: int, ahead: int, at: NDArray[np.int64]) -> Words:
+    since, until = day(int(at[0])), day(int(at[-1]))
+    return Words(
+        f"{judged} of {steps} snapshots could be judged, from {since} to {until}, each with an answer {in_words(ahead).en} later",
+        f"{steps} 个时点中有 {judged} 个可以评判（{since} 至 {until}），每个都在 {in_words(ahead).zh}后核对了结果",
+    )

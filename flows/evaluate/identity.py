@@ -7,9 +7,9 @@ validation, `resolve`, the directory, the matcher. The directory is the twin in 
 import io
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,14 +18,16 @@ from typing import Final
 import msgspec
 
 from connectors.table_cells import Broken
-from connectors.table_csv import looked_through, records
+from connectors.table_csv import records
 from flows.engine import Stop
-from flows.evaluate.agreement import Agreement, bcubed, pairwise
+from flows.evaluate.agreement import Agreement, bcubed, f1_apart, pairwise, united
+from flows.evaluate.exact import exact
 from flows.evaluate.report import progress
-from flows.evaluate.table import unpacked
+from flows.evaluate.table import text_of
+from flows.evaluate.tops import Edge
 from flows.evaluate.values import is_missing
 from flows.logic.matching import guess_fields
-from flows.logic.matching.fields import KIND_OF, tells_who
+from flows.logic.matching.fields import tells_who
 from flows.logic.validate import Validator
 from flows.match import Matcher
 from flows.resolve import Resolver
@@ -56,6 +58,16 @@ class Station(msgspec.Struct, frozen=True):
     bcubed: Agreement
 
 
+class Customers(msgspec.Struct, frozen=True):
+    """How many there are in truth, and means over the orders of how many came out of it."""
+
+    true: int
+    with_several_rows: int
+    found: float
+    mixed: float  # that have rows of several true ones
+    split: float  # true ones whose rows are in several
+
+
 class Report(msgspec.Struct, frozen=True):
     """Means over the seeds. `comparisons`: of a record with a customer. `seconds`: CPU of matching in one pass."""
 
@@ -69,6 +81,9 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     microseconds_per_record: float
     left_out: int  # rows without a truth
+    customers: Customers
+    exact: Station  # what comes of uniting rows that are the same (see `flows.evaluate.exact`)
+    f1_over_exact: Edge  # over pairs
     warnings: list[str]  # what has to be known before the figures are believed
 
 
@@ -108,15 +123,12 @@ class OpenKeys:
         return [OPEN] * len(origins)
 
 
-def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[str, str]]]:
     """Headings and rows, also of a gzipped file; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`
     and `Unusable`."""
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
-    body = unpacked(path)
-    _, encoding = looked_through(io.BytesIO(body), lines=True)
-    text = io.TextIOWrapper(io.BytesIO(body), encoding, errors="replace", newline="")
-    for number, cells in records(text, skip_blanks=True):
+    for number, cells in records(io.StringIO(text_of(path, encoding, "replace"), newline=""), skip_blanks=True):
         if isinstance(cells, Broken):
             raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
         if headings is None:
@@ -157,6 +169,8 @@ def evaluate(
     config = _config(meaning)
     policy = Policy.of(config.identity, config.matching)
     layout = Layout.of("evaluation", 4, 16 * len(rows), [10**6], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
+    right = [row.get(truth, "") for row in rows]
+    simple = exact(rows, meaning)
     passes = []
     for seed in range(1, seeds + 1):
         told = partial(_told, show, f"order {seed} of {seeds}", len(rows))
@@ -180,8 +194,24 @@ def evaluate(
         seconds,
         seconds / len(rows) * 1e6,
         left_out,
+        _customers(right, passes),
+        Station(pairwise(simple, right), bcubed(simple, right)),
+        _mean([f1_apart(united(one.found, right), united(simple, right)) for one in passes]),
         _warnings(meaning, guessed=fields is None),
     )
+
+
+def _customers(right: Sequence[str], passes: "Sequence[_Pass]") -> Customers:
+    found = [len(set(one.found)) for one in passes]
+    both = [set(zip(one.found, right, strict=True)) for one in passes]
+    mixed = [sum(count > 1 for count in Counter(cluster for cluster, _ in pairs).values()) for pairs in both]
+    split = [sum(count > 1 for count in Counter(customer for _, customer in pairs).values()) for pairs in both]
+    several = sum(count > 1 for count in Counter(right).values())
+    return Customers(len(set(right)), several, *(sum(counts) / len(passes) for counts in (found, mixed, split)))
+
+
+def _mean(edges: Sequence[Edge]) -> Edge:
+    return Edge(*(sum(getattr(edge, name) for edge in edges) / len(edges) for name in ("value", "low", "high")))
 
 
 def _warnings(meaning: Mapping[str, str], guessed: bool) -> list[str]:
@@ -233,6 +263,7 @@ def in_redis(url: str) -> Iterator[Callable[[Layout], Place]]:
 
 class _Pass(msgspec.Struct):
     at: dict[int, Station]
+    found: Sequence[Hashable] = ()  # the customer of each row, in the order of the table
     comparisons: int = 0
     reviews: int = 0
     seconds: float = 0.0
@@ -271,6 +302,8 @@ def _one_pass(
         found = place.directory.lookup([hashed for hashed in hashes if hashed is not None])
         right = [rows[row].get(truth, "") for row in order[:end]]
         done.at[station] = Station(pairwise(found, right), bcubed(found, right))
+    place_of = {row: place for place, row in enumerate(order)}
+    done.found = [found[place_of[row]] for row in range(len(rows))]
     done.comparisons = matcher.comparisons
     done.reviews = matcher.reviews
     return done
@@ -282,52 +315,3 @@ def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> b
         if (value := row.get(column, "")) and (value == "Na" or not is_missing(value)):  # NA is what R writes; Na is somebody's name
             traits.setdefault(field, value)
     return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})
-
-
-# --- the command ----------------------------------------------------------------------------------------------------
-
-
-def run(file: Path, truth: str, never: Sequence[str], mapped: Sequence[str], seeds: int, redis: str | None, as_json: bool) -> int:
-    """`mapped`: COLUMN=field each; with any, only these columns are compared."""
-    fields: dict[str, str] = {}
-    for one in mapped:
-        column, equals, field = one.rpartition("=")
-        if not equals or not column or not field:
-            raise ConfigError(f"--map {one}: expected COLUMN=field, such as surname=family_name")
-        if column == truth or column in never:
-            option = "--truth" if column == truth else "--id"
-            raise ConfigError(f"--map {one}: {column} is {option}, which holds the answer and is never compared")
-        if field not in KIND_OF and field not in guess_fields([column], []).values():
-            near = get_close_matches(field, KIND_OF, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KIND_OF)}"
-            raise ConfigError(f"--map {one}: no field is called {field!r}; {hint}")
-        fields[column] = field
-    headings, rows = read(file)
-    if redis is None:
-        report = evaluate(headings, rows, truth, never, fields or None, seeds)
-    else:
-        with in_redis(redis) as place:
-            report = evaluate(headings, rows, truth, never, fields or None, seeds, place)
-    print(msgspec.json.encode(report).decode() if as_json else _table(report, guessed=not fields, seeds=seeds))
-    return 0
-
-
-def _table(report: Report, guessed: bool, seeds: int) -> str:
-    meaning = ", ".join(column if column == field else f"{column} = {field}" for column, field in report.fields.items())
-    lines = [
-        *report.warnings,
-        f"{'guessed' if guessed else 'compared'}: {meaning}",
-        f"{report.rows:,} rows, mean of {seeds} random orders",
-        "",
-    ]
-    if report.left_out:
-        lines.insert(-1, f"{report.left_out:,} rows without a truth were left out")
-    lines.append(f"{'':>6} {'pairwise':^26} {'clusters (B³)':^26}")
-    lines.append(f"{'':>6} " + " ".join(f"{name:>8}" for name in ("prec.", "recall", "F1") * 2))
-    for station, found in report.at.items():
-        both = (found.pairwise, found.bcubed)
-        lines.append(f"{station:>6} " + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1)))
-    lines.append("")
-    lines.append(f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} for a steward, {report.seconds:.1f} s of CPU")
-    lines.append(f"{report.microseconds_per_record:.0f} µs for each record")
-    return "\n".join(lines)

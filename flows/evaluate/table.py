@@ -16,10 +16,13 @@ from connectors.table_cells import MARKS, Broken, cell_of
 from connectors.table_csv import looked_through, records
 from flows.evaluate import values
 from schemas.errors import Unusable
+from schemas.words import Words
 
 _DAY_MS = 86_400_000
+_MARK = "\ufeff"  # of the byte order, where an encoding that was named leaves it
 _SHOWN = 5  # values that are named in a note
 _WORD_LEAST = 4  # letters; `y` is in many words
+_WORD_LEAST_HAN = 2
 _TIMES_EACH = 50  # rows of one moment, at most on average, for numbers to be taken for times unasked
 
 
@@ -27,7 +30,7 @@ class Table:
     """All columns as text. `lines` says where in the file each row stands; `notes` collects what a reader of the result should know."""
 
     def __init__(
-        self, name: str, columns: dict[str, list[str]], lines: Sequence[int] | None = None, notes: list[str] | None = None
+        self, name: str, columns: dict[str, list[str]], lines: Sequence[int] | None = None, notes: list[Words] | None = None
     ) -> None:
         self.name = name
         self.columns = columns
@@ -48,7 +51,7 @@ class Table:
         words, or within them if it is not too short to mean something. It must be one that `fits`."""
         names = [name for name in self.columns if name not in but]
         for word in words:
-            for match in (_is, _has, _contains):
+            for match in (_is, has_word, _contains):
                 found = next((name for name in names if match(name, word) and fits(name)), None)
                 if found is not None:
                     return found
@@ -79,13 +82,15 @@ class Table:
             raise Unusable(f"{self.name} line {self.lines[first]}: {name} is no number: {texts[first]!r}")
         numbers, bad = found
         if bad:
-            self._note(f"of {name} is no number and counts as missing", texts, bad)
+            self._note(Words(f"of {name} is no number and counts as missing", f"“{name}”不是数字，按缺失处理"), texts, bad)
         return numbers
 
-    def _note(self, what: str, texts: Sequence[str], rows: Sequence[int]) -> None:
-        shown = ", ".join(f"line {self.lines[row]} {texts[row]!r}" for row in rows[:_SHOWN])
-        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-        note = f"{len(rows)} {'value' if len(rows) == 1 else 'values'} {what}: {shown}{more}"
+    def _note(self, what: Words, texts: Sequence[str], rows: Sequence[int]) -> None:
+        count, more = len(rows), len(rows) - _SHOWN
+        shown = [(self.lines[row], texts[row]) for row in rows[:_SHOWN]]
+        english = ", ".join(f"line {line} {text!r}" for line, text in shown) + (f" and {more} more" if more > 0 else "")
+        chinese = "、".join(f"第 {line} 行 {text!r}" for line, text in shown) + (f"，另有 {more} 个" if more > 0 else "")
+        note = Words(f"{count} {'value' if count == 1 else 'values'} {what.en}: {english}", f"有 {count} 个值{what.zh}：{chinese}")
         if note not in self.notes:
             self.notes.append(note)
 
@@ -98,7 +103,10 @@ class Table:
         if whole.all():
             return self
         left_out = int((~whole).sum())
-        self.notes.append(f"{left_out} {'row' if left_out == 1 else 'rows'} without a number in {', '.join(names)} left out")
+        rows, which = "row" if left_out == 1 else "rows", ", ".join(names)
+        self.notes.append(
+            Words(f"{left_out} {rows} without a number in {which} left out", f"有 {left_out} 行在 {which} 中没有数字，未计入")
+        )
         return self._only(whole.tolist())
 
     def dated(self, name: str) -> "Table":
@@ -107,7 +115,7 @@ class Table:
         bad = values.no_times(texts)
         if not bad:
             return self
-        self._note(f"of {name} is no date or time and its row is left out", texts, bad)
+        self._note(Words(f"of {name} is no date or time and its row is left out", f"“{name}”不是日期或时间，所在行未计入"), texts, bad)
         left_out = set(bad)
         return self._only([row not in left_out for row in range(self.rows)])
 
@@ -144,7 +152,7 @@ class Table:
         if not left_out:
             return self, 0
         if left_out == self.rows:
-            raise Unusable(f"{self.name}: no row has both {' and '.join(names)}")
+            raise Unusable(f"{self.name}: no row has a value in {' and '.join(names)}")
         return self._only(whole), left_out
 
 
@@ -161,15 +169,23 @@ def unpacked(path: Path) -> bytes:
         raise Unusable(f"{path} cannot be read: {error.strerror}") from None
 
 
-def read(path: Path) -> Table:
+def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
+    """The text of a file, also of a packed one, in its `encoding`: without it by its mark, or what it looks like. Raises `Unusable`."""
+    body = unpacked(path)
+    found = encoding or looked_through(io.BytesIO(body), lines=True)[1]
+    try:
+        return body.decode(found, errors).removeprefix(_MARK)
+    except LookupError:
+        raise Unusable(f"--encoding {found}: no encoding that Python knows; expected one such as utf-8, gb18030 or cp1252") from None
+    except UnicodeDecodeError as error:
+        told = f"{encoding}, as --encoding says" if encoding else "UTF-8, nor in another encoding that we look for"
+        raise Unusable(f"{path} is no text in {told}: {error}") from None
+
+
+def read(path: Path, encoding: str | None = None) -> Table:
     """A CSV file with a header, in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between columns. Raises
     `Unusable`."""
-    body = unpacked(path)
-    try:
-        _, encoding = looked_through(io.BytesIO(body), lines=True)
-        text = body.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise Unusable(f"{path} is no text in UTF-8, nor in another encoding that we look for: {error}") from None
+    text = text_of(path, encoding)
     header: list[str] = []
     rows: list[list[str]] = []
     for number, cells in records(io.StringIO(text, newline="")):
@@ -198,16 +214,22 @@ def _value(cell: str) -> str:
 
 
 def _is(name: str, word: str) -> bool:
-    return name.lower() == word
+    """`Customer ID` and `customer-id` are `customer_id`."""
+    return _bare(name) == _bare(word)
 
 
-def _has(name: str, word: str) -> bool:
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def has_word(name: str, word: str) -> bool:
     """`order_date` and `OrderDate` have `date`."""
-    return word in re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    return word in re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def _contains(name: str, word: str) -> bool:
-    return len(word) >= _WORD_LEAST and word in name.lower()
+    """A Chinese word says more in fewer signs, and is not taken apart by blanks."""
+    return len(word) >= (_WORD_LEAST if word.isascii() else _WORD_LEAST_HAN) and word in name.lower()
 
 
 def chosen(
@@ -218,13 +240,19 @@ def chosen(
     told: Callable[[str], None],
     but: Iterable[str] = (),
     fits: Callable[[str], bool] = lambda _: True,
+    hint: str = "",
 ) -> str:
-    """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`."""
+    """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`, with the `hint`."""
     if given is not None:
         table.column(given)
         return given
     found = table.guess(words, but, fits) or table.guess(words, but)
     if found is None:
-        raise Unusable(f"{table.name}: which column is the {what}? Say --{what} COLUMN; it has {', '.join(table.columns)}")
+        raise Unusable(f"{table.name}: which column is the {what}? Say --{what} COLUMN{hint}; it has {', '.join(table.columns)}")
     told(f"--{what} {found}")
     return found
+
+
+def guesses(options: Sequence[str]) -> list[Words]:
+    """A note of what was not said and had to be guessed."""
+    return [Words(f"guessed: {' '.join(options)}", f"自动判断：{' '.join(options)}")] if options else []

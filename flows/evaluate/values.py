@@ -13,8 +13,8 @@ from flows.logic.numbers import may_be_grouped, may_have_decimal_comma
 from flows.logic.numbers import read as read_number
 
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n"))  # compared in lower case
-YES = frozenset(("1", "1.0", "true", "yes", "y", "t"))
-NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f"))
+YES = frozenset(("1", "1.0", "true", "yes", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "是", "真", "有"))
+NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "nein", "falsch", "non", "faux", "否", "不是", "假", "无"))
 
 _MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
 _NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out

@@ -3,17 +3,18 @@
 Each calls one function of `flows.identity` or `flows.review`, imported when it is needed.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from flows.options import AsJson, ConfigFile
+from schemas import words
 from schemas.toml import load
 
 identity = typer.Typer(no_args_is_help=True, help="Who a customer is and why; unite and part customers.")
 review = typer.Typer(no_args_is_help=True, help="Pairs of customers that may be one, for a person to decide.")
 
-Lang = Annotated[Literal["en", "zh"], typer.Option(help="The language of evidence.")]
+Lang = Annotated[words.Lang, typer.Option(help="The language of evidence.")]
 Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Such as email:ana@example.org, or customer:HEX.")]
 Reason = Annotated[str, typer.Option(help="Why; the ledger keeps it.")]
 PairId = Annotated[str, typer.Argument(metavar="ID", help="Of `review list`, or how it begins.")]

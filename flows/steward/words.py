@@ -7,19 +7,11 @@ import msgspec
 
 from flows.logic.matching.stage import Note
 from schemas.identity import ID_BYTES, Pair, Union
+from schemas.words import Words
 
 _PAIR: Final = 2 * (1 + ID_BYTES)  # two identifiers, each with its strength
 _decode_note = msgspec.msgpack.Decoder(Note).decode
 Call = Callable[[int, bytes], str]  # (strength, identifier) -> what a person calls it
-
-
-class Words(msgspec.Struct, frozen=True):
-    en: str
-    zh: str
-
-    def of(self, lang: str) -> str:
-        """`zh`, or else English."""
-        return self.zh if lang == "zh" else self.en
 
 
 class Evidence(msgspec.Struct, frozen=True):

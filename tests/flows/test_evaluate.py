@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import random
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
+from typer.testing import CliRunner
 
 from flows.cli import main
+from flows.evaluate import evaluation
 from flows.evaluate.baselines import BgNbd
 from flows.evaluate.judge import figures
+from flows.evaluate.purchases import is_of_one, purchases_of
+from flows.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.evaluate.table import read
 from schemas.errors import Unusable
 
@@ -84,8 +91,8 @@ class TestChurn:
         assert sum(period["count"] for period in found["periods"]) == found["count"]
         assert "--customer customer --time date --value value" in found["notes"][0]
         page = report.read_text()
-        assert page.count("<svg") == 3
-        assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+        assert page.count("<figure>") == 4
+        assert "http" not in page
 
     def test_the_terminal_shows_tables(self, run: Run, purchases: Path) -> None:
         code, out, _ = run("churn", purchases, "--horizon", "60d", "--step", "20d")
@@ -114,7 +121,7 @@ class TestChurn:
             (("--value", "customer"), "line 2: customer is no number"),
             (("--horizon", "soon"), "--horizon: expected a duration"),
             (("--horizon", "900d"), "try a shorter --horizon"),
-            (("--horizon", "30d", "--step", "60d"), "longer than --horizon"),
+            (("--horizon", "30d", "--step", "60d"), "a --step of 60 days is longer than a --horizon of 30 days"),
         ],
     )
     def test_wrong_arguments_are_one_line(self, run: Run, purchases: Path, arguments: tuple[str, ...], complaint: str) -> None:
@@ -315,14 +322,14 @@ class TestBadCells:
         found = read(write(tmp_path / "t.csv", ("n", "x"), [(text, 1) for text in texts]))
         assert found.is_numeric("n")
         assert np.nan_to_num(found.numbers("n")).tolist() == [7, 0, 8, 9, 10]
-        assert found.notes == ["1 value of n is no number and counts as missing: line 3 '6_20'"]
+        assert [note.en for note in found.notes] == ["1 value of n is no number and counts as missing: line 3 '6_20'"]
 
     def test_lines_are_those_of_the_file_when_rows_were_left_out(self, tmp_path: Path) -> None:
         rows = [("", 1), ("a", 2), ("b", "many"), ("c", 3), ("d", 4), ("e", 5)]
         table, left_out = read(write(tmp_path / "t.csv", ("who", "n"), rows)).known("who")
         table.numbers("n")
         assert left_out == 1
-        assert table.notes == ["1 value of n is no number and counts as missing: line 4 'many'"]
+        assert [note.en for note in table.notes] == ["1 value of n is no number and counts as missing: line 4 'many'"]
 
     def test_more_than_a_few_are_still_an_error(self, tmp_path: Path) -> None:
         found = read(write(tmp_path / "t.csv", ("n", "x"), [("7", 1), ("red", 1), ("8", 1), ("blue", 1), ("9", 1), ("10", 1)]))
@@ -340,3 +347,179 @@ class TestBadCells:
         notes = last_line(out)["notes"]
         assert "1 value of value is no number and counts as missing: line 5 '6_20'" in notes
         assert "1 value of date is no date or time and its row is left out: line 10 'someday'" in notes
+
+
+class TestOtherPeoplesTables:
+    @pytest.mark.parametrize(
+        ("customer", "time", "value"),
+        [
+            ("客户编号", "下单时间", "实付金额"),
+            ("会员卡号", "日期", "金额（元）"),
+            ("Kunde", "Datum", "Betrag"),
+            ("Kundennummer", "Bestelldatum", "Umsatz"),
+            ("Customer ID", "Order Date", "Total"),
+            ("N° client", "Date de commande", "Montant TTC"),
+            ("Cliente", "Fecha", "Importe"),
+        ],
+    )
+    def test_columns_of_purchases_are_guessed(self, run: Run, purchases: Path, customer: str, time: str, value: str) -> None:
+        lines = purchases.read_text().splitlines()
+        purchases.write_text("\n".join([f"{customer},{time},{value}", *lines[1:]]))
+        code, out, err = run("churn", purchases, "--horizon", "90d", "--step", "45d", "--json")
+        assert code == 0, err
+        assert last_line(out)["notes"][0] == f"guessed: --customer {customer} --time {time} --value {value}"
+
+    @pytest.mark.parametrize(
+        ("label", "time", "yes", "no"),
+        [("是否流失", "时间", "是", "否"), ("Ergebnis", "Zeitpunkt", "ja", "nein"), ("标签", "日期", "1", "0")],
+    )
+    def test_labels_are_guessed_and_read(self, run: Run, tmp_path: Path, label: str, time: str, yes: str, no: str) -> None:
+        """Most are true, so that the rarer one is not."""
+        rows = [(START + timedelta(minutes=at), at % 7, yes if at % 7 > 1 else no) for at in range(400)]
+        code, out, err = run("propensity", write(tmp_path / "t.csv", (time, "n", label), rows), "--label-delay", "1h", "--json")
+        assert code == 0, err
+        assert last_line(out)["base_rate"] == pytest.approx(5 / 7, abs=0.02)
+
+    @pytest.mark.parametrize("command", ["churn", "propensity", "anomaly", "identity", "bandit"])
+    def test_every_command_takes_an_encoding(self, run: Run, tmp_path: Path, command: str) -> None:
+        """Big5 is none of those that are guessed."""
+        luck = random.Random(1)
+        rows = [
+            (f"客{luck.expovariate(0.03):.0f}", START + timedelta(hours=at), luck.random(), int(luck.random() < 0.5), 1)
+            for at in range(600)
+        ]
+        body = "\n".join(",".join(map(str, row)) for row in [("顧客", "時間", "收益甲", "收益乙", "標籤"), *rows])
+        (tmp_path / "t.csv").write_bytes(body.encode("big5"))
+        more = {
+            "churn": ["--customer", "顧客", "--time", "時間", "--value", "收益甲", "--horizon", "3d", "--step", "1d"],
+            "propensity": ["--label", "收益乙", "--time", "時間"],
+            "anomaly": ["--label", "收益乙", "--time", "時間"],
+            "identity": ["--truth", "顧客", "--map", "標籤=full_name", "--seeds", 1],
+            "bandit": ["--arms", "收益甲,收益乙", "--context", "標籤"],
+        }[command]
+        if command == "bandit":
+            assert CliRunner().invoke(evaluation, [command, str(tmp_path / "t.csv"), *more, "--encoding", "big5"]).exit_code == 0
+            return
+        code, _, err = run(command, tmp_path / "t.csv", *more, "--encoding", "big5")
+        assert code == 0, err
+        code, _, err = run(command, tmp_path / "t.csv", *more, "--encoding", "big55")
+        assert (code, "--encoding big55: no encoding that Python knows" in err) == (1, True)
+
+    def test_percent_signs_are_read(self, run: Run, tmp_path: Path) -> None:
+        luck = random.Random(2)
+        rows = [
+            (at * 60, f"{at % 50}{sign}", int(luck.random() < at % 50 / 50))
+            for at, sign in zip(range(800), ["%", " %", "％"] * 300, strict=False)
+        ]
+        code, out, _ = run("propensity", write(tmp_path / "t.csv", ("time", "rebate", "label"), rows), "--label-delay", "1h", "--json")
+        assert (code, last_line(out)["auc"] > 0.75) == (0, True)
+
+    def test_rows_without_a_time_are_taken_as_they_stand_when_asked(self, run: Run, tmp_path: Path) -> None:
+        luck = random.Random(3)
+        rows = [(x := luck.gauss(0, 1), int(luck.random() < 1 / (1 + math.exp(-2 * x)))) for _ in range(700)]
+        file = write(tmp_path / "t.csv", ("x", "label"), rows)
+        code, _, err = run("propensity", file)
+        assert (code, "or --file-order if the rows stand in order of time" in err) == (1, True)
+        code, out, _ = run("propensity", file, "--file-order", "--json")
+        found = last_line(out)
+        assert code == 0
+        assert found["auc"] > 0.75
+        assert "--label-delay 35" in found["notes"][0]
+        assert "rows were taken in the order of the file" in found["notes"]
+        assert found["periods"][0]["since"].startswith("#")
+        assert run("anomaly", file, "--file-order", "--label-delay", "100", "--json")[0] == 0
+
+    def test_labels_are_as_late_as_that_many_rows(self, run: Run, tmp_path: Path) -> None:
+        """With labels that turn around in the middle, whoever peeks is right at once."""
+        rows = [((-1) ** at, int((at % 2 == 0) == (at < 600))) for at in range(900)]
+        _, out, _ = run("propensity", write(tmp_path / "t.csv", ("x", "label"), rows), "--file-order", "--label-delay", "200", "--json")
+        turned = [period for period in last_line(out)["periods"] if period["figures"]["model"]["auc"] < 0.5]
+        assert sum(period["count"] for period in turned) >= 150
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (("--time", "time"), "--time goes without --file-order"),
+            (("--label-delay", "7d"), "with --file-order expected a number of rows, such as 200"),
+        ],
+    )
+    def test_what_does_not_go_with_the_order_of_the_file(
+        self, run: Run, tmp_path: Path, arguments: tuple[str, ...], complaint: str
+    ) -> None:
+        code, _, err = run("propensity", table(tmp_path, 300), "--file-order", *arguments)
+        assert (code, complaint in err) == (1, True)
+
+    def test_a_file_that_was_sorted_by_label_is_told(self, run: Run, tmp_path: Path) -> None:
+        file = write(tmp_path / "t.csv", ("x", "label"), [(at % 9, int(at < 200)) for at in range(400)])
+        code, _, err = run("propensity", file, "--file-order")
+        assert (code, "sorted by label" in err) == (1, True)
+
+
+class TestReturns:
+    def test_a_negative_quantity_is_no_purchase(self, run: Run, purchases: Path) -> None:
+        lines = purchases.read_text().splitlines()
+        sold = [f"{line},{2 if number % 2 else 1}" for number, line in enumerate(lines[1:])]
+        purchases.write_text("\n".join([lines[0] + ",quantity", *sold]))
+        arguments = ("--horizon", "90d", "--step", "45d", "--json")
+        whole = last_line(run("churn", purchases, *arguments)[1])
+        back = [f"c{customer},2025-12-{customer % 28 + 1:02d}T12:00,-9.5,-1" for customer in range(100)]
+        purchases.write_text("\n".join([lines[0] + ",quantity", *sold, *back]))
+        found = last_line(run("churn", purchases, *arguments)[1])
+        assert "100 returns (no quantity above 0) left out: nobody bought" in found["notes"]
+        assert (found["count"], found["base_rate"]) == (whole["count"], whole["base_rate"])
+
+    def test_without_quantities_a_negative_sum_is_one_but_not_a_rebate_on_a_purchase(self, run: Run, purchases: Path) -> None:
+        arguments = ("--horizon", "90d", "--step", "45d", "--json")
+        whole = last_line(run("churn", purchases, *arguments)[1])
+        day = purchases.read_text().splitlines()[1].split(",")
+        with purchases.open("a") as more:
+            more.write(f"{day[0]},{day[1]},-1.5\nc3,2025-12-05,-20.0\n")
+        found = last_line(run("churn", purchases, *arguments)[1])
+        assert "1 return (a negative value) left out: nobody bought" in found["notes"]
+        assert (found["count"], found["base_rate"]) == (whole["count"], whole["base_rate"])
+
+    def test_a_price_of_one_is_multiplied(self, tmp_path: Path) -> None:
+        rows = [("a", "2025-01-01", 3, 2.5), ("a", "2025-01-01", 1, 1.0), ("b", "2025-01-02", 2, 4.0)]
+        lines = read(write(tmp_path / "t.csv", ("CustomerID", "InvoiceDate", "Quantity", "UnitPrice"), rows))
+        assert purchases_of(lines, "CustomerID", "InvoiceDate", "UnitPrice", "Quantity").values.tolist() == [8.5, 8.0]
+        assert lines.notes[0].en == "UnitPrice is the price of one: multiplied by Quantity"
+
+    @pytest.mark.parametrize(
+        ("heading", "is_so"), [("UnitPrice", 1), ("unit_price", 1), ("单价（元）", 1), ("Einzelpreis", 1), ("Opportunity value", 0)]
+    )
+    def test_which_prices_are_of_one(self, heading: str, is_so: int) -> None:
+        assert is_of_one(heading) == bool(is_so)
+
+
+class TestSpans:
+    def test_how_many_snapshots_could_be_judged_and_steps_as_a_person_writes_them(self, run: Run, purchases: Path) -> None:
+        _, out, _ = run("churn", purchases, "--horizon", "75d", "--json")
+        notes = last_line(out)["notes"]
+        assert "--step 6d" in notes[0]
+        assert "every 6 days, for the first time after 75 days; answers 75 days late" in notes[-1]
+        asked, judged = map(int, re.search(r"of (\d+) snapshots (\d+) could be judged", notes[-1]).groups())  # type: ignore[union-attr]
+        assert 0 < judged < asked
+        assert "ms" not in notes[-1]
+
+    @pytest.mark.parametrize(
+        ("span_ms", "option", "english"),
+        [
+            (2_592_000_000, "30d", "30 days"),
+            (7_862_400_000, "13w", "13 weeks"),
+            (86_400_000, "1d", "1 day"),
+            (8_640_000, "2.4h", "2.4 hours"),
+            (5_400_000, "1.5h", "1.5 hours"),
+            (61_000, "61s", "61 seconds"),
+        ],
+    )
+    def test_a_span_is_said_in_its_unit_and_can_be_typed(self, span_ms: int, option: str, english: str) -> None:
+        assert as_option(span_ms) == option
+        assert in_words(span_ms).en == english
+        assert span_of("--step", option) == span_ms
+
+    @given(st.integers(1_000, 10**12))
+    def test_a_rounded_span_is_near_and_short(self, span_ms: int) -> None:
+        found = rounded(span_ms)
+        assert abs(found - span_ms) <= 0.1 * span_ms
+        assert len(as_option(found)) <= 8
+        assert span_of("--step", as_option(found)) == found

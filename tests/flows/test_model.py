@@ -187,7 +187,7 @@ def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:
 def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
     model.report(site.config, "churn", tmp_path / "model.html")
     page = (tmp_path / "model.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<figure>") == 3
     assert "1,100 examples" in page
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
