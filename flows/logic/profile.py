@@ -193,6 +193,8 @@ class ShardMachine:
             home = new_fragment(live, origin, rules)
         if fact.traits or fact.type == "identify":
             state.stated += quality.stated(fact, live.total, state.count)
+        if fact.properties and (fields := rules.fragments.unread(fact)):
+            state.stated += quality.unread(fact.channel, fields, state.count)
         if fact.content:
             message += repeats.split(fact.content)[0]
         rules.fragments.add(home, fact, message)

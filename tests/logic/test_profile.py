@@ -23,6 +23,25 @@ def test_events_add_up_in_the_fragment_of_their_origin() -> None:
     assert world.counters()["profiles"] == 1
 
 
+def test_what_should_be_a_number_and_is_none_is_counted_by_source_and_property() -> None:
+    """For purchases, for figures, and for rules that compare; a missing one is missing, and a repeated message counts once."""
+    rules = '[[aggregate]]\nname = "best"\nof = "max"\non = ["*"]\nvalue = "score.of"\n'
+    world = World(ORDERS + rules + trigger("large", 'event = "Viewed"', when="properties.price >= 100 and properties['a b'] < 5"))
+    for _ in range(2):
+        world.send(ANA, "Bought", message="bad", total="6_20", score={"of": "abc"})
+    world.send(ANA, "Bought", total="¥1,620.00", score={"of": None}, price="dear")
+    world.send(ANA, "Viewed", price="dear", **{"a b": [1], "total": "any"})
+    world.send(ANA, "Viewed", price="99,5", score={"of": 1e30})
+    world.send(ANA, "Viewed", price="")
+    assert {name: n for name, n in world.counters().items() if name.startswith("unread:")} == {
+        "unread:web:properties.total": 1,
+        "unread:web:properties.score.of": 2,
+        "unread:web:properties.price": 1,
+        "unread:web:properties.a b": 1,
+    }
+    assert world.profile(ANA).fragments.popitem()[1].spent == 1_620 * MICRO
+
+
 def test_a_message_that_comes_again_changes_nothing() -> None:
     world = World(ORDERS + trigger("each", 'event = "Bought"'))
     for _ in range(3):
