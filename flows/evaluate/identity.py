@@ -19,7 +19,9 @@ import msgspec
 
 from connectors.table_cells import Broken
 from connectors.table_csv import looked_through, records
+from connectors.table_shape import FOOTER, shaped
 from flows.engine import Stop
+from flows.evaluate import table
 from flows.evaluate.agreement import Agreement, bcubed, pairwise
 from flows.evaluate.report import progress
 from flows.evaluate.table import unpacked
@@ -109,15 +111,20 @@ class OpenKeys:
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows, also of a gzipped file; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`
-    and `Unusable`."""
+    """Headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short is filled with nothing, what is too
+    long is cut. What stands above the headings and below the last row is left out. Raises `ConfigError` and `Unusable`."""
+    body = unpacked(path)
+    if body[:4] == table.ZIP:
+        book = table.read(path)
+        return list(book.columns), [dict(zip(book.columns, row, strict=True)) for row in zip(*book.columns.values(), strict=True)]
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
-    body = unpacked(path)
     _, encoding = looked_through(io.BytesIO(body), lines=True)
     text = io.TextIOWrapper(io.BytesIO(body), encoding, errors="replace", newline="")
-    for number, cells in records(text, skip_blanks=True):
+    for number, cells in shaped(records(text, skip_blanks=True), list):
         if isinstance(cells, Broken):
+            if cells == FOOTER:
+                continue
             raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
         if headings is None:
             headings = cells

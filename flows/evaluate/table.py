@@ -4,19 +4,24 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from itertools import compress
+from itertools import chain, compress, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.table_cells import MARKS, Broken, cell_of
 from connectors.table_csv import looked_through, records
+from connectors.table_files import TableFile
+from connectors.table_shape import FOOTER, shaped
 from flows.evaluate import values
-from schemas.errors import Unusable
+from schemas.errors import ConfigError, Unusable
 
+Lines = Iterator[tuple[int, list[str] | Broken]]
+ZIP = b"PK\x03\x04"
 _DAY_MS = 86_400_000
 _SHOWN = 5  # values that are named in a note
 _WORD_LEAST = 4  # letters; `y` is in many words
@@ -162,31 +167,67 @@ def unpacked(path: Path) -> bytes:
 
 
 def read(path: Path) -> Table:
-    """A CSV file with a header, in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between columns. Raises
-    `Unusable`."""
+    """A table with a header: an Excel file, or CSV in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between
+    columns. What stands above the header and below the last row is left out, the latter with a note. Raises `Unusable`."""
     body = unpacked(path)
+    try:
+        header, rows = _of_book(path) if body[:4] == ZIP else _of_text(path, body)
+    except ConfigError as error:
+        raise Unusable(f"{path} cannot be read: {error}") from None
+    kept: list[list[str]] = []
+    lines: list[int] = []
+    below: list[int] = []
+    for number, cells in rows:
+        if isinstance(cells, Broken):
+            if cells.reason != FOOTER.reason:
+                raise Unusable(f"{path} is no table: row {number}: {cells.detail}")
+            below.append(number)
+        elif len(cells) != len(header) and any(cells[len(header) :] or ["too few"]):
+            raise Unusable(f"{path} row {number} has {len(cells)} values, the header has {len(header)}")
+        else:
+            lines.append(number)
+            kept.append([_value(cell) for cell in cells[: len(header)]])
+    if not kept:
+        raise Unusable(f"{path} holds no rows below a header")
+    twice = next((name for place, name in enumerate(header) if name in header[:place]), None)
+    if twice is not None:
+        raise Unusable(f"{path} has two columns {twice!r}")
+    table = Table(path.name, dict(zip(header, map(list, zip(*kept, strict=True)), strict=True)), lines)
+    if below:
+        told = f"line {', '.join(map(str, below))}"
+        table.notes.append(f"{len(below)} {'row' if len(below) == 1 else 'rows'} below the table left out, a total or a note: {told}")
+    return table
+
+
+def _of_text(path: Path, body: bytes) -> tuple[list[str], Lines]:
     try:
         _, encoding = looked_through(io.BytesIO(body), lines=True)
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
         raise Unusable(f"{path} is no text in UTF-8, nor in another encoding that we look for: {error}") from None
-    header: list[str] = []
-    rows: list[list[str]] = []
-    for number, cells in records(io.StringIO(text, newline="")):
-        if isinstance(cells, Broken):
-            raise Unusable(f"{path} is no CSV file: {cells.detail}")
-        if not header:
-            header = [name.strip() or f"column_{place}" for place, name in enumerate(cells, 1)]
-        elif len(cells) != len(header):
-            raise Unusable(f"{path} row {number} has {len(cells)} values, the header has {len(header)}")
-        else:
-            rows.append([_value(cell) for cell in cells])
-    if not rows:
-        raise Unusable(f"{path} holds no rows below a header")
-    twice = next((name for place, name in enumerate(header) if name in header[:place]), None)
-    if twice is not None:
-        raise Unusable(f"{path} has two columns {twice!r}")
-    return Table(path.name, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)))
+    found = shaped(records(io.StringIO(text, newline="")), list)
+    _, header = next(found, (1, []))
+    if isinstance(header, Broken):
+        raise Unusable(f"{path} is no CSV file: {header.detail}")
+    return [name.strip() or f"column_{place}" for place, name in enumerate(header, 1)], found
+
+
+def _of_book(path: Path) -> tuple[list[str], Lines]:
+    """The first sheet that is not hidden, its cells as texts."""
+    book = TableFile(path, kind=".xlsx")
+    rows = book.rows()
+    first = list(islice(rows, 1))  # the columns are known with it
+    header = book.columns or []
+    return header, (
+        (number, row if isinstance(row, Broken) else [_text(row[name]) for name in header]) for number, row in chain(first, rows)
+    )
+
+
+def _text(cell: Any) -> str:
+    """A cell of a spreadsheet as CSV has it."""
+    if cell is None or isinstance(cell, Broken):
+        return ""
+    return str(cell) if isinstance(cell, str | int | float) else str(cell.isoformat())
 
 
 def _value(cell: str) -> str:
