@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flows.logic import consent, groups
 from flows.logic.aggregates import Figure, amount_of, in_64_bits, is_unread
+from flows.logic.stated import in_order, stated_at
 from schemas.config import Value
 from schemas.events import Fact
 from schemas.profile import Fragment
@@ -76,7 +77,8 @@ class FragmentRules:
             for figure in self.by_event.get(fact.type, ()):
                 figure.apply(fragment.aggregates, time_ms, fact.properties)
         if fact.traits:
-            add_traits(fragment.traits, {name: (time_ms, value) for name, value in fact.traits.items()})
+            moment = stated_at(time_ms, message)
+            add_traits(fragment.traits, {name: (moment, value) for name, value in fact.traits.items()})
 
     def unread(self, fact: Fact) -> list[str]:
         """Properties of this fact that are to be numbers and are none."""
@@ -123,10 +125,14 @@ def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) 
 
 
 def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int, Any]]) -> None:
-    """The last writer wins; of two at the same time, the larger text. At most `TRAITS_MAX`, first by name."""
+    """The last writer wins (see `flows.logic.stated`); of two at the same moment, the larger text. At most `TRAITS_MAX`, first by name."""
     for name, entry in newer.items():
         held = traits.get(name)
-        if held is None or entry[0] > held[0] or (entry[0] == held[0] and repr(entry[1]) > repr(held[1])):
+        if held is None:
+            traits[name] = entry
+            continue
+        then, now = in_order(held[0]), in_order(entry[0])
+        if now > then or (now == then and repr(entry[1]) > repr(held[1])):
             traits[name] = entry
     _bound(traits)
 
