@@ -49,7 +49,14 @@ def _below_titles(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
     widest, titles = max(widths, default=0), 0
     if widest >= _WIDTH:
         titles = next((at for at, width in enumerate(widths) if 2 * width >= widest or isinstance(first[at][1], Broken)), 0)
+        if titles and not _are_headings(first[titles][1], cells):
+            titles = 0  # a table of few headings, most of whose columns have none
     return chain(first[titles:], rows)
+
+
+def _are_headings(row: Any, cells: Cells) -> bool:
+    """Whether each cell is a text with a letter in it, as no row of customers is that has a number, a date or a phone."""
+    return not isinstance(row, Broken) and all(isinstance(cell, str) and any(map(str.isalpha, cell)) for cell in _filled(cells(row)))
 
 
 def _above_footer(rows: Iterator[Row], cells: Cells, width: int, last: int) -> Iterator[Row]:

@@ -4,6 +4,7 @@ What a text says by itself is left to who reads the event. Only what the column 
 that a comma is decimal, whether the day or the month comes first, and which word of a spreadsheet is a truth value.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -19,6 +20,7 @@ _TRUTHS: Final = {  # of spreadsheets, each in its own language; a word that mea
     **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "vero"), True),
     **dict.fromkeys(("false", "falsch", "faux", "falso"), False),
 }
+_EPOCH: Final = re.compile(r"\d{9,10}|\d{12,13}")
 _DAYS: Final = ("birthday", "date")
 
 
@@ -36,7 +38,9 @@ class Forms:
             kind = kinds.get(folded(path[-1])) if path[0] == "traits" else None
             if not texts or path in identifying:
                 continue
-            if path == ("timestamp",) or kind in _DAYS:
+            if path == ("timestamp",):
+                form = _epoch_form(texts) or _time_form(texts, config.entry.day_first)
+            elif kind in _DAYS:
                 form = _time_form(texts, config.entry.day_first)
             elif kind is None:
                 form = _truth_form(texts) or _time_form(texts, config.entry.day_first) or self._number_form(column, texts)
@@ -70,6 +74,15 @@ def _truth(text: str) -> Any:
 def _number(decimal_comma: bool, text: str) -> Any:
     number = read_number(text, decimal_comma=decimal_comma)
     return text if number is None else number
+
+
+def _epoch_form(texts: Sequence[str]) -> Form | None:
+    return _epoch if all(map(_EPOCH.fullmatch, texts)) else None
+
+
+def _epoch(text: str) -> Any:
+    """Unix seconds or milliseconds, which an event says as a number."""
+    return int(text) if _EPOCH.fullmatch(text) else text
 
 
 def _time_form(texts: Sequence[str], day_first: bool) -> Form | None:

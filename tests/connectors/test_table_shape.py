@@ -69,6 +69,16 @@ def test_narrow_tables_have_no_titles(tmp_path: Path) -> None:
     assert list(table.rows()) == [(2, {"id": "u1"}), (3, {"id": "u2"})]
 
 
+def test_few_headings_above_many_columns_are_headings(tmp_path: Path) -> None:
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    for line in (["id", "name"], ["u1", "Ann", "x", "y", 1], ["u2", "Bob", "x", "y", 2]):
+        book.active.append(line)
+    book.save(path)
+    table = TableFile(path)
+    assert list(table.rows()) == [(2, {"id": "u1", "name": "Ann"}), (3, {"id": "u2", "name": "Bob"})]
+
+
 def test_empty_cells_behind_the_last_heading_are_none(tmp_path: Path) -> None:
     _, rows = found(tmp_path, "id,name,paid", "u1,Ann,10,,", ",,,,", "u2,Bob,5,x")
     assert [number for number, row in rows if not isinstance(row, Broken)] == [2]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import openpyxl
 import pytest
 
 from connectors.raw import START
@@ -16,6 +17,7 @@ from flows.engine import Stop
 from flows.evaluate import identity
 from flows.evaluate.table import read
 from flows.load import NO_KEY, Batch, Job, Reader, run
+from flows.logic.message import Checked
 from flows.logic.numbers import number_of
 from flows.resolve import Resolver
 from flows.windows import Window
@@ -110,6 +112,33 @@ def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) 
     headings, rows = identity.read(written(export, tmp_path))
     assert headings == list(export.columns)
     assert [row[export.columns[2]] for row in rows if any(row.values())] == [one.last for one in export.people]
+
+
+def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Path) -> None:
+    """A sheet without formats has 32938 for a birthday: nobody guesses."""
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    for line in (["id", "birthday", "seen"], ["u1", 32938, None], ["u2", None, 46087]):
+        book.active.append(line)
+    book.save(path)
+    config = configured(tmp_path)
+    job = Job(path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None)
+    reader = Reader(job, TableFile(path), compose.validator(config, NO_KEY), "import", config)
+    [batch] = reader.batches(lambda: 1_774_000_000_000)
+    assert batch.bad == [(2, "birthday: not_a_date")]
+    assert [(number, reason) for number, reason, _ in batch.rejects] == [(3, "timestamp_out_of_range")]
+
+
+@pytest.mark.parametrize("texts", [["1772809440", "1772809441"], ["1772809440000", "1772809441000"]])
+def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id,seen\n" + "".join(f"u{n},{text}\n" for n, text in enumerate(texts)))
+    config = configured(tmp_path)
+    validator = compose.validator(config, NO_KEY)
+    job = Job(path, ("id=userId", "seen=timestamp"), "identify", None, "import", None, None)
+    [batch] = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
+    found = [validator.check(raw) for _, raw in batch.events]
+    assert [one.time_ms for one in found if isinstance(one, Checked)] == [1_772_809_440_000, 1_772_809_441_000]
 
 
 def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
