@@ -19,7 +19,10 @@ HEAD = f"""{HEADING}
 
 The same programs against a server that refuses the first requests with 429 and `Retry-After: 1`, and then takes all; how many of a client's
 messages it had when the program had ended by itself. The gateway stores nothing of a request that it refuses: what is not sent again is
-lost. A program that flushes or closes its client waits as long as the client's own defaults let it.
+lost. A program that flushes or closes its client waits as long as the client's own defaults let it; those for Node.js of Segment's kind set
+`maxRetries: 3`. A browser's page is left after three seconds: what a client would send later, or from the next page, is not seen here,
+nor what Jitsu's for Node.js might send half a second after its last message.
+*Says so*: the program ends with an error.
 
 | client | runs in | refused once | refused five times |
 |---|---|---|---|
