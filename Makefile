@@ -30,6 +30,7 @@ test-slow: setup ## the tests that take minutes: real faults on the real thing
 
 clients: setup ## what others publish: their clients, against a running millrace; writes docs/clients.md (needs the network)
 	@$(BIN)/python -m tests.clients $(ARGS)
+	@$(BIN)/python -m tests.clients.retries $(ARGS) $(if $(ARGS),,--write)
 
 lint: setup ## style, layout and types
 	@$(BIN)/ruff check .

@@ -19,6 +19,7 @@ GUESSES: Final = {"gb18030": "GB 18030", "cp1252": "Windows-1252"}  # what is no
 _DELIMITERS: Final = ",;\t|"
 # A first line by which Excel is told; who fills lines up to the number of columns puts separators behind it.
 _SEPARATOR: Final = re.compile(r'"?sep=([^\r\n])"?[,;\t| ]*[\r\n]*', re.IGNORECASE)
+_LOOKED_AT: Final = 12  # lines below the first that may say what separates cells, where it is a title
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _BYTE_ORDERS: Final = (  # the longer ones first: one begins with another
@@ -63,9 +64,11 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
     """
     first = text.readline(LINE_MAX)
     told = _SEPARATOR.fullmatch(first)
-    delimiter = told[1] if told else max(_DELIMITERS, key=_QUOTED.sub("", first).count)
     if told is None:
+        delimiter = _delimiter([first, *(text.readline(LINE_MAX) for _ in range(_LOOKED_AT))])
         text.seek(0)
+    else:
+        delimiter = told[1]
     lines = _Lines(text)
     quoting: Final = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=quoting, skipinitialspace=skip_blanks)
@@ -85,9 +88,22 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
             yield number, _swallowed(line, lines.seen)
             number += len(lines.seen) - 1
             continue
-        width = width or len(cells)
+        width = width if width > 1 else len(cells)  # a title of one cell may stand above the headings
         if cells:
             yield number, cells
+
+
+def _delimiter(lines: list[str]) -> str:
+    """The commonest of the first line; where that has none and is a title, of the first line below from which on most have it."""
+    bare = [line for line in (_QUOTED.sub("", line) for line in lines) if line.strip()]
+    for at, line in enumerate(bare):
+        found = max(_DELIMITERS, key=line.count)
+        if found in line:
+            below = bare[at + 1 :]
+            if at == 0 or (line.count(found) > 1 and 2 * sum(found in other for other in below) > len(below)):
+                return found
+            break
+    return _DELIMITERS[0]
 
 
 class _Lines:

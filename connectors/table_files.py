@@ -16,11 +16,13 @@ import msgspec
 
 from connectors.table_cells import MARKS, Broken, Row, cell_of
 from connectors.table_csv import GUESSES, LINE_MAX, looked_through, records
+from connectors.table_shape import shaped
 from schemas.errors import ConfigError
 
-SUFFIXES: Final = (".csv", ".xlsx", ".jsonl", ".avro", ".parquet")
+SUFFIXES: Final = (".csv", ".tsv", ".txt", ".xlsx", ".jsonl", ".avro", ".parquet")
 BATCH_ROWS: Final = 1_000
-_TEXTS: Final = (".csv", ".jsonl")
+_CSV: Final = (".csv", ".tsv", ".txt")  # as the last one Excel saves "Unicode text"
+_TEXTS: Final = (*_CSV, ".jsonl")
 _WIDE: Final = ("utf-16", "utf-32", "utf_16", "utf_32")  # a line's end is not one byte there
 _json = msgspec.json.Decoder().decode
 
@@ -35,14 +37,18 @@ class TableFile:
     ASCII are none: then one of `GUESSES` (and `guessed` is true).
     """
 
-    def __init__(self, path: Path, sheet: str | None = None, encoding: str | None = None, quoted: bool = True) -> None:
-        """`quoted`: whether quotes hold a cell of a CSV file together. Raises `ConfigError` for a kind of file that we do not know;
-        `OSError`."""
+    def __init__(
+        self, path: Path, sheet: str | None = None, encoding: str | None = None, quoted: bool = True, kind: str | None = None
+    ) -> None:
+        """`kind`: one of `SUFFIXES`, where the name does not say it. `quoted`: whether quotes hold a cell of a CSV file together.
+
+        Raises `ConfigError` for a kind of file that we do not know; `OSError`."""
         self.path = path
-        self.kind = path.suffix.lower()
+        self.kind = kind or path.suffix.lower()
         if self.kind not in SUFFIXES:
             raise ConfigError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
         self.columns: list[str] | None = None
+        self.heading_row = 1  # known with them
         self._sheet = sheet
         self._quoted = quoted
         self._size = max(1, path.stat().st_size)
@@ -53,6 +59,11 @@ class TableFile:
         self.encoding = encoding or found
         self.guessed = encoding is None and found in GUESSES
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its cells may be texts that stand for something else, as people type them."""
+        return self.kind in _CSV or self.kind == ".xlsx"
+
     def progress(self) -> float:
         if self._file is None or self._file.closed:
             return self._share()
@@ -60,9 +71,9 @@ class TableFile:
 
     def rows(self) -> Rows:
         """Raises `ConfigError` where the file as a whole is not of its kind."""
+        if self.kind in _CSV:
+            return self._csv()
         match self.kind:
-            case ".csv":
-                return self._csv()
             case ".jsonl":
                 return self._json_lines()
             case ".xlsx":
@@ -74,8 +85,8 @@ class TableFile:
 
     def _csv(self) -> Rows:
         with self.path.open("rb") as self._file:
-            found = records(self._text(self._file), self._quoted)
-            _, first = next(found, (1, []))
+            found = shaped(records(self._text(self._file), self._quoted), list)
+            self.heading_row, first = next(found, (1, []))
             if isinstance(first, Broken):
                 raise ConfigError(f"{self.path.name}: its headings cannot be read: {first.detail}")
             if any("\0" in cell for cell in first):
@@ -84,7 +95,10 @@ class TableFile:
             for number, cells in found:
                 if isinstance(cells, Broken):
                     yield number, cells
-                elif len(cells) != len(headings):
+                    continue
+                while len(cells) > len(headings) and not cells[-1]:
+                    cells.pop()
+                if len(cells) != len(headings):
                     yield number, Broken("columns", f"expected {len(headings)} columns, got {len(cells)}")
                 elif not _decoded("".join(cells)):
                     yield number, Broken("encoding", f"not {self.encoding}")
@@ -119,17 +133,16 @@ class TableFile:
 
         with ExcelSheet(self.path, self._sheet) as sheet:
             self._share = sheet.share
-            found = sheet.rows()
-            number, first = next(found, (1, {}))
-            if isinstance(first, Broken):
-                raise ConfigError(f"{self.path.name} is no Excel file: {first.detail}")
-            top = first if number == 1 else {}
+            found = shaped(sheet.rows(), _in_columns)
+            self.heading_row, top = next(found, (1, dict[int, object]()))
+            if isinstance(top, Broken):
+                raise ConfigError(f"{self.path.name} is no Excel file: {top.detail}")
             headings = self._headings([_heading(top.get(at)) for at in range(1, max(top, default=0) + 1)])
             named = [(at, heading) for at, heading in enumerate(headings, 1) if heading]
             for number, cells in found:
                 if isinstance(cells, Broken):
                     yield number, cells
-                elif cells:
+                else:
                     yield number, {heading: cells.get(at) for at, heading in named}
 
     def _avro(self) -> Rows:
@@ -177,12 +190,16 @@ class TableFile:
     def _headings(self, cells: list[str]) -> list[str]:
         headings = [cell.strip() for cell in cells]
         if not any(headings):
-            raise ConfigError(f"{self.path.name} has no headings in its first row")
+            raise ConfigError(f"{self.path.name} has no headings in its first row with cells")
         named = [heading for heading in headings if heading]
         if twice := sorted({heading for heading in named if named.count(heading) > 1}):
             raise ConfigError(f"{self.path.name} has more than one column {', '.join(map(repr, twice))}")
         self.columns = named
         return headings
+
+
+def _in_columns(cells: dict[int, object]) -> list[object]:
+    return [cells[at] for at in sorted(cells)]
 
 
 def _heading(cell: object) -> str:

@@ -348,7 +348,7 @@ def _opened(
             for field, entry in sealed.items() if key else ():
                 plain = key.open(field, entry.value) if key and (not fields or field in fields) else None
                 if plain is not None:
-                    stated[root].append((field, entry.time_ms, _text(msgspec.json.decode(plain))))
+                    stated[root].append((field, entry.moment, _text(msgspec.json.decode(plain))))
     return stated
 
 

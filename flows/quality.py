@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from flows.logic.entry.quality import FieldQuality, report
+from flows.logic.entry.quality import FieldQuality, Unread, report, unread_report
 from flows.logic.shard import sums
 from schemas.config import Config
 from state.client import reported
@@ -19,11 +19,15 @@ def run(config: Config, as_json: bool) -> int:
 
     with reported():
         compose.directory(config)  # that the data is ours
-        rows = report(sums(compose.shards(config).counters().values()))
+        totals = sums(compose.shards(config).counters().values())
+    rows, unread = report(totals), unread_report(totals)
     if as_json:
-        Console(soft_wrap=True, highlight=False).print(msgspec.json.encode([figures(row) for row in rows]).decode(), markup=False)
+        found = [*map(figures, rows), *map(msgspec.structs.asdict, unread)]
+        Console(soft_wrap=True, highlight=False).print(msgspec.json.encode(found).decode(), markup=False)
     else:
         Console(highlight=False).print(screen(rows))
+        if unread:
+            Console(highlight=False).print(no_numbers(unread))
     return 0
 
 
@@ -49,4 +53,12 @@ def screen(rows: list[FieldQuality]) -> RenderableType:
             f"{row.conflicts:,} ({row.conflict_rate:.1%})",
             "\n".join(f"{reason} {n:,}" for reason, n in row.bad.items()),
         )
+    return table
+
+
+def no_numbers(unread: list[Unread]) -> RenderableType:
+    """Values that counted in no figure, and that no rule could compare."""
+    table = Table("source", "property", "values that are no number", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    for one in unread:
+        table.add_row(one.source, one.field, f"{one.unread:,}")
     return table

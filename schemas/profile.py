@@ -23,7 +23,7 @@ class Fragment(msgspec.Struct, array_like=True):
     hours: dict[int, int] = {}  # hour of day, UTC -> events
     sessions: list[int] = []  # [first, last, first, last ...] half-hour slots of the last 30 days
     aggregates: dict[int, Any] = {}  # slot of the definition -> state of its kind
-    traits: dict[str, tuple[int, Any]] = {}  # name -> (time_ms, value): the last writer wins
+    traits: dict[str, tuple[int, Any]] = {}  # name -> (moment, value): the last writer wins, as with `Sealed`
     ring: bytes = b""  # hashes of the last messages, 6 bytes each
     latest: tuple[int, int] | None = None  # millionths of the purchase at `ordered_ms`; second of the one before, 0 = none. None: none
 
@@ -132,9 +132,9 @@ class Profile(msgspec.Struct, array_like=True):
 
 
 class Sealed(msgspec.Struct, array_like=True):
-    """One sensitive trait: the last writer wins, by time and then by bytes."""
+    """One sensitive trait: the last writer wins."""
 
-    time_ms: int
+    moment: int  # `flows.logic.stated`; in records of before, Unix milliseconds
     value: bytes
 
 

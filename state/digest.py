@@ -143,10 +143,10 @@ def _sealed(records: Iterable[tuple[bytes, bytes]], unseal: Unseal) -> Iterator[
             yield b"unreadable", root, packed
             continue
         for origin, found in held.items():
-            fields += [(root + origin + name.encode(), sealed.time_ms, (origin, name, sealed.value)) for name, sealed in found.items()]
+            fields += [(root + origin + name.encode(), sealed.moment, (origin, name, sealed.value)) for name, sealed in found.items()]
     if fields:
-        for (key, time_ms, _), said in zip(fields, unseal([sealing for _, _, sealing in fields]), strict=True):
-            yield b"sensitive", key, _number(time_ms) + b":" + said
+        for (key, moment, _), said in zip(fields, unseal([sealing for _, _, sealing in fields]), strict=True):
+            yield b"sensitive", key, _number(moment) + b":" + said
 
 
 def _queued(lane: str, seq: int, body: bytes) -> Entry:

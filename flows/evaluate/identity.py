@@ -19,11 +19,12 @@ import msgspec
 
 from connectors.table_cells import Broken
 from connectors.table_csv import records
+from connectors.table_shape import FOOTER, shaped
 from flows.engine import Stop
+from flows.evaluate import table
 from flows.evaluate.agreement import Agreement, bcubed, f1_apart, pairwise, united
 from flows.evaluate.exact import exact
 from flows.evaluate.report import progress
-from flows.evaluate.table import text_of
 from flows.evaluate.tops import Edge
 from flows.evaluate.values import is_missing
 from flows.logic.matching import guess_fields
@@ -124,12 +125,18 @@ class OpenKeys:
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows, also of a gzipped file; what is too short is filled with nothing, what is too long is cut. Raises `ConfigError`
-    and `Unusable`."""
+    """Headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short is filled with nothing, what is too
+    long is cut. What stands above the headings and below the last row is left out. Raises `ConfigError` and `Unusable`."""
+    if table.is_book(path):
+        book = table.read(path)
+        return list(book.columns), [dict(zip(book.columns, row, strict=True)) for row in zip(*book.columns.values(), strict=True)]
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
-    for number, cells in records(io.StringIO(text_of(path, encoding, "replace"), newline=""), skip_blanks=True):
+    text = io.StringIO(table.text_of(path, encoding, "replace"), newline="")
+    for number, cells in shaped(records(text, skip_blanks=True), list):
         if isinstance(cells, Broken):
+            if cells == FOOTER:
+                continue
             raise ConfigError(f"{path} row {number} cannot be read: {cells.detail}")
         if headings is None:
             headings = cells

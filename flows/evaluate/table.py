@@ -4,20 +4,25 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from itertools import compress
+from itertools import chain, compress, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.table_cells import MARKS, Broken, cell_of
 from connectors.table_csv import looked_through, records
+from connectors.table_files import TableFile
+from connectors.table_shape import FOOTER, shaped
 from flows.evaluate import values
-from schemas.errors import Unusable
+from schemas.errors import ConfigError, Unusable
 from schemas.words import Words
 
+Lines = Iterator[tuple[int, list[str] | Broken]]
+_ZIP = b"PK\x03\x04"
 _DAY_MS = 86_400_000
 _MARK = "\ufeff"  # of the byte order, where an encoding that was named leaves it
 _SHOWN = 5  # values that are named in a note
@@ -156,6 +161,11 @@ class Table:
         return self._only(whole), left_out
 
 
+def is_book(path: Path) -> bool:
+    """Whether it is an Excel file, whatever it is called. Raises `Unusable`."""
+    return unpacked(path).startswith(_ZIP)
+
+
 def unpacked(path: Path) -> bytes:
     """What a file holds; also `.gz`, whatever it is called. Raises `Unusable`."""
     try:
@@ -183,26 +193,69 @@ def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
 
 
 def read(path: Path, encoding: str | None = None) -> Table:
-    """A CSV file with a header, in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`, tab or `|` between columns. Raises
+    """A table with a header: an Excel file, or CSV in `encoding`, else in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`,
+    tab or `|` between columns. What stands above the header and below the last row is left out, the latter with a note. Raises
     `Unusable`."""
-    text = text_of(path, encoding)
-    header: list[str] = []
-    rows: list[list[str]] = []
-    for number, cells in records(io.StringIO(text, newline="")):
+    try:
+        header, rows = _of_book(path) if is_book(path) else _of_text(path, encoding)
+    except ConfigError as error:
+        raise Unusable(f"{path} cannot be read: {error}") from None
+    kept: list[list[str]] = []
+    lines: list[int] = []
+    below: list[int] = []
+    for number, cells in rows:
         if isinstance(cells, Broken):
-            raise Unusable(f"{path} is no CSV file: {cells.detail}")
-        if not header:
-            header = [name.strip() or f"column_{place}" for place, name in enumerate(cells, 1)]
-        elif len(cells) != len(header):
+            if cells.reason != FOOTER.reason:
+                raise Unusable(f"{path} is no table: row {number}: {cells.detail}")
+            below.append(number)
+        elif len(cells) != len(header) and any(cells[len(header) :] or ["too few"]):
             raise Unusable(f"{path} row {number} has {len(cells)} values, the header has {len(header)}")
         else:
-            rows.append([_value(cell) for cell in cells])
-    if not rows:
+            lines.append(number)
+            kept.append([_value(cell) for cell in cells[: len(header)]])
+    if not kept:
         raise Unusable(f"{path} holds no rows below a header")
     twice = next((name for place, name in enumerate(header) if name in header[:place]), None)
     if twice is not None:
         raise Unusable(f"{path} has two columns {twice!r}")
-    return Table(path.name, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)))
+    table = Table(path.name, dict(zip(header, map(list, zip(*kept, strict=True)), strict=True)), lines)
+    if below:
+        told = ", ".join(map(str, below))
+        rows_left = f"{len(below)} {'row' if len(below) == 1 else 'rows'}"
+        table.notes.append(
+            Words(
+                f"{rows_left} below the table left out, a total or a note: line {told}",
+                f"略去表格下方的 {len(below)} 行（合计或备注）：第 {told} 行",
+            )
+        )
+    return table
+
+
+def _of_text(path: Path, encoding: str | None) -> tuple[list[str], Lines]:
+    text = text_of(path, encoding)
+    found = shaped(records(io.StringIO(text, newline="")), list)
+    _, header = next(found, (1, []))
+    if isinstance(header, Broken):
+        raise Unusable(f"{path} is no CSV file: {header.detail}")
+    return [name.strip() or f"column_{place}" for place, name in enumerate(header, 1)], found
+
+
+def _of_book(path: Path) -> tuple[list[str], Lines]:
+    """The first sheet that is not hidden, its cells as texts."""
+    book = TableFile(path, kind=".xlsx")
+    rows = book.rows()
+    first = list(islice(rows, 1))  # the columns are known with it
+    header = book.columns or []
+    return header, (
+        (number, row if isinstance(row, Broken) else [_text(row[name]) for name in header]) for number, row in chain(first, rows)
+    )
+
+
+def _text(cell: Any) -> str:
+    """A cell of a spreadsheet as CSV has it."""
+    if cell is None or isinstance(cell, Broken):
+        return ""
+    return str(cell) if isinstance(cell, str | int | float) else str(cell.isoformat())
 
 
 def _value(cell: str) -> str:

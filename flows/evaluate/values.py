@@ -26,12 +26,14 @@ _BAD_ONE = 3  # with more good ones than these a single one may
 _CHINESE = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "分": ":", "秒": ""})
 _DAY = re.compile(
     r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})"  # in whatever order
-    r"(?:[T,\s]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(\.\d+)?)?:?\s*([ap]m)?)?\s*(z|utc)?",
+    r"(?:[T,\s]+(上午|下午|[ap]m)?\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})([.,]\d+)?)?:?\s*(?:uhr)?([ap]\.?m\.?)?)?\s*(z|utc)?",
     re.IGNORECASE,
 )
+_AFTERNOON = ("p", "下")
 _DATE_LIKE = re.compile(
     r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b|\d{4}-?\d{2}-?\d{2}t", re.IGNORECASE
 )
+FULL_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _DAYS = re.compile(r"(19|20)\d\d(0[1-9]|1[012])(0[1-9]|[12]\d|3[01])")  # 20260131
 
 
@@ -53,11 +55,7 @@ def mostly_numbers(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]
     among five. None if there are more."""
     found, bad = read(texts)
     good = int((~np.isnan(found)).sum())
-    return (found, bad) if good and _are_few(len(bad), good) else None
-
-
-def _are_few(bad: int, good: int) -> bool:
-    return bad <= max((good + bad) // _BAD_EACH, int(good > _BAD_ONE))
+    return (found, bad) if good and are_few(len(bad), good) else None
 
 
 def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
@@ -69,8 +67,7 @@ def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
         return np.where(np.isfinite(found), found, nan), []
     except ValueError:
         known = [(place, text) for place, text in enumerate(texts) if not is_missing(text) and text.strip("+- ").lower() not in _INFINITE]
-    commas = [text for _, text in known if "," in text or "，" in text]
-    decimal_comma = bool(commas) and all(map(may_have_decimal_comma, commas)) and not all(map(may_be_grouped, commas))
+    decimal_comma = has_decimal_comma([text for _, text in known])
     found, bad = np.full(len(texts), nan), []
     for place, text in known:
         number = read_number(text, decimal_comma=decimal_comma)
@@ -79,6 +76,17 @@ def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
         else:
             found[place] = number
     return found, bad
+
+
+def has_decimal_comma(texts: Sequence[str]) -> bool:
+    """Whether a comma is one in a column of such numbers."""
+    commas = [text for text in texts if "," in text or "，" in text]
+    return bool(commas) and all(map(may_have_decimal_comma, commas)) and not all(map(may_be_grouped, commas))
+
+
+def are_few(bad: int, good: int) -> bool:
+    """Whether a column is of a kind although some of its values are not."""
+    return bad <= max((good + bad) // _BAD_EACH, int(good > _BAD_ONE))
 
 
 def are_times(texts: Sequence[str]) -> bool:
@@ -92,7 +100,7 @@ def are_times(texts: Sequence[str]) -> bool:
         times(known)
     except ValueError:
         return False
-    return all(_DATE_LIKE.search(text.translate(_CHINESE)) for text in known)
+    return all(is_date_like(text) for text in known)
 
 
 def times(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -105,9 +113,9 @@ def times(texts: Sequence[str]) -> NDArray[np.int64]:
         units = ((_NANOSECONDS_MIN, 1e-6), (_MICROSECONDS_MIN, 1e-3), (_MILLISECONDS_MIN, 1.0))
         return np.asarray(found * next((unit for least, unit in units if largest > least), 1000.0)).astype(np.int64)
     different = dict.fromkeys(texts)
-    plain = {text: text.translate(_CHINESE).strip() for text in different}
-    day_first = _day_first(list(plain.values()))
-    known = {text: _time(spelt, day_first) for text, spelt in plain.items()}
+    plain = {text: spelt(text) for text in different}
+    day_first = day_first_in(list(plain.values()))
+    known = {text: _time(plainly, day_first) for text, plainly in plain.items()}
     return np.array([known[text] for text in texts], np.int64)
 
 
@@ -116,11 +124,11 @@ def no_times(texts: Sequence[str]) -> list[int]:
     found = mostly_numbers(texts)
     if found is not None:
         return found[1]
-    plain = {text: text.translate(_CHINESE).strip() for text in dict.fromkeys(texts)}
-    day_first = _day_first(list(plain.values()))
-    unread = {text for text, spelt in plain.items() if not _is_time(spelt, day_first)}
+    plain = {text: spelt(text) for text in dict.fromkeys(texts)}
+    day_first = day_first_in(list(plain.values()))
+    unread = {text for text, plainly in plain.items() if not _is_time(plainly, day_first)}
     bad = [place for place, text in enumerate(texts) if text in unread]
-    return bad if _are_few(len(bad), len(texts) - len(bad)) else []
+    return bad if are_few(len(bad), len(texts) - len(bad)) else []
 
 
 def _is_time(text: str, day_first: bool) -> bool:
@@ -135,7 +143,23 @@ def _are_days(texts: Sequence[str]) -> bool:
     return all(map(_DAYS.fullmatch, texts[:_LOOKED_AT]))
 
 
-def _day_first(texts: Sequence[str]) -> bool:
+def is_date_like(text: str) -> bool:
+    """Whether it looks like a date, and not like a number that might be one."""
+    return _DATE_LIKE.search(spelt(text)) is not None
+
+
+def spelt(text: str) -> str:
+    """With the signs between year, month and day that are read."""
+    return text.translate(_CHINESE).strip()
+
+
+def says_order(texts: Sequence[str]) -> bool:
+    """Whether a column of dates tells which of 3/4 comes first."""
+    parts = [match.groups() for match in map(_DAY.match, texts) if match is not None and len(match[1]) < 3]
+    return any(int(first) > 12 or int(second) > 12 or between == "." for first, between, second, *_ in parts)
+
+
+def day_first_in(texts: Sequence[str]) -> bool:
     parts = [match.groups() for match in map(_DAY.match, texts) if match is not None and len(match[1]) < 3]
     if any(int(first) > 12 for first, *_ in parts):
         return True
@@ -145,11 +169,18 @@ def _day_first(texts: Sequence[str]) -> bool:
 
 
 def _time(text: str, day_first: bool) -> int:
+    moment = moment_of(text, day_first)
+    try:
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _NO_DAY) // _MILLISECOND  # cut: no day ends before its time
+    except OverflowError:
+        raise ValueError(text) from None
+
+
+def moment_of(text: str, day_first: bool) -> datetime:
+    """A date or time in any usual form, with a zone only if it states one. Raises `ValueError`."""
     try:
         moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
-        if moment is None:
-            moment = _iso(text) or dates.parse(text, default=_NO_DAY, dayfirst=day_first)
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _NO_DAY) // _MILLISECOND  # cut: no day ends before its time
+        return moment or _iso(text) or dates.parse(text, default=_NO_DAY.replace(tzinfo=None), dayfirst=day_first)
     except (ValueError, OverflowError):
         raise ValueError(text) from None
 
@@ -166,7 +197,7 @@ def _day(text: str, day_first: bool) -> datetime | None:
     match = _DAY.fullmatch(text)
     if match is None:
         return None
-    a, _, b, c, hour, minute, second, fraction, half, _ = match.groups()
+    a, _, b, c, before, hour, minute, second, fraction, behind, zone = match.groups()
     if len(a) == 4:
         year, month, day = int(a), int(b), int(c)
     elif len(c) in (2, 4):
@@ -175,10 +206,10 @@ def _day(text: str, day_first: bool) -> datetime | None:
     else:
         return None
     hours = int(hour or 0)
-    if half is not None:
-        hours = hours % 12 + (12 if half.lower() == "pm" else 0)
+    if half := before or behind:
+        hours = hours % 12 + (12 if half.lower().startswith(_AFTERNOON) else 0)
     micros = int((fraction or ".")[1:7].ljust(6, "0"))
-    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC)
+    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC if zone else None)  # as stated
 
 
 def labels(texts: Sequence[str]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -27,12 +27,17 @@ from connectors.raw import RawWriter
 from connectors.table_cells import Broken, Row
 from connectors.table_csv import GUESSES
 from connectors.table_files import Rows, TableFile
+from flows.evaluate.values import is_missing
 from flows.load.checkpoint import Checkpoint, Progress
+from flows.load.forms import Forms
 from flows.load.mapping import Kind, builder, guessed, mapping, unidentified
 from flows.load.preview import Nobody, Outlook, Preview
 from flows.logic.entry.check import OK, QUALITY
+from flows.logic.entry.quality import NOT_A_NUMBER
 from flows.logic.entry.values import is_rounded
 from flows.logic.message import Checked
+from flows.logic.numbers import number_of
+from flows.logic.rules import read_as_number
 from flows.logic.validate import Validator
 from schemas.config import Config
 from schemas.errors import ConfigError, LogFull, Unreachable
@@ -43,6 +48,7 @@ from state.policy import Policy
 
 BATCH: Final = 1_000  # rows between two checkpoints
 NO_KEY: Final = bytes(32)  # of a dry run without a deployment: what is hashed with it is compared, and thrown away
+ROWS_NAMED: Final = 5  # of rows with the same bad value
 SHOWN: Final = 20  # rejected rows on the screen; all are in the file
 _HISTORY: Final = "as history: figures and models learn from them, no trigger is sent because of them (--live: as if they happened now)"
 _LIVE: Final = "live: rules fire on them, and triggers are sent (without --live they are history)"
@@ -70,7 +76,7 @@ class Batch(msgspec.Struct):
     events: list[tuple[str, RawEvent]] = []
     identifiers: list[list[Identifier]] = []
     rejects: list[tuple[int, str, str]] = []
-    bad: list[str] = []
+    bad: list[tuple[int, str]] = []  # row, what is bad in it
     row: int = 0
 
 
@@ -81,6 +87,7 @@ class Summary(msgspec.Struct):
     sent: int
     rejected: dict[str, int]
     bad: dict[str, int]
+    bad_rows: dict[str, list[int]]  # the first of each
     rejects: str  # the file that lists them
     seconds: float  # of this start
     rows_per_second: int  # as well
@@ -91,12 +98,11 @@ class Summary(msgspec.Struct):
 class Reader:
     """Turns rows into batches of judged events. `after`: rows up to this one were done by an earlier start."""
 
-    def __init__(self, job: Job, table: TableFile, validator: Validator, name: str, per_customer: int, after: int = 0) -> None:
-        """`per_customer`: rows of one customer in one batch; more of them could not be told from new ones if they were sent again.
-
-        Raises `ConfigError` for a mapping that does not fit the file.
-        """
-        self._source, self._validator, self._name, self._per_customer, self._after = job.source, validator, name, per_customer, after
+    def __init__(self, job: Job, table: TableFile, validator: Validator, name: str, config: Config, after: int = 0) -> None:
+        """Raises `ConfigError` for a mapping that does not fit the file."""
+        self._source, self._validator, self._name, self._after = job.source, validator, name, after
+        # More rows of one customer in one batch could not be told from new ones if they were sent again.
+        self._per_customer = max(1, config.shards.dedupe // 2)
         rows = table.rows()
         self.places = mapping(job.pairs, job.kind)
         begin: list[tuple[int, Row | Broken]] = []
@@ -111,8 +117,11 @@ class Reader:
         columns = named if table.columns is None else table.columns
         if columns is not None:  # in JSON lines it is the first good one that names them
             self._fit(columns, table, job.kind)
+        begin += islice(rows, BATCH if table.is_text else 0)
+        self._forms = Forms(self.places, [row for _, row in begin if not isinstance(row, Broken)] if table.is_text else [], config)
+        self._numeric = self._forms.numeric | _read_as_numbers(self.places, config)
         self._rows: Rows = chain(begin, rows)
-        self._build = builder(self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone))
+        self._build = builder(self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone), self._forms.read)
 
     def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
         if not self.places:
@@ -153,9 +162,16 @@ class Reader:
             return b""
         batch.events.append((str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw))
         batch.identifiers.append(found.identifiers)
-        rounded = (f"{'.'.join(path)}: rounded" for column, path in self.places.items() if _is_rounded(row.get(column)))
-        batch.bad += dict.fromkeys((*_bad_fields(found), *(said.removeprefix("traits.") for said in rounded)))
+        batch.bad += ((number, said) for said in dict.fromkeys((*_bad_fields(found), *self._bad_cells(row))))
         return found.identifiers[0].hash
+
+    def _bad_cells(self, row: Row) -> Iterator[str]:
+        for column, path in self.places.items():
+            value, field = self._forms.read(column, row.get(column)), ".".join(path).removeprefix("traits.")
+            if _is_rounded(value):
+                yield f"{field}: rounded"
+            elif column in self._numeric and value is not None and not is_missing(str(value)) and number_of(value) is None:
+                yield f"{field}: {NOT_A_NUMBER}"
 
 
 class Loader:
@@ -277,10 +293,11 @@ class _Run:
         return await Loader(compose.raw_writer(self._config), checkpoint, self._said).load(batches)
 
     def _reader(self, after: int) -> Reader:
-        per_customer = max(1, self._config.shards.dedupe // 2)
-        reader = Reader(self._job, self._table, self._validator, self._name, per_customer, after)
+        reader = Reader(self._job, self._table, self._validator, self._name, self._config, after)
         if self._table.kind != ".jsonl" and (advice := unidentified(reader.places, self._config)):  # its lines may have other members
             raise ConfigError(f"{self._job.path.name}: {advice}")
+        if self._table.heading_row > 1:
+            self._say.print(f"the headings are in row {self._table.heading_row}; what stands above them is left out", markup=False)
         columns = ", ".join(f"{column} -> {'.'.join(path)}" for column, path in reader.places.items())
         self._say.print(f"columns: {columns}", markup=False)
         return reader
@@ -291,7 +308,16 @@ class _Run:
         per_second = round((rows - before) / seconds) if seconds else 0
         listed = rejects if progress.rejected else ""
         return Summary(
-            rows, progress.sent, progress.rejected, progress.bad, listed, round(seconds, 3), per_second, outlook, self._job.backfill
+            rows,
+            progress.sent,
+            progress.rejected,
+            progress.bad,
+            progress.bad_rows,
+            listed,
+            round(seconds, 3),
+            per_second,
+            outlook,
+            self._job.backfill,
         )
 
 
@@ -318,9 +344,9 @@ def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> 
             parts.append(f"... and {more:,} more")
     for title, counts in (("rejected by reason", summary.rejected), ("sent with a bad value", summary.bad)):
         if counts:
-            table = Table("", "rows", title=title, title_justify="left", show_header=False)
+            table = Table("", "rows", "", title=title, title_justify="left", show_header=False)
             for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-                table.add_row(name, f"{n:,}")
+                table.add_row(name, f"{n:,}", _named(summary.bad_rows.get(name, []), n))
             parts.append(table)
     if summary.outlook is not None:
         table = Table("", "rows", title="customers", title_justify="left", show_header=False)
@@ -333,6 +359,20 @@ def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> 
     return Group(*parts)
 
 
+def _named(rows: list[int], n: int) -> str:
+    """Which rows, as far as they are known."""
+    if not rows:
+        return ""
+    return f"row {', '.join(f'{row:,}' for row in rows)}{' ...' if n > len(rows) else ''}"
+
+
+def _read_as_numbers(places: dict[str, tuple[str, ...]], config: Config) -> set[str]:
+    """Columns that a figure adds up or a rule compares."""
+    ways = chain.from_iterable(read_as_number(config).values())
+    wanted = {("properties", ".".join(way)) for way in ways}
+    return {column for column, path in places.items() if path in wanted}
+
+
 def _rows(progress: Progress) -> int:
     return progress.sent + sum(progress.rejected.values())
 
@@ -342,8 +382,10 @@ def _count(progress: Progress, batch: Batch) -> None:
     progress.sent += len(batch.events)
     for _, reason, _ in batch.rejects:
         progress.rejected[reason] = progress.rejected.get(reason, 0) + 1
-    for bad in batch.bad:
+    for row, bad in batch.bad:
         progress.bad[bad] = progress.bad.get(bad, 0) + 1
+        if len(rows := progress.bad_rows.setdefault(bad, [])) < ROWS_NAMED:
+            rows.append(row)
 
 
 def _bad_fields(found: Checked) -> list[str]:

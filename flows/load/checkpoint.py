@@ -21,6 +21,7 @@ class Progress(msgspec.Struct):
     sent: int = 0
     rejected: dict[str, int] = {}  # reason -> rows
     bad: dict[str, int] = {}  # field:reason -> rows that were sent with a bad value in it
+    bad_rows: dict[str, list[int]] = {}  # field:reason -> the first of these rows
     rejects_bytes: int = 0  # of the file that lists them
     done: bool = False
 

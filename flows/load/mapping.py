@@ -74,10 +74,15 @@ def _alike(column: str, field: str, config: Config) -> bool:
 
 
 def builder(
-    places: Mapping[str, tuple[str, ...]], kind: Kind, event: str | None, backfill: bool = False, zone: ZoneInfo = _UTC
+    places: Mapping[str, tuple[str, ...]],
+    kind: Kind,
+    event: str | None,
+    backfill: bool = False,
+    zone: ZoneInfo = _UTC,
+    read: Callable[[str, Any], Any] = lambda _column, value: value,
 ) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
     """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history. `zone`: of times
-    that have none."""
+    that have none. `read`: what a cell of a column means."""
     columns = list(places.items())
 
     def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def builder(
         if event is not None:
             message["event"] = event
         for column, path in columns:
-            value = cell(row.get(column))
+            value = cell(read(column, row.get(column)))
             if value is None or value == "":
                 continue
             inside = message

@@ -10,19 +10,20 @@ would have given. That is why amounts are integers and why bounded kinds keep wh
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
 
 from flows.logic.numbers import number_of
-from schemas.config import Aggregate
+from schemas.config import Aggregate, Value
 from schemas.profile import MICRO
 
 BUCKETS_PER_WINDOW: Final = 12  # a window slides in steps of a twelfth
 HALF_LIVES: Final = 32  # older contributions are below 1 in 4 billion
 SKETCH: Final = 64
 AMOUNT_MAX: Final = 1e9  # larger amounts are taken for errors and do not count
+_OF_NUMBERS: Final = ("sum", "min", "max")
 _HALF: Final = 2**63
 TEXT_MAX: Final = 128
 
@@ -43,6 +44,29 @@ def amount_of(value: Any) -> int | None:
     if number is None:
         return None
     return round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None  # not-a-number is in no range
+
+
+def steps_of(value: str) -> tuple[str, ...]:
+    """The way to a property that is named with or without `properties.`."""
+    return tuple(value.removeprefix("properties.").split(".")) if value else ()
+
+
+def read_as_numbers(aggregates: Iterable[Aggregate], value: Value) -> dict[str, list[tuple[str, ...]]]:
+    """By event name or type: the ways to the properties that figures and purchases read as numbers, each once."""
+    found: dict[str, dict[tuple[str, ...], None]] = {event: {steps_of(value.amount): None} for event in value.events}
+    for aggregate in aggregates:
+        if aggregate.of in _OF_NUMBERS and aggregate.value:
+            for event in aggregate.on:
+                found.setdefault(event, {})[steps_of(aggregate.value)] = None
+    return {event: list(ways) for event, ways in found.items()}
+
+
+def is_unread(properties: dict[str, Any], way: tuple[str, ...]) -> bool:
+    """Whether something is there that is no number, or too large to be one."""
+    value: Any = properties
+    for step in way:
+        value = value.get(step) if type(value) is dict else None
+    return value is not None and value != "" and amount_of(value) is None
 
 
 def in_64_bits(total: int) -> int:
@@ -166,7 +190,7 @@ class Figure:
     def __init__(self, aggregate: Aggregate) -> None:
         self.aggregate = aggregate
         self.slot = slot_of(aggregate)
-        self.path = tuple(aggregate.value.removeprefix("properties.").split(".")) if aggregate.value else ()
+        self.path = steps_of(aggregate.value)
         self.update: Update
         self.merge: Merge
         self.read: Read

@@ -8,6 +8,8 @@ fragments.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flows.logic.stated import in_order
+
 STAMPS_MAX: Final = 32  # categories of one event
 _CATEGORY_MAX: Final = 64  # characters
 
@@ -20,7 +22,7 @@ _GRANTED: Final = frozenset(
     "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in subscribed 是 同意".split()
 )
 
-Entry = tuple[int, Any]  # when it was stated, Unix milliseconds; what
+Entry = tuple[int, Any]  # when it was stated (see `flows.logic.stated`); what
 
 
 def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
@@ -64,8 +66,8 @@ def join(a: Entry, b: Entry) -> Entry:
     (2, {'mail': False, 'sms': False})
     """
     if type(a[1]) is dict and type(b[1]) is dict:
-        return max(a[0], b[0]), _joined(a[1], b[1])
-    return max(a, b, key=lambda entry: (restriction(entry[1]), entry[0], repr(entry[1])))
+        return max(a[0], b[0], key=in_order), _joined(a[1], b[1])
+    return max(a, b, key=lambda entry: (restriction(entry[1]), in_order(entry[0]), repr(entry[1])))
 
 
 def restriction(value: Any) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "Name",
     "Scope",
     "Type",
+    "compared_with_numbers",
     "compile_expression",
     "mistake",
     "names_used",
@@ -90,6 +91,32 @@ def names_used(text: str, scope: Scope) -> set[str]:
     except Refused:
         return set()
     return writer.used
+
+
+def compared_with_numbers(text: str) -> list[tuple[str, ...]]:
+    """The ways to the properties that an expression holds against a number by `<`, `<=`, `>` or `>=`; nothing if it is none."""
+    tree = parsed(text)
+    found: dict[tuple[str, ...], None] = {}
+    for node in () if isinstance(tree, ExpressionError) else ast.walk(tree):
+        if isinstance(node, ast.Compare) and all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in node.ops):
+            sides = (node.left, *node.comparators)
+            if any(isinstance(side, ast.Constant) and type(side.value) in (int, float) for side in sides):
+                found |= dict.fromkeys(way for side in sides if (way := _way_to(side)))
+    return list(found)
+
+
+def _way_to(node: ast.expr) -> tuple[str, ...]:
+    """Of `properties.a.b` or `properties["a"]`."""
+    if isinstance(node, ast.Attribute):
+        inside, step = node.value, node.attr
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        inside, step = node.value, node.slice.value
+    else:
+        return ()
+    if isinstance(inside, ast.Name):
+        return (step,) if inside.id == "properties" else ()
+    way = _way_to(inside)
+    return (*way, step) if way else ()
 
 
 def _one_line(text: str) -> str:

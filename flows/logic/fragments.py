@@ -1,12 +1,13 @@
 """A fragment is what one origin did. Facts are added to it, fragments to one another; neither depends on the order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, Final
 
 from flows.logic import consent, groups
-from flows.logic.aggregates import Figure, amount_of, in_64_bits
+from flows.logic.aggregates import Figure, amount_of, in_64_bits, is_unread
+from flows.logic.stated import in_order, stated_at
 from schemas.config import Value
 from schemas.events import Fact
 from schemas.profile import Fragment
@@ -33,7 +34,10 @@ def seen(ring: bytes, message: bytes) -> bool:
 class FragmentRules:
     """What of the configuration a fragment depends on, resolved once."""
 
-    def __init__(self, figures: Mapping[str, Figure], value: Value, dedupe: int) -> None:
+    def __init__(
+        self, figures: Mapping[str, Figure], value: Value, dedupe: int, numbers: Mapping[str, Sequence[tuple[str, ...]]] | None = None
+    ) -> None:
+        """`numbers`: by event name or type the properties that are to be numbers, for what is `unread`."""
         self.figures = {figure.slot: figure for figure in figures.values()}
         self.by_event: dict[str, list[Figure]] = {}
         for figure in figures.values():
@@ -41,6 +45,7 @@ class FragmentRules:
                 self.by_event.setdefault(event, []).append(figure)
         self.any_track = list(dict.fromkeys(self.by_event.get("*", ())))
         self.by_track = {event: list(dict.fromkeys(found + self.any_track)) for event, found in self.by_event.items()}  # each once
+        self._numbers = dict(numbers or {})
         self.orders = frozenset(value.events)
         self.amount = value.amount
         self.ring_bytes = dedupe * RING_ID
@@ -72,7 +77,15 @@ class FragmentRules:
             for figure in self.by_event.get(fact.type, ()):
                 figure.apply(fragment.aggregates, time_ms, fact.properties)
         if fact.traits:
-            add_traits(fragment.traits, {name: (time_ms, value) for name, value in fact.traits.items()})
+            moment = stated_at(time_ms, message)
+            add_traits(fragment.traits, {name: (moment, value) for name, value in fact.traits.items()})
+
+    def unread(self, fact: Fact) -> list[str]:
+        """Properties of this fact that are to be numbers and are none."""
+        ways: Iterable[tuple[str, ...]] = self._numbers.get(fact.name if fact.type == "track" else fact.type, ())
+        if fact.type == "track" and "*" in self._numbers:
+            ways = dict.fromkeys((*ways, *self._numbers["*"]))
+        return [f"properties.{'.'.join(way)}" for way in ways if is_unread(fact.properties, way)]
 
     def merge(self, a: Fragment, b: Fragment) -> Fragment:
         """The sum of both; `a` is changed, `b` is not."""
@@ -112,10 +125,14 @@ def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) 
 
 
 def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int, Any]]) -> None:
-    """The last writer wins; of two at the same time, the larger text. At most `TRAITS_MAX`, first by name."""
+    """The last writer wins (see `flows.logic.stated`); of two at the same moment, the larger text. At most `TRAITS_MAX`, first by name."""
     for name, entry in newer.items():
         held = traits.get(name)
-        if held is None or entry[0] > held[0] or (entry[0] == held[0] and repr(entry[1]) > repr(held[1])):
+        if held is None:
+            traits[name] = entry
+            continue
+        then, now = in_order(held[0]), in_order(entry[0])
+        if now > then or (now == then and repr(entry[1]) > repr(held[1])):
             traits[name] = entry
     _bound(traits)
 

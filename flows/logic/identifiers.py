@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
-from flows.logic.entry.check import Countries, Normalise, checks, key_of
+from flows.logic.entry.check import Countries, Normalise, Unborn, checks, key_of, unborn
 from flows.logic.entry.values import Check, is_rounded
 from flows.logic.placeholders import Placeholders
 from schemas.config import Entry as EntryConfig
@@ -35,14 +35,17 @@ _FIELDS: Final = {"userId": "user_id", "anonymousId": "anonymous_id"}
 class _Namespace:
     """One namespace, resolved once. Hashes are cached: the same customers come again and again."""
 
-    __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength")
+    __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength", "unborn")
 
-    def __init__(self, config: Namespace, strength: int, blocked: Callable[[str], bool], key: bytes, normalise: Normalise) -> None:
+    def __init__(
+        self, config: Namespace, strength: int, blocked: Callable[[str], bool], key: bytes, normalise: Normalise, unborn: Unborn | None
+    ) -> None:
         self.config = config
         self.strength = strength
         self.blocked = blocked
         self.key = key
         self.normalise = normalise
+        self.unborn = unborn  # the one thing that depends on when it is asked, so that no cache holds it
         self.local = config.normalize == "phone"  # what it says depends on the country
         self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
@@ -61,8 +64,10 @@ class _Namespace:
         self.cache[known] = identifier
         return identifier
 
-    def holds(self, value: str, countries: tuple[str, ...] = ()) -> bool:
+    def holds(self, value: str, countries: tuple[str, ...], now_ms: int) -> bool:
         """Whether it is a value of its kind at all."""
+        if self.unborn is not None and self.unborn(value, now_ms):
+            return False
         return not is_rounded(value) and self.normalise(value, countries) is not None
 
 
@@ -89,7 +94,7 @@ class Identifiers:
         blocked = self.placeholders.says_nothing
         made = made or checks(replace(entry, complete=False))
         namespaces = [
-            _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made))
+            _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made), _unborn(namespace, made))
             for strength, namespace in enumerate(config.namespace)
         ]
         self._countries = Countries(entry.country)
@@ -115,8 +120,8 @@ class Identifiers:
         identifier = known.identifier(value, self._countries.default if known.local else ()) if known else None
         return identifier.hash if identifier else None
 
-    def of(self, message: Any) -> list[Identifier] | Reject:
-        """Distinct, strongest first."""
+    def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:
+        """Distinct, strongest first. `now_ms`: when it was received; who is born later is nobody."""
         found: list[Identifier] = []
         refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
         malformed = ""
@@ -136,7 +141,7 @@ class Identifiers:
             namespace = place.namespace
             countries = self._countries.of(message.traits, message.context) if namespace.local and value[0:1] != "+" else ()
             identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(value, countries)
-            if identifier is None:
+            if identifier is None or (namespace.unborn is not None and namespace.unborn(value, now_ms)):
                 refused.append((namespace, value, countries))
             elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
                 found.append(identifier)
@@ -149,7 +154,7 @@ class Identifiers:
                 found.sort(key=lambda identifier: identifier.strength)
         if found:
             return found
-        return _malformed(malformed) if malformed else _nobody(refused)
+        return _malformed(malformed) if malformed else _nobody(refused, now_ms)
 
 
 def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise:
@@ -163,10 +168,14 @@ def _malformed(path: str) -> Reject:
     return Reject("id_invalid", f"expected `{path}` to be text of at most {ID_MAX} characters")
 
 
-def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]]) -> Reject:
+def _unborn(config: Namespace, made: Checks) -> Unborn | None:
+    return None if config.normalize in _NORMALISE else unborn(cast(FieldKind, config.normalize), made)
+
+
+def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]], now_ms: int) -> Reject:
     if not refused:
         return Reject("id_missing", "expected `userId` or `anonymousId`")
-    if any(namespace.holds(value, countries) for namespace, value, countries in refused):
+    if any(namespace.holds(value, countries, now_ms) for namespace, value, countries in refused):
         return Reject("id_blocked", "only blocked identifiers")
     if any(is_rounded(value) for _, value, _ in refused):
         return Reject("id_invalid", "a number of which a spreadsheet has kept the first digits alone: send the column as text")

@@ -16,7 +16,7 @@ _WIDE: Final = {place: place - 0xFEE0 for place in range(0xFF01, 0xFF5F)} | {
     **{ord(wide): usual for wide, usual in zip("￥￡￦−’", "¥£₩-'", strict=True)},
     **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
 }
-_CURRENCY: Final = r"(?:[A-Z]{0,3}[$€£¥₽₹₩]|USD|EUR|GBP|CNY|RMB|JPY|HKD|TWD|人民币|元|圆|圓|円)"
+_CURRENCY: Final = r"(?:[A-Z]{0,3}[$€£¥₽₹₩]|USD|EUR|GBP|CNY|RMB|JPY|HKD|TWD|CHF|人民币|元|圆|圓|円)"
 _DRESSED: Final = re.compile(
     rf"(?P<open>\()?\s*(?P<sign>[+-]?)\s*{_CURRENCY}?\s*(?P<inner>[+-]?)"
     rf"(?P<digits>\d[\d.,' ]*|\.\d+)(?P<power>E[+-]?\d+)?\s*{_CURRENCY}?\s*%?\s*(?P<close>\))?",
@@ -25,6 +25,7 @@ _DRESSED: Final = re.compile(
 _PLAIN: Final = re.compile(r"\d+(\.\d*)?|\.\d+")
 _GROUPED: Final = re.compile(r"\d{1,3}([, '])\d{3}(\1\d{3})*(\.\d*)?")  # 1,234,567.89
 _GROUPED_BY_POINTS: Final = re.compile(r"\d{1,3}(\.\d{3}){2,}")
+_GROUPED_BY_A_POINT: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.620, where a comma is decimal
 _DECIMAL_COMMA: Final = re.compile(r"(\d+|\d{1,3}([. '])\d{3}(\2\d{3})*),\d*")  # 1.234.567,89
 _SEPARATORS: Final = str.maketrans("", "", ", '")
 
@@ -42,7 +43,7 @@ def number_of(value: Any) -> int | float | None:
 def read(text: str, *, decimal_comma: bool = False) -> int | float | None:
     """The number that a text is: digits, or as people and spreadsheets write them; None if it is none or not finite.
 
-    `decimal_comma`: a comma is one, also where it might stand between thousands.
+    `decimal_comma`: a comma is one, also where it might stand between thousands; then a point stands between thousands where it can.
     """
     if len(text) > LENGTH_MAX:
         return None
@@ -53,6 +54,8 @@ def read(text: str, *, decimal_comma: bool = False) -> int | float | None:
     try:
         number = float(text)
     except ValueError:
+        return _dressed(text, decimal_comma)
+    if decimal_comma and _GROUPED_BY_A_POINT.fullmatch(text.strip()):
         return _dressed(text, decimal_comma)
     return number if isfinite(number) else None
 
@@ -75,6 +78,8 @@ def _dressed(text: str, decimal_comma: bool) -> int | float | None:
 
 def _bare(digits: str, decimal_comma: bool) -> str | None:
     """Without separators of thousands, with a decimal point."""
+    if decimal_comma and _GROUPED_BY_A_POINT.fullmatch(digits):
+        return digits.replace(".", "")
     if _PLAIN.fullmatch(digits):
         return digits
     comma_is_decimal = _DECIMAL_COMMA.fullmatch(digits) is not None

@@ -8,6 +8,7 @@ from flows.logic.entry.check import NOTES, OK, QUALITY
 from flows.logic.entry.completion import completed
 from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules, View
+from flows.logic.stated import in_order
 from schemas.identity import text_id
 from schemas.profile import MICRO, Fragment, Profile
 
@@ -47,7 +48,7 @@ def present(
         "sessions": len(total.sessions) // 2,
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
-        "traits": {name: value for name, (_time_ms, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
+        "traits": {name: value for name, (_moment, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
         "groups": groups.shown(total.traits),
         "quality": _quality(total),
         "completed": completed(total.traits),
@@ -58,10 +59,10 @@ def present(
 
 
 def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
-    """Of (field, when, value) what was last stated of each field; of two at the same time the larger text, as with other traits."""
+    """Of (field, moment, value) what was last stated of each field, as with other traits (see `flows.logic.stated`)."""
     last: dict[str, tuple[int, str]] = {}
-    for field, time_ms, value in stated:
-        last[field] = max(last.get(field, (-1, "")), (time_ms, value))
+    for field, moment, value in stated:
+        last[field] = max(last.get(field, (-1, "")), (in_order(moment), value))
     return {field: value for field, (_, value) in sorted(last.items())}
 
 
@@ -73,7 +74,7 @@ def own(stated: Mapping[str, str]) -> dict[str, str]:
 def _quality(total: Fragment) -> dict[str, str]:
     """Of each checked field, whether the last value stated was `ok`, or why it was bad."""
     found = {}
-    for name, (_time_ms, said) in sorted(total.traits.items()):
+    for name, (_moment, said) in sorted(total.traits.items()):
         if name.startswith(QUALITY):
             found[name.removeprefix(QUALITY)] = OK if str(said).startswith(f"{OK} ") else str(said)
     return found

@@ -33,6 +33,7 @@ from flows.logic.shard import (
     rules_of,
     sum_of,
 )
+from flows.logic.stated import stated_at
 from flows.logic.timers import REFRESH_MS, expire, schedule, wait
 from flows.logic.transit import HELD_MAX, must_wait
 from schemas.events import Fact
@@ -193,13 +194,15 @@ class ShardMachine:
             home = new_fragment(live, origin, rules)
         if fact.traits or fact.type == "identify":
             state.stated += quality.stated(fact, live.total, state.count)
+        if fact.properties and (fields := rules.fragments.unread(fact)):
+            state.stated += quality.unread(fact.channel, fields, state.count)
         if fact.content:
             message += repeats.split(fact.content)[0]
         rules.fragments.add(home, fact, message)
         if live.total is not home:
             rules.fragments.add(live.total, fact, message)
         if fact.sealed:
-            self._seal(state, root, origin, fact)
+            self._seal(state, root, origin, fact, message)
 
         view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
@@ -222,9 +225,10 @@ class ShardMachine:
         if sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:  # who was asleep has boundaries again
             schedule(state, rules, view, root)
 
-    def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
+    def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, message: bytes) -> None:
         # The user id is always the same, and each worker of `resolve` sends it along the first time that it sees it: no time makes it newer
-        fields = {name: Sealed(0 if name == "user_id" else fact.time_ms, value) for name, value in fact.sealed.items()}
+        moment = stated_at(fact.time_ms, message)
+        fields = {name: Sealed(0 if name == "user_id" else moment, value) for name, value in fact.sealed.items()}
         add_sensitive(state.sensitive.setdefault(root, Sensitive()), Sensitive({origin: fields}))
         state.sensitive_dirty.add(root)
 

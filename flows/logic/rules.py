@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
-from flows.logic.aggregates import Figure, Read
+from flows.logic.aggregates import Figure, Read, read_as_numbers
 from flows.logic.entry.completion import CONFIDENCE, derived
-from flows.logic.expressions import ExpressionError, Name, Scope, compile_expression, names_used
+from flows.logic.expressions import ExpressionError, Name, Scope, compared_with_numbers, compile_expression, names_used
 from flows.logic.fragments import FragmentRules
 from flows.logic.menu import Choices
 from flows.logic.models.binary import BINARY
@@ -195,6 +195,16 @@ class CompiledModel:
         self.when = _compiled(block.when if isinstance(block, Model) else "True", scope)
 
 
+def read_as_number(rules: Rules) -> dict[str, list[tuple[str, ...]]]:
+    """By event name or type: the ways to the properties that are to be numbers, for figures, purchases or a trigger that compares them."""
+    found = read_as_numbers(rules.aggregate, rules.value)
+    for trigger in rules.trigger:
+        if trigger.on.event is not None:
+            ways = found.setdefault(trigger.on.event, [])
+            ways += (way for way in compared_with_numbers(trigger.when) if way not in ways)
+    return found
+
+
 class CompiledRules:
     """All rules of one version. Raises `ConfigError` for rules that `problems` would have named."""
 
@@ -203,7 +213,7 @@ class CompiledRules:
         self.rules = rules
         self.version = version
         self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
-        self.fragments = FragmentRules(self.figures, rules.value, dedupe)
+        self.fragments = FragmentRules(self.figures, rules.value, dedupe, read_as_number(rules))
         self.reads = {figure.slot: figure.read for figure in self.figures.values()}
         scope = scope_of(self.figures, rules.value)
         self._index_models(scope)

@@ -10,6 +10,7 @@ from flows.logic.models.groups import Assigner
 from flows.logic.models.shelf import Shelf
 from flows.logic.rules import CompiledRules
 from flows.logic.scoring import InForce, Scorer
+from flows.logic.stated import in_order
 from schemas.identity import ID_BYTES
 from schemas.log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
 from schemas.profile import Fragment, Head, Profile, Sensitive
@@ -239,12 +240,12 @@ def fold(fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> N
 
 
 def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
-    """The last writer of a field wins, by time and then by bytes. At most `SEALED_MAX` for each origin, first by name."""
+    """The last writer of a field wins (see `flows.logic.stated`). At most `SEALED_MAX` for each origin, first by name."""
     for origin, theirs in newer.origins.items():
         fields = record.origins.setdefault(origin, {})
         for name, sealed in theirs.items():
             held = fields.get(name)
-            if held is None or (sealed.time_ms, sealed.value) > (held.time_ms, held.value):
+            if held is None or (in_order(sealed.moment), sealed.value) > (in_order(held.moment), held.value):
                 fields[name] = sealed
         while len(fields) > SEALED_MAX:
             del fields[max(fields)]

@@ -96,7 +96,7 @@ class Validator:
             message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
         elif len(message_id) > MESSAGE_ID_MAX:
             return Reject("message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}")
-        identifiers = self._identifiers.of(message)
+        identifiers = self._identifiers.of(message, raw.received_ms)
         if isinstance(identifiers, Reject):
             return identifiers
         properties, traits = message.properties or {}, message.traits or {}

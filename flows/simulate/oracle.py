@@ -212,7 +212,7 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     due = set()
     for made in traffic.good.values():
         if made.get("event") == "Viewed":
-            found = hashes.of(msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message))
+            found = hashes.of(msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message), 0)
             assert isinstance(found, list), "only what has an identifier is good"
             due.add(trigger_id(made["messageId"], found[0].hash, "each"))
     ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}

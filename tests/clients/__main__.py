@@ -13,11 +13,9 @@ import msgspec
 
 from tests.clients.catalogue import CLIENTS, Client
 from tests.clients.install import CannotFetch, arguments, command, environment
+from tests.clients.pages import CACHE, put
 from tests.running import Running, running
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / "build" / "clients"
-PAGE = ROOT / "docs" / "clients.md"
 PUBLISH_S = 60
 ARRIVE_S = 15
 CONFIG = """
@@ -66,7 +64,7 @@ def main() -> int:
         for client in wanted:
             tried.append(_say(_try(client, millrace)))
             if not names:
-                PAGE.write_text(_page(tried))  # a run that is ended keeps what it found
+                put("", _page(tried))  # a run that is ended keeps what it found
         dead = millrace.command("dead", "list", "--limit", "20")
     print(dead)
     return int(any(one.result != "works" for one in tried))

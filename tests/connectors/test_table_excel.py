@@ -1,5 +1,6 @@
 """Sheets as other programs than ours write them: ranges that are not true, errors, formulas, escapes, long numbers."""
 
+import datetime
 import re
 import zipfile
 from collections.abc import Callable
@@ -216,3 +217,51 @@ def test_the_strict_form_of_a_workbook_is_told_from_one_without_sheets(tmp_path:
             rewritten(path, lambda part, ours=ours, theirs=theirs: part.replace(ours, theirs), member)
     with pytest.raises(ConfigError, match="is a Strict Open XML workbook: save it as"):
         found(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "meant"),
+    [
+        (0.125, "0.0%", 12.5),
+        (0.07, "0%", 7.0),
+        (44, "0000", "0044"),
+        (44, '"Nr. "0000', "0044"),
+        (44, "0", 44),
+        (44, "#,##0.00", 44),
+        (32938, "yyyy-mm-dd", datetime.date(1990, 3, 6)),
+        (32938, "yyyy-mm-dd hh:mm", datetime.datetime(1990, 3, 6)),  # noqa: DTZ001  # Excel knows no zones
+        (32938, '[$-804]yyyy"年"m"月"d"日"', datetime.date(1990, 3, 6)),
+        (32938, "General", 32938),  # nothing says that it is a date
+    ],
+)
+def test_what_a_format_shows_is_what_the_cell_says(tmp_path: Path, value: Any, form: str, meant: Any) -> None:
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["id"])
+    book.active.append([value])
+    book.active["A2"].number_format = form
+    book.save(path)
+    assert found(path) == [(2, {"id": meant})]
+    assert type(found(path)[0][1]["id"]) is type(meant)
+
+
+@pytest.mark.parametrize("built_in", [27, 31, 36, 50, 58])
+def test_dates_in_the_built_in_formats_of_chinese_editions_are_dates(tmp_path: Path, built_in: int) -> None:
+    path = tmp_path / "rows.xlsx"
+    book_of(path, ["id"], [datetime.date(1990, 3, 6)])
+    rewritten(path, lambda styles: re.sub(r"<numFmts.*?</numFmts>", "", styles), "xl/styles.xml")
+    rewritten(path, lambda styles: re.sub(r'numFmtId="(14|164)"', f'numFmtId="{built_in}"', styles), "xl/styles.xml")
+    assert found(path) == [(2, {"id": datetime.date(1990, 3, 6)})]
+
+
+def test_a_hidden_sheet_is_not_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["list"])
+    book.active.sheet_state = "hidden"
+    book.create_sheet("b").append(["id"])
+    book["b"].append(["u1"])
+    book.active = 1
+    book.save(path)
+    assert found(path) == [(2, {"id": "u1"})]
+    assert found(path, "Sheet") == []

@@ -134,6 +134,32 @@ def test_a_dry_run_says_whether_triggers_are_sent(config: Config, tmp_path: Path
     assert words in done.stdout
 
 
+def test_a_number_that_cannot_be_read_is_told_by_row_and_sent(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orders.csv"
+    amounts = ["1.234,50", "1.620", "abc", *["9,90"] * 40, "6_20", "NA", "1.000"]
+    path.write_text("id;total;paid_at;note\n" + "".join(f"u{n};{amount};1,5;x\n" for n, amount in enumerate(amounts)))
+    wanted = job(path, "id=userId", "total=total", "note=other", kind="track", event="Order Completed")
+    assert run(config, wanted, dry=False, as_json=True) == 0
+    said = summary(capsys)
+    assert (said["sent"], said["rejected"]) == (len(amounts), {})
+    assert said["bad"] == {"properties.total: not_a_number": 2}
+    assert said["bad_rows"] == {"properties.total: not_a_number": [4, 45]}
+    sent = {m["userId"]: m["properties"]["total"] for m in (msgspec.json.decode(event.value) for event in arrived(config))}
+    assert (sent["u0"], sent["u1"], sent["u2"], sent["u43"], sent["u45"]) == (1234.5, 1620, "abc", "6_20", 1000)
+    run(config, msgspec.structs.replace(wanted, source="shown"), dry=True, as_json=False)
+    assert "row 4, 45" in capsys.readouterr().out
+
+
+def test_a_property_that_a_figure_adds_up_is_told_of_though_all_its_column_is_text(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("id,total\n" + "".join(f"u{n},much\n" for n in range(7)))
+    run(config, job(path, "id=userId", "total=total", kind="track", event="Order Completed"), dry=True, as_json=True)
+    said = summary(capsys)
+    assert (said["bad"], said["bad_rows"]) == ({"properties.total: not_a_number": 7}, {"properties.total: not_a_number": [2, 3, 4, 5, 6]})
+
+
 def test_an_import_that_is_done_sends_nothing_more(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = csv_file(tmp_path)
     for _ in range(2):

@@ -1,5 +1,6 @@
 """Identifiers of a message: where they stand, how spellings become one, which values identify nobody."""
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -12,20 +13,22 @@ from flows.logic.message import Message
 from schemas.config import Identity, Namespace
 from schemas.events import Reject
 from schemas.identity import ID_BYTES, Identifier
+from tests.logic.entry.made import resident_id
 
 KEY = b"k" * 32
+NOW_MS = 1_790_000_000_000  # in 2026
 DEFAULT = Identity()
 NAMES = [namespace.name for namespace in DEFAULT.namespace]
 
 
 def found(of: Identifiers | None = None, **fields: Any) -> list[Identifier]:
-    identifiers = (of or Identifiers(DEFAULT, KEY)).of(msgspec.convert({"type": "track", **fields}, Message))
+    identifiers = (of or Identifiers(DEFAULT, KEY)).of(msgspec.convert({"type": "track", **fields}, Message), NOW_MS)
     assert isinstance(identifiers, list), identifiers
     return identifiers
 
 
 def refused(**fields: Any) -> str:
-    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", **fields}, Message))
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", **fields}, Message), NOW_MS)
     assert isinstance(answer, Reject), answer
     return answer.reason
 
@@ -145,7 +148,7 @@ values = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.none() | st.boo
     user=st.text(max_size=8) | st.none(),
 )
 def test_whatever_comes_identifiers_are_distinct_and_ordered(fields: dict[str, Any], user: str | None) -> None:
-    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": user, **fields}, Message))
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": user, **fields}, Message), NOW_MS)
     if isinstance(answer, list):
         assert len(set(answer)) == len(answer) > 0
         assert [identifier.strength for identifier in answer] == sorted(identifier.strength for identifier in answer)
@@ -153,7 +156,7 @@ def test_whatever_comes_identifiers_are_distinct_and_ordered(fields: dict[str, A
 
 @pytest.mark.parametrize("value", ["8.80012345678901E+15", " 8.80012E+15 ", "8,80012E+15", "8.8e+21", "4E+17"])
 def test_a_number_that_a_spreadsheet_has_rounded_is_nobodys(value: str) -> None:
-    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": value}, Message))
+    answer = Identifiers(DEFAULT, KEY).of(msgspec.convert({"type": "track", "userId": value}, Message), NOW_MS)
     assert isinstance(answer, Reject)
     assert answer.reason == "id_invalid"
     assert "spreadsheet" in answer.detail
@@ -164,3 +167,19 @@ def test_a_number_that_a_spreadsheet_has_rounded_is_nobodys(value: str) -> None:
 @pytest.mark.parametrize("value", ["880012345678901", "1E15", "e+12", "ann+1E+15", "5.e+3"])
 def test_what_only_looks_a_little_like_it_is_somebodys(value: str) -> None:
     assert found(userId=value) == [one("user_id", value)]
+
+
+def test_a_document_of_somebody_who_is_not_born_yet_identifies_nobody_until_then() -> None:
+    """The moment is that of the receipt, so that the same event is judged alike whenever it is read, and no cache remembers it."""
+    card = resident_id("110101", date(2027, 3, 7), 13)
+    config = Identity(namespace=(Namespace("user_id", ("userId",), 1), Namespace("card", ("traits.card",), 3, normalize="id_number")))
+    made = Identifiers(config, KEY)
+    of = {"type": "identify", "traits": {"card": card}}
+    alone = msgspec.convert(of, Message)
+    with_user = msgspec.convert(of | {"userId": "ana"}, Message)
+    for now, known in ((date(2027, 3, 5), False), (date(2027, 3, 6), True), (date(2027, 3, 5), False), (date(2030, 1, 1), True)):
+        now_ms = int(datetime(now.year, now.month, now.day, 12, tzinfo=UTC).timestamp() * 1000)
+        answer = made.of(alone, now_ms)
+        assert isinstance(answer, list) if known else isinstance(answer, Reject) and answer.reason == "id_invalid"
+        identifiers = made.of(with_user, now_ms)
+        assert [identifier.strength for identifier in identifiers if isinstance(identifier, Identifier)] == [0, 1][: 1 + known]

@@ -1,13 +1,19 @@
 """What a shard does with its log: profiles, tags, segments, stages, questions, timers, customers that become one."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flows.logic.decide import trigger_id
+from flows.logic.fragments import add_traits, join_traits, ring_id
 from flows.logic.models import churn
-from flows.logic.shard import FRAGMENTS_MAX, SEALED_MAX
-from schemas.profile import MICRO, Sealed
+from flows.logic.present import newest
+from flows.logic.shard import FRAGMENTS_MAX, SEALED_MAX, add_sensitive
+from flows.logic.stated import stated_at
+from schemas.profile import MICRO, Sealed, Sensitive
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 
@@ -21,6 +27,25 @@ def test_events_add_up_in_the_fragment_of_their_origin() -> None:
     (fragment,) = world.profile(ANA).fragments.values()
     assert (fragment.events, fragment.orders, fragment.spent) == (2, 2, 3_500_000)
     assert world.counters()["profiles"] == 1
+
+
+def test_what_should_be_a_number_and_is_none_is_counted_by_source_and_property() -> None:
+    """For purchases, for figures, and for rules that compare; a missing one is missing, and a repeated message counts once."""
+    rules = '[[aggregate]]\nname = "best"\nof = "max"\non = ["*"]\nvalue = "score.of"\n'
+    world = World(ORDERS + rules + trigger("large", 'event = "Viewed"', when="properties.price >= 100 and properties['a b'] < 5"))
+    for _ in range(2):
+        world.send(ANA, "Bought", message="bad", total="6_20", score={"of": "abc"})
+    world.send(ANA, "Bought", total="¥1,620.00", score={"of": None}, price="dear")
+    world.send(ANA, "Viewed", price="dear", **{"a b": [1], "total": "any"})
+    world.send(ANA, "Viewed", price="99,5", score={"of": 1e30})
+    world.send(ANA, "Viewed", price="")
+    assert {name: n for name, n in world.counters().items() if name.startswith("unread:")} == {
+        "unread:web:properties.total": 1,
+        "unread:web:properties.score.of": 2,
+        "unread:web:properties.price": 1,
+        "unread:web:properties.a b": 1,
+    }
+    assert world.profile(ANA).fragments.popitem()[1].spent == 1_620 * MICRO
 
 
 def test_a_message_that_comes_again_changes_nothing() -> None:
@@ -50,13 +75,58 @@ def test_the_ring_is_as_long_as_configured() -> None:
     assert events(world) == 4
 
 
+def sealed_of(world: World) -> dict[bytes, dict[str, tuple[int, bytes]]]:
+    """By origin and field: the millisecond, and what was sealed."""
+    found = world.sensitive(ANA).origins
+    return {
+        origin: {name: ((one.moment - stated_at(0, bytes(3))) >> 20, one.value) for name, one in of.items()} for origin, of in found.items()
+    }
+
+
+@given(order=st.permutations(range(6)), nonces=st.permutations(range(6)), origins=st.lists(st.booleans(), min_size=6, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_of_events_at_one_time_one_wins_whichever_comes_first(order: list[int], nonces: list[int], origins: list[bool]) -> None:
+    """In all that it states: a value, what entry noted about it, and what is sealed, which has other bytes each time that it is."""
+    world = World("")
+    world.send([ANA, V], ago=HOUR)
+    for n in order:
+        traits = {"plan": 9 - n, "city": f"c{n % 3}-{n}", "$quality.phone": f"ok {(n * 7) % 6}", "$derived.phone": {"carrier": n}}
+        sealed = {name: bytes([nonces[n]]) + str(n).encode() for name in ("phone", "$original.phone")}
+        world.send(V if origins[n] else ANA, type="identify", message=f"message {n}", traits=traits, sealed=sealed)
+    held = world.profile(ANA).fragments
+    total: dict[str, tuple[int, Any]] = {}
+    for fragment in held.values():
+        join_traits(total, fragment.traits)
+    stated = [(name, one.moment, one.value[1:].decode()) for of in world.sensitive(ANA).origins.values() for name, one in of.items()]
+    wins = max(range(6), key=lambda n: stated_at(START_MS, ring_id(f"message {n}")))
+    view = {name: value for name, (_, value) in total.items()} | newest(stated)
+    assert view == {
+        "plan": 9 - wins,
+        "city": f"c{wins % 3}-{wins}",
+        "$quality.phone": f"ok {(wins * 7) % 6}",
+        "$derived.phone": {"carrier": wins},
+        "phone": str(wins),
+        "$original.phone": str(wins),
+    }
+
+
+def test_a_record_of_before_is_older_or_newer_by_its_milliseconds() -> None:
+    record = Sensitive({b"a": {"x": Sealed(START_MS, b"old"), "y": Sealed(START_MS, b"old")}})
+    traits = {"x": (START_MS, "old"), "y": (START_MS, "old")}
+    for name, at in (("x", START_MS - 1), ("y", START_MS + 1)):
+        add_sensitive(record, Sensitive({b"a": {name: Sealed(stated_at(at, b"abc"), b"new")}}))
+        add_traits(traits, {name: (stated_at(at, b"abc"), "new")})
+    assert {name: one.value for name, one in record.origins[b"a"].items()} == {"x": b"old", "y": b"new"}
+    assert {name: value for name, (_, value) in traits.items()} == {"x": "old", "y": "new"}
+
+
 def test_sealed_fields_of_many_events_stand_side_by_side_and_the_later_one_wins() -> None:
     world = World("")
     world.send(ANA, sealed={"email": b"old"}, ago=HOUR)
     world.send(ANA, sealed={"phone": b"phone"})
     world.send(ANA, sealed={"email": b"new"}, ago=MINUTE)
     world.send(ANA, sealed={"email": b"oldest"}, ago=2 * HOUR)
-    assert world.sensitive(ANA).origins == {ANA.hash: {"email": Sealed(START_MS - MINUTE, b"new"), "phone": Sealed(START_MS, b"phone")}}
+    assert sealed_of(world) == {ANA.hash: {"email": (START_MS - MINUTE, b"new"), "phone": (START_MS, b"phone")}}
 
 
 def test_sealed_fields_are_bounded() -> None:
@@ -266,7 +336,7 @@ def test_two_customers_become_one_with_all_that_both_did() -> None:
     profile = world.profile(ANA)
     assert set(profile.fragments) == {ANA.hash, V.hash}
     assert sum(fragment.spent for fragment in profile.fragments.values()) == 3 * MICRO
-    assert world.sensitive(ANA).origins == {ANA.hash: {"email": Sealed(START_MS, b"a")}, V.hash: {"phone": Sealed(START_MS, b"v")}}
+    assert sealed_of(world) == {ANA.hash: {"email": (START_MS, b"a")}, V.hash: {"phone": (START_MS, b"v")}}
     counters = world.counters()
     assert (counters["profiles"], counters["segment:all"], counters["stage:new"], counters["absorbed"]) == (1, 1, 1, 1)
     assert sum(len(table) for table in world.store.profiles.values()) == 1

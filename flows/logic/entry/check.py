@@ -140,11 +140,7 @@ class Entry:
         if text is None:
             return Bad("type")
         found = self.checks[kind](text, countries)
-        if isinstance(found, Good) and kind in _BIRTHDAYS:
-            born = found.value if kind == "birthday" else found.says["birthday"]
-            if born > _tomorrow(received_ms):
-                return Bad("future")
-        return found
+        return Bad("future") if _is_unborn(kind, found, received_ms) else found
 
     def _note(self, field: str, kind: FieldKind, found: Checked, taken: Taken) -> None:
         if isinstance(found, Bad):
@@ -233,11 +229,26 @@ class _Fields(dict[str, tuple[str, FieldKind | None] | None]):
         return found
 
 
+def _is_unborn(kind: FieldKind, found: Checked, now_ms: int) -> bool:
+    """Whether the birth date that it states or tells is still to come."""
+    if kind not in _BIRTHDAYS or not isinstance(found, Good):
+        return False
+    return (found.value if kind == "birthday" else found.says["birthday"]) > _tomorrow(now_ms)
+
+
 def _tomorrow(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000 + 86_400, UTC).date().isoformat()  # where it begins first, it has begun
 
 
 Normalise = Callable[[str, tuple[str, ...]], str | None]
+
+
+Unborn = Callable[[str, int], bool]
+
+
+def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
+    """(value, Unix milliseconds of now) -> whether it holds a birth that is still to come; None for a kind that holds none."""
+    return (lambda value, now_ms: _is_unborn(kind, made[kind](value, ()), now_ms)) if kind in _BIRTHDAYS else None
 
 
 def key_of(kind: FieldKind, config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:

@@ -4,9 +4,10 @@ quality:<source>                      records: facts that identify, or state a f
 quality:<source>:<field>:ok           valid values of a field
 quality:<source>:<field>:<reason>     bad ones
 quality:<source>:<field>:conflict     valid ones that are not what the customer's profile held
+unread:<source>:<field>               values of a property that a figure or a rule reads as a number, and that are none
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +18,8 @@ from schemas.profile import Fragment
 
 PREFIX: Final = "quality:"
 CONFLICT: Final = "conflict"
+UNREAD: Final = "unread:"
+NOT_A_NUMBER: Final = "not_a_number"
 
 
 def stated(fact: Fact, held: Fragment, count: Callable[[str], None]) -> list[tuple[str, str, str]]:
@@ -35,6 +38,15 @@ def stated(fact: Fact, held: Fragment, count: Callable[[str], None]) -> list[tup
         count(PREFIX + fact.channel)
         for outcome in outcomes:
             count(PREFIX + ":".join(outcome))
+    return outcomes
+
+
+def unread(source: str, fields: Iterable[str], count: Callable[[str], None]) -> list[tuple[str, str, str]]:
+    """Count properties in which a number was looked for in vain. The (source, field, outcome)s, for the metrics."""
+    outcomes = []
+    for field in fields:
+        count(f"{UNREAD}{source}:{field}")
+        outcomes.append((source, field, NOT_A_NUMBER))
     return outcomes
 
 
@@ -60,6 +72,24 @@ class FieldQuality(msgspec.Struct, frozen=True):
     @property
     def conflict_rate(self) -> float:
         return self.conflicts / self.valid if self.valid else 0.0
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """One property of one source, and how many of its values should have been numbers and were none."""
+
+    source: str
+    field: str
+    unread: int
+
+
+def unread_report(totals: Mapping[str, int]) -> list[Unread]:
+    """From the counters of all shards, added up; the most frequent first."""
+    found = []
+    for name, n in totals.items():
+        if name.startswith(UNREAD):
+            source, _, field = name.removeprefix(UNREAD).rpartition(":properties.")
+            found.append(Unread(source, f"properties.{field}", n))
+    return sorted(found, key=lambda one: (-one.unread, one.source, one.field))
 
 
 def report(totals: Mapping[str, int]) -> list[FieldQuality]:

@@ -1,0 +1,165 @@
+"""Thirty files of the same customers, as spreadsheets and CRM systems write them: `import` and `eval` read the same values from all."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import openpyxl
+import pytest
+
+from connectors.raw import START
+from connectors.table_files import TableFile
+from flows import compose
+from flows.engine import Stop
+from flows.evaluate import identity
+from flows.evaluate.table import read
+from flows.load import NO_KEY, Batch, Job, Reader, run
+from flows.logic.message import Checked
+from flows.logic.numbers import number_of
+from flows.resolve import Resolver
+from flows.windows import Window
+from schemas.config import Config
+from schemas.toml import load
+from tests.exports import EXPORTS, written
+from tests.exports.people import FIELDS, PEOPLE, Export, Person
+
+by_name = pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.name)
+
+
+def test_there_are_thirty() -> None:
+    assert len({export.name for export in EXPORTS}) == 30
+
+
+@by_name
+def test_the_documentation_says_what_it_imitates(export: Export) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    assert f"| `{export.name}` | {export.imitates} |" in page
+
+
+@by_name
+def test_import_reads_the_same_values(export: Export, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    path = written(export, tmp_path)
+    pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
+    validator = compose.validator(config, NO_KEY)
+    table = TableFile(path)
+    job = Job(path, pairs, "identify", None, "import", None, None)
+    batches = list(Reader(job, table, validator, "import", config).batches(lambda: 1_774_000_000_000))
+    rejected = [(number, reason) for batch in batches for number, reason, _ in batch.rejects]
+    assert rejected == [(number, "footer") for number in export.footer]
+    assert [said for batch in batches for said in batch.bad] == []
+    assert table.heading_row == export.heading_row
+    assert [seen(batch, at, validator) for batch in batches for at in range(len(batch.events))] == list(map(meant, export.people))
+
+
+def configured(folder: Path) -> Config:
+    file = folder / "millrace.toml"
+    file.write_text('name = "exports"\n')
+    return load(file)
+
+
+def seen(batch: Batch, at: int, validator: Any) -> dict[str, Any]:
+    """A row as `resolve` takes it: normal forms, numbers as figures and rules read them."""
+    checked = validator.check(batch.events[at][1])
+    values: Mapping[str, Any] = checked.traits | checked.sensitive
+    return {
+        "id": checked.user_id,
+        "name": (values["firstName"], values["lastName"]),
+        "phone": values["phone"],
+        "born": values["birthday"],
+        "amount": number_of(values["amount"]),
+        "share": number_of(values["share"]),
+        "vip": values["vip"],
+        "since": datetime.fromtimestamp(checked.time_ms / 1000, UTC).replace(tzinfo=None),
+    }
+
+
+def meant(one: Person) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": (one.first, one.last),
+        "phone": f"+86{one.phone}",
+        "born": one.born.isoformat(),
+        "amount": one.amount,
+        "share": one.share,
+        "vip": one.vip,
+        "since": one.since,
+    }
+
+
+@by_name
+def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
+    table = read(written(export, tmp_path))
+    of = dict(zip(FIELDS, export.columns, strict=True))
+    people = export.people
+    assert [text.strip() for text in table.column(of["userId"])] == [one.id for one in people]
+    assert [text.strip() for text in table.column(of["phone"])] == [one.phone for one in people]
+    assert table.column(of["lastName"]) == [one.last for one in people]
+    np.testing.assert_array_equal(table.numbers(of["amount"]), [one.amount for one in people])
+    np.testing.assert_array_equal(table.numbers(of["share"]), [one.share for one in people])
+    assert table.labels(of["vip"]).tolist() == [one.vip for one in people]
+    assert table.days(of["birthday"]).tolist() == [(one.born - date(1970, 1, 1)).days for one in people]
+    assert table.times(of["timestamp"]).tolist() == [int(one.since.replace(tzinfo=UTC).timestamp() * 1000) for one in people]
+    assert len(table.notes) == bool(export.footer)
+    assert all(str(number) in table.notes[0] for number in export.footer)
+
+
+@by_name
+def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) -> None:
+    headings, rows = identity.read(written(export, tmp_path))
+    assert headings == list(export.columns)
+    assert [row[export.columns[2]] for row in rows if any(row.values())] == [one.last for one in export.people]
+
+
+def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Path) -> None:
+    """A sheet without formats has 32938 for a birthday: nobody guesses."""
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    for line in (["id", "birthday", "seen"], ["u1", 32938, None], ["u2", None, 46087]):
+        book.active.append(line)
+    book.save(path)
+    config = configured(tmp_path)
+    job = Job(path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None)
+    reader = Reader(job, TableFile(path), compose.validator(config, NO_KEY), "import", config)
+    [batch] = reader.batches(lambda: 1_774_000_000_000)
+    assert batch.bad == [(2, "birthday: not_a_date")]
+    assert [(number, reason) for number, reason, _ in batch.rejects] == [(3, "timestamp_out_of_range")]
+
+
+@pytest.mark.parametrize("texts", [["1772809440", "1772809441"], ["1772809440000", "1772809441000"]])
+def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id,seen\n" + "".join(f"u{n},{text}\n" for n, text in enumerate(texts)))
+    config = configured(tmp_path)
+    validator = compose.validator(config, NO_KEY)
+    job = Job(path, ("id=userId", "seen=timestamp"), "identify", None, "import", None, None)
+    [batch] = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
+    found = [validator.check(raw) for _, raw in batch.events]
+    assert [one.time_ms for one in found if isinstance(one, Checked)] == [1_772_809_440_000, 1_772_809_441_000]
+
+
+def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The dry run says so of each, and what `resolve` makes of the rows that arrived is nobody twice."""
+    file = tmp_path / "millrace.toml"
+    file.write_text(f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n')
+    config = load(file)
+    compose.prepare(config)
+    for export in EXPORTS:
+        pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
+        job = Job(written(export, tmp_path), pairs, "identify", None, "import", None, None)
+        for dry in (True, False):
+            assert run(config, job, dry=dry, as_json=True) == 0
+            said = msgspec.json.decode(capsys.readouterr().out.strip().splitlines()[-1])
+            assert (said["sent"], sum(said["rejected"].values())) == (len(export.people), len(export.footer)), export.name
+    reader = compose.raw_reader(config)
+    reader.assign(dict.fromkeys(reader.partitions(), START))
+    events = [event for batch in iter(lambda: reader.poll(100), []) for part in batch for event in part.events]
+    reader.close()
+    directory = compose.directory(config)
+    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    made.commit(made.judge(Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)))
+    assert len(events) == sum(len(export.people) for export in EXPORTS)
+    assert directory.stats()["created"] == len(PEOPLE)
