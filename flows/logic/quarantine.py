@@ -9,17 +9,21 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from typing import Final
 
+import msgspec
+
 from flows.logic.profile import ShardMachine
-from flows.logic.shard import Live, ShardState, decode_profile, encode, rules_of, sum_of
+from flows.logic.shard import Live, Poisoned, ShardState, decode_profile, encode, rules_of, sum_of
 from flows.logic.timers import REFRESH_MS
 from schemas.errors import MillraceError
-from schemas.events import Quarantined
+from schemas.events import Fact, Quarantined
 from schemas.profile import Profile
+
+_decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
-    *("applied", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
+    *("applied", "came", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
     *("repeats", "rewarded", "sensitive_dirty", "stated", "timers"),
 )
 
@@ -67,9 +71,17 @@ class Careful(ShardMachine):
             put_aside = Quarantined(type(error).__name__, trace, position, self._build, now, root, origin, payload)
             state.emit(LANE, put_aside)
             state.count("poisoned")
-            state.poisoned.append(put_aside.where)
+            state.poisoned.append(_poisoned(put_aside))
             return False
         return True
+
+
+def _poisoned(found: Quarantined) -> Poisoned:
+    try:
+        fact = _decode_fact(found.payload)
+    except ValueError:  # no event, or that is what was wrong with it
+        return Poisoned(found.where)
+    return Poisoned(found.where, fact.channel, fact.received_ms)
 
 
 def savepoint(state: ShardState, root: bytes) -> Callable[[], None]:
