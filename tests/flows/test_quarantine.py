@@ -19,7 +19,7 @@ from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
 from schemas.events import Fact, Quarantined
 from schemas.identity import shard_of
-from schemas.profile import Fragment
+from schemas.profile import Fragment, Sealed
 from state.memory import MemoryShards
 from state.shards import QUARANTINE
 from state.sources import Suspension
@@ -357,6 +357,23 @@ def test_sources_that_an_app_invents_are_bounded(held: Held) -> None:
     for number in range(2 * SOURCES_MAX):
         brake.count({}, [Poisoned("KeyError at a", f"made-up-{number}", 1)])
     assert len(brake._limits) == SOURCES_MAX
+
+
+@pytest.mark.breaking
+@pytest.mark.usefixtures("defect")
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_customer_is_called_by_stays(together: bool) -> None:
+    """`resolve` says a user id once, with the first event of it: where that one is poison, no later one brings it."""
+    world = World(RULES)
+    world.publish(ANA, boom=1, sealed={"user_id": b"u", "email": b"e"})
+    if not together:
+        world.settle()
+    world.publish(ANA, total=3)
+    world.settle()
+    [origin] = world.sensitive(ANA).origins.values()
+    assert origin == {"user_id": Sealed(0, b"u")}
+    assert world.counters()["profiles"] == 1
+    assert world.counters()["applied"] == 1
 
 
 # --- a log that does not fit ----------------------------------------------------------------------------------------
