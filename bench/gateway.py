@@ -16,8 +16,9 @@ from itertools import islice
 from multiprocessing.connection import Connection
 
 from bench.load import events
-from connectors.gateway import build, listen, server
-from schemas.config import Gateway, Secret, WriteKey
+from connectors.gateway import Door, build, listen, server
+from flows.logic.validate import Validator
+from schemas.config import Config, Gateway, Secret, WriteKey
 from schemas.events import RawEvent
 
 _KEY = WriteKey(key=Secret("demo"), source="web", events_per_second=100_000_000)
@@ -36,7 +37,8 @@ class _Nowhere:
 
 def _serve(pipe: Connection) -> None:
     with listen("127.0.0.1:0") as listener:
-        one = server(build(Gateway(write_keys=(_KEY,)), _Nowhere(), lambda *_: None))
+        door = Door(Config(), Validator(Config(), bytes(32), {}).refusal)
+        one = server(build(Gateway(write_keys=(_KEY,)), _Nowhere(), lambda *_: None, door=door))
 
         def tell() -> None:
             while pipe.recv() == "cpu":

@@ -1,13 +1,14 @@
 """CloudEvents 1.0 → the JSON of one Segment message. Pure functions, used by the gateway and by the log readers.
 
 What becomes what: `id` → messageId, `time` → timestamp, `source` → context.source, `subject` → userId unless the data names a
-person itself (`null` and an empty string name nobody). `type` is the event name of a track and the data its properties; a type
+person itself (`null` and blanks name nobody). `type` is the event name of a track and the data its properties; a type
 of the Segment spec (`identify`, `com.segment.page` ...) makes a message of that type, whose fields may all stand in the data.
 Values are copied as they stand, byte for byte: what they hold is for validation to judge.
 """
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -20,7 +21,7 @@ _IDS = frozenset(("userId", "anonymousId"))
 _SPEC_FIELDS = _IDS | {"event", "groupId", "previousId", "traits", "context", "integrations", "timestamp", "sentAt"}
 _NAMED = ("page", "screen")  # `name` is the message's; elsewhere it is a trait or a property
 _NULL = Raw(b"null")
-_ABSENT = (_NULL, Raw(b'""'))  # no id
+_no_id = re.compile(rb'null|"(?:\s|\\[tnr])*+"').fullmatch
 _NOT_JSON = Reject("not_json", "the event is not JSON")
 _TOO_DEEP = Reject("too_deep", "the event is nested too deeply")
 
@@ -94,7 +95,7 @@ def _translate(envelope: _Envelope) -> bytes | Reject:
     if envelope.time:
         message["timestamp"] = _raw(envelope.time)
     for name in _IDS:
-        if message.get(name) in _ABSENT:
+        if name in message and _no_id(message[name]):
             del message[name]
     if envelope.subject and not _IDS & message.keys():
         message["userId"] = _raw(envelope.subject)

@@ -6,6 +6,8 @@ by the gateway       it answers 429 for the source's write keys; what it had tak
 a topic of Kafka     its partitions wait where they are, and what lies in them stays there. Not the topic that the gateway writes to as
                      well: holding it would hold back others, so what is bad in it goes on to the dead letters, to be replayed from there
 
+What our own logic raises on in the shards is counted in the same way, by `flows.limits`.
+
 What the gateway has told its sender at once is left out: it is no news to anybody, and a public write key must not be able to suspend its
 source with it. `millrace source resume` goes on; what was received up to then counts no more.
 """
@@ -49,6 +51,50 @@ class RejectLimit:
         return None
 
 
+class Suspending:
+    """What one worker knows of the suspended sources, and its word that another one is."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._known: dict[str, Suspension] = {}
+
+    def look(self) -> dict[str, Suspension]:
+        """See which are suspended now. What was known before."""
+        before, self._known = self._known, self._sources.all()
+        return before
+
+    def known(self) -> dict[str, Suspension]:
+        return self._known
+
+    def is_suspended(self, source: str) -> bool:
+        return source in self._known and self._known[source].holds
+
+    def let_pass(self, source: str) -> int:
+        """Up to when what was received of it counts no more; -1: it was never suspended."""
+        return self._known[source].resumed_ms if source in self._known else -1
+
+    def suspend(self, source: str, suspension: Suspension, **limit: float) -> bool:
+        """False where another worker was faster, or an operator has said to go on. Raises `LogFull`."""
+        found = self._sources.all().get(source)
+        if found is not None and found != self._known.get(source):
+            self._known[source] = found
+            return False
+        self._sources.suspend(source, suspension)
+        self._known[source] = suspension
+        metrics.SOURCES_SUSPENDED.labels(source).inc()
+        log.error(
+            "source_suspended",
+            source=source,
+            events=suspension.events,
+            rejects=suspension.rejects,
+            lately=suspension.reasons,
+            **limit,
+            see="millrace source list",
+            go_on=f"millrace source resume {source}",
+        )
+        return True
+
+
 class Brake:
     """One for each worker of `resolve`."""
 
@@ -57,15 +103,14 @@ class Brake:
         topics = config.kafka.topics if config.raw.log == "kafka" else ()
         self._topics = frozenset(topics)
         self._own = frozenset(topics[1:])  # that the gateway does not write to
-        self._sources = sources
+        self._sources = Suspending(sources)
         self._limits: dict[str, RejectLimit] = {}
-        self._known: dict[str, Suspension] = {}
         self.look()
 
     def look(self) -> None:
         """See which sources are suspended now; to be called about once a second."""
-        before, self._known = self._known, self._sources.all()
-        for source, suspension in self._known.items():
+        before = self._sources.look()
+        for source, suspension in self._sources.known().items():
             metrics.SOURCE_SUSPENDED.labels(source).set(suspension.holds)
             if not suspension.holds and source in before and before[source].holds:
                 log.info("source_resumed", source=source)
@@ -73,17 +118,14 @@ class Brake:
     def holds(self, partition: str) -> bool:
         """Whether it is to wait."""
         topic = partition.rpartition("/")[0]
-        return topic in self._own and self._is_suspended(topic)
-
-    def _is_suspended(self, source: str) -> bool:
-        return source in self._known and self._known[source].holds
+        return topic in self._own and self._sources.is_suspended(topic)
 
     def passes(self, partition: str, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]], now_ms: int) -> bool:
         """Count a window, before its commit; False if it must not be committed, since its partition is to wait. Raises `LogFull`."""
         if self.holds(partition):
             return False
         for source, (total, reasons) in self._counted(events, rejects).items():
-            if self._is_suspended(source):
+            if self._sources.is_suspended(source):
                 continue
             if source not in self._limits and len(self._limits) >= SOURCES_MAX:
                 del self._limits[next(iter(self._limits))]
@@ -96,7 +138,7 @@ class Brake:
         """By source how many events, and which were rejected for what; without those that it has been told of, or that are let pass."""
         totals = Counter([event.source for event in events])
         bad: dict[str, Counter[str]] = {source: Counter() for source in totals}
-        let_pass = {source: self._known[source].resumed_ms for source in totals if source in self._known}
+        let_pass = {source: self._sources.let_pass(source) for source in totals if source in self._sources.known()}
         for event in events if let_pass else ():
             totals[event.source] -= event.received_ms <= let_pass.get(event.source, -1)
         for index, reject in rejects:
@@ -111,21 +153,5 @@ class Brake:
 
     def _suspend(self, source: str, suspension: Suspension) -> None:
         del self._limits[source]  # who goes on begins anew
-        found = self._sources.all().get(source)
-        if found is not None and found != self._known.get(source):  # another worker was faster, or an operator has said to go on
-            self._known[source] = found
-            return
-        self._sources.suspend(source, suspension)
-        self._known[source] = suspension
-        metrics.SOURCES_SUSPENDED.labels(source).inc()
-        metrics.SOURCE_SUSPENDED.labels(source).set(1)
-        log.error(
-            "source_suspended",
-            source=source,
-            events=suspension.events,
-            rejects=suspension.rejects,
-            lately=suspension.reasons,
-            reject_percent=self._percent,
-            see="millrace source list",
-            go_on=f"millrace source resume {source}",
-        )
+        if self._sources.suspend(source, suspension, reject_percent=self._percent):
+            metrics.SOURCE_SUSPENDED.labels(source).set(1)

@@ -16,6 +16,7 @@ from connectors.raw import RawReader, RawWriter
 from flows import models as model_travel
 from flows.brake import Brake
 from flows.courier import Desk
+from flows.limits import PoisonBrake
 from flows.logic.identifiers import Identifiers
 from flows.logic.models.shelf import NAME as SHELF
 from flows.logic.models.shelf import Shelf
@@ -264,6 +265,10 @@ def given_up(config: Config, connect: Connect = connect) -> RedisGivenUp:
 
 def brake(config: Config) -> Brake:
     return Brake(config, sources(config))
+
+
+def poison_brake(config: Config) -> PoisonBrake:
+    return PoisonBrake(config, sources(config))
 
 
 def raw_writer(config: Config) -> RawWriter:

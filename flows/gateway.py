@@ -7,9 +7,9 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from connectors.gateway import Standing, build, listen, server
+from connectors.gateway import Door, Standing, build, listen, server
 from flows.compose import given_up as processes_given_up
-from flows.compose import order_desk, profile_reader, raw_writer, sources, steward
+from flows.compose import order_desk, profile_reader, raw_writer, sources, steward, validator
 from flows.steward.desk import Steward
 from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
@@ -31,7 +31,9 @@ def run(config: Config) -> None:
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
         desk = _Stewardship(steward(config), order_desk(config), ending)
-        app = build(config.gateway, raw_writer(config), ending.guard(profile_reader(config)), subjects(config), desk, standing(config))
+        door = Door(config, validator(config).refusal)
+        read = ending.guard(profile_reader(config))
+        app = build(config.gateway, raw_writer(config), read, subjects(config), desk, standing(config), door)
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)

@@ -19,7 +19,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.build import BUILD
 from flows.engine import Prompt, Stop, run_flow
-from flows.limits import PoisonLimit
+from flows.limits import PoisonBrake
 from flows.logic.profile import DUE_MAX, ShardMachine
 from flows.logic.quarantine import Careful, places
 from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
@@ -57,7 +57,7 @@ class Worker:
         clock_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
         rest: Callable[[float], object] = time.sleep,
-        poison: PoisonLimit | None = None,
+        poison: PoisonBrake | None = None,
     ) -> None:
         """`rest` waits so many seconds, and says True if there is no more time. Raises `Torn`."""
         self._directory = directory
@@ -175,7 +175,7 @@ class Worker:
                 " or restore a backup"
             ) from error
         self._join_sealed(needs)
-        for where, n in Counter(state.poisoned).items():
+        for where, n in Counter(found.where for found in state.poisoned).items():
             log.error("events_quarantined", shard=shard, where=where, count=n, see="millrace dead list --reason poison")
 
     def _needs(self, shard: int, entries: Sequence[LogEntry]) -> Needs:
@@ -261,7 +261,7 @@ class Worker:
         if not changed:
             return
         commits = [self._packed(shard) for shard in changed]
-        self._check_poison(changed)
+        self._count_poison(changed)
         stamp = self._clock_ms()
         if not self._patiently(lambda: self._store.commit(commits, stamp)):
             return
@@ -287,13 +287,14 @@ class Worker:
                 if self._rest(full.retry_after_s):
                     return False
 
-    def _check_poison(self, shards: Sequence[int]) -> None:
-        """Before the commit: too much of it shall stay in the log. Raises `TooManyRejects`."""
-        states = [self._states[shard] for shard in shards]
-        poisoned = Counter(where for state in states for where in state.poisoned)
-        events = sum(state.applied + state.duplicates + state.repeats for state in states) + poisoned.total()
-        if events and self._poison is not None:
-            self._poison.add(events, poisoned)
+    def _count_poison(self, shards: Sequence[int]) -> None:
+        """Before the commit, so that a source is suspended as soon as it can be."""
+        if self._poison is None:
+            return
+        came = Counter[str]()
+        for shard in shards:
+            came.update(self._states[shard].came)
+        self._poison.count(came, [found for shard in shards for found in self._states[shard].poisoned])
 
     def _packed(self, shard: int) -> ShardCommit:
         try:
@@ -357,8 +358,8 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
         metrics.ACTIONS.labels(action, outcome).inc(n)
     for outcome in state.rewarded:
         metrics.REWARDS.labels(outcome).inc()
-    for where in state.poisoned:
-        metrics.EVENTS_QUARANTINED.labels(where).inc()
+    for found in state.poisoned:
+        metrics.EVENTS_QUARANTINED.labels(found.where).inc()
 
 
 class _Source(Prompt, DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
@@ -412,7 +413,7 @@ def run(config: Config, worker: int, workers: int) -> None:
         outbox_max=config.shards.outbox_max,
         clock_ms=lambda: int(time.time() * 1000),
         rest=stop.wait,
-        poison=PoisonLimit(config.validate.poison_percent, config.validate.reject_sample),
+        poison=compose.poison_brake(config),
     )
     log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
     run_flow(dataflow(made, stop), stop)

@@ -145,7 +145,7 @@ class Rebuild:
         return self._shards.fired
 
     def apply(self, found: Found) -> None:
-        """Raises `Foreign`, `TooManyRejects`."""
+        """Raises `Foreign`."""
         entry, place = found
         match entry.kind:
             case "t":

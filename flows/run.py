@@ -197,9 +197,15 @@ def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Chi
     from flows.supervisor import Child, command
 
     # -P: a folder named `flows` where the user happens to stand is not ours
-    argv = [sys.executable, "-P", "-m", "flows.cli", "run", flow, "--worker", f"{worker}/{workers}"]
+    argv = [sys.executable, "-P", "-m", _main(), "run", flow, "--worker", f"{worker}/{workers}"]
     argv += ["-c", str(path.resolve())] if path else []
     return Child(f"{flow}-{worker}", _STAGE[flow], command(argv), needs=redis, vital=vital)
+
+
+def _main() -> str:
+    """The module that this process was started with, where it is one of ours: a demo has one of its own."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None and spec.name.startswith("flows.") else "flows.cli"
 
 
 def _metrics_folder(config: Config, what: str) -> Path:

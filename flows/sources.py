@@ -30,7 +30,7 @@ def listing(config: Config) -> int:
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)
-    print("mend the source, then `millrace source resume NAME`; `millrace dead list` shows what was rejected")
+    print("mend the source (poison: another build), then `millrace source resume NAME`; `millrace dead list` shows what was rejected")
     return 0
 
 

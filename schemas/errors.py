@@ -6,7 +6,6 @@
     ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
-    │   ├── TooManyRejects our logic fails on too much: a bad build must not drain a topic into quarantine
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
     │   ├── Outgrown       there is more to read than the worker was started for: it starts again
     │   ├── Damaged        a key is gone while others speak of it, or cannot be read: names it, and what to do
@@ -54,10 +53,6 @@ class Fatal(MillraceError):
 
 class Fenced(Fatal):
     """Another writer owns what we wrote to; our commit was refused."""
-
-
-class TooManyRejects(Fatal):
-    """Our logic raised on more events than `validate.poison_percent` allows."""
 
 
 class Foreign(Fatal):

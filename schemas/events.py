@@ -8,12 +8,15 @@ Quarantined a Fact (or a timer) that a shard's logic raised on
 Unlearnt   an example that a model's trainer raised on
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+
+MESSAGE_ID_MAX: Final = 100  # characters
+EVENT_NAME_MAX: Final = 256  # characters, also of pages, screens and groups
 
 RejectReason = Literal[
     "not_json",  # the bytes are not JSON (also: NaN, lone surrogates, truncated)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+ID_MAX = 256  # characters of a plain identifier
 ID_BYTES = 12  # 96 bits: one accidental clash in 100 million times a billion customers
 
 

@@ -4,6 +4,7 @@ app.py          the table of routes; `build` makes the ASGI application
 intake.py       what all the ways in share: the body, the key, the rate, the log
 server.py, connection.py    the socket; bounds of a connection, upgrades that are ignored
 gzipped.py, salvage.py, turns.py    unpacking; a batch that is no JSON as a whole; long work in short turns
+door.py         what would be refused behind it is refused here
 messages.py     one Segment message → one `RawEvent` (pure)
 segment.py, cloudevents.py    the two ways in
 dialects.py     what the clients of Jitsu and RudderStack ask for besides
@@ -15,8 +16,9 @@ standing.py     what it is told of what runs behind it
 """
 
 from connectors.gateway.app import build
+from connectors.gateway.door import Door
 from connectors.gateway.server import server
 from connectors.gateway.standing import Standing
 from connectors.listening import listen
 
-__all__ = ["Standing", "build", "listen", "server"]
+__all__ = ["Door", "Standing", "build", "listen", "server"]

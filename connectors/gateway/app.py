@@ -16,6 +16,7 @@ from starlette.routing import Route
 from connectors.gateway.cloudevents import cloudevent_routes
 from connectors.gateway.cors import Cors
 from connectors.gateway.dialects import dialect_routes
+from connectors.gateway.door import Door
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
@@ -42,14 +43,15 @@ def build(
     subjects: Mapping[str, Sequence[Registered]] = {SUBJECT: REGISTERED},  # never written to
     stewardship: Stewardship | None = None,
     standing: Callable[[], Standing] = Standing,
+    door: Door | None = None,
 ) -> Starlette:
     """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all. `standing` is asked in a
-    thread, once a second.
+    thread, once a second. `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)
-    intake = Intake(config, writer, watch)
+    intake = Intake(config, writer, watch, door)
     table = [
         *segment_routes(intake),
         *dialect_routes(intake),

@@ -37,7 +37,7 @@ def cloudevent_routes(intake: Intake) -> Routes:
         body = await intake.body(request, may_be_empty=media not in (_STRUCTURED, _BATCH))
         items = await _items(body, intake.batch_events) if media == _BATCH else [body]
         intake.admit(sender, len(items))
-        shared = Shared(sender.source, now_ms(), intake.event_bytes)
+        shared = Shared(sender.source, now_ms(), intake.event_bytes, door=intake.door)
         if media == _BATCH:
             batch = await in_turns(lambda some: [_keyed(item, formats.structured, shared) for item in some], items, len(body))
             if batch:

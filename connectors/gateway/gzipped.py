@@ -1,5 +1,6 @@
 """A gzip body is unpacked in one pass, in short turns, and never to more than it may be."""
 
+import re
 import zlib
 from typing import Final
 
@@ -11,6 +12,7 @@ MEMBERS: Final = 256  # a body packed block by block has a few; each costs as mu
 _WINDOW = 31  # zlib's name for "with a gzip header"
 _PACKED = 16 * 1024  # bytes that go in at once: what zlib gives back unread is copied, so it has to be little
 _UNPACKED = 128 * 1024  # bytes that come out at once
+_padding: Final = re.compile(rb"\0*+").match  # what fills up a block is no part of the file (gzip(1); RFC 1952 has no word for it)
 
 
 async def gunzip(body: bytes, limit: int) -> bytes:
@@ -20,6 +22,11 @@ async def gunzip(body: bytes, limit: int) -> bytes:
     members, stream, turns = 1, zlib.decompressobj(_WINDOW), Turns()
     while at < len(packed):
         if stream.eof:  # a gzip file may have several members
+            padding = _padding(body, at)
+            assert padding is not None  # it may be empty
+            at = padding.end()
+            if at == len(packed):
+                break
             members, stream = members + 1, zlib.decompressobj(_WINDOW)
             if members > MEMBERS:
                 raise Refused("gzip_invalid", f"the gzip body has more than {MEMBERS} members: pack it as one")

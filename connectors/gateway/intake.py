@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from connectors.gateway.door import Door
 from connectors.gateway.gzipped import MAGIC, gunzip
 from connectors.gateway.limits import Bucket
 from connectors.gateway.refusals import Refused, answer, later, too_large
@@ -42,12 +43,13 @@ class Sender:
 class Intake:
     """One for each gateway process."""
 
-    def __init__(self, config: Gateway, writer: RawWriter, watch: Watch) -> None:
+    def __init__(self, config: Gateway, writer: RawWriter, watch: Watch, door: Door | None = None) -> None:
         self.event_bytes = int(config.event_bytes)
         self._batch_bytes = int(config.batch_bytes)
         self.spread_bytes = _SPREAD * self._batch_bytes
         self.batch_events = config.batch_events
         self._senders = {str(key.key): Sender(key) for key in config.write_keys}
+        self.door = door
         self._writer = writer
         self._watch = watch
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from connectors.gateway.door import Door
 from connectors.gateway.intake import Keyed
 from schemas.events import EVENT_TYPES, RawEvent, Reject, RejectReason
 
@@ -30,7 +31,15 @@ class Head(msgspec.Struct):
     userId: Any = UNSET
     anonymousId: Any = UNSET
     writeKey: Any = UNSET
+    previousId: Any = UNSET
+    groupId: Any = UNSET
+    event: Any = UNSET
+    name: Any = UNSET
+    timestamp: Any = UNSET
+    originalTimestamp: Any = UNSET
     sentAt: Raw | UnsetType = UNSET
+    properties: Raw | UnsetType = UNSET
+    traits: Raw | UnsetType = UNSET
     context: Raw | UnsetType = UNSET
     integrations: Raw | UnsetType = UNSET
 
@@ -46,6 +55,7 @@ class Shared(msgspec.Struct, frozen=True):
     sent_at: bytes | None = None  # as JSON
     context: dict[str, Raw] = {}
     integrations: dict[str, Raw] = {}
+    door: Door | None = None  # what is refused besides
 
 
 _read_head = msgspec.json.Decoder(Head).decode
@@ -105,7 +115,12 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
         value = _add(message, additions, taken or bare) if additions else message
     except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need
         return faulty("not_json", "the event is not JSON", message, shared)
-    return _key(head, message_id), RawEvent(value, shared.received_ms, shared.source)
+    event = RawEvent(value, shared.received_ms, shared.source)
+    if shared.door is not None and kind not in ORDER_TYPES:
+        refused = shared.door.refusal(kind, head, message_id, event)
+        if refused is not None:
+            return faulty(refused.reason, refused.detail, value, shared)  # as it would be judged again
+    return _key(head, message_id), event
 
 
 def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:

@@ -64,7 +64,7 @@ def message_endpoint(intake: Intake, kind: str) -> Endpoint:
         if sender is None:
             sender = intake.sender(None if isinstance(head, Reject) else head.writeKey)
         intake.admit(sender, 1)
-        key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges))
+        key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges, door=intake.door))
         await intake.store(sender, [(key, event)])
         return one(event)
 
@@ -113,6 +113,7 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
         source=sender.source,
         received_ms=now_ms(),
         limit=intake.event_bytes,
+        door=intake.door,
         merges=sender.merges,
         sent_at=sent_at,
         context=fields_of(body.context),

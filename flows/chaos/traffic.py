@@ -16,6 +16,8 @@ import httpx
 import msgspec
 from confluent_kafka import KafkaException, Producer
 
+from flows.demo.faults import PLANTED
+
 ORDER = "Order Completed"
 BATCH = 8  # events
 PAUSE_S = 0.05  # after a batch
@@ -167,7 +169,7 @@ class Publisher:
     def _run(self) -> None:
         try:
             while not self._over.wait(PAUSE_S):
-                self._send([self._luck.choice(self._people).next(self._message()) for _ in range(BATCH)])
+                self._send([self._luck.choice(self._people).next(self._message()) for _ in range(BATCH)], self._poison())
             self._send([person.identify(self._message()) for person in self._people if not person.known])
         except BaseException as error:  # noqa: BLE001  # `finish` tells
             self.failure = error
@@ -175,13 +177,21 @@ class Publisher:
     def _message(self) -> str:
         return f"{self._name}:{next(self._number)}"
 
-    def _send(self, batch: Sequence[Message]) -> None:
+    def _poison(self) -> list[Message]:
+        """Now and then something that millrace itself fails on, and that so must count for nobody."""
+        if self._luck.random() >= ODD:
+            return []
+        name = self._message()
+        return [{"type": "track", "event": PLANTED, "messageId": name, "anonymousId": f"poison-{name}"}]
+
+    def _send(self, batch: Sequence[Message], besides: Sequence[Message] = ()) -> None:
+        """Until it is acknowledged. `besides` is sent with it, and is in no book."""
         if not batch:
             return
         self._book.sending(batch, lambda message: message["anonymousId"].partition("-visit-")[0])
         while not self._gone.is_set():
             self._book.attempts += 1
-            if self._store(batch):
+            if self._store([*batch, *besides]):
                 self._book.acknowledged(batch)
                 return
             time.sleep(RETRY_S)

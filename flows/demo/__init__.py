@@ -43,6 +43,7 @@ LIVE_FOLDER = Path("data") / "demo"
 
 _STABLE_S = 0.5  # no figure has changed for so long: it has finished
 _TELL_EVERY_S = 1.0
+_ODD_EVERY = 50  # deliveries: so often the receiver answers what is hardly an answer
 _DRAW_EVERY_S = 0.5
 _HOUSEHOLDS_MAX = 10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
 
@@ -77,7 +78,7 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
         if headless and config_path is None:
             folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="millrace-")))
         follower = Follower()
-        receiver = exits.enter_context(Receiver(follower.delivered))
+        receiver = exits.enter_context(Receiver(follower.delivered, _ODD_EVERY))
         stack = Stack(configuration(config_path, folder, receiver))
         said = f"millrace starts; what it says is in {stack.log}"
         with console.status(said) if console.is_terminal and not headless else nullcontext():

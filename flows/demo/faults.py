@@ -2,10 +2,11 @@
 
 import gzip
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 from schemas.events import RejectReason
 
+PLANTED: Final = "Defect Met"  # the event that `flows.demo.defect` fails on
 _DEEP: dict[str, Any] = reduce(lambda inner, _: {"in": inner}, range(40), {})
 
 #: What each kind does to a good track event; `None` takes the field away.
@@ -23,6 +24,7 @@ FAULTS: tuple[tuple[RejectReason, dict[str, Any]], ...] = (
     ("too_large", {"properties": {"note": "x" * 40_000}}),
     ("number_out_of_range", {"properties": {"total": 2**70}}),
     ("field_invalid", {"properties": ["not", "an", "object"]}),
+    ("poison", {"event": PLANTED}),  # no fault of the client's: millrace itself fails on it (`flows.demo.defect`)
 )
 
 #: Whole requests that no gateway can read: each must be answered with 400, and nothing of it may be stored.

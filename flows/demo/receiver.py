@@ -1,6 +1,7 @@
 """The other side of the triggers: a webhook receiver that verifies each signature and remembers what it got."""
 
 import base64
+import itertools
 import json
 import secrets
 import sys
@@ -9,12 +10,28 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 from standardwebhooks import Webhook, WebhookVerificationError
 
 _LOOK_EVERY_S = 0.05  # for the end of the `with`
+
+
+def _busy(retry_after: str) -> bytes:
+    return f"HTTP/1.1 503 Busy\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+ODDITIES: Final = (  # what proxies, half-finished services and wrong ports send
+    *map(_busy, ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0", "soon", "-1")),
+    b"",
+    b"220 mail.example ESMTP\r\n",
+    b"HTTP/1.1 OK\r\n\r\n",
+    b"HTTP/1.1 500 \xff\xfe\r\nContent-Length: many\r\n\r\n",
+    b"HTTP/1.1 500 No\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+)
 
 
 class Got(msgspec.Struct, frozen=True):
@@ -51,13 +68,20 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """Listens on a free port of the loopback address while its `with` lasts."""
+    """Listens on a free port of the loopback address while its `with` lasts.
 
-    def __init__(self, watch: Callable[[Got], None]) -> None:
+    One of `odd_every` requests it takes nothing of, and answers with the next of `ODDITIES`; 0: none.
+    """
+
+    def __init__(self, watch: Callable[[Got], None], odd_every: int = 0) -> None:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.got: dict[str, Got] = {}  # by id
         self.repeats = 0  # the same id again, as at-least-once delivery may
         self.forged = 0  # signature wrong or missing
+        self.refused = 0  # requests that it answered oddly, or with a status that it was told to
+        self._odd_every = odd_every
+        self._asked = 0
+        self._odd_answers = itertools.cycle(ODDITIES)
         self._watch = watch
         self._webhook = Webhook(self.secret)
         self._lock = threading.Lock()
@@ -109,6 +133,15 @@ class Receiver:
             self._watch(got)
         return 204
 
+    def odd_answer(self) -> bytes | None:
+        """What to answer with instead of taking it, if anything."""
+        with self._lock:
+            self._asked += 1
+            if not self._odd_every or self._asked % self._odd_every:
+                return None
+            self.refused += 1
+            return next(self._odd_answers)
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self
 
@@ -118,6 +151,10 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if (odd := receiver.odd_answer()) is not None:
+                    self.wfile.write(odd)
+                    self.close_connection = True
+                    return
                 self.send_response(receiver.take(dict(self.headers), body))
                 self.send_header("Content-Length", "0")
                 self.end_headers()

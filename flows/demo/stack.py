@@ -27,6 +27,7 @@ ORDERS = "demo_order"  # fires once for each order, so that triggers can be coun
 SOON = {"horizon": "5s", "every": "2s"}  # of all models
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
+_MAIN = "flows.demo.defect"  # millrace, with a defect planted in it
 _READY_S = 60.0
 _MISSES_PER_MINUTE = 1_000_000  # the demo counts people who are still on their way, again and again
 _STOP_S = 15.0
@@ -87,7 +88,7 @@ class Stack:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        argv = [sys.executable, "-P", "-m", "flows.cli", "run", "all", "-c", str(self._file)]
+        argv = [sys.executable, "-P", "-m", _MAIN, "run", "all", "-c", str(self._file)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 argv,

@@ -17,9 +17,8 @@ from schemas.config import Entry as EntryConfig
 from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
 from schemas.events import Reject
-from schemas.identity import ID_BYTES, Identifier
+from schemas.identity import ID_BYTES, ID_MAX, Identifier
 
-ID_MAX: Final = 256
 CACHE_MAX: Final = 200_000
 _NOT_DIGITS: Final = re.compile(r"[^\d+]")
 

@@ -170,6 +170,7 @@ class ShardMachine:
         rules, profile = rules_of(state), live.profile
         now = state.head.clock_ms or fact.received_ms
         message = ring_id(fact.message)
+        state.came[fact.channel] = state.came.get(fact.channel, 0) + 1
         if fact.content:
             marks = repeats.split(fact.content)
             rings = [fragment.ring for fragment in profile.fragments.values()] + [profile.transit.ring if profile.transit else b""]

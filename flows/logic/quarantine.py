@@ -9,17 +9,21 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from typing import Final
 
+import msgspec
+
 from flows.logic.profile import ShardMachine
-from flows.logic.shard import Live, ShardState, decode_profile, encode, rules_of, sum_of
+from flows.logic.shard import Live, Poisoned, ShardState, decode_profile, encode, rules_of, sum_of
 from flows.logic.timers import REFRESH_MS
 from schemas.errors import MillraceError
-from schemas.events import Quarantined
+from schemas.events import Fact, Quarantined
 from schemas.profile import Profile
+
+_decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
-    *("applied", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
+    *("applied", "came", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
     *("repeats", "rewarded", "sensitive_dirty", "stated", "timers"),
 )
 
@@ -49,6 +53,23 @@ class Careful(ShardMachine):
         if not self._turn(state, root, lambda: ShardMachine.wake(self, state, root, due)) and live is not None:
             _postpone(state, root, live)
 
+    def _keep(self, state: ShardState, found: Quarantined) -> None:
+        """For the worker, which counts it; and of the event what the customer is to be called by."""
+        try:
+            fact = _decode_fact(found.payload)
+        except ValueError:  # a timer; or that is what was wrong with it
+            state.poisoned.append(Poisoned(found.where))
+            return
+        state.poisoned.append(Poisoned(found.where, fact.channel, fact.received_ms))
+        self._seal_user_id(state, found, fact)
+
+    def _seal_user_id(self, state: ShardState, found: Quarantined, fact: Fact) -> None:
+        """`resolve` says the plain value once, with the first event of a user: no later one would bring it."""
+        fact.sealed = {name: value for name, value in fact.sealed.items() if name == "user_id"}
+        if fact.sealed:
+            state.customer(found.root)
+            self._seal(state, found.root, found.origin, fact)
+
     def _turn(self, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:
         """Do it; if it raises, take all of it back, and put it aside. Whether it was done."""
         rules_of(state)  # a shard without rules is nobody's poison
@@ -67,7 +88,7 @@ class Careful(ShardMachine):
             put_aside = Quarantined(type(error).__name__, trace, position, self._build, now, root, origin, payload)
             state.emit(LANE, put_aside)
             state.count("poisoned")
-            state.poisoned.append(put_aside.where)
+            self._keep(state, put_aside)
             return False
         return True
 

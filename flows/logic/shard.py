@@ -1,7 +1,7 @@
 """One shard in memory, between two commits: its head, its customers, and what a batch has changed so far."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,14 @@ decode_retire = msgspec.msgpack.Decoder(Retire).decode
 decode_split = msgspec.msgpack.Decoder(Split).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
+
+
+class Poisoned(NamedTuple):
+    """A turn that logic raised on."""
+
+    where: str
+    source: str = ""  # empty where it was no event's turn
+    received_ms: int = 0
 
 
 class Learnt:
@@ -80,6 +88,7 @@ class ShardState:
 
     __slots__ = (
         "applied",
+        "came",
         "chosen",
         "counters",
         "deleted",
@@ -132,7 +141,8 @@ class ShardState:
         self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
         self.chosen: list[tuple[str, str]] = []  # (action, how it was chosen or why it was withheld)
         self.rewarded: list[str] = []  # `counted`, or why a reward was refused
-        self.poisoned: list[str] = []  # what logic raised, and where
+        self.poisoned: list[Poisoned] = []  # on what logic raised, and where
+        self.came: dict[str, int] = {}  # events by source, applied or not; without the poisoned
         self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
         self.applied = self.duplicates = self.repeats = 0
         self.settled = True

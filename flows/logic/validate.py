@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -23,16 +23,32 @@ from flows.logic.identifiers import Identifiers
 from flows.logic.message import Checked, Message, decode, rescue
 from flows.logic.personal import NAME, Personal, may_hold
 from schemas.config import Config
-from schemas.events import RawEvent, Reject
+from schemas.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
+from schemas.identity import Identifier
 
-MESSAGE_ID_MAX: Final = 100
-NAME_MAX: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_MS: Final = 31_556_952_000  # on average
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
 PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wrong, in words without values
+
+
+class _Stated(NamedTuple):
+    """An event that is not refused, before values are looked at for personal data."""
+
+    message: Message
+    name: str
+    group: str
+    time_ms: int
+    message_id: str
+    identifiers: list[Identifier]
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    sensitive: dict[str, Any]
+    company: dict[str, Any]
+    record: dict[str, str]
+    removed: dict[str, int]
 
 
 class Validator:
@@ -54,6 +70,15 @@ class Validator:
 
     def check(self, raw: RawEvent) -> Checked | Reject:
         """One event. Never raises for what is in it."""
+        stated = self._read(raw)
+        return stated if isinstance(stated, Reject) else self._checked(stated, raw)
+
+    def refusal(self, raw: RawEvent) -> Reject | None:
+        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by the size of the event."""
+        stated = self._read(raw)
+        return stated if isinstance(stated, Reject) else None
+
+    def _read(self, raw: RawEvent) -> _Stated | Reject:
         if raw.fault is not None:
             return Reject(raw.fault, raw.detail)
         value, limits = raw.value, self._limits
@@ -69,11 +94,12 @@ class Validator:
                 return found
             message = found
         try:
-            return self._check(message, raw)
+            return self._split(message, raw)
         except _OutOfRangeError:
             return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
 
-    def _check(self, message: Message, raw: RawEvent) -> Checked | Reject:
+    def _split(self, message: Message, raw: RawEvent) -> _Stated | Reject:
+        """What it says, with the personal data that its names tell apart from the rest."""
         time_ms = self._time(message, raw.received_ms, self._zones.get(raw.source, UTC))
         if isinstance(time_ms, Reject):
             return time_ms
@@ -89,8 +115,8 @@ class Validator:
             name = message.event
         else:
             name = message.name or group
-        if len(name) > NAME_MAX or len(group) > NAME_MAX:
-            return Reject("field_invalid", f"expected a name of at most {NAME_MAX} characters, got {max(len(name), len(group))}")
+        if len(name) > EVENT_NAME_MAX or len(group) > EVENT_NAME_MAX:
+            return Reject("field_invalid", f"expected a name of at most {EVENT_NAME_MAX} characters, got {max(len(name), len(group))}")
         message_id = message.message_id
         if not message_id:
             message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
@@ -120,7 +146,25 @@ class Validator:
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
-        removed = {NAME: len(dropped)} if dropped else {}
+        return _Stated(
+            message,
+            name,
+            group,
+            time_ms,
+            message_id,
+            identifiers,
+            properties,
+            traits,
+            sensitive,
+            company,
+            record,
+            {NAME: len(dropped)} if dropped else {},
+        )
+
+    def _checked(self, stated: _Stated, raw: RawEvent) -> Checked:
+        """The event, without the personal data that its values tell."""
+        message, name, group, time_ms, message_id, identifiers, properties, traits, sensitive, company, record, removed = stated
+        kind = message.type
         if may_hold(message_id, name, properties, traits, company):
             year = 1970 + raw.received_ms // _YEAR_MS
             traits = self._personal.apart(traits, year, sensitive)

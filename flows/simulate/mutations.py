@@ -13,13 +13,16 @@ import msgspec
 
 import flows.learn
 import flows.logic.profile
+import flows.logic.quarantine
 import flows.logic.transit
+import flows.match
 from flows.deliver import Steady
 from flows.learn import Learning
 from flows.logic import decide, identifiers, timers, validate
 from flows.logic.delivery import Progress
 from flows.logic.placeholders import Placeholders
 from flows.logic.profile import ShardMachine
+from flows.logic.quarantine import Careful
 from flows.logic.shard import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
@@ -27,10 +30,11 @@ from flows.simulate import workers
 from flows.simulate.faults import Crash
 from flows.simulate.scheduler import Broken
 from flows.simulate.world import World
+from schemas.errors import Fatal
 from schemas.identity import WindowCommit, WindowResult
 from state.memory import MemoryDirectory, MemoryShards
 from state.models import Beside, Checkpoint, MemoryModels
-from state.shards import ShardCommit
+from state.shards import QUARANTINE, ShardCommit
 
 
 def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
@@ -294,6 +298,33 @@ def _groups_are_people(decode: Any) -> Any:
     return mutant
 
 
+def _without_net(turn: Any) -> Any:  # noqa: ARG001  # stands in for it
+    """What logic raises on ends the worker, and the next one, for ever."""
+
+    def mutant(self: Careful, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:  # noqa: ARG001
+        step()
+        return True
+
+    return mutant
+
+
+def _thrown_away(emit: Any) -> Any:
+    return lambda self, lane, message: None if lane == QUARANTINE else emit(self, lane, message)
+
+
+def _retried(sifted: Any) -> Any:  # noqa: ARG001  # stands in for it
+    """A window that holds what cannot be matched is tried again, and again."""
+
+    def mutant(_items: Any, _attempt: Callable[[Any], Any], what: str) -> Any:
+        raise Fatal(what)
+
+    return mutant
+
+
+def _passed_over(sifted: Any) -> Any:
+    return lambda items, attempt, what: (sifted(items, attempt, what)[0], [])
+
+
 MUTATIONS: Mapping[str, Broken] = {
     # shard commit
     "a shard commit is not fenced": _replace(MemoryShards, "commit", _unfenced),
@@ -323,6 +354,12 @@ MUTATIONS: Mapping[str, Broken] = {
     "a borrowed ring is forgotten": _replace(flows.logic.transit, "_remember", lambda _: lambda transit, ring: None),  # noqa: ARG005
     "a debt also waits for what is younger": _replace(flows.logic.transit, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
+    # what our own logic raises on
+    "a shard has no net": _replace(Careful, "_turn", _without_net),
+    "what a shard raises on leaves half of itself behind": _replace(flows.logic.quarantine, "savepoint", lambda _: lambda *_: lambda: None),
+    "what a shard raises on is not kept": _replace(ShardState, "emit", _thrown_away),
+    "a window that matching raises on is retried": _replace(flows.match, "sift", _retried),
+    "what matching raises on is not kept": _replace(flows.match, "sift", _passed_over),
     # who is who
     "what a group states is its members' own": _replace(validate, "decode", _groups_are_people),
     "a placeholder identifies": _replace(Placeholders, "says_nothing", lambda _: lambda self, value: False),  # noqa: ARG005

@@ -18,12 +18,17 @@ from flows.simulate.traffic import Traffic
 from flows.simulate.workers import learnings, machine, resolver
 from flows.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
 from flows.windows import Window
+from schemas.events import DeadLetter, Fact, Quarantined
 from schemas.profile import Profile, Sensitive, Transit
 from schemas.triggers import Absorb, Receipt, Trigger
 from state import digest
+from state.shards import QUARANTINE
 
 _profile = msgspec.msgpack.Decoder(Profile).decode
 _sensitive = msgspec.msgpack.Decoder(Sensitive).decode
+_quarantined = msgspec.msgpack.Decoder(Quarantined).decode
+_fact = msgspec.msgpack.Decoder(Fact).decode
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 _absorb = msgspec.msgpack.Decoder(Absorb).decode
 
 
@@ -82,6 +87,8 @@ class Undisturbed:
         match past:
             case "w", partition, before, after, refused:
                 self._window(partition, before, after, refused)
+            case "d", decided:  # as a rebuild does: it depends on what a matcher remembers
+                directory.commit(decided)
             case "t", second:
                 self.world.now_ms = second * 1000
                 directory.tick()
@@ -154,6 +161,7 @@ def problems(world: World, traffic: Traffic) -> list[str]:
     return [
         *_state(world, ideal),
         *_put_aside(world, ideal),
+        *_poison(world, traffic),
         *_triggers(world, ideal),
         *_messages(world, traffic),
         *_sealed(world),
@@ -175,6 +183,19 @@ def _put_aside(world: World, ideal: World) -> Iterator[str]:
     ours, theirs = (Counter(found.unlearnt.body for found in w.models.unlearnt) for w in (world, ideal))
     if ours != theirs:
         yield f"{ours.total()} examples were put aside, {theirs.total()} in the undisturbed world"
+
+
+def _poison(world: World, traffic: Traffic) -> Iterator[str]:
+    """What the shards' logic and matching raise on is kept, whoever died meanwhile, and whatever came with it."""
+    quarantined = [_quarantined(entry.body) for shard in range(SHARDS) for entry in world.shards.outbox[shard, QUARANTINE]]
+    kept = {_fact(found.payload).message for found in quarantined}
+    if kept != traffic.poison:
+        yield f"{len(traffic.poison)} events hit a defect of the shards' logic, {len(kept)} of them are in quarantine"
+    places = Counter((letter.position, letter.index) for letter in map(_letter, world.directory.dead) if letter.source == "match")
+    if twice := [place for place, n in places.items() if n > 1]:
+        yield f"{len(twice)} records were put aside twice by matching"
+    if traffic.unmatchable and not places:
+        yield f"{traffic.unmatchable} records hit a defect of matching, none is put aside"
 
 
 def _triggers(world: World, ideal: World) -> Iterator[str]:
@@ -201,7 +222,7 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     profiles = [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
     counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
     refused = world.directory.stats().get("rejected:alias_of_users", 0)
-    if counted + refused != len(traffic.good) + traffic.aliases:
+    if counted + refused != len(traffic.good) + traffic.aliases:  # what is poison counts for nobody
         yield f"{len(traffic.good) + traffic.aliases} messages were acknowledged, {counted} count, {refused} were refused"
     if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
         yield f"{waiting} customers wait for what will never come"
@@ -240,12 +261,17 @@ def _order(world: World) -> Iterator[str]:
     """Seconds and the numbers of a sender rise; each window begins where the one before it ended."""
     said: dict[str, list[int]] = {}
     ends = dict.fromkeys(world.raw, START)
+    matched = 0
     for past in world.directory.history:
         match past:
             case "w", partition, before, after, _refused:
                 if before != ends[partition]:
                     yield f"a window of {partition} begins at {before}, the one before it ended at {ends[partition]}"
                 ends[partition] = after
+            case "d", decided:
+                if decided.before != max(matched, 0) and (matched, decided.before) != (0, -1):
+                    yield f"matching of entry {decided.after} begins at {decided.before}, the one before it ended at {matched}"
+                matched = decided.after
             case "t", second:
                 said.setdefault("the clock", []).append(second)
             case "a", shard, seq:

@@ -10,6 +10,7 @@ import msgspec
 from structlog.testing import capture_logs
 
 from flows.simulate import oracle
+from flows.simulate.defects import planted
 from flows.simulate.faults import Crash, Faults, Rates
 from flows.simulate.traffic import DOCUMENTS, Traffic
 from flows.simulate.workers import LIVES, Life, Site
@@ -63,6 +64,10 @@ class Simulation:
 
     def run(self, broken: Broken = nullcontext) -> Outcome:
         """The judge never runs what is broken."""
+        with planted():
+            return self._run(broken)
+
+    def _run(self, broken: Broken) -> Outcome:
         try:
             with broken():
                 for _ in range(STEPS):
@@ -169,6 +174,9 @@ class Simulation:
             for partition, entries in world.raw.items()
             if offsets.get(partition, -1) != len(entries) - 1
         }
+        matched, said = world.directory.position(), world.directory.said_last()
+        if matched != said:
+            found["match"] = (matched, said)
         ends = world.directory.heads()
         found |= {f"shard {shard}": (head.offset, ends[shard]) for shard, head in heads.items() if head.offset != ends[shard]}
         found |= {

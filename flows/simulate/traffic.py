@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from flows.logic.orders import STEWARD, document
+from flows.simulate import defects
 from schemas.config import Config
 from schemas.events import RawEvent
 from schemas.toml import read, rules_document
@@ -19,6 +20,7 @@ from schemas.toml import read, rules_document
 _PEOPLE, _VISITORS, _MAILS = "abcde", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
 _NOBODY = ("undefined", "{{userId}}", "[object Object]", "00000000-0000-0000-0000-000000000000")
 _NAMES = ("未知", "A", "王", "-", "Ada Allen")
+_KNOWN = ("Clementine Featherstonehaugh", "Ottokar Zwingenberger", "张伟国")
 _BAD = (b"{", b"[]", b"", b'{"type":"track","event":"Viewed","messageId":"no-one"}', b'{"type":"sing","userId":"a"}')
 _SHARED = """
 [[aggregate]]
@@ -99,6 +101,9 @@ class Traffic:
         self.good: dict[str, dict[str, Any]] = {}
         self.bad = 0
         self.aliases = 0
+        self.poison = set[str]()  # messages that the shards' logic raises on
+        self.unmatchable = 0  # messages that matching raises on, which count all the same
+        self._hits = 0
         self._sent: list[tuple[str, bytes, int]] = []  # partition, message, when it reached us
 
     def publish(self, now_ms: int) -> None:
@@ -120,11 +125,30 @@ class Traffic:
         if luck < 0.31:
             self.aliases += 1
             return RawEvent(self._alias(), now_ms, self._source)
+        if luck < 0.33:
+            return RawEvent(self._planted(), now_ms, self._source)
         name = f"m{len(self.good)}"
         self.good[name] = made = self._made(name)
         message = msgspec.json.encode(made)
         self._sent.append((partition, message, now_ms))
         return RawEvent(message, now_ms, self._source)
+
+    def _planted(self) -> bytes:
+        """An event in good form that one of our flows raises on: before anybody counts it, when a shard has, or in matching alone."""
+        made: dict[str, Any] = {"messageId": f"poison{self._hits}", "userId": self._luck.choice(_PEOPLE), "type": "identify"}
+        self._hits += 1
+        match self._luck.randrange(3):
+            case 0:
+                self.bad += 1
+                made |= {"type": "track", "event": defects.EVENT}
+            case 1:
+                self.poison.add(made["messageId"])
+                made |= {"traits": {defects.TRAIT: 1, "email": self._luck.choice(_MAILS)}}
+            case _:
+                self.unmatchable += 1
+                self.good[made["messageId"]] = made
+                made |= {"traits": {"name": defects.NAME, "birthday": "1990-02-03"}}
+        return msgspec.json.encode(made)
 
     def _order(self) -> bytes:
         """A steward unites two customers, or parts them again."""
@@ -167,6 +191,8 @@ class Traffic:
             return made
         if n % 2 == 0:
             traits["name"] = _NAMES[n % len(_NAMES)]
+        if n % 6 == 0:  # enough to be known by, without an identifier
+            traits |= {"name": _KNOWN[n % len(_KNOWN)], "birthday": f"19{60 + n % len(_KNOWN)}-03-04", "address": {"city": "Bramblewick"}}
         if "email" in traits and n % 5 < 2:
             traits["email"] = f" {traits['email'].title()} "
         if n % 4 == 0:

@@ -1,12 +1,12 @@
-"""The workers of the four flows, each a generator that stops between any two of its steps: read, apply, commit.
+"""The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
-They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Learning`); what Bytewax does is the order of the calls.
+They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax does is the order of the calls.
 Only the couriers, whose sinks talk to the network, are stood in for by a few lines.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from connectors.raw import START
 from flows import models
@@ -20,8 +20,10 @@ from flows.logic.models.trainer import Trainer
 from flows.logic.profile import ShardMachine
 from flows.logic.rules import CompiledRules
 from flows.logic.validate import Validator
+from flows.match import Matcher
 from flows.profile import Worker
 from flows.resolve import Resolver
+from flows.simulate.defects import Defective
 from flows.simulate.faults import Crash, Faults, Line
 from flows.simulate.traffic import DOCUMENTS
 from flows.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
@@ -84,7 +86,8 @@ class Waiting(Stop):
 
 def resolver(world: World, directory: Any, keys: Any, stop: Stop, positions: Mapping[str, int] | None = None) -> Resolver:
     seal: Any = Seal()
-    return Resolver(CONFIG, Validator(CONFIG, HASH_KEY, {}), directory, keys, seal, stop, world.clock, positions)
+    validator: Any = Defective(Validator(CONFIG, HASH_KEY, {}))
+    return Resolver(CONFIG, validator, directory, keys, seal, stop, world.clock, positions)
 
 
 def resolving(site: Site, worker: int, workers: int) -> Life:
@@ -211,6 +214,18 @@ def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Lea
     return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
 
 
+def matching(site: Site) -> Life:
+    seal, keys = cast(Any, Seal()), cast(Any, site.keys)
+    matcher = Matcher(CONFIG, site.directory, site.directory, keys, site.world.signer, HASH_KEY, seal)
+    while True:
+        for said in matcher.read(0)[:READ_MAX]:
+            yield
+            window = matcher.judge(said)
+            yield
+            matcher.commit(window)
+        yield
+
+
 def learning(site: Site) -> Life:
     taught = learnings(site.world, site.shards, site.directory, site.models)
     while True:
@@ -232,5 +247,6 @@ LIVES: dict[str, Callable[[Site], Life]] = {
     "profile 1/2": lambda site: profiling(site, 1, 2),
     "internal": handing_over,
     "deliver": lambda site: delivering(site),
+    "match": matching,
     "learn": learning,
 }

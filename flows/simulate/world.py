@@ -20,6 +20,7 @@ from schemas.toml import rules_from
 from schemas.triggers import Absorb, Trigger
 from schemas.units import Duration
 from state.directory import Layout
+from state.matches import PARTITION as MATCH
 from state.memory import MemoryDirectory, MemoryShards
 from state.models import MemoryModels, Signer
 from state.policy import Policy
@@ -45,8 +46,8 @@ CONFIG = Config(
 LIMITS = [namespace.limit for namespace in _NAMESPACES]
 LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
-# ("w", partition, before, after, aliases refused as things were when it was judged) | ("t", second) | ("a", shard, seq) |
-# ("c" or "m", sender, seq, version)
+# ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match` decided) | ("t", second) |
+# ("a", shard, seq) | ("c" or "m", sender, seq, version)
 Past = tuple[Any, ...]
 
 
@@ -59,6 +60,9 @@ class Directory(MemoryDirectory):
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         result = super().commit(window, content)
+        if window.partition == MATCH:
+            self.history.append(("d", window))
+            return result
         letters = map(_letter, window.dead)
         refused = [(letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason]
         self.history.append(("w", window.partition, window.before, window.after, refused))
@@ -93,13 +97,20 @@ class ShardStore(MemoryShards):
 
 
 class Key:
-    """A data key that seals nothing."""
+    """A data key that seals nothing, and opens what says that it is its own."""
 
     def __init__(self, origin: bytes) -> None:
         self._origin = origin
 
     def seal(self, field: str, plain: bytes) -> bytes:
-        return self._origin + field.encode() + b"=" + plain
+        return self._mark(field) + plain
+
+    def open(self, field: str, sealed: bytes) -> bytes | None:
+        mark = self._mark(field)
+        return sealed[len(mark) :] if sealed.startswith(mark) else None
+
+    def _mark(self, field: str) -> bytes:
+        return self._origin + field.encode() + b"="
 
 
 class Keys:
@@ -115,6 +126,9 @@ class Keys:
                 self._stored.add(origin)
                 self._cache[origin] = Key(origin)
         return {origin: self._cache[origin] for origin in origins if origin in self._cache}
+
+    def current(self, origins: Sequence[bytes]) -> list[Key | None]:
+        return [Key(origin) if origin in self._stored else None for origin in origins]
 
 
 class Seal:

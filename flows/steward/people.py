@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from flows.logic.identifiers import ID_MAX, Identifiers
+from flows.logic.identifiers import Identifiers
 from flows.logic.present import newest, own
 from schemas.errors import Unusable
-from schemas.identity import ID_BYTES, text_id
+from schemas.identity import ID_BYTES, ID_MAX, text_id
 from state.directory import Directory
 from state.ledger import Ledger
 

@@ -25,7 +25,7 @@ class Validate(Table, frozen=True):
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
     reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # of a source: more rejects than this suspend it ...
     reject_sample: Count = 1_000  # ... counted over so many of its events
-    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0  # of so many events: more on which our logic fails alike stop it
+    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0  # of them: more on which our own logic fails alike suspend it, too
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from starlette.routing import Route
 
-from connectors.gateway import build
+from connectors.gateway import Door, build
 from connectors.gateway.identity import Stewardship
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.events import RawEvent
@@ -48,9 +48,10 @@ class Client:
         config: Gateway = CONFIG,
         read_profile: Callable[[str, str], dict[str, Any] | None] = lambda *_: None,
         stewardship: Stewardship | None = None,
+        door: Door | None = None,
     ) -> None:
         self.writer = MemoryWriter()
-        application = build(config, self.writer, read_profile, stewardship=stewardship)
+        application = build(config, self.writer, read_profile, stewardship=stewardship, door=door)
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)
         self._loop = asyncio.Runner()

@@ -44,6 +44,8 @@ def test_binary_and_structured_mean_the_same() -> None:
         ({"userId": "own"}, {"userId": "own"}),
         ({"anonymousId": "own"}, {"anonymousId": "own"}),
         ({"userId": None}, {"userId": "subject"}),
+        ({"userId": " \t"}, {"userId": "subject"}),
+        ({"anonymousId": "  "}, {"userId": "subject"}),
         ({}, {"userId": "subject"}),
     ],
 )

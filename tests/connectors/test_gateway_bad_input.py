@@ -69,6 +69,8 @@ BOMB = zipped(b'{"batch":[' + b" " * 50_000_000 + b"]}")
         (zipped(json.dumps({"batch": [TRACK]}).encode())[:-12], 400, "gzip_invalid"),
         (b"\x1f\x8bgarbage", 400, "gzip_invalid"),
         (zipped(b"{}") + b"garbage", 400, "gzip_invalid"),
+        (zipped(b"{}") + bytes(512) + b"garbage", 400, "gzip_invalid"),
+        (bytes(512) + zipped(b"{}"), 400, "not_json"),
         (zipped(b" ") * 257, 400, "gzip_invalid"),
         (BOMB, 413, "batch_too_large"),
         (b'{"batch":[' + b" " * BATCH_BYTES + b"]}", 413, "batch_too_large"),

@@ -24,6 +24,7 @@ CLOUDEVENTS = {"content-type": "application/cloudevents-batch+json"}
 HOSTILE: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "tiny gzip members": ("/v1/batch", TINY * (BYTES // len(TINY)), {}),
     "as many gzip members as may be": ("/v1/batch", TINY * 256, {}),
+    "gzip members in zeros": ("/v1/batch", (TINY + bytes(1_900)) * 256, {}),
     "values without end": ("/v1/batch", b'{"batch":[%s]}' % b",".join([b"1"] * (BYTES // 2 - 10)), {}),
     "brackets beside NaN": ("/v1/batch", b'{"batch":[NaN%s]}' % (b",[]" * (BYTES // 3 - 10)), {}),
     "brackets in items beside NaN": ("/v1/batch", b'{"batch":[NaN,[%s[]]]}' % (b"[]," * (BYTES // 3 - 10)), {}),

@@ -8,12 +8,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 KEY = "public"
+STRANGERS = 50  # users that the key has sent events of
 _PATHS = ("/v1/track", "/v1/identify", "/v1/page", "/v1/batch", "/v1/b", "/v1/t", "/v1/import", "/v1/events", "/v1/m", "/v1/group")
 
 
 class Request(NamedTuple):
     path: str
-    headers: dict[str, str]
+    headers: dict[str, str | bytes]
     content: bytes
 
 
@@ -31,7 +32,14 @@ def requests(seed: int, count: int) -> list[Request]:
 
 
 def rejected_behind(luck: Random, count: int) -> Iterator[dict[str, Any]]:
-    """Events that the gateway takes, and that are rejected behind it."""
+    """Events that the gateway takes, and that are rejected behind it: one user of many as another's former name."""
+    for _ in range(count):
+        user, other = luck.sample(range(STRANGERS), 2)
+        yield {"type": "alias", "userId": f"stranger-{user}", "previousId": f"stranger-{other}", "messageId": f"h-{luck.random()}"}
+
+
+def refused_alone(luck: Random, count: int) -> Iterator[dict[str, Any]]:
+    """Events in good form that say what cannot be."""
     for _ in range(count):
         event = _event(luck)
         wrong = luck.randrange(4)
@@ -50,7 +58,7 @@ def _event(luck: Random) -> dict[str, Any]:
     return {
         "type": "track",
         "event": f"Viewed {luck.randrange(5)}",
-        "userId": f"stranger-{luck.randrange(50)}",
+        "userId": f"stranger-{luck.randrange(STRANGERS)}",
         "messageId": f"h-{luck.random()}",
     }
 
@@ -61,7 +69,7 @@ def _nested(depth: int) -> Any:
 
 def _request(luck: Random) -> Request:
     path = luck.choice(_PATHS)
-    headers = luck.choice(_KEYS)(luck)
+    headers = luck.choice(_KEYS)(luck) | luck.choice(_BESIDES)
     body = luck.choice(_BREAKAGES)(luck, _event(luck))
     if path in ("/v1/batch", "/v1/b", "/v1/import") and luck.random() < 0.8:
         good = json.dumps(_event(luck)).encode()
@@ -75,12 +83,27 @@ def _request(luck: Random) -> Request:
     return Request(path, headers, body)
 
 
-_KEYS: tuple[Callable[[Random], dict[str, str]], ...] = (
+_KEYS: tuple[Callable[[Random], dict[str, str | bytes]], ...] = (
     lambda _: {"Authorization": f"Bearer {KEY}"},
     lambda _: {"Authorization": f"Basic {base64.b64encode(f'{KEY}:'.encode()).decode()}"},
     lambda _: {"Authorization": f"Basic {base64.b64encode(KEY.encode()).decode()}"},
     lambda luck: {"Authorization": f"Bearer {luck.random()}"},
+    lambda _: {"Authorization": b"Basic \xff\xfe\xe9"},
+    lambda _: {"Authorization": f"Bearer {KEY}é".encode()},
+    lambda _: {"X-Write-Key": "公".encode()},
     lambda _: {},
+)
+
+_H2C: dict[str, str | bytes] = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
+_BESIDES: tuple[dict[str, str | bytes], ...] = (
+    {},
+    {},
+    {},
+    _H2C,
+    {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ==", "Sec-WebSocket-Version": "13"},
+    {"Origin": "https://例.example".encode(), "User-Agent": b"\x80\xff", "Cookie": b"a=\xe9"},
+    {"ce-id": "é".encode("latin-1"), "ce-source": b"%ff", "ce-specversion": "1.0", "ce-type": b'"\xc3"'},
+    {"X-Forwarded-For": b"\xa0, , 999.1.1.1", "Traceparent": "00-zz"},
 )
 
 _BREAKAGES: tuple[Breakage, ...] = (
@@ -95,7 +118,7 @@ _BREAKAGES: tuple[Breakage, ...] = (
     lambda luck, event: json.dumps(event | {"timestamp": luck.choice(["yesterday", "0001-01-01T00:00:00Z", 5, "9999-99-99", ""])}).encode(),
     lambda luck, event: json.dumps(event | {"v": float("nan")}).encode(),
     lambda luck, event: json.dumps({name: value for name, value in event.items() if name not in luck.sample(sorted(event), 2)}).encode(),
-    lambda luck, event: json.dumps(next(rejected_behind(luck, 1))).encode(),
+    lambda luck, event: json.dumps(next(refused_alone(luck, 1))).encode(),
     lambda luck, event: b"[" * luck.randint(100, 5_000),
 )
 
@@ -104,4 +127,7 @@ _PACKED: tuple[Callable[[bytes], bytes], ...] = (
     lambda body: gzip.compress(body)[:-5],
     lambda body: b"\x1f\x8b" + body,
     lambda body: gzip.compress(b"0" * 600_000),
+    lambda body: gzip.compress(body) + bytes(100) + b"\x1f",
+    lambda body: b"".join(gzip.compress(body[at : at + 1]) for at in range(min(300, len(body)))),  # tiny members
+    lambda body: gzip.compress(b"") * 20_000,
 )

@@ -1,6 +1,8 @@
 """Somebody with one public write key sends a thousand kinds of what is refused, for half a minute. Nobody else notices."""
 
 import json
+import select
+import socket
 import threading
 import time
 from collections import Counter
@@ -99,12 +101,58 @@ class Sender:
         self._thread.join(90)
 
     def _run(self) -> None:
-        while not self._over.is_set():
-            path, headers, content = next(self._made)
+        for path, headers, content in self._made:
+            if self._over.is_set():
+                return
             try:
                 self.answers[self._http.post(path, headers=headers, content=content).status_code] += 1
             except httpx.TransportError:  # some are refused before they have come whole
                 self.answers[0] += 1
+
+
+class Dawdlers:
+    """Connections that give a byte of their head now and then, or nothing at all, until somebody closes them."""
+
+    MANY, EVERY_S = 40, 0.5
+
+    def __init__(self, millrace: Running) -> None:
+        self.said = Counter[bytes]()  # the first line of what came
+        self._address = ("127.0.0.1", int(millrace.url.rpartition(":")[2]))
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Dawdlers":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        head = iter(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\n" + b"X-Slow: y\r\n" * 10_000)
+        sockets = {socket.create_connection(self._address) for _ in range(self.MANY)}
+        silent = set(list(sockets)[: self.MANY // 4])
+        try:
+            while sockets and not self._over.wait(self.EVERY_S):
+                byte = bytes([next(head)])
+                for one in list(sockets):
+                    if self._is_closed(one, b"" if one in silent else byte):
+                        sockets.discard(one)
+                        one.close()
+        finally:
+            for one in sockets:
+                one.close()
+
+    def _is_closed(self, one: socket.socket, byte: bytes) -> bool:
+        try:
+            one.sendall(byte)
+            if not select.select([one], [], [], 0)[0]:
+                return False
+            self.said[one.recv(65_536).partition(b"\r\n")[0]] += 1
+        except OSError:
+            self.said[b""] += 1
+        return True
 
 
 def triggers(folder: Path) -> dict[str, float]:
@@ -132,7 +180,7 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
 
     def mostly_good() -> Iterator[hostile.Request]:
         """What fails behind the gateway stays under `validate.reject_percent`, so that the key works to the end."""
-        headers = {"Authorization": f"Bearer {hostile.KEY}"}
+        headers: dict[str, str | bytes] = {"Authorization": f"Bearer {hostile.KEY}"}
         flood = hostile.Request("/v1/batch", headers, json.dumps({"batch": [{}] * 2_500}).encode())
         for kind in cycle(kinds):
             number = next(rounds)
@@ -150,17 +198,27 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
             app.await_batches(20)
             store.await_batches(20)
             held = resident(millrace)
-            with Sender(millrace, mostly_good()) as sender:
+            with Sender(millrace, mostly_good()) as sender, Dawdlers(millrace) as dawdlers:
                 time.sleep(SECONDS)
                 millrace.eventually(lambda: sum(sender.answers.values()) > 1.3 * KINDS)
             assert next(rounds) > KINDS, "each kind once"
             assert sender.answers.keys() >= {200, 400, 401, 413, 415}
+            assert max(sender.answers) < 500, sender.answers
+            assert dawdlers.said.total() == Dawdlers.MANY, "each was closed"
+            assert dawdlers.said.keys() <= {b"", b"HTTP/1.1 408 Request Timeout"}
             assert_unharmed(millrace, before)
             assert suspended(millrace) == "no source is suspended\n"
 
-            # With nothing good among it the source is suspended, and no other.
-            bad = [json.dumps({"batch": list(hostile.rejected_behind(luck, 50))}).encode() for _ in range(20)]
+            # What an event is refused for by itself is said to its sender, and counts for nobody.
             headers = {"Authorization": f"Bearer {hostile.KEY}"}
+            alone = [json.dumps({"batch": list(hostile.refused_alone(luck, 50))}).encode() for _ in range(40)]
+            with Sender(millrace, iter([hostile.Request("/v1/batch", headers, body) for body in alone])) as sender:
+                millrace.eventually(lambda: sender.answers[200] == len(alone))
+            time.sleep(2)
+            assert suspended(millrace) == "no source is suspended\n"
+
+            # With nothing good among what only shows behind the gateway the source is suspended, and no other.
+            bad = [json.dumps({"batch": list(hostile.rejected_behind(luck, 50))}).encode() for _ in range(20)]
             with Sender(millrace, cycle([hostile.Request("/v1/batch", headers, body) for body in bad])) as sender:
                 millrace.eventually(lambda: sender.answers[429] > 0)
             (row,) = [line.split() for line in suspended(millrace).splitlines() if "answers 429" in line]

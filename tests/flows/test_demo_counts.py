@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +19,18 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from connectors.gateway import build
+from connectors.sink import DELIVERED, Outcome, Retry
+from connectors.webhook import WebhookSink
 from flows.demo.audit import Household, Ledger, audit, compare, identifiers
 from flows.demo.publisher import Publisher
-from flows.demo.receiver import Got, Receiver
+from flows.demo.receiver import ODDITIES, Got, Receiver
 from flows.demo.shop import WRITE_KEYS, Item, Shop
 from flows.demo.stack import CONNECTOR
 from schemas import cloudevents
-from schemas.config import Gateway, Secret, WriteKey
+from schemas.config import Connector, Gateway, Secret, WriteKey
 from schemas.events import RawEvent
 from schemas.triggers import Receipt, Trigger
+from tests.deliveries import delivery
 from tests.demo_life import LONG, RUN
 from tests.waiting import eventually
 
@@ -299,3 +302,25 @@ def test_a_forged_trigger_is_refused() -> None:
         assert post(receiver, trigger("t1"), secret="whsec_" + "A" * 43 + "=") == 401
         assert httpx.post(receiver.url, content=b"{}").status_code == 401
         assert (receiver.forged, receiver.got) == (2, {})
+
+
+def test_a_receiver_that_answers_oddly_takes_nothing_then_and_what_is_sent_again_counts_once() -> None:
+    """Each oddity once, to the connector that deliver uses."""
+    with Receiver(lambda _: None, odd_every=2) as receiver:
+        hook = Connector(name=CONNECTOR, type="webhook", url=receiver.url, secrets=(Secret(receiver.secret),), allow_private=True)
+
+        async def send(numbers: Iterable[int]) -> list[Outcome]:
+            sink = WebhookSink(hook, "/millrace/demo")
+            try:
+                return [outcome for number in numbers for outcome in await sink.deliver([delivery(number)])]
+            finally:
+                await sink.close()
+
+        left, refused = list(range(2 * len(ODDITIES))), 0
+        while left:
+            outcomes = asyncio.run(send(left))
+            assert {type(outcome) for outcome in outcomes} <= {type(DELIVERED), Retry}, "none of it is for good"
+            left = [number for number, outcome in zip(left, outcomes, strict=True) if outcome != DELIVERED]
+            refused += len(left)
+        assert refused >= receiver.refused >= len(ODDITIES), "each of them, at least once"
+        assert (len(receiver.got), receiver.twice()) == (2 * len(ODDITIES), 0)

@@ -11,6 +11,7 @@ import pytest
 from connectors.gateway.messages import Shared, keyed
 from flows.demo import RATE, SEED
 from flows.demo.audit import Ledger, identifiers
+from flows.demo.defect import Defective
 from flows.demo.faults import FAULTS
 from flows.demo.oddities import KINDS
 from flows.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
@@ -96,13 +97,18 @@ def test_every_kind_of_fault_occurs_and_is_rare() -> None:
 
 def test_the_engine_judges_each_item_as_the_shop_says() -> None:
     """The gateway's own look and the validation of `resolve`, in a row."""
-    validator = Validator(Config(), b"k" * 32, {})
+    validator = Defective(Validator(Config(), b"k" * 32, {}))
     now_ms = RUN * 1_000
     shared = Shared("web", now_ms, int(Config().gateway.event_bytes))
     for item in LONG:
         if isinstance(item.message, dict):
             stamp = datetime.fromtimestamp((now_ms - item.age_ms) / 1_000, UTC).isoformat(timespec="milliseconds")
             _, raw = keyed(json.dumps({"timestamp": stamp, **item.message}).encode(), shared)
+            if item.fault == "poison":
+                assert raw.fault is None
+                with pytest.raises(ArithmeticError):
+                    validator.check(raw)
+                continue
             verdict = validator.check(raw)
             assert (verdict.reason if isinstance(verdict, Reject) else None) == item.fault
 

@@ -9,16 +9,20 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from flows.brake import SOURCES_MAX
 from flows.build import BUILD
-from flows.limits import PoisonLimit
+from flows.limits import PoisonBrake, PoisonLimit
 from flows.logic import handover, profile
 from flows.logic.fragments import FragmentRules
-from schemas.errors import Fatal, TooManyRejects, Torn
+from flows.logic.shard import Poisoned
+from schemas.config import Config, Validate
+from schemas.errors import Fatal, LogFull, Torn
 from schemas.events import Fact, Quarantined
 from schemas.identity import shard_of
-from schemas.profile import Fragment
+from schemas.profile import Fragment, Sealed
 from state.memory import MemoryShards
 from state.shards import QUARANTINE
+from state.sources import Suspension
 from tests.logic.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
 
@@ -245,26 +249,131 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
         world.send([ANA, PHONE])
 
 
-def test_too_much_of_it_stops_the_flow_and_is_not_committed() -> None:
+def test_the_limit_is_a_share_of_the_last_events_and_of_one_defect() -> None:
     limit = PoisonLimit(5, 1_000)
-    limit.add(900, Counter({"KeyError at a": 45, "ValueError at b": 40}))
-    limit.add(100, Counter({"KeyError at a": 5}))
-    limit.add(100, Counter())  # the first 900 still count, without them there is no sample
-    with pytest.raises(TooManyRejects, match=r"KeyError at a on 61 of the last 200 events.*poison_percent = 5: nothing of this batch"):
-        PoisonLimit(5, 100).add(200, Counter({"KeyError at a": 61}))
-    limit.add(1_000, Counter({"KeyError at a": 50}))
+    assert limit.exceeded(900, Counter({"KeyError at a": 45, "ValueError at b": 40})) is None
+    assert limit.exceeded(100, Counter({"KeyError at a": 5})) is None
+    assert limit.exceeded(100, Counter()) is None, "the first 900 still count, without them there is no sample"
+    assert limit.exceeded(1_000, Counter({"KeyError at a": 50})) is None
+    assert PoisonLimit(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (200, 61, "KeyError at a")
+
+
+class Held:
+    """`state.sources.Sources` in memory. `full`: there is no room for so many writes."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Suspension] = {}
+        self.full = 0
+
+    def all(self) -> dict[str, Suspension]:
+        return dict(self.known)
+
+    def suspend(self, source: str, suspension: Suspension) -> None:
+        if self.full:
+            self.full -= 1
+            raise LogFull("no room", 1)
+        self.known[source] = suspension
+
+    def resume(self, source: str, now_ms: int) -> bool:
+        self.known[source] = msgspec.structs.replace(self.known[source], resumed_ms=now_ms)
+        return True
+
+    def suspended(self) -> set[str]:
+        return {source for source, found in self.known.items() if found.holds}
+
+
+LIMITS = Config(validate=Validate(poison_percent=5, reject_sample=10))
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+def limited(held: Held) -> World:
+    world = World(RULES)
+    world.worker._poison = PoisonBrake(LIMITS, held)
+    return world
 
 
 @pytest.mark.breaking
 @pytest.mark.usefixtures("defect")
-def test_a_worker_over_the_limit_leaves_the_batch_in_the_log() -> None:
-    world = World(RULES)
-    world.worker._poison = PoisonLimit(5, 10)
-    for n in range(10):
-        world.publish(ANA, message=f"m{n}", **({"boom": 1} if n == 5 else {}))
-    with pytest.raises(TooManyRejects, match="KeyError at tests"):
+def test_what_one_source_sends_suspends_that_source_and_ends_no_flow(held: Held) -> None:
+    world = limited(held)
+    with capture_logs() as said:
+        for n in range(40):
+            world.publish(ANA, message=f"web{n}", channel="web", **({"boom": 1} if n % 4 == 0 else {}))
+            world.publish(BOB, message=f"shop{n}", channel="shop", total=1)
+            world.settle()
+    assert held.suspended() == {"web"}
+    found = held.known["web"]
+    (reason,) = found.reasons
+    assert (found.events, found.rejects, found.reasons[reason]) == (10, 3, 3)
+    assert reason.startswith("poison, KeyError at tests.")
+    (line,) = [line for line in said if line["event"] == "source_suspended"]
+    assert (line["source"], line["poison_percent"], line["go_on"]) == ("web", 5, "millrace source resume web")
+    assert world.counters()["applied"] == 70, "all that is good of both, what the source had sent before as well"
+    assert len(quarantined(world.store)) == 10
+
+
+@pytest.mark.breaking
+@pytest.mark.usefixtures("defect")
+def test_what_came_before_its_resume_counts_no_more(held: Held) -> None:
+    world = limited(held)
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            world.publish(ANA, channel="web", boom=1)
         world.settle()
-    assert not world.counters()
+
+    send(20)
+    assert held.suspended() == {"web"}
+    held.resume("web", world.now_ms)
+    send(20)
+    assert held.suspended() == set(), "it was received before"
+    world.now_ms += 1
+    send(20)
+    assert held.suspended() == {"web"}
+
+
+@pytest.mark.breaking
+@pytest.mark.usefixtures("defect")
+def test_where_redis_has_no_room_for_the_word_the_next_batch_says_it(held: Held) -> None:
+    world, held.full = limited(held), 1
+    for suspended in (set(), {"web"}):
+        for _ in range(20):
+            world.publish(ANA, channel="web", boom=1)
+        world.settle()
+        assert held.suspended() == suspended
+
+
+def test_timers_are_no_sources(held: Held) -> None:
+    PoisonBrake(LIMITS, held).count({"web": 10}, [Poisoned("KeyError at a")] * 100)
+    assert held.known == {}
+
+
+def test_sources_that_an_app_invents_are_bounded(held: Held) -> None:
+    brake = PoisonBrake(LIMITS, held)
+    for number in range(2 * SOURCES_MAX):
+        brake.count({}, [Poisoned("KeyError at a", f"made-up-{number}", 1)])
+    assert len(brake._limits) == SOURCES_MAX
+
+
+@pytest.mark.breaking
+@pytest.mark.usefixtures("defect")
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_customer_is_called_by_stays(together: bool) -> None:
+    """`resolve` says a user id once, with the first event of it: where that one is poison, no later one brings it."""
+    world = World(RULES)
+    world.publish(ANA, boom=1, sealed={"user_id": b"u", "email": b"e"})
+    if not together:
+        world.settle()
+    world.publish(ANA, total=3)
+    world.settle()
+    [origin] = world.sensitive(ANA).origins.values()
+    assert origin == {"user_id": Sealed(0, b"u")}
+    assert world.counters()["profiles"] == 1
+    assert world.counters()["applied"] == 1
 
 
 # --- a log that does not fit ----------------------------------------------------------------------------------------

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import psutil
 import pytest
 
-from flows.run import workers_of_this_machine
+from flows.run import _main, workers_of_this_machine
 from tests.running import running
 from tests.waiting import eventually
 
@@ -125,3 +127,13 @@ def test_a_redis_of_ones_own_that_forgets_is_warned_of_at_the_start(redis_url: s
         assert "redis_forgets" in millrace.log.read_text()
         assert "appendfsync no" in millrace.log.read_text()
         assert "redis_forgets" not in millrace.command("reload")
+
+
+@pytest.mark.parametrize(
+    ("started", "child"), [("flows.demo.defect", "flows.demo.defect"), ("pytest.__main__", "flows.cli"), (None, "flows.cli")]
+)
+def test_children_are_started_as_their_supervisor_was(started: str | None, child: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    main.__spec__ = ModuleSpec(started, None) if started else None
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert _main() == child
