@@ -269,7 +269,7 @@ def dead_replay(
         raise typer.BadParameter("give ids, or --reason, or --all")
     from flows.dead import replay
 
-    return replay(_load(config), entries or [], reason)
+    return replay(_load(config, secrets=False), entries or [], reason)
 
 
 @source.command("list")
