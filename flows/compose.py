@@ -379,7 +379,7 @@ def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
 def desk(config: Config) -> Desk:
     """What the couriers need of state."""
     store = deliveries(config)
-    return Desk(identify(config), store.bury, store.disable, store.disabled)
+    return Desk(identify(config), store.bury, store.disable, store.disabled, store.count)
 
 
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
