@@ -98,7 +98,7 @@ def init(file: Annotated[Path, typer.Argument(dir_okay=False)] = Path("millrace.
     from flows.init import init
 
     init(file)
-    print(f"{file} is written. Next: millrace run -c {file}")
+    print(f"{file} is written. Next:\n  millrace check {file}\n  millrace run -c {file}")
 
 
 @app.command()
