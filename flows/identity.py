@@ -72,6 +72,21 @@ def suspended(config: Config, as_json: bool) -> int:
     return 0
 
 
+def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
+    """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show` have all of it."""
+    with reported():
+        found = compose.steward(config).recent(limit)
+    if as_json:
+        return as_one_line(found)
+    say = console()
+    if not found:
+        say.print("nobody was united, suspended or put to review yet")
+    for one in found:
+        line = f"{moment_text(one.time_ms)}  {one.what:9} {one.id:>8}  {printable(one.words.of(lang))}"
+        say.print(Text(line), no_wrap=True, overflow="ellipsis")
+    return 0
+
+
 def order(config: Config, kind: str, named: Sequence[str], *, forced: bool = False, reason: str = "") -> int:
     """Give an order about these, and say what became of it. 0 if it was carried out. Raises `Unusable`."""
     more: dict[str, Any] = {"reason": reason} if reason else {}

@@ -91,6 +91,19 @@ def identity_suspended(as_json: AsJson = False, config: ConfigFile = None) -> in
     return suspended(_load(config), as_json)
 
 
+@identity.command("recent")
+def identity_recent(
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="The newest so many.")] = 20,
+    lang: Lang = "en",
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """List the last unions, undos, pairs put to review and suspensions, a line each."""
+    from flows.identity import recent
+
+    return recent(_load(config), limit, lang, as_json)
+
+
 @identity.command("unmerge")
 def identity_unmerge(
     target: Annotated[str | None, typer.Argument(metavar="UNION|NAMESPACE:VALUE", help="A number in the ledger, or a customer.")] = None,
