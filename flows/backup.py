@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows import compose
 from flows.progress import Progress
+from flows.tables import folded
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
@@ -75,7 +76,7 @@ def create(config: Config) -> int:
 def listing(config: Config) -> int:
     """Print all; 1 if a manifest cannot be trusted."""
     backups = compose.backups(config)
-    table = Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
+    table = folded(Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False))
     bad = 0
     for name in backups.names():
         try:

@@ -20,6 +20,7 @@ from flows.steward.desk import Customer, Entry, Sent
 from flows.steward.orders import give
 from flows.steward.people import Named, apart
 from flows.steward.undoing import Outcome, Undoing, Wanted, collected, standing
+from flows.tables import folded
 from schemas.config import Config
 from schemas.errors import Unusable
 from schemas.events import Reject
@@ -300,7 +301,7 @@ def _print_sent(sent: Sequence[Sent]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    return folded(Table(*columns, padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
 
 
 def _text(value: str) -> Text:
