@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from flows.ready import begun
 from flows.sift import note, story
 from schemas import metrics
 from schemas.config import Config
@@ -143,6 +144,7 @@ def run(config: Config) -> None:
         signal.signal(number, lambda *_: stop.set())
     with reported():
         compose.directory(config)
+        begun()
         if config.backup.daily:
             threading.Thread(target=daily.run, args=(config, lambda: datetime.now(UTC), stop.wait), name="backup", daemon=True).start()
         if config.archive.enabled:

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import compose
+from flows.progress import Progress
+from flows.tables import folded
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
 from state.backup import Manifest
 from state.client import connect, reported
-from state.copy import Copying
+from state.copy import Copied, Copying
 
 log = structlog.get_logger()
 
@@ -26,8 +28,8 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def make(config: Config, clock_ms: Callable[[], int] = _now_ms) -> Manifest:
-    """Copy everything. Raises `Unreachable`, `Foreign`; then there is no backup."""
+def make(config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[], None] = lambda: None) -> Manifest:
+    """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no backup."""
     client, names = connect(compose.redis_url(config)), compose.names(config)
     with reported():
         if not client.exists(names.meta):
@@ -37,7 +39,12 @@ def make(config: Config, clock_ms: Callable[[], int] = _now_ms) -> Manifest:
         keys = compose.key_copy(config)
         writer = compose.backups(config).begin(clock_ms(), compose.journal(config).head())
         try:
-            cut = Copying(client, names, writer.name, writer.add).run(config.shards.count)
+
+            def add(copied: Copied) -> None:
+                writer.add(copied)
+                step()
+
+            cut = Copying(client, names, writer.name, add).run(config.shards.count)
             keys.sync(client, names)  # behind the copy: it has the key of everything that is in there
             manifest = writer.finish(cut, archive, clock_ms())
         except BaseException as error:
@@ -59,7 +66,8 @@ def create_and_prune(config: Config, clock_ms: Callable[[], int] = _now_ms) -> N
 
 
 def create(config: Config) -> int:
-    manifest = make(config)
+    with Progress("copying: keys") as step:
+        manifest = make(config, step=step)
     seconds = (manifest.ended_ms - manifest.begun_ms) / 1000
     print(f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {moment_text(manifest.tick_s * 1000)}")
     return 0
@@ -68,7 +76,7 @@ def create(config: Config) -> int:
 def listing(config: Config) -> int:
     """Print all; 1 if a manifest cannot be trusted."""
     backups = compose.backups(config)
-    table = Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
+    table = folded(Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False))
     bad = 0
     for name in backups.names():
         try:
@@ -98,10 +106,12 @@ def verify(config: Config, name: str | None) -> int:
         print(f"{each}: {len(manifest.chunks)} chunks, {records:,} records, whole")
     oldest = min((backups.manifest(each).journal for each in ([name] if name else backups.names())), default=0)
     last = oldest
-    for found in archive.entries(oldest):
-        last = found.entry.seq
-        if found.entry.bare:
-            raise Foreign(f"{found.place}: entry {last} was written without its content: restore needs a backup made after it")
+    with Progress("reading: entries of the archive") as step:
+        for found in archive.entries(oldest):
+            step()
+            last = found.entry.seq
+            if found.entry.bare:
+                raise Foreign(f"{found.place}: entry {last} was written without its content: restore needs a backup made after it")
     if archive.newest():
         print(f"{Path(config.archive.folder)}: entries {oldest + 1:,} to {last:,}, whole")
     return 0

@@ -34,7 +34,7 @@ from schemas.toml import rules_from
 from state import dead, embedded
 from state.client import Connect, check_server, connect, reported, wait_until_loaded
 from state.copy import keys_of
-from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
+from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer, shown
 from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.deliveries import Deliveries
 from state.directory import Directory, Layout, RedisDirectory
@@ -118,7 +118,7 @@ def _have_keys(config: Config) -> None:
 def _what_is_there(config: Config) -> Iterator[str]:
     """What this deployment has written so far."""
     for key in keys_of(connect(redis_url(config)), names(config)):
-        yield f"what lies under prefix {config.redis.prefix!r} in Redis ({key!r})"
+        yield f"what lies under prefix {config.redis.prefix!r} in Redis ({shown(key)})"
     for what, folder in (("archive", config.archive.folder), ("backup", config.backup.folder)):
         if any(Path(folder).glob("*")):
             yield f"the {what} in {folder}"
@@ -384,7 +384,7 @@ def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
 def desk(config: Config) -> Desk:
     """What the couriers need of state."""
     store = deliveries(config)
-    return Desk(identify(config), store.bury, store.disable, store.disabled)
+    return Desk(identify(config), store.bury, store.disable, store.disabled, store.count)
 
 
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:

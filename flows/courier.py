@@ -7,6 +7,7 @@ It has two sides. The thread of the dataflow reads for it (`positions`, `address
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from state.client import INFRASTRUCTURE
 log = structlog.get_logger()
 
 IN_FLIGHT_MAX = 4_096  # triggers of one connector in memory, those that wait for a retry included
+OUTCOMES = ("delivered", "retried", "dead")
 SPAN_MAX = 2_000  # of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
 _IDENTIFY = 256  # customers in one call, unless the sink takes larger batches
 
@@ -57,6 +59,7 @@ class Desk:
     dead: Callable[[str, bytes, str], None]  # keep (connector, packed trigger, reason) for `millrace dead`
     disable: Callable[[str, str], None]  # remember that this (connector, endpoint) wants nothing more
     disabled: Callable[[], Mapping[str, str]]  # connector -> endpoint of those remembered
+    count: Callable[[str, Mapping[str, int]], None] = lambda _connector, _more: None  # add these to what `millrace status` shows
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +121,8 @@ class Courier:
         self._slots = asyncio.Semaphore(sink.concurrency)
         self._wake = asyncio.Event()
         self._closing = False
-        self._deliveries = metrics.DELIVERIES.labels(self.name, "delivered")
+        self._deliveries = {outcome: metrics.DELIVERIES.labels(self.name, outcome) for outcome in OUTCOMES}
+        self._uncounted: Counter[str] = Counter()
         self._attempt_seconds = metrics.DELIVERY_SECONDS.labels(self.name)
         self._delivered_seconds = metrics.DELIVERED_SECONDS.labels(self.name)
 
@@ -190,6 +194,18 @@ class Courier:
         moved = {shard: progress.cursor for shard, progress in self._progress.items() if progress.cursor != self._stored[shard]}
         self._stored.update(moved)
         return moved
+
+    def uncounted(self) -> dict[str, int]:
+        """What became of attempts since this was last asked for, by outcome."""
+        more, self._uncounted = self._uncounted, Counter()
+        return dict(more)
+
+    def count(self, more: Mapping[str, int]) -> None:
+        self._desk.count(self.name, more)
+
+    def _count(self, outcome: str) -> None:
+        self._deliveries[outcome].inc()
+        self._uncounted[outcome] += 1
 
     def _take(self, parcels: list[Parcel]) -> None:
         for parcel in parcels:
@@ -294,7 +310,8 @@ class Courier:
         if parcel.attempts >= self._attempts_max:
             self._lost.append((parcel, f"{reason}; {parcel.attempts} attempts"))
             return
-        metrics.DELIVERIES.labels(self.name, "retried").inc()
+        self._count("retried")
+        self.moved()
         parcel.due_ms = _now_ms() + max(self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0)
         self._waiting.push(parcel.due_ms, parcel.rank, parcel)
 
@@ -304,7 +321,7 @@ class Courier:
         for parcel, reason in lost:
             body = _encode(parcel.trigger) if parcel.trigger else parcel.body
             await when_there_is_room(self._desk.dead, self.name, body, reason)
-            metrics.DELIVERIES.labels(self.name, "dead").inc()
+            self._count("dead")
             self._finish(parcel)
         if lost:
             self.moved()
@@ -315,7 +332,7 @@ class Courier:
         self._settled += 1
 
     def _note_delivered(self, parcel: Parcel) -> None:
-        self._deliveries.inc()
+        self._count("delivered")
         if parcel.trigger is not None:
             self._delivered_seconds.observe(max(0.0, time.time() - parcel.trigger.receipt.received_ms / 1000))
 

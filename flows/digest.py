@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.backup import moment_text
+from flows.tables import folded
 from schemas.config import Config
 from state import digest
 from state.client import connect, reported
@@ -47,7 +48,7 @@ def _moment(found: Digest, tick_ms: int | None) -> str:
 
 
 def _table(found: Digest) -> Table:
-    table = Table("unit", "position", "entries", "digest")
+    table = folded(Table("unit", "position", "entries", "digest"))
     for name, unit in (("directory", found.directory), *((f"shard {number}", unit) for number, unit in enumerate(found.shards))):
         table.add_row(name, f"{unit.position:,}", f"{unit.entries:,}", unit.digest[:SHOWN])
     return table

@@ -11,6 +11,7 @@ import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from flows.ready import begun
 from schemas.errors import LogFull
 from state.client import reported
 
@@ -87,6 +88,7 @@ def run_flow(flow: Dataflow, stop: Stop) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.asked.set())
     tune_collector()
+    begun()
     with reported():
         cli_main(flow)  # type: ignore[no-untyped-call]  # untyped in the library
         if stop.fault is not None:

@@ -10,6 +10,7 @@ import structlog
 from connectors.gateway import Door, Standing, build, listen, server
 from flows.compose import given_up as processes_given_up
 from flows.compose import order_desk, profile_reader, raw_writer, sources, steward, validator
+from flows.ready import begun
 from flows.steward.desk import Steward
 from flows.steward.orders import OrderDesk, event
 from schemas.config import Config
@@ -37,6 +38,7 @@ def run(config: Config) -> None:
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
+        begun()
         serving.run(sockets=[listener])
     if ending.fault is not None:
         raise ending.fault

@@ -20,6 +20,7 @@ from flows.steward.desk import Customer, Entry, Sent
 from flows.steward.orders import give
 from flows.steward.people import Named, apart
 from flows.steward.undoing import Outcome, Undoing, Wanted, collected, standing
+from flows.tables import folded
 from schemas.config import Config
 from schemas.errors import Unusable
 from schemas.events import Reject
@@ -69,6 +70,21 @@ def suspended(config: Config, as_json: bool) -> int:
         value = f"{one.namespace}:{one.value}" if one.value else one.namespace or ""
         table.add_row(f"identifier:{one.identifier}", _text(value), moment_text(one.since_ms), one.customer or "")
     console().print(table if found else "no identifier is suspended")
+    return 0
+
+
+def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
+    """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show` have all of it."""
+    with reported():
+        found = compose.steward(config).recent(limit)
+    if as_json:
+        return as_one_line(found)
+    say = console()
+    if not found:
+        say.print("nobody was united, suspended or put to review yet")
+    for one in found:
+        line = f"{moment_text(one.time_ms)}  {one.what:9} {one.id:>8}  {printable(one.words.of(lang))}"
+        say.print(Text(line), no_wrap=True, overflow="ellipsis")
     return 0
 
 
@@ -285,7 +301,7 @@ def _print_sent(sent: Sequence[Sent]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    return folded(Table(*columns, padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
 
 
 def _text(value: str) -> Text:

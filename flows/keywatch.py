@@ -50,6 +50,8 @@ class KeyWatch:
 
     def _what_is_wrong(self) -> str:
         try:
+            if not self._file.exists():
+                return f"no key file at {self._file}: it was there when this began, and what it sealed needs it"
             found = load_keys(self._file, create=False)
         except ConfigError as error:
             return str(error)

@@ -24,6 +24,7 @@ from flows.logic.models.teaching import BestActions, Teacher, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.models import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, seal_again, sender
+from flows.tables import folded
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
 from state.client import reported
@@ -59,7 +60,8 @@ def listing(config: Config, as_json: bool) -> int:
         return 0
     table = Table(box=None, pad_edge=False)
     for column in ("model", "version", "in force", "examples", "champion", "log-loss", "auc", "ece", "others' log-loss", "drifts", "age"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
+    folded(table)
     for row in rows:
         others = ", ".join(f"{name} {_figure(side, 'log_loss')}" for name, side in row.contest.items() if name != row.champion)
         table.add_row(

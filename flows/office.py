@@ -112,6 +112,8 @@ class Office:
             if moved := courier.unstored():
                 any_moved = True
                 await when_there_is_room(self._outbox.advance, courier.lane, courier.name, moved)
+            if more := courier.uncounted():  # for people: who dies just here leaves them a little too low
+                await when_there_is_room(courier.count, more)
         return any_moved
 
 

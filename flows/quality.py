@@ -6,9 +6,11 @@ import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from flows.logic.entry.quality import FieldQuality, Unread, report, unread_report
 from flows.logic.shard import sums
+from flows.tables import folded
 from schemas.config import Config
 from state.client import reported
 
@@ -41,13 +43,13 @@ def screen(rows: list[FieldQuality]) -> RenderableType:
     """A line for each field of each source."""
     if not rows:
         return "no source has stated a checked field yet"
-    table = Table("source (records)", "field", "stated", "valid", "conflicts", "why bad", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    table = folded(Table("source (records)", "field", "stated", "valid", "conflicts", "why bad", padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
     source = None
     for row in rows:
         first, source = row.source != source, row.source
         table.add_row(
-            f"{row.source} ({row.records:,})" if first else "",
-            row.field,
+            Text(f"{row.source} ({row.records:,})" if first else ""),  # a name in brackets is no markup
+            Text(row.field),
             f"{row.stated:,} ({row.coverage:.1%})",
             f"{row.valid:,} ({row.validity:.1%})",
             f"{row.conflicts:,} ({row.conflict_rate:.1%})",

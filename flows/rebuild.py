@@ -19,6 +19,7 @@ from flows.archive import Archiver
 from flows.content import events_of, match_packer, unpacked
 from flows.engine import Stop
 from flows.profile import Worker
+from flows.progress import Progress
 from flows.resolve import ALIAS_OF_USERS, Judged, Resolver
 from flows.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
 from flows.windows import Window
@@ -71,8 +72,10 @@ def _built(config: Config, deliver: bool) -> str:
     if not archive.newest():
         raise Foreign(f"there is no archive in {archive.folder}")
     rebuilt = Rebuild(beside(config, run_id), run_id if deliver else "")
-    for found in archive.entries(0):
-        rebuilt.apply(found)
+    with Progress("rebuilding: entries of the archive") as step:
+        for found in archive.entries(0):
+            rebuilt.apply(found)
+            step()
     rebuilt.finish(config.name)
     print(f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s")
     if rebuilt.erased:

@@ -190,6 +190,10 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
                     for dead in found:
                         tally.keep(dead.name, f"no connector {name} is configured and enabled")
                     continue
+                if not all(map(str, connectors[name].secrets)):
+                    for dead in found:
+                        tally.keep(dead.name, f"{name}: its secret is not in the environment; set the variable that its `secrets` names")
+                    continue
                 if name not in counters:
                     counters[name] = _Counter(config, connectors[name], make(connectors[name]))
                 await counters[name].hand_over(found, tally)

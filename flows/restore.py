@@ -19,6 +19,7 @@ from flows.backup import moment_text
 from flows.content import unpacked
 from flows.logic.profile import ShardMachine
 from flows.profile import Worker
+from flows.progress import Progress
 from schemas.config import Config
 from schemas.errors import ConfigError, Fenced, Foreign, LogFull, Stale
 from schemas.journal import WindowContent
@@ -45,8 +46,8 @@ def run(config: Config, to: str | None, source: str | None) -> int:
     """Restore, and say what came of it. `to`: ISO 8601, UTC unless it says otherwise. Raises `Foreign`, `ConfigError`, `Unreachable`."""
     upto_ms = None if to is None else moment(to)
     manifest, found = plan(config, upto_ms, source)
-    with server(config), reported():
-        entries, tick_ms = restore(config, manifest, found, upto_ms)
+    with server(config), reported(), Progress("restoring: entries of the archive") as step:
+        entries, tick_ms = restore(config, manifest, found, upto_ms, step)
     begun = manifest.name if manifest else "the beginning of the archive"
     print(f"restored from {begun}, then {entries:,} entries of the archive: as of {moment_text(tick_ms)}")
     return 0
@@ -111,8 +112,10 @@ def until(entries: Iterator[Found], upto_ms: int | None) -> Iterator[Found]:
         yield found
 
 
-def restore(config: Config, manifest: Manifest | None, archive: Archive, upto_ms: int | None) -> tuple[int, int]:
-    """How many entries of the archive were replayed, and the last tick. Raises `Foreign`."""
+def restore(
+    config: Config, manifest: Manifest | None, archive: Archive, upto_ms: int | None, step: Callable[[], None] = lambda: None
+) -> tuple[int, int]:
+    """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises `Foreign`."""
     client, names, layout = connect(compose.redis_url(config)), compose.names(config), compose.layout(config)
     check_server(client)
     begin_anew(client, names, layout)
@@ -128,6 +131,7 @@ def restore(config: Config, manifest: Manifest | None, archive: Archive, upto_ms
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
         replay.apply(found)
         entries += 1
+        step()
     replay.drain()
     journal, tick = client.hmget(names.meta, "journal", "tick")
     client.delete(names.journal)

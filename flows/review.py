@@ -9,6 +9,7 @@ from flows.dead import printable
 from flows.identity import as_one_line, carry_out, console, moment_text
 from flows.steward.desk import Compared, Said, Side
 from flows.steward.people import Named
+from flows.tables import folded
 from schemas.config import Config
 from state.client import reported
 
@@ -20,7 +21,7 @@ def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) ->
     if as_json:
         return as_one_line(queue)
     found = queue.reviews
-    table = Table("id", "since", "by", "evidence", padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    table = folded(Table("id", "since", "by", "evidence", padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
     for review in found:
         table.add_row(review.id, moment_text(review.since_ms), review.by, Text(printable(review.evidence.words.of(lang))))
     console().print(table if found else "nothing waits for a decision")
@@ -55,7 +56,7 @@ def decide(config: Config, ident: str, said: Said, reason: str) -> int:
 
 def _sides(found: Compared) -> Table:
     one, other = found.one, found.other
-    table = Table("", one.customer, other.customer, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    table = folded(Table("", one.customer, other.customer, padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
     for namespace in dict.fromkeys(named.namespace for side in (one, other) for named in side.identifiers):
         table.add_row(namespace, *(Text(_values(side.identifiers, namespace)) for side in (one, other)))
     left, right = _said(one), _said(other)

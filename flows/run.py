@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Literal, NoReturn, get_args
 
 import structlog
 
+from flows.ready import SUFFIX
 from schemas.config import Config
 from schemas.errors import Losing, MillraceError, Refused, Unreachable
 
@@ -124,6 +125,7 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
     from connectors.listening import listen
     from flows.compose import check_raw_log, prepare, redis_url
     from flows.keywatch import KeyWatch
+    from flows.ready import Ready
     from flows.supervisor import Child, Supervisor
     from state.client import connect, warn_if_it_forgets
     from state.embedded import embedded
@@ -153,7 +155,14 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
             count = workers if workers and flow in SEVERAL else workers_of_this_machine(flow)
             for worker in range(count):
                 supervisor.start(_child(flow, path, worker, count, redis, vital=flow in VITAL))
-        supervisor.beside = KeyWatch(Path(config.keys.path))
+        keys = KeyWatch(Path(config.keys.path))
+        ready = Ready(metrics, lambda: supervisor.pids(but=redis), f"ready at http://{config.gateway.listen}")
+
+        def beside() -> None:
+            keys()
+            ready()
+
+        supervisor.beside = beside
         supervisor.watch()
 
 
@@ -245,7 +254,7 @@ def _reserve(folder: Path) -> None:
 
 def _empty(folder: Path) -> None:
     """Without what former processes left; our own file is open by now."""
-    for file in folder.glob("*.db"):
+    for file in (*folder.glob("*.db"), *folder.glob(f"*{SUFFIX}")):
         if not file.stem.endswith(f"_{os.getpid()}"):
             file.unlink()
 

@@ -4,7 +4,8 @@ It asks no process, so it works from any machine that reaches Redis, and while e
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from flows.logic.shard import sums
 from schemas.config import Config
@@ -19,8 +21,26 @@ from schemas.profile import Head
 from state.matches import PARTITION
 from state.sources import Suspension
 
+DELIVER = "deliver "  # before the connector, in the name of a reader
 TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
 _ROWS_MAX = 12  # of one table: it stays one screen
+_TICKS_MAX = 10  # looked at in the log of each shard; more of them wait only where other things do too
+_DROPPED = (
+    "duplicates are messages that came again (a client that got no answer sends once more, a killed worker reads again):"
+    " each counted once, the repeats were dropped. Nothing is lost by it."
+)
+
+
+class Logged(Protocol):
+    @property
+    def shard(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+
+
+class Logs(Protocol):
+    def heads(self) -> dict[int, int]: ...
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> Sequence[Logged]: ...
 
 
 class Directory(Protocol):
@@ -71,7 +91,16 @@ def show(config: Config) -> None:
     status = collect(
         config, directory, shards, outbox, int(time.time() * 1000), compose.sources(config).all(), compose.given_up(config).all()
     )
-    Console().print(screen(status))
+    Console().print(screen(without_ticks(status, directory, shards), compose.deliveries(config).counts()))
+
+
+def without_ticks(status: Status, logs: Logs, shards: Shards) -> Status:
+    """For people: the clock appends to every log once a second, which is no work that waits. (`switch` asks for all of it.)"""
+    positions = {shard: head.offset for shard, head in shards.heads().items()}
+    ends = logs.heads()
+    ticks = Counter(entry.shard for entry in logs.read(positions, _TICKS_MAX, 0) if entry.kind == "t")
+    profile = _behind("profile", ends, {shard: position + ticks[shard] for shard, position in positions.items()})
+    return msgspec.structs.replace(status, behind=tuple(profile if row.reader == "profile" else row for row in status.behind))
 
 
 def collect(
@@ -111,18 +140,19 @@ def collect(
     )
 
 
-def screen(status: Status) -> RenderableType:
-    """The status as something `rich` prints."""
+def screen(status: Status, counts: Mapping[str, Mapping[str, int]] = {}) -> RenderableType:  # never written to
+    """The status as something `rich` prints. `counts`: attempts of delivery by connector and outcome."""
     clock = "not ticking yet" if status.clock_age_ms < 0 else f"{status.clock_age_ms / 1000:.1f} s ago"
     rules = ", ".join(map(str, status.rules))
-    head = f"[bold]{status.name}[/]: {status.shards} shards, last tick {clock}, rules version {rules}"
-    behind = Table("reader", "behind", "most in shard", title="logs", title_justify="left")
+    head = f"[bold]{escape(status.name)}[/]: {status.shards} shards, last tick {clock}, rules version {rules}"
+    behind = _columns("logs", "reader", "behind", "most in shard")
     for row in status.behind:
-        behind.add_row(row.reader, f"{row.entries:,}", f"{row.worst_shard} ({row.worst_entries:,})" if row.entries else "")
+        behind.add_row(Text(row.reader), f"{row.entries:,}", f"{row.worst_shard} ({row.worst_entries:,})" if row.entries else "")
     models = {sender: ", ".join(map(str, versions)) for sender, versions in status.models.items()}
     plain = {name: value for name, value in status.totals.items() if ":" not in name}
     tables = [
         behind,
+        _deliveries(status, counts),
         _table("totals", plain),
         _table("triggers by rule", _under(status.totals, "triggers:")),
         _table("held by reason", _under(status.totals, "decisions:")),
@@ -144,7 +174,29 @@ def screen(status: Status) -> RenderableType:
         head += (
             f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"
         )
-    return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)))
+    notes = [_DROPPED] if plain.get("duplicates") else []
+    return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)), *notes)
+
+
+def _deliveries(status: Status, counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """`waiting`: entries that the connector has not passed, some of which may be for others."""
+    waiting = {row.reader.removeprefix(DELIVER): row.entries for row in status.behind if row.reader.startswith(DELIVER)}
+    table = _columns("deliveries", "connector", "delivered", "retried", "dead", "waiting")
+    for name in sorted({*waiting, *counts}):
+        outcomes = counts.get(name, {})
+        cells = (f"{outcomes.get(outcome, 0):,}" for outcome in ("delivered", "retried", "dead"))
+        table.add_row(Text(name), *cells, f"{waiting[name]:,}" if name in waiting else "off")
+    return table
+
+
+def _columns(title: str, *names: str) -> Table:
+    """A name that is too long for the terminal goes on in the next line, whole; a number is never cut."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(names):
+        table.add_column(
+            name, overflow="fold", no_wrap=index > 0 and name not in ("", "most in shard"), justify="right" if index else "left"
+        )
+    return table
 
 
 def _behind(reader: str, ends: Mapping[int, int], positions: Mapping[int, int]) -> Behind:
@@ -163,10 +215,11 @@ def _under(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 def _table(title: str, values: Mapping[str, int | str]) -> Table:
     """The largest first; what does not fit is counted."""
-    table = Table("", "", title=title, title_justify="left", show_header=False)
+    table = _columns(title, "", "")
+    table.show_header = False
     ranked = sorted(values.items(), key=lambda item: (isinstance(item[1], str) or -item[1], item[0]))
     for name, value in ranked[:_ROWS_MAX]:
-        table.add_row(name, value if isinstance(value, str) else f"{value:,}")
+        table.add_row(Text(name), value if isinstance(value, str) else f"{value:,}")
     if more := ranked[_ROWS_MAX:]:
         table.add_row(f"... and {len(more)} more", "")
     return table

@@ -101,6 +101,10 @@ class Supervisor:
         log.info("worker_started", child=child.name, pid=_running(state).pid)
         return _running(state)
 
+    def pids(self, *, but: Child | None = None) -> list[int | None]:
+        """Of all children except `but`; None where one does not run."""
+        return [state.process.pid if state.process else None for state in self._states if state.child is not but]
+
     def watch(self) -> NoReturn:
         """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up, has never worked."""
         while True:

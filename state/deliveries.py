@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 import redis
@@ -21,6 +22,7 @@ class Deliveries:
         self._redis = client
         self._dead = names.dead_deliveries
         self._disabled = names.disabled
+        self._counts = names.delivered
 
     def bury(self, connector: str, body: bytes, reason: str) -> None:
         """Keep a delivery that failed for good. Raises `LogFull` where the server has no room."""
@@ -28,6 +30,22 @@ class Deliveries:
         fields: dict[Any, Any] = {"c": connector, "b": body, "r": words, "t": int(time.time() * 1000)}
         with writing():
             self._redis.xadd(self._dead, fields, maxlen=DEAD_MAX, approximate=True)
+
+    def count(self, connector: str, more: Mapping[str, int]) -> None:
+        """Add to the connector's attempts by outcome. For people: nothing is decided by them."""
+        with writing():
+            pipe = self._redis.pipeline(transaction=False)
+            for outcome, number in more.items():
+                pipe.hincrby(self._counts, f"{outcome}:{connector}", number)
+            pipe.execute()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """connector -> outcome -> attempts so far"""
+        found: dict[str, dict[str, int]] = {}
+        for name, number in cast(dict[bytes, bytes], self._redis.hgetall(self._counts)).items():
+            outcome, _, connector = name.decode().partition(":")
+            found.setdefault(connector, {})[outcome] = int(number)
+        return found
 
     def disable(self, connector: str, endpoint: str) -> None:
         """This endpoint answered 410."""

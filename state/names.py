@@ -33,6 +33,7 @@ class Names:
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
+        self.delivered = self.deliveries + b"counts"  # hash: OUTCOME:CONNECTOR -> how many
 
     def bucket(self, kind: bytes, identity: bytes, buckets: int) -> str:
         return (self.directory + kind + b"%d" % (int.from_bytes(identity[:4]) % buckets)).decode()

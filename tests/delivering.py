@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class Rig:
         self.sinks: dict[str, Sink] = {}
         self.dead: list[tuple[str, bytes, str]] = []
         self.disabled: dict[str, str] = {}
+        self.counted: dict[str, Counter[str]] = {}  # what attempts came to
         self.forwarded: list[tuple[int, int, Absorb]] = []
         self.identified: list[int] = []
         self.url = url
@@ -96,6 +98,7 @@ class Rig:
             dead=lambda *letter: self.dead.append(letter),
             disable=self.disabled.__setitem__,
             disabled=lambda: self.disabled,
+            count=lambda name, more: self.counted.setdefault(name, Counter()).update(more),
         )
         real = make_sink(config, self.url)
         deliveries = Deliveries(config, shards, self.outbox, self, desk, lambda c: self.sinks.get(c.name) or real(c))

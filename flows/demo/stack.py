@@ -28,7 +28,8 @@ SOON = {"horizon": "5s", "every": "2s"}  # of all models
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
 _MAIN = "flows.demo.defect"  # millrace, with a defect planted in it
-_READY_S = 60.0
+_READY_S = 240.0  # a machine that others use starts eight processes in a minute or two
+_SAY_S = 15.0
 _MISSES_PER_MINUTE = 1_000_000  # the demo counts people who are still on their way, again and again
 _STOP_S = 15.0
 _PORT_TRIES = 10
@@ -131,11 +132,16 @@ class Stack:
         self._process = None
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + _READY_S
+        begun = said = time.monotonic()
         while not self._ready():
             self.check()
-            if time.monotonic() > deadline:
-                raise Unreachable(f"millrace is not ready after {_READY_S:.0f} s: {self._last_words()}")
+            now = time.monotonic()
+            if now - begun > _READY_S:
+                raise Unreachable(f"the gateway at {self.url} is not ready after {_READY_S:.0f} s: {self._last_words()}")
+            if now - said > _SAY_S:
+                said = now
+                line = f"waiting for the gateway at {self.url}, {now - begun:.0f} s so far; what happens: {self.log}"
+                print(line, file=sys.stderr, flush=True)  # noqa: T201  # a person waits
             time.sleep(0.1)
 
     def _ready(self) -> bool:

@@ -39,6 +39,7 @@ from flows.logic.message import Checked
 from flows.logic.numbers import number_of
 from flows.logic.rules import read_as_number
 from flows.logic.validate import Validator
+from flows.tables import folded
 from schemas.config import Config
 from schemas.errors import ConfigError, LogFull, Unreachable
 from schemas.events import RawEvent, Reject
@@ -336,7 +337,7 @@ def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> 
     parts: list[RenderableType] = [f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"]
     parts.append(_HISTORY if summary.backfill else _LIVE)
     if rejects:
-        table = Table("row", "reason", "", title="rejected", title_justify="left")
+        table = folded(Table("row", "reason", "", title="rejected", title_justify="left"))
         for number, reason, detail in rejects:
             table.add_row(f"{number:,}", reason, Text(detail))
         parts.append(table)
@@ -344,12 +345,12 @@ def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> 
             parts.append(f"... and {more:,} more")
     for title, counts in (("rejected by reason", summary.rejected), ("sent with a bad value", summary.bad)):
         if counts:
-            table = Table("", "rows", "", title=title, title_justify="left", show_header=False)
+            table = folded(Table("", "rows", "", title=title, title_justify="left", show_header=False))
             for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-                table.add_row(name, f"{n:,}", _named(summary.bad_rows.get(name, []), n))
+                table.add_row(Text(name), f"{n:,}", _named(summary.bad_rows.get(name, []), n))
             parts.append(table)
     if summary.outlook is not None:
-        table = Table("", "rows", title="customers", title_justify="left", show_header=False)
+        table = folded(Table("", "rows", title="customers", title_justify="left", show_header=False))
         for name, n in msgspec.structs.asdict(summary.outlook).items():
             table.add_row(name, f"{n:,}")
         parts.append(table)

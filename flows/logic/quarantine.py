@@ -68,7 +68,7 @@ class Careful(ShardMachine):
         fact.sealed = {name: value for name, value in fact.sealed.items() if name == "user_id"}
         if fact.sealed:
             state.customer(found.root)
-            self._seal(state, found.root, found.origin, fact)
+            self._seal(state, found.root, found.origin, fact, b"")
 
     def _turn(self, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:
         """Do it; if it raises, take all of it back, and put it aside. Whether it was done."""
@@ -83,7 +83,8 @@ class Careful(ShardMachine):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is: it was a defect of ours, on this event
             take_back()
-            trace = [place for place in places(error) if not place.startswith(__name__)]
+            all_of_it = places(error)
+            trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[-1:]  # none of its own: written below
             position, now = state.head.offset + 1, state.head.clock_ms
             put_aside = Quarantined(type(error).__name__, trace, position, self._build, now, root, origin, payload)
             state.emit(LANE, put_aside)

@@ -11,11 +11,13 @@ from flows.steward.words import Evidence, of_pair, of_union
 from schemas.errors import Unusable
 from schemas.identity import Pair, Union, shard_of, text_id
 from schemas.triggers import Decision
+from schemas.words import Words
 from state.shards import Outbox
 
 SENT: Final = "sent_while_united"
 HISTORY_MAX: Final = 1_000  # entries of the ledger about one origin, the newest
 PAGE: Final = 1_000
+_NO_END: Final = 2**48  # behind every number of a union
 _decode_decision = msgspec.msgpack.Decoder(Decision).decode
 
 Said = Literal["accept", "reject", "unsure"]
@@ -107,6 +109,15 @@ class Suspended(msgspec.Struct, frozen=True):
     value: str | None
 
 
+class Happened(msgspec.Struct, frozen=True):
+    """One thing that became of somebody's identity."""
+
+    time_ms: int
+    what: Literal["union", "undo", "review", "suspended"]
+    id: str  # of a union its number; of the others how their id begins
+    words: Words
+
+
 class Steward:
     """Reads only. Raises `Unusable` for a name that can name nobody, `Unreachable`."""
 
@@ -177,6 +188,21 @@ class Steward:
             )
             for (identifier, since), root in zip(found, roots, strict=True)
         ]
+
+    def recent(self, limit: int) -> list[Happened]:
+        """The last unions, undos, pairs put to review and identifiers suspended, the newest first."""
+        unions = self._ledger.newest(_NO_END, limit)
+        plain = self.people.plain([root for union in unions for root in (union.retired, union.survivor)])
+        found = [
+            Happened(entry.time_ms, entry.kind, f"{entry.union}", entry.evidence.words) for entry in self._entries(unions, plain, set())
+        ]
+        pairs = sorted(self._ledger.reviews(), key=lambda pair: -pair.time_ms)[:limit]
+        found += [Happened(review.since_ms, "review", review.id[:8], review.evidence.words) for review in self._reviews(pairs)]
+        for one in self.suspended()[:limit]:
+            name = f"{one.namespace or 'identifier'}:{one.value or one.identifier[:8]}"
+            words = Words(f"{name} is evidence no longer", f"{name} 不再作为证据")
+            found.append(Happened(one.since_ms, "suspended", one.identifier[:8], words))
+        return sorted(found, key=lambda one: -one.time_ms)[:limit]
 
     def _namespace(self, root: bytes | None, identifier: bytes) -> str | None:
         held = self._ledger.members(root)[1] if root is not None else []

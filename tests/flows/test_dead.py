@@ -135,6 +135,17 @@ def _receiver() -> Iterator[Receiver]:
         yield running
 
 
+def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
+    (refused,) = site.refuse(b'{"type":"track","userId":"u","messageId":"m1","properties":{}}')
+    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    site.configure(hook("https://crm.example/").replace(SECRET, "${CRM_SECRET_THAT_IS_NOT_SET}"))
+    code, out, err = site.dead("replay", "--all")
+    assert (code, err) == (1, "")
+    assert f"{refused} not sent: " in out
+    assert f"{buried} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names" in out
+    assert site.listed()[0][0] == buried
+
+
 def hook(url: str, more: str = "") -> str:
     return (
         f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'

@@ -108,6 +108,8 @@ def test_after_the_last_attempt_it_is_a_dead_letter(rig: Rig) -> None:
     assert (connector, kept.id, reason) == ("a", "trg-2", "status 500; 4 attempts")
     assert kept.receipt.emitted_ms == STAMP_MS  # so that it can be sent again as it was
     assert sink.ids.count("trg-2") == QUICK.attempts
+    rig.stop()
+    assert rig.counted == {"a": {"delivered": 3, "retried": QUICK.attempts - 1, "dead": 1}}
 
 
 def test_what_can_never_succeed_is_tried_once(rig: Rig) -> None:

@@ -29,7 +29,9 @@ def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) 
     site.window()
     file = Path(site.config.keys.path)
     file.unlink()
-    with pytest.raises(ConfigError, match=r"no key file at \S+, and what lies under prefix 'mr' in Redis .* restore it from its backup"):
+    with pytest.raises(
+        ConfigError, match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .* restore it from its backup"
+    ):
         prepare(site.config)
     assert not file.exists()
 
@@ -73,6 +75,7 @@ def test_a_file_that_goes_is_said_at_once_and_again_until_it_is_back(tmp_path: P
         clock.now += after_s
         with capture_logs() as lines:
             look()
+        assert not any("start `millrace" in str(line) for line in lines), "it runs, and has data: another file would open nothing"
         return [(line["event"], line.get("reason", "").partition(":")[0]) for line in lines]
 
     assert said(LOOK_EVERY_S) == []

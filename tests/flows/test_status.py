@@ -1,8 +1,12 @@
 """`millrace status`, on a deployment in memory and as printed."""
 
+from collections.abc import Mapping
+
+import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 
-from flows.status import Behind, collect, screen
+from flows.status import Behind, Status, collect, screen, without_ticks
 from schemas.config import Config, Connector, Shards
 from schemas.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from schemas.profile import Head
@@ -96,10 +100,10 @@ def test_what_is_given_up_and_who_is_suspended_stand_out() -> None:
     assert "suspended sources, whose events are not taken: web " in text
 
 
-def printed(status: object) -> str:
-    console = Console(width=140, force_terminal=False)
+def printed(status: Status, width: int = 140, counts: Mapping[str, Mapping[str, int]] = {}) -> str:
+    console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
-        console.print(screen(status))
+        console.print(screen(status, counts))
     return capture.get()
 
 
@@ -111,3 +115,46 @@ def test_it_tells_how_far_matching_is_behind() -> None:
         directory.commit(WindowCommit("events/0", at - 1, at, [group], [], {}))
     directory.commit(WindowCommit("match", -1, 1, [], [], {}))
     assert Behind("match", 2, 0, 2) in collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS).behind
+
+
+def test_the_clock_is_no_work_that_waits_on_the_screen_but_is_for_switch() -> None:
+    directory, shards = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS), MemoryShards(2)
+    directory.announce("c", "rules", 1, 1, b"{}")
+    directory.tick()
+    shards.claim([0, 1])
+    found = collect(CONFIG, directory, shards, shards, NOW_MS)
+    assert found.behind[0] == Behind("profile", 4, 0, 2), "the rules and a tick, twice: what `switch` asks"
+    assert without_ticks(found, directory, shards).behind[0] == Behind("profile", 2, 0, 1)
+
+
+def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
+    directory, shards = MemoryDirectory(Layout.of("shop", 1, 1000, (1,)), lambda: NOW_MS), MemoryShards(1)
+    head = shards.claim([0])[0]
+    shards.commit(
+        [ShardCommit(0, head, Head(epoch=1, outbox={"t": 5}), {"duplicates": 3}, {}, {}, {}, [("t", n, b"") for n in range(1, 6)])], NOW_MS
+    )
+    shards.advance("t", "crm", {0: 1})
+    status = collect(CONFIG, directory, shards, shards, NOW_MS)
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as capture:
+        console.print(screen(status, {"crm": {"delivered": 1, "retried": 7}, "gone": {"dead": 2}}))
+    rows = [line.replace("│", " ").replace("┃", " ").split() for line in capture.get().splitlines()]
+    assert any(row[:5] == ["crm", "1", "7", "0", "4"] for row in rows), capture.get()
+    assert any(row[:5] == ["gone", "0", "0", "2", "off"] for row in rows), "a connector that is switched off keeps its figures"
+    assert "Nothing is lost by it" in " ".join(capture.get().split())
+    assert "duplicates are" not in printed(collect(CONFIG, directory, MemoryShards(1), shards, NOW_MS))
+
+
+def test_every_line_fits_80_columns_and_names_stay_whole() -> None:
+    name = "客户忠诚度" * 12 + "[bold]x" + "w" * 90
+    directory, shards = MemoryDirectory(Layout.of("shop", 1, 1000, (1,)), lambda: NOW_MS), MemoryShards(1)
+    head = shards.claim([0])[0]
+    counters = {f"{kind}:{name}": 123_456_789_012 for kind in ("triggers", "tag", "stage", "rejected")}
+    shards.commit([ShardCommit(0, head, head, counters, {}, {}, {}, [])], NOW_MS)
+    config = msgspec.structs.replace(CONFIG, connector=(Connector(name=name, type="file", path="x"),))
+    text = printed(collect(config, directory, shards, shards, NOW_MS), 80, {name: {"delivered": 123_456_789_012}})
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert text.count("123,456,789,012") == 5
+    plain = "".join(c for c in text if c == "w" or c in "客户忠诚度")
+    assert plain.count("w") >= 6 * 90

@@ -144,6 +144,8 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
     assert (union.by, union.stands, found.customer) == ("event", True, union.survivor)
     assert identity.show(running.config, f"customer:{found.customer}", "en", as_json=False) == 0
     assert "user_id ana and anonymous" in printed(capsys)
+    assert identity.recent(running.config, 20, "en", as_json=False) == 0
+    assert f"union {union.union} an event carried user_id ana and" in printed(capsys)
     assert identity.show(running.config, "user_id:nobody", "en", as_json=False) == 1
     assert printed(capsys) == "nobody has user_id:nobody"
 
@@ -231,7 +233,7 @@ def profile(site: Site, n: int) -> dict[str, Any] | None:
 
 
 def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
-    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, clean = (Site(tmp_path, redis_url, prefix, archive=False).start() for prefix in ("bad", "clean"))
     for one in (site, clean):
@@ -249,6 +251,13 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(lambda: desk(site).suspended()[0].value)
         assert identity.suspended(site.config, as_json=False) == 0
         assert "user_id:app-user" in printed(capsys)
+        monkeypatch.setattr(identity, "PIPED_WIDTH", 80)
+        assert identity.recent(site.config, 5, "en", as_json=False) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 5
+        assert max(map(len, lines)) <= 80
+        assert identity.recent(site.config, 1_000, "zh", as_json=False) == 0
+        assert "suspended" in printed(capsys)
         together = [n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")]
         origins = [origin for edge in compose.ledger(site.config).edges(root(site, "user_id:app-user") or b"") for origin in edge[1:]]
         assert len(together) == 51  # with the one that it was seen with first

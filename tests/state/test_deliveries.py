@@ -35,3 +35,12 @@ def test_an_endpoint_is_disabled_until_it_is_enabled(client: redis.Redis) -> Non
     store.enable("crm")
     store.enable("never")
     assert store.disabled() == {"öl": "x"}
+
+
+def test_attempts_add_up_by_connector_and_outcome(client: redis.Redis) -> None:
+    store = Deliveries(client, Names("t"))
+    store.count("crm", {"delivered": 2, "retried": 1})
+    store.count("a:b", {"dead": 1})
+    Deliveries(client, Names("t")).count("crm", {"delivered": 3})
+    assert store.counts() == {"crm": {"delivered": 5, "retried": 1}, "a:b": {"dead": 1}}
+    assert Deliveries(client, Names("other")).counts() == {}

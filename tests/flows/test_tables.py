@@ -1,0 +1,34 @@
+"""Tables at 80 columns, with a name that is wide, long and looks like markup: nothing is cut, nothing sticks out, nothing vanishes."""
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from flows import load, quality
+from flows.identity import identifiers
+from flows.logic.entry.quality import FieldQuality
+from flows.steward.people import Named
+
+NAME = "[bold]" + "客户忠诚度" * 9 + "w" * 90
+QUALITY = FieldQuality(NAME, NAME, 10, 10, 9, 1, {"invalid": 1})
+SUMMARY = load.Summary(3, 1, {NAME: 2}, {NAME: 1}, "", 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("shown", "times"),
+    [
+        (quality.screen([QUALITY]), 2),
+        (load.screen(SUMMARY, [(2, "bad", NAME)], dry=True), 3),
+        (identifiers([Named("user_id", NAME, "0" * 24, 1_700_000_000_000)]), 1),
+    ],
+)
+def test_nothing_is_cut_at_80_columns(shown: RenderableType, times: int) -> None:
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as capture:
+        console.print(shown)
+    text = capture.get()
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert text.count("w") >= 90 * times
+    assert text.count("度") == 9 * times
+    assert text.count("[") == times, "a name is no markup"
