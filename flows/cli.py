@@ -326,8 +326,21 @@ def _started(path: Path | None) -> Config:
     from flows.changes import remember
 
     config = _load(path)
+    _say_unsound(path)
     remember(config, path)
     return config
+
+
+def _say_unsound(path: Path | None) -> None:
+    """What `check` finds and loading does not, in its words. Ends nothing: a release that looks closer must not keep a gateway down."""
+    from flows.check import sound
+    from schemas.errors import ConfigError
+
+    try:
+        if path is not None:
+            sound(path)
+    except ConfigError as error:
+        print(f"{error}\nmillrace: starts all the same; `check` and `reload` refuse this until it is mended", file=sys.stderr, flush=True)
 
 
 def _reload(path: Path | None, yes: bool = False) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import cli
+from flows.check import check
 from schemas.errors import Fenced, MillraceError
 
 Call = Callable[..., tuple[int, str, str]]
@@ -152,3 +153,19 @@ def test_logs_are_json_without_local_variables() -> None:
     assert lines[0]["took_ms"] == 7
     assert "ZeroDivisionError" in lines[1]["exception"]
     assert "example.org" not in said
+
+
+def test_a_start_says_what_check_finds_in_the_same_words_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "millrace.toml"
+    rules = '[[tag]]\nname = "vip"\nwhen = "events > 9"\n[[trigger]]\nname = "t"\non = { event = "E" }\n'
+    file.write_text(f"{rules}when = \"'vpi' in tags\"\n")
+    assert check(file) == 1
+    *found, count = capsys.readouterr().out.splitlines()
+    assert (f"{file}:7: " in found[0], count) == (True, "1 error")
+    cli._started(file)
+    said = capsys.readouterr().err
+    assert said.startswith("\n".join(found))
+    assert "starts all the same" in said
+    file.write_text(f"{rules}when = \"'vip' in tags\"\n")
+    cli._started(file)
+    assert capsys.readouterr().err == ""

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.demo import stack
 from flows.demo.figures import Figures, percentile, raw_lag
 from flows.demo.follow import Follower
 from flows.demo.receiver import Got, Receiver
 from flows.demo.shop import WRITE_KEYS
 from flows.demo.stack import CONNECTOR, ORDERS, Stack, configuration, to_toml
+from schemas.errors import Unreachable
 from schemas.toml import load, problems
 from tests.demo_life import LONG, first
 
@@ -164,3 +166,16 @@ def test_the_follower_tells_one_customers_story_from_the_first_page_to_the_trigg
     assert ("profile", "segment high") in lines
     assert ("profile", "9 events; email m***@example.com") in lines
     assert follower.look(lambda *_: profile, 2_000_001) == follower.look(lambda *_: profile, 2_000_002)
+
+
+def test_who_waits_for_the_gateway_says_so_and_for_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Receiver(lambda _: None) as receiver:
+        waiting = Stack(configuration(None, tmp_path, receiver))
+    monkeypatch.setattr(stack, "_SAY_S", 0.05)
+    monkeypatch.setattr(stack, "_READY_S", 0.3)
+    waiting.log.touch()
+    with pytest.raises(Unreachable, match=rf"the gateway at {waiting.url} is not ready after 0 s: it said nothing"):
+        waiting._wait()
+    assert f"waiting for the gateway at {waiting.url}, 0 s so far; what happens: {waiting.log}" in capsys.readouterr().err
