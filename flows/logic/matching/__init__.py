@@ -9,7 +9,7 @@ cluster    all that one customer's records say      frequency  how common a valu
 weights    m and u by field, with a version         score      the bits of evidence for a record and a cluster
 learn      weights from the stream and stewards     decide     merge, review or none
 contradict what no evidence outweighs               namesakes  when a name and a city are not enough
-branches   places of one organisation             stream     one pass in memory
+branches   places of one organisation               stream     one pass in memory
 explain    the verdict in words                     guess      what the columns of a table mean
 """
 
