@@ -193,7 +193,7 @@ def test_410_disables_the_endpoint_for_good(rig: Rig, receiver: Receiver) -> Non
 
 
 def test_a_stop_lets_what_is_under_way_come_back(rig: Rig, receiver: Receiver) -> None:
-    receiver.always = Answer(200, after_s=2.5)  # longer than a busy machine takes to hear of the stop
+    receiver.always = Answer(200, after_s=1.5)  # longer than a busy machine takes to hear of the stop
     rig.start(hook(receiver.url, concurrency=4))
     rig.emit(*(trigger(number) for number in range(40)))
     receiver.wait(4)
