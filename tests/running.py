@@ -128,7 +128,7 @@ class Running:
         argv = [*COMMAND, *arguments, "-c", str(self.file)]
         return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=environment())
 
-    def eventually(self, holds: Callable[[], bool]) -> None:
+    def eventually(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
         def said() -> str:
             return f"; the log ends with:\n{self.log.read_text()[-4_000:]}"
 
@@ -136,7 +136,7 @@ class Running:
             assert self.up(), said()
             return holds()
 
-        eventually(holds_while_it_is_up, said)
+        eventually(holds_while_it_is_up, said, within_s)
 
 
 @contextmanager

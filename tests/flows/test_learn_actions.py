@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import redis
 
+from flows import compose
 from flows.learn import Learning
 from flows.logic import menu
 from flows.logic.bandit.settings import POLICIES
@@ -27,7 +28,7 @@ from flows.logic.models.trainers import trainers
 from flows.models import open_snapshot, scorers, seal, sender
 from schemas.config import Config, Rules
 from schemas.errors import Foreign
-from schemas.toml import rules_from
+from schemas.toml import load, rules_from
 from schemas.triggers import UNANSWERED, Example
 from state.directory import Layout, RedisDirectory
 from state.keys import load_keys
@@ -363,6 +364,7 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
+    compose.directory(load(file))  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
         parts = RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
