@@ -11,7 +11,7 @@ from flows.steward.people import Named
 
 NAME = "[bold]" + "客户忠诚度" * 9 + "w" * 90
 QUALITY = FieldQuality(NAME, NAME, 10, 10, 9, 1, {"invalid": 1})
-SUMMARY = load.Summary(3, 1, {NAME: 2}, {NAME: 1}, "", 1.0, 3)
+SUMMARY = load.Summary(3, 1, {NAME: 2}, {NAME: 1}, {NAME: [2]}, "", 1.0, 3)
 
 
 @pytest.mark.parametrize(
