@@ -95,7 +95,7 @@ class Parting(msgspec.Struct, array_like=True):
 class Transit(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
 
-    customers: list[list[bytes]] = []  # expected: the origins of each customer that is united with this one, its own first
+    customers: list[list[bytes]] = []  # expected: of each customer that is united with this one its name, and its origins
     identifiers: list[bytes] = []  # whose rings are expected, each as often as it is, and the origin that it belongs to
     early: list[bytes] = []  # such whose ring came before it was expected
     held: list[Held] = []  # in order

@@ -43,7 +43,10 @@ def expect(state: ShardState, expect: Expect) -> None:
     """Facts that depend on what is announced here are held from now on."""
     profile = state.customer(expect.root).profile
     profile.transit = profile.transit or Transit()
-    transit.expect(profile.transit, expect.origins, expect.identifier, expect.home or expect.root)
+    customer = expect.origins
+    if customer and customer[0] == expect.root:
+        customer = [transit.coming_back(expect.root), *customer]
+    transit.expect(profile.transit, customer, expect.identifier, expect.home or expect.root)
 
 
 def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
@@ -128,7 +131,7 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
     if message.identifier:
         transit.lent(profile.transit, message.identifier, message.survivor, message.ring)
     else:
-        transit.settle(profile.transit, message.retired)
+        transit.settle(profile.transit, transit.coming_back(message.retired) if message.restored else message.retired)
     if message.restored and message.survivor == root and not profile.fragments:
         _come_back(state, root, live, message)
     elif not message.identifier:
@@ -176,7 +179,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     assert waiting is not None, "a parting waits in it"
     now, packed = state.head.clock_ms, state.past.get(root)
     replay = past.Replay(machine, state, parting.union)
-    if united.past and packed and replay.live(packed, now) and replay.separate(root, parting.part):
+    if united.past and packed and replay.live(packed, now) and replay.separate(root, parting.part, parting.origins):
         staying, packed = replay.part(root).finish()
         leaving, theirs = replay.part(parting.part).finish()
     else:
@@ -308,5 +311,5 @@ def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
     view = still(rules, live.profile, live.total, now, state.learnt.shelf)
-    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired, root, now, now, muted))
+    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted))
     schedule(state, rules, view, root)

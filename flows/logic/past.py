@@ -7,7 +7,7 @@ path. It is given up when it is too long or too old; then fragments are still ta
 is derived anew.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from copy import deepcopy
 from typing import Final, Protocol
 
@@ -161,9 +161,15 @@ class Replay:
         self._pass_time(until_ms)
         return self._found
 
-    def separate(self, one: bytes, other: bytes) -> bool:
-        """Whether two origins belong to different customers, and there are just these two."""
-        return len(self._parts) == 2 and one in self._home and other in self._home and self._home[one] != self._home[other]
+    def separate(self, one: bytes, other: bytes, others: Collection[bytes]) -> bool:
+        """Whether two origins belong to different customers, there are just these two, and `others` go with the second and nobody else.
+
+        They may not: a customer that came here before the one it is united with by evidence was counted to whoever was there.
+        """
+        if len(self._parts) != 2 or one not in self._home or other not in self._home or self._home[one] == self._home[other]:
+            return False
+        leaving = {origin for origin, home in self._home.items() if home == self._home[other]}
+        return leaving == {other, *others} & self._home.keys()
 
     def part(self, origin: bytes) -> Part:
         """The customer that an origin belongs to in the end."""

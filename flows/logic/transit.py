@@ -14,6 +14,13 @@ from schemas.profile import Held, Owed, Parting, Transit
 
 HELD_MAX: Final = 256  # facts of one customer
 LENT_MAX: Final = 128  # messages remembered from former customers of our identifiers
+_BACK: Final = b"<"
+
+
+def coming_back(customer: bytes) -> bytes:
+    """The name of a customer that is on its way back from a union that was undone. United with another meanwhile, it is expected there
+    twice: as what was given back, and as the one who was to get it and has been retired."""
+    return customer + _BACK
 
 
 def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
@@ -44,7 +51,7 @@ def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: in
 
 
 def expect(transit: Transit, customer: list[bytes], identifier: bytes, home: bytes) -> None:
-    """On their way: a customer (all its origins, its own first; or none), or the ring of an identifier (or none) of the origin `home`."""
+    """On their way: a customer (its name, then all its origins; or none), or the ring of an identifier (or none) of the origin `home`."""
     if customer:
         transit.customers.append(customer)
     if identifier:
@@ -76,16 +83,16 @@ def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
     """What a part that is given back takes along: what was on its way to it, the facts that wait for that, its debts, and what was lent."""
     gone = set(origins)
     theirs = Transit(
-        [customer for customer in transit.customers if customer[0] in gone],
+        [customer for customer in transit.customers if customer[0][:ID_BYTES] in gone],
         [loan for loan in transit.identifiers if loan[ID_BYTES:] in gone],
         [loan for loan in transit.early if loan[ID_BYTES:] in gone],
         ring=transit.ring,
-        arrived=[customer for customer in transit.arrived if customer in gone],
+        arrived=[customer for customer in transit.arrived if customer[:ID_BYTES] in gone],
     )
-    transit.customers = [customer for customer in transit.customers if customer[0] not in gone]
+    transit.customers = [customer for customer in transit.customers if customer[0][:ID_BYTES] not in gone]
     transit.identifiers = [loan for loan in transit.identifiers if loan[ID_BYTES:] not in gone]
     transit.early = [loan for loan in transit.early if loan[ID_BYTES:] not in gone]
-    transit.arrived = [customer for customer in transit.arrived if customer not in gone]
+    transit.arrived = [customer for customer in transit.arrived if customer[:ID_BYTES] not in gone]
     for waiting in _waiting(transit):
         there = _loans(theirs, waiting.identifier)
         waiting.loans = min(waiting.loans, there) if waiting.origin in gone else max(0, waiting.loans - there)

@@ -34,6 +34,17 @@ def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
         assert not outcome.problems, f"millrace simulate --first {seed} --seeds 1: {outcome.problems}"
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        454,  # given back and united with another before it was there: what was given back passed for the customer who held its facts
+        477,  # two who took in the same customer, one after the other, had the same id for what followed
+    ],
+)
+def test_what_went_wrong_once_goes_well(seed: int) -> None:
+    assert not simulate(seed).problems
+
+
 @pytest.mark.breaking
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_what_is_broken_on_purpose_is_noticed(name: str) -> None:
