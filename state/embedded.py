@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -27,6 +27,7 @@ import redis
 from schemas.config import Config
 from schemas.errors import Unreachable
 from state.servers import find_server, needed_for, refusal, server_at
+from state.torn import is_torn
 
 SOCKET_PATH_MAX = 103  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 LOCK_WAIT_S = 5.0  # a server whose supervisor was killed needs a moment to close its files
@@ -102,42 +103,56 @@ class Embedded:
         lock = self._lock()
         try:
             self._make_room_for_socket()
-            settings = self._home / "redis.conf"
-            settings.write_text(self._settings())
-            with self.logfile.open("ab") as output:  # what it says before it has opened its log
-                process = subprocess.Popen(
-                    [str(program), str(settings)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=[lock],
-                    process_group=0,  # Ctrl-C is for the supervisor: the server goes last
-                    preexec_fn=die_with_parent(signal.SIGTERM),
-                )
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(process.pid).encode(), 0)
-            return process
+            if is_torn(self._home):
+                self._mend(program, lock)
+            return self._start(program, lock, self.socket)
         finally:
             os.close(lock)  # the server has its own copy, and with it the lock
 
+    def _start(self, program: Path, lock: int, socket: Path) -> subprocess.Popen[bytes]:
+        settings = self._home / "redis.conf"
+        settings.write_text(self._settings(socket))
+        with self.logfile.open("ab") as output:  # what it says before it has opened its log
+            process = subprocess.Popen(
+                [str(program), str(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[lock],
+                process_group=0,  # Ctrl-C is for the supervisor: the server goes last
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(process.pid).encode(), 0)
+        return process
+
+    def _mend(self, program: Path, lock: int) -> None:
+        """A start that nobody can write to, which cuts off what is torn (see `state.torn`). Why it failed is said by the next one."""
+        aside = self.socket.with_name("mend.sock")
+        process = self._start(program, lock, aside)
+        try:
+            with suppress(Unreachable):
+                self._wait(process, aside)
+        finally:
+            process.kill()
+            process.wait()
+            aside.unlink(missing_ok=True)
+
     def ready(self) -> bool:
         """Whether it answers, and has loaded its data."""
-        try:
-            with redis.Redis.from_url(self.url, socket_timeout=2) as client:
-                return bool(client.ping())
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # BusyLoadingError is one of the first
-            return False
-        except redis.exceptions.ResponseError:  # MISCONF: its disk is full, and it takes no writes
-            return False
+        return _answers(self.socket)
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
+        self._wait(process, self.socket)
+
+    def _wait(self, process: subprocess.Popen[bytes], socket: Path) -> None:
         started = time.monotonic()
-        while not self.ready():
+        while not _answers(socket):
             if process.poll() is not None:
                 raise Unreachable(f"{_name(process)} ended with code {process.returncode}: {self._last_words()}")
             waited = time.monotonic() - started
-            if waited > (LOADING_WAIT_S if self.socket.exists() else ANSWER_WAIT_S):
+            if waited > (LOADING_WAIT_S if socket.exists() else ANSWER_WAIT_S):
                 raise Unreachable(f"{_name(process)} does not answer after {waited:.0f} s: {self._last_words()}")
             time.sleep(0.02)
 
@@ -160,8 +175,8 @@ class Embedded:
     def _home(self) -> Path:
         return self.folder.resolve()
 
-    def _settings(self) -> str:
-        paths = {"socket": self.socket, "folder": self._home, "logfile": self.logfile}
+    def _settings(self, socket: Path) -> str:
+        paths = {"socket": socket, "folder": self._home, "logfile": self.logfile}
         return _CONFIG.format(fsync=self.fsync, max_memory=int(self.max_memory), **{name: _quoted(path) for name, path in paths.items()})
 
     def _lock(self) -> int:
@@ -202,6 +217,16 @@ class Embedded:
         """Its log speaks in several lines when something is wrong: the last three, as one."""
         lines = [line.strip() for line in self.logfile.read_text(errors="replace").splitlines() if line.strip()]
         return "; ".join(lines[-3:]) or f"nothing in {self.logfile}"
+
+
+def _answers(socket: Path) -> bool:
+    try:
+        with redis.Redis.from_url(f"unix://{socket}", socket_timeout=2) as client:
+            return bool(client.ping())
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # BusyLoadingError is one of the first
+        return False
+    except redis.exceptions.ResponseError:  # MISCONF: its disk is full, and it takes no writes
+        return False
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None]:

@@ -13,6 +13,7 @@ import redis
 
 from schemas.config import Config, Data, Redis, Secret
 from schemas.errors import Unreachable
+from state import torn
 from state.embedded import Embedded, url
 from state.servers import server_at
 from tests.servers import PROGRAMS, program_of
@@ -49,6 +50,42 @@ def test_what_was_written_survives_a_kill(server: Embedded) -> None:
     process.wait()
     with server.running() as again, redis.Redis.from_url(again) as client:
         assert client.get("k") == b"v"
+
+
+def test_of_a_transaction_that_is_torn_on_the_disk_nothing_ever_comes_back(server: Embedded) -> None:
+    """Servers cut off the torn command, and with a later transaction did the others of its own."""
+    process = server.spawn()
+    server.wait(process)
+    with redis.Redis.from_url(server.url) as client:
+        client.set("first", 1)
+        client.pipeline(transaction=True).incrby("counted", 5).rpush("list", "x" * 40).execute()
+    _killed(process)
+    file = torn._last(server.folder.resolve())
+    assert file is not None
+    os.truncate(file, file.stat().st_size - len("*1\r\n$4\r\nEXEC\r\n") - 20)
+    for _ in range(2):
+        process = server.spawn()
+        server.wait(process)
+        with redis.Redis.from_url(server.url) as client:
+            assert (client.get("first"), client.get("counted"), client.llen("list")) == (b"1", None, 0)
+            client.pipeline(transaction=True).incrby("later", 1).incrby("more", 1).execute()
+            later = client.get("later")
+        _killed(process)
+    assert later == b"2"
+
+
+def test_a_whole_file_costs_no_start(server: Embedded) -> None:
+    with server.running() as at, redis.Redis.from_url(at) as client:
+        client.pipeline(transaction=True).set("k", "*1\r\n$9\r\nnot so").set("z", "x").execute()
+    assert not torn.is_torn(server.folder.resolve())
+    with server.running():
+        pass
+    assert server.logfile.read_text(errors="replace").count("eady to accept connections") in (2, 4)  # some say it of each socket
+
+
+def _killed(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 def test_it_is_durable_bounded_and_private(server: Embedded) -> None:
