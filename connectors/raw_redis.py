@@ -202,8 +202,13 @@ class RedisRawReader:
     `open` or the decoder cannot read raises `Foreign`.
     """
 
-    def __init__(self, url: str, prefix: str, partitions: int, open: Transform | None) -> None:
+    def __init__(
+        self, url: str, prefix: str, partitions: int, open: Transform | None, hold: Callable[[redis.Redis], None] = lambda _: None
+    ) -> None:
+        """`hold`: makes the client end with its server (`state.client.stay_with_server`). What was committed there may be undone on the one
+        that comes next, and must not be trimmed from it."""
         self._redis = redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
+        hold(self._redis)
         self._prefix = prefix
         self._partitions = partitions
         self._open = open

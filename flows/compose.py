@@ -32,7 +32,7 @@ from schemas.errors import ConfigError, Damaged
 from schemas.identity import shard_of
 from schemas.toml import rules_from
 from state import dead, embedded
-from state.client import Connect, check_server, connect, reported, wait_until_loaded
+from state.client import Connect, check_server, connect, reported, stay_with_server, wait_until_loaded
 from state.copy import keys_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer, shown
 from state.dead import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
@@ -291,7 +291,9 @@ def raw_reader(config: Config) -> RawReader:
         return KafkaRawReader(config.kafka, unseal, avro_reader(config), config.gateway.event_bytes)
     from connectors.raw_redis import RedisRawReader
 
-    return RedisRawReader(redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None)
+    return RedisRawReader(
+        redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None, stay_with_server
+    )
 
 
 def check_raw_log(config: Config) -> None:

@@ -1,0 +1,36 @@
+"""A Redis that came back older than what its reader remembers."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import redis
+
+from connectors.raw import START
+from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from schemas.errors import Restarted
+from schemas.events import RawEvent
+from state.client import stay_with_server
+from state.embedded import Embedded
+
+
+async def published(url: str, count: int) -> None:
+    writer = RedisRawWriter(url, "mr", 1, 1_000, None)
+    for number in range(count):
+        await writer.append([("", RawEvent(b"%d" % number, 1))])
+    await writer.close()
+
+
+def test_what_was_committed_on_a_server_that_is_gone_is_not_trimmed_from_the_next(tmp_path: Path) -> None:
+    """The commit may be undone there, and then the events are needed once more."""
+    server = Embedded(tmp_path / "data", max_memory=64 << 20)
+    with server.running() as url:
+        asyncio.run(published(url, 5))
+        reader = RedisRawReader(url, "mr", 1, None, stay_with_server)
+        reader.assign({"events/0": START})
+        [batch] = reader.poll(0)
+    with server.running() as url, redis.Redis.from_url(url) as client:
+        with pytest.raises(Restarted):
+            reader.committed({"events/0": batch.after})
+        reader.close()
+        assert client.xlen("mr:raw:00") == 5
