@@ -255,14 +255,16 @@ class Courier:
         named, which wait for another attempt."""
         try:
             return group, await self._named(group)
-        except Exception as error:  # a defect of ours, on somebody among them, or his record is damaged
-            if isinstance(error, INFRASTRUCTURE) and not isinstance(error, CustomerDamaged):
-                raise
-            if len(group) == 1:
-                where = str(error) if isinstance(error, CustomerDamaged) else f"{type(error).__name__} at {places(error)[-1]}"
-                log.error("customer_not_named", connector=self.name, where=where, then="tried again, in the end a dead letter")
-                self._later(group[0], f"the customer cannot be named: {where}")
-                return [], []
+        except CustomerDamaged as error:
+            where = str(error)
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours, on somebody among them
+            where = f"{type(error).__name__} at {places(error)[-1]}"
+        if len(group) == 1:
+            log.error("customer_not_named", connector=self.name, where=where, then="tried again, in the end a dead letter")
+            self._later(group[0], f"the customer cannot be named: {where}")
+            return [], []
         alone = [await self._identified([parcel]) for parcel in group]
         return [parcel for parcels, _ in alone for parcel in parcels], [delivery for _, found in alone for delivery in found]
 
