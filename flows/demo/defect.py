@@ -4,26 +4,9 @@ So each run shows what becomes of an event that our own code fails on: it is put
 """
 
 import sys
-from typing import Any
 
 from flows import cli, compose
-from flows.demo.faults import PLANTED
-from schemas.events import RawEvent
-
-
-class Defective:
-    """Stands in for a `Validator`, which may be machine code."""
-
-    def __init__(self, validator: Any) -> None:
-        self._validator = validator
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._validator, name)
-
-    def check(self, raw: RawEvent) -> Any:
-        if raw.fault is None and PLANTED.encode() in raw.value:
-            raise ArithmeticError
-        return self._validator.check(raw)
+from flows.demo.faults import Defective
 
 
 def plant() -> None:

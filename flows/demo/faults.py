@@ -4,9 +4,9 @@ import gzip
 from functools import reduce
 from typing import Any, Final
 
-from schemas.events import RejectReason
+from schemas.events import RawEvent, RejectReason
 
-PLANTED: Final = "Defect Met"  # the event that `flows.demo.defect` fails on
+PLANTED: Final = "Defect Met"  # the event that `Defective` fails on
 _DEEP: dict[str, Any] = reduce(lambda inner, _: {"in": inner}, range(40), {})
 
 #: What each kind does to a good track event; `None` takes the field away.
@@ -38,3 +38,18 @@ UNREADABLE: tuple[bytes, ...] = (
 def broken(message: dict[str, Any], fault: dict[str, Any]) -> dict[str, Any]:
     """A copy of the message with the fault in it."""
     return {key: value for key, value in {**message, **fault}.items() if value is not None}
+
+
+class Defective:
+    """Stands in for a `Validator`, which may be machine code, and raises on that event."""
+
+    def __init__(self, validator: Any) -> None:
+        self._validator = validator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._validator, name)
+
+    def check(self, raw: RawEvent) -> Any:
+        if raw.fault is None and PLANTED.encode() in raw.value:
+            raise ArithmeticError
+        return self._validator.check(raw)

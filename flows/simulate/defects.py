@@ -9,27 +9,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
+from flows.demo.faults import PLANTED
 from flows.logic.entry import quality
 from flows.logic.matching.stage import Stage
-from flows.logic.validate import Validator
-from schemas.events import RawEvent
 
-EVENT: Final = "Defect Met"  # in `resolve`
+EVENT: Final = PLANTED  # in `resolve`
 TRAIT: Final = "defect"  # in `profile`
 NAME: Final = "defectiva metternich"  # in `match`, in its normal form
-
-
-class Defective:
-    """A `Validator`, which may be machine code, with the defect."""
-
-    def __init__(self, validator: Validator) -> None:
-        self._validator = validator
-        self.identifiers = validator.identifiers
-
-    def check(self, raw: RawEvent) -> Any:
-        if EVENT.encode() in raw.value:
-            raise ArithmeticError
-        return self._validator.check(raw)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, cast
 from connectors.raw import START
 from flows import models
 from flows.deliver import Steady, forwarding
+from flows.demo.faults import Defective
 from flows.engine import Stop
 from flows.learn import Learning
 from flows.logic.delivery import Progress
@@ -23,7 +24,6 @@ from flows.logic.validate import Validator
 from flows.match import Matcher
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.simulate.defects import Defective
 from flows.simulate.faults import Crash, Faults, Line
 from flows.simulate.traffic import DOCUMENTS
 from flows.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger

@@ -11,8 +11,7 @@ import pytest
 from connectors.gateway.messages import Shared, keyed
 from flows.demo import RATE, SEED
 from flows.demo.audit import Ledger, identifiers
-from flows.demo.defect import Defective
-from flows.demo.faults import FAULTS
+from flows.demo.faults import FAULTS, Defective
 from flows.demo.oddities import KINDS
 from flows.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
 from flows.logic.message import Checked
