@@ -1,6 +1,7 @@
 """Deployments on a real Redis."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from flows import compose
 from flows.archive import Archiver
+from flows.cli import main
+from tests.evaluating import Run
 from tests.lives import lived
 from tests.site import Site
 
@@ -46,3 +49,16 @@ def archived(tmp_path: Path, redis_url: str) -> Site:
         archiver.round(block_ms=0)
     archiver.close()
     return site
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`millrace eval` with these arguments."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millrace", "eval", *map(str, arguments)])
+        code = main()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call

@@ -1,13 +1,10 @@
 """`millrace eval` on histories that are made here, with a truth that is known."""
 
-import csv
 import gzip
 import json
 import math
 import random
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner
 
-from flows.cli import main
 from flows.evaluate import evaluation
 from flows.evaluate.baselines import BgNbd
 from flows.evaluate.judge import figures
@@ -27,26 +23,9 @@ from flows.evaluate.purchases import is_of_one, purchases_of
 from flows.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.evaluate.table import read
 from schemas.errors import Unusable
+from tests.evaluating import Run, write
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["millrace", "eval", *map(str, arguments)])
-        code = main()
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    return path
 
 
 def last_line(out: str) -> dict[str, Any]:

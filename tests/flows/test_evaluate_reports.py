@@ -1,9 +1,6 @@
 """The verdict in words, what it rests on, and the charts of the reports."""
 
-import csv
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -12,32 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import main
 from flows.evaluate import agreement, evaluation
 from flows.evaluate.agreement import f1_apart, united
 from flows.evaluate.charts import gains, intervals, lines, nice
 from flows.evaluate.exact import exact
 from flows.evaluate.tops import SHARES, listed, tops
+from tests.evaluating import Run, write
 from tests.logic.matching.people import people
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["millrace", "eval", *map(str, arguments)])
-        code = main()
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    return path
 
 
 def leads(path: Path, count: int, strength: float) -> Path:
