@@ -30,7 +30,6 @@ from flows.logic.shard import Live, decode_profile
 from flows.profile import Worker
 from flows.resolve import Resolver
 from flows.rules import RULES, announce
-from flows.simulate.world import Keys, Seal
 from flows.windows import Window
 from schemas.config import Config
 from schemas.errors import Unusable
@@ -39,7 +38,9 @@ from schemas.log import unpack_facts
 from schemas.toml import rules_from
 from schemas.triggers import Decision, Trigger
 from state.directory import Layout
+from state.keys import LogSeal
 from state.memory import MemoryDirectory, MemoryShards
+from state.open_keys import OpenKeys
 from state.policy import Policy
 
 EVENTS_MAX = 1_000
@@ -121,9 +122,8 @@ class Foresight:
         self._store = MemoryShards(count)
         self._rules = self._rules_of(self._directory.sent(RULES))
         validator = compose.validator(config, NO_KEY)
-        keys: Any = Keys(set())
-        seal: Any = Seal()
-        self._resolver = Resolver(config, validator, self._directory, keys, seal, Stop(), clock=lambda: now_ms / 1000)
+        keys: Any = OpenKeys()
+        self._resolver = Resolver(config, validator, self._directory, keys, LogSeal(NO_KEY), Stop(), clock=lambda: now_ms / 1000)
         machine = ShardMachine(self._rules_of, lambda _sender, _version: None)
         self._worker = Worker(
             range(count), self._directory, self._store, machine, cache=EVENTS_MAX, outbox_max=1_000_000, clock_ms=lambda: now_ms

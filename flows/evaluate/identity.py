@@ -8,7 +8,7 @@ import io
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from state.matches import Matches, RedisMatches
 from state.memory import MemoryDirectory
 from state.models import Signer
 from state.names import Names
+from state.open_keys import OpenKeys
 from state.policy import Policy
 
 STATIONS: Final = (25, 50, 75, 100)  # per cent of the stream
@@ -99,29 +100,6 @@ def in_memory(layout: Layout) -> Place:
     """The twin."""
     twin = MemoryDirectory(layout, lambda: 0, log_max=10**9)
     return Place(twin, twin)
-
-
-class OpenKey:
-    """Seals nothing: an evaluation keeps nothing."""
-
-    def seal(self, _field: str, plain: bytes) -> bytes:
-        return plain
-
-    def open(self, _field: str, sealed: bytes) -> bytes | None:
-        return sealed
-
-
-OPEN: Final = OpenKey()
-
-
-class OpenKeys:
-    """The keys of an evaluation."""
-
-    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, OpenKey]:  # noqa: ARG002  # as data keys have it
-        return dict.fromkeys(origins, OPEN)
-
-    def current(self, origins: Sequence[bytes]) -> list[OpenKey]:
-        return [OPEN] * len(origins)
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[str, str]]]:
