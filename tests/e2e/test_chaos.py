@@ -147,7 +147,7 @@ class TwoWorkers:
         self.originals = [psutil.Popen([sys.executable, "-c", SLEEPS]) for _ in range(2)]
         self.replacements: list[subprocess.Popen[bytes]] = []
         self.given: list[dict[str, str]] = []
-        self.stopped: list[list[str]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
         self.findings: list[str] = []
         self.supervisor = psutil.Popen([sys.executable, "-c", SLEEPS])
 
@@ -160,7 +160,7 @@ class TwoWorkers:
         return self.replacements[-1]
 
     def processing(self, since_s: float) -> float:
-        self.stopped.append([original.status() for original in self.originals])
+        self.meanwhile()
         return 0.1
 
     def until(self, holds: Callable[[], Any], otherwise: str, within_s: float = 0) -> Any:
@@ -185,8 +185,16 @@ def two() -> Iterator[TwoWorkers]:
 
 def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
     site: Any = two
+    stood_still: list[int] = []
+
+    def both_stand_still() -> None:
+        """No other worker of the flow may hide that one does. (A signal is sent; it is heard a moment later.)"""
+        eventually(lambda: all(original.status() == psutil.STATUS_STOPPED for original in two.originals), within_s=20)
+        stood_still.append(len(two.originals))
+
+    two.meanwhile = both_stand_still
     assert zombie(site, "profile") == 0.1
-    assert two.stopped == [[psutil.STATUS_STOPPED] * 2], "no other worker of the flow may hide that one stands still"
+    assert stood_still == [2]
     assert len(two.replacements) == 2
     assert [replacement.poll() is not None for replacement in two.replacements] == [True, True]
     assert psutil.STATUS_STOPPED not in [original.status() for original in two.originals if original.is_running()]
