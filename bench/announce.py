@@ -19,15 +19,15 @@ from threading import Thread
 
 import structlog
 
-from bench.run import alive, applied, deployment, flowing, publish
+from bench.run import alive, applied, flowing, publish, running
 from bench.steps import fill
-from flows import compose
 from flows.learn import Batch, Learning
 from flows.logic.models.churn import FEATURES, NAME
 from flows.logic.models.trainer import SNAPSHOT_EVERY, Trainer
-from flows.models import sender
+from flows.runtime import deployment
+from flows.runtime.snapshots import sender
 from schemas.config import Config
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 GIVE_UP_S = 60.0
 LOOK_EVERY_S = 0.002
@@ -43,13 +43,13 @@ def examples() -> Iterator[Example | None]:
 
 def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[float]:
     """Seconds of each round."""
-    outbox, who, shown = compose.outbox(config), sender(NAME), examples()
+    outbox, who, shown = deployment.outbox(config), sender(NAME), examples()
     learning = Learning(
         Trainer(NAME, FEATURES, config.churn.learning_rate),
         outbox,
-        compose.directory(config),
-        compose.models(config),
-        compose.signer(config),
+        deployment.directory(config),
+        deployment.models(config),
+        deployment.signer(config),
         config.shards.count,
         [who],
     )
@@ -69,7 +69,7 @@ def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[f
 
 def main(rounds: int, rate: int, customers: int, each: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with deployment() as (config, folder):
+    with running() as (config, folder):
         with flowing(folder, "resolve", "profile") as processes:
             list(spread(config, 1, lambda: alive(processes)))  # now they have started
             show("idle", list(spread(config, rounds, lambda: alive(processes))))

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from random import Random
 
-from flows.evaluate.identity import read
+from flows.lab.evaluate.identity import read
 from flows.logic.matching import Record, blocking_keys, guess_fields
 from flows.logic.matching.lists import KeyList, near
 from flows.logic.matching.stage import KEY_BYTES, NEAR_MAX
-from schemas.identity import ID_BYTES
+from schemas.records.identity import ID_BYTES
 
 
 def measure(records: list[tuple[str, Record]]) -> dict[str, float]:

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 
 from bench.load import events
 from connectors.gateway import Door, build, listen, server
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config, Gateway, Secret, WriteKey
-from schemas.events import RawEvent
+from schemas.wire.events import RawEvent
 
 _KEY = WriteKey(key=Secret("demo"), source="web", events_per_second=100_000_000)
 _LARGEST = 500_000

@@ -20,11 +20,11 @@ from statistics import median
 
 import redis
 
-from schemas.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
-from state.client import connect
-from state.directory import Layout, RedisDirectory
-from state.embedded import Embedded
-from state.names import Names
+from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
+from state.directory.redis_directory import Layout, RedisDirectory
+from state.redis.client import connect
+from state.redis.embedded import Embedded
+from state.redis.names import Names
 
 WINDOW = 500
 IDENTIFIERS = 4

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable
 from time import process_time
 
-from flows.logic import menu
 from flows.logic.bandit.settings import POLICIES
-from flows.logic.models import groups, shelf
+from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.binary import BINARY
-from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher
 from flows.logic.models.trainer import Trainer
 from schemas.config import Action, BestAction, Clusters, Recommendation, Reward, Rules, Touch
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 ACTIONS, ITEMS, CUSTOMERS = 10, 2_000, 5_000
 BATCH = 1_000  # examples between two checkpoints
@@ -31,8 +30,8 @@ def models() -> dict[str, Callable[[], Teacher]]:
     for policy in POLICIES:
         rules = Rules(best_action=BestAction(policy=policy, reward=(Reward(event=_ON),)), action=actions)
         found[policy] = lambda rules=rules: BestActions(rules)  # type: ignore[misc]
-    found[shelf.NAME] = lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event=_ON),))))
-    found[groups.NAME] = lambda: Groups(Rules(clusters=Clusters(enabled=True)))
+    found[recommendation_index.NAME] = lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event=_ON),))))
+    found[segments_learnt.NAME] = lambda: Groups(Rules(clusters=Clusters(enabled=True)))
     return found
 
 
@@ -42,10 +41,10 @@ def examples(teacher: Teacher, count: int) -> list[Example]:
     for at in range(count):
         x = [luck.gauss(0.0, 1.0) for _ in range(width)]
         number, label = luck.randrange(ACTIONS), float(luck.random() < (0.5 if x and x[0] > 0.0 else 0.1))
-        action = f"a{number}" if teacher.name == menu.NAME else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
+        action = f"a{number}" if teacher.name == best_action.NAME else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
         recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
         customer = b"%d" % luck.randrange(CUSTOMERS)
-        weight = 1.0 if teacher.name == shelf.NAME else label
+        weight = 1.0 if teacher.name == recommendation_index.NAME else label
         example = Example(
             teacher.name, customer, at, at * 10, x, 0.2, 1, weight, action=action, propensity=0.1, recent=recent, segment="all"
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.events import RawEvent
+from schemas.wire.events import RawEvent
 
 SEED = 20_000
 CUSTOMERS = 20_000

@@ -20,14 +20,14 @@ from statistics import median
 import msgspec
 
 from bench.registers import voters
-from flows import compose
-from flows.engine import Stop, tune_collector
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime import deployment
+from flows.runtime.engine import Stop, tune_collector
+from flows.runtime.windows import Window
 from schemas.config import Config, Data, Identity, Keys, MatchField, Matching, Namespace
-from schemas.events import RawEvent
-from state.client import connect
-from state.embedded import Embedded
+from schemas.wire.events import RawEvent
+from state.redis.client import connect
+from state.redis.embedded import Embedded
 
 WINDOW = 500
 CHUNK = 10_000  # records measured together
@@ -83,11 +83,11 @@ def windows(records: int, once: bool = False) -> Iterator[Window]:
 
 
 def measure(config: Config, records: int, once: bool) -> None:
-    client = connect(compose.redis_url(config))
-    compose.prepare(config)
-    directory = compose.directory(config)
-    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
-    matcher = compose.matcher(config)
+    client = connect(deployment.redis_url(config))
+    deployment.prepare(config)
+    directory = deployment.directory(config)
+    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    matcher = deployment.matcher(config)
     tune_collector()
     first: float | None = None
     print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}")

@@ -11,10 +11,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from flows.logic.models import shelf
-from flows.logic.models.teaching import Recommendations
+from flows.logic.models import recommendation_index
+from flows.logic.models.lessons import Recommendations
 from schemas.config import Recommendation, Rules, Touch
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 Next = Callable[[int, list[str]], int]  # (customer, recent items) -> an item
 
@@ -69,8 +69,10 @@ def touches(made: Callable[[random.Random, int, int], Next], items: int, custome
         customer = luck.randrange(customers)
         known = recent.get(customer, [])
         item = str(choose(customer, known))
-        yield Example(shelf.NAME, b"%d" % customer, at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=known, segment="all")
-        recent[customer] = [item, *(other for other in known if other != item)][: shelf.RECENT_MAX]
+        yield Example(
+            recommendation_index.NAME, b"%d" % customer, at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=known, segment="all"
+        )
+        recent[customer] = [item, *(other for other in known if other != item)][: recommendation_index.RECENT_MAX]
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ import openpyxl
 import pyarrow
 import pyarrow.parquet
 
-from flows import compose
-from schemas.toml import load
-from state.embedded import Embedded
+from flows.runtime import deployment
+from schemas.config.toml import load
+from state.redis.embedded import Embedded
 
 COLUMNS = ("id", "name", "mobile", "mail", "town", "born")
 MAPPED = ("id=userId", "name=name", "mobile=phone", "mail=email", "town=city", "born=birthday")
@@ -111,7 +111,7 @@ def measure(kind: str, count: int, dry: bool) -> None:
         file, config = Path(name) / f"rows.{kind}", Path(name) / "millrace.toml"
         WRITERS[kind](file, count)
         config.write_text(_CONFIG.format(url=url, room=2 * count))
-        compose.prepare(load(config))
+        deployment.prepare(load(config))
         for options in [("--dry-run",), ()] if dry else [()]:
             said, seconds, cpu, memory = imported(file, config, *options)
             assert (said["rows"], said["sent"]) == (count, count - -(-count // BROKEN_EVERY)), said

@@ -26,17 +26,17 @@ import psutil
 
 from bench.load import CUSTOMERS, EVENTS_EACH, events
 from bench.steps import configuration, fill, measure, redis_cpu_s
-from flows import compose
-from flows.demo.stack import to_toml
-from flows.logic import decide
-from flows.run import Flow, workers_of_this_machine
+from flows.lab.demo.stack import to_toml
+from flows.logic.facets import decisions
+from flows.runtime import deployment
+from flows.runtime.run import Flow, workers_of_this_machine
 from schemas.config import Config
-from schemas.events import RawEvent
-from schemas.toml import DEFAULT
-from schemas.triggers import Trigger
-from state.client import connect
-from state.embedded import embedded
-from state.shards import LANES
+from schemas.config.toml import DEFAULT
+from schemas.wire.events import RawEvent
+from schemas.wire.triggers import Trigger
+from state.redis.client import connect
+from state.redis.embedded import embedded
+from state.shards.redis_shards import LANES
 
 NAIVE_EVENTS = 50_000
 WARM_S = 5.0
@@ -47,33 +47,33 @@ _STEPS = (4_000, 15)  # customers and events each of the step-by-step measuremen
 
 def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
     """All figures."""
-    with deployment() as (config, _folder):
+    with running() as (config, _folder):
         steps = measure(config, fill(config, *_STEPS))
-    with deployment() as (config, folder):
+    with running() as (config, folder):
         report = _throughput(config, folder, customers, each)
         report["latency_ms"] = _latency(config, folder, report["events_per_s"] / 2)
         report["burst_latency_ms"] = _latency(config, folder, report["events_per_s"] / 2, burst=True)
-        naive = _naive(compose.redis_url(config))
-    with deployment(server=False) as (_config, folder):
+        naive = _naive(deployment.redis_url(config))
+    with running(server=False) as (_config, folder):
         idle = _idle(folder)
     report["us_per_event"] |= {f"step:{step}": round(us, 2) for step, us in steps.items()}
     ratio = report["events_per_s"] / naive
     return (
-        {"compiled": not decide.__file__.endswith(".py")}
+        {"compiled": not decisions.__file__.endswith(".py")}
         | report
         | {"idle_cpu_percent": idle, "naive": {"events_per_s": round(naive)}, "ratio_to_naive": round(ratio, 2)}
     )
 
 
 @contextmanager
-def deployment(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
+def running(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         folder = Path(name)
         config = configuration(folder)
         _write(config, folder / "bench.toml")
         if server:
             with embedded(config).running():
-                compose.prepare(config)
+                deployment.prepare(config)
                 yield config, folder
         else:
             yield config, folder
@@ -116,11 +116,11 @@ def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proc
 
 
 def applied(config: Config) -> int:
-    return sum(counters.get("applied", 0) + counters.get("duplicates", 0) for counters in compose.shards(config).counters().values())
+    return sum(counters.get("applied", 0) + counters.get("duplicates", 0) for counters in deployment.shards(config).counters().values())
 
 
 def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict[str, Any]:
-    client = connect(compose.redis_url(config))
+    client = connect(deployment.redis_url(config))
     empty = client.info("memory")["used_memory"]
     total = fill(config, customers, each)
     with flowing(folder, "resolve", "profile") as processes:
@@ -150,7 +150,7 @@ def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict
 def _empty_outbox(config: Config) -> None:
     """What triggers and examples take that nobody has read in this benchmark is not the customers'. (MEMORY USAGE of a stream is a
     guess, and may be a tenth too much.)"""
-    client, names = connect(compose.redis_url(config)), compose.names(config)
+    client, names = connect(deployment.redis_url(config)), deployment.names(config)
     for shard in range(config.shards.count):
         for lane in LANES:
             client.xtrim(names.outbox(shard, lane), maxlen=0, approximate=False)
@@ -177,7 +177,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) -> dict[str, float]:
     """Publish in real time, then read the receipts of the triggers that these events caused."""
-    outbox = compose.outbox(config)
+    outbox = deployment.outbox(config)
     before = {entry.shard: entry.seq for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)}
     with flowing(folder, "resolve", "profile"):
         time.sleep(3)
@@ -195,7 +195,7 @@ def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) 
 
 
 async def publish(config: Config, rate: float, *, burst: bool = False) -> None:
-    writer, first = compose.raw_writer(config), b'"b-' if burst else b'"n-'
+    writer, first = deployment.raw_writer(config), b'"b-' if burst else b'"n-'
     source = events(CUSTOMERS, EVENTS_EACH, spread=not burst)
     began, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < WARM_S + LATENCY_S:

@@ -17,28 +17,27 @@ from typing import Any
 import msgspec
 
 from bench.steps import configuration, fill
-from connectors.raw import START
-from flows import compose
-from flows.engine import Stop, tune_collector
-from flows.logic import menu
+from connectors.raw.log import START
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import groups, shelf
+from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.binary import BINARY
-from flows.logic.models.groups import Assigner
+from flows.logic.models.lessons import teachers
 from flows.logic.models.linear import Scorer
-from flows.logic.models.shelf import Shelf
-from flows.logic.models.teaching import teachers
+from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.segments_learnt import Assigner
 from flows.logic.models.trainers import trainers
-from flows.logic.profile import ShardMachine
-from flows.logic.rules import CompiledRules, still
-from flows.logic.shard import Loaded, ShardState
+from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.shard.machine import ShardMachine
+from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
-from flows.windows import Windows
+from flows.runtime import deployment
+from flows.runtime.engine import Stop, tune_collector
+from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
-from schemas.log import LogEntry
-from schemas.profile import Head
-from schemas.triggers import Example
-from state.embedded import embedded
+from schemas.records.profile import Head
+from schemas.records.shard_log import LogEntry
+from schemas.wire.triggers import Example
+from state.redis.embedded import embedded
 
 TAUGHT = 2_000  # examples of each model
 BATCH = 2  # entries of a shard between two commits, as in `profile`
@@ -48,11 +47,11 @@ Models = dict[str, Loaded]
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
     """What `resolve` writes to the log of each shard."""
-    reader, directory = compose.raw_reader(config), compose.directory(config)
+    reader, directory = deployment.raw_reader(config), deployment.directory(config)
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
-    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
     while ready := windows.poll() or windows.poll():
         for window in ready:
             resolver.commit(resolver.judge(window))
@@ -100,23 +99,23 @@ def taught(config: Config, rules: Rules, states: list[ShardState], examples: lis
         found[trainer.name] = Scorer.from_snapshot(list(trainer.learn(taught))[-1].pack())
     for teacher in teachers(rules):
         own = [example for example in examples if example.model == teacher.name]
-        if teacher.name == menu.NAME:
+        if teacher.name == best_action.NAME:
             own = list(_choices(rules, chance, [[x[i] for i in menu_places()] for x in shown]))
         packed = list(teacher.learn(own))[-1].pack()
         match teacher.name:
-            case menu.NAME:
-                found[menu.NAME] = Decider.from_snapshot(packed, menu.FEATURES)
-            case shelf.NAME:
-                found[shelf.NAME] = Shelf.from_snapshot(packed)
-            case groups.NAME:
-                found[groups.NAME] = Assigner.from_snapshot(packed, groups.FEATURES)
+            case best_action.NAME:
+                found[best_action.NAME] = Decider.from_snapshot(packed, best_action.FEATURES)
+            case recommendation_index.NAME:
+                found[recommendation_index.NAME] = Shelf.from_snapshot(packed)
+            case segments_learnt.NAME:
+                found[segments_learnt.NAME] = Assigner.from_snapshot(packed, segments_learnt.FEATURES)
     return found
 
 
 def menu_places() -> list[int]:
     from flows.logic.models.features import NAMES
 
-    return [NAMES.index(name) for name in menu.FEATURES]
+    return [NAMES.index(name) for name in best_action.FEATURES]
 
 
 def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -> Iterator[Example]:
@@ -124,7 +123,17 @@ def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -
     for at, context in enumerate(contexts):
         reward = float(chance.random() < 0.2)
         yield Example(
-            menu.NAME, b"", at, at, context, None, 0, reward, action=chance.choice(names), propensity=1 / len(names), decision=str(at)
+            best_action.NAME,
+            b"",
+            at,
+            at,
+            context,
+            None,
+            0,
+            reward,
+            action=chance.choice(names),
+            propensity=1 / len(names),
+            decision=str(at),
         )
 
 
@@ -146,7 +155,7 @@ def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            compose.prepare(config)
+            deployment.prepare(config)
             total = fill(config, customers, each)
             logs = entries(config)
     rules: Any = config

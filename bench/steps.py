@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 
 from bench.load import CUSTOMERS, events
-from connectors.raw import START
-from flows import compose
-from flows.engine import Stop, tune_collector
+from connectors.raw.log import START
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.windows import Windows
+from flows.runtime import deployment
+from flows.runtime.engine import Stop, tune_collector
+from flows.runtime.windows import Windows
 from schemas.config import Config
-from schemas.toml import load
-from state.client import connect
-from state.embedded import embedded
+from schemas.config.toml import load
+from state.redis.client import connect
+from state.redis.embedded import embedded
 
 
 def configuration(folder: Path) -> Config:
@@ -46,7 +46,7 @@ def fill(config: Config, customers: int, each: int) -> int:
     """Put the load into the raw log, as the gateway would."""
 
     async def work() -> int:
-        writer, sent = compose.raw_writer(config), 0
+        writer, sent = deployment.raw_writer(config), 0
         batch: list[Any] = []
         for pair in events(customers, each):
             batch.append(pair)
@@ -62,7 +62,7 @@ def fill(config: Config, customers: int, each: int) -> int:
 
 
 def redis_cpu_s(config: Config) -> float:
-    info = connect(compose.redis_url(config)).info("cpu")
+    info = connect(deployment.redis_url(config)).info("cpu")
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
@@ -80,16 +80,16 @@ def measure(config: Config, total: int) -> dict[str, float]:
 
         return run
 
-    reader, directory = compose.raw_reader(config), compose.directory(config)
+    reader, directory = deployment.raw_reader(config), deployment.directory(config)
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
-    resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
     worker = Worker(
         range(config.shards.count),
         directory,
-        compose.shards(config),
-        compose.machine(config),
+        deployment.shards(config),
+        deployment.machine(config),
         cache=config.shards.cache,
         outbox_max=10_000_000,
         clock_ms=lambda: int(time.time() * 1000),
@@ -117,7 +117,7 @@ def main(customers: int, each: int) -> None:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            compose.prepare(config)
+            deployment.prepare(config)
             total = fill(config, customers, each)
             steps = measure(config, total)
     for step, us in steps.items():

@@ -18,17 +18,17 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from flows.ready import begun
-from flows.sift import note, story
+from flows.runtime.ready import begun
+from flows.runtime.sift import note, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
-from schemas.journal import Journalled
-from schemas.log import Tick
-from state.archive import Archive, ArchiveWriter
-from state.client import INFRASTRUCTURE, reported
-from state.journal import RedisJournal
+from schemas.records.journal import Journalled
+from schemas.records.shard_log import Tick
+from state.history.archive_files import Archive, ArchiveWriter
+from state.history.journal_tail import RedisJournal
 from state.keys import LogSeal
+from state.redis.client import INFRASTRUCTURE, reported
 
 log = structlog.get_logger()
 
@@ -137,29 +137,33 @@ class Archiver:
 
 def run(config: Config) -> None:
     """Until a signal. There is one process of it. Raises `Fatal`."""
-    from flows import compose, daily
+    from flows.runtime import daily_backup, deployment
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with reported():
-        compose.directory(config)
+        deployment.directory(config)
         begun()
         if config.backup.daily:
-            threading.Thread(target=daily.run, args=(config, lambda: datetime.now(UTC), stop.wait), name="backup", daemon=True).start()
+            threading.Thread(
+                target=daily_backup.run, args=(config, lambda: datetime.now(UTC), stop.wait), name="backup", daemon=True
+            ).start()
         if config.archive.enabled:
             _archive(config, stop)
     stop.wait()
 
 
 def _archive(config: Config, stop: threading.Event) -> None:
-    from flows import compose
+    from flows.runtime import deployment
 
     def put_aside(entry: int, detail: str) -> None:
-        compose.deliveries(config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries(config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
-    with compose.following_keys(config) as follow_keys:
-        archiver = Archiver(config, compose.journal(config), compose.archive(config), compose.log_seal(config), follow_keys, put_aside)
+    with deployment.following_keys(config) as follow_keys:
+        archiver = Archiver(
+            config, deployment.journal(config), deployment.archive(config), deployment.log_seal(config), follow_keys, put_aside
+        )
         log.info("archive_starts", folder=str(Path(config.archive.folder)))
         failed = False
         while not stop.is_set():

@@ -2,7 +2,7 @@
 
     read      each courier from its own cursors, so that none waits for another; blocks while there is nothing for anybody
     address   decode; which entries are for this connector
-    hand out  to the courier, whose calls run beside this dataflow (`flows.courier`, `flows.office`)
+    hand out  to the courier, whose calls run beside this dataflow (`flows.dispatch.dispatcher`, `flows.dispatch.loop`)
 
 A cursor passes a trigger when it has been delivered, or is safe as a dead letter: at least once, with ids that stay the same.
 """
@@ -21,15 +21,15 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.sink import OnThread, Sink
-from flows.courier import Courier, Desk, Entry
-from flows.engine import Prompt, Stop, run_flow
-from flows.office import Office
-from flows.sift import note, story
+from connectors.sinks.sink import OnThread, Sink
+from flows.dispatch.dispatcher import Courier, Desk, Entry
+from flows.dispatch.loop import Office
+from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.sift import note, story
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
-from schemas.triggers import Absorb
-from state.client import INFRASTRUCTURE
+from schemas.wire.triggers import Absorb
+from state.redis.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
@@ -261,21 +261,21 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
     def make(connector: Connector) -> Sink:
         match connector.type:
             case "webhook":
-                from connectors.webhook import WebhookSink
+                from connectors.sinks.webhook import WebhookSink
 
                 return WebhookSink(connector, source)
             case "kafka":
-                from connectors.sink_kafka import KafkaSink
+                from connectors.sinks.kafka_sink import KafkaSink
 
                 return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
             case "redis":
-                from connectors.sink_redis import RedisSink
+                from connectors.sinks.redis_sink import RedisSink
 
                 return OnThread(
                     RedisSink(redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000), connector.name
                 )
             case "file":
-                from connectors.sink_file import FileSink
+                from connectors.sinks.file_sink import FileSink
 
                 return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
 
@@ -284,11 +284,11 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
 
 def run(config: Config, worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`, `ConfigError`."""
-    from flows import compose
+    from flows.runtime import deployment
 
     shards = range(worker, config.shards.count, workers)
-    outbox, directory, desk = compose.outbox(config), compose.directory(config), compose.desk(config)
+    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), deployment.desk(config)
     stop = Stop()
-    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, compose.redis_url(config)), stop)
+    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop)
     log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])
     run_flow(dataflow(deliveries, stop), stop)

@@ -8,17 +8,17 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from connectors.gateway import Door, Standing, build, listen, server
-from flows.compose import given_up as processes_given_up
-from flows.compose import order_desk, profile_reader, raw_writer, sources, steward, validator
-from flows.ready import begun
-from flows.steward.desk import Steward
-from flows.steward.orders import OrderDesk, event
+from flows.runtime.deployment import given_up as processes_given_up
+from flows.runtime.deployment import order_desk, profile_reader, raw_writer, sources, steward, validator
+from flows.runtime.ready import begun
+from flows.services.steward.desk import Steward
+from flows.services.steward.orders import OrderDesk, event
 from schemas.config import Config
 from schemas.errors import Restarted
-from schemas.events import RawEvent, Reject
-from schemas.identity import Order
-from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
-from state.client import connect_apart, reported
+from schemas.records.identity import Order
+from schemas.wire.events import RawEvent, Reject
+from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
+from state.redis.client import connect_apart, reported
 
 log = structlog.get_logger()
 

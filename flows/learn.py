@@ -1,6 +1,6 @@
 """The flow `learn`: outbox examples of all shards -> River models -> signed snapshots, announced to the shards.
 
-    poll    what of the examples lane may be learnt now, merged into the one order (`flows.logic.models.merge`)
+    poll    what of the examples lane may be learnt now, merged into the one order (`flows.logic.models.example_merge`)
     learn   the trainer takes the batch; gives the checkpoint that stands for it, with the snapshots that fell due
     commit  checkpoint, then announce, then acknowledge
 
@@ -25,27 +25,26 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.build import BUILD
-from flows.engine import Prompt, Stop, run_flow
-from flows.logic import menu
-from flows.logic.models import groups, shelf
+from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
-from flows.logic.models.merge import Merge
-from flows.logic.models.teaching import Teacher, teachers
+from flows.logic.models.example_merge import Merge
+from flows.logic.models.lessons import Teacher, teachers
 from flows.logic.models.trainers import trainers
-from flows.models import seal, sender
-from flows.sift import Poison, note, sift, story
+from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.release import BUILD
+from flows.runtime.sift import Poison, note, sift, story
+from flows.runtime.snapshots import seal, sender
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Damaged
-from schemas.events import Unlearnt
-from schemas.triggers import Example
-from state.client import INFRASTRUCTURE
+from schemas.wire.events import Unlearnt
+from schemas.wire.triggers import Example
 from state.damage import GONE, RESTORE
-from state.directory import Directory
-from state.models import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
-from state.shards import Outbox
+from state.directory.redis_directory import Directory
+from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
+from state.redis.client import INFRASTRUCTURE
+from state.shards.redis_shards import Outbox
 
 log = structlog.get_logger()
 
@@ -266,9 +265,9 @@ _GAUGES = {
     "hit_rate": metrics.MODEL_HIT_RATE,
 }
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
-    menu.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
-    shelf.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
-    groups.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+    best_action.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
+    recommendation_index.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
+    segments_learnt.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
@@ -331,11 +330,16 @@ def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
 
 def run(config: Config) -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-    from flows import compose
+    from flows.runtime import deployment
 
     all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
     consumers = [sender(trainer.name) for trainer in all_trainers]
-    outbox, directory, store, signer = compose.outbox(config), compose.directory(config), compose.models(config), compose.signer(config)
+    outbox, directory, store, signer = (
+        deployment.outbox(config),
+        deployment.directory(config),
+        deployment.models(config),
+        deployment.signer(config),
+    )
     learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in all_trainers]
     stop = Stop()
     run_flow(dataflow(learnings, stop), stop)

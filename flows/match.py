@@ -16,21 +16,21 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.build import BUILD
-from flows.engine import Prompt, Stop, run_flow
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
-from flows.sift import Poison, note, sift, story
+from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.release import BUILD
+from flows.runtime.sift import Poison, note, sift, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.events import DeadLetter
-from schemas.identity import ID_BYTES, Order, Put, WindowCommit
-from state.client import INFRASTRUCTURE
-from state.directory import Directory
+from schemas.records.identity import ID_BYTES, Order, Put, WindowCommit
+from schemas.wire.events import DeadLetter
+from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
+from state.directory.redis_directory import Directory
 from state.keys import DataKey, DataKeys, LogSeal
-from state.matches import PARTITION, SEALED_AS, Matches, Said
-from state.models import Signer
+from state.model_store import Signer
+from state.redis.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
@@ -320,7 +320,7 @@ def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
 
 def run(config: Config) -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-    from flows import compose
+    from flows.runtime import deployment
 
     stop = Stop()
-    run_flow(dataflow(compose.matcher(config), stop), stop)
+    run_flow(dataflow(deployment.matcher(config), stop), stop)

@@ -3,7 +3,7 @@
 Worker k of n owns the shards at k modulo n and is their only writer; `claim` makes any earlier writer a stale one.
 
 If logic raises on something, its shard goes back to the last commit and over what it has read since with a net
-(`flows.logic.quarantine`): what raised is put aside, and the flow goes on.
+(`flows.logic.shard.quarantine`): what raised is put aside, and the flow goes on.
 """
 
 import time
@@ -17,21 +17,21 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.build import BUILD
-from flows.engine import Prompt, Stop, run_flow
-from flows.limits import PoisonBrake
-from flows.logic.profile import DUE_MAX, ShardMachine
-from flows.logic.quarantine import Careful, places
-from flows.logic.shard import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
-from flows.room import Room
+from flows.logic.shard.machine import DUE_MAX, ShardMachine
+from flows.logic.shard.quarantine import Careful, places
+from flows.logic.shard.state import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
+from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.outbox_room import Room
+from flows.runtime.poison_brake import PoisonBrake
+from flows.runtime.release import BUILD
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
-from schemas.log import LogEntry, mark_of
-from schemas.profile import Head, Sensitive
+from schemas.records.profile import Head, Sensitive
+from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
-from state.directory import Directory
-from state.shards import ShardCommit, Shards
+from state.directory.redis_directory import Directory
+from state.shards.redis_shards import ShardCommit, Shards
 
 log = structlog.get_logger()
 
@@ -116,7 +116,7 @@ class Worker:
     def _check_marks(self) -> None:
         """That every log is the one that its shard has read. Raises `Torn`.
 
-        Once is enough: if the directory's server comes back later, this process ends (`state.client.stay_with_server`).
+        Once is enough: if the directory's server comes back later, this process ends (`state.redis.client.stay_with_server`).
         """
         for shard, seq in parted(self._directory, self._committed).items():
             raise Torn(
@@ -400,20 +400,20 @@ def dataflow(worker: Worker, stop: Stop) -> Dataflow:
 
 def run(config: Config, worker: int, workers: int) -> None:
     """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows import compose
+    from flows.runtime import deployment
 
     stop = Stop()
     owned = range(worker, config.shards.count, workers)
     made = Worker(
         owned,
-        compose.directory(config),
-        compose.shards(config),
-        compose.machine(config),
+        deployment.directory(config),
+        deployment.shards(config),
+        deployment.machine(config),
         cache=config.shards.cache,
         outbox_max=config.shards.outbox_max,
         clock_ms=lambda: int(time.time() * 1000),
         rest=stop.wait,
-        poison=compose.poison_brake(config),
+        poison=deployment.poison_brake(config),
     )
     log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
     run_flow(dataflow(made, stop), stop)

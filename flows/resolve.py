@@ -17,25 +17,25 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.raw import START, RawReader
-from flows.brake import Brake
-from flows.content import packer
-from flows.engine import Prompt, Stop, run_flow
+from connectors.raw.log import START, RawReader
 from flows.logic.message import Checked
-from flows.logic.orders import OrderReader
-from flows.logic.validate import Validator
-from flows.logic.window import Joint, group
-from flows.sift import note, sift, story, where
-from flows.windows import Window, Windows
+from flows.logic.resolution.identity_orders import OrderReader
+from flows.logic.resolution.joint_window import Joint, group
+from flows.logic.resolution.validation import Validator
+from flows.runtime.archived_windows import packer
+from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.reject_brake import Brake
+from flows.runtime.sift import note, sift, story, where
+from flows.runtime.windows import Window, Windows
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.events import DeadLetter, Fact, Reject
-from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
-from state.client import INFRASTRUCTURE
-from state.directory import Directory
+from schemas.records.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
+from schemas.wire.events import DeadLetter, Fact, Reject
+from state.directory.matches import SEALED_AS
+from state.directory.redis_directory import Directory
 from state.keys import DataKeys, LogSeal
-from state.matches import SEALED_AS
+from state.redis.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
@@ -421,25 +421,25 @@ def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop
 
 def run(config: Config, worker: int, workers: int) -> None:
     """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows import compose
+    from flows.runtime import deployment
 
     stop = Stop()
-    reader = compose.raw_reader(config)
+    reader = deployment.raw_reader(config)
     partitions = reader.partitions()[worker::workers]
-    directory = compose.directory(config)
+    directory = deployment.directory(config)
     offsets = directory.offsets()
     positions = {partition: offsets.get(partition, START) for partition in partitions}
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
     resolver = Resolver(
         config,
-        compose.validator(config),
+        deployment.validator(config),
         directory,
-        compose.data_keys(config),
-        compose.log_seal(config),
+        deployment.data_keys(config),
+        deployment.log_seal(config),
         stop,
         positions=positions,
-        brake=compose.brake(config),
+        brake=deployment.brake(config),
     )
     try:
         run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)

@@ -21,7 +21,7 @@
 
 A worker's exit code is the `exit_code` of what ended it: `TRY_AGAIN` says that nothing is wrong with the worker.
 
-Bad *data* is never an exception: it is a `Reject` (see `schemas.events`).
+Bad *data* is never an exception: it is a `Reject` (see `schemas.wire.events`).
 """
 
 from typing import ClassVar

@@ -11,8 +11,8 @@ import msgspec
 import redis
 
 from schemas.errors import CustomerDamaged, Damaged
-from schemas.identity import text_id
-from state.names import Names
+from schemas.records.identity import text_id
+from state.redis.names import Names
 
 UNREADABLE: Final = (msgspec.MsgspecError, struct.error, UnicodeDecodeError)
 RESTORE: Final = "restore a backup (docs/backup.md)"

@@ -10,8 +10,8 @@ from typing import Any, cast
 import msgspec
 import redis
 
-from state.client import writing
-from state.names import Names
+from state.redis.client import writing
+from state.redis.names import Names
 
 BELIEVED_MS = 180_000
 

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from schemas.errors import ConfigError, Foreign
-from state.client import writing
 from state.damage import shown
-from state.gather import Gather
-from state.names import Names
+from state.redis.client import writing
+from state.redis.gather import Gather
+from state.redis.names import Names
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -9,8 +9,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from flows.logic import decide
-from state.embedded import Embedded
+from flows.logic.facets import decisions
+from state.redis.embedded import Embedded
 from tests.parts import header, looks_for_parts
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
@@ -20,7 +20,7 @@ settings.register_profile("millrace", deadline=None, suppress_health_check=[Heal
 settings.load_profile("millrace")
 
 
-COMPILED = not decide.__file__.endswith(".py")
+COMPILED = not decisions.__file__.endswith(".py")
 
 
 def pytest_report_header() -> list[str]:

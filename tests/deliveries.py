@@ -2,8 +2,8 @@
 
 import msgspec
 
-from connectors.sink import Delivery
-from schemas.triggers import Receipt, Trigger
+from connectors.sinks.sink import Delivery
+from schemas.wire.triggers import Receipt, Trigger
 
 
 def trigger(number: int, to: tuple[str, ...] = ("hook",), **changes: object) -> Trigger:

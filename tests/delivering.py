@@ -11,15 +11,15 @@ import msgspec
 import redis
 from bytewax.testing import run_main
 
-from connectors.sink import Delivery, Outcome, Sink
-from flows.courier import Desk
+from connectors.sinks.sink import Delivery, Outcome, Sink
 from flows.deliver import Deliveries, dataflow, make_sink
-from flows.engine import Stop
+from flows.dispatch.dispatcher import Desk
+from flows.runtime.engine import Stop
 from schemas.config import Config, Connector, Deliver, Secret
-from schemas.triggers import Absorb, Trigger
 from schemas.units import Duration
-from state.names import Names
-from state.shards import RedisOutbox
+from schemas.wire.triggers import Absorb, Trigger
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox
 from tests.receiver import SECRET
 
 SHARDS = 4

@@ -2,7 +2,7 @@
 
 import itertools
 
-from flows.demo.shop import Item, Shop
+from flows.lab.demo.shop import Item, Shop
 
 RUN = 1_700_000_000
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from flows.chaos import broker
+from flows.lab.chaos import broker
 
 FETCH_S = 300.0
 

@@ -10,13 +10,13 @@ import msgspec
 from flows.learn import Learning
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.trainer import Trainer
-from flows.models import sender
-from schemas.log import Announced
-from schemas.triggers import Example
-from state.directory import Layout
-from state.memory import MemoryDirectory, MemoryShards
-from state.models import MemoryModels, Signer
-from state.shards import ShardCommit
+from flows.runtime.snapshots import sender
+from schemas.records.shard_log import Announced
+from schemas.wire.triggers import Example
+from state.directory.redis_directory import Layout
+from state.memory.twins import MemoryDirectory, MemoryShards
+from state.model_store import MemoryModels, Signer
+from state.shards.redis_shards import ShardCommit
 
 SHARDS = 3
 SIGNER = Signer(bytes(range(32)))

@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-from flows import backup, restore
 from flows.archive import Archiver
-from state.digest import Digest
+from flows.services import backups, restore
+from state.state_digest import Digest
 from tests.site import Site
 
 
@@ -18,7 +18,7 @@ def lived(site: Site, archiver: Archiver | None, seconds: int, backups_at: tuple
         if archiver:
             archiver.round(block_ms=0)
         if second in backups_at:  # with the shards somewhere on their way
-            backup.make(site.config)
+            backups.make(site.config)
         site.apply()
         found[site.now_s] = site.digest()
         site.tick()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from state.servers import NAMES, find_server, server_at
+from state.redis.servers import NAMES, find_server, server_at
 
 PROGRAMS = {"java": "-version"} | dict.fromkeys(("mvn", "node", "npm", "chromium", "faketime"), "--version")
 LOOKS = re.compile(r"shutil\.which|_server\(\)|program_of|kafka_broker|chaos|tests\.running|Embedded\(")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.triggers import Trigger
+from schemas.wire.triggers import Trigger
 from tests.world import MINUTE, SECOND, World, person, visitor
 
 ANA, BOB = person("ana"), person("bob")

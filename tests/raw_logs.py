@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from connectors.avro import AvroReader, SchemaRegistry
-from connectors.raw import START, RawReader, RawWriter
-from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
-from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
+from connectors.raw.log import START, RawReader, RawWriter
+from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka
 from schemas.errors import Foreign
-from schemas.events import RawBatch, RawEvent
+from schemas.wire.events import RawBatch, RawEvent
 from tests.kafka_broker import Broker
 
 PARTITIONS = 4

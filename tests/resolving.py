@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import redis
 
-from connectors.raw import START
-from flows.brake import Brake
-from flows.engine import Stop
-from flows.logic.validate import Validator
+from connectors.raw.log import START
+from flows.logic.resolution.validation import Validator
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime.engine import Stop
+from flows.runtime.reject_brake import Brake
+from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.events import Fact, RawBatch, RawEvent
-from schemas.log import unpack_facts
-from state.directory import Directory, Layout
+from schemas.records.shard_log import unpack_facts
+from schemas.wire.events import Fact, RawBatch, RawEvent
+from state.directory.redis_directory import Directory, Layout
 from state.keys import DataKeys, LogSeal
-from state.names import Names
+from state.redis.names import Names
 
 KEY = b"k" * 32
 SEAL = LogSeal(KEY)

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.chaos.ports import free_ports
-from state.servers import is_server
+from flows.lab.chaos.ports import free_ports
+from state.redis.servers import is_server
 from tests.waiting import WITHIN_S, eventually
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from state.servers import NAMES, bundled_server, server_at
+from state.redis.servers import NAMES, bundled_server, server_at
 
 PROGRAMS = ["on PATH", "bundled", "oldest"]
 

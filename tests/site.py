@@ -11,20 +11,20 @@ from typing import Any
 import msgspec
 import redis
 
-from flows import compose
 from flows.archive import Archiver
-from flows.engine import Stop
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.events import RawEvent
-from schemas.journal import Journalled
-from schemas.log import Tick
-from schemas.toml import load
-from schemas.triggers import Absorb
-from state import digest
-from state.digest import Digest
+from schemas.config.toml import load
+from schemas.records.journal import Journalled
+from schemas.records.shard_log import Tick
+from schemas.wire.events import RawEvent
+from schemas.wire.triggers import Absorb
+from state import state_digest
+from state.state_digest import Digest
 
 START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
 TEXT = """
@@ -81,23 +81,23 @@ class Site:
 
     def start(self) -> "Site":
         """A new deployment, or one that was restored."""
-        compose.prepare(self.config)
-        self.directory = compose.directory(self.config)
-        self.outbox = compose.outbox(self.config)
+        deployment.prepare(self.config)
+        self.directory = deployment.directory(self.config)
+        self.outbox = deployment.outbox(self.config)
         self.resolver = Resolver(
             self.config,
-            compose.validator(self.config),
+            deployment.validator(self.config),
             self.directory,
-            compose.data_keys(self.config),
-            compose.log_seal(self.config),
+            deployment.data_keys(self.config),
+            deployment.log_seal(self.config),
             Stop(),
             clock=lambda: float(self.now_s),
         )
         self.worker = Worker(
             range(self.config.shards.count),
             self.directory,
-            compose.shards(self.config),
-            compose.machine(self.config),
+            deployment.shards(self.config),
+            deployment.machine(self.config),
             cache=50,
             outbox_max=100_000,
             clock_ms=lambda: self.now_s * 1000,
@@ -109,7 +109,7 @@ class Site:
 
     def archiver(self) -> Archiver:
         return Archiver(
-            self.config, compose.journal(self.config), compose.archive(self.config), compose.log_seal(self.config), lambda: None
+            self.config, deployment.journal(self.config), deployment.archive(self.config), deployment.log_seal(self.config), lambda: None
         )
 
     # --- what happens -----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Site:
     def announce(self) -> None:
         """Other rules from here on."""
         self.config = self._configured(self.random.randrange(1, 5))
-        compose.prepare(self.config, agreed=True)
+        deployment.prepare(self.config, agreed=True)
 
     def forward(self) -> None:
         for entry in self.outbox.read("i", self._forwarded, 100, 0):
@@ -178,9 +178,9 @@ class Site:
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""
-        names, layout = compose.names(self.config), compose.layout(self.config)
-        unseal = digest.as_said(compose.data_keys(self.config)) if said else digest.as_stored
-        return digest.Reading(self.client, names, layout, compose.directory(self.config), unseal).digest()
+        names, layout = deployment.names(self.config), deployment.layout(self.config)
+        unseal = state_digest.as_said(deployment.data_keys(self.config)) if said else state_digest.as_stored
+        return state_digest.Reading(self.client, names, layout, deployment.directory(self.config), unseal).digest()
 
 
 class _Untimed:

@@ -9,18 +9,18 @@ from typing import Any
 
 import msgspec
 
-from flows.logic.profile import ShardMachine
-from flows.logic.rules import CompiledRules
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from schemas.events import EventType, Fact
-from schemas.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
-from schemas.log import LogEntry
-from schemas.profile import Profile, Sensitive
-from schemas.toml import read, rules_document, rules_from
-from schemas.triggers import Absorb, Decision, Example, Trigger
-from state.directory import Layout
-from state.memory import MemoryDirectory, MemoryShards
-from state.policy import Policy
+from schemas.config.toml import read, rules_document, rules_from
+from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
+from schemas.records.profile import Profile, Sensitive
+from schemas.records.shard_log import LogEntry
+from schemas.wire.events import EventType, Fact
+from schemas.wire.triggers import Absorb, Decision, Example, Trigger
+from state.directory.policy import Policy
+from state.directory.redis_directory import Layout
+from state.memory.twins import MemoryDirectory, MemoryShards
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z

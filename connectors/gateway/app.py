@@ -27,11 +27,11 @@ from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
 from connectors.gateway.tokens import Tokens
-from connectors.raw import RawWriter
+from connectors.raw.log import RawWriter
 from schemas.config import Gateway
 from schemas.errors import Damaged
 from schemas.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
-from schemas.trigger_avro import REGISTERED, SUBJECT, Registered
+from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
 
 log = structlog.get_logger()
 

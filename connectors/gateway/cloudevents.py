@@ -10,7 +10,6 @@ from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors import formats
 from connectors.gateway.intake import Intake, Keyed, many, one
 from connectors.gateway.messages import Shared, faulty, keyed
 from connectors.gateway.refusals import Refused
@@ -18,7 +17,8 @@ from connectors.gateway.routes import Routes
 from connectors.gateway.salvage import crowded, items_of
 from connectors.gateway.segment import now_ms
 from connectors.gateway.turns import in_turns
-from schemas.events import Reject
+from connectors.wire import formats
+from schemas.wire.events import Reject
 
 _STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"

@@ -11,7 +11,7 @@ from connectors.gateway.intake import Intake
 from connectors.gateway.refusals import answer
 from connectors.gateway.routes import Routes
 from connectors.gateway.segment import batch_endpoint, message_endpoint
-from schemas.events import EVENT_TYPES
+from schemas.wire.events import EVENT_TYPES
 
 _JITSU = ("/api/s", "/api/s/s2s")
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from connectors.gateway.refusals import answer, later
 from connectors.gateway.routes import Routes
 from connectors.gateway.standing import Watch
-from connectors.raw import RawWriter
+from connectors.raw.log import RawWriter
 from schemas.errors import Unreachable
 from schemas.metrics import exposition
 

@@ -14,11 +14,11 @@ from connectors.gateway.gzipped import MAGIC, gunzip
 from connectors.gateway.limits import Bucket
 from connectors.gateway.refusals import Refused, answer, later, too_large
 from connectors.gateway.standing import Watch
-from connectors.raw import RawWriter
+from connectors.raw.log import RawWriter
 from schemas.config import Gateway, WriteKey
 from schemas.errors import LogFull, Unreachable
-from schemas.events import RawEvent
 from schemas.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED
+from schemas.wire.events import RawEvent
 
 _BODY_S = 30  # for the whole body to arrive
 _LOG_S = 10  # for the log to take a request's events

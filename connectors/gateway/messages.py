@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from connectors.gateway.door import Door
 from connectors.gateway.intake import Keyed
-from schemas.events import EVENT_TYPES, RawEvent, Reject, RejectReason
+from schemas.wire.events import EVENT_TYPES, RawEvent, Reject, RejectReason
 
 _NULL = Raw(b"null")
 _ABSENT = (UNSET, None, "")

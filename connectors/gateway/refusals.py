@@ -1,6 +1,6 @@
 """Every error that a whole request can be answered with: a stable code, its status, words for a person.
 
-A refusal concerns the request; a single bad event in a batch is a fault of that event (`schemas.events.RejectReason`) instead.
+A refusal concerns the request; a single bad event in a batch is a fault of that event (`schemas.wire.events.RejectReason`) instead.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from schemas.errors import MillraceError
-from schemas.events import RejectReason
+from schemas.wire.events import RejectReason
 
 Code = Literal[
     "batch_invalid",  # no list under `batch`, or a field of the request has the wrong type

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from connectors.gateway.intake import read
 from connectors.gateway.refusals import answer
 from connectors.gateway.routes import Routes
-from schemas.trigger_avro import Registered
+from schemas.wire.trigger_avro import Registered
 
 _MEDIA = "application/vnd.schemaregistry.v1+json"
 _BODY_BYTES = 64 * 1024  # many times the largest schema of ours; reading one takes its time

@@ -13,7 +13,7 @@ from connectors.gateway.refusals import Refused, answer
 from connectors.gateway.routes import Endpoint, Routes
 from connectors.gateway.salvage import crowded, items_of, members_of
 from connectors.gateway.turns import in_turns
-from schemas.events import EVENT_TYPES, Reject
+from schemas.wire.events import EVENT_TYPES, Reject
 
 _SHORT = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias"}
 _BROWSER_CLIENTS = ("Segment.io", "Customer.io Data Pipelines")  # each looks for the place to send to under a name of its own

@@ -12,4 +12,4 @@ LOGIC = (
     *("entry/repeats", "models/features", "models/panel"),
 )
 
-setup(ext_modules=mypycify([*(f"flows/logic/{name}.py" for name in LOGIC), "state/known.py"], opt_level="3"))
+setup(ext_modules=mypycify([*(f"flows/logic/{name}.py" for name in LOGIC), "state/directory/graph_cache.py"], opt_level="3"))

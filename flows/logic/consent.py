@@ -8,7 +8,7 @@ fragments.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flows.logic.stated import in_order
+from flows.logic.fields.stated import in_order
 
 STAMPS_MAX: Final = 32  # categories of one event
 _CATEGORY_MAX: Final = 64  # characters
@@ -22,7 +22,7 @@ _GRANTED: Final = frozenset(
     "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in subscribed 是 同意".split()
 )
 
-Entry = tuple[int, Any]  # when it was stated (see `flows.logic.stated`); what
+Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`); what
 
 
 def stamped(context: Mapping[str, Any]) -> dict[str, bool]:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.events import EVENT_TYPES, EventType, Reject
-from schemas.identity import Identifier
+from schemas.records.identity import Identifier
+from schemas.wire.events import EVENT_TYPES, EventType, Reject
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 # msgspec rounds what is finer than a microsecond, which ends the day at 23:59:59.9999999. Such a time is cut; what rounding cannot carry

@@ -1,4 +1,4 @@
-"""The configuration as frozen structs: one TOML file, decoded strictly by `schemas.toml`.
+"""The configuration as frozen structs: one TOML file, decoded strictly by `schemas.config.toml`.
 
 `Rules` is the part that decides what a customer's profile looks like and what is sent. It enters each shard's log
 as a record, so that a replay sees the rules that were in force; everything else is about this process only.

@@ -175,7 +175,7 @@ class TriggerRule(Table, frozen=True):
 
 
 class Rules(Table, frozen=True):
-    """All that `flows.logic.profile` needs; announced to the shards as a record of their logs."""
+    """All that `flows.logic.shard.machine` needs; announced to the shards as a record of their logs."""
 
     aggregate: tuple[Aggregate, ...] = ()  # figures kept for each customer
     value: Value = Value()  # what a purchase is

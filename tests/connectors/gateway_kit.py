@@ -12,7 +12,7 @@ from starlette.routing import Route
 from connectors.gateway import Door, build
 from connectors.gateway.identity import Stewardship
 from schemas.config import Gateway, Secret, WriteKey
-from schemas.events import RawEvent
+from schemas.wire.events import RawEvent
 
 KEYS = (
     WriteKey(key=Secret("demo"), source="web", events_per_second=1_000_000),

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import avro
-from connectors.avro import AvroReader, SchemaRegistry, segment_message
+from connectors.wire import avro
+from connectors.wire.avro import AvroReader, SchemaRegistry, segment_message
 from flows.logic.message import Checked
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config
 from schemas.errors import Unreachable
-from schemas.events import RawEvent, Reject
+from schemas.wire.events import RawEvent, Reject
 
 PAID = {
     "type": "record",

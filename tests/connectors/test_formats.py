@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import formats
-from schemas.events import Reject
+from connectors.wire import formats
+from schemas.wire.events import Reject
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/till/7", "type": "com.shop.paid", "data": {"total": 5}}
 

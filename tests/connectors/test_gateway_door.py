@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from connectors.gateway import Door
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config, Validate
-from schemas.events import RawEvent, Reject
 from schemas.units import Duration
+from schemas.wire.events import RawEvent, Reject
 from tests.connectors.gateway_kit import Client, gateway
 
 VALIDATOR = Validator(Config(), bytes(32), {})

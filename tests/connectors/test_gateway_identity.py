@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.errors import Unreachable, Unusable
-from schemas.events import RawEvent, Reject
-from schemas.identity import Order, undo
+from schemas.records.identity import Order, undo
+from schemas.wire.events import RawEvent, Reject
 from tests.connectors.gateway_kit import CONFIG, KEYS, Client, gateway
 
 TOKEN = {"authorization": "Bearer steward"}

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.config import Secret
 from schemas.errors import Unreachable
-from schemas.trigger_avro import TRIGGER
+from schemas.wire.trigger_avro import TRIGGER
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
 
 TOKEN = {"authorization": "Bearer reader"}

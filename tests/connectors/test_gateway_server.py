@@ -12,7 +12,7 @@ import pytest
 
 from connectors.gateway import listen
 from schemas.errors import Fatal
-from schemas.trigger_avro import encode
+from schemas.wire.trigger_avro import encode
 from tests.connectors.gateway_server import Served, served
 from tests.schemas.test_cloudevents import TRIGGER
 

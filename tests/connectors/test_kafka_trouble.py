@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
 from connectors.kafka_trouble import SAY_EVERY_S, Trouble
-from connectors.sink_kafka import KafkaSink
+from connectors.sinks.kafka_sink import KafkaSink
 from schemas.config import Connector, Kafka, Secret
 from schemas.errors import ConfigError
 

@@ -19,14 +19,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from structlog.testing import capture_logs
 
-from connectors import raw_kafka
-from connectors.avro import AvroReader, SchemaRegistry
-from connectors.raw import START
-from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
+from connectors.raw import kafka_log
+from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
+from connectors.raw.log import START
+from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka, Secret
 from schemas.errors import TRY_AGAIN, ConfigError, Foreign, Outgrown, Refused, Unreachable
-from schemas.events import RawEvent
 from schemas.metrics import KAFKA_SKIPPED
+from schemas.wire.events import RawEvent
 from tests.kafka_broker import Broker
 
 SCHEMA = {
@@ -112,7 +112,7 @@ def test_an_election_is_waited_for_and_not_for_ever(kafka: Broker, topic: str, a
         assert len(read(reader, 1)) == 1
         assert consumer.refusals == 0
         consumer.refusals = 10_000
-        monkeypatch.setattr(raw_kafka, "ANSWER_S", 0.2)
+        monkeypatch.setattr(kafka_log, "ANSWER_S", 0.2)
         with pytest.raises(Unreachable, match="does not say where"):
             reader.assign({f"{topic}/0": START})
     finally:
@@ -311,8 +311,8 @@ class TestGrowth:
     ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        assert raw_kafka.LOOK_EVERY_S < 60
-        monkeypatch.setattr(raw_kafka, "LOOK_EVERY_S", 0.2)
+        assert kafka_log.LOOK_EVERY_S < 60
+        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
         reader = reader_of(kafka, topic, avro=avro)
         produce(kafka, topic, MESSAGE)
         read(reader, 1)
@@ -331,7 +331,7 @@ class TestGrowth:
     def test_added_partitions_are_written_to(self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        monkeypatch.setattr(raw_kafka, "LOOK_EVERY_S", 0.2)
+        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
 
         async def drive() -> None:
             writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from connectors.raw import START
-from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from connectors.raw.log import START
+from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
 from schemas.errors import Restarted
-from schemas.events import RawEvent
-from state.client import stay_with_server
-from state.embedded import Embedded
+from schemas.wire.events import RawEvent
+from state.redis.client import stay_with_server
+from state.redis.embedded import Embedded
 
 
 async def published(url: str, count: int) -> None:

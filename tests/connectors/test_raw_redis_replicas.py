@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from connectors.gateway import build
-from connectors.raw import START
-from connectors.raw_redis import RedisRawReader, RedisRawWriter
-from flows.chaos.ports import free_ports
+from connectors.raw.log import START
+from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from flows.lab.chaos.ports import free_ports
 from schemas.errors import Unreachable
-from schemas.events import RawEvent
-from state.servers import find_server
+from schemas.wire.events import RawEvent
+from state.redis.servers import find_server
 from tests.connectors.gateway_kit import CONFIG
 
 EVENT = {"type": "track", "event": "Viewed", "userId": "ana"}

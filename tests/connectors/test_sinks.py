@@ -17,13 +17,13 @@ import pytest
 import redis
 from confluent_kafka import Consumer, TopicPartition
 
-from connectors.sink import DELIVERED, Delivery, Failed, Outcome, Retry
-from connectors.sink_file import FileSink
-from connectors.sink_kafka import KafkaSink, _settings
-from connectors.sink_redis import RedisSink
-from schemas import cloudevents, trigger_avro
+from connectors.sinks.file_sink import FileSink
+from connectors.sinks.kafka_sink import KafkaSink, _settings
+from connectors.sinks.redis_sink import RedisSink
+from connectors.sinks.sink import DELIVERED, Delivery, Failed, Outcome, Retry
 from schemas.config import Connector, Kafka, Secret
 from schemas.units import Duration
+from schemas.wire import cloudevents, trigger_avro
 from tests.deliveries import delivery, trigger
 
 SOURCE = "/millrace/test"

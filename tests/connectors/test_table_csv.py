@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from connectors.table_cells import Broken
-from connectors.table_files import TableFile
+from connectors.files.cells import Broken
+from connectors.files.tables import TableFile
 from schemas.errors import ConfigError
 
 

@@ -11,8 +11,8 @@ import openpyxl
 import pytest
 from openpyxl.chart import BarChart, Reference
 
-from connectors.table_cells import Broken
-from connectors.table_files import TableFile
+from connectors.files.cells import Broken
+from connectors.files.tables import TableFile
 from schemas.errors import ConfigError
 
 SHEET = "xl/worksheets/sheet1.xml"

@@ -10,8 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from connectors.table_cells import Broken
-from connectors.table_files import TableFile
+from connectors.files.cells import Broken
+from connectors.files.tables import TableFile
 from schemas.errors import ConfigError
 
 ROWS: list[dict[str, Any]] = [{"user": f"u{n}", "城市": "深圳", "n": n} for n in range(2_500)]

@@ -6,9 +6,9 @@ from typing import Any
 import openpyxl
 import pytest
 
-from connectors.table_cells import Broken
-from connectors.table_files import TableFile
-from connectors.table_shape import FOOTER
+from connectors.files.cells import Broken
+from connectors.files.shape import FOOTER
+from connectors.files.tables import TableFile
 
 
 def found(folder: Path, *lines: str, between: str = ",") -> tuple[int, list[tuple[int, Any]]]:

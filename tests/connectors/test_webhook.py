@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from connectors.sink import DELIVERED, Disable, Failed, Outcome, Retry
-from connectors.webhook import WebhookSink, is_public, retry_after_s
+from connectors.sinks.sink import DELIVERED, Disable, Failed, Outcome, Retry
+from connectors.sinks.webhook import WebhookSink, is_public, retry_after_s
 from schemas.config import Connector, Secret
 from schemas.errors import ConfigError
 from schemas.units import Duration

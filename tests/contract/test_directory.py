@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.identity import Group, Identifier, Routed, WindowCommit, WindowResult
-from schemas.log import Announced, Retire, unpack_facts
-from schemas.triggers import Absorb
-from state.directory import Directory, Layout, RedisDirectory
-from state.memory import MemoryDirectory
-from state.names import Names
+from schemas.records.identity import Group, Identifier, Routed, WindowCommit, WindowResult
+from schemas.records.shard_log import Announced, Retire, unpack_facts
+from schemas.wire.triggers import Absorb
+from state.directory.redis_directory import Directory, Layout, RedisDirectory
+from state.memory.twins import MemoryDirectory
+from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=4, buckets=16, limits=(1, 2, 3))
 Make = Callable[..., Directory]

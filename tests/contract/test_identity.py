@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Stale
-from schemas.identity import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
-from schemas.log import Expect, unpack_facts
-from state.directory import Layout, RedisDirectory
-from state.ledger import RedisLedger
-from state.matches import RedisMatches
-from state.memory import MemoryDirectory
-from state.names import Names
-from state.policy import Policy
+from schemas.records.identity import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
+from schemas.records.shard_log import Expect, unpack_facts
+from state.directory.ledger import RedisLedger
+from state.directory.matches import RedisMatches
+from state.directory.policy import Policy
+from state.directory.redis_directory import Layout, RedisDirectory
+from state.memory.twins import MemoryDirectory
+from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, everything, group, groups, ident
 
 NAMES = Names("t")

@@ -4,11 +4,11 @@ import pytest
 import redis
 
 from schemas.errors import Fenced
-from schemas.identity import Group, Order, Put, Routed, WindowCommit
-from state.directory import Directory, RedisDirectory
-from state.matches import PARTITION, Matches, RedisMatches, Said
-from state.memory import MemoryDirectory
-from state.names import Names
+from schemas.records.identity import Group, Order, Put, Routed, WindowCommit
+from state.directory.matches import PARTITION, Matches, RedisMatches, Said
+from state.directory.redis_directory import Directory, RedisDirectory
+from state.memory.twins import MemoryDirectory
+from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, ident
 
 NAMES = Names("t")

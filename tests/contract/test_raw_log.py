@@ -14,15 +14,15 @@ import pytest
 import redis
 from confluent_kafka import Consumer, TopicPartition
 
-from connectors import raw_redis
-from connectors.avro import AvroReader, SchemaRegistry
-from connectors.raw import START, RawWriter
-from connectors.raw_kafka import KafkaRawReader, KafkaRawWriter
-from connectors.raw_redis import RedisRawReader, RedisRawWriter
+from connectors.raw import redis_log
+from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
+from connectors.raw.log import START, RawWriter
+from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka
 from schemas.errors import Foreign, LogFull, Unreachable
-from schemas.events import RawEvent
-from state.embedded import Embedded
+from schemas.wire.events import RawEvent
+from state.redis.embedded import Embedded
 from tests.kafka_broker import Broker
 from tests.raw_logs import (
     EVENT_BYTES,
@@ -421,7 +421,7 @@ def test_when_an_answer_of_redis_was_lost_nobody_says_that_nothing_is_stored(red
 
 
 def test_redis_keeps_only_what_is_not_committed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw_redis, "TRIM_EVERY_S", 600.0)
+    monkeypatch.setattr(redis_log, "TRIM_EVERY_S", 600.0)
     raw_log = RedisLog(redis_url, sealed=True)
     append(raw_log, pairs(2_000, keys=1))
     reader = raw_log.reader()
@@ -445,7 +445,7 @@ def test_redis_keeps_only_what_is_not_committed(redis_url: str, monkeypatch: pyt
 
 
 def test_redis_partitions_of_former_times_are_read_until_they_are_empty(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw_redis, "TRIM_EVERY_S", 0.0)
+    monkeypatch.setattr(redis_log, "TRIM_EVERY_S", 0.0)
     append(RedisLog(redis_url, sealed=False), [("", event(str(number))) for number in range(8)])
     fewer = RedisRawReader(redis_url, "mr", 1, None)
     assert fewer.partitions() == [f"events/{number}" for number in range(PARTITIONS)]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced
-from schemas.profile import Head
-from state.memory import MemoryShards
-from state.names import Names
-from state.shards import LANES, OutboxEntry, RedisOutbox, RedisShards, ShardCommit
+from schemas.records.profile import Head
+from state.memory.twins import MemoryShards
+from state.redis.names import Names
+from state.shards.redis_shards import LANES, OutboxEntry, RedisOutbox, RedisShards, ShardCommit
 
 COUNT = 3
 A, B, C = (bytes([n]) * 12 for n in (1, 2, 3))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flows import compose
-from schemas.toml import load
+from flows.runtime import deployment
+from schemas.config.toml import load
 from tests.running import Running, running
 
 CONFIG = """
@@ -81,7 +81,7 @@ class Shop:
 
     def await_archive(self) -> None:
         """Until all that has happened so far is in it."""
-        journal = compose.journal(load(self.millrace.file))
+        journal = deployment.journal(load(self.millrace.file))
         last = journal.head()
         self.millrace.eventually(lambda: (journal.archived() or 0) >= last)
 

@@ -15,11 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.chaos.ports import free_ports
-from flows.logic import menu
-from flows.logic.models import groups, shelf
+from flows.lab.chaos.ports import free_ports
+from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.binary import BINARY
-from schemas.toml import DEFAULT
+from schemas.config.toml import DEFAULT
 from tests.waiting import eventually
 
 
@@ -161,7 +160,7 @@ def test_every_model_has_asked_learnt_scored_and_driven_a_trigger(tmp_path: Path
     with demo(tmp_path, "--seconds", "30") as process:
         report = report_of(process, timeout_s=90)
     check(report)
-    assert set(report["models"]) == {*BINARY, menu.NAME, shelf.NAME, groups.NAME}
+    assert set(report["models"]) == {*BINARY, best_action.NAME, recommendation_index.NAME, segments_learnt.NAME}
     for model, learnt in report["models"].items():
         assert learnt["examples"] >= 50, model
         assert learnt["version"] >= 1, model

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from schemas.errors import TRY_AGAIN
-from state.embedded import Embedded
+from state.redis.embedded import Embedded
 from tests.running import COMMAND, Running, environment, running
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.chaos.ports import free_ports
+from flows.lab.chaos.ports import free_ports
 from tests.running import STOP_S, environment
 from tests.waiting import WITHIN_S, eventually
 

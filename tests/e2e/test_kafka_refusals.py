@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.raw_kafka import CONNECT_S
-from flows.chaos.ports import free_ports
-from flows.supervisor import Patience
+from connectors.raw.kafka_log import CONNECT_S
+from flows.lab.chaos.ports import free_ports
+from flows.runtime.supervisor import Patience
 from schemas.errors import TRY_AGAIN
 from tests.kafka_broker import Broker
 from tests.running import COMMAND, environment

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import compose
 from flows.archive import Archiver
-from flows.cli import main
+from flows.cli.main import main
+from flows.runtime import deployment
 from tests.evaluating import Run
 from tests.lives import lived
 from tests.site import Site
@@ -40,7 +40,7 @@ def archived(tmp_path: Path, redis_url: str) -> Site:
     """Everything that it did is in the archive, and nothing is on its way any more."""
     site = Site(tmp_path, redis_url, seed=4).start()
     archiver = site.archiver()
-    with compose.following_keys(site.config) as follow_keys:
+    with deployment.following_keys(site.config) as follow_keys:
         archiver._follow_keys = follow_keys
         lived(site, archiver, 30)
         for _ in range(3):

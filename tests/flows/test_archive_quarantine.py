@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import redis
 
-from flows import archive, compose, dead
+from flows import archive
 from flows.archive import ARCHIVE, Archiver
+from flows.runtime import deployment
+from flows.services import dead_letters
 from schemas.errors import LogFull
-from schemas.journal import Journalled
-from state.archive import Archive
-from state.dead import DeadDelivery
+from schemas.records.journal import Journalled
+from state.dead_letters import DeadDelivery
+from state.history.archive_files import Archive
 from tests.lives import lived, restored
 from tests.site import Site
 
@@ -32,14 +34,14 @@ def plant(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def archiver(site: Site) -> Archiver:
     def put_aside(entry: int, detail: str) -> None:
-        compose.deliveries(site.config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries(site.config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
-    parts = compose.journal(site.config), compose.archive(site.config), compose.log_seal(site.config)
+    parts = deployment.journal(site.config), deployment.archive(site.config), deployment.log_seal(site.config)
     return Archiver(site.config, *parts, lambda: None, put_aside)
 
 
 def notes(site: Site) -> list[DeadDelivery]:
-    return list(compose.dead_deliveries(site.config).oldest())
+    return list(deployment.dead_deliveries(site.config).oldest())
 
 
 @pytest.mark.breaking
@@ -55,20 +57,20 @@ def test_what_it_raises_on_is_restored_like_everything_else(
         second = archiver(site)
         was = lived(site, second, 3)
         second.close()
-    journal = compose.journal(site.config)
+    journal = deployment.journal(site.config)
     assert journal.archived() == journal.head(), "it went on behind them"
-    kept = [found.entry.seq for found in compose.archive(site.config).entries(0)]
+    kept = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
     assert kept == [*range(1, journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
     found = notes(site)
     assert len(found) >= 6
     assert all(note.reason.startswith("poison: KeyError at tests.flows.test_archive_quarantine:") for note in found)
-    assert dead.listing(site.config, "poison", 100) == 0
-    assert dead.show(site.config, found[0].name) == 0
+    assert dead_letters.listing(site.config, "poison", 100) == 0
+    assert dead_letters.show(site.config, found[0].name) == 0
     said = capsys.readouterr()
     assert found[0].name in said.out
     assert "ann@" not in said.out + said.err
-    assert dead.replay(site.config, [], "poison") == 0
+    assert dead_letters.replay(site.config, [], "poison") == 0
     assert notes(site) == []
     assert "is whole in the archive" in capsys.readouterr().out
 
@@ -78,7 +80,7 @@ def test_the_note_stays_while_the_build_is_not_mended(site: Site, monkeypatch: p
     plant(monkeypatch, "packing")
     lived(site, archiver(site), 2)
     before = notes(site)
-    assert dead.replay(site.config, [], "poison") == 1
+    assert dead_letters.replay(site.config, [], "poison") == 1
     assert notes(site) == before != []
 
 
@@ -94,8 +96,8 @@ def test_killed_before_it_said_so_it_writes_them_once(site: Site, monkeypatch: p
             killed.round(block_ms=0)
     killed._writer.abandon()
     was = lived(site, archiver(site), 3)
-    seqs = [found.entry.seq for found in compose.archive(site.config).entries(0)]
-    assert seqs == [*range(1, compose.journal(site.config).head() + 1)]
+    seqs = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
+    assert seqs == [*range(1, deployment.journal(site.config).head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
 
 

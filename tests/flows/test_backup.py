@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from flows import backup, compose, restore
 from flows.archive import Archiver
-from flows.restore import Replay
+from flows.runtime import deployment
+from flows.services import backups, restore
+from flows.services.restore import Replay
 from schemas.errors import Foreign, MillraceError
-from state.backup import Manifest
-from state.client import connect
-from state.copy import begin_anew
-from state.digest import Digest
+from state.history.backup_folders import Manifest
+from state.history.key_snapshot import begin_anew
+from state.redis.client import connect
+from state.state_digest import Digest
 from tests.lives import lived, millrace, restored, untouched
 from tests.site import Site
 
@@ -38,7 +39,7 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     try:
         for _ in range(8):
             time.sleep(0.15)
-            made.append(backup.make(site.config))
+            made.append(backups.make(site.config))
     finally:
         over.set()
         thread.join()
@@ -51,7 +52,7 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     for number, manifest in enumerate(made):
         assert restored(site, f"with{number}", source=manifest.name).digest() == was
         alone, reference = Site(site.folder, site.url, f"alone{number}"), Site(site.folder, site.url, f"ref{number}")
-        empty = compose.archive(site.config)
+        empty = deployment.archive(site.config)
         monkeypatch.setattr(empty, "folder", site.folder / "no archive")
         restore.restore(alone.config, manifest, empty, None)
         assert alone.digest() == rebuilt_upto(reference, manifest.journal)
@@ -59,10 +60,10 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
 
 def rebuilt_upto(site: Site, journal: int) -> Digest:
     """From the archive's beginning, up to this entry."""
-    client, names, layout = connect(site.url), compose.names(site.config), compose.layout(site.config)
+    client, names, layout = connect(site.url), deployment.names(site.config), deployment.layout(site.config)
     begin_anew(client, names, layout)
     replay = Replay(site.config)
-    for found in compose.archive(site.config).entries(0):
+    for found in deployment.archive(site.config).entries(0):
         if found.entry.seq > journal:
             break
         replay.apply(found)
@@ -74,13 +75,13 @@ def rebuilt_upto(site: Site, journal: int) -> Digest:
 def test_a_backup_of_nothing_is_refused_and_makes_nothing(tmp_path: Path, redis_url: str) -> None:
     site = Site(tmp_path, redis_url)
     with pytest.raises(Foreign, match="there is nothing under the prefix 'mr'"):
-        backup.make(site.config)
+        backups.make(site.config)
     assert untouched(site)
 
 
 def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long(big: tuple[Site, Archiver]) -> None:
     site, archiver = big
-    names, folder = compose.names(site.config), Path(site.config.backup.folder)
+    names, folder = deployment.names(site.config), Path(site.config.backup.folder)
     process = millrace(site, "backup", "create")
     deadline = time.monotonic() + 60
     while not list(folder.glob("*.part/*.chunk")):
@@ -89,13 +90,13 @@ def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert compose.backups(site.config).names() == []
+    assert deployment.backups(site.config).names() == []
     assert 0 < site.client.pttl(names.hold) <= 20_000
     with pytest.raises(MillraceError, match="was killed less than"):
-        backup.make(site.config)
+        backups.make(site.config)
     site.client.delete(names.hold)  # as after 20 s
-    backup.make(site.config)
-    backup.create_and_prune(site.config)
+    backups.make(site.config)
+    backups.create_and_prune(site.config)
     assert not list(folder.glob("*.part"))
     was = lived(site, archiver, 2)
     assert restored(site, "b").digest() == was[site.now_s]

@@ -9,18 +9,18 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from connectors.raw import START
-from flows import brake, cli, compose
-from flows.brake import Brake, RejectLimit
-from flows.windows import Windows
-from schemas import toml
-from schemas.config import Config, Kafka, Raw, Validate
+from connectors.raw.log import START
+from flows.cli import main
+from flows.runtime import deployment, reject_brake
+from flows.runtime.reject_brake import Brake, RejectLimit
+from flows.runtime.windows import Windows
+from schemas.config import Config, Kafka, Raw, Validate, toml
 from schemas.config import Window as WindowConfig
-from schemas.events import DeadLetter, RawBatch, RawEvent
 from schemas.units import Duration
-from state.directory import RedisDirectory
-from state.names import Names
-from state.sources import RedisSources, Suspension
+from schemas.wire.events import DeadLetter, RawBatch, RawEvent
+from state.directory.redis_directory import RedisDirectory
+from state.redis.names import Names
+from state.suspended import RedisSources, Suspension
 from tests.resolving import LAYOUT, NOW_MS, PARTITION, Site, numbers
 
 LIMITS = Validate(reject_percent=50, reject_sample=10)
@@ -129,9 +129,9 @@ def test_few_events_are_no_sample() -> None:
 
 def test_names_that_an_app_invents_are_bounded(site: Site, sources: RedisSources) -> None:
     one = Brake(ON_KAFKA, sources)
-    for number in range(2 * brake.SOURCES_MAX):
+    for number in range(2 * reject_brake.SOURCES_MAX):
         one.passes("events/0", bad(f"made-up-{number}"), [], NOW_MS)
-    assert len(one._limits) == brake.SOURCES_MAX
+    assert len(one._limits) == reject_brake.SOURCES_MAX
 
 
 # --- a source on a topic ------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ Call = Callable[..., tuple[int, str]]
 def file(tmp_path: Path, redis_url: str) -> Path:
     file = tmp_path / "millrace.toml"
     file.write_text(f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n[kafka]\ntopics = ["events", "shop"]\n')
-    compose.prepare(toml.load(file))
+    deployment.prepare(toml.load(file))
     return file
 
 
@@ -259,7 +259,7 @@ def file(tmp_path: Path, redis_url: str) -> Path:
 def millrace(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     def call(*argv: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["millrace", *argv, "-c", str(file)])
-        code = cli.main()
+        code = main.main()
         return code, capsys.readouterr().out
 
     return call
@@ -267,7 +267,7 @@ def millrace(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def test_one_command_shows_and_one_goes_on(file: Path, millrace: Call) -> None:
     assert millrace("source", "list") == (0, "no source is suspended\n")
-    sources = compose.sources(toml.load(file))
+    sources = deployment.sources(toml.load(file))
     for source in ("web", "shop", "events"):
         sources.suspend(source, Suspension(1_790_000_000_000, 1_000, 600, {"timestamp_out_of_range": 9}))
     code, said = millrace("source", "list")
@@ -289,9 +289,9 @@ def test_the_gateway_is_told(file: Path) -> None:
 
     config = toml.load(file)
     ask = standing(config)
-    compose.sources(config).suspend("web", Suspension(1))
-    compose.given_up(config).say("till", ["match-0"])
+    deployment.sources(config).suspend("web", Suspension(1))
+    deployment.given_up(config).say("till", ["match-0"])
     assert (ask().suspended, ask().given_up) == ({"web"}, ("match-0@till",))
-    compose.sources(config).resume("web", 2)
-    compose.given_up(config).say("till", [])
+    deployment.sources(config).resume("web", 2)
+    deployment.given_up(config).say("till", [])
     assert (ask().suspended, ask().given_up) == (frozenset(), ())

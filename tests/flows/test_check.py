@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.check import check
-from flows.logic.rules import scope_of
+from flows.logic.rules.ruleset import scope_of
+from flows.services.configuration_check import check
 from schemas.config import EXPRESSION_NAMES
+from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError
-from schemas.toml import DEFAULT, load
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.check import check
+from flows.cli import main
+from flows.services.configuration_check import check
 from schemas.errors import Fenced, MillraceError
 
 Call = Callable[..., tuple[int, str, str]]
@@ -20,7 +20,7 @@ Call = Callable[..., tuple[int, str, str]]
 def millrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     def call(*argv: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["millrace", *argv])
-        code = cli.main()
+        code = main.main()
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -59,7 +59,7 @@ def test_an_error_of_ours_is_one_line_and_exit_code_1(millrace: Call, monkeypatc
     def fail(_path: Path | None, *, secrets: bool) -> None:  # as the real one
         raise error
 
-    monkeypatch.setattr(cli, "_load", fail)
+    monkeypatch.setattr(main, "_load", fail)
     assert millrace("status") == (1, "", f"millrace: {error}\n")
 
 
@@ -86,7 +86,7 @@ def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) ->
 
 
 def test_no_command_loads_what_only_a_flow_needs() -> None:
-    code = "import sys, flows.cli; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
+    code = "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout == "[]\n"
 
 
@@ -103,7 +103,7 @@ def test_a_worker_says_which_one_it_is_when_it_ends(
     def fail(*_args: object) -> None:
         raise Fenced("shard 3 belongs to another writer")
 
-    monkeypatch.setattr(cli, "one", fail)
+    monkeypatch.setattr(main, "one", fail)
     with pytest.raises(SystemExit, match="1"):
         millrace("run", "profile", "--worker", "3/16")
     assert capsys.readouterr().err == "millrace profile 3/16: shard 3 belongs to another writer\n"
@@ -134,7 +134,7 @@ def test_logs_are_json_without_local_variables() -> None:
     """What a variable held when something failed may be personal data."""
     code = """if True:
         import logging, structlog
-        from flows.logs import configure
+        from flows.runtime.logs import configure
         from schemas.config import Log
         configure(Log(format="json", level="warning"), "resolve", "0/2")
         email = "anna" + "@" + "example.org"
@@ -162,10 +162,10 @@ def test_a_start_says_what_check_finds_in_the_same_words_and_goes_on(tmp_path: P
     assert check(file) == 1
     *found, count = capsys.readouterr().out.splitlines()
     assert (f"{file}:7: " in found[0], count) == (True, "1 error")
-    cli._started(file)
+    main._started(file)
     said = capsys.readouterr().err
     assert said.startswith("\n".join(found))
     assert "starts all the same" in said
     file.write_text(f"{rules}when = \"'vip' in tags\"\n")
-    cli._started(file)
+    main._started(file)
     assert capsys.readouterr().err == ""

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from flows import backup, compose, daily
-from flows.daily import AGAIN_S, due_in
+from flows.runtime import daily_backup, deployment
+from flows.runtime.daily_backup import AGAIN_S, due_in
+from flows.services import backups
 from schemas import metrics
 from schemas.config import Config
 from tests.lives import lived, restored
@@ -38,12 +39,12 @@ def config(site: Site) -> Config:
 
 
 def made(config: Config) -> list[str]:
-    return [name.partition(".")[0] for name in compose.backups(config).names()]
+    return [name.partition(".")[0] for name in deployment.backups(config).names()]
 
 
 def ran(config: Config, days: float, since: datetime = NOON) -> Clock:
     clock = Clock(since + timedelta(days=days), since)
-    daily.run(config, clock, clock.wait)
+    daily_backup.run(config, clock, clock.wait)
     return clock
 
 
@@ -61,7 +62,7 @@ def test_what_was_made_is_restored(site: Site, config: Config) -> None:
     was = lived(site, archiver, 5)
     ran(config, 0.1)
     assert len(made(config)) == 1
-    assert restored(site, "b", source=compose.backups(config).names()[0]).digest() == was[site.now_s]
+    assert restored(site, "b", source=deployment.backups(config).names()[0]).digest() == was[site.now_s]
 
 
 def test_one_that_was_missed_is_caught_up_at_once_and_only_once(config: Config) -> None:
@@ -76,7 +77,7 @@ def test_one_that_was_missed_is_caught_up_at_once_and_only_once(config: Config) 
 
 
 def test_one_that_was_made_by_hand_is_as_good_for_its_day(config: Config) -> None:
-    backup.make(config, lambda: int(NOON.timestamp() * 1000))
+    backups.make(config, lambda: int(NOON.timestamp() * 1000))
     ran(config, 0.5)
     assert made(config) == ["20260101T120000"]
 
@@ -90,7 +91,7 @@ def failed() -> Iterator[list[float]]:
 
 
 def test_one_that_failed_is_counted_and_tried_again(site: Site, config: Config, failed: list[float]) -> None:
-    hold = compose.names(config).hold
+    hold = deployment.names(config).hold
     site.client.set(hold, "another")  # as if another backup went on for ever
     clock = ran(config, AGAIN_S * 2.5 / 86_400)
     assert made(config) == []

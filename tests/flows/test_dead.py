@@ -14,22 +14,23 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from connectors.raw import START
-from flows import cli, compose
-from flows.build import BUILD
-from flows.dead import printable
-from flows.engine import Stop
-from flows.logic.fragments import FragmentRules
-from flows.logic.shard import sums
+from connectors.raw.log import START
+from flows.cli import main
+from flows.logic.profile.fragments import FragmentRules
+from flows.logic.shard.state import sums
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.windows import Windows
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.release import BUILD
+from flows.runtime.windows import Windows
+from flows.services.dead_letters import printable
 from schemas.config import Config
+from schemas.config.toml import load
 from schemas.errors import LogFull
-from schemas.events import Fact, RawEvent
-from schemas.log import unpack_facts
-from schemas.toml import load
-from schemas.triggers import Absorb
+from schemas.records.shard_log import unpack_facts
+from schemas.wire.events import Fact, RawEvent
+from schemas.wire.triggers import Absorb
 from tests.deliveries import trigger
 from tests.receiver import SECRET, Answer, Receiver
 
@@ -49,7 +50,7 @@ class Site:
         self._url = redis_url
         self._millrace = millrace
         self.configure()
-        compose.prepare(self.config)
+        deployment.prepare(self.config)
 
     def configure(self, text: str = "") -> None:
         """The file anew, with `text` behind what every test has."""
@@ -71,13 +72,13 @@ class Site:
         """Events that `resolve` refuses, under its own commit; their ids, the oldest first."""
         self.append(*values, fault=fault)
         assert self.resolve() == 0
-        return [letter.name for letter in compose.dead_events(self.config).oldest()]
+        return [letter.name for letter in deployment.dead_events(self.config).oldest()]
 
     def append(self, *values: bytes, fault: str | None = None) -> None:
         events = [("k", RawEvent(value, 1_700_000_000_000, "till", fault)) for value in values]  # type: ignore[arg-type]
 
         async def store() -> None:
-            writer = compose.raw_writer(self.config)
+            writer = deployment.raw_writer(self.config)
             await writer.append(events)
             await writer.close()
 
@@ -86,13 +87,15 @@ class Site:
     def resolve(self) -> int:
         """Run `resolve` over all there is; how many events it routed."""
         config = self.config
-        reader, directory = compose.raw_reader(config), compose.directory(config)
+        reader, directory = deployment.raw_reader(config), deployment.directory(config)
         routed = directory.stats().get("events", 0)
         offsets = directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
         reader.assign(positions)
         windows = Windows(reader, config.window, positions)
-        resolver = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+        resolver = Resolver(
+            config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop()
+        )
         ready = []
         while sum(reader.lag().values()):
             ready += windows.poll()
@@ -103,21 +106,21 @@ class Site:
 
     def facts(self) -> list[Fact]:
         """What has reached the shards' logs."""
-        entries = compose.directory(self.config).read({0: 0, 1: 0}, 100, 1)
+        entries = deployment.directory(self.config).read({0: 0, 1: 0}, 100, 1)
         bodies = [entry.body for entry in entries if entry.kind == "e"]
         return [msgspec.msgpack.decode(payload, type=Fact) for body in bodies for _, _, payload in unpack_facts(body)]
 
     def bury(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        compose.deliveries(self.config).bury(connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason)
-        return [letter.name for letter in compose.dead_deliveries(self.config).oldest()][-1]
+        deployment.deliveries(self.config).bury(connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason)
+        return [letter.name for letter in deployment.dead_deliveries(self.config).oldest()][-1]
 
 
 @pytest.fixture
 def millrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*argv: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["millrace", *argv])
-        code = cli.main()
+        code = main.main()
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -335,7 +338,7 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
 def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url, "enabled = false\n"))
     ids = [site.bury(1, "crm", "status 500"), site.bury(2, "gone", "status 500")]
-    compose.deliveries(site.config).bury("internal", b"\xc1", "not an absorb")
+    deployment.deliveries(site.config).bury("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert [line for line in out.splitlines() if ids[0] in line] == [f"{ids[0]} not sent: no connector crm is configured and enabled"]
@@ -346,12 +349,12 @@ def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> N
 
 def test_an_endpoint_that_had_gone_and_takes_one_is_used_again(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
-    compose.deliveries(site.config).disable("crm", "digest")
+    deployment.deliveries(site.config).disable("crm", "digest")
     ident = site.bury(1, "crm", "the connector is disabled")
     code, out, _ = site.dead("replay", ident)
     assert code == 0
     assert "restart `deliver`" in out
-    assert compose.deliveries(site.config).disabled() == {}
+    assert deployment.deliveries(site.config).disabled() == {}
 
 
 def test_a_lost_server_is_one_line(site: Site, tmp_path: Path) -> None:
@@ -368,17 +371,17 @@ def applied(site: Site) -> dict[str, int]:
     config = site.config
     worker = Worker(
         range(2),
-        compose.directory(config),
-        compose.shards(config),
-        compose.machine(config),
+        deployment.directory(config),
+        deployment.shards(config),
+        deployment.machine(config),
         cache=10,
         outbox_max=10,
         clock_ms=lambda: 1_700_000_000_000,
     )
     with capture_logs():
-        while sum(compose.directory(config).heads().values()) > sum(worker._read.values()):
+        while sum(deployment.directory(config).heads().values()) > sum(worker._read.values()):
             worker.commit(worker.apply(worker.read()))
-    return sums(compose.shards(config).counters().values())
+    return sums(deployment.shards(config).counters().values())
 
 
 def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
@@ -397,17 +400,17 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
 def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     name = raised_on(site, monkeypatch, "0.0.1")
     assert "applied" not in applied(site)
-    dead = compose.dead_facts(site.config).find(int(name[2]), int(name[4:]))
+    dead = deployment.dead_facts(site.config).find(int(name[2]), int(name[4:]))
     assert dead is not None
     assert site.dead("replay", name)[:2] == (0, "1 sent again, 0 not\n")
     assert site.dead("replay", name)[:2] == (1, f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n")
     assert applied(site)["applied"] == 1
-    found = compose.profile_reader(site.config)("user_id", "ana")
+    found = deployment.profile_reader(site.config)("user_id", "ana")
     assert found is not None
     assert (found["events"], found["identifiers"]["email"]) == (1, "a***@example.com")
 
     # It died between the two steps of a replay, or the app has sent it again: the message id tells
-    directory = compose.directory(site.config)
+    directory = deployment.directory(site.config)
     assert directory.readmit(directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload)
     site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1"}')
     site.resolve()
@@ -444,23 +447,23 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     assert " ".join(words).startswith("KeyError at tests.flows.test_dead:")
     code, out, _ = site.dead("show", name)
     assert code == 0
-    assert "flows.logic.profile:" in out
+    assert "flows.logic.shard.machine:" in out
     assert f"build      {BUILD}" in out
     assert '"message": "m1"' in out
     assert '"email"' in out
     assert "ana@example.com" not in out
-    assert compose.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
+    assert deployment.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
     assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1
 
 
 def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
     message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
-    store, directory = compose.deliveries(site.config), compose.directory(site.config)
+    store, directory = deployment.deliveries(site.config), deployment.directory(site.config)
     store.bury("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
     store.bury("internal", b"\xc1", "not an absorb: truncated")
     directory.forward(0, 900, message)  # what came later from the same shard does not hide it
     ((_, *_), (name, *_)) = site.listed()
-    [letter] = [dead for dead in compose.dead_deliveries(site.config).oldest() if dead.name == name]
+    [letter] = [dead for dead in deployment.dead_deliveries(site.config).oldest() if dead.name == name]
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
     store.bury("internal", letter.body, letter.reason)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from connectors.sink import DELIVERED, Failed, Retry
-from flows.courier import endpoint
+from connectors.sinks.sink import DELIVERED, Failed, Retry
 from flows.deliver import BLOCK_MS
+from flows.dispatch.dispatcher import endpoint
 from schemas.config import Connector, Deliver
 from schemas.errors import Unreachable
-from schemas.triggers import Absorb
 from schemas.units import Duration
+from schemas.wire.triggers import Absorb
 from tests.deliveries import trigger
 from tests.delivering import QUICK, SHARDS, STAMP_MS, Rig, Scripted, hook, named, unpack
 from tests.receiver import SECRET, Answer, Receiver
@@ -299,19 +299,19 @@ def test_a_new_trigger_goes_out_at_once(rig: Rig, receiver: Receiver) -> None:
 WORKER = """
 import sys, types
 from flows import deliver
-from flows.courier import Desk
+from flows.dispatch.dispatcher import Desk
 from schemas.config import Config, Connector, Secret
-from state.names import Names
-from state.shards import RedisOutbox
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox
 import flows, redis
 
 url, hook, secret = sys.argv[1:]
-compose = types.ModuleType("flows.compose")
+compose = types.ModuleType("flows.runtime.deployment")
 compose.outbox = lambda config: RedisOutbox(redis.Redis.from_url(url), Names("t"), 4)
 compose.directory = lambda config: None
 compose.desk = lambda config: Desk(lambda customers, fields: [{} for _ in customers], print, print, dict)
 compose.redis_url = lambda config: url
-sys.modules["flows.compose"] = flows.compose = compose
+sys.modules["flows.runtime.deployment"] = flows.runtime.deployment = compose
 shards = Config().shards.__class__(count=4)
 connector = Connector(name="hook", type="webhook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
 deliver.run(Config(shards=shards, connector=(connector,)), 0, 1)

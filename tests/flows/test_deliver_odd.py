@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from connectors.sink import DELIVERED, Delivery, Outcome
+from connectors.sinks.sink import DELIVERED, Delivery, Outcome
 from schemas.config import Deliver
 from schemas.errors import ConfigError
-from schemas.triggers import Absorb
 from schemas.units import Duration
+from schemas.wire.triggers import Absorb
 from state.damage import of_customer
-from state.dead import deliveries
-from state.deliveries import Deliveries
-from state.names import Names
+from state.dead_letters import deliveries
+from state.redis.names import Names
+from state.shards.deliveries import Deliveries
 from tests.deliveries import trigger
 from tests.delivering import SHARDS, Rig, Scripted, hook, named, pack, unpack
 from tests.odd_receiver import ANSWERS, OddReceiver

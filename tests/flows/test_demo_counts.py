@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from connectors.gateway import build
-from connectors.sink import DELIVERED, Outcome, Retry
-from connectors.webhook import WebhookSink
-from flows.demo.audit import Household, Ledger, audit, compare, identifiers
-from flows.demo.publisher import Publisher
-from flows.demo.receiver import ODDITIES, Got, Receiver
-from flows.demo.shop import WRITE_KEYS, Item, Shop
-from flows.demo.stack import CONNECTOR
-from schemas import cloudevents
+from connectors.sinks.sink import DELIVERED, Outcome, Retry
+from connectors.sinks.webhook import WebhookSink
+from flows.lab.demo.audit import Household, Ledger, audit, compare, identifiers
+from flows.lab.demo.publisher import Publisher
+from flows.lab.demo.receiver import ODDITIES, Got, Receiver
+from flows.lab.demo.shop import WRITE_KEYS, Item, Shop
+from flows.lab.demo.stack import CONNECTOR
 from schemas.config import Connector, Gateway, Secret, WriteKey
-from schemas.events import RawEvent
-from schemas.triggers import Receipt, Trigger
+from schemas.wire import cloudevents
+from schemas.wire.events import RawEvent
+from schemas.wire.triggers import Receipt, Trigger
 from tests.deliveries import delivery
 from tests.demo_life import LONG, RUN
 from tests.waiting import eventually

@@ -8,13 +8,13 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from flows.demo.audit import Ledger, Verdict
-from flows.demo.figures import Figures
-from flows.demo.follow import Follower
-from flows.demo.receiver import Got, Receiver
-from flows.demo.report import Report, build, table, taught
-from flows.demo.screen import Screen
-from flows.demo.stack import ORDERS
+from flows.lab.demo.audit import Ledger, Verdict
+from flows.lab.demo.figures import Figures
+from flows.lab.demo.follow import Follower
+from flows.lab.demo.receiver import Got, Receiver
+from flows.lab.demo.report import Report, build, table, taught
+from flows.lab.demo.screen import Screen
+from flows.lab.demo.stack import ORDERS
 
 BEGAN_MS = 1_000
 

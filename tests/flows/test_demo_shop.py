@@ -9,15 +9,15 @@ from typing import Any, get_args
 import pytest
 
 from connectors.gateway.messages import Shared, keyed
-from flows.demo import RATE, SEED
-from flows.demo.audit import Ledger, identifiers
-from flows.demo.faults import FAULTS, Defective
-from flows.demo.oddities import KINDS
-from flows.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
+from flows.lab.demo import RATE, SEED
+from flows.lab.demo.audit import Ledger, identifiers
+from flows.lab.demo.faults import FAULTS, Defective
+from flows.lab.demo.oddities import KINDS
+from flows.lab.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
 from flows.logic.message import Checked
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config
-from schemas.events import RawEvent, Reject
+from schemas.wire.events import RawEvent, Reject
 from tests.demo_life import LONG, RUN, first
 
 ORDER = {namespace.name: strength for strength, namespace in enumerate(Config().identity.namespace)}

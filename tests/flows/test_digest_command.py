@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import redis
 
-from flows import compose
-from flows.digest import run
-from schemas.toml import load
-from state.digest import Digest
+from flows.cli.digests import run
+from flows.runtime import deployment
+from schemas.config.toml import load
+from state.state_digest import Digest
 
 
 def config_file(folder: Path, redis_url: str) -> Path:
@@ -24,7 +24,7 @@ def config_file(folder: Path, redis_url: str) -> Path:
 
 def test_the_digest_of_a_deployment(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     config = load(config_file(tmp_path, redis_url))
-    compose.prepare(config)
+    deployment.prepare(config)
     assert run(config, as_json=True) == 0
     first = msgspec.json.decode(capsys.readouterr().out, type=Digest)
     assert len(first.shards) == 2
@@ -37,14 +37,14 @@ def test_the_digest_of_a_deployment(tmp_path: Path, redis_url: str, capsys: pyte
     for unit in (first.directory, *first.shards):
         assert unit.digest[:16] in table
 
-    assert compose.directory(config).tick()
+    assert deployment.directory(config).tick()
     assert run(config, as_json=False) == 0
     assert re.search(r"as of tick 20\d\d-\d\d-\d\d.*, entry 2 of the journal", capsys.readouterr().out)
     assert run(config, as_json=True) == 0
     ticked = msgspec.json.decode(capsys.readouterr().out)
     assert abs(ticked["tick_ms"] - time.time() * 1000) < 60_000
     first = msgspec.convert(ticked, Digest)
-    redis.Redis.from_url(redis_url).hset(compose.names(config).stats, "united", 1)
+    redis.Redis.from_url(redis_url).hset(deployment.names(config).stats, "united", 1)
     assert run(config, as_json=True) == 0
     second = msgspec.json.decode(capsys.readouterr().out, type=Digest)
     assert second.whole != first.whole

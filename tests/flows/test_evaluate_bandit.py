@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows.evaluate import evaluation
+from flows.lab.evaluate import evaluation
 
 
 def write(path: Path, names: list[str], rows: list[list[object]]) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench import registers
-from flows import cli
-from flows.evaluate import identity
+from flows.cli import main
+from flows.lab.evaluate import identity
 from tests.logic.matching.people import people
 
 HEADINGS = {
@@ -39,7 +39,7 @@ def write(path: Path, customers: int = 120, seed: int = 3) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def called(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["millrace", "eval", "identity", *map(str, arguments)])
-        code = cli.main()
+        code = main.main()
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows.evaluate import agreement, evaluation
-from flows.evaluate.agreement import f1_apart, united
-from flows.evaluate.charts import gains, intervals, lines, nice
-from flows.evaluate.exact import exact
-from flows.evaluate.tops import SHARES, listed, tops
+from flows.lab.evaluate import agreement, evaluation
+from flows.lab.evaluate.agreement import f1_apart, united
+from flows.lab.evaluate.charts import gains, intervals, lines, nice
+from flows.lab.evaluate.exact import exact
+from flows.lab.evaluate.tops import SHARES, listed, tops
 from tests.evaluating import Run, write
 from tests.logic.matching.people import people
 

@@ -10,19 +10,19 @@ import numpy as np
 import openpyxl
 import pytest
 
-from connectors.raw import START
-from connectors.table_files import TableFile
-from flows import compose
-from flows.engine import Stop
-from flows.evaluate import identity
-from flows.evaluate.table import read
-from flows.load import NO_KEY, Batch, Job, Reader, run
+from connectors.files.tables import TableFile
+from connectors.raw.log import START
+from flows.lab.evaluate import identity
+from flows.lab.evaluate.table import read
+from flows.logic.expressions.numbers import number_of
 from flows.logic.message import Checked
-from flows.logic.numbers import number_of
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
+from flows.services.importing import NO_KEY, Batch, Job, Reader, run
 from schemas.config import Config
-from schemas.toml import load
+from schemas.config.toml import load
 from tests.exports import EXPORTS, written
 from tests.exports.people import FIELDS, PEOPLE, Export, Person
 
@@ -44,7 +44,7 @@ def test_import_reads_the_same_values(export: Export, tmp_path: Path) -> None:
     config = configured(tmp_path)
     path = written(export, tmp_path)
     pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
-    validator = compose.validator(config, NO_KEY)
+    validator = deployment.validator(config, NO_KEY)
     table = TableFile(path)
     job = Job(path, pairs, "identify", None, "import", None, None)
     batches = list(Reader(job, table, validator, "import", config).batches(lambda: 1_774_000_000_000))
@@ -123,7 +123,7 @@ def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Pat
     book.save(path)
     config = configured(tmp_path)
     job = Job(path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None)
-    reader = Reader(job, TableFile(path), compose.validator(config, NO_KEY), "import", config)
+    reader = Reader(job, TableFile(path), deployment.validator(config, NO_KEY), "import", config)
     [batch] = reader.batches(lambda: 1_774_000_000_000)
     assert batch.bad == [(2, "birthday: not_a_date")]
     assert [(number, reason) for number, reason, _ in batch.rejects] == [(3, "timestamp_out_of_range")]
@@ -134,7 +134,7 @@ def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: l
     path = tmp_path / "rows.csv"
     path.write_text("id,seen\n" + "".join(f"u{n},{text}\n" for n, text in enumerate(texts)))
     config = configured(tmp_path)
-    validator = compose.validator(config, NO_KEY)
+    validator = deployment.validator(config, NO_KEY)
     job = Job(path, ("id=userId", "seen=timestamp"), "identify", None, "import", None, None)
     [batch] = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
     found = [validator.check(raw) for _, raw in batch.events]
@@ -146,7 +146,7 @@ def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, c
     file = tmp_path / "millrace.toml"
     file.write_text(f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n')
     config = load(file)
-    compose.prepare(config)
+    deployment.prepare(config)
     for export in EXPORTS:
         pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
         job = Job(written(export, tmp_path), pairs, "identify", None, "import", None, None)
@@ -154,12 +154,12 @@ def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, c
             assert run(config, job, dry=dry, as_json=True) == 0
             said = msgspec.json.decode(capsys.readouterr().out.strip().splitlines()[-1])
             assert (said["sent"], sum(said["rejected"].values())) == (len(export.people), len(export.footer)), export.name
-    reader = compose.raw_reader(config)
+    reader = deployment.raw_reader(config)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     events = [event for batch in iter(lambda: reader.poll(100), []) for part in batch for event in part.events]
     reader.close()
-    directory = compose.directory(config)
-    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    directory = deployment.directory(config)
+    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
     made.commit(made.judge(Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)))
     assert len(events) == sum(len(export.people) for export in EXPORTS)
     assert directory.stats()["created"] == len(PEOPLE)

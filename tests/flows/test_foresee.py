@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from flows.check import sound
-from flows.foresee import events_of, show
-from flows.init import init
+from flows.cli.init import init
+from flows.services.configuration_check import sound
+from flows.services.what_if import events_of, show
 from schemas.errors import Unusable
 
 ORDER = {"userId": "u-secret-77", "event": "Order Completed", "messageId": "m-1", "properties": {"total": 120}}

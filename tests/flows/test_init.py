@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.check import check
-from flows.init import init
+from flows.cli.init import init
+from flows.services.configuration_check import check
+from schemas.config.toml import load
 from schemas.errors import Unusable
-from schemas.toml import load
 
 
 def test_what_is_written_is_sound_short_and_has_keys_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from flows import compose
-from flows.keywatch import LOOK_EVERY_S, SAY_AGAIN_S, KeyWatch
+from flows.runtime import deployment
+from flows.runtime.key_watch import LOOK_EVERY_S, SAY_AGAIN_S, KeyWatch
 from schemas.errors import ConfigError, Foreign
 from state.keys import load_keys
 from tests.running import running
@@ -19,11 +19,11 @@ from tests.site import Site
 
 def test_a_new_deployment_makes_its_key_file(redis_url: str, tmp_path: Path) -> None:
     site = Site(tmp_path, redis_url)
-    compose.prepare(site.config)
+    deployment.prepare(site.config)
     assert Path(site.config.keys.path).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("prepare", [compose.prepare, compose.prepare_if_new])
+@pytest.mark.parametrize("prepare", [deployment.prepare, deployment.prepare_if_new])
 def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     site.window()
@@ -44,7 +44,7 @@ def test_beside_an_archive_or_a_backup_none_is_made_either(redis_url: str, tmp_p
     folder.mkdir(parents=True)
     (folder / "00000001-000000000001.avro").touch()
     with pytest.raises(ConfigError, match=rf"no key file at \S+, and the {what} in {folder} was written with one"):
-        compose.prepare(site.config)
+        deployment.prepare(site.config)
     assert not Path(site.config.keys.path).exists()
 
 
@@ -54,7 +54,7 @@ def test_other_keys_than_the_data_was_written_with_are_refused_with_what_to_do(r
     file.unlink()
     load_keys(file, create=True)
     with pytest.raises(Foreign, match=r"has keys '\w+', we have '\w+': .*restore the key file that it was written with"):
-        compose.prepare(site.config)
+        deployment.prepare(site.config)
 
 
 class Clock:

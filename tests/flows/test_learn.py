@@ -10,17 +10,17 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from flows import learn
-from flows.engine import Stop
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.trainer import Trainer
-from flows.models import open_snapshot, scorers, seal, sender
+from flows.runtime.engine import Stop
+from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.errors import Fenced, Foreign
-from schemas.triggers import Example
-from state.directory import RedisDirectory
-from state.models import RedisModels, Signer
-from state.names import Names
-from state.shards import RedisOutbox, RedisShards
+from schemas.wire.triggers import Example
+from state.directory.redis_directory import RedisDirectory
+from state.model_store import RedisModels, Signer
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.learning import LAYOUT, SHARDS, SIGNER, Killed, World, drain, encode, killing, lanes
 
 

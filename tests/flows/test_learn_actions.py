@@ -13,28 +13,28 @@ import msgspec
 import pytest
 import redis
 
-from flows import compose
 from flows.learn import Learning
-from flows.logic import menu
 from flows.logic.bandit.settings import POLICIES
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import challenger, groups, shelf
+from flows.logic.bandit import choose
+from flows.logic.models import best_action, challenger, recommendation_index, segments_learnt
 from flows.logic.models.binary import BINARY
-from flows.logic.models.groups import Assigner
-from flows.logic.models.shelf import Shelf
-from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.segments_learnt import Assigner
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
-from flows.models import open_snapshot, scorers, seal, sender
+from flows.runtime import deployment
+from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.config import Config, Rules
+from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
-from schemas.toml import load, rules_from
-from schemas.triggers import UNANSWERED, Example
-from state.directory import Layout, RedisDirectory
+from schemas.wire.triggers import UNANSWERED, Example
+from state.directory.redis_directory import Layout, RedisDirectory
 from state.keys import load_keys
-from state.models import RedisModels, Signer
-from state.names import Names
-from state.shards import RedisOutbox, RedisShards
+from state.model_store import RedisModels, Signer
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.learning import SHARDS, SIGNER, Killed, World, drain, encode, killed_everywhere, killing
 from tests.world import document
 
@@ -55,7 +55,7 @@ k = 3
 """
 RULES: Rules = rules_from(document(TAUGHT))
 EFFECTS = 5  # of one batch: checkpoint, announcement, two of the outbox; and there is no fifth
-MODELS = [menu.NAME, shelf.NAME, groups.NAME]
+MODELS = [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME]
 ASKED = """
 [churn]
 enabled = true
@@ -71,9 +71,9 @@ def _binary(name: str) -> Callable[[], Teacher]:
 
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {
-    menu.NAME: lambda: BestActions(RULES),
-    shelf.NAME: lambda: Recommendations(RULES),
-    groups.NAME: lambda: Groups(RULES),
+    best_action.NAME: lambda: BestActions(RULES),
+    recommendation_index.NAME: lambda: Recommendations(RULES),
+    segments_learnt.NAME: lambda: Groups(RULES),
     **{policy: _bandit(policy) for policy in POLICIES},
     **{name: _binary(name) for name in BINARY},
 }
@@ -114,14 +114,14 @@ def known(teacher: Teacher, packed: bytes) -> Any:
 
 
 def example(model: str, luck: random.Random, answered_ms: int) -> Example:
-    context = [luck.gauss(0, 1) for _ in menu.FEATURES]
+    context = [luck.gauss(0, 1) for _ in best_action.FEATURES]
     made = Example(model, b"c%011d" % luck.randrange(40), answered_ms - 500, answered_ms, context, None, 0, 0.0)
-    if model == menu.NAME:
+    if model == best_action.NAME:
         made.action = luck.choice(["mail", "call", "letter"])  # `letter` was added while learn was running
         made.eligible = ["mail", "call"] if made.action != "letter" else ["mail", "call", "letter"]
         made.propensity, made.decision = 1 / len(made.eligible), f"trg_{answered_ms}"
         made.label = float(luck.random() < (0.8 if (context[0] > 0) == (made.action == "mail") else 0.1))
-    elif model == shelf.NAME:
+    elif model == recommendation_index.NAME:
         group = luck.choice(["tea", "garden"])
         made.features, made.action, made.label = [], f"{group}-{luck.randrange(4)}", luck.choice([0.2, 2.0])
         made.recent, made.segment = [f"{group}-{luck.randrange(4)}"], group
@@ -157,7 +157,7 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
     announced = world.announced()
     assert [version for version, _ in announced] == list(range(1, len(announced) + 1)) != []
     opened = scorers(world.directory, SIGNER)(sender(model), announced[-1][0])
-    assert isinstance(opened, {menu.NAME: Decider, shelf.NAME: Shelf, groups.NAME: Assigner}[model])
+    assert isinstance(opened, {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model])
     assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
@@ -211,65 +211,65 @@ def test_pace_batches_and_restarts_change_nothing(kind: str) -> None:
 
 
 def test_the_bandit_learns_which_action_suits_whom_and_an_action_added_on_the_way() -> None:
-    world = filled(menu.NAME, lanes(menu.NAME, 3_000))
+    world = filled(best_action.NAME, lanes(best_action.NAME, 3_000))
     drain(world.learning())
-    _, checkpoint = world.store.take(menu.NAME)
+    _, checkpoint = world.store.take(best_action.NAME)
     figures = checkpoint.metrics
     assert figures["tried_letter"] > 900
     assert figures["reward_mail"] == pytest.approx(0.45, abs=0.05)
-    decider = open_snapshot(SIGNER, menu.NAME, world.announced()[-1][1])
+    decider = open_snapshot(SIGNER, best_action.NAME, world.announced()[-1][1])
     assert isinstance(decider, Decider)
-    actions = menu.Menu(menu.actions_of(RULES))
-    liked = decider.decide([2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5)
+    actions = choose.Menu(best_action.actions_of(RULES))
+    liked = decider.decide([2.0] + [0.0] * (len(best_action.FEATURES) - 1), actions, 0.5)
     assert (liked.action, liked.propensity > 0.9) == ("mail", True)
-    assert decider.decide([-2.0] + [0.0] * (len(menu.FEATURES) - 1), actions, 0.5).action == "call"
+    assert decider.decide([-2.0] + [0.0] * (len(best_action.FEATURES) - 1), actions, 0.5).action == "call"
 
 
 def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() -> None:
-    world = filled(menu.NAME, lanes(menu.NAME, 4_000))
+    world = filled(best_action.NAME, lanes(best_action.NAME, 4_000))
     drain(world.learning())
     teacher = world.teacher()
-    teacher.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    teacher.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
     assert isinstance(teacher, BestActions)
     assert set(teacher.contest()) == set(POLICIES)
     assert all(figures["gain_low"] > 0.0 for figures in teacher.contest().values())  # what was done was done by lot
     assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
     before = world.announced()
-    world.store.wish(menu.NAME, "linear_thompson")
-    world.fill(lanes(menu.NAME, 100, seed=2), end=43)
+    world.store.wish(best_action.NAME, "linear_thompson")
+    world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
     drain(world.learning())
     for number, (version, body) in enumerate(world.announced()[len(before) :], before[-1][0] + 1):  # at once, and as it falls due
-        decider = open_snapshot(SIGNER, menu.NAME, body)
+        decider = open_snapshot(SIGNER, best_action.NAME, body)
         assert isinstance(decider, Decider)
         assert version == number == decider.version
         assert decider.snapshot.settings.policy == "linear_thompson"
     assert version > before[-1][0]
     again = world.teacher()
-    again.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # as above
+    again.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # as above
     assert (again.champion, again.promotions) == ("linear_thompson", 1)
     other = TEACHERS["epsilon_greedy"]()  # the operator names another one in the configuration
-    other.load(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # as above
+    other.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # as above
     assert other.champion == "epsilon_greedy"
     assert other.examples == again.examples
 
 
 def test_a_bandit_of_a_release_without_shadows_goes_on() -> None:
-    world = filled(menu.NAME, lanes(menu.NAME, 600))
+    world = filled(best_action.NAME, lanes(best_action.NAME, 600))
     drain(world.learning())
-    kept = msgspec.msgpack.decode(world.store.last(menu.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    kept = msgspec.msgpack.decode(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
     del kept[-1]["beside"]
     teacher = BestActions(RULES)
     assert teacher.load(msgspec.msgpack.encode(kept))
     assert (teacher.examples, teacher.champion) == (600, "logistic_ucb")
     assert not any(teacher.contest().values())
     luck = random.Random(3)
-    snapshots = teacher.learn([example(menu.NAME, luck, 50_000) for _ in range(600)])
+    snapshots = teacher.learn([example(best_action.NAME, luck, 50_000) for _ in range(600)])
     assert [snapshot.version for snapshot in snapshots] == [kept[1] + 1]
     assert all(teacher.contest().values())
 
 
 BAD = {
-    "nan": {"features": [float("nan")] * len(menu.FEATURES)},  # counts as average: not dropped
+    "nan": {"features": [float("nan")] * len(best_action.FEATURES)},  # counts as average: not dropped
     "features_count": {"features": [0.0]},
     "reward_range": {"label": float("nan")},
     "propensity_range": {"propensity": 0.0},
@@ -280,7 +280,7 @@ BAD = {
 @pytest.mark.parametrize("fault", BAD)
 def test_bad_examples_are_counted_and_not_learnt(fault: str) -> None:
     luck = random.Random(2)
-    good = example(menu.NAME, luck, 5_000)
+    good = example(best_action.NAME, luck, 5_000)
     teacher = BestActions(RULES)
     teacher.learn([msgspec.structs.replace(good, **BAD[fault]), None])
     assert teacher.dropped == ({"undecodable": 1} if fault == "nan" else {fault: 1, "undecodable": 1})
@@ -288,7 +288,7 @@ def test_bad_examples_are_counted_and_not_learnt(fault: str) -> None:
 
 def test_touches_and_points_that_are_none_are_counted() -> None:
     recommendations, groups = Recommendations(RULES), Groups(RULES)
-    touch = example(shelf.NAME, random.Random(2), 5_000)
+    touch = example(recommendation_index.NAME, random.Random(2), 5_000)
     recommendations.learn([touch, None, msgspec.structs.replace(touch, action=""), msgspec.structs.replace(touch, label=float("nan"))])
     assert (recommendations.examples, recommendations.dropped) == (1, {"undecodable": 1, "touch": 2})
     groups.learn([None, msgspec.structs.replace(touch, features=[1.0])])
@@ -305,10 +305,10 @@ def test_a_checkpoint_that_is_none_is_refused(model: str) -> None:
 def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: bool) -> None:
     def learnt(at: int) -> Taught:
         """Killed at this effect (0: not at all) of what follows the operator's word."""
-        world = filled(shelf.NAME, lanes(shelf.NAME, 900))
+        world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 900))
         drain(world.learning())
-        world.store.wish(shelf.NAME, challenger.NAME)
-        world.fill(lanes(shelf.NAME, 100, seed=2), end=43)
+        world.store.wish(recommendation_index.NAME, challenger.NAME)
+        world.fill(lanes(recommendation_index.NAME, 100, seed=2), end=43)
         killer = killing(world, at, after)
         next(killer)
         try:
@@ -324,19 +324,19 @@ def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: 
         world = learnt(at)
         assert world.outcome() == expected
         version, _ = world.announced()[-1]
-        served = scorers(world.directory, SIGNER)(sender(shelf.NAME), version)
+        served = scorers(world.directory, SIGNER)(sender(recommendation_index.NAME), version)
         assert isinstance(served, Shelf)
         assert (served.snapshot.learner, served.version) == (challenger.NAME, version)
 
 
 def test_what_goes_together_is_found_and_the_rate_of_hits_says_so() -> None:
-    world = filled(shelf.NAME, lanes(shelf.NAME, 3_000))
+    world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 3_000))
     drain(world.learning())
-    found = open_snapshot(SIGNER, shelf.NAME, world.announced()[-1][1])
+    found = open_snapshot(SIGNER, recommendation_index.NAME, world.announced()[-1][1])
     assert isinstance(found, Shelf)
     assert {item.split("-")[0] for item in found.recommend(["tea-0"], "garden", 3)} == {"tea"}
     assert {item.split("-")[0] for item in found.recommend([], "garden", 3)} == {"garden"}
-    _, checkpoint = world.store.take(shelf.NAME)
+    _, checkpoint = world.store.take(recommendation_index.NAME)
     assert checkpoint.metrics["hit_rate"] > 0.9  # ten of the eight items
 
 
@@ -344,7 +344,7 @@ _PROCESS = """
 import sys
 from pathlib import Path
 from flows import learn
-from schemas.toml import load
+from schemas.config.toml import load
 learn.run(load(Path(sys.argv[1])))
 """
 LIVES = 6
@@ -364,12 +364,12 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
-    compose.directory(load(file))  # as a deployment makes it, before there is anything else
+    deployment.directory(load(file))  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
         parts = RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
         worlds = {kind: Taught(kind, *parts) for kind in kinds}
-        worlds[menu.NAME].fill(given, end=42)
+        worlds[best_action.NAME].fill(given, end=42)
         whole, luck = sum(map(len, given)), random.Random(1)
 
         def progress() -> list[int]:

@@ -18,16 +18,16 @@ from flows.learn import Learning
 from flows.logic.models.binary import BINARY
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.trainer import Trainer
-from flows.models import sender
+from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.errors import Fenced
-from schemas.log import Announced
-from schemas.triggers import UNANSWERED, Example
-from state.directory import Layout, RedisDirectory
+from schemas.records.shard_log import Announced
+from schemas.wire.triggers import UNANSWERED, Example
+from state.directory.redis_directory import Layout, RedisDirectory
 from state.keys import load_keys
-from state.models import RedisModels, Signer
-from state.names import Names
-from state.shards import RedisOutbox, RedisShards
+from state.model_store import RedisModels, Signer
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.learning import SHARDS, SIGNER, Killed, World, drain, encode, killed_everywhere, killing, lanes
 
 FRAUD = BINARY["fraud"].features

@@ -10,18 +10,19 @@ import pytest
 import redis
 from bytewax.testing import run_main
 
-from flows import compose, dead
-from flows.build import BUILD
-from flows.engine import Stop
 from flows.learn import Learning, dataflow
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.teaching import Recommendations
+from flows.logic.models.lessons import Recommendations
 from flows.logic.models.trainer import Trainer
-from flows.models import sender
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.release import BUILD
+from flows.runtime.snapshots import sender
+from flows.services import dead_letters
+from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
-from schemas.toml import load
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 from tests.learning import SHARDS, SIGNER, World, drain, encode, lanes
 from tests.waiting import eventually
 
@@ -168,13 +169,13 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load(_file(tmp_path, redis_url))
-    compose.prepare(config)
-    world = World(compose.shards(config), compose.outbox(config), compose.directory(config), compose.models(config))
+    deployment.prepare(config)
+    world = World(deployment.shards(config), deployment.outbox(config), deployment.directory(config), deployment.models(config))
     running: list[tuple[Stop, threading.Thread]] = []
 
     def start() -> None:
         trainer, stop = Trainer("churn", FEATURES, 0.05), Stop()
-        parts = world.outbox, world.directory, world.store, compose.signer(config), SHARDS, [sender("churn")]
+        parts = world.outbox, world.directory, world.store, deployment.signer(config), SHARDS, [sender("churn")]
         thread = threading.Thread(target=run_main, args=(dataflow([Learning(trainer, *parts)], stop),))
         thread.start()
         running.append((stop, thread))
@@ -203,19 +204,19 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         more = len(lanes(20, 4)[0])
         eventually(lambda: learnt() == 200 + more)
         over()
-    found = list(compose.dead_examples(config).oldest())
+    found = list(deployment.dead_examples(config).oldest())
     assert len(found) == sent > 1
     assert found[0].build == BUILD
     assert found[0].unlearnt.detail.startswith("KeyError at tests.flows.test_learn_quarantine:")
-    assert dead.listing(config, "poison", 100) == 0
-    assert dead.show(config, found[0].name) == 0
+    assert dead_letters.listing(config, "poison", 100) == 0
+    assert dead_letters.show(config, found[0].name) == 0
     said = capsys.readouterr().out
     assert found[0].name in said
     assert POISON.hex() in said
     assert "ann@" not in said
-    assert dead.replay(config, [], "poison") == 1, "this build raised on them"
-    assert dead.replay(config, [each.name for each in found], None) == 0
-    assert list(compose.dead_examples(config).oldest()) == []
+    assert dead_letters.replay(config, [], "poison") == 1, "this build raised on them"
+    assert dead_letters.replay(config, [each.name for each in found], None) == 0
+    assert list(deployment.dead_examples(config).oldest()) == []
     start()
     eventually(lambda: learnt() == 200 + more + sent)
     over()

@@ -18,19 +18,19 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from connectors.raw import START
-from flows import compose
-from flows.engine import Stop
-from flows.load import Job, run
-from flows.load.checkpoint import Checkpoint
-from flows.load.mapping import builder, cell, guessed, mapping, place
+from connectors.raw.log import START
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
+from flows.services.importing import Job, run
+from flows.services.importing.checkpoint import Checkpoint
+from flows.services.importing.mapping import builder, cell, guessed, mapping, place
 from schemas.config import Config
+from schemas.config.toml import load
 from schemas.errors import ConfigError
-from schemas.events import Fact, RawEvent
-from schemas.log import unpack_facts
-from schemas.toml import load
+from schemas.records.shard_log import unpack_facts
+from schemas.wire.events import Fact, RawEvent
 from state.keys import load_keys
 from tests.running import COMMAND, environment
 
@@ -48,7 +48,7 @@ def configured(folder: Path, url: str, room: int = 100_000) -> Config:
     file = folder / "millrace.toml"
     file.write_text(FILE.format(url=url, room=room))
     config = load(file)
-    compose.prepare(config)
+    deployment.prepare(config)
     return config
 
 
@@ -64,7 +64,7 @@ def job(path: Path, *pairs: str, **changes: Any) -> Job:
 
 
 def arrived(config: Config) -> list[RawEvent]:
-    reader = compose.raw_reader(config)
+    reader = deployment.raw_reader(config)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     events: list[RawEvent] = []
     while batches := reader.poll(100):
@@ -98,13 +98,13 @@ def test_rows_arrive_as_events_and_broken_ones_are_listed(config: Config, tmp_pa
 def test_what_resolve_makes_of_it(config: Config, tmp_path: Path) -> None:
     run(config, job(csv_file(tmp_path, 20), *MAPPED), dry=False, as_json=True)
     events = arrived(config)
-    directory = compose.directory(config)
-    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    directory = deployment.directory(config)
+    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     assert made.commit(made.judge(window)) is window
     assert directory.stats()["created"] == 20
-    assert compose.profile_reader(config)("phone", "138 0013 0007") is None  # no shard has read it yet
-    assert compose.profile_reader(config)("phone", "1") is None
+    assert deployment.profile_reader(config)("phone", "138 0013 0007") is None  # no shard has read it yet
+    assert deployment.profile_reader(config)("phone", "1") is None
 
 
 @pytest.mark.parametrize("backfill", [True, False])
@@ -118,8 +118,8 @@ def test_rows_are_history_unless_they_are_to_be_live(
         assert summary(capsys)["backfill"] is backfill
     events = arrived(config)
     assert {msgspec.json.decode(event.value)["context"]["device"]["name"] for event in events} == {"深圳"}
-    directory = compose.directory(config)
-    made = Resolver(config, compose.validator(config), directory, compose.data_keys(config), compose.log_seal(config), Stop())
+    directory = deployment.directory(config)
+    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     made.commit(made.judge(window))
     entries = [entry for entry in directory.read(dict.fromkeys(range(4), 0), 100, 0) if entry.kind == "e"]
@@ -208,7 +208,7 @@ def test_a_full_log_is_waited_for(tmp_path: Path, redis_url: str) -> None:
     path = csv_file(tmp_path, 4_000)
     argv = [*COMMAND, "import", str(path), "--map", "会员=userId", "-c", str(tmp_path / "millrace.toml")]
     process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    reader = compose.raw_reader(config)
+    reader = deployment.raw_reader(config)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     ids: Counter[str] = Counter()
     deadline = time.monotonic() + 60
@@ -227,7 +227,12 @@ def test_a_full_log_is_waited_for(tmp_path: Path, redis_url: str) -> None:
 def test_a_dry_run_sends_nothing_and_says_who_is_known(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = [raw(userId="u1", traits={"phone": "13800130002"}), raw(userId="u3", anonymousId="v")]
     made = Resolver(
-        config, compose.validator(config), compose.directory(config), compose.data_keys(config), compose.log_seal(config), Stop()
+        config,
+        deployment.validator(config),
+        deployment.directory(config),
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
     )
     window = Window("events/0", -1, 2, known, [0, 1], 0.0)
     assert made.commit(made.judge(window)) is window
@@ -235,12 +240,12 @@ def test_a_dry_run_sends_nothing_and_says_who_is_known(config: Config, tmp_path:
     path.write_text(
         "user_id,phone,anonymous_id\nu1,13800130002,\nu3,13800130002,\nu4,13800130009,\n,13800130009,\nu5,123,\nu1,,w\n,,null\n"
     )
-    before = compose.directory(config).stats()
+    before = deployment.directory(config).stats()
     assert run(config, job(path), dry=True, as_json=True) == 0
     said = summary(capsys)
     assert outlook(said) == {"known": 3, "attached": 1, "moved": 1, "created": 2, "joined": 1}
     assert (said["sent"], said["rejected"], said["bad"]) == (6, {"id_blocked": 1}, {"phone: too_short": 1})
-    assert compose.directory(config).stats() == before
+    assert deployment.directory(config).stats() == before
     assert arrived(config) == []
     assert checkpoints(config) == []
 
@@ -261,7 +266,7 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
     ]
     file.write_text(FILE.format(url=redis_url, room=1_000) + "".join(tables))
     config = load(file)
-    compose.prepare(config)
+    deployment.prepare(config)
     known = [
         {"userId": "u1", "traits": {"phone": "p1", "card": "c1"}},
         {"anonymousId": "v1"},
@@ -269,7 +274,12 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
     ]
     known += [{"traits": {"seal": seal}, "anonymousId": f"of-{seal}"} for seal in ("s1", "s2")]
     made = Resolver(
-        config, compose.validator(config), compose.directory(config), compose.data_keys(config), compose.log_seal(config), Stop()
+        config,
+        deployment.validator(config),
+        deployment.directory(config),
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
     )
     events = [raw(**one) for one in known]
     made.commit(made.judge(Window("events/0", -1, 4, events, list(range(5)), 0.0)))
@@ -287,14 +297,14 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
     path.write_text("\n".join(",".join(row) for row in [("userId", "phone", "card", "seal", "anonymousId"), *rows]))
     assert run(config, job(path), dry=True, as_json=True) == 0
     assert outlook(summary(capsys)) == {"known": 7, "attached": 2, "united": 1, "review": 2, "refused": 4, "created": 1}
-    before = compose.directory(config).stats()
+    before = deployment.directory(config).stats()
     run(config, job(path), dry=False, as_json=True)
     for at, event in enumerate(arrived(config)):
         made.commit(made.judge(Window("events/0", 4 + at, 5 + at, [event], [5 + at], 0.0)))
-    after = compose.directory(config).stats()
+    after = deployment.directory(config).stats()
     assert after["united"] - before.get("united", 0) == 1
     assert after["refused"] - before.get("refused", 0) == 4
-    assert len(compose.ledger(config).reviews()) == 2
+    assert len(deployment.ledger(config).reviews()) == 2
 
 
 def raw(**fields: Any) -> RawEvent:

@@ -15,18 +15,18 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from flows import compose
-from flows.engine import Stop
 from flows.logic.matching.stage import Note
 from flows.match import Matcher
 from flows.resolve import Resolver
-from flows.windows import Window
+from flows.runtime import deployment
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
 from schemas.config import Config
+from schemas.config.toml import load
 from schemas.errors import Fenced
-from schemas.events import RawEvent
-from schemas.identity import Order, WindowCommit
-from schemas.toml import load
-from state.matches import RedisMatches
+from schemas.records.identity import Order, WindowCommit
+from schemas.wire.events import RawEvent
+from state.directory.matches import RedisMatches
 
 TEXT = """
 [redis]
@@ -65,21 +65,21 @@ class World:
         self.file = folder / "millrace.toml"
         self.file.write_text(TEXT.format(url=url, folder=folder, keep=keep, log_max=log_max))
         self.config: Config = load(self.file)
-        compose.prepare(self.config)
+        deployment.prepare(self.config)
         self.client = redis.Redis.from_url(url)
-        self.directory = compose.directory(self.config)
-        self.ledger = compose.ledger(self.config)
-        self.names, self.layout = compose.names(self.config), compose.layout(self.config)
-        self.validator = compose.validator(self.config)
+        self.directory = deployment.directory(self.config)
+        self.ledger = deployment.ledger(self.config)
+        self.names, self.layout = deployment.names(self.config), deployment.layout(self.config)
+        self.validator = deployment.validator(self.config)
         self.matches = RedisMatches(self.client, self.names, self.layout)
         self.resolver = Resolver(
-            self.config, self.validator, self.directory, compose.data_keys(self.config), compose.log_seal(self.config), Stop()
+            self.config, self.validator, self.directory, deployment.data_keys(self.config), deployment.log_seal(self.config), Stop()
         )
         self.matcher = self.new_matcher()
         self.message = count(1)
 
     def new_matcher(self) -> Matcher:
-        return compose.matcher(self.config)
+        return deployment.matcher(self.config)
 
     def resolve(self, *said: tuple[str, dict[str, Any]], time_ms: int = 1_000_000) -> None:
         """One window in which visitors say who they are."""
@@ -207,7 +207,7 @@ def test_no_plain_value_lies_anywhere(world: World) -> None:
 def test_records_are_sealed_under_the_key_of_their_own_customer(world: World) -> None:
     world.say(("laptop", ANNA), ("phone", ELSE))
     anna, other = world.hash("laptop"), world.hash("phone")
-    keys = compose.data_keys(world.config).of([anna, other])
+    keys = deployment.data_keys(world.config).of([anna, other])
     [packed] = world.matches.keep("mr", [anna])
     assert packed is not None
     [(at_s, sealed)] = msgspec.msgpack.decode(packed)

@@ -10,10 +10,10 @@ from flows.logic.matching.blocking import KEYS_MAX
 from flows.logic.matching.index import COMMON, FOR_A_KEY
 from flows.logic.matching.normalise import VALUE_MAX
 from flows.logic.matching.stage import CANDIDATES_MAX
-from flows.windows import Window
+from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.events import RawEvent
-from schemas.identity import ID_BYTES
+from schemas.records.identity import ID_BYTES
+from schemas.wire.events import RawEvent
 from tests.flows.test_match import ANNA, World
 
 LIMIT_OF = {namespace.name: namespace.limit for namespace in Config().identity.namespace}

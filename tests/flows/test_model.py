@@ -8,23 +8,23 @@ import msgspec
 import pytest
 import redis
 
-from flows import compose, model
 from flows.learn import Learning
-from flows.logic import menu
-from flows.logic.models import groups, shelf
+from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.teaching import Recommendations, teachers
+from flows.logic.models.lessons import Recommendations, teachers
 from flows.logic.models.trainer import Trainer
-from flows.logic.profile import ShardMachine
-from flows.logic.shard import ShardState
-from flows.models import scorers, sender
+from flows.logic.shard.machine import ShardMachine
+from flows.logic.shard.state import ShardState
+from flows.runtime import deployment
+from flows.runtime.snapshots import scorers, sender
+from flows.services import model_registry
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
-from schemas.profile import Head
+from schemas.records.profile import Head
 from state.keys import load_keys
-from state.models import RedisModels, Signer
-from state.names import Names
-from state.shards import RedisOutbox, RedisShards
+from state.model_store import RedisModels, Signer
+from state.redis.names import Names
+from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.flows.test_learn_actions import RULES
 from tests.flows.test_learn_actions import lanes as touches
 from tests.learning import SHARDS, World, drain, lanes
@@ -39,7 +39,7 @@ class Site:
         )
         self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
         names = Names("test")
-        self.directory = compose.directory(self.config)
+        self.directory = deployment.directory(self.config)
         shards, outbox = RedisShards(client, names, SHARDS, 16), RedisOutbox(client, names, SHARDS)
         self.world = World(shards, outbox, self.directory, RedisModels(client, names, self.signer))
         self.learn(1_100, 42)
@@ -78,11 +78,15 @@ class Site:
 
 
 def used(state: ShardState, name: str) -> int:
-    learnt = {menu.NAME: state.learnt.decider, shelf.NAME: state.learnt.shelf, groups.NAME: state.learnt.assigner}
+    learnt = {
+        best_action.NAME: state.learnt.decider,
+        recommendation_index.NAME: state.learnt.shelf,
+        segments_learnt.NAME: state.learnt.assigner,
+    }
     if name not in learnt:
         return state.scorers.version(name)
-    model = learnt[name]
-    return 0 if model is None else model.version
+    model_registry = learnt[name]
+    return 0 if model_registry is None else model_registry.version
 
 
 @pytest.fixture
@@ -92,15 +96,15 @@ def site(redis_url: str, tmp_path: Path) -> Any:
 
 
 def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert model.listing(site.config, as_json=True) == 0
+    assert model_registry.listing(site.config, as_json=True) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["name"], row["version"], row["examples"], row["champion"]) == ("churn", 3, 1_100, "newton")
     assert row["figures"]["auc"] > 0.6
     assert set(row["contest"]) == {"newton", "adagrad"}
-    assert model.show(site.config, "churn", as_json=True) == 0
+    assert model_registry.show(site.config, "churn", as_json=True) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [version["version"] for version in shown["versions"]] == [3, 2, 1]
-    assert model.listing(site.config, as_json=False) == model.show(site.config, "churn", as_json=False) == 0
+    assert model_registry.listing(site.config, as_json=False) == model_registry.show(site.config, "churn", as_json=False) == 0
     said = capsys.readouterr().out
     assert "1,100" in said
     assert "version 2" in said
@@ -108,37 +112,37 @@ def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFix
 
 def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
     assert site.in_force() == 3
-    model.rollback(site.config, "churn", None)
+    model_registry.rollback(site.config, "churn", None)
     assert site.in_force() == 2
     site.learn(500, 43)
     assert site.in_force() == 4
-    model.pin(site.config, "churn", 1)
+    model_registry.pin(site.config, "churn", 1)
     site.learn(500, 44)
     assert site.in_force() == 1
-    model.unpin(site.config, "churn")
+    model_registry.unpin(site.config, "churn")
     assert site.in_force() == 5
 
 
-@pytest.mark.parametrize("name", [menu.NAME, shelf.NAME, groups.NAME])
+@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME])
 def test_so_it_is_for_what_gives_no_probability(name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = {field: getattr(RULES, field) for field in ("best_action", "action", "recommendation", "clusters")}
     config = msgspec.structs.replace(site.config, **rules)
     site.teach(config, name, 1_100, 43)
     last = site.in_force(name)
     assert last >= 2
-    model.rollback(config, name, None)
+    model_registry.rollback(config, name, None)
     assert site.in_force(name) == last - 1
-    model.pin(config, name, 1)
+    model_registry.pin(config, name, 1)
     site.teach(config, name, 1_100, 44)
     assert site.in_force(name) == 1
-    model.unpin(config, name)
+    model_registry.unpin(config, name)
     assert site.in_force(name) > last
     capsys.readouterr()
-    model.show(config, name, as_json=False)
+    model_registry.show(config, name, as_json=False)
     assert "version 1 " in capsys.readouterr().out
-    model.export(config, name, 1, tmp_path / "model.json")
+    model_registry.export(config, name, 1, tmp_path / "model.json")
     assert msgspec.json.decode((tmp_path / "model.json").read_bytes())["version"] == 1
-    model.show(config, name, as_json=True)
+    model_registry.show(config, name, as_json=True)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["versions"][-1]["version"] == 1
 
 
@@ -150,9 +154,9 @@ def test_a_pin_of_another_key_is_refused(site: Site) -> None:
 
 
 def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    model.promote(site.config, "churn", "adagrad")
+    model_registry.promote(site.config, "churn", "adagrad")
     site.learn(50, 43)
-    model.listing(site.config, as_json=True)
+    model_registry.listing(site.config, as_json=True)
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
 
@@ -162,30 +166,34 @@ def test_a_recommender_by_hand_and_back(site: Site, tmp_path: Path, capsys: pyte
     world = site.world
     for at, learner in enumerate(("item_to_item", "biased_mf", "item_to_item")):
         if at:
-            model.promote(config, shelf.NAME, learner)
-        world.fill(touches(shelf.NAME, 300, seed=at), end=43 + at)
-        drain(Learning(Recommendations(config), world.outbox, site.directory, world.store, site.signer, SHARDS, [sender(shelf.NAME)]))
+            model_registry.promote(config, recommendation_index.NAME, learner)
+        world.fill(touches(recommendation_index.NAME, 300, seed=at), end=43 + at)
+        drain(
+            Learning(
+                Recommendations(config), world.outbox, site.directory, world.store, site.signer, SHARDS, [sender(recommendation_index.NAME)]
+            )
+        )
         capsys.readouterr()
-        model.show(config, shelf.NAME, as_json=False)
-        model.report(config, shelf.NAME, tmp_path / "model.html")
+        model_registry.show(config, recommendation_index.NAME, as_json=False)
+        model_registry.report(config, recommendation_index.NAME, tmp_path / "model.html")
         said, page = capsys.readouterr().out, (tmp_path / "model.html").read_text()
         assert f"champion {learner}, promoted {at} times" in said
         assert f"champion {learner}, promoted {at} times" in page
         assert f"<tr class=own><td>{learner}</td>" in page
-        version = site.directory.sent(sender(shelf.NAME))
-        served = scorers(site.directory, site.signer)(sender(shelf.NAME), version)
-        assert isinstance(served, shelf.Shelf)
+        version = site.directory.sent(sender(recommendation_index.NAME))
+        served = scorers(site.directory, site.signer)(sender(recommendation_index.NAME), version)
+        assert isinstance(served, recommendation_index.Shelf)
         assert served.snapshot.learner == learner
 
 
 def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:
-    model.export(site.config, "churn", 2, tmp_path / "model.json")
+    model_registry.export(site.config, "churn", 2, tmp_path / "model.json")
     exported = msgspec.json.decode((tmp_path / "model.json").read_bytes())
     assert (exported["version"], len(exported["weights"])) == (2, len(FEATURES))
 
 
 def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
-    model.report(site.config, "churn", tmp_path / "model.html")
+    model_registry.report(site.config, "churn", tmp_path / "model.html")
     page = (tmp_path / "model.html").read_text()
     assert page.count("<figure>") == 3
     assert "1,100 examples" in page
@@ -194,8 +202,8 @@ def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
 
 def test_what_there_is_not(site: Site) -> None:
     with pytest.raises(Unusable, match="no model deal"):
-        model.show(site.config, "deal", as_json=False)
+        model_registry.show(site.config, "deal", as_json=False)
     with pytest.raises(Unusable, match="no version 9"):
-        model.pin(site.config, "churn", 9)
+        model_registry.pin(site.config, "churn", 9)
     with pytest.raises(Unusable, match="no learner"):
-        model.promote(site.config, "churn", "forest")
+        model_registry.promote(site.config, "churn", "forest")

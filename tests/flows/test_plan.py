@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows import plan
-from flows.logic.validate import PlanCheck
+from flows.logic.resolution.validation import PlanCheck
+from flows.runtime import tracking_plan
 from schemas.config import PlanEvent
 from schemas.errors import ConfigError
 
@@ -16,7 +16,7 @@ from schemas.errors import ConfigError
 def made(folder: Path, schema: Any) -> PlanCheck:
     file = folder / "order.json"
     file.write_text(json.dumps(schema))
-    return plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    return tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
 
 
 BACKTRACKS = "^(a+)+$"
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_said_with_its_place(tmp_path: Path, schema: Any,
 def test_a_schema_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
     file = tmp_path / "order.json"
     file.write_text('{"required": ["total"]}', encoding="utf-8-sig")
-    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    check = tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
     assert check({}) == "properties: 'total' is a required property"
 
 
@@ -115,7 +115,7 @@ def test_whatever_is_sent_avro_says_whether_it_fits(tmp_path: Path, kind: Any) -
     """What raises would be held against our own logic, not against who sends it."""
     file = tmp_path / "order.avsc"
     file.write_text(json.dumps({"type": "record", "name": "Order", "fields": [{"name": "on", "type": kind}]}))
-    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    check = tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
     for value in ("", "soon", "\0", "9" * 400, "2020-13-45", 10**30, -1, 1e308, [], ["int", 3], {"-type": "x"}, {"a": 1}):
         assert check({"on": value}) in (None, "does not fit its Avro schema")
 
@@ -124,6 +124,6 @@ def test_text_that_is_no_date_does_not_fit(tmp_path: Path) -> None:
     file = tmp_path / "order.avsc"
     date = {"type": "int", "logicalType": "date"}
     file.write_text(json.dumps({"type": "record", "name": "Order", "fields": [{"name": "on", "type": date}]}))
-    check = plan.load(PlanEvent(event="Order Completed", schema=str(file)))
+    check = tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
     assert check({"on": "2026-02-28"}) is None
     assert check({"on": "2026-02-30"}) == "does not fit its Avro schema"

@@ -10,14 +10,14 @@ import redis
 from bytewax.run import cli_main
 
 from flows import profile as flow
-from flows.engine import Stop
 from flows.profile import Worker, dataflow
+from flows.runtime.engine import Stop
 from schemas.errors import Fenced
-from schemas.log import LogEntry
-from schemas.profile import Head
-from state.memory import MemoryDirectory, MemoryShards
-from state.names import Names
-from state.shards import LANES, RedisOutbox, RedisShards
+from schemas.records.profile import Head
+from schemas.records.shard_log import LogEntry
+from state.memory.twins import MemoryDirectory, MemoryShards
+from state.redis.names import Names
+from state.shards.redis_shards import LANES, RedisOutbox, RedisShards
 from tests.logic.test_profile_replay import MODELS, RULES, finish, lived
 from tests.world import HOUR, SECOND, SHARDS, START_MS, KeptDirectory, World, person
 

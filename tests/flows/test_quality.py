@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.quality import run
-from flows.windows import Window
-from schemas.events import RawEvent
+from flows.runtime.windows import Window
+from flows.services.data_quality import run
 from schemas.metrics import QUALITY
+from schemas.wire.events import RawEvent
 from tests.site import Site
 
 

@@ -10,20 +10,20 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from flows.brake import SOURCES_MAX
-from flows.build import BUILD
-from flows.limits import PoisonBrake, PoisonLimit
-from flows.logic import handover, profile
-from flows.logic.fragments import FragmentRules
-from flows.logic.shard import Poisoned
+from flows.logic.profile.fragments import FragmentRules
+from flows.logic.shard import machine, profile_merge
+from flows.logic.shard.state import Poisoned
+from flows.runtime.poison_brake import PoisonBrake, PoisonLimit
+from flows.runtime.reject_brake import SOURCES_MAX
+from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
-from schemas.events import Fact, Quarantined
-from schemas.identity import shard_of
-from schemas.profile import Fragment, Sealed
-from state.memory import MemoryShards
-from state.shards import QUARANTINE
-from state.sources import Suspension
+from schemas.records.identity import shard_of
+from schemas.records.profile import Fragment, Sealed
+from schemas.wire.events import Fact, Quarantined
+from state.memory.twins import MemoryShards
+from state.shards.redis_shards import QUARANTINE
+from state.suspended import Suspension
 from tests.logic.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
 
@@ -112,7 +112,7 @@ def test_it_is_put_aside_and_the_customer_is_as_before() -> None:
     (found,) = quarantined(world.store)
     assert (found.error, found.build, found.root) == ("KeyError", BUILD, world.root(ANA))
     assert found.trace[-1].endswith(" broken")
-    assert found.trace[-2].startswith("flows.logic.profile:")
+    assert found.trace[-2].startswith("flows.logic.shard.machine:")
     assert found.position == 3  # behind the rules and the first event
     assert msgspec.msgpack.decode(found.payload, type=Fact).message == "m-bad"
     assert SECRET not in repr((found.error, found.trace, said))
@@ -221,7 +221,7 @@ def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch)
     world = World(RULES)
     world.send(ANA)
     with monkeypatch.context() as broken:
-        broken.setattr(profile, "expire", raising(profile.expire))
+        broken.setattr(machine, "expire", raising(machine.expire))
         world.later(HOUR)
         world.later(HOUR)
     assert [(found.error, found.payload) for found in quarantined(world.store)] == [("ZeroDivisionError", b"")]
@@ -235,7 +235,7 @@ def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(monkeypatc
     world = World(RULES)
     world.send(ANA)
     world.send(PHONE)
-    monkeypatch.setattr(handover, "derive", raising(handover.derive))
+    monkeypatch.setattr(profile_merge, "derive", raising(profile_merge.derive))
     world.send([ANA, PHONE])
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 3
     assert [found.error for found in quarantined(world.store)] == ["ZeroDivisionError"]
@@ -244,7 +244,7 @@ def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(monkeypatc
 @pytest.mark.breaking
 def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(RULES)
-    monkeypatch.setattr(handover, "expect", raising(handover.expect))
+    monkeypatch.setattr(profile_merge, "expect", raising(profile_merge.expect))
     world.publish(ANA)
     world.publish(PHONE)
     with pytest.raises(Fatal, match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\. This is a defect"):
@@ -261,7 +261,7 @@ def test_the_limit_is_a_share_of_the_last_events_and_of_one_defect() -> None:
 
 
 class Held:
-    """`state.sources.Sources` in memory. `full`: there is no room for so many writes."""
+    """`state.suspended.Sources` in memory. `full`: there is no room for so many writes."""
 
     def __init__(self) -> None:
         self.known: dict[str, Suspension] = {}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.ready import SUFFIX, Ready, begun
-from flows.run import _empty
+from flows.runtime.ready import SUFFIX, Ready, begun
+from flows.runtime.run import _empty
 
 
 def test_one_line_when_all_have_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

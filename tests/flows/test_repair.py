@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows import compose, repair
+from flows.runtime import deployment
+from flows.services import repair
 from schemas.errors import ConfigError, Torn
-from schemas.events import RawEvent
-from schemas.profile import Profile
+from schemas.records.profile import Profile
+from schemas.wire.events import RawEvent
 from tests.running import COMMAND
 from tests.site import Site
 
@@ -109,7 +110,7 @@ def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_
     site._message = messages
     for _ in range(40):  # the same again, and then others
         site.window()
-    heads, ends = compose.shards(site.config).heads(), site.directory.heads()
+    heads, ends = deployment.shards(site.config).heads(), site.directory.heads()
     assert all(head.offset < ends[shard] for shard, head in heads.items()), "the logs have not grown enough: the test shows nothing"
 
     with pytest.raises(Torn, match="has lost its tail, and has grown again"):

@@ -11,22 +11,22 @@ from bytewax.run import cli_main
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from connectors.raw import START
+from connectors.raw.log import START
 from flows import resolve
-from flows.engine import Stop
-from flows.logic.identifiers import Identifiers
-from flows.logic.validate import Validator
+from flows.logic.fields.identifiers import Identifiers
+from flows.logic.resolution.validation import Validator
 from flows.resolve import Judged, Resolver, dataflow
-from flows.windows import Window, Windows
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window, Windows
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, MillraceError, Stale
-from schemas.events import DeadLetter, RawBatch, RawEvent
-from schemas.identity import Group, WindowCommit, WindowResult
+from schemas.records.identity import Group, WindowCommit, WindowResult
 from schemas.units import Duration
-from state.directory import Directory, RedisDirectory
-from state.memory import MemoryDirectory
-from state.names import Names
+from schemas.wire.events import DeadLetter, RawBatch, RawEvent
+from state.directory.redis_directory import Directory, RedisDirectory
+from state.memory.twins import MemoryDirectory
+from state.redis.names import Names
 from tests.resolving import BAD, KEY, LAYOUT, NOW_MS, PARTITION, SEAL, Reader, Site, numbers, raw
 
 

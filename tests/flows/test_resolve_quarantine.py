@@ -9,19 +9,19 @@ import pytest
 import redis
 from bytewax.testing import run_main
 
-from connectors.raw import START
+from connectors.raw.log import START
 from flows import resolve
-from flows.engine import Stop
-from flows.logic.orders import OrderReader
+from flows.logic.resolution.identity_orders import OrderReader
 from flows.resolve import Resolver, Windows, dataflow
+from flows.runtime.engine import Stop
 from schemas.config import Archive, Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fatal
-from schemas.events import DeadLetter, RawEvent
 from schemas.units import Duration
-from state.directory import RedisDirectory
+from schemas.wire.events import DeadLetter, RawEvent
+from state.directory.redis_directory import RedisDirectory
 from state.keys import DataKey
-from state.names import Names
+from state.redis.names import Names
 from tests.resolving import LAYOUT, NOW_MS, PARTITION, SEAL, Reader, Site, raw
 
 BAD = "poison-for-us"

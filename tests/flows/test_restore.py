@@ -11,14 +11,15 @@ import msgspec
 import pytest
 import redis
 
-from flows import backup, compose, restore
 from flows.archive import Archiver
+from flows.runtime import deployment
+from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
-from schemas.identity import WindowCommit
-from schemas.journal import WindowContent
-from schemas.profile import Sensitive
-from state import digest
-from state.archive import files
+from schemas.records.identity import WindowCommit
+from schemas.records.journal import WindowContent
+from schemas.records.profile import Sensitive
+from state import state_digest
+from state.history.archive_files import files
 from tests.lives import lived, millrace, restored, untouched
 from tests.site import START_S, Site
 
@@ -41,7 +42,7 @@ def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(tmp_path
 
 def test_the_latest_is_restored_without_a_time_and_goes_on_as_if_nothing_had_been(site: Site) -> None:
     archiver = site.archiver()
-    with compose.following_keys(site.config) as follow_keys:
+    with deployment.following_keys(site.config) as follow_keys:
         archiver._follow_keys = follow_keys
         was = lived(site, archiver, 20, (7,))
     other = restored(site, "again", few=site.few)
@@ -81,17 +82,17 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
     manifest, _ = restore.plan(Site(site.folder, site.url, "d").config, None, None)
     assert manifest is not None
     assert manifest.tick_s <= middle  # the later backup is of what is void now
-    void = compose.backups(site.config).names()[-1]
+    void = deployment.backups(site.config).names()[-1]
     with pytest.raises(Foreign, match="history took another way"):
         restore.plan(other.config, None, void)
 
 
 def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(big: tuple[Site, Archiver]) -> None:
     site, archiver = big
-    backup.make(site.config)
+    backups.make(site.config)
     was = lived(site, archiver, 3)
     other = Site(site.folder, site.url, "b")
-    names = compose.names(other.config)
+    names = deployment.names(other.config)
     for wait in (0.0, 0.15):
         process = millrace(other, "restore")
         deadline = time.monotonic() + 60
@@ -103,7 +104,7 @@ def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(big: 
         process.kill()
         process.wait()
         with pytest.raises(Foreign, match="unfinished restore"):
-            compose.prepare(other.config)
+            deployment.prepare(other.config)
     finished = millrace(other, "restore")
     said = finished.communicate(timeout=60)[0].decode()
     assert finished.returncode == 0, said
@@ -119,7 +120,7 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
     lived(site, archiver, 30, (2, 4))
     archiver.close()
     folder, other = Path(site.config.backup.folder), Site(site.folder, site.url, "b")
-    newest = compose.backups(site.config).names()[-1]
+    newest = deployment.backups(site.config).names()[-1]
     chunk = folder / newest / "00000.chunk"
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
@@ -141,11 +142,11 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
 def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: Path) -> None:
     with pytest.raises(Foreign, match="nothing to restore from: no backup in"):
         restored(site, "b")
-    backup.make(site.config)
+    backups.make(site.config)
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     theirs = Site(stranger, site.url, "b")
-    compose.prepare(theirs.config)
+    deployment.prepare(theirs.config)
     site.client.flushall()
     config = msgspec.structs.replace(theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder))
     with pytest.raises(Foreign, match=r"manifest\.json: a backup of 'millrace' with key file"):
@@ -180,23 +181,23 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
     with pytest.raises(Foreign, match="without its content: a backup made after it is needed"):
         restored(site, "b")
     site.apply()
-    backup.make(site.config)
+    backups.make(site.config)
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]
 
 
 def data_keys(site: Site) -> int:
-    buckets = set(site.client.scan_iter(compose.names(site.config).data_keys + b"*"))  # SCAN may give one twice
+    buckets = set(site.client.scan_iter(deployment.names(site.config).data_keys + b"*"))  # SCAN may give one twice
     return sum(site.client.hlen(key) for key in buckets)
 
 
 def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     """The backup and the archive are older than the erasure: without the key they tell nothing."""
     archiver = site.archiver()
-    with compose.following_keys(site.config) as follow_keys:
+    with deployment.following_keys(site.config) as follow_keys:
         archiver._follow_keys = follow_keys
         lived(site, archiver, 20, (10,))
-        names = compose.names(site.config)
+        names = deployment.names(site.config)
         bucket, origin = next(
             (key, origin) for key in sorted(site.client.scan_iter(names.data_keys + b"*")) for origin in sorted(site.client.hkeys(key))
         )
@@ -206,7 +207,7 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     archiver.close()
     other = restored(site, "b")
     assert data_keys(other) == kept
-    said = digest.as_said(compose.data_keys(other.config))
+    said = state_digest.as_said(deployment.data_keys(other.config))
     found: dict[bytes, set[bool]] = {}
     for key in site.client.scan_iter(b"b:{s0?}:xs:*"):
         for packed in site.client.hvals(key):  # type: ignore[union-attr]  # not asynchronous
@@ -219,14 +220,14 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
 
 def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     archiver = site.archiver()
-    assert backup.listing(site.config) == 0
+    assert backups.listing(site.config) == 0
     assert "no backup in" in capsys.readouterr().out
     lived(site, archiver, 3)
-    assert backup.create(site.config) == 0
-    name = compose.backups(site.config).names()[0]
-    assert backup.listing(site.config) == 0
-    assert backup.verify(site.config, None) == 0
-    assert backup.prune(site.config) == 0
+    assert backups.create(site.config) == 0
+    name = deployment.backups(site.config).names()[0]
+    assert backups.listing(site.config) == 0
+    assert backups.verify(site.config, None) == 0
+    assert backups.prune(site.config) == 0
     out = capsys.readouterr().out
     assert f"{name}: 1 chunks, " in out
     assert "as of 2026-01-01 00:00:03Z" in out
@@ -249,7 +250,7 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     far = (int(time.time() * 1000) + 86_400_000) << 20  # as if the clock had been a day ahead
     commit = WindowCommit("events/3", -1, far, [], [], {})
     content = msgspec.msgpack.encode(WindowContent([1, 3, 5, 20, 100], commit, [], [], []))
-    site.directory.commit(commit, compose.log_seal(site.config).seal(content))
+    site.directory.commit(commit, deployment.log_seal(site.config).seal(content))
     archiver.round(block_ms=0)
     other = restored(site, "b")
     client = redis.Redis.from_url(site.url)
@@ -257,4 +258,4 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     entry = client.xadd("b:raw:03", {"b": b"x"})
     ms, _, seq = entry.partition(b"-")
     assert int(ms) << 20 | int(seq) > far
-    assert compose.directory(other.config).offsets()["events/3"] == far
+    assert deployment.directory(other.config).offsets()["events/3"] == far

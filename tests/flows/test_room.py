@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from flows.room import SAY_AFTER_S, SAY_EVERY_S, Room
-from flows.simulate import scheduler
-from flows.simulate.scheduler import simulate
-from schemas.triggers import Example
-from state.memory import MemoryShards
-from state.shards import ShardCommit
+from flows.lab.simulate import scheduler
+from flows.lab.simulate.scheduler import simulate
+from flows.runtime.outbox_room import SAY_AFTER_S, SAY_EVERY_S, Room
+from schemas.wire.triggers import Example
+from state.memory.twins import MemoryShards
+from state.shards.redis_shards import ShardCommit
 
 MOST = 3
 SECOND = 1_000

@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows import changes, compose, rules
 from flows.archive import Archiver
-from flows.rules import RULES, settled
+from flows.runtime import deployment, rules_in_force
+from flows.runtime.rules_in_force import RULES, settled
+from flows.services import configuration_changes
 from schemas.config import Config
+from schemas.config.toml import load
 from schemas.errors import ConfigError, Losing
-from schemas.toml import load
 from tests.lives import lived, millrace, restored
 from tests.site import Site
 
@@ -21,7 +22,7 @@ ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 
 def in_force(site: Site) -> tuple[int, bytes | None]:
-    directory = compose.directory(site.config)
+    directory = deployment.directory(site.config)
     return directory.sent(RULES), directory.body("c", RULES, directory.sent(RULES))
 
 
@@ -51,8 +52,8 @@ def test_a_reload_that_takes_away_says_what_and_wants_a_yes(site: Site) -> None:
     assert in_force(site) == before
     code, out = said(site, "reload", "--yes")
     gone = ["aggregate orders", "segment all", "tag buyer", "trigger come_back", "trigger thank_you"]
-    first, *changes = out.splitlines()
-    assert (code, first, sorted(changes)) == (0, "the rules are in force as version 2", [f"  {name}: gone" for name in gone])
+    first, *configuration_changes = out.splitlines()
+    assert (code, first, sorted(configuration_changes)) == (0, "the rules are in force as version 2", [f"  {name}: gone" for name in gone])
     assert in_force(site)[0] == 2
     site.file.write_text(whole)  # nothing goes: nobody is asked
     code, out = said(site, "reload")
@@ -61,7 +62,7 @@ def test_a_reload_that_takes_away_says_what_and_wants_a_yes(site: Site) -> None:
 
 
 def test_a_reload_says_what_changed_and_what_waits_for_a_restart(site: Site) -> None:
-    changes.remember(site.config, site.file)
+    configuration_changes.remember(site.config, site.file)
     text = site.file.read_text().replace("orders > 0", "orders > 1") + ANOTHER + HOOK
     site.file.write_text(text + '[gateway]\nlisten = "127.0.0.1:1"\n')
     code, out = said(site, "reload")  # whose environment has no CRM_SECRET
@@ -74,8 +75,8 @@ def test_a_reload_says_what_changed_and_what_waits_for_a_restart(site: Site) -> 
             "waits until `millrace run` is started again: connector crm, gateway.listen",
         ],
     )
-    assert (Path(site.config.data.folder) / changes.STARTED).stat().st_mode & 0o777 == 0o600
-    changes.remember(site.config, site.file)
+    assert (Path(site.config.data.folder) / configuration_changes.STARTED).stat().st_mode & 0o777 == 0o600
+    configuration_changes.remember(site.config, site.file)
     assert said(site, "reload") == (0, "these rules are in force already\n")
 
 
@@ -97,12 +98,12 @@ def test_who_only_looks_needs_no_secret_of_a_receiver(site: Site, argv: list[str
 
 
 def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = compose.directory(site.config)
+    directory = deployment.directory(site.config)
     site.file.write_text(site.file.read_text() + ANOTHER)
     ours = load(site.file)
     monkeypatch.setattr(directory, "sent", lambda _sender: 0)  # as it was before the other one
     with pytest.raises(ConfigError, match="at the same moment"):
-        rules.announce(directory, ours)
+        rules_in_force.announce(directory, ours)
 
 
 # --- files that are being written
@@ -115,7 +116,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 
     def write() -> None:
         for part in parts:
-            time.sleep(rules.SETTLE_S / 2)
+            time.sleep(rules_in_force.SETTLE_S / 2)
             site.file.write_text(part)
 
     writer = threading.Thread(target=write)
@@ -128,7 +129,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 
 
 def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "SETTLE_S", 0.0)
+    monkeypatch.setattr(rules_in_force, "SETTLE_S", 0.0)
     file = tmp_path / "millrace.toml"
     with pytest.raises(ConfigError, match="cannot be read"):
         settled(file)
@@ -138,7 +139,7 @@ def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(tmp_path: Pa
         return Config()
 
     file.write_text('name = "shop"')
-    monkeypatch.setattr("flows.check.sound", loaded)
+    monkeypatch.setattr("flows.services.configuration_check.sound", loaded)
     with pytest.raises(ConfigError, match="is being written"):
         settled(file)
 
@@ -157,7 +158,7 @@ def announced(site: Site, archiver: Archiver, how: str) -> None:
     if how == "command":
         assert said(site, "reload")[0] == 0
     else:
-        assert compose.prepare(load(site.file)) == 2  # as a SIGHUP and the start of `run`
+        assert deployment.prepare(load(site.file)) == 2  # as a SIGHUP and the start of `run`
     archiver.round(block_ms=0)
 
 
@@ -168,7 +169,7 @@ def test_a_change_of_rules_is_restored_whoever_made_it(site: Site, how: str) -> 
         site.window()
     site.tick()
     announced(site, archiver, how)
-    entries = [found.entry for found in compose.archive(site.config).entries(0) if found.entry.kind == "c"]
+    entries = [found.entry for found in deployment.archive(site.config).entries(0) if found.entry.kind == "c"]
     assert [int(entry.extra) for entry in entries] == [1, 2]
     assert not any(entry.bare for entry in entries)
     for _ in range(3):
@@ -188,7 +189,7 @@ def test_the_flows_go_on_while_such_a_change_comes(site: Site) -> None:
     before = in_force(site)[0]
     loose = msgspec.structs.replace(load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=())
     with pytest.raises(Losing):
-        compose.prepare(loose)
-    assert compose.prepare(loose, agreed=True) == before + 1
+        deployment.prepare(loose)
+    assert deployment.prepare(loose, agreed=True) == before + 1
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]

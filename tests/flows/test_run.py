@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.run import _main, workers_of_this_machine
+from flows.runtime.run import _main, workers_of_this_machine
 from tests.running import running
 from tests.waiting import eventually
 
@@ -130,7 +130,13 @@ def test_a_redis_of_ones_own_that_forgets_is_warned_of_at_the_start(redis_url: s
 
 
 @pytest.mark.parametrize(
-    ("started", "child"), [("flows.demo.defect", "flows.demo.defect"), ("pytest.__main__", "flows.cli"), (None, "flows.cli")]
+    ("started", "child"),
+    [
+        ("flows.lab.demo.defect", "flows.lab.demo.defect"),
+        ("flows.cli.__main__", "flows.cli"),
+        ("pytest.__main__", "flows.cli"),
+        (None, "flows.cli"),
+    ],
 )
 def test_children_are_started_as_their_supervisor_was(started: str | None, child: str, monkeypatch: pytest.MonkeyPatch) -> None:
     main = ModuleType("__main__")

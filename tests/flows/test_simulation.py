@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-import flows.simulate
-from flows.simulate.mutations import MUTATIONS
-from flows.simulate.scheduler import Simulation, simulate
-from schemas.events import DeadLetter
-from state.shards import QUARANTINE
+import flows.lab.simulate
+from flows.lab.simulate.mutations import MUTATIONS
+from flows.lab.simulate.scheduler import Simulation, simulate
+from schemas.wire.events import DeadLetter
+from state.shards.redis_shards import QUARANTINE
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 SLOW = pytest.mark.slow
@@ -105,8 +105,8 @@ def test_a_failing_seed_is_printed_with_the_command_that_replays_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = MUTATIONS["a window's offset is stored after it"]
-    monkeypatch.setattr(flows.simulate, "simulate", lambda seed: simulate(seed, broken))
-    assert flows.simulate.run(2, 4, as_json=False) == 1
+    monkeypatch.setattr(flows.lab.simulate, "simulate", lambda seed: simulate(seed, broken))
+    assert flows.lab.simulate.run(2, 4, as_json=False) == 1
     printed = capsys.readouterr().out
     assert "millrace simulate --first 4 --seeds 1" in printed
     assert "2 of 2 seeds failed" in printed

@@ -6,15 +6,15 @@ import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 
-from flows.status import Behind, Status, collect, screen, without_ticks
+from flows.services.status import Behind, Status, collect, screen, without_ticks
 from schemas.config import Config, Connector, Shards
-from schemas.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
-from schemas.profile import Head
-from state.directory import Layout
-from state.memory import MemoryDirectory, MemoryShards
-from state.policy import Policy
-from state.shards import ShardCommit
-from state.sources import Suspension
+from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
+from schemas.records.profile import Head
+from state.directory.policy import Policy
+from state.directory.redis_directory import Layout
+from state.memory.twins import MemoryDirectory, MemoryShards
+from state.shards.redis_shards import ShardCommit
+from state.suspended import Suspension
 from tests.contract.test_directory import group, ident
 
 NOW_MS = 1_800_000_000_000

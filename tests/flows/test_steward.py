@@ -12,19 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.raw import START
-from flows import compose, identity, review
-from flows.identity import Selection
+from connectors.raw.log import START
+from flows.cli import identity, review
+from flows.cli.identity import Selection
 from flows.logic.matching.stage import Note
-from flows.logic.orders import document
-from flows.steward.desk import Queue, Steward
-from flows.steward.orders import Given, give
-from flows.windows import Windows
+from flows.logic.resolution.identity_orders import document
+from flows.runtime import deployment
+from flows.runtime.windows import Windows
+from flows.services.steward.desk import Queue, Steward
+from flows.services.steward.orders import Given, give
 from schemas.errors import Unusable
-from schemas.events import RawEvent
-from schemas.identity import Group, Identifier, Order, WindowCommit
-from state.directory import RedisDirectory
-from state.names import Names
+from schemas.records.identity import Group, Identifier, Order, WindowCommit
+from schemas.wire.events import RawEvent
+from state.directory.redis_directory import RedisDirectory
+from state.redis.names import Names
 from tests.site import Site
 
 ANA, BOB = ("user_id", "ana"), ("user_id", "bob")
@@ -46,7 +47,7 @@ class Engine:
             self.fault = fault
 
     def _go(self) -> None:
-        site, reader = self.site, compose.raw_reader(self.site.config)
+        site, reader = self.site, deployment.raw_reader(self.site.config)
         offsets = site.directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
         reader.assign(positions)
@@ -79,7 +80,7 @@ def running(site: Site) -> Iterator[Site]:
 
 def send(site: Site, *messages: dict[str, Any]) -> None:
     async def append() -> None:
-        writer = compose.raw_writer(site.config)
+        writer = deployment.raw_writer(site.config)
         events = [RawEvent(msgspec.json.encode({"type": "page"} | message), site.now_s * 1000, "web") for message in messages]
         await writer.append([("one", event) for event in events])
         await writer.close()
@@ -97,12 +98,12 @@ def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
 
 @cache
 def desk(site: Site) -> Steward:
-    return compose.steward(site.config)
+    return deployment.steward(site.config)
 
 
 @cache
 def profiles(site: Site) -> Callable[[str, str], dict[str, Any] | None]:
-    return compose.profile_reader(site.config)
+    return deployment.profile_reader(site.config)
 
 
 def root(site: Site, named: str) -> bytes | None:
@@ -117,7 +118,7 @@ def people(site: Site, *named: str) -> None:
 
 def ordered(site: Site, body: bytes, wait_s: float = 15) -> Given:
     config = site.config
-    return give(compose.order_desk(config), body, lambda: compose.raw_writer(config), lambda: compose.raw_reader(config), wait_s)
+    return give(deployment.order_desk(config), body, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config), wait_s)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> str:
@@ -201,11 +202,11 @@ def test_an_order_waits_where_resolve_does_not_run(site: Site) -> None:
     assert given.state == "waiting"
     assert "resolve" in given.why
     with Engine(site).working():
-        until(lambda: compose.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
+        until(lambda: deployment.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
 
 
 def _read(site: Site, body: bytes) -> Order:
-    order = compose.order_desk(site.config).read(body)
+    order = deployment.order_desk(site.config).read(body)
     assert isinstance(order, Order)
     return order
 
@@ -259,7 +260,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         assert identity.recent(site.config, 1_000, "zh", as_json=False) == 0
         assert "suspended" in printed(capsys)
         together = [n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")]
-        origins = [origin for edge in compose.ledger(site.config).edges(root(site, "user_id:app-user") or b"") for origin in edge[1:]]
+        origins = [origin for edge in deployment.ledger(site.config).edges(root(site, "user_id:app-user") or b"") for origin in edge[1:]]
         assert len(together) == 51  # with the one that it was seen with first
         home = next(n for n in together if origins.count(bytes.fromhex((expected[n] or {})["customer"])) == 50)
         buyer = together[0 if home != together[0] else 1]
@@ -280,7 +281,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
 
         all_events = sum((one or {})["events"] for one in expected) + VISITORS + 1
         until(lambda: sum((profile(site, n) or {"events": 0})["events"] for n in range(VISITORS)) == all_events)  # none lost, none doubled
-        assert sum(counters.get("split_by_fragments", 0) for counters in compose.shards(site.config).counters().values()) == 0
+        assert sum(counters.get("split_by_fragments", 0) for counters in deployment.shards(site.config).counters().values()) == 0
         found = [profile(site, n) or {} for n in range(VISITORS)]
         for n, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
             assert theirs is not None
@@ -332,11 +333,11 @@ def test_a_mass_undo_keeps_to_its_rate(tmp_path: Path, redis_url: str, capsys: p
     """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
     many, rate = 1_500, 1_000
     site = Site(tmp_path, redis_url, archive=False).start()
-    hashes = compose.validator(site.config).identifiers
+    hashes = deployment.validator(site.config).identifiers
     named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
     new = [Group([one], []) for one in named]
     united = [Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)]
-    layout = compose.layout(site.config)
+    layout = deployment.layout(site.config)
     generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
     directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
     directory.commit(WindowCommit("crm", -1, 0, new, [], {}, united, site.now_s * 1000))

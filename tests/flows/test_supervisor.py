@@ -14,9 +14,9 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from flows.supervisor import Child, Patience, Supervisor, command
+from flows.runtime.supervisor import Child, Patience, Supervisor, command
 from schemas.errors import TRY_AGAIN, ConfigError, Fatal, Refused
-from state.embedded import Embedded
+from state.redis.embedded import Embedded
 
 HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, away_s_max=0.05, stop_s=1.0)
 LIVES = "import time, sys; print('up', flush=True); time.sleep(60)"
@@ -213,7 +213,7 @@ def listening(argv: list[str]) -> Callable[[], subprocess.Popen[bytes]]:
 
 SCRIPT = """
 import sys
-from flows.supervisor import Child, Supervisor, command
+from flows.runtime.supervisor import Child, Supervisor, command
 
 with Supervisor(reload=lambda: print("again", flush=True)) as supervisor:
     pids = [supervisor.start(Child(name, 0, command([sys.executable, "-c", sys.argv[1]]))).pid for name in ("one", "two")]

@@ -12,11 +12,13 @@ import msgspec
 import pytest
 import redis
 
-from flows import backup, compose, rebuild, restore, switch
+from flows.runtime import deployment
+from flows.services import backups as backup
+from flows.services import rebuild, restore, switching
 from schemas.errors import Fenced, Foreign
-from state.client import connect, introduce, present
-from state.digest import Digest
-from state.switch import Switch, keys_held, pending
+from state.history.prefix_switch import Switch, keys_held, pending
+from state.redis.client import connect, introduce, present
+from state.state_digest import Digest
 from tests.flows.test_rebuild import behaviour, configured
 from tests.lives import lived, millrace
 from tests.site import Site
@@ -41,7 +43,7 @@ def run_id(said: str) -> str:
 
 
 def beside(site: Site, run: str) -> Digest:
-    return digest(site, switch.at(site.config, run).redis.prefix)
+    return digest(site, switching.at(site.config, run).redis.prefix)
 
 
 def digest(site: Site, prefix: str = "mr") -> Digest:
@@ -56,12 +58,12 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
     was, customers = beside(site, run), behaviour(site, site.config)
     assert digest(site) != was
-    assert switch.run(site.config, run) == 0
+    assert switching.run(site.config, run) == 0
     assert digest(site) == was
     assert behaviour(site, site.config) == customers
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
     assert site.client.xlen("mr:raw:00") == 1
-    read = compose.profile_reader(site.config)
+    read = deployment.profile_reader(site.config)
     profiles = [profile for number in range(12) if (profile := read("user_id", f"user-{number}")) is not None]
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
     assert any("@" in identifiers.get("email", "") for profile in profiles for identifiers in [profile["identifiers"]])
@@ -70,8 +72,8 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
 def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, str]) -> None:
     """Backups of the history that was put aside are not taken for its own."""
     site, run = rebuilt
-    switch.run(site.config, run)
-    assert compose.backups(site.config).names() == []
+    switching.run(site.config, run)
+    assert deployment.backups(site.config).names() == []
     site.start()
     site._forwarded = site.outbox.cursors("i", "internal")
     archiver = site.archiver()
@@ -84,16 +86,16 @@ def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, st
 
 def test_there_is_a_way_back(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
-    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, compose.names(site.config))
-    backups = compose.backups(site.config).names()
-    switch.run(site.config, run)
-    assert keys_held(site.client, compose.names(switch.at(site.config, f"before-{run}"))) == 0  # an erasure must find all of them
-    switch.run(site.config, f"before-{run}")
+    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, deployment.names(site.config))
+    backups = deployment.backups(site.config).names()
+    switching.run(site.config, run)
+    assert keys_held(site.client, deployment.names(switching.at(site.config, f"before-{run}"))) == 0  # an erasure must find all of them
+    switching.run(site.config, f"before-{run}")
     assert digest(site) == was
-    assert compose.backups(site.config).names() == backups != []
-    assert keys_held(site.client, compose.names(site.config)) == held
+    assert deployment.backups(site.config).names() == backups != []
+    assert keys_held(site.client, deployment.names(site.config)) == held
     assert beside(site, f"before-before-{run}") == fresh
-    assert compose.archive(site.config).last() == compose.journal(site.config).archived()
+    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
 
 
 def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,34 +108,34 @@ def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture
 
 def test_what_was_put_aside_can_be_removed(rebuilt: tuple[Site, str], capsys: pytest.CaptureFixture[str]) -> None:
     site, run = rebuilt
-    switch.run(site.config, run)
+    switching.run(site.config, run)
     was = digest(site)
     assert list(site.client.scan_iter(f"mr-before-{run}:*"))
-    assert switch.remove(site.config, f"before-{run}") == 0
+    assert switching.remove(site.config, f"before-{run}") == 0
     assert f"backup-before-{run}" in capsys.readouterr().out
     assert not list(site.client.scan_iter(f"mr-before-{run}:*"))
     assert not list(site.folder.rglob("*-before-*"))
     assert digest(site) == was
     with pytest.raises(Foreign, match="there is nothing beside under"):
-        switch.remove(site.config, f"before-{run}")
+        switching.remove(site.config, f"before-{run}")
 
 
 def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
     with pytest.raises(Foreign, match="is no id of a run"):
-        switch.remove(site.config, "x*")
+        switching.remove(site.config, "x*")
     connect.cache_clear()
     elsewhere = connect(site.url)
     introduce(elsewhere, f"mr-{run}", "profile-0")
     elsewhere.ping()
     connect.cache_clear()
     with pytest.raises(Fenced, match="profile-0"):
-        switch.remove(site.config, run)
+        switching.remove(site.config, run)
     elsewhere.connection_pool.disconnect()
-    names = compose.names(site.config)
+    names = deployment.names(site.config)
     Switch(site.client, names, run).begin()
     with pytest.raises(Foreign, match="is under way: finish it"):
-        switch.remove(site.config, run)
+        switching.remove(site.config, run)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
@@ -142,9 +144,9 @@ def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -
 def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
     was = digest(site), sorted(path.name for path in site.folder.rglob("*"))
     with pytest.raises(error, match=says):
-        switch.run(site.config, run)
+        switching.run(site.config, run)
     assert (digest(site), sorted(path.name for path in site.folder.rglob("*"))) == was
-    assert pending(site.client, compose.names(site.config)) is None
+    assert pending(site.client, deployment.names(site.config)) is None
 
 
 def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may_stay(rebuilt: tuple[Site, str]) -> None:
@@ -163,7 +165,7 @@ def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may
     introduce(gateway, "mr", "gateway-0")
     gateway.ping()
     connect.cache_clear()
-    switch.run(site.config, run)
+    switching.run(site.config, run)
     gateway.connection_pool.disconnect()
 
 
@@ -173,7 +175,7 @@ def test_a_flow_says_that_it_runs(rebuilt: tuple[Site, str]) -> None:
     try:
         eventually(process, lambda: present(site.client, "mr") == ["archive-0"])
         with pytest.raises(Fenced, match="archive-0 of millrace still run"):
-            switch.run(site.config, run)
+            switching.run(site.config, run)
     finally:
         process.kill()
         process.wait()
@@ -181,7 +183,7 @@ def test_a_flow_says_that_it_runs(rebuilt: tuple[Site, str]) -> None:
     while present(site.client, "mr"):  # its connection may live a moment longer
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    switch.run(site.config, run)
+    switching.run(site.config, run)
 
 
 def test_what_went_on_since_the_rebuild_would_be_lost(rebuilt: tuple[Site, str]) -> None:
@@ -200,7 +202,7 @@ def test_a_tick_since_the_rebuild_is_nothing_unless_it_wakes_somebody(rebuilt: t
     refused(site, run, Foreign, "profile is 8 entries behind")  # tags and timers of the first minutes are due
     site.apply()
     site.tick()
-    switch.run(site.config, run)
+    switching.run(site.config, run)
 
 
 def test_who_was_erased_since_the_rebuild_does_not_come_back(rebuilt: tuple[Site, str]) -> None:
@@ -263,7 +265,7 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
     site, run = padded
     fresh, old = beside(site, run), digest(site)
     moved: dict[str, Callable[[], bool]] = {
-        "begun": lambda: pending(site.client, compose.names(site.config)) == run,
+        "begun": lambda: pending(site.client, deployment.names(site.config)) == run,
         "aside": lambda: bool(site.client.exists(f"mr-before-{run}:{{s00}}:p:".encode() + b"%016d" % 7)),
         "in": lambda: site.client.hget("mr:{dir}:meta", "switch_step") == b"in",
     }
@@ -272,13 +274,13 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
         eventually(process, reached)
         process.kill()
         process.wait()
-        assert pending(site.client, compose.names(site.config)) == run
+        assert pending(site.client, deployment.names(site.config)) == run
         with pytest.raises(Foreign, match=f"unfinished: run `millrace switch {run}`"):
-            compose.prepare(site.config)
+            deployment.prepare(site.config)
         with pytest.raises(Foreign, match="is under way: finish it"):
             rebuild.run(site.config, False)
         with pytest.raises(Foreign, match="is under way: finish it"):
-            switch.run(site.config, "another")
+            switching.run(site.config, "another")
     finished = millrace(site, "rebuild", "--switch")
     said = finished.communicate(timeout=60)[0].decode()
     assert (finished.returncode, f"run {run} is what runs" in said) == (0, True), said
@@ -297,7 +299,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
 ) -> None:
     """Each attempt comes a step or two further than the one before."""
     site, run = rebuilt
-    fresh, old, names = beside(site, run), digest(site), compose.names(site.config)
+    fresh, old, names = beside(site, run), digest(site), deployment.names(site.config)
     left = attempts = 0
 
     def mortal(kind: type, name: str) -> None:
@@ -315,7 +317,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
 
         monkeypatch.setattr(kind, name, step)
 
-    monkeypatch.setattr("state.switch.PAGE", 20)
+    monkeypatch.setattr("state.history.prefix_switch.PAGE", 20)
     mortal(redis.Redis, "hset")
     mortal(redis.Redis, "unlink")
     mortal(redis.client.Pipeline, "execute")
@@ -325,7 +327,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
         attempts += 1
         left = 2 + attempts // 10
         with suppress(Died):
-            switch.run(site.config, run)
+            switching.run(site.config, run)
         left = 0
         begun = begun or pending(site.client, names) is not None
         assert attempts < 200
@@ -334,5 +336,5 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
     assert digest(site) == fresh
     assert beside(site, f"before-{run}") == old
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
-    assert compose.archive(site.config).last() == compose.journal(site.config).archived()
-    assert compose.backups(site.config).names() == []
+    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
+    assert deployment.backups(site.config).names() == []

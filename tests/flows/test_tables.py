@@ -4,21 +4,21 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from flows import load, quality
-from flows.identity import identifiers
-from flows.logic.entry.quality import FieldQuality
-from flows.steward.people import Named
+from flows.cli.identity import identifiers
+from flows.logic.fields.quality import FieldQuality
+from flows.services import data_quality, importing
+from flows.services.steward.people import Named
 
 NAME = "[bold]" + "客户忠诚度" * 9 + "w" * 90
 QUALITY = FieldQuality(NAME, NAME, 10, 10, 9, 1, {"invalid": 1})
-SUMMARY = load.Summary(3, 1, {NAME: 2}, {NAME: 1}, {NAME: [2]}, "", 1.0, 3)
+SUMMARY = importing.Summary(3, 1, {NAME: 2}, {NAME: 1}, {NAME: [2]}, "", 1.0, 3)
 
 
 @pytest.mark.parametrize(
     ("shown", "times"),
     [
-        (quality.screen([QUALITY]), 2),
-        (load.screen(SUMMARY, [(2, "bad", NAME)], dry=True), 3),
+        (data_quality.screen([QUALITY]), 2),
+        (importing.screen(SUMMARY, [(2, "bad", NAME)], dry=True), 3),
         (identifiers([Named("user_id", NAME, "0" * 24, 1_700_000_000_000)]), 1),
     ],
 )

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
-from schemas.identity import Group, Identifier, Order, Put, Routed, WindowCommit
-from schemas.journal import Journalled, WindowContent
-from schemas.log import Announced, Expect, Lend, Retire, Split, Tick
-from schemas.profile import Fragment, Head, Held, Open, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
-from schemas.triggers import Absorb, Decision, Example, Receipt, Trigger
-from state.models import Announcement, Checkpoint
+from schemas.records.identity import Group, Identifier, Order, Put, Routed, WindowCommit
+from schemas.records.journal import Journalled, WindowContent
+from schemas.records.profile import Fragment, Head, Held, Open, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
+from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
+from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
+from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
+from state.model_store import Announcement, Checkpoint
 
 FOLDER = Path(__file__).parent
 A, B, C = (letter * 12 for letter in (b"a", b"b", b"c"))

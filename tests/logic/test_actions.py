@@ -9,11 +9,11 @@ from flows.logic.bandit.choose import uniform
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import Settings
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.menu import FEATURES, NAME, OPEN_MAX, actions_of, settings_of
+from flows.logic.models.best_action import FEATURES, NAME, OPEN_MAX, actions_of, settings_of
+from schemas.config.toml import rules_from
 from schemas.errors import Foreign
-from schemas.identity import Order, WindowCommit, undo
-from schemas.toml import rules_from
-from schemas.triggers import Decision, Example, Trigger
+from schemas.records.identity import Order, WindowCommit, undo
+from schemas.wire.triggers import Decision, Example, Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, START_MS, World, document, person, visitor
 
 ANA, BOB = person("ana"), person("bob")

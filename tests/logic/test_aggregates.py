@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.logic.aggregates import AMOUNT_MAX, SKETCH, TEXT_MAX, Figure, amount_of, slot_of
+from flows.logic.profile.aggregates import AMOUNT_MAX, SKETCH, TEXT_MAX, Figure, amount_of, slot_of
 from schemas.config import Aggregate
 from schemas.units import Duration
 from tests.world import DAY, HOUR, START_MS

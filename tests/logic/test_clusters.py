@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flows.logic.models.clusters import Clusters, k_means
-from flows.logic.models.groups import Assigner
+from flows.logic.models.segments_learnt import Assigner
 from schemas.errors import Foreign
 
 FEATURES = ("orders", "money")

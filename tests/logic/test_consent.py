@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.consent import STAMPS_MAX, join, stamped
-from flows.logic.fragments import TRAITS_MAX, add_traits, join_traits
-from schemas.profile import Fragment
+from flows.logic.profile.fragments import TRAITS_MAX, add_traits, join_traits
+from schemas.records.profile import Fragment
 from tests.logic.test_fragments import RULES
 from tests.world import fact
 

@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.identity import Identifier
-from schemas.profile import Profile
-from schemas.triggers import Absorb
+from schemas.records.identity import Identifier
+from schemas.records.profile import Profile
+from schemas.wire.triggers import Absorb
 from tests.world import SHARDS, World, person, sums_of, visitor
 
 EACH = '[[trigger]]\nname = "each"\non = {event = "Viewed"}\n'

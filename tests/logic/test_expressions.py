@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.logic.aggregates import amount_of
-from flows.logic.expressions import FUNCTIONS, ExpressionError, Name, Scope, compile_expression, names_used
-from flows.logic.numbers import number_of
-from flows.logic.operations import is_number
-from schemas.profile import MICRO
+from flows.logic.expressions.expression import FUNCTIONS, ExpressionError, Name, Scope, compile_expression, names_used
+from flows.logic.expressions.numbers import number_of
+from flows.logic.expressions.operations import is_number
+from flows.logic.profile.aggregates import amount_of
+from schemas.records.profile import MICRO
 
 SCOPE = Scope(
     names={

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.identifiers import Identifiers
+from flows.logic.fields.identifiers import Identifiers
 from flows.logic.message import Message
 from schemas.config import Identity, Namespace
-from schemas.events import Reject
-from schemas.identity import ID_BYTES, Identifier
+from schemas.records.identity import ID_BYTES, Identifier
+from schemas.wire.events import Reject
 from tests.logic.entry.made import resident_id
 
 KEY = b"k" * 32

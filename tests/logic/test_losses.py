@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.logic.losses import losses
+from flows.logic.rules.losses import losses
 from schemas.config import Config
-from schemas.toml import read
+from schemas.config.toml import read
 
 FULL = """
 [[aggregate]]

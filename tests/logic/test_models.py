@@ -16,16 +16,16 @@ from river import metrics
 
 from flows.logic.models import churn
 from flows.logic.models.binary import BINARY
+from flows.logic.models.example_merge import Merge
 from flows.logic.models.features import DAY_MS, FEATURES, NAMES, SLOT_MS, features
 from flows.logic.models.linear import SNAPSHOT_BYTES_MAX, Scorer
-from flows.logic.models.merge import Merge
 from flows.logic.models.progress import Progress
 from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer
 from flows.logic.models.trainers import trainers
 from schemas.config import Churn, Rules
 from schemas.errors import Foreign
-from schemas.profile import MICRO, Fragment
-from schemas.triggers import Example
+from schemas.records.profile import MICRO, Fragment
+from schemas.wire.triggers import Example
 
 WIDTH = len(churn.FEATURES)
 NOW = 1_700_000_000_000

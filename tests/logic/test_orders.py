@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.logic.identifiers import Identifiers
-from flows.logic.orders import STEWARD, OrderReader, document
+from flows.logic.fields.identifiers import Identifiers
+from flows.logic.resolution.identity_orders import STEWARD, OrderReader, document
 from schemas.config import Identity
-from schemas.events import RawEvent, Reject
-from schemas.identity import Order, undo
+from schemas.records.identity import Order, undo
+from schemas.wire.events import RawEvent, Reject
 
 HASHES = Identifiers(Identity(), b"k" * 32)
 READER = OrderReader(HASHES, ["crm"])

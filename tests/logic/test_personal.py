@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from stdnum import luhn
 from stdnum.cn import ric
 
+from flows.logic.fields.personal import may_hold
 from flows.logic.message import Checked
-from flows.logic.personal import may_hold
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config
-from schemas.events import RawEvent
-from schemas.toml import load
+from schemas.config.toml import load
+from schemas.wire.events import RawEvent
 
 NOW_MS = 1_795_000_000_000
 ID = "44030519900307123" + ric.calc_check_digit("44030519900307123?")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.logic.extract import Fields
-from flows.logic.identifiers import Identifiers
-from flows.logic.placeholders import Placeholders
+from flows.logic.fields.extract import Fields
+from flows.logic.fields.identifiers import Identifiers
+from flows.logic.fields.placeholders import Placeholders
 from schemas.config import Identity, Matching
 
 SAYS_NOTHING = [

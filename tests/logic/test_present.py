@@ -4,12 +4,12 @@ from itertools import permutations
 
 import pytest
 
-from flows.logic import groups
-from flows.logic.entry.check import NOTES
-from flows.logic.fragments import TRAITS_MAX, add_traits
-from flows.logic.present import newest, own, present
-from flows.logic.rules import CompiledRules
-from schemas.profile import Fragment, Profile
+from flows.logic.fields import group_traits
+from flows.logic.fields.check import NOTES
+from flows.logic.profile.fragments import TRAITS_MAX, add_traits
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.view import newest, own, present
+from schemas.records.profile import Fragment, Profile
 from tests.world import START_MS, compiled
 
 RULES: CompiledRules = compiled('[[tag]]\nname = "a"\nwhen = "True"\n')
@@ -29,7 +29,7 @@ def test_groups_are_shown_each_with_what_was_last_stated_of_it() -> None:
     fragment = Fragment(traits={"plan": (1, "mine")})
     calls = [("acme", {"plan": "gold", "industry": "tea"}), ("acme", {}), ("acme", {"plan": "free"}), ("beta", {})]
     for at, (group, traits) in enumerate(calls):
-        add_traits(fragment.traits, {name: (at, value) for name, value in groups.stated(group, traits).items()})
+        add_traits(fragment.traits, {name: (at, value) for name, value in group_traits.stated(group, traits).items()})
     answer = present(b"\xab" * 12, Profile(), fragment, RULES, START_MS, {})
     assert answer["groups"] == {"acme": {"industry": "tea", "plan": "free"}, "beta": {}}
     assert answer["traits"] == {"plan": "mine"}
@@ -39,7 +39,7 @@ def test_many_groups_push_out_none_of_the_customers_own_traits() -> None:
     own_traits = {f"z{n:02}": (1, n) for n in range(TRAITS_MAX - 5)}
     traits = dict(own_traits)
     for n in range(100):
-        add_traits(traits, {name: (2, value) for name, value in groups.stated(f"g{n}", {"plan": "x"}).items()})
+        add_traits(traits, {name: (2, value) for name, value in group_traits.stated(f"g{n}", {"plan": "x"}).items()})
     assert len(traits) == TRAITS_MAX
     assert traits.items() >= own_traits.items()
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.logic.decide import trigger_id
-from flows.logic.fragments import add_traits, join_traits, ring_id
+from flows.logic.facets.decisions import trigger_id
+from flows.logic.fields.stated import stated_at
 from flows.logic.models import churn
-from flows.logic.present import newest
-from flows.logic.shard import FRAGMENTS_MAX, SEALED_MAX, add_sensitive
-from flows.logic.stated import stated_at
-from schemas.profile import MICRO, Sealed, Sensitive
+from flows.logic.profile.fragments import add_traits, join_traits, ring_id
+from flows.logic.shard.state import FRAGMENTS_MAX, SEALED_MAX, add_sensitive
+from flows.logic.shard.view import newest
+from schemas.records.profile import MICRO, Sealed, Sensitive
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 
@@ -300,7 +300,7 @@ def test_a_tag_whose_rule_is_gone_goes_too_and_nobody_is_woken_for_it_again_and_
 
 
 def test_one_tick_wakes_a_bounded_number_and_the_next_ones_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("flows.logic.profile", "flows.profile"):
+    for module in ("flows.logic.shard.machine", "flows.profile"):
         monkeypatch.setattr(f"{module}.DUE_MAX", 2)
     world = World(LEFT)
     world.at(START_MS)

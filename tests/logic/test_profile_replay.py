@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import profile as flow
-from flows.logic import profile as logic
-from state.memory import MemoryShards
+from flows.logic.shard import machine as logic
+from state.memory.twins import MemoryShards
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, World, contents, person, visitor
 
 PLAIN = """

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.logic.decide import trigger_id
+from flows.logic.facets.decisions import trigger_id
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World
 

@@ -7,17 +7,17 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
-from flows.logic import sparse
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import KNOTS, Scorer, Snapshot, probability
-from flows.logic.models.worth import Worth
-from flows.logic.profile import ShardMachine
-from flows.models import scorers, seal
+from flows.logic.models.order_value import Worth
+from flows.logic.profile import sparse
+from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from schemas.triggers import UNANSWERED, Example
-from state.memory import MemoryShards
-from state.models import Signer
+from flows.runtime.snapshots import scorers, seal
+from schemas.wire.triggers import UNANSWERED, Example
+from state.memory.twins import MemoryShards
+from state.model_store import Signer
 from tests.world import DAY, HOUR, MINUTE, SHARDS, START_MS, World, person, visitor
 
 ANA, BOB, EVE = person("ana"), person("bob"), visitor("eve")

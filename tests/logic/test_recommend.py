@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.recommend import Counter, Recommender, Touch
-from flows.logic.models.shelf import COMPANIONS_MAX, Shelf
+from flows.logic.models.recommendation_index import COMPANIONS_MAX, Shelf
 from schemas.errors import Foreign
 
 DAY = 86_400_000

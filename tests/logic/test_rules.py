@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from flows.logic.present import mask, present
-from flows.logic.rules import NAMES, CompiledRules, View, problems
+from flows.logic.rules.ruleset import NAMES, CompiledRules, View, problems
+from flows.logic.shard.view import mask, present
 from schemas.config import EXPRESSION_NAMES, On, Rules, Segment, Tag, TriggerRule
+from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError
-from schemas.profile import Fragment, Profile
-from schemas.toml import DEFAULT, load
+from schemas.records.profile import Fragment, Profile
 from tests.world import DAY, HOUR, START_MS, compiled, fact
 
 FIGURES = """

@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.sparse import pack, unpack
+from flows.logic.profile.sparse import pack, unpack
 
 floats = st.lists(st.one_of(st.just(0.0), st.floats(width=32, allow_nan=False)), max_size=255)
 

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.models import challenger, groups, shelf
+from flows.logic.facets.item_interactions import ITEM_MAX, ITEMS_MAX, items_of
+from flows.logic.models import challenger, recommendation_index, segments_learnt
 from flows.logic.models.clusters import Clusters
-from flows.logic.models.groups import FEATURES, Assigner
+from flows.logic.models.lessons import Recommendations
 from flows.logic.models.recommend import Recommender, Touch
-from flows.logic.models.shelf import ITEM_TO_ITEM, RECENT_MAX, Shelf
-from flows.logic.models.teaching import Recommendations
-from flows.logic.present import present
-from flows.logic.rules import CompiledRules
-from flows.logic.shard import Live
-from flows.logic.touches import ITEM_MAX, ITEMS_MAX, items_of
+from flows.logic.models.recommendation_index import ITEM_TO_ITEM, RECENT_MAX, Shelf
+from flows.logic.models.segments_learnt import FEATURES, Assigner
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.state import Live
+from flows.logic.shard.view import present
+from schemas.config.toml import rules_from
 from schemas.errors import Foreign
-from schemas.toml import rules_from
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 from tests.world import HOUR, World, document, person, visitor
 
 ANA, BOB, PHONE = person("ana"), person("bob"), visitor("phone")
@@ -71,7 +71,7 @@ class TestTouches:
         world.send(ANA, sku="a")
         world.send(ANA, sku="b")
         world.send(ANA, "Bought", lines=[{"sku": "c"}, {"sku": "a"}, {"other": 1}])
-        assert [(each.action, each.label, each.recent, each.segment) for each in of(world, shelf.NAME)] == [
+        assert [(each.action, each.label, each.recent, each.segment) for each in of(world, recommendation_index.NAME)] == [
             ("a", 0.5, [], ""),
             ("b", 0.5, ["a"], "new"),
             ("c", 1.0, ["b", "a"], "known"),
@@ -98,7 +98,7 @@ class TestTouches:
     def test_what_is_no_id_is_no_touch(self, item: object) -> None:
         world = World(RULES)
         world.send(ANA, sku=item)
-        assert of(world, shelf.NAME) == []
+        assert of(world, recommendation_index.NAME) == []
         assert world.counters()["applied"] == 1
 
     @given(
@@ -119,7 +119,7 @@ class TestRecommended:
 
     def test_companions_then_what_the_segment_likes_and_the_trigger_says_which(self) -> None:
         world = World(RULES)
-        announce(world, shelf.NAME, filled_shelf())
+        announce(world, recommendation_index.NAME, filled_shelf())
         world.send(ANA, sku="tea")
         world.send(ANA, "Asked")
         world.send(BOB, "Asked")
@@ -141,14 +141,16 @@ class TestRecommended:
         taught, luck = Recommendations(rules_from(document(RULES))), random.Random(1)
         for at in range(600):  # what goes together by chance alone, two learners see differently
             item, before = luck.sample(["tea", *(f"i{number}" for number in range(12))], 2)
-            taught.learn([Example(shelf.NAME, b"c", at, at, [], None, 0, 1.0, action=item, recent=[before], segment="known")])
+            taught.learn(
+                [Example(recommendation_index.NAME, b"c", at, at, [], None, 0, 1.0, action=item, recent=[before], segment="known")]
+            )
         world = World(RULES)
         world.send(ANA, sku="tea")
         shelves = []
         for learner in (ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM):
             taught.grant(len(shelves) + 1, learner)
             shelves.append(Shelf.from_snapshot(taught.next_snapshot().pack()))
-            announce(world, shelf.NAME, shelves[-1], taught.version)
+            announce(world, recommendation_index.NAME, shelves[-1], taught.version)
             world.send(ANA, "Asked")
         assert [made.snapshot.learner for made in shelves] == [ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM]
         served = [trigger.reasons["recommended"] for trigger in world.triggers()]
@@ -172,14 +174,14 @@ class TestGroups:
         world = World(RULES)
         for _ in range(5):
             world.send(ANA)
-        assert len(of(world, groups.NAME)) == 1
+        assert len(of(world, segments_learnt.NAME)) == 1
         world.later(HOUR)
         world.send(ANA)
-        assert [len(each.features) for each in of(world, groups.NAME)] == [len(FEATURES)] * 2
+        assert [len(each.features) for each in of(world, segments_learnt.NAME)] == [len(FEATURES)] * 2
 
     def test_the_group_is_counted_shown_and_drives_a_trigger(self) -> None:
         world = World(RULES)
-        announce(world, groups.NAME, self.assigner())
+        announce(world, segments_learnt.NAME, self.assigner())
         for who in (ANA, BOB):
             world.send(who, "Asked")
         group = world.profile(ANA).cluster
@@ -189,7 +191,7 @@ class TestGroups:
 
     def test_counts_follow_unions_and_the_switch(self) -> None:
         world = World(RULES)
-        announce(world, groups.NAME, self.assigner())
+        announce(world, segments_learnt.NAME, self.assigner())
         world.send(PHONE)
         world.send(ANA)
         world.send([ANA, PHONE])

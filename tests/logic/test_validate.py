@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.groups import is_one, shown
+from flows.logic.fields.group_traits import is_one, shown
 from flows.logic.message import Checked
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
 from schemas.config import Config, Gateway, Kafka, Secret, Validate, WriteKey
-from schemas.events import RawEvent, Reject, RejectReason
+from schemas.wire.events import RawEvent, Reject, RejectReason
 from tests.world import DAY, HOUR, START_MS
 
 CONFIG = Config()

@@ -6,10 +6,10 @@ import networkx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.logic.window import group
-from schemas.identity import Group, Identifier, Routed, WindowCommit
-from state.directory import Layout
-from state.memory import MemoryDirectory
+from flows.logic.resolution.joint_window import group
+from schemas.records.identity import Group, Identifier, Routed, WindowCommit
+from state.directory.redis_directory import Layout
+from state.memory.twins import MemoryDirectory
 from tests.world import person, visitor
 
 Event = list[Identifier]

@@ -7,9 +7,9 @@ from urllib.parse import unquote
 import fastavro
 import pytest
 
-from connectors import formats
-from schemas import cloudevents, trigger_avro
-from schemas.triggers import Receipt, Trigger
+from connectors.wire import formats
+from schemas.wire import cloudevents, trigger_avro
+from schemas.wire.triggers import Receipt, Trigger
 
 TRIGGER = Trigger(
     id="t-1",

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from schemas.config import Aggregate, Config, On, Rules, Tag, TriggerRule
+from schemas.config.locate import lines
+from schemas.config.reference import reference
+from schemas.config.toml import DEFAULT, load, problems, read, resolved, rules_document, rules_from, spelled
 from schemas.errors import ConfigError
-from schemas.locate import lines
-from schemas.reference import reference
-from schemas.toml import DEFAULT, load, problems, read, resolved, rules_document, rules_from, spelled
 from schemas.units import Duration
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,7 +32,7 @@ def test_the_packaged_default_loads_relative_to_the_current_folder(tmp_path: Pat
 
 
 def test_without_a_packaged_default_the_built_in_one_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("schemas.toml.DEFAULT", tmp_path / "none.toml")
+    monkeypatch.setattr("schemas.config.toml.DEFAULT", tmp_path / "none.toml")
     monkeypatch.chdir(tmp_path)
     assert load(None, {}) == resolved(Config(), tmp_path)
 
@@ -65,7 +65,9 @@ def test_every_option_is_in_the_packaged_default() -> None:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run: python -m schemas.reference > docs/configuration.md"
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), (
+        "run: python -m schemas.config.reference > docs/configuration.md"
+    )
 
 
 def test_every_option_has_a_meaning_in_the_reference() -> None:

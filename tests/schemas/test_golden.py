@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-import schemas.events
-import schemas.identity
-import schemas.journal
-import schemas.log
-import schemas.profile
-import schemas.triggers
+import schemas.records.identity
+import schemas.records.journal
+import schemas.records.profile
+import schemas.records.shard_log
+import schemas.wire.events
+import schemas.wire.triggers
 from tests.golden import FOLDER, SAMPLES, versions
 
 INSIDE = {
@@ -32,7 +32,14 @@ INSIDE = {
     "Open",
 }  # of others
 NOT_KEPT = {"Reject", "RawBatch", "LogEntry", "WindowResult", "Pair", "Union"}  # in memory, or an answer
-MODULES = (schemas.events, schemas.identity, schemas.journal, schemas.log, schemas.profile, schemas.triggers)
+MODULES = (
+    schemas.wire.events,
+    schemas.records.identity,
+    schemas.records.journal,
+    schemas.records.shard_log,
+    schemas.records.profile,
+    schemas.wire.triggers,
+)
 
 
 @pytest.mark.parametrize("record", SAMPLES)

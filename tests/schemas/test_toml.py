@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import Secret
+from schemas.config.locate import lines
+from schemas.config.toml import DEFAULT, load, problems, read, resolved, spelled, unspelled
 from schemas.errors import ConfigError
-from schemas.locate import lines
-from schemas.toml import DEFAULT, load, problems, read, resolved, spelled, unspelled
 
 SECRET = "whsec_" + "QUJD" * 8
 

@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from schemas.errors import Fenced, Foreign
-from schemas.journal import Journalled
-from state.archive import Archive, ArchiveWriter, files
+from schemas.records.journal import Journalled
+from state.history.archive_files import Archive, ArchiveWriter, files
 from state.keys import LogSeal
 from tests.golden import FOLDER as GOLDEN
 

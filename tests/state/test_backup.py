@@ -11,15 +11,15 @@ import pytest
 import redis
 
 from schemas.errors import Foreign, Unreachable
-from schemas.profile import Head
-from state.backup import Backups, Manifest, usable
-from state.changes import Changes
-from state.client import connect
-from state.copy import Copied, Copying, Cut, load
-from state.directory import Layout
-from state.keycopy import KeyCopy
+from schemas.records.profile import Head
+from state.directory.redis_directory import Layout
+from state.history.backup_folders import Backups, Manifest, usable
+from state.history.changed_keys import Changes
+from state.history.data_key_copy import KeyCopy
+from state.history.key_snapshot import Copied, Copying, Cut, load
 from state.keys import KeyRing
-from state.names import Names
+from state.redis.client import connect
+from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=2, buckets=16, limits=(1, 2))
 KEYS = KeyRing(b"h" * 32, b"l" * 32, b"s" * 32, b"k" * 32)

@@ -10,10 +10,10 @@ import redis
 from zstandard import ZstdCompressionDict
 
 from schemas.errors import Damaged
-from schemas.profile import Fragment, Profile
-from state.compression import SAMPLE, TRIED_AGAIN, Compressor, Dictionaries
-from state.names import Names
-from state.shards import RedisShards, ShardCommit
+from schemas.records.profile import Fragment, Profile
+from state.redis.names import Names
+from state.shards.compression import SAMPLE, TRIED_AGAIN, Compressor, Dictionaries
+from state.shards.redis_shards import RedisShards, ShardCommit
 from tests.golden import FOLDER
 
 NAMES = Names("t")

@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 import redis
 
-from schemas.identity import WindowCommit
-from state.directory import RedisDirectory
-from state.names import Names
+from schemas.records.identity import WindowCommit
+from state.directory.redis_directory import RedisDirectory
+from state.redis.names import Names
 from tests.resolving import LAYOUT
 
 BYTES = 10_000

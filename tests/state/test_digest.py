@@ -13,17 +13,17 @@ from zstandard import ZstdCompressionDict
 
 import tests.world
 from schemas.errors import Moving
-from schemas.identity import WindowCommit, WindowResult
-from schemas.profile import Head, Sealed, Sensitive
-from schemas.triggers import Absorb
-from state import digest
-from state.compression import Dictionaries
-from state.digest import Digest, Reading, Sum, as_said, as_stored, of_memory
-from state.directory import Layout, RedisDirectory
+from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.profile import Head, Sealed, Sensitive
+from schemas.wire.triggers import Absorb
+from state import state_digest
+from state.directory.redis_directory import Layout, RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
-from state.memory import MemoryShards
-from state.names import Names
-from state.shards import LANES, RedisShards, ShardCommit
+from state.memory.twins import MemoryShards
+from state.redis.names import Names
+from state.shards.compression import Dictionaries
+from state.shards.redis_shards import LANES, RedisShards, ShardCommit
+from state.state_digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from tests.golden import FOLDER
 from tests.logic.test_profile_replay import MODELS, RULES, live
 from tests.world import LIMITS, SECOND, SHARDS, KeptDirectory, World, person, visitor
@@ -123,7 +123,7 @@ def test_compressed_profiles_count_as_what_they_say(redis_url: str) -> None:
 def test_pages_smaller_than_what_is_read_change_nothing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = redis.Redis.from_url(redis_url)
     world = lived(client, 3, 150)
-    monkeypatch.setattr(digest, "PAGE", 3)
+    monkeypatch.setattr(state_digest, "PAGE", 3)
     assert reading(client).digest() == of_twin(world)
 
 
@@ -213,7 +213,7 @@ def test_it_names_what_differs_and_not_who_wrote_it() -> None:
     entries=st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.binary(max_size=3), st.binary(max_size=3)), unique=True),
     seed=st.integers(),
 )
-def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(entries: list[digest.Entry], seed: int) -> None:
+def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(entries: list[state_digest.Entry], seed: int) -> None:
     shuffled = list(entries)
     random.Random(seed).shuffle(shuffled)
     assert Sum(shuffled).unit(0) == Sum(entries).unit(0)

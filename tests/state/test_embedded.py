@@ -13,15 +13,15 @@ import redis
 
 from schemas.config import Config, Data, Redis, Secret
 from schemas.errors import Unreachable
-from state import torn
-from state.embedded import Embedded, url
-from state.servers import server_at
+from state.redis import torn
+from state.redis.embedded import Embedded, url
+from state.redis.servers import server_at
 from tests.servers import PROGRAMS, program_of
 
 STARTER = """
 import sys
 from pathlib import Path
-from state.embedded import Embedded
+from state.redis.embedded import Embedded
 
 server = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2]))
 process = server.spawn()
@@ -112,7 +112,7 @@ def test_buckets_of_identifiers_stay_flat(server: Embedded) -> None:
 
 
 def test_a_folder_in_use_is_one_clear_error(server: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("state.embedded.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("state.redis.embedded.LOCK_WAIT_S", 0.2)
     process = server.spawn()
     server.wait(process)
     with pytest.raises(Unreachable, match=rf"{server.folder} is in use: a server with process id {process.pid}"):
@@ -149,7 +149,7 @@ def test_it_says_why_it_could_not_start(server: Embedded) -> None:
 def test_it_dies_with_whoever_started_it(server: Embedded) -> None:
     if sys.platform != "linux":
         pytest.skip("the kernel's parent-death signal is Linux'")
-    script = "import sys; from pathlib import Path; from state.embedded import Embedded\n"
+    script = "import sys; from pathlib import Path; from state.redis.embedded import Embedded\n"
     script += (
         "s = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2])); p = s.spawn(); s.wait(p); print(p.pid, flush=True); sys.stdin.read()"
     )

@@ -3,7 +3,7 @@
 import redis
 
 from state.given_up import BELIEVED_MS, RedisGivenUp
-from state.names import Names
+from state.redis.names import Names
 
 
 def test_each_supervisor_speaks_for_its_own_and_is_believed_for_a_while(redis_url: str) -> None:

@@ -6,15 +6,15 @@ import msgspec
 import pytest
 import redis
 
-from schemas.identity import Group, Identifier, Routed, WindowCommit
-from schemas.journal import Journalled, WindowContent
-from schemas.log import LogEntry, Tick
-from schemas.triggers import Absorb
-from state.client import connect
-from state.directory import Directory, Layout, RedisDirectory
-from state.journal import RedisJournal
-from state.memory import MemoryDirectory
-from state.names import Names
+from schemas.records.identity import Group, Identifier, Routed, WindowCommit
+from schemas.records.journal import Journalled, WindowContent
+from schemas.records.shard_log import LogEntry, Tick
+from schemas.wire.triggers import Absorb
+from state.directory.redis_directory import Directory, Layout, RedisDirectory
+from state.history.journal_tail import RedisJournal
+from state.memory.twins import MemoryDirectory
+from state.redis.client import connect
+from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=4, buckets=16, limits=(1, 2, 3))
 _pack = msgspec.msgpack.encode

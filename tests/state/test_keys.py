@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, Foreign
 from state.keys import KEY_BYTES, NONCE_BYTES, DataKey, DataKeys, KeyRing, LogSeal, load_keys
-from state.names import Names
+from state.redis.names import Names
 
 ANA, BOB = b"a" * 12, b"b" * 12
 KEK = bytes(range(KEY_BYTES))

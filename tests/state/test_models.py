@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from schemas.errors import Fenced, Foreign
-from state.models import CHECKPOINT_BYTES_MAX, Announcement, Checkpoint, MemoryModels, ModelStore, RedisModels, Signer
-from state.names import Names
+from state.model_store import CHECKPOINT_BYTES_MAX, Announcement, Checkpoint, MemoryModels, ModelStore, RedisModels, Signer
+from state.redis.names import Names
 
 KEY = bytes(range(32))
 NAMES = Names("test")

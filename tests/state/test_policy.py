@@ -2,7 +2,7 @@
 
 import pytest
 
-from state.policy import AtLimit, Policy
+from state.directory.policy import AtLimit, Policy
 
 FOUNDER, MADE_UP, MORE, OTHERS = (1, b"founder"), (1, b"made up"), (1, b"more"), (0, b"user")
 HELD = [OTHERS, FOUNDER, MADE_UP, MORE]

@@ -2,11 +2,11 @@
 
 import redis
 
-from schemas.identity import Identifier
-from state.directory import Layout, RedisDirectory
-from state.ledger import RedisLedger
-from state.names import Names
-from state.records import Record, unpack
+from schemas.records.identity import Identifier
+from state.directory.ledger import RedisLedger
+from state.directory.records import Record, unpack
+from state.directory.redis_directory import Layout, RedisDirectory
+from state.redis.names import Names
 from tests.contract.test_directory import ANON, MAIL, USER, group, window
 
 LAYOUT, NAMES = Layout("test", shards=4, buckets=16, limits=(1, 2, 3)), Names("t")

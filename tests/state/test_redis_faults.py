@@ -11,18 +11,18 @@ import redis
 from structlog.testing import capture_logs
 
 from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
-from schemas.identity import Group, Identifier, Routed, WindowCommit
-from schemas.profile import Head
-from schemas.triggers import Absorb
-from state.client import check_server, connect, reported, stay_with_server, wait_until_loaded, warn_if_it_forgets
-from state.deliveries import Deliveries
-from state.directory import FORMAT, Layout, RedisDirectory
-from state.embedded import Embedded
+from schemas.records.identity import Group, Identifier, Routed, WindowCommit
+from schemas.records.profile import Head
+from schemas.wire.triggers import Absorb
+from state.directory.redis_directory import FORMAT, Layout, RedisDirectory
 from state.keys import DataKeys
-from state.models import Checkpoint, RedisModels, Signer
-from state.names import Names
-from state.servers import find_server
-from state.shards import RedisOutbox, RedisShards, ShardCommit
+from state.model_store import Checkpoint, RedisModels, Signer
+from state.redis.client import check_server, connect, reported, stay_with_server, wait_until_loaded, warn_if_it_forgets
+from state.redis.embedded import Embedded
+from state.redis.names import Names
+from state.redis.servers import find_server
+from state.shards.deliveries import Deliveries
+from state.shards.redis_shards import RedisOutbox, RedisShards, ShardCommit
 from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))

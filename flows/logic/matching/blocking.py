@@ -6,7 +6,7 @@ Keys are plain text here; whoever stores them hashes them with a key. A key that
 from functools import lru_cache
 from typing import Final
 
-from flows.logic.matching.fields import KIND_OF
+from flows.logic.matching.columns import KIND_OF
 from flows.logic.matching.han import sound
 from flows.logic.matching.record import Record
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from flows.logic.matching.fields import PLACES, SPOTS
+from flows.logic.matching.columns import PLACES, SPOTS
 from flows.logic.matching.weights import Shares, Weights
 
 WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final, Literal
 
-from flows.logic.matching.decide import Verdict
+from flows.logic.matching.verdict import Verdict
 
 Language = Literal["en", "zh"]
 _FIELDS_ZH: Final = {

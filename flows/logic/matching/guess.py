@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flows.logic.matching.fields import KIND_OF, tells_who
+from flows.logic.matching.columns import KIND_OF, tells_who
 from flows.logic.matching.normalise import email, phone, text, web
 
 SAMPLE_ROWS: Final = 1000

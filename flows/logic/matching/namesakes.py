@@ -11,7 +11,7 @@ from typing import Final
 from rapidfuzz.distance import OSA
 
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import KINDS, Kind, kind_of
+from flows.logic.matching.columns import KINDS, Kind, kind_of
 from flows.logic.matching.han import is_han
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.score import Found

@@ -14,7 +14,7 @@ from typing import Final
 from dateutil import parser as dateutil_parser
 
 from flows.logic.matching.han import is_han, simplified
-from flows.logic.matching.words import LEGAL_FORMS, ORGANISATION_WORDS, STREET_WORDS
+from flows.logic.matching.noise_words import LEGAL_FORMS, ORGANISATION_WORDS, STREET_WORDS
 
 VALUE_MAX: Final = 64
 _RAW_MAX: Final = 512

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from flows.logic.matching.fields import KIND_OF
+from flows.logic.matching.columns import KIND_OF
 from flows.logic.matching.han import is_han, split_name
 from flows.logic.matching.normalise import NORMALISE
 

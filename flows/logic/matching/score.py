@@ -12,7 +12,7 @@ import msgspec
 
 from flows.logic.matching.branches import WEAKER_PLACE, is_organisation, one_place_bits
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.fields import PLACES, is_shared, kind_of
+from flows.logic.matching.columns import PLACES, is_shared, kind_of
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.record import Record

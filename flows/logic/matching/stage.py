@@ -12,16 +12,16 @@ import msgspec
 
 from flows.logic.matching.blocking import blocking_keys
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.decide import Thresholds, Verdict, are_one, decide
+from flows.logic.matching.estimation import Learner
 from flows.logic.matching.explain import explain
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.index import COMMON
-from flows.logic.matching.learn import Learner
 from flows.logic.matching.lists import KeyList, near
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
+from flows.logic.matching.verdict import Thresholds, Verdict, are_one, decide
 from flows.logic.matching.weights import Weights
-from schemas.identity import Order, OrderKind
+from schemas.records.identity import Order, OrderKind
 
 KEY_BYTES: Final = 8
 CANDIDATES_MAX: Final = 4

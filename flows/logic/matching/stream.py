@@ -4,12 +4,12 @@ from typing import Final
 
 from flows.logic.matching.blocking import blocking_keys
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.decide import Thresholds, Verdict, decide
+from flows.logic.matching.estimation import Learner
 from flows.logic.matching.frequency import Frequencies
 from flows.logic.matching.index import Index, MemoryIndex
-from flows.logic.matching.learn import Learner
 from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
+from flows.logic.matching.verdict import Thresholds, Verdict, decide
 from flows.logic.matching.weights import Weights
 
 CANDIDATES_MAX: Final = 8

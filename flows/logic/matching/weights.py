@@ -4,7 +4,7 @@ from math import log2
 
 import msgspec
 
-from flows.logic.matching.fields import kind_of
+from flows.logic.matching.columns import kind_of
 
 
 class Shares(msgspec.Struct, array_like=True, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from river import optim, reco, stats
 
-from flows.logic.models import shelf
+from flows.logic.models import recommendation_index
 from flows.logic.models.recommend import Touch
 from schemas.errors import Foreign
 
@@ -65,7 +65,7 @@ class _State(msgspec.Struct, array_like=True):
 class Challenger:
     """Mutable; a function of the touches in their order. The item touched longest ago makes room for a new one."""
 
-    def __init__(self, items_max: int = shelf.ITEMS_MAX) -> None:
+    def __init__(self, items_max: int = recommendation_index.ITEMS_MAX) -> None:
         self._items_max = items_max
         self._draws = _Draws()
         rate = optim.SGD(_RATE)
@@ -113,7 +113,7 @@ class Challenger:
         for slot, name in enumerate(names):
             scores = biases + (latents * model.u_latents[name]).sum(axis=1)
             scores[slot] = 0.0
-            best = np.argsort(-scores, kind="stable")[: shelf.COMPANIONS_MAX].tolist()
+            best = np.argsort(-scores, kind="stable")[: recommendation_index.COMPANIONS_MAX].tolist()
             found[name] = [(names[other], float(scores[other])) for other in best if scores[other] > 0.0]
         return found
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from flows.logic.models.groups import VALUE_MAX, Floats, Snapshot, distances, place
+from flows.logic.models.segments_learnt import VALUE_MAX, Floats, Snapshot, distances, place
 from schemas.errors import Foreign
 
 CLUSTERS_MAX = 32

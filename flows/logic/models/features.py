@@ -8,7 +8,7 @@ model's list is its meaning in every stored example: never change one in place, 
 from math import log, log1p
 from typing import Literal, NamedTuple
 
-from schemas.profile import MICRO, Fragment
+from schemas.records.profile import MICRO, Fragment
 
 Purpose = Literal["marketing", "sales", "service", "security"]
 PURPOSES: tuple[Purpose, ...] = ("marketing", "sales", "service", "security")

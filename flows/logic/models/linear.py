@@ -14,7 +14,7 @@ from math import exp, isfinite
 
 import msgspec
 
-from flows.logic.models.worth import Worth
+from flows.logic.models.order_value import Worth
 from schemas.errors import Foreign
 
 SNAPSHOT_BYTES_MAX = 16 * 1024 * 1024

@@ -11,8 +11,8 @@ from math import exp2, isfinite, sqrt
 
 import msgspec
 
-from flows.logic.models import shelf
-from flows.logic.models.shelf import EVERYONE, RECENT_MAX
+from flows.logic.models import recommendation_index
+from flows.logic.models.recommendation_index import EVERYONE, RECENT_MAX
 from schemas.errors import Foreign
 
 ITEMS_MAX = 20_000
@@ -147,13 +147,13 @@ class Recommender:
     def _of(self, item: str) -> Counter:
         return self._state.neighbours.setdefault(item, Counter(self._state.neighbours_max))
 
-    def shelf(self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]) -> shelf.Snapshot:
+    def shelf(self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]) -> recommendation_index.Snapshot:
         """What the shards recommend with: of the items, their companions and what each segment likes only the strongest."""
         state = self._state
-        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[: shelf.ITEMS_MAX]
-        companions = {item: self._companions(item)[: shelf.COMPANIONS_MAX] for item in strongest}
-        liked = {group: _liked(popular)[: shelf.LIKED_MAX] for group, popular in state.popular.items()}
-        return shelf.Snapshot(
+        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[: recommendation_index.ITEMS_MAX]
+        companions = {item: self._companions(item)[: recommendation_index.COMPANIONS_MAX] for item in strongest}
+        liked = {group: _liked(popular)[: recommendation_index.LIKED_MAX] for group, popular in state.popular.items()}
+        return recommendation_index.Snapshot(
             version=version, companions=companions, liked=liked, examples=examples, trained_ms=trained_ms, metrics=metrics
         )
 

@@ -22,10 +22,10 @@ from flows.logic.models.drift import ERROR, Watch
 from flows.logic.models.duel import Contested, Duel
 from flows.logic.models.linear import Snapshot, Terms, probability
 from flows.logic.models.newton import BLOCK, Newton
+from flows.logic.models.order_value import Worths
 from flows.logic.models.progress import Progress
-from flows.logic.models.worth import Worths
 from schemas.errors import Foreign
-from schemas.triggers import UNANSWERED, Example
+from schemas.wire.triggers import UNANSWERED, Example
 
 Array = NDArray[np.float64]
 

@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.logic.entry import completion, quality
-from flows.logic.entry.check import Entry, Taken
+from flows.logic.fields import completion, quality
+from flows.logic.fields.check import Entry, Taken
 from flows.logic.message import Checked
-from flows.logic.rules import View
-from flows.logic.validate import Validator
+from flows.logic.resolution.validation import Validator
+from flows.logic.rules.ruleset import View
 from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
-from schemas.events import Fact, RawEvent, Reject
-from schemas.profile import Fragment
+from schemas.records.profile import Fragment
+from schemas.wire.events import Fact, RawEvent, Reject
 from tests.logic.entry.made import resident_id
 
 KEY = b"k" * 32

@@ -8,8 +8,8 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.entry.check import checks
-from flows.logic.entry.values import Bad, Good, plain
+from flows.logic.fields.check import checks
+from flows.logic.fields.values import Bad, Good, plain
 from schemas.config import Entry, FieldKind
 from tests.logic.entry.made import resident_id
 

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from flows.logic.entry.quality import report
-from flows.logic.entry.repeats import Repeats
+from flows.logic.fields.quality import report
+from flows.logic.fields.repeats import Repeats
 from schemas.config import Repeat
 from schemas.units import Duration
 from tests.logic.test_profile_replay import replayed

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bench.registers import rows
-from flows.evaluate.identity import Report, evaluate
+from flows.lab.evaluate.identity import Report, evaluate
 from flows.logic.matching import Cluster, Frequencies, Learner, Record, Scorer, Thresholds, Verdict, Weights, decide
 from flows.logic.matching.branches import Branches, one_place_bits, together
 

@@ -5,9 +5,9 @@ from random import Random
 import pytest
 
 from bench.registers import rows
-from flows.evaluate.identity import evaluate
+from flows.lab.evaluate.identity import evaluate
 from flows.logic.matching import Cluster, Frequencies, Record, Scorer, Thresholds, Weights, decide
-from flows.logic.matching.decide import are_one
+from flows.logic.matching.verdict import are_one
 
 ONE = {"full_name": "王伟", "city": "上海", "date_of_birth": "1990-05-03", "phone": "13812345678", "email": "wangwei88@qq.com"}
 OTHER = {**ONE, "date_of_birth": "1990-05-31", "phone": "15900001111", "email": "kj2046@163.com"}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.evaluate.identity import evaluate
+from flows.lab.evaluate.identity import evaluate
 from flows.logic.matching import Cluster, Frequencies, MemoryIndex, Record, Scorer, Weights
-from flows.logic.matching.fields import KIND_OF, KINDS
+from flows.logic.matching.columns import KIND_OF, KINDS
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.normalise import NORMALISE
 from flows.logic.matching.stream import Matching

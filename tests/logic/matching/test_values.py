@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.matching.blocking import KEYS_MAX, blocking_keys, skeleton
-from flows.logic.matching.fields import KIND_OF, KINDS, kind_of
+from flows.logic.matching.columns import KIND_OF, KINDS, kind_of
 from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.normalise import NORMALISE, VALUE_MAX
 from flows.logic.matching.record import Record

@@ -12,12 +12,12 @@ from flows.logic.models.binary import BINARY, ModelName
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Scorer, probability
 from flows.logic.models.newton import BLOCK, Newton
-from flows.logic.models.panel import Panel
+from flows.logic.models.scorer_set import Panel
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from schemas.config import Model, Rules
 from schemas.errors import Foreign
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 
 @pytest.fixture(params=BINARY)

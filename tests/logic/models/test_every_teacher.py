@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from flows.logic import menu
 from flows.logic.bandit.settings import POLICIES, Policy
-from flows.logic.models import groups
-from flows.logic.models.teaching import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models import best_action, segments_learnt
+from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher
 from schemas.config import Action, BestAction, Clusters, Recommendation, Reward, Rules, Touch
 from schemas.errors import Foreign
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 
 def _bandit(policy: Policy) -> Callable[[], Teacher]:
@@ -28,7 +27,7 @@ MODELS: dict[str, Callable[[], Teacher]] = {
     "recommendation": lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed", item="id"),)))),
     "clusters": lambda: Groups(Rules(clusters=Clusters(enabled=True, k=3))),
 }
-WIDTH = {menu.NAME: len(menu.FEATURES), groups.NAME: len(groups.FEATURES)}
+WIDTH = {best_action.NAME: len(best_action.FEATURES), segments_learnt.NAME: len(segments_learnt.FEATURES)}
 
 
 @pytest.fixture(params=MODELS)
@@ -44,7 +43,7 @@ def stream(teacher: Teacher, count: int, seed: int = 1) -> Iterator[Example]:
         number = luck.randrange(4)
         item, recent = f"i{luck.randrange(50)}", [f"i{luck.randrange(50)}"]
         pays = float(luck.random() < 1 / (1 + math.exp(number - x[0]))) if x else 0.5
-        name = f"a{number}" if teacher.name == menu.NAME else item
+        name = f"a{number}" if teacher.name == best_action.NAME else item
         yield Example(
             teacher.name,
             b"c%d" % luck.randrange(90),

@@ -8,12 +8,12 @@ import pytest
 
 from flows.logic.models import challenger
 from flows.logic.models.announced import Snapshot as Announced
+from flows.logic.models.lessons import HITS_OF, Recommendations
 from flows.logic.models.recommend import Recommender
-from flows.logic.models.shelf import ITEM_TO_ITEM, NAME, Shelf, Snapshot
-from flows.logic.models.teaching import HITS_OF, Recommendations
+from flows.logic.models.recommendation_index import ITEM_TO_ITEM, NAME, Shelf, Snapshot
 from schemas.config import Recommendation, Rules, Touch
 from schemas.errors import Foreign
-from schemas.triggers import Example
+from schemas.wire.triggers import Example
 
 PROMOTED = 9_000  # touches: the challenger has won by then where counts are thin
 

@@ -8,9 +8,9 @@ import pytest
 from flows.logic.models.anomaly import Usual
 from flows.logic.models.binary import BINARY
 from flows.logic.models.linear import Scorer
+from flows.logic.models.order_value import Worths
 from flows.logic.models.trainer import CONFIRMED_LEAST, UNSUPERVISED, Trainer
-from flows.logic.models.worth import Worths
-from schemas.triggers import UNANSWERED, Example
+from schemas.wire.triggers import UNANSWERED, Example
 
 FEATURES = BINARY["fraud"].features
 PLACES = range(len(FEATURES))

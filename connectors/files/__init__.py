@@ -1,0 +1,1 @@
+"""Tables in files: CSV, Excel, JSON lines, Avro, Parquet."""

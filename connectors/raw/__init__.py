@@ -1,0 +1,1 @@
+"""The raw log: one interface, two implementations."""

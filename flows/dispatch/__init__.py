@@ -1,0 +1,1 @@
+"""How triggers leave: dispatcher, loop, attempts, and the one door before every send."""

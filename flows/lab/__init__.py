@@ -1,0 +1,1 @@
+"""Everything that tries the engine: demo, simulation, chaos and evaluation. Nothing that serves imports it."""

@@ -1,0 +1,283 @@
+"""Judges a world that has come to rest: against an undisturbed one that was fed with the same raw log in the same order,
+and against what is known of every message without looking at the engine at all."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from connectors.raw.log import START
+from flows.lab.simulate.traffic import Traffic
+from flows.lab.simulate.workers import learnings, machine, resolver
+from flows.lab.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
+from flows.logic.facets.decisions import trigger_id
+from flows.logic.fields.identifiers import Identifiers
+from flows.logic.message import Message
+from flows.profile import Worker
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
+from schemas.records.profile import Profile, Sensitive, Transit
+from schemas.wire.events import DeadLetter, Fact, Quarantined
+from schemas.wire.triggers import Absorb, Receipt, Trigger
+from state import state_digest
+from state.shards.redis_shards import QUARANTINE
+
+_profile = msgspec.msgpack.Decoder(Profile).decode
+_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
+_quarantined = msgspec.msgpack.Decoder(Quarantined).decode
+_fact = msgspec.msgpack.Decoder(Fact).decode
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_absorb = msgspec.msgpack.Decoder(Absorb).decode
+
+
+class Diverged(Exception):
+    """The same order of the same records leads somewhere else."""
+
+
+class Undisturbed:
+    """One worker of everything, and nothing goes wrong."""
+
+    def __init__(self, world: World) -> None:
+        self._told = world
+        self.world = World()
+        self.world.raw = world.raw
+        self._resolver = resolver(self.world, self.world.directory, Keys(self.world.keys), Stop())
+        self._turns = 0.0
+        untimed: Any = _Untimed(self.world.directory)
+        rules = machine(self.world.directory, self.world)
+        shards = range(SHARDS)
+        self._worker = Worker(
+            shards,
+            untimed,
+            self.world.shards,
+            rules,
+            cache=PLENTY,
+            outbox_max=PLENTY,
+            clock_ms=lambda: self.world.now_ms,
+            clock=self._later,
+        )
+        self._said: dict[tuple[str, int], bytes] = {}
+        saying: Any = _Saying(self._said)
+        self._learnings = learnings(self.world, self.world.shards, saying, self.world.models)
+
+    def _later(self) -> float:
+        """Every commit is due."""
+        self._turns += 10
+        return self._turns
+
+    def live(self) -> World:
+        """The whole history. Raises `Diverged`."""
+        for past in self._told.directory.history:
+            self._again(past)
+        self._work()
+        shards = self.world.shards
+        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, "i"]}:
+            raise Diverged(f"{len(left)} messages between shards were never handed over")
+        for shard in range(SHARDS):
+            shards.advance("t", "crm", {shard: PLENTY})
+        shards.trim("t", ["crm"])
+        if silent := self._said.keys() - {(past[1], past[3]) for past in self._told.directory.history if past[0] == "m"}:
+            raise Diverged(f"model versions were never announced: {sorted(silent)}")
+        return self.world
+
+    def _again(self, past: Past) -> None:
+        directory = self.world.directory
+        match past:
+            case "w", partition, before, after, refused:
+                self._window(partition, before, after, refused)
+            case "d", decided:  # as a rebuild does: it depends on what a matcher remembers
+                directory.commit(decided)
+            case "t", second:
+                self.world.now_ms = second * 1000
+                directory.tick()
+            case "a", shard, seq:
+                self._work()
+                lane = self.world.shards.outbox[shard, "i"]
+                if not lane or lane[0].seq != seq:
+                    raise Diverged(f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due")
+                directory.forward(shard, seq, _absorb(lane[0].body))
+                self.world.shards.advance("i", "internal", {shard: seq})
+                self.world.shards.trim("i", ["internal"])
+            case "c", name, seq, version:
+                body = self._told.directory.body("c", name, version)
+                assert body is not None, f"rules {version} have no body"
+                directory.announce("c", name, seq, version, body)
+            case "m", name, seq, version:
+                self._work()
+                if (name, version) not in self._said:
+                    raise Diverged(f"{name} announced version {version}, which the examples do not give")
+                directory.announce("m", name, seq, version, self._said[name, version])
+
+    def _window(self, partition: str, before: int, after: int, refused: list[tuple[int, int]]) -> None:
+        entries = self.world.raw[partition][before + 1 : after + 1]
+        places = [(before + 1 + at, index) for at, entry in enumerate(entries) for index in range(len(entry))]
+        positions = [position for position, _ in places]
+        window = Window(partition, before, after, [event for entry in entries for event in entry], positions, 0.0)
+        self._resolver.commit(self._resolver.judge(window, [places.index(place) for place in refused]))
+
+    def _work(self) -> None:
+        while entries := self._worker.read():
+            self._worker.commit(self._worker.apply(entries))
+        for learning in self._learnings:
+            while (batch := learning.poll()) is not None:
+                learning.commit(learning.learn(batch))
+
+
+class _Untimed:
+    """A directory that ticks only when it is told to."""
+
+    def __init__(self, directory: Any) -> None:
+        self._directory = directory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._directory, name)
+
+    def tick(self) -> bool:
+        return False
+
+
+class _Saying:
+    """Where the undisturbed trainer announces: the history says when it is heard."""
+
+    def __init__(self, said: dict[tuple[str, int], bytes]) -> None:
+        self._said = said
+
+    def announce(self, kind: str, name: str, seq: int, version: int, body: bytes) -> bool:  # noqa: ARG002  # a directory's signature
+        self._said[name, version] = body
+        return True
+
+    def drop(self, kind: str, name: str, before: int) -> None:
+        """All are kept here."""
+
+
+# --- judgement ------------------------------------------------------------------------------------------------------
+
+
+def problems(world: World, traffic: Traffic) -> list[str]:
+    """What is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
+    ideal = Undisturbed(world).live()
+    return [
+        *_state(world, ideal),
+        *_put_aside(world, ideal),
+        *_poison(world, traffic),
+        *_triggers(world, ideal),
+        *_messages(world, traffic),
+        *_sealed(world),
+        *_order(world),
+    ]
+
+
+def _state(world: World, ideal: World) -> Iterator[str]:
+    ours, theirs = (state_digest.of_memory(w.directory, w.shards) for w in (world, ideal))
+    if ours.directory.digest != theirs.directory.digest:
+        yield "the directory differs from the undisturbed one"
+    for shard, (our, their) in enumerate(zip(ours.shards, theirs.shards, strict=True)):
+        if our != their:
+            yield f"shard {shard} differs from the undisturbed one"
+
+
+def _put_aside(world: World, ideal: World) -> Iterator[str]:
+    """What trainers raise on is kept, each once, whoever died meanwhile."""
+    ours, theirs = (Counter(found.unlearnt.body for found in w.models.unlearnt) for w in (world, ideal))
+    if ours != theirs:
+        yield f"{ours.total()} examples were put aside, {theirs.total()} in the undisturbed world"
+
+
+def _poison(world: World, traffic: Traffic) -> Iterator[str]:
+    """What the shards' logic and matching raise on is kept, whoever died meanwhile, and whatever came with it."""
+    quarantined = [_quarantined(entry.body) for shard in range(SHARDS) for entry in world.shards.outbox[shard, QUARANTINE]]
+    kept = {_fact(found.payload).message for found in quarantined}
+    if kept != traffic.poison:
+        yield f"{len(traffic.poison)} events hit a defect of the shards' logic, {len(kept)} of them are in quarantine"
+    places = Counter((letter.position, letter.index) for letter in map(_letter, world.directory.dead) if letter.source == "match")
+    if twice := [place for place, n in places.items() if n > 1]:
+        yield f"{len(twice)} records were put aside twice by matching"
+    if traffic.unmatchable and not places:
+        yield f"{traffic.unmatchable} records hit a defect of matching, none is put aside"
+
+
+def _triggers(world: World, ideal: World) -> Iterator[str]:
+    ours, theirs = ({trigger.id: _content(trigger) for trigger in w.shards.emitted} for w in (world, ideal))
+    if ours != theirs:
+        more, fewer = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
+        yield f"triggers differ from the undisturbed ones: {more} more, {fewer} fewer"
+    if twice := [name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1]:
+        yield f"{len(twice)} triggers were emitted twice"
+    if missing := ours.keys() - world.received.keys():
+        yield f"{len(missing)} triggers were never delivered"
+    if several := [key for key, ids in world.told.items() if len(ids) > 1]:
+        yield f"{len(several)} triggers of a message were delivered under several ids"
+    if made_up := world.received.keys() - ours.keys() - world.lost:
+        yield f"{len(made_up)} triggers were delivered that nobody emitted"
+
+
+def _content(trigger: Trigger) -> Trigger:
+    """All but when it was handled."""
+    return msgspec.structs.replace(trigger, receipt=Receipt(trigger.receipt.event_ms, trigger.receipt.received_ms, 0, 0))
+
+
+def _messages(world: World, traffic: Traffic) -> Iterator[str]:
+    profiles = [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
+    counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
+    refused = world.directory.stats().get("rejected:alias_of_users", 0)
+    if counted + refused != len(traffic.good) + traffic.aliases:  # what is poison counts for nobody
+        yield f"{len(traffic.good) + traffic.aliases} messages were acknowledged, {counted} count, {refused} were refused"
+    if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
+        yield f"{waiting} customers wait for what will never come"
+    rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
+    if rejected - refused != traffic.bad:
+        yield f"{traffic.bad} bad events came, {rejected - refused} are counted as rejected"
+    hashes = Identifiers(CONFIG.identity, HASH_KEY)
+    due = set()
+    for made in traffic.good.values():
+        if made.get("event") == "Viewed":
+            found = hashes.of(msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message), 0)
+            assert isinstance(found, list), "only what has an identifier is good"
+            due.add(trigger_id(made["messageId"], found[0].hash, "each"))
+    ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
+    if due != ours:
+        yield f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
+
+
+def _waits(transit: Transit) -> bool:
+    return bool(transit.customers or transit.arrived or transit.identifiers or transit.early or transit.held or transit.owed)
+
+
+def _sealed(world: World) -> Iterator[str]:
+    """Personal data lies under the key of the origin that it lies with, and that key is stored."""
+    for table in world.shards.sensitive.values():
+        for packed in table.values():
+            for origin, fields in _sensitive(packed).origins.items():
+                for name, sealed in fields.items():
+                    if not sealed.value.startswith(origin + name.encode() + b"="):
+                        yield f"{name} was sealed for another customer"
+                    if origin not in world.keys:
+                        yield f"{name} was sealed under a key that is not stored"
+
+
+def _order(world: World) -> Iterator[str]:
+    """Seconds and the numbers of a sender rise; each window begins where the one before it ended."""
+    said: dict[str, list[int]] = {}
+    ends = dict.fromkeys(world.raw, START)
+    matched = 0
+    for past in world.directory.history:
+        match past:
+            case "w", partition, before, after, _refused:
+                if before != ends[partition]:
+                    yield f"a window of {partition} begins at {before}, the one before it ended at {ends[partition]}"
+                ends[partition] = after
+            case "d", decided:
+                if decided.before != max(matched, 0) and (matched, decided.before) != (0, -1):
+                    yield f"matching of entry {decided.after} begins at {decided.before}, the one before it ended at {matched}"
+                matched = decided.after
+            case "t", second:
+                said.setdefault("the clock", []).append(second)
+            case "a", shard, seq:
+                said.setdefault(f"shard {shard}", []).append(seq)
+            case _, sender, seq, _:
+                said.setdefault(sender, []).append(seq)
+    for sender, numbers in said.items():
+        if any(later <= earlier for earlier, later in pairwise(numbers)):
+            yield f"{sender} was heard twice"

@@ -1,0 +1,252 @@
+"""The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
+
+They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax does is the order of the calls.
+Only the couriers, whose sinks talk to the network, are stood in for by a few lines.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any, cast
+
+from connectors.raw.log import START
+from flows.deliver import Steady, forwarding
+from flows.lab.demo.faults import Defective
+from flows.lab.simulate.faults import Crash, Faults, Line
+from flows.lab.simulate.traffic import DOCUMENTS
+from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
+from flows.learn import Learning
+from flows.logic.delivery import Progress
+from flows.logic.models import churn
+from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.trainer import Trainer
+from flows.logic.resolution.validation import Validator
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.machine import ShardMachine
+from flows.match import Matcher
+from flows.profile import Worker
+from flows.resolve import Resolver
+from flows.runtime import snapshots
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Windows
+from schemas.config.toml import rules_from
+from schemas.wire.events import RawBatch
+from schemas.wire.triggers import Example
+from state.shards.redis_shards import OutboxEntry
+
+CRM = "crm"
+SNAPSHOT_FIRST, SNAPSHOT_EVERY = 3, 4
+READ_MAX, ROOM = 4, 3
+BRITTLE = 40  # one second of so many has examples that a trainer raises on
+NO_MESSAGE = ("timer:wake:", "absorb:")  # causes of triggers that no message is the cause of
+Life = Iterator[None]
+
+
+class Site:
+    """What a new worker is given: lines to the servers of this moment, and the run's luck."""
+
+    def __init__(self, world: World, luck: Random, faults: Faults, outbox_max: int) -> None:
+        generation = world.generation
+        self.world, self.luck, self.faults, self.outbox_max = world, luck, faults, outbox_max
+        line = lambda server: Line(server, faults, lambda: world.generation != generation)  # noqa: E731
+        self.directory, self.shards, self.models, self.keys = map(line, (world.directory, world.shards, world.models, Keys(world.keys)))
+
+
+class Reader:
+    """The raw log: gives a few entries of some partitions, in any order of partitions."""
+
+    def __init__(self, world: World, luck: Random, positions: Mapping[str, int]) -> None:
+        self._world, self._luck, self._at = world, luck, dict(positions)
+
+    def poll(self, timeout_ms: int) -> list[RawBatch]:  # noqa: ARG002  # the time does not wait for us
+        batches = []
+        for partition in self._luck.sample(sorted(self._at), len(self._at)):
+            first = self._at[partition] + 1
+            entries = self._world.raw[partition][first : first + self._luck.randint(0, READ_MAX)]
+            if entries:
+                self._at[partition] = first + len(entries) - 1
+                positions = [first + at for at, entry in enumerate(entries) for _ in entry]
+                batches.append(RawBatch(partition, self._at[partition], [event for entry in entries for event in entry], positions))
+        return batches
+
+
+class Waiting(Stop):
+    """While a log is full the others go on; after a few turns this worker is asked to stop."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self._faults = faults
+        self._turns = 20
+
+    def wait(self, seconds: float) -> bool:  # noqa: ARG002  # as above
+        self._faults.counts["log full"] += 1
+        self._turns -= 1
+        self._faults.meanwhile()
+        return self._turns < 0
+
+
+def resolver(world: World, directory: Any, keys: Any, stop: Stop, positions: Mapping[str, int] | None = None) -> Resolver:
+    seal: Any = Seal()
+    validator: Any = Defective(Validator(CONFIG, HASH_KEY, {}))
+    return Resolver(CONFIG, validator, directory, keys, seal, stop, world.clock, positions)
+
+
+def resolving(site: Site, worker: int, workers: int) -> Life:
+    world = site.world
+    offsets = site.directory.offsets()
+    positions = {partition: offsets.get(partition, START) for partition in sorted(world.raw)[worker::workers]}
+    reader: Any = Reader(world, site.luck, positions)
+    windows = Windows(reader, CONFIG.window, positions, world.clock)
+    steps = resolver(world, site.directory, site.keys, Waiting(site.faults), positions)
+    confirmed_ms = world.now_ms
+    while True:
+        for window in windows.poll():
+            yield
+            judged = steps.judge(window)
+            yield
+            if steps.commit(judged) is None:
+                raise Crash("asked to stop while a log is full")
+        if world.now_ms >= confirmed_ms + 1_000:
+            confirmed_ms = world.now_ms
+            steps.confirm()
+        yield
+
+
+def machine(directory: Any, world: World) -> ShardMachine:
+    def rules_of(version: int) -> CompiledRules:
+        document = directory.body("c", "rules", version)
+        assert document is not None, f"rules {version} were announced without a body"
+        return compiled(document, version)
+
+    return ShardMachine(rules_of, snapshots.scorers(directory, world.signer))
+
+
+def profiling(site: Site, worker: int, workers: int) -> Life:
+    world = site.world
+    made = Worker(
+        range(worker, SHARDS, workers),
+        site.directory,
+        site.shards,
+        machine(site.directory, world),
+        cache=site.luck.choice([1, 4, 1_000]),
+        outbox_max=site.outbox_max,
+        clock_ms=lambda: world.now_ms,
+        clock=world.clock,
+        rest=lambda _seconds: site.faults.counts.update(["outbox full"]),
+    )
+    while True:
+        entries = made.read()
+        yield
+        if entries:
+            touched = made.apply(entries)
+            yield
+            made.commit(touched)
+            yield
+
+
+def handing_over(site: Site) -> Life:
+    def dead(connector: str, body: bytes, reason: str) -> None:
+        raise AssertionError(f"{connector}: {reason}: {body!r}")
+
+    lane = Steady(site.shards, "i", "internal", site.shards.cursors("i", "internal"), forwarding(site.directory, dead), site.world.clock)
+    while True:
+        entries = site.shards.read("i", lane.positions(), min(lane.room(), ROOM), 0)
+        lane.read_up_to(entries)
+        yield
+        if entries:
+            lane.accept(lane.address(entries))
+            yield
+
+
+def delivering(site: Site) -> Life:
+    """At least once: a cursor passes what was taken. Deliveries finish in any order."""
+    cursors = site.shards.cursors("t", CRM)
+    progress = {shard: Progress(seq) for shard, seq in cursors.items()}
+    read = dict(cursors)
+    waiting: list[OutboxEntry] = []
+    receiver = Line(Receiver(site.world), site.faults, lambda: False)
+    site.shards.trim("t", [CRM])
+    while True:
+        for entry in site.shards.read("t", read, ROOM, 0):
+            progress[entry.shard].take(entry.seq)
+            read[entry.shard] = entry.seq
+            waiting.append(entry)
+        yield
+        for entry in site.luck.sample(waiting, len(waiting)):
+            if not site.faults.strikes("refused"):
+                receiver.receive(entry.body)
+                waiting.remove(entry)
+                progress[entry.shard].finish(entry.seq)
+        yield
+        moved = {shard: done.cursor for shard, done in progress.items() if done.cursor != cursors[shard]}
+        if moved:
+            site.shards.advance("t", CRM, moved)
+            cursors |= moved
+            site.shards.trim("t", [CRM])
+
+
+class Receiver:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def receive(self, body: bytes) -> None:
+        trigger = decode_trigger(body)
+        received = self._world.received
+        received[trigger.id] = received.get(trigger.id, 0) + 1
+        message = trigger.cause.rpartition(":")[2]
+        if not trigger.cause.startswith(NO_MESSAGE):
+            self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
+
+
+class Brittle(Trainer):
+    """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had never come."""
+
+    def _take(self, chunk: list[Example]) -> None:
+        super()._take(chunk)
+        if any(example.asked_ms // 1_000 % BRITTLE == 0 for example in chunk):
+            raise ArithmeticError
+
+
+def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
+    """One for each model."""
+    churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
+    taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
+    senders = [snapshots.sender(teacher.name) for teacher in taught]
+    return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
+
+
+def matching(site: Site) -> Life:
+    seal, keys = cast(Any, Seal()), cast(Any, site.keys)
+    matcher = Matcher(CONFIG, site.directory, site.directory, keys, site.world.signer, HASH_KEY, seal)
+    while True:
+        for said in matcher.read(0)[:READ_MAX]:
+            yield
+            window = matcher.judge(said)
+            yield
+            matcher.commit(window)
+        yield
+
+
+def learning(site: Site) -> Life:
+    taught = learnings(site.world, site.shards, site.directory, site.models)
+    while True:
+        for each in taught:
+            batch = each.poll()
+            yield
+            if batch is not None:
+                checkpoint = each.learn(batch)
+                yield
+                each.commit(checkpoint)
+                yield
+
+
+# Looked up when a worker starts, so that a mutation can stand in for it.
+LIVES: dict[str, Callable[[Site], Life]] = {
+    "resolve 0/2": lambda site: resolving(site, 0, 2),
+    "resolve 1/2": lambda site: resolving(site, 1, 2),
+    "profile 0/2": lambda site: profiling(site, 0, 2),
+    "profile 1/2": lambda site: profiling(site, 1, 2),
+    "internal": handing_over,
+    "deliver": lambda site: delivering(site),
+    "match": matching,
+    "learn": learning,
+}

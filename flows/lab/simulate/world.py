@@ -1,0 +1,190 @@
+"""What lasts while workers come and go: raw log, directory, shards, models, keys, receiver and time, all in memory.
+
+The twins are those of `state/`; here they also remember what happened, so that it can be judged afterwards. Nothing is
+sealed in earnest: a sealed value says under whose key it lies, and equal values are equal bytes.
+"""
+
+import pickle
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from flows.logic.rules.ruleset import CompiledRules
+from flows.resolve import ALIAS_OF_USERS
+from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
+from schemas.config.toml import rules_from
+from schemas.records.identity import WindowCommit, WindowResult
+from schemas.units import Duration
+from schemas.wire.events import DeadLetter, RawEvent
+from schemas.wire.triggers import Absorb, Trigger
+from state.directory.matches import PARTITION as MATCH
+from state.directory.policy import Policy
+from state.directory.redis_directory import Layout
+from state.memory.twins import MemoryDirectory, MemoryShards
+from state.model_store import MemoryModels, Signer
+from state.shards.redis_shards import ShardCommit
+
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+SHARDS, PARTITIONS, DEDUPE = 3, 2, 64
+HASH_KEY = bytes(32)
+PLENTY = 1_000_000
+
+_NAMESPACES = (
+    Namespace(name="user_id", paths=("userId",), limit=1),
+    Namespace(name="email", paths=("traits.email",), limit=3, normalize="lower"),
+    Namespace(name="anonymous", paths=("anonymousId",), limit=6, at_limit="newcomer"),
+)
+CONFIG = Config(
+    identity=Identity(namespace=_NAMESPACES),
+    window=Window(wait=Duration.parse("200ms"), events=3),
+    shards=Shards(count=SHARDS, dedupe=DEDUPE),
+    validate=Validate(reject_percent=100, reject_sample=PLENTY),
+)
+LIMITS = [namespace.limit for namespace in _NAMESPACES]
+LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
+
+# ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match` decided) | ("t", second) |
+# ("a", shard, seq) | ("c" or "m", sender, seq, version)
+Past = tuple[Any, ...]
+
+
+class Directory(MemoryDirectory):
+    """Remembers the order of all that it took in."""
+
+    def __init__(self, world: "World", log_max: int) -> None:
+        super().__init__(LAYOUT, lambda: world.now_ms, log_max=log_max)
+        self.history: list[Past] = []
+
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
+        result = super().commit(window, content)
+        if window.partition == MATCH:
+            self.history.append(("d", window))
+            return result
+        letters = map(_letter, window.dead)
+        refused = [(letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason]
+        self.history.append(("w", window.partition, window.before, window.after, refused))
+        return result
+
+    def tick(self) -> bool:
+        if ticked := super().tick():
+            self.history.append(("t", self.ticked_s))
+        return ticked
+
+    def announce(self, kind: Any, sender: str, seq: int, version: int, body: bytes) -> bool:
+        if taken := super().announce(kind, sender, seq, version, body):
+            self.history.append((kind, sender, seq, version))
+        return taken
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        if taken := super().forward(shard, seq, message):
+            self.history.append(("a", shard, seq))
+        return taken
+
+
+class ShardStore(MemoryShards):
+    """Remembers every trigger that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(SHARDS)
+        self.emitted: list[Trigger] = []
+
+    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        super().commit(commits, stamp_ms)
+        self.emitted += [decode_trigger(body) for commit in commits for lane, _seq, body in commit.outbox if lane == "t"]
+
+
+class Key:
+    """A data key that seals nothing, and opens what says that it is its own."""
+
+    def __init__(self, origin: bytes) -> None:
+        self._origin = origin
+
+    def seal(self, field: str, plain: bytes) -> bytes:
+        return self._mark(field) + plain
+
+    def open(self, field: str, sealed: bytes) -> bytes | None:
+        mark = self._mark(field)
+        return sealed[len(mark) :] if sealed.startswith(mark) else None
+
+    def _mark(self, field: str) -> bytes:
+        return self._origin + field.encode() + b"="
+
+
+class Keys:
+    """One worker's data keys: those in its cache need not be stored any more."""
+
+    def __init__(self, stored: set[bytes]) -> None:
+        self._stored = stored
+        self._cache: dict[bytes, Key] = {}
+
+    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, Key]:
+        for origin in origins:
+            if origin not in self._cache and (create or origin in self._stored):
+                self._stored.add(origin)
+                self._cache[origin] = Key(origin)
+        return {origin: self._cache[origin] for origin in origins if origin in self._cache}
+
+    def current(self, origins: Sequence[bytes]) -> list[Key | None]:
+        return [Key(origin) if origin in self._stored else None for origin in origins]
+
+
+class Seal:
+    """Of dead letters."""
+
+    def seal(self, plain: bytes) -> bytes:
+        return plain
+
+
+class World:
+    """`raw`: each partition's entries; an entry's position is its index. `received`: how often the receiver had each trigger.
+
+    `told`: the ids under which it had the trigger of a rule about a message.
+    """
+
+    def __init__(self, *, log_max: int = PLENTY) -> None:
+        self.now_ms = START_MS
+        self.raw: dict[str, list[list[RawEvent]]] = {f"events/{number}": [] for number in range(PARTITIONS)}
+        self.directory = Directory(self, log_max)
+        self.shards = ShardStore()
+        self.signer = Signer(bytes(32))
+        self.models = MemoryModels(self.signer)
+        self.keys: set[bytes] = set()
+        self.received: dict[str, int] = {}
+        self.told: dict[tuple[str, str], set[str]] = {}
+        self.lost: set[str] = set()  # triggers of a past that is gone
+        self.generation = 0  # how often the server went back: every connection breaks
+
+    def clock(self) -> float:
+        """Seconds."""
+        return self.now_ms / 1000
+
+    def snapshot(self) -> bytes:
+        """What the server holds."""
+        return pickle.dumps([self._held(server) for server in (self.directory, self.shards, self.models)] + [self.keys])
+
+    def go_back(self, snapshot: bytes) -> None:
+        """The server comes back as it was; all that is not the server's stays."""
+        before = {trigger.id for trigger in self.shards.emitted}
+        *held, keys = pickle.loads(snapshot)  # our own, from memory
+        for server, was in zip((self.directory, self.shards, self.models), held, strict=True):
+            vars(server).update(was)
+        self.keys.clear()
+        self.keys.update(keys)
+        self.lost |= before
+        self.generation += 1
+
+    @staticmethod
+    def _held(server: object) -> dict[str, Any]:
+        return {name: value for name, value in vars(server).items() if not callable(value)}
+
+
+decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
+
+
+@lru_cache(maxsize=16)
+def compiled(document: bytes, version: int) -> CompiledRules:
+    """Rules are a function of their document, so all workers may share them."""
+    return CompiledRules(rules_from(document), version, DEDUPE, SHARDS)

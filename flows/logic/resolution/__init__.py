@@ -1,0 +1,1 @@
+"""What `resolve` thinks: validation, joint windows, orders about identities."""

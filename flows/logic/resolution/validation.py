@@ -1,0 +1,334 @@
+"""From the bytes of a message to a checked event, or to the reason why not.
+
+The common case takes one strict decode into a lean struct. Only what that refuses is looked at slowly, to name the reason.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Set
+from datetime import UTC, datetime, tzinfo
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from flows.logic import consent
+from flows.logic.fields import group_traits
+from flows.logic.fields.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
+from flows.logic.fields.extract import Fields
+from flows.logic.fields.field_names import Named, Naming
+from flows.logic.fields.identifiers import Identifiers
+from flows.logic.fields.personal import NAME, Personal, may_hold
+from flows.logic.fields.phones import Phones
+from flows.logic.fields.repeats import Repeats
+from flows.logic.fields.values import cached
+from flows.logic.message import Checked, Message, decode, rescue
+from schemas.config import Config
+from schemas.records.identity import Identifier
+from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_MS: Final = 31_556_952_000  # on average
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
+
+PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wrong, in words without values
+
+
+class _Stated(NamedTuple):
+    """An event that is not refused, before values are looked at for personal data."""
+
+    message: Message
+    name: str
+    group: str
+    time_ms: int
+    message_id: str
+    identifiers: list[Identifier]
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    sensitive: dict[str, Any]
+    company: dict[str, Any]
+    record: dict[str, str]
+    removed: dict[str, int]
+
+
+class Validator:
+    """Frozen configuration of the checks. `plan` holds a check for each planned event name."""
+
+    def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
+        self._limits = config.validate
+        self._bytes_max = int(config.gateway.event_bytes)
+        self._entry = Entry(config.entry, hash_key)
+        self.identifiers = self._identifiers = Identifiers(config.identity, hash_key, config.entry, self._entry.checks)
+        self._repeats = Repeats(config.entry.repeat)
+        self._of_properties, self._of_traits, self._of_groups = named(config, self._entry)
+        self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(self._of_properties))
+        self._hash_key = hash_key
+        self._plan = plan
+        zones = {key.source: key.zone for key in config.gateway.write_keys} | config.kafka.zones
+        self._zones: dict[str, tzinfo] = {source: ZoneInfo(zone) for source, zone in zones.items() if zone != "UTC"}
+        self._record = Fields(config.matching, self.identifiers.placeholders).of
+
+    def check(self, raw: RawEvent) -> Checked | Reject:
+        """One event. Never raises for what is in it."""
+        stated = self._read(raw)
+        return stated if isinstance(stated, Reject) else self._checked(stated, raw)
+
+    def refusal(self, raw: RawEvent) -> Reject | None:
+        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by the size of the event."""
+        stated = self._read(raw)
+        return stated if isinstance(stated, Reject) else None
+
+    def _read(self, raw: RawEvent) -> _Stated | Reject:
+        if raw.fault is not None:
+            return Reject(raw.fault, raw.detail)
+        value, limits = raw.value, self._limits
+        if len(value) > self._bytes_max:
+            return Reject("too_large", f"expected at most {self._bytes_max} bytes, got {len(value)}")
+        if value.count(b"{") + value.count(b"[") > limits.depth and (depth := _depth(value)) > limits.depth:
+            return Reject("too_deep", f"expected at most {limits.depth} levels, got {depth}")
+        try:
+            message = decode(value)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            found = rescue(value)
+            if isinstance(found, Reject):
+                return found
+            message = found
+        try:
+            return self._split(message, raw)
+        except _OutOfRangeError:
+            return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
+
+    def _split(self, message: Message, raw: RawEvent) -> _Stated | Reject:
+        """What it says, with the personal data that its names tell apart from the rest."""
+        time_ms = self._time(message, raw.received_ms, self._zones.get(raw.source, UTC))
+        if isinstance(time_ms, Reject):
+            return time_ms
+        kind = message.type
+        group = ""
+        company: dict[str, Any] = {}
+        if kind == "group":  # its traits are the group's: from here on nobody is known by them
+            group = str(message.groupId or message.name or "")
+            company, message.traits = message.traits or {}, None
+        if kind == "track":
+            if not message.event:
+                return Reject("event_missing", "expected `event`, the name of what happened")
+            name = message.event
+        else:
+            name = message.name or group
+        if len(name) > EVENT_NAME_MAX or len(group) > EVENT_NAME_MAX:
+            return Reject("field_invalid", f"expected a name of at most {EVENT_NAME_MAX} characters, got {max(len(name), len(group))}")
+        message_id = message.message_id
+        if not message_id:
+            message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
+        elif len(message_id) > MESSAGE_ID_MAX:
+            return Reject("message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}")
+        identifiers = self._identifiers.of(message, raw.received_ms)
+        if isinstance(identifiers, Reject):
+            return identifiers
+        properties, traits = message.properties or {}, message.traits or {}
+        context_traits = message.context.get("traits") if message.context else None
+        if type(context_traits) is dict:
+            traits = context_traits | traits
+        if raw.value.count(b":") > self._limits.properties and (
+            _count(properties) + _count(traits) + _count(company) > self._limits.properties
+        ):
+            return Reject("too_many_properties", f"expected at most {self._limits.properties} properties")
+        if kind == "track" and (refused := self._against_plan(name, properties)) is not None:
+            if isinstance(refused, Reject):
+                return refused
+            properties = refused
+        sensitive: dict[str, Any] = {}
+        record = self._record(traits) if traits else {}  # as stated: matching has normal forms of its own
+        taken = self._entry.take(traits, message.context, raw.received_ms) if traits else None
+        traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
+        if taken is not None:
+            traits |= _marks(taken, self._of_traits, sensitive)
+        dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
+        properties = _apart(properties, self._of_properties, "", dropped)
+        company = _apart(company, self._of_groups, "", dropped)
+        return _Stated(
+            message,
+            name,
+            group,
+            time_ms,
+            message_id,
+            identifiers,
+            properties,
+            traits,
+            sensitive,
+            company,
+            record,
+            {NAME: len(dropped)} if dropped else {},
+        )
+
+    def _checked(self, stated: _Stated, raw: RawEvent) -> Checked:
+        """The event, without the personal data that its values tell."""
+        message, name, group, time_ms, message_id, identifiers, properties, traits, sensitive, company, record, removed = stated
+        kind = message.type
+        if may_hold(message_id, name, properties, traits, company):
+            year = 1970 + raw.received_ms // _YEAR_MS
+            traits = self._personal.apart(traits, year, sensitive)
+            properties = self._personal.clean(properties, year, removed)
+            company = self._personal.clean(company, year, removed)
+            name = self._personal.redact(name, year, removed) if name else name
+            group = self._personal.redact(group, year, removed) if group else group
+            message_id = self._unnamed(message_id, year, removed)
+        backfill = False
+        if message.context:
+            traits |= consent.stamped(message.context)
+            backfill = message.context.get("backfill") is True
+        if group:
+            traits |= group_traits.stated(group, company)
+            traits["group_id"] = group
+        user_id = None if message.user_id is None else str(message.user_id)
+        found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
+        found.record = record
+        found.backfill = backfill
+        if kind == "alias":
+            found.previous = self._identifiers.previous(message)
+        if removed:
+            found.removed = removed
+        if self._repeats:
+            event = name if kind == "track" else kind
+            found.content = self._repeats.marks(
+                raw.source, event, time_ms, (kind, name, identifiers[0].hash, properties, traits, sensitive)
+            )
+        return found
+
+    def _unnamed(self, message_id: str, year: int, removed: dict[str, int]) -> str:
+        """A stable stand-in for a messageId that is made of personal data: it goes out with each trigger."""
+        if self._personal.redact(message_id, year, removed, "id") == message_id:
+            return message_id
+        return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=12, key=self._hash_key).hexdigest()
+
+    def _time(self, message: Message, received_ms: int, zone: tzinfo) -> int | Reject:
+        """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
+
+        `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is wrong.
+        """
+        happened = _stated(message.originalTimestamp) or _stated(message.timestamp)
+        if happened is None:
+            return received_ms
+        time_ms = _ms(happened, zone)
+        sent = _stated(message.sentAt)
+        if sent is not None:
+            corrected = self._possible(received_ms - (_ms(sent, zone) - time_ms), received_ms)
+            if type(corrected) is int:
+                return corrected
+        return self._possible(time_ms, received_ms)
+
+    def _possible(self, time_ms: int, received_ms: int) -> int | Reject:
+        if time_ms > received_ms:
+            if time_ms > received_ms + self._limits.future:
+                return Reject("timestamp_out_of_range", f"more than {self._limits.future} after its receipt")
+            return received_ms
+        if time_ms < received_ms - self._limits.past:
+            return Reject("timestamp_out_of_range", f"more than {self._limits.past} before its receipt")
+        return time_ms
+
+    def _against_plan(self, name: str, properties: dict[str, Any]) -> Reject | dict[str, Any] | None:
+        check = self._plan.get(name)
+        if check is None:
+            if not self._plan or self._limits.unknown_events == "accept":
+                return None
+            if self._limits.unknown_events == "flag":
+                return {**properties, "$unplanned": True}
+            return Reject("plan_unknown_event", "the tracking plan has no event of this name")
+        wrong = check(properties)
+        return Reject("plan_violation", wrong) if wrong is not None else None
+
+
+def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
+    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those that `entry.field` calls the
+    same, and those of kinds that are personal. (`traits.name` is one only of a trait: a product's name is no secret, nor a company's.)"""
+    kinds = entry.kinds
+    of_traits = {folded(name.removeprefix("traits.")) for name in config.privacy.sensitive if name.startswith("traits.")}
+    listed = {folded(name) for name in config.privacy.sensitive if not name.startswith("traits.")}
+    same = {folded(name) for field in config.entry.field for name in field.names if listed & set(map(folded, field.names))}
+    everywhere = listed | (same - of_traits) | entry.names(NEVER_A_PROPERTY)
+    alone = frozenset(of_traits - listed)
+    traits = everywhere | of_traits | entry.names(PERSONAL)
+
+    def these(names: Set[str]) -> Named:
+        return Named({name: kinds.get(name) for name in names}, alone & names)
+
+    return these(everywhere), these(traits), these(traits - {"name"})
+
+
+class _OutOfRangeError(Exception):
+    """A whole number that no log record can hold; it is looked for where each value is looked at anyway."""
+
+
+def _apart(data: dict[str, Any], names: Named, prefix: str, sensitive: dict[str, Any]) -> dict[str, Any]:
+    """`data` without its sensitive fields, which go to `sensitive` under their dotted names."""
+    general = {}
+    for name, value in data.items():
+        if (personal := names[name]) is not None and personal(value):
+            if value is not None and value != "":
+                sensitive[prefix + name] = value
+        elif type(value) is dict or type(value) is list:
+            general[name] = _inside(value, names, f"{prefix}{name}.", sensitive)
+        else:
+            if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+                raise _OutOfRangeError
+            general[name] = value
+    return general
+
+
+def _inside(value: Any, names: Named, prefix: str, sensitive: dict[str, Any]) -> Any:
+    if type(value) is dict:
+        return _apart(value, names, prefix, sensitive)
+    if type(value) is list:
+        return [_inside(item, names, f"{prefix}{at}.", sensitive) for at, item in enumerate(value)]
+    if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+        raise _OutOfRangeError
+    return value
+
+
+def _marks(taken: Taken, names: Named, sensitive: dict[str, Any]) -> dict[str, Any]:
+    """What was found about the traits, as general traits beside them; personal data of it goes to `sensitive`."""
+    marks: dict[str, Any] = {QUALITY + field: said for field, said in taken.quality.items()}
+    for prefix, stated in ((ORIGINAL, taken.original), (INVALID, taken.invalid)):
+        if stated:
+            marks |= {prefix + name: value for name, value in _apart(stated, names, prefix, sensitive).items()}
+    for kind, says in taken.derived.items():
+        if told := _apart(says, names, f"{DERIVED}{kind}.", sensitive):
+            marks[DERIVED + kind] = told
+    return marks
+
+
+def _hash_of(value: bytes) -> str:
+    """A stable stand-in for a missing messageId."""
+    return blake2b(value, digest_size=12).hexdigest()
+
+
+def _stated(moment: datetime | None) -> datetime | None:
+    """None also for the first moment of the calendar, as which Go, .NET and others write that there is none."""
+    return None if moment is None or moment.year == 1 else moment
+
+
+def _ms(moment: datetime, zone: tzinfo) -> int:
+    """Unix milliseconds, cut. `zone`: of a moment that has none."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    since = moment - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def _depth(value: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", value):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _count(data: Any) -> int:
+    if isinstance(data, dict):
+        return len(data) + sum(_count(value) for value in data.values())
+    return sum(_count(value) for value in data) if isinstance(data, list) else 0

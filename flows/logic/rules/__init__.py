@@ -1,0 +1,1 @@
+"""The rules of one version, compiled: conditions, figures, segments, triggers, actions."""

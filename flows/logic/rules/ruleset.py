@@ -1,0 +1,331 @@
+"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a `View`.
+
+A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any, Final
+
+from flows.logic.expressions.expression import ExpressionError, Name, Scope, compared_with_numbers, compile_expression, names_used
+from flows.logic.fields.completion import CONFIDENCE, derived
+from flows.logic.models.binary import BINARY
+from flows.logic.models.features import FEATURES, latest, shared
+from flows.logic.models.recommendation_index import Shelf
+from flows.logic.profile.aggregates import Figure, Read, read_as_numbers
+from flows.logic.profile.fragments import FragmentRules
+from flows.logic.rules.action_catalogue import Choices
+from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
+from schemas.errors import ConfigError
+from schemas.records.profile import MICRO, Fragment, Profile
+
+DAY_MS: Final = 86_400_000
+MODELS: Final = tuple(BINARY)
+EXPECTED: Final = "expected_value"  # stands among the scores of the purchase model
+Predicate = Callable[["View"], Any]
+
+
+class View:
+    """What an expression sees: one for each event."""
+
+    __slots__ = ("_features", "channel", "event", "f", "k", "key", "now", "p", "properties", "reads", "shelf", "type")
+
+    p: Profile
+    f: Fragment
+    now: int
+    event: str
+    type: str
+    channel: str
+    key: str  # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
+    properties: dict[str, Any]
+
+    def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
+        """`shelf`: what to recommend `k` items with."""
+        self.reads = reads
+        self.shelf = shelf
+        self.k = k
+        self._features: list[float] | None = None
+
+    def property(self, name: str) -> Any:
+        """`a.b` looks into the object `a`, unless a property has the dotted name itself."""
+        value: Any = self.properties.get(name)
+        if value is None and "." in name:
+            value = self.properties
+            for step in name.split("."):
+                value = value.get(step) if type(value) is dict else None
+        return value
+
+    def trait(self, name: str) -> Any:
+        """As stated; where it never was, as it was derived."""
+        held = self.f.traits.get(name)
+        if held is not None:
+            return held[1]
+        found = derived(self.f.traits, name) if name in CONFIDENCE else None
+        return None if found is None else found[0]
+
+    def features(self, reach: int = len(FEATURES)) -> list[float]:
+        """What models look at, computed once: the first `reach` of them, or more."""
+        found = self._features
+        if found is None:
+            found = self._features = shared(self.f, self.now)
+        if len(found) < reach:
+            found += latest(self.f)
+        return found
+
+    def score(self, model: str) -> float | None:
+        held = self.p.scores.get(model)
+        return None if held is None else held[0]
+
+    def value_tier(self, middle: float, high: float) -> str | None:
+        held = self.p.scores.get(EXPECTED)
+        return None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
+
+    def recommended(self) -> list[str]:
+        """Items for this customer, the best first."""
+        return self.shelf.recommend(self.p.recent, self.p.segment, self.k) if self.shelf else []
+
+    def purchase_recency(self) -> float | None:
+        return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
+
+    def favourite(self, counts: dict[Any, int]) -> Any:
+        if len(counts) == 1:
+            return next(iter(counts))
+        return max(counts, key=lambda name: (counts[name], name)) if counts else None
+
+
+NAMES: Final[dict[str, Name]] = {
+    "event": Name("text", "v.event", doc="the event's name; empty when a timer looks"),
+    "type": Name("text", "v.type", doc="track, identify, page ...; empty when a timer looks"),
+    "channel": Name("text", "v.channel", doc="source of the event"),
+    "tags": Name("set", "v.p.tags", doc="tags that are on"),
+    "segment": Name("text", "v.p.segment"),
+    "stage": Name("text", "v.p.stage", doc="new, active, slipping, lost or won_back"),
+    "recency_days": Name("number", "v.purchase_recency()", nullable=True, doc="days since the last purchase"),
+    "frequency": Name("number", "v.f.orders", doc="purchases ever"),
+    "monetary": Name("number", f"(v.f.spent / {MICRO})", doc="spent ever"),
+    "inactive_days": Name("number", f"((v.now - v.f.last_ms) / {DAY_MS})", doc="days since the last event"),
+    "age_days": Name("number", f"((v.now - v.f.first_ms) / {DAY_MS})", doc="days since the first event"),
+    "events": Name("number", "v.f.events", doc="events ever"),
+    "sessions": Name("number", "(len(v.f.sessions) // 2)", doc="sessions in the last 30 days"),
+    "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
+    EXPECTED: Name("number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"),
+    "value_tier": Name("text", f"v.value_tier({Value().middle!r}, {Value().high!r})", nullable=True, doc="low, middle or high"),
+    "cluster": Name("text", "v.p.cluster", doc="group of customers that behave alike; empty until groups are formed"),
+    "recommended": Name("set", "v.recommended()", doc="items to recommend; empty until there is a model"),
+    "top_channel": Name("text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"),
+    "top_hour": Name("number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"),
+}
+
+
+_OF_VALUE: Final = (EXPECTED, "value_tier")
+
+
+def scope_of(figures: dict[str, Figure], value: Value = Value()) -> Scope:  # noqa: B008  # frozen
+    """All names that expressions may use under these aggregates and tiers of value."""
+    names = dict(NAMES)
+    for name, figure in figures.items():
+        names[name] = _figure_name(figure)
+    names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
+    names["value_tier"] = Name("text", f"v.value_tier({value.middle!r}, {value.high!r})", nullable=True)
+    return Scope(names, {"properties": "v.property({key!r})", "traits": "v.trait({key!r})"})
+
+
+def _figure_name(figure: Figure) -> Name:
+    slot, aggregate = figure.slot, figure.aggregate
+    if aggregate.over is None and aggregate.half_life is None:  # the common kinds are read in place
+        if aggregate.of == "count":
+            return Name("number", f"v.f.aggregates.get({slot}, 0)")
+        if aggregate.of == "sum":
+            return Name("number", f"(v.f.aggregates.get({slot}, 0) / {MICRO})")
+    read = f"v.reads[{slot}](v.f.aggregates.get({slot}), v.now)"
+    match aggregate.of:
+        case "count" | "sum" | "distinct":
+            return Name("number", read)
+        case "min" | "max":
+            return Name("number", read, nullable=True)
+        case "last":
+            return Name("any", read, nullable=True)
+        case "top_k":
+            return Name("set", read)
+
+
+def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None) -> View:
+    """A view without an event: a timer looks."""
+    view = View(rules.reads, shelf, rules.rules.recommendation.k)
+    view.p, view.f, view.now = profile, total, now
+    view.event = view.type = view.channel = view.key = ""
+    view.properties = {}
+    return view
+
+
+class CompiledTrigger:
+    """One `[[trigger]]`."""
+
+    __slots__ = ("action", "best", "cooldown", "models", "reasons", "rule", "when")
+
+    def __init__(self, rule: TriggerRule, when: Predicate, reasons: dict[str, Predicate]) -> None:
+        self.rule = rule
+        self.when = when
+        self.reasons = reasons
+        looked_at = {**(rule.on.score_above or {}), **(rule.on.score_below or {}), **dict.fromkeys(_scores_in(reasons))}
+        self.models = tuple(model for model in MODELS if model in looked_at)  # whose scores it looks at
+        self.action = rule.action or rule.name
+        self.best = rule.action == BEST  # one of the actions, to be chosen
+        self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
+
+
+Threshold = tuple[str, float, bool, CompiledTrigger]  # model, score, whether it is crossed upwards, what fires then
+
+
+class CompiledModel:
+    """The question of one model that is enabled."""
+
+    __slots__ = ("at_once", "every", "features", "horizon", "name", "on", "reach", "unsupervised", "when")
+
+    def __init__(self, block: Churn | Model, scope: Scope) -> None:
+        known = BINARY["churn" if isinstance(block, Churn) else block.name]
+        self.name: str = known.name
+        self.features = itemgetter(*known.places)  # its own among all
+        self.reach = 1 + max(known.places)
+        self.unsupervised = bool(known.unsupervised)
+        self.horizon, self.every = int(block.horizon), int(block.every)
+        self.on = ("*",) if isinstance(block, Churn) else block.on
+        # Where only time says no, a yes is learnt with the noes of its day: else a young model would have heard of nothing but yes.
+        self.at_once = isinstance(block, Model) and bool(block.no)
+        self.when = _compiled(block.when if isinstance(block, Model) else "True", scope)
+
+
+def read_as_number(rules: Rules) -> dict[str, list[tuple[str, ...]]]:
+    """By event name or type: the ways to the properties that are to be numbers, for figures, purchases or a trigger that compares them."""
+    found = read_as_numbers(rules.aggregate, rules.value)
+    for trigger in rules.trigger:
+        if trigger.on.event is not None:
+            ways = found.setdefault(trigger.on.event, [])
+            ways += (way for way in compared_with_numbers(trigger.when) if way not in ways)
+    return found
+
+
+class CompiledRules:
+    """All rules of one version. Raises `ConfigError` for rules that `problems` would have named."""
+
+    def __init__(self, rules: Rules, version: int, dedupe: int, shards: int = 1) -> None:
+        """`shards`: that budgets and capacities are divided among."""
+        self.rules = rules
+        self.version = version
+        self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
+        self.fragments = FragmentRules(self.figures, rules.value, dedupe, read_as_number(rules))
+        self.reads = {figure.slot: figure.read for figure in self.figures.values()}
+        scope = scope_of(self.figures, rules.value)
+        self._index_models(scope)
+        self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
+        self.weights = {tag.name: tag.weight for tag in rules.tag}
+        self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
+        self.choices = Choices(rules, shards, lambda text: _compiled(text, scope))
+        self.touches: dict[str, list[Touch]] = {}
+        for touch in rules.recommendation.touch:
+            self.touches.setdefault(touch.event, []).append(touch)
+        windows = [aggregate.over or 0 for aggregate in rules.aggregate]
+        self.settled_ms = max([rules.lifecycle.lost, *windows])  # quiet so long, all windows are empty
+        self.on_event: dict[str, list[CompiledTrigger]] = {}
+        self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
+        self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
+        self.on_score: list[Threshold] = []
+        self._watched: dict[tuple[str, ...], list[Threshold]] = {}
+        self.waits: dict[str, CompiledTrigger] = {}
+        self.starts: dict[str, list[CompiledTrigger]] = {}
+        self.ends: dict[str, list[str]] = {}
+        self.triggers = [_compile_trigger(rule, scope) for rule in rules.trigger]
+        for trigger in self.triggers:
+            self._index(trigger)
+
+    def _index_models(self, scope: Scope) -> None:
+        """Which models an event is about: those asked at it, and those that it answers (1 yes, 0 no)."""
+        blocks: list[Churn | Model] = [self.rules.churn, *self.rules.model]
+        models: dict[str, CompiledModel] = {}
+        for block in blocks:
+            if block.enabled:
+                model = CompiledModel(block, scope)
+                models[model.name] = model
+        self.models = tuple(models.values())
+        self.scored = frozenset([*models, EXPECTED]) if "purchase" in models else frozenset(models)
+        self._anywhere = tuple(model for model in self.models if "*" in model.on)
+        keys = dict.fromkeys(key for model in self.models for key in model.on)
+        self._models_at = {key: tuple(model for model in self.models if key in model.on or "*" in model.on) for key in keys}
+        self.outcomes: dict[str, list[tuple[CompiledModel, float]]] = {}
+        for asked in self.rules.model:
+            for label, events in ((1.0, asked.yes), (0.0, asked.no)):
+                for event in events if asked.enabled else ():
+                    self.outcomes.setdefault(event, []).append((models[asked.name], label))
+
+    def models_at(self, key: str) -> tuple[CompiledModel, ...]:
+        """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a timer looks)."""
+        return self._models_at.get(key, self._anywhere)
+
+    def watching(self, models: tuple[str, ...]) -> list[Threshold]:
+        """The thresholds on what these models say."""
+        found = self._watched.get(models)
+        if found is None:
+            found = self._watched[models] = [one for one in self.on_score if one[0] in models]
+        return found
+
+    def _index(self, trigger: CompiledTrigger) -> None:
+        on, name = trigger.rule.on, trigger.rule.name
+        if on.event is not None:
+            self.on_event.setdefault(on.event, []).append(trigger)
+        for table, field, entered in (
+            (self.on_tag, on.tag_entered, True),
+            (self.on_tag, on.tag_left, False),
+            (self.on_segment, on.segment_entered, True),
+            (self.on_segment, on.segment_left, False),
+        ):
+            if field is not None:
+                table.setdefault((field, entered), []).append(trigger)
+        for scores, above in ((on.score_above, True), (on.score_below, False)):
+            self.on_score += [(model, threshold, above, trigger) for model, threshold in (scores or {}).items()]
+        if on.after is not None and on.without is not None:
+            self.waits[name] = trigger
+            self.starts.setdefault(on.after, []).append(trigger)
+            self.ends.setdefault(on.without, []).append(name)
+
+
+def expressions(rules: Rules) -> list[tuple[str, str]]:
+    """Every expression, each with the dotted path of its place, such as `tag[2].when`."""
+    found = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
+    found += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
+    found += [(f"action[{i}].when", action.when) for i, action in enumerate(rules.action)]
+    found += [(f"trigger[{i}].when", rule.when) for i, rule in enumerate(rules.trigger)]
+    return found + [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
+
+
+def problems(rules: Rules) -> list[tuple[str, ExpressionError]]:
+    """The expressions that are none, each with its place. (What else is wrong with rules says `schemas.config.consistent`.)"""
+    scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
+    found = []
+    for path, text in expressions(rules):
+        compiled = compile_expression(text, scope)
+        if isinstance(compiled, ExpressionError):
+            found.append((path, compiled))
+    return found
+
+
+def _compiled(text: str, scope: Scope) -> Predicate:
+    compiled = compile_expression(text, scope)
+    if isinstance(compiled, ExpressionError):
+        raise ConfigError(str(compiled))
+    return compiled
+
+
+def _scores_in(names: Iterable[str]) -> list[str]:
+    """The models that names such as `score.churn` and `expected_value` speak of."""
+    return [name.removeprefix("score.") for name in names if name.startswith("score.")] + [
+        "purchase" for name in names if name in _OF_VALUE
+    ]
+
+
+def _compile_trigger(rule: TriggerRule, scope: Scope) -> CompiledTrigger:
+    reasons = {}
+    for name in sorted(names_used(rule.when, scope)):
+        read = compile_expression(name, scope, expect="any")
+        if not isinstance(read, ExpressionError):
+            reasons[name] = read
+    return CompiledTrigger(rule, _compiled(rule.when, scope), reasons)

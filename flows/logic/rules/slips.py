@@ -1,0 +1,97 @@
+"""Rules that can be read and cannot be meant: values that nobody ever has, segments that nobody comes into.
+
+Rules that are in force already are not looked at so: a log may hold such ones, and they decide what they always did.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from flows.logic.expressions.expression import ExpressionError, compile_expression, names_used
+from flows.logic.expressions.literals import literals
+from flows.logic.profile.aggregates import Figure
+from flows.logic.rules.ruleset import expressions, scope_of
+from schemas.config import Config, Rules
+from schemas.config.decode import suggest
+
+Found = Iterator[tuple[str, ExpressionError | str]]
+
+STAGES = ("new", "active", "slipping", "lost", "won_back")
+TIERS = ("low", "middle", "high")
+TYPES = ("track", "identify", "page", "screen", "group", "alias")
+
+
+def slips(rules: Rules) -> Found:
+    """What is wrong, each with the dotted path of its place."""
+    yield from _unknown_values(rules)
+    yield from _segments(rules)
+    for i, trigger in enumerate(rules.trigger):
+        if trigger.on.after is not None and trigger.on.after == trigger.on.without:
+            yield f"trigger[{i}].on.without", f"expected another event than `after` ({trigger.on.after!r}), which would end its own wait"
+
+
+def _unknown_values(rules: Rules) -> Found:
+    values: dict[str, tuple[str, Collection[str]]] = {
+        "tags": ("tag", [tag.name for tag in rules.tag]),
+        "segment": ("segment", ["", *(segment.name for segment in rules.segment)]),
+        "cluster": ("group", ["", *(f"c{n}" for n in range(1, rules.clusters.k + 1))]),
+        "stage": ("stage", ["", *STAGES]),
+        "value_tier": ("tier of value", TIERS),
+        "type": ("type of event", ["", *TYPES]),
+    }
+    for path, text in expressions(rules):
+        for literal in literals(text):
+            what, known = values.get(literal.name, ("", (literal.value,)))
+            if literal.value not in known:
+                there = ", ".join(filter(None, known)) or "none"
+                hint = suggest(literal.value, known) or f"; there is {there}"
+                yield path, literal.wrong(f"there is no {what} `{literal.value}`{hint}")
+
+
+def _segments(rules: Rules) -> Found:
+    scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
+    seen: dict[str, str] = {}
+    for i, segment in enumerate(rules.segment):
+        path, last = f"segment[{i}].when", i == len(rules.segment) - 1
+        compiled = compile_expression(segment.when, scope)
+        if isinstance(compiled, ExpressionError):
+            continue
+        fixed = None if names_used(segment.when, scope) else compiled(None)
+        if segment.when in seen:
+            yield path, f"`{seen[segment.when]}` above has the same `when`, so nobody comes into `{segment.name}`"
+        elif fixed is False:
+            yield path, f"never holds, so nobody comes into `{segment.name}`"
+        elif fixed and not last:
+            yield path, f"always holds, so nobody comes into `{rules.segment[i + 1].name}` or what is below it: put `{segment.name}` last"
+        elif last and not fixed:
+            yield path, f"the last segment takes whom no other does: expected `True`, got `{segment.when}`"
+        if fixed is None:
+            seen.setdefault(segment.when, segment.name)
+
+
+def named_once(config: Config) -> dict[str, tuple[str, str]]:
+    """Events that are named in one place of the configuration only: where, and `; did you mean ...?` or nothing.
+
+    One may be meant so. One that resembles another is likely to be a slip of the pen.
+    """
+    named = list(_events(config))
+    counts = Counter(name for name, _ in named)
+    lone = {name: path for name, path in named if counts[name] == 1}
+    return {name: (path, suggest(name, [other for other in counts if other != name])) for name, path in lone.items()}
+
+
+def _events(config: Config) -> Iterator[tuple[str, str]]:
+    """(name, path) wherever one is named, but for types of events and `*`."""
+    lists = [(f"aggregate[{i}].on", entry.on) for i, entry in enumerate(config.aggregate)]
+    lists += [("value.events", config.value.events)]
+    for i, model in enumerate(config.model):
+        lists += [(f"model[{i}].yes", model.yes), (f"model[{i}].no", model.no), (f"model[{i}].on", model.on)]
+    lists += [(f"entry.repeat[{i}].events", entry.events) for i, entry in enumerate(config.entry.repeat)]
+    lists += [(f"best_action.reward[{i}].event", (entry.event,)) for i, entry in enumerate(config.best_action.reward)]
+    lists += [(f"recommendation.touch[{i}].event", (entry.event,)) for i, entry in enumerate(config.recommendation.touch)]
+    lists += [(f"validate.plan[{i}].event", (entry.event,)) for i, entry in enumerate(config.validate.plan)]
+    for i, trigger in enumerate(config.trigger):
+        lists += [(f"trigger[{i}].on.{key}", (getattr(trigger.on, key) or "*",)) for key in ("event", "after", "without")]
+    for path, text in expressions(config):
+        lists.append((path, tuple(literal.value for literal in literals(text) if literal.name == "event" and literal.value)))
+    for path, names in lists:
+        yield from ((name, path) for name in dict.fromkeys(names) if name != "*" and name not in TYPES)

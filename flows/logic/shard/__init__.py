@@ -1,0 +1,1 @@
+"""A shard as a state machine: log entries in, changed profiles, timers and outbox out."""

@@ -1,0 +1,275 @@
+"""One shard in memory, between two commits: its head, its customers, and what a batch has changed so far."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from flows.logic.bandit.snapshot import Decider
+from flows.logic.fields.stated import in_order
+from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.segments_learnt import Assigner
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.scoring import InForce, Scorer
+from schemas.records.identity import ID_BYTES
+from schemas.records.profile import Fragment, Head, Profile, Sensitive
+from schemas.records.shard_log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
+from schemas.wire.triggers import Absorb
+
+FRAGMENTS_MAX: Final = 32
+SEALED_MAX: Final = 64  # sensitive traits of one origin, first by name
+
+encode = msgspec.msgpack.Encoder().encode
+decode_profile = msgspec.msgpack.Decoder(Profile).decode
+decode_sensitive = msgspec.msgpack.Decoder(Sensitive).decode
+decode_expect = msgspec.msgpack.Decoder(Expect).decode
+decode_lend = msgspec.msgpack.Decoder(Lend).decode
+decode_retire = msgspec.msgpack.Decoder(Retire).decode
+decode_split = msgspec.msgpack.Decoder(Split).decode
+decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
+decode_tick = msgspec.msgpack.Decoder(Tick).decode
+
+
+class Poisoned(NamedTuple):
+    """A turn that logic raised on."""
+
+    where: str
+    source: str = ""  # empty where it was no event's turn
+    received_ms: int = 0
+
+
+class Learnt:
+    """What was learnt besides probabilities; None until there is a model."""
+
+    __slots__ = ("assigner", "decider", "shelf")
+
+    def __init__(self) -> None:
+        self.decider: Decider | None = None
+        self.shelf: Shelf | None = None
+        self.assigner: Assigner | None = None
+
+    def take(self, model: Decider | Shelf | Assigner) -> None:
+        """Use this one from now on."""
+        match model:
+            case Decider():
+                self.decider = model
+            case Shelf():
+                self.shelf = model
+            case Assigner():
+                self.assigner = model
+
+
+LEARNT = (Decider, Shelf, Assigner)
+Loaded = Scorer | Decider | Shelf | Assigner
+
+
+class Live:
+    """A profile in memory with the sum of its fragments (the fragment itself while there is only one)."""
+
+    __slots__ = ("profile", "total")
+
+    def __init__(self, profile: Profile, rules: CompiledRules) -> None:
+        self.profile = profile
+        self.total = sum_of(profile, rules)
+
+
+def sum_of(profile: Profile, rules: CompiledRules) -> Fragment:
+    fragments = list(profile.fragments.values())
+    if len(fragments) == 1:
+        return fragments[0]
+    total = Fragment()
+    for fragment in fragments:
+        total = rules.fragments.merge(total, fragment)
+    return total
+
+
+class ShardState:
+    """One shard between two commits: its head, its counters, and what this batch has changed so far."""
+
+    __slots__ = (
+        "applied",
+        "came",
+        "chosen",
+        "counters",
+        "deleted",
+        "dirty",
+        "due",
+        "duplicates",
+        "fired",
+        "head",
+        "learnt",
+        "live",
+        "number",
+        "outbox",
+        "past",
+        "past_changed",
+        "past_more",
+        "poisoned",
+        "repeats",
+        "rewarded",
+        "rules",
+        "scorers",
+        "sensitive",
+        "sensitive_dirty",
+        "settled",
+        "stated",
+        "timers",
+    )
+
+    def __init__(self, number: int, head: Head, counters: dict[str, int]) -> None:
+        self.number = number
+        self.head = head
+        self.counters = counters
+        self.rules: CompiledRules | None = None
+        self.scorers = InForce()
+        self.learnt = Learnt()
+        self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
+        self.clear()
+
+    def clear(self) -> None:
+        """After a commit."""
+        self.dirty: set[bytes] = set()
+        self.deleted: set[bytes] = set()
+        self.sensitive_dirty: set[bytes] = set()
+        self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
+        self.past: dict[bytes, bytes | None] = {}  # loaded or set in this batch: the whole of it, None = deleted
+        self.past_changed: set[bytes] = set()
+        self.past_more: dict[bytes, bytes] = {}  # appended, where the rest was not loaded
+        self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
+        self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
+        self.outbox: list[tuple[str, int, bytes]] = []
+        self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
+        self.chosen: list[tuple[str, str]] = []  # (action, how it was chosen or why it was withheld)
+        self.rewarded: list[str] = []  # `counted`, or why a reward was refused
+        self.poisoned: list[Poisoned] = []  # on what logic raised, and where
+        self.came: dict[str, int] = {}  # events by source, applied or not; without the poisoned
+        self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
+        self.applied = self.duplicates = self.repeats = 0
+        self.settled = True
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is more to commit than the time."""
+        return not self.settled or bool(self.dirty or self.deleted or self.outbox or self.timers)
+
+    def customer(self, root: bytes) -> "Live":
+        """The customer, made where it is new. It will be written."""
+        live = self.live.get(root)
+        if live is None:
+            live = self.live[root] = Live(Profile(), rules_of(self))
+            self.count("profiles")
+            if root in self.deleted:  # it comes back in the batch in which it went: what is stored of it must still go
+                self.deleted.discard(root)
+                self.sensitive.setdefault(root, Sensitive())
+                self.sensitive_dirty.add(root)
+        self.dirty.add(root)
+        return live
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def append_past(self, root: bytes, packed: bytes) -> None:
+        """To the record from which this customer's unions can be undone."""
+        if root in self.past:
+            self.past[root] = (self.past[root] or b"") + packed
+            self.past_changed.add(root)
+        else:
+            self.past_more[root] = self.past_more.get(root, b"") + packed
+
+    def set_past(self, root: bytes, packed: bytes | None) -> None:
+        self.past_more.pop(root, None)
+        self.past[root] = packed
+        self.past_changed.add(root)
+
+    def emit(self, lane: str, message: Any) -> None:
+        seq = self.head.outbox.get(lane, 0) + 1
+        self.head.outbox[lane] = seq
+        self.outbox.append((lane, seq, encode(message)))
+
+
+class Needs:
+    """What a batch has to have in memory before it can be applied."""
+
+    __slots__ = ("past", "profiles", "sensitive", "tick_ms", "ticks")
+
+    def __init__(self) -> None:
+        self.profiles: set[bytes] = set()
+        self.sensitive: set[bytes] = set()
+        self.past: set[bytes] = set()
+        self.tick_ms = 0  # the last tick in the batch
+        self.ticks = 0
+
+    def whole(self, root: bytes) -> None:
+        """All three records of a customer."""
+        self.profiles.add(root)
+        self.sensitive.add(root)
+        self.past.add(root)
+
+
+def needs_of(entries: Iterable[LogEntry]) -> Needs:
+    """Which customers the entries of one shard touch."""
+    needs = Needs()
+    for entry in entries:
+        match entry.kind:
+            case "e":
+                for root, _origin, _payload in unpack_facts(entry.body):
+                    needs.profiles.add(root)
+            case "x":
+                needs.profiles.add(decode_expect(entry.body).root)
+            case "l":
+                needs.profiles.add(decode_lend(entry.body).root)
+            case "r":
+                retired = decode_retire(entry.body).retired
+                needs.whole(retired)
+            case "s":
+                needs.whole(decode_split(entry.body).root)
+            case "a":
+                needs.whole(entry.body[:ID_BYTES])
+            case "t":
+                needs.tick_ms = decode_tick(entry.body).now_ms
+                needs.ticks += 1
+    return needs
+
+
+def new_fragment(live: Live, origin: bytes, rules: CompiledRules) -> Fragment:
+    fragments = live.profile.fragments
+    fold(fragments, FRAGMENTS_MAX - 1, rules)
+    fragment = fragments[origin] = Fragment()
+    if len(fragments) == 1:
+        live.total = fragment
+    elif len(fragments) == 2:  # the sum was the fragment itself until now
+        live.total = sum_of(live.profile, rules)
+    return fragment
+
+
+def fold(fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> None:
+    """The two that were quiet for longest fold together, until there are at most so many."""
+    while len(fragments) > most:
+        older, old = sorted(fragments, key=lambda key: (fragments[key].last_ms, key))[:2]
+        rules.fragments.merge(fragments[old], fragments.pop(older))
+
+
+def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
+    """The last writer of a field wins (see `flows.logic.fields.stated`). At most `SEALED_MAX` for each origin, first by name."""
+    for origin, theirs in newer.origins.items():
+        fields = record.origins.setdefault(origin, {})
+        for name, sealed in theirs.items():
+            held = fields.get(name)
+            if held is None or (in_order(sealed.moment), sealed.value) > (in_order(held.moment), held.value):
+                fields[name] = sealed
+        while len(fields) > SEALED_MAX:
+            del fields[max(fields)]
+
+
+def rules_of(state: ShardState) -> CompiledRules:
+    assert state.rules is not None, f"shard {state.number} has a fact before its first rules: `prepare` announces them first"
+    return state.rules
+
+
+def sums(state: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counters of several shards, added up."""
+    total: dict[str, int] = {}
+    for counters in state:
+        for name, n in counters.items():
+            total[name] = total.get(name, 0) + n
+    return total

@@ -1,0 +1,88 @@
+"""A customer as people and systems read it: figures by name, personal data masked."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flows.logic.fields import group_traits
+from flows.logic.fields.check import NOTES, OK, QUALITY
+from flows.logic.fields.completion import completed
+from flows.logic.fields.stated import in_order
+from flows.logic.models.recommendation_index import Shelf
+from flows.logic.rules.ruleset import CompiledRules, View
+from schemas.records.identity import text_id
+from schemas.records.profile import MICRO, Fragment, Profile
+
+
+def present(
+    root: bytes,
+    profile: Profile,
+    total: Fragment,
+    rules: CompiledRules,
+    now_ms: int,
+    contact: Mapping[str, str],
+    shelf: Shelf | None = None,
+) -> dict[str, Any]:
+    """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked here."""
+    view = View(rules.reads, shelf, rules.rules.recommendation.k)
+    view.p, view.f, view.now = profile, total, now_ms
+    recency = view.purchase_recency()
+    tags = [(rules.weights.get(name, 1.0), name, since) for name, (since, _until) in profile.tags.items()]
+    return {
+        "customer": text_id(root),
+        "events": total.events,
+        "first_seen_ms": total.first_ms,
+        "last_seen_ms": total.last_ms,
+        "stage": profile.stage,
+        "segment": profile.segment,
+        "tags": {name: {"since_ms": since, "weight": weight} for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))},
+        "cluster": profile.cluster,
+        "recommended": view.recommended(),
+        "waiting_for_reward": {decision: made.action for decision, made in profile.open.items()},
+        "scores": {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()},
+        "value": {
+            "recency_days": None if recency is None else round(recency, 3),
+            "frequency": total.orders,
+            "monetary": total.spent / MICRO,
+        },
+        "aggregates": {name: figure.read(total.aggregates.get(figure.slot), now_ms) for name, figure in rules.figures.items()},
+        "sessions": len(total.sessions) // 2,
+        "channels": dict(sorted(total.channels.items())),
+        "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
+        "traits": {name: value for name, (_moment, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
+        "groups": group_traits.shown(total.traits),
+        "quality": _quality(total),
+        "completed": completed(total.traits),
+        "identifiers": {name: mask(value) for name, value in sorted(own(contact).items())},
+        "fragments": len(profile.fragments),
+        "rules": rules.version,
+    }
+
+
+def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
+    """Of (field, moment, value) what was last stated of each field, as with other traits (see `flows.logic.fields.stated`)."""
+    last: dict[str, tuple[int, str]] = {}
+    for field, moment, value in stated:
+        last[field] = max(last.get(field, (-1, "")), (in_order(moment), value))
+    return {field: value for field, (_, value) in sorted(last.items())}
+
+
+def own(stated: Mapping[str, str]) -> dict[str, str]:
+    """The customer's fields, without what entry noted about them."""
+    return {field: value for field, value in stated.items() if not field.startswith(NOTES)}
+
+
+def _quality(total: Fragment) -> dict[str, str]:
+    """Of each checked field, whether the last value stated was `ok`, or why it was bad."""
+    found = {}
+    for name, (_moment, said) in sorted(total.traits.items()):
+        if name.startswith(QUALITY):
+            found[name.removeprefix(QUALITY)] = OK if str(said).startswith(f"{OK} ") else str(said)
+    return found
+
+
+def mask(value: str) -> str:
+    """`maria@example.com` as `m***@example.com`, `+8613800138000` as `+86***00`; short values wholly."""
+    name, at, domain = value.partition("@")
+    if at and name and "." in domain:
+        return f"{name[0]}***@{domain}"
+    return f"{value[:3]}***{value[-2:]}" if len(value) >= 8 else "***"

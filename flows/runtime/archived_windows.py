@@ -1,0 +1,78 @@
+"""What the archive keeps of a window: packed by `resolve` at the commit, unpacked by `rebuild`.
+
+An event that holds personal data is sealed under the data key of its customer, so that erasing the customer erases it
+here too; the whole is sealed with the log key.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.config import Config
+from schemas.records.identity import WindowCommit
+from schemas.records.journal import WindowContent
+from schemas.wire.events import RawEvent
+from state.directory.policy import Policy
+from state.keys import DataKeys, LogSeal
+
+if TYPE_CHECKING:
+    from flows.resolve import Judged
+
+FIELD = "archive"  # what the seal of an event is bound to, beside its customer
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(WindowContent).decode
+_plain = msgspec.structs.replace
+
+
+def packer(config: Config, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
+    """Of each window of `resolve`."""
+    pack_all = _Packer(config, seal)
+
+    def pack(judged: "Judged", commit: WindowCommit) -> bytes:
+        window = judged.window
+        places = judged.places()
+        origins = [b""] * len(window.events)
+        for joint, group in zip(judged.groups, commit.groups, strict=True):
+            for index, fact in zip(joint, group.facts, strict=True):
+                if fact.expected is not None:
+                    origins[places[index]] = fact.expected
+        held = keys.of(origin for origin in origins if origin)
+        events = [
+            _plain(event, value=held[origin].seal(FIELD, event.value)) if origin else event
+            for event, origin in zip(window.events, origins, strict=True)
+        ]
+        return pack_all(commit, events, window.positions, origins)
+
+    return pack
+
+
+def match_packer(config: Config, seal: LogSeal) -> Callable[[WindowCommit], bytes]:
+    """Of what `match` commits: no events came with it, and what it keeps is sealed already."""
+    pack_all = _Packer(config, seal)
+    return lambda commit: pack_all(commit, [], [], [])
+
+
+class _Packer:
+    def __init__(self, config: Config, seal: LogSeal) -> None:
+        self._limits = [namespace.limit for namespace in config.identity.namespace]
+        self._policy = _encode(Policy.of(config.identity, config.matching))
+        self._seal = seal
+
+    def __call__(self, commit: WindowCommit, events: list[RawEvent], positions: list[int], origins: list[bytes]) -> bytes:
+        return self._seal.seal(_encode(WindowContent(self._limits, commit, events, positions, origins, self._policy)))
+
+
+def unpacked(content: bytes) -> WindowContent:
+    """Of an entry as the archive gives it."""
+    return _decode(content)
+
+
+def events_of(content: WindowContent, keys: DataKeys) -> list[RawEvent | None]:
+    """As they came; None for what only the key of an erased customer could open."""
+    held = keys.of(origin for origin in content.origins if origin)
+    found: list[RawEvent | None] = []
+    for event, origin in zip(content.events, content.origins, strict=True):
+        value = event.value if not origin else held[origin].open(FIELD, event.value) if origin in held else None
+        found.append(None if value is None else _plain(event, value=value))
+    return found

@@ -1,0 +1,1 @@
+"""What one asks of a deployment: plain data in and out. Nothing here prints."""

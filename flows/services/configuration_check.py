@@ -1,0 +1,169 @@
+"""`millrace check FILE`: every error at once, each with its line; or, when all is well, what is active."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.logic.rules import ruleset as logic
+from flows.logic.rules.slips import named_once, slips
+from flows.runtime import tracking_plan
+from schemas.config import Config, Connector, TriggerRule
+from schemas.config.locate import line_of
+from schemas.config.toml import Problem, Reading, lacks_secret, read, resolved, text_of, unspelled
+from schemas.errors import ConfigError
+
+
+def check(path: Path) -> int:
+    """Print the outcome for the file at `path`; 0 if it may be used, else 1."""
+    try:
+        text = text_of(path)
+    except ConfigError as error:
+        print(error)
+        return 1
+    reading = read(text)
+    found = errors(reading, path.absolute().parent)
+    for problem in found:
+        print(said(path, problem))
+    if found:
+        print(f"{len(found)} {'error' if len(found) == 1 else 'errors'}")
+        return 1
+    lone = named_once(reading.config)
+    for name, (place, hint) in lone.items():
+        if hint:
+            warning = f"warning: the event `{name}` is named nowhere else{hint}"
+            print(said(path, Problem(line_of(reading.places, unspelled(place)), place, warning)))
+    _show(path, resolved(reading.config, path.absolute().parent), list(lone))
+    return 0
+
+
+def errors(reading: Reading, folder: Path) -> list[Problem]:
+    """Everything that is wrong with a configuration file of this folder, by line."""
+    return sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, folder), *_private_receivers(reading)])
+
+
+def said(path: Path, problem: Problem) -> str:
+    """A problem as a person sees it: file, line, place, and what is wrong."""
+    return f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}"
+
+
+def sound(path: Path) -> Config:
+    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules need none of.
+
+    Raises `ConfigError` with every error, one a line.
+    """
+    reading = read(text_of(path))
+    folder = path.absolute().parent
+    if found := [problem for problem in errors(reading, folder) if not lacks_secret(problem)]:
+        raise ConfigError("\n".join(said(path, problem) for problem in found))
+    return resolved(reading.config, folder)
+
+
+def _rule_problems(reading: Reading) -> list[Problem]:
+    """What the logic says of the rules, except where the decoder has spoken already, each place once."""
+    spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
+    found = []
+    for path, problem in (*logic.problems(reading.config), *slips(reading.config)):
+        place = unspelled(path)
+        if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
+            spoken.append(place)
+            found.append(Problem(line_of(reading.places, place), path, str(problem)))
+    return found
+
+
+def _private_receivers(reading: Reading) -> list[Problem]:
+    """Webhooks that could only fail: their address, as it stands there, is not public. Names are not asked for."""
+    found = []
+    for index, connector in enumerate(reading.config.connector):
+        path = f"connector[{index}].url"
+        if connector.url and not connector.allow_private and _is_private(connector.url):
+            message = "this address is not public: choose another, or set `allow_private = true`"
+            found.append(Problem(line_of(reading.places, unspelled(path)), path, message))
+    return found
+
+
+def _is_private(url: str) -> bool:
+    from connectors.sinks.webhook import is_public  # aiohttp is slow to import
+
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        return host == "localhost" or host.endswith(".localhost") or not is_public(host)
+    except ValueError:  # a name, or no URL at all
+        return False
+
+
+def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
+    """Schemas that `resolve` could not load."""
+    found = []
+    for index, entry in enumerate(reading.config.validate.plan):
+        path = f"validate.plan[{index}].schema"
+        if any(problem.path == path for problem in reading.problems):
+            continue
+        try:
+            tracking_plan.load(replace(entry, schema=str(folder / entry.schema)))
+        except ConfigError as error:
+            found.append(Problem(line_of(reading.places, unspelled(path)), path, str(error)))
+    return found
+
+
+def _show(path: Path, config: Config, lone: list[str]) -> None:
+    """`lone`: events that are named once."""
+    table = Table(title=f"{path}: ready", title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, values in [*_active(config), ("named once", lone)]:
+        for index, value in enumerate(values or ["none"]):
+            table.add_row(name if index == 0 else "", Text(value))  # Text: brackets in names are no markup
+    console = Console()
+    console.print(table)
+
+
+def _active(config: Config) -> list[tuple[str, list[str]]]:
+    sources = sorted({key.source for key in config.gateway.write_keys if key.enabled})
+    raw = config.raw
+    log = (
+        f"kafka at {config.kafka.bootstrap}: {', '.join(config.kafka.topics)}"
+        if raw.log == "kafka"
+        else f"redis streams, {raw.partitions} partitions, at most {raw.max_events:,} events"
+    )
+    state = "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]  # the rest may hold a password
+    planned = [entry.event for entry in config.validate.plan]
+    return [
+        ("name", [config.name]),
+        ("gateway", [f"http://{config.gateway.listen}, sources: {', '.join(sources) or 'none'}"]),
+        ("raw log", [log]),
+        ("state", [f"{state} redis, {config.shards.count} shards, data in {config.data.folder}"]),
+        ("window", [f"{config.window.wait} or {config.window.events} events"]),
+        ("plan", [f"{', '.join(planned)}; others: {config.validate.unknown_events}"] if planned else []),
+        ("identifiers", [f"{entry.name}, at most {entry.limit}" for entry in config.identity.namespace]),
+        ("aggregates", [f"{entry.name}: {entry.of} of {entry.value or 'events'}" for entry in config.aggregate]),
+        ("tags", [f"{entry.name}: {entry.when}" for entry in config.tag]),
+        ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
+        ("triggers", [_trigger(config, entry) for entry in config.trigger]),
+        ("actions", [f"{entry.name}: {entry.when}" for entry in config.action]),
+        ("items", [f"{entry.event}: {entry.item}" for entry in config.recommendation.touch]),
+        ("groups", [f"{config.clusters.k}, looked at every {config.clusters.every}"] if config.clusters.enabled else []),
+        ("connectors", [_connector(entry) for entry in config.connector]),
+        ("models", _models(config)),
+    ]
+
+
+def _models(config: Config) -> list[str]:
+    found = [f"churn, looking {config.churn.horizon} ahead"] if config.churn.enabled else []
+    return found + [f"{model.name}, looking {model.horizon} ahead for {', '.join(model.yes)}" for model in config.model if model.enabled]
+
+
+def _trigger(config: Config, rule: TriggerRule) -> str:
+    on = ", ".join(f"{name} {getattr(rule.on, name)}" for name in rule.on.__struct_fields__ if getattr(rule.on, name) is not None)
+    enabled = {entry.name for entry in config.connector if entry.enabled}
+    to = ", ".join(name if name in enabled else f"{name} (off)" for name in rule.to)
+    return f"{rule.name}: {on} -> {to or 'nowhere'}"
+
+
+def _connector(entry: Connector) -> str:
+    """Without its URL, which may hold a token."""
+    where = entry.topic or entry.stream or entry.path
+    return f"{entry.name}: {entry.type}{f' {where}' if where else ''}{'' if entry.enabled else ' (off)'}"

@@ -1,0 +1,244 @@
+"""`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh prefix.
+
+Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and triggers are made
+anew. What was announced in the past (rules, models) is left out, absorbs come from the new shards themselves, and facts that were put
+aside come with their windows. Triggers
+go nowhere unless asked for; then each says which run fired it. Events of erased customers are left out.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
+
+import msgspec
+
+from connectors.raw.redis_log import reserve
+from flows.archive import Archiver
+from flows.cli.progress import Progress
+from flows.profile import Worker
+from flows.resolve import ALIAS_OF_USERS, Judged, Resolver
+from flows.runtime import deployment
+from flows.runtime.archived_windows import events_of, match_packer, unpacked
+from flows.runtime.engine import Stop
+from flows.runtime.windows import Window
+from flows.services import switching
+from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
+from schemas.config import Config
+from schemas.errors import Foreign
+from schemas.records.journal import WindowContent
+from schemas.records.shard_log import Tick
+from schemas.wire.events import DeadLetter, RawEvent
+from schemas.wire.triggers import Absorb, Trigger
+from state.directory.matches import PARTITION as MATCH
+from state.history.archive_files import Found
+from state.history.key_snapshot import UNFINISHED, begin_anew
+from state.history.prefix_switch import LOADED, pending
+from state.redis.client import connect, reported
+from state.shards.redis_shards import RedisShards, ShardCommit
+
+INTERNAL = "internal"  # who has taken what lies in the lane i
+NOBODY = "nobody"  # and in the lane t, besides the connectors
+_PAGE = 500
+_tick = msgspec.msgpack.Decoder(Tick).decode
+_encode = msgspec.msgpack.Encoder().encode
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_trigger = msgspec.msgpack.Decoder(Trigger).decode
+_absorb = msgspec.msgpack.Decoder(Absorb).decode
+
+
+def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
+    """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that must not."""
+    with server(config), reported():
+        unfinished = pending(connect(deployment.redis_url(config)), deployment.names(config))
+        if unfinished is not None and not then_switch:
+            raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+        if then_switch:
+            switching.stopped(config)
+        run_id = unfinished or _built(config, deliver)
+        if then_switch:
+            return switching.run(config, run_id)
+    print(f"\nTo switch: stop the flows when nothing is behind (`millrace status`), rebuild, and `millrace switch {run_id}`; or at once:")
+    print("`millrace rebuild --switch`. To look at it first, start millrace with these:\n")
+    there = switching.at(config, run_id)
+    print(f'    [redis]\n    prefix = "{there.redis.prefix}"')
+    print(f'    [archive]\n    folder = "{there.archive.folder}"\n    [backup]\n    folder = "{there.backup.folder}"')
+    return 0
+
+
+def _built(config: Config, deliver: bool) -> str:
+    """The run's id."""
+    started, run_id = time.monotonic(), f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    archive = deployment.archive(config)
+    if not archive.newest():
+        raise Foreign(f"there is no archive in {archive.folder}")
+    rebuilt = Rebuild(beside(config, run_id), run_id if deliver else "")
+    with Progress("rebuilding: entries of the archive") as step:
+        for found in archive.entries(0):
+            rebuilt.apply(found)
+            step()
+    rebuilt.finish(config.name)
+    print(f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s")
+    if rebuilt.erased:
+        print(f"{rebuilt.erased:,} events of erased customers were left out")
+    print(f"{rebuilt.fired:,} triggers fired: {'they' if deliver else 'none of them'} will be delivered")
+    return run_id
+
+
+def beside(config: Config, run_id: str) -> Config:
+    """The same deployment under another prefix, with an archive of its own; under a name that no flow takes until it is whole."""
+    replace, there = msgspec.structs.replace, switching.at(config, run_id)
+    return replace(there, name=UNFINISHED, archive=replace(there.archive, enabled=True, journal_max=ROOM))
+
+
+class Stamped(RedisShards):
+    """Triggers say which run fired them."""
+
+    run = ""
+    fired = 0
+
+    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        for commit in commits:
+            commit.outbox = [(lane, seq, self._stamped(body) if lane == "t" else body) for lane, seq, body in commit.outbox]
+        super().commit(commits, stamp_ms)
+
+    def _stamped(self, body: bytes) -> bytes:
+        self.fired += 1
+        return _encode(msgspec.structs.replace(_trigger(body), run=self.run)) if self.run else body
+
+
+class Rebuild:
+    """`run`: its id, if triggers are to be delivered; empty if not."""
+
+    def __init__(self, config: Config, run: str) -> None:
+        """Raises `Foreign` where the prefix is taken."""
+        self._client, self._names = connect(deployment.redis_url(config)), deployment.names(config)
+        begin_anew(self._client, self._names, deployment.layout(config))
+        self._load_keys(config)
+        deployment.prepare(config)
+        self._delivered = bool(run)
+        self._now_s = 0.0
+        self._keys = deployment.data_keys(config)
+        layout = deployment.layout(config)
+        self._directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM)
+        self._resolver = Resolver(
+            config,
+            deployment.validator(config),
+            self._directory,
+            self._keys,
+            deployment.log_seal(config),
+            Stop(),
+            clock=lambda: self._now_s,
+        )
+        self._shards = Stamped(self._client, self._names, layout.shards, layout.shard_buckets)
+        self._shards.run = run
+        self._outbox = deployment.outbox(config)
+        self._connectors = [NOBODY, *(connector.name for connector in config.connector)]
+        self._worker = Worker(
+            range(config.shards.count),
+            self._directory,
+            self._shards,
+            deployment.machine(config),
+            cache=config.shards.cache,
+            outbox_max=ROOM,
+            clock_ms=lambda: int(self._now_s * 1000),
+            clock=count(step=10).__next__,
+        )
+        self._pack_match = match_packer(config, deployment.log_seal(config))
+        self._archiver = Archiver(config, deployment.journal(config), deployment.archive(config), deployment.log_seal(config), lambda: None)
+        self._gone: set[bytes] = set()  # identifiers of erased customers
+        self.windows = self.events = self.erased = 0
+        self._raw_is_redis, self._prefix = config.raw.log == "redis", config.redis.prefix
+
+    @property
+    def fired(self) -> int:
+        return self._shards.fired
+
+    def apply(self, found: Found) -> None:
+        """Raises `Foreign`."""
+        entry, place = found
+        match entry.kind:
+            case "t":
+                self._now_s = _tick(entry.body).now_ms / 1000
+                self._directory.replay(entry)
+            case "w":
+                if entry.bare:
+                    raise Foreign(f"{place}: entry {entry.seq} was written without its content: it cannot be built again")
+                self._window(unpacked(entry.content))
+        if entry.seq % DRAIN_EVERY == 0:
+            self._settle()
+
+    def _window(self, content: WindowContent) -> None:
+        if content.commit.partition == MATCH:  # no events came with it: what was decided then holds
+            self._directory.commit(content.commit, self._pack_match(content.commit))
+            return
+        self._note_erased(content)
+        events = events_of(content, self._keys)
+        left = [index for index, event in enumerate(events) if event is not None]
+        judged = self._judged(content, events, left)
+        if self._gone and any(checked.identifiers[0].hash in self._gone for checked in judged.checked):
+            gone = {
+                left[place]
+                for place, checked in zip(judged.places(), judged.checked, strict=True)
+                if checked.identifiers[0].hash in self._gone
+            }
+            judged = self._judged(content, events, [index for index in left if index not in gone])
+        self._resolver.commit(judged)
+        self.windows += 1
+        self.events += len(judged.window.events)
+        self.erased += len(content.events) - len(judged.window.events)
+
+    def _judged(self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]) -> Judged:
+        """Of these events. Which aliases were refused then holds: it was a question of who was known at that moment."""
+        commit, positions = content.commit, [content.positions[index] for index in left]
+        letters = [letter for letter in map(_letter, commit.dead) if letter.reason == ALIAS_OF_USERS.reason]
+        refused = {content.positions.index(letter.position) + letter.index for letter in letters}
+        found = [event for index in left if (event := events[index]) is not None]
+        window = Window(commit.partition, commit.before, commit.after, found, positions, 0.0)
+        return self._resolver.judge(window, [place for place, index in enumerate(left) if index in refused])
+
+    def _note_erased(self, content: WindowContent) -> None:
+        """Who has no key any more. Other events of theirs hold no personal data but the user id, and are left out as well."""
+        held = self._keys.of(origin for origin in content.origins if origin)
+        for group in content.commit.groups:
+            if any(fact.expected is not None and fact.expected not in held for fact in group.facts):
+                users = [identifier.hash for identifier in group.identifiers if identifier.strength == 0]
+                self._gone.update(users or (identifier.hash for identifier in group.identifiers))
+
+    def finish(self, name: str) -> None:
+        """From here on it is a deployment: as whole as the archive was."""
+        self._settle()
+        self._archiver.close()
+        if self._raw_is_redis:
+            reserve(self._client, self._prefix, self._directory.offsets())
+        self._client.hset(self._names.meta, "name", name)
+
+    def _settle(self) -> None:
+        """The shards apply their logs, and hand over to one another until nobody has anything left for another."""
+        drained(self._worker)
+        while self._forward():
+            drained(self._worker)
+        if not self._delivered:
+            self._take("t", self._connectors, {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()})
+        while self._archiver.round(block_ms=0):
+            pass
+
+    def _forward(self) -> bool:
+        found = self._outbox.read("i", self._outbox.cursors("i", INTERNAL), _PAGE, 0)
+        for one in found:
+            self._directory.forward(one.shard, one.seq, _absorb(one.body))
+        self._take("i", [INTERNAL], {one.shard: one.seq for one in found})
+        return bool(found)
+
+    def _take(self, lane: str, consumers: Sequence[str], upto: Mapping[int, int]) -> None:
+        for consumer in consumers:
+            self._outbox.advance(lane, consumer, upto)
+        self._outbox.trim(lane, consumers)
+
+    def _load_keys(self, config: Config) -> None:
+        copy = deployment.key_copy(config)
+        try:
+            loaded = copy.load(self._client, self._names)
+        finally:
+            copy.close()
+        self._client.hset(self._names.meta, LOADED, loaded)

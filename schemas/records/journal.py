@@ -1,0 +1,44 @@
+"""The journal: the order in which the directory committed windows and everything else. Entries are dense from 1.
+
+w          a window was committed
+a t c m    as in a shard's log (`schemas.records.shard_log`)
+e          a fact that was put aside, and was let in again
+h          what matching put aside, and is to hear again
+
+With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the directory and
+every shard log again, bit for bit. With it off an entry is a note of a few bytes.
+"""
+
+import msgspec
+
+from schemas.records.identity import WindowCommit
+from schemas.wire.events import RawEvent
+
+
+class Journalled(msgspec.Struct, array_like=True, frozen=True):
+    """One entry. `sender` to `announced` are of `a`, `c`, `m`, `e` and `h`; `content` is of `w`."""
+
+    seq: int
+    kind: str
+    body: bytes  # w: [partition, before, after]; else as in the shards' logs
+    sender: str = ""
+    sent: int = 0  # the sender's sequence
+    extra: bytes = b""  # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
+    announced: bytes = b""  # c, m
+    content: bytes = b""  # a packed `WindowContent`; sealed in the journal, open in what the archive reads
+
+    @property
+    def bare(self) -> bool:
+        """Written while the archive was off: it cannot be committed again."""
+        return not self.content if self.kind == "w" else not self.sender and self.kind != "t"
+
+
+class WindowContent(msgspec.Struct, array_like=True):
+    """A window twice: as it was committed, and as it came, so that other rules can be tried on it."""
+
+    limits: list[int]  # identifiers for each customer by strength, as they were then
+    commit: WindowCommit
+    events: list[RawEvent]
+    positions: list[int]  # of each event in its source partition
+    origins: list[bytes]  # of each event that holds personal data: whose data key seals its value; else empty
+    policy: bytes = b""  # the packed policy of that time; empty: none

@@ -1,0 +1,1 @@
+"""The directory: who is who, and the only writer of the logs of shards."""

@@ -1,0 +1,394 @@
+"""The directory on Redis: keyed identifiers -> origin -> root customer, and the only writer of the shards' logs.
+
+Its twin is `state.memory.twins.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, Protocol, cast
+
+import msgspec
+import redis
+
+from schemas.errors import Fenced, Foreign, LogFull, Stale
+from schemas.records.identity import ID_BYTES, Group, WindowCommit, WindowResult
+from schemas.records.journal import Journalled
+from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
+from schemas.wire.triggers import Absorb
+from state.damage import GONE, in_a_script, number, of_directory, shown
+from state.directory.graph_cache import Known
+from state.directory.policy import Policy
+from state.redis.client import wait_for, writing
+from state.redis.gather import Gather
+from state.redis.names import Names
+
+FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
+IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
+SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
+DROPPED_AT_ONCE = 1_000
+DEAD_BYTES = 256 << 20  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
+READMITTED = "readmitted"  # the sender of facts that were put aside
+CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
+Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What is fixed when a deployment is created."""
+
+    name: str
+    shards: int
+    buckets: int
+    limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
+    keys: str = ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    policy: Policy = Policy()  # (as above)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        shards: int,
+        capacity: int,
+        limits: Sequence[int],
+        keys: str = "",
+        policy: Policy = Policy(),  # noqa: B008  # frozen
+    ) -> "Layout":
+        """`capacity`: identifiers planned for."""
+        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
+
+    @property
+    def shard_buckets(self) -> int:
+        """Buckets of each shard: with three identifiers each, of some twenty customers."""
+        return max(1, self.buckets // self.shards)
+
+
+class Directory(Protocol):
+    """Raises `Unreachable` where the server cannot be reached."""
+
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
+        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`, `LogFull`.
+
+        `content`: what the journal keeps of it for the archive (a sealed `WindowContent`).
+        """
+
+    def plan(self, groups: Sequence[Group]) -> list[bytes]:
+        """The origin where each fact (in order) would land now. Reads only."""
+
+    def offsets(self) -> dict[str, int]:
+        """The committed position of each source partition."""
+
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
+        """Up to `count` entries of each shard's log behind `after[shard]`; waits up to `block_ms` for the first."""
+
+    def tick(self) -> bool:
+        """Append the time to all shard logs, once a second whoever calls; True if it was us."""
+
+    def announce(self, kind: Kind, sender: str, seq: int, version: int, body: bytes) -> bool:
+        """Store `body` and append a config ("c") or model ("m") record to all logs; False if seen before."""
+
+    def body(self, kind: str, sender: str, version: int) -> bytes | None:
+        """What was announced."""
+
+    def drop(self, kind: str, sender: str, before: int) -> None:
+        """What was announced before this version is needed no longer."""
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
+
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if `seq` was taken before."""
+
+    def forward_again(self, letter: str, message: Absorb) -> bool:
+        """As `forward`, for one that was put aside under this id; False if that was done before."""
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        """Append to matching's log what it put aside under this id: an entry as `state.directory.matches.Said` has it. False if done before."""
+
+    def replay(self, entry: Journalled) -> bool:
+        """Append again what the journal says: a, e, h, t, c or m (a window is committed). False if seen before."""
+
+    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        """The root customer of each identifier, None where unknown."""
+
+    def root(self, origin: bytes) -> bytes:
+        """The customer that an origin belongs to now."""
+
+    def suspended(self) -> dict[bytes, int]:
+        """Identifiers that are evidence no longer, and since when (Unix seconds)."""
+
+    def trim(self, positions: Mapping[int, int]) -> None:
+        """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull` without disk."""
+
+    def heads(self) -> dict[int, int]:
+        """The last sequence in each shard's log."""
+
+    def sent(self, sender: str) -> int:
+        """The last sequence taken from this sender."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters since creation: events, created, attached, united, moved, refused, rejected:<reason>."""
+
+    def said_last(self) -> int:
+        """The last entry in the log of matching."""
+
+
+class RedisDirectory:
+    """One Redis hash slot. Many writers: each commit is one script (`directory.lua`)."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        layout: Layout,
+        *,
+        log_max: int = 100_000,
+        dead_max: int = 100_000,
+        dead_bytes: int = DEAD_BYTES,
+        journal_max: int = 0,
+        replicas: int = 0,
+    ) -> None:
+        """`dead_max`, `dead_bytes`: of dead letters, whose oldest go first. `journal_max`: entries that may wait for the archive; 0 where
+        there is none."""
+        self._redis = client
+        self._names = names
+        self._layout = layout
+        self._replicas = replicas
+        self._known = Known()
+        self._gather = Gather(client, layout.buckets)
+        self._archived = journal_max > 0
+        policy = layout.policy.settings(len(layout.limits))
+        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy, dead_bytes])
+        self._window = client.register_script("".join(files("state.directory").joinpath(part).read_text() for part in SCRIPT))
+        self._append = client.register_script(files("state.directory").joinpath("append.lua").read_text())
+        self._trim = client.register_script(files("state.directory").joinpath("trim.lua").read_text())
+        self._logs = {names.log(shard): shard for shard in range(layout.shards)}
+
+    def create(self) -> None:
+        """Mark the slot as ours, or check that it is. Raises `Foreign`."""
+        layout = self._layout
+        self._check_mark()
+        mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
+        for field, value in mine.items():
+            self._redis.hsetnx(self._names.meta, field, str(value))
+        found = {field: cast(bytes, self._redis.hget(self._names.meta, field)).decode() for field in mine}
+        if (format_found := number(found["format"].encode(), self._names.meta)) > FORMAT:
+            raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
+        for field, value in mine.items():
+            if found[field] != str(value) and field != "format":
+                remedy = "restore the key file that it was written with" if field == "keys" else "set it back"
+                raise Foreign(
+                    f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
+                    f"this is fixed at creation; {remedy}, or use another redis.prefix or data folder"
+                )
+        if format_found < FORMAT:  # from here on earlier releases do not know all that is there
+            self._redis.hset(self._names.meta, "format", str(FORMAT))
+        self._check_positions()
+
+    def _check_mark(self) -> None:
+        """Before it is made: that it is not gone from beside its data. Raises `Damaged`."""
+        names, client = self._names, self._redis
+        if client.exists(names.meta):
+            return
+        other = next(iter(client.scan_iter(match=names.prefix + b":{*", count=1_000)), None)
+        if other is not None and not client.exists(names.meta):  # or another worker of a new deployment has made it meanwhile
+            raise of_directory(names.meta, f"is gone, and {shown(other)} is there")
+
+    def _check_positions(self) -> None:
+        """That none of the few keys is gone by which all that is new is placed. Raises `Damaged`."""
+        names, client = self._names, self._redis
+        for field in ("journal", "tick", "matches"):
+            number(cast(bytes | None, client.hget(names.meta, field)), names.meta)
+        for key, speaks_of_it in ((names.heads, (names.meta, "tick")), (names.offsets, (names.stats, "events"))):
+            if client.hexists(*cast(tuple[str, str], speaks_of_it)) and not client.exists(key):
+                raise of_directory(key, GONE)
+
+    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
+        routes, answer = self._commit(window, content)
+        match answer[0]:
+            case b"ok":
+                asked = [i for group, route in zip(window.groups, routes, strict=True) if route is None for i in group.identifiers]
+                self._known.learn(asked, answer[7])
+                self._known.forget(answer[8], answer[9])  # after it: what this window itself has suspended is looked up again
+                wait_for(self._redis, self._replicas)
+                return WindowResult(*answer[1:7], *answer[10:12])
+            case b"suspended":
+                raise Stale(f"a window of {window.partition} rests on an identifier that is suspended")
+            case b"stale":
+                raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
+            case b"full" if answer[1] == b"journal":
+                raise LogFull("the journal is full: the archive does not keep up", retry_after_s=1.0)
+            case b"full":
+                raise LogFull(f"log of shard {answer[1]} is full", retry_after_s=0.2)
+            case _:
+                found = answer[1].decode()
+                raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
+
+    def _commit(self, window: WindowCommit, content: bytes) -> tuple[list[Route | None], list[Any]]:
+        """Where we knew that its groups go, and what the directory answered."""
+        nowhere: list[Route | None] = [None] * len(window.groups)
+        unsure = False
+        for _ in range(CHANGED_RETRIES):
+            routes = nowhere if unsure else self._routes(window.groups)
+            answer = self._run("commit", window, content, routes, self._known.epoch)
+            if answer[0] == b"changed":
+                self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+            elif answer[0] == b"unsure":
+                unsure = True
+            else:
+                return routes, answer
+        # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we hear nothing.
+        self._known.forget(self._known.epoch, None)
+        return nowhere, self._run("commit", window, content, nowhere, -1)
+
+    def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
+        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it."""
+        earlier: set[bytes] = set()
+        routes: list[Route | None] = []
+        for group in groups:
+            hashes = [identifier.hash for identifier in group.identifiers]
+            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            earlier.update(hashes)
+        return routes
+
+    def _run(self, mode: str, window: WindowCommit, content: bytes, routes: Sequence[Route | None], epoch: int) -> list[Any]:
+        numbers: list[int] = []
+        blobs: list[bytes] = []
+        for group, route in zip(window.groups, routes, strict=True):
+            if route is not None:
+                root, origins = route
+                numbers += (0, len(group.facts))
+                blobs.append(root)
+                for fact, origin in zip(group.facts, origins, strict=True):
+                    blobs += (origin, fact.payload)
+                continue
+            numbers += (len(group.identifiers), len(group.facts))
+            for identifier in group.identifiers:
+                numbers.append(identifier.strength)
+                blobs.append(identifier.hash)
+            for fact in group.facts:
+                blobs.append(fact.payload)
+                numbers += (fact.anchor, 0 if fact.expected is None else 2 if fact.match else 1)
+                if fact.expected is not None:
+                    blobs += (fact.expected, fact.match) if fact.match else (fact.expected,)
+        for order in window.orders:
+            blobs += (order.a, order.b, order.note)
+        for put in window.puts:
+            blobs += (put.field, put.value or b"")
+        puts = [[put.table, int(put.value is None)] for put in window.puts]
+        orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
+        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts])
+        head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
+        with writing(), self._reporting_damage():
+            return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
+
+    @contextmanager
+    def _reporting_damage(self) -> Iterator[None]:
+        """What the script has found, as `Damaged`."""
+        try:
+            yield
+        except redis.ResponseError as error:
+            if (damaged := in_a_script(error)) is not None:
+                raise damaged from None
+            raise
+
+    def plan(self, groups: Sequence[Group]) -> list[bytes]:
+        origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1)[1]
+        return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
+
+    def offsets(self) -> dict[str, int]:
+        key = self._names.offsets
+        return {partition.decode(): number(position, key) for partition, position in self._hash(key).items()}
+
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
+        streams: dict[Any, Any] = {self._names.log(shard): b"%d-0" % seq for shard, seq in after.items()}
+        answer = cast(list[Any], self._redis.xread(streams, count=count, block=block_ms or None))
+        entries = []
+        for log, found in answer:
+            shard = self._logs[log]
+            for entry_id, fields in found:
+                kind, body = next(iter(fields.items()))
+                entries.append(LogEntry(shard, int(entry_id[:-2]), kind.decode(), body))
+        return entries
+
+    def tick(self) -> bool:
+        return self._do_append("t", "", 0, b"")
+
+    def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
+        return self._do_append(kind, sender, seq, _pack([sender, version]), str(version).encode(), body)
+
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
+
+    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
+        return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+
+    def forward_again(self, letter: str, message: Absorb) -> bool:
+        return self._do_append("a", f"{READMITTED}:{letter}", 1, _pack(message), message.survivor)
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        return self._do_append("h", f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms)
+
+    def replay(self, entry: Journalled) -> bool:
+        if entry.kind == "t":
+            return self._do_append("t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000))
+        body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
+        return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
+
+    def _do_append(
+        self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"", second: str = ""
+    ) -> bool:
+        layout = self._layout
+        args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets, int(self._archived), second]
+        with writing():
+            return bool(self._append(keys=[self._names.directory], args=args))
+
+    def body(self, kind: str, sender: str, version: int) -> bytes | None:
+        return cast(bytes | None, self._redis.get(self._names.body(kind, sender, version)))
+
+    def drop(self, kind: str, sender: str, before: int) -> None:
+        field = f"dropped:{kind}:{sender}"
+        first = int(self._redis.hget(self._names.meta, field) or 1)
+        gone = [self._names.body(kind, sender, version) for version in range(first, min(before, first + DROPPED_AT_ONCE))]
+        if gone:
+            with writing():
+                self._redis.unlink(*gone)
+                self._redis.hset(self._names.meta, field, first + len(gone))
+
+    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
+        found = self._gather(self._names.directory + b"i:", identifiers)
+        origins = [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
+        known = [origin for origin in origins if origin is not None]
+        roots = dict(zip(known, self._gather(self._names.directory + b"o:", known), strict=True))
+        return [None if origin is None else roots[origin] or origin for origin in origins]
+
+    def root(self, origin: bytes) -> bytes:
+        return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
+
+    def suspended(self) -> dict[bytes, int]:
+        return {identifier: int(since) for identifier, since in self._hash(self._names.suspended).items()}
+
+    def _bucket(self, kind: bytes, identity: bytes) -> str:
+        return self._names.bucket(kind, identity, self._layout.buckets)
+
+    def trim(self, positions: Mapping[int, int]) -> None:
+        if positions:
+            with writing():
+                self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
+
+    def heads(self) -> dict[int, int]:
+        key = self._names.heads
+        found = {int(shard): number(seq, key) for shard, seq in self._hash(key).items()}
+        return {shard: found.get(shard, 0) for shard in range(self._layout.shards)}
+
+    def said_last(self) -> int:
+        return int(cast(bytes | None, self._redis.hget(self._names.meta, "matches")) or 0)
+
+    def sent(self, sender: str) -> int:
+        return number(cast(bytes | None, self._redis.hget(self._names.senders, sender)), self._names.senders)
+
+    def stats(self) -> dict[str, int]:
+        return {name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()}
+
+    def _hash(self, key: bytes) -> dict[bytes, bytes]:
+        return cast(dict[bytes, bytes], self._redis.hgetall(key))

@@ -1,0 +1,1 @@
+"""The past: archive, backups, copies, and the switch to what was rebuilt."""

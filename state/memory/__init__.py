@@ -1,0 +1,1 @@
+"""Twins in memory of all that talks to a server."""

@@ -1,0 +1,1 @@
+"""The server: connection, names of keys, the embedded server."""

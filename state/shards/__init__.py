@@ -1,0 +1,1 @@
+"""The shards: profiles, timers and outbox."""
