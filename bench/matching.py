@@ -20,6 +20,7 @@ from statistics import median
 import msgspec
 
 from bench.registers import voters
+from flows.match import matcher_of
 from flows.resolve import Resolver
 from flows.runtime import deployment
 from flows.runtime.engine import Stop, tune_collector
@@ -87,7 +88,7 @@ def measure(config: Config, records: int, once: bool) -> None:
     deployment.prepare(config)
     directory = deployment.directory(config)
     resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
-    matcher = deployment.matcher(config)
+    matcher = matcher_of(config)
     tune_collector()
     first: float | None = None
     print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}")

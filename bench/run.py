@@ -29,7 +29,7 @@ from bench.steps import configuration, fill, measure, redis_cpu_s
 from flows.lab.demo.stack import to_toml
 from flows.logic.facets import decisions
 from flows.runtime import deployment
-from flows.runtime.run import Flow, workers_of_this_machine
+from flows.services.processes import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.config.toml import DEFAULT
 from schemas.wire.events import RawEvent

@@ -137,7 +137,8 @@ class Archiver:
 
 def run(config: Config) -> None:
     """Until a signal. There is one process of it. Raises `Fatal`."""
-    from flows.runtime import daily_backup, deployment
+    from flows.runtime import deployment
+    from flows.services import daily_backup
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

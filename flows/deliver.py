@@ -282,12 +282,20 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
     return make
 
 
+def _desk(config: Config) -> Desk:
+    """Return what the couriers need of state."""
+    from flows.runtime import deployment
+
+    store = deployment.deliveries(config)
+    return Desk(deployment.identify(config), store.bury, store.disable, store.disabled, store.count)
+
+
 def run(config: Config, worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`, `ConfigError`."""
     from flows.runtime import deployment
 
     shards = range(worker, config.shards.count, workers)
-    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), deployment.desk(config)
+    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), _desk(config)
     stop = Stop()
     deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop)
     log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])

@@ -9,8 +9,9 @@ import structlog
 
 from connectors.gateway import Door, Standing, build, listen, server
 from flows.runtime.deployment import given_up as processes_given_up
-from flows.runtime.deployment import order_desk, profile_reader, raw_writer, sources, steward, validator
+from flows.runtime.deployment import profile_reader, raw_writer, sources, validator
 from flows.runtime.ready import begun
+from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
 from schemas.config import Config

@@ -318,9 +318,22 @@ def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     return flow
 
 
+def matcher_of(config: Config) -> Matcher:
+    """Return the flow's steps on this deployment."""
+    from flows.runtime import deployment
+    from flows.runtime.archived_windows import match_packer
+    from state.directory.matches import RedisMatches
+    from state.redis.client import connect
+
+    matches = RedisMatches(connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config))
+    seal = deployment.log_seal(config)
+    keys = deployment.keys(config)
+    parts = config, deployment.directory(config), matches, deployment.data_keys(config), deployment.signer(config), keys.hash, seal
+    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
+
+
 def run(config: Config) -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-    from flows.runtime import deployment
 
     stop = Stop()
-    run_flow(dataflow(deployment.matcher(config), stop), stop)
+    run_flow(dataflow(matcher_of(config), stop), stop)

@@ -26,7 +26,7 @@ from flows.runtime.archived_windows import packer
 from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.reject_brake import Brake
 from flows.runtime.sift import note, sift, story, where
-from flows.runtime.windows import Window, Windows
+from flows.runtime.windows import Judged, Window, Windows
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fenced, LogFull, Stale
@@ -49,21 +49,6 @@ SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
-
-
-class Judged(msgspec.Struct):
-    """A window after validation: the good ones in groups, the bad ones with their reasons, and what is ordered about identities."""
-
-    window: Window
-    checked: list[Checked]
-    groups: list[Joint]
-    rejects: list[tuple[int, Reject]]
-    orders: list[tuple[int, Order]]
-
-    def places(self) -> list[int]:
-        """Of the checked events in their window."""
-        others = {index for index, _ in self.rejects} | {index for index, _ in self.orders}
-        return [index for index in range(len(self.window.events)) if index not in others]
 
 
 class Resolver:

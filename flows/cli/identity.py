@@ -17,6 +17,7 @@ from flows.logic.resolution.identity_orders import document
 from flows.runtime import deployment
 from flows.services.dead_letters import PIPED_WIDTH, printable
 from flows.services.restore import moment
+from flows.services.steward import access
 from flows.services.steward.desk import Customer, Entry, Sent
 from flows.services.steward.orders import give
 from flows.services.steward.people import Named, apart
@@ -33,7 +34,7 @@ SENT_SHOWN = 50
 def show(config: Config, named: str, lang: str, as_json: bool) -> int:
     """Print who a customer is: identifiers, what united them, who is kept apart. 1 if nobody has this identifier."""
     with reported():
-        found = deployment.steward(config).show(named)
+        found = access.steward(config).show(named)
     if found is None:
         return _nobody(named)
     if as_json:
@@ -45,7 +46,7 @@ def show(config: Config, named: str, lang: str, as_json: bool) -> int:
 def history(config: Config, named: str, lang: str, as_json: bool) -> int:
     """Print what the ledger says of a customer, and what was sent while it was united with others."""
     with reported():
-        found = deployment.steward(config).history(named)
+        found = access.steward(config).history(named)
     if found is None:
         return _nobody(named)
     if as_json:
@@ -62,7 +63,7 @@ def history(config: Config, named: str, lang: str, as_json: bool) -> int:
 def suspended(config: Config, as_json: bool) -> int:
     """Print the identifiers that are evidence no longer, the latest first."""
     with reported():
-        found = deployment.steward(config).suspended()
+        found = access.steward(config).suspended()
     if as_json:
         return as_one_line(found)
     table = _table("identifier", "value", "since", "customer")
@@ -76,7 +77,7 @@ def suspended(config: Config, as_json: bool) -> int:
 def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
     """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show` have all of it."""
     with reported():
-        found = deployment.steward(config).recent(limit)
+        found = access.steward(config).recent(limit)
     if as_json:
         return as_one_line(found)
     say = console()
@@ -97,7 +98,7 @@ def order(config: Config, kind: str, named: Sequence[str], *, forced: bool = Fal
 def carry_out(config: Config, ordered: bytes) -> int:
     """Give an order, and say what became of it."""
     with reported():
-        given = give(deployment.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config))
+        given = give(access.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config))
     console().print(given.state + (f": {printable(given.why)}" if given.why else ""), markup=False)
     return 0 if given.state == "done" else 1
 
@@ -106,7 +107,7 @@ def _alike(config: Config, named: list[tuple[str, str]]) -> list[tuple[str, str]
     """Two customers or two identifiers: where one of each is given, the identifier's customer."""
     if len({kind == "customer" for kind, _ in named}) == 1:
         return named
-    people = deployment.steward(config).people
+    people = access.steward(config).people
     found = [(one, people.find(":".join(one))) for one in named]
     for one, root in found:
         if root is None:
@@ -140,7 +141,7 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
             return 1
         with _bar(say) as bar:
             task = bar.add_task("undone", total=len(unions) + len(others))
-            steward, directory = deployment.steward(config), deployment.directory(config)
+            steward, directory = access.steward(config), deployment.directory(config)
             before = 0
             run = Undoing(
                 steward,
@@ -157,9 +158,7 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
                 outcome = msgspec.structs.replace(outcome, parted=parted, refused=outcome.refused + len(others) - parted)
         if _still_held(config, culprit):
             ordered = document("unlink", *[("identifier", culprit.hex())] * 2)
-            given = give(
-                deployment.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config)
-            )
+            given = give(access.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config))
             outcome = msgspec.structs.replace(outcome, taken_out=given.state)
     if as_json:
         as_one_line(outcome)
@@ -177,7 +176,7 @@ def _culprit(config: Config, chosen: Selection) -> bytes:
     """The identifier of which all is to be undone: it is suspended, or nothing else is selected by. Empty: there is none."""
     if chosen.identifier is None:
         return b""
-    people = deployment.steward(config).people
+    people = access.steward(config).people
     identifier = people.hashed(chosen.identifier)
     alone = not any((chosen.rule, chosen.since, chosen.until))
     return identifier if alone or identifier in people.directory.suspended() else b""
@@ -185,7 +184,7 @@ def _culprit(config: Config, chosen: Selection) -> bytes:
 
 def _still_held(config: Config, culprit: bytes) -> bool:
     """Whether a suspended identifier is still held by a customer with others: who was first seen with it."""
-    people = deployment.steward(config).people
+    people = access.steward(config).people
     if not culprit or culprit not in people.directory.suspended():
         return False
     [root] = people.directory.lookup([culprit])
@@ -194,9 +193,9 @@ def _still_held(config: Config, culprit: bytes) -> bool:
 
 def _selected(config: Config, chosen: Selection) -> list[int]:
     """Numbers of unions that stand, the newest first."""
-    ledger, desk = deployment.ledger(config), deployment.order_desk(config)
+    ledger, desk = deployment.ledger(config), access.order_desk(config)
     if chosen.target is None:
-        people, now_ms = deployment.steward(config).people, int(time.time() * 1000)
+        people, now_ms = access.steward(config).people, int(time.time() * 1000)
         return standing(
             ledger,
             Wanted(
@@ -212,7 +211,7 @@ def _selected(config: Config, chosen: Selection) -> list[int]:
         if why := read.detail if isinstance(read, Reject) else desk.objection(read):
             raise Unusable(why)
         return [number]
-    root = deployment.steward(config).people.find(chosen.target)
+    root = access.steward(config).people.find(chosen.target)
     if root is None:
         raise Unusable(f"nobody has {chosen.target}")
     return sorted((seq for seq, _, _ in ledger.edges(root)), reverse=True)
@@ -233,7 +232,7 @@ def _would_undo(config: Config, unions: Sequence[int], others: Sequence[bytes], 
     if others:
         console().print(f"{len(others):,} identifiers that were new when they came with it would become customers of their own")
     if unions:
-        entries = deployment.steward(config).entries(unions[:SENT_SHOWN])
+        entries = access.steward(config).entries(unions[:SENT_SHOWN])
         console().print(_unions(entries, "en"))
         if (more := len(unions) - SENT_SHOWN) > 0:
             console().print(f"... and {more:,} more")

@@ -18,7 +18,7 @@ from flows.cli.options import AsJson, ConfigFile
 from flows.cli.steward_commands import identity, review
 from flows.cli.upkeep_commands import backup, dead, repair, source
 from flows.lab.evaluate import evaluation
-from flows.runtime.run import FLOWS, SINGLE, everything, one, several
+from flows.services.processes import FLOWS, SINGLE, everything, one, several
 from schemas.config import Config
 from schemas.errors import MillraceError
 

@@ -5,10 +5,10 @@ here too; the whole is sealed with the log key.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.runtime.windows import Judged
 from schemas.config import Config
 from schemas.records.identity import WindowCommit
 from schemas.records.journal import WindowContent
@@ -16,20 +16,17 @@ from schemas.wire.events import RawEvent
 from state.directory.policy import Policy
 from state.keys import DataKeys, LogSeal
 
-if TYPE_CHECKING:
-    from flows.resolve import Judged
-
 FIELD = "archive"  # what the seal of an event is bound to, beside its customer
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace
 
 
-def packer(config: Config, keys: DataKeys, seal: LogSeal) -> "Callable[[Judged, WindowCommit], bytes]":
+def packer(config: Config, keys: DataKeys, seal: LogSeal) -> Callable[[Judged, WindowCommit], bytes]:
     """Of each window of `resolve`."""
     pack_all = _Packer(config, seal)
 
-    def pack(judged: "Judged", commit: WindowCommit) -> bytes:
+    def pack(judged: Judged, commit: WindowCommit) -> bytes:
         window = judged.window
         places = judged.places()
         origins = [b""] * len(window.events)

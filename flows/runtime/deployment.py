@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from connectors.raw.log import RawReader, RawWriter
-from flows.dispatch.dispatcher import Desk
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.models.recommendation_index import NAME as SHELF
 from flows.logic.models.recommendation_index import Shelf
@@ -35,7 +34,6 @@ from state import dead_letters
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer, shown
 from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.directory.ledger import RedisLedger
-from state.directory.matches import RedisMatches
 from state.directory.policy import Policy
 from state.directory.redis_directory import Directory, Layout, RedisDirectory
 from state.given_up import RedisGivenUp
@@ -52,9 +50,6 @@ from state.suspended import RedisSources
 
 if TYPE_CHECKING:
     from connectors.wire.avro import AvroReader
-    from flows.match import Matcher
-    from flows.services.steward.desk import Steward
-    from flows.services.steward.orders import OrderDesk
     from state.history.archive_files import Archive
     from state.history.backup_folders import Backups
     from state.history.data_key_copy import KeyCopy
@@ -210,16 +205,6 @@ def ledger(config: Config) -> RedisLedger:
     return RedisLedger(connect(redis_url(config)), names(config), layout(config))
 
 
-def matcher(config: Config) -> "Matcher":
-    from flows.match import Matcher
-    from flows.runtime.archived_windows import match_packer
-
-    matches = RedisMatches(connect(redis_url(config)), names(config), layout(config))
-    seal = log_seal(config)
-    parts = config, directory(config), matches, data_keys(config), signer(config), keys(config).hash, seal
-    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
-
-
 def data_keys(config: Config) -> DataKeys:
     return DataKeys(connect(redis_url(config)), names(config), keys(config).kek, layout(config).buckets)
 
@@ -313,7 +298,7 @@ def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict
     """Opens sealed fields of customers (hex ids): the plain values that a receiver may know them by."""
     ours, store, data = directory(config), shards(config), data_keys(config)
 
-    def opened(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
+    def identified(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
         if not fields:
             return [{} for _ in customers]
         roots = [bytes.fromhex(customer) for customer in customers]
@@ -325,14 +310,14 @@ def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict
             found |= {root: later.get(now, {}) for root, now in moved.items()}
         return [found.get(root, {}) for root in roots]
 
-    return opened
+    return identified
 
 
 def _contacts(store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]) -> dict[bytes, dict[str, str]]:
-    return {root: newest(stated) for root, stated in _opened(store, data, count, roots, fields).items()}
+    return {root: newest(stated) for root, stated in opened(store, data, count, roots, fields).items()}
 
 
-def _opened(
+def opened(
     store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]
 ) -> dict[bytes, list[tuple[str, int, str]]]:
     """Of each customer what was ever sealed and can be opened: (field, when, value). No `fields`: all."""
@@ -384,12 +369,6 @@ def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
     return dead_letters.deliveries(connect(redis_url(config)), names(config))
 
 
-def desk(config: Config) -> Desk:
-    """What the couriers need of state."""
-    store = deliveries(config)
-    return Desk(identify(config), store.bury, store.disable, store.disabled, store.count)
-
-
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
     """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex id."""
     ours, store, data = directory(config), shards(config), data_keys(config)
@@ -422,30 +401,6 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact, shelf)
 
     return read
-
-
-def steward(config: Config) -> "Steward":
-    """What stewards see of identities."""
-    from flows.services.steward.desk import Steward
-    from flows.services.steward.people import People
-
-    ours, store, data = directory(config), shards(config), data_keys(config)
-    people = People(
-        [namespace.name for namespace in config.identity.namespace],
-        Identifiers(config.identity, keys(config).hash, config.entry),
-        ours,
-        ledger(config),
-        lambda roots: _opened(store, data, config.shards.count, roots, ()),
-    )
-    return Steward(people, outbox(config), config.shards.count, profile_reader(config))
-
-
-def order_desk(config: Config) -> "OrderDesk":
-    """Where orders about identities are read, judged and given."""
-    from flows.services.steward.orders import OrderDesk
-
-    hashes = Identifiers(config.identity, keys(config).hash, config.entry)
-    return OrderDesk(config.identity, layout(config).policy, hashes, directory(config), ledger(config))
 
 
 def _root(ours: Directory, hashes: Identifiers, namespace: str, value: str) -> bytes | None:

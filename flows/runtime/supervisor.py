@@ -3,7 +3,7 @@ ends with the exit code `TRY_AGAIN` says that a server was away: it is started a
 
 What is given up is tried again now and then, and the rest goes on. Only where nothing works without it, and it has never worked, all ends.
 
-It knows nothing of flows; `flows.runtime.run` says which processes there are. It lives in the main thread of its own process, because the
+It knows nothing of flows; `flows.services.processes` says which processes there are. It lives in the main thread of its own process, because the
 kernel ends the children when the thread that started them ends (see `state.redis.embedded.die_with_parent`).
 """
 
@@ -262,7 +262,7 @@ def _how(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
-# The metrics library decides at import where its figures go: after `flows.runtime.run` has set PROMETHEUS_MULTIPROC_DIR, so not at the top.
+# The metrics library decides at import where its figures go: after `flows.services.processes` has set PROMETHEUS_MULTIPROC_DIR, so not at the top.
 
 
 def _count_restart(name: str) -> None:

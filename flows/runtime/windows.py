@@ -7,8 +7,11 @@ from math import ceil
 import msgspec
 
 from connectors.raw.log import START, RawReader
+from flows.logic.message import Checked
+from flows.logic.resolution.joint_window import Joint
 from schemas.config import Window as WindowConfig
-from schemas.wire.events import RawBatch, RawEvent
+from schemas.records.identity import Order
+from schemas.wire.events import RawBatch, RawEvent, Reject
 
 BUSY = 8  # windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain
 
@@ -22,6 +25,21 @@ class Window(msgspec.Struct):
     events: list[RawEvent]
     positions: list[int]
     opened: float
+
+
+class Judged(msgspec.Struct):
+    """A window after validation: the good ones in groups, the bad ones with their reasons, and what is ordered about identities."""
+
+    window: Window
+    checked: list[Checked]
+    groups: list[Joint]
+    rejects: list[tuple[int, Reject]]
+    orders: list[tuple[int, Order]]
+
+    def places(self) -> list[int]:
+        """Of the checked events in their window."""
+        others = {index for index, _ in self.rejects} | {index for index, _ in self.orders}
+        return [index for index in range(len(self.window.events)) if index not in others]
 
 
 class Windows:

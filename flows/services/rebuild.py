@@ -17,11 +17,11 @@ from connectors.raw.redis_log import reserve
 from flows.archive import Archiver
 from flows.cli.progress import Progress
 from flows.profile import Worker
-from flows.resolve import ALIAS_OF_USERS, Judged, Resolver
+from flows.resolve import ALIAS_OF_USERS, Resolver
 from flows.runtime import deployment
 from flows.runtime.archived_windows import events_of, match_packer, unpacked
 from flows.runtime.engine import Stop
-from flows.runtime.windows import Window
+from flows.runtime.windows import Judged, Window
 from flows.services import switching
 from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
 from schemas.config import Config

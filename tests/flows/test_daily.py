@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from flows.runtime import daily_backup, deployment
-from flows.runtime.daily_backup import AGAIN_S, due_in
-from flows.services import backups
+from flows.runtime import deployment
+from flows.services import backups, daily_backup
+from flows.services.daily_backup import AGAIN_S, due_in
 from schemas import metrics
 from schemas.config import Config
 from tests.lives import lived, restored

@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from flows.learn import Learning
+from flows.logic.bandit import choose
 from flows.logic.bandit.settings import POLICIES
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.bandit import choose
 from flows.logic.models import best_action, challenger, recommendation_index, segments_learnt
 from flows.logic.models.binary import BINARY
 from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher

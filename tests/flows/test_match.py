@@ -16,7 +16,7 @@ import redis
 from structlog.testing import capture_logs
 
 from flows.logic.matching.stage import Note
-from flows.match import Matcher
+from flows.match import Matcher, matcher_of
 from flows.resolve import Resolver
 from flows.runtime import deployment
 from flows.runtime.engine import Stop
@@ -79,7 +79,7 @@ class World:
         self.message = count(1)
 
     def new_matcher(self) -> Matcher:
-        return deployment.matcher(self.config)
+        return matcher_of(self.config)
 
     def resolve(self, *said: tuple[str, dict[str, Any]], time_ms: int = 1_000_000) -> None:
         """One window in which visitors say who they are."""

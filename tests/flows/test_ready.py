@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.runtime.ready import SUFFIX, Ready, begun
-from flows.runtime.run import _empty
+from flows.services.processes import _empty
 
 
 def test_one_line_when_all_have_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

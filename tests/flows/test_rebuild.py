@@ -9,8 +9,8 @@ import pytest
 
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.machine import decode_profile
-from flows.resolve import Judged, Window
 from flows.runtime import deployment
+from flows.runtime.windows import Judged, Window
 from flows.services import rebuild
 from schemas.config import Config
 from schemas.config.toml import load

@@ -15,9 +15,9 @@ from connectors.raw.log import START
 from flows import resolve
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.resolution.validation import Validator
-from flows.resolve import Judged, Resolver, dataflow
+from flows.resolve import Resolver, dataflow
 from flows.runtime.engine import Stop
-from flows.runtime.windows import Window, Windows
+from flows.runtime.windows import Judged, Window, Windows
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, MillraceError, Stale

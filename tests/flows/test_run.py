@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.runtime.run import _main, workers_of_this_machine
+from flows.services.processes import _main, workers_of_this_machine
 from tests.running import running
 from tests.waiting import eventually
 

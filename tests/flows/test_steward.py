@@ -19,6 +19,7 @@ from flows.logic.matching.stage import Note
 from flows.logic.resolution.identity_orders import document
 from flows.runtime import deployment
 from flows.runtime.windows import Windows
+from flows.services.steward import access
 from flows.services.steward.desk import Queue, Steward
 from flows.services.steward.orders import Given, give
 from schemas.errors import Unusable
@@ -98,7 +99,7 @@ def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
 
 @cache
 def desk(site: Site) -> Steward:
-    return deployment.steward(site.config)
+    return access.steward(site.config)
 
 
 @cache
@@ -118,7 +119,7 @@ def people(site: Site, *named: str) -> None:
 
 def ordered(site: Site, body: bytes, wait_s: float = 15) -> Given:
     config = site.config
-    return give(deployment.order_desk(config), body, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config), wait_s)
+    return give(access.order_desk(config), body, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config), wait_s)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> str:
@@ -202,11 +203,11 @@ def test_an_order_waits_where_resolve_does_not_run(site: Site) -> None:
     assert given.state == "waiting"
     assert "resolve" in given.why
     with Engine(site).working():
-        until(lambda: deployment.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
+        until(lambda: access.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
 
 
 def _read(site: Site, body: bytes) -> Order:
-    order = deployment.order_desk(site.config).read(body)
+    order = access.order_desk(site.config).read(body)
     assert isinstance(order, Order)
     return order
 

@@ -8,9 +8,9 @@ import typer
 
 from flows.lab.evaluate.encode import Numbers
 from flows.lab.evaluate.table import Table
-from flows.lab.evaluate.values import is_missing
 from flows.logic.bandit.scale import Floats
 from flows.logic.bandit.settings import FEATURES_MAX
+from flows.services.importing.column_values import is_missing
 from schemas.words import Words
 
 _CATEGORIES_MAX = 32  # of one text column; the rarer ones are together `other`

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.lab.evaluate.table import Table
-from flows.lab.evaluate.values import is_missing
 from flows.logic.models.features import DAY_MS
 from flows.logic.models.trainer import FEATURE_MAX
+from flows.services.importing.column_values import is_missing
 
 LOOKED_AT = 1_000  # first rows, whose numbers (never labels) tell how large a column's are
 VOCABULARY = 16  # words of a column that have a feature of their own: the first ones that come

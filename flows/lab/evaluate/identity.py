@@ -25,7 +25,6 @@ from flows.lab.evaluate.agreement import Agreement, bcubed, f1_apart, pairwise, 
 from flows.lab.evaluate.exact import exact
 from flows.lab.evaluate.report import progress
 from flows.lab.evaluate.tops import Edge
-from flows.lab.evaluate.values import is_missing
 from flows.logic.matching import guess_fields
 from flows.logic.matching.columns import tells_who
 from flows.logic.resolution.validation import Validator
@@ -33,6 +32,7 @@ from flows.match import Matcher
 from flows.resolve import Resolver
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
+from flows.services.importing.column_values import is_missing
 from schemas.config import Config, Identity, MatchField, Matching, Namespace
 from schemas.errors import ConfigError
 from schemas.wire.events import RawEvent

@@ -17,7 +17,7 @@ from connectors.files.cells import MARKS, Broken, cell_of
 from connectors.files.csv_files import looked_through, records
 from connectors.files.shape import FOOTER, shaped
 from connectors.files.tables import TableFile
-from flows.lab.evaluate import values
+from flows.services.importing import column_values
 from schemas.errors import ConfigError, Unusable
 from schemas.words import Words
 
@@ -66,7 +66,7 @@ class Table:
         """Unix milliseconds: see `values.times`. Raises `Unusable`."""
         texts = self.column(name)
         try:
-            return values.times(texts)
+            return column_values.times(texts)
         except ValueError as error:
             text = str(error)
             line, form = self.lines[texts.index(text)], "2026-01-31 or 2026-01-31T12:00:00Z"
@@ -75,15 +75,15 @@ class Table:
     def days(self, name: str) -> NDArray[np.float64]:
         """Dates as days since 1970; NaN where there is none. Raises `Unusable`."""
         texts = self.column(name)
-        dated = iter(Table(self.name, {name: [text for text in texts if not values.is_missing(text)]}).times(name).tolist())
-        return np.array([np.nan if values.is_missing(text) else next(dated) / _DAY_MS for text in texts])
+        dated = iter(Table(self.name, {name: [text for text in texts if not column_values.is_missing(text)]}).times(name).tolist())
+        return np.array([np.nan if column_values.is_missing(text) else next(dated) / _DAY_MS for text in texts])
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """NaN where a value is missing. A few that are no numbers are noted and missing too; raises `Unusable` where there are more."""
         texts = self.column(name)
-        found = values.mostly_numbers(texts)
+        found = column_values.mostly_numbers(texts)
         if found is None:
-            first = next(iter(values.read(texts)[1]), 0)
+            first = next(iter(column_values.read(texts)[1]), 0)
             raise Unusable(f"{self.name} line {self.lines[first]}: {name} is no number: {texts[first]!r}")
         numbers, bad = found
         if bad:
@@ -100,7 +100,7 @@ class Table:
             self.notes.append(note)
 
     def is_numeric(self, name: str) -> bool:
-        return values.mostly_numbers(self.column(name)) is not None
+        return column_values.mostly_numbers(self.column(name)) is not None
 
     def measured(self, *names: str) -> "Table":
         """The rows that have a number in all of these columns; what was left out is noted. Raises `Unusable`."""
@@ -117,7 +117,7 @@ class Table:
     def dated(self, name: str) -> "Table":
         """Without the few rows in which this is no time; they are noted."""
         texts = self.column(name)
-        bad = values.no_times(texts)
+        bad = column_values.no_times(texts)
         if not bad:
             return self
         self._note(Words(f"of {name} is no date or time and its row is left out", f"“{name}”不是日期或时间，所在行未计入"), texts, bad)
@@ -130,29 +130,29 @@ class Table:
 
     def is_time(self, name: str) -> bool:
         """Whether it holds dates."""
-        return values.are_times(self.column(name))
+        return column_values.are_times(self.column(name))
 
     def may_be_time(self, name: str) -> bool:
         """Dates, or numbers of which so many differ that they may be moments."""
         if self.is_time(name):
             return True
-        found = values.numbers(self.column(name))
+        found = column_values.numbers(self.column(name))
         return found is not None and not np.isnan(found).any() and len(np.unique(found)) > self.rows / _TIMES_EACH
 
     def has_two_values(self, name: str) -> bool:
-        return len({text.strip().lower() for text in self.column(name) if not values.is_missing(text)}) == 2
+        return len({text.strip().lower() for text in self.column(name) if not column_values.is_missing(text)}) == 2
 
     def labels(self, name: str) -> NDArray[np.bool_]:
         """True and false: see `values.labels`. Raises `Unusable`."""
         try:
-            return values.labels(self.column(name))
+            return column_values.labels(self.column(name))
         except ValueError as error:
             raise Unusable(f"{self.name}: {name} {error}") from None
 
     def known(self, *names: str) -> "tuple[Table, int]":
         """The rows that have a value in all of these columns, and how many have not. Raises `Unusable` where none is left."""
         columns = [self.column(name) for name in names]
-        whole = [not any(map(values.is_missing, row)) for row in zip(*columns, strict=True)]
+        whole = [not any(map(column_values.is_missing, row)) for row in zip(*columns, strict=True)]
         left_out = whole.count(False)
         if not left_out:
             return self, 0

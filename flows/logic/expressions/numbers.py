@@ -1,7 +1,7 @@
 """Numbers that are written as text: one reading for figures, rules and evaluations, since cells of a table are all text.
 
 A value is read by itself: `1,620` is grouped by thousands and `40,90` has a decimal comma. Who has a whole column knows more
-(`flows.lab.evaluate.values`) and says so.
+(`flows.services.importing.column_values`) and says so.
 """
 
 import re

@@ -11,8 +11,9 @@ from flows.logic.bandit.allowances import Allowances
 from flows.logic.bandit.choose import Choice, Menu, screen, uniform
 from flows.logic.bandit.rewards import packed
 from flows.logic.facets import outcomes
-from flows.logic.models.best_action import FEATURES, Choices
+from flows.logic.models.best_action import FEATURES
 from flows.logic.models.features import NAMES
+from flows.logic.rules.action_catalogue import Choices
 from flows.logic.rules.ruleset import View
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule

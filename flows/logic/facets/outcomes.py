@@ -9,8 +9,8 @@ from typing import Literal
 from flows.logic.bandit.learner import Rewarded
 from flows.logic.bandit.rewards import Refusal
 from flows.logic.models.best_action import NAME
-from flows.logic.rules.action_catalogue import OPEN_MAX
 from flows.logic.profile.aggregates import amount_of
+from flows.logic.rules.action_catalogue import OPEN_MAX
 from flows.logic.rules.ruleset import CompiledRules, View
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.records.profile import MICRO, Open, Profile

@@ -28,7 +28,6 @@ from connectors.files.csv_files import GUESSES
 from connectors.files.tables import Rows, TableFile
 from connectors.raw.log import RawWriter
 from flows.cli.tables import folded
-from flows.lab.evaluate.values import is_missing
 from flows.logic.expressions.numbers import number_of
 from flows.logic.fields.check import OK, QUALITY
 from flows.logic.fields.quality import NOT_A_NUMBER
@@ -37,6 +36,7 @@ from flows.logic.message import Checked
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import read_as_number
 from flows.services.importing.checkpoint import Checkpoint, Progress
+from flows.services.importing.column_values import is_missing
 from flows.services.importing.forms import Forms
 from flows.services.importing.mapping import Kind, builder, guessed, mapping, unidentified
 from flows.services.importing.preview import Nobody, Outlook, Preview

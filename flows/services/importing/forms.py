@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from flows.lab.evaluate import values
 from flows.logic.expressions.numbers import read as read_number
 from flows.logic.fields.check import folded
+from flows.services.importing import column_values
 from schemas.config import Config
 
 Form = Callable[[str], Any]
@@ -34,7 +34,7 @@ class Forms:
         kinds = {folded(name): field.kind for field in config.entry.field for name in field.names}
         identifying = {tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths}
         for column, path in places.items():
-            texts = [text.strip() for row in rows if isinstance(text := row.get(column), str) and not values.is_missing(text)]
+            texts = [text.strip() for row in rows if isinstance(text := row.get(column), str) and not column_values.is_missing(text)]
             kind = kinds.get(folded(path[-1])) if path[0] == "traits" else None
             if not texts or path in identifying:
                 continue
@@ -55,9 +55,9 @@ class Forms:
         return value if form is None or not isinstance(value, str) else form(value.strip())
 
     def _number_form(self, column: str, texts: Sequence[str]) -> Form | None:
-        decimal_comma = values.has_decimal_comma(texts)
+        decimal_comma = column_values.has_decimal_comma(texts)
         bad = sum(read_number(text, decimal_comma=decimal_comma) is None for text in texts)
-        if bad == len(texts) or not values.are_few(bad, len(texts) - bad):
+        if bad == len(texts) or not column_values.are_few(bad, len(texts) - bad):
             return None
         self.numeric.add(column)
         return partial(_number, decimal_comma) if decimal_comma else None
@@ -86,26 +86,26 @@ def _epoch(text: str) -> Any:
 
 
 def _time_form(texts: Sequence[str], day_first: bool) -> Form | None:
-    plain = [values.spelt(text) for text in texts]
-    if values.says_order(plain):
-        day_first = values.day_first_in(plain)
+    plain = [column_values.spelt(text) for text in texts]
+    if column_values.says_order(plain):
+        day_first = column_values.day_first_in(plain)
     good = sum(_moment(text, day_first) is not None for text in texts)
-    return partial(_time, day_first) if good and values.are_few(len(texts) - good, good) else None
+    return partial(_time, day_first) if good and column_values.are_few(len(texts) - good, good) else None
 
 
 def _time(day_first: bool, text: str) -> str:
     moment = _moment(text, day_first)
     if moment is None or moment.tzinfo is not None:
         return text
-    return moment.isoformat() if ":" in values.spelt(text) else moment.date().isoformat()
+    return moment.isoformat() if ":" in column_values.spelt(text) else moment.date().isoformat()
 
 
 def _moment(text: str, day_first: bool) -> datetime | None:
     """None for what is no date with all of its year."""
-    plain = values.spelt(text)
-    if not values.is_date_like(text) or not values.FULL_YEAR.search(plain):
+    plain = column_values.spelt(text)
+    if not column_values.is_date_like(text) or not column_values.FULL_YEAR.search(plain):
         return None
     try:
-        return values.moment_of(plain, day_first)
+        return column_values.moment_of(plain, day_first)
     except ValueError:
         return None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from flows.runtime import deployment
+from flows.services.backups import create_and_prune
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import MillraceError
@@ -25,7 +26,7 @@ def run(config: Config, now: Callable[[], datetime], wait: Callable[[float], boo
         if due_in(config.backup.daily, backups.newest(), now()) > 0:
             continue
         try:
-            backups_service.create_and_prune(config, lambda: int(now().timestamp() * 1000))
+            create_and_prune(config, lambda: int(now().timestamp() * 1000))
         except (MillraceError, OSError) as error:
             metrics.BACKUPS_FAILED.inc()
             log.error("backup_failed", error=str(error), retry_in_s=AGAIN_S)
