@@ -76,7 +76,10 @@ def main(rounds: int, rate: int, customers: int, each: int) -> None:
             load = Thread(target=lambda: asyncio.run(publish(config, rate)))
             load.start()
             time.sleep(PAUSE_S)
-            show(f"{rate:,}/s", [seconds for seconds in spread(config, rounds, lambda: alive(processes)) if load.is_alive()])
+            show(
+                f"{rate:,}/s",
+                [seconds for seconds in spread(config, rounds, lambda: alive(processes)) if load.is_alive()],
+            )
             load.join()
         before = applied(config)
         total = fill(config, customers, each)
@@ -84,7 +87,14 @@ def main(rounds: int, rate: int, customers: int, each: int) -> None:
             while applied(config) - before < total * 0.05:
                 alive(processes)
                 time.sleep(0.01)
-            show("full log", [seconds for seconds in spread(config, rounds, lambda: alive(processes)) if applied(config) - before < total])
+            show(
+                "full log",
+                [
+                    seconds
+                    for seconds in spread(config, rounds, lambda: alive(processes))
+                    if applied(config) - before < total
+                ],
+            )
 
 
 def show(load: str, seconds: list[float]) -> None:

@@ -24,11 +24,15 @@ def main() -> None:
     actions = [Action(name=f"a{number}") for number in range(ACTIONS)]
     contexts = chance.standard_normal((LESSONS, FEATURES)).tolist()
     examples = [
-        Rewarded("", 0, number, context, f"a{number % ACTIONS}", 1.0 / ACTIONS, float(context[0] > number % 3), 0)
+        Rewarded(
+            "", 0, number, context, f"a{number % ACTIONS}", 1.0 / ACTIONS, float(context[0] > number % 3), 0
+        )
         for number, context in enumerate(contexts)
     ]
     for policy in POLICIES:
-        learner = Learner("bench", tuple(f"x{number}" for number in range(FEATURES)), actions, Settings(policy=policy))
+        learner = Learner(
+            "bench", tuple(f"x{number}" for number in range(FEATURES)), actions, Settings(policy=policy)
+        )
         begun = process_time()
         learner.learn(examples)
         learn = (process_time() - begun) / LESSONS

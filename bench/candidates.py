@@ -53,7 +53,10 @@ def main() -> None:
     headings, rows = read(Path(file))
     fields = guess_fields(headings, rows, (truth, *ids))
     Random(1).shuffle(rows)
-    records = [(row[truth], Record.of({field: row[column] for column, field in fields.items() if row[column]})) for row in rows]
+    records = [
+        (row[truth], Record.of({field: row[column] for column, field in fields.items() if row[column]}))
+        for row in rows
+    ]
     print(" ".join(f"{name} {value:.4f}" for name, value in measure(records).items()))
 
 

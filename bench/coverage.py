@@ -52,17 +52,27 @@ LOGGING: dict[str, Callable[[Floats], Floats]] = {
 
 
 def main() -> None:
-    resamples, decisions, arms = (int(text) for text in (*sys.argv[1:], *("1000", "3000", "4")[len(sys.argv) - 1 :]))
+    resamples, decisions, arms = (
+        int(text) for text in (*sys.argv[1:], *("1000", "3000", "4")[len(sys.argv) - 1 :])
+    )
     weights = actions(arms)
     many = np.random.default_rng(0).standard_normal((_MANY, 2)) @ weights.T
-    print("| log | rate | effective sample | IPS, SNIPS | DR | gain | cannot tell | wrong |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| log | rate | effective sample | IPS, SNIPS | DR | gain | cannot tell | wrong |\n|---|---|---|---|---|---|---|---|"
+    )
     for kind, logging in LOGGING.items():
         for rate in RATES:
             value = float((judged(many) * pays(many, rate)).sum(axis=1).mean())
             gain = value - float((logging(many) * pays(many, rate)).sum(axis=1).mean())
             chance = np.random.default_rng(1)
-            found = [_evaluated(chance, rate, chance.standard_normal((decisions, 2)), weights, logging) for _ in range(resamples)]
-            covered = [[e.low <= truth <= e.high for e, truth in ((f.ips, value), (f.dr, value), (f.gain, gain))] for f in found]
+            found = [
+                _evaluated(chance, rate, chance.standard_normal((decisions, 2)), weights, logging)
+                for _ in range(resamples)
+            ]
+            covered = [
+                [e.low <= truth <= e.high for e, truth in ((f.ips, value), (f.dr, value), (f.gain, gain))]
+                for f in found
+            ]
             shares = " | ".join(f"{share:.1%}" for share in np.mean(covered, axis=0))
             wrong = sum(f.verdict == ("worse" if gain > 0.0 else "better") for f in found) / resamples
             silent = sum(f.verdict == "cannot tell" for f in found) / resamples
@@ -71,7 +81,11 @@ def main() -> None:
 
 
 def _evaluated(
-    chance: np.random.Generator, rate: float, contexts: Floats, weights: Floats, logging: Callable[[Floats], Floats]
+    chance: np.random.Generator,
+    rate: float,
+    contexts: Floats,
+    weights: Floats,
+    logging: Callable[[Floats], Floats],
 ) -> Evaluation:
     scores = contexts @ weights.T
     probabilities = logging(scores)

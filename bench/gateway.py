@@ -64,7 +64,13 @@ def _gateway() -> Iterator[tuple[int, Connection]]:
 
 
 def _post(path: str, body: bytes, *more: str) -> bytes:
-    head = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}", *more]
+    head = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *more,
+    ]
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
@@ -141,15 +147,29 @@ def _hostile() -> Iterator[tuple[str, bytes]]:
     yield "tiny gzip members", _post("/v1/batch", tiny, "Authorization: Bearer demo")
     yield "a gzip bomb", _post("/v1/batch", gzip.compress(b" " * 50_000_000), "Authorization: Bearer demo")
     yield "brackets without end, no key", _post("/v1/batch", b'{"batch":' + b"[{" * (_LARGEST // 2 - 10))
-    yield "brackets and NaN", _post("/v1/batch", b'{"writeKey":"demo","batch":[NaN' + b",[]" * (_LARGEST // 3 - 20) + b"]}")
+    yield (
+        "brackets and NaN",
+        _post("/v1/batch", b'{"writeKey":"demo","batch":[NaN' + b",[]" * (_LARGEST // 3 - 20) + b"]}"),
+    )
     deep = b'{"type":"track","a":[' + b"[]," * 10_000 + b"[]]}"
-    yield "nested items, one with NaN", _post("/v1/batch", b'{"writeKey":"demo","batch":[NaN,' + b",".join([deep] * 14) + b"]}")
+    yield (
+        "nested items, one with NaN",
+        _post("/v1/batch", b'{"writeKey":"demo","batch":[NaN,' + b",".join([deep] * 14) + b"]}"),
+    )
     small = b",".join([b'{"type":"track"}'] * 2_500)
     context = b",".join(b'"%x":1' % number for number in range(3_000))
-    yield "a large context for small events", _post("/v1/batch", b'{"writeKey":"demo","context":{%s},"batch":[%s]}' % (context, small))
+    yield (
+        "a large context for small events",
+        _post("/v1/batch", b'{"writeKey":"demo","context":{%s},"batch":[%s]}' % (context, small)),
+    )
     common = context[:3_000].rpartition(b",")[0]
-    yield "a context for small events", _post("/v1/batch", b'{"writeKey":"demo","context":{%s},"batch":[%s]}' % (common, small))
-    schema = b'{"schema":"%s"}' % (b'[\\"null\\",' + b",".join([b'{\\"type\\":\\"array\\",\\"items\\":\\"int\\"}'] * 8_000) + b"]")
+    yield (
+        "a context for small events",
+        _post("/v1/batch", b'{"writeKey":"demo","context":{%s},"batch":[%s]}' % (common, small)),
+    )
+    schema = b'{"schema":"%s"}' % (
+        b'[\\"null\\",' + b",".join([b'{\\"type\\":\\"array\\",\\"items\\":\\"int\\"}'] * 8_000) + b"]"
+    )
     yield "a large schema to look up, no key", _post("/subjects/millrace.trigger-value", schema)
 
 
@@ -163,7 +183,14 @@ def main(seconds: float) -> None:
         _cost("a batch of 100", port, pipe, _post("/v1/batch", hundred, key), 100, seconds)
         packed = _post("/v1/batch", gzip.compress(hundred), key, "Content-Encoding: gzip")
         _cost("a batch of 100 as gzip", port, pipe, packed, 100, seconds)
-        _cost("a batch of 1,000", port, pipe, _post("/v1/batch", batch % b",".join(values[:1_000]), key), 1_000, seconds)
+        _cost(
+            "a batch of 1,000",
+            port,
+            pipe,
+            _post("/v1/batch", batch % b",".join(values[:1_000]), key),
+            1_000,
+            seconds,
+        )
         print("\nthe longest wait of a health check meanwhile")
         for name, request in _hostile():
             _wait(name, port, request, seconds)

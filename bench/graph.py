@@ -59,7 +59,10 @@ class Stopwatch:
 
 def identifiers(customer: int) -> list[Identifier]:
     luck = blake2b(customer.to_bytes(8), digest_size=IDENTIFIERS * ID_BYTES).digest()
-    return [Identifier(strength, luck[strength * ID_BYTES : (strength + 1) * ID_BYTES]) for strength in range(IDENTIFIERS)]
+    return [
+        Identifier(strength, luck[strength * ID_BYTES : (strength + 1) * ID_BYTES])
+        for strength in range(IDENTIFIERS)
+    ]
 
 
 def groups(customers: Iterable[int]) -> list[Group]:
@@ -76,7 +79,9 @@ class Site:
         self._directory = self._stranger()
         self._directory.create()
         self._luck = Random(1)
-        self._looking, self._known, self._new = (Stopwatch(self._client, each) for each in (LOOKUP, WINDOW, WINDOW))
+        self._looking, self._known, self._new = (
+            Stopwatch(self._client, each) for each in (LOOKUP, WINDOW, WINDOW)
+        )
         self._bytes = self._filled()
 
     def _filled(self) -> float:
@@ -86,12 +91,19 @@ class Site:
             self._commit(self._directory, groups(range(at, min(at + WINDOW, self.customers))))
             self._trim()
             if at % 100_000 == 0:
-                print(f"{at:10,} of {self.customers:,}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{at:10,} of {self.customers:,}, {time.monotonic() - began:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
         return (self._used() - empty) / self.customers
 
     def measure(self) -> None:
         """A lookup, and a window of customers that there are."""
-        asked = [identifiers(self._luck.randrange(self.customers))[self._luck.randrange(IDENTIFIERS)].hash for _ in range(LOOKUP)]
+        asked = [
+            identifiers(self._luck.randrange(self.customers))[self._luck.randrange(IDENTIFIERS)].hash
+            for _ in range(LOOKUP)
+        ]
         with self._looking.running():
             found = self._directory.lookup(asked)
         assert None not in found
@@ -132,7 +144,12 @@ class Site:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.graph")
     parser.add_argument("customers", type=int, nargs="*", default=[100_000, 1_000_000])
-    parser.add_argument("--planned", type=int, default=0, help="identifiers planned for (identity.capacity); default: as many as there are")
+    parser.add_argument(
+        "--planned",
+        type=int,
+        default=0,
+        help="identifiers planned for (identity.capacity); default: as many as there are",
+    )
     options = parser.parse_args()
     with ExitStack() as exits:
         sites = []
@@ -151,7 +168,11 @@ def main() -> None:
         for site in sites:
             figures = site.figures()
             print(f"{site.customers:10,} " + " ".join(f"{figure:11.2f}" for figure in figures))
-            print(f"{'':10} " + " ".join(f"{now / then:10.2f}x" for now, then in zip(figures, first, strict=True)), flush=True)
+            print(
+                f"{'':10} "
+                + " ".join(f"{now / then:10.2f}x" for now, then in zip(figures, first, strict=True)),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

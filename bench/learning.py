@@ -30,7 +30,9 @@ def models() -> dict[str, Callable[[], Teacher]]:
     for policy in POLICIES:
         rules = Rules(best_action=BestAction(policy=policy, reward=(Reward(event=_ON),)), action=actions)
         found[policy] = lambda rules=rules: BestActions(rules)  # type: ignore[misc]
-    found[recommendation_index.NAME] = lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event=_ON),))))
+    found[recommendation_index.NAME] = lambda: Recommendations(
+        Rules(recommendation=Recommendation(touch=(Touch(event=_ON),)))
+    )
     found[segments_learnt.NAME] = lambda: Groups(Rules(clusters=Clusters(enabled=True)))
     return found
 
@@ -41,12 +43,27 @@ def examples(teacher: Teacher, count: int) -> list[Example]:
     for at in range(count):
         x = [luck.gauss(0.0, 1.0) for _ in range(width)]
         number, label = luck.randrange(ACTIONS), float(luck.random() < (0.5 if x and x[0] > 0.0 else 0.1))
-        action = f"a{number}" if teacher.name == best_action.NAME else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
+        action = (
+            f"a{number}"
+            if teacher.name == best_action.NAME
+            else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
+        )
         recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
         customer = b"%d" % luck.randrange(CUSTOMERS)
         weight = 1.0 if teacher.name == recommendation_index.NAME else label
         example = Example(
-            teacher.name, customer, at, at * 10, x, 0.2, 1, weight, action=action, propensity=0.1, recent=recent, segment="all"
+            teacher.name,
+            customer,
+            at,
+            at * 10,
+            x,
+            0.2,
+            1,
+            weight,
+            action=action,
+            propensity=0.1,
+            recent=recent,
+            segment="all",
         )
         example.eligible = [f"a{other}" for other in range(ACTIONS)]
         made.append(example)

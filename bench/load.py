@@ -16,7 +16,11 @@ _encode = msgspec.json.encode
 
 
 def events(
-    customers: int = CUSTOMERS, each: int = EVENTS_EACH, started_ms: int = 1_795_000_000_000, *, spread: bool = False
+    customers: int = CUSTOMERS,
+    each: int = EVENTS_EACH,
+    started_ms: int = 1_795_000_000_000,
+    *,
+    spread: bool = False,
 ) -> Iterator[tuple[str, RawEvent]]:
     """(key, event) pairs, customers interleaved; a tenth of what a customer does is a login, a purchase or a cart.
 
@@ -28,7 +32,12 @@ def events(
         chance.shuffle(order)
         for number in order:
             place = (turn + number) % each if spread else turn
-            yield f"anon-{number}", RawEvent(_encode(_message(chance, number, place, started_ms)), started_ms + turn * 1000, "web")
+            yield (
+                f"anon-{number}",
+                RawEvent(
+                    _encode(_message(chance, number, place, started_ms)), started_ms + turn * 1000, "web"
+                ),
+            )
 
 
 def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> dict[str, object]:
@@ -47,9 +56,16 @@ def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> 
         message["userId"] = f"user-{number}"
     draw = chance.random()
     if turn == 2:
-        return message | {"type": "identify", "traits": {"email": f"user-{number}@example.com", "plan": chance.choice(("free", "plus"))}}
+        return message | {
+            "type": "identify",
+            "traits": {"email": f"user-{number}@example.com", "plan": chance.choice(("free", "plus"))},
+        }
     if draw < 0.45:
-        return message | {"type": "page", "name": "Shop", "properties": {"path": "/shop", "referrer": "https://search.example"}}
+        return message | {
+            "type": "page",
+            "name": "Shop",
+            "properties": {"path": "/shop", "referrer": "https://search.example"},
+        }
     product = {
         "product_id": f"p-{chance.randrange(500)}",
         "category": chance.choice(_CATEGORIES),
@@ -63,5 +79,10 @@ def _message(chance: random.Random, number: int, turn: int, started_ms: int) -> 
     return message | {
         "type": "track",
         "event": "Order Completed",
-        "properties": {"order_id": f"o-{number}-{turn}", "total": total, "currency": "EUR", "category": product["category"]},
+        "properties": {
+            "order_id": f"o-{number}-{turn}",
+            "total": total,
+            "currency": "EUR",
+            "category": product["category"],
+        },
     }

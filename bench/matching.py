@@ -72,7 +72,9 @@ def windows(records: int, once: bool = False) -> Iterator[Window]:
                         "type": "identify",
                         "messageId": f"m{person['row']}",
                         "anonymousId": f"r{person['row']}",
-                        "traits": {field: person[column] for column, field in FIELDS.items() if person[column]},
+                        "traits": {
+                            field: person[column] for column, field in FIELDS.items() if person[column]
+                        },
                     }
                 ),
                 1_000,
@@ -87,7 +89,14 @@ def measure(config: Config, records: int, once: bool) -> None:
     client = connect(deployment.redis_url(config))
     deployment.prepare(config)
     directory = deployment.directory(config)
-    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    resolver = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     matcher = matcher_of(config)
     tune_collector()
     first: float | None = None
@@ -109,7 +118,10 @@ def measure(config: Config, records: int, once: bool) -> None:
             units = median(flow) / median(paces)
             first = first or units
             each = (matcher.comparisons - compared) / CHUNK
-            print(f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {each:9.2f}", flush=True)
+            print(
+                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {each:9.2f}",
+                flush=True,
+            )
             flow, server, paces, compared = [], [], [], matcher.comparisons
 
 
@@ -130,4 +142,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         made = configuration(Path(name), count)
         with Embedded(Path(name) / "redis", fsync="no").running() as url:
-            measure(msgspec.structs.replace(made, redis=msgspec.structs.replace(made.redis, url=url)), count, once=sys.argv[2:] == ["new"])
+            measure(
+                msgspec.structs.replace(made, redis=msgspec.structs.replace(made.redis, url=url)),
+                count,
+                once=sys.argv[2:] == ["new"],
+            )

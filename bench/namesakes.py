@@ -40,7 +40,10 @@ def _double(luck: Random, other: Row) -> Row:
     if luck.random() < 0.5:
         apart = timedelta(luck.choice((-1, 1)) * luck.randint(12, 55))
         return {**other, "birthday": f"{born + apart}"}
-    return {**other, "birthday": f"{born.replace(day=min(born.day, 28), year=born.year + luck.choice((-7, -5, -3, 2, 4, 6)))}"}
+    return {
+        **other,
+        "birthday": f"{born.replace(day=min(born.day, 28), year=born.year + luck.choice((-7, -5, -3, 2, 4, 6)))}",
+    }
 
 
 def _person(luck: Random) -> Row:
@@ -64,7 +67,13 @@ def namesakes(luck: Random, customers: int) -> Iterator[Row]:
             if copy and luck.random() < 0.3:
                 field, another = luck.choice((("phone", _phone), ("email", _email)))
                 row[field] = another(luck)
-            for field, share in (("name", 0.1), ("birthday", 0.3), ("city", 0.25), ("phone", 0.15), ("email", 0.2)):
+            for field, share in (
+                ("name", 0.1),
+                ("birthday", 0.3),
+                ("city", 0.25),
+                ("phone", 0.15),
+                ("email", 0.2),
+            ):
                 if luck.random() < share:
                     row[field] = ""
             yield {"entity": str(entity), **row}

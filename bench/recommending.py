@@ -22,7 +22,11 @@ Next = Callable[[int, list[str]], int]  # (customer, recent items) -> an item
 def leanings(luck: random.Random, items: int, customers: int) -> Next:
     """Each customer and each item leans somewhere in six dimensions, and some items are liked by all."""
     source = np.random.default_rng(luck.randrange(1 << 32))
-    people, things, liked = source.normal(size=(customers, 6)), source.normal(size=(items, 6)), source.normal(size=items)
+    people, things, liked = (
+        source.normal(size=(customers, 6)),
+        source.normal(size=(items, 6)),
+        source.normal(size=items),
+    )
 
     def choose(customer: int, _: list[str]) -> int:
         sums = np.exp(0.9 * things @ people[customer] + liked).cumsum()
@@ -62,7 +66,9 @@ def chance(luck: random.Random, items: int, _: int) -> Next:
     return lambda _customer, _recent: luck.choices(range(items), cum_weights=sums)[0]
 
 
-def touches(made: Callable[[random.Random, int, int], Next], items: int, customers: int, count: int) -> Iterator[Example]:
+def touches(
+    made: Callable[[random.Random, int, int], Next], items: int, customers: int, count: int
+) -> Iterator[Example]:
     luck = random.Random(1)
     choose, recent = made(luck, items, customers), dict[int, list[str]]()
     for at in range(count):
@@ -70,9 +76,21 @@ def touches(made: Callable[[random.Random, int, int], Next], items: int, custome
         known = recent.get(customer, [])
         item = str(choose(customer, known))
         yield Example(
-            recommendation_index.NAME, b"%d" % customer, at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=known, segment="all"
+            recommendation_index.NAME,
+            b"%d" % customer,
+            at * 1_000,
+            at * 1_000,
+            [],
+            None,
+            0,
+            1.0,
+            action=item,
+            recent=known,
+            segment="all",
         )
-        recent[customer] = [item, *(other for other in known if other != item)][: recommendation_index.RECENT_MAX]
+        recent[customer] = [item, *(other for other in known if other != item)][
+            : recommendation_index.RECENT_MAX
+        ]
 
 
 def main() -> None:
@@ -86,8 +104,13 @@ def main() -> None:
                 taught.learn([example])
                 if taught.champion != before:
                     promoted += f"  {taught.champion} after {taught.examples:,}"
-            sides = "  ".join(f"{name} {side['hit_rate']:.3f} {side['mrr']:.3f}" for name, side in taught.contest().items())
-            print(f"{made.__name__:9} {items:6,} items {customers:7,} customers   hit rate, mrr: {sides}{promoted}", flush=True)
+            sides = "  ".join(
+                f"{name} {side['hit_rate']:.3f} {side['mrr']:.3f}" for name, side in taught.contest().items()
+            )
+            print(
+                f"{made.__name__:9} {items:6,} items {customers:7,} customers   hit rate, mrr: {sides}{promoted}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -40,9 +40,7 @@ _SHORT = {
     "frederick": "fred",
 }
 _STREETS = ("street", "st"), ("road", "rd"), ("avenue", "ave"), ("lane", "ln")
-_TRADES = (
-    "logistics software trading foods energy textiles consulting engineering pharma media insurance optics steel travel systems".split()
-)
+_TRADES = "logistics software trading foods energy textiles consulting engineering pharma media insurance optics steel travel systems".split()
 _FORMS = (
     ("limited", "ltd", "ltd."),
     ("incorporated", "inc", "inc."),
@@ -72,7 +70,9 @@ class _Names:
     """Names as common as names are: the n-th most common is about 1/n as common as the first."""
 
     def __init__(self, luck: Random, count: int, syllables: int) -> None:
-        found = dict.fromkeys("".join(luck.choice(_SYLLABLES) for _ in range(luck.randint(2, syllables))) for _ in range(count))
+        found = dict.fromkeys(
+            "".join(luck.choice(_SYLLABLES) for _ in range(luck.randint(2, syllables))) for _ in range(count)
+        )
         self._luck, self._names = luck, list(found)
         self._weights = list(accumulate(1 / (rank + 5) for rank in range(len(self._names))))
 
@@ -92,7 +92,11 @@ def _mistyped(luck: Random, text: str) -> str:
         case 2:
             return text[:at] + text[at] + text[at:]
         case _:
-            sign = str(luck.randrange(10)) if text[at].isdigit() else luck.choice(_NEAR.get(text[at], "aeiourst"))
+            sign = (
+                str(luck.randrange(10))
+                if text[at].isdigit()
+                else luck.choice(_NEAR.get(text[at], "aeiourst"))
+            )
             return text[:at] + sign + text[at + 1 :]
 
 
@@ -130,7 +134,11 @@ def voters(luck: Random, customers: int) -> Iterator[Row]:
             for copy in range(_copies(luck, 1.9)):
                 row = {"entity": str(made), **person}
                 if copy and luck.random() < 0.2:
-                    row |= {name: value for name, value in _household(luck, families, streets, towns).items() if name != "last_name"}
+                    row |= {
+                        name: value
+                        for name, value in _household(luck, families, streets, towns).items()
+                        if name != "last_name"
+                    }
                 if copy and luck.random() < 0.05:
                     row["last_name"] = families.one()
                 if copy and luck.random() < 0.2:
@@ -161,7 +169,9 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
                 if luck.random() < 0.08:
                     row["forename"], row["surname"] = row["surname"], row["forename"]
                 if luck.random() < 0.15:
-                    row["forename"] = luck.choice((_SHORT.get(row["forename"], row["forename"]), row["forename"][:1]))
+                    row["forename"] = luck.choice(
+                        (_SHORT.get(row["forename"], row["forename"]), row["forename"][:1])
+                    )
                 for field in ("forename", "surname", "birth_place", "year_of_birth", "postcode_fake"):
                     if luck.random() < 0.14:
                         row[field] = _mistyped(luck, row[field])
@@ -184,31 +194,64 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
 
 def lives(luck: Random, customers: int) -> Iterator[Row]:
     families, towns = _Names(luck, 2_500, 3), _Names(luck, 120, 3)
-    trades = ("politician", "writer", "painter", "clergyman", "cricketer", "soldier", "botanist", "composer", "judge", "engineer")
+    trades = (
+        "politician",
+        "writer",
+        "painter",
+        "clergyman",
+        "cricketer",
+        "soldier",
+        "botanist",
+        "composer",
+        "judge",
+        "engineer",
+    )
     for entity in range(customers):
         given, family = luck.choice(_GIVEN), families.one()
         area = f"{luck.choice('abcdefgh')}{luck.choice('abcdefgh')}{luck.randint(1, 40)}"
         postcode = f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
-        title = f"{luck.randint(1, 9)}th {luck.choice(('baron', 'earl', 'baronet'))} {families.one()}" if luck.random() < 0.3 else "sir"
+        title = (
+            f"{luck.randint(1, 9)}th {luck.choice(('baron', 'earl', 'baronet'))} {families.one()}"
+            if luck.random() < 0.3
+            else "sir"
+        )
         born = f"{luck.randint(1600, 1950)}-{luck.randint(1, 12):02}-{luck.randint(1, 28):02}"
         place, trade, sex = towns.one(), luck.choice(trades), luck.choice(("male", "female"))
         for _ in range(_copies(luck, 9.0)):
             called = _SHORT.get(given, given) if luck.random() < 0.1 else given
-            row = {"entity": str(entity), "first_name": called, "surname": family, "dob": born, "birth_place": place}
+            row = {
+                "entity": str(entity),
+                "first_name": called,
+                "surname": family,
+                "dob": born,
+                "birth_place": place,
+            }
             row |= {"postcode_fake": postcode, "gender": sex, "occupation": trade}
             if luck.random() < 0.25:
-                row["first_name"], row["surname"] = (called[:1], family) if luck.random() < 0.5 else (called, families.one())
+                row["first_name"], row["surname"] = (
+                    (called[:1], family) if luck.random() < 0.5 else (called, families.one())
+                )
             for field in ("first_name", "surname", "birth_place"):
                 if luck.random() < 0.1:
                     row[field] = _mistyped(luck, row[field])
             if luck.random() < 0.25:
                 row["dob"] = born[:5] + "01-01" if luck.random() < 0.6 else _mistyped(luck, born)
             if luck.random() < 0.3:
-                row["postcode_fake"] = f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
+                row["postcode_fake"] = (
+                    f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
+                )
             row["full_name"] = f"{row['first_name']} {row['surname']}"
             if luck.random() < 0.2:
-                row["full_name"] = f"{title} {row['full_name']}" if title == "sir" else f"{row['full_name']}, {title}"
-            for field, share in (("dob", 0.15), ("birth_place", 0.2), ("postcode_fake", 0.2), ("occupation", 0.2), ("gender", 0.05)):
+                row["full_name"] = (
+                    f"{title} {row['full_name']}" if title == "sir" else f"{row['full_name']}, {title}"
+                )
+            for field, share in (
+                ("dob", 0.15),
+                ("birth_place", 0.2),
+                ("postcode_fake", 0.2),
+                ("occupation", 0.2),
+                ("gender", 0.05),
+            ):
                 if luck.random() < share:
                     row[field] = ""
             yield row
@@ -231,7 +274,12 @@ def households(luck: Random, customers: int) -> Iterator[Row]:
         before: Row = {}
         for member in range(min(customers - made, luck.choice((1, 2, 2, 3, 4, 5)))):
             year = parents + luck.randint(-4, 4) + (25 if member > 1 else 0)
-            person = {"first_name": luck.choice(_GIVEN), "middle_initial": luck.choice(_GIVEN)[:1], **home, "sex": luck.choice("mf")}
+            person = {
+                "first_name": luck.choice(_GIVEN),
+                "middle_initial": luck.choice(_GIVEN)[:1],
+                **home,
+                "sex": luck.choice("mf"),
+            }
             person["date_of_birth"] = f"{year}-{luck.randint(1, 12):02}-{luck.randint(1, 28):02}"
             if member > 1 and luck.random() < 0.05:
                 person["date_of_birth"] = before["date_of_birth"]  # twins
@@ -242,13 +290,28 @@ def households(luck: Random, customers: int) -> Iterator[Row]:
             for copy in range(_copies(luck, 2.0)):
                 row = {"entity": str(made), **person}
                 if copy and luck.random() < 0.1:
-                    row |= {"street_number": str(luck.randint(1, 9_000)), "street_name": f"{streets.one()} {kind}"}
+                    row |= {
+                        "street_number": str(luck.randint(1, 9_000)),
+                        "street_name": f"{streets.one()} {kind}",
+                    }
                 if copy and luck.random() < 0.1:
                     row["first_name"] = _SHORT.get(row["first_name"], row["first_name"])
-                for field, share in (("phone", 0.4), ("date_of_birth", 0.1), ("middle_initial", 0.3), ("first_name", 0.02)):
+                for field, share in (
+                    ("phone", 0.4),
+                    ("date_of_birth", 0.1),
+                    ("middle_initial", 0.3),
+                    ("first_name", 0.02),
+                ):
                     if luck.random() < share:
                         row[field] = ""
-                for field in ("first_name", "last_name", "street_name", "date_of_birth", "phone", "street_number"):
+                for field in (
+                    "first_name",
+                    "last_name",
+                    "street_name",
+                    "date_of_birth",
+                    "phone",
+                    "street_number",
+                ):
                     if row[field] and luck.random() < 0.04:
                         row[field] = _mistyped(luck, row[field])
                 yield row
@@ -261,7 +324,9 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
         if not office or luck.random() > 0.15:  # else the next company under the same roof
             office = _office(luck, streets, towns)
         company, website, forms = _company(luck, names)
-        yield from _as_written(luck, {"entity": str(entity), **company, **office, "website": website}, forms, streets)
+        yield from _as_written(
+            luck, {"entity": str(entity), **company, **office, "website": website}, forms, streets
+        )
 
 
 def branches(luck: Random, customers: int) -> Iterator[Row]:
@@ -279,7 +344,9 @@ def branches(luck: Random, customers: int) -> Iterator[Row]:
             if one_phone:
                 place["phone"] = first["phone"]
             made += 1
-            yield from _as_written(luck, {"entity": str(made), **company, **place, "website": website}, forms, streets)
+            yield from _as_written(
+                luck, {"entity": str(made), **company, **place, "website": website}, forms, streets
+            )
 
 
 def _office(luck: Random, streets: _Names, towns: _Names) -> Row:
@@ -295,7 +362,11 @@ def _company(luck: Random, names: _Names) -> tuple[Row, str, tuple[str, ...]]:
     """Its name, its website, and how its legal form may be written."""
     head, trade, forms = names.one(), luck.choice(_TRADES), luck.choice(_FORMS)
     name = f"{head} {trade} {forms[0]}" if luck.random() < 0.8 else f"{head} {names.one()} {forms[0]}"
-    return {"name": name}, f"www.{head}{luck.choice(('', '-' + trade))}.com" if luck.random() < 0.6 else "", forms
+    return (
+        {"name": name},
+        f"www.{head}{luck.choice(('', '-' + trade))}.com" if luck.random() < 0.6 else "",
+        forms,
+    )
 
 
 def _as_written(luck: Random, company: Row, forms: tuple[str, ...], streets: _Names) -> Iterator[Row]:

@@ -41,7 +41,14 @@ def rows(count: int) -> Iterator[list[str]]:
     for n in range(count):
         who = "" if n % BROKEN_EVERY == 0 else f"customer-{n}"
         born = date(1950, 1, 1) + timedelta(n % 20_000)
-        yield [who, f"Name {n}", f"1380{n:07d}" if who else "", f"c{n}@example.com" if who else "", TOWNS[n % len(TOWNS)], born.isoformat()]
+        yield [
+            who,
+            f"Name {n}",
+            f"1380{n:07d}" if who else "",
+            f"c{n}@example.com" if who else "",
+            TOWNS[n % len(TOWNS)],
+            born.isoformat(),
+        ]
 
 
 def write_csv(path: Path, count: int) -> None:
@@ -52,7 +59,9 @@ def write_csv(path: Path, count: int) -> None:
 
 def write_jsonl(path: Path, count: int) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n" for row in rows(count))
+        file.writelines(
+            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n" for row in rows(count)
+        )
 
 
 def write_xlsx(path: Path, count: int) -> None:
@@ -65,7 +74,9 @@ def write_xlsx(path: Path, count: int) -> None:
 
 
 def write_avro(path: Path, count: int) -> None:
-    schema = fastavro.parse_schema({"type": "record", "name": "Row", "fields": [{"name": name, "type": "string"} for name in COLUMNS]})
+    schema = fastavro.parse_schema(
+        {"type": "record", "name": "Row", "fields": [{"name": name, "type": "string"} for name in COLUMNS]}
+    )
     with path.open("wb") as file:
         fastavro.writer(file, schema, (dict(zip(COLUMNS, row, strict=True)) for row in rows(count)))
 
@@ -95,7 +106,19 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
 def imported(file: Path, config: Path, *options: str) -> tuple[dict[str, int], float, float, int]:
     """What the command printed, its seconds, those of its CPU, the most memory that it took in MB."""
     mapped = [part for pair in MAPPED for part in ("--map", pair)]
-    argv = [sys.executable, "-P", "-m", "flows.cli", "import", str(file), *mapped, "-c", str(config), "--json", *options]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flows.cli",
+        "import",
+        str(file),
+        *mapped,
+        "-c",
+        str(config),
+        "--json",
+        *options,
+    ]
     began = time.monotonic()
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
@@ -103,7 +126,12 @@ def imported(file: Path, config: Path, *options: str) -> tuple[dict[str, int], f
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, said
-    return json.loads(said.splitlines()[-1]), time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+    return (
+        json.loads(said.splitlines()[-1]),
+        time.monotonic() - began,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss // 1024,
+    )
 
 
 def measure(kind: str, count: int, dry: bool) -> None:
@@ -117,7 +145,8 @@ def measure(kind: str, count: int, dry: bool) -> None:
             assert (said["rows"], said["sent"]) == (count, count - -(-count // BROKEN_EVERY)), said
             what = "dry run" if options else "import"
             print(
-                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f} {cpu / count * 1e6:8.0f} {memory:8,}", flush=True
+                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f} {cpu / count * 1e6:8.0f} {memory:8,}",
+                flush=True,
             )
 
 

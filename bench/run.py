@@ -61,7 +61,11 @@ def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
     return (
         {"compiled": not decisions.__file__.endswith(".py")}
         | report
-        | {"idle_cpu_percent": idle, "naive": {"events_per_s": round(naive)}, "ratio_to_naive": round(ratio, 2)}
+        | {
+            "idle_cpu_percent": idle,
+            "naive": {"events_per_s": round(naive)},
+            "ratio_to_naive": round(ratio, 2),
+        }
     )
 
 
@@ -97,7 +101,12 @@ def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proc
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
     (folder / "metrics").mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "flows.cli", "run"]
-    workers = [(name, worker, count) for name in names for count in [workers_of_this_machine(name)] for worker in range(count)]
+    workers = [
+        (name, worker, count)
+        for name in names
+        for count in [workers_of_this_machine(name)]
+        for worker in range(count)
+    ]
     processes = [
         subprocess.Popen(
             [*argv, name, "--worker", f"{worker}/{count}", "-c", str(folder / "bench.toml")],
@@ -107,7 +116,10 @@ def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proc
         for name, worker, count in workers
     ]
     try:
-        yield [(name, psutil.Process(process.pid)) for (name, *_), process in zip(workers, processes, strict=True)]
+        yield [
+            (name, psutil.Process(process.pid))
+            for (name, *_), process in zip(workers, processes, strict=True)
+        ]
     finally:
         for process in processes:
             process.terminate()
@@ -116,7 +128,10 @@ def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proc
 
 
 def applied(config: Config) -> int:
-    return sum(counters.get("applied", 0) + counters.get("duplicates", 0) for counters in deployment.shards(config).counters().values())
+    return sum(
+        counters.get("applied", 0) + counters.get("duplicates", 0)
+        for counters in deployment.shards(config).counters().values()
+    )
 
 
 def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict[str, Any]:
@@ -178,20 +193,31 @@ def _cpu_s(process: psutil.Process) -> float:
 def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) -> dict[str, float]:
     """Publish in real time, then read the receipts of the triggers that these events caused."""
     outbox = deployment.outbox(config)
-    before = {entry.shard: entry.seq for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)}
+    before = {
+        entry.shard: entry.seq
+        for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
+    }
     with flowing(folder, "resolve", "profile"):
         time.sleep(3)
         warm_ms = 1000 * (time.time() + WARM_S)
         asyncio.run(publish(config, rate, burst=burst))
         time.sleep(2)
-    found = outbox.read("t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0)
+    found = outbox.read(
+        "t", {shard: before.get(shard, 0) for shard in range(config.shards.count)}, 10_000_000, 0
+    )
     decode = msgspec.msgpack.Decoder(Trigger).decode
     delays = sorted(
         entry.stamp_ms - trigger.receipt.received_ms
         for entry in found
-        if not (trigger := decode(entry.body)).cause.startswith("timer:") and trigger.receipt.received_ms >= warm_ms
+        if not (trigger := decode(entry.body)).cause.startswith("timer:")
+        and trigger.receipt.received_ms >= warm_ms
     )
-    return {"p50": delays[len(delays) // 2], "p99": delays[len(delays) * 99 // 100], "triggers": len(delays), "events_per_s": round(rate)}
+    return {
+        "p50": delays[len(delays) // 2],
+        "p99": delays[len(delays) * 99 // 100],
+        "triggers": len(delays),
+        "events_per_s": round(rate),
+    }
 
 
 async def publish(config: Config, rate: float, *, burst: bool = False) -> None:
@@ -228,7 +254,11 @@ def _idle(folder: Path) -> float:
 def _naive(url: str) -> float:
     argv = [sys.executable, str(Path(__file__).parent / "naive.py"), url, str(NAIVE_EVENTS)]
     done = subprocess.run(
-        argv, capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        argv,
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     figures: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures["events"] / figures["seconds"]

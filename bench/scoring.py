@@ -51,7 +51,14 @@ def entries(config: Config) -> dict[int, list[LogEntry]]:
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
-    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    resolver = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     while ready := windows.poll() or windows.poll():
         for window in ready:
             resolver.commit(resolver.judge(window))
@@ -72,7 +79,9 @@ def apply(
     for shard, log in logs.items():
         state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
         machine.open(state)
-        plain = [entry for entry in log if entry.kind not in "cm"]  # these would bring the rules of the deployment
+        plain = [
+            entry for entry in log if entry.kind not in "cm"
+        ]  # these would bring the rules of the deployment
         for at in range(0, len(plain), BATCH):
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
@@ -93,7 +102,9 @@ def taught(config: Config, rules: Rules, states: list[ShardState], examples: lis
     for trainer in trainers(rules):
         places = BINARY[trainer.name].places  # type: ignore[index]
         taught = [
-            Example(trainer.name, b"", 0, at, [x[i] for i in places], None, 0, float(chance.random() < 0.3), 10.0)
+            Example(
+                trainer.name, b"", 0, at, [x[i] for i in places], None, 0, float(chance.random() < 0.3), 10.0
+            )
             for at, x in enumerate(shown)
         ]
         found[trainer.name] = Scorer.from_snapshot(list(trainer.learn(taught))[-1].pack())

@@ -84,7 +84,14 @@ def measure(config: Config, total: int) -> dict[str, float]:
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
-    resolver = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    resolver = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     worker = Worker(
         range(config.shards.count),
         directory,
@@ -96,8 +103,16 @@ def measure(config: Config, total: int) -> dict[str, float]:
     )
     resolver._groups = timed("resolve.pack", resolver._groups)  # type: ignore[method-assign]  # steps inside a step
     resolver._patiently = timed("resolve.commit", resolver._patiently)  # type: ignore[method-assign]
-    poll, judge, commit = timed("resolve.read", windows.poll), timed("resolve.check", resolver.judge), resolver.commit
-    read, apply, store = timed("profile.read", worker.read), timed("profile.apply", worker.apply), timed("profile.commit", worker.commit)
+    poll, judge, commit = (
+        timed("resolve.read", windows.poll),
+        timed("resolve.check", resolver.judge),
+        resolver.commit,
+    )
+    read, apply, store = (
+        timed("profile.read", worker.read),
+        timed("profile.apply", worker.apply),
+        timed("profile.commit", worker.commit),
+    )
     tune_collector()
     redis_before, done = redis_cpu_s(config), 0
     while done < total:

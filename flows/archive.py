@@ -88,9 +88,13 @@ class Archiver:
         self._follow_keys()
         for entry in entries:
             if entry.seq != self._after + 1:
-                log.error("archive_gap", after=self._after, until=entry.seq - 1, repair="millrace backup create")
+                log.error(
+                    "archive_gap", after=self._after, until=entry.seq - 1, repair="millrace backup create"
+                )
             if entry.bare:
-                log.error("archive_bare_entry", entry=entry.seq, cause="a worker runs with archive.enabled = false")
+                log.error(
+                    "archive_bare_entry", entry=entry.seq, cause="a worker runs with archive.enabled = false"
+                )
             self._keep(entry)
             self._after = entry.seq
         self._writer.sync()
@@ -99,7 +103,9 @@ class Archiver:
             metrics.ARCHIVED.inc(len(entries))
         waiting = self._journal.head() - self._after
         metrics.LAG.labels("archive", "journal").set(waiting)
-        metrics.ARCHIVE_BEHIND.set(max(0.0, time.time() - self._tick_ms / 1000) if waiting and self._tick_ms else 0)
+        metrics.ARCHIVE_BEHIND.set(
+            max(0.0, time.time() - self._tick_ms / 1000) if waiting and self._tick_ms else 0
+        )
         return len(entries)
 
     def _keep(self, entry: Journalled) -> None:
@@ -129,10 +135,14 @@ class Archiver:
 
     def _new_writer(self) -> ArchiveWriter:
         every_s = self._config.rotate_every / 1000
-        return ArchiveWriter(self._archive, self._after, rotate_bytes=int(self._config.rotate_bytes), rotate_s=every_s)
+        return ArchiveWriter(
+            self._archive, self._after, rotate_bytes=int(self._config.rotate_bytes), rotate_s=every_s
+        )
 
     def _opened(self, entry: Journalled) -> Journalled:
-        return msgspec.structs.replace(entry, content=self._seal.open(entry.content)) if entry.content else entry
+        return (
+            msgspec.structs.replace(entry, content=self._seal.open(entry.content)) if entry.content else entry
+        )
 
 
 def run(config: Config) -> None:
@@ -148,7 +158,10 @@ def run(config: Config) -> None:
         begun()
         if config.backup.daily:
             threading.Thread(
-                target=daily_backup.run, args=(config, lambda: datetime.now(UTC), stop.wait), name="backup", daemon=True
+                target=daily_backup.run,
+                args=(config, lambda: datetime.now(UTC), stop.wait),
+                name="backup",
+                daemon=True,
             ).start()
         if config.archive.enabled:
             _archive(config, stop)
@@ -163,7 +176,12 @@ def _archive(config: Config, stop: threading.Event) -> None:
 
     with deployment.following_keys(config) as follow_keys:
         archiver = Archiver(
-            config, deployment.journal(config), deployment.archive(config), deployment.log_seal(config), follow_keys, put_aside
+            config,
+            deployment.journal(config),
+            deployment.archive(config),
+            deployment.log_seal(config),
+            follow_keys,
+            put_aside,
         )
         log.info("archive_starts", folder=str(Path(config.archive.folder)))
         failed = False
@@ -176,7 +194,12 @@ def _archive(config: Config, stop: threading.Event) -> None:
                     stop.wait(ROUND_S)
             except OSError as error:
                 failed = True
-                log.error("archive_cannot_write", error=error.strerror, folder=config.archive.folder, retry_in_s=DISK_WAIT_S)
+                log.error(
+                    "archive_cannot_write",
+                    error=error.strerror,
+                    folder=config.archive.folder,
+                    retry_in_s=DISK_WAIT_S,
+                )
                 stop.wait(DISK_WAIT_S)
         try:
             while not failed and archiver.round(block_ms=0) == ROUND_ENTRIES:

@@ -176,10 +176,19 @@ class Deliveries:
             for connector in config.connector
             if connector.enabled
         ]
-        internal = Steady(outbox, "i", INTERNAL, cursors("i", INTERNAL), forwarding(directory, desk.dead), patiently=patiently)
+        internal = Steady(
+            outbox,
+            "i",
+            INTERNAL,
+            cursors("i", INTERNAL),
+            forwarding(directory, desk.dead),
+            patiently=patiently,
+        )
         self._readers: list[Reader] = [*couriers, internal]
         if not couriers:  # triggers for nobody must not fill the outbox
-            self._readers.append(Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently))
+            self._readers.append(
+                Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently)
+            )
         self._office = Office(couriers, outbox)
 
     def start(self) -> None:
@@ -272,7 +281,10 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
                 from connectors.sinks.redis_sink import RedisSink
 
                 return OnThread(
-                    RedisSink(redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000), connector.name
+                    RedisSink(
+                        redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000
+                    ),
+                    connector.name,
                 )
             case "file":
                 from connectors.sinks.file_sink import FileSink
@@ -297,6 +309,12 @@ def run(config: Config, worker: int, workers: int) -> None:
     shards = range(worker, config.shards.count, workers)
     outbox, directory, desk = deployment.outbox(config), deployment.directory(config), _desk(config)
     stop = Stop()
-    deliveries = Deliveries(config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop)
-    log.info("deliver_started", shards=len(shards), connectors=[connector.name for connector in config.connector if connector.enabled])
+    deliveries = Deliveries(
+        config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop
+    )
+    log.info(
+        "deliver_started",
+        shards=len(shards),
+        connectors=[connector.name for connector in config.connector if connector.enabled],
+    )
     run_flow(dataflow(deliveries, stop), stop)

@@ -29,7 +29,9 @@ Answer = TypeVar("Answer")
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is another one."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server raises the signal again when it has stopped
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # the server raises the signal again when it has stopped
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
         desk = _Stewardship(steward(config), order_desk(config), ending)
@@ -98,5 +100,9 @@ def standing(config: Config) -> Callable[[], Standing]:
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:
     """The trigger schema under its own subject, and under that of each topic that gets triggers as Avro."""
-    topics = [connector.topic for connector in config.connector if connector.type == "kafka" and connector.format == "avro"]
+    topics = [
+        connector.topic
+        for connector in config.connector
+        if connector.type == "kafka" and connector.format == "avro"
+    ]
     return {SUBJECT: REGISTERED} | {f"{topic}-value": REGISTERED for topic in topics}

@@ -107,7 +107,9 @@ class Learning:
                 f"model {self.model}: its checkpoint ({{models}}:{self.model}:checkpoint) {GONE}: {RESTORE};"
                 " under another name in the configuration it would begin anew"
             )
-        self._merge: Merge[Example | None] = Merge(self._shards, last.positions if last else {}, last.tick if last else 0)
+        self._merge: Merge[Example | None] = Merge(
+            self._shards, last.positions if last else {}, last.tick if last else 0
+        )
         self._announced = last.announced if last else []
         if last is not None:
             if not trainer.load(last.trainer):
@@ -116,7 +118,13 @@ class Learning:
             self._tell(last)
         self._learnt, self._dropped = trainer.examples, trainer.dropped.copy()
         self._drifts, self._promotions = trainer.drifts.copy(), trainer.promotions
-        log.info("model_taken", model=self.model, revision=self._revision, version=trainer.version, examples=trainer.examples)
+        log.info(
+            "model_taken",
+            model=self.model,
+            revision=self._revision,
+            version=trainer.version,
+            examples=trainer.examples,
+        )
 
     def poll(self) -> Batch | None:
         """What may be learnt now; None if that is nothing."""
@@ -125,12 +133,21 @@ class Learning:
             self._read()
             examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
         self._say_waits(bool(examples))
-        again = [found for found in self._store.readmitted(self.model, READ_EXAMPLES) if found[0] not in self._handed]
+        again = [
+            found
+            for found in self._store.readmitted(self.model, READ_EXAMPLES)
+            if found[0] not in self._handed
+        ]
         if not examples and not again:
             return None
         idents = tuple(ident for ident, _ in again)
         self._handed.update(idents)
-        return Batch([*examples, *(_decode(body) for _, body in again)], dict(self._merge.positions), self._merge.tick, idents)
+        return Batch(
+            [*examples, *(_decode(body) for _, body in again)],
+            dict(self._merge.positions),
+            self._merge.tick,
+            idents,
+        )
 
     def _say_waits(self, taken: bool) -> None:
         """A stall is never silent: examples of a second wait until every shard has committed the end of it."""
@@ -141,20 +158,32 @@ class Learning:
             self._said_waits = now
             clocks = self._outbox.clocks()
             last = min(self._shards, key=lambda shard: clocks.get(shard, 0))
-            log.warning("learn_waits", model=self.model, examples=len(self._merge), behind=f"shard {last}", clock_ms=clocks.get(last, 0))
+            log.warning(
+                "learn_waits",
+                model=self.model,
+                examples=len(self._merge),
+                behind=f"shard {last}",
+                clock_ms=clocks.get(last, 0),
+            )
 
     def _read(self) -> None:
-        clocks = self._outbox.clocks()  # before the lanes: what a shard emits after this has a tick of this second or later
+        clocks = (
+            self._outbox.clocks()
+        )  # before the lanes: what a shard emits after this has a tick of this second or later
         self._before = min(clocks.get(shard, 0) for shard in self._shards) // 1000
         after = self._merge.reading(READ_EXAMPLES)
         found: Counter[int] = Counter()
         for entry in self._outbox.read(LANE, after, READ_EXAMPLES, block_ms=0) if after else ():
             found[entry.shard] += 1
             example = _decode(entry.body)
-            lost = self._merge.add(entry.shard, entry.seq, example.answered_ms // 1000 if example else 0, example)
+            lost = self._merge.add(
+                entry.shard, entry.seq, example.answered_ms // 1000 if example else 0, example
+            )
             if lost:
                 metrics.MODEL_LOST.labels(self.model).inc(lost)
-                log.error("model_examples_lost", model=self.model, shard=entry.shard, before=entry.seq, count=lost)
+                log.error(
+                    "model_examples_lost", model=self.model, shard=entry.shard, before=entry.seq, count=lost
+                )
         self._drained = frozenset(shard for shard in after if found[shard] < READ_EXAMPLES)
 
     def learn(self, batch: Batch) -> Checkpoint:
@@ -176,7 +205,9 @@ class Learning:
             self._beside[id(checkpoint)] = Beside(unlearnt, batch.readmitted)
         return checkpoint
 
-    def _carefully(self, batch: Batch, said: list[Announcement]) -> tuple[Checkpoint, list[Poison[Example | None]]]:
+    def _carefully(
+        self, batch: Batch, said: list[Announcement]
+    ) -> tuple[Checkpoint, list[Poison[Example | None]]]:
         """Once more from the last checkpoint on, a few examples at a time."""
         taught, gathered, poison = self._taught, [], []
 
@@ -188,7 +219,11 @@ class Learning:
             return self._checkpoint(batch, examples)
 
         for at in range(0, len(batch.examples), CAREFUL_EXAMPLES):
-            checkpoint, found = sift(batch.examples[at : at + CAREFUL_EXAMPLES], attempt, f"model {self.model}: nothing can be learnt")
+            checkpoint, found = sift(
+                batch.examples[at : at + CAREFUL_EXAMPLES],
+                attempt,
+                f"model {self.model}: nothing can be learnt",
+            )
             taught = checkpoint.trainer
             gathered += checkpoint.announced
             poison += found
@@ -199,9 +234,13 @@ class Learning:
         snapshots: list[Snapshot] = []
         if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
             snapshots.append(self._trainer.next_snapshot())
-        snapshots += self._trainer.learn(example for example in examples if example is None or example.model == self.model)
+        snapshots += self._trainer.learn(
+            example for example in examples if example is None or example.model == self.model
+        )
         if snapshots:
-            self._announced = [Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots]
+            self._announced = [
+                Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots
+            ]
         figures = self._trainer.figures()
         return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
 
@@ -219,7 +258,9 @@ class Learning:
         """All that follows from a checkpoint; doing it again changes nothing."""
         for announcement in checkpoint.announced:
             if announcement.version > self._said:
-                self._directory.announce("m", self.sender, announcement.version, announcement.version, announcement.body)
+                self._directory.announce(
+                    "m", self.sender, announcement.version, announcement.version, announcement.body
+                )
                 self._said = announcement.version
                 metrics.MODEL_VERSION.labels(self.model).set(announcement.version)
                 self._directory.drop("m", self.sender, self._outbox.in_force(self.sender) - KEPT)
@@ -340,6 +381,9 @@ def run(config: Config) -> None:
         deployment.models(config),
         deployment.signer(config),
     )
-    learnings = [Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers) for trainer in all_trainers]
+    learnings = [
+        Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers)
+        for trainer in all_trainers
+    ]
     stop = Stop()
     run_flow(dataflow(learnings, stop), stop)

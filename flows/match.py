@@ -78,7 +78,10 @@ class Kept:
         found = self._matches.keep("mr", origins)
         held = self._keys.of(origin for origin, packed in zip(origins, found, strict=True) if packed)
         pairs = zip(origins, found, strict=True)
-        return [self._opened(origin, held[origin], packed) if packed and origin in held else [] for origin, packed in pairs]
+        return [
+            self._opened(origin, held[origin], packed) if packed and origin in held else []
+            for origin, packed in pairs
+        ]
 
     def _opened(self, origin: bytes, key: DataKey, packed: bytes) -> list[Record]:
         opened = [(one, key.open(SEALED_AS, one[1])) for one in self._fresh(packed)]
@@ -93,7 +96,11 @@ class Kept:
         self._stored.clear()
         self._current.clear()
         self._ask(origin for origin, _ in said)
-        opened = [(origin, key.open(SEALED_AS, sealed)) for origin, sealed in said if (key := self._current[origin]) is not None]
+        opened = [
+            (origin, key.open(SEALED_AS, sealed))
+            for origin, sealed in said
+            if (key := self._current[origin]) is not None
+        ]
         return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
 
     def packed(self, origin: bytes, new: Sequence[Record]) -> bytes:
@@ -113,7 +120,10 @@ class Kept:
 def pieces(kind: str, body: bytes) -> list[Piece]:
     """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or `0`)."""
     if kind == "d":
-        return [(body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES]) for at in range(0, len(body), DECIDED_BYTES)]
+        return [
+            (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
+            for at in range(0, len(body), DECIDED_BYTES)
+        ]
     found = []
     at = 0
     while at < len(body):
@@ -203,9 +213,13 @@ class Matcher:
         puts = made.puts + self._aged(said.seq, {put.field for put in made.puts if put.table == "mr"})
         if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
             self._unsaved = 0
-            puts.append(self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner))))
+            puts.append(
+                self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner)))
+            )
         dead = [self._letter(said, index, piece, error) for (index, piece), error in poison]
-        return WindowCommit(PARTITION, self._position or -1, said.seq, [], dead, {}, made.orders, said.time_ms, puts)
+        return WindowCommit(
+            PARTITION, self._position or -1, said.seq, [], dead, {}, made.orders, said.time_ms, puts
+        )
 
     def _made(self, said: Said) -> tuple[Made, list[Poison[tuple[int, Piece]]]]:
         """What follows from an entry without the pieces of it that our logic raises on, and these. Raises `Fatal` if it is no piece."""
@@ -228,7 +242,18 @@ class Matcher:
         """What is put aside, in the same commit. Its sealed fields stay sealed for their customer."""
         note("match", error, entry=said.seq, index=index)
         body = self._seal.seal(said.kind.encode() + joined(said.kind, piece))
-        letter = DeadLetter("poison", story(error), PARTITION, said.seq, index, "match", said.time_ms, said.time_ms, body, BUILD)
+        letter = DeadLetter(
+            "poison",
+            story(error),
+            PARTITION,
+            said.seq,
+            index,
+            "match",
+            said.time_ms,
+            said.time_ms,
+            body,
+            BUILD,
+        )
         return _encode(letter)
 
     def _aged(self, bucket: int, but: Container[bytes]) -> list[Put]:
@@ -251,7 +276,9 @@ class Matcher:
         incoming = self._kept.incoming(said)
         step = self.stage.step(incoming, self._kept)
         puts = [Put("mk", key, packed) for key, packed in step.lists.items()]
-        puts += [Put("mr", origin, self._kept.packed(origin, records)) for origin, records in step.records.items()]
+        puts += [
+            Put("mr", origin, self._kept.packed(origin, records)) for origin, records in step.records.items()
+        ]
         if step.weights is not None:
             puts.append(self._signed("weights", b"weights:%d" % step.weights.version, _encode(step.weights)))
         return Made(step.orders, puts, len(incoming), step.comparisons)
@@ -325,10 +352,20 @@ def matcher_of(config: Config) -> Matcher:
     from state.directory.matches import RedisMatches
     from state.redis.client import connect
 
-    matches = RedisMatches(connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config))
+    matches = RedisMatches(
+        connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
+    )
     seal = deployment.log_seal(config)
     keys = deployment.keys(config)
-    parts = config, deployment.directory(config), matches, deployment.data_keys(config), deployment.signer(config), keys.hash, seal
+    parts = (
+        config,
+        deployment.directory(config),
+        matches,
+        deployment.data_keys(config),
+        deployment.signer(config),
+        keys.hash,
+        seal,
+    )
     return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
 
 

@@ -94,9 +94,13 @@ class Worker:
             self._check_logs()
             with suppress(LogFull):  # time stands still while Redis has no room
                 self._directory.tick()
-            self._full = self._room.full({shard: state.head.clock_ms for shard, state in self._states.items()})
+            self._full = self._room.full(
+                {shard: state.head.clock_ms for shard, state in self._states.items()}
+            )
             if self._full:
-                self.commit([])  # the clock, which `learn` waits for: where all shards wait no batch comes that would bring it
+                self.commit(
+                    []
+                )  # the clock, which `learn` waits for: where all shards wait no batch comes that would bring it
         wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
         if not wanted:
             self._rest(BLOCK_MS / 1000)
@@ -128,7 +132,9 @@ class Worker:
         """That nobody has gone on in our place, and trimmed what we would have read. Raises `Fenced`."""
         found = self._store.heads()[shard]
         if found != self._committed[shard]:
-            raise Fenced(f"shard {shard}: its head is {found}, expected {self._committed[shard]}: another worker has claimed it")
+            raise Fenced(
+                f"shard {shard}: its head is {found}, expected {self._committed[shard]}: another worker has claimed it"
+            )
 
     def apply(self, entries: Sequence[LogEntry]) -> list[int]:
         """Apply a batch in memory; the shards that have something to commit."""
@@ -160,7 +166,9 @@ class Worker:
 
     def _again(self, shard: int) -> None:
         """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
-        state = self._states[shard] = ShardState(shard, self._committed[shard].copy(), self._store.counters()[shard])
+        state = self._states[shard] = ShardState(
+            shard, self._committed[shard].copy(), self._store.counters()[shard]
+        )
         self._machine.open(state)
         needs = {shard: self._needs(shard, self._since[shard])}
         self._load(needs)
@@ -176,7 +184,13 @@ class Worker:
             ) from error
         self._join_sealed(needs)
         for where, n in Counter(found.where for found in state.poisoned).items():
-            log.error("events_quarantined", shard=shard, where=where, count=n, see="millrace dead list --reason poison")
+            log.error(
+                "events_quarantined",
+                shard=shard,
+                where=where,
+                count=n,
+                see="millrace dead list --reason poison",
+            )
 
     def _needs(self, shard: int, entries: Sequence[LogEntry]) -> Needs:
         """Raises `Damaged`."""
@@ -184,17 +198,25 @@ class Worker:
             return needs_of(entries)
         except UNREADABLE as error:
             first, last = entries[0].seq, entries[-1].seq
-            raise Damaged(f"shard {shard}: an entry of its log from {first} to {last} {CHANGED} ({error}): {RESTORE}") from error
+            raise Damaged(
+                f"shard {shard}: an entry of its log from {first} to {last} {CHANGED} ({error}): {RESTORE}"
+            ) from error
 
     def _load(self, needs: dict[int, Needs]) -> None:
-        ticked = {shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles)) for shard, need in needs.items() if need.ticks}
+        ticked = {
+            shard: (need.tick_ms, DUE_MAX * need.ticks + len(need.profiles))
+            for shard, need in needs.items()
+            if need.ticks
+        }
         for shard, due in (self._store.due(ticked) if ticked else {}).items():
             self._states[shard].due = due
             needs[shard].profiles.update(root for _, root in due)
         profiles = {}
         for shard, need in needs.items():
             state = self._states[shard]
-            missing = sorted(root for root in need.profiles if root not in state.live)  # in the same order whenever it is replayed
+            missing = sorted(
+                root for root in need.profiles if root not in state.live
+            )  # in the same order whenever it is replayed
             if missing and state.rules is not None:  # before its first rules a shard has stored nothing
                 profiles[shard] = missing
         sensitive = {shard: list(need.sensitive) for shard, need in needs.items() if need.sensitive}
@@ -225,7 +247,9 @@ class Worker:
                 try:
                     self._machine.put(state, root, found)
                 except UNREADABLE as error:
-                    raise of_customer(self._store.key("p", shard, root), shard, root, f"{CHANGED} ({error})") from error
+                    raise of_customer(
+                        self._store.key("p", shard, root), shard, root, f"{CHANGED} ({error})"
+                    ) from error
         for shard, root in self._store.traces(unknown) if unknown else ():
             raise of_customer(self._store.key("p", shard, root), shard, root, GONE)
 
@@ -234,11 +258,15 @@ class Worker:
         try:
             return decode_sensitive(packed)
         except UNREADABLE as error:
-            raise of_customer(self._store.key("xs", shard, root), shard, root, f"{CHANGED} ({error})") from error
+            raise of_customer(
+                self._store.key("xs", shard, root), shard, root, f"{CHANGED} ({error})"
+            ) from error
 
     def _join_sealed(self, needs: dict[int, Needs]) -> None:
         """Few facts hold personal data, so their records are read only now: what was sealed in this batch is added to what is stored."""
-        late = {shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()}
+        late = {
+            shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()
+        }
         if not any(late.values()):
             return
         stored = iter(self._store.load_many({}, late)[1])
@@ -255,7 +283,11 @@ class Worker:
         now = self._clock()
         if now - self._idle_since >= IDLE_COMMIT_S:
             self._idle_since = now
-            changed = [shard for shard, state in self._states.items() if state.head.offset != self._committed[shard].offset]
+            changed = [
+                shard
+                for shard, state in self._states.items()
+                if state.head.offset != self._committed[shard].offset
+            ]
         else:
             changed = [shard for shard in shards if self._states[shard].changed]
         if not changed:
@@ -341,7 +373,9 @@ def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
     after = {shard: head.offset - 1 for shard, head in heads.items() if head.mark}
     entries = directory.read(after, 1, 0) if after else []
     return {
-        entry.shard: entry.seq for entry in entries if entry.seq == heads[entry.shard].offset and mark_of(entry) != heads[entry.shard].mark
+        entry.shard: entry.seq
+        for entry in entries
+        if entry.seq == heads[entry.shard].offset and mark_of(entry) != heads[entry.shard].mark
     }
 
 

@@ -43,7 +43,8 @@ Made = TypeVar("Made")
 
 STALE_RETRIES = 20
 ALIAS_OF_USERS = Reject(
-    "alias_of_users", "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by an event"
+    "alias_of_users",
+    "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by an event",
 )
 SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
@@ -75,7 +76,9 @@ class Resolver:
         self._stop = stop
         self._clock = clock
         self.brake = brake
-        self._orders = OrderReader(validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges])
+        self._orders = OrderReader(
+            validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges]
+        )
         self._suspended = frozenset(directory.suspended())
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
@@ -84,7 +87,9 @@ class Resolver:
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
         """Validate and group. `aliases`: indexes of those refused, where that was decided before; None: the directory is asked."""
         checked: list[Checked] = []
-        doubtful: dict[int, int] = {}  # aliases between users, perhaps: index in the window -> among the checked
+        doubtful: dict[
+            int, int
+        ] = {}  # aliases between users, perhaps: index in the window -> among the checked
         rejects: list[tuple[int, Reject]] = []
         orders: list[tuple[int, Order]] = []
         check = self._validator.check
@@ -107,7 +112,9 @@ class Resolver:
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
         if doubtful:
-            refused = self._of_two_users(checked, doubtful) if aliases is None else doubtful.keys() & set(aliases)
+            refused = (
+                self._of_two_users(checked, doubtful) if aliases is None else doubtful.keys() & set(aliases)
+            )
             gone = {doubtful[index] for index in refused}
             checked = [event for at, event in enumerate(checked) if at not in gone]
             rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=itemgetter(0))
@@ -135,10 +142,17 @@ class Resolver:
             groups, _ = self._groups(part, now, plan_all=True)
             if self._content is not None:
                 window = judged.window
-                self._content(part, WindowCommit(window.partition, window.before, window.after, groups, [], {}, [o for _, o in orders]))
+                self._content(
+                    part,
+                    WindowCommit(
+                        window.partition, window.before, window.after, groups, [], {}, [o for _, o in orders]
+                    ),
+                )
             return part
 
-        made, poison = sift(sorted(placed), attempt, f"a window of {judged.window.partition} cannot be committed")
+        made, poison = sift(
+            sorted(placed), attempt, f"a window of {judged.window.partition} cannot be committed"
+        )
         for index, error in poison:
             note("resolve", error, partition=judged.window.partition, position=judged.window.positions[index])
         bad = [(index, Reject("poison", story(error))) for index, error in poison]
@@ -149,9 +163,15 @@ class Resolver:
         """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no visitor's."""
         others = set(range(len(checked))) - set(aliases.values())
         here = {identifier.hash for at in others for identifier in checked[at].identifiers}
-        here.update(event.identifiers[0].hash for event in checked)  # also of an alias: who it is for is a user
+        here.update(
+            event.identifiers[0].hash for event in checked
+        )  # also of an alias: who it is for is a user
         named = [hashed for at in aliases.values() for hashed in checked[at].previous or ()]
-        here.update(hashed for hashed, root in zip(named, self._directory.lookup(named), strict=True) if root is not None)
+        here.update(
+            hashed
+            for hashed, root in zip(named, self._directory.lookup(named), strict=True)
+            if root is not None
+        )
         found = []
         for index, at in aliases.items():
             user, visitor = checked[at].previous or (b"", b"")
@@ -163,7 +183,9 @@ class Resolver:
         """Those that share an identifier that is evidence."""
         if self._suspended:
             for event in checked:
-                evidence = [identifier for identifier in event.identifiers if identifier.hash not in self._suspended]
+                evidence = [
+                    identifier for identifier in event.identifiers if identifier.hash not in self._suspended
+                ]
                 event.identifiers = evidence or event.identifiers[:1]
         return group([event.identifiers for event in checked])
 
@@ -174,7 +196,9 @@ class Resolver:
         """
         if self.brake is not None:
             now = int(self._clock() * 1000)
-            if not self._patiently(partial(self.brake.passes, judged.window.partition, judged.window.events, judged.rejects, now)):
+            if not self._patiently(
+                partial(self.brake.passes, judged.window.partition, judged.window.events, judged.rejects, now)
+            ):
                 return None
         try:
             return self._commit(judged)
@@ -196,7 +220,9 @@ class Resolver:
                 return None
             groups, news = sealed
             orders = [order for _, order in judged.orders]
-            commit = WindowCommit(window.partition, window.before, window.after, groups, dead, rejected, orders, received)
+            commit = WindowCommit(
+                window.partition, window.before, window.after, groups, dead, rejected, orders, received
+            )
             try:
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
@@ -216,7 +242,9 @@ class Resolver:
     def _say_suspended(self) -> None:
         before, self._suspended = self._suspended, frozenset(self._directory.suspended())
         for identifier in sorted(self._suspended - before):
-            log.warning("identifier_suspended", identifier=text_id(identifier), see="millrace identity suspended")
+            log.warning(
+                "identifier_suspended", identifier=text_id(identifier), see="millrace identity suspended"
+            )
 
     def offsets(self) -> dict[str, int]:
         """Where the directory is."""
@@ -231,7 +259,9 @@ class Resolver:
         offsets = self._directory.offsets() if self._committed else {}
         for partition, after in self._committed.items():
             if offsets.get(partition, START) != after:
-                raise Fenced(f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: it came back older")
+                raise Fenced(
+                    f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: it came back older"
+                )
 
     def _write(self, judged: Judged, commit: WindowCommit) -> WindowResult:
         content = self._content(judged, commit) if self._content else b""
@@ -268,7 +298,11 @@ class Resolver:
                 event = judged.checked[index]
                 strongest = event.identifiers[0]
                 secret = event.sensitive
-                if event.user_id is not None and strongest.strength == 0 and strongest.hash not in self._known:
+                if (
+                    event.user_id is not None
+                    and strongest.strength == 0
+                    and strongest.hash not in self._known
+                ):
                     secret = {**secret, "user_id": event.user_id}
                     news.append(strongest.hash)
                 facts.append(Routed(anchors[strongest], b""))
@@ -345,7 +379,9 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
     metrics.CUSTOMERS_DIVIDED.inc(result.divided)
     metrics.IDENTIFIERS_REFUSED.inc(result.refused)
     metrics.IDENTIFIERS_SUSPENDED.inc(result.suspended)
-    for kind, n in sum((Counter(event.removed) for event in judged.checked if event.removed), Counter[str]()).items():
+    for kind, n in sum(
+        (Counter(event.removed) for event in judged.checked if event.removed), Counter[str]()
+    ).items():
         metrics.PERSONAL_REMOVED.labels(kind).inc(n)
     for reason, n in rejected.items():
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
@@ -375,7 +411,10 @@ class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
             self._resolver.confirm()
             if (brake := self._resolver.brake) is not None:
                 brake.look()
-                windows.hold([partition for partition in windows.partitions if brake.holds(partition)], self._resolver.offsets)
+                windows.hold(
+                    [partition for partition in windows.partitions if brake.holds(partition)],
+                    self._resolver.offsets,
+                )
             for partition, entries in self._reader.lag().items():
                 metrics.LAG.labels("resolve", partition).set(entries)
         return ready

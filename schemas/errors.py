@@ -118,7 +118,14 @@ class LogFull(Recoverable):
 class DeliveryFailed(Recoverable):
     """A receiver did not take a delivery; `permanent` means that trying again cannot help."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, permanent: bool = False, disable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        permanent: bool = False,
+        disable: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.permanent = permanent

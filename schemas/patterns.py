@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
-COMPILED_MAX = 128 << 10  # bytes of a compiled pattern: with the length of a text (an event has 32 KB) it bounds a match, at about 0.5 s
+COMPILED_MAX = (
+    128 << 10
+)  # bytes of a compiled pattern: with the length of a text (an event has 32 KB) it bounds a match, at about 0.5 s
 OPTIONS = RegexOptions(size_limit=COMPILED_MAX, dfa_size_limit=1 << 20)
 
 _UNKNOWN = (  # what no engine can do in linear time

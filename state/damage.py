@@ -23,14 +23,28 @@ _TYPES: Final = {  # what stands behind the tag, up to a number or an id
     "string": (b"head", b"counters", b"p:", b"u:", b"x:"),
     "zset": (b"due", b"tm:", b"timers"),
     "stream": (b"log:", b"out:", b"journal", b"ledger", b"dead", b"matches"),
-    "hash": (b"xs:", b"cursors", b"meta", b"offsets", b"heads", b"stats", b"senders", b"i:", b"o:", b"r:", b"dictionaries"),
+    "hash": (
+        b"xs:",
+        b"cursors",
+        b"meta",
+        b"offsets",
+        b"heads",
+        b"stats",
+        b"senders",
+        b"i:",
+        b"o:",
+        b"r:",
+        b"dictionaries",
+    ),
 }
 
 
 def of_customer(key: str, shard: int, root: bytes, reason: str) -> CustomerDamaged:
     """About one customer: he can be given up, and the others go on."""
     repair = f"`millrace repair customer {text_id(root)}`, which gives up his history"
-    return CustomerDamaged(f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}")
+    return CustomerDamaged(
+        f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}"
+    )
 
 
 def of_shard(key: bytes, shard: int, reason: str) -> Damaged:
@@ -52,7 +66,9 @@ def number(packed: bytes | None, key: bytes) -> int:
 def in_a_script(error: redis.ResponseError) -> Damaged | None:
     """What a script has found, if that is what it ended with."""
     said = str(error).partition(f"{_IN_A_SCRIPT} ")[2].split()
-    return Damaged(f"the directory: field {said[1]} of {said[0]} {GONE}: {RESTORE}") if len(said) > 1 else None
+    return (
+        Damaged(f"the directory: field {said[1]} of {said[0]} {GONE}: {RESTORE}") if len(said) > 1 else None
+    )
 
 
 def of_another_type(client: redis.Redis, names: Names) -> Iterator[Damaged]:

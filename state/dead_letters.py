@@ -131,7 +131,9 @@ class DeadFacts:
     """The quarantine lanes of all shards."""
 
     def __init__(self, client: redis.Redis, names: Names, count: int) -> None:
-        self._lanes = [DeadLetters(client, names.outbox(shard, QUARANTINE), _fact_of(shard)) for shard in range(count)]
+        self._lanes = [
+            DeadLetters(client, names.outbox(shard, QUARANTINE), _fact_of(shard)) for shard in range(count)
+        ]
 
     def newest(self) -> Iterator[DeadFact]:
         """All of them, the newest first."""
@@ -162,10 +164,14 @@ def facts(client: redis.Redis, names: Names, count: int) -> DeadFacts:
 
 
 def examples(client: redis.Redis, names: Names) -> DeadLetters[DeadExample]:
-    return DeadLetters(client, names.unlearnt, lambda ident, fields: DeadExample(ident, _read_unlearnt(fields[b"b"])))
+    return DeadLetters(
+        client, names.unlearnt, lambda ident, fields: DeadExample(ident, _read_unlearnt(fields[b"b"]))
+    )
 
 
 def deliveries(client: redis.Redis, names: Names) -> DeadLetters[DeadDelivery]:
     return DeadLetters(
-        client, names.dead_deliveries, lambda ident, fields: DeadDelivery(ident, fields[b"c"].decode(), fields[b"b"], fields[b"r"].decode())
+        client,
+        names.dead_deliveries,
+        lambda ident, fields: DeadDelivery(ident, fields[b"c"].decode(), fields[b"b"], fields[b"r"].decode()),
     )

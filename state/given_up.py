@@ -24,7 +24,12 @@ class _Said(msgspec.Struct, frozen=True):
 class RedisGivenUp:
     """One hash: supervisor -> what it said last."""
 
-    def __init__(self, client: redis.Redis, names: Names, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._redis = client
         self._key = names.given_up
         self._clock_ms = clock_ms
@@ -33,7 +38,9 @@ class RedisGivenUp:
         """These, and no others of this supervisor. Raises `LogFull` where the server has no room."""
         with writing():
             if names:
-                self._redis.hset(self._key, supervisor, cast(Any, _encode(_Said(list(names), self._clock_ms()))))
+                self._redis.hset(
+                    self._key, supervisor, cast(Any, _encode(_Said(list(names), self._clock_ms())))
+                )
             else:
                 self._redis.hdel(self._key, supervisor)
 
@@ -42,7 +49,12 @@ class RedisGivenUp:
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._key))
         said = {supervisor.decode(): _decode(packed) for supervisor, packed in found.items()}
         since_ms = self._clock_ms() - BELIEVED_MS
-        return sorted(f"{name}@{supervisor}" for supervisor, each in said.items() if each.at_ms > since_ms for name in each.names)
+        return sorted(
+            f"{name}@{supervisor}"
+            for supervisor, each in said.items()
+            if each.at_ms > since_ms
+            for name in each.names
+        )
 
 
 _encode = msgspec.json.Encoder().encode

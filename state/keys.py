@@ -45,7 +45,9 @@ class KeyRing(msgspec.Struct, frozen=True):
     @property
     def fingerprint(self) -> str:
         """Names the keys without telling them."""
-        return blake2b(b"".join((self.hash, self.log, self.sign, self.kek)), digest_size=8, person=b"millrace").hexdigest()
+        return blake2b(
+            b"".join((self.hash, self.log, self.sign, self.kek)), digest_size=8, person=b"millrace"
+        ).hexdigest()
 
 
 def load_keys(path: Path, *, create: bool) -> KeyRing:
@@ -62,7 +64,9 @@ def load_keys(path: Path, *, create: bool) -> KeyRing:
         encoded = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
         keys = {name: b64decode(encoded[name], validate=True) for name in KeyRing.__struct_fields__}
     except (msgspec.DecodeError, KeyError, ValueError) as error:
-        raise ConfigError(f"{path} is no key file of millrace: {type(error).__name__}; restore it from its backup") from None
+        raise ConfigError(
+            f"{path} is no key file of millrace: {type(error).__name__}; restore it from its backup"
+        ) from None
     if any(len(key) != KEY_BYTES for key in keys.values()):
         raise ConfigError(f"{path}: expected keys of {KEY_BYTES} bytes; restore it from its backup")
     return KeyRing(**keys)
@@ -99,7 +103,9 @@ class LogSeal:
         try:
             return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
         except (InvalidTag, ValueError):
-            raise Foreign("a log record cannot be opened: it was sealed with another key file, or changed") from None
+            raise Foreign(
+                "a log record cannot be opened: it was sealed with another key file, or changed"
+            ) from None
 
 
 class DataKey:
@@ -117,7 +123,9 @@ class DataKey:
     def open(self, field: str, sealed: bytes) -> bytes | None:
         """None if this key did not seal it (the customer was erased and came back)."""
         try:
-            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode())
+            return self._aead.decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode()
+            )
         except InvalidTag:
             return None
 
@@ -131,7 +139,9 @@ class DataKeys:
         self._kek = kek
         self._buckets = buckets
         self._gather = Gather(client, buckets)
-        self._cache: OrderedDict[bytes, DataKey] = OrderedDict()  # from a plain dict the oldest leaves in ever more time
+        self._cache: OrderedDict[bytes, DataKey] = (
+            OrderedDict()
+        )  # from a plain dict the oldest leaves in ever more time
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
         """The data keys of these origins; those that have none are left out, or given one."""

@@ -32,7 +32,9 @@ class Signer:
     def __init__(self, key: bytes) -> None:
         """`key`: secret, at least 16 random bytes."""
         if len(key) < _KEY_BYTES_MIN:
-            raise ValueError(f"the key that signs models has {len(key)} bytes, expected at least {_KEY_BYTES_MIN}")
+            raise ValueError(
+                f"the key that signs models has {len(key)} bytes, expected at least {_KEY_BYTES_MIN}"
+            )
         self._key = key
 
     def sign(self, purpose: str, body: bytes) -> bytes:
@@ -63,7 +65,9 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     trainer: bytes  # its whole state; may hold a pickle, so it is looked at only behind the signature
     positions: dict[int, int]  # shard -> sequence of the last example learnt, in the outbox lane
     tick: int  # second of the shards' clocks that the last example was merged under
-    announced: list[Announcement]  # said again at every start, in case the last one died before it could say them
+    announced: list[
+        Announcement
+    ]  # said again at every start, in case the last one died before it could say them
     metrics: dict[str, float]
     format: int = _FORMAT
 
@@ -140,7 +144,9 @@ class RedisModels:
             pipeline.execute()
 
     def wished(self, model: str) -> tuple[int, str]:
-        number, learner = cast(list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"]))
+        number, learner = cast(
+            list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"])
+        )
         return int(number or 0), (learner or b"").decode()
 
     def readmit(self, dead: DeadExample) -> None:
@@ -165,7 +171,9 @@ class RedisModels:
             pipeline.multi()
             pipeline.hset(key, mapping={"revision": revision + 1, "checkpoint": sealed})
             for unlearnt in beside.unlearnt:
-                pipeline.xadd(self._names.unlearnt, {"b": _encode(unlearnt)}, maxlen=UNLEARNT_MAX, approximate=True)
+                pipeline.xadd(
+                    self._names.unlearnt, {"b": _encode(unlearnt)}, maxlen=UNLEARNT_MAX, approximate=True
+                )
             if beside.taken:
                 pipeline.xdel(self._names.readmitted(model), *beside.taken)
             try:
@@ -225,13 +233,17 @@ class MemoryModels:
 
 
 def _fenced(model: str, revision: int, found: int) -> Fenced:
-    return Fenced(f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it")
+    return Fenced(
+        f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it"
+    )
 
 
 def _seal(signer: Signer, model: str, checkpoint: Checkpoint) -> bytes:
     sealed = signer.sign(f"checkpoint:{model}", _encode(checkpoint))
     if len(sealed) > CHECKPOINT_BYTES_MAX:
-        raise Foreign(f"model {model}: a checkpoint of {len(sealed)} bytes is larger than {CHECKPOINT_BYTES_MAX}")
+        raise Foreign(
+            f"model {model}: a checkpoint of {len(sealed)} bytes is larger than {CHECKPOINT_BYTES_MAX}"
+        )
     return sealed
 
 
@@ -242,7 +254,9 @@ def _open(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
     except msgspec.MsgspecError as error:
         raise Foreign(f"model {model}: the checkpoint cannot be read by this release: {error}") from error
     if checkpoint.format > _FORMAT:
-        raise Foreign(f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to {_FORMAT}")
+        raise Foreign(
+            f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to {_FORMAT}"
+        )
     return checkpoint
 
 

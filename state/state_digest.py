@@ -109,7 +109,9 @@ def as_said(keys: DataKeys) -> Unseal:
         for origin, field, sealed in values:
             key = found.get(origin)
             plain = key.open(field, sealed) if key else None
-            said.append(b"erased" if key is None else b"damaged:" + sealed if plain is None else b"plain:" + plain)
+            said.append(
+                b"erased" if key is None else b"damaged:" + sealed if plain is None else b"plain:" + plain
+            )
         return said
 
     return unsealed
@@ -143,7 +145,10 @@ def _sealed(records: Iterable[tuple[bytes, bytes]], unseal: Unseal) -> Iterator[
             yield b"unreadable", root, packed
             continue
         for origin, found in held.items():
-            fields += [(root + origin + name.encode(), sealed.moment, (origin, name, sealed.value)) for name, sealed in found.items()]
+            fields += [
+                (root + origin + name.encode(), sealed.moment, (origin, name, sealed.value))
+                for name, sealed in found.items()
+            ]
     if fields:
         for (key, moment, _), said in zip(fields, unseal([sealing for _, _, sealing in fields]), strict=True):
             yield b"sensitive", key, _number(moment) + b":" + said
@@ -155,13 +160,18 @@ def _queued(lane: str, seq: int, body: bytes) -> Entry:
 
 
 def _record(record: Record) -> bytes:
-    members, held = b"".join(record.members), b"".join(bytes([strength]) + held for strength, held in record.identifiers)
+    members, held = (
+        b"".join(record.members),
+        b"".join(bytes([strength]) + held for strength, held in record.identifiers),
+    )
     return len(record.members).to_bytes(2) + members + held
 
 
 def _directory(directory: Directory, senders: Mapping[str, int], marks: Mapping[str, int]) -> Iterator[Entry]:
     """All but the graph. `marks`: length of the journal, last tick."""
-    yield from _numbers(b"offset", {partition: position + 2 for partition, position in directory.offsets().items()})  # never 0
+    yield from _numbers(
+        b"offset", {partition: position + 2 for partition, position in directory.offsets().items()}
+    )  # never 0
     yield from _numbers(b"log", {str(shard): seq for shard, seq in directory.heads().items()})
     yield from _numbers(b"stat", directory.stats())
     yield from _numbers(b"mark", marks)
@@ -178,7 +188,9 @@ def _directory(directory: Directory, senders: Mapping[str, int], marks: Mapping[
 def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal = as_stored) -> Digest:
     """The digest of a pair of twins."""
     graph, senders = directory.graph, directory.senders
-    total = Sum(_directory(directory, senders, {"journal": len(directory.journal), "tick": directory.ticked_s}))
+    total = Sum(
+        _directory(directory, senders, {"journal": len(directory.journal), "tick": directory.ticked_s})
+    )
     for identifier, origin in graph.origins.items():
         total.add((b"identifier", identifier, origin))
     for origin, root in graph.roots.items():
@@ -213,7 +225,14 @@ class Reading:
     in the directory before the shard heard of it, so all those are known that a head read *before* the directory can have.
     """
 
-    def __init__(self, client: redis.Redis, names: Names, layout: Layout, directory: RedisDirectory, unseal: Unseal = as_stored) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        layout: Layout,
+        directory: RedisDirectory,
+        unseal: Unseal = as_stored,
+    ) -> None:
         self._redis = client
         self._names = names
         self._layout = layout
@@ -234,8 +253,12 @@ class Reading:
                     units[shard] = unit
             if ours is not None and len(units) == self._layout.shards:
                 return whole(ours, [units[shard] for shard in range(self._layout.shards)])
-        moving = "the directory" if ours is None else f"shard {min({*range(self._layout.shards)} - units.keys())}"
-        raise Moving(f"{moving} was committed during each of {TRIES} readings: try again when less is going on, or stop the flows for it")
+        moving = (
+            "the directory" if ours is None else f"shard {min({*range(self._layout.shards)} - units.keys())}"
+        )
+        raise Moving(
+            f"{moving} was committed during each of {TRIES} readings: try again when less is going on, or stop the flows for it"
+        )
 
     # --- the directory
 
@@ -248,7 +271,11 @@ class Reading:
         for first in range(0, self._layout.buckets, PAGE):
             numbers = range(first, min(first + PAGE, self._layout.buckets))
             pipeline = self._redis.pipeline(transaction=False)
-            for kind in (b"r:", b"o:", b"i:"):  # an origin goes from r to o and never back: in this order none is missed
+            for kind in (
+                b"r:",
+                b"o:",
+                b"i:",
+            ):  # an origin goes from r to o and never back: in this order none is missed
                 for number in numbers:
                     pipeline.hgetall((self._names.directory + kind + _number(number)).decode())
             answers = cast(list[dict[bytes, bytes]], pipeline.execute())
@@ -279,12 +306,17 @@ class Reading:
     # --- a shard
 
     def _heads(self) -> list[bytes | None]:
-        return cast(list[bytes | None], self._redis.mget([self._names.head(shard) for shard in range(self._layout.shards)]))
+        return cast(
+            list[bytes | None],
+            self._redis.mget([self._names.head(shard) for shard in range(self._layout.shards)]),
+        )
 
     def _shard(self, shard: int, earlier: bytes | None) -> Unit | None:
         """None if it was committed meanwhile, or has customers that came after the directory was read."""
         names = self._names
-        packed, counters = cast(list[bytes | None], self._redis.mget(names.head(shard), names.counters(shard)))
+        packed, counters = cast(
+            list[bytes | None], self._redis.mget(names.head(shard), names.counters(shard))
+        )
         head, counted = _HEAD(packed) if packed else Head(), _COUNTERS(counters) if counters else {}
         total = Sum(_head(head))
         profiles = 0
@@ -301,16 +333,31 @@ class Reading:
         for first in range(0, len(customers), PAGE * ID_BYTES):
             page = customers[first : first + PAGE * ID_BYTES]
             roots = [page[at : at + ID_BYTES] for at in range(0, len(page), ID_BYTES)]
-            found = cast(list[bytes | None], self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]))
+            found = cast(
+                list[bytes | None],
+                self._redis.mget([prefix + kind + root for kind in (b"p:", b"x:", b"u:") for root in roots]),
+            )
             about = partial(_about, shard, prefix, roots)
             profiles = self._dictionaries.plain(found[: len(roots)], about)
-            yield from ((b"profile", root, packed) for root, packed in zip(roots, profiles, strict=True) if packed is not None)
-            yield from ((b"past", root, packed) for root, packed in zip(roots, found[2 * len(roots) :], strict=True) if packed is not None)
+            yield from (
+                (b"profile", root, packed)
+                for root, packed in zip(roots, profiles, strict=True)
+                if packed is not None
+            )
+            yield from (
+                (b"past", root, packed)
+                for root, packed in zip(roots, found[2 * len(roots) :], strict=True)
+                if packed is not None
+            )
             sensitive = zip(roots, found[len(roots) :], strict=False)
-            yield from _sealed([(root, packed) for root, packed in sensitive if packed is not None], self._unseal)
+            yield from _sealed(
+                [(root, packed) for root, packed in sensitive if packed is not None], self._unseal
+            )
         yield from self._buckets(shard)
         former, at = self._names.former_timers(shard), 0
-        while due := cast(list[tuple[bytes, float]], self._redis.zrange(former, at, at + PAGE - 1, withscores=True)):
+        while due := cast(
+            list[tuple[bytes, float]], self._redis.zrange(former, at, at + PAGE - 1, withscores=True)
+        ):
             yield from ((b"timer", root, _number(int(time_ms))) for root, time_ms in due)
             at += PAGE
         for lane in LANES:
@@ -319,7 +366,9 @@ class Reading:
     def _buckets(self, shard: int) -> Iterator[Entry]:
         """Sealed records and timers. A bucket whose timers would never be looked at is as wrong as one without them."""
         names, buckets = self._names, self._layout.shard_buckets
-        indexed = cast(list[tuple[bytes, float]], self._redis.zrange(names.due(shard), 0, -1, withscores=True))
+        indexed = cast(
+            list[tuple[bytes, float]], self._redis.zrange(names.due(shard), 0, -1, withscores=True)
+        )
         firsts = {int(bucket): at for bucket, at in indexed}
         for first in range(0, buckets, PAGE):
             numbers = range(first, min(first + PAGE, buckets))
@@ -329,7 +378,9 @@ class Reading:
                 pipeline.zrange(names.timers(shard, number), 0, -1, withscores=True)
             answers = pipeline.execute()
             yield from _sealed([entry for sealed in answers[::2] for entry in sealed.items()], self._unseal)
-            for number, timers in zip(numbers, cast(list[list[tuple[bytes, float]]], answers[1::2]), strict=True):
+            for number, timers in zip(
+                numbers, cast(list[list[tuple[bytes, float]]], answers[1::2]), strict=True
+            ):
                 yield from ((b"timer", root, _number(int(time_ms))) for root, time_ms in timers)
                 if firsts.get(number) != (timers[0][1] if timers else None):
                     yield b"unindexed", _number(number), b""
@@ -337,7 +388,9 @@ class Reading:
     def _lane(self, shard: int, lane: str, after: int) -> Iterator[Entry]:
         """Decisions are trimmed by the server in larger steps than by the twin, so the older ones are passed over."""
         start = b"(%d-0" % max(0, after)
-        while found := cast(list[Any], self._redis.xrange(self._names.outbox(shard, lane), min=cast(str, start), count=PAGE)):
+        while found := cast(
+            list[Any], self._redis.xrange(self._names.outbox(shard, lane), min=cast(str, start), count=PAGE)
+        ):
             yield from (_queued(lane, int(entry_id[:-2]), fields[b"b"]) for entry_id, fields in found)
             start = b"(" + found[-1][0]
 

@@ -35,13 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if COMPILED:
         for item in items:
             if item.get_closest_marker("breaking"):
-                item.add_marker(pytest.mark.skip(reason="the hot path is compiled: no part of it can be replaced"))
+                item.add_marker(
+                    pytest.mark.skip(reason="the hot path is compiled: no part of it can be replaced")
+                )
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The URL of a redis-server of this test session alone."""
-    with tempfile.TemporaryDirectory(prefix="mr-") as folder, Embedded(Path(folder), fsync="no").running() as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="mr-") as folder,
+        Embedded(Path(folder), fsync="no").running() as url,
+    ):
         yield url
 
 

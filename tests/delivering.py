@@ -23,7 +23,13 @@ from state.shards.redis_shards import RedisOutbox
 from tests.receiver import SECRET
 
 SHARDS = 4
-QUICK = Deliver(attempts=4, backoff=Duration(20), backoff_max=Duration(100), breaker_failures=5, breaker_rest=Duration(200))
+QUICK = Deliver(
+    attempts=4,
+    backoff=Duration(20),
+    backoff_max=Duration(100),
+    breaker_failures=5,
+    breaker_rest=Duration(200),
+)
 unpack = msgspec.msgpack.Decoder(Trigger).decode
 pack = msgspec.msgpack.encode
 STAMP_MS = 5_000
@@ -76,7 +82,9 @@ class Rig:
         for body in bodies:
             self._last[shard] += 1
             packed = body if isinstance(body, bytes) else pack(body)
-            pipeline.xadd(self.names.outbox(shard, lane), {b"b": packed, b"t": STAMP_MS}, id=f"{self._last[shard]}-0")
+            pipeline.xadd(
+                self.names.outbox(shard, lane), {b"b": packed, b"t": STAMP_MS}, id=f"{self._last[shard]}-0"
+            )
         pipeline.execute()
 
     def identify(self, customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
@@ -90,7 +98,9 @@ class Rig:
     def start(self, *connectors: Connector, shards: Sequence[int] = range(SHARDS), **settings: Any) -> "Rig":
         """Run the flow in a thread."""
         config = msgspec.structs.replace(
-            self.config, connector=connectors, data=msgspec.structs.replace(self.config.data, folder=str(self.folder))
+            self.config,
+            connector=connectors,
+            data=msgspec.structs.replace(self.config.data, folder=str(self.folder)),
         )
         config = msgspec.structs.replace(config, **settings)
         desk = Desk(
@@ -101,7 +111,9 @@ class Rig:
             count=lambda name, more: self.counted.setdefault(name, Counter()).update(more),
         )
         real = make_sink(config, self.url)
-        deliveries = Deliveries(config, shards, self.outbox, self, desk, lambda c: self.sinks.get(c.name) or real(c))
+        deliveries = Deliveries(
+            config, shards, self.outbox, self, desk, lambda c: self.sinks.get(c.name) or real(c)
+        )
         self.stopping = Stop()
         self._thread = threading.Thread(target=run_main, args=(dataflow(deliveries, self.stopping),))
         self._thread.start()
@@ -124,7 +136,10 @@ class Rig:
 
 
 def hook(url: str, **changes: Any) -> Connector:
-    return Connector(**{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes)
+    return Connector(
+        **{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True}
+        | changes
+    )
 
 
 def named(name: str) -> Connector:

@@ -32,11 +32,24 @@ Form = Callable[[str], tuple[bytes, Headers]]  # the record of one user's event
 Read = TypeVar("Read")
 
 
-def produce(bootstrap: str, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None) -> str:
+def produce(
+    bootstrap: str,
+    topic: str,
+    value: bytes | None,
+    *,
+    key: bytes | None = None,
+    headers: Headers | None = None,
+) -> str:
     """One record. Where it lies: `topic/partition offset`."""
     reports: list[Message] = []
     producer = Producer({"bootstrap.servers": bootstrap})
-    producer.produce(topic, value, key, headers=list((headers or {}).items()), on_delivery=lambda _, report: reports.append(report))
+    producer.produce(
+        topic,
+        value,
+        key,
+        headers=list((headers or {}).items()),
+        on_delivery=lambda _, report: reports.append(report),
+    )
     assert producer.flush(60) == 0
     (report,) = reports
     assert report.error() is None, report.error()
@@ -44,16 +57,24 @@ def produce(bootstrap: str, topic: str, value: bytes | None, *, key: bytes | Non
 
 
 def consume(
-    bootstrap: str, topic: str, read: Callable[[Message], Read], enough: Callable[[list[Read]], bool], within_s: float = 60
+    bootstrap: str,
+    topic: str,
+    read: Callable[[Message], Read],
+    enough: Callable[[list[Read]], bool],
+    within_s: float = 60,
 ) -> list[Read]:
     """What `read` makes of a topic's records, from its beginning until there are `enough`."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe([topic])
     found: list[Read] = []
     deadline = time.monotonic() + within_s
     try:
         while not enough(found):
-            assert time.monotonic() < deadline, f"{len(found)} records of {topic} are not enough after {within_s} s"
+            assert time.monotonic() < deadline, (
+                f"{len(found)} records of {topic} are not enough after {within_s} s"
+            )
             for message in consumer.consume(500, 0.2):
                 assert message.error() is None, message.error()
                 found.append(read(message))
@@ -81,7 +102,13 @@ def headers_of(message: Message) -> dict[str, str]:
 
 
 def track(user: str, **more: Any) -> dict[str, Any]:
-    return {"type": "track", "userId": user, "event": "Paid", "properties": {"total": 5}, "messageId": f"{user}-1"} | more
+    return {
+        "type": "track",
+        "userId": user,
+        "event": "Paid",
+        "properties": {"total": 5},
+        "messageId": f"{user}-1",
+    } | more
 
 
 def cloudevent(user: str) -> dict[str, Any]:
@@ -99,18 +126,25 @@ def forms(registry: str, topic: str) -> dict[str, Form]:
     """Every form in which an app may write it; Avro also by the published serializer, its schema registered by itself."""
     client, schema = SchemaRegistryClient({"url": registry}), json.dumps(SCHEMA)
     stock = AvroSerializer(client, schema)
-    stock_with_header = AvroSerializer(client, schema, conf={"schema.id.serializer": header_schema_id_serializer})
+    stock_with_header = AvroSerializer(
+        client, schema, conf={"schema.id.serializer": header_schema_id_serializer}
+    )
 
     def avro(user: str) -> bytes:
         return bytes(stock(_paid(user), SerializationContext(topic, MessageField.VALUE)) or b"")
 
     def avro_with_header(user: str) -> tuple[bytes, Headers]:
         headers: Any = {}
-        return bytes(stock_with_header(_paid(user), SerializationContext(topic, MessageField.VALUE, headers)) or b""), headers
+        return bytes(
+            stock_with_header(_paid(user), SerializationContext(topic, MessageField.VALUE, headers)) or b""
+        ), headers
 
     return {
         "json": lambda user: (json.dumps(track(user)).encode(), {}),
-        "ce-structured": lambda user: (json.dumps(cloudevent(user) | {"data": {"total": 5}}).encode(), {"content-type": STRUCTURED}),
+        "ce-structured": lambda user: (
+            json.dumps(cloudevent(user) | {"data": {"total": 5}}).encode(),
+            {"content-type": STRUCTURED},
+        ),
         "ce-binary": lambda user: (b'{"total":5}', _binary(user, b"application/json")),
         "ce-binary-avro": lambda user: (avro(user), _binary(user, b"application/avro")),
         "avro-folder": lambda user: (avro_of_the_folder(user), {}),
@@ -120,7 +154,9 @@ def forms(registry: str, topic: str) -> dict[str, Form]:
 
 
 def _binary(user: str, content_type: bytes) -> Headers:
-    return {f"ce_{name}": value.encode() for name, value in cloudevent(user).items()} | {"content-type": content_type}
+    return {f"ce_{name}": value.encode() for name, value in cloudevent(user).items()} | {
+        "content-type": content_type
+    }
 
 
 def _paid(user: str) -> dict[str, Any]:

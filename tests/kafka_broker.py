@@ -75,7 +75,12 @@ def available() -> bool:
     if shutil.which("bash") is None or shutil.which("java") is None:
         return False
     try:
-        return subprocess.run(["bash", str(broker.RUN), "fetch"], capture_output=True, timeout=FETCH_S, check=False).returncode == 0
+        return (
+            subprocess.run(
+                ["bash", str(broker.RUN), "fetch"], capture_output=True, timeout=FETCH_S, check=False
+            ).returncode
+            == 0
+        )
     except subprocess.TimeoutExpired:
         return False
 
@@ -109,5 +114,8 @@ def kafka() -> Iterator[Broker]:
     if not available():
         yield MockBroker()
         return
-    with tempfile.TemporaryDirectory(prefix="mr-kafka-") as folder, RealBroker(Path(folder) / "broker") as real:
+    with (
+        tempfile.TemporaryDirectory(prefix="mr-kafka-") as folder,
+        RealBroker(Path(folder) / "broker") as real,
+    ):
         yield real

@@ -31,7 +31,9 @@ class Killed(BaseException):
 class World:
     """All that outlives a trainer: the lanes, the directory and the checkpoint."""
 
-    def __init__(self, shards: Any = None, outbox: Any = None, directory: Any = None, store: Any = None) -> None:
+    def __init__(
+        self, shards: Any = None, outbox: Any = None, directory: Any = None, store: Any = None
+    ) -> None:
         self.shards = shards or MemoryShards(SHARDS)
         self.outbox = outbox or self.shards
         self.directory = directory or MemoryDirectory(LAYOUT, lambda: 0)
@@ -71,8 +73,14 @@ class World:
 
     def announced(self) -> list[tuple[int, bytes]]:
         """(version, body) as shard 0 finds them in its log."""
-        records = [msgspec.msgpack.decode(e.body, type=Announced) for e in self.directory.read({0: 0}, 1_000, 0) if e.kind == "m"]
-        return [(record.version, self.directory.body("m", record.sender, record.version)) for record in records]
+        records = [
+            msgspec.msgpack.decode(e.body, type=Announced)
+            for e in self.directory.read({0: 0}, 1_000, 0)
+            if e.kind == "m"
+        ]
+        return [
+            (record.version, self.directory.body("m", record.sender, record.version)) for record in records
+        ]
 
     def outcome(self) -> tuple[str, dict[int, int], int, list[tuple[int, bytes]], dict[int, int]]:
         """The model, what it has read, what was announced, and what the outbox was told."""
@@ -109,7 +117,12 @@ def lanes(count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, 
 def killing(world: World, at: int, after: bool) -> Iterator[Callable[[], int]]:
     """Kill at the `at`-th effect from now: before or after it takes place."""
     seen = 0
-    patched = [(world.store, "save"), (world.directory, "announce"), (world.outbox, "advance"), (world.outbox, "trim")]
+    patched = [
+        (world.store, "save"),
+        (world.directory, "announce"),
+        (world.outbox, "advance"),
+        (world.outbox, "trim"),
+    ]
     for target, name in patched:
         whole = getattr(target, name)
 
@@ -129,7 +142,9 @@ def killing(world: World, at: int, after: bool) -> Iterator[Callable[[], int]]:
         delattr(target, name)
 
 
-def killed_everywhere(make: Callable[[], World], learn: Callable[[World], None], after: bool) -> Iterator[tuple[int, World]]:
+def killed_everywhere(
+    make: Callable[[], World], learn: Callable[[World], None], after: bool
+) -> Iterator[tuple[int, World]]:
     """For each effect that learning has: its number, and a world where it was killed there (before or after it took place) and ended by
     another process. In the last one nothing was left to be killed at."""
     at, died = 0, True

@@ -9,7 +9,9 @@ from state.state_digest import Digest
 from tests.site import Site
 
 
-def lived(site: Site, archiver: Archiver | None, seconds: int, backups_at: tuple[int, ...] = ()) -> dict[int, Digest]:
+def lived(
+    site: Site, archiver: Archiver | None, seconds: int, backups_at: tuple[int, ...] = ()
+) -> dict[int, Digest]:
     """What it was at the end of each second, when all shards had applied what they had."""
     found = {}
     for second in range(seconds):
@@ -29,7 +31,9 @@ def lived(site: Site, archiver: Archiver | None, seconds: int, backups_at: tuple
     return found
 
 
-def restored(site: Site, prefix: str, upto_s: int | None = None, source: str | None = None, few: int = 1) -> Site:
+def restored(
+    site: Site, prefix: str, upto_s: int | None = None, source: str | None = None, few: int = 1
+) -> Site:
     other = Site(site.folder, site.url, prefix, few=few)
     upto_ms = None if upto_s is None else upto_s * 1000
     manifest, archive = restore.plan(other.config, upto_ms, source)

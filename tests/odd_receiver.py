@@ -26,7 +26,26 @@ DATES = (
     "Fri, 31 Dec 9999 23:59:59 -2359",
     "Thu, 01 Jan 1970 00:00:00 GMT",
 )
-NUMBERS = ("0", "-0", "-1", "00000", "1e400", "nan", "inf", "0x10", "1.5", "²", "١٢", "Null", "", " ", ",", "0, 0", "\x7f", "\xff\xfe")
+NUMBERS = (
+    "0",
+    "-0",
+    "-1",
+    "00000",
+    "1e400",
+    "nan",
+    "inf",
+    "0x10",
+    "1.5",
+    "²",
+    "١٢",
+    "Null",
+    "",
+    " ",
+    ",",
+    "0, 0",
+    "\x7f",
+    "\xff\xfe",
+)
 
 
 def _head(status: str, *headers: str) -> bytes:
@@ -87,7 +106,9 @@ ANSWERS: dict[str, bytes] = {
 class OddReceiver:
     """`with OddReceiver(seed) as odd:` listens. Requests take `answers` in a seeded order, each of them before any again."""
 
-    def __init__(self, seed: int, answers: Sequence[str] = tuple(ANSWERS), certificate: Path | None = None) -> None:
+    def __init__(
+        self, seed: int, answers: Sequence[str] = tuple(ANSWERS), certificate: Path | None = None
+    ) -> None:
         """`certificate`: a file with key and certificate; the receiver then speaks TLS."""
         self.answered: list[str] = []
         self._names = list(answers)
@@ -152,7 +173,9 @@ def _read_request(stream: socket.socket) -> None:
     while b"\r\n\r\n" not in came:
         came += _some(stream)
     head, _, body = came.partition(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    length = next(
+        int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    )
     while len(body) < length:
         body += _some(stream)
 
@@ -169,9 +192,15 @@ def certificate(folder: Path) -> Path:
     name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "odd.invalid")])
     now = datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(1).not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=9))
+    made = (
+        made.serial_number(1)
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + timedelta(days=9))
+    )
     signed = made.sign(key, hashes.SHA256())
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     path = folder / "odd.pem"
     path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
     return path

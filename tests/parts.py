@@ -21,8 +21,14 @@ def header() -> list[str]:
     ours = find_server()
     from_path = any(shutil.which(name) == str(ours) for name in NAMES)
     found = {name: version for name, option in PROGRAMS.items() if (version := _version(name, option))}
-    there = [f"{server_at(ours)} from {'PATH' if from_path else 'its wheel'}", *(f"{name} {version}" for name, version in found.items())]
-    absent = [*(() if from_path else ("a server on PATH",)), *(name for name in PROGRAMS if name not in found)]
+    there = [
+        f"{server_at(ours)} from {'PATH' if from_path else 'its wheel'}",
+        *(f"{name} {version}" for name, version in found.items()),
+    ]
+    absent = [
+        *(() if from_path else ("a server on PATH",)),
+        *(name for name in PROGRAMS if name not in found),
+    ]
     return [f"real parts: {', '.join(there)}", f"not here: {', '.join(absent) or 'nothing'}"]
 
 

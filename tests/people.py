@@ -24,7 +24,9 @@ over = "7d"
 
 
 def tag(name: str, when: str, **options: str) -> str:
-    return f'[[tag]]\nname = "{name}"\nwhen = "{when}"\n' + "".join(f'{key} = "{value}"\n' for key, value in options.items())
+    return f'[[tag]]\nname = "{name}"\nwhen = "{when}"\n' + "".join(
+        f'{key} = "{value}"\n' for key, value in options.items()
+    )
 
 
 def segment(name: str, when: str) -> str:
@@ -32,7 +34,9 @@ def segment(name: str, when: str) -> str:
 
 
 def trigger(name: str, on: str, **options: str) -> str:
-    return f'[[trigger]]\nname = "{name}"\non = {{{on}}}\n' + "".join(f'{key} = "{value}"\n' for key, value in options.items())
+    return f'[[trigger]]\nname = "{name}"\non = {{{on}}}\n' + "".join(
+        f'{key} = "{value}"\n' for key, value in options.items()
+    )
 
 
 def events(world: World, who: Any = ANA) -> int:

@@ -30,7 +30,9 @@ class Publisher:
         self._thread.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         self._over.set()
         self._thread.join(WITHIN_S)
         assert not self._thread.is_alive(), "a batch was never acknowledged"

@@ -56,7 +56,9 @@ class KafkaLog:
         return KafkaRawWriter(self.config, scramble if self.sealed else None)
 
     def reader(self) -> RawReader:
-        return KafkaRawReader(self.config, unscramble if self.sealed else None, AvroReader(SchemaRegistry(None)), EVENT_BYTES)
+        return KafkaRawReader(
+            self.config, unscramble if self.sealed else None, AvroReader(SchemaRegistry(None)), EVENT_BYTES
+        )
 
     def restart(self) -> None:
         self.broker.restart()

@@ -78,7 +78,9 @@ class Receiver:
         """The requests, when there are `count` of them."""
         deadline = time.monotonic() + timeout_s
         while len(self.requests) < count:
-            assert time.monotonic() < deadline, f"{len(self.requests)} of {count} requests after {timeout_s} s"
+            assert time.monotonic() < deadline, (
+                f"{len(self.requests)} of {count} requests after {timeout_s} s"
+            )
             time.sleep(0.002)
         return self.requests
 
@@ -104,7 +106,11 @@ class Receiver:
                 answer = Answer(401)
             else:
                 answer = self.script.popleft() if self.script else self.always or Answer()
-            self.requests.append(Request(headers.get("webhook-id", ""), body, headers, verified, answer.status, time.monotonic()))
+            self.requests.append(
+                Request(
+                    headers.get("webhook-id", ""), body, headers, verified, answer.status, time.monotonic()
+                )
+            )
             self._open += 1
             self.concurrent_max = max(self.concurrent_max, self._open)
         self._over.wait(answer.after_s)

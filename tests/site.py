@@ -63,7 +63,15 @@ class Site:
     """`folder` is shared by all deployments that restore from one another: key file, archive, backups."""
 
     def __init__(
-        self, folder: Path, url: str, prefix: str = "mr", *, seed: int = 0, archive: bool = True, rotate: str = "16KB", few: int = 1
+        self,
+        folder: Path,
+        url: str,
+        prefix: str = "mr",
+        *,
+        seed: int = 0,
+        archive: bool = True,
+        rotate: str = "16KB",
+        few: int = 1,
     ) -> None:
         self.folder, self.url, self.prefix = folder, url, prefix
         self._options = {"url": url, "prefix": prefix, "archive": str(archive).lower(), "rotate": rotate}
@@ -109,7 +117,11 @@ class Site:
 
     def archiver(self) -> Archiver:
         return Archiver(
-            self.config, deployment.journal(self.config), deployment.archive(self.config), deployment.log_seal(self.config), lambda: None
+            self.config,
+            deployment.journal(self.config),
+            deployment.archive(self.config),
+            deployment.log_seal(self.config),
+            lambda: None,
         )
 
     # --- what happens -----------------------------------------------------------------------------------------------
@@ -132,7 +144,9 @@ class Site:
         partition = f"events/{self.random.randrange(2)}"
         before = self.directory.offsets().get(partition, -1)
         events = [self._event() for _ in range(n or self.random.randint(1, 6))]
-        window = Window(partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0)
+        window = Window(
+            partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0
+        )
         assert self.resolver.commit(self.resolver.judge(window)) is window
 
     def _event(self) -> RawEvent:
@@ -145,7 +159,10 @@ class Site:
             body["userId"] = f"user-{person if chance.random() < 0.9 else chance.randrange(12)}"
         kind = chance.random()
         if kind < 0.2:
-            body |= {"type": "identify", "traits": {"email": f"p{person}@example.com", "plan": chance.choice(["a", "b"])}}
+            body |= {
+                "type": "identify",
+                "traits": {"email": f"p{person}@example.com", "plan": chance.choice(["a", "b"])},
+            }
         elif kind < 0.25:
             body |= {"type": "nonsense"}
         else:
@@ -180,7 +197,9 @@ class Site:
         """`said`: sealed values by what they say, not by their bytes."""
         names, layout = deployment.names(self.config), deployment.layout(self.config)
         unseal = state_digest.as_said(deployment.data_keys(self.config)) if said else state_digest.as_stored
-        return state_digest.Reading(self.client, names, layout, deployment.directory(self.config), unseal).digest()
+        return state_digest.Reading(
+            self.client, names, layout, deployment.directory(self.config), unseal
+        ).digest()
 
 
 class _Untimed:

@@ -20,7 +20,10 @@ def test_nothing_is_hidden_from_path_but_what_is_named(tmp_path: Path) -> None:
             (tmp_path / folder / program).touch(0o755)
     before = os.pathsep.join(str(tmp_path / folder) for folder in ("both", "other", "absent"))
     bare = path_without(HIDDEN, before, tmp_path / "scratch")
-    assert {name: shutil.which(name, path=bare) is not None for name in ("redis-server", "java", "make", "python3")} == {
+    assert {
+        name: shutil.which(name, path=bare) is not None
+        for name in ("redis-server", "java", "make", "python3")
+    } == {
         "redis-server": False,
         "java": False,
         "make": True,
@@ -28,7 +31,9 @@ def test_nothing_is_hidden_from_path_but_what_is_named(tmp_path: Path) -> None:
     }
 
 
-def test_the_header_says_what_is_here_and_what_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_header_says_what_is_here_and_what_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("java", "node"):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho '{name} version \"17.0.9\" 2023-10-17'\n")

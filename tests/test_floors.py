@@ -43,7 +43,18 @@ THINKING = ("flows/logic/",)
 REDIS_STREAMS = ("connectors/raw/redis_log.py", "connectors/sinks/redis_sink.py")
 TWINS = ("state/memory",)  # state/memory/twins.py, or a folder state/memory/
 EDGES_IN_BYTEWAX = ("bytewax.inputs", "bytewax.outputs")
-OUTSIDE_WORLD = ("time", "random", "os", "secrets", "uuid", "socket", "subprocess", "threading", "asyncio", "tempfile")
+OUTSIDE_WORLD = (
+    "time",
+    "random",
+    "os",
+    "secrets",
+    "uuid",
+    "socket",
+    "subprocess",
+    "threading",
+    "asyncio",
+    "tempfile",
+)
 # What the allowed imports could still ask. (`hash` of text differs from process to process, and so from replay to replay.)
 ASKS_THE_WORLD = re.compile(
     r"(.*\.)?(datetime\.(now|utcnow|today)|date\.today|uuid[14]|urandom|default_rng)\(\)|(np|numpy)\.random\.(?!default_rng).*|hash\(.*"
@@ -72,7 +83,11 @@ def questions(path: str) -> list[str]:
 
 
 def uses(path: str, *modules: str) -> list[str]:
-    return [name for name in imports(path) if any(name == module or name.startswith(module + ".") for module in modules)]
+    return [
+        name
+        for name in imports(path)
+        if any(name == module or name.startswith(module + ".") for module in modules)
+    ]
 
 
 def forbidden(path: str) -> list[str]:
@@ -150,12 +165,18 @@ def test_no_floor_uses_a_higher_one(floors: tuple[tuple[str, ...], ...]) -> None
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    circles = [sorted(circle) for circle in networkx.strongly_connected_components(uses_of_ours()) if len(circle) > 1]
+    circles = [
+        sorted(circle) for circle in networkx.strongly_connected_components(uses_of_ours()) if len(circle) > 1
+    ]
     assert circles == []
 
 
 def test_everything_that_thinks_has_a_floor() -> None:
-    assert [path for path in FILES if path.startswith(THINKING) and path.count("/") > 2 and floor(module(path), LOGIC) is None] == []
+    assert [
+        path
+        for path in FILES
+        if path.startswith(THINKING) and path.count("/") > 2 and floor(module(path), LOGIC) is None
+    ] == []
 
 
 def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:
@@ -167,11 +188,16 @@ def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:
 
 def test_the_floors_see_what_goes_upwards() -> None:
     """A check of the check."""
-    graph = networkx.DiGraph([("flows.logic.rules.x", "flows.logic.shard.state"), ("flows.logic.shard.machine", "flows.logic.facets.x")])
+    graph = networkx.DiGraph(
+        [
+            ("flows.logic.rules.x", "flows.logic.shard.state"),
+            ("flows.logic.shard.machine", "flows.logic.facets.x"),
+        ]
+    )
     assert upwards(graph, LOGIC) == ["flows.logic.rules.x -> flows.logic.shard.state"]
-    assert upwards(networkx.DiGraph(pairwise(["flows.runtime.x", "flows.profile", "flows.runtime.y"])), FLOWS) == [
-        "flows.runtime.x -> flows.profile"
-    ]
+    assert upwards(
+        networkx.DiGraph(pairwise(["flows.runtime.x", "flows.profile", "flows.runtime.y"])), FLOWS
+    ) == ["flows.runtime.x -> flows.profile"]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.startswith(THINKING + TWINS)])
@@ -191,14 +217,24 @@ def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Monk
         "flows/x.py": ("def f():\n    import cryptography.hazmat", ["cryptography.hazmat"]),
         "state/x.py": ("import bytewax\nimport redis", ["bytewax"]),
         "connectors/sinks/webhook.py": ("import redis\nfrom bytewax.inputs import X", ["redis"]),
-        "connectors/raw/redis_log.py": ("import redis\nfrom bytewax.dataflow import Dataflow", ["bytewax.dataflow.Dataflow"]),
+        "connectors/raw/redis_log.py": (
+            "import redis\nfrom bytewax.dataflow import Dataflow",
+            ["bytewax.dataflow.Dataflow"],
+        ),
     }
     for path, (source, expected) in wrong.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(source)
         assert forbidden(path) == expected, path
     assert uses("flows/logic/x.py", *OUTSIDE_WORLD) == ["time"]
-    asks = ["datetime.now()", "datetime.datetime.utcnow()", "date.today()", "np.random.normal(3)", "np.random.default_rng()", "hash(name)"]
+    asks = [
+        "datetime.now()",
+        "datetime.datetime.utcnow()",
+        "date.today()",
+        "np.random.normal(3)",
+        "np.random.default_rng()",
+        "hash(name)",
+    ]
     (tmp_path / "flows/logic/z.py").write_text(
         "\n".join([*asks, "np.random.default_rng(seed)", "clock.now()", "datetime.fromisoformat(x)"])
     )

@@ -6,7 +6,9 @@ from collections.abc import Callable
 WITHIN_S = 120.0  # what comes, comes within seconds; nobody waits longer than it takes
 
 
-def eventually(holds: Callable[[], object], said: Callable[[], str] = str, within_s: float = WITHIN_S) -> None:
+def eventually(
+    holds: Callable[[], object], said: Callable[[], str] = str, within_s: float = WITHIN_S
+) -> None:
     """Returns when `holds`. Where it does not in time, `said` is what the test ends with."""
     deadline = time.monotonic() + within_s
     while not holds():

@@ -72,9 +72,13 @@ class KeptDirectory(MemoryDirectory):
 class World:
     """Directory and shards (twins unless others are given), and the worker of all shards."""
 
-    def __init__(self, rules: str, *, cache: int = 100_000, scorers: Mapping[int, Any] | None = None, dedupe: int = 64) -> None:
+    def __init__(
+        self, rules: str, *, cache: int = 100_000, scorers: Mapping[int, Any] | None = None, dedupe: int = 64
+    ) -> None:
         self.now_ms = START_MS
-        self.directory = KeptDirectory(Layout("test", SHARDS, 16, LIMITS, policy=Policy(breaker_unions=1_000)), lambda: self.now_ms)
+        self.directory = KeptDirectory(
+            Layout("test", SHARDS, 16, LIMITS, policy=Policy(breaker_unions=1_000)), lambda: self.now_ms
+        )
         self.scorers = dict(scorers or {})  # version -> model; what is absent is refused
         self.dedupe = dedupe
         self.store = MemoryShards(SHARDS)
@@ -87,7 +91,15 @@ class World:
     def new_worker(self, store: MemoryShards, cache: int) -> Worker:
         """As after a restart."""
         machine = ShardMachine(self._rules_of, lambda _sender, version: self.scorers.get(version))
-        return Worker(range(SHARDS), self.directory, store, machine, cache=cache, outbox_max=100_000, clock_ms=lambda: START_MS)
+        return Worker(
+            range(SHARDS),
+            self.directory,
+            store,
+            machine,
+            cache=cache,
+            outbox_max=100_000,
+            clock_ms=lambda: START_MS,
+        )
 
     def restart(self) -> None:
         self.worker = self.new_worker(self.store, self.cache)
@@ -148,7 +160,11 @@ class World:
             )
         )
         before, self._position = self._position or -1, self._position + 1
-        self.directory.commit(WindowCommit("events/0", before, self._position, [Group(identifiers, [Routed(0, packed)])], [], {}))
+        self.directory.commit(
+            WindowCommit(
+                "events/0", before, self._position, [Group(identifiers, [Routed(0, packed)])], [], {}
+            )
+        )
 
     def at(self, now_ms: int) -> None:
         """The time is announced to all shards."""

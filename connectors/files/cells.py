@@ -9,7 +9,21 @@ import msgspec
 CELL_ERRORS: Final = frozenset(
     f"#{name}"
     for name in (
-        *("N/A", "VALUE!", "REF!", "DIV/0!", "NUM!", "NAME?", "NULL!", "SPILL!", "CALC!", "FIELD!", "BLOCKED!", "CONNECT!", "UNKNOWN!"),
+        *(
+            "N/A",
+            "VALUE!",
+            "REF!",
+            "DIV/0!",
+            "NUM!",
+            "NAME?",
+            "NULL!",
+            "SPILL!",
+            "CALC!",
+            "FIELD!",
+            "BLOCKED!",
+            "CONNECT!",
+            "UNKNOWN!",
+        ),
         *("BUSY!", "EXTERNAL!", "PYTHON!", "TIMEOUT!", "DATA!", "ERROR!", "GETTING_DATA"),
     )
 )

@@ -43,7 +43,10 @@ def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
     while part := file.readline(LINE_MAX) if lines else file.read(_CHUNK):
         hashed.update(part)
         if at_start:
-            marked, at_start = next((name for mark, name in _BYTE_ORDERS if part.startswith(mark)), None), False
+            marked, at_start = (
+                next((name for mark, name in _BYTE_ORDERS if part.startswith(mark)), None),
+                False,
+            )
         if lines and not part.isascii():
             foreign += 1
             if not _is_utf8(part):
@@ -71,7 +74,9 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
         delimiter = told[1]
     lines = _Lines(text)
     quoting: Final = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=quoting, skipinitialspace=skip_blanks)
+    reader = csv.reader(
+        lines, delimiter=delimiter, strict=True, quoting=quoting, skipinitialspace=skip_blanks
+    )
     before, number, width = int(told is not None), 0, 0
     while True:
         lines.seen.clear()
@@ -81,7 +86,12 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, _swallowed(line, lines.seen) if len(lines.seen) > 1 else Broken("not_csv", f"line {line}: {error}")
+            yield (
+                number,
+                _swallowed(line, lines.seen)
+                if len(lines.seen) > 1
+                else Broken("not_csv", f"line {line}: {error}"),
+            )
             number += len(lines.seen) - 1
             continue
         if width and len(lines.seen) > 1 and _are_records(lines.seen, delimiter, width):

@@ -25,15 +25,21 @@ from connectors.files.cells import MARKS, Broken, cell_of
 from schemas.errors import ConfigError
 
 _DIGITS_MAX: Final = 10**15  # a cell holds 15 digits; the rest of a longer number is gone
-_ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")  # a character that XML does not hold (ECMA-376, ST_Xstring)
+_ESCAPED: Final = re.compile(
+    r"_x([0-9A-Fa-f]{4})_"
+)  # a character that XML does not hold (ECMA-376, ST_Xstring)
 _DAMAGED: Final = (BadZipFile, ParseError, zlib.error, EOFError, KeyError, IndexError, ValueError, TypeError)
 _STRICT: Final = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
-_NO_CODE: Final = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # of a number format: texts, colours, languages, blanks
+_NO_CODE: Final = re.compile(
+    r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.'
+)  # of a number format: texts, colours, languages, blanks
 # Formats that Chinese, Japanese and Korean editions have without saying them (ECMA-376, 18.8.30): dates, and times of the day.
 _EASTERN: Final = frozenset((*range(27, 37), *range(50, 59)))
 _EASTERN_TIMES: Final = frozenset((32, 33, 34, 35, 55, 56))
 _ZEROS: Final = re.compile(r"0{2,}")
-_NOT_COMPUTED: Final = Broken("not_computed", "a formula saved without its value: open the file in a spreadsheet, and save it there")
+_NOT_COMPUTED: Final = Broken(
+    "not_computed", "a formula saved without its value: open the file in a spreadsheet, and save it there"
+)
 
 Cells = dict[int, Any]  # column, from 1 -> value, of those that have one
 
@@ -59,7 +65,9 @@ class ExcelSheet:
             return tables[name or next(shown, next(iter(tables)))]
         self._book.close()
         if not self._book.sheetnames and _is_strict(self._path):
-            raise ConfigError(f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook (.xlsx)")
+            raise ConfigError(
+                f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook (.xlsx)"
+            )
         there = f"but {', '.join(tables)}" if tables else "nor any other"
         if name in self._book.sheetnames or name is None:
             what = "no sheet with rows" if name is None else f"no rows in {name!r}, which is a chart"
@@ -70,12 +78,19 @@ class ExcelSheet:
         """Those that the file has, with their own numbers, empty ones too."""
         shown = 0
         with self._sheet._get_source() as self._source:  # there is no other way below the stated range
-            parser = _Cells(self._source, self._sheet, stale=bool(self._book.calculation and self._book.calculation.fullCalcOnLoad))
+            parser = _Cells(
+                self._source,
+                self._sheet,
+                stale=bool(self._book.calculation and self._book.calculation.fullCalcOnLoad),
+            )
             try:
                 for number, cells in parser.parse():
                     if number > shown:  # one that comes again is a defect of its writer
                         shown = number
-                        yield number, {cell["column"]: cell["value"] for cell in cells if cell["value"] is not None}
+                        yield (
+                            number,
+                            {cell["column"]: cell["value"] for cell in cells if cell["value"] is not None},
+                        )
             except _DAMAGED:
                 yield shown + 1, Broken("not_xlsx", "the file is damaged from here on")
 
@@ -116,7 +131,10 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
         try:
             cell: dict[str, Any] = super().parse_cell(element)
         except (ValueError, IndexError, TypeError) as error:
-            return {"column": self.col_counter, "value": Broken("cell_error", f"cannot be read: {type(error).__name__}")}
+            return {
+                "column": self.col_counter,
+                "value": Broken("cell_error", f"cannot be read: {type(error).__name__}"),
+            }
         value, kind = cell["value"], cell["data_type"]
         if element.find(FORMULA_TAG) is not None and self._is_missing(element, value, kind):
             cell["value"] = _NOT_COMPUTED
@@ -125,7 +143,9 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
         elif type(value) is str:
             cell["value"] = _text(value)
         elif kind == "n" and value is not None and abs(value) >= _DIGITS_MAX:
-            cell["value"] = f"{float(value):.15G}"  # as the spreadsheet shows it: no digits that are not there
+            cell["value"] = (
+                f"{float(value):.15G}"  # as the spreadsheet shows it: no digits that are not there
+            )
         elif (shown := self._shown.get(cell["style_id"])) is not None and value is not None:
             cell["value"] = shown(value)
         return cell
@@ -142,13 +162,19 @@ def _shown_as(book: Workbook) -> dict[int, Callable[[Any], Any]]:
     for place, style in enumerate(book._cell_styles):
         number = style.numFmtId
         own = number - BUILTIN_FORMATS_MAX_SIZE
-        code = book._number_formats[own] if 0 <= own < len(book._number_formats) else BUILTIN_FORMATS.get(number, "General")
+        code = (
+            book._number_formats[own]
+            if 0 <= own < len(book._number_formats)
+            else BUILTIN_FORMATS.get(number, "General")
+        )
         plain = _NO_CODE.sub("", code)
         if _ZEROS.fullmatch(plain):
             found[place] = partial(_with_zeros, len(plain))
         elif "%" in plain:
             found[place] = _percent
-        elif number in _EASTERN - _EASTERN_TIMES or (place in book._date_formats and not set("hHsS") & set(plain)):
+        elif number in _EASTERN - _EASTERN_TIMES or (
+            place in book._date_formats and not set("hHsS") & set(plain)
+        ):
             found[place] = _day
     return found
 
@@ -176,5 +202,7 @@ def _is_strict(path: Path) -> bool:
 def _text(value: str) -> str | Broken:
     if "_x" in value:
         value = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of a pair may stand one by one
+        value = value.encode("utf-16", "surrogatepass").decode(
+            "utf-16", "replace"
+        )  # halves of a pair may stand one by one
     return cell_of(value) if value[:1] in MARKS else value

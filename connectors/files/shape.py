@@ -12,7 +12,9 @@ from typing import Any, Final
 from connectors.files.cells import Broken
 
 _LOOKED_AT: Final = 12  # rows among which the headings are
-_WIDTH: Final = 3  # filled cells of the widest of them; in a narrower table nobody can tell a title from a heading
+_WIDTH: Final = (
+    3  # filled cells of the widest of them; in a narrower table nobody can tell a title from a heading
+)
 _FOOT_MAX: Final = 12  # rows; more are no footer
 # What the first cell of a row of totals says.
 _TOTAL: Final = re.compile(
@@ -48,7 +50,14 @@ def _below_titles(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
     widths = [0 if isinstance(row, Broken) else len(_filled(cells(row))) for _, row in first]
     widest, titles = max(widths, default=0), 0
     if widest >= _WIDTH:
-        titles = next((at for at, width in enumerate(widths) if 2 * width >= widest or isinstance(first[at][1], Broken)), 0)
+        titles = next(
+            (
+                at
+                for at, width in enumerate(widths)
+                if 2 * width >= widest or isinstance(first[at][1], Broken)
+            ),
+            0,
+        )
         if titles and not _are_headings(first[titles][1], cells):
             titles = 0  # a table of few headings, most of whose columns have none
     return chain(first[titles:], rows)
@@ -56,7 +65,9 @@ def _below_titles(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
 
 def _are_headings(row: Any, cells: Cells) -> bool:
     """Whether each cell is a text with a letter in it, as no row of customers is that has a number, a date or a phone."""
-    return not isinstance(row, Broken) and all(isinstance(cell, str) and any(map(str.isalpha, cell)) for cell in _filled(cells(row)))
+    return not isinstance(row, Broken) and all(
+        isinstance(cell, str) and any(map(str.isalpha, cell)) for cell in _filled(cells(row))
+    )
 
 
 def _above_footer(rows: Iterator[Row], cells: Cells, width: int, last: int) -> Iterator[Row]:
@@ -67,7 +78,11 @@ def _above_footer(rows: Iterator[Row], cells: Cells, width: int, last: int) -> I
         if not filled and not isinstance(row, Broken):
             continue
         apart, last = number > last + 1, number
-        if width >= _WIDTH and len(held) < _FOOT_MAX and (_is_total(filled, width) or (len(filled) == 1 and (apart or held))):
+        if (
+            width >= _WIDTH
+            and len(held) < _FOOT_MAX
+            and (_is_total(filled, width) or (len(filled) == 1 and (apart or held)))
+        ):
             held.append((number, row))
             continue
         yield from held
@@ -78,7 +93,11 @@ def _above_footer(rows: Iterator[Row], cells: Cells, width: int, last: int) -> I
 
 def _is_total(filled: list[Any], width: int) -> bool:
     """A word for a total, and then nothing but amounts; not all columns."""
-    if not 0 < len(filled) < width or not isinstance(filled[0], str) or not _TOTAL.fullmatch(filled[0].strip(" \t:：*")):
+    if (
+        not 0 < len(filled) < width
+        or not isinstance(filled[0], str)
+        or not _TOTAL.fullmatch(filled[0].strip(" \t:：*"))
+    ):
         return False
     return all(not isinstance(cell, str) or _AMOUNT.fullmatch(cell.strip()) for cell in filled[1:])
 

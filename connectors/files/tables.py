@@ -38,7 +38,12 @@ class TableFile:
     """
 
     def __init__(
-        self, path: Path, sheet: str | None = None, encoding: str | None = None, quoted: bool = True, kind: str | None = None
+        self,
+        path: Path,
+        sheet: str | None = None,
+        encoding: str | None = None,
+        quoted: bool = True,
+        kind: str | None = None,
     ) -> None:
         """`kind`: one of `SUFFIXES`, where the name does not say it. `quoted`: whether quotes hold a cell of a CSV file together.
 
@@ -90,7 +95,9 @@ class TableFile:
             if isinstance(first, Broken):
                 raise ConfigError(f"{self.path.name}: its headings cannot be read: {first.detail}")
             if any("\0" in cell for cell in first):
-                raise ConfigError(f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding utf-16-le")
+                raise ConfigError(
+                    f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding utf-16-le"
+                )
             headings = self._headings(first)
             for number, cells in found:
                 if isinstance(cells, Broken):
@@ -117,7 +124,10 @@ class TableFile:
             number, whole, encoding = 0, True, self.encoding
             lines: BinaryIO | codecs.StreamRecoder = self._file
             if encoding.lower().startswith(_WIDE):
-                lines, encoding = codecs.EncodedFile(self._file, "utf-8", encoding, "surrogateescape"), "utf-8"
+                lines, encoding = (
+                    codecs.EncodedFile(self._file, "utf-8", encoding, "surrogateescape"),
+                    "utf-8",
+                )
             while line := lines.readline(LINE_MAX):
                 number += whole
                 was_whole, whole = whole, line.endswith(b"\n")
@@ -161,8 +171,20 @@ class TableFile:
                 if isinstance(schema, dict):
                     self.columns = [field["name"] for field in schema.get("fields", ())]
                 for number, record in enumerate(reader, 1):
-                    yield number, record if isinstance(record, dict) else Broken("not_an_object", "the record is no object")
-            except (ValueError, EOFError, SchemaResolutionError, IndexError, KeyError, UnicodeDecodeError) as error:
+                    yield (
+                        number,
+                        record
+                        if isinstance(record, dict)
+                        else Broken("not_an_object", "the record is no object"),
+                    )
+            except (
+                ValueError,
+                EOFError,
+                SchemaResolutionError,
+                IndexError,
+                KeyError,
+                UnicodeDecodeError,
+            ) as error:
                 if number == 0:
                     raise ConfigError(f"{self.path.name} is no Avro file: {error}") from None
                 yield number + 1, Broken("not_avro", "the file is damaged from here on")
@@ -209,11 +231,15 @@ def _heading(cell: object) -> str:
 
 def _object(line: bytes, encoding: str) -> Row | Broken:
     try:
-        value = _json(line if encoding.startswith("utf-8") and line[:3] != b"\xef\xbb\xbf" else line.decode(encoding))
+        value = _json(
+            line if encoding.startswith("utf-8") and line[:3] != b"\xef\xbb\xbf" else line.decode(encoding)
+        )
     except UnicodeDecodeError:
         return Broken("encoding", f"not {encoding}")
     except (msgspec.DecodeError, RecursionError) as error:
-        return Broken("not_json", str(error) if isinstance(error, msgspec.DecodeError) else "nested too deeply")
+        return Broken(
+            "not_json", str(error) if isinstance(error, msgspec.DecodeError) else "nested too deeply"
+        )
     return value if isinstance(value, dict) else Broken("not_an_object", "the line is no JSON object")
 
 

@@ -57,7 +57,11 @@ def build(
         *dialect_routes(intake),
         *cloudevent_routes(intake),
         *profile_routes(Tokens(config.read_tokens, config.misses_per_minute), read_profile),
-        *(identity_routes(Tokens(config.steward_tokens, config.misses_per_minute), stewardship, intake) if stewardship is not None else ()),
+        *(
+            identity_routes(Tokens(config.steward_tokens, config.misses_per_minute), stewardship, intake)
+            if stewardship is not None
+            else ()
+        ),
         *registry_routes(subjects),
         *health_routes(writer, watch),
     ]
@@ -71,9 +75,16 @@ def build(
         await writer.close()
 
     plain = [Route(path, _answered(path, endpoint), methods=[method]) for method, path, endpoint in table]
-    slashed = [Route(f"{route.path}/", route.endpoint, methods=route.methods) for route in plain if not route.path.endswith(":path}")]
+    slashed = [
+        Route(f"{route.path}/", route.endpoint, methods=route.methods)
+        for route in plain
+        if not route.path.endswith(":path}")
+    ]
     application = Starlette(
-        routes=[*plain, *slashed],  # clients differ in the slash, and few send a body again where they are redirected
+        routes=[
+            *plain,
+            *slashed,
+        ],  # clients differ in the slash, and few send a body again where they are redirected
         middleware=[Middleware(Cors, origins=config.cors_origins)],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=lifespan,

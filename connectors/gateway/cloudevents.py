@@ -39,11 +39,15 @@ def cloudevent_routes(intake: Intake) -> Routes:
         intake.admit(sender, len(items))
         shared = Shared(sender.source, now_ms(), intake.event_bytes, door=intake.door)
         if media == _BATCH:
-            batch = await in_turns(lambda some: [_keyed(item, formats.structured, shared) for item in some], items, len(body))
+            batch = await in_turns(
+                lambda some: [_keyed(item, formats.structured, shared) for item in some], items, len(body)
+            )
             if batch:
                 await intake.store(sender, batch)
             return many(batch)
-        key, event = _keyed(body, formats.structured if media == _STRUCTURED else partial(_binary, request), shared)
+        key, event = _keyed(
+            body, formats.structured if media == _STRUCTURED else partial(_binary, request), shared
+        )
         if event.fault == "not_json":
             raise Refused("not_json", "the body is not JSON")
         await intake.store(sender, [(key, event)])
@@ -70,7 +74,11 @@ async def _items(body: bytes, most: int) -> list[bytes]:
 def _binary(request: Request, body: bytes) -> bytes | Reject:
     """The attributes stand in the headers."""
     try:
-        attributes = {name[len(_HEADER) :].decode(): _attribute(value) for name, value in request.headers.raw if name.startswith(_HEADER)}
+        attributes = {
+            name[len(_HEADER) :].decode(): _attribute(value)
+            for name, value in request.headers.raw
+            if name.startswith(_HEADER)
+        }
     except UnicodeDecodeError:
         return Reject("cloudevent_invalid", "a ce- header is not percent-encoded UTF-8")
     return formats.binary(attributes, request.headers.get("content-type", ""), body)
@@ -94,7 +102,12 @@ def _attribute(value: bytes) -> str:
 
 def _keyed(original: bytes, translate: Callable[[bytes], bytes | Reject], shared: Shared) -> Keyed:
     if len(original) > shared.limit:
-        return faulty("too_large", f"the event has {len(original)} bytes, at most {shared.limit} are allowed", original, shared)
+        return faulty(
+            "too_large",
+            f"the event has {len(original)} bytes, at most {shared.limit} are allowed",
+            original,
+            shared,
+        )
     translated = translate(original)
     if isinstance(translated, Reject):
         return faulty(translated.reason, translated.detail, original, shared)

@@ -28,7 +28,9 @@ class Bounds(msgspec.Struct, frozen=True):
     connections: int = 4_096  # beyond it requests are answered 503, but for `health.PATHS`
     reserve: int = 64  # connections that are still taken for them
     head_s: float = 10.0  # from the first byte of a head (or from connecting) to its last
-    head_bytes: int = 32 * 1024  # the request line and all headers; also what comes between two pieces of a body, and behind it
+    head_bytes: int = (
+        32 * 1024
+    )  # the request line and all headers; also what comes between two pieces of a body, and behind it
     headers: int = 100
     answer_s: float = 30.0  # for a client to take more of an answer that it does not read
 
@@ -42,7 +44,9 @@ class Connection(HttpToolsProtocol):
     """To be made by `bounded`."""
 
     bounds: ClassVar[Bounds]
-    idle: ClassVar[dict["Connection", None]]  # those that have no request under way; the one that waits longest stands first
+    idle: ClassVar[
+        dict["Connection", None]
+    ]  # those that have no request under way; the one that waits longest stands first
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -92,7 +96,9 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("this is no HTTP/1.1 request")
             return
-        if self._no_body_bytes > self.bounds.head_bytes:  # a head without end, or what stands around the chunks of a body
+        if (
+            self._no_body_bytes > self.bounds.head_bytes
+        ):  # a head without end, or what stands around the chunks of a body
             self._refuse(_head_too_large(self.bounds))
         elif self._due is None and (self._in_head or self._is_idle()):
             self._expect_head()
@@ -131,7 +137,9 @@ class Connection(HttpToolsProtocol):
         self._no_body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what follows a chunked body is no header (RFC 9110, 6.5.1): nothing of ours is said there
+        if (
+            self._in_head
+        ):  # what follows a chunked body is no header (RFC 9110, 6.5.1): nothing of ours is said there
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
@@ -158,8 +166,18 @@ class Connection(HttpToolsProtocol):
         """What answers this request."""
         if len(self.headers) > self.bounds.headers or self._measured() > self.bounds.head_bytes:
             return _counted(_head_too_large(self.bounds))
-        if len(self.connections) > self.bounds.connections and self.url.partition(b"?")[0] not in health.PATHS:
-            return _counted(later("connections_full", "all connections of this gateway are in use, try again later", 1, _CLOSE))
+        if (
+            len(self.connections) > self.bounds.connections
+            and self.url.partition(b"?")[0] not in health.PATHS
+        ):
+            return _counted(
+                later(
+                    "connections_full",
+                    "all connections of this gateway are in use, try again later",
+                    1,
+                    _CLOSE,
+                )
+            )
         return self._served
 
     def _measured(self) -> int:

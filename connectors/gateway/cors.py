@@ -30,7 +30,11 @@ class Cors:
         }
         self._app = app
         self._open = CORSMiddleware(
-            app, allow_origins=() if every else origins, allow_origin_regex=".*" if every else None, allow_credentials=True, **common
+            app,
+            allow_origins=() if every else origins,
+            allow_origin_regex=".*" if every else None,
+            allow_credentials=True,
+            **common,
         )
         self._guarded = CORSMiddleware(app, allow_origins=origins, allow_credentials=not every, **common)
 

@@ -23,7 +23,10 @@ def dialect_routes(intake: Intake) -> Routes:
         sender = intake.named(request) or intake.sender(None)
         return answer(_source_config(sender.source))
 
-    routes: Routes = [("GET", "/sourceConfig", source_config), ("POST", "/beacon/v1/batch", batch_endpoint(intake))]
+    routes: Routes = [
+        ("GET", "/sourceConfig", source_config),
+        ("POST", "/beacon/v1/batch", batch_endpoint(intake)),
+    ]
     for kind in EVENT_TYPES:
         routes += [("POST", f"{prefix}/{kind}", message_endpoint(intake, kind)) for prefix in _JITSU]
     return routes

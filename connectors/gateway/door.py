@@ -73,7 +73,9 @@ class Door:
         shape = value.translate(_SHAPE)
         if shape.count(b"[") > self._depth or _BIG in shape:
             return False
-        return len(value) < self._many_bytes or (len(value) <= self._bytes and value.count(b":") <= self._properties)
+        return len(value) < self._many_bytes or (
+            len(value) <= self._bytes and value.count(b":") <= self._properties
+        )
 
     def _is_possible(self, stated: Any, now_ms: int) -> bool:
         if now_ms >= self._until_ms:
@@ -100,4 +102,6 @@ def _names_somebody(user: Any, visitor: Any) -> bool:
 def _tells_somebody(value: Any) -> bool:
     if type(value) is not str or len(value) > ID_MAX or _tells(value) is None:
         return False
-    return "+" not in value and value.count(value[0]) < _SAME  # `1.38001E+10` is what a spreadsheet leaves of a number
+    return (
+        "+" not in value and value.count(value[0]) < _SAME
+    )  # `1.38001E+10` is what a spreadsheet leaves of a number

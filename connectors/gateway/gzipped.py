@@ -12,7 +12,9 @@ MEMBERS: Final = 256  # a body packed block by block has a few; each costs as mu
 _WINDOW = 31  # zlib's name for "with a gzip header"
 _PACKED = 16 * 1024  # bytes that go in at once: what zlib gives back unread is copied, so it has to be little
 _UNPACKED = 128 * 1024  # bytes that come out at once
-_padding: Final = re.compile(rb"\0*+").match  # what fills up a block is no part of the file (gzip(1); RFC 1952 has no word for it)
+_padding: Final = re.compile(
+    rb"\0*+"
+).match  # what fills up a block is no part of the file (gzip(1); RFC 1952 has no word for it)
 
 
 async def gunzip(body: bytes, limit: int) -> bytes:
@@ -29,7 +31,9 @@ async def gunzip(body: bytes, limit: int) -> bytes:
                 break
             members, stream = members + 1, zlib.decompressobj(_WINDOW)
             if members > MEMBERS:
-                raise Refused("gzip_invalid", f"the gzip body has more than {MEMBERS} members: pack it as one")
+                raise Refused(
+                    "gzip_invalid", f"the gzip body has more than {MEMBERS} members: pack it as one"
+                )
         piece = packed[at : at + _PACKED]
         try:
             part = stream.decompress(piece, min(room + 1, _UNPACKED))

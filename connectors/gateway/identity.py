@@ -54,10 +54,16 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
     def holder(request: Request) -> Reader:
         """Who asks. Raises `Refused`."""
         if not tokens:
-            raise Refused("stewards_none", "gateway.steward_tokens is empty: over HTTP nobody may see or change identities")
+            raise Refused(
+                "stewards_none",
+                "gateway.steward_tokens is empty: over HTTP nobody may see or change identities",
+            )
         found = tokens.reader(request)
         if found is None:
-            raise Refused("token_invalid", "identities need a token of gateway.steward_tokens, as Bearer or as Basic user")
+            raise Refused(
+                "token_invalid",
+                "identities need a token of gateway.steward_tokens, as Bearer or as Basic user",
+            )
         return found
 
     def steward(request: Request) -> str:
@@ -70,7 +76,12 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
         wanted, _, last = named.rpartition("/")
         history = last == "history" and ":" in wanted
         found = await _asked(desk.history, wanted) if history else await _asked(desk.show, named)
-        log.info("identity_read", token=who.fingerprint, what="history" if history else "show", customer=getattr(found, "customer", None))
+        log.info(
+            "identity_read",
+            token=who.fingerprint,
+            what="history" if history else "show",
+            customer=getattr(found, "customer", None),
+        )
         if found is None:
             raise who.missed()
         return answer(found)
@@ -82,7 +93,9 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
     async def reviews(request: Request) -> Response:
         who = steward(request)
         log.info("identity_read", token=who, what="reviews")
-        return answer(await _asked(desk.reviews, request.query_params.get("after", ""), wrong="cursor_invalid"))
+        return answer(
+            await _asked(desk.reviews, request.query_params.get("after", ""), wrong="cursor_invalid")
+        )
 
     async def review(request: Request) -> Response:
         who, ident = steward(request), request.path_params["id"]
@@ -97,7 +110,9 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
         try:
             said = msgspec.json.decode(await read(request, ORDER_BYTES), type=_Decision).decision
         except (ValueError, RecursionError) as error:
-            raise Refused("decision_invalid", 'expected {"decision": "accept"}, "reject" or "unsure"') from error
+            raise Refused(
+                "decision_invalid", 'expected {"decision": "accept"}, "reject" or "unsure"'
+            ) from error
         document = await _asked(desk.decision, request.path_params["id"], said, wrong="decision_invalid")
         if document is None:
             raise Refused("review_unknown", "no such pair waits for a decision")
@@ -109,8 +124,14 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
         if isinstance(judged, Reject):
             raise Refused(judged.reason, judged.detail)
         order, event, objection = judged
-        about = [int.from_bytes(order.a)] if order.kind == "undo" else [text_id(one) for one in (order.a, order.b) if one]
-        log.info("identity_order", token=who, order=order.kind, by=order.by, about=about, refused=objection or None)
+        about = (
+            [int.from_bytes(order.a)]
+            if order.kind == "undo"
+            else [text_id(one) for one in (order.a, order.b) if one]
+        )
+        log.info(
+            "identity_order", token=who, order=order.kind, by=order.by, about=about, refused=objection or None
+        )
         if objection:
             raise Refused("order_refused", objection)
         await intake.append([(event.source, event)])
@@ -126,7 +147,9 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
     return private(routes)
 
 
-async def _asked(ask: Callable[..., Answer], *about: str | bytes, wrong: Code = "identifier_invalid") -> Answer:
+async def _asked(
+    ask: Callable[..., Answer], *about: str | bytes, wrong: Code = "identifier_invalid"
+) -> Answer:
     try:
         return await run_in_threadpool(ask, *about)
     except Unusable as error:

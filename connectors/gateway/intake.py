@@ -58,7 +58,9 @@ class Intake:
         limit = self._batch_bytes
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("gzip", "identity", ""):
-            raise Refused("encoding_unsupported", f"Content-Encoding must be gzip or absent, not {encoding[:40]!r}")
+            raise Refused(
+                "encoding_unsupported", f"Content-Encoding must be gzip or absent, not {encoding[:40]!r}"
+            )
         body = await read(request, limit)
         if body and (encoding == "gzip" or body[:2] == MAGIC):
             body = await gunzip(body, limit)
@@ -76,7 +78,9 @@ class Intake:
         scheme, key = _authorization(request)
         if key in self._senders or (scheme == "basic" and key != ""):
             return self.sender(key)
-        if (key := request.headers.get("x-write-key")) is not None:  # Jitsu's `key:secret`; as of Basic the first part is enough
+        if (
+            key := request.headers.get("x-write-key")
+        ) is not None:  # Jitsu's `key:secret`; as of Basic the first part is enough
             return self.sender(key if key in self._senders else key.partition(":")[0])
         if request.scope["query_string"]:
             key = request.query_params.get("writeKey")
@@ -88,7 +92,8 @@ class Intake:
         sender = self._senders.get(key) if isinstance(key, str) else None
         if sender is None:
             raise Refused(
-                "write_key_invalid", "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body"
+                "write_key_invalid",
+                "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body",
             )
         if not sender.enabled:
             raise Refused("source_disabled", "this write key is switched off")
@@ -97,9 +102,15 @@ class Intake:
     def admit(self, sender: Sender, count: int) -> None:
         """Let `count` events pass. Raises `Refused`: a suspended source, too many at once, or too many a second."""
         if sender.source in self._watch.now.suspended:
-            raise later("source_suspended", "too many of the last events of this source were invalid: it is suspended", _SUSPENDED_S)
+            raise later(
+                "source_suspended",
+                "too many of the last events of this source were invalid: it is suspended",
+                _SUSPENDED_S,
+            )
         if count > self.batch_events:
-            raise Refused("batch_too_long", f"the batch has {count} events, at most {self.batch_events} are allowed")
+            raise Refused(
+                "batch_too_long", f"the batch has {count} events, at most {self.batch_events} are allowed"
+            )
         wait_s = sender.bucket.take(count, monotonic())
         if wait_s:
             raise later("rate_limited", "this write key sends more events than it may", wait_s)
@@ -133,7 +144,9 @@ def one(event: RawEvent) -> Response:
 def many(events: Sequence[Keyed]) -> Response:
     """The answer to a batch: 200, with the faults of single events listed."""
     errors = [
-        {"index": index, "code": event.fault, "message": event.detail} for index, (_, event) in enumerate(events) if event.fault is not None
+        {"index": index, "code": event.fault, "message": event.detail}
+        for index, (_, event) in enumerate(events)
+        if event.fault is not None
     ]
     if errors:
         return answer({"success": True, "errors": errors})

@@ -83,13 +83,20 @@ def keyed(message: bytes, shared: Shared) -> Keyed:
 def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
     """`keyed` for a message whose head is known already."""
     if len(message) > shared.limit:
-        return faulty("too_large", f"the event has {len(message)} bytes, at most {shared.limit} are allowed", message, shared)
+        return faulty(
+            "too_large",
+            f"the event has {len(message)} bytes, at most {shared.limit} are allowed",
+            message,
+            shared,
+        )
     if isinstance(head, Reject):
         return faulty(head.reason, head.detail, message, shared)
     kind = shared.kind or head.type
     if kind in ORDER_TYPES:
         if not shared.merges:
-            return faulty("order_forbidden", f"{kind} needs a write key with `merges = true`", message, shared)
+            return faulty(
+                "order_forbidden", f"{kind} needs a write key with `merges = true`", message, shared
+            )
     elif shared.kind is None and kind not in EVENT_TYPES:
         return faulty("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}", message, shared)
     additions: dict[str, bytes] = {}
@@ -105,12 +112,17 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
     if shared.sent_at is not None and (head.sentAt is UNSET or head.sentAt == _NULL):
         additions["sentAt"] = shared.sent_at
         taken |= head.sentAt is not UNSET
-    for name, common, own in (("context", shared.context, head.context), ("integrations", shared.integrations, head.integrations)):
+    for name, common, own in (
+        ("context", shared.context, head.context),
+        ("integrations", shared.integrations, head.integrations),
+    ):
         merged = _merge(common, own) if common else None
         if merged is not None:
             additions[name] = merged
             taken |= own is not UNSET
-    bare = head.userId is UNSET and head.anonymousId is UNSET  # perhaps `{}`, where nothing may be followed by a comma
+    bare = (
+        head.userId is UNSET and head.anonymousId is UNSET
+    )  # perhaps `{}`, where nothing may be followed by a comma
     try:
         value = _add(message, additions, taken or bare) if additions else message
     except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need
@@ -155,7 +167,9 @@ def _merge(common: dict[str, Raw], own: Raw | UnsetType) -> bytes | None:
 
 def _add(message: bytes, additions: dict[str, bytes], rebuild: bool) -> bytes:
     if rebuild:
-        return msgspec.json.encode(_read_fields(message) | {name: Raw(value) for name, value in additions.items()})
+        return msgspec.json.encode(
+            _read_fields(message) | {name: Raw(value) for name, value in additions.items()}
+        )
     front = b"{"
     for name, value in additions.items():
         front += b'"%s":%s,' % (name.encode(), value)

@@ -75,7 +75,9 @@ _STATUS: dict[str, int] = {
 class Refused(MillraceError):
     """The request is answered with this error and leaves no trace in the log."""
 
-    def __init__(self, code: Code | RejectReason, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, code: Code | RejectReason, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.headers = headers
@@ -85,7 +87,9 @@ class Refused(MillraceError):
         return problem(_STATUS.get(self.code, 400), self.code, str(self), self.headers)
 
 
-def later(code: Code, message: str, wait_s: float, headers: Mapping[str, str] = {}) -> Refused:  # never written to
+def later(
+    code: Code, message: str, wait_s: float, headers: Mapping[str, str] = {}
+) -> Refused:  # never written to
     """A refusal that says when to come back, in whole seconds from now (at least one)."""
     seconds = str(max(1, ceil(wait_s)))
     return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds, **headers})
@@ -99,5 +103,10 @@ def problem(status: int, code: str, message: str, headers: Mapping[str, str] | N
     return answer({"code": code, "message": message}, status, headers)
 
 
-def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = "application/json") -> Response:
+def answer(
+    body: object,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = "application/json",
+) -> Response:
     return Response(msgspec.json.encode(body), status, headers, media_type)

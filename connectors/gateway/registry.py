@@ -52,12 +52,19 @@ def registry_routes(subjects: Subjects) -> Routes:
 
     async def by_schema_id(request: Request) -> Response:
         wanted = request.path_params["id"]
-        entry = by_id.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= 10 else None
+        entry = (
+            by_id.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= 10 else None
+        )
         return _error(40403, "Schema not found") if entry is None else _answer({"schema": _text(entry)})
 
     async def placed(request: Request, describe: Callable[[str, Registered], object]) -> Response:
         wanted = request.path_params["id"]
-        found = [describe(name, entry) for name in sorted(subjects) for entry in subjects[name] if str(entry.id) == wanted]
+        found = [
+            describe(name, entry)
+            for name in sorted(subjects)
+            for entry in subjects[name]
+            if str(entry.id) == wanted
+        ]
         return _answer(found) if found else _error(40403, "Schema not found")
 
     async def subjects_of(request: Request) -> Response:
@@ -72,7 +79,11 @@ def registry_routes(subjects: Subjects) -> Routes:
         if entries is None:
             return _no_subject()
         try:
-            wanted = _canonical(msgspec.json.decode(msgspec.json.decode(await read(request, _BODY_BYTES), type=_LookUp).schema))
+            wanted = _canonical(
+                msgspec.json.decode(
+                    msgspec.json.decode(await read(request, _BODY_BYTES), type=_LookUp).schema
+                )
+            )
         except (ValueError, TypeError, KeyError, RecursionError, SchemaParseException, UnknownType):
             return _error(42201, 'The body must be {"schema": "..."} with a valid Avro schema')
         for entry in entries:
@@ -92,7 +103,13 @@ def registry_routes(subjects: Subjects) -> Routes:
 
 
 def _described(subject: str, entry: Registered) -> dict[str, object]:
-    return {"subject": subject, "id": entry.id, "version": entry.version, "schemaType": "AVRO", "schema": _text(entry)}
+    return {
+        "subject": subject,
+        "id": entry.id,
+        "version": entry.version,
+        "schemaType": "AVRO",
+        "schema": _text(entry),
+    }
 
 
 def _text(entry: Registered) -> str:

@@ -16,7 +16,10 @@ from connectors.gateway.turns import in_turns
 from schemas.wire.events import EVENT_TYPES, Reject
 
 _SHORT = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias"}
-_BROWSER_CLIENTS = ("Segment.io", "Customer.io Data Pipelines")  # each looks for the place to send to under a name of its own
+_BROWSER_CLIENTS = (
+    "Segment.io",
+    "Customer.io Data Pipelines",
+)  # each looks for the place to send to under a name of its own
 _BATCH = ("/v1/batch", "/v1/b", "/v1/import")
 
 
@@ -64,7 +67,11 @@ def message_endpoint(intake: Intake, kind: str) -> Endpoint:
         if sender is None:
             sender = intake.sender(None if isinstance(head, Reject) else head.writeKey)
         intake.admit(sender, 1)
-        key, event = keyed_by(head, body, Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges, door=intake.door))
+        key, event = keyed_by(
+            head,
+            body,
+            Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges, door=intake.door),
+        )
         await intake.store(sender, [(key, event)])
         return one(event)
 
@@ -83,7 +90,9 @@ def batch_endpoint(intake: Intake) -> Endpoint:
         intake.admit(sender, len(body.batch))
         shared = _shared(body, sender, intake)
         events = await in_turns(
-            lambda items: [keyed(bytes(item), shared) for item in items], body.batch, len(received) + _common(body) * len(body.batch)
+            lambda items: [keyed(bytes(item), shared) for item in items],
+            body.batch,
+            len(received) + _common(body) * len(body.batch),
         )
         if events:
             await intake.store(sender, events)
@@ -101,7 +110,10 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
     """What the batch gives to each of its items. Raises `Refused`."""
     common = _common(body)
     if common > intake.event_bytes:
-        raise Refused("too_large", f"context, integrations and sentAt have {common} bytes, at most {intake.event_bytes} are allowed")
+        raise Refused(
+            "too_large",
+            f"context, integrations and sentAt have {common} bytes, at most {intake.event_bytes} are allowed",
+        )
     if common * len(body.batch) > intake.spread_bytes:
         raise Refused(
             "batch_too_large",
@@ -123,7 +135,9 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
 
 def _common(body: _Batch) -> int:
     """Bytes that each of its items gets besides."""
-    return sum(len(bytes(part)) for part in (body.sentAt, body.context, body.integrations) if part is not UNSET)
+    return sum(
+        len(bytes(part)) for part in (body.sentAt, body.context, body.integrations) if part is not UNSET
+    )
 
 
 async def _batch(body: bytes, most: int) -> _Batch:
@@ -133,7 +147,9 @@ async def _batch(body: bytes, most: int) -> _Batch:
     try:
         return _read_batch(body)
     except msgspec.ValidationError as error:
-        raise Refused("batch_invalid", f"the body must be an object with a list under `batch`: {error}") from error
+        raise Refused(
+            "batch_invalid", f"the body must be an object with a list under `batch`: {error}"
+        ) from error
     except (ValueError, RecursionError):
         return await _salvage(body, most)
 
@@ -171,7 +187,11 @@ def _settings(key: str, request: Request) -> dict[str, object]:
     here = {"apiKey": key, "apiHost": f"{request.url.netloc}/v1", "protocol": request.url.scheme}
     return {
         "integrations": dict.fromkeys(_BROWSER_CLIENTS, here),
-        "plan": {"track": everything, "identify": {"__default": {"enabled": True}}, "group": {"__default": {"enabled": True}}},
+        "plan": {
+            "track": everything,
+            "identify": {"__default": {"enabled": True}},
+            "group": {"__default": {"enabled": True}},
+        },
         "edgeFunction": {},
         "enabledMiddleware": {},
         "metrics": {"sampleRate": 0},

@@ -23,7 +23,9 @@ class Reader:
         """Let one question pass, unless too many were about nobody. Raises `Refused`."""
         wait_s = self._misses.take(0, monotonic())
         if wait_s:
-            raise later("guesses_limited", "this token asked for too many identifiers that nobody has", wait_s)
+            raise later(
+                "guesses_limited", "this token asked for too many identifiers that nobody has", wait_s
+            )
 
     def missed(self) -> Refused:
         """Count a name that nobody has: who tries all telephone numbers finds his limit."""

@@ -27,7 +27,9 @@ class Turns:
             self._end_s = perf_counter() + SLICE_S
 
 
-async def in_turns(work: Callable[[Sequence[Item]], list[Done]], items: Sequence[Item], size: int) -> list[Done]:
+async def in_turns(
+    work: Callable[[Sequence[Item]], list[Done]], items: Sequence[Item], size: int
+) -> list[Done]:
     """`work(items)`, a few items at a time; `size` is how many bytes of work they all are."""
     if len(items) <= _STEP and size <= _STEP_BYTES:
         return work(items)

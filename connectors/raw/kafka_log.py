@@ -12,7 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from connectors.kafka_trouble import Trouble
 from connectors.raw.kafka_records import Transform, headers_of, read_record
@@ -31,11 +39,18 @@ ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
 PING_S = 1.5
 BATCH_EVENTS = 500
-RECORDS_MAX, KBYTES_MAX = 100_000, 1_048_576  # that wait in a producer, where kafka.options says nothing else: librdkafka's own
+RECORDS_MAX, KBYTES_MAX = (
+    100_000,
+    1_048_576,
+)  # that wait in a producer, where kafka.options says nothing else: librdkafka's own
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 30.0  # at how many partitions there are
 # Said for a moment after a topic was made or a broker has come back; where they begin is the one question that librdkafka does not repeat.
-_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REPLICA_NOT_AVAILABLE)
+_ELECTING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+)
 
 
 class KafkaRawWriter:
@@ -85,14 +100,22 @@ class KafkaRawWriter:
         finally:
             self._bytes -= size
         if failed is not None:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}")
+            raise Unreachable(
+                f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}"
+            )
 
-    def _hand_over(self, events: Sequence[tuple[str, RawEvent]], values: Sequence[bytes], delivery: "_Delivery") -> None:
+    def _hand_over(
+        self, events: Sequence[tuple[str, RawEvent]], values: Sequence[bytes], delivery: "_Delivery"
+    ) -> None:
         for count, ((key, event), value) in enumerate(zip(events, values, strict=True), 1):
-            number = (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
+            number = (
+                zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)
+            ) % self._partitions
             headers: Any = headers_of(event, sealed=self._seal is not None)
             try:
-                self._producer.produce(self._topic, value, partition=number, headers=headers, on_delivery=delivery.arrived)
+                self._producer.produce(
+                    self._topic, value, partition=number, headers=headers, on_delivery=delivery.arrived
+                )
             except (BufferError, KafkaException) as error:
                 why = _words(error) if isinstance(error, KafkaException) else str(error)
                 which = f"record {count} of {len(events)}; those before it may be stored"
@@ -102,7 +125,9 @@ class KafkaRawWriter:
         try:
             await asyncio.to_thread(self._producer.list_topics, self._topic, PING_S)
         except KafkaException as error:
-            raise Unreachable(f"Kafka at {self._link.bootstrap} does not answer: {self._link.trouble or _words(error)}") from error
+            raise Unreachable(
+                f"Kafka at {self._link.bootstrap} does not answer: {self._link.trouble or _words(error)}"
+            ) from error
 
     async def close(self) -> None:
         """Waits for what is under way."""
@@ -204,7 +229,9 @@ class KafkaRawReader:
                 beginning.add((topic, number))
                 continue
             if position >= high:
-                raise Foreign(f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records")
+                raise Foreign(
+                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records"
+                )
             following = max(position + 1, low)
             if following > position + 1:
                 self._pass_over(name, position + 1, low)
@@ -215,7 +242,10 @@ class KafkaRawReader:
         """From where we are, in all partitions that are ours; in these from the first record, which retention may take meanwhile."""
         self._stopped = False
         self._consumer.assign(
-            [TopicPartition(*place, OFFSET_BEGINNING if place in beginning else following) for place, following in self._next.items()]
+            [
+                TopicPartition(*place, OFFSET_BEGINNING if place in beginning else following)
+                for place, following in self._next.items()
+            ]
         )
 
     def _pass_over(self, name: str, following: int, low: int) -> None:
@@ -229,7 +259,9 @@ class KafkaRawReader:
 
     def poll(self, timeout_ms: int) -> list[RawBatch]:
         for topic, count in self._link.grown(self._consumer, self._found).items():
-            raise Outgrown(f"{topic} has {count} partitions now, {self._found[topic]} before: starting again to read all")
+            raise Outgrown(
+                f"{topic} has {count} partitions now, {self._found[topic]} before: starting again to read all"
+            )
         consume = self._consumer.consume
         # A call for many records waits until it has them all; so it is made without waiting, and the wait is for the first.
         messages: list[Any] = consume(BATCH_EVENTS, 0)
@@ -264,7 +296,10 @@ class KafkaRawReader:
 
     def lag(self) -> dict[str, int]:
         """In offsets, by what the broker said with the last records it gave."""
-        return {f"{topic}/{number}": max(0, self._end(topic, number) - following) for (topic, number), following in self._next.items()}
+        return {
+            f"{topic}/{number}": max(0, self._end(topic, number) - following)
+            for (topic, number), following in self._next.items()
+        }
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Writes the group offsets that lag dashboards look at, without waiting, at most once a second. Nothing here reads them."""
@@ -272,7 +307,10 @@ class KafkaRawReader:
         now = time.monotonic()
         if self._commits and now >= self._commit_at:
             self._commit_at = now + COMMIT_EVERY_S
-            self._consumer.commit(offsets=[TopicPartition(*place, offset) for place, offset in self._commits.items()], asynchronous=True)
+            self._consumer.commit(
+                offsets=[TopicPartition(*place, offset) for place, offset in self._commits.items()],
+                asynchronous=True,
+            )
             self._commits = {}
 
     def close(self) -> None:
@@ -294,7 +332,9 @@ class KafkaRawReader:
             except KafkaException as error:
                 if error.args[0].code() not in _ELECTING or time.monotonic() >= deadline:
                     where = f"where {topic}/{number} begins"
-                    raise Unreachable(f"Kafka at {self._link.bootstrap} does not say {where}: {_words(error)}") from error
+                    raise Unreachable(
+                        f"Kafka at {self._link.bootstrap} does not say {where}: {_words(error)}"
+                    ) from error
                 time.sleep(ELECTION_S)
         if found is None:
             raise Unreachable(f"Kafka at {self._link.bootstrap} does not say where {topic}/{number} begins")
@@ -353,7 +393,9 @@ class _Link:
                 if self.verdict:
                     raise Refused(f"Kafka at {self.bootstrap} {self.verdict}") from error
                 if time.monotonic() >= deadline:
-                    raise Unreachable(f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}") from error
+                    raise Unreachable(
+                        f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}"
+                    ) from error
         self._connected = True
         self._look_at = time.monotonic() + LOOK_EVERY_S
         missing = [topic for topic in topics if topic not in found]

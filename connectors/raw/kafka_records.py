@@ -21,7 +21,9 @@ from schemas.wire.events import RawEvent, Reject, RejectReason
 Transform = Callable[[bytes], bytes]
 Headers = list[tuple[str, bytes]]
 
-SEALED, RECEIVED, SOURCE, FAULT, DETAIL = (f"millrace-{name}" for name in ("sealed", "received", "source", "fault", "detail"))
+SEALED, RECEIVED, SOURCE, FAULT, DETAIL = (
+    f"millrace-{name}" for name in ("sealed", "received", "source", "fault", "detail")
+)
 _FAULTS = frozenset(get_args(RejectReason))
 
 
@@ -35,7 +37,9 @@ def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
     return headers
 
 
-def read_record(message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int) -> RawEvent:
+def read_record(
+    message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int
+) -> RawEvent:
     """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises `Foreign` where it cannot;
     `clock` gives the Unix time in ms, for records without a timestamp. What an app wrote may have `bytes_max`.
     """
@@ -55,13 +59,17 @@ def read_record(message: Message, open: Transform | None, avro: AvroReader, cloc
     return RawEvent(read, received_ms, str(message.topic()))
 
 
-def _from_gateway(value: bytes, headers: dict[str, bytes], stored_ms: int, open: Transform | None) -> RawEvent:
+def _from_gateway(
+    value: bytes, headers: dict[str, bytes], stored_ms: int, open: Transform | None
+) -> RawEvent:
     said = headers[RECEIVED]
     received_ms = int(said) if said.isdigit() and len(said) < 16 else stored_ms
     source = headers.get(SOURCE, b"").decode(errors="replace")
     if SEALED in headers:
         if open is None:
-            return RawEvent(value, received_ms, source, "seal_broken", "it is sealed, and there is no key to open it with")
+            return RawEvent(
+                value, received_ms, source, "seal_broken", "it is sealed, and there is no key to open it with"
+            )
         try:
             value = open(value)
         except Foreign as error:
@@ -81,11 +89,17 @@ def _translate(value: bytes, headers: dict[str, bytes], avro: AvroReader) -> byt
             return Reject("cloudevent_invalid", "a structured CloudEvent must be one event in JSON")
         return formats.structured(value)
     if "ce_specversion" in headers:
-        attributes = {name[3:]: given.decode(errors="replace") for name, given in headers.items() if name.startswith("ce_")}
+        attributes = {
+            name[3:]: given.decode(errors="replace")
+            for name, given in headers.items()
+            if name.startswith("ce_")
+        }
         if not is_avro:
             return formats.binary(attributes, content_type, value)
         record = avro.record(value, schema_id)
-        return record if isinstance(record, Reject) else formats.binary(attributes, "application/json", record)
+        return (
+            record if isinstance(record, Reject) else formats.binary(attributes, "application/json", record)
+        )
     if not value:
         return Reject("empty")
     return avro.message(value, schema_id) if is_avro else value

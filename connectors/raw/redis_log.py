@@ -56,8 +56,18 @@ class RedisRawWriter:
     `Unreachable` if they are fewer, although the server itself may keep it.
     """
 
-    def __init__(self, url: str, prefix: str, partitions: int, max_events: int, seal: Transform | None, replicas: int = 0) -> None:
-        self._redis = redis.asyncio.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=AsyncRetry(NoBackoff(), 0))
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        partitions: int,
+        max_events: int,
+        seal: Transform | None,
+        replicas: int = 0,
+    ) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=AsyncRetry(NoBackoff(), 0)
+        )
         self._append = self._redis.register_script(_SCRIPT)
         self._keys = [_counts_key(prefix), *(_stream_key(prefix, number) for number in range(partitions))]
         self._partitions = partitions
@@ -78,7 +88,9 @@ class RedisRawWriter:
         await future
 
     def _partition(self, key: str) -> int:
-        return (zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)) % self._partitions
+        return (
+            zlib.crc32(key.encode(errors="surrogatepass")) if key else next(self._turn)
+        ) % self._partitions
 
     async def ping(self) -> None:
         try:
@@ -117,7 +129,9 @@ class RedisRawWriter:
             waiting = [append for append, fits in zip(waiting, fitting, strict=True) if fits]
         return errors
 
-    def _fitting(self, waiting: list[_Append], room: list[int], errors: dict[asyncio.Future[None], Exception]) -> list[bool]:
+    def _fitting(
+        self, waiting: list[_Append], room: list[int], errors: dict[asyncio.Future[None], Exception]
+    ) -> list[bool]:
         """Which of them fit as a whole, those that came first before others."""
         fitting = []
         for events, future in waiting:
@@ -125,7 +139,9 @@ class RedisRawWriter:
             full = next((number for number, count in wanted.items() if count > room[number]), None)
             fitting.append(full is None)
             if full is not None:
-                errors[future] = LogFull(f"partition {full} of the raw log has no room: it may hold {self._max_events} events")
+                errors[future] = LogFull(
+                    f"partition {full} of the raw log has no room: it may hold {self._max_events} events"
+                )
                 continue
             for number, count in wanted.items():
                 room[number] -= count
@@ -138,7 +154,11 @@ class RedisRawWriter:
         for events, _ in waiting:
             for number, event in events:
                 entry = open_entries.get(number)
-                if entry is None or len(entry.events) == ENTRY_EVENTS or entry.size + len(event.value) > ENTRY_BYTES:
+                if (
+                    entry is None
+                    or len(entry.events) == ENTRY_EVENTS
+                    or entry.size + len(event.value) > ENTRY_BYTES
+                ):
                     entry = open_entries[number] = _Entry(number)
                     entries.append(entry)
                 entry.events.append(event)
@@ -156,7 +176,9 @@ class RedisRawWriter:
         """
         lost = False  # an answer: what it would have said nobody knows
         try:
-            async for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5):
+            async for attempt in stamina.retry_context(
+                on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5
+            ):
                 with attempt:
                     lost = attempt.num > 1
                     room, replicas = await self._call(arguments)
@@ -168,7 +190,9 @@ class RedisRawWriter:
                 await self._redis.connection_pool.disconnect()
             raise Unreachable(f"raw log: redis does not take our events: {said}") from error
         if room and lost:
-            raise Unreachable("raw log: redis has no room now, and may have taken our events before its answer was lost")
+            raise Unreachable(
+                "raw log: redis has no room now, and may have taken our events before its answer was lost"
+            )
         if not room and replicas < self._replicas:
             raise Unreachable(
                 f"raw log: expected {self._replicas} replicas to have our events within {WAIT_MS} ms, {replicas} have them: check"
@@ -203,11 +227,18 @@ class RedisRawReader:
     """
 
     def __init__(
-        self, url: str, prefix: str, partitions: int, open: Transform | None, hold: Callable[[redis.Redis], None] = lambda _: None
+        self,
+        url: str,
+        prefix: str,
+        partitions: int,
+        open: Transform | None,
+        hold: Callable[[redis.Redis], None] = lambda _: None,
     ) -> None:
         """`hold`: makes the client end with its server (`state.redis.client.stay_with_server`). What was committed there may be undone on the one
         that comes next, and must not be trimmed from it."""
-        self._redis = redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
+        self._redis = redis.Redis.from_url(
+            url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
         hold(self._redis)
         self._prefix = prefix
         self._partitions = partitions
@@ -251,7 +282,10 @@ class RedisRawReader:
     def lag(self) -> dict[str, int]:
         """In events."""
         counts = self._counts()
-        return {name: max(0, counts.get(b"a:%d" % source.number, 0) - source.polled) for name, source in self._sources.items()}
+        return {
+            name: max(0, counts.get(b"a:%d" % source.number, 0) - source.polled)
+            for name, source in self._sources.items()
+        }
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Trims what is committed, at most once a second."""
@@ -267,9 +301,14 @@ class RedisRawReader:
         self._redis.close()
 
     def _fetch(self, sources: list["_Source"], block_ms: int | None) -> None:
-        after: dict[Any, Any] = {source.stream: _stream_id(source.fetched) if source.fetched != START else "0" for source in sources}
+        after: dict[Any, Any] = {
+            source.stream: _stream_id(source.fetched) if source.fetched != START else "0"
+            for source in sources
+        }
         by_stream = {source.stream.encode(): source for source in sources}
-        for stream, entries in _patiently(lambda: self._redis.xread(after, count=FETCH_ENTRIES, block=block_ms)):
+        for stream, entries in _patiently(
+            lambda: self._redis.xread(after, count=FETCH_ENTRIES, block=block_ms)
+        ):
             for entry_id, fields in entries:
                 by_stream[stream].add(_position(entry_id), fields)
 
@@ -364,7 +403,9 @@ def _may_pass(error: Exception) -> bool:
 
 def _patiently(call: Callable[[], Any]) -> Any:
     try:
-        for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5):
+        for attempt in stamina.retry_context(
+            on=_may_pass, attempts=None, timeout=PATIENCE_S, wait_initial=0.05, wait_max=0.5
+        ):
             with attempt:
                 return call()
     except (*_AWAY, redis.ResponseError) as error:

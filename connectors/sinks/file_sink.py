@@ -26,7 +26,9 @@ class FileSink:
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """All of the batch or nothing of it; a disk that fails is a `Retry`."""
-        bodies = encode_each(batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers) + b"\n")
+        bodies = encode_each(
+            batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers) + b"\n"
+        )
         try:
             self._append(b"".join(body for body in bodies if isinstance(body, bytes)))
         except OSError as error:

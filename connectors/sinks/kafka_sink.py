@@ -70,14 +70,20 @@ class KafkaSink:
             return
         try:
             self._producer.produce(
-                self._topic, body, item.trigger.customer.encode(), headers=headers, on_delivery=partial(self._report, outcomes, index)
+                self._topic,
+                body,
+                item.trigger.customer.encode(),
+                headers=headers,
+                on_delivery=partial(self._report, outcomes, index),
             )
         except BufferError:
             outcomes[index] = Retry("kafka: the local queue is full")
         except KafkaException as error:
             self._report(outcomes, index, error.args[0], None)
 
-    def _report(self, outcomes: list[Outcome], index: int, error: KafkaError | None, _message: Message | None) -> None:
+    def _report(
+        self, outcomes: list[Outcome], index: int, error: KafkaError | None, _message: Message | None
+    ) -> None:
         if error is None:
             outcomes[index] = DELIVERED
             return
@@ -114,12 +120,16 @@ def _settings(connector: Connector, kafka: Kafka) -> dict[str, str | int | float
 
 def _json(source: str) -> tuple[Callable[[Delivery], bytes], Callable[[Delivery], Headers]]:
     fixed: Headers = [("content-type", cloudevents.STRUCTURED.encode())]
-    return (lambda item: cloudevents.structured(item.trigger, source, item.identifiers)), (lambda _item: fixed)
+    return (lambda item: cloudevents.structured(item.trigger, source, item.identifiers)), (
+        lambda _item: fixed
+    )
 
 
 def _avro(source: str) -> tuple[Callable[[Delivery], bytes], Callable[[Delivery], Headers]]:
     def headers(item: Delivery) -> Headers:
-        context = cloudevents.headers(item.trigger, source, "ce_") | {"content-type": trigger_avro.CONTENT_TYPE}
+        context = cloudevents.headers(item.trigger, source, "ce_") | {
+            "content-type": trigger_avro.CONTENT_TYPE
+        }
         return [(name, value.encode()) for name, value in context.items()]
 
     return (lambda item: trigger_avro.encode(item.trigger, item.identifiers)), headers

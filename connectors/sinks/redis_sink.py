@@ -21,11 +21,18 @@ class RedisSink:
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """A server that is away, full or refuses the key is a `Retry`."""
-        bodies = encode_each(batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers))
+        bodies = encode_each(
+            batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers)
+        )
         pipeline = self._client.pipeline(transaction=False)
         for item, body in zip(batch, bodies, strict=True):
             if isinstance(body, bytes):
-                pipeline.xadd(self._stream, {"id": item.trigger.id, "body": body}, maxlen=self._max_length, approximate=True)
+                pipeline.xadd(
+                    self._stream,
+                    {"id": item.trigger.id, "body": body},
+                    maxlen=self._max_length,
+                    approximate=True,
+                )
         try:
             answers = iter(pipeline.execute(raise_on_error=False))
         except redis.RedisError as error:

@@ -56,9 +56,12 @@ class WebhookSink:
 
     async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """One request for each delivery. 2xx is success, 410 disables, anything else is tried again."""
-        bodies = encode_each(batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers))
+        bodies = encode_each(
+            batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers)
+        )
         return [
-            body if isinstance(body, Failed) else await self._send(item.trigger.id, body) for item, body in zip(batch, bodies, strict=True)
+            body if isinstance(body, Failed) else await self._send(item.trigger.id, body)
+            for item, body in zip(batch, bodies, strict=True)
         ]
 
     async def close(self) -> None:
@@ -66,7 +69,9 @@ class WebhookSink:
             await self._session.close()
 
     async def _send(self, trigger_id: str, body: bytes) -> Outcome:
-        self._session = self._session or self._open()  # here, because a session belongs to the loop that it is made in
+        self._session = (
+            self._session or self._open()
+        )  # here, because a session belongs to the loop that it is made in
         try:
             async with self._session.post(
                 self._connector.url, data=body, headers=self._signed(trigger_id, body), allow_redirects=False
@@ -98,7 +103,8 @@ class WebhookSink:
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self.concurrency, socket_factory=None if self._connector.allow_private else _public_socket
+                limit=self.concurrency,
+                socket_factory=None if self._connector.allow_private else _public_socket,
             ),
             timeout=aiohttp.ClientTimeout(total=self._connector.timeout / 1000),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -175,7 +181,9 @@ def _check_url(connector: Connector) -> None:
         url = urlsplit(connector.url)
         host, _ = (url.hostname or "").encode("idna"), url.port
     except ValueError:
-        raise ConfigError(f"connector {connector.name}: url is none: its host or its port cannot be read") from None
+        raise ConfigError(
+            f"connector {connector.name}: url is none: its host or its port cannot be read"
+        ) from None
     if url.scheme not in ("http", "https"):
         raise ConfigError(f"connector {connector.name}: url must be http:// or https://")
     if not host:

@@ -61,7 +61,13 @@ class SchemaRegistry:
 
     def __init__(self, folder: Path | None, url: str = "") -> None:
         self._folder = folder
-        self._http = httpx.Client(base_url=url, timeout=3.0, headers={"Accept": "application/vnd.schemaregistry.v1+json"}) if url else None
+        self._http = (
+            httpx.Client(
+                base_url=url, timeout=3.0, headers={"Accept": "application/vnd.schemaregistry.v1+json"}
+            )
+            if url
+            else None
+        )
         self._known: dict[SchemaId, Schema] = {}
         self._unknown: dict[SchemaId, tuple[float, Reject]] = {}
 
@@ -91,7 +97,9 @@ class SchemaRegistry:
         try:
             if path is not None and path.is_file():
                 return _bounded(parse_schema(json.loads(path.read_text())))
-            entry = self._get(f"/schemas/ids/{schema_id}" if isinstance(schema_id, int) else f"/schemas/guids/{schema_id}")
+            entry = self._get(
+                f"/schemas/ids/{schema_id}" if isinstance(schema_id, int) else f"/schemas/guids/{schema_id}"
+            )
             if entry is None:
                 return Reject("schema_unknown", f"schema {schema_id} is not known")
             if entry.get("schemaType", "AVRO") != "AVRO":
@@ -122,11 +130,15 @@ class SchemaRegistry:
                 with attempt:
                     answer = self._http.get(path)
         except httpx.TransportError as error:
-            raise Unreachable(f"schema registry {self._http.base_url.host} does not answer: {error}") from error
+            raise Unreachable(
+                f"schema registry {self._http.base_url.host} does not answer: {error}"
+            ) from error
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code != httpx.codes.OK:
-            raise Unreachable(f"schema registry {self._http.base_url.host} answers {answer.status_code} to {path}")
+            raise Unreachable(
+                f"schema registry {self._http.base_url.host} answers {answer.status_code} to {path}"
+            )
         entry: dict[str, Any] = answer.json()
         return entry
 
@@ -164,7 +176,9 @@ class AvroReader:
         except _MISFITS as error:
             return Reject("avro_invalid", f"not a record of schema {schema_id}: {type(error).__name__}")
         if stream.tell() != len(payload):
-            return Reject("avro_invalid", f"{len(payload) - stream.tell()} bytes too many for schema {schema_id}")
+            return Reject(
+                "avro_invalid", f"{len(payload) - stream.tell()} bytes too many for schema {schema_id}"
+            )
         if not isinstance(record, dict):
             return Reject("avro_invalid", f"schema {schema_id} is not a record")
         return _name(schema), record
@@ -235,7 +249,11 @@ def _bounded(schema: Any) -> Schema:
         if isinstance(part, str):
             if part in above:
                 raise _Unbounded(f"{part} refers to itself")
-            return least(named[part], above) if part in named and part not in sizes else sizes.get(part, _FIXED_SIZES.get(part, 1))
+            return (
+                least(named[part], above)
+                if part in named and part not in sizes
+                else sizes.get(part, _FIXED_SIZES.get(part, 1))
+            )
         match part["type"]:
             case "record" | "error":
                 named[part["name"]] = part

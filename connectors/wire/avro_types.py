@@ -13,7 +13,9 @@ from uuid import UUID
 import fastavro
 from fastavro.read import LOGICAL_READERS
 
-_SCALE_MAX: Final = 1_000  # decimal places, or zeros: far beyond any number that is meant, and none that fills the memory
+_SCALE_MAX: Final = (
+    1_000  # decimal places, or zeros: far beyond any number that is meant, and none that fills the memory
+)
 _NANOS: Final = 1_000_000_000
 _UNSCALED: Final = fastavro.parse_schema("bytes")
 _SCALE: Final = fastavro.parse_schema("int")
@@ -45,7 +47,12 @@ def big_decimal(value: bytes, *_: Any) -> Decimal:
     stream = BytesIO(value)
     unscaled = fastavro.schemaless_reader(stream, _UNSCALED, None)
     scale = fastavro.schemaless_reader(stream, _SCALE, None)
-    if stream.read(1) or not isinstance(unscaled, bytes) or not isinstance(scale, int) or abs(scale) > _SCALE_MAX:
+    if (
+        stream.read(1)
+        or not isinstance(unscaled, bytes)
+        or not isinstance(scale, int)
+        or abs(scale) > _SCALE_MAX
+    ):
         raise ValueError("not a big-decimal")
     sign, digits, _exponent = Decimal(int.from_bytes(unscaled, signed=True)).as_tuple()
     return Decimal((sign, digits, -scale))

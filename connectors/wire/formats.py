@@ -18,7 +18,16 @@ from schemas.wire.events import EVENT_TYPES, Reject
 
 _PREFIX = "com.segment."
 _IDS = frozenset(("userId", "anonymousId"))
-_SPEC_FIELDS = _IDS | {"event", "groupId", "previousId", "traits", "context", "integrations", "timestamp", "sentAt"}
+_SPEC_FIELDS = _IDS | {
+    "event",
+    "groupId",
+    "previousId",
+    "traits",
+    "context",
+    "integrations",
+    "timestamp",
+    "sentAt",
+}
 _NAMED = ("page", "screen")  # `name` is the message's; elsewhere it is a trait or a property
 _NULL = Raw(b"null")
 _no_id = re.compile(rb'null|"(?:\s|\\[tnr])*+"').fullmatch
@@ -66,8 +75,14 @@ def structured(body: bytes) -> bytes | Reject:
 
 def binary(attributes: Mapping[str, str], content_type: str, data: bytes) -> bytes | Reject:
     """A CloudEvent in binary mode, as Segment JSON. `attributes` are the headers without their `ce-` or `ce_`, already decoded."""
-    known = {name: attributes[name] for name in ("specversion", "id", "source", "type", "subject", "time") if name in attributes}
-    return _translate(_Envelope(**known, datacontenttype=content_type or None, data=Raw(data) if data else _NULL))
+    known = {
+        name: attributes[name]
+        for name in ("specversion", "id", "source", "type", "subject", "time")
+        if name in attributes
+    }
+    return _translate(
+        _Envelope(**known, datacontenttype=content_type or None, data=Raw(data) if data else _NULL)
+    )
 
 
 def _translate(envelope: _Envelope) -> bytes | Reject:
@@ -86,7 +101,10 @@ def _translate(envelope: _Envelope) -> bytes | Reject:
     except ValueError:
         return _NOT_JSON
     kind = envelope.type.removeprefix(_PREFIX)
-    message: dict[str, Raw] = {"type": _raw(kind if kind in EVENT_TYPES else "track"), "messageId": _raw(envelope.id)}
+    message: dict[str, Raw] = {
+        "type": _raw(kind if kind in EVENT_TYPES else "track"),
+        "messageId": _raw(envelope.id),
+    }
     if kind in EVENT_TYPES:
         message = _spec_message(kind, data) | message
     else:

@@ -7,11 +7,22 @@ from mypyc.build import mypycify
 from setuptools import setup
 
 LOGIC = (
-    *("facets/actions", "facets/decisions", "facets/item_interactions", "facets/outcomes", "facets/questions", "facets/timers"),
+    *(
+        "facets/actions",
+        "facets/decisions",
+        "facets/item_interactions",
+        "facets/outcomes",
+        "facets/questions",
+        "facets/timers",
+    ),
     *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
     *("profile/aggregates", "profile/fragments", "profile/sparse", "resolution/validation"),
     *("rules/action_catalogue", "rules/ruleset", "shard/in_flight", "shard/machine", "shard/profile_merge"),
     *("shard/quarantine", "shard/scoring", "shard/state"),
 )
 
-setup(ext_modules=mypycify([*(f"flows/logic/{name}.py" for name in LOGIC), "state/directory/graph_cache.py"], opt_level="3"))
+setup(
+    ext_modules=mypycify(
+        [*(f"flows/logic/{name}.py" for name in LOGIC), "state/directory/graph_cache.py"], opt_level="3"
+    )
+)

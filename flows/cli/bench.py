@@ -12,7 +12,11 @@ _BENCH = Path(__file__).resolve().parent.parent.parent / "bench" / "run.py"
 def run(as_json: bool) -> int:
     """Raises `ConfigError` outside a checkout."""
     if not _BENCH.exists():
-        raise ConfigError("the benchmarks are not part of the installed package: run `make bench` in a checkout")
+        raise ConfigError(
+            "the benchmarks are not part of the installed package: run `make bench` in a checkout"
+        )
     return subprocess.run(
-        [sys.executable, "-m", "bench.run", *(["--json"] if as_json else [])], cwd=_BENCH.parent.parent, check=False
+        [sys.executable, "-m", "bench.run", *(["--json"] if as_json else [])],
+        cwd=_BENCH.parent.parent,
+        check=False,
     ).returncode

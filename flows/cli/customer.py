@@ -19,7 +19,9 @@ def show(config: Config, who: str) -> int:
     namespace, colon, value = who.partition(":")
     known = ["customer", *(entry.name for entry in config.identity.namespace)]
     if colon and namespace not in known:
-        raise Unusable(f"{namespace!r} is no namespace: expected one of {', '.join(known)}, such as email:ana@example.org")
+        raise Unusable(
+            f"{namespace!r} is no namespace: expected one of {', '.join(known)}, such as email:ana@example.org"
+        )
     found = deployment.profile_reader(config)(*((namespace, value) if colon else ("customer", who)))
     if found is None:
         raise Unusable(f"nobody is known as {who}: expected NAMESPACE:VALUE, or the id of a customer")
@@ -34,7 +36,10 @@ def screen(profile: Mapping[str, Any]) -> Table:
     table.add_column(overflow="fold")
     for name, value in profile.items():
         for index, line in enumerate(_lines(value)):
-            table.add_row(name.removesuffix("_ms") if index == 0 else "", Text(_moment(line) if name.endswith("_ms") else line))
+            table.add_row(
+                name.removesuffix("_ms") if index == 0 else "",
+                Text(_moment(line) if name.endswith("_ms") else line),
+            )
     return table
 
 
@@ -48,7 +53,8 @@ def _inner(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = ((name, inner) for name, inner in value.items() if inner not in (None, "", [], {}))
         return ", ".join(
-            f"{name.removesuffix('_ms')} {_moment(str(inner)) if name.endswith('_ms') else _inner(inner)}" for name, inner in parts
+            f"{name.removesuffix('_ms')} {_moment(str(inner)) if name.endswith('_ms') else _inner(inner)}"
+            for name, inner in parts
         )
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_inner, value))
@@ -57,4 +63,8 @@ def _inner(value: Any) -> str:
 
 def _moment(ms: str) -> str:
     """An instant as a person reads it; what is none as it stands."""
-    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if ms.isdigit() and int(ms) else "never"
+    return (
+        datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        if ms.isdigit() and int(ms)
+        else "never"
+    )

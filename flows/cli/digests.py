@@ -29,10 +29,14 @@ def run(config: Config, as_json: bool) -> int:
         )
         found = reading.digest()
         journal, tick = client.hmget(names.meta, "journal", "tick")
-    moment_ms = int(tick or 0) * 1000 if int(journal or 0) == found.directory.position else None  # else it has moved on meanwhile
+    moment_ms = (
+        int(tick or 0) * 1000 if int(journal or 0) == found.directory.position else None
+    )  # else it has moved on meanwhile
     plain = Console(soft_wrap=True, highlight=False)
     if as_json:
-        plain.print(msgspec.json.encode(msgspec.to_builtins(found) | {"tick_ms": moment_ms}).decode(), markup=False)
+        plain.print(
+            msgspec.json.encode(msgspec.to_builtins(found) | {"tick_ms": moment_ms}).decode(), markup=False
+        )
     else:
         Console(highlight=False).print(_table(found))
         plain.print(f"{config.name} {found.whole}", markup=False)
@@ -42,13 +46,14 @@ def run(config: Config, as_json: bool) -> int:
 
 def _moment(found: Digest, tick_ms: int | None) -> str:
     of = f"tick {moment_text(tick_ms)}, " if tick_ms else ""
-    return (
-        f"as of {of}entry {found.directory.position:,} of the journal: only a digest of the same moment can be equal (docs/simulation.md)"
-    )
+    return f"as of {of}entry {found.directory.position:,} of the journal: only a digest of the same moment can be equal (docs/simulation.md)"
 
 
 def _table(found: Digest) -> Table:
     table = folded(Table("unit", "position", "entries", "digest"))
-    for name, unit in (("directory", found.directory), *((f"shard {number}", unit) for number, unit in enumerate(found.shards))):
+    for name, unit in (
+        ("directory", found.directory),
+        *((f"shard {number}", unit) for number, unit in enumerate(found.shards)),
+    ):
         table.add_row(name, f"{unit.position:,}", f"{unit.entries:,}", unit.digest[:SHOWN])
     return table

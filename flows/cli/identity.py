@@ -69,7 +69,9 @@ def suspended(config: Config, as_json: bool) -> int:
     table = _table("identifier", "value", "since", "customer")
     for one in found:
         value = f"{one.namespace}:{one.value}" if one.value else one.namespace or ""
-        table.add_row(f"identifier:{one.identifier}", _text(value), moment_text(one.since_ms), one.customer or "")
+        table.add_row(
+            f"identifier:{one.identifier}", _text(value), moment_text(one.since_ms), one.customer or ""
+        )
     console().print(table if found else "no identifier is suspended")
     return 0
 
@@ -92,13 +94,26 @@ def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
 def order(config: Config, kind: str, named: Sequence[str], *, forced: bool = False, reason: str = "") -> int:
     """Give an order about these, and say what became of it. 0 if it was carried out. Raises `Unusable`."""
     more: dict[str, Any] = {"reason": reason} if reason else {}
-    return carry_out(config, document(kind, *_alike(config, [apart(one) for one in named]), **more, **({"forced": True} if forced else {})))
+    return carry_out(
+        config,
+        document(
+            kind,
+            *_alike(config, [apart(one) for one in named]),
+            **more,
+            **({"forced": True} if forced else {}),
+        ),
+    )
 
 
 def carry_out(config: Config, ordered: bytes) -> int:
     """Give an order, and say what became of it."""
     with reported():
-        given = give(access.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config))
+        given = give(
+            access.order_desk(config),
+            ordered,
+            lambda: deployment.raw_writer(config),
+            lambda: deployment.raw_reader(config),
+        )
     console().print(given.state + (f": {printable(given.why)}" if given.why else ""), markup=False)
     return 0 if given.state == "done" else 1
 
@@ -128,13 +143,17 @@ class Selection(msgspec.Struct, frozen=True):
         return any((self.rule, self.since, self.until, self.identifier))
 
 
-def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Callable[[str], bool], as_json: bool) -> int:
+def unmerge(
+    config: Config, chosen: Selection, rate: int, dry: bool, sure: Callable[[str], bool], as_json: bool
+) -> int:
     """Undo unions, and list what was sent meanwhile. 0 if all of them were undone. `sure` is asked before many are. Raises `Unusable`."""
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     with reported():
         unions = _selected(config, chosen)
         culprit = _culprit(config, chosen)
-        others = collected(deployment.directory(config), deployment.ledger(config), culprit) if culprit else []
+        others = (
+            collected(deployment.directory(config), deployment.ledger(config), culprit) if culprit else []
+        )
         if dry or not (unions or others or _still_held(config, culprit)):
             return _would_undo(config, unions, others, as_json)
         if len(unions) + len(others) > 1 and not sure(_question(unions, others)):
@@ -155,10 +174,17 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
             before = len(unions)
             if others:
                 parted = run.part(culprit, others, lambda: deployment.raw_writer(config))
-                outcome = msgspec.structs.replace(outcome, parted=parted, refused=outcome.refused + len(others) - parted)
+                outcome = msgspec.structs.replace(
+                    outcome, parted=parted, refused=outcome.refused + len(others) - parted
+                )
         if _still_held(config, culprit):
             ordered = document("unlink", *[("identifier", culprit.hex())] * 2)
-            given = give(access.order_desk(config), ordered, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config))
+            given = give(
+                access.order_desk(config),
+                ordered,
+                lambda: deployment.raw_writer(config),
+                lambda: deployment.raw_reader(config),
+            )
             outcome = msgspec.structs.replace(outcome, taken_out=given.state)
     if as_json:
         as_one_line(outcome)
@@ -168,7 +194,9 @@ def unmerge(config: Config, chosen: Selection, rate: int, dry: bool, sure: Calla
 
 
 def _question(unions: Sequence[int], others: Sequence[bytes]) -> str:
-    parts = [f"undo {len(unions):,} unions"] * bool(unions) + [f"part {len(others):,} identifiers"] * bool(others)
+    parts = [f"undo {len(unions):,} unions"] * bool(unions) + [f"part {len(others):,} identifiers"] * bool(
+        others
+    )
     return ", ".join(parts)
 
 
@@ -230,7 +258,9 @@ def _would_undo(config: Config, unions: Sequence[int], others: Sequence[bytes], 
         return as_one_line({"unions": list(unions), "identifiers": [other.hex() for other in others]})
     console().print(f"{len(unions):,} unions would be undone" if unions else "no union that stands fits")
     if others:
-        console().print(f"{len(others):,} identifiers that were new when they came with it would become customers of their own")
+        console().print(
+            f"{len(others):,} identifiers that were new when they came with it would become customers of their own"
+        )
     if unions:
         entries = access.steward(config).entries(unions[:SENT_SHOWN])
         console().print(_unions(entries, "en"))
@@ -256,7 +286,9 @@ def moment_text(time_ms: int) -> str:
 def identifiers(found: Iterable[Named]) -> Table:
     table = _table("namespace", "value", "identifier", "suspended since")
     for one in found:
-        table.add_row(one.namespace, _text(one.value or "(unknown)"), one.identifier, moment_text(one.suspended_ms))
+        table.add_row(
+            one.namespace, _text(one.value or "(unknown)"), one.identifier, moment_text(one.suspended_ms)
+        )
     return table
 
 
@@ -278,17 +310,32 @@ def _unions(entries: Iterable[Entry], lang: str) -> Table:
         number = f"{entry.union}" if entry.stands or entry.kind == "undo" else f"{entry.union} (undone)"
         words = printable(entry.evidence.words.of(lang))
         place = f"{entry.partition} {entry.position}"
-        table.add_row(number, moment_text(entry.time_ms), _text(entry.by), _text(words), entry.retired, entry.survivor, place)
+        table.add_row(
+            number,
+            moment_text(entry.time_ms),
+            _text(entry.by),
+            _text(words),
+            entry.retired,
+            entry.survivor,
+            place,
+        )
     return table
 
 
 def _print_outcome(outcome: Outcome) -> None:
     say = console()
-    say.print(f"{outcome.undone:,} unions undone" + (f", {outcome.refused:,} not (yet): run it again" if outcome.refused else ""))
+    say.print(
+        f"{outcome.undone:,} unions undone"
+        + (f", {outcome.refused:,} not (yet): run it again" if outcome.refused else "")
+    )
     if outcome.parted:
-        say.print(f"{outcome.parted:,} identifiers that were new when they came with it are customers of their own")
+        say.print(
+            f"{outcome.parted:,} identifiers that were new when they came with it are customers of their own"
+        )
     if outcome.taken_out:
-        say.print(f"the suspended identifier was taken out of the customer that it was first seen with: {outcome.taken_out}")
+        say.print(
+            f"the suspended identifier was taken out of the customer that it was first seen with: {outcome.taken_out}"
+        )
     _print_sent(outcome.sent)
 
 
@@ -325,4 +372,11 @@ def _nobody(named: str) -> int:
 
 
 def _bar(say: Console) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=say, transient=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=say,
+        transient=True,
+    )

@@ -22,7 +22,12 @@ from flows.services.processes import FLOWS, SINGLE, everything, one, several
 from schemas.config import Config
 from schemas.errors import MillraceError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A real-time customer engine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A real-time customer engine.",
+)
 app.add_typer(dead, name="dead")
 app.add_typer(source, name="source")
 app.add_typer(repair, name="repair")
@@ -44,16 +49,27 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    _wanted: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    _wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """A real-time customer engine."""
 
 
 @app.command()
 def run(
-    what: Annotated[str, typer.Argument(metavar=f"[all|{'|'.join(FLOWS)}]", help="Everything on this machine, or one flow.")] = "all",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of resolve and profile each, or of the one flow.")] = None,
-    worker: Annotated[str | None, typer.Option(metavar="K/N", help="Be worker K (from 0) of N of one flow, in this process.")] = None,
+    what: Annotated[
+        str,
+        typer.Argument(metavar=f"[all|{'|'.join(FLOWS)}]", help="Everything on this machine, or one flow."),
+    ] = "all",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes of resolve and profile each, or of the one flow."),
+    ] = None,
+    worker: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Be worker K (from 0) of N of one flow, in this process."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Run millrace: under a supervisor, or as one worker of many."""
@@ -66,7 +82,9 @@ def run(
         raise typer.BadParameter(f"{flow} has one process: --workers is for resolve, profile and deliver")
     if flow is None:
         if worker is not None:
-            raise typer.BadParameter("--worker goes with one flow, such as `millrace run resolve --worker 0/4`")
+            raise typer.BadParameter(
+                "--worker goes with one flow, such as `millrace run resolve --worker 0/4`"
+            )
         everything(_started(config), config, workers, lambda: _reload(config))
     elif worker is None:
         several(flow, _started(config), config, workers or 1, lambda: _reload(config))
@@ -86,7 +104,12 @@ def check(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     event: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, metavar="EVENTS", help="Say what this event (JSON; or one a line) would do instead."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="EVENTS",
+            help="Say what this event (JSON; or one a line) would do instead.",
+        ),
     ] = None,
 ) -> int:
     """Print every error of a configuration file, or what is active; or what an event would do, with nothing running."""
@@ -111,7 +134,9 @@ def init(file: Annotated[Path, typer.Argument(dir_okay=False)] = Path("millrace.
 
 @app.command()
 def customer(
-    who: Annotated[str, typer.Argument(metavar="ID", help="Such as email:ana@example.org, or a customer's hex id.")],
+    who: Annotated[
+        str, typer.Argument(metavar="ID", help="Such as email:ana@example.org, or a customer's hex id.")
+    ],
     config: ConfigFile = None,
 ) -> int:
     """Print all that is held of a customer on one screen, contact details masked."""
@@ -123,7 +148,9 @@ def customer(
 @app.command()
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="No live view.")] = False,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; without it at Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so long; without it at Ctrl-C.")
+    ] = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> int:
@@ -152,28 +179,52 @@ def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="A .csv, .xlsx, .jsonl, .avro or .parquet file.")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, metavar="FILE", help="A .csv, .xlsx, .jsonl, .avro or .parquet file."
+        ),
     ],
     pairs: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="COL=FIELD", help="Once for each column that is to be sent; without any, all are, as what they are called."
+            "--map",
+            metavar="COL=FIELD",
+            help="Once for each column that is to be sent; without any, all are, as what they are called.",
         ),
     ] = None,
-    kind: Annotated[str, typer.Option("--type", metavar="identify|track", help="What a row is.")] = "identify",
-    event: Annotated[str | None, typer.Option(help="The event's name, where rows are tracks and no column is mapped to `event`.")] = None,
+    kind: Annotated[
+        str, typer.Option("--type", metavar="identify|track", help="What a row is.")
+    ] = "identify",
+    event: Annotated[
+        str | None,
+        typer.Option(help="The event's name, where rows are tracks and no column is mapped to `event`."),
+    ] = None,
     source: Annotated[str, typer.Option(help="The channel that profiles and rules see.")] = "import",
     sheet: Annotated[str | None, typer.Option(help="Of an Excel file; without it the first.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of a text file, such as gb18030; without it UTF-8 or what looks like it.")] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of a text file, such as gb18030; without it UTF-8 or what looks like it."),
+    ] = None,
     quote: Annotated[
-        str, typer.Option(metavar="double|none", help='Of a CSV file: what " does at the beginning of a cell; none: it is a letter.')
+        str,
+        typer.Option(
+            metavar="double|none",
+            help='Of a CSV file: what " does at the beginning of a cell; none: it is a letter.',
+        ),
     ] = "double",
     zone: Annotated[str, typer.Option(help="Of times that come without one, such as Asia/Shanghai.")] = "UTC",
     backfill: Annotated[
-        bool, typer.Option("--backfill/--live", help="Rows are history, no trigger is sent because of them; or as if they happened now.")
+        bool,
+        typer.Option(
+            "--backfill/--live",
+            help="Rows are history, no trigger is sent because of them; or as if they happened now.",
+        ),
     ] = True,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing: what would be rejected, and who would be new or become one.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Send nothing: what would be rejected, and who would be new or become one."
+        ),
     ] = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
@@ -186,11 +237,24 @@ def import_(
     if quote not in ("double", "none"):
         raise typer.BadParameter(f"--quote {quote}: expected double or none")
     if zone not in available_timezones():
-        raise typer.BadParameter(f"--zone {zone}: there is no such time zone; expected one such as Asia/Shanghai")
+        raise typer.BadParameter(
+            f"--zone {zone}: there is no such time zone; expected one such as Asia/Shanghai"
+        )
     from flows.services.importing import Job, run
 
     what: Literal["track", "identify"] = "track" if kind == "track" else "identify"
-    job = Job(file, tuple(pairs or ()), what, event, source, sheet, encoding, quoted=quote == "double", zone=zone, backfill=backfill)
+    job = Job(
+        file,
+        tuple(pairs or ()),
+        what,
+        event,
+        source,
+        sheet,
+        encoding,
+        quoted=quote == "double",
+        zone=zone,
+        backfill=backfill,
+    )
     return run(_load(config), job, dry_run, as_json)
 
 
@@ -205,7 +269,12 @@ def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
 @app.command()
 def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 1_000,
-    first: Annotated[int, typer.Option(min=0, help="The first one; a seed that failed is replayed by `--first SEED --seeds 1`.")] = 0,
+    first: Annotated[
+        int,
+        typer.Option(
+            min=0, help="The first one; a seed that failed is replayed by `--first SEED --seeds 1`."
+        ),
+    ] = 0,
     as_json: AsJson = False,
 ) -> int:
     """Run the engine on twins in memory while everything goes wrong that can, and prove that nothing is lost or doubled."""
@@ -226,8 +295,12 @@ def bench(as_json: AsJson = False) -> int:
 def chaos(
     seconds: Annotated[float, typer.Option(min=1, help="How long things go wrong.")] = 120,
     seed: Annotated[int, typer.Option(help="Decides which faults come when.")] = 1,
-    kafka: Annotated[bool, typer.Option("--kafka", help="The raw log in a Kafka broker, started and killed as well.")] = False,
-    only: Annotated[str | None, typer.Option(help="Only faults whose name contains this, such as `zombie`.")] = None,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="The raw log in a Kafka broker, started and killed as well.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only faults whose name contains this, such as `zombie`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Break a deployment of its own in every way there is under a known load, and count what was lost or doubled."""
@@ -238,7 +311,9 @@ def chaos(
 
 @app.command()
 def reload(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if figures, tags or most triggers go with it.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Also if figures, tags or most triggers go with it.")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does to `run`)."""
@@ -247,8 +322,14 @@ def reload(
 
 @app.command()
 def restore(
-    to: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then (2026-01-31T12:00:00Z); without it the latest.")] = None,
-    source: Annotated[str | None, typer.Option("--from", metavar="BACKUP", help="This one; without it the newest that fits.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As it was then (2026-01-31T12:00:00Z); without it the latest."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="BACKUP", help="This one; without it the newest that fits."),
+    ] = None,
     config: ConfigFile = None,
 ) -> int:
     """Fill an empty Redis from a backup and the archive behind it."""
@@ -259,9 +340,13 @@ def restore(
 
 @app.command()
 def rebuild(
-    deliver: Annotated[bool, typer.Option("--deliver", help="Also deliver the triggers that it fires; each carries the run's id.")] = False,
+    deliver: Annotated[
+        bool,
+        typer.Option("--deliver", help="Also deliver the triggers that it fires; each carries the run's id."),
+    ] = False,
     switching: Annotated[
-        bool, typer.Option("--switch", help="Then switch to it. The flows must be stopped, from before it begins.")
+        bool,
+        typer.Option("--switch", help="Then switch to it. The flows must be stopped, from before it begins."),
     ] = False,
     config: ConfigFile = None,
 ) -> int:
@@ -274,7 +359,9 @@ def rebuild(
 @app.command()
 def switch(
     run_id: Annotated[str, typer.Argument(metavar="RUN")],
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what lies beside under this id instead.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what lies beside under this id instead.")
+    ] = False,
     config: ConfigFile = None,
 ) -> int:
     """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows must be stopped."""
@@ -342,7 +429,11 @@ def _say_unsound(path: Path | None) -> None:
         if path is not None:
             sound(path)
     except ConfigError as error:
-        print(f"{error}\nmillrace: starts all the same; `check` and `reload` refuse this until it is mended", file=sys.stderr, flush=True)
+        print(
+            f"{error}\nmillrace: starts all the same; `check` and `reload` refuse this until it is mended",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _reload(path: Path | None, yes: bool = False) -> str:
@@ -357,7 +448,9 @@ def _reload(path: Path | None, yes: bool = False) -> str:
         version = prepare(config, agreed=yes)
     except Losing as error:
         raise Losing(f"{error}\nThe rules in force stay. If this is meant: `millrace reload --yes`") from None
-    lines = [f"the rules are in force as version {version}" if version else "these rules are in force already"]
+    lines = [
+        f"the rules are in force as version {version}" if version else "these rules are in force already"
+    ]
     if before := announced(config, version - 1):
         lines += [f"  {change}" for change in of_rules(before, config)]
     if waits := waiting(config, path):

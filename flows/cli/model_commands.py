@@ -8,14 +8,24 @@ import typer
 if TYPE_CHECKING:
     from schemas.config import Config
 
-model = typer.Typer(no_args_is_help=True, help="The models that learn: look at them, and decide which version is in force.")
+model = typer.Typer(
+    no_args_is_help=True, help="The models that learn: look at them, and decide which version is in force."
+)
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("-c", "--config", exists=True, dir_okay=False, help="The configuration file; without it deploy/millrace.toml."),
+    typer.Option(
+        "-c",
+        "--config",
+        exists=True,
+        dir_okay=False,
+        help="The configuration file; without it deploy/millrace.toml.",
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="One of those that `list` names.")]
-Version = Annotated[int | None, typer.Option("--to", metavar="VERSION", min=1, help="Which; without it as the command says.")]
+Version = Annotated[
+    int | None, typer.Option("--to", metavar="VERSION", min=1, help="Which; without it as the command says.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 
@@ -62,7 +72,9 @@ def model_unpin(name: Name, config: ConfigFile = None) -> int:
 @model.command("promote")
 def model_promote(
     name: Name,
-    learner: Annotated[str, typer.Argument(metavar="LEARNER", help="One of those that `show` lists side by side.")],
+    learner: Annotated[
+        str, typer.Argument(metavar="LEARNER", help="One of those that `show` lists side by side.")
+    ],
     config: ConfigFile = None,
 ) -> int:
     """Make a challenger (of best_action another policy) the champion, with the next examples that are learnt."""
@@ -85,7 +97,11 @@ def model_export(
 
 
 @model.command("report")
-def model_report(name: Name, html: Annotated[Path, typer.Option("--html", help="The file to write.")], config: ConfigFile = None) -> int:
+def model_report(
+    name: Name,
+    html: Annotated[Path, typer.Option("--html", help="The file to write.")],
+    config: ConfigFile = None,
+) -> int:
     """Write a page with charts: reliability, log-loss as it was learnt, label delay, the contest of the learners."""
     from flows.services.model_registry import report
 

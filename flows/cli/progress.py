@@ -13,7 +13,9 @@ LINE_S = 5.0
 class Progress:
     """A context: leaving it clears the line of the terminal. Call it with each step; it looks at the clock and seldom says anything."""
 
-    def __init__(self, what: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`what` goes before the number, such as `restoring: entries`."""
         self._what, self._out, self._clock = what, out or sys.stderr, clock
         self._in_place = self._out.isatty()
@@ -23,7 +25,9 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         if self._in_place:
             print("\r\x1b[K", end="", file=self._out, flush=True)
 

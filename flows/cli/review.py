@@ -23,7 +23,12 @@ def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) ->
     found = queue.reviews
     table = folded(Table("id", "since", "by", "evidence", padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
     for review in found:
-        table.add_row(review.id, moment_text(review.since_ms), review.by, Text(printable(review.evidence.words.of(lang))))
+        table.add_row(
+            review.id,
+            moment_text(review.since_ms),
+            review.by,
+            Text(printable(review.evidence.words.of(lang))),
+        )
     console().print(table if found else "nothing waits for a decision")
     if queue.next is not None:
         console().print(f"more: --after {queue.next}", markup=False, soft_wrap=True)
@@ -66,7 +71,9 @@ def _sides(found: Compared) -> Table:
 
 
 def _values(identifiers: list[Named], namespace: str) -> str:
-    return "\n".join(printable(one.value or f"#{one.identifier[:8]}") for one in identifiers if one.namespace == namespace)
+    return "\n".join(
+        printable(one.value or f"#{one.identifier[:8]}") for one in identifiers if one.namespace == namespace
+    )
 
 
 def _said(side: Side) -> dict[str, str]:

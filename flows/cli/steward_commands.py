@@ -17,7 +17,9 @@ identity = typer.Typer(no_args_is_help=True, help="Who a customer is and why; un
 review = typer.Typer(no_args_is_help=True, help="Pairs of customers that may be one, for a person to decide.")
 
 Lang = Annotated[words.Lang, typer.Option(help="The language of evidence.")]
-Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Such as email:ana@example.org, or customer:HEX.")]
+Who = Annotated[
+    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Such as email:ana@example.org, or customer:HEX.")
+]
 Reason = Annotated[str, typer.Option(help="Why; the ledger keeps it.")]
 PairId = Annotated[str, typer.Argument(metavar="ID", help="Of `review list`, or how it begins.")]
 
@@ -75,7 +77,9 @@ def identity_apart(one: Who, other: Who, reason: Reason = "", config: ConfigFile
 
 @identity.command("release")
 def identity_release(
-    who: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Or identifier:HEX, as `suspended` lists it.")],
+    who: Annotated[
+        str, typer.Argument(metavar="NAMESPACE:VALUE", help="Or identifier:HEX, as `suspended` lists it.")
+    ],
     config: ConfigFile = None,
 ) -> int:
     """Make a suspended identifier evidence again."""
@@ -107,14 +111,26 @@ def identity_recent(
 
 @identity.command("unmerge")
 def identity_unmerge(
-    target: Annotated[str | None, typer.Argument(metavar="UNION|NAMESPACE:VALUE", help="A number in the ledger, or a customer.")] = None,
-    rule: Annotated[str | None, typer.Option(metavar="event|match|link|SOURCE", help="All unions made by this.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="All from then on: 2026-01-31T12:00:00Z, or 30m ago.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="UNION|NAMESPACE:VALUE", help="A number in the ledger, or a customer."),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="event|match|link|SOURCE", help="All unions made by this.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="All from then on: 2026-01-31T12:00:00Z, or 30m ago.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then.")] = None,
     identifier: Annotated[
-        str | None, typer.Option(metavar="NAMESPACE:VALUE", help="Whose evidence this is, such as a user id sent for everybody.")
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE:VALUE", help="Whose evidence this is, such as a user id sent for everybody."
+        ),
     ] = None,
-    rate: Annotated[str, typer.Option(metavar="N/s", help="At most so many a second (up to 1000).")] = "100/s",
+    rate: Annotated[
+        str, typer.Option(metavar="N/s", help="At most so many a second (up to 1000).")
+    ] = "100/s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are undone.")] = False,
     as_json: AsJson = False,
@@ -125,17 +141,23 @@ def identity_unmerge(
 
     chosen = Selection(target, rule, since, until, identifier)
     if (target is not None) == chosen.wants_many():
-        raise typer.BadParameter("give a union or a customer, or some of --rule, --since, --until, --identifier")
+        raise typer.BadParameter(
+            "give a union or a customer, or some of --rule, --since, --until, --identifier"
+        )
     number = rate.removesuffix("/s")
     if not number.isdecimal() or not 1 <= int(number[:9]) <= 1_000:
         raise typer.BadParameter(f"--rate {rate}: expected from 1/s to 1000/s")
-    return unmerge(_load(config), chosen, int(number), dry_run, lambda what: yes or typer.confirm(f"{what}?"), as_json)
+    return unmerge(
+        _load(config), chosen, int(number), dry_run, lambda what: yes or typer.confirm(f"{what}?"), as_json
+    )
 
 
 @review.command("list")
 def review_list(
     limit: Annotated[int, typer.Option(min=1, help="The oldest so many.")] = 50,
-    after: Annotated[str, typer.Option(metavar="NEXT", help="Those behind a page before: what it ended with.")] = "",
+    after: Annotated[
+        str, typer.Option(metavar="NEXT", help="Those behind a page before: what it ended with.")
+    ] = "",
     lang: Lang = "en",
     as_json: AsJson = False,
     config: ConfigFile = None,

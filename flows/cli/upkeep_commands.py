@@ -10,8 +10,12 @@ import typer
 from flows.cli.options import ConfigFile
 from schemas.config.toml import load
 
-dead = typer.Typer(no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again.")
-source = typer.Typer(no_args_is_help=True, help="Sources that were suspended because too many of their events were rejected.")
+dead = typer.Typer(
+    no_args_is_help=True, help="Events and deliveries that failed: look at them, send them again."
+)
+source = typer.Typer(
+    no_args_is_help=True, help="Sources that were suspended because too many of their events were rejected."
+)
 repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what another still has.")
 backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 
@@ -68,7 +72,9 @@ def source_resume(name: Annotated[str, typer.Argument(metavar="NAME")], config: 
 
 
 @repair.command("shard")
-def repair_shard(number: Annotated[int, typer.Argument(metavar="N", min=0)], config: ConfigFile = None) -> int:
+def repair_shard(
+    number: Annotated[int, typer.Argument(metavar="N", min=0)], config: ConfigFile = None
+) -> int:
     """Have a shard that is ahead of its log read on from the log's end."""
     from flows.services.repair import shard
 
@@ -100,7 +106,9 @@ def backup_list(config: ConfigFile = None) -> int:
 
 
 @backup.command("verify")
-def backup_verify(name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None) -> int:
+def backup_verify(
+    name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None
+) -> int:
     """Read one (or all) and the archive behind it to the last byte."""
     from flows.services.backups import verify
 

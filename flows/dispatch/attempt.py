@@ -26,11 +26,19 @@ async def attempt(sink: Sink, batch: Sequence[Delivery], connector: str) -> list
     except Exception as error:  # noqa: BLE001  # an exception's own words may be a receiver's, or personal data
         where = f"{type(error).__name__} at {places(error)[-1]}"
         return _raised(batch, connector, f"the sink raised {where}", where)
-    if len(outcomes) != len(batch) or not all(isinstance(outcome, Delivered | Retry | Failed | Disable) for outcome in outcomes):
+    if len(outcomes) != len(batch) or not all(
+        isinstance(outcome, Delivered | Retry | Failed | Disable) for outcome in outcomes
+    ):
         return _raised(batch, connector, "the sink did not give one outcome for each delivery", "outcomes")
     return outcomes
 
 
 def _raised(batch: Sequence[Delivery], connector: str, reason: str, where: str) -> list[Outcome]:
-    log.error("sink_raised", connector=connector, where=where, deliveries=len(batch), then="tried again, in the end a dead letter")
+    log.error(
+        "sink_raised",
+        connector=connector,
+        where=where,
+        deliveries=len(batch),
+        then="tried again, in the end a dead letter",
+    )
     return [Raised(reason)] * len(batch)

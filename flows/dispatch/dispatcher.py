@@ -31,7 +31,9 @@ log = structlog.get_logger()
 
 IN_FLIGHT_MAX = 4_096  # triggers of one connector in memory, those that wait for a retry included
 OUTCOMES = ("delivered", "retried", "dead")
-SPAN_MAX = 2_000  # of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
+SPAN_MAX = (
+    2_000  # of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
+)
 _IDENTIFY = 256  # customers in one call, unless the sink takes larger batches
 
 _decode = msgspec.msgpack.Decoder(Trigger).decode
@@ -55,11 +57,15 @@ class Entry(Protocol):
 class Desk:
     """What a courier needs of state."""
 
-    identify: Callable[[list[str], tuple[str, ...]], list[dict[str, str]]]  # the sealed fields of these customers, opened
+    identify: Callable[
+        [list[str], tuple[str, ...]], list[dict[str, str]]
+    ]  # the sealed fields of these customers, opened
     dead: Callable[[str, bytes, str], None]  # keep (connector, packed trigger, reason) for `millrace dead`
     disable: Callable[[str, str], None]  # remember that this (connector, endpoint) wants nothing more
     disabled: Callable[[], Mapping[str, str]]  # connector -> endpoint of those remembered
-    count: Callable[[str, Mapping[str, int]], None] = lambda _connector, _more: None  # add these to what `millrace status` shows
+    count: Callable[[str, Mapping[str, int]], None] = lambda _connector, _more: (
+        None
+    )  # add these to what `millrace status` shows
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +103,9 @@ class Courier:
 
     lane = "t"
 
-    def __init__(self, connector: Connector, deliver: Deliver, sink: Sink, desk: Desk, cursors: Mapping[int, int]) -> None:
+    def __init__(
+        self, connector: Connector, deliver: Deliver, sink: Sink, desk: Desk, cursors: Mapping[int, int]
+    ) -> None:
         """`cursors`: where to begin in each shard that is ours."""
         self.name = connector.name
         self.disabled = desk.disabled().get(connector.name) == endpoint(connector)
@@ -191,7 +199,11 @@ class Courier:
 
     def unstored(self) -> dict[int, int]:
         """Cursors that have moved since they were last asked for."""
-        moved = {shard: progress.cursor for shard, progress in self._progress.items() if progress.cursor != self._stored[shard]}
+        moved = {
+            shard: progress.cursor
+            for shard, progress in self._progress.items()
+            if progress.cursor != self._stored[shard]
+        }
         self._stored.update(moved)
         return moved
 
@@ -262,11 +274,18 @@ class Courier:
         except Exception as error:  # noqa: BLE001  # a defect of ours, on somebody among them
             where = f"{type(error).__name__} at {places(error)[-1]}"
         if len(group) == 1:
-            log.error("customer_not_named", connector=self.name, where=where, then="tried again, in the end a dead letter")
+            log.error(
+                "customer_not_named",
+                connector=self.name,
+                where=where,
+                then="tried again, in the end a dead letter",
+            )
             self._later(group[0], f"the customer cannot be named: {where}")
             return [], []
         alone = [await self._identified([parcel]) for parcel in group]
-        return [parcel for parcels, _ in alone for parcel in parcels], [delivery for _, found in alone for delivery in found]
+        return [parcel for parcels, _ in alone for parcel in parcels], [
+            delivery for _, found in alone for delivery in found
+        ]
 
     async def _named(self, group: list[Parcel]) -> list[Delivery]:
         triggers = [parcel.trigger for parcel in group if parcel.trigger is not None]
@@ -314,7 +333,9 @@ class Courier:
             return
         self._count("retried")
         self.moved()
-        parcel.due_ms = _now_ms() + max(self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0)
+        parcel.due_ms = _now_ms() + max(
+            self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0
+        )
         self._waiting.push(parcel.due_ms, parcel.rank, parcel)
 
     async def _bury(self) -> None:
@@ -341,7 +362,11 @@ class Courier:
     def _report_breaker(self, outcome: Outcome) -> None:
         metrics.BREAKER_OPEN.labels(self.name).set(self._breaker.is_open)
         if self._breaker.is_open:
-            log.warning("connector_rests", connector=self.name, reason=outcome.reason if isinstance(outcome, Retry) else "")
+            log.warning(
+                "connector_rests",
+                connector=self.name,
+                reason=outcome.reason if isinstance(outcome, Retry) else "",
+            )
         else:
             log.info("connector_works_again", connector=self.name)
 
@@ -350,7 +375,9 @@ class Courier:
         now = _now_ms()
         due, open_again = self._waiting.wait_ms(now), self._breaker.wait_ms(now)
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if due is None or open_again is None else max(due, open_again) / 1000):
+            async with asyncio.timeout(
+                None if due is None or open_again is None else max(due, open_again) / 1000
+            ):
                 await self._wake.wait()
         self._wake.clear()
 

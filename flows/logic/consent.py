@@ -79,4 +79,7 @@ def restriction(value: Any) -> int:
 
 
 def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    return {name: join((0, a[name]), (0, b[name]))[1] if name in a and name in b else a.get(name, b.get(name)) for name in sorted({*a, *b})}
+    return {
+        name: join((0, a[name]), (0, b[name]))[1] if name in a and name in b else a.get(name, b.get(name))
+        for name in sorted({*a, *b})
+    }

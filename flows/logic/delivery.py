@@ -87,7 +87,9 @@ class Breaker:
         elif self._until_ms is None:
             if self._failed >= self._policy.failures:
                 self._rest_until(now_ms + self._policy.rest_ms)
-        elif now_ms >= self._until_ms:  # the probe; what fails earlier began before the breaker opened and tells nothing new
+        elif (
+            now_ms >= self._until_ms
+        ):  # the probe; what fails earlier began before the breaker opened and tells nothing new
             self._rest_until(now_ms + self._policy.rest_ms)
 
     def _rest_until(self, until_ms: float) -> None:

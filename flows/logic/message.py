@@ -29,7 +29,9 @@ _NEEDED: Final[dict[str, tuple[EventType, ...]]] = {
 }
 
 
-class Message(msgspec.Struct, rename={"message_id": "messageId", "user_id": "userId", "anonymous_id": "anonymousId"}):
+class Message(
+    msgspec.Struct, rename={"message_id": "messageId", "user_id": "userId", "anonymous_id": "anonymousId"}
+):
     """A Segment message as its clients write it; what is not named here does not concern us."""
 
     type: EventType
@@ -63,10 +65,14 @@ class Checked(msgspec.Struct):
     traits: dict[str, Any]
     sensitive: dict[str, Any]
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
-    removed: dict[str, int] = {}  # personal data that was taken out and is not kept: what told it -> how often
+    removed: dict[
+        str, int
+    ] = {}  # personal data that was taken out and is not kept: what told it -> how often
     content: bytes = b""  # marks of what it says, where repetitions are dropped
     backfill: bool = False  # history, of which nothing is sent
-    previous: tuple[bytes, bytes] | None = None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
+    previous: tuple[bytes, bytes] | None = (
+        None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
+    )
 
 
 class _Times(msgspec.Struct):
@@ -119,24 +125,32 @@ def rescue(value: bytes) -> Message | Reject:
     if type(data.get("messageId")) is int:
         data["messageId"] = str(data["messageId"])
     if not isinstance(data.get("messageId"), str | None):
-        return Reject("message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}")
+        return Reject(
+            "message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}"
+        )
     for name in _OBJECTS:
         if data.get(name) in ("", []):  # so some languages write an empty object
             del data[name]
         elif not isinstance(data.get(name), dict | None):
             if _is_needed(name, data):
-                return Reject("field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}")
+                return Reject(
+                    "field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}"
+                )
             del data[name]
     for name in _TEXTS:
         if not isinstance(data.get(name), str | None):
             if _is_needed(name, data):
-                return Reject("field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+                return Reject(
+                    "field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}"
+                )
             del data[name]
     stated = {name: data.pop(name, None) for name in (*_HAPPENED, "sentAt")}
     times = {name: _lenient_time(value) for name, value in stated.items() if value not in (None, "")}
     unread = [name for name in _HAPPENED if name in times and times[name] is None]
     if unread and not any(times.get(name) for name in _HAPPENED):
-        return Reject("timestamp_invalid", f"expected `{unread[0]}` as ISO 8601, such as 2026-01-31T12:00:00Z")
+        return Reject(
+            "timestamp_invalid", f"expected `{unread[0]}` as ISO 8601, such as 2026-01-31T12:00:00Z"
+        )
     data |= times
     try:
         return msgspec.convert(data, Message)

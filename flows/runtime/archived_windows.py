@@ -56,8 +56,12 @@ class _Packer:
         self._policy = _encode(Policy.of(config.identity, config.matching))
         self._seal = seal
 
-    def __call__(self, commit: WindowCommit, events: list[RawEvent], positions: list[int], origins: list[bytes]) -> bytes:
-        return self._seal.seal(_encode(WindowContent(self._limits, commit, events, positions, origins, self._policy)))
+    def __call__(
+        self, commit: WindowCommit, events: list[RawEvent], positions: list[int], origins: list[bytes]
+    ) -> bytes:
+        return self._seal.seal(
+            _encode(WindowContent(self._limits, commit, events, positions, origins, self._policy))
+        )
 
 
 def unpacked(content: bytes) -> WindowContent:
@@ -70,6 +74,8 @@ def events_of(content: WindowContent, keys: DataKeys) -> list[RawEvent | None]:
     held = keys.of(origin for origin in content.origins if origin)
     found: list[RawEvent | None] = []
     for event, origin in zip(content.events, content.origins, strict=True):
-        value = event.value if not origin else held[origin].open(FIELD, event.value) if origin in held else None
+        value = (
+            event.value if not origin else held[origin].open(FIELD, event.value) if origin in held else None
+        )
         found.append(None if value is None else _plain(event, value=value))
     return found

@@ -146,7 +146,13 @@ def directory(config: Config) -> RedisDirectory:
 
 def shards(config: Config) -> Shards:
     found = layout(config)
-    return RedisShards(connect(redis_url(config)), names(config), found.shards, found.shard_buckets, replicas=config.redis.replicas)
+    return RedisShards(
+        connect(redis_url(config)),
+        names(config),
+        found.shards,
+        found.shard_buckets,
+        replicas=config.redis.replicas,
+    )
 
 
 def outbox(config: Config) -> Outbox:
@@ -190,7 +196,9 @@ def following_keys(config: Config) -> Iterator[Callable[[], None]]:
 
 
 def models(config: Config) -> ModelStore:
-    return RedisModels(connect(redis_url(config)), names(config), signer(config), replicas=config.redis.replicas)
+    return RedisModels(
+        connect(redis_url(config)), names(config), signer(config), replicas=config.redis.replicas
+    )
 
 
 def signer(config: Config) -> Signer:
@@ -221,7 +229,10 @@ def validator(config: Config, key: bytes | None = None) -> Validator:
 
 def machine(config: Config) -> ShardMachine:
     """The shards' logic, with what was announced loaded from the directory."""
-    return ShardMachine(rules_loader(directory(config), config.shards), model_travel.scorers(directory(config), signer(config)))
+    return ShardMachine(
+        rules_loader(directory(config), config.shards),
+        model_travel.scorers(directory(config), signer(config)),
+    )
 
 
 def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], CompiledRules]:
@@ -229,7 +240,10 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
 
     @lru_cache(maxsize=8)
     def rules_of(version: int) -> CompiledRules:
-        document, what = source.body("c", RULES, version), f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,"
+        document, what = (
+            source.body("c", RULES, version),
+            f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,",
+        )
         if document is None:
             raise Damaged(f"{what} {GONE}: {RESTORE}")
         try:
@@ -266,7 +280,14 @@ def raw_writer(config: Config) -> RawWriter:
     from connectors.raw.redis_log import RedisRawWriter
 
     per_partition = max(1, config.raw.max_events // config.raw.partitions)
-    return RedisRawWriter(redis_url(config), config.redis.prefix, config.raw.partitions, per_partition, seal, config.redis.replicas)
+    return RedisRawWriter(
+        redis_url(config),
+        config.redis.prefix,
+        config.raw.partitions,
+        per_partition,
+        seal,
+        config.redis.replicas,
+    )
 
 
 def raw_reader(config: Config) -> RawReader:
@@ -278,7 +299,11 @@ def raw_reader(config: Config) -> RawReader:
     from connectors.raw.redis_log import RedisRawReader
 
     return RedisRawReader(
-        redis_url(config), config.redis.prefix, config.raw.partitions, unseal if config.raw.seal else None, stay_with_server
+        redis_url(config),
+        config.redis.prefix,
+        config.raw.partitions,
+        unseal if config.raw.seal else None,
+        stay_with_server,
     )
 
 
@@ -313,7 +338,9 @@ def identify(config: Config) -> Callable[[list[str], tuple[str, ...]], list[dict
     return identified
 
 
-def _contacts(store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]) -> dict[bytes, dict[str, str]]:
+def _contacts(
+    store: Shards, data: DataKeys, count: int, roots: Sequence[bytes], fields: Sequence[str]
+) -> dict[bytes, dict[str, str]]:
     return {root: newest(stated) for root, stated in opened(store, data, count, roots, fields).items()}
 
 

@@ -15,7 +15,11 @@ from flows.runtime.ready import begun
 from schemas.errors import LogFull
 from state.redis.client import reported
 
-_GC = (50_000, 20, 1_000)  # batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
+_GC = (
+    50_000,
+    20,
+    1_000,
+)  # batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
 
 log = structlog.get_logger()
 

@@ -51,10 +51,16 @@ class KeyWatch:
     def _what_is_wrong(self) -> str:
         try:
             if not self._file.exists():
-                return f"no key file at {self._file}: it was there when this began, and what it sealed needs it"
+                return (
+                    f"no key file at {self._file}: it was there when this began, and what it sealed needs it"
+                )
             found = load_keys(self._file, create=False)
         except ConfigError as error:
             return str(error)
         except OSError as error:
             return f"{self._file} cannot be read: {error.strerror}"
-        return "" if found.fingerprint == self._fingerprint else f"{self._file} holds other keys than this deployment runs with"
+        return (
+            ""
+            if found.fingerprint == self._fingerprint
+            else f"{self._file} holds other keys than this deployment runs with"
+        )

@@ -31,7 +31,9 @@ def configure(settings: Log, flow: str, worker: str = "") -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer: Processor = structlog.processors.JSONRenderer(serializer=_json)
     else:
-        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # the rich one shows locals
+        renderer = structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback
+        )  # the rich one shows locals
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -80,7 +80,11 @@ class Room:
 
     def _slowest(self, shard: int, lane: str) -> str:
         """Who has to take something before the shard goes on."""
-        cursors = {name.partition(":")[2]: seq for name, seq in self._store.readers(shard).items() if name.startswith(f"{lane}:")}
+        cursors = {
+            name.partition(":")[2]: seq
+            for name, seq in self._store.readers(shard).items()
+            if name.startswith(f"{lane}:")
+        }
         slowest = min(cursors, key=cursors.__getitem__, default="")
         return f"{TAKEN_BY[lane]} {slowest}".rstrip()
 

@@ -25,7 +25,9 @@ class Ready:
         self._said = False
 
     def __call__(self) -> None:
-        if not self._said and all(pid is not None and (self._folder / f"{pid}{SUFFIX}").exists() for pid in self._pids()):
+        if not self._said and all(
+            pid is not None and (self._folder / f"{pid}{SUFFIX}").exists() for pid in self._pids()
+        ):
             self._said = True
             with suppress(OSError):  # nobody reads it
                 print(self._line, flush=True)

@@ -120,7 +120,9 @@ class Brake:
         topic = partition.rpartition("/")[0]
         return topic in self._own and self._sources.is_suspended(topic)
 
-    def passes(self, partition: str, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]], now_ms: int) -> bool:
+    def passes(
+        self, partition: str, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]], now_ms: int
+    ) -> bool:
         """Count a window, before its commit; False if it must not be committed, since its partition is to wait. Raises `LogFull`."""
         if self.holds(partition):
             return False
@@ -134,11 +136,15 @@ class Brake:
                 self._suspend(source, Suspension(now_ms, *excess, dict(reasons.most_common(3))))
         return not self.holds(partition)
 
-    def _counted(self, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]]) -> dict[str, tuple[int, Counter[str]]]:
+    def _counted(
+        self, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]]
+    ) -> dict[str, tuple[int, Counter[str]]]:
         """By source how many events, and which were rejected for what; without those that it has been told of, or that are let pass."""
         totals = Counter([event.source for event in events])
         bad: dict[str, Counter[str]] = {source: Counter() for source in totals}
-        let_pass = {source: self._sources.let_pass(source) for source in totals if source in self._sources.known()}
+        let_pass = {
+            source: self._sources.let_pass(source) for source in totals if source in self._sources.known()
+        }
         for event in events if let_pass else ():
             totals[event.source] -= event.received_ms <= let_pass.get(event.source, -1)
         for index, reject in rejects:

@@ -31,8 +31,13 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
         return 0
     if in_force is not None and not agreed and (lost := losses(rules_from(in_force), config)):
         raise Losing("these rules would take away what cannot be had back: " + "; ".join(lost))
-    if not directory.announce("c", RULES, version + 1, version + 1, document) and directory.body("c", RULES, version + 1) != document:
-        raise ConfigError("other rules were announced at the same moment, and ours were not: look which are meant, and announce those")
+    if (
+        not directory.announce("c", RULES, version + 1, version + 1, document)
+        and directory.body("c", RULES, version + 1) != document
+    ):
+        raise ConfigError(
+            "other rules were announced at the same moment, and ours were not: look which are meant, and announce those"
+        )
     return version + 1
 
 

@@ -17,7 +17,9 @@ Made = TypeVar("Made")
 Poison = tuple[Item, Exception]
 
 
-def sift(items: Sequence[Item], attempt: Callable[[Sequence[Item]], Made], what: str) -> tuple[Made, list[Poison[Item]]]:
+def sift(
+    items: Sequence[Item], attempt: Callable[[Sequence[Item]], Made], what: str
+) -> tuple[Made, list[Poison[Item]]]:
     """What `attempt` makes of all items but those that it raises on, and these with what was raised.
 
     Each attempt begins from the same state, and leaves it if it raises. It takes them in order, so what raises is the last of the shortest
@@ -40,7 +42,9 @@ def sift(items: Sequence[Item], attempt: Callable[[Sequence[Item]], Made], what:
         rest = rest[count:]
 
 
-def _tried(attempt: Callable[[Sequence[Item]], Made], items: Sequence[Item]) -> tuple[tuple[Made] | None, Exception | None]:
+def _tried(
+    attempt: Callable[[Sequence[Item]], Made], items: Sequence[Item]
+) -> tuple[tuple[Made] | None, Exception | None]:
     try:
         return (attempt(items),), None
     except INFRASTRUCTURE:
@@ -52,7 +56,9 @@ def _tried(attempt: Callable[[Sequence[Item]], Made], items: Sequence[Item]) -> 
 def _check_empty(attempt: Callable[[Sequence[Item]], Made], what: str) -> None:
     _, raised = _tried(attempt, [])
     if raised is not None:
-        raise Fatal(f"{what}: {where(raised)}. This is a defect of millrace, nothing is lost: install a build without it") from raised
+        raise Fatal(
+            f"{what}: {where(raised)}. This is a defect of millrace, nothing is lost: install a build without it"
+        ) from raised
 
 
 def _first(

@@ -20,7 +20,12 @@ from state.model_store import Signer
 
 log = structlog.get_logger()
 
-LEARN, PIN, ROLLBACK, UNPIN = "learn", "pin", "rollback", "unpin"  # kinds of announcements; an operator makes all but the first
+LEARN, PIN, ROLLBACK, UNPIN = (
+    "learn",
+    "pin",
+    "rollback",
+    "unpin",
+)  # kinds of announcements; an operator makes all but the first
 _FEATURES: dict[str, tuple[str, ...]] = {
     name: model.features for name, model in BINARY.items()
 }  # of every model that this release scores with
@@ -53,7 +58,9 @@ def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes
     return signer.sign(f"{sender}:{number}", packed)
 
 
-def open_snapshot(signer: Signer, model: str, announced: bytes, purpose: str = "") -> Scorer | Decider | Shelf | Assigner:
+def open_snapshot(
+    signer: Signer, model: str, announced: bytes, purpose: str = ""
+) -> Scorer | Decider | Shelf | Assigner:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
     if model not in _OTHERS and model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")

@@ -33,7 +33,9 @@ class Patience:
 
     quick_s: float = 10.0  # a death sooner than this after the start is a quick one
     quick_deaths_max: int = 5  # so many in a row are a fault that comes back at once
-    backoff_s: float = 0.2  # after a quick death; doubles with each in a row. After another what died is started at once
+    backoff_s: float = (
+        0.2  # after a quick death; doubles with each in a row. After another what died is started at once
+    )
     backoff_s_max: float = 10.0
     away_s_max: float = 2.0  # the same while a server is away, for all wait for it
     rest_s: float = 30.0  # between two attempts at what was given up
@@ -47,7 +49,9 @@ class Child:
     name: str
     stage: int  # they are stopped by rising stage, those of one stage together
     spawn: Callable[[], subprocess.Popen[bytes]]
-    needs: "Child | None" = None  # while that one is not ready, this one is not started again, and its deaths are not its fault
+    needs: "Child | None" = (
+        None  # while that one is not ready, this one is not started again, and its deaths are not its fault
+    )
     ready: Callable[[], bool] = lambda: True
     vital: bool = True  # all end where it has never worked
 
@@ -84,11 +88,19 @@ class Supervisor:
         self._handlers_before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload}
-        self._handlers_before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        handlers = {
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+        }
+        self._handlers_before = {
+            number: signal.signal(number, handler) for number, handler in handlers.items()
+        }
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         self._ignore_stops()
         self.stop()
         for number, handler in self._handlers_before.items():
@@ -103,7 +115,9 @@ class Supervisor:
 
     def pids(self, *, but: Child | None = None) -> list[int | None]:
         """Of all children except `but`; None where one does not run."""
-        return [state.process.pid if state.process else None for state in self._states if state.child is not but]
+        return [
+            state.process.pid if state.process else None for state in self._states if state.child is not but
+        ]
 
     def watch(self) -> NoReturn:
         """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up, has never worked."""
@@ -120,17 +134,25 @@ class Supervisor:
             self._run_reload()
         for state in self._states:
             if state.process is not None and state.process.poll() is not None:
-                self._bury(state, how=_how(state.process.returncode), away=state.process.returncode == TRY_AGAIN)
+                self._bury(
+                    state, how=_how(state.process.returncode), away=state.process.returncode == TRY_AGAIN
+                )
             if state.process is None and time.monotonic() >= state.start_at and self._may_start(state.child):
                 self._start_again(state)
-            if state.given_up and state.process is not None and time.monotonic() - state.started >= self._patience.quick_s:
+            if (
+                state.given_up
+                and state.process is not None
+                and time.monotonic() - state.started >= self._patience.quick_s
+            ):
                 self._recover(state)
 
     def stop(self) -> None:
         """SIGTERM to each stage in turn, SIGKILL to what has not ended after `stop_s` seconds."""
         by_stage = sorted(self._states, key=lambda state: state.child.stage)
         for _, states in groupby(by_stage, key=lambda state: state.child.stage):
-            self._stop_together([(state.child.name, state.process) for state in states if state.process is not None])
+            self._stop_together(
+                [(state.child.name, state.process) for state in states if state.process is not None]
+            )
         self._states.clear()
 
     def _stop_together(self, processes: Sequence[tuple[str, subprocess.Popen[bytes]]]) -> None:
@@ -157,10 +179,18 @@ class Supervisor:
         elif self._may_start(state.child):
             state.quick_deaths = state.quick_deaths + 1 if quick else 1
         state.proven = state.proven or not quick
-        if quick and state.quick_deaths >= self._patience.quick_deaths_max and not (state.proven and state.child.vital):
+        if (
+            quick
+            and state.quick_deaths >= self._patience.quick_deaths_max
+            and not (state.proven and state.child.vital)
+        ):
             self._give_up(state, how)
             return
-        times, most = (state.absences, self._patience.away_s_max) if away else (state.quick_deaths, self._patience.backoff_s_max)
+        times, most = (
+            (state.absences, self._patience.away_s_max)
+            if away
+            else (state.quick_deaths, self._patience.backoff_s_max)
+        )
         delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1))) if quick else 0.0
         state.start_at = time.monotonic() + delay
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
@@ -199,7 +229,9 @@ class Supervisor:
         try:
             state.process = state.child.spawn()
         except (MillraceError, OSError) as error:  # the latter for a full disk
-            self._bury(state, how=str(error), away=isinstance(error, MillraceError) and error.exit_code == TRY_AGAIN)
+            self._bury(
+                state, how=str(error), away=isinstance(error, MillraceError) and error.exit_code == TRY_AGAIN
+            )
             return
         _count_restart(state.child.name)
         log.info("worker_restarted", child=state.child.name, pid=state.process.pid)
@@ -207,7 +239,10 @@ class Supervisor:
     def _may_start(self, child: Child) -> bool:
         if child.needs is None:
             return True
-        return any(state.child is child.needs and state.process is not None for state in self._states) and child.needs.ready()
+        return (
+            any(state.child is child.needs and state.process is not None for state in self._states)
+            and child.needs.ready()
+        )
 
     def _run_reload(self) -> None:
         if self._reload is None:

@@ -22,8 +22,18 @@ def load(entry: PlanEvent) -> PlanCheck:
     try:
         schema = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         return _avro(schema) if path.suffix == ".avsc" else _json_schema(schema)
-    except (OSError, msgspec.DecodeError, ValueError, SchemaParseException, UnknownType, TypeError, KeyError) as error:
-        raise ConfigError(f"plan of {entry.event!r}: {path.name} is no schema that can be used: {str(error).splitlines()[0]}") from None
+    except (
+        OSError,
+        msgspec.DecodeError,
+        ValueError,
+        SchemaParseException,
+        UnknownType,
+        TypeError,
+        KeyError,
+    ) as error:
+        raise ConfigError(
+            f"plan of {entry.event!r}: {path.name} is no schema that can be used: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _json_schema(schema: Any) -> PlanCheck:
@@ -50,7 +60,9 @@ def _fault(error: ValidationError) -> str:
     *above, last = [str(step) for step in error.instance_path] or [""]
     where = ".".join([*above, last])
     if error.kind.name == "format":  # of all that a schema holds only patterns have one that is checked
-        pattern = error.instance if isinstance(error.instance, str) else last  # of `pattern` the value, of `patternProperties` the key
+        pattern = (
+            error.instance if isinstance(error.instance, str) else last
+        )  # of `pattern` the value, of `patternProperties` the key
         return f"{where}: {patterns.fault(pattern)}"
     return f"{where}: {error.message}" if where else error.message
 
@@ -66,11 +78,19 @@ def _avro(schema: Any) -> PlanCheck:
     def check(properties: dict[str, Any]) -> str | None:
         try:
             fits = fastavro.validation.validate(properties, parsed, raise_errors=False, strict=False)
-        except (ValueError, TypeError, ArithmeticError):  # a logical type that its own text cannot be made to, such as a date of "soon"
+        except (
+            ValueError,
+            TypeError,
+            ArithmeticError,
+        ):  # a logical type that its own text cannot be made to, such as a date of "soon"
             fits = False
         if fits:
             return None
         missing = ", ".join(sorted(names - properties.keys()))
-        return f"does not fit its Avro schema (missing: {missing})" if missing else "does not fit its Avro schema"
+        return (
+            f"does not fit its Avro schema (missing: {missing})"
+            if missing
+            else "does not fit its Avro schema"
+        )
 
     return check

@@ -50,7 +50,11 @@ class Windows:
     """
 
     def __init__(
-        self, reader: RawReader, config: WindowConfig, positions: Mapping[str, int], clock: Callable[[], float] = time.monotonic
+        self,
+        reader: RawReader,
+        config: WindowConfig,
+        positions: Mapping[str, int],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._wait_s = config.wait / 1000
@@ -74,11 +78,19 @@ class Windows:
         if self._handed is not None:
             handled_s, self._handed = now - self._handed, None
             self._patience_s = self._wait_s if self._busy else min(self._wait_s, handled_s)
-        due = min(window.opened for window in self._open.values()) + self._patience_s if self._open else now + self._wait_s
+        due = (
+            min(window.opened for window in self._open.values()) + self._patience_s
+            if self._open
+            else now + self._wait_s
+        )
         for batch in self._reader.poll(max(0, ceil((due - now) * 1000))):
             self._add(batch)
         now = self._clock()
-        ready = [w for w in self._open.values() if len(w.events) >= self._events or now - w.opened >= self._patience_s]
+        ready = [
+            w
+            for w in self._open.values()
+            if len(w.events) >= self._events or now - w.opened >= self._patience_s
+        ]
         for window in ready:
             del self._open[window.partition]
             self._positions[window.partition] = window.after
@@ -110,7 +122,9 @@ class Windows:
         window = self._open.get(batch.partition)
         if window is None:
             before = self._positions[batch.partition]
-            window = self._open[batch.partition] = Window(batch.partition, before, batch.after, [], [], self._clock())
+            window = self._open[batch.partition] = Window(
+                batch.partition, before, batch.after, [], [], self._clock()
+            )
         window.events += batch.events
         window.positions += batch.positions
         window.after = batch.after

@@ -28,7 +28,9 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def make(config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[], None] = lambda: None) -> Manifest:
+def make(
+    config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[], None] = lambda: None
+) -> Manifest:
     """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no backup."""
     client, names = connect(deployment.redis_url(config)), deployment.names(config)
     with reported():
@@ -50,11 +52,19 @@ def make(config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[
         except BaseException as error:
             writer.abandon()
             if isinstance(error, OSError):
-                raise Unreachable(f"{config.backup.folder} cannot be written: {error.strerror or error}") from error
+                raise Unreachable(
+                    f"{config.backup.folder} cannot be written: {error.strerror or error}"
+                ) from error
             raise
         finally:
             keys.close()
-    log.info("backup_made", backup=manifest.name, bytes=manifest.bytes, ms=manifest.ended_ms - manifest.begun_ms, journal=manifest.journal)
+    log.info(
+        "backup_made",
+        backup=manifest.name,
+        bytes=manifest.bytes,
+        ms=manifest.ended_ms - manifest.begun_ms,
+        journal=manifest.journal,
+    )
     metrics.BACKUP_ENDED.set(manifest.ended_ms / 1000)
     return manifest
 
@@ -69,14 +79,18 @@ def create(config: Config) -> int:
     with Progress("copying: keys") as step:
         manifest = make(config, step=step)
     seconds = (manifest.ended_ms - manifest.begun_ms) / 1000
-    print(f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {moment_text(manifest.tick_s * 1000)}")
+    print(
+        f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {moment_text(manifest.tick_s * 1000)}"
+    )
     return 0
 
 
 def listing(config: Config) -> int:
     """Print all; 1 if a manifest cannot be trusted."""
     backups = deployment.backups(config)
-    table = folded(Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False))
+    table = folded(
+        Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
+    )
     bad = 0
     for name in backups.names():
         try:
@@ -86,7 +100,13 @@ def listing(config: Config) -> int:
             bad += 1
             continue
         upto = max(manifest.offsets.values(), default=0)
-        table.add_row(name, moment_text(manifest.tick_s * 1000), f"{manifest.bytes:,}", f"{manifest.journal:,}", f"{upto:,}")
+        table.add_row(
+            name,
+            moment_text(manifest.tick_s * 1000),
+            f"{manifest.bytes:,}",
+            f"{manifest.journal:,}",
+            f"{upto:,}",
+        )
     if table.row_count:
         console = Console()
         if not console.is_terminal:
@@ -104,14 +124,18 @@ def verify(config: Config, name: str | None) -> int:
         manifest = backups.manifest(each)
         records = backups.verify(manifest)
         print(f"{each}: {len(manifest.chunks)} chunks, {records:,} records, whole")
-    oldest = min((backups.manifest(each).journal for each in ([name] if name else backups.names())), default=0)
+    oldest = min(
+        (backups.manifest(each).journal for each in ([name] if name else backups.names())), default=0
+    )
     last = oldest
     with Progress("reading: entries of the archive") as step:
         for found in archive.entries(oldest):
             step()
             last = found.entry.seq
             if found.entry.bare:
-                raise Foreign(f"{found.place}: entry {last} was written without its content: restore needs a backup made after it")
+                raise Foreign(
+                    f"{found.place}: entry {last} was written without its content: restore needs a backup made after it"
+                )
     if archive.newest():
         print(f"{Path(config.archive.folder)}: entries {oldest + 1:,} to {last:,}, whole")
     return 0
@@ -128,7 +152,10 @@ def _prune(config: Config) -> list[str]:
     gone = backups.prune(config.backup.keep)
     if config.archive.keep is not None and (left := backups.names()):
         needed = min(backups.manifest(name).journal for name in left)
-        gone += [path.name for path in deployment.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)]
+        gone += [
+            path.name
+            for path in deployment.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)
+        ]
     return gone
 
 

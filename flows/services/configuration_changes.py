@@ -15,7 +15,11 @@ from schemas.config import Config, Rules
 from schemas.config.toml import DEFAULT, read
 
 STARTED: Final = "started.json"
-_HOW: Final = {(True, True): "changed", (False, True): "new", (True, False): "gone"}  # (there before, there now)
+_HOW: Final = {
+    (True, True): "changed",
+    (False, True): "new",
+    (True, False): "gone",
+}  # (there before, there now)
 
 
 def of_rules(before: Rules, after: Rules) -> list[str]:
@@ -78,11 +82,16 @@ def _options(path: Path | None) -> dict[str, str]:
             found |= {f"{table}.{name}": getattr(value, name) for name in value.__struct_fields__}
         else:
             found |= {f"{table}{name and ' ' + name}": entry for name, entry in _named(value).items()}
-    return {name: blake2b(msgspec.json.encode(value, enc_hook=str), digest_size=12).hexdigest() for name, value in found.items()}
+    return {
+        name: blake2b(msgspec.json.encode(value, enc_hook=str), digest_size=12).hexdigest()
+        for name, value in found.items()
+    }
 
 
 def _named(value: Any) -> dict[str, Any]:
     """The entries of a list of tables by their name; one table as the entry without one."""
     if isinstance(value, tuple):
-        return {getattr(entry, "name", None) or f"{place}": entry for place, entry in enumerate(value, start=1)}
+        return {
+            getattr(entry, "name", None) or f"{place}": entry for place, entry in enumerate(value, start=1)
+        }
     return {"": value}

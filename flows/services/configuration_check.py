@@ -42,7 +42,14 @@ def check(path: Path) -> int:
 
 def errors(reading: Reading, folder: Path) -> list[Problem]:
     """Everything that is wrong with a configuration file of this folder, by line."""
-    return sorted([*reading.problems, *_rule_problems(reading), *_plan_problems(reading, folder), *_private_receivers(reading)])
+    return sorted(
+        [
+            *reading.problems,
+            *_rule_problems(reading),
+            *_plan_problems(reading, folder),
+            *_private_receivers(reading),
+        ]
+    )
 
 
 def said(path: Path, problem: Problem) -> str:
@@ -111,7 +118,14 @@ def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
 
 def _show(path: Path, config: Config, lone: list[str]) -> None:
     """`lone`: events that are named once."""
-    table = Table(title=f"{path}: ready", title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"{path}: ready",
+        title_justify="left",
+        title_style="bold",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, values in [*_active(config), ("named once", lone)]:
@@ -129,7 +143,9 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         if raw.log == "kafka"
         else f"redis streams, {raw.partitions} partitions, at most {raw.max_events:,} events"
     )
-    state = "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]  # the rest may hold a password
+    state = (
+        "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]
+    )  # the rest may hold a password
     planned = [entry.event for entry in config.validate.plan]
     return [
         ("name", [config.name]),
@@ -139,13 +155,21 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         ("window", [f"{config.window.wait} or {config.window.events} events"]),
         ("plan", [f"{', '.join(planned)}; others: {config.validate.unknown_events}"] if planned else []),
         ("identifiers", [f"{entry.name}, at most {entry.limit}" for entry in config.identity.namespace]),
-        ("aggregates", [f"{entry.name}: {entry.of} of {entry.value or 'events'}" for entry in config.aggregate]),
+        (
+            "aggregates",
+            [f"{entry.name}: {entry.of} of {entry.value or 'events'}" for entry in config.aggregate],
+        ),
         ("tags", [f"{entry.name}: {entry.when}" for entry in config.tag]),
         ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
         ("triggers", [_trigger(config, entry) for entry in config.trigger]),
         ("actions", [f"{entry.name}: {entry.when}" for entry in config.action]),
         ("items", [f"{entry.event}: {entry.item}" for entry in config.recommendation.touch]),
-        ("groups", [f"{config.clusters.k}, looked at every {config.clusters.every}"] if config.clusters.enabled else []),
+        (
+            "groups",
+            [f"{config.clusters.k}, looked at every {config.clusters.every}"]
+            if config.clusters.enabled
+            else [],
+        ),
         ("connectors", [_connector(entry) for entry in config.connector]),
         ("models", _models(config)),
     ]
@@ -153,11 +177,19 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
 
 def _models(config: Config) -> list[str]:
     found = [f"churn, looking {config.churn.horizon} ahead"] if config.churn.enabled else []
-    return found + [f"{model.name}, looking {model.horizon} ahead for {', '.join(model.yes)}" for model in config.model if model.enabled]
+    return found + [
+        f"{model.name}, looking {model.horizon} ahead for {', '.join(model.yes)}"
+        for model in config.model
+        if model.enabled
+    ]
 
 
 def _trigger(config: Config, rule: TriggerRule) -> str:
-    on = ", ".join(f"{name} {getattr(rule.on, name)}" for name in rule.on.__struct_fields__ if getattr(rule.on, name) is not None)
+    on = ", ".join(
+        f"{name} {getattr(rule.on, name)}"
+        for name in rule.on.__struct_fields__
+        if getattr(rule.on, name) is not None
+    )
     enabled = {entry.name for entry in config.connector if entry.enabled}
     to = ", ".join(name if name in enabled else f"{name} (off)" for name in rule.to)
     return f"{rule.name}: {on} -> {to or 'nowhere'}"

@@ -43,7 +43,18 @@ def screen(rows: list[FieldQuality]) -> RenderableType:
     """A line for each field of each source."""
     if not rows:
         return "no source has stated a checked field yet"
-    table = folded(Table("source (records)", "field", "stated", "valid", "conflicts", "why bad", padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
+    table = folded(
+        Table(
+            "source (records)",
+            "field",
+            "stated",
+            "valid",
+            "conflicts",
+            "why bad",
+            padding=(0, 1, 0, 0),
+            box=SIMPLE_HEAD,
+        )
+    )
     source = None
     for row in rows:
         first, source = row.source != source, row.source

@@ -90,7 +90,11 @@ def show(config: Config, entry: str) -> int:
     else:
         facts = {"reason": dead.reason, "connector": dead.connector, "failed": _moment(_when_ms(dead))}
         trigger = dead.trigger
-        body = dead.body if trigger is None else msgspec.json.format(msgspec.json.encode(msgspec.structs.asdict(trigger)))
+        body = (
+            dead.body
+            if trigger is None
+            else msgspec.json.format(msgspec.json.encode(msgspec.structs.asdict(trigger)))
+        )
     for name, fact in facts.items():
         print(f"{name.removesuffix('_ms'):10} {printable(str(fact))}")
     print(f"\n{printable(body.decode(errors='backslashreplace'), keep=chr(10))}")
@@ -99,7 +103,13 @@ def show(config: Config, entry: str) -> int:
 
 def _quarantined(dead: DeadFact) -> tuple[dict[str, Any], bytes]:
     found = dead.quarantined
-    facts = {"reason": "poison", "error": found.error, "customer": text_id(found.root), "shard": dead.shard, "position": found.position}
+    facts = {
+        "reason": "poison",
+        "error": found.error,
+        "customer": text_id(found.root),
+        "shard": dead.shard,
+        "position": found.position,
+    }
     facts |= {"build": found.build, "put aside": _moment(dead.when_ms)}
     trace = "".join(f"  {place}\n" for place in found.trace)
     if not found.payload:
@@ -112,7 +122,13 @@ def _quarantined(dead: DeadFact) -> tuple[dict[str, Any], bytes]:
 
 def _unlearnt(dead: DeadExample) -> tuple[dict[str, Any], bytes]:
     found = dead.unlearnt
-    facts = {"reason": "poison", "detail": found.detail, "model": found.model, "build": found.build, "put aside": _moment(_when_ms(dead))}
+    facts = {
+        "reason": "poison",
+        "detail": found.detail,
+        "model": found.model,
+        "build": found.build,
+        "put aside": _moment(_when_ms(dead)),
+    }
     example = msgspec.structs.asdict(msgspec.msgpack.decode(found.body, type=Example))
     example["customer"] = text_id(example["customer"])
     return facts, msgspec.json.format(msgspec.json.encode(example))
@@ -124,9 +140,7 @@ def _said(config: Config, kind: str, body: bytes) -> bytes:
 
     [(origin, rest)] = pieces(kind, body)
     if kind == "d":
-        return (
-            f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {'one' if rest[-1:] == b'1' else 'not one'}".encode()
-        )
+        return f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {'one' if rest[-1:] == b'1' else 'not one'}".encode()
     said = opened(deployment.data_keys(config), origin, rest)
     return text_id(origin).encode() + b"\n" + (b"erased since" if said is None else msgspec.json.format(said))
 
@@ -142,13 +156,25 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
                     tally.keep(entry, "there is no such dead letter")
             events: Iterable[DeadEvent] = [dead for dead in chosen.values() if isinstance(dead, DeadEvent)]
             facts: Iterable[DeadFact] = [dead for dead in chosen.values() if isinstance(dead, DeadFact)]
-            examples: Iterable[DeadExample] = [dead for dead in chosen.values() if isinstance(dead, DeadExample)]
-            deliveries: Iterable[DeadDelivery] = [dead for dead in chosen.values() if isinstance(dead, DeadDelivery)]
+            examples: Iterable[DeadExample] = [
+                dead for dead in chosen.values() if isinstance(dead, DeadExample)
+            ]
+            deliveries: Iterable[DeadDelivery] = [
+                dead for dead in chosen.values() if isinstance(dead, DeadDelivery)
+            ]
         else:
-            events = _mended((dead for dead in deployment.dead_events(config).oldest() if _is_for(dead, reason)), tally)
-            facts = _mended((dead for dead in deployment.dead_facts(config).oldest() if _is_for(dead, reason)), tally)
-            examples = _mended((dead for dead in deployment.dead_examples(config).oldest() if _is_for(dead, reason)), tally)
-            deliveries = (dead for dead in deployment.dead_deliveries(config).oldest() if _is_for(dead, reason))
+            events = _mended(
+                (dead for dead in deployment.dead_events(config).oldest() if _is_for(dead, reason)), tally
+            )
+            facts = _mended(
+                (dead for dead in deployment.dead_facts(config).oldest() if _is_for(dead, reason)), tally
+            )
+            examples = _mended(
+                (dead for dead in deployment.dead_examples(config).oldest() if _is_for(dead, reason)), tally
+            )
+            deliveries = (
+                dead for dead in deployment.dead_deliveries(config).oldest() if _is_for(dead, reason)
+            )
         try:
             asyncio.run(resend(config, events, facts, examples, deliveries, tally))
         finally:
@@ -160,7 +186,10 @@ def _mended(found: Iterable[AnyDead], tally: Tally) -> Iterator[AnyDead]:
     """Without those that this very build raised on: they would only come back, and facts count towards `validate.poison_percent`."""
     for dead in found:
         if dead.build == BUILD:
-            tally.keep(dead.name, f"this build ({BUILD}) raised on it; replay it by its id if something else is mended")
+            tally.keep(
+                dead.name,
+                f"this build ({BUILD}) raised on it; replay it by its id if something else is mended",
+            )
         else:
             yield dead
 
@@ -193,7 +222,11 @@ def _find(config: Config, entry: str) -> Dead | None:
         return deployment.dead_facts(config).find(int(shard), int(seq))
     if match[1] == "x":
         return deployment.dead_examples(config).find(match[2])
-    return deployment.dead_events(config).find(match[2]) if match[1] == "e" else deployment.dead_deliveries(config).find(match[2])
+    return (
+        deployment.dead_events(config).find(match[2])
+        if match[1] == "e"
+        else deployment.dead_deliveries(config).find(match[2])
+    )
 
 
 def _is_for(dead: Dead, reason: str | None) -> bool:
@@ -208,7 +241,13 @@ def _row(dead: Dead) -> tuple[str, str, str, str, str]:
     when = _moment(_when_ms(dead))
     if isinstance(dead, DeadEvent):
         letter = dead.letter
-        return dead.name, letter.reason, letter.source, when, f"{letter.partition} {letter.position}:{letter.index}"
+        return (
+            dead.name,
+            letter.reason,
+            letter.source,
+            when,
+            f"{letter.partition} {letter.position}:{letter.index}",
+        )
     if isinstance(dead, DeadFact):
         found = dead.quarantined
         return dead.name, "poison", found.where, when, f"shard {dead.shard} {found.position}"

@@ -59,11 +59,27 @@ def listing(config: Config, as_json: bool) -> int:
         print(msgspec.json.encode({"models": rows}).decode())
         return 0
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "version", "in force", "examples", "champion", "log-loss", "auc", "ece", "others' log-loss", "drifts", "age"):
+    for column in (
+        "model",
+        "version",
+        "in force",
+        "examples",
+        "champion",
+        "log-loss",
+        "auc",
+        "ece",
+        "others' log-loss",
+        "drifts",
+        "age",
+    ):
         table.add_column(column)
     folded(table)
     for row in rows:
-        others = ", ".join(f"{name} {_figure(side, 'log_loss')}" for name, side in row.contest.items() if name != row.champion)
+        others = ", ".join(
+            f"{name} {_figure(side, 'log_loss')}"
+            for name, side in row.contest.items()
+            if name != row.champion
+        )
         table.add_row(
             *(row.name, str(row.version), _in_force(row), f"{row.examples:,}", row.champion),
             *(_figure(row.figures, name) for name in ("log_loss", "auc", "ece")),
@@ -83,17 +99,28 @@ def show(config: Config, name: str, as_json: bool) -> int:
     if as_json:
         print(msgspec.json.encode({"model": row, "versions": last}).decode())
         return 0
-    print(f"{name}: {row.examples:,} examples, champion {row.champion}, promoted {row.promotions} times, in force: {_in_force(row)}")
+    print(
+        f"{name}: {row.examples:,} examples, champion {row.champion}, promoted {row.promotions} times, in force: {_in_force(row)}"
+    )
     for learner, figures in row.contest.items():
-        print(f"  {learner:12} " + "  ".join(f"{figure} {_figure(figures, figure)}" for figure in _FIGURES if figure in figures))
+        print(
+            f"  {learner:12} "
+            + "  ".join(f"{figure} {_figure(figures, figure)}" for figure in _FIGURES if figure in figures)
+        )
     for policy, (verdict, reason) in _verdicts(trainer).items():
         print(f"  {policy:18} {verdict}: {reason}")
     for what, counts in (("drifted", row.drifts), ("dropped", row.dropped)):
         print(f"  {what:10} " + (", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "nothing"))
     for snapshot in last:
         figures, learner = getattr(snapshot, "metrics", {}), getattr(snapshot, "learner", "")
-        said = "  ".join(f"{figure} {_figure(figures, figure)}" for figure in ("log_loss", "auc", "ece", "hit_rate") if figure in figures)
-        print(f"  version {snapshot.version:<6} {snapshot.examples:>9,} examples  {learner:8}  {said}".rstrip())
+        said = "  ".join(
+            f"{figure} {_figure(figures, figure)}"
+            for figure in ("log_loss", "auc", "ece", "hit_rate")
+            if figure in figures
+        )
+        print(
+            f"  version {snapshot.version:<6} {snapshot.examples:>9,} examples  {learner:8}  {said}".rstrip()
+        )
     if last and isinstance(newest := last[0], Linear):
         print("  what it weighs most (per deviation, between the bends around the mean)")
         ranked = sorted(zip(newest.features, newest.weights, strict=True), key=lambda item: -abs(item[1]))
@@ -189,7 +216,9 @@ def _row(config: Config, trainer: Teacher) -> Row:
     version = deployment.directory(config).sent(sender(name))
     in_force: dict[str, list[int]] = {}
     for kind in (PIN, ROLLBACK, LEARN):
-        numbers = sorted({head.models[sender(name, kind)] for head in heads if sender(name, kind) in head.models})
+        numbers = sorted(
+            {head.models[sender(name, kind)] for head in heads if sender(name, kind) in head.models}
+        )
         if numbers:
             in_force[kind] = numbers
     age_s = max(time.time() - trainer.trained_ms / 1000, 0.0) if trainer.trained_ms else None
@@ -252,7 +281,9 @@ def _figure(figures: dict[str, float], name: str) -> str:
 def _in_force(row: Row) -> str:
     """The kind that decides: a pin, a version that was gone back to, or the last that was learnt."""
     for kind, numbers in row.in_force.items():
-        return f"{', '.join(map(str, numbers))}" if kind == LEARN else f"{kind} {', '.join(map(str, numbers))}"
+        return (
+            f"{', '.join(map(str, numbers))}" if kind == LEARN else f"{kind} {', '.join(map(str, numbers))}"
+        )
     return "none"
 
 
@@ -272,7 +303,9 @@ def _page(row: Row, trainer: Teacher) -> str:
         f"<table><tr>{head}</tr>{body}</table>",
     ]
     if not isinstance(trainer, Trainer):
-        rows = "".join(f"<tr><td>{name}</td><td>{_figure(row.figures, name)}</td></tr>" for name in row.figures)
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{_figure(row.figures, name)}</td></tr>" for name in row.figures
+        )
         return document(title, [*parts, f"<table>{rows}</table>"])
     bins = trainer.progressive.reliability()
     if bins:
@@ -282,11 +315,20 @@ def _page(row: Row, trainer: Teacher) -> str:
     if trainer.history:
         labels = [f"{examples:,}" for examples, _ in trainer.history]
         names: dict[str, None] = {name: None for _, sides in trainer.history for name in sides}
-        series: dict[str, list[float | None]] = {name: [sides.get(name) for _, sides in trainer.history] for name in names}
-        parts.append(f"<h2>Log-loss, predicted before it was learnt</h2><p>At each version, by examples.</p>{lines(labels, series)}")
+        series: dict[str, list[float | None]] = {
+            name: [sides.get(name) for _, sides in trainer.history] for name in names
+        }
+        parts.append(
+            f"<h2>Log-loss, predicted before it was learnt</h2><p>At each version, by examples.</p>{lines(labels, series)}"
+        )
     if trainer.delays:
-        waits = {_seconds(bucket): trainer.delays[bucket] for bucket in range(min(trainer.delays), max(trainer.delays) + 1)}
-        parts.append(f"<h2>Label delay</h2><p>How long answers took, each bar up to the time below it.</p>{bars(waits)}")
+        waits = {
+            _seconds(bucket): trainer.delays[bucket]
+            for bucket in range(min(trainer.delays), max(trainer.delays) + 1)
+        }
+        parts.append(
+            f"<h2>Label delay</h2><p>How long answers took, each bar up to the time below it.</p>{bars(waits)}"
+        )
     for what, counts in (("Drift alarms", row.drifts), ("Dropped examples", row.dropped)):
         told = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "none"
         parts.append(f"<h2>{what}</h2><p>{told}</p>")

@@ -32,7 +32,15 @@ Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "ar
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 
 # What feeds is stopped before what is fed.
-_STAGE: dict[Flow, int] = {"gateway": 0, "resolve": 1, "profile": 2, "deliver": 3, "learn": 3, "match": 3, "archive": 4}
+_STAGE: dict[Flow, int] = {
+    "gateway": 0,
+    "resolve": 1,
+    "profile": 2,
+    "deliver": 3,
+    "learn": 3,
+    "match": 3,
+    "archive": 4,
+}
 _STAGE_REDIS = 5
 DISK_MIN = 32 << 20
 METRICS_PORTS = 16  # that lone flows of one machine may take, from that of `metrics.listen` on
@@ -42,7 +50,9 @@ SINGLE: tuple[Flow, ...] = (
     "match",
     "archive",
 )  # one door, one trainer of each model, one writer of an index or a folder
-VITAL: tuple[Flow, ...] = ("gateway",)  # of `run all`: where others do not run events are still taken in, and wait
+VITAL: tuple[Flow, ...] = (
+    "gateway",
+)  # of `run all`: where others do not run events are still taken in, and wait
 SEVERAL: tuple[Flow, ...] = ("resolve", "profile")
 
 
@@ -113,7 +123,9 @@ def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
             archive.run(config)
 
 
-def everything(config: Config, path: Path | None, workers: int | None, reload: Callable[[], object]) -> NoReturn:
+def everything(
+    config: Config, path: Path | None, workers: int | None, reload: Callable[[], object]
+) -> NoReturn:
     """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
 
     `workers` of resolve and profile each; None: as suits the machine.
@@ -137,12 +149,18 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
             server = embedded(config)
             redis = Child("redis", _STAGE_REDIS, server.spawn, ready=server.ready)
             server.wait(supervisor.start(redis))
-        _empty(metrics)  # not before the data folder is ours: a second start must not take the first one's figures
+        _empty(
+            metrics
+        )  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         try:
             prepare(config)
-        except Losing as error:  # what runs on the rules in force loses nothing; what does not start loses events
-            log.error("rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`")
+        except (
+            Losing
+        ) as error:  # what runs on the rules in force loses nothing; what does not start loses events
+            log.error(
+                "rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`"
+            )
         tell(())  # what was said here before is over
         warn_if_it_forgets(connect(redis_url(config)))
         check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
@@ -166,7 +184,9 @@ def everything(config: Config, path: Path | None, workers: int | None, reload: C
         supervisor.watch()
 
 
-def several(flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], object]) -> NoReturn:
+def several(
+    flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], object]
+) -> NoReturn:
     """All workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
     from flows.runtime import logs
 
@@ -202,7 +222,9 @@ def _telling(config: Config, what: str) -> Callable[[Sequence[str]], None]:
     return tell
 
 
-def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Child | None", *, vital: bool) -> "Child":
+def _child(
+    flow: Flow, path: Path | None, worker: int, workers: int, redis: "Child | None", *, vital: bool
+) -> "Child":
     from flows.runtime.supervisor import Child, command
 
     # -P: a folder named `flows` where the user happens to stand is not ours
@@ -214,7 +236,11 @@ def _child(flow: Flow, path: Path | None, worker: int, workers: int, redis: "Chi
 def _main() -> str:
     """The module that this process was started with, where it is one of ours: a demo has one of its own."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec is not None and spec.name.startswith("flows.") else "flows.cli"
+    return (
+        spec.name.removesuffix(".__main__")
+        if spec is not None and spec.name.startswith("flows.")
+        else "flows.cli"
+    )
 
 
 def _metrics_folder(config: Config, what: str) -> Path:
@@ -233,14 +259,18 @@ def _hold(folder: Path, flow: Flow) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise Unreachable(f"{folder}: another `millrace run {flow}` of this data folder is running: stop it first") from None
+        raise Unreachable(
+            f"{folder}: another `millrace run {flow}` of this data folder is running: stop it first"
+        ) from None
     return lock
 
 
 def _check_disk(folder: Path) -> None:
     """Figures lie in mapped files: on a full disk they would end the process with a bus error and no word. Raises `Unreachable`."""
     if folder.exists() and (free := disk_usage(folder).free) < DISK_MIN:
-        raise Unreachable(f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with {DISK_MIN >> 20} MB; make room")
+        raise Unreachable(
+            f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with {DISK_MIN >> 20} MB; make room"
+        )
 
 
 def _reserve(folder: Path) -> None:
@@ -294,6 +324,11 @@ def _serve_metrics(listen: str) -> None:
                 break
         else:
             if other != int(port):
-                log.warning("metrics_elsewhere", wanted=listen, served=f"{host}:{other}", cause="another process is there")
+                log.warning(
+                    "metrics_elsewhere",
+                    wanted=listen,
+                    served=f"{host}:{other}",
+                    cause="another process is there",
+                )
             return
     raise Unreachable(f"metrics.listen: cannot serve on {listen}: {failed.strerror}")

@@ -52,17 +52,23 @@ def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
     with server(config), reported():
         unfinished = pending(connect(deployment.redis_url(config)), deployment.names(config))
         if unfinished is not None and not then_switch:
-            raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+            raise Foreign(
+                f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
+            )
         if then_switch:
             switching.stopped(config)
         run_id = unfinished or _built(config, deliver)
         if then_switch:
             return switching.run(config, run_id)
-    print(f"\nTo switch: stop the flows when nothing is behind (`millrace status`), rebuild, and `millrace switch {run_id}`; or at once:")
+    print(
+        f"\nTo switch: stop the flows when nothing is behind (`millrace status`), rebuild, and `millrace switch {run_id}`; or at once:"
+    )
     print("`millrace rebuild --switch`. To look at it first, start millrace with these:\n")
     there = switching.at(config, run_id)
     print(f'    [redis]\n    prefix = "{there.redis.prefix}"')
-    print(f'    [archive]\n    folder = "{there.archive.folder}"\n    [backup]\n    folder = "{there.backup.folder}"')
+    print(
+        f'    [archive]\n    folder = "{there.archive.folder}"\n    [backup]\n    folder = "{there.backup.folder}"'
+    )
     return 0
 
 
@@ -78,7 +84,9 @@ def _built(config: Config, deliver: bool) -> str:
             rebuilt.apply(found)
             step()
     rebuilt.finish(config.name)
-    print(f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s")
+    print(
+        f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s"
+    )
     if rebuilt.erased:
         print(f"{rebuilt.erased:,} events of erased customers were left out")
     print(f"{rebuilt.fired:,} triggers fired: {'they' if deliver else 'none of them'} will be delivered")
@@ -99,7 +107,9 @@ class Stamped(RedisShards):
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         for commit in commits:
-            commit.outbox = [(lane, seq, self._stamped(body) if lane == "t" else body) for lane, seq, body in commit.outbox]
+            commit.outbox = [
+                (lane, seq, self._stamped(body) if lane == "t" else body) for lane, seq, body in commit.outbox
+            ]
         super().commit(commits, stamp_ms)
 
     def _stamped(self, body: bytes) -> bytes:
@@ -120,7 +130,9 @@ class Rebuild:
         self._now_s = 0.0
         self._keys = deployment.data_keys(config)
         layout = deployment.layout(config)
-        self._directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM)
+        self._directory = Quiet(
+            self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM
+        )
         self._resolver = Resolver(
             config,
             deployment.validator(config),
@@ -145,7 +157,13 @@ class Rebuild:
             clock=count(step=10).__next__,
         )
         self._pack_match = match_packer(config, deployment.log_seal(config))
-        self._archiver = Archiver(config, deployment.journal(config), deployment.archive(config), deployment.log_seal(config), lambda: None)
+        self._archiver = Archiver(
+            config,
+            deployment.journal(config),
+            deployment.archive(config),
+            deployment.log_seal(config),
+            lambda: None,
+        )
         self._gone: set[bytes] = set()  # identifiers of erased customers
         self.windows = self.events = self.erased = 0
         self._raw_is_redis, self._prefix = config.raw.log == "redis", config.redis.prefix
@@ -163,7 +181,9 @@ class Rebuild:
                 self._directory.replay(entry)
             case "w":
                 if entry.bare:
-                    raise Foreign(f"{place}: entry {entry.seq} was written without its content: it cannot be built again")
+                    raise Foreign(
+                        f"{place}: entry {entry.seq} was written without its content: it cannot be built again"
+                    )
                 self._window(unpacked(entry.content))
         if entry.seq % DRAIN_EVERY == 0:
             self._settle()
@@ -188,7 +208,9 @@ class Rebuild:
         self.events += len(judged.window.events)
         self.erased += len(content.events) - len(judged.window.events)
 
-    def _judged(self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]) -> Judged:
+    def _judged(
+        self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]
+    ) -> Judged:
         """Of these events. Which aliases were refused then holds: it was a question of who was known at that moment."""
         commit, positions = content.commit, [content.positions[index] for index in left]
         letters = [letter for letter in map(_letter, commit.dead) if letter.reason == ALIAS_OF_USERS.reason]
@@ -219,7 +241,11 @@ class Rebuild:
         while self._forward():
             drained(self._worker)
         if not self._delivered:
-            self._take("t", self._connectors, {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()})
+            self._take(
+                "t",
+                self._connectors,
+                {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()},
+            )
         while self._archiver.round(block_ms=0):
             pass
 

@@ -31,7 +31,11 @@ def shard(config: Config, number: int) -> int:
     if number >= config.shards.count:
         raise ConfigError(f"there is no shard {number}: shards.count is {config.shards.count}")
     with reported():
-        directory, shards, outbox = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+        directory, shards, outbox = (
+            deployment.directory(config),
+            deployment.shards(config),
+            deployment.outbox(config),
+        )
         end, head = directory.heads()[number], shards.heads()[number]
         cursor, sent = outbox.cursors(*INTERNAL)[number], directory.sent(f"shard:{number}")
         torn = head.offset > end or number in parted(directory, {number: head})
@@ -43,9 +47,13 @@ def shard(config: Config, number: int) -> int:
             shards.rewind(number, first - 1)
             print(f"shard {number}: back from entry {head.offset} to {first - 1}; its log ends at {end}")
         if cursor > sent:
-            first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1)
+            first = next(
+                (entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1
+            )
             outbox.set_back(*INTERNAL, number, sent)
-            print(f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`")
+            print(
+                f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`"
+            )
             if first > sent + 1:
                 print(
                     f"messages {sent + 1} to {first - 1} are gone: customers that wait for them wait on; restore a backup if that matters"
@@ -60,11 +68,15 @@ def customer(config: Config, ident: str) -> int:
     except ValueError:
         root = b""
     if len(root) != ID_BYTES:
-        raise ConfigError(f"{ident!r} is no customer: expected {2 * ID_BYTES} hex digits, as the line says that names him")
+        raise ConfigError(
+            f"{ident!r} is no customer: expected {2 * ID_BYTES} hex digits, as the line says that names him"
+        )
     with reported():
         store, number = deployment.shards(config), shard_of(root, config.shards.count)
         if not _is_damaged(store, number, root):
-            print(f"customer {ident} (shard {number}): his profile is there and can be read: nothing to repair")
+            print(
+                f"customer {ident} (shard {number}): his profile is there and can be read: nothing to repair"
+            )
             return 0
         head, counters = store.claim([number])[number], store.counters()[number]
         counters["profiles"] = counters.get("profiles", 1) - 1
@@ -81,7 +93,9 @@ def customer(config: Config, ident: str) -> int:
             past=gone,
         )
         store.commit([commit], int(time.time() * 1000))
-    print(f"customer {ident} (shard {number}): removed; his identifiers stay his, and his history begins with his next event")
+    print(
+        f"customer {ident} (shard {number}): removed; his identifiers stay his, and his history begins with his next event"
+    )
     return 0
 
 

@@ -66,7 +66,9 @@ async def resend(
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: Iterator[list[DeadEvent]], tally: Tally) -> None:
+async def _resend_events(
+    config: Config, batch: list[DeadEvent] | None, rest: Iterator[list[DeadEvent]], tally: Tally
+) -> None:
     letters, mender = deployment.dead_events(config), _Mender(config)
     writer = deployment.raw_writer(config)
     try:
@@ -79,7 +81,9 @@ async def _resend_events(config: Config, batch: list[DeadEvent] | None, rest: It
                     continue
                 mended = mender.mend(dead.letter)
                 if isinstance(mended, Reject):
-                    tally.keep(dead.name, f"it would be refused again: {mended.reason}: {mended.detail}".rstrip(": "))
+                    tally.keep(
+                        dead.name, f"it would be refused again: {mended.reason}: {mended.detail}".rstrip(": ")
+                    )
                 else:
                     ready.append(mended)
                     going.append(dead.id)
@@ -192,7 +196,10 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
                     continue
                 if not all(map(str, connectors[name].secrets)):
                     for dead in found:
-                        tally.keep(dead.name, f"{name}: its secret is not in the environment; set the variable that its `secrets` names")
+                        tally.keep(
+                            dead.name,
+                            f"{name}: its secret is not in the environment; set the variable that its `secrets` names",
+                        )
                     continue
                 if name not in counters:
                     counters[name] = _Counter(config, connectors[name], make(connectors[name]))
@@ -227,11 +234,18 @@ def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
                 raise Foreign("the archive has no such entry any more")
             archive.packed(kept.entry)
         except Exception as error:  # noqa: BLE001  # the defect that it was kept for is still there
-            tally.keep(dead.name, str(error) if isinstance(error, Foreign) else f"this build raises on it too: {type(error).__name__}")
+            tally.keep(
+                dead.name,
+                str(error)
+                if isinstance(error, Foreign)
+                else f"this build raises on it too: {type(error).__name__}",
+            )
             continue
         deployment.dead_deliveries(config).drop([dead.id])
         tally.sent += 1
-        tally.notes.append(f"{dead.name}: entry {kept.entry.seq} of the journal is whole in the archive: {kept.place}")
+        tally.notes.append(
+            f"{dead.name}: entry {kept.entry.seq} of the journal is whole in the archive: {kept.place}"
+        )
 
 
 class _Counter:
@@ -278,7 +292,9 @@ class _Counter:
         tally.sent += len(taken)
         if taken and self._connector.name in self._deliveries.disabled():
             self._deliveries.enable(self._connector.name)
-            tally.notes.append(f"{self._connector.name} had answered 410 and takes triggers again: restart `deliver` to go on with it")
+            tally.notes.append(
+                f"{self._connector.name} had answered 410 and takes triggers again: restart `deliver` to go on with it"
+            )
 
     async def close(self) -> None:
         await self._sink.close()

@@ -81,23 +81,31 @@ def plan(config: Config, upto_ms: int | None, source: str | None) -> tuple[Manif
     backups, archive = deployment.backups(config), deployment.archive(config)
     manifest = _chosen(backups, archive, upto_ms, source)
     if manifest is None and not archive.newest():
-        raise Foreign(f"nothing to restore from: no backup in {backups.folder}, and no archive in {archive.folder}")
+        raise Foreign(
+            f"nothing to restore from: no backup in {backups.folder}, and no archive in {archive.folder}"
+        )
     if manifest is not None:
         backups.verify(manifest)
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
         if found.entry.bare:
-            raise Foreign(f"{found.place}: entry {found.entry.seq} was written without its content: a backup made after it is needed")
+            raise Foreign(
+                f"{found.place}: entry {found.entry.seq} was written without its content: a backup made after it is needed"
+            )
     return manifest, archive
 
 
 def _chosen(backups: Backups, archive: Archive, upto_ms: int | None, source: str | None) -> Manifest | None:
-    manifests = usable((backups.manifest(name) for name in ([source] if source else backups.names())), upto_ms)
+    manifests = usable(
+        (backups.manifest(name) for name in ([source] if source else backups.names())), upto_ms
+    )
     for manifest in manifests:
         branch = archive.branched(manifest.archive, manifest.journal)
         if branch is None:
             return manifest
         if source:
-            raise Foreign(f"{source} stands for entry {manifest.journal}, and in {branch.path} history took another way at {branch.first}")
+            raise Foreign(
+                f"{source} stands for entry {manifest.journal}, and in {branch.path} history took another way at {branch.first}"
+            )
         log.warning("backup_passed_over", backup=manifest.name, branch=str(branch.path))
     if source:
         raise Foreign(f"{source} stands for a later time than --to")
@@ -113,10 +121,18 @@ def until(entries: Iterator[Found], upto_ms: int | None) -> Iterator[Found]:
 
 
 def restore(
-    config: Config, manifest: Manifest | None, archive: Archive, upto_ms: int | None, step: Callable[[], None] = lambda: None
+    config: Config,
+    manifest: Manifest | None,
+    archive: Archive,
+    upto_ms: int | None,
+    step: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
     """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises `Foreign`."""
-    client, names, layout = connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
+    client, names, layout = (
+        connect(deployment.redis_url(config)),
+        deployment.names(config),
+        deployment.layout(config),
+    )
     check_server(client)
     begin_anew(client, names, layout)
     keys = deployment.key_copy(config)
@@ -174,7 +190,9 @@ class Replay:
             cache=config.shards.cache,
             outbox_max=ROOM,
             clock_ms=lambda: 0,
-            clock=count(step=10).__next__,  # each look at it is later enough for an idle shard to be committed
+            clock=count(
+                step=10
+            ).__next__,  # each look at it is later enough for an idle shard to be committed
         )
         self._applied = 0
 
@@ -188,7 +206,9 @@ class Replay:
             else:
                 fits = self.directory.replay(entry)
         except (Fenced, Stale, msgspec.MsgspecError) as error:
-            raise Foreign(f"{place}: entry {entry.seq} does not follow from what was restored before it: {error}") from error
+            raise Foreign(
+                f"{place}: entry {entry.seq} does not follow from what was restored before it: {error}"
+            ) from error
         if not fits:
             raise Foreign(f"{place}: entry {entry.seq} does not follow from what was restored before it")
         self._applied += 1
@@ -206,8 +226,12 @@ class Replay:
     def _limited(self, limits: tuple[int, ...], policy: bytes) -> RedisDirectory:
         """With the limits and the policy of that time."""
         if (limits, policy) not in self._by_limits:
-            layout = msgspec.structs.replace(self._layout, limits=limits, policy=_policy(policy) if policy else Policy())
-            self._by_limits[limits, policy] = RedisDirectory(self._client, self._names, layout, log_max=self._log_max)
+            layout = msgspec.structs.replace(
+                self._layout, limits=limits, policy=_policy(policy) if policy else Policy()
+            )
+            self._by_limits[limits, policy] = RedisDirectory(
+                self._client, self._names, layout, log_max=self._log_max
+            )
         return self._by_limits[limits, policy]
 
     def drain(self) -> None:

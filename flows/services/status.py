@@ -80,16 +80,28 @@ class Status(msgspec.Struct, frozen=True):
     suspended: int  # identifiers that are evidence no longer
     sources: tuple[str, ...]  # that are suspended
     given_up: tuple[str, ...]  # processes that end at every start
-    totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
+    totals: dict[
+        str, int
+    ]  # of the shards and of the directory: `applied`, `triggers:<rule>`, `rejected:<reason>` ...
 
 
 def show(config: Config) -> None:
     """Print it. Raises `Unreachable`, `Foreign`."""
     from flows.runtime import deployment
 
-    directory, shards, outbox = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+    directory, shards, outbox = (
+        deployment.directory(config),
+        deployment.shards(config),
+        deployment.outbox(config),
+    )
     status = collect(
-        config, directory, shards, outbox, int(time.time() * 1000), deployment.sources(config).all(), deployment.given_up(config).all()
+        config,
+        directory,
+        shards,
+        outbox,
+        int(time.time() * 1000),
+        deployment.sources(config).all(),
+        deployment.given_up(config).all(),
     )
     Console().print(screen(without_ticks(status, directory, shards), deployment.deliveries(config).counts()))
 
@@ -99,8 +111,12 @@ def without_ticks(status: Status, logs: Logs, shards: Shards) -> Status:
     positions = {shard: head.offset for shard, head in shards.heads().items()}
     ends = logs.heads()
     ticks = Counter(entry.shard for entry in logs.read(positions, _TICKS_MAX, 0) if entry.kind == "t")
-    profile = _behind("profile", ends, {shard: position + ticks[shard] for shard, position in positions.items()})
-    return msgspec.structs.replace(status, behind=tuple(profile if row.reader == "profile" else row for row in status.behind))
+    profile = _behind(
+        "profile", ends, {shard: position + ticks[shard] for shard, position in positions.items()}
+    )
+    return msgspec.structs.replace(
+        status, behind=tuple(profile if row.reader == "profile" else row for row in status.behind)
+    )
 
 
 def collect(
@@ -122,15 +138,21 @@ def collect(
         (EXAMPLES, "learn", [sender for sender in models if sender.startswith("learn:")]),
     ):
         ends = {shard: head.outbox.get(lane, 0) for shard, head in heads.items()}
-        behind += [_behind(f"{flow} {consumer}", ends, outbox.cursors(lane, consumer)) for consumer in consumers]
+        behind += [
+            _behind(f"{flow} {consumer}", ends, outbox.cursors(lane, consumer)) for consumer in consumers
+        ]
     if config.matching.enabled:
-        behind.append(_behind("match", {0: directory.said_last()}, {0: directory.offsets().get(PARTITION, 0)}))
+        behind.append(
+            _behind("match", {0: directory.said_last()}, {0: directory.offsets().get(PARTITION, 0)})
+        )
     return Status(
         name=config.name,
         shards=len(heads),
         clock_age_ms=now_ms - clock_ms if clock_ms else -1,
         rules=_versions(head.rules for head in heads.values()),
-        models={sender: _versions(head.models.get(sender, 0) for head in heads.values()) for sender in models},
+        models={
+            sender: _versions(head.models.get(sender, 0) for head in heads.values()) for sender in models
+        },
         partitions=directory.offsets(),
         behind=tuple(behind),
         suspended=len(directory.suspended()),
@@ -140,14 +162,20 @@ def collect(
     )
 
 
-def screen(status: Status, counts: Mapping[str, Mapping[str, int]] = {}) -> RenderableType:  # never written to
+def screen(
+    status: Status, counts: Mapping[str, Mapping[str, int]] = {}
+) -> RenderableType:  # never written to
     """The status as something `rich` prints. `counts`: attempts of delivery by connector and outcome."""
     clock = "not ticking yet" if status.clock_age_ms < 0 else f"{status.clock_age_ms / 1000:.1f} s ago"
     rules = ", ".join(map(str, status.rules))
     head = f"[bold]{escape(status.name)}[/]: {status.shards} shards, last tick {clock}, rules version {rules}"
     behind = _columns("logs", "reader", "behind", "most in shard")
     for row in status.behind:
-        behind.add_row(Text(row.reader), f"{row.entries:,}", f"{row.worst_shard} ({row.worst_entries:,})" if row.entries else "")
+        behind.add_row(
+            Text(row.reader),
+            f"{row.entries:,}",
+            f"{row.worst_shard} ({row.worst_entries:,})" if row.entries else "",
+        )
     models = {sender: ", ".join(map(str, versions)) for sender, versions in status.models.items()}
     plain = {name: value for name, value in status.totals.items() if ":" not in name}
     tables = [
@@ -167,20 +195,24 @@ def screen(status: Status, counts: Mapping[str, Mapping[str, int]] = {}) -> Rend
         _table("source positions", status.partitions),
     ]
     if status.suspended:
-        head += f"\n[bold red]{status.suspended:,} identifiers are suspended[/] (`millrace identity suspended`)"
+        head += (
+            f"\n[bold red]{status.suspended:,} identifiers are suspended[/] (`millrace identity suspended`)"
+        )
     if status.given_up:
         head += f"\n[bold red]given up, since they end at every start: {escape(', '.join(status.given_up))}[/] (their log says why)"
     if status.sources:
-        head += (
-            f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"
-        )
+        head += f"\n[bold red]suspended sources, whose events are not taken: {escape(', '.join(status.sources))}[/] (`millrace source list`)"
     notes = [_DROPPED] if plain.get("duplicates") else []
     return Group(head, Columns([table for table in tables if table.row_count], padding=(0, 2)), *notes)
 
 
 def _deliveries(status: Status, counts: Mapping[str, Mapping[str, int]]) -> Table:
     """`waiting`: entries that the connector has not passed, some of which may be for others."""
-    waiting = {row.reader.removeprefix(DELIVER): row.entries for row in status.behind if row.reader.startswith(DELIVER)}
+    waiting = {
+        row.reader.removeprefix(DELIVER): row.entries
+        for row in status.behind
+        if row.reader.startswith(DELIVER)
+    }
     table = _columns("deliveries", "connector", "delivered", "retried", "dead", "waiting")
     for name in sorted({*waiting, *counts}):
         outcomes = counts.get(name, {})
@@ -194,7 +226,10 @@ def _columns(title: str, *names: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, name in enumerate(names):
         table.add_column(
-            name, overflow="fold", no_wrap=index > 0 and name not in ("", "most in shard"), justify="right" if index else "left"
+            name,
+            overflow="fold",
+            no_wrap=index > 0 and name not in ("", "most in shard"),
+            justify="right" if index else "left",
         )
     return table
 
@@ -210,7 +245,11 @@ def _versions(found: Iterable[int]) -> tuple[int, ...]:
 
 
 def _under(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
-    return {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix) and value}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in totals.items()
+        if name.startswith(prefix) and value
+    }
 
 
 def _table(title: str, values: Mapping[str, int | str]) -> Table:

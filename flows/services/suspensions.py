@@ -30,7 +30,9 @@ def listing(config: Config) -> int:
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)
-    print("mend the source (poison: another build), then `millrace source resume NAME`; `millrace dead list` shows what was rejected")
+    print(
+        "mend the source (poison: another build), then `millrace source resume NAME`; `millrace dead list` shows what was rejected"
+    )
     return 0
 
 
@@ -44,7 +46,11 @@ def _meanwhile(config: Config, source: str) -> str:
     """What becomes of its events until somebody says to go on."""
     if config.raw.log == "kafka" and source in config.kafka.topics:
         shared = source == config.kafka.topics[0]
-        return "go on to the dead letters where they are bad: the gateway writes there too" if shared else "wait in the topic"
+        return (
+            "go on to the dead letters where they are bad: the gateway writes there too"
+            if shared
+            else "wait in the topic"
+        )
     return "the gateway answers 429"
 
 

@@ -34,7 +34,9 @@ def run(config: Config, run_id: str) -> int:
     """Switch, and say what was put where. Raises `Foreign`, `Fenced`, `Unreachable`."""
     with server(config), reported():
         switch(config, run_id)
-    print(f"run {run_id} is what runs from now on; make a backup. What was there is put aside under {aside(run_id)!r}:")
+    print(
+        f"run {run_id} is what runs from now on; make a backup. What was there is put aside under {aside(run_id)!r}:"
+    )
     print(f"`millrace switch {aside(run_id)}` brings it back for as long as no flow has run since.")
     return 0
 
@@ -67,8 +69,12 @@ def switch(config: Config, run_id: str) -> None:
 def stopped(config: Config) -> None:
     """Raises `Fenced` while a flow of this deployment has a connection, or a backup is being made."""
     client, names = connect(deployment.redis_url(config)), deployment.names(config)
-    if running := [flow for flow in present(client, names.prefix.decode()) if flow.partition("-")[0] != GATEWAY]:
-        raise Fenced(f"{', '.join(running)} of {config.name} still run: stop them first (the gateway may stay: what it takes waits)")
+    if running := [
+        flow for flow in present(client, names.prefix.decode()) if flow.partition("-")[0] != GATEWAY
+    ]:
+        raise Fenced(
+            f"{', '.join(running)} of {config.name} still run: stop them first (the gateway may stay: what it takes waits)"
+        )
     if client.exists(names.hold):
         raise Fenced("a backup is being made: wait for it")
 
@@ -76,12 +82,16 @@ def stopped(config: Config) -> None:
 def remove(config: Config, run_id: str) -> int:
     """Remove what lies beside under this id, keys and folders. Raises `Foreign`, `Fenced`."""
     if not _ID.fullmatch(run_id):
-        raise Foreign(f"{run_id!r} is no id of a run: expected one such as 20260131120000, or before-20260131120000")
+        raise Foreign(
+            f"{run_id!r} is no id of a run: expected one such as 20260131120000, or before-20260131120000"
+        )
     there = at(config, run_id)
     with server(config), reported():
         client, names = connect(deployment.redis_url(config)), deployment.names(config)
         if (unfinished := pending(client, names)) is not None:
-            raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+            raise Foreign(
+                f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
+            )
         stopped(there)
         keys = unlink_all(client, deployment.names(there))
     folders = [folder for folder in map(Path, (there.archive.folder, there.backup.folder)) if folder.exists()]
@@ -98,13 +108,19 @@ def _check(config: Config, run_id: str) -> None:
     client, names = connect(deployment.redis_url(config)), deployment.names(config)
     fresh = beside(names, run_id)
     if client.hget(fresh.meta, "name") != config.name.encode():
-        raise Foreign(f"there is nothing whole under the prefix {fresh.prefix.decode()!r}: `millrace rebuild` makes it and prints its id")
+        raise Foreign(
+            f"there is nothing whole under the prefix {fresh.prefix.decode()!r}: `millrace rebuild` makes it and prints its id"
+        )
     if not client.exists(names.meta):
-        raise Foreign(f"there is nothing under the prefix {config.redis.prefix!r} whose place it could take: set redis.prefix instead")
+        raise Foreign(
+            f"there is nothing under the prefix {config.redis.prefix!r} whose place it could take: set redis.prefix instead"
+        )
     ours = deployment.directory(config)
     theirs = deployment.directory(at(config, run_id))
     if ours.offsets() != theirs.offsets():
-        raise Foreign(f"{run_id} ends elsewhere than what runs, at {theirs.offsets()} and not {ours.offsets()}: stop the flows and rebuild")
+        raise Foreign(
+            f"{run_id} ends elsewhere than what runs, at {theirs.offsets()} and not {ours.offsets()}: stop the flows and rebuild"
+        )
     shards = deployment.shards(config)
     found = status.collect(config, ours, shards, deployment.outbox(config), 0)
     for one in found.behind:
@@ -116,10 +132,14 @@ def _check(config: Config, run_id: str) -> None:
             )
     loaded, held = client.hget(fresh.meta, LOADED), keys_held(client, names)
     if loaded is not None and int(loaded) != held:
-        raise Foreign(f"{run_id} was built with the data keys of {int(loaded)} customers, now {held} have one: rebuild")
+        raise Foreign(
+            f"{run_id} was built with the data keys of {int(loaded)} customers, now {held} have one: rebuild"
+        )
     for folder in map(Path, (config.archive.folder, config.backup.folder)):
         if folder.exists() and (folder.is_mount() or not os.access(folder.parent, os.W_OK)):
-            raise Unreachable(f"{folder} cannot be renamed: it must be a folder inside of one that we may write to")
+            raise Unreachable(
+                f"{folder} cannot be renamed: it must be a folder inside of one that we may write to"
+            )
         if (taken := _sibling(folder, aside(run_id))).exists():
             raise Foreign(f"{taken} is in the way of what would be put aside: remove it")
 

@@ -69,7 +69,9 @@ def events_of(path: Path) -> list[bytes]:
         found = [_as_sent(line) for line in text.splitlines() if line.strip()]
     else:
         each = whole.get("batch", whole) if isinstance(whole, dict) else whole
-        found = [_as_sent(json.dumps(event)) for event in each] if isinstance(each, list) else [_as_sent(text)]
+        found = (
+            [_as_sent(json.dumps(event)) for event in each] if isinstance(each, list) else [_as_sent(text)]
+        )
     if not 0 < len(found) <= EVENTS_MAX:
         raise Unusable(f"{path}: expected from 1 to {EVENTS_MAX:,} events as JSON, got {len(found):,}")
     return found
@@ -103,7 +105,11 @@ def _parsed(text: str) -> Any:
 def _as_sent(text: str) -> bytes:
     """An event that says `event` and no `type` is what `/v1/track` takes, whose path says it."""
     event = _parsed(text)
-    return json.dumps({"type": "track", **event}).encode() if isinstance(event, dict) and "event" in event else text.strip().encode()
+    return (
+        json.dumps({"type": "track", **event}).encode()
+        if isinstance(event, dict) and "event" in event
+        else text.strip().encode()
+    )
 
 
 class Foresight:
@@ -116,17 +122,27 @@ class Foresight:
         limits = [namespace.limit for namespace in config.identity.namespace]
         policy = Policy.of(config.identity, config.matching)
         count = config.shards.count
-        self._directory = MemoryDirectory(Layout.of(config.name, count, EVENTS_MAX, limits, policy=policy), lambda: now_ms)
+        self._directory = MemoryDirectory(
+            Layout.of(config.name, count, EVENTS_MAX, limits, policy=policy), lambda: now_ms
+        )
         announce(self._directory, config)
         self._directory.tick()
         self._store = MemoryShards(count)
         self._rules = self._rules_of(self._directory.sent(RULES))
         validator = deployment.validator(config, NO_KEY)
         keys: Any = OpenKeys()
-        self._resolver = Resolver(config, validator, self._directory, keys, LogSeal(NO_KEY), Stop(), clock=lambda: now_ms / 1000)
+        self._resolver = Resolver(
+            config, validator, self._directory, keys, LogSeal(NO_KEY), Stop(), clock=lambda: now_ms / 1000
+        )
         machine = ShardMachine(self._rules_of, lambda _sender, _version: None)
         self._worker = Worker(
-            range(count), self._directory, self._store, machine, cache=EVENTS_MAX, outbox_max=1_000_000, clock_ms=lambda: now_ms
+            range(count),
+            self._directory,
+            self._store,
+            machine,
+            cache=EVENTS_MAX,
+            outbox_max=1_000_000,
+            clock_ms=lambda: now_ms,
         )
         self._source = next((key.source for key in config.gateway.write_keys if key.enabled), "")
         self._position = 0
@@ -142,8 +158,15 @@ class Foresight:
             self._resolver.commit(judged)
             return Outlook(f"{reject.reason}{reject.detail and f': {reject.detail}'}")
         if judged.orders:
-            return Outlook(lines=[("steward", "an order about identities, which only a deployment that runs can carry out")])
-        ends, lanes = self._directory.heads(), {shard: dict(head.outbox) for shard, head in self._store.heads().items()}
+            return Outlook(
+                lines=[
+                    ("steward", "an order about identities, which only a deployment that runs can carry out")
+                ]
+            )
+        ends, lanes = (
+            self._directory.heads(),
+            {shard: dict(head.outbox) for shard, head in self._store.heads().items()},
+        )
         known = self._profiles()
         self._resolver.commit(judged)
         outlook = Outlook()
@@ -175,10 +198,18 @@ class Foresight:
     def _say_fact(self, outlook: Outlook, fact: Fact, checked: Checked, *, known: bool) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(fact.time_ms / 1000))
         names = [self._names[one.strength] for one in checked.identifiers]
-        outlook.lines += [("is", f"{fact.type} {fact.name}".strip()), ("happened", when), ("known by", ", ".join(names))]
+        outlook.lines += [
+            ("is", f"{fact.type} {fact.name}".strip()),
+            ("happened", when),
+            ("known by", ", ".join(names)),
+        ]
         said = {"user_id": checked.user_id or "", **checked.sensitive}
-        outlook.lines += [("sealed", f"{name}: {masked(str(value))}") for name, value in own(said).items() if value]
-        outlook.lines += [("taken out", f"personal data ({name}), {count}") for name, count in checked.removed.items()]
+        outlook.lines += [
+            ("sealed", f"{name}: {masked(str(value))}") for name, value in own(said).items() if value
+        ]
+        outlook.lines += [
+            ("taken out", f"personal data ({name}), {count}") for name, count in checked.removed.items()
+        ]
         outlook.lines += [("property", f"{name}: {value}") for name, value in fact.properties.items()]
         outlook.lines.append(("customer", "known from an event before" if known else "new"))
 

@@ -148,7 +148,10 @@ EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
     "event": ("text", "name of the event that is looked at; empty when a timer looks"),
     "type": ("text", "its type: track, identify, page, screen, group, alias; empty when a timer looks"),
     "channel": ("text", "its channel: the `source` of its write key"),
-    "properties.NAME": ("any", 'one of its properties; `properties["Order Total"]` where the name is no plain word'),
+    "properties.NAME": (
+        "any",
+        'one of its properties; `properties["Order Total"]` where the name is no plain word',
+    ),
     "traits.NAME": ("any", "a trait of the customer, unless it is personal data"),
     "tags": ("set", 'the tags that are on: `"vip" in tags`'),
     "segment": ("text", "the customer's segment"),
@@ -169,10 +172,22 @@ EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
         'items to recommend: `"SKU-1" in recommended`, `len(recommended) > 0`; empty until there is a model',
     ),
     "score.churn": ("number", "0 to 1: how likely no activity is; missing until there is a model"),
-    "score.purchase": ("number", "0 to 1: how likely a purchase is; missing until there is a model, as those below"),
+    "score.purchase": (
+        "number",
+        "0 to 1: how likely a purchase is; missing until there is a model, as those below",
+    ),
     "score.deal": ("number", "0 to 1: how likely it is that the opportunity is won"),
     "score.complaint": ("number", "0 to 1: how likely a complaint is"),
-    "score.fraud": ("number", "0 to 1: how likely fraud is; until enough is confirmed how odd the last purchase is (0.5: 1 of 100)"),
-    "expected_value": ("number", "of the next purchase within the horizon, times its probability; missing until there is a model"),
-    "value_tier": ("text", "low, middle or high: `expected_value` against `[value]`; missing until there is a model"),
+    "score.fraud": (
+        "number",
+        "0 to 1: how likely fraud is; until enough is confirmed how odd the last purchase is (0.5: 1 of 100)",
+    ),
+    "expected_value": (
+        "number",
+        "of the next purchase within the horizon, times its probability; missing until there is a model",
+    ),
+    "value_tier": (
+        "text",
+        "low, middle or high: `expected_value` against `[value]`; missing until there is a model",
+    ),
 }

@@ -42,22 +42,40 @@ def inconsistencies(config: Config, document: Document, broken: Collection[Path]
     for check in (_names, _rules, _identity, _edges, _zones, _folders, _connectors):
         for path, message in check(config, document):
             kind = (*path[:2], "of"), (*path[:2], "type")  # what else an entry must have depends on these
-            if not any(path[: len(place)] == place or place[: len(path)] == path or place in kind for place in broken):
+            if not any(
+                path[: len(place)] == place or place[: len(path)] == path or place in kind for place in broken
+            ):
                 yield path, message
 
 
 def _names(config: Config, _: Document) -> Found:
     """Whatever is called by a name has that name for itself."""
-    yield from _twice([entry.name for entry in config.aggregate], lambda index: ("aggregate", index, "name"), "aggregate")
-    yield from _twice([entry.name for entry in config.segment], lambda index: ("segment", index, "name"), "segment")
+    yield from _twice(
+        [entry.name for entry in config.aggregate], lambda index: ("aggregate", index, "name"), "aggregate"
+    )
+    yield from _twice(
+        [entry.name for entry in config.segment], lambda index: ("segment", index, "name"), "segment"
+    )
     yield from _twice([entry.name for entry in config.model], lambda index: ("model", index, "name"), "model")
     yield from _twice([entry.name for entry in config.tag], lambda index: ("tag", index, "name"), "tag")
-    yield from _twice([entry.name for entry in config.action], lambda index: ("action", index, "name"), "action")
-    yield from _twice([entry.name for entry in config.trigger], lambda index: ("trigger", index, "name"), "trigger")
-    yield from _twice([entry.name for entry in config.connector], lambda index: ("connector", index, "name"), "connector")
-    yield from _twice([entry.event for entry in config.validate.plan], lambda index: ("validate", "plan", index, "event"), "plan for")
     yield from _twice(
-        [entry.name for entry in config.identity.namespace], lambda index: ("identity", "namespace", index, "name"), "namespace"
+        [entry.name for entry in config.action], lambda index: ("action", index, "name"), "action"
+    )
+    yield from _twice(
+        [entry.name for entry in config.trigger], lambda index: ("trigger", index, "name"), "trigger"
+    )
+    yield from _twice(
+        [entry.name for entry in config.connector], lambda index: ("connector", index, "name"), "connector"
+    )
+    yield from _twice(
+        [entry.event for entry in config.validate.plan],
+        lambda index: ("validate", "plan", index, "event"),
+        "plan for",
+    )
+    yield from _twice(
+        [entry.name for entry in config.identity.namespace],
+        lambda index: ("identity", "namespace", index, "name"),
+        "namespace",
     )
 
 
@@ -87,7 +105,10 @@ def _rules(config: Config, _: Document) -> Found:
             yield (("trigger", index, "on", key) if key else ("trigger", index, "on")), message
         for place, name in enumerate(trigger.to):
             if name not in connectors:
-                yield ("trigger", index, "to", place), f"there is no connector `{name}`{suggest(name, connectors)}"
+                yield (
+                    ("trigger", index, "to", place),
+                    f"there is no connector `{name}`{suggest(name, connectors)}",
+                )
         if trigger.action == BEST and not config.action:
             yield ("trigger", index, "action"), "there is no [[action]] to choose from"
     yield from _best_action(config, connectors)
@@ -100,7 +121,10 @@ def _best_action(config: Config, connectors: list[str]) -> Found:
             yield ("action", index, "name"), f"`{BEST}` is what a trigger says to choose one"
         for place, name in enumerate(action.to):
             if name not in connectors:
-                yield ("action", index, "to", place), f"there is no connector `{name}`{suggest(name, connectors)}"
+                yield (
+                    ("action", index, "to", place),
+                    f"there is no connector `{name}`{suggest(name, connectors)}",
+                )
         if len(action.features) > _ACTION_FEATURES_MAX:
             yield ("action", index, "features"), f"more than {_ACTION_FEATURES_MAX} features"
     if len(config.action) > _ACTIONS_MAX:
@@ -110,12 +134,21 @@ def _best_action(config: Config, connectors: list[str]) -> Found:
     if not best.policy.startswith("logistic"):
         return
     if best.repeat == "sum":
-        yield ("best_action", "repeat"), f"rewards of {best.policy} are 0 to 1 and cannot be summed up; linucb and linear_thompson can"
+        yield (
+            ("best_action", "repeat"),
+            f"rewards of {best.policy} are 0 to 1 and cannot be summed up; linucb and linear_thompson can",
+        )
     for index, reward in enumerate(best.reward):
         if reward.property:
-            yield ("best_action", "reward", index, "property"), f"rewards of {best.policy} are 0 to 1: take linucb or linear_thompson"
+            yield (
+                ("best_action", "reward", index, "property"),
+                f"rewards of {best.policy} are 0 to 1: take linucb or linear_thompson",
+            )
         elif not 0.0 <= reward.amount <= 1.0:
-            yield ("best_action", "reward", index, "amount"), f"rewards of {best.policy} are 0 to 1, got {reward.amount}"
+            yield (
+                ("best_action", "reward", index, "amount"),
+                f"rewards of {best.policy} are 0 to 1, got {reward.amount}",
+            )
 
 
 def _aggregate(aggregate: Aggregate) -> Iterator[tuple[str, str]]:
@@ -137,13 +170,22 @@ def _on(config: Config, on: On) -> Iterator[tuple[str, str]]:
     given = [name for name in On.__struct_fields__ if getattr(on, name) is not None]
     kinds = {"after/without/within" if name in _ABSENCE else name for name in given}
     if len(kinds) != 1:
-        yield "", f"exactly one of {', '.join(name for name in On.__struct_fields__ if name not in _ABSENCE)} or after/without/within"
+        yield (
+            "",
+            f"exactly one of {', '.join(name for name in On.__struct_fields__ if name not in _ABSENCE)} or after/without/within",
+        )
     elif given[0] in _ABSENCE and len(given) != len(_ABSENCE):
-        yield "", f"after, without and within go together; {' and '.join(name for name in _ABSENCE if name not in given)} is missing"
+        yield (
+            "",
+            f"after, without and within go together; {' and '.join(name for name in _ABSENCE if name not in given)} is missing",
+        )
     for name in ("event", "after", "without"):
         if getattr(on, name) == "":
             yield name, "expected the name of an event"
-    for kind, known in (("tag", [tag.name for tag in config.tag]), ("segment", [segment.name for segment in config.segment])):
+    for kind, known in (
+        ("tag", [tag.name for tag in config.tag]),
+        ("segment", [segment.name for segment in config.segment]),
+    ):
         for name in (f"{kind}_entered", f"{kind}_left"):
             wanted = getattr(on, name)
             if wanted is not None and wanted not in known:
@@ -184,18 +226,26 @@ def _edges(config: Config, _: Document) -> Found:
         yield ("window", "wait"), f"must be shorter than {_WINDOW_WAIT_MAX}, got {config.window.wait}"
     if config.deliver.backoff > config.deliver.backoff_max:
         yield ("deliver", "backoff_max"), f"must not be shorter than `backoff` ({config.deliver.backoff})"
-    if config.redis.url != "embedded" and not config.redis.url.startswith(("redis://", "rediss://", "unix://")):
+    if config.redis.url != "embedded" and not config.redis.url.startswith(
+        ("redis://", "rediss://", "unix://")
+    ):
         yield ("redis", "url"), "expected `embedded`, redis://, rediss:// or unix://"
     if config.kafka.registry and not config.kafka.registry.startswith(("http://", "https://")):
         yield ("kafka", "registry"), "expected http:// or https://"
-    for path, address in ((("gateway", "listen"), config.gateway.listen), (("metrics", "listen"), config.metrics.listen)):
+    for path, address in (
+        (("gateway", "listen"), config.gateway.listen),
+        (("metrics", "listen"), config.metrics.listen),
+    ):
         if int(address.rpartition(":")[2] or 0) > 65_535:
             yield path, f"a port is at most 65535, got {address}"
     yield from _gateway(config)
     yield from _room(config)
     for index, entry in enumerate(config.validate.plan):
         if not entry.schema.endswith((".json", ".avsc")):
-            yield ("validate", "plan", index, "schema"), f"expected a file ending in .json or .avsc, got {entry.schema!r}"
+            yield (
+                ("validate", "plan", index, "schema"),
+                f"expected a file ending in .json or .avsc, got {entry.schema!r}",
+            )
 
 
 def _zones(config: Config, _: Document) -> Found:
@@ -209,7 +259,10 @@ def _zones(config: Config, _: Document) -> Found:
     for topic, zone in config.kafka.zones.items():
         yield from _zone(("kafka", "zones", topic), zone)
         if topic not in config.kafka.topics:
-            yield ("kafka", "zones", topic), f"it is none of `kafka.topics`{suggest(topic, config.kafka.topics)}"
+            yield (
+                ("kafka", "zones", topic),
+                f"it is none of `kafka.topics`{suggest(topic, config.kafka.topics)}",
+            )
         elif zones.setdefault(topic, zone) != zone:
             yield ("kafka", "zones", topic), f"the write key of this name says {zones[topic]}"
 
@@ -224,7 +277,10 @@ def _room(config: Config) -> Found:
     """A queue that has no room for what comes in one piece would stand still for ever."""
     shards, raw = config.shards, config.raw
     if shards.log_max < _LOG_MIN:
-        yield ("shards", "log_max"), f"expected at least {_LOG_MIN}: a shard's clock alone fills it, got {shards.log_max}"
+        yield (
+            ("shards", "log_max"),
+            f"expected at least {_LOG_MIN}: a shard's clock alone fills it, got {shards.log_max}",
+        )
     if shards.outbox_max < config.window.events:
         yield (
             ("shards", "outbox_max"),
@@ -251,7 +307,9 @@ def _gateway(config: Config) -> Found:
             yield at, "another source has the same key"
         seen.add(entry.key)
     tokens = [(("gateway", "read_tokens", index), token) for index, token in enumerate(gateway.read_tokens)]
-    tokens += [(("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)]
+    tokens += [
+        (("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)
+    ]
     for at, token in tokens:
         if not token:
             yield at, "the token is empty"
@@ -279,7 +337,9 @@ def _inside(config: Config, file: str, folder: str) -> bool:
 def _connectors(config: Config, document: Document) -> Found:
     for index, connector in enumerate(config.connector):
         given = document["connector"][index]
-        yield from _connector(config, connector, given if isinstance(given, dict) else {}, ("connector", index))
+        yield from _connector(
+            config, connector, given if isinstance(given, dict) else {}, ("connector", index)
+        )
 
 
 def _connector(config: Config, connector: Connector, given: Document, at: Path) -> Found:
@@ -298,12 +358,18 @@ def _connector(config: Config, connector: Connector, given: Document, at: Path) 
     fields = [*(namespace.name for namespace in config.identity.namespace), *config.privacy.sensitive]
     for index, name in enumerate(connector.identify):
         if name not in fields:
-            yield (*at, "identify", index), f"neither a namespace nor a sensitive field: `{name}`{suggest(name, fields)}"
+            yield (
+                (*at, "identify", index),
+                f"neither a namespace nor a sensitive field: `{name}`{suggest(name, fields)}",
+            )
 
 
 def _is_webhook_secret(secret: str) -> bool:
     """As in the Standard Webhooks specification."""
     try:
-        return secret.startswith("whsec_") and 24 <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64
+        return (
+            secret.startswith("whsec_")
+            and 24 <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64
+        )
     except binascii.Error:
         return False

@@ -49,7 +49,10 @@ class _Walk:
 
     def any(self, kind: Any, data: Any, path: Path) -> Any:
         origin = get_origin(kind)
-        if origin in (Union, types.UnionType):  # only `X | None`: TOML has no null, and canonical JSON leaves it out
+        if origin in (
+            Union,
+            types.UnionType,
+        ):  # only `X | None`: TOML has no null, and canonical JSON leaves it out
             return self.any(get_args(kind)[0], data, path)
         if origin is Annotated and get_origin(get_args(kind)[0]) is tuple:
             return self.array(get_args(get_args(kind)[0])[0], data, path, at_least=1)
@@ -74,7 +77,11 @@ class _Walk:
             if name in data:
                 found = len(self.faults)
                 value = self.any(field.type, data[name], (*path, name))
-                if len(self.faults) == found or field.required or isinstance(value, (msgspec.Struct, tuple, dict)):
+                if (
+                    len(self.faults) == found
+                    or field.required
+                    or isinstance(value, (msgspec.Struct, tuple, dict))
+                ):
                     values[name] = value
             elif field.required:
                 self.faults[*path, name] = f"`{name}` is missing"
@@ -144,7 +151,9 @@ def _blank(kind: Any) -> Any:
     if origin is Literal:
         return get_args(kind)[0]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return kind(**{field.name: _blank(field.type) for field in msgspec.structs.fields(kind) if field.required})
+        return kind(
+            **{field.name: _blank(field.type) for field in msgspec.structs.fields(kind) if field.required}
+        )
     return (origin or kind)()
 
 
@@ -153,11 +162,21 @@ def _named(data: Any) -> str:
         return str(data).lower()
     if isinstance(data, (str, int, float)):
         return repr(data) if len(repr(data)) <= 60 else f"{repr(data)[:57]}..."
-    return "a list" if isinstance(data, list) else "a table" if isinstance(data, dict) else f"a {type(data).__name__}"
+    return (
+        "a list"
+        if isinstance(data, list)
+        else "a table"
+        if isinstance(data, dict)
+        else f"a {type(data).__name__}"
+    )
 
 
 def _explain(kind: Any, message: str, data: Any) -> str:
     """msgspec's message in the words of the reference: Expected `int` >= 1 -> expected a whole number >= 1, got 0."""
     meta = getattr(kind, "__metadata__", ())
-    expected = meta[0].description if meta and meta[0].description else message.split(", got ")[0].removeprefix("Expected ")
+    expected = (
+        meta[0].description
+        if meta and meta[0].description
+        else message.split(", got ")[0].removeprefix("Expected ")
+    )
     return f"expected {re.sub(r'`(int|float|str|bool)`', lambda match: _WORDS[match[1]], expected)}, got {_named(data)}"

@@ -23,9 +23,13 @@ class Validate(Table, frozen=True):
     past: Duration = Duration.parse("3650d")  # older events are refused
     future: Duration = Duration.parse("1d")  # events further ahead are refused
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
-    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0  # of a source: more rejects than this suspend it ...
+    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = (
+        50.0  # of a source: more rejects than this suspend it ...
+    )
     reject_sample: Count = 1_000  # ... counted over so many of its events
-    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0  # of them: more on which our own logic fails alike suspend it, too
+    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = (
+        5.0  # of them: more on which our own logic fails alike suspend it, too
+    )
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
@@ -48,15 +52,21 @@ FieldKind = Literal[
     "passport",
     "bank_card",
 ]
-Country = Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?\Z", description="two capital letters (ISO 3166), or nothing")]
-Label = Annotated[str, msgspec.Meta(pattern=r"^[^:]+\Z", description="text that is not empty and has no colon")]
+Country = Annotated[
+    str, msgspec.Meta(pattern=r"^([A-Z]{2})?\Z", description="two capital letters (ISO 3166), or nothing")
+]
+Label = Annotated[
+    str, msgspec.Meta(pattern=r"^[^:]+\Z", description="text that is not empty and has no colon")
+]
 
 
 class Field(Table, frozen=True):
     """Traits of one kind, however they are spelled (firstName, first_name). Without an entry: those of the packaged file."""
 
     kind: FieldKind  # what they are checked as; those of a personal kind are sealed, even if `privacy.sensitive` does not name them
-    names: Annotated[tuple[Label, ...], msgspec.Meta(min_length=1)]  # of the traits; of the parts of an address as well
+    names: Annotated[
+        tuple[Label, ...], msgspec.Meta(min_length=1)
+    ]  # of the traits; of the parts of an address as well
 
 
 class Repeat(Table, frozen=True):
@@ -75,12 +85,41 @@ class Entry(Table, frozen=True):
     ignore_plus_tags: bool = False  # ana+shop@example.org is ana@example.org for identity
     ignore_gmail_dots: bool = False  # a.na@gmail.com is ana@gmail.com for identity
     disposable: tuple[Text, ...] = (  # mail domains (and those below them) whose addresses are bad
-        *("mailinator.com", "guerrillamail.com", "10minutemail.com", "yopmail.com", "tempmail.com", "temp-mail.org"),
-        *("trashmail.com", "sharklasers.com", "getnada.com", "maildrop.cc", "dispostable.com", "throwawaymail.com"),
+        *(
+            "mailinator.com",
+            "guerrillamail.com",
+            "10minutemail.com",
+            "yopmail.com",
+            "tempmail.com",
+            "temp-mail.org",
+        ),
+        *(
+            "trashmail.com",
+            "sharklasers.com",
+            "getnada.com",
+            "maildrop.cc",
+            "dispostable.com",
+            "throwawaymail.com",
+        ),
     )
-    complete: bool = True  # derive what is missing; the tables of regions take each worker of resolve about 100 MB
+    complete: bool = (
+        True  # derive what is missing; the tables of regions take each worker of resolve about 100 MB
+    )
     field: tuple[Field, ...] = (  # what is checked
-        Field(kind="phone", names=("phone", "mobile", "telephone", "phoneNumber", "mobilePhone", "手机", "手机号", "手机号码", "电话")),
+        Field(
+            kind="phone",
+            names=(
+                "phone",
+                "mobile",
+                "telephone",
+                "phoneNumber",
+                "mobilePhone",
+                "手机",
+                "手机号",
+                "手机号码",
+                "电话",
+            ),
+        ),
         Field(kind="email", names=("email", "emailAddress", "邮箱", "电子邮箱", "电子邮件")),
         Field(kind="name", names=("name", "firstName", "lastName", "middleName", "fullName", "姓名")),
         Field(kind="birthday", names=("birthday", "birthDate", "dateOfBirth", "生日", "出生日期")),

@@ -7,7 +7,9 @@ import msgspec
 from schemas.config.values import Count, Figure, Pattern, Table, Texts
 from schemas.units import Duration
 
-Normalize = Literal["exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"]
+Normalize = Literal[
+    "exact", "lower", "digits", "phone", "email", "id_number", "credit_code", "passport", "bank_card"
+]
 
 
 class Namespace(Table, frozen=True):
@@ -17,7 +19,9 @@ class Namespace(Table, frozen=True):
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
     normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
-    at_limit: Literal["refuse", "oldest", "review", "newcomer"] = "refuse"  # one too many is refused; who leaves for it; a steward is asked
+    at_limit: Literal["refuse", "oldest", "review", "newcomer"] = (
+        "refuse"  # one too many is refused; who leaves for it; a steward is asked
+    )
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
 
@@ -26,11 +30,17 @@ class Guard(Table, frozen=True):
     """When an identifier stops being evidence: events that carry it are resolved by their others, until a steward releases it."""
 
     customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
-    moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20  # ... or it went so often from one to another ...
+    moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = (
+        20  # ... or it went so often from one to another ...
+    )
     within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
     unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others ...
-    unions_within: Duration = Duration.parse("1m")  # ... in this time, as a constant user id does; more new identifiers are refused
-    window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # unions in one window; what is beyond comes with a later one
+    unions_within: Duration = Duration.parse(
+        "1m"
+    )  # ... in this time, as a constant user id does; more new identifiers are refused
+    window_unions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = (
+        500  # unions in one window; what is beyond comes with a later one
+    )
 
 
 # What stands where a value should be: words of programming languages, of forms and of analytics clients, the id that many Android devices
@@ -58,11 +68,17 @@ BLOCKED_PATTERNS = (
 class Identity(Table, frozen=True):
     """Which identifiers there are, and which values identify nobody."""
 
-    blocked: tuple[str, ...] = BLOCKED  # in any case and width, however joined, in quotes or brackets; no evidence for matching
-    blocked_patterns: tuple[Pattern, ...] = BLOCKED_PATTERNS  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
+    blocked: tuple[str, ...] = (
+        BLOCKED  # in any case and width, however joined, in quotes or brackets; no evidence for matching
+    )
+    blocked_patterns: tuple[Pattern, ...] = (
+        BLOCKED_PATTERNS  # what one fits wholly, in any case; JSON Schema's patterns, no lookahead
+    )
     capacity: Count = 1_000_000  # identifiers planned for, rather too many than too few; fixed at creation, see docs/identity.md
     ledger: Count = 1_000_000  # unions that can still be undone
-    reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000  # pairs that wait for a steward; more are not noted
+    reviews: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = (
+        10_000  # pairs that wait for a steward; more are not noted
+    )
     guard: Guard = Guard()  # against what only looks like evidence
     namespace: tuple[Namespace, ...] = (  # strongest first
         Namespace(name="user_id", paths=("userId",), limit=1),
@@ -84,9 +100,13 @@ class Matching(Table, frozen=True):
     """Customers who share no identifier, found by names, dates, addresses. A stage of its own: it never delays what is exact."""
 
     enabled: bool = True  # false: nothing is kept for it, and nothing matched
-    merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0  # bits of posterior odds from which two are united; 2 is 4 to 1
+    merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = (
+        2.0  # bits of posterior odds from which two are united; 2 is 4 to 1
+    )
     review: Annotated[float, msgspec.Meta(ge=-60, le=60)] = -1.0  # bits from which a steward is asked
-    keep: Duration = Duration.parse("730d")  # what is compared lies sealed under the customer's key, so long after it was last said
+    keep: Duration = Duration.parse(
+        "730d"
+    )  # what is compared lies sealed under the customer's key, so long after it was last said
     log_max: Count = 100_000  # windows that may wait for it; beyond it the oldest are passed over
     field: tuple[MatchField, ...] = (  # what is compared
         MatchField(name="full_name", paths=("traits.name", "traits.fullName")),

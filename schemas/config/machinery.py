@@ -17,11 +17,17 @@ class Data(Table, frozen=True):
 class Redis(Table, frozen=True):
     """The state store."""
 
-    url: Secret = Secret("embedded")  # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
+    url: Secret = Secret(
+        "embedded"
+    )  # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
     prefix: Word = "mr"  # of every key
-    fsync: Literal["always", "everysec"] = "always"  # embedded only; `everysec` may lose a second at a power cut
+    fsync: Literal["always", "everysec"] = (
+        "always"  # embedded only; `everysec` may lose a second at a power cut
+    )
     max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # so many have each commit, and each event that is acknowledged
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = (
+        0  # so many have each commit, and each event that is acknowledged
+    )
 
 
 class Raw(Table, frozen=True):
@@ -38,8 +44,12 @@ class Kafka(Table, frozen=True):
 
     bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
     topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
-    trimmed: Literal["fail", "skip"] = "fail"  # retention was faster than we: stop, or go on and count what is missing
-    registry: str = ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
+    trimmed: Literal["fail", "skip"] = (
+        "fail"  # retention was faster than we: stop, or go on and count what is missing
+    )
+    registry: str = (
+        ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
+    )
     zones: dict[str, Zone] = {}  # topic -> the zone of times that come without one; of others UTC
     options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
 
@@ -59,10 +69,16 @@ class Gateway(Table, frozen=True):
     """The HTTP side: events come in, profiles are read."""
 
     listen: Address = "127.0.0.1:8080"  # host:port
-    write_keys: tuple[WriteKey, ...] = (WriteKey(key=Secret("demo"), source="web"),)  # without one nobody can send
+    write_keys: tuple[WriteKey, ...] = (
+        WriteKey(key=Secret("demo"), source="web"),
+    )  # without one nobody can send
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
-    steward_tokens: tuple[Secret, ...] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
-    misses_per_minute: Count = 600  # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
+    steward_tokens: tuple[
+        Secret, ...
+    ] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
+    misses_per_minute: Count = (
+        600  # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
+    )
     event_bytes: Size = Size.parse("32KB")  # of one event
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
@@ -72,7 +88,9 @@ class Gateway(Table, frozen=True):
 class Window(Table, frozen=True):
     """Events of one partition that are resolved together: what came while the ones before were handled, at most `events`."""
 
-    wait: Duration = Duration.parse("200ms")  # at most so long, however long that takes; 30s or more is refused
+    wait: Duration = Duration.parse(
+        "200ms"
+    )  # at most so long, however long that takes; 30s or more is refused
     events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
 
 
@@ -100,7 +118,9 @@ class Archive(Table, frozen=True):
     rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is so large ...
     rotate_every: Duration = Duration.parse("1h")  # ... or so old
     journal_max: Count = 2_000  # windows that may wait for it; beyond it resolve waits
-    keep: Duration | None = None  # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
+    keep: Duration | None = (
+        None  # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
+    )
 
 
 class Backup(Table, frozen=True):

@@ -90,11 +90,27 @@ def _section(table: type[msgspec.Struct], path: str, said: dict[tuple[str, str],
             continue
         owner = next(base.__name__ for base in table.__mro__ if field.name in inspect.get_annotations(base))
         default = (
-            "needed" if field.required else f"`{_toml(field.default_factory() if callable(field.default_factory) else field.default)}`"
+            "needed"
+            if field.required
+            else f"`{_toml(field.default_factory() if callable(field.default_factory) else field.default)}`"
         )
-        rows.append(_row(f"`{field.name}`", _type(field.type), "" if default == "`None`" else default, said[owner, field.name]))
+        rows.append(
+            _row(
+                f"`{field.name}`",
+                _type(field.type),
+                "" if default == "`None`" else default,
+                said[owner, field.name],
+            )
+        )
     if rows:
-        yield _row("key", "type", "default", "meaning") + "\n" + _row("---", "---", "---", "---") + "\n" + "\n".join(rows) + "\n"
+        yield (
+            _row("key", "type", "default", "meaning")
+            + "\n"
+            + _row("---", "---", "---", "---")
+            + "\n"
+            + "\n".join(rows)
+            + "\n"
+        )
     for element, title, below in inner:
         yield f"## {title}\n\n{inspect.getdoc(element)}\n"
         yield from _section(element, below, said)
@@ -102,7 +118,12 @@ def _section(table: type[msgspec.Struct], path: str, said: dict[tuple[str, str],
 
 def _names() -> str:
     head = _row("name", "type", "meaning") + "\n" + _row("---", "---", "---")
-    return "\n".join([head, *(_row(f"`{name}`", kind, meaning) for name, (kind, meaning) in EXPRESSION_NAMES.items())]) + "\n"
+    return (
+        "\n".join(
+            [head, *(_row(f"`{name}`", kind, meaning) for name, (kind, meaning) in EXPRESSION_NAMES.items())]
+        )
+        + "\n"
+    )
 
 
 def _row(*cells: str) -> str:
@@ -128,9 +149,15 @@ def _type(kind: Any) -> str:
         return f"table of {_type(inner[1])}"
     if origin is Annotated:
         return _limited(inner[0], inner[1])
-    return {str: "text", int: "whole number", float: "number", bool: "true or false", Secret: "secret", Duration: "duration", Size: "size"}[
-        kind
-    ]
+    return {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Secret: "secret",
+        Duration: "duration",
+        Size: "size",
+    }[kind]
 
 
 def _limited(kind: Any, meta: msgspec.Meta) -> str:

@@ -65,7 +65,10 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None, *, sec
         folder = path.absolute().parent
     reading = read(text_of(path), environment)
     if found := [problem for problem in reading.problems if secrets or not lacks_secret(problem)]:
-        places = (f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}" for problem in found)
+        places = (
+            f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}"
+            for problem in found
+        )
         raise ConfigError("\n".join(places))
     return resolved(reading.config, folder)
 
@@ -78,7 +81,9 @@ def text_of(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}") from error
+        raise ConfigError(
+            f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}"
+        ) from error
 
 
 def lacks_secret(problem: Problem) -> bool:
@@ -118,7 +123,10 @@ def rules_document(rules: Rules) -> bytes:
 
     Defaults are written out, so that a release with other defaults replays what was in force.
     """
-    data = {name: _without_none(msgspec.to_builtins(getattr(rules, name), enc_hook=str)) for name in Rules.__struct_fields__}
+    data = {
+        name: _without_none(msgspec.to_builtins(getattr(rules, name), enc_hook=str))
+        for name in Rules.__struct_fields__
+    }
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -130,7 +138,12 @@ def rules_from(document: bytes) -> Rules:
         raise ConfigError(f"the announced rules are not JSON: {error}") from error
     decoded = decode(Rules, data)
     if decoded.faults:
-        raise ConfigError("\n".join(f"the announced rules: {spelled(place)}: {message}" for place, message in decoded.faults.items()))
+        raise ConfigError(
+            "\n".join(
+                f"the announced rules: {spelled(place)}: {message}"
+                for place, message in decoded.faults.items()
+            )
+        )
     rules: Rules = decoded.value
     return rules
 
@@ -148,8 +161,13 @@ def resolved(config: Config, folder: Path) -> Config:
         data=replace(config.data, folder=str(data)),
         keys=replace(config.keys, path=str(data / config.keys.path)),
         archive=replace(config.archive, folder=str(data / config.archive.folder)),
-        backup=replace(config.backup, folder=str(data / config.backup.folder), keys=str(data / config.backup.keys)),
-        validate=replace(config.validate, plan=tuple(replace(entry, schema=str(folder / entry.schema)) for entry in config.validate.plan)),
+        backup=replace(
+            config.backup, folder=str(data / config.backup.folder), keys=str(data / config.backup.keys)
+        ),
+        validate=replace(
+            config.validate,
+            plan=tuple(replace(entry, schema=str(folder / entry.schema)) for entry in config.validate.plan),
+        ),
         connector=tuple(connector(entry) for entry in config.connector),
     )
 

@@ -8,16 +8,34 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-Word = Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,63}\Z", description="a name (letters, digits, `_`, `-`, `.`; at most 64)")]
+Word = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\w[\w.-]{0,63}\Z", description="a name (letters, digits, `_`, `-`, `.`; at most 64)"
+    ),
+]
 Figure = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z", description="a plain name (small letters, digits, `_`; at most 64)")
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_]{0,63}\Z",
+        description="a plain name (small letters, digits, `_`; at most 64)",
+    ),
 ]
 Address = Annotated[
-    str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z", description="host:port, such as 127.0.0.1:8080")
+    str,
+    msgspec.Meta(
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z",
+        description="host:port, such as 127.0.0.1:8080",
+    ),
 ]
-Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a regular expression of at most 200 characters")]
+Pattern = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=200, description="a regular expression of at most 200 characters"),
+]
 Zone = Annotated[str, msgspec.Meta(min_length=1, description="a time zone, such as Asia/Shanghai")]
-Daytime = Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")]
+Daytime = Annotated[
+    str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")
+]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

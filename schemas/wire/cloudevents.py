@@ -65,7 +65,9 @@ def payload(trigger: Trigger, identity: Mapping[str, str]) -> bytes:
 
 def structured(trigger: Trigger, source: str, identity: Mapping[str, str]) -> bytes:
     """The whole event as one JSON document."""
-    return msgspec.json.encode(attributes(trigger, source) | {"datacontenttype": JSON, "data": data(trigger, identity)})
+    return msgspec.json.encode(
+        attributes(trigger, source) | {"datacontenttype": JSON, "data": data(trigger, identity)}
+    )
 
 
 def headers(trigger: Trigger, source: str, prefix: Literal["ce-", "ce_"]) -> dict[str, str]:
@@ -80,4 +82,6 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in
 
 
 def _text_time(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

@@ -38,13 +38,21 @@ TRIGGER: dict[str, Any] = {
     "fields": [
         _text("id", "stable over retries and replays: receivers drop repeats by it"),
         _text("customer", "24 hex digits"),
-        {"name": "identity", "type": {"type": "map", "values": "string"}, "doc": "fields that this receiver may know the customer by"},
+        {
+            "name": "identity",
+            "type": {"type": "map", "values": "string"},
+            "doc": "fields that this receiver may know the customer by",
+        },
         _text("rule", "name of the trigger rule"),
         _text("action", "what the receiver should do"),
         _text("channel", "where to do it, or empty"),
         _text("purpose", "the purpose that consent was checked for"),
         _text("cause", "messageId of the event, or the timer"),
-        {"name": "reasons", "type": {"type": "map", "values": _VALUE}, "doc": "the values that the rule looked at"},
+        {
+            "name": "reasons",
+            "type": {"type": "map", "values": _VALUE},
+            "doc": "the values that the rule looked at",
+        },
         {
             "name": "scores",
             "type": {
@@ -52,12 +60,19 @@ TRIGGER: dict[str, Any] = {
                 "values": {
                     "type": "record",
                     "name": "Score",
-                    "fields": [{"name": "score", "type": ["null", "double"]}, {"name": "version", "type": "long", "default": 0}],
+                    "fields": [
+                        {"name": "score", "type": ["null", "double"]},
+                        {"name": "version", "type": "long", "default": 0},
+                    ],
                 },
             },
             "doc": "by model",
         },
-        {"name": "properties", "type": {"type": "map", "values": _VALUE}, "doc": "the event's general properties"},
+        {
+            "name": "properties",
+            "type": {"type": "map", "values": _VALUE},
+            "doc": "the event's general properties",
+        },
         {
             "name": "receipt",
             "type": {

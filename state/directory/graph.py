@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from schemas.records.identity import ID_BYTES, Group, Identifier, Order, Pair, Union, WindowCommit, WindowResult
+from schemas.records.identity import (
+    ID_BYTES,
+    Group,
+    Identifier,
+    Order,
+    Pair,
+    Union,
+    WindowCommit,
+    WindowResult,
+)
 from schemas.records.shard_log import Lend, Retire, Split
 from state.directory.handed_over import Changes
 from state.directory.policy import Held, Policy, holds
@@ -36,18 +45,26 @@ class Graph:
         self.origins: dict[bytes, bytes] = {}  # identifier -> origin
         self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
         self.records: dict[bytes, Record] = {}
-        self.unions: dict[bytes, tuple[Edge, ...]] = {}  # root -> the unions that made it, by their numbers in the ledger
+        self.unions: dict[
+            bytes, tuple[Edge, ...]
+        ] = {}  # root -> the unions that made it, by their numbers in the ledger
         self.ledger: dict[int, Union] = {}
         self.entries = 0  # ever written to the ledger
         self.apart: dict[bytes, tuple[bytes, ...]] = {}  # origin -> origins that it is never united with
-        self.suspended: dict[bytes, int] = {}  # identifiers that are evidence no longer -> since, Unix seconds
-        self.alone: set[bytes] = set()  # identifiers that came with others, and had events to themselves since
+        self.suspended: dict[
+            bytes, int
+        ] = {}  # identifiers that are evidence no longer -> since, Unix seconds
+        self.alone: set[bytes] = (
+            set()
+        )  # identifiers that came with others, and had events to themselves since
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
         self.users: dict[
             bytes, tuple[bytes, ...]
         ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
-        self.rates = Counter[tuple[int, bytes]]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
+        self.rates = Counter[
+            tuple[int, bytes]
+        ]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
 
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""
@@ -79,7 +96,9 @@ class Graph:
         self._window, self._result, self._changes = window, result, changes
         self._united = 0
         shaky = [
-            group for group in window.groups if len(group.identifiers) > 1 and any(i.hash in self.suspended for i in group.identifiers)
+            group
+            for group in window.groups
+            if len(group.identifiers) > 1 and any(i.hash in self.suspended for i in group.identifiers)
         ]
         if shaky and not planned:
             raise Suspended
@@ -90,7 +109,11 @@ class Graph:
             self.alone -= {one for one in used if self.origins.get(one) in (None, one)}
             landed = []
             for fact in group.facts:
-                origin = self.origins.get(group.identifiers[fact.anchor].hash) or home or self.origins[group.identifiers[0].hash]
+                origin = (
+                    self.origins.get(group.identifiers[fact.anchor].hash)
+                    or home
+                    or self.origins[group.identifiers[0].hash]
+                )
                 landed.append((self.root(origin), origin))
             routes.append(landed)
         changes.ordering = True
@@ -116,7 +139,10 @@ class Graph:
     def _resolve(self, group: Group) -> bytes | None:
         """Take one group in; the origin that its newcomers belong to, None where nothing changed."""
         known = [i for i in group.identifiers if i.hash in self.origins]
-        if len(known) == len(group.identifiers) and len({self.root(self.origins[i.hash]) for i in known}) == 1:
+        if (
+            len(known) == len(group.identifiers)
+            and len({self.root(self.origins[i.hash]) for i in known}) == 1
+        ):
             return None
         strongest = group.identifiers[0]
         user = strongest.hash if strongest.strength == 0 else None
@@ -139,7 +165,10 @@ class Graph:
                 winner, home = root, origin
             else:
                 # What holds the group together is its strongest, though it may be new and the winner be found by another.
-                winner = self._unite(home or root, origin, "event", _carried(strongest, identifier), strongest) or winner
+                winner = (
+                    self._unite(home or root, origin, "event", _carried(strongest, identifier), strongest)
+                    or winner
+                )
         fresh = winner is None
         if winner is None or home is None:
             winner = home = self._found(strongest.hash)
@@ -151,7 +180,11 @@ class Graph:
                 self._result.refused += 1
                 if self.policy.at(identifier.strength) == "review" and not self._is_queue_full():
                     self._wait_apart(winner, strongest, identifier)
-            elif growing and identifier is not strongest and self._grows_too_fast(winner, strongest, identifier in made_up):
+            elif (
+                growing
+                and identifier is not strongest
+                and self._grows_too_fast(winner, strongest, identifier in made_up)
+            ):
                 self._result.refused += 1
             else:
                 self._make_room(winner, identifier.strength)
@@ -172,7 +205,11 @@ class Graph:
     def _used_alone(self, group: Group) -> set[bytes]:
         """Note who has events to itself, in time that it does not leave in this very group. Those that were not known as such."""
         anchors = (group.identifiers[fact.anchor] for fact in group.facts)
-        used = {one.hash for one in anchors if self.policy.at(one.strength) == "newcomer" and self.origins.get(one.hash) != one.hash}
+        used = {
+            one.hash
+            for one in anchors
+            if self.policy.at(one.strength) == "newcomer" and self.origins.get(one.hash) != one.hash
+        }
         used -= self.alone
         self.alone |= used
         return used
@@ -190,7 +227,9 @@ class Graph:
         before = self.root(origin)
         self._changes.add(Lend(before, root, identifier.hash, origin, home=home or root))
         record = self.records[before]
-        self.records[before] = Record(record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash))
+        self.records[before] = Record(
+            record.members, tuple(held for held in record.identifiers if held[1] != identifier.hash)
+        )
         self.origins[identifier.hash] = home or root
         if self.policy.at(identifier.strength) == "newcomer" and (home or root) != identifier.hash:
             self.alone.add(identifier.hash)  # another customer has events of its own
@@ -198,7 +237,9 @@ class Graph:
 
     def _give(self, root: bytes, identifier: Identifier) -> None:
         record = self.records[root]
-        self.records[root] = Record(record.members, (*record.identifiers, (identifier.strength, identifier.hash)))
+        self.records[root] = Record(
+            record.members, (*record.identifiers, (identifier.strength, identifier.hash))
+        )
 
     # --- guards
 
@@ -211,7 +252,9 @@ class Graph:
 
     def _has_room(self, root: bytes, strength: int) -> bool:
         """For one more identifier."""
-        return self.records[root].count(strength) < self.limits[strength] or bool(self._leaving(root, strength))
+        return self.records[root].count(strength) < self.limits[strength] or bool(
+            self._leaving(root, strength)
+        )
 
     def _make_room(self, root: bytes, strength: int) -> bool:
         """Whether there is room for one more identifier; others leave where that is the policy."""
@@ -231,7 +274,9 @@ class Graph:
             del self.origins[identifier]
         self._result.refused += len(gone)
         record = self.records[root]
-        self.records[root] = Record(record.members, tuple(held for held in record.identifiers if held not in gone))
+        self.records[root] = Record(
+            record.members, tuple(held for held in record.identifiers if held not in gone)
+        )
 
     def _is_shared(self, identifier: Identifier, user: Identifier) -> bool:
         """Whether too many customers use this identifier, or too often in turn."""
@@ -264,7 +309,9 @@ class Graph:
 
     def _grows_too_fast(self, root: bytes, cause: Identifier, made_up: bool) -> bool:
         """Whether this customer was given too many newcomers lately."""
-        return self._counted(b"n" + root) > self.policy.breaker_unions if made_up else self._trips(root, cause)
+        return (
+            self._counted(b"n" + root) > self.policy.breaker_unions if made_up else self._trips(root, cause)
+        )
 
     def _trips(self, root: bytes, cause: Identifier) -> bool:
         """Whether this customer grows too fast: then what makes it grow is evidence no longer."""
@@ -280,15 +327,25 @@ class Graph:
         return self.rates[slot]
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
-        return any(self.root(other) == a for member in self.records[b].members for other in self.apart.get(member, ()))
+        return any(
+            self.root(other) == a
+            for member in self.records[b].members
+            for other in self.apart.get(member, ())
+        )
 
     # --- unions
 
-    def _unite(self, x: bytes, y: bytes, by: str, evidence: bytes, cause: Identifier | None, forced: bool = False) -> bytes | None:
+    def _unite(
+        self, x: bytes, y: bytes, by: str, evidence: bytes, cause: Identifier | None, forced: bool = False
+    ) -> bytes | None:
         """Unite the customers of two origins. The survivor: the one with a user id, else the smaller id; None if something forbids it."""
         a, b = self.root(x), self.root(y)
         ra, rb = self.records[a], self.records[b]
-        if self._united >= self.policy.budget or self._kept_apart(a, b) or (not forced and self._both_verified(ra, rb)):
+        if (
+            self._united >= self.policy.budget
+            or self._kept_apart(a, b)
+            or (not forced and self._both_verified(ra, rb))
+        ):
             self._result.refused += 1
             return None
         over, forbidden = self._excess_of(ra, rb, by)
@@ -318,13 +375,20 @@ class Graph:
 
     def _excess_of(self, ra: Record, rb: Record, by: str) -> tuple[list[tuple[int, int]], bool]:
         """What two customers together have too much of, as (strength, by how many); and whether that forbids that they become one."""
-        over = [(s, ra.count(s) + rb.count(s) - n) for s, n in enumerate(self.limits) if rb.count(s) and ra.count(s) + rb.count(s) > n]
+        over = [
+            (s, ra.count(s) + rb.count(s) - n)
+            for s, n in enumerate(self.limits)
+            if rb.count(s) and ra.count(s) + rb.count(s) > n
+        ]
         held = ra.identifiers + rb.identifiers
         spared = self._spared(ra.members + rb.members, held) if over else ()
         return over, any(self.policy.forbids(s, n, by, held, spared) for s, n in over)
 
     def _both_verified(self, a: Record, b: Record) -> bool:
-        return all(any(holds(self.policy.verified, strength) for strength, _ in record.identifiers) for record in (a, b))
+        return all(
+            any(holds(self.policy.verified, strength) for strength, _ in record.identifiers)
+            for record in (a, b)
+        )
 
     def _note(
         self,
@@ -359,7 +423,11 @@ class Graph:
 
     def _review(self, a: bytes, b: bytes, by: str, note: bytes) -> None:
         key = min(a, b) + max(a, b)
-        if key not in self.reviews and not self._is_queue_full() and self._may_be_accepted(self.root(a), self.root(b)):
+        if (
+            key not in self.reviews
+            and not self._is_queue_full()
+            and self._may_be_accepted(self.root(a), self.root(b))
+        ):
             self.reviews[key] = Pair(key[:ID_BYTES], key[ID_BYTES:], by, note, self._window.time_ms)
 
     def _may_be_accepted(self, a: bytes, b: bytes) -> bool:
@@ -377,13 +445,19 @@ class Graph:
             if not self._undo(int.from_bytes(order.a), order.by):
                 self._result.refused += 1
             return
-        x, y = (self._named(order.a), self._named(order.b)) if order.origins else (self.origins.get(order.a), self.origins.get(order.b))
+        x, y = (
+            (self._named(order.a), self._named(order.b))
+            if order.origins
+            else (self.origins.get(order.a), self.origins.get(order.b))
+        )
         if x is None or y is None:
             self._result.refused += 1
             return
         a, b = self.root(x), self.root(y)
         if order.by == "review" and order.kind in ("link", "apart"):
-            self._changes.labels.append(x + y + (b"1" if order.kind == "link" else b"0"))  # before anything is united
+            self._changes.labels.append(
+                x + y + (b"1" if order.kind == "link" else b"0")
+            )  # before anything is united
         match order.kind:
             case "unsure":
                 self._settle(x, y)
@@ -440,7 +514,10 @@ class Graph:
 
     def _joint(self, root: bytes, x: bytes, y: bytes) -> int:
         """The last union on the way from one origin to the other."""
-        return max((seq for seq, _, _ in self.unions.get(root, ()) if y not in self._reached(root, x, seq)), default=0)
+        return max(
+            (seq for seq, _, _ in self.unions.get(root, ()) if y not in self._reached(root, x, seq)),
+            default=0,
+        )
 
     def _undo(self, seq: int, by: str) -> bool:
         """Undo a union, if it still stands and the ledger still has it. Who does not hang together with the root is a customer again."""

@@ -12,7 +12,9 @@ class Changes(msgspec.Struct):
 
     retired: list[Retire] = []
     lent: list[Lend] = []
-    then: list[Retire | Lend | Split] = []  # what follows from orders, in their order; all the rest comes of the groups before them
+    then: list[
+        Retire | Lend | Split
+    ] = []  # what follows from orders, in their order; all the rest comes of the groups before them
     labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
     ordering: bool = False
 

@@ -64,11 +64,16 @@ class RedisLedger:
         self._gather = Gather(client, layout.buckets)
 
     def unions(self, after: int, count: int) -> list[Union]:
-        found = cast(list[Any], self._redis.xrange(self._names.ledger, min=cast(str, b"(%d-0" % after), count=count))
+        found = cast(
+            list[Any], self._redis.xrange(self._names.ledger, min=cast(str, b"(%d-0" % after), count=count)
+        )
         return [_union(entry_id, fields) for entry_id, fields in found]
 
     def newest(self, before: int, count: int) -> list[Union]:
-        found = cast(list[Any], self._redis.xrevrange(self._names.ledger, max=cast(str, b"(%d-0" % before), count=count))
+        found = cast(
+            list[Any],
+            self._redis.xrevrange(self._names.ledger, max=cast(str, b"(%d-0" % before), count=count),
+        )
         return [_union(entry_id, fields) for entry_id, fields in found]
 
     def union(self, seq: int) -> Union | None:
@@ -108,22 +113,36 @@ class RedisLedger:
         return self.holdings([root])[0]
 
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
-        return [_held(*found) for found in zip(roots, self._gather(self._names.directory + b"r:", roots), strict=True)]
+        return [
+            _held(*found)
+            for found in zip(roots, self._gather(self._names.directory + b"r:", roots), strict=True)
+        ]
 
     def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
         return [found is not None for found in self._gather(self._names.directory + b"a:", identifiers)]
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         found = self._gather(self._names.directory + b"i:", identifiers)
-        return [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
+        return [
+            None if origin is None else origin or identifier
+            for identifier, origin in zip(identifiers, found, strict=True)
+        ]
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
-        return [[packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else [] for packed in found]
+        found = (
+            cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
+        )
+        return [
+            [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []
+            for packed in found
+        ]
 
     def reviews(self) -> list[Pair]:
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._names.reviews))
-        return sorted((_pair(key, packed) for key, packed in found.items()), key=lambda pair: (pair.time_ms, pair.a, pair.b))
+        return sorted(
+            (_pair(key, packed) for key, packed in found.items()),
+            key=lambda pair: (pair.time_ms, pair.a, pair.b),
+        )
 
     def _bucket(self, kind: bytes, origin: bytes) -> str:
         return self._names.bucket(kind, origin, self._layout.buckets)
@@ -165,4 +184,6 @@ def _union(entry_id: bytes, fields: dict[bytes, bytes]) -> Union:
 
 def _pair(key: bytes, packed: bytes) -> Pair:
     time_ms, length = int.from_bytes(packed[:8]), packed[8]
-    return Pair(key[:ID_BYTES], key[ID_BYTES:], packed[9 : 9 + length].decode(), packed[9 + length :], time_ms)
+    return Pair(
+        key[:ID_BYTES], key[ID_BYTES:], packed[9 : 9 + length].decode(), packed[9 + length :], time_ms
+    )

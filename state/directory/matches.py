@@ -63,7 +63,10 @@ class RedisMatches:
         return max(0, int(cast(bytes | None, self._redis.hget(self._names.offsets, PARTITION)) or 0))
 
     def said_since(self, after: int, count: int, block_ms: int) -> list[Said]:
-        answer = cast(list[Any], self._redis.xread({self._names.matches: b"%d-0" % after}, count=count, block=block_ms or None))
+        answer = cast(
+            list[Any],
+            self._redis.xread({self._names.matches: b"%d-0" % after}, count=count, block=block_ms or None),
+        )
         return [_said(entry_id, fields) for _, found in answer for entry_id, fields in found]
 
     def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
@@ -75,7 +78,11 @@ class RedisMatches:
         directory = self._names.directory  # most origins are a root: the others are asked for theirs
         found = dict(zip(origins, self._gather(directory + b"r:", origins), strict=True))
         retired = [origin for origin, packed in found.items() if packed is None]
-        roots = {origin: root for origin, root in zip(retired, self._gather(directory + b"o:", retired), strict=True) if root is not None}
+        roots = {
+            origin: root
+            for origin, root in zip(retired, self._gather(directory + b"o:", retired), strict=True)
+            if root is not None
+        }
         survivors = [root for root in dict.fromkeys(roots.values()) if root not in found]
         found.update(zip(survivors, self._gather(directory + b"r:", survivors), strict=True))
         return [_customer(root := roots.get(origin, origin), found[root]) for origin in origins]
@@ -84,10 +91,16 @@ class RedisMatches:
         if not origins or not self._redis.hlen(self._names.apart):
             return [[] for _ in origins]
         found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins)))
-        return [[packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else [] for packed in found]
+        return [
+            [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []
+            for packed in found
+        ]
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
-        return cast(dict[bytes, bytes], self._redis.hgetall(self._names.directory + b"mr:%d" % (number % self._buckets)))
+        return cast(
+            dict[bytes, bytes],
+            self._redis.hgetall(self._names.directory + b"mr:%d" % (number % self._buckets)),
+        )
 
 
 def _customer(root: bytes, packed: bytes | None) -> Customer:

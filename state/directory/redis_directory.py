@@ -27,7 +27,9 @@ FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
-DEAD_BYTES = 256 << 20  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
+DEAD_BYTES = (
+    256 << 20
+)  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
@@ -40,8 +42,12 @@ class Layout(msgspec.Struct, frozen=True):
     name: str
     shards: int
     buckets: int
-    limits: tuple[int, ...]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
-    keys: str = ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    limits: tuple[
+        int, ...
+    ]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
+    keys: str = (
+        ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    )
     policy: Policy = Policy()  # (as above)
 
     @classmethod
@@ -158,8 +164,21 @@ class RedisDirectory:
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
-        self._settings = _pack([layout.shards, layout.buckets, list(layout.limits), log_max, dead_max, journal_max, policy, dead_bytes])
-        self._window = client.register_script("".join(files("state.directory").joinpath(part).read_text() for part in SCRIPT))
+        self._settings = _pack(
+            [
+                layout.shards,
+                layout.buckets,
+                list(layout.limits),
+                log_max,
+                dead_max,
+                journal_max,
+                policy,
+                dead_bytes,
+            ]
+        )
+        self._window = client.register_script(
+            "".join(files("state.directory").joinpath(part).read_text() for part in SCRIPT)
+        )
         self._append = client.register_script(files("state.directory").joinpath("append.lua").read_text())
         self._trim = client.register_script(files("state.directory").joinpath("trim.lua").read_text())
         self._logs = {names.log(shard): shard for shard in range(layout.shards)}
@@ -168,12 +187,20 @@ class RedisDirectory:
         """Mark the slot as ours, or check that it is. Raises `Foreign`."""
         layout = self._layout
         self._check_mark()
-        mine = {"name": layout.name, "shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
+        mine = {
+            "name": layout.name,
+            "shards": layout.shards,
+            "buckets": layout.buckets,
+            "keys": layout.keys,
+            "format": FORMAT,
+        }
         for field, value in mine.items():
             self._redis.hsetnx(self._names.meta, field, str(value))
         found = {field: cast(bytes, self._redis.hget(self._names.meta, field)).decode() for field in mine}
         if (format_found := number(found["format"].encode(), self._names.meta)) > FORMAT:
-            raise Foreign(f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
+            raise Foreign(
+                f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it"
+            )
         for field, value in mine.items():
             if found[field] != str(value) and field != "format":
                 remedy = "restore the key file that it was written with" if field == "keys" else "set it back"
@@ -191,7 +218,9 @@ class RedisDirectory:
         if client.exists(names.meta):
             return
         other = next(iter(client.scan_iter(match=names.prefix + b":{*", count=1_000)), None)
-        if other is not None and not client.exists(names.meta):  # or another worker of a new deployment has made it meanwhile
+        if other is not None and not client.exists(
+            names.meta
+        ):  # or another worker of a new deployment has made it meanwhile
             raise of_directory(names.meta, f"is gone, and {shown(other)} is there")
 
     def _check_positions(self) -> None:
@@ -199,7 +228,10 @@ class RedisDirectory:
         names, client = self._names, self._redis
         for field in ("journal", "tick", "matches"):
             number(cast(bytes | None, client.hget(names.meta, field)), names.meta)
-        for key, speaks_of_it in ((names.heads, (names.meta, "tick")), (names.offsets, (names.stats, "events"))):
+        for key, speaks_of_it in (
+            (names.heads, (names.meta, "tick")),
+            (names.offsets, (names.stats, "events")),
+        ):
             if client.hexists(*cast(tuple[str, str], speaks_of_it)) and not client.exists(key):
                 raise of_directory(key, GONE)
 
@@ -207,9 +239,16 @@ class RedisDirectory:
         routes, answer = self._commit(window, content)
         match answer[0]:
             case b"ok":
-                asked = [i for group, route in zip(window.groups, routes, strict=True) if route is None for i in group.identifiers]
+                asked = [
+                    i
+                    for group, route in zip(window.groups, routes, strict=True)
+                    if route is None
+                    for i in group.identifiers
+                ]
                 self._known.learn(asked, answer[7])
-                self._known.forget(answer[8], answer[9])  # after it: what this window itself has suspended is looked up again
+                self._known.forget(
+                    answer[8], answer[9]
+                )  # after it: what this window itself has suspended is looked up again
                 wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:7], *answer[10:12])
             case b"suspended":
@@ -222,7 +261,9 @@ class RedisDirectory:
                 raise LogFull(f"log of shard {answer[1]} is full", retry_after_s=0.2)
             case _:
                 found = answer[1].decode()
-                raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it")
+                raise Fenced(
+                    f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it"
+                )
 
     def _commit(self, window: WindowCommit, content: bytes) -> tuple[list[Route | None], list[Any]]:
         """Where we knew that its groups go, and what the directory answered."""
@@ -251,7 +292,9 @@ class RedisDirectory:
             earlier.update(hashes)
         return routes
 
-    def _run(self, mode: str, window: WindowCommit, content: bytes, routes: Sequence[Route | None], epoch: int) -> list[Any]:
+    def _run(
+        self, mode: str, window: WindowCommit, content: bytes, routes: Sequence[Route | None], epoch: int
+    ) -> list[Any]:
         numbers: list[int] = []
         blobs: list[bytes] = []
         for group, route in zip(window.groups, routes, strict=True):
@@ -278,9 +321,20 @@ class RedisDirectory:
         puts = [[put.table, int(put.value is None)] for put in window.puts]
         orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
         rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts])
-        head: list[Any] = [mode, window.partition, str(window.before), str(window.after), self._settings, rest, _pack(numbers)]
+        head: list[Any] = [
+            mode,
+            window.partition,
+            str(window.before),
+            str(window.after),
+            self._settings,
+            rest,
+            _pack(numbers),
+        ]
         with writing(), self._reporting_damage():
-            return cast(list[Any], self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]))
+            return cast(
+                list[Any],
+                self._window(keys=[self._names.directory], args=[*head, *blobs, *window.dead, content]),
+            )
 
     @contextmanager
     def _reporting_damage(self) -> Iterator[None]:
@@ -293,7 +347,9 @@ class RedisDirectory:
             raise
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        origins = self._run("plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1)[1]
+        origins = self._run(
+            "plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1
+        )[1]
         return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
 
     def offsets(self) -> dict[str, int]:
@@ -331,15 +387,35 @@ class RedisDirectory:
 
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == "t":
-            return self._do_append("t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000))
+            return self._do_append(
+                "t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000)
+            )
         body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 
     def _do_append(
-        self, kind: str, sender: str, seq: int, body: bytes, extra: bytes = b"", announced: bytes = b"", second: str = ""
+        self,
+        kind: str,
+        sender: str,
+        seq: int,
+        body: bytes,
+        extra: bytes = b"",
+        announced: bytes = b"",
+        second: str = "",
     ) -> bool:
         layout = self._layout
-        args: list[Any] = [kind, sender, seq, body, extra, announced, layout.shards, layout.buckets, int(self._archived), second]
+        args: list[Any] = [
+            kind,
+            sender,
+            seq,
+            body,
+            extra,
+            announced,
+            layout.shards,
+            layout.buckets,
+            int(self._archived),
+            second,
+        ]
         with writing():
             return bool(self._append(keys=[self._names.directory], args=args))
 
@@ -349,7 +425,10 @@ class RedisDirectory:
     def drop(self, kind: str, sender: str, before: int) -> None:
         field = f"dropped:{kind}:{sender}"
         first = int(self._redis.hget(self._names.meta, field) or 1)
-        gone = [self._names.body(kind, sender, version) for version in range(first, min(before, first + DROPPED_AT_ONCE))]
+        gone = [
+            self._names.body(kind, sender, version)
+            for version in range(first, min(before, first + DROPPED_AT_ONCE))
+        ]
         if gone:
             with writing():
                 self._redis.unlink(*gone)
@@ -357,7 +436,10 @@ class RedisDirectory:
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         found = self._gather(self._names.directory + b"i:", identifiers)
-        origins = [None if origin is None else origin or identifier for identifier, origin in zip(identifiers, found, strict=True)]
+        origins = [
+            None if origin is None else origin or identifier
+            for identifier, origin in zip(identifiers, found, strict=True)
+        ]
         known = [origin for origin in origins if origin is not None]
         roots = dict(zip(known, self._gather(self._names.directory + b"o:", known), strict=True))
         return [None if origin is None else roots[origin] or origin for origin in origins]
@@ -374,7 +456,10 @@ class RedisDirectory:
     def trim(self, positions: Mapping[int, int]) -> None:
         if positions:
             with writing():
-                self._trim(keys=[self._names.directory], args=[n for shard, seq in positions.items() for n in (shard, seq + 1)])
+                self._trim(
+                    keys=[self._names.directory],
+                    args=[n for shard, seq in positions.items() for n in (shard, seq + 1)],
+                )
 
     def heads(self) -> dict[int, int]:
         key = self._names.heads
@@ -388,7 +473,9 @@ class RedisDirectory:
         return number(cast(bytes | None, self._redis.hget(self._names.senders, sender)), self._names.senders)
 
     def stats(self) -> dict[str, int]:
-        return {name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()}
+        return {
+            name.decode(): number(n, self._names.stats) for name, n in self._hash(self._names.stats).items()
+        }
 
     def _hash(self, key: bytes) -> dict[bytes, bytes]:
         return cast(dict[bytes, bytes], self._redis.hgetall(key))

@@ -43,7 +43,11 @@ _SCHEMA = fastavro.parse_schema(
     {
         "type": "record",
         "name": "millrace.journal.Entry",
-        "fields": [{"name": "seq", "type": "long"}, {"name": "kind", "type": "string"}, {"name": "sealed", "type": "bytes"}],
+        "fields": [
+            {"name": "seq", "type": "long"},
+            {"name": "kind", "type": "string"},
+            {"name": "sealed", "type": "bytes"},
+        ],
     }
 )
 _NAME = re.compile(r"(\d{8})-(\d{12})(-branch)?\.avro(\.part)?")
@@ -53,7 +57,18 @@ _UNPACK: dict[str, Callable[[bytes], bytes]] = {
     FORMAT: lambda packed: zstandard.ZstdDecompressor().decompress(packed),
 }
 # What the library says of a file that is cut off or damaged, depending on where.
-_BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, StopIteration, OverflowError, MemoryError, zlib.error, AttributeError)
+_BROKEN = (
+    EOFError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    StopIteration,
+    OverflowError,
+    MemoryError,
+    zlib.error,
+    AttributeError,
+)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Journalled).decode
 
@@ -107,7 +122,9 @@ class Archive:
         found = files(self.folder)
         if not found:
             return 0
-        return max((entry.seq for entry, _ in self._file(found[-1], found[-1].first)), default=found[-1].first - 1)
+        return max(
+            (entry.seq for entry, _ in self._file(found[-1], found[-1].first)), default=found[-1].first - 1
+        )
 
     def entry(self, seq: int) -> Found | None:
         """One of them. Raises `Foreign` for what cannot be read."""
@@ -115,7 +132,14 @@ class Archive:
 
     def branched(self, since: int, upto: int) -> File | None:
         """The first file with a number above `since` in which history takes another way at entry `upto` or before."""
-        return next((file for file in files(self.folder) if file.number > since and file.branch and file.first <= upto), None)
+        return next(
+            (
+                file
+                for file in files(self.folder)
+                if file.number > since and file.branch and file.first <= upto
+            ),
+            None,
+        )
 
     def entries(self, after: int) -> Iterator[Found]:
         """All behind `after`, one by one without a gap. Raises `Foreign`, naming file and record: damage, a gap, other keys."""
@@ -126,12 +150,16 @@ class Archive:
             if void is not None and void <= expected:
                 continue
             if file.first > expected:
-                raise Foreign(f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there is a gap before it")
+                raise Foreign(
+                    f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there is a gap before it"
+                )
             for entry, place in self._file(file, expected):
                 if void is not None and entry.seq >= void:
                     break
                 if entry.seq != expected:
-                    raise Foreign(f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a gap")
+                    raise Foreign(
+                        f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a gap"
+                    )
                 yield Found(entry, place)
                 expected += 1
 
@@ -145,16 +173,24 @@ class Archive:
             except (*_BROKEN, SchemaParseException, UnknownType) as error:
                 if not file.closed:
                     return  # killed before the first entry was safe
-                raise Foreign(f"{file.path}: its header cannot be read: damaged, or no file of an archive") from error
+                raise Foreign(
+                    f"{file.path}: its header cannot be read: damaged, or no file of an archive"
+                ) from error
             owner = reader.metadata.get("millrace.keys")
             if owner != self._owner:
-                raise Foreign(f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of another deployment")
+                raise Foreign(
+                    f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of another deployment"
+                )
             unpack = _UNPACK.get(found := reader.metadata.get("millrace.format", "none"))
             if unpack is None:
-                raise Foreign(f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer millrace that wrote it")
+                raise Foreign(
+                    f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer millrace that wrote it"
+                )
             yield from self._records(file, reader, since, unpack)
 
-    def _records(self, file: File, reader: Any, since: int, unpack: Callable[[bytes], bytes]) -> Iterator[Found]:
+    def _records(
+        self, file: File, reader: Any, since: int, unpack: Callable[[bytes], bytes]
+    ) -> Iterator[Found]:
         number = 0
         while True:
             number += 1
@@ -183,9 +219,13 @@ class Archive:
             if raw and entry.content:
                 entry = msgspec.structs.replace(entry, content=self._seal.open(entry.content))
         except (Foreign, zlib.error, zstandard.ZstdError, msgspec.MsgspecError) as error:
-            raise Foreign(f"{place}: entry {record['seq']} cannot be opened: damaged, or sealed with another key file") from error
+            raise Foreign(
+                f"{place}: entry {record['seq']} cannot be opened: damaged, or sealed with another key file"
+            ) from error
         if entry.seq != record["seq"] or (entry.kind != record["kind"] and not raw):
-            raise Foreign(f"{place}: says that it is entry {record['seq']}, and is {entry.seq}: somebody changed it")
+            raise Foreign(
+                f"{place}: says that it is entry {record['seq']}, and is {entry.seq}: somebody changed it"
+            )
         return entry
 
     def prune(self, before: int, older_than_s: float) -> list[Path]:
@@ -233,7 +273,9 @@ class ArchiveWriter:
                 return
             self._ahead = None
             branch = there is not None
-        if self._open is not None and (self._open.size >= self._rotate_bytes or now_s - self._open.since_s >= self._rotate_s):
+        if self._open is not None and (
+            self._open.size >= self._rotate_bytes or now_s - self._open.since_s >= self._rotate_s
+        ):
             self._close()
         if self._open is None:
             self._open = _Open(self._archive, seq, branch, now_s)
@@ -272,7 +314,9 @@ class _Open:
     def __init__(self, archive: Archive, first: int, branch: bool, now_s: float) -> None:
         self.since_s = now_s
         self.last = first
-        self._final = archive.folder / f"{archive.newest() + 1:08d}-{first:012d}{'-branch' if branch else ''}.avro"
+        self._final = (
+            archive.folder / f"{archive.newest() + 1:08d}-{first:012d}{'-branch' if branch else ''}.avro"
+        )
         self._path = self._final.with_suffix(".avro.part")
         self._stream: BinaryIO = self._path.open("xb")
         metadata = {"millrace.format": FORMAT, "millrace.keys": archive._owner}

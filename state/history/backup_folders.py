@@ -98,19 +98,29 @@ class Backups:
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
         """`journal`: about where the journal is; for the name."""
-        name = f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y%m%dT%H%M%S}.{now_ms % 1000:03d}Z-{journal:012d}"
+        name = (
+            f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y%m%dT%H%M%S}.{now_ms % 1000:03d}Z-{journal:012d}"
+        )
         return BackupWriter(self, name, now_ms)
 
     def names(self) -> list[str]:
         """Complete ones, the oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self.folder.iterdir() if path.suffix != _PART and (path / _MANIFEST).exists())
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.suffix != _PART and (path / _MANIFEST).exists()
+        )
 
     def newest(self) -> datetime | None:
         """When the newest complete one was begun; None without any."""
         names = self.names()
-        return datetime.strptime(names[-1].partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC) if names else None
+        return (
+            datetime.strptime(names[-1].partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+            if names
+            else None
+        )
 
     def manifest(self, name: str) -> Manifest:
         """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer release's."""
@@ -130,10 +140,14 @@ class Backups:
         if not hmac.compare_digest(signed.mac, self._mac(bytes(signed.manifest))):
             raise Foreign(f"{path}: its signature is wrong: the manifest was damaged or changed")
         if manifest.format > FORMAT or manifest.name != name:
-            raise Foreign(f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and the folder's name")
+            raise Foreign(
+                f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and the folder's name"
+            )
         ours, theirs = (self._layout.shards, self._layout.buckets), (manifest.shards, manifest.buckets)
         if ours != theirs:
-            raise Foreign(f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives {ours[0]} and {ours[1]}")
+            raise Foreign(
+                f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives {ours[0]} and {ours[1]}"
+            )
         return manifest
 
     def records(self, manifest: Manifest) -> Iterator[Copied]:
@@ -151,7 +165,9 @@ class Backups:
                 yield record
             at += chunk.bytes
         if digests.hex() != manifest.digests:
-            raise Foreign(f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of what was copied")
+            raise Foreign(
+                f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of what was copied"
+            )
 
     def verify(self, manifest: Manifest) -> int:
         """Read all of it; the number of records. Raises `Foreign`."""
@@ -243,7 +259,9 @@ class BackupWriter:
         sealed = self._backups._seal.seal(zlib.compress(body, _LEVEL))
         file = f"{number:05d}.chunk"
         self._save(file, sealed)
-        self._chunks.append(Chunk(file, len(sealed), blake2b(sealed, digest_size=32).hexdigest(), len(self._records)))
+        self._chunks.append(
+            Chunk(file, len(sealed), blake2b(sealed, digest_size=32).hexdigest(), len(self._records))
+        )
         self._records, self._size = [], 0
 
     def _save(self, file: str, content: bytes) -> None:
@@ -264,7 +282,9 @@ class Digests:
         """The packed record."""
         packed = _encode(record)
         unit = record.key[1 : record.key.find(b"}")].decode()
-        self._sums[unit] = (self._sums.get(unit, 0) + int.from_bytes(blake2b(packed, digest_size=32).digest())) % 2**256
+        self._sums[unit] = (
+            self._sums.get(unit, 0) + int.from_bytes(blake2b(packed, digest_size=32).digest())
+        ) % 2**256
         return packed
 
     def hex(self) -> dict[str, str]:

@@ -38,7 +38,9 @@ class Changes:
         self._call(self._tracked, "CLIENT", "TRACKING", "ON", "REDIRECT", heard, "BCAST", *prefixes)
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         for connection in (self._tracked, self._heard):
             connection.disconnect()  # both have a state that nobody else should meet
             self._pool.release(connection)

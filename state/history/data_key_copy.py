@@ -42,7 +42,9 @@ class KeyCopy:
         except sqlite3.DatabaseError as error:
             raise Foreign(f"{path}: cannot be read as a copy of the customers' keys ({error})") from error
         if found is not None and found[0] != owner:
-            raise Foreign(f"{path}: holds keys wrapped by the key file {found[0]}, ours is {owner}: the copy of another deployment")
+            raise Foreign(
+                f"{path}: holds keys wrapped by the key file {found[0]}, ours is {owner}: the copy of another deployment"
+            )
 
     def close(self) -> None:
         self._file.close()
@@ -58,12 +60,20 @@ class KeyCopy:
             pipeline: Any = client.pipeline(transaction=False)
             for key in page:
                 pipeline.hgetall(key)
-            self._replace({int(key[len(names.data_keys) :]): held for key, held in zip(page, pipeline.execute(), strict=True)})
+            self._replace(
+                {
+                    int(key[len(names.data_keys) :]): held
+                    for key, held in zip(page, pipeline.execute(), strict=True)
+                }
+            )
 
     def sync(self, client: redis.Redis, names: Names) -> None:
         """Make all of it as it is in Redis. Raises `Foreign` where Redis has lost what is here."""
         there = set(cast(Iterator[bytes], client.scan_iter(match=names.data_keys + b"*", count=PAGE)))
-        held = {names.data_keys + b"%d" % bucket for (bucket,) in self._file.execute("SELECT DISTINCT bucket FROM keys").fetchall()}
+        held = {
+            names.data_keys + b"%d" % bucket
+            for (bucket,) in self._file.execute("SELECT DISTINCT bucket FROM keys").fetchall()
+        }
         if held and not there:
             raise Foreign(
                 f"{self.path} holds the keys of {len(self)} customers and Redis none: `millrace restore` first, or remove the file"
@@ -86,10 +96,16 @@ class KeyCopy:
         self._file.execute("BEGIN IMMEDIATE")
         try:
             for bucket, held in buckets.items():
-                known = dict(self._file.execute("SELECT origin, wrapped FROM keys WHERE bucket = ?", (bucket,)))
+                known = dict(
+                    self._file.execute("SELECT origin, wrapped FROM keys WHERE bucket = ?", (bucket,))
+                )
                 gone = [(bucket, origin) for origin in known.keys() - held.keys()]
                 self._file.executemany("DELETE FROM keys WHERE bucket = ? AND origin = ?", gone)
-                new = [(bucket, origin, wrapped) for origin, wrapped in held.items() if known.get(origin) != wrapped]
+                new = [
+                    (bucket, origin, wrapped)
+                    for origin, wrapped in held.items()
+                    if known.get(origin) != wrapped
+                ]
                 self._file.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", new)
         except BaseException:
             self._file.execute("ROLLBACK")

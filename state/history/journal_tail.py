@@ -34,7 +34,10 @@ class RedisJournal:
         self._names = names
 
     def read(self, after: int, count: int, block_ms: int) -> list[Journalled]:
-        answer = cast(list[Any], self._redis.xread({self._names.journal: b"%d-0" % after}, count=count, block=block_ms or None))
+        answer = cast(
+            list[Any],
+            self._redis.xread({self._names.journal: b"%d-0" % after}, count=count, block=block_ms or None),
+        )
         return [_entry(found_id, fields) for _stream, found in answer for found_id, fields in found]
 
     def head(self) -> int:
@@ -52,7 +55,9 @@ class RedisJournal:
 
     def start(self, after: int) -> int:
         """Behind which entry, `after` or a later one, everything is still here with all that an archive needs."""
-        first = cast(list[Any], self._redis.xrange(self._names.journal, min=cast(str, b"(%d-0" % after), count=1))
+        first = cast(
+            list[Any], self._redis.xrange(self._names.journal, min=cast(str, b"(%d-0" % after), count=1)
+        )
         if not first:
             return max(after, self.head())
         last = int(first[0][0][:-2]) - 1

@@ -39,8 +39,17 @@ _DIRECTORY = b"{dir}:"
 _DIRECTORY_BULK = (b"i:", b"o:", b"r:", b"u:", b"a:", b"body:")
 _SHARD_STRINGS = (b"p:", b"x:", b"u:")
 _SHARD_BULK = (*_SHARD_STRINGS, b"xs:", b"tm:")
-_APART = (b"journal", b"hold", b"archived", b"dead", b"log:")  # of the directory: not copied, or copied behind it by position
-_LEFT_OUT = (b"{keys}:", b"{copy}:")  # the keys of customers are kept apart, so that who is erased stays erased
+_APART = (
+    b"journal",
+    b"hold",
+    b"archived",
+    b"dead",
+    b"log:",
+)  # of the directory: not copied, or copied behind it by position
+_LEFT_OUT = (
+    b"{keys}:",
+    b"{copy}:",
+)  # the keys of customers are kept apart, so that who is erased stays erased
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
@@ -85,7 +94,9 @@ class Copying:
                     head = self._unit(changes, b"{s%02d}:" % shard, self._names.head(shard))
                     offsets[shard] = _decode_head(head).offset if head else 0
                 meta = self._unit(changes, _DIRECTORY, self._names.meta)
-                heads = {int(shard): int(seq) for shard, seq in cast(dict[bytes, bytes], meta["heads"]).items()}
+                heads = {
+                    int(shard): int(seq) for shard, seq in cast(dict[bytes, bytes], meta["heads"]).items()
+                }
                 for shard, offset in offsets.items():
                     self._log(shard, offset, heads.get(shard, 0))
                 for tag in sorted(self._small.keys() | self._dirty.keys()):
@@ -102,11 +113,17 @@ class Copying:
     def _take_hold(self) -> None:
         if not self._redis.set(self._names.hold, self._name, nx=True, px=HOLD_MS):
             other = cast(bytes, self._redis.get(self._names.hold) or b"?").decode()
-            raise Unreachable(f"backup {other} is being made (or was killed less than {HOLD_MS // 1000} s ago): try again later")
+            raise Unreachable(
+                f"backup {other} is being made (or was killed less than {HOLD_MS // 1000} s ago): try again later"
+            )
 
     def _keep_hold(self) -> None:
-        if self._redis.get(self._names.hold) != self._name.encode() or not self._redis.pexpire(self._names.hold, HOLD_MS):
-            raise Unreachable(f"the copy stood still for more than {HOLD_MS // 1000} s: logs may have been trimmed behind it; try again")
+        if self._redis.get(self._names.hold) != self._name.encode() or not self._redis.pexpire(
+            self._names.hold, HOLD_MS
+        ):
+            raise Unreachable(
+                f"the copy stood still for more than {HOLD_MS // 1000} s: logs may have been trimmed behind it; try again"
+            )
 
     # --- bulk
 
@@ -124,7 +141,11 @@ class Copying:
         tag, rest = self._split(key)
         if not tag or tag in _LEFT_OUT or (tag == _DIRECTORY and rest.startswith(_APART)):
             return False
-        if rest.startswith(_DIRECTORY_BULK) if tag == _DIRECTORY else _SHARD.match(tag) and rest.startswith(_SHARD_BULK):
+        if (
+            rest.startswith(_DIRECTORY_BULK)
+            if tag == _DIRECTORY
+            else _SHARD.match(tag) and rest.startswith(_SHARD_BULK)
+        ):
             return True
         self._small.setdefault(tag, set()).add(key)
         return False
@@ -202,18 +223,28 @@ class Copying:
             if last:
                 self._stream(self._names.dead, b"-", last[0][0])
             return {"journal": journal, "tick": tick, "heads": heads}
-        raise Unreachable(f"{tag.decode()} was committed {TRIES} times while it was copied: try again when less is going on")
+        raise Unreachable(
+            f"{tag.decode()} was committed {TRIES} times while it was copied: try again when less is going on"
+        )
 
     # --- what is copied by position
 
     def _log(self, shard: int, offset: int, head: int) -> None:
-        seqs = self._stream(self._names.log(shard), b"%d-0" % (offset + 1), b"%d-0" % head) if head > offset else 0
+        seqs = (
+            self._stream(self._names.log(shard), b"%d-0" % (offset + 1), b"%d-0" % head)
+            if head > offset
+            else 0
+        )
         if seqs != max(0, head - offset):
-            raise Unreachable(f"the log of shard {shard} was trimmed behind its copy (is a worker of an older release running?): try again")
+            raise Unreachable(
+                f"the log of shard {shard} was trimmed behind its copy (is a worker of an older release running?): try again"
+            )
 
     def _stream(self, key: bytes, first: bytes, last: bytes) -> int:
         n = 0
-        while found := cast(list[Any], self._redis.xrange(key, cast(str, first), cast(str, last), count=PAGE)):
+        while found := cast(
+            list[Any], self._redis.xrange(key, cast(str, first), cast(str, last), count=PAGE)
+        ):
             self._keep_hold()
             self._sink(_copied(key[len(self._names.prefix) + 1 :], "stream", found))
             n += len(found)
@@ -251,7 +282,9 @@ def _copied(key: bytes, kind: str, answer: Any) -> Copied:
         case "set":
             value = sorted(answer)
         case "stream":
-            value = [[entry_id, [word for pair in fields.items() for word in pair]] for entry_id, fields in answer]
+            value = [
+                [entry_id, [word for pair in fields.items() for word in pair]] for entry_id, fields in answer
+            ]
         case "none":
             value = None
         case _:
@@ -299,8 +332,15 @@ def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
                 client.unlink(key)
         client.delete(names.meta)  # last: until then it is known for what it is
     if (left := next(keys_of(client, names), None)) is not None:
-        raise Foreign(f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set another redis.prefix")
-    fields: dict[Any, Any] = {"shards": layout.shards, "buckets": layout.buckets, "keys": layout.keys, "format": FORMAT}
+        raise Foreign(
+            f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set another redis.prefix"
+        )
+    fields: dict[Any, Any] = {
+        "shards": layout.shards,
+        "buckets": layout.buckets,
+        "keys": layout.keys,
+        "format": FORMAT,
+    }
     client.hset(names.meta, mapping=fields | {"name": UNFINISHED})
 
 

@@ -47,9 +47,17 @@ class Switch:
 
     def begin(self) -> None:
         """From here on no flow starts. Raises `Foreign` where another run has left something in the way."""
-        if (left := next(self._redis.scan_iter(match=self._aside.prefix + b":*", count=PAGE), None)) is not None:
-            raise Foreign(f"{left!r} is in the way of what would be put aside: remove what lies under {self._aside.prefix.decode()!r}")
-        mark: dict[Any, Any] = {"name": f"(unfinished: run `millrace switch {self._run}`)", _RUN: self._run, _STEP: _OUT}
+        if (
+            left := next(self._redis.scan_iter(match=self._aside.prefix + b":*", count=PAGE), None)
+        ) is not None:
+            raise Foreign(
+                f"{left!r} is in the way of what would be put aside: remove what lies under {self._aside.prefix.decode()!r}"
+            )
+        mark: dict[Any, Any] = {
+            "name": f"(unfinished: run `millrace switch {self._run}`)",
+            _RUN: self._run,
+            _STEP: _OUT,
+        }
         self._redis.hset(self._live.meta, mapping=mark)
 
     def carry_on(self, name: str) -> None:
@@ -84,7 +92,9 @@ class Switch:
                 if isinstance(answer, Exception):
                     raise answer
                 if not answer:
-                    raise Foreign(f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a flow run?")
+                    raise Foreign(
+                        f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a flow run?"
+                    )
                 n += 1
         log.info("keys_moved", source=source.prefix.decode(), target=target.prefix.decode(), keys=n)
 
@@ -95,7 +105,11 @@ class Switch:
             for key in page:
                 held = cast(dict[bytes, bytes], self._redis.hgetall(key))
                 for origin, wrapped in held.items():
-                    pipeline.hsetnx(self._live.data_keys + key[len(self._fresh.data_keys) :], cast(str, origin), cast(str, wrapped))
+                    pipeline.hsetnx(
+                        self._live.data_keys + key[len(self._fresh.data_keys) :],
+                        cast(str, origin),
+                        cast(str, wrapped),
+                    )
             pipeline.execute()
 
 

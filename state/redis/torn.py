@@ -29,7 +29,9 @@ def is_torn(folder: Path) -> bool:
 
 def _last(folder: Path) -> Path | None:
     """Since Redis 7 in a folder of its own, the newest of several; before, one file."""
-    several = sorted((folder / "appendonlydir").glob("*.incr.aof"), key=lambda file: int(file.name.split(".")[-3]))
+    several = sorted(
+        (folder / "appendonlydir").glob("*.incr.aof"), key=lambda file: int(file.name.split(".")[-3])
+    )
     single = folder / "appendonly.aof"
     return several[-1] if several else single if single.exists() else None
 

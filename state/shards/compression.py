@@ -60,7 +60,9 @@ class Dictionaries:
         if number not in self._known:
             stored = cast(bytes | None, self._redis.hget(self._key, str(number)))
             if stored is None:
-                raise of_directory(self._key, f"has no dictionary {number}, and a profile was compressed with it")
+                raise of_directory(
+                    self._key, f"has no dictionary {number}, and a profile was compressed with it"
+                )
             self._known[number] = ZstdCompressionDict(stored)
         return self._known[number]
 
@@ -70,14 +72,18 @@ class Dictionaries:
             self._redis.hsetnx(self._key, str(number), made.as_bytes())
         wait_for(self._redis, self._replicas)
 
-    def plain(self, stored: Iterable[bytes | None], about: Callable[[int, str], Damaged]) -> list[bytes | None]:
+    def plain(
+        self, stored: Iterable[bytes | None], about: Callable[[int, str], Damaged]
+    ) -> list[bytes | None]:
         """Profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile and the reason."""
         tools: dict[int, ZstdDecompressor] = {}  # of this call: one must not work for two threads
         found: list[bytes | None] = []
         for packed in stored:
             if packed and packed[0] == _COMPRESSED:
                 if (number := int.from_bytes(packed[1:2])) not in tools:
-                    tools[number] = ZstdDecompressor(dict_data=self.get(number), format=FORMAT_ZSTD1_MAGICLESS)
+                    tools[number] = ZstdDecompressor(
+                        dict_data=self.get(number), format=FORMAT_ZSTD1_MAGICLESS
+                    )
                 try:
                     packed = tools[number].decompress(packed[2:])
                 except ZstdError as error:
@@ -94,7 +100,9 @@ class Compressor:
         self._number: int | None = None
         self._tool: ZstdCompressor | None = None
         self._mark = b""
-        self._latest: dict[bytes, bytes] = {}  # by customer, so that nobody who is written often counts as many
+        self._latest: dict[
+            bytes, bytes
+        ] = {}  # by customer, so that nobody who is written often counts as many
         self._written = 0
         self._due = SAMPLE
 
@@ -121,12 +129,16 @@ class Compressor:
             self._mark, self._tool = bytes((_COMPRESSED, number)), _tool(self._dictionaries.get(number))
 
     def _try_another(self) -> None:
-        if (number := self._dictionaries.newest()) != self._number:  # another worker's is as good as one of our own
+        if (
+            number := self._dictionaries.newest()
+        ) != self._number:  # another worker's is as good as one of our own
             self._use(number)
         if number == DICTIONARIES_MAX:
             return
         try:
-            made = train_dictionary(DICTIONARY_BYTES, [*shared(list(islice(self._latest.values(), 0, None, 2)))])
+            made = train_dictionary(
+                DICTIONARY_BYTES, [*shared(list(islice(self._latest.values(), 0, None, 2)))]
+            )
         except ZstdError:  # these have nothing in common, or are all the same
             return
         judged = list(islice(self._latest.values(), 1, None, 2))
@@ -141,7 +153,9 @@ def shared(profiles: Sequence[bytes]) -> list[bytes]:
     sizes = [len(each) for each in pieces]
     found, which = np.unique(np.concatenate(pieces), return_inverse=True)
     whose = np.repeat(np.arange(len(profiles)), sizes)
-    pairs = np.sort(which * len(profiles) + whose)  # a piece, and whose: how often they have it does not count
+    pairs = np.sort(
+        which * len(profiles) + whose
+    )  # a piece, and whose: how often they have it does not count
     had = np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] // len(profiles), minlength=len(found))
     common = np.split((had >= MANY)[which], np.cumsum(sizes)[:-1])
     return [_only(profile, np.flatnonzero(starts)) for profile, starts in zip(profiles, common, strict=True)]

@@ -59,5 +59,6 @@ class Deliveries:
     def disabled(self) -> dict[str, str]:
         """connector -> endpoint"""
         return {
-            name.decode(): endpoint.decode() for name, endpoint in cast(dict[bytes, bytes], self._redis.hgetall(self._disabled)).items()
+            name.decode(): endpoint.decode()
+            for name, endpoint in cast(dict[bytes, bytes], self._redis.hgetall(self._disabled)).items()
         }

@@ -19,7 +19,11 @@ from state.redis.names import Names
 from state.shards.compression import Compressor, Dictionaries
 
 LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
-QUEUES = ("t", "i", "x")  # somebody has to take what lies in these, so they are back-pressure; decisions are looked up, not taken
+QUEUES = (
+    "t",
+    "i",
+    "x",
+)  # somebody has to take what lies in these, so they are back-pressure; decisions are looked up, not taken
 QUARANTINE = "q"  # what logic raised on: a note for the operator, in no digest
 DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
 _MAX = {"d": DECISIONS_MAX, QUARANTINE: QUARANTINED_MAX}
@@ -31,7 +35,9 @@ def script(name: str) -> str:
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
 
-_ADVANCE, _TIMERS, _DUE, _OUTBOX, _TRACES = (script(name) for name in ("advance", "timers", "due", "outbox", "traces"))
+_ADVANCE, _TIMERS, _DUE, _OUTBOX, _TRACES = (
+    script(name) for name in ("advance", "timers", "due", "outbox", "traces")
+)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -138,7 +144,9 @@ class RedisShards:
     for each sealed record and one set of timers: these are read as well, and go when their customer is written.
     """
 
-    def __init__(self, client: redis.Redis, names: Names, count: int, buckets: int, *, replicas: int = 0) -> None:
+    def __init__(
+        self, client: redis.Redis, names: Names, count: int, buckets: int, *, replicas: int = 0
+    ) -> None:
         """`buckets`: of each shard, `Layout.shard_buckets`; never changed later."""
         self._redis = client
         self._names = names
@@ -159,7 +167,9 @@ class RedisShards:
                 try:
                     pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
                     packed = cast(bytes | None, pipeline.get(key))
-                    if packed is None and pipeline.exists(self._names.counters(shard), self._names.due(shard)):
+                    if packed is None and pipeline.exists(
+                        self._names.counters(shard), self._names.due(shard)
+                    ):
                         raise of_shard(key, shard, GONE)
                     head = _head(packed, key, shard)
                     head.epoch += 1
@@ -191,13 +201,19 @@ class RedisShards:
         if not sealed:
             return self._plain(wanted, cast(list[bytes | None], self._redis.mget(keys))), []
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.mget(keys)  # first: a record that a writer takes from there to its bucket meanwhile is found in one of them
+        pipeline.mget(
+            keys
+        )  # first: a record that a writer takes from there to its bucket meanwhile is found in one of them
         for shard, root in sealed:
             pipeline.hget(self._sealed(shard, root), root)
         former, *now = pipeline.execute()
-        return self._plain(wanted, former[:middle]), [new or old for new, old in zip(now, former[middle:], strict=True)]
+        return self._plain(wanted, former[:middle]), [
+            new or old for new, old in zip(now, former[middle:], strict=True)
+        ]
 
-    def _plain(self, wanted: Mapping[int, Sequence[bytes]], stored: Sequence[bytes | None]) -> list[bytes | None]:
+    def _plain(
+        self, wanted: Mapping[int, Sequence[bytes]], stored: Sequence[bytes | None]
+    ) -> list[bytes | None]:
         """Raises `Damaged`, naming the first that cannot be unpacked."""
 
         def about(at: int, reason: str) -> Damaged:
@@ -214,7 +230,10 @@ class RedisShards:
         args: list[Any] = []
         for shard, root in roots:
             args += (places[shard], bucket_of(root, self._buckets), root)
-        found = cast(list[int], self._redis.eval(_TRACES, len(places), *(self._prefix[shard] for shard in places), *args))
+        found = cast(
+            list[int],
+            self._redis.eval(_TRACES, len(places), *(self._prefix[shard] for shard in places), *args),
+        )
         return [roots[at - 1] for at in found]
 
     def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
@@ -234,7 +253,10 @@ class RedisShards:
         for shard, (upto_ms, limit) in wanted.items():
             pipeline.eval(_DUE, 1, self._prefix[shard], upto_ms, limit)
         answers = zip(wanted.items(), pipeline.execute(), strict=True)
-        return {shard: sorted(zip(map(int, found[1::2]), found[::2], strict=True))[:limit] for (shard, (_, limit)), found in answers}
+        return {
+            shard: sorted(zip(map(int, found[1::2]), found[::2], strict=True))[:limit]
+            for (shard, (_, limit)), found in answers
+        }
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         heads = [self._names.head(commit.shard) for commit in commits]
@@ -247,11 +269,15 @@ class RedisShards:
         self._compressor.learn()
         with self._redis.pipeline() as pipeline:
             pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
-            for commit, key, packed in zip(commits, heads, cast(list[bytes | None], pipeline.mget(heads)), strict=True):
+            for commit, key, packed in zip(
+                commits, heads, cast(list[bytes | None], pipeline.mget(heads)), strict=True
+            ):
                 if packed is None and commit.before.epoch:
                     raise of_shard(key, commit.shard, GONE)
                 if (found := _head(packed, key, commit.shard)) != commit.before:
-                    raise Fenced(f"shard {commit.shard}: its head is {found}, expected {commit.before}: another worker has claimed it")
+                    raise Fenced(
+                        f"shard {commit.shard}: its head is {found}, expected {commit.before}: another worker has claimed it"
+                    )
             pipeline.multi()
             for commit in commits:
                 prefix = self._prefix[commit.shard]
@@ -272,7 +298,9 @@ class RedisShards:
                     pipeline.append(prefix + b"u:" + root, more)
                 for root, sealed in commit.sensitive.items():
                     bucket = self._sealed(commit.shard, root)
-                    pipeline.execute_command(*(("HDEL", bucket, root) if sealed is None else ("HSET", bucket, root, sealed)))  # type: ignore[no-untyped-call]  # as above
+                    pipeline.execute_command(
+                        *(("HDEL", bucket, root) if sealed is None else ("HSET", bucket, root, sealed))
+                    )  # type: ignore[no-untyped-call]  # as above
                     gone.append(self._names.former_sealed(commit.shard, root))
                 if commit.timers:
                     timed.append(prefix)
@@ -285,7 +313,14 @@ class RedisShards:
                 pipeline.eval(_TIMERS, len(timed), *timed, *timers)
             if lanes:
                 streams = (self._names.outbox(shard, lane) for shard, lane in lanes)
-                pipeline.eval(_OUTBOX, len(lanes), *streams, stamp_ms, *(_MAX.get(lane, 0) for _shard, lane in lanes), *entries)
+                pipeline.eval(
+                    _OUTBOX,
+                    len(lanes),
+                    *streams,
+                    stamp_ms,
+                    *(_MAX.get(lane, 0) for _shard, lane in lanes),
+                    *entries,
+                )
             if gone:
                 pipeline.unlink(*gone)
             try:
@@ -299,7 +334,10 @@ class RedisShards:
 
     def heads(self) -> dict[int, Head]:
         keys = [self._names.head(shard) for shard in range(self._count)]
-        return {shard: _head(packed, keys[shard], shard) for shard, packed in enumerate(cast(list[bytes | None], self._redis.mget(keys)))}
+        return {
+            shard: _head(packed, keys[shard], shard)
+            for shard, packed in enumerate(cast(list[bytes | None], self._redis.mget(keys)))
+        }
 
     def counters(self) -> dict[int, dict[str, int]]:
         keys = [self._names.counters(shard) for shard in range(self._count)]
@@ -335,13 +373,17 @@ class RedisOutbox:
         self._redis = client
         self._names = names
         self._count = count
-        self._shard_of = {(names.outbox(shard, lane)): shard for shard in range(count) for lane in (*LANES, QUARANTINE)}
+        self._shard_of = {
+            (names.outbox(shard, lane)): shard for shard in range(count) for lane in (*LANES, QUARANTINE)
+        }
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in range(self._count):
             pipeline.hget(self._names.cursors(shard), f"{lane}:{consumer}")
-        return {shard: number(seq, self._names.cursors(shard)) for shard, seq in enumerate(pipeline.execute())}
+        return {
+            shard: number(seq, self._names.cursors(shard)) for shard, seq in enumerate(pipeline.execute())
+        }
 
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]:
         streams = {self._names.outbox(shard, lane): b"%d-0" % seq for shard, seq in after.items()}

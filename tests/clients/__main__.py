@@ -56,7 +56,9 @@ class Tried(msgspec.Struct, frozen=True):
 def main() -> int:
     """Try each client that is asked for; 1 if one of them does not work."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="parts of names; none: all of them, and docs/clients.md is written")
+    parser.add_argument(
+        "names", nargs="*", help="parts of names; none: all of them, and docs/clients.md is written"
+    )
     names = parser.parse_args().names
     wanted = [client for client in CLIENTS if not names or any(name in client.name for name in names)]
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), CONFIG) as millrace:
@@ -79,7 +81,13 @@ def _try(client: Client, millrace: Running) -> Tried:
     program = [*argv, millrace.url, "demo", client.user, *arguments(client)]
     try:
         done = subprocess.run(
-            program, cwd=CACHE / client.user, capture_output=True, text=True, timeout=PUBLISH_S, check=False, env=environment()
+            program,
+            cwd=CACHE / client.user,
+            capture_output=True,
+            text=True,
+            timeout=PUBLISH_S,
+            check=False,
+            env=environment(),
         )
     except subprocess.TimeoutExpired:
         return Tried(client, f"did not end within {PUBLISH_S} s")
@@ -95,7 +103,9 @@ def _try(client: Client, millrace: Running) -> Tried:
 def _fault(client: Client, millrace: Running) -> str | None:
     """What the profile lacks; None when all has arrived, once."""
     end = time.monotonic() + ARRIVE_S
-    while (profile := millrace.profile(client.user)).get("events", 0) < client.messages and time.monotonic() < end:
+    while (profile := millrace.profile(client.user)).get(
+        "events", 0
+    ) < client.messages and time.monotonic() < end:
         time.sleep(0.1)
     if not profile:
         return "nothing arrived"
@@ -103,8 +113,17 @@ def _fault(client: Client, millrace: Running) -> str | None:
     profile = millrace.profile(client.user)
     figures, traits = profile["aggregates"], profile["traits"]
     expected = {"events": client.messages, "orders": 2, "largest_order": 40.9, **client.traits}
-    found = {"events": profile["events"], "orders": figures.get("orders"), "largest_order": figures.get("largest_order"), **traits}
-    wrong = [f"{name} {found.get(name)!r}, expected {value!r}" for name, value in expected.items() if found.get(name) != value]
+    found = {
+        "events": profile["events"],
+        "orders": figures.get("orders"),
+        "largest_order": figures.get("largest_order"),
+        **traits,
+    }
+    wrong = [
+        f"{name} {found.get(name)!r}, expected {value!r}"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
     return "; ".join(wrong) or None
 
 
@@ -113,7 +132,10 @@ def _dead(millrace: Running) -> int:
 
 
 def _say(tried: Tried) -> Tried:
-    print(f"{tried.client.name:40} {tried.result or 'not tried'} {'' if tried.result == 'works' else tried.why}", flush=True)
+    print(
+        f"{tried.client.name:40} {tried.result or 'not tried'} {'' if tried.result == 'works' else tried.why}",
+        flush=True,
+    )
     return tried
 
 

@@ -43,7 +43,21 @@ def command(client: Client, folder: Path) -> list[str]:
     program = PROGRAMS / client.program
     match client.kind:
         case Kind.PYTHON:
-            _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", "lib", "requests", *client.packages], folder, "lib")
+            _run(
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--target",
+                    "lib",
+                    "requests",
+                    *client.packages,
+                ],
+                folder,
+                "lib",
+            )
             shutil.copy(program, folder / "program.py")
             return [sys.executable, "-c", _isolated("lib"), "program.py"]
         case Kind.NODE:
@@ -60,7 +74,11 @@ def command(client: Client, folder: Path) -> list[str]:
         case Kind.JAVA:
             for package in client.packages:
                 (folder / "pom.xml").write_text(POM.format(*package.split(":")))
-                _run(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"], folder, "lib")
+                _run(
+                    ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"],
+                    folder,
+                    "lib",
+                )
             return ["java", "-cp", str(folder / "lib" / "*"), str(program)]
         case Kind.RUST:
             return _rust(client, program, folder)
@@ -89,7 +107,12 @@ def _go(client: Client, program: Path, folder: Path) -> list[str]:
     (folder / "main.go").write_text(program.read_text().replace("PACKAGE", package.partition("@")[0]))
     if not (folder / "client").exists():
         (folder / "go.mod").unlink(missing_ok=True)
-        for step in (["mod", "init", "client"], ["get", package], ["mod", "tidy"], ["build", "-o", "client", "."]):
+        for step in (
+            ["mod", "init", "client"],
+            ["get", package],
+            ["mod", "tidy"],
+            ["build", "-o", "client", "."],
+        ):
             _run(["go", *step], folder)
     return [str(folder / "client")]
 

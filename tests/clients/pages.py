@@ -10,6 +10,9 @@ PAGE = ROOT / "docs" / "clients.md"
 def put(heading: str, text: str) -> None:
     """Replace the section of that heading, or add it at the end; an empty heading is what stands above the first one."""
     first, *rest = PAGE.read_text().split("\n## ")
-    sections = {"": first.rstrip(), **{"## " + part.partition("\n")[0]: "## " + part.rstrip() for part in rest}}
+    sections = {
+        "": first.rstrip(),
+        **{"## " + part.partition("\n")[0]: "## " + part.rstrip() for part in rest},
+    }
     sections[heading] = text.rstrip()
     PAGE.write_text("\n\n".join(sections.values()) + "\n")

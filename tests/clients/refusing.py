@@ -53,7 +53,12 @@ def refusing(refusals: int, gateway: str) -> Iterator[Refusing]:
             answer = httpx.request(self.command, gateway + self.path, headers=dict(self.headers.items()))
             self.send_response(answer.status_code)
             for name, value in answer.headers.items():
-                if name.lower() not in ("content-length", "transfer-encoding", "content-encoding", "connection"):
+                if name.lower() not in (
+                    "content-length",
+                    "transfer-encoding",
+                    "content-encoding",
+                    "connection",
+                ):
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
@@ -104,7 +109,9 @@ def _messages(body: bytes, cloudevent: str | None) -> set[str]:
         found = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return set()
-    items = found if isinstance(found, list) else found.get("batch", [found]) if isinstance(found, dict) else []
+    items = (
+        found if isinstance(found, list) else found.get("batch", [found]) if isinstance(found, dict) else []
+    )
     return {_id(item) for item in items if isinstance(item, dict)}
 
 

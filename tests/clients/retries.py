@@ -35,12 +35,20 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of names or kinds; none: all of them")
     parser.add_argument("--write", action="store_true", help="put what was found into docs/clients.md")
     asked = parser.parse_args()
-    wanted = [client for client in CLIENTS if not asked.names or any(name in (client.kind, client.name) for name in asked.names)]
+    wanted = [
+        client
+        for client in CLIENTS
+        if not asked.names or any(name in (client.kind, client.name) for name in asked.names)
+    ]
     rows = []
     with served() as gateway:
         for client in wanted:
             untroubled = _tried(client, 0, gateway.url)  # else there is nothing to compare with
-            tried = [_tried(client, times, gateway.url) for times in TIMES] if untroubled == "all" else [f"cannot tell: {untroubled}"]
+            tried = (
+                [_tried(client, times, gateway.url) for times in TIMES]
+                if untroubled == "all"
+                else [f"cannot tell: {untroubled}"]
+            )
             rows.append(_row(client, tried))
             print(rows[-1], end="", flush=True)
     if asked.write:
@@ -57,7 +65,13 @@ def _tried(client: Client, times: int, gateway: str) -> str:
         program: Sequence[str] = [*argv, server.url, "demo", client.user, *arguments(client)]
         try:
             done = subprocess.run(
-                program, cwd=CACHE / client.user, capture_output=True, text=True, timeout=WAIT_S, check=False, env=environment()
+                program,
+                cwd=CACHE / client.user,
+                capture_output=True,
+                text=True,
+                timeout=WAIT_S,
+                check=False,
+                env=environment(),
             )
             ended = "" if done.returncode == 0 else ", says so"
         except subprocess.TimeoutExpired:

@@ -37,7 +37,9 @@ def wait_for(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 @contextmanager
 def served(
-    read_profile: ReadProfile = lambda *_: None, bounds: Bounds | None = None, standing: Callable[[], Standing] = Standing
+    read_profile: ReadProfile = lambda *_: None,
+    bounds: Bounds | None = None,
+    standing: Callable[[], Standing] = Standing,
 ) -> Iterator[Served]:
     writer = MemoryWriter()
     with listen("127.0.0.1:0") as listener:

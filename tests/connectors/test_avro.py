@@ -68,20 +68,28 @@ def wire(schema_id: int, body: bytes) -> bytes:
 
 
 def record_of(*fields: tuple[str, Any], name: str = "R") -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": [{"name": field, "type": kind} for field, kind in fields]}
+    return {
+        "type": "record",
+        "name": name,
+        "fields": [{"name": field, "type": kind} for field, kind in fields],
+    }
 
 
 def in_folder(folder: Path, **schemas: Any) -> AvroReader:
     """`_7=schema` is schema 7."""
     for schema_id, schema in schemas.items():
-        (folder / f"{schema_id[1:]}.avsc").write_text(schema if isinstance(schema, str) else json.dumps(schema))
+        (folder / f"{schema_id[1:]}.avsc").write_text(
+            schema if isinstance(schema, str) else json.dumps(schema)
+        )
     return AvroReader(SchemaRegistry(folder))
 
 
 def big_decimal(unscaled: int, scale: int) -> bytes:
     """As the Java library writes it."""
     stream = BytesIO()
-    fastavro.schemaless_writer(stream, "bytes", unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True))
+    fastavro.schemaless_writer(
+        stream, "bytes", unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
+    )
     fastavro.schemaless_writer(stream, "int", scale)
     return stream.getvalue()
 
@@ -100,7 +108,9 @@ class Registry:
                 registry.asked.append(self.path)
                 found = registry.answers.get(self.path)
                 self.send_response(registry.status if found is not None or registry.status != 200 else 404)
-                body = json.dumps(found if found is not None else {"error_code": 40403, "message": "Schema not found"}).encode()
+                body = json.dumps(
+                    found if found is not None else {"error_code": 40403, "message": "Schema not found"}
+                ).encode()
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -157,27 +167,58 @@ class TestRecords:
             ("bytes", "big-decimal", big_decimal(-62_000, 2), "-620.00"),
             ("bytes", "big-decimal", big_decimal(10**40 + 1, 40), "1." + "0" * 39 + "1"),
             ("bytes", "big-decimal", big_decimal(7, -3), "7E+3"),
-            ({"type": "fixed", "name": "D", "size": 12}, "duration", bytes([1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0]), '"P1M2DT0.005S"'),
+            (
+                {"type": "fixed", "name": "D", "size": 12},
+                "duration",
+                bytes([1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0]),
+                '"P1M2DT0.005S"',
+            ),
             ({"type": "fixed", "name": "U", "size": 16}, "uuid", TILL.bytes, f'"{TILL}"'),
         ],
     )
-    def test_every_logical_type_of_the_specification(self, tmp_path: Path, kind: Any, logical: str, written: Any, expected: str) -> None:
-        stated = {**kind, "logicalType": logical} if isinstance(kind, dict) else {"type": kind, "logicalType": logical}
+    def test_every_logical_type_of_the_specification(
+        self, tmp_path: Path, kind: Any, logical: str, written: Any, expected: str
+    ) -> None:
+        stated = (
+            {**kind, "logicalType": logical}
+            if isinstance(kind, dict)
+            else {"type": kind, "logicalType": logical}
+        )
         body = encode(record_of(("x", kind)), {"x": written})
-        assert in_folder(tmp_path, _1=record_of(("x", stated))).record(wire(1, body)) == b'{"x":' + expected.encode() + b"}"
+        assert (
+            in_folder(tmp_path, _1=record_of(("x", stated))).record(wire(1, body))
+            == b'{"x":' + expected.encode() + b"}"
+        )
 
     @pytest.mark.parametrize(
-        "written", [b"", b"\x02", b"\x02\x07", b"\x02\x07\x02\x00", b"\x01\x07", big_decimal(1, 2_000_000_000), big_decimal(1, -2_000)]
+        "written",
+        [
+            b"",
+            b"\x02",
+            b"\x02\x07",
+            b"\x02\x07\x02\x00",
+            b"\x01\x07",
+            big_decimal(1, 2_000_000_000),
+            big_decimal(1, -2_000),
+        ],
     )
     def test_what_is_no_big_decimal(self, tmp_path: Path, written: bytes) -> None:
         schema = record_of(("x", {"type": "bytes", "logicalType": "big-decimal"}))
-        found = in_folder(tmp_path, _1=schema).record(wire(1, encode(record_of(("x", "bytes")), {"x": written})))
+        found = in_folder(tmp_path, _1=schema).record(
+            wire(1, encode(record_of(("x", "bytes")), {"x": written}))
+        )
         assert isinstance(found, Reject)
         assert found.reason == "avro_invalid"
 
     def test_when_it_happened_in_nanoseconds(self, tmp_path: Path) -> None:
-        schema = record_of(("userId", "string"), ("timestamp", {"type": "long", "logicalType": "timestamp-nanos"}), name="Paid")
-        body = encode(record_of(("userId", "string"), ("timestamp", "long")), {"userId": "u", "timestamp": NANOS})
+        schema = record_of(
+            ("userId", "string"),
+            ("timestamp", {"type": "long", "logicalType": "timestamp-nanos"}),
+            name="Paid",
+        )
+        body = encode(
+            record_of(("userId", "string"), ("timestamp", "long")), {"userId": "u", "timestamp": NANOS}
+        )
         message = in_folder(tmp_path, _1=schema).message(wire(1, body))
         assert isinstance(message, bytes)
         found = Validator(Config(), b"k" * 32, {}).check(RawEvent(message, NANOS // 10**6 + 60_000))
@@ -191,20 +232,32 @@ class TestRecords:
             ("anonymousId", ["null", "string"]),
             ("traits", record_of(("vip", "boolean"), name="T")),
         )
-        body = encode(schema, {"type": "identify", "userId": "u1", "anonymousId": None, "traits": {"vip": True}})
+        body = encode(
+            schema, {"type": "identify", "userId": "u1", "anonymousId": None, "traits": {"vip": True}}
+        )
         message = in_folder(tmp_path, _1=schema).message(wire(1, body))
         assert isinstance(message, bytes)
         assert msgspec.json.decode(message) == {"type": "identify", "userId": "u1", "traits": {"vip": True}}
 
     def test_a_record_with_an_event_is_a_track(self) -> None:
-        assert segment_message("R", {"event": "Paid", "userId": "u"}) == {"type": "track", "event": "Paid", "userId": "u"}
+        assert segment_message("R", {"event": "Paid", "userId": "u"}) == {
+            "type": "track",
+            "event": "Paid",
+            "userId": "u",
+        }
 
     def test_a_type_that_is_none_of_the_spec_is_a_property(self) -> None:
         message = segment_message("Membership", {"type": "gold", "userId": "u"})
-        assert message == {"type": "track", "event": "Membership", "userId": "u", "properties": {"type": "gold"}}
+        assert message == {
+            "type": "track",
+            "event": "Membership",
+            "userId": "u",
+            "properties": {"type": "gold"},
+        }
 
     @pytest.mark.parametrize(
-        ("given_ms", "expected"), [(1_700_000_000_000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)), (1 << 62, 1 << 62)]
+        ("given_ms", "expected"),
+        [(1_700_000_000_000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)), (1 << 62, 1 << 62)],
     )
     def test_a_plain_long_for_a_time_is_milliseconds(self, given_ms: int, expected: object) -> None:
         assert segment_message("R", {"timestamp": given_ms})["timestamp"] == expected
@@ -238,7 +291,9 @@ class TestBadBytes:
         assert found == Reject("avro_invalid", "schema 1 is not a record")
 
     @given(st.binary(max_size=120))
-    def test_any_bytes_give_a_message_or_a_reject(self, tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    def test_any_bytes_give_a_message_or_a_reject(
+        self, tmp_path_factory: pytest.TempPathFactory, body: bytes
+    ) -> None:
         reader = _any_reader(tmp_path_factory)
         for schema_id in (7, 8):
             found = reader.message(wire(schema_id, body))
@@ -252,7 +307,9 @@ class TestSchemas:
     def test_an_unknown_id(self, tmp_path: Path) -> None:
         assert in_folder(tmp_path).message(wire(9, b"")) == Reject("schema_unknown", "schema 9 is not known")
 
-    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"type": "record", "fields": []}', '"no_such_type"', "7"])
+    @pytest.mark.parametrize(
+        "text", ["{", "[]", "{}", '{"type": "record", "fields": []}', '"no_such_type"', "7"]
+    )
     def test_a_file_that_is_no_schema(self, tmp_path: Path, text: str) -> None:
         found = in_folder(tmp_path, _7=text).message(wire(7, b""))
         assert isinstance(found, Reject)
@@ -262,7 +319,15 @@ class TestSchemas:
         [
             record_of(("next", ["null", "R"])),
             record_of(("a", {"type": "array", "items": "null"})),
-            record_of(("m", {"type": "map", "values": {"type": "array", "items": record_of(("n", "null"), name="Nothing")}})),
+            record_of(
+                (
+                    "m",
+                    {
+                        "type": "map",
+                        "values": {"type": "array", "items": record_of(("n", "null"), name="Nothing")},
+                    },
+                )
+            ),
             record_of(("a", {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}})),
         ],
         ids=["refers to itself", "nulls", "empty records", "empty fixed"],
@@ -276,7 +341,9 @@ class TestSchemas:
         money = record_of(("cents", "long"), name="Money")
         schema = record_of(("total", money), ("tax", "Money"), ("lines", {"type": "array", "items": "Money"}))
         record = {"total": {"cents": 5}, "tax": {"cents": 1}, "lines": [{"cents": 4}]}
-        assert in_folder(tmp_path, _1=schema).record(wire(1, encode(schema, record))) == msgspec.json.encode(record)
+        assert in_folder(tmp_path, _1=schema).record(wire(1, encode(schema, record))) == msgspec.json.encode(
+            record
+        )
 
     def test_the_registry_is_asked_once_for_each_id(self, registry: Registry) -> None:
         registry.answers["/schemas/ids/7"] = {"schema": json.dumps(PAID)}
@@ -287,7 +354,9 @@ class TestSchemas:
         assert registry.asked == ["/schemas/ids/7", "/schemas/ids/8"]
         reader.close()
 
-    def test_an_unknown_id_is_asked_again_later(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_id_is_asked_again_later(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(avro, "ASK_AGAIN_S", 0.0)
         reader = AvroReader(SchemaRegistry(None, registry.url))
         assert isinstance(reader.message(wire(7, b"")), Reject)
@@ -328,7 +397,9 @@ class TestSchemas:
         assert reader.message(wire(7, b"{}")) == Reject("schema_unknown", "schema 7 is JSON, not AVRO")
         reader.close()
 
-    def test_a_registry_that_fails_is_no_fault_of_the_event(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_registry_that_fails_is_no_fault_of_the_event(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(avro, "PATIENCE_S", 0.3)
         reader = AvroReader(SchemaRegistry(None, registry.url))
         registry.status = 500

@@ -17,8 +17,14 @@ def test_the_redis_reader_outlives_a_quiet_while(redis_url: str) -> None:
     section = (DOCS / "triggers.md").read_text().partition("## Redis Stream")[2]
     found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert found is not None
-    program = found[1].replace("redis://127.0.0.1:6379", redis_url).replace('["action"])', '["action"], flush=True)')
-    reader = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = (
+        found[1]
+        .replace("redis://127.0.0.1:6379", redis_url)
+        .replace('["action"])', '["action"], flush=True)')
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         time.sleep(QUIET_S)
         client = redis.Redis.from_url(redis_url)

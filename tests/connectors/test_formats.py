@@ -33,7 +33,9 @@ def test_an_event_of_ones_own_is_a_track() -> None:
 
 def test_binary_and_structured_mean_the_same() -> None:
     attributes = {name: str(EVENT[name]) for name in ("specversion", "id", "source", "type")}
-    binary = formats.binary(attributes | {"subject": "é", "unknown": "x"}, "application/json; charset=utf-8", b'{"total": 5}')
+    binary = formats.binary(
+        attributes | {"subject": "é", "unknown": "x"}, "application/json; charset=utf-8", b'{"total": 5}'
+    )
     assert isinstance(binary, bytes)
     assert json.loads(binary) == structured(subject="é")
 
@@ -61,20 +63,35 @@ def test_the_subject_is_the_user_unless_the_data_names_one(data: dict[str, Any],
     [
         ("identify", {"email": "a@b.c"}, {"traits": {"email": "a@b.c"}}),
         ("identify", {"userId": "u", "name": "Ann"}, {"userId": "u", "traits": {"name": "Ann"}}),
-        ("identify", {"traits": {"email": "a@b.c"}, "anonymousId": "a"}, {"traits": {"email": "a@b.c"}, "anonymousId": "a"}),
+        (
+            "identify",
+            {"traits": {"email": "a@b.c"}, "anonymousId": "a"},
+            {"traits": {"email": "a@b.c"}, "anonymousId": "a"},
+        ),
         ("page", {"name": "Home", "url": "/"}, {"name": "Home", "properties": {"url": "/"}}),
         ("track", {"event": "Paid", "total": 5}, {"event": "Paid", "properties": {"total": 5}}),
-        ("track", {"event": "Paid", "properties": {"total": 5}}, {"event": "Paid", "properties": {"total": 5}}),
+        (
+            "track",
+            {"event": "Paid", "properties": {"total": 5}},
+            {"event": "Paid", "properties": {"total": 5}},
+        ),
         ("group", {"groupId": "g", "name": "Acme"}, {"groupId": "g", "traits": {"name": "Acme"}}),
         ("alias", {"previousId": "p", "userId": "u"}, {"previousId": "p", "userId": "u", "properties": {}}),
     ],
 )
-def test_a_type_of_the_spec_is_that_message(prefix: str, kind: str, data: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert structured(type=prefix + kind, data=data) == {"type": kind, "messageId": "1", "context": {"source": "/till/7"}} | expected
+def test_a_type_of_the_spec_is_that_message(
+    prefix: str, kind: str, data: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert (
+        structured(type=prefix + kind, data=data)
+        == {"type": kind, "messageId": "1", "context": {"source": "/till/7"}} | expected
+    )
 
 
 def test_the_messages_own_context_wins() -> None:
-    assert structured(type="track", data={"event": "x", "context": {"source": "own", "ip": "1"}})["context"] == {"source": "own", "ip": "1"}
+    assert structured(type="track", data={"event": "x", "context": {"source": "own", "ip": "1"}})[
+        "context"
+    ] == {"source": "own", "ip": "1"}
     assert structured(type="track", data={"event": "x", "context": 3})["context"] == 3
 
 
@@ -84,7 +101,9 @@ def test_values_are_not_touched() -> None:
 
 
 def test_data_in_base64_and_no_data() -> None:
-    assert structured(data=None, data_base64=base64.b64encode(b'{"total": 5}').decode())["properties"] == {"total": 5}
+    assert structured(data=None, data_base64=base64.b64encode(b'{"total": 5}').decode())["properties"] == {
+        "total": 5
+    }
     assert structured(data=None)["properties"] == {}
 
 
@@ -132,7 +151,10 @@ def test_what_is_no_json_object(body: bytes, reason: str) -> None:
     assert result.reason == reason
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"{", "not_json"), (b'{"a":' + b"[" * 100_000, "too_deep"), (b"[]", "cloudevent_invalid")])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"{", "not_json"), (b'{"a":' + b"[" * 100_000, "too_deep"), (b"[]", "cloudevent_invalid")],
+)
 def test_binary_data_that_is_no_json_object(data: bytes, reason: str) -> None:
     attributes = {name: str(EVENT[name]) for name in ("specversion", "id", "source", "type")}
     result = formats.binary(attributes, "", data)
@@ -140,8 +162,20 @@ def test_binary_data_that_is_no_json_object(data: bytes, reason: str) -> None:
     assert result.reason == reason
 
 
-@given(st.binary() | st.dictionaries(st.sampled_from([*EVENT, "subject", "time", "data_base64"]), st.text() | st.integers() | st.none()))
+@given(
+    st.binary()
+    | st.dictionaries(
+        st.sampled_from([*EVENT, "subject", "time", "data_base64"]), st.text() | st.integers() | st.none()
+    )
+)
 def test_anything_is_a_message_or_a_reject(value: bytes | dict[str, Any]) -> None:
     body = value if isinstance(value, bytes) else json.dumps(EVENT | value).encode()
     result = formats.structured(body)
-    assert isinstance(result, Reject) or json.loads(result)["type"] in ("track", "identify", "page", "screen", "group", "alias")
+    assert isinstance(result, Reject) or json.loads(result)["type"] in (
+        "track",
+        "identify",
+        "page",
+        "screen",
+        "group",
+        "alias",
+    )

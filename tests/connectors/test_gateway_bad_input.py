@@ -34,7 +34,13 @@ def client(shared: Client) -> Client:
 
 
 def nested(depth: int) -> bytes:
-    return b'{"type":"track","userId":"u","event":"x","properties":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+    return (
+        b'{"type":"track","userId":"u","event":"x","properties":'
+        + b'{"a":' * depth
+        + b"1"
+        + b"}" * depth
+        + b"}"
+    )
 
 
 zipped = partial(gzip.compress, mtime=0)  # the same bytes in every process: tests are named by them
@@ -78,11 +84,17 @@ BOMB = zipped(b'{"batch":[' + b" " * 50_000_000 + b"]}")
         (b'{"batch":[%s]}' % b",".join([b"1"] * 200_000), 413, "batch_too_long"),
         (b'{"batch":[NaN%s]}' % (b",{}" * 2_500), 413, "batch_too_long"),
         (json.dumps({"batch": [TRACK], "context": {"x": "y" * 33_000}}).encode(), 400, "too_large"),
-        (json.dumps({"batch": [TRACK] * 1_000, "context": {"x": "y" * 9_000}}).encode(), 413, "batch_too_large"),
+        (
+            json.dumps({"batch": [TRACK] * 1_000, "context": {"x": "y" * 9_000}}).encode(),
+            413,
+            "batch_too_large",
+        ),
     ],
     ids=lambda value: repr(value)[:30] if isinstance(value, bytes) else str(value),
 )
-def test_a_request_that_is_refused_leaves_no_trace(client: Client, body: bytes, status: int, code: str) -> None:
+def test_a_request_that_is_refused_leaves_no_trace(
+    client: Client, body: bytes, status: int, code: str
+) -> None:
     answer = client.post("/v1/batch", body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["message"]
@@ -90,12 +102,16 @@ def test_a_request_that_is_refused_leaves_no_trace(client: Client, body: bytes, 
 
 
 def test_what_calls_itself_gzip_and_is_not(client: Client) -> None:
-    assert client.post("/v1/track", TRACK, headers={"content-encoding": "gzip"}).json()["code"] == "gzip_invalid"
+    assert (
+        client.post("/v1/track", TRACK, headers={"content-encoding": "gzip"}).json()["code"] == "gzip_invalid"
+    )
     answer = client.post("/v1/track", TRACK, headers={"content-encoding": "br"})
     assert (answer.status_code, answer.json()["code"]) == (415, "encoding_unsupported")
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"a":NaN}', b'{"userId":"\\ud800"}', b'{"userId":"\xff"}', b'{"userId":"u"} x'])
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"a":NaN}', b'{"userId":"\\ud800"}', b'{"userId":"\xff"}', b'{"userId":"u"} x']
+)
 def test_a_single_event_that_is_not_json(client: Client, body: bytes) -> None:
     answer = client.post("/v1/track", body)
     assert (answer.status_code, answer.json()["code"]) == (400, "not_json")
@@ -110,7 +126,9 @@ def test_a_full_batch_passes(client: Client) -> None:
 
 def test_limits_are_configurable() -> None:
     big = {"batch": [TRACK | {"properties": {"x": "y" * 700_000}}]}
-    with gateway(Gateway(write_keys=KEYS, batch_bytes=Size.parse("4MB"), event_bytes=Size.parse("1MB"))) as client:
+    with gateway(
+        Gateway(write_keys=KEYS, batch_bytes=Size.parse("4MB"), event_bytes=Size.parse("1MB"))
+    ) as client:
         assert client.post("/v1/batch", big).json() == {"success": True}
 
 
@@ -144,7 +162,9 @@ def test_limits_are_configurable() -> None:
 )
 def test_a_bad_item_is_told_and_kept_for_the_dead_letters(client: Client, item: bytes, code: str) -> None:
     good = json.dumps(TRACK).encode()
-    answer = client.post("/v1/batch", b'{"batch":[%s,%s,%s],"sentAt":"2026-01-01T00:00:00Z"}' % (good, item, good))
+    answer = client.post(
+        "/v1/batch", b'{"batch":[%s,%s,%s],"sentAt":"2026-01-01T00:00:00Z"}' % (good, item, good)
+    )
     assert answer.status_code == 200
     assert [(error["index"], error["code"]) for error in answer.json()["errors"]] == [(1, code)]
     assert [message["userId"] for message in client.messages] == ["u1", "u1"]
@@ -175,7 +195,11 @@ PASSED_ON = {
 @pytest.mark.parametrize("way", ["batch", "single"])
 def test_what_is_for_validation_to_judge_passes_as_it_is(client: Client, name: str, way: str) -> None:
     item = PASSED_ON[name]
-    answer = client.post("/v1/track", item) if way == "single" else client.post("/v1/batch", b'{"batch":[' + item + b"]}")
+    answer = (
+        client.post("/v1/track", item)
+        if way == "single"
+        else client.post("/v1/batch", b'{"batch":[' + item + b"]}")
+    )
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     ((_, event),) = client.writer.stored
     assert event.fault is None
@@ -191,9 +215,12 @@ def test_ten_thousand_properties_are_too_large(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code"), [(b"[1]", "not_an_object"), (nested(2_000), "too_deep"), (b'{"userId":1e999}', "number_out_of_range")]
+    ("body", "code"),
+    [(b"[1]", "not_an_object"), (nested(2_000), "too_deep"), (b'{"userId":1e999}', "number_out_of_range")],
 )
-def test_a_single_bad_event_is_400_and_kept_for_the_dead_letters(client: Client, body: bytes, code: str) -> None:
+def test_a_single_bad_event_is_400_and_kept_for_the_dead_letters(
+    client: Client, body: bytes, code: str
+) -> None:
     answer = client.post("/v1/track", body)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert [(fault.fault, fault.value) for fault in client.faults] == [(code, body)]
@@ -211,7 +238,9 @@ def test_a_single_bad_event_is_400_and_kept_for_the_dead_letters(client: Client,
         (Unreachable("gone"), 503, "log_unreachable", "1"),
     ],
 )
-def test_a_log_that_takes_nothing(client: Client, path: str, error: Exception, status: int, code: str, wait: str) -> None:
+def test_a_log_that_takes_nothing(
+    client: Client, path: str, error: Exception, status: int, code: str, wait: str
+) -> None:
     client.writer.error = error
     answer = client.post(path, TRACK | {"batch": [TRACK]})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -220,7 +249,9 @@ def test_a_log_that_takes_nothing(client: Client, path: str, error: Exception, s
 
 def test_a_write_key_has_its_rate() -> None:
     with gateway() as client:
-        assert client.post("/v1/batch", {"batch": [TRACK] * 40}, key="till").status_code == 200  # in debt for three seconds
+        assert (
+            client.post("/v1/batch", {"batch": [TRACK] * 40}, key="till").status_code == 200
+        )  # in debt for three seconds
         answer = client.post("/v1/track", TRACK, key="till")
         assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
         assert 1 <= int(answer.headers["retry-after"]) <= 3
@@ -236,24 +267,47 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 FIELD = st.sampled_from(
-    ["type", "userId", "anonymousId", "messageId", "event", "sentAt", "timestamp", "context", "integrations", "properties", "writeKey"]
+    [
+        "type",
+        "userId",
+        "anonymousId",
+        "messageId",
+        "event",
+        "sentAt",
+        "timestamp",
+        "context",
+        "integrations",
+        "properties",
+        "writeKey",
+    ]
 )
-MESSAGE = st.dictionaries(FIELD, JSON | st.sampled_from(["track", "identify", "demo", "", "2026-01-01T00:00:00Z"]), max_size=6)
+MESSAGE = st.dictionaries(
+    FIELD, JSON | st.sampled_from(["track", "identify", "demo", "", "2026-01-01T00:00:00Z"]), max_size=6
+)
 BODY = (
     st.binary()
     | st.binary().map(zipped)
     | JSON.map(lambda value: json.dumps(value).encode())
     | MESSAGE.map(lambda value: json.dumps(value).encode())
     | st.fixed_dictionaries(
-        {"batch": st.lists(MESSAGE | JSON, max_size=5)}, optional={"context": JSON, "integrations": JSON, "sentAt": JSON}
+        {"batch": st.lists(MESSAGE | JSON, max_size=5)},
+        optional={"context": JSON, "integrations": JSON, "sentAt": JSON},
     ).map(lambda value: json.dumps(value).encode())
 )
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
-        "authorization": st.sampled_from(["Bearer demo", "Basic ZGVtbzo=", "Basic \x7f", "Bearer ", "Digest x", "demo"]),
+        "authorization": st.sampled_from(
+            ["Bearer demo", "Basic ZGVtbzo=", "Basic \x7f", "Bearer ", "Digest x", "demo"]
+        ),
         "content-type": st.sampled_from(
-            ["application/json", "application/cloudevents+json", "application/cloudevents-batch+json", ";", "\u00e9"]
+            [
+                "application/json",
+                "application/cloudevents+json",
+                "application/cloudevents-batch+json",
+                ";",
+                "\u00e9",
+            ]
         ),
         "content-encoding": st.sampled_from(["gzip", "identity", "br", ""]),
         "ce-id": st.sampled_from(["1", "%ff", '"q"', ""]),
@@ -262,7 +316,17 @@ HEADERS = st.fixed_dictionaries(
         "ce-specversion": st.sampled_from(["1.0", "0.3"]),
     },
 )
-PATH = st.sampled_from(["/v1/track", "/v1/b", "/v1/batch", "/v1/events", "/v1/m", "/v1/identify", "/subjects/millrace.trigger-value"])
+PATH = st.sampled_from(
+    [
+        "/v1/track",
+        "/v1/b",
+        "/v1/batch",
+        "/v1/events",
+        "/v1/m",
+        "/v1/identify",
+        "/subjects/millrace.trigger-value",
+    ]
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -270,7 +334,9 @@ PATH = st.sampled_from(["/v1/track", "/v1/b", "/v1/batch", "/v1/events", "/v1/m"
 def test_never_a_500(client: Client, path: str, body: bytes, headers: dict[str, str]) -> None:
     """An exception inside would reach this test as itself."""
     client.writer.stored.clear()
-    answer = client.post(path, body, key=None, headers={name: value.encode() for name, value in headers.items()})
+    answer = client.post(
+        path, body, key=None, headers={name: value.encode() for name, value in headers.items()}
+    )
     assert answer.status_code in (200, 400, 401, 404, 413, 415, 422)
     if answer.status_code == 200 and path != "/subjects/millrace.trigger-value":
         assert answer.json()["success"] is True

@@ -7,7 +7,14 @@ import pytest
 
 from tests.connectors.gateway_kit import Client, gateway
 
-EVENT = {"specversion": "1.0", "id": "1", "source": "/till", "type": "paid", "subject": "u1", "data": {"total": 5}}
+EVENT = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "/till",
+    "type": "paid",
+    "subject": "u1",
+    "data": {"total": 5},
+}
 MESSAGE = {
     "type": "track",
     "messageId": "1",
@@ -41,7 +48,11 @@ def test_binary(client: Client) -> None:
 
 
 def test_binary_headers_are_percent_encoded(client: Client) -> None:
-    client.post("/v1/events", b"", headers=BINARY | {"ce-subject": "J%C3%BCrgen%20%25", "ce-type": '"Euro%20%E2%82%AC"'})
+    client.post(
+        "/v1/events",
+        b"",
+        headers=BINARY | {"ce-subject": "J%C3%BCrgen%20%25", "ce-type": '"Euro%20%E2%82%AC"'},
+    )
     assert (client.messages[0]["userId"], client.messages[0]["event"]) == ("Jürgen %", "Euro €")
 
 
@@ -63,17 +74,25 @@ def test_binary_headers_are_percent_encoded(client: Client) -> None:
 )
 def test_what_a_header_says(client: Client, header: bytes, text: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in BINARY.items() if name != "ce-subject"]
-    answer = client.request("POST", "/v1/events", headers=[*headers, (b"authorization", b"Bearer demo"), (b"ce-subject", header)])
+    answer = client.request(
+        "POST", "/v1/events", headers=[*headers, (b"authorization", b"Bearer demo"), (b"ce-subject", header)]
+    )
     assert answer.json() == {"success": True}
     assert client.messages[0]["userId"] == text
 
 
-@pytest.mark.parametrize("data", [{"userId": ""}, {"userId": None}, {"userId": "", "anonymousId": ""}, {"anonymousId": ""}])
+@pytest.mark.parametrize(
+    "data", [{"userId": ""}, {"userId": None}, {"userId": "", "anonymousId": ""}, {"anonymousId": ""}]
+)
 @pytest.mark.parametrize("kind", ["Paid", "identify", "com.segment.page"])
-def test_an_empty_id_in_the_data_does_not_hide_the_subject(client: Client, kind: str, data: dict[str, object]) -> None:
+def test_an_empty_id_in_the_data_does_not_hide_the_subject(
+    client: Client, kind: str, data: dict[str, object]
+) -> None:
     client.post("/v1/events", data, headers=BINARY | {"ce-type": kind})
     client.post("/v1/events", EVENT | {"type": kind, "data": data}, headers=STRUCTURED)
-    assert [(message["userId"], "anonymousId" in message) for message in client.messages] == [("u1", False)] * 2
+    assert [(message["userId"], "anonymousId" in message) for message in client.messages] == [
+        ("u1", False)
+    ] * 2
 
 
 def test_structured(client: Client) -> None:
@@ -82,9 +101,14 @@ def test_structured(client: Client) -> None:
 
 
 def test_batch(client: Client) -> None:
-    answer = client.post("/v1/events", [EVENT, EVENT | {"id": "2", "type": "com.segment.identify"}], headers=BATCH)
+    answer = client.post(
+        "/v1/events", [EVENT, EVENT | {"id": "2", "type": "com.segment.identify"}], headers=BATCH
+    )
     assert answer.json() == {"success": True}
-    assert [(message["type"], message["messageId"]) for message in client.messages] == [("track", "1"), ("identify", "2")]
+    assert [(message["type"], message["messageId"]) for message in client.messages] == [
+        ("track", "1"),
+        ("identify", "2"),
+    ]
     assert client.post("/v1/events", [], headers=BATCH).json() == {"success": True}
 
 
@@ -102,7 +126,9 @@ def test_a_bad_one_in_a_batch(client: Client) -> None:
     assert json.loads(client.faults[0].value) == bad
 
 
-@pytest.mark.parametrize("bad", [b'{"a":NaN}', b'{"a":"\\ud800"}', b'{"\xff":1}', b"[" * 9_000 + b"]" * 9_000, b"{]"])
+@pytest.mark.parametrize(
+    "bad", [b'{"a":NaN}', b'{"a":"\\ud800"}', b'{"\xff":1}', b"[" * 9_000 + b"]" * 9_000, b"{]"]
+)
 def test_one_that_is_no_json_does_not_hold_back_the_others(client: Client, bad: bytes) -> None:
     good = json.dumps(EVENT).encode()
     answer = client.post("/v1/events", b"[%s,%s,%s]" % (good, bad, good), headers=BATCH)
@@ -120,7 +146,9 @@ def test_one_that_is_no_json_does_not_hold_back_the_others(client: Client, bad: 
         (BINARY, b"[]", "cloudevent_invalid"),
     ],
 )
-def test_a_bad_single_one_is_400_and_kept_for_the_dead_letters(client: Client, headers: dict[str, str], body: object, code: str) -> None:
+def test_a_bad_single_one_is_400_and_kept_for_the_dead_letters(
+    client: Client, headers: dict[str, str], body: object, code: str
+) -> None:
     answer = client.post("/v1/events", body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert [fault.fault for fault in client.faults] == [code]
@@ -138,7 +166,9 @@ def test_a_bad_single_one_is_400_and_kept_for_the_dead_letters(client: Client, h
         (BATCH, [{}] * 2_501, 413, "batch_too_long"),
     ],
 )
-def test_a_request_that_is_refused_leaves_no_trace(client: Client, headers: dict[str, str], body: object, status: int, code: str) -> None:
+def test_a_request_that_is_refused_leaves_no_trace(
+    client: Client, headers: dict[str, str], body: object, status: int, code: str
+) -> None:
     answer = client.post("/v1/events", body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert client.writer.stored == []

@@ -171,7 +171,9 @@ def test_a_head_without_end_is_ended(first: bytes) -> None:
     assert answer[:13] in (b"", b"HTTP/1.1 431 ")
 
 
-CHUNKED = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo\r\nTransfer-Encoding: chunked\r\n"
+CHUNKED = (
+    b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo\r\nTransfer-Encoding: chunked\r\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -207,11 +209,11 @@ def test_chunks_of_one_byte_are_no_large_head(gateway: Served) -> None:
 
 def test_a_trailer_is_no_header(gateway: Served) -> None:
     """RFC 9110, 6.5.1: it must not be merged into the headers, whose sender may be another one."""
-    headers = (
-        b"Content-Type: application/json\r\nce-id: 1\r\nce-source: till\r\nce-specversion: 1.0\r\nce-type: Paid\r\nce-subject: u1\r\n\r\n"
-    )
+    headers = b"Content-Type: application/json\r\nce-id: 1\r\nce-source: till\r\nce-specversion: 1.0\r\nce-type: Paid\r\nce-subject: u1\r\n\r\n"
     with connected(gateway) as connection:
-        connection.sendall(CHUNKED + headers + b"2\r\n{}\r\n0\r\nce-subject: u2\r\nce-time: 2020-01-01T00:00:00Z\r\n\r\n")
+        connection.sendall(
+            CHUNKED + headers + b"2\r\n{}\r\n0\r\nce-subject: u2\r\nce-time: 2020-01-01T00:00:00Z\r\n\r\n"
+        )
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
     (message,) = gateway.messages(1)
     assert message["userId"] == "u1"
@@ -224,7 +226,13 @@ def test_an_ordinary_head_is_not_large(gateway: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [b"banana\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00", b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n"]
+    "request_",
+    [
+        b"banana\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n",
+    ],
 )
 def test_what_is_no_request_is_400_as_json(gateway: Served, request_: bytes) -> None:
     with connected(gateway) as connection:
@@ -241,7 +249,12 @@ def test_who_waits_longest_makes_room(gateway: Served) -> None:
     with served(bounds=Bounds(connections=4, reserve=2)) as patient, ExitStack() as stack:
         silent = [stack.enter_context(connected(patient)) for _ in range(4)]
         silent[0].sendall(b"GET /")
-        assert httpx.post(patient.url + "/v1/track", json=TRACK, headers={"authorization": "Bearer demo"}).status_code == 200
+        assert (
+            httpx.post(
+                patient.url + "/v1/track", json=TRACK, headers={"authorization": "Bearer demo"}
+            ).status_code
+            == 200
+        )
         assert rest(silent[0]) == b""
         silent[3].sendall(HEALTH)
         assert silent[3].recv(65_536).startswith(b"HTTP/1.1 200 ")
@@ -251,7 +264,14 @@ def test_where_all_are_busy_health_is_answered_and_others_come_again(gateway: Se
     with ExitStack() as stack:
         for _ in range(BOUNDS.connections):
             stack.enter_context(connected(gateway)).sendall(post("/v1/track", TRACK, length=1_000))
-        wait_for(lambda: httpx.post(gateway.url + "/v1/track", json=TRACK, headers={"authorization": "Bearer demo"}).status_code == 503)
+        wait_for(
+            lambda: (
+                httpx.post(
+                    gateway.url + "/v1/track", json=TRACK, headers={"authorization": "Bearer demo"}
+                ).status_code
+                == 503
+            )
+        )
         for path in ("/healthz", "/readyz", "/metrics"):
             assert httpx.get(gateway.url + path).status_code == 200
         answer = httpx.post(gateway.url + "/v1/track", json=TRACK, headers={"authorization": "Bearer demo"})
@@ -276,16 +296,38 @@ def test_who_goes_away_with_requests_under_way_is_no_defect(caplog: pytest.LogCa
 
 # --- offers to go on in another protocol ---
 
-OFFER = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA")
-CLOUDEVENT = ("ce-specversion: 1.0", "ce-id: 1", "ce-source: /till", "ce-type: Paid", "ce-subject: u1", "Content-Type: application/json")
+OFFER = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA",
+)
+CLOUDEVENT = (
+    "ce-specversion: 1.0",
+    "ce-id: 1",
+    "ce-source: /till",
+    "ce-type: Paid",
+    "ce-subject: u1",
+    "Content-Type: application/json",
+)
 
 
 @pytest.mark.parametrize(
-    "offer", [OFFER, ("Connection: Upgrade", "Upgrade: websocket"), ("Connection: keep-alive, Upgrade", "Upgrade: TLS/1.0, x/2")]
+    "offer",
+    [
+        OFFER,
+        ("Connection: Upgrade", "Upgrade: websocket"),
+        ("Connection: keep-alive, Upgrade", "Upgrade: TLS/1.0, x/2"),
+    ],
 )
 @pytest.mark.parametrize("pieces", [1, 2, 7, 1_000])
-def test_an_offer_is_ignored_and_the_body_is_read(gateway: Served, offer: tuple[str, ...], pieces: int) -> None:
-    sent = post("/v1/track", TRACK, *offer) + post("/v1/events", {"total": 5}, *CLOUDEVENT, *offer) + post("/v1/track", TRACK)
+def test_an_offer_is_ignored_and_the_body_is_read(
+    gateway: Served, offer: tuple[str, ...], pieces: int
+) -> None:
+    sent = (
+        post("/v1/track", TRACK, *offer)
+        + post("/v1/events", {"total": 5}, *CLOUDEVENT, *offer)
+        + post("/v1/track", TRACK)
+    )
     size = -(-len(sent) // pieces)
     with connected(gateway) as connection:
         for start in range(0, len(sent), size):
@@ -303,7 +345,9 @@ def test_an_offer_is_ignored_and_the_body_is_read(gateway: Served, offer: tuple[
 
 def test_an_offer_without_a_body(gateway: Served) -> None:
     with connected(gateway) as connection:
-        connection.sendall(HEALTH.replace(b"\r\n\r\n", "\r\n".join(("", *OFFER, "", "")).encode()) * 2 + HEALTH)
+        connection.sendall(
+            HEALTH.replace(b"\r\n\r\n", "\r\n".join(("", *OFFER, "", "")).encode()) * 2 + HEALTH
+        )
         received = b""
         while received.count(b"alive") < 3:
             piece = connection.recv(65_536)
@@ -313,7 +357,15 @@ def test_an_offer_without_a_body(gateway: Served) -> None:
 
 def test_an_offer_with_a_chunked_body(gateway: Served) -> None:
     body = json.dumps(TRACK).encode()
-    lines = ("POST /v1/track HTTP/1.1", "Host: x", "Authorization: Bearer demo", "Transfer-Encoding: chunked", *OFFER, "", "")
+    lines = (
+        "POST /v1/track HTTP/1.1",
+        "Host: x",
+        "Authorization: Bearer demo",
+        "Transfer-Encoding: chunked",
+        *OFFER,
+        "",
+        "",
+    )
     with connected(gateway) as connection:
         connection.sendall("\r\n".join(lines).encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
@@ -345,7 +397,13 @@ public class Send {
 def test_the_client_of_the_jdk_as_it_is(gateway: Served, tmp_path: Path) -> None:
     program = tmp_path / "Send.java"
     program.write_text(JAVA)
-    ran = subprocess.run(["java", str(program), gateway.url, json.dumps(TRACK)], capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        ["java", str(program), gateway.url, json.dumps(TRACK)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.stdout.splitlines() == ['200 {"success":true}'] * 3, ran.stderr
     tracked, event, again = gateway.messages(3)
     assert tracked == again == TRACK
@@ -356,7 +414,10 @@ def test_the_client_of_the_jdk_as_it_is(gateway: Served, tmp_path: Path) -> None
 def test_curl_that_offers_http2(gateway: Served) -> None:
     curl = ["curl", "-sS", "--http2", "-H", "Authorization: Bearer demo"]
     event = [part for header in CLOUDEVENT for part in ("-H", header)]
-    for args in (["-d", json.dumps(TRACK), gateway.url + "/v1/track"], [*event, "-d", '{"total":5}', gateway.url + "/v1/events"]):
+    for args in (
+        ["-d", json.dumps(TRACK), gateway.url + "/v1/track"],
+        [*event, "-d", '{"total":5}', gateway.url + "/v1/events"],
+    ):
         ran = subprocess.run([*curl, *args], capture_output=True, text=True, timeout=60, check=False)
         assert ran.stdout == '{"success":true}', ran.stderr
     tracked, received = gateway.messages(2)

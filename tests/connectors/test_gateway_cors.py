@@ -31,8 +31,14 @@ def client() -> Iterator[Client]:
 
 
 def preflight(client: Client, path: str, origin: str = SHOP, **headers: str) -> httpx.Response:
-    asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    return client.request("OPTIONS", path, headers=asked | {name.replace("_", "-"): value for name, value in headers.items()})
+    asked = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    return client.request(
+        "OPTIONS", path, headers=asked | {name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/b", "/v1/events", "/v1/projects/demo/settings"])
@@ -43,7 +49,9 @@ def test_a_page_may_send_with_credentials(client: Client, path: str) -> None:
     assert (sent.headers[ORIGIN], sent.headers[CREDENTIALS], sent.headers["vary"]) == (SHOP, "true", "Origin")
 
 
-@pytest.mark.parametrize("path", ["/v1/profiles/user_id:u1", "/v1/identity/user_id:u1", "/v1/reviews", "/v1/reviews/x"])
+@pytest.mark.parametrize(
+    "path", ["/v1/profiles/user_id:u1", "/v1/identity/user_id:u1", "/v1/reviews", "/v1/reviews/x"]
+)
 def test_what_needs_a_token_is_not_read_with_what_the_browser_remembers(client: Client, path: str) -> None:
     for answer in (preflight(client, path), client.get(path, headers={"origin": SHOP})):
         assert answer.headers[ORIGIN] == "*"
@@ -112,14 +120,25 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_page_in_chromium(tmp_path: Path) -> None:
     assert CHROMIUM is not None
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={tmp_path}")
+    options = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        f"--user-data-dir={tmp_path}",
+    )
     with served(lambda *_: {"traits": {}}) as gateway, page(PAGE % json.dumps(gateway.url)) as (url, said):
-        browser = subprocess.Popen([CHROMIUM, *options, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        browser = subprocess.Popen(
+            [CHROMIUM, *options, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             wait_for(lambda: bool(said))
             messages = gateway.messages(3, 10)
         finally:
             browser.terminate()
             browser.wait(20)
-    assert [json.loads(one) for one in said] == [{"beacon": True, "include": 200, "omit": 200, "read": 200, "remembered": "blocked"}]
+    assert [json.loads(one) for one in said] == [
+        {"beacon": True, "include": 200, "omit": 200, "read": 200, "remembered": "blocked"}
+    ]
     assert sorted(message["messageId"] for message in messages) == ["beacon", "include", "omit"]

@@ -49,7 +49,14 @@ def client(shared: Client) -> Client:
 
 
 def track(**fields: Any) -> dict[str, Any]:
-    message = {"type": "track", "event": "Paid", "userId": "u1", "messageId": "m1", "properties": {"total": 3}, **fields}
+    message = {
+        "type": "track",
+        "event": "Paid",
+        "userId": "u1",
+        "messageId": "m1",
+        "properties": {"total": 3},
+        **fields,
+    }
     return {name: value for name, value in message.items() if value is not None}
 
 
@@ -118,7 +125,9 @@ def test_it_is_refused_with_the_words_of_validation(client: Client, name: str) -
 def test_in_a_batch_only_the_bad_ones(client: Client) -> None:
     batch = [item for message, _ in BAD.values() for item in (message, track())]
     errors = client.post("/v1/batch", {"batch": batch}).json()["errors"]
-    assert [(error["index"], error["code"]) for error in errors] == [(2 * n, reason) for n, (_, reason) in enumerate(BAD.values())]
+    assert [(error["index"], error["code"]) for error in errors] == [
+        (2 * n, reason) for n, (_, reason) in enumerate(BAD.values())
+    ]
     assert len(client.messages) == len(BAD)
 
 
@@ -134,7 +143,14 @@ def test_what_looks_odd_and_is_good_is_taken(client: Client, name: str) -> None:
 
 
 def test_a_cloudevent_too(client: Client) -> None:
-    event = {"specversion": "1.0", "id": "m" * 101, "source": "s", "type": "paid", "subject": "u1", "data": {}}
+    event = {
+        "specversion": "1.0",
+        "id": "m" * 101,
+        "source": "s",
+        "type": "paid",
+        "subject": "u1",
+        "data": {},
+    }
     answer = client.post("/v1/events", event, headers={"content-type": "application/cloudevents+json"})
     assert (answer.status_code, answer.json()["code"]) == (400, "message_id_invalid")
 
@@ -168,9 +184,14 @@ def test_never_more_than_validation_would(client: Client) -> None:
                     if name == "type" or luck.random() < 0.9
                 }
             )
-        refused = {error["index"]: error["code"] for error in client.post("/v1/batch", {"batch": batch}).json().get("errors", ())}
+        refused = {
+            error["index"]: error["code"]
+            for error in client.post("/v1/batch", {"batch": batch}).json().get("errors", ())
+        }
         for index, (_, event) in enumerate(client.writer.stored):
-            found = VALIDATOR.check(RawEvent(json.dumps(batch[index]).encode(), event.received_ms, event.source))
+            found = VALIDATOR.check(
+                RawEvent(json.dumps(batch[index]).encode(), event.received_ms, event.source)
+            )
             reason = found.reason if isinstance(found, Reject) else None
             assert refused.get(index) == reason, batch[index]
         client.writer.stored.clear()
@@ -201,7 +222,14 @@ def test_the_limits_are_those_of_the_configuration() -> None:
 
 def test_what_a_judgement_costs_has_a_bound() -> None:
     """It is done on the event loop."""
-    brackets = b'{"type":"track","event":"e","userId":"u1","properties":{"a":' + b"[" * 13 + b"[]" + b",[]" * 10_000 + b"]" * 13 + b"}}"
+    brackets = (
+        b'{"type":"track","event":"e","userId":"u1","properties":{"a":'
+        + b"[" * 13
+        + b"[]"
+        + b",[]" * 10_000
+        + b"]" * 13
+        + b"}}"
+    )
     phones = {f"phone{n}": f"138001380{n % 100:02}" for n in range(990)}
     for value in (brackets, json.dumps(track(type="identify", messageId="m" * 101, traits=phones)).encode()):
         event = RawEvent(value, int(time.time() * 1000), "web")

@@ -63,7 +63,19 @@ NAMES = [
     b"\xff",
     b"writeKey",
 ]
-NAMES += [b"mergeProperties", b"specversion", b"id", b"source", b"data", b"data_base64", b"subject", b"decision", b"schema", b"a", b"b"]
+NAMES += [
+    b"mergeProperties",
+    b"specversion",
+    b"id",
+    b"source",
+    b"data",
+    b"data_base64",
+    b"subject",
+    b"decision",
+    b"schema",
+    b"a",
+    b"b",
+]
 HEADERS = [
     b"authorization",
     b"content-type",
@@ -122,12 +134,18 @@ class Sender:
             path = before + self._word() + after.partition("}")[2]
         if self.chance.random() < 0.2:
             path += "?" + self._word() + "=" + self._word()
-        return (self.chance.choice(("GET", "POST", "OPTIONS", "HEAD", "BREW")) if self.chance.random() < 0.1 else method), path
+        return (
+            self.chance.choice(("GET", "POST", "OPTIONS", "HEAD", "BREW"))
+            if self.chance.random() < 0.1
+            else method
+        ), path
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         found = {name: self._bytes(WORDS) for name in self.chance.sample(HEADERS, self.chance.randrange(6))}
         if self.chance.random() < 0.7:
-            found[b"authorization"] = self.chance.choice((b"Bearer demo", b"Bearer steward", b"Bearer reader"))
+            found[b"authorization"] = self.chance.choice(
+                (b"Bearer demo", b"Bearer steward", b"Bearer reader")
+            )
         return list(found.items())
 
     def body(self) -> bytes:
@@ -151,7 +169,9 @@ class Sender:
         return item if item.count(b'"') % 2 == 0 and item.count(b"{") == item.count(b"}") else self.bad()
 
     def _word(self) -> str:
-        word = self.chance.choice((PAIR, "user_id:ana", "demo", "1", "latest", "millrace.trigger-value", "../x", ":", "ana/history"))
+        word = self.chance.choice(
+            (PAIR, "user_id:ana", "demo", "1", "latest", "millrace.trigger-value", "../x", ":", "ana/history")
+        )
         return word if self.chance.random() < 0.5 else "".join(f"%{byte:02x}" for byte in self._bytes(WORDS))
 
     def _bytes(self, words: list[bytes]) -> bytes:
@@ -164,7 +184,9 @@ class Sender:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with gateway(WITH, lambda _, value: {"traits": {}} if value == "ana" else None, stewardship=Desk()) as client:
+    with gateway(
+        WITH, lambda _, value: {"traits": {}} if value == "ana" else None, stewardship=Desk()
+    ) as client:
         yield client
 
 
@@ -182,22 +204,42 @@ def test_never_a_500_from_any_route(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "shape", "good"), [("/v1/batch", b'{"sentAt":"2026-01-01T00:00:00Z","batch":[%s]}', GOOD), ("/v1/events", b"[%s]", GOOD_EVENT)]
+    ("path", "shape", "good"),
+    [
+        ("/v1/batch", b'{"sentAt":"2026-01-01T00:00:00Z","batch":[%s]}', GOOD),
+        ("/v1/events", b"[%s]", GOOD_EVENT),
+    ],
 )
 def test_a_bad_one_never_holds_back_a_good_one(client: Client, path: str, shape: bytes, good: bytes) -> None:
     sender = Sender(client.routes)
     for _ in range(300):
         bad = sender.bad()
         client.writer.stored.clear()
-        answer = client.post(path, shape % b",".join((good, bad, good)), headers={"content-type": "application/cloudevents-batch+json"})
+        answer = client.post(
+            path,
+            shape % b",".join((good, bad, good)),
+            headers={"content-type": "application/cloudevents-batch+json"},
+        )
         assert answer.status_code == 200, bad
         assert {error["index"] for error in answer.json().get("errors", [])} <= {1}, bad
-        stored = [json.loads(event.value)["userId"] for key, event in client.writer.stored if event.fault is None and key == "good"]
+        stored = [
+            json.loads(event.value)["userId"]
+            for key, event in client.writer.stored
+            if event.fault is None and key == "good"
+        ]
         assert stored[:1] == stored[-1:] == ["good"], bad
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/track", "/v1/batch", "/v1/events", "/v1/reviews", "/v1/profiles/user_id:ana", "/v1/identity/user_id:ana"]
+    "path",
+    [
+        "/v1/track",
+        "/v1/batch",
+        "/v1/events",
+        "/v1/reviews",
+        "/v1/profiles/user_id:ana",
+        "/v1/identity/user_id:ana",
+    ],
 )
 @pytest.mark.parametrize("scheme", [b"Basic ", b"Bearer ", b""])
 def test_bytes_that_are_no_text_as_authorization(client: Client, path: str, scheme: bytes) -> None:

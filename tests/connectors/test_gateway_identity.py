@@ -62,7 +62,11 @@ def client() -> Iterator[Client]:
         yield client
 
 
-PATHS = [("GET", "/v1/identity/user_id:ana"), ("GET", "/v1/identity/user_id:ana/history"), ("POST", "/v1/identity/orders")]
+PATHS = [
+    ("GET", "/v1/identity/user_id:ana"),
+    ("GET", "/v1/identity/user_id:ana/history"),
+    ("POST", "/v1/identity/orders"),
+]
 PATHS += [("GET", "/v1/reviews"), ("GET", f"/v1/reviews/{PAIR}"), ("POST", f"/v1/reviews/{PAIR}")]
 
 
@@ -103,15 +107,23 @@ def test_a_steward_may_not_try_all_names() -> None:
     with gateway(msgspec.structs.replace(WITH, misses_per_minute=2), stewardship=Desk()) as client:
         statuses = [client.get("/v1/identity/user_id:bob", headers=TOKEN).status_code for _ in range(4)]
         assert statuses == [404, 404, 404, 429]
-        assert client.get("/v1/identity/user_id:ana/history", headers=TOKEN).json()["code"] == "guesses_limited"
+        assert (
+            client.get("/v1/identity/user_id:ana/history", headers=TOKEN).json()["code"] == "guesses_limited"
+        )
         assert client.get("/v1/reviews", headers=TOKEN).status_code == 200
 
 
 def test_an_order_goes_into_the_log(client: Client) -> None:
     answer = client.post("/v1/identity/orders", b"undo", key="steward")
     assert (answer.status_code, answer.json()) == (202, {"accepted": True, "order": "undo"})
-    assert [(key, event.source, event.value) for key, event in client.writer.stored] == [("$steward", "$steward", b"undo")]
-    for body, status, code in ((b"again", 409, "order_refused"), (b"{}", 400, "field_invalid"), (b"x" * 5_000, 413, "batch_too_large")):
+    assert [(key, event.source, event.value) for key, event in client.writer.stored] == [
+        ("$steward", "$steward", b"undo")
+    ]
+    for body, status, code in (
+        (b"again", 409, "order_refused"),
+        (b"{}", 400, "field_invalid"),
+        (b"x" * 5_000, 413, "batch_too_large"),
+    ):
         refused = client.post("/v1/identity/orders", body, key="steward")
         assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert len(client.writer.stored) == 1
@@ -143,7 +155,12 @@ def test_the_audit_log_tells_who_did_what_and_no_personal_data(client: Client) -
         client.get("/v1/identity/email:bob@x.de", headers=TOKEN)
         client.post("/v1/identity/orders", b"undo", key="steward")
         client.post(f"/v1/reviews/{PAIR}", {"decision": "reject"}, key="steward")
-    assert [line["event"] for line in lines] == ["identity_read", "identity_read", "identity_order", "identity_order"]
+    assert [line["event"] for line in lines] == [
+        "identity_read",
+        "identity_read",
+        "identity_order",
+        "identity_order",
+    ]
     assert len({line["token"] for line in lines}) == 1
     assert [line["about"] for line in lines[2:]] == [[7], ["61" * 12, "62" * 12]]
     for secret in ("steward'", "@x.de", "ana", "bob"):
@@ -153,17 +170,22 @@ def test_the_audit_log_tells_who_did_what_and_no_personal_data(client: Client) -
 # --- RudderStack's merge
 
 
-MERGE: dict[str, Any] = {"mergeProperties": [{"type": "user_id", "value": "a"}, {"type": "email", "value": "a@x.de"}]}
-MERGES = Gateway(write_keys=(*KEYS, WriteKey(key=Secret("crm"), source="crm", merges=True)), read_tokens=(Secret("reader"),))
+MERGE: dict[str, Any] = {
+    "mergeProperties": [{"type": "user_id", "value": "a"}, {"type": "email", "value": "a@x.de"}]
+}
+MERGES = Gateway(
+    write_keys=(*KEYS, WriteKey(key=Secret("crm"), source="crm", merges=True)),
+    read_tokens=(Secret("reader"),),
+)
 
 
 def test_an_app_that_may_unites_two_customers() -> None:
     with gateway(MERGES) as client:
         assert client.post("/v1/merge", MERGE, key="crm").status_code == 200
         assert client.post("/v1/unmerge", MERGE, key="crm").status_code == 200
-        assert client.post("/v1/batch", {"batch": [{"type": "merge"} | MERGE, {"type": "track", "userId": "a"}]}, key="crm").json() == {
-            "success": True
-        }
+        assert client.post(
+            "/v1/batch", {"batch": [{"type": "merge"} | MERGE, {"type": "track", "userId": "a"}]}, key="crm"
+        ).json() == {"success": True}
         assert [message["type"] for message in client.messages] == ["merge", "unmerge", "merge", "track"]
         assert client.messages[0]["mergeProperties"] == MERGE["mergeProperties"]
 
@@ -172,6 +194,8 @@ def test_an_app_that_may_not_is_told() -> None:
     with gateway(MERGES) as client:
         answer = client.post("/v1/merge", MERGE)
         assert (answer.status_code, answer.json()["code"]) == (403, "order_forbidden")
-        batch = client.post("/v1/batch", {"batch": [{"type": "merge"} | MERGE, {"type": "track", "userId": "a"}]}).json()
+        batch = client.post(
+            "/v1/batch", {"batch": [{"type": "merge"} | MERGE, {"type": "track", "userId": "a"}]}
+        ).json()
         assert [error["code"] for error in batch["errors"]] == ["order_forbidden"]
         assert [message["type"] for message in client.messages] == ["track"]

@@ -36,10 +36,15 @@ def client() -> Iterator[Client]:
 def test_a_profile_is_read_with_a_token(client: Client) -> None:
     assert client.get("/v1/profiles/user_id:u1", headers=TOKEN).json() == {"traits": {"plan": "gold"}}
     assert client.get("/v1/profiles/user_id:u1", auth=("reader", "")).status_code == 200
-    assert client.get("/v1/profiles/email:j%C3%BC%2Bx%3Ay%40shop.example%2Fz", headers=TOKEN).status_code == 200
+    assert (
+        client.get("/v1/profiles/email:j%C3%BC%2Bx%3Ay%40shop.example%2Fz", headers=TOKEN).status_code == 200
+    )
 
 
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer demo"}, {"authorization": "Bearer "}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer demo"}, {"authorization": "Bearer "}],
+)
 def test_without_a_token_nothing_is_told(client: Client, headers: dict[str, str]) -> None:
     for identifier in ("user_id:u1", "user_id:nobody"):
         answer = client.get(f"/v1/profiles/{identifier}", headers=headers)
@@ -64,7 +69,9 @@ def test_nobody_on_the_way_keeps_a_profile(client: Client, identifier: str, head
 
 
 def test_a_token_may_not_try_all_names() -> None:
-    config = msgspec.structs.replace(CONFIG, misses_per_minute=5, read_tokens=(Secret("reader"), Secret("other")))
+    config = msgspec.structs.replace(
+        CONFIG, misses_per_minute=5, read_tokens=(Secret("reader"), Secret("other"))
+    )
     with gateway(config, read_profile) as client:
         for number in range(6):  # the last one runs into debt
             assert client.get("/v1/profiles/user_id:u1", headers=TOKEN).status_code == 200
@@ -73,7 +80,10 @@ def test_a_token_may_not_try_all_names() -> None:
             answer = client.get(f"/v1/profiles/{identifier}", headers=TOKEN)
             assert (answer.status_code, answer.json()["code"]) == (429, "guesses_limited")
             assert 1 <= int(answer.headers["retry-after"]) <= 24
-        assert client.get("/v1/profiles/user_id:u1", headers={"authorization": "Bearer other"}).status_code == 200
+        assert (
+            client.get("/v1/profiles/user_id:u1", headers={"authorization": "Bearer other"}).status_code
+            == 200
+        )
 
 
 # --- the schema registry ---
@@ -91,7 +101,9 @@ def test_subjects_versions_and_ids(client: Client) -> None:
         "version": 1,
     }
     assert client.get("/schemas/ids/1/subjects").json() == ["millrace.trigger-value"]
-    assert client.get("/schemas/ids/1/versions").json() == [{"subject": "millrace.trigger-value", "version": 1}]
+    assert client.get("/schemas/ids/1/versions").json() == [
+        {"subject": "millrace.trigger-value", "version": 1}
+    ]
     assert client.get("/schemas/ids/1").json() == {"schema": latest.json()["schema"]}
 
 
@@ -159,6 +171,13 @@ def test_metrics(client: Client) -> None:
     refused = 'millrace_events_refused_total{reason="type_unknown"}'
     requests = 'millrace_gateway_requests_total{code="401",route="/v1/batch"}'
     before = [figure(line) for line in (accepted, refused, requests)]
-    client.post("/v1/batch", {"batch": [{"type": "track", "userId": "u"}, {"type": "page", "userId": "u"}, {"type": "?"}]})
+    client.post(
+        "/v1/batch",
+        {"batch": [{"type": "track", "userId": "u"}, {"type": "page", "userId": "u"}, {"type": "?"}]},
+    )
     client.post("/v1/batch", {"batch": []}, key="wrong")
-    assert [figure(line) for line in (accepted, refused, requests)] == [before[0] + 2, before[1] + 1, before[2] + 1]
+    assert [figure(line) for line in (accepted, refused, requests)] == [
+        before[0] + 2,
+        before[1] + 1,
+        before[2] + 1,
+    ]

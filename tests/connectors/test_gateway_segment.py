@@ -27,10 +27,22 @@ def basic(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("path", "kind"),
     [(f"/v1/{kind}", kind) for kind in ("identify", "track", "page", "screen", "group", "alias")]
-    + [("/v1/i", "identify"), ("/v1/t", "track"), ("/v1/p", "page"), ("/v1/s", "screen"), ("/v1/g", "group"), ("/v1/a", "alias")],
+    + [
+        ("/v1/i", "identify"),
+        ("/v1/t", "track"),
+        ("/v1/p", "page"),
+        ("/v1/s", "screen"),
+        ("/v1/g", "group"),
+        ("/v1/a", "alias"),
+    ],
 )
 def test_the_route_says_the_type(client: Client, path: str, kind: str) -> None:
-    for body in ({"userId": "u"}, {"userId": "u", "type": "banana"}, {"userId": "u", "type": None}, {"userId": "u", "type": kind}):
+    for body in (
+        {"userId": "u"},
+        {"userId": "u", "type": "banana"},
+        {"userId": "u", "type": None},
+        {"userId": "u", "type": kind},
+    ):
         answer = client.post(path, body)
         assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert [message["type"] for message in client.messages] == [kind] * 4
@@ -49,7 +61,9 @@ def test_a_slash_at_the_end_is_no_redirect(client: Client) -> None:
     for path in ("/v1/track/", "/v1/t/"):
         assert client.post(path, TRACK).json() == {"success": True}
     event = {"specversion": "1.0", "id": "m1", "source": "s", "type": "Paid", "subject": "u1"}
-    assert client.post("/v1/events/", event, headers={"content-type": "application/cloudevents+json"}).json() == {"success": True}
+    assert client.post(
+        "/v1/events/", event, headers={"content-type": "application/cloudevents+json"}
+    ).json() == {"success": True}
     assert [message["userId"] for message in client.messages] == ["u1"] * 6
     for path in ("/v1/projects/demo/settings/", "/healthz/", "/subjects/"):
         assert client.get(path).status_code == 200
@@ -91,22 +105,34 @@ def test_what_orders_an_event(client: Client, ids: dict[str, object], expected: 
 
 
 @pytest.mark.parametrize(
-    "headers", [basic("demo:"), basic("demo"), basic("demo:x"), {"authorization": "Bearer demo"}, {"authorization": "bearer demo"}]
+    "headers",
+    [
+        basic("demo:"),
+        basic("demo"),
+        basic("demo:x"),
+        {"authorization": "Bearer demo"},
+        {"authorization": "bearer demo"},
+    ],
 )
 def test_the_key_in_a_header(client: Client, headers: dict[str, str]) -> None:
     assert client.post("/v1/track", TRACK, key=None, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"authorization": "Bearer some-oauth-token"}, basic(""), basic(":"), {"authorization": "Digest x"}]
+    "headers",
+    [{}, {"authorization": "Bearer some-oauth-token"}, basic(""), basic(":"), {"authorization": "Digest x"}],
 )
 @pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]})])
-def test_the_key_in_the_body(client: Client, headers: dict[str, str], path: str, body: dict[str, object]) -> None:
+def test_the_key_in_the_body(
+    client: Client, headers: dict[str, str], path: str, body: dict[str, object]
+) -> None:
     """Older clients send it nowhere else; newer ones may send an OAuth token in the header besides."""
     assert client.post(path, body | {"writeKey": "demo"}, key=None, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [basic("wrong:"), basic("demo2"), basic("é\x00"), {"authorization": "Basic demo"}])
+@pytest.mark.parametrize(
+    "headers", [basic("wrong:"), basic("demo2"), basic("é\x00"), {"authorization": "Basic demo"}]
+)
 @pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]})])
 def test_a_wrong_key_in_the_header_is_not_mended_by_the_body(
     client: Client, headers: dict[str, str], path: str, body: dict[str, object]
@@ -124,10 +150,15 @@ def test_the_key_in_the_query(client: Client, path: str, body: dict[str, object]
 
 
 @pytest.mark.parametrize(
-    ("key", "status", "code"), [(None, 401, "write_key_invalid"), ("wrong", 401, "write_key_invalid"), ("off", 404, "source_disabled")]
+    ("key", "status", "code"),
+    [(None, 401, "write_key_invalid"), ("wrong", 401, "write_key_invalid"), ("off", 404, "source_disabled")],
 )
-@pytest.mark.parametrize(("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]}), ("/v1/events", {})])
-def test_a_wrong_key_leaves_no_trace(client: Client, key: str | None, status: int, code: str, path: str, body: object) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/track", TRACK), ("/v1/batch", {"batch": [TRACK]}), ("/v1/events", {})]
+)
+def test_a_wrong_key_leaves_no_trace(
+    client: Client, key: str | None, status: int, code: str, path: str, body: object
+) -> None:
     answer = client.post(path, body, key=key)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["message"]
@@ -146,8 +177,19 @@ def test_batch_level_fields_enter_the_items_and_the_item_wins(client: Client) ->
             "integrations": {"All": False},
             "batch": [
                 {"type": "track", "userId": "u"},
-                {"type": "track", "userId": "u", "context": {"locale": "fr", "x": 1}, "sentAt": "2025-01-01T00:00:00Z"},
-                {"type": "track", "userId": "u", "context": None, "sentAt": None, "integrations": {"All": True}},
+                {
+                    "type": "track",
+                    "userId": "u",
+                    "context": {"locale": "fr", "x": 1},
+                    "sentAt": "2025-01-01T00:00:00Z",
+                },
+                {
+                    "type": "track",
+                    "userId": "u",
+                    "context": None,
+                    "sentAt": None,
+                    "integrations": {"All": True},
+                },
                 {"type": "track", "userId": "u", "context": "no object"},
             ],
         },
@@ -164,7 +206,10 @@ def test_batch_level_fields_enter_the_items_and_the_item_wins(client: Client) ->
     assert fourth["context"] == "no object"
 
 
-@pytest.mark.parametrize("shared", [{"context": []}, {"context": 3}, {"integrations": "all"}, {"sentAt": ""}, {"sentAt": "Invalid Date"}])
+@pytest.mark.parametrize(
+    "shared",
+    [{"context": []}, {"context": 3}, {"integrations": "all"}, {"sentAt": ""}, {"sentAt": "Invalid Date"}],
+)
 def test_a_bad_field_of_the_batch_refuses_no_item(client: Client, shared: dict[str, Any]) -> None:
     item = {"type": "track", "userId": "u", "context": {"locale": "fr"}}
     assert client.post("/v1/batch", {"batch": [item], **shared}).status_code == 200
@@ -181,7 +226,12 @@ def test_no_key_ever_stands_twice(client: Client) -> None:
     ]
     client.post(
         "/v1/batch",
-        {"sentAt": "x", "context": {"b": 2}, "integrations": {"c": 3}, "batch": [{"type": "page", "userId": "u"} | way for way in ways]},
+        {
+            "sentAt": "x",
+            "context": {"b": 2},
+            "integrations": {"c": 3},
+            "batch": [{"type": "page", "userId": "u"} | way for way in ways],
+        },
     )
     client.post("/v1/page", b"{}")
     client.post("/v1/page", b" { } ")
@@ -199,7 +249,10 @@ def test_a_message_without_id_gets_one_of_its_own(client: Client, missing: dict[
 
 
 def test_an_invalid_event_does_not_fail_the_others(client: Client) -> None:
-    answer = client.post("/v1/batch", {"batch": [TRACK, 3, {"type": "banana", "userId": "u"}, {"userId": "u"}, TRACK, None, [], "x"]})
+    answer = client.post(
+        "/v1/batch",
+        {"batch": [TRACK, 3, {"type": "banana", "userId": "u"}, {"userId": "u"}, TRACK, None, [], "x"]},
+    )
     assert answer.status_code == 200
     assert answer.json()["success"] is True
     assert [(error["index"], error["code"]) for error in answer.json()["errors"]] == [
@@ -231,15 +284,20 @@ def test_an_empty_batch_is_a_success(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", None]
+    "content_type",
+    ["application/json", "text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", None],
 )
 @pytest.mark.parametrize(("packed", "header"), [(False, None), (True, "gzip"), (True, "GZIP"), (True, None)])
 def test_json_whatever_the_content_type_and_gzip_with_or_without_its_header(
     client: Client, content_type: str | None, packed: bool, header: str | None
 ) -> None:
     body = json.dumps({"batch": [TRACK]}).encode()
-    headers = {name: value for name, value in (("content-type", content_type), ("content-encoding", header)) if value}
-    assert client.post("/v1/batch", gzip.compress(body) if packed else body, headers=headers).status_code == 200
+    headers = {
+        name: value for name, value in (("content-type", content_type), ("content-encoding", header)) if value
+    }
+    assert (
+        client.post("/v1/batch", gzip.compress(body) if packed else body, headers=headers).status_code == 200
+    )
     assert client.messages == [TRACK]
 
 
@@ -264,12 +322,18 @@ def test_gzip_that_is_filled_up_with_zeros(client: Client, zeros: int) -> None:
 
 def test_settings_for_the_browser_client(client: Client) -> None:
     settings = client.get("/v1/projects/demo/settings").json()
-    assert settings["integrations"]["Segment.io"] == {"apiKey": "demo", "apiHost": "gateway/v1", "protocol": "http"}
+    assert settings["integrations"]["Segment.io"] == {
+        "apiKey": "demo",
+        "apiHost": "gateway/v1",
+        "protocol": "http",
+    }
     assert client.get("/v1/projects/wrong/settings").json()["code"] == "write_key_invalid"
 
 
 def test_the_clients_own_metrics_are_taken_and_not_kept(client: Client) -> None:
-    assert client.post("/v1/m", {"series": [{"type": "Counter", "metric": "x", "value": 1}]}, key=None).json() == {"success": True}
+    assert client.post(
+        "/v1/m", {"series": [{"type": "Counter", "metric": "x", "value": 1}]}, key=None
+    ).json() == {"success": True}
     assert client.writer.stored == []
 
 
@@ -278,7 +342,11 @@ def test_preflight(client: Client) -> None:
     answer = client.request(
         "OPTIONS",
         "/v1/t",
-        headers={"origin": "https://shop.example", "access-control-request-method": "POST", "access-control-request-headers": wanted},
+        headers={
+            "origin": "https://shop.example",
+            "access-control-request-method": "POST",
+            "access-control-request-headers": wanted,
+        },
     )
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
@@ -293,5 +361,11 @@ def test_a_browser_may_read_the_answer_even_of_a_refusal(client: Client, key: st
 
 
 def test_paths_and_methods_that_are_not_there(client: Client) -> None:
-    assert (client.post("/v1/nope", {}).status_code, client.post("/v1/nope", {}).json()["code"]) == (404, "not_found")
-    assert (client.get("/v1/track").status_code, client.get("/v1/track").json()["code"]) == (405, "method_not_allowed")
+    assert (client.post("/v1/nope", {}).status_code, client.post("/v1/nope", {}).json()["code"]) == (
+        404,
+        "not_found",
+    )
+    assert (client.get("/v1/track").status_code, client.get("/v1/track").json()["code"]) == (
+        405,
+        "method_not_allowed",
+    )

@@ -29,7 +29,10 @@ def gateway() -> Iterator[Served]:
 
 def test_sigterm_answers_what_is_under_way_and_closes_the_log() -> None:
     program = [sys.executable, "-m", "tests.connectors.gateway_server"]
-    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process, ThreadPoolExecutor(1) as pool:
+    with (
+        subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
         try:
             assert process.stdout is not None
             url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -63,7 +66,12 @@ def test_an_endless_body_is_refused_before_it_ends(gateway: Served) -> None:
 
 def test_many_at_once(gateway: Served) -> None:
     with httpx.Client(headers=DEMO) as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: client.post(gateway.url + "/v1/track", json=TRACK | {"messageId": str(n)}), range(200)))
+        answers = list(
+            pool.map(
+                lambda n: client.post(gateway.url + "/v1/track", json=TRACK | {"messageId": str(n)}),
+                range(200),
+            )
+        )
     assert {answer.status_code for answer in answers} == {200}
     assert sorted(int(message["messageId"]) for message in gateway.messages(200)) == list(range(200))
 
@@ -80,16 +88,24 @@ def test_a_port_in_use() -> None:
 
 
 def test_a_stock_avro_deserializer_needs_no_other_registry(gateway: Served) -> None:
-    pytest.importorskip("authlib", reason="confluent_kafka's registry client needs the extra `confluent-kafka[schemaregistry]`")
+    pytest.importorskip(
+        "authlib",
+        reason="confluent_kafka's registry client needs the extra `confluent-kafka[schemaregistry]`",
+    )
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
     from confluent_kafka.schema_registry.avro import AvroDeserializer
     from confluent_kafka.serialization import MessageField, SerializationContext
 
     registry = SchemaRegistryClient({"url": gateway.url})
-    record = AvroDeserializer(registry)(encode(TRIGGER, {"user_id": "u1"}), SerializationContext("millrace.trigger", MessageField.VALUE))
+    record = AvroDeserializer(registry)(
+        encode(TRIGGER, {"user_id": "u1"}), SerializationContext("millrace.trigger", MessageField.VALUE)
+    )
     assert (record["id"], record["identity"], record["scores"]) == ("t-1", {"user_id": "u1"}, TRIGGER.scores)
     assert registry.get_subjects() == ["millrace.trigger-value"]
     assert registry.get_versions("millrace.trigger-value") == [1]
     latest = registry.get_latest_version("millrace.trigger-value")
     assert (latest.schema_id, latest.version) == (1, 1)
-    assert registry.lookup_schema("millrace.trigger-value", Schema(latest.schema.schema_str, "AVRO")).schema_id == 1
+    assert (
+        registry.lookup_schema("millrace.trigger-value", Schema(latest.schema.schema_str, "AVRO")).schema_id
+        == 1
+    )

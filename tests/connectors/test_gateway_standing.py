@@ -38,7 +38,10 @@ def test_a_suspended_source_is_turned_away_and_no_other() -> None:
         for path, body in (
             ("/v1/track", TRACK),
             ("/v1/batch", {"batch": [TRACK]}),
-            ("/v1/events", {"specversion": "1.0", "id": "1", "source": "s", "type": "Paid", "data": {"userId": "u1"}}),
+            (
+                "/v1/events",
+                {"specversion": "1.0", "id": "1", "source": "s", "type": "Paid", "data": {"userId": "u1"}},
+            ),
         ):
             refused = sent("demo", path, body)
             assert (refused.status_code, refused.json()["code"]) == (429, "source_suspended")
@@ -58,7 +61,10 @@ def test_health_says_what_was_given_up_and_stays_good() -> None:
     with served(standing=told) as gateway:
         for path, status in (("/healthz", "alive"), ("/readyz", "ready")):
             found = httpx.get(gateway.url + path)
-            assert (found.status_code, found.json()) == (200, {"status": status, "given_up": ["match-0", "resolve-1"]})
+            assert (found.status_code, found.json()) == (
+                200,
+                {"status": status, "given_up": ["match-0", "resolve-1"]},
+            )
         told.now = Standing()
         wait_for(lambda: "given_up" not in httpx.get(gateway.url + "/readyz").json(), 10)
         assert httpx.get(gateway.url + "/readyz").json() == {"status": "ready"}

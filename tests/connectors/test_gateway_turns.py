@@ -12,7 +12,9 @@ import pytest
 from connectors.gateway import build
 from tests.connectors.gateway_kit import CONFIG, MemoryWriter
 
-SLICE_S = 0.015  # of work without a turn for the others; a few milliseconds, and some for a machine that is slower
+SLICE_S = (
+    0.015  # of work without a turn for the others; a few milliseconds, and some for a machine that is slower
+)
 BYTES = 499_000  # as many as one request may have
 TINY = gzip.compress(b" ", mtime=0)
 SMALL = b",".join([b'{"type":"track","userId":"u"}'] * 2_500)
@@ -27,9 +29,17 @@ HOSTILE: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "gzip members in zeros": ("/v1/batch", (TINY + bytes(1_900)) * 256, {}),
     "values without end": ("/v1/batch", b'{"batch":[%s]}' % b",".join([b"1"] * (BYTES // 2 - 10)), {}),
     "brackets beside NaN": ("/v1/batch", b'{"batch":[NaN%s]}' % (b",[]" * (BYTES // 3 - 10)), {}),
-    "brackets in items beside NaN": ("/v1/batch", b'{"batch":[NaN,[%s[]]]}' % (b"[]," * (BYTES // 3 - 10)), {}),
+    "brackets in items beside NaN": (
+        "/v1/batch",
+        b'{"batch":[NaN,[%s[]]]}' % (b"[]," * (BYTES // 3 - 10)),
+        {},
+    ),
     "a context of many fields": ("/v1/batch", b'{"context":{%s},"batch":[%s]}' % (FIELDS * 10, SMALL), {}),
-    "a context for all": ("/v1/batch", b'{"context":{%s},"batch":[%s]}' % (FIELDS[:3_000].rpartition(b",")[0], SMALL), {}),
+    "a context for all": (
+        "/v1/batch",
+        b'{"context":{%s},"batch":[%s]}' % (FIELDS[:3_000].rpartition(b",")[0], SMALL),
+        {},
+    ),
     "rebuilt events": ("/v1/batch", b'{"batch":[%s]}' % b",".join([LARGE] * (BYTES // len(LARGE) - 1)), {}),
     "CloudEvents": ("/v1/events", b"[%s]" % b",".join([EVENT] * (BYTES // len(EVENT) - 1)), CLOUDEVENTS),
     "values as CloudEvents": ("/v1/events", b"[%s]" % b",".join([b"1"] * (BYTES // 2 - 10)), CLOUDEVENTS),

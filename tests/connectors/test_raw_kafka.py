@@ -63,7 +63,12 @@ def refuse(_value: bytes) -> bytes:
 
 
 def produce(
-    kafka: Broker, topic: str, value: bytes | None, headers: dict[str, bytes] | None = None, partition: int = 0, **more: Any
+    kafka: Broker,
+    topic: str,
+    value: bytes | None,
+    headers: dict[str, bytes] | None = None,
+    partition: int = 0,
+    **more: Any,
 ) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     producer.produce(topic, value, headers=list((headers or {}).items()), partition=partition, **more)
@@ -79,7 +84,9 @@ def read(reader: KafkaRawReader, count: int) -> list[RawEvent]:
     return events
 
 
-def reader_of(kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[bytes], bytes] | None = refuse) -> KafkaRawReader:
+def reader_of(
+    kafka: Broker, *topics: str, avro: AvroReader, open: Callable[[bytes], bytes] | None = refuse
+) -> KafkaRawReader:
     reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=topics), open, avro, EVENT_BYTES)
     reader.assign(dict.fromkeys(reader.partitions(), START))
     return reader
@@ -102,7 +109,9 @@ class Electing:
         return self._consumer.get_watermark_offsets(*args, **options)
 
 
-def test_an_election_is_waited_for_and_not_for_ever(kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_election_is_waited_for_and_not_for_ever(
+    kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     produce(kafka, topic, b'{"type":"track"}')
     reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), refuse, avro, EVENT_BYTES)
     consumer = Electing(reader._consumer, refusals=3)
@@ -133,20 +142,29 @@ class TestForms:
         produce(kafka, topic, MESSAGE, timestamp=1_700_000_000_000)
         assert one(kafka, topic, avro) == RawEvent(MESSAGE, 1_700_000_000_000, topic)
 
-    def test_what_is_too_large_is_a_fault_and_keeps_its_beginning(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_what_is_too_large_is_a_fault_and_keeps_its_beginning(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         produce(kafka, topic, b"{" + b" " * EVENT_BYTES, timestamp=1_700_000_000_000)
         event = one(kafka, topic, avro)
         assert event.fault == "too_large"
-        assert event.detail == f"expected at most {EVENT_BYTES} bytes, got {EVENT_BYTES + 1}; these are the first"
+        assert (
+            event.detail
+            == f"expected at most {EVENT_BYTES} bytes, got {EVENT_BYTES + 1}; these are the first"
+        )
         assert len(event.value) == EVENT_BYTES
 
-    def test_what_is_not_json_is_left_to_validation(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_what_is_not_json_is_left_to_validation(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         produce(kafka, topic, b'{"type":"tra', {"x-app": b"till"})
         event = one(kafka, topic, avro)
         assert (event.value, event.fault) == (b'{"type":"tra', None)
 
     @pytest.mark.parametrize("value", [None, b""])
-    def test_no_value_is_a_fault(self, kafka: Broker, topic: str, avro: AvroReader, value: bytes | None) -> None:
+    def test_no_value_is_a_fault(
+        self, kafka: Broker, topic: str, avro: AvroReader, value: bytes | None
+    ) -> None:
         produce(kafka, topic, value, key=b"k")
         event = one(kafka, topic, avro)
         assert (event.value, event.fault) == (b"", "empty")
@@ -159,7 +177,13 @@ class TestForms:
         assert message["properties"] == {"total": 5}
 
     def test_binary_cloudevent(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
-        attributes = {"ce_specversion": b"1.0", "ce_id": b"e2", "ce_source": b"/till", "ce_type": b"Paid", "ce_subject": b"u1"}
+        attributes = {
+            "ce_specversion": b"1.0",
+            "ce_id": b"e2",
+            "ce_source": b"/till",
+            "ce_type": b"Paid",
+            "ce_subject": b"u1",
+        }
         produce(kafka, topic, b'{"total":5}', attributes | {"content-type": b"application/json"})
         message = msgspec.json.decode(one(kafka, topic, avro).value)
         assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e2")
@@ -189,9 +213,13 @@ class TestForms:
         assert (event.value, event.fault) == (value, "cloudevent_invalid")
 
     @pytest.mark.parametrize(
-        ("before", "headers"), [(b"\0\0\0\0\x07", {}), (b"", {"__value_schema_id": b"\0\0\0\0\x07"})], ids=["in the value", "in a header"]
+        ("before", "headers"),
+        [(b"\0\0\0\0\x07", {}), (b"", {"__value_schema_id": b"\0\0\0\0\x07"})],
+        ids=["in the value", "in a header"],
     )
-    def test_avro(self, kafka: Broker, topic: str, avro: AvroReader, before: bytes, headers: dict[str, bytes]) -> None:
+    def test_avro(
+        self, kafka: Broker, topic: str, avro: AvroReader, before: bytes, headers: dict[str, bytes]
+    ) -> None:
         produce(kafka, topic, before + payload({"userId": "u1", "total": 5.5}), headers)
         message = msgspec.json.decode(one(kafka, topic, avro).value)
         assert message == {"type": "track", "event": "Paid", "userId": "u1", "properties": {"total": 5.5}}
@@ -205,24 +233,36 @@ class TestForms:
         ],
         ids=["unknown id", "truncated", "no id"],
     )
-    def test_bad_avro_is_a_fault(self, kafka: Broker, topic: str, avro: AvroReader, value: bytes, fault: str) -> None:
+    def test_bad_avro_is_a_fault(
+        self, kafka: Broker, topic: str, avro: AvroReader, value: bytes, fault: str
+    ) -> None:
         produce(kafka, topic, value)
         event = one(kafka, topic, avro)
         assert (event.value, event.fault) == (value, fault)
 
-    def test_headers_that_pretend_to_be_the_gateways_stop_nothing(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_headers_that_pretend_to_be_the_gateways_stop_nothing(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         for headers in (
             {"millrace-received": b"yesterday"},
-            {"millrace-received": b"9" * 400, "millrace-source": b"\xff", "millrace-fault": b"no such reason"},
+            {
+                "millrace-received": b"9" * 400,
+                "millrace-source": b"\xff",
+                "millrace-fault": b"no such reason",
+            },
             {"millrace-received": b"5", "millrace-sealed": b"1"},
         ):
             produce(kafka, topic, MESSAGE, headers, timestamp=1_700_000_000_000)
         reader = reader_of(kafka, topic, avro=avro)
         events = read(reader, 3)
         reader.close()
-        assert [(event.received_ms, event.fault) for event in events] == [(1_700_000_000_000, None)] * 2 + [(5, "seal_broken")]
+        assert [(event.received_ms, event.fault) for event in events] == [(1_700_000_000_000, None)] * 2 + [
+            (5, "seal_broken")
+        ]
 
-    def test_sealed_records_without_a_key_to_open_them_are_faults(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_sealed_records_without_a_key_to_open_them_are_faults(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         produce(kafka, topic, b"secret", {"millrace-received": b"5", "millrace-sealed": b"1"})
         reader = reader_of(kafka, topic, avro=avro, open=None)
         (event,) = read(reader, 1)
@@ -240,10 +280,14 @@ def test_several_topics_are_read_by_one_consumer(kafka: Broker, avro: AvroReader
     assert list(dict.fromkeys(name.partition("/")[0] for name in reader.partitions())) == topics
     events = read(reader, 30)
     reader.close()
-    assert {event.source: sum(other.source == event.source for other in events) for event in events} == dict.fromkeys(topics, 10)
+    assert {
+        event.source: sum(other.source == event.source for other in events) for event in events
+    } == dict.fromkeys(topics, 10)
 
 
-def test_committed_positions_are_group_offsets_for_dashboards(kafka: Broker, topic: str, avro: AvroReader) -> None:
+def test_committed_positions_are_group_offsets_for_dashboards(
+    kafka: Broker, topic: str, avro: AvroReader
+) -> None:
     for _ in range(3):
         produce(kafka, topic, MESSAGE)
     reader = reader_of(kafka, topic, avro=avro)
@@ -287,7 +331,9 @@ class TestRetention:
                 reader.assign({name: 1})
             events = read(reader, 2)
         assert [event.value for event in events] == [b'{"n":4}', b'{"n":5}']
-        assert said == [{"event": "kafka_skipped", "log_level": "error", "partition": name, "records": 2, "first": 2}]
+        assert said == [
+            {"event": "kafka_skipped", "log_level": "error", "partition": name, "records": 2, "first": 2}
+        ]
         assert KAFKA_SKIPPED.labels(name)._value.get() == 2
         reader.close()
 
@@ -328,7 +374,9 @@ class TestGrowth:
         assert again.partitions() == [f"{topic}/{number}" for number in range(3)]
         again.close()
 
-    def test_added_partitions_are_written_to(self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_added_partitions_are_written_to(
+        self, kafka: Broker, topic: str, avro: AvroReader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
         monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
@@ -356,7 +404,10 @@ class TestGrowth:
 class TestRefusals:
     def test_a_topic_that_does_not_exist(self, kafka: Broker, avro: AvroReader) -> None:
         config = Kafka(bootstrap=kafka.bootstrap, topics=("no.such.topic",))
-        for make in (lambda: KafkaRawReader(config, None, avro, EVENT_BYTES), lambda: KafkaRawWriter(config, None)):
+        for make in (
+            lambda: KafkaRawReader(config, None, avro, EVENT_BYTES),
+            lambda: KafkaRawWriter(config, None),
+        ):
             started = time.monotonic()
             with pytest.raises(Refused, match=r"no topic no\.such\.topic"):
                 make()
@@ -372,11 +423,18 @@ class TestRefusals:
                 "sasl.username": "mill",
                 "sasl.password": password,
             }
-            config = Kafka(bootstrap=kafka.sasl_bootstrap, topics=(topic,), options={k: Secret(v) for k, v in options.items()})
+            config = Kafka(
+                bootstrap=kafka.sasl_bootstrap,
+                topics=(topic,),
+                options={k: Secret(v) for k, v in options.items()},
+            )
             if works:
                 KafkaRawReader(config, None, avro, EVENT_BYTES).close()
                 continue
-            makers = (partial(KafkaRawReader, config, None, avro, EVENT_BYTES), partial(KafkaRawWriter, config, None))
+            makers = (
+                partial(KafkaRawReader, config, None, avro, EVENT_BYTES),
+                partial(KafkaRawWriter, config, None),
+            )
             for make in makers:
                 started = time.monotonic()
                 with pytest.raises(Refused, match="refuses our login") as error:
@@ -385,7 +443,9 @@ class TestRefusals:
                 assert "\n" not in str(error.value)
                 assert "wrong" not in str(error.value)
 
-    def test_an_option_that_librdkafka_does_not_know(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_an_option_that_librdkafka_does_not_know(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         config = Kafka(bootstrap=kafka.bootstrap, topics=(topic,), options={"sasl.pasword": Secret("x")})
         with pytest.raises(ConfigError, match=r"kafka\.options: .*sasl\.pasword"):
             KafkaRawReader(config, None, avro, EVENT_BYTES)
@@ -405,13 +465,17 @@ class TestRefusals:
             produce(kafka, topic, MESSAGE)
         delete_records(kafka, topic, 3)
         reader = KafkaRawReader(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None, avro, EVENT_BYTES)
-        with pytest.raises(Foreign, match=r"retention .* To go on without these 1 records set kafka\.trimmed to skip"):
+        with pytest.raises(
+            Foreign, match=r"retention .* To go on without these 1 records set kafka\.trimmed to skip"
+        ):
             reader.assign({f"{topic}/0": 1})
         reader.assign({f"{topic}/0": 2})
         assert len(read(reader, 2)) == 2
         reader.close()
 
-    def test_a_topic_that_is_deleted_while_it_is_read(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
+    def test_a_topic_that_is_deleted_while_it_is_read(
+        self, kafka: Broker, topic: str, avro: AvroReader
+    ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster deletes no topics")
         produce(kafka, topic, MESSAGE)
@@ -433,7 +497,9 @@ class TestRefusals:
         admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "1000"})])[topic].result(10)
 
         async def append() -> None:
-            writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), lambda value: value[::-1])
+            writer = KafkaRawWriter(
+                Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), lambda value: value[::-1]
+            )
             try:
                 noise = uuid.uuid4().bytes * 20 + b"".join(uuid.uuid4().bytes for _ in range(200))
                 with pytest.raises(Unreachable, match="did not store"):

@@ -27,7 +27,18 @@ EVENT = {"type": "track", "event": "Viewed", "userId": "ana"}
 @contextmanager
 def server(folder: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     folder.mkdir()
-    argv = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *more]
+    argv = [
+        str(find_server()),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        *more,
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
         yield process
@@ -62,17 +73,26 @@ def test_acknowledged_means_that_a_replica_has_it(tmp_path: Path) -> None:
             writer = RedisRawWriter(url, "mr", 1, 1_000, None, replicas=1)
             app = build(CONFIG, writer, lambda *_: None)
             codes = []
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://gateway"
+            ) as client:
 
                 async def post(message: str) -> None:
-                    answer = await client.post("/v1/track", json=EVENT | {"messageId": message}, headers={"authorization": "Bearer demo"})
+                    answer = await client.post(
+                        "/v1/track",
+                        json=EVENT | {"messageId": message},
+                        headers={"authorization": "Bearer demo"},
+                    )
                     codes.append(answer.status_code)
 
                 await post("m1")
                 assert redis.Redis(port=theirs).xlen("mr:raw:00") == 1  # it is there, without any waiting
                 replica.send_signal(signal.SIGSTOP)
                 await post("m2")
-                with pytest.raises(Unreachable, match=r"expected 1 replicas to have our events within 1000 ms, 0 have them: check"):
+                with pytest.raises(
+                    Unreachable,
+                    match=r"expected 1 replicas to have our events within 1000 ms, 0 have them: check",
+                ):
                     await writer.append([("", RawEvent(b"{}", 1))])
                 replica.send_signal(signal.SIGCONT)
                 await asyncio.to_thread(eventually_in_step, url)
@@ -87,7 +107,9 @@ def test_acknowledged_means_that_a_replica_has_it(tmp_path: Path) -> None:
         reader = RedisRawReader(url, "mr", 1, None)
         reader.assign({"events/0": START})
         kept = [event.value for batch in reader.poll(0) for event in batch.events]
-        assert len(kept) == 5  # what was refused may be there as well: its repetition is known by its message id
+        assert (
+            len(kept) == 5
+        )  # what was refused may be there as well: its repetition is known by its message id
         reader.close()
 
 

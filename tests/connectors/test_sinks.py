@@ -137,9 +137,13 @@ def topic_of(kafka: Any) -> str:
 
 
 def read_back(bootstrap: str, topic: str, count: int) -> list[Any]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid4().hex, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": uuid4().hex, "auto.offset.reset": "earliest"}
+    )
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions  # the mock has its own number of them
+        partitions = (
+            consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        )  # the mock has its own number of them
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         messages: list[Any] = []
         deadline = time.monotonic() + 60
@@ -158,7 +162,9 @@ def from_wire_format(value: bytes) -> Any:
 
 
 def connector(topic: str, **changes: Any) -> Connector:
-    return Connector(**{"name": "bus", "type": "kafka", "topic": topic, "timeout": Duration(15_000)} | changes)
+    return Connector(
+        **{"name": "bus", "type": "kafka", "topic": topic, "timeout": Duration(15_000)} | changes
+    )
 
 
 @pytest.fixture
@@ -176,10 +182,14 @@ class TestKafka:
         assert sinks[0].deliver(BATCH) == [DELIVERED] * 5
         messages = read_back(kafka.bootstrap, topic, 5)
         assert {message.key().decode() for message in messages} == {item.trigger.customer for item in BATCH}
-        assert {json.loads(message.value())["id"] for message in messages} == {item.trigger.id for item in BATCH}
+        assert {json.loads(message.value())["id"] for message in messages} == {
+            item.trigger.id for item in BATCH
+        }
         assert dict(messages[0].headers())["content-type"] == b"application/cloudevents+json"
 
-    def test_avro_in_the_wire_format_with_the_event_in_headers(self, kafka: Any, sinks: list[KafkaSink]) -> None:
+    def test_avro_in_the_wire_format_with_the_event_in_headers(
+        self, kafka: Any, sinks: list[KafkaSink]
+    ) -> None:
         topic = topic_of(kafka)
         sinks.append(KafkaSink(connector(topic, format="avro"), Kafka(bootstrap=kafka.bootstrap), SOURCE))
         assert sinks[0].deliver(BATCH) == [DELIVERED] * 5
@@ -208,7 +218,9 @@ class TestKafka:
         assert time.monotonic() - begun < 30
 
     def test_closing_lets_go_of_a_delivery_that_waits(self) -> None:
-        sink = KafkaSink(connector("triggers", timeout=Duration(120_000)), Kafka(bootstrap="127.0.0.1:1"), SOURCE)
+        sink = KafkaSink(
+            connector("triggers", timeout=Duration(120_000)), Kafka(bootstrap="127.0.0.1:1"), SOURCE
+        )
         threading.Timer(0.3, sink.close).start()
         begun = time.monotonic()
         outcomes: list[Outcome] = sink.deliver(BATCH)
@@ -220,7 +232,9 @@ class TestKafka:
         if not kafka.real:
             pytest.skip("the mock cluster cannot be killed")
         topic = topic_of(kafka)
-        sinks.append(KafkaSink(connector(topic, timeout=Duration(1_500)), Kafka(bootstrap=kafka.bootstrap), SOURCE))
+        sinks.append(
+            KafkaSink(connector(topic, timeout=Duration(1_500)), Kafka(bootstrap=kafka.bootstrap), SOURCE)
+        )
         assert sinks[0].deliver(BATCH[:2]) == [DELIVERED] * 2
         kafka.kill()
         try:
@@ -240,8 +254,15 @@ class TestKafka:
     def test_a_refused_login_is_tried_again(self, kafka: Any, sinks: list[KafkaSink]) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster knows no logins")
-        options = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "mill", "sasl.password": "wrong"}
-        settings = Kafka(bootstrap=kafka.sasl_bootstrap, options={name: Secret(value) for name, value in options.items()})
+        options = {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "mill",
+            "sasl.password": "wrong",
+        }
+        settings = Kafka(
+            bootstrap=kafka.sasl_bootstrap, options={name: Secret(value) for name, value in options.items()}
+        )
         sinks.append(KafkaSink(connector("triggers", timeout=Duration(1_000)), settings, SOURCE))
         assert [type(outcome) for outcome in sinks[0].deliver(BATCH)] == [Retry] * 5
 
@@ -249,4 +270,7 @@ class TestKafka:
 def test_batches_are_compressed_by_what_every_client_reads_unless_options_say_otherwise() -> None:
     """kafka-python and KafkaJS have only gzip without a further library."""
     assert _settings(connector("t"), Kafka())["compression.type"] == "gzip"
-    assert _settings(connector("t"), Kafka(options={"compression.type": Secret("lz4")}))["compression.type"] == "lz4"
+    assert (
+        _settings(connector("t"), Kafka(options={"compression.type": Secret("lz4")}))["compression.type"]
+        == "lz4"
+    )

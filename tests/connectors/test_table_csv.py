@@ -17,7 +17,13 @@ def found(path: Path, body: str | bytes, **options: Any) -> list[tuple[int, Any]
 
 
 def said(rows: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
-    return [(number, (row.reason, row.detail.partition(":")[0]) if isinstance(row, Broken) else list(row.values())) for number, row in rows]
+    return [
+        (
+            number,
+            (row.reason, row.detail.partition(":")[0]) if isinstance(row, Broken) else list(row.values()),
+        )
+        for number, row in rows
+    ]
 
 
 SWALLOWS = "a quote that opens in line {} swallows lines {} to {}"
@@ -53,7 +59,9 @@ SWALLOWS = "a quote that opens in line {} swallows lines {} to {}"
         ),
     ],
 )
-def test_a_stray_quote_mixes_no_customers(tmp_path: Path, end: str, lines: list[str], expected: list[tuple[int, Any]]) -> None:
+def test_a_stray_quote_mixes_no_customers(
+    tmp_path: Path, end: str, lines: list[str], expected: list[tuple[int, Any]]
+) -> None:
     assert said(found(tmp_path, end.join(lines))) == expected
 
 
@@ -64,7 +72,9 @@ def test_cells_that_are_meant_to_have_several_lines_do(tmp_path: Path) -> None:
         (3, {"id": "2", "address": "a, b\n\nc, d", "note": ""}),
         (4, {"id": "3", "address": '5" pipe', "note": "x"}),
     ]
-    assert found(tmp_path, 'id,note\n1,"Dear Ann\nthanks, Bob"\n') == [(2, {"id": "1", "note": "Dear Ann\nthanks, Bob"})]
+    assert found(tmp_path, 'id,note\n1,"Dear Ann\nthanks, Bob"\n') == [
+        (2, {"id": "1", "note": "Dear Ann\nthanks, Bob"})
+    ]
 
 
 def test_quotes_may_be_plain_letters(tmp_path: Path) -> None:
@@ -94,7 +104,9 @@ def test_the_separator_that_is_named_may_be_a_tab(tmp_path: Path) -> None:
         ("gb18030", ["镕基", "喆", "Chloé 王", "𠮷田", "Anne"]),
     ],
 )
-def test_what_excel_writes_in_the_west_and_in_china_without_a_mark(tmp_path: Path, encoding: str, names: list[str]) -> None:
+def test_what_excel_writes_in_the_west_and_in_china_without_a_mark(
+    tmp_path: Path, encoding: str, names: list[str]
+) -> None:
     names = [name for name in names if name.encode(encoding, "ignore").decode(encoding) == name]
     assert len(names) > 3
     body = "".join(f"{name};{at}\r\n" for at, name in enumerate(names))
@@ -103,7 +115,9 @@ def test_what_excel_writes_in_the_west_and_in_china_without_a_mark(tmp_path: Pat
 
 
 def test_separators_within_quoted_headings_do_not_count(tmp_path: Path) -> None:
-    assert found(tmp_path, '"id, or number, or both";name\n1;Ann\n') == [(2, {"id, or number, or both": "1", "name": "Ann"})]
+    assert found(tmp_path, '"id, or number, or both";name\n1;Ann\n') == [
+        (2, {"id, or number, or both": "1", "name": "Ann"})
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])

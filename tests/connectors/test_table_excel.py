@@ -56,7 +56,9 @@ def test_the_range_that_a_sheet_states_need_not_be_true(tmp_path: Path, stated: 
     book_of(path, ["id", "name", "phone"], *([f"u{n}", "Ann", 13800138000 + n] for n in range(5)))
     tag = "" if stated is None else f'<dimension ref="{stated}"/>'
     rewritten(path, lambda sheet: re.sub(r"<dimension [^>]*/>", tag, sheet))
-    assert found(path) == [(n + 2, {"id": f"u{n}", "name": "Ann", "phone": 13800138000 + n}) for n in range(5)]
+    assert found(path) == [
+        (n + 2, {"id": f"u{n}", "name": "Ann", "phone": 13800138000 + n}) for n in range(5)
+    ]
 
 
 def test_rows_keep_the_numbers_that_a_person_sees(tmp_path: Path) -> None:
@@ -78,7 +80,10 @@ def test_an_error_is_no_value_and_spoils_its_cell_alone(tmp_path: Path, error: s
     path = tmp_path / "rows.xlsx"
     book_of(path, ["id", "name"], ["u1", 7], ["u2", "Ann"])
     cell_written(path, "B2", f'<c r="B2" t="e"><v>{error}</v></c>')
-    assert found(path) == [(2, {"id": "u1", "name": Broken("cell_error", error)}), (3, {"id": "u2", "name": "Ann"})]
+    assert found(path) == [
+        (2, {"id": "u1", "name": Broken("cell_error", error)}),
+        (3, {"id": "u2", "name": "Ann"}),
+    ]
 
 
 @pytest.mark.parametrize("error", ["#SPILL!", "#N/A", "Err:502"])
@@ -106,7 +111,9 @@ def test_the_text_of_an_error_is_one_too(tmp_path: Path, error: str) -> None:
 def test_a_formula_is_its_value_or_says_that_it_has_none(tmp_path: Path, written: str, said: Any) -> None:
     path = tmp_path / "rows.xlsx"
     book_of(path, ["id", "name"], ["u1", "Ann"])
-    rewritten(path, lambda book: re.sub(r"<calcPr [^>]*/>", '<calcPr calcId="191029"/>', book), "xl/workbook.xml")
+    rewritten(
+        path, lambda book: re.sub(r"<calcPr [^>]*/>", '<calcPr calcId="191029"/>', book), "xl/workbook.xml"
+    )
     cell_written(path, "A2", written)
     ((number, row),) = found(path)
     value = row["id"].reason if isinstance(row["id"], Broken) else row["id"]
@@ -152,7 +159,9 @@ def test_escapes_of_characters_are_read(tmp_path: Path, written: str, meant: str
         ("13800138000", 13_800_138_000),
     ],
 )
-def test_digits_beyond_those_that_a_cell_holds_are_not_made_up(tmp_path: Path, written: str, read: Any) -> None:
+def test_digits_beyond_those_that_a_cell_holds_are_not_made_up(
+    tmp_path: Path, written: str, read: Any
+) -> None:
     path = tmp_path / "rows.xlsx"
     book_of(path, ["id"], [1])
     cell_written(path, "A2", f'<c r="A2"><v>{written}</v></c>')
@@ -171,7 +180,10 @@ def test_a_chart_is_no_table(tmp_path: Path) -> None:
         found(tmp_path / "rows.xlsx", "Chart1")
     assert found(tmp_path / "rows.xlsx") == [(2, {"n": 1})]
     lost = "xl/chartsheets/_rels/sheet1.xml.rels"
-    with zipfile.ZipFile(tmp_path / "rows.xlsx") as whole, zipfile.ZipFile(tmp_path / "part.xlsx", "w") as part:
+    with (
+        zipfile.ZipFile(tmp_path / "rows.xlsx") as whole,
+        zipfile.ZipFile(tmp_path / "part.xlsx", "w") as part,
+    ):
         for name in whole.namelist():
             if name != lost:
                 part.writestr(name, whole.read(name))
@@ -211,7 +223,10 @@ def test_the_strict_form_of_a_workbook_is_told_from_one_without_sheets(tmp_path:
     path = tmp_path / "rows.xlsx"
     book_of(path, ["id"], ["u1"])
     usual, strict = "http://schemas.openxmlformats.org/", "http://purl.oclc.org/ooxml/"
-    names = {f"{usual}spreadsheetml/2006/": f"{strict}spreadsheetml/", f"{usual}officeDocument/2006/": f"{strict}officeDocument/"}
+    names = {
+        f"{usual}spreadsheetml/2006/": f"{strict}spreadsheetml/",
+        f"{usual}officeDocument/2006/": f"{strict}officeDocument/",
+    }
     for member in ("_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET):
         for ours, theirs in names.items():
             rewritten(path, lambda part, ours=ours, theirs=theirs: part.replace(ours, theirs), member)
@@ -250,7 +265,9 @@ def test_dates_in_the_built_in_formats_of_chinese_editions_are_dates(tmp_path: P
     path = tmp_path / "rows.xlsx"
     book_of(path, ["id"], [datetime.date(1990, 3, 6)])
     rewritten(path, lambda styles: re.sub(r"<numFmts.*?</numFmts>", "", styles), "xl/styles.xml")
-    rewritten(path, lambda styles: re.sub(r'numFmtId="(14|164)"', f'numFmtId="{built_in}"', styles), "xl/styles.xml")
+    rewritten(
+        path, lambda styles: re.sub(r'numFmtId="(14|164)"', f'numFmtId="{built_in}"', styles), "xl/styles.xml"
+    )
     assert found(path) == [(2, {"id": datetime.date(1990, 3, 6)})]
 
 

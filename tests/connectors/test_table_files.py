@@ -32,10 +32,14 @@ def excel_of(path: Path) -> None:
 
 
 def avro_of(path: Path) -> None:
-    fields = [{"name": name, "type": kind} for name, kind in (("user", "string"), ("city", "string"), ("n", "long"))]
+    fields = [
+        {"name": name, "type": kind} for name, kind in (("user", "string"), ("city", "string"), ("n", "long"))
+    ]
     with path.open("wb") as file:
         records = [{"user": row["user"], "city": row["城市"], "n": row["n"]} for row in ROWS]
-        fastavro.writer(file, fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields}), records)
+        fastavro.writer(
+            file, fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields}), records
+        )
 
 
 def found(path: Path, **options: Any) -> list[tuple[int, Any]]:
@@ -49,7 +53,9 @@ def found(path: Path, **options: Any) -> list[tuple[int, Any]]:
     ("encoding", "delimiter", "guessed"),
     [("utf-8", ",", False), ("utf-8-sig", ";", False), ("gb18030", "\t", True), ("gbk", "|", True)],
 )
-def test_csv_in_its_encodings_and_delimiters(tmp_path: Path, encoding: str, delimiter: str, guessed: bool) -> None:
+def test_csv_in_its_encodings_and_delimiters(
+    tmp_path: Path, encoding: str, delimiter: str, guessed: bool
+) -> None:
     path = tmp_path / "rows.csv"
     csv_of(path, encoding, delimiter)
     rows = found(path)
@@ -68,23 +74,36 @@ def test_excel(tmp_path: Path) -> None:
 
 
 def test_avro_with_the_newest_logical_types(tmp_path: Path) -> None:
-    fields = [{"name": name, "type": {"type": "long", "logicalType": name}} for name in ("timestamp-nanos", "local-timestamp-nanos")]
-    schema = {"type": "record", "name": "Row", "fields": [{**field, "name": f"n{at}"} for at, field in enumerate(fields)]}
+    fields = [
+        {"name": name, "type": {"type": "long", "logicalType": name}}
+        for name in ("timestamp-nanos", "local-timestamp-nanos")
+    ]
+    schema = {
+        "type": "record",
+        "name": "Row",
+        "fields": [{**field, "name": f"n{at}"} for at, field in enumerate(fields)],
+    }
     with (tmp_path / "rows.avro").open("wb") as file:
         fastavro.writer(file, fastavro.parse_schema(schema), [{"n0": 1, "n1": 1}])
-    assert found(tmp_path / "rows.avro") == [(1, {"n0": "1970-01-01T00:00:00.000000001Z", "n1": "1970-01-01T00:00:00.000000001"})]
+    assert found(tmp_path / "rows.avro") == [
+        (1, {"n0": "1970-01-01T00:00:00.000000001Z", "n1": "1970-01-01T00:00:00.000000001"})
+    ]
 
 
 def test_avro_and_parquet(tmp_path: Path) -> None:
     avro_of(tmp_path / "rows.avro")
-    assert [(number, row["n"]) for number, row in found(tmp_path / "rows.avro")] == [(n + 1, n) for n in range(2_500)]
+    assert [(number, row["n"]) for number, row in found(tmp_path / "rows.avro")] == [
+        (n + 1, n) for n in range(2_500)
+    ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
     assert found(tmp_path / "rows.parquet") == list(enumerate(ROWS, 1))
 
 
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n[1]\n{"a": \n{"a": "' + b"x" * (1 << 20) + b'"}\n{"a": {"b": [2]}}')
+    path.write_bytes(
+        b'\xef\xbb\xbf{"a": 1}\n\n[1]\n{"a": \n{"a": "' + b"x" * (1 << 20) + b'"}\n{"a": {"b": [2]}}'
+    )
     rows = found(path)
     assert [(number, row.reason if isinstance(row, Broken) else row) for number, row in rows] == [
         (1, {"a": 1}),
@@ -98,7 +117,12 @@ def test_json_lines(tmp_path: Path) -> None:
 def test_broken_rows_of_a_csv_are_told_and_the_next_ones_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     huge = b"x" * 200_000
-    path.write_bytes("a,b\n1,2\n3\n\n中,文\n".encode() + b"5,\xff\xfe\n" + huge + b',1\n7,8,9\n"x\ny",0\n'.replace(b"huge", huge))
+    path.write_bytes(
+        "a,b\n1,2\n3\n\n中,文\n".encode()
+        + b"5,\xff\xfe\n"
+        + huge
+        + b',1\n7,8,9\n"x\ny",0\n'.replace(b"huge", huge)
+    )
     rows = found(path)
     assert [row.reason if isinstance(row, Broken) else row["a"] for _, row in rows] == [
         *("1", "columns", "中", "encoding", "not_csv", "columns", "x\ny")
@@ -120,7 +144,10 @@ def test_damaged_files_say_so(tmp_path: Path) -> None:
     assert all(isinstance(row, dict) for _, row in rows[:-1])
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "no headings"), ("a,a\n1,2", "more than one column 'a'"), (" , \n1,2", "no headings")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "no headings"), ("a,a\n1,2", "more than one column 'a'"), (" , \n1,2", "no headings")],
+)
 def test_headings_must_name_the_columns(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(ConfigError, match=words):

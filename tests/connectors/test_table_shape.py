@@ -16,16 +16,23 @@ def found(folder: Path, *lines: str, between: str = ",") -> tuple[int, list[tupl
     path = folder / "rows.csv"
     path.write_text("\n".join(line.replace(",", between) for line in lines))
     table = TableFile(path)
-    rows = [(number, row if isinstance(row, Broken) else next(iter(row.values()))) for number, row in table.rows()]
+    rows = [
+        (number, row if isinstance(row, Broken) else next(iter(row.values()))) for number, row in table.rows()
+    ]
     return table.heading_row, rows
 
 
 @pytest.mark.parametrize("between", [",", ";", "\t"])
-@pytest.mark.parametrize("title", [["Customers"], ["Customers", ""], ["Customers,,", ",,"], ["As of 2026-01-31", "", "by Ann,,"]])
+@pytest.mark.parametrize(
+    "title", [["Customers"], ["Customers", ""], ["Customers,,", ",,"], ["As of 2026-01-31", "", "by Ann,,"]]
+)
 def test_titles_are_left_out(tmp_path: Path, title: list[str], between: str) -> None:
     at = len(title) + 1
     expected = at, [(at + 1, "u1"), (at + 2, "u2"), (at + 3, "u3")]
-    assert found(tmp_path, *title, "id,name,phone", "u1,Ann,1", "u2,Bob,2", "u3,Cat,3", between=between) == expected
+    assert (
+        found(tmp_path, *title, "id,name,phone", "u1,Ann,1", "u2,Bob,2", "u3,Cat,3", between=between)
+        == expected
+    )
 
 
 @pytest.mark.parametrize("word", ["Total", "合计", "总计：", "Summe", "Gesamtsumme", "Grand Total:", "TOTAL"])
@@ -35,7 +42,9 @@ def test_a_total_at_the_end_is_no_customer(tmp_path: Path, word: str) -> None:
 
 
 def test_notes_below_an_empty_row_are_no_customers(tmp_path: Path) -> None:
-    _, rows = found(tmp_path, "id,name,paid", "u1,Ann,10", "", "Total,,10", "", "Copyright by Acme", "Confidential,,")
+    _, rows = found(
+        tmp_path, "id,name,paid", "u1,Ann,10", "", "Total,,10", "", "Copyright by Acme", "Confidential,,"
+    )
     assert rows == [(2, "u1"), (4, FOOTER), (6, FOOTER), (7, FOOTER)]
 
 

@@ -33,7 +33,13 @@ def _receiver():
 
 
 def connector(url: str, **changes: object) -> Connector:
-    settings = {"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes
+    settings = {
+        "name": "hook",
+        "type": "webhook",
+        "url": url,
+        "secrets": (Secret(SECRET),),
+        "allow_private": True,
+    } | changes
     return Connector(**settings)
 
 
@@ -43,7 +49,11 @@ def send(settings: Connector, *numbers: int, clock: Callable[[], datetime] | Non
     async def all_of_them() -> list[Outcome]:
         sink = WebhookSink(settings, "/millrace/test", **({"clock": clock} if clock else {}))
         try:
-            return [outcome for number in numbers for outcome in await sink.deliver([delivery(number, user_id="ann")])]
+            return [
+                outcome
+                for number in numbers
+                for outcome in await sink.deliver([delivery(number, user_id="ann")])
+            ]
         finally:
             await sink.close()
 
@@ -81,7 +91,9 @@ def test_during_rotation_a_receiver_with_either_secret_accepts(held: str) -> Non
         signatures = request.headers["webhook-signature"].split(" ")
         assert len(signatures) == 2
         sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
-        assert signatures[0] == Webhook(OTHER_SECRET).sign("trg-1", sent_at, request.body.decode()), "the first secret signs first"
+        assert signatures[0] == Webhook(OTHER_SECRET).sign("trg-1", sent_at, request.body.decode()), (
+            "the first secret signs first"
+        )
 
 
 def test_a_wrong_secret_is_refused_by_the_receiver() -> None:
@@ -107,9 +119,13 @@ def test_a_wrong_secret_is_refused_by_the_receiver() -> None:
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",
 )
-def test_what_an_answer_means(receiver: Receiver, answer: Answer, expected: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_answer_means(
+    receiver: Receiver, answer: Answer, expected: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     receiver.script.append(answer)
-    monkeypatch.setattr(receiver._webhook, "verify", lambda *_: None)  # the clock of this test stands in the past
+    monkeypatch.setattr(
+        receiver._webhook, "verify", lambda *_: None
+    )  # the clock of this test stands in the past
     assert send(connector(receiver.url), 1, clock=lambda: NOW) == [expected]
     assert len(receiver.requests) == 1, "no redirect is followed and nothing is sent twice"
 
@@ -141,14 +157,18 @@ def test_a_name_that_does_not_exist() -> None:
     assert isinstance(outcome, Retry)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"]
+)
 def test_addresses_of_this_machine_are_refused(receiver: Receiver, host: str) -> None:
     (outcome,) = send(connector(f"http://{host}:{receiver.port}/", allow_private=False), 1)
     assert not isinstance(outcome, type(DELIVERED))
     assert receiver.connections == 0
 
 
-def test_a_public_name_with_a_private_address_is_refused_for_good(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_public_name_with_a_private_address_is_refused_for_good(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DNS rebinding: what counts is the address that the socket is made for, not what the name was a moment ago."""
     real = socket.getaddrinfo
 
@@ -158,7 +178,9 @@ def test_a_public_name_with_a_private_address_is_refused_for_good(receiver: Rece
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     url = f"http://shop.example:{receiver.port}/"
     assert send(connector(url), 1) == [DELIVERED], "the name does lead here"
-    assert send(connector(url, allow_private=False), 1) == [Failed("the receiver's address is not public (allow_private is off)")]
+    assert send(connector(url, allow_private=False), 1) == [
+        Failed("the receiver's address is not public (allow_private is off)")
+    ]
     assert receiver.connections == 1
 
 
@@ -171,7 +193,9 @@ def test_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.215.14", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.215.14", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+)
 def test_public(address: str) -> None:
     assert is_public(address)
 
@@ -205,7 +229,13 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
 
 
 @given(
-    st.lists(st.sampled_from("Fri, 31 Feb Dec 2026 0000 9999 -1 +9999 -9999 GMT 25:61:61 23:59:59 ² \xff 99999999999999999999".split(" ")))
+    st.lists(
+        st.sampled_from(
+            "Fri, 31 Feb Dec 2026 0000 9999 -1 +9999 -9999 GMT 25:61:61 23:59:59 ² \xff 99999999999999999999".split(
+                " "
+            )
+        )
+    )
 )
 def test_no_date_is_an_error(words: list[str]) -> None:
     seconds = retry_after_s(" ".join(words), NOW)
@@ -218,7 +248,9 @@ def test_every_odd_answer_is_an_outcome(answer: str) -> None:
         (outcome,) = send(connector(odd.url()), 1)
     assert odd.answered == [answer]
     assert isinstance(outcome, Retry) or outcome == DELIVERED
-    assert (outcome == DELIVERED) == (answer in ("body too short", "chunks without an end", "gzip that is none"))
+    assert (outcome == DELIVERED) == (
+        answer in ("body too short", "chunks without an end", "gzip that is none")
+    )
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def test_two_known_customers_unite_and_the_loser_is_told_to_retire_after_its_eve
     assert directory.lookup([ANON.hash]) == [USER.hash]
     shard = int.from_bytes(ANON.hash[:2]) % 4
     kinds = [(kind, body) for s, _, kind, body in everything(directory) if s == shard]
-    assert kinds[-1] == ("r", msgspec.msgpack.encode(Retire(ANON.hash, USER.hash, [ANON.hash], 1, USER.hash, ANON.hash)))
+    assert kinds[-1] == (
+        "r",
+        msgspec.msgpack.encode(Retire(ANON.hash, USER.hash, [ANON.hash], 1, USER.hash, ANON.hash)),
+    )
 
 
 def test_two_user_ids_never_unite_the_weaker_identifier_moves_to_the_one_last_seen(make: Make) -> None:
@@ -216,17 +219,27 @@ def test_another_deployments_data_is_refused(redis_url: str) -> None:
 
 identifiers = st.builds(ident, st.integers(0, 2), st.integers(0, 5))
 groups = st.lists(identifiers, min_size=1, max_size=4).map(
-    lambda ids: group(*[i for n, i in enumerate(ids) if i.strength != 0 or all(j.strength != 0 for j in ids[:n])], facts=2)
+    lambda ids: group(
+        *[i for n, i in enumerate(ids) if i.strength != 0 or all(j.strength != 0 for j in ids[:n])], facts=2
+    )
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(windows=st.lists(st.tuples(st.integers(0, 1), st.lists(groups, min_size=1, max_size=5)), min_size=1, max_size=16))
-def test_redis_equals_memory_for_any_sequence_and_whichever_worker(redis_server: str, windows: list[tuple[int, list[Group]]]) -> None:
+@given(
+    windows=st.lists(
+        st.tuples(st.integers(0, 1), st.lists(groups, min_size=1, max_size=5)), min_size=1, max_size=16
+    )
+)
+def test_redis_equals_memory_for_any_sequence_and_whichever_worker(
+    redis_server: str, windows: list[tuple[int, list[Group]]]
+) -> None:
     client = redis.Redis.from_url(redis_server)
     client.flushall()
     memory = MemoryDirectory(LAYOUT, lambda: 0)
-    workers = [RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)]  # each knows what it has seen of the graph
+    workers = [
+        RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)
+    ]  # each knows what it has seen of the graph
     for n, (worker, found) in enumerate(windows):
         assert memory.commit(window(n - 1, n, *found)) == workers[worker].commit(window(n - 1, n, *found))
     real = workers[0]

@@ -20,7 +20,14 @@ from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, everything, group, groups, ident
 
 NAMES = Names("t")
-USER, OTHER, MAIL, POST, ANON, DEVICE = ident(0, 1), ident(0, 2), ident(1, 3), ident(1, 4), ident(2, 4), ident(2, 5)
+USER, OTHER, MAIL, POST, ANON, DEVICE = (
+    ident(0, 1),
+    ident(0, 2),
+    ident(1, 3),
+    ident(1, 4),
+    ident(2, 4),
+    ident(2, 5),
+)
 
 
 class Both:
@@ -36,7 +43,9 @@ class Both:
         self.matches = RedisMatches(client, NAMES, layout)
         self.at = -1
 
-    def commit(self, *found: Group, orders: tuple[Order, ...] = (), time_ms: int = 0, worker: int = 0) -> WindowResult | None:
+    def commit(
+        self, *found: Group, orders: tuple[Order, ...] = (), time_ms: int = 0, worker: int = 0
+    ) -> WindowResult | None:
         """None where the window rests on what is evidence no longer."""
         window = WindowCommit("events/0", self.at, self.at + 1, list(found), [], {}, list(orders), time_ms)
         try:
@@ -75,8 +84,12 @@ class Both:
         assert self.memory.said_since(0, 1000, 0) == self.matches.said_since(0, 1000, 0)
         roots = {root for root in self.memory.lookup(known) if root}
         assert self.memory.holdings(sorted(roots)) == self.ledger.holdings(sorted(roots))
-        assert {root: self.memory.edges(root) for root in roots} == {root: self.ledger.edges(root) for root in roots}
-        assert {root: self.memory.members(root) for root in roots} == {root: self.ledger.members(root) for root in roots}
+        assert {root: self.memory.edges(root) for root in roots} == {
+            root: self.ledger.edges(root) for root in roots
+        }
+        assert {root: self.memory.members(root) for root in roots} == {
+            root: self.ledger.members(root) for root in roots
+        }
 
     def roots(self, *identifiers: bytes) -> list[bytes | None]:
         self.same()
@@ -126,7 +139,9 @@ def test_facts_of_the_part_are_awaited_where_it_comes_back_to(both: Make) -> Non
     world.order("unlink", USER.hash, ANON.hash)
     world.commit(group(ANON))
     home = shard_of(ANON.hash, LAYOUT.shards)
-    [*_, (_, expected), (kind, body)] = [(kind, body) for shard, _, kind, body in everything(world.memory) if shard == home]
+    [*_, (_, expected), (kind, body)] = [
+        (kind, body) for shard, _, kind, body in everything(world.memory) if shard == home
+    ]
     assert msgspec.msgpack.decode(expected, type=Expect) == Expect(ANON.hash, [ANON.hash])
     assert (kind, [fact[:2] for fact in unpack_facts(body)]) == ("e", [(ANON.hash, ANON.hash)])
     world.same()
@@ -247,10 +262,16 @@ def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -
 
 def test_made_up_identifiers_suspend_nobody(both: Make) -> None:
     """One client makes up an anonymous id for each call: in one window, or one after the other. What is beyond the rate is not taken up."""
-    for windows, held in (([[0, 1, 2, 3, 4]], 3), ([[0], [1], [2], [3], [4]], 4)):  # the first came with the user
+    for windows, held in (
+        ([[0, 1, 2, 3, 4]], 3),
+        ([[0], [1], [2], [3], [4]], 4),
+    ):  # the first came with the user
         world = both(MADE_UP, limits=(1, 2, 100))
         for window in windows:
-            assert world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000) is not None
+            assert (
+                world.commit(Group([USER, *(ident(2, n) for n in window)], [Routed(0, b"x")]), time_ms=1_000)
+                is not None
+            )
         assert world.workers[0].suspended() == {}
         assert world.roots(*(ident(2, n).hash for n in range(5))) == [USER.hash] * held + [None] * (5 - held)
         assert world.commit(group(USER, ident(2, 5)), time_ms=61_000).attached == 1  # type: ignore[union-attr]  # the next minute
@@ -280,7 +301,9 @@ def test_made_up_identifiers_do_not_use_up_what_unions_are_allowed(both: Make) -
 
 def test_newcomers_leave_room_for_a_visitor_of_its_own(both: Make) -> None:
     """However many made-up ids a user was given before: who was there on its own is united, and stays."""
-    world = both(msgspec.structs.replace(MADE_UP, at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 4))
+    world = both(
+        msgspec.structs.replace(MADE_UP, at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 4)
+    )
     visitors, made_up = [ident(2, n) for n in (1, 2)], [ident(2, n) for n in range(30, 60)]
     world.commit(group(USER), *(group(visitor) for visitor in visitors))
     minute = iter(range(60_000, 10_000_000, 60_000))
@@ -309,7 +332,10 @@ def test_where_no_newcomer_can_leave_one_too_many_is_refused(both: Make) -> None
     for visitor in visitors:
         world.commit(group(USER, visitor))
     assert world.commit(group(USER, ident(2, 5))).refused == 1  # type: ignore[union-attr]
-    assert world.roots(*(visitor.hash for visitor in visitors), ident(2, 5).hash) == [USER.hash] * 2 + [visitors[2].hash, None]
+    assert world.roots(*(visitor.hash for visitor in visitors), ident(2, 5).hash) == [USER.hash] * 2 + [
+        visitors[2].hash,
+        None,
+    ]
 
 
 def test_a_union_undone_gives_the_newcomers_back_to_whom_they_came_with(both: Make) -> None:
@@ -335,7 +361,12 @@ def test_who_had_an_event_to_itself_is_a_newcomer_no_longer(both: Make) -> None:
     for one in made_up:
         world.commit(group(USER, one))
     world.same()
-    assert world.memory.lookup([used.hash, seen.hash, anew.hash, made_up[-1].hash]) == [USER.hash, None, USER.hash, USER.hash]
+    assert world.memory.lookup([used.hash, seen.hash, anew.hash, made_up[-1].hash]) == [
+        USER.hash,
+        None,
+        USER.hash,
+        USER.hash,
+    ]
 
 
 def test_a_visitor_of_its_own_needs_no_note_that_it_is_one(both: Make) -> None:
@@ -440,12 +471,17 @@ def test_a_steward_cannot_make_two_users_one(both: Make) -> None:
     assert world.roots(USER.hash, OTHER.hash) == [USER.hash, OTHER.hash]
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(at_limit=("review", "refuse", "refuse")), Policy(verified=(False, True, False))])
+@pytest.mark.parametrize(
+    "policy",
+    [Policy(), Policy(at_limit=("review", "refuse", "refuse")), Policy(verified=(False, True, False))],
+)
 def test_nobody_is_asked_about_a_pair_that_cannot_be_accepted(both: Make, policy: Policy) -> None:
     """Both have a user id, or one mail address too many, or are verified."""
     world = both(policy)
     mails = [ident(1, n) for n in range(4)]
-    world.commit(group(USER), group(OTHER), group(mails[0], mails[1]), group(mails[2], mails[3]), group(ident(2, 7)))
+    world.commit(
+        group(USER), group(OTHER), group(mails[0], mails[1]), group(mails[2], mails[3]), group(ident(2, 7))
+    )
     asked = [(USER, OTHER), (mails[0], mails[2]), (USER, ident(2, 7))]
     world.commit(orders=tuple(Order("review", a.hash, b.hash, "match", origins=True) for a, b in asked))
     [pair] = world.ledger.reviews()
@@ -515,7 +551,9 @@ def test_aliases_in_a_circle_unite_once(both: Make) -> None:
 
 def test_the_oldest_entries_of_the_ledger_are_dropped_and_cannot_be_undone(redis_url: str) -> None:
     memory = MemoryDirectory(Layout("test", 2, 16, (1, 2, 3), policy=Policy(ledger=1)), lambda: 0)
-    for at, found in enumerate(([group(ANON), group(DEVICE), group(USER)], [group(USER, ANON)], [group(USER, DEVICE)])):
+    for at, found in enumerate(
+        ([group(ANON), group(DEVICE), group(USER)], [group(USER, ANON)], [group(USER, DEVICE)])
+    ):
         memory.commit(WindowCommit("p", at - 1, at, found, [], {}))
     result = memory.commit(WindowCommit("p", 2, 3, [], [], {}, [undo(1), undo(2)]))
     assert (result.refused, result.divided) == (1, 1)
@@ -548,7 +586,9 @@ policies = st.builds(
     budget=st.integers(1, 5),
     reviews=st.integers(1, 3),
 )
-steps = st.tuples(st.integers(0, 1), st.lists(groups, max_size=3), st.lists(orders, max_size=3), st.integers(0, 200_000))
+steps = st.tuples(
+    st.integers(0, 1), st.lists(groups, max_size=3), st.lists(orders, max_size=3), st.integers(0, 200_000)
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -558,6 +598,8 @@ def test_redis_equals_memory_whatever_is_ordered(
 ) -> None:
     world = Both(redis_server, policy)
     for worker, found, given_orders, time_ms in windows:
-        facts = [Group(one.identifiers, [Routed(fact.anchor, fact.payload) for fact in one.facts]) for one in found]
+        facts = [
+            Group(one.identifiers, [Routed(fact.anchor, fact.payload) for fact in one.facts]) for one in found
+        ]
         world.commit(*facts, orders=tuple(given_orders), time_ms=time_ms, worker=worker)
     world.same()

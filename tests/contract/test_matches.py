@@ -75,7 +75,14 @@ def test_a_window_that_says_nothing_is_no_entry(world: World) -> None:
 
 def test_what_was_put_is_kept_until_it_is_deleted(world: World) -> None:
     keys = [bytes([n]) * 8 for n in range(3)]
-    world.match(-1, 1, Put("mk", keys[0], b"zero"), Put("mk", keys[2], b"two"), Put("matcher", b"state", b"s"), Put("mr", ONE.hash, b"r"))
+    world.match(
+        -1,
+        1,
+        Put("mk", keys[0], b"zero"),
+        Put("mk", keys[2], b"two"),
+        Put("matcher", b"state", b"s"),
+        Put("mr", ONE.hash, b"r"),
+    )
     assert world.matches.keep("mk", keys) == [b"zero", None, b"two"]
     assert world.matches.keep("matcher", [b"state", b"other"]) == [b"s", None]
     assert world.matches.keep("mr", [OTHER.hash, ONE.hash]) == [None, b"r"]
@@ -120,7 +127,10 @@ def test_matching_unites_nobody_whom_somebody_has_parted(world: World) -> None:
     world.match(-1, 1, orders=(link,))
     world.match(1, 2, orders=(Order("unlink", ONE.hash, OTHER.hash, origins=True),))
     world.match(2, 3, orders=(link,))
-    assert world.matches.customers([ONE.hash, OTHER.hash]) == [(ONE.hash, [ONE.hash]), (OTHER.hash, [OTHER.hash])]
+    assert world.matches.customers([ONE.hash, OTHER.hash]) == [
+        (ONE.hash, [ONE.hash]),
+        (OTHER.hash, [OTHER.hash]),
+    ]
     world.match(3, 4, orders=(Order("link", ONE.hash, OTHER.hash, "steward", origins=True),))
     assert len({root for root, _ in world.matches.customers([ONE.hash, OTHER.hash])}) == 1
 

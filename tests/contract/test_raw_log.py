@@ -92,12 +92,19 @@ def test_each_key_is_read_in_the_order_in_which_it_was_appended(raw_log: Log) ->
     for text in texts(read(reader, 3_000)):
         by_key[text.partition(":")[0]].append(text)
     reader.close()
-    assert by_key == {key: [found.value.decode() for other, found in appended if other == key] for key, _ in appended}
+    assert by_key == {
+        key: [found.value.decode() for other, found in appended if other == key] for key, _ in appended
+    }
 
 
 def test_appends_at_the_same_time_all_arrive_and_each_keeps_its_order(raw_log: Log) -> None:
     async def many(writer: RawWriter) -> None:
-        await asyncio.gather(*(writer.append([(f"k{client}", event(f"{client}:{n}")) for n in range(40)]) for client in range(50)))
+        await asyncio.gather(
+            *(
+                writer.append([(f"k{client}", event(f"{client}:{n}")) for n in range(40)])
+                for client in range(50)
+            )
+        )
 
     use(raw_log.writer(), many)
     reader = raw_log.reader()
@@ -106,7 +113,9 @@ def test_appends_at_the_same_time_all_arrive_and_each_keeps_its_order(raw_log: L
     reader.close()
     assert len(found) == 2_000
     for client in range(50):
-        assert [text for text in found if text.startswith(f"{client}:")] == [f"{client}:{n}" for n in range(40)]
+        assert [text for text in found if text.startswith(f"{client}:")] == [
+            f"{client}:{n}" for n in range(40)
+        ]
 
 
 def test_what_is_left_is_not_read_until_it_is_joined_again(raw_log: Log) -> None:
@@ -292,7 +301,9 @@ def test_nothing_is_stored_in_the_clear_when_sealed(redis_url: str, kafka: Broke
 
     raw_log = KafkaLog(kafka, sealed=True)
     append(raw_log, secret)
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "eve", "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": kafka.bootstrap, "group.id": "eve", "auto.offset.reset": "earliest"}
+    )
     consumer.assign([TopicPartition(raw_log.config.topics[0], number, 0) for number in range(PARTITIONS)])
     (record,) = consumer.consume(1, 20)
     consumer.close()
@@ -348,7 +359,9 @@ def test_one_full_redis_partition_does_not_refuse_what_others_take(redis_url: st
     async def both(writer: RawWriter) -> None:
         await writer.append([("k", event("x"))] * 10)
         results = await asyncio.gather(
-            writer.append([("k", event("refused"))]), writer.append([("x", event("taken"))]), return_exceptions=True
+            writer.append([("k", event("refused"))]),
+            writer.append([("x", event("taken"))]),
+            return_exceptions=True,
         )
         assert isinstance(results[0], LogFull)
         assert results[1] is None
@@ -370,16 +383,27 @@ def test_of_an_append_that_finds_one_redis_partition_full_nothing_is_stored(redi
         await writer.append([("k", event("first"))] * 10)
         for _ in range(3):
             with pytest.raises(LogFull):
-                await writer.append([("x", event("before")), ("k", event("full")), ("y", event("behind")), ("", event("anywhere"))])
+                await writer.append(
+                    [
+                        ("x", event("before")),
+                        ("k", event("full")),
+                        ("y", event("behind")),
+                        ("", event("anywhere")),
+                    ]
+                )
 
     use(RedisLog(redis_url, sealed=False).writer(max_events=10), fill)
     assert held(redis_url) == ["first"] * 10
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_each_append_that_goes_into_redis_with_others_is_stored_whole_or_not_at_all(redis_url: str, seed: int) -> None:
+def test_each_append_that_goes_into_redis_with_others_is_stored_whole_or_not_at_all(
+    redis_url: str, seed: int
+) -> None:
     luck = Random(seed)
-    appends = [[(f"k{luck.randrange(9)}", event(f"{at}")) for _ in range(luck.randint(1, 9))] for at in range(60)]
+    appends = [
+        [(f"k{luck.randrange(9)}", event(f"{at}")) for _ in range(luck.randint(1, 9))] for at in range(60)
+    ]
 
     async def together(writer: RawWriter) -> list[bool]:
         done = await asyncio.gather(*map(writer.append, appends), return_exceptions=True)
@@ -392,11 +416,15 @@ def test_each_append_that_goes_into_redis_with_others_is_stored_whole_or_not_at_
         taken.extend(await together(writer))
 
     use(RedisLog(redis_url, sealed=False).writer(max_events=40), job)
-    assert held(redis_url) == sorted(found.value.decode() for ok, append in zip(taken, appends, strict=True) if ok for _, found in append)
+    assert held(redis_url) == sorted(
+        found.value.decode() for ok, append in zip(taken, appends, strict=True) if ok for _, found in append
+    )
 
 
 @pytest.mark.parametrize("later", ["full", "OOM"])
-def test_when_an_answer_of_redis_was_lost_nobody_says_that_nothing_is_stored(redis_url: str, later: str) -> None:
+def test_when_an_answer_of_redis_was_lost_nobody_says_that_nothing_is_stored(
+    redis_url: str, later: str
+) -> None:
     """The first attempt stored it, and filled the partition with it."""
 
     async def fill(writer: RawWriter) -> None:
@@ -444,7 +472,9 @@ def test_redis_keeps_only_what_is_not_committed(redis_url: str, monkeypatch: pyt
     resumed.close()
 
 
-def test_redis_partitions_of_former_times_are_read_until_they_are_empty(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_partitions_of_former_times_are_read_until_they_are_empty(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis_log, "TRIM_EVERY_S", 0.0)
     append(RedisLog(redis_url, sealed=False), [("", event(str(number))) for number in range(8)])
     fewer = RedisRawReader(redis_url, "mr", 1, None)
@@ -459,7 +489,11 @@ def test_redis_partitions_of_former_times_are_read_until_they_are_empty(redis_ur
 
 def test_a_full_kafka_queue_refuses(kafka: Broker) -> None:
     raw_log = KafkaLog(kafka, sealed=False)
-    small = Kafka(bootstrap=kafka.bootstrap, topics=raw_log.config.topics, options={"queue.buffering.max.messages": "10"})  # type: ignore[dict-item]
+    small = Kafka(
+        bootstrap=kafka.bootstrap,
+        topics=raw_log.config.topics,
+        options={"queue.buffering.max.messages": "10"},
+    )  # type: ignore[dict-item]
 
     async def fill(writer: RawWriter) -> None:
         with pytest.raises(LogFull):
@@ -469,7 +503,9 @@ def test_a_full_kafka_queue_refuses(kafka: Broker) -> None:
     use(KafkaRawWriter(small, None), fill)
     reader = raw_log.reader()
     from_start(reader)
-    assert sorted(texts(read(reader, 10))) == sorted(found.value.decode() for _, found in pairs(10)), "of the eleven none is stored"
+    assert sorted(texts(read(reader, 10))) == sorted(found.value.decode() for _, found in pairs(10)), (
+        "of the eleven none is stored"
+    )
     assert reader.poll(500) == []
     reader.close()
 
@@ -501,7 +537,9 @@ def test_no_server_is_one_clear_line_in_time(kind: str) -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable) as error:
         if kind == "redis":
-            use(RedisRawWriter(f"redis://{NOBODY}", "mr", 1, 10, None), lambda writer: writer.append(pairs(1)))
+            use(
+                RedisRawWriter(f"redis://{NOBODY}", "mr", 1, 10, None), lambda writer: writer.append(pairs(1))
+            )
         else:
             KafkaRawWriter(Kafka(bootstrap=NOBODY), None)
     assert time.monotonic() - started < 60

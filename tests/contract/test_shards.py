@@ -65,7 +65,10 @@ def everything(both: Both) -> Any:
         both.shards.counters(),
         both.shards.load_many(dict.fromkeys(range(COUNT), roots), dict.fromkeys(range(COUNT), roots)),
         both.shards.due(dict.fromkeys(range(COUNT), (2**52, 100))),
-        [sorted(both.outbox.read(lane, every, 100, 0), key=lambda entry: (entry.shard, entry.seq)) for lane in LANES],
+        [
+            sorted(both.outbox.read(lane, every, 100, 0), key=lambda entry: (entry.shard, entry.seq))
+            for lane in LANES
+        ],
     )
 
 
@@ -90,14 +93,24 @@ def test_a_rewound_shard_reads_on_from_there_and_its_writer_is_stale(both: Both)
 def test_a_commit_writes_everything_at_once(both: Both) -> None:
     head = both.shards.claim([0])[0]
     outbox = [("t", 1, b"trigger"), ("t", 2, b"another"), ("x", 1, b"example")]
-    commit = following(head, counters={"n": 3}, profiles={A: b"a", B: b"b"}, sensitive={A: b"secret"}, timers={A: 50, B: 40}, outbox=outbox)
+    commit = following(
+        head,
+        counters={"n": 3},
+        profiles={A: b"a", B: b"b"},
+        sensitive={A: b"secret"},
+        timers={A: 50, B: 40},
+        outbox=outbox,
+    )
     both.shards.commit([commit], 777)
     assert both.shards.heads()[0] == commit.head
     assert both.shards.counters()[0] == {"n": 3}
     assert both.shards.load(0, [A, B, C]) == {A: b"a", B: b"b", C: None}
     assert both.shards.load_many({0: [B], 1: [A]}, {0: [A, B]}) == ([b"b", None], [b"secret", None])
     assert both.shards.due({0: (100, 10)}) == {0: [(40, B), (50, A)]}
-    assert both.outbox.read("t", {0: 0}, 10, 0) == [OutboxEntry(0, 1, b"trigger", 777), OutboxEntry(0, 2, b"another", 777)]
+    assert both.outbox.read("t", {0: 0}, 10, 0) == [
+        OutboxEntry(0, 1, b"trigger", 777),
+        OutboxEntry(0, 2, b"another", 777),
+    ]
     assert both.outbox.read("x", {0: 0, 1: 0}, 10, 0) == [OutboxEntry(0, 1, b"example", 777)]
     assert both.outbox.clocks() == {0: 1_000, 1: 0, 2: 0}
 
@@ -106,7 +119,10 @@ def test_what_is_deleted_is_gone_and_a_timer_of_zero_too(both: Both) -> None:
     head = both.shards.claim([0])[0]
     first = following(head, profiles={A: b"a", B: b"b"}, sensitive={A: b"x"}, timers={A: 5, B: 6})
     both.shards.commit([first], 1)
-    both.shards.commit([following(first.head, profiles={A: None, C: None}, sensitive={A: None}, timers={A: 0, C: 0, B: 7})], 2)
+    both.shards.commit(
+        [following(first.head, profiles={A: None, C: None}, sensitive={A: None}, timers={A: 0, C: 0, B: 7})],
+        2,
+    )
     assert both.shards.load(0, [A, B]) == {A: None, B: b"b"}
     assert both.shards.load_many({}, {0: [A]}) == ([], [None])
     assert both.shards.due({0: (100, 10)}) == {0: [(7, B)]}
@@ -124,7 +140,10 @@ def test_a_stale_writer_is_fenced_and_nothing_of_its_commit_is_written(both: Bot
     old = both.shards.claim([0, 1])
     new = both.shards.claim([1])
     before = everything(both)
-    commits = [following(old[shard], shard, profiles={A: b"stale"}, timers={A: 1}, outbox=[("t", 1, b"x")]) for shard in (0, 1)]
+    commits = [
+        following(old[shard], shard, profiles={A: b"stale"}, timers={A: 1}, outbox=[("t", 1, b"x")])
+        for shard in (0, 1)
+    ]
     with pytest.raises(Fenced):
         both.shards.commit(commits, 1)
     assert everything(both) == before
@@ -160,14 +179,18 @@ def test_a_claim_between_look_and_write_is_noticed(redis_url: str) -> None:
 
 def test_due_is_bounded_by_time_and_number_and_ordered_by_time_and_customer(both: Both) -> None:
     heads = both.shards.claim([0, 1])
-    both.shards.commit([following(heads[0], timers={C: 10, B: 10, A: 20}), following(heads[1], 1, timers={A: 5})], 1)
+    both.shards.commit(
+        [following(heads[0], timers={C: 10, B: 10, A: 20}), following(heads[1], 1, timers={A: 5})], 1
+    )
     assert both.shards.due({0: (20, 2), 1: (4, 10)}) == {0: [(10, B), (10, C)], 1: []}
     assert both.shards.due({0: (19, 10), 1: (5, 10)}) == {0: [(10, B), (10, C)], 1: [(5, A)]}
 
 
 def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: Both) -> None:
     head = both.shards.claim([0])[0]
-    both.shards.commit([following(head, outbox=[("t", seq, b"%d" % seq) for seq in range(1, 7)] + [("d", 1, b"d")])], 1)
+    both.shards.commit(
+        [following(head, outbox=[("t", seq, b"%d" % seq) for seq in range(1, 7)] + [("d", 1, b"d")])], 1
+    )
     assert [entry.seq for entry in both.outbox.read("t", {0: 2}, 3, 0)] == [3, 4, 5]
     assert both.outbox.cursors("t", "crm") == {0: 0, 1: 0, 2: 0}
     both.outbox.advance("t", "crm", {0: 4})
@@ -181,7 +204,11 @@ def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: B
     both.outbox.trim("t", ["crm"])
     assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [5, 6]
     assert both.shards.backlog([0, 1]) == {0: {"t": 2, "i": 0, "x": 0}, 1: {"t": 0, "i": 0, "x": 0}}
-    assert (both.shards.oldest(0, "t"), both.shards.oldest(0, "x"), both.shards.oldest(1, "t")) == (b"5", None, None)
+    assert (both.shards.oldest(0, "t"), both.shards.oldest(0, "x"), both.shards.oldest(1, "t")) == (
+        b"5",
+        None,
+        None,
+    )
     assert (both.shards.readers(0), both.shards.readers(1)) == ({"t:crm": 4, "t:mail": 2}, {})
 
 
@@ -209,7 +236,9 @@ def test_the_numbers_of_an_outbox_go_on_after_everything_was_trimmed(both: Both)
 
 
 roots = st.sampled_from([A, B, C])
-packed = st.none() | st.binary(min_size=1, max_size=4).filter(lambda body: body[0] != 0xC1)  # nothing that was packed begins so
+packed = st.none() | st.binary(min_size=1, max_size=4).filter(
+    lambda body: body[0] != 0xC1
+)  # nothing that was packed begins so
 changes = st.fixed_dictionaries(
     {
         "counters": st.dictionaries(st.sampled_from("ab"), st.integers(-5, 5)),
@@ -222,7 +251,9 @@ changes = st.fixed_dictionaries(
 actions = st.one_of(
     st.tuples(st.just("commit"), st.dictionaries(st.integers(0, COUNT - 1), changes, min_size=1)),
     st.tuples(st.just("claim"), st.lists(st.integers(0, COUNT - 1), unique=True)),
-    st.tuples(st.just("advance"), st.tuples(st.sampled_from(LANES), st.integers(0, COUNT - 1), st.integers(0, 3))),
+    st.tuples(
+        st.just("advance"), st.tuples(st.sampled_from(LANES), st.integers(0, COUNT - 1), st.integers(0, 3))
+    ),
 )
 
 
@@ -275,7 +306,10 @@ def test_of_many_timers_those_that_are_due_first_are_found(redis_url: str, seed:
     luck = random.Random(seed)
     twins = in_memory().shards, on_redis(redis_url).shards
     for _ in range(4):
-        roots = [b"root" + luck.choice([0, 0, 0, 1, 2]).to_bytes(4) + luck.randrange(300).to_bytes(4) for _ in range(150)]
+        roots = [
+            b"root" + luck.choice([0, 0, 0, 1, 2]).to_bytes(4) + luck.randrange(300).to_bytes(4)
+            for _ in range(150)
+        ]
         timers = {root: luck.choice([0, luck.randrange(1, 50), luck.randrange(1, 5_000)]) for root in roots}
         for twin in twins:
             twin.commit([following(twin.heads()[0], timers=timers)], 0)

@@ -47,9 +47,22 @@ class Shop:
     def publish(self, batches: int) -> None:
         for _ in range(batches):
             batch: list[dict[str, Any]] = [
-                {"type": "track", "userId": f"user-{n % PEOPLE}", "event": "Seen", "messageId": f"{self.sent + n}"} for n in range(100)
+                {
+                    "type": "track",
+                    "userId": f"user-{n % PEOPLE}",
+                    "event": "Seen",
+                    "messageId": f"{self.sent + n}",
+                }
+                for n in range(100)
             ]
-            batch.append({"type": "identify", "userId": "user-0", "traits": {"email": "a@example.com"}, "messageId": f"i{self.sent}"})
+            batch.append(
+                {
+                    "type": "identify",
+                    "userId": "user-0",
+                    "traits": {"email": "a@example.com"},
+                    "messageId": f"i{self.sent}",
+                }
+            )
             assert self.millrace.post("/v1/batch", {"batch": batch}).status_code == 200
             self.sent += 100
 
@@ -122,7 +135,9 @@ def test_what_was_rebuilt_runs_after_the_switch(shop: Shop) -> None:
     assert refused.returncode != 0
     assert "still run: stop them first" in refused.stderr
     millrace.stop()
-    millrace.file.write_text(millrace.file.read_text() + '[[aggregate]]\nname = "seen"\nof = "count"\non = ["Seen"]\n')
+    millrace.file.write_text(
+        millrace.file.read_text() + '[[aggregate]]\nname = "seen"\nof = "count"\non = ["Seen"]\n'
+    )
     assert "is what runs from now on" in millrace.command("rebuild", "--switch")
     millrace.start()
     shop.publish(5)
@@ -134,4 +149,6 @@ def test_what_was_rebuilt_runs_after_the_switch(shop: Shop) -> None:
 
 def without_age(profile: dict[str, Any]) -> dict[str, Any]:
     """What does not depend on when one looks."""
-    return {name: value for name, value in profile.items() if name not in ("value", "inactive_days", "age_days")}
+    return {
+        name: value for name, value in profile.items() if name not in ("value", "inactive_days", "age_days")
+    }

@@ -29,7 +29,14 @@ COMMAND = [sys.executable, "-P", "-m", "flows.cli", "chaos", "--json"]
 
 def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
     """The report of a run that must be clean."""
-    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=timeout_s, check=False, env=environment())
+    done = subprocess.run(
+        [*COMMAND, *options],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env=environment(),
+    )
     assert done.stdout, done.stderr[-4_000:]
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stderr[-4_000:]
@@ -42,7 +49,12 @@ def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
 @pytest.mark.slow
 def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event() -> None:
     report = chaos("--seconds", "8", "--seed", "7", "--only", "kill -9 redis")
-    assert (report["raw_log"], report["fsync"], report["cut"], report["taken_back"]) == ("Redis", "always", 0, 0)
+    assert (report["raw_log"], report["fsync"], report["cut"], report["taken_back"]) == (
+        "Redis",
+        "always",
+        0,
+        0,
+    )
     assert [row["fault"] for row in report["faults"]] == ["kill -9 redis-server"]
 
 
@@ -109,7 +121,9 @@ def test_a_loss_is_blamed_on_the_fault_that_it_happened_in() -> None:
     written = book(early=Sent("a", None, 1.0, 1.5), late=Sent("a", None, 11.0, 12.0))
     strikes = [Strike("first", True, 10.0, 14.0, 2.0), Strike("second", False, 20.0, 25.0, None)]
     losses = [Loss("lost", "", "early"), Loss("doubled", "", "late", 3), Loss("lost", "")]
-    found = {row.fault: (row.times, row.median_s, row.lost, row.doubled) for row in rows(strikes, losses, written)}
+    found = {
+        row.fault: (row.times, row.median_s, row.lost, row.doubled) for row in rows(strikes, losses, written)
+    }
     assert found == {"first": (1, 2.0, 0, 3), "second": (1, None, 0, 0), ELSEWHERE: (0, None, 2, 0)}
 
 
@@ -189,7 +203,9 @@ def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
 
     def both_stand_still() -> None:
         """No other worker of the flow may hide that one does. (A signal is sent; it is heard a moment later.)"""
-        eventually(lambda: all(original.status() == psutil.STATUS_STOPPED for original in two.originals), within_s=20)
+        eventually(
+            lambda: all(original.status() == psutil.STATUS_STOPPED for original in two.originals), within_s=20
+        )
         stood_still.append(len(two.originals))
 
     two.meanwhile = both_stand_still
@@ -197,10 +213,14 @@ def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
     assert stood_still == [2]
     assert len(two.replacements) == 2
     assert [replacement.poll() is not None for replacement in two.replacements] == [True, True]
-    assert psutil.STATUS_STOPPED not in [original.status() for original in two.originals if original.is_running()]
+    assert psutil.STATUS_STOPPED not in [
+        original.status() for original in two.originals if original.is_running()
+    ]
 
 
-def test_all_workers_of_a_flow_get_a_wrong_clock(two: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_workers_of_a_flow_get_a_wrong_clock(
+    two: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules["flows.lab.chaos.faults"], "STEP_S", 0.01)
     site: Any = two
     site.folder = tmp_path
@@ -224,6 +244,8 @@ def test_the_load_is_the_same_for_the_same_seed() -> None:
 
 
 def test_what_was_acknowledged_in_a_cut_second_is_in_doubt() -> None:
-    written = book(before=Sent("a", None, 0.5, 1.0), within=Sent("a", None, 1.0, 2.0), open=Sent("a", None, 1.0))
+    written = book(
+        before=Sent("a", None, 0.5, 1.0), within=Sent("a", None, 1.0, 2.0), open=Sent("a", None, 1.0)
+    )
     written.doubt(1.5, 2.5)
     assert [name for name, sent in written.messages.items() if sent.doubtful] == ["within"]

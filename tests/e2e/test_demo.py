@@ -33,12 +33,22 @@ def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-P", "-m", "flows.cli", "demo", "--headless", "--json", *options]
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_in_a_terminal,
     ) as process:
         try:
             yield process
         finally:
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+            family = (
+                [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                if process.poll() is None
+                else []
+            )
             for member in family:
                 member.kill()
     assert not family, f"still running: {[member.pid for member in family]}"
@@ -64,9 +74,19 @@ def workers(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
 
 def check(report: dict[str, Any]) -> None:
     """What must hold of every run, however it went."""
-    assert (report["lost"], report["doubled"], report["split"], report["mixed"], report["forged"], report["misread"]) == (0,) * 6
+    assert (
+        report["lost"],
+        report["doubled"],
+        report["split"],
+        report["mixed"],
+        report["forged"],
+        report["misread"],
+    ) == (0,) * 6
     assert report["events_published"] >= report["events_accepted"] > 0
-    assert report["events_accepted"] <= report["events_applied"] + report["events_rejected"] + report["duplicates_dropped"]
+    assert (
+        report["events_accepted"]
+        <= report["events_applied"] + report["events_rejected"] + report["duplicates_dropped"]
+    )
     assert report["triggers_delivered"] == report["triggers_emitted"] > 0
 
 
@@ -106,7 +126,9 @@ def test_ctrl_c_ends_it_in_order_and_no_file_has_an_address_in_the_clear(tmp_pat
     assert not [file.name for file in left if re.search(rb"@example\.(com|cn)", file.read_bytes())]
 
 
-def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of_a_minute(tmp_path: Path) -> None:
+def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of_a_minute(
+    tmp_path: Path,
+) -> None:
     """`resolve` stands still, as if the machine had no time for it: what it has not read was acknowledged and is not lost."""
     with demo(tmp_path, "-c", packaged(tmp_path)) as process:
         wait_until_it_delivers(process, tmp_path)
@@ -139,7 +161,11 @@ def test_kill_9_of_every_flow_in_mid_flow_is_survived(tmp_path: Path) -> None:
 def packaged(folder: Path) -> str:
     """The packaged configuration with its data in `folder`, on free ports: beside another demo it would have that one's events."""
     ports = iter(free_ports(2))
-    text = re.sub(r'(?m)^listen = "127\.0\.0\.1:\d+"', lambda _: f'listen = "127.0.0.1:{next(ports)}"', DEFAULT.read_text())
+    text = re.sub(
+        r'(?m)^listen = "127\.0\.0\.1:\d+"',
+        lambda _: f'listen = "127.0.0.1:{next(ports)}"',
+        DEFAULT.read_text(),
+    )
     (folder / "millrace.toml").write_text(text)
     return "millrace.toml"
 
@@ -160,7 +186,12 @@ def test_every_model_has_asked_learnt_scored_and_driven_a_trigger(tmp_path: Path
     with demo(tmp_path, "--seconds", "30") as process:
         report = report_of(process, timeout_s=90)
     check(report)
-    assert set(report["models"]) == {*BINARY, best_action.NAME, recommendation_index.NAME, segments_learnt.NAME}
+    assert set(report["models"]) == {
+        *BINARY,
+        best_action.NAME,
+        recommendation_index.NAME,
+        segments_learnt.NAME,
+    }
     for model, learnt in report["models"].items():
         assert learnt["examples"] >= 50, model
         assert learnt["version"] >= 1, model

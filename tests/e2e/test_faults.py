@@ -57,7 +57,11 @@ def delivered(folder: Path) -> int:
 def workers(millrace: Running) -> dict[int, str]:
     """Process ids of the flows; the archive starts again when it has no room."""
     children = [(child.pid, child.cmdline()) for child in psutil.Process(millrace.process.pid).children()]
-    return {pid: line[line.index("run") + 1] for pid, line in children if "--worker" in line and "archive" not in line}
+    return {
+        pid: line[line.index("run") + 1]
+        for pid, line in children
+        if "--worker" in line and "archive" not in line
+    }
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------------
@@ -79,7 +83,9 @@ def start(server: Embedded) -> "subprocess.Popen[bytes]":
 
 
 def test_a_redis_that_is_away_is_waited_for(server: Embedded, tmp_path: Path) -> None:
-    away_s = float(os.environ.get("MILLRACE_AWAY_S", "12"))  # the supervisor gives up on what dies five times within seconds
+    away_s = float(
+        os.environ.get("MILLRACE_AWAY_S", "12")
+    )  # the supervisor gives up on what dies five times within seconds
     process = start(server)
     with running(tmp_path, CONFIG.format(url=server.url)) as millrace:
         assert millrace.post("/v1/track", event("ana", "m1")).status_code == 200
@@ -98,7 +104,9 @@ def test_a_redis_that_is_away_is_waited_for(server: Embedded, tmp_path: Path) ->
         print(f"processing again {time.monotonic() - came_back:.1f} s after the server")
         said = [line for line in millrace.log.read_text().splitlines() if line.startswith("millrace ")]
         assert said, "the fault was not noticed: the test shows nothing"
-        assert all("Redis cannot be reached" in line or "redis does not answer" in line for line in said), said
+        assert all("Redis cannot be reached" in line or "redis does not answer" in line for line in said), (
+            said
+        )
         assert "Traceback" not in millrace.log.read_text()
     process.wait(10) if process.poll() is None and not server.ready() else None
 
@@ -143,7 +151,9 @@ def test_a_memory_that_ends_in_mid_flow_loses_and_doubles_nothing(server: Embedd
         assert workers(millrace) == before, millrace.log.read_text()[-3_000:]
 
 
-def test_a_gateway_that_outlived_its_redis_ends_with_the_next_look_into_it(server: Embedded, tmp_path: Path) -> None:
+def test_a_gateway_that_outlived_its_redis_ends_with_the_next_look_into_it(
+    server: Embedded, tmp_path: Path
+) -> None:
     """It was idle while the server was away, so no command of it failed."""
     process = start(server)
     millrace = Running(tmp_path, CONFIG.format(url=server.url))
@@ -172,7 +182,9 @@ def test_a_reload_with_errors_prints_each_and_changes_nothing(tmp_path: Path) ->
         good = millrace.file.read_text()
         before = workers(millrace)
         wrong = ("pth", "nonsense", "shards.count")
-        millrace.file.write_text(good.replace("path =", "pth =").replace("count = 4", "count = 0") + "\n[nonsense]\n")
+        millrace.file.write_text(
+            good.replace("path =", "pth =").replace("count = 4", "count = 0") + "\n[nonsense]\n"
+        )
         millrace.process.send_signal(signal.SIGHUP)
         millrace.eventually(lambda: "reload_refused" in millrace.log.read_text())
         line = next(line for line in millrace.log.read_text().splitlines() if "reload_refused" in line)
@@ -207,7 +219,9 @@ def test_a_file_that_takes_the_rules_away_changes_nothing_until_somebody_says_ye
         millrace.file.write_text(poor.replace("enabled = false", "enabled = true"))
         millrace.stop()
         millrace.start()
-        assert "the only trigger goes: `each`" in next(line for line in log().splitlines() if "rules_not_announced" in line)
+        assert "the only trigger goes: `each`" in next(
+            line for line in log().splitlines() if "rules_not_announced" in line
+        )
         assert _posted(millrace, event("ana", "m2"))
         millrace.eventually(lambda: delivered(tmp_path) == 2)
         millrace.file.write_text(poor)  # and no word of the archive
@@ -249,11 +263,15 @@ def test_each_flow_stops_in_order_within_five_seconds(redis_url: str, tmp_path: 
 UNSHARE = shutil.which("unshare")
 
 
-def _tiny(folder: Path, command: str, kilobytes: int, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def _tiny(
+    folder: Path, command: str, kilobytes: int, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
     """Run it where `folder` is a file system of so many kilobytes, which only it sees."""
     mount = f"mount -t tmpfs -o size={kilobytes}k tmpfs {folder}"
     argv = [str(UNSHARE), "-rm", "sh", "-c", f"{mount} && {command}"]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False)
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
+    )
 
 
 def _can_mount(folder: Path) -> bool:
@@ -274,7 +292,10 @@ def test_a_full_data_folder_at_the_start_is_one_line(redis_url: str, tmp_path: P
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert done.returncode == (TRY_AGAIN if worker else 1), done.stderr
     assert len(lines) == 1, done.stderr
-    assert re.fullmatch(r"millrace( profile 0/1)?: the disk of \S+ is full: 0 MB are free, we start with 32 MB; make room", lines[0])
+    assert re.fullmatch(
+        r"millrace( profile 0/1)?: the disk of \S+ is full: 0 MB are free, we start with 32 MB; make room",
+        lines[0],
+    )
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])

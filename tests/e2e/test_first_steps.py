@@ -50,12 +50,16 @@ def test_a_newcomer_sees_a_first_trigger(tmp_path: Path) -> None:
 
     log = shop / "log"
     with log.open("wb") as output:
-        millrace = subprocess.Popen(["sh", "-c", f"exec {run}"], cwd=shop, env=environment(), stdout=output, stderr=output)
+        millrace = subprocess.Popen(
+            ["sh", "-c", f"exec {run}"], cwd=shop, env=environment(), stdout=output, stderr=output
+        )
     try:
         said = f"ready at http://127.0.0.1:{port}\n"
         eventually(lambda: millrace.poll() is not None or said in log.read_text(), log.read_text)
         assert millrace.poll() is None, log.read_text()
-        workers = [child for child in psutil.Process(millrace.pid).children() if "--worker" in child.cmdline()]
+        workers = [
+            child for child in psutil.Process(millrace.pid).children() if "--worker" in child.cmdline()
+        ]
         assert len(workers) >= 6, "it says so when all are up, not before"
 
         assert "success" in _shell(post.replace(PORT, str(port)), shop)
@@ -74,7 +78,13 @@ def test_a_newcomer_sees_a_first_trigger(tmp_path: Path) -> None:
 
 def _shell(script: str, folder: Path) -> str:
     done = subprocess.run(
-        ["sh", "-e", "-c", script], cwd=folder, env=environment(), capture_output=True, text=True, timeout=WITHIN_S, check=False
+        ["sh", "-e", "-c", script],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

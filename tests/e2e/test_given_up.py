@@ -31,7 +31,9 @@ def test_a_flow_that_ends_at_every_start_keeps_the_gateway_taking_events_in(tmp_
         assert millrace.post("/v1/track", event).status_code == 200
         for flow in ("gateway", "profile", "deliver", "learn"):
             assert millrace.pids(flow), f"{flow} does not run"
-        assert f"given up, since they end at every start: {named}" in " ".join(millrace.command("status").split())
+        assert f"given up, since they end at every start: {named}" in " ".join(
+            millrace.command("status").split()
+        )
         assert 'millrace_worker_given_up{worker="resolve-0"} 1.0' in millrace.http.get("/metrics").text
         lines = [json.loads(line) for line in millrace.log.read_text().splitlines() if line.startswith("{")]
         line = next(line for line in lines if line["event"] == "worker_given_up")

@@ -24,7 +24,10 @@ from tests.running import Running, running
 pytestmark = pytest.mark.xdist_group("hostile")
 
 SECONDS, KINDS, SEED = 30.0, 1_000, 20_260
-ACKNOWLEDGED_S, EMITTED_S = 5.0, 10.0  # far beyond what is usual, for the machine is shared; a stall is longer
+ACKNOWLEDGED_S, EMITTED_S = (
+    5.0,
+    10.0,
+)  # far beyond what is usual, for the machine is shared; a stall is longer
 GROWTH_BYTES = 400 << 20  # of all processes together
 HONEST = ("app", "store")
 KEYS = """
@@ -161,11 +164,16 @@ def triggers(folder: Path) -> dict[str, float]:
     lines = file.read_text().splitlines() if file.exists() else []
     found = [json.loads(line)["data"] for line in lines if line.endswith("}")]
     assert len({data["cause"] for data in found}) == len(found), "doubled"
-    return {data["cause"]: (data["receipt"]["emitted_ms"] - data["receipt"]["received_ms"]) / 1000 for data in found}
+    return {
+        data["cause"]: (data["receipt"]["emitted_ms"] - data["receipt"]["received_ms"]) / 1000
+        for data in found
+    }
 
 
 def resident(millrace: Running) -> int:
-    return sum(process.memory_info().rss for process in millrace.family() if process.status() != psutil.STATUS_ZOMBIE)
+    return sum(
+        process.memory_info().rss for process in millrace.family() if process.status() != psutil.STATUS_ZOMBIE
+    )
 
 
 def slow(seconds: list[float]) -> float:
@@ -194,7 +202,10 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
     with running(tmp_path, CONFIG, KEYS) as millrace:
         before = sorted(process.pid for process in millrace.family())
         honest = [Honest(millrace, source) for source in HONEST]
-        with Publisher(honest[0].batch, honest[0].stored) as app, Publisher(honest[1].batch, honest[1].stored) as store:
+        with (
+            Publisher(honest[0].batch, honest[0].stored) as app,
+            Publisher(honest[1].batch, honest[1].stored) as store,
+        ):
             app.await_batches(20)
             store.await_batches(20)
             held = resident(millrace)
@@ -212,14 +223,18 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
             # What an event is refused for by itself is said to its sender, and counts for nobody.
             headers = {"Authorization": f"Bearer {hostile.KEY}"}
             alone = [json.dumps({"batch": list(hostile.refused_alone(luck, 50))}).encode() for _ in range(40)]
-            with Sender(millrace, iter([hostile.Request("/v1/batch", headers, body) for body in alone])) as sender:
+            with Sender(
+                millrace, iter([hostile.Request("/v1/batch", headers, body) for body in alone])
+            ) as sender:
                 millrace.eventually(lambda: sender.answers[200] == len(alone))
             time.sleep(2)
             assert suspended(millrace) == "no source is suspended\n"
 
             # With nothing good among what only shows behind the gateway the source is suspended, and no other.
             bad = [json.dumps({"batch": list(hostile.rejected_behind(luck, 50))}).encode() for _ in range(20)]
-            with Sender(millrace, cycle([hostile.Request("/v1/batch", headers, body) for body in bad])) as sender:
+            with Sender(
+                millrace, cycle([hostile.Request("/v1/batch", headers, body) for body in bad])
+            ) as sender:
                 millrace.eventually(lambda: sender.answers[429] > 0)
             (row,) = [line.split() for line in suspended(millrace).splitlines() if "answers 429" in line]
             assert row[0] == "web"
@@ -227,10 +242,14 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
                 one.await_batches(20)
             assert millrace.command("source", "resume", "web") == "web goes on within about a second\n"
             page = {"type": "page", "userId": "somebody"}
-            millrace.eventually(lambda: millrace.http.post("/v1/page", json=page, auth=("public", "")).status_code == 200)
+            millrace.eventually(
+                lambda: millrace.http.post("/v1/page", json=page, auth=("public", "")).status_code == 200
+            )
             assert_unharmed(millrace, before)
             assert resident(millrace) - held < GROWTH_BYTES
-        assert [one.retries for one in (app, store)] == [0, 0], "every batch of an honest source is acknowledged at once"
+        assert [one.retries for one in (app, store)] == [0, 0], (
+            "every batch of an honest source is acknowledged at once"
+        )
         sent = app.sent | store.sent
         millrace.eventually(lambda: len(triggers(tmp_path)) >= len(sent))
         emitted = triggers(tmp_path)

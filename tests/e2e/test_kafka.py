@@ -95,14 +95,28 @@ def stack(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     topics = {name: f"{name}-{uuid.uuid4().hex}" for name in ("events", "orders", "triggers", "copies")}
     for topic in topics.values():
         kafka.create_topic(topic, 2)
-    with schema_registry() as registry, running(folder, CONFIG.format(bootstrap=kafka.bootstrap, registry=registry, **topics)) as millrace:
+    with (
+        schema_registry() as registry,
+        running(folder, CONFIG.format(bootstrap=kafka.bootstrap, registry=registry, **topics)) as millrace,
+    ):
         yield Stack(millrace, kafka, registry, **topics)
 
 
 def test_http_to_topic_to_trigger_that_a_stock_avro_consumer_reads(stack: Stack) -> None:
     batch = [
-        {"type": "identify", "userId": "maria", "traits": {"email": "maria@example.com"}, "messageId": "maria-1"},
-        {"type": "track", "userId": "maria", "event": "Paid", "properties": {"total": 12.5, "till": 3}, "messageId": "maria-2"},
+        {
+            "type": "identify",
+            "userId": "maria",
+            "traits": {"email": "maria@example.com"},
+            "messageId": "maria-1",
+        },
+        {
+            "type": "track",
+            "userId": "maria",
+            "event": "Paid",
+            "properties": {"total": 12.5, "till": 3},
+            "messageId": "maria-2",
+        },
     ]
     assert stack.millrace.post("/v1/batch", {"batch": batch}).status_code == 200
 
@@ -112,12 +126,25 @@ def test_http_to_topic_to_trigger_that_a_stock_avro_consumer_reads(stack: Stack)
     assert (trigger["rule"], trigger["action"], trigger["cause"]) == ("thank_you", "thank", "maria-2")
     assert trigger["identity"] == {"user_id": "maria", "email": "maria@example.com"}
     assert trigger["properties"] == {"total": 12.5, "till": 3}
-    assert registry.get_latest_version(f"{stack.triggers}-value").schema_id == int.from_bytes((record.value() or b"")[1:5], "big")
+    assert registry.get_latest_version(f"{stack.triggers}-value").schema_id == int.from_bytes(
+        (record.value() or b"")[1:5], "big"
+    )
     context = headers_of(record)
-    assert (context["ce_id"], context["ce_subject"], context["content-type"]) == (trigger["id"], trigger["customer"], "application/avro")
-    assert trigger["customer"] == (record.key() or b"").decode() == stack.millrace.profile("maria")["customer"]
+    assert (context["ce_id"], context["ce_subject"], context["content-type"]) == (
+        trigger["id"],
+        trigger["customer"],
+        "application/avro",
+    )
+    assert (
+        trigger["customer"] == (record.key() or b"").decode() == stack.millrace.profile("maria")["customer"]
+    )
     receipt = trigger["receipt"]
-    assert receipt["received_ms"] <= receipt["resolved_ms"] <= receipt["emitted_ms"] < receipt["received_ms"] + 60_000
+    assert (
+        receipt["received_ms"]
+        <= receipt["resolved_ms"]
+        <= receipt["emitted_ms"]
+        < receipt["received_ms"] + 60_000
+    )
 
     (copy,) = consume(stack.kafka.bootstrap, stack.copies, lambda message: message, bool)
     event = json_reader(copy)
@@ -141,7 +168,11 @@ def test_kafka_to_kafka_in_every_form_with_and_without_keys(stack: Stack) -> Non
         lambda message: json_reader(message)["data"],
         lambda found: wanted.keys() <= {data["cause"] for data in found},
     )
-    figures = [(data["cause"], data["identity"]["user_id"], data["properties"]["total"]) for data in told if data["cause"] in wanted]
+    figures = [
+        (data["cause"], data["identity"]["user_id"], data["properties"]["total"])
+        for data in told
+        if data["cause"] in wanted
+    ]
     assert sorted(figures) == sorted((cause, user, 5) for cause, user in wanted.items())
     profiles = {user: stack.millrace.profile(user) for user in wanted.values()}
     assert all((profile["events"], profile["aggregates"]["paid"]) == (1, 5) for profile in profiles.values())
@@ -173,7 +204,11 @@ def test_bad_records_are_dead_letters_and_stop_nothing(stack: Stack) -> None:
         ("schema_unknown", of_unknown_schema, {}),
         ("avro_invalid", avro_of_the_folder("bad")[:-3], {}),
         ("avro_invalid", b"\0\0", {}),
-        ("cloudevent_invalid", json.dumps(cloudevent("bad") | {"id": ""}).encode(), {"content-type": STRUCTURED}),
+        (
+            "cloudevent_invalid",
+            json.dumps(cloudevent("bad") | {"id": ""}).encode(),
+            {"content-type": STRUCTURED},
+        ),
         ("cloudevent_invalid", b"[]", {"content-type": b"application/cloudevents-batch+json"}),
         ("seal_broken", json_of(), {"millrace-received": b"1", "millrace-sealed": b"1"}),
     ]
@@ -183,7 +218,10 @@ def test_bad_records_are_dead_letters_and_stop_nothing(stack: Stack) -> None:
     stack.millrace.eventually(lambda: stack.millrace.profile("after-the-bad").get("events") == 1)
 
     def listed() -> dict[str, str]:
-        lines = [line.split() for line in stack.millrace.command("dead", "list", "--limit", "1000").splitlines()[1:]]
+        lines = [
+            line.split()
+            for line in stack.millrace.command("dead", "list", "--limit", "1000").splitlines()[1:]
+        ]
         return {f"{words[-2]} {words[-1].partition(':')[0]}": words[1] for words in lines}
 
     stack.millrace.eventually(lambda: places.keys() <= listed().keys())
@@ -198,14 +236,22 @@ PEOPLE = 30
 
 def orders(name: str, person: str) -> Callable[[int], Batch]:
     def batch(number: int) -> Batch:
-        return [track(f"{person}-{(number * 7 + n) % PEOPLE}", messageId=f"{name}-{number}-{n}") for n in range(10)]
+        return [
+            track(f"{person}-{(number * 7 + n) % PEOPLE}", messageId=f"{name}-{number}-{n}")
+            for n in range(10)
+        ]
 
     return batch
 
 
 def directly(stack: Stack) -> Store:
     """An app whose producer gives up after two seconds, and which then writes the whole batch again."""
-    options = {"bootstrap.servers": stack.kafka.bootstrap, "acks": "all", "message.timeout.ms": 2_000, "log_level": 0}
+    options = {
+        "bootstrap.servers": stack.kafka.bootstrap,
+        "acks": "all",
+        "message.timeout.ms": 2_000,
+        "log_level": 0,
+    }
     producer = Producer(options)
 
     def store(batch: Batch) -> bool:
@@ -224,7 +270,10 @@ def survived(stack: Stack, test: str, away_s: float) -> float:
         pytest.skip("the mock cluster cannot be killed: a real broker needs Java 17 and Maven")
     ways = {"http": stack.millrace.stored, "direct": directly(stack)}
     with ExitStack() as stores:
-        publishers = [stores.enter_context(Publisher(orders(f"{test}-{way}", f"{test}-person"), store)) for way, store in ways.items()]
+        publishers = [
+            stores.enter_context(Publisher(orders(f"{test}-{way}", f"{test}-person"), store))
+            for way, store in ways.items()
+        ]
         for publisher in publishers:
             publisher.await_batches(20)
         stack.kafka.kill()
@@ -238,13 +287,17 @@ def survived(stack: Stack, test: str, away_s: float) -> float:
         stack.millrace.eventually(stack.millrace.ready)
         for publisher in publishers:
             publisher.await_batches(10)
-    assert all(publisher.retries > 0 for publisher in publishers), "the kill was not noticed: the test shows nothing"
+    assert all(publisher.retries > 0 for publisher in publishers), (
+        "the kill was not noticed: the test shows nothing"
+    )
     sent = {message: user for publisher in publishers for message, user in publisher.sent.items()}
 
     def causes(triggers: list[dict[str, Any]]) -> dict[str, str]:
         """By the trigger's id, as a receiver that drops repeats has them."""
         return {
-            trigger["id"]: trigger["cause"] for trigger in triggers if trigger["cause"].startswith((f"{test}-http-", f"{test}-direct-"))
+            trigger["id"]: trigger["cause"]
+            for trigger in triggers
+            if trigger["cause"].startswith((f"{test}-http-", f"{test}-direct-"))
         }
 
     readers: dict[str, Callable[[Message], dict[str, Any]]] = {
@@ -252,7 +305,9 @@ def survived(stack: Stack, test: str, away_s: float) -> float:
         stack.copies: lambda message: json_reader(message)["data"],
     }
     for topic, read in readers.items():
-        told = consume(stack.kafka.bootstrap, topic, read, lambda found: set(causes(found).values()) >= sent.keys())
+        told = consume(
+            stack.kafka.bootstrap, topic, read, lambda found: set(causes(found).values()) >= sent.keys()
+        )
         assert sorted(causes(told).values()) == sorted(sent)
     counted = Counter(sent.values())
     assert {user: stack.millrace.profile(user).get("events") for user in counted} == counted

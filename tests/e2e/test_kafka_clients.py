@@ -39,7 +39,13 @@ topic = "{triggers}"
 """
 COUNT = 200
 READERS = (
-    Client(name="kafka-python", kind=Kind.PYTHON, packages=("kafka-python==2.2.15",), program="kafka_python.py", messages=COUNT),
+    Client(
+        name="kafka-python",
+        kind=Kind.PYTHON,
+        packages=("kafka-python==2.2.15",),
+        program="kafka_python.py",
+        messages=COUNT,
+    ),
     Client(name="kafkajs", kind=Kind.NODE, packages=("kafkajs@2.2.4",), program="kafkajs.js", messages=COUNT),
 )
 
@@ -52,23 +58,41 @@ def triggers(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     topics = {name: f"{name}-{uuid.uuid4().hex}" for name in ("events", "triggers")}
     for topic in topics.values():
         kafka.create_topic(topic, 2)
-    with running(tmp_path_factory.mktemp("readers"), CONFIG.format(bootstrap=kafka.bootstrap, **topics)) as millrace:
-        paid = [{"type": "track", "userId": f"u{n}", "event": "Paid", "properties": {"note": "thanks " * 20}} for n in range(COUNT)]
+    with running(
+        tmp_path_factory.mktemp("readers"), CONFIG.format(bootstrap=kafka.bootstrap, **topics)
+    ) as millrace:
+        paid = [
+            {"type": "track", "userId": f"u{n}", "event": "Paid", "properties": {"note": "thanks " * 20}}
+            for n in range(COUNT)
+        ]
         assert millrace.post("/v1/batch", {"batch": paid}).status_code == 200
-        found = consume(kafka.bootstrap, topics["triggers"], lambda message: message, lambda found: len(found) >= COUNT)
+        found = consume(
+            kafka.bootstrap, topics["triggers"], lambda message: message, lambda found: len(found) >= COUNT
+        )
     return topics["triggers"], sorted(json.loads(message.value() or b"")["id"] for message in found)
 
 
-def read_by(client: Client, folder: Path, bootstrap: str, topic: str, count: int) -> subprocess.CompletedProcess[str]:
+def read_by(
+    client: Client, folder: Path, bootstrap: str, topic: str, count: int
+) -> subprocess.CompletedProcess[str]:
     try:
         argv = command(client, folder)
     except CannotFetch as error:
         pytest.skip(str(error))
-    return subprocess.run([*argv, bootstrap, topic, str(count)], cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(
+        [*argv, bootstrap, topic, str(count)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("client", READERS, ids=lambda client: client.name)
-def test_clients_that_others_use_read_our_triggers(client: Client, kafka: Broker, triggers: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_clients_that_others_use_read_our_triggers(
+    client: Client, kafka: Broker, triggers: tuple[str, list[str]], tmp_path: Path
+) -> None:
     topic, ids = triggers
     done = read_by(client, tmp_path, kafka.bootstrap, topic, len(ids))
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -77,7 +101,9 @@ def test_clients_that_others_use_read_our_triggers(client: Client, kafka: Broker
 
 
 @pytest.mark.parametrize("client", READERS, ids=lambda client: client.name)
-def test_the_same_clients_do_not_read_what_is_compressed_by_lz4(client: Client, kafka: Broker, tmp_path: Path) -> None:
+def test_the_same_clients_do_not_read_what_is_compressed_by_lz4(
+    client: Client, kafka: Broker, tmp_path: Path
+) -> None:
     """Else the test above would say nothing about how triggers are compressed."""
     if not kafka.real:
         pytest.skip("these clients need a real broker")

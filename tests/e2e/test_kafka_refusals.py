@@ -63,9 +63,13 @@ def test_a_fault_is_one_clear_line(kafka: Broker, redis_url: str, tmp_path: Path
         http=http,
         metrics=metrics,
     )
-    for flow, process in [(flow, start(tmp_path, config, "run", flow, "--worker", "0/1")) for flow in ("resolve", "gateway")]:
+    for flow, process in [
+        (flow, start(tmp_path, config, "run", flow, "--worker", "0/1")) for flow in ("resolve", "gateway")
+    ]:
         _, said = process.communicate(timeout=60)
-        assert process.returncode == (TRY_AGAIN if fault == "bootstrap" else 1)  # a broker that is away may come back
+        assert process.returncode == (
+            TRY_AGAIN if fault == "bootstrap" else 1
+        )  # a broker that is away may come back
         assert re.fullmatch(rf"{FORGETS}millrace {flow} 0/1: {FAULTS[fault]}\n", said), said
         assert "not-the-one" not in said
 
@@ -76,7 +80,9 @@ def test_a_fault_is_said_soon_enough_for_the_supervisor_to_give_up() -> None:
 
 
 @pytest.mark.parametrize("fault", ["topic", "bootstrap", "option"])
-def test_run_all_says_it_once_and_starts_nothing(kafka: Broker, redis_url: str, tmp_path: Path, fault: str) -> None:
+def test_run_all_says_it_once_and_starts_nothing(
+    kafka: Broker, redis_url: str, tmp_path: Path, fault: str
+) -> None:
     topic = f"there-{uuid.uuid4().hex}"
     kafka.create_topic(topic)
     http, metrics = free_ports(2)
@@ -99,4 +105,10 @@ def start(folder: Path, config: str, *arguments: str) -> subprocess.Popen[str]:
     file = folder / "millrace.toml"
     file.write_text(config)
     file.chmod(0o600)
-    return subprocess.Popen([*COMMAND, *arguments, "-c", str(file)], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *arguments, "-c", str(file)],
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -72,7 +72,10 @@ class Pipeline:
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
-    with Receiver() as receiver, running(folder, CONFIG.format(hook=receiver.url, secret=SECRET), WRITE_KEY) as millrace:
+    with (
+        Receiver() as receiver,
+        running(folder, CONFIG.format(hook=receiver.url, secret=SECRET), WRITE_KEY) as millrace,
+    ):
         yield Pipeline(millrace, receiver)
 
 
@@ -86,10 +89,19 @@ def test_an_event_becomes_a_profile_and_a_signed_webhook(pipeline: Pipeline) -> 
         "emails": ["maria@example.com"],
         "receiver": "13800138000",
     }
-    page = {"url": "https://shop.example/?email=maria@example.com", "referrer": "https://x.example/maria@example.com"}
+    page = {
+        "url": "https://shop.example/?email=maria@example.com",
+        "referrer": "https://x.example/maria@example.com",
+    }
     batch = [
         {"type": "page", "anonymousId": "maria-browser", "name": "Home", "messageId": "maria-1"},
-        {"type": "identify", "anonymousId": "maria-browser", "userId": "maria", "traits": traits, "messageId": "maria-2"},
+        {
+            "type": "identify",
+            "anonymousId": "maria-browser",
+            "userId": "maria",
+            "traits": traits,
+            "messageId": "maria-2",
+        },
         {
             "type": "track",
             "userId": "maria",
@@ -98,7 +110,13 @@ def test_an_event_becomes_a_profile_and_a_signed_webhook(pipeline: Pipeline) -> 
             "messageId": "maria-3",
             "context": {"page": page},
         },
-        {"type": "track", "userId": "maria", "event": "Order Completed", "properties": {"total": 12.5}, "messageId": "maria-3"},
+        {
+            "type": "track",
+            "userId": "maria",
+            "event": "Order Completed",
+            "properties": {"total": 12.5},
+            "messageId": "maria-3",
+        },
     ]
     assert millrace.post("/v1/batch", {"batch": batch}).status_code == 200
     millrace.eventually(lambda: millrace.profile("maria").get("events") == 3)
@@ -129,7 +147,12 @@ def orders(number: int) -> Batch:
     """A batch of ten, of as many people and their browsers."""
     users = [f"user-{(number * 7 + n) % PEOPLE}" for n in range(10)]
     return [
-        {"type": "track", "userId": user, "anonymousId": f"visitor-{user}-{number % 3}", "event": "Order Completed"}
+        {
+            "type": "track",
+            "userId": user,
+            "anonymousId": f"visitor-{user}-{number % 3}",
+            "event": "Order Completed",
+        }
         | {"properties": {"total": 1}, "messageId": f"{number}-{n}"}
         for n, user in enumerate(users)
     ]
@@ -151,7 +174,9 @@ def test_kill_9_of_any_process_loses_nothing_and_doubles_nothing(pipeline: Pipel
     assert publisher.retries > 0, "the kills were not noticed: the test shows nothing"
 
     def delivered() -> dict[str, str]:
-        events = (request.event["data"] for request in pipeline.receiver.requests[before:] if request.status == 200)
+        events = (
+            request.event["data"] for request in pipeline.receiver.requests[before:] if request.status == 200
+        )
         return {data["id"]: data["cause"] for data in events}
 
     millrace.eventually(lambda: len(delivered()) >= len(publisher.sent))

@@ -78,7 +78,10 @@ def check(messages: list[dict[str, Any]]) -> None:
     assert by_kind["group"]["groupId"] == "g1"
     assert by_kind["alias"]["previousId"] == "a1"
     assert len({message["messageId"] for message in messages}) == len(KINDS)
-    assert all(message["sentAt"] and message["timestamp"] and message["context"]["library"]["name"] for message in messages)
+    assert all(
+        message["sentAt"] and message["timestamp"] and message["context"]["library"]["name"]
+        for message in messages
+    )
 
 
 @pytest.mark.parametrize("gzip", [False, True])
@@ -133,7 +136,11 @@ def test_browser(gateway: Served, node_client: Path) -> None:
     assert [message["type"] for message in messages] == ["page", "identify", "track", "group", "alias"]
     assert messages[0]["anonymousId"] == messages[2]["anonymousId"]
     assert messages[1]["traits"] == {"plan": "gold", "city": "Zürich"}
-    assert (messages[2]["event"], messages[2]["userId"], messages[2]["properties"]) == ("Paid", "u1", {"total": 5})
+    assert (messages[2]["event"], messages[2]["userId"], messages[2]["properties"]) == (
+        "Paid",
+        "u1",
+        {"total": 5},
+    )
     assert all(message["messageId"] and message["timestamp"] for message in messages)
 
 
@@ -150,21 +157,38 @@ def run_node(folder: Path, source: str, url: str, write_key: str) -> list[str]:
     """The errors that the client reported."""
     program = folder / "publish.js"
     program.write_text(source)
-    done = subprocess.run(["node", program, url, write_key], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["node", program, url, write_key], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     errors: list[str] = json.loads(done.stdout)
     return errors
 
 
-@pytest.mark.parametrize(("script", "argument"), [("rudder.js", "xhr"), ("rudder.js", "beacon"), ("jitsu.js", "")])
-def test_other_clients_in_a_real_browser(gateway: Served, browser_clients: Path, script: str, argument: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "argument"), [("rudder.js", "xhr"), ("rudder.js", "beacon"), ("jitsu.js", "")]
+)
+def test_other_clients_in_a_real_browser(
+    gateway: Served, browser_clients: Path, script: str, argument: str
+) -> None:
     """RudderStack's asks for its source, sends by XHR, and by beacon where it is told to; Jitsu's has a header for its key."""
     driver = ["node", "drive.js", gateway.url, "demo", "u1", script, argument]
-    done = subprocess.run(driver, cwd=browser_clients, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        driver,
+        cwd=browser_clients,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     messages = gateway.messages(5)
     assert sorted(message["type"] for message in messages) == ["group", "identify", "page", "track", "track"]
-    assert sorted(message["properties"]["total"] for message in messages if message["type"] == "track") == [5, 40.9]
+    assert sorted(message["properties"]["total"] for message in messages if message["type"] == "track") == [
+        5,
+        40.9,
+    ]
     assert {message.get("userId") for message in messages} == {"u1"}
 
 
@@ -190,7 +214,16 @@ def fetched(folder: Path, packages: Sequence[str]) -> Path:
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("Node.js with npm is not installed here, so its clients cannot be had")
     (folder / "package.json").write_text("{}")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--loglevel=error", *packages]
+    install = [
+        "npm",
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--ignore-scripts",
+        "--loglevel=error",
+        *packages,
+    ]
     try:
         done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     except subprocess.TimeoutExpired:

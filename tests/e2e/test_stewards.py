@@ -65,7 +65,10 @@ def test_a_bad_deploy_is_stopped_within_seconds_and_undone_by_one_command(tmp_pa
         # The deploy: one user id for everybody.
         began = time.monotonic()
         for at in range(0, VISITORS, 20):
-            page = [{"type": "page", "userId": "app", "anonymousId": f"v{n}", "messageId": f"bad-{n}"} for n in range(at, at + 20)]
+            page = [
+                {"type": "page", "userId": "app", "anonymousId": f"v{n}", "messageId": f"bad-{n}"}
+                for n in range(at, at + 20)
+            ]
             assert millrace.post("/v1/batch", {"batch": page}).status_code == 200
         millrace.eventually(lambda: figures(millrace, "millrace_identifiers_suspended_total") == 1, 10)
         assert time.monotonic() - began < 10
@@ -75,12 +78,27 @@ def test_a_bad_deploy_is_stopped_within_seconds_and_undone_by_one_command(tmp_pa
         shown = identity(millrace, "/v1/identity/user_id:app")
         united = len(shown["unions"])
         assert 40 <= united <= 50
-        assert shown["unions"][0]["evidence"]["words"]["en"].startswith("an event carried user_id app and anonymous")
+        assert shown["unions"][0]["evidence"]["words"]["en"].startswith(
+            "an event carried user_id app and anonymous"
+        )
 
-        dry = json.loads(millrace.command("identity", "unmerge", "--identifier", "user_id:app", "--dry-run", "--json").splitlines()[-1])
+        dry = json.loads(
+            millrace.command(
+                "identity", "unmerge", "--identifier", "user_id:app", "--dry-run", "--json"
+            ).splitlines()[-1]
+        )
         assert len(dry["unions"]) == united
         undone = millrace.command(
-            "identity", "unmerge", "--identifier", "user_id:app", "--since", "10m", "--yes", "--json", "--rate", "200/s"
+            "identity",
+            "unmerge",
+            "--identifier",
+            "user_id:app",
+            "--since",
+            "10m",
+            "--yes",
+            "--json",
+            "--rate",
+            "200/s",
         )
         outcome = json.loads(undone.splitlines()[-1])
         assert (outcome["undone"], outcome["refused"], outcome["taken_out"]) == (united, 0, "done")
@@ -105,23 +123,35 @@ def test_stewards_and_apps_over_http(tmp_path: Path) -> None:
         millrace.post("/v1/batch", {"batch": pages})
         millrace.eventually(lambda: bool(visitor(millrace, 1) and visitor(millrace, 2)))
 
-        refused = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=30)
+        refused = httpx.post(
+            f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("demo", ""), timeout=30
+        )
         assert (refused.status_code, refused.json()["code"]) == (403, "order_forbidden")
-        merged = httpx.post(f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=30)
+        merged = httpx.post(
+            f"{millrace.url}/v1/merge", json={"mergeProperties": both}, auth=("crm", ""), timeout=30
+        )
         assert merged.status_code == 200
-        millrace.eventually(lambda: visitor(millrace, 1).get("customer") == visitor(millrace, 2).get("customer"))
+        millrace.eventually(
+            lambda: visitor(millrace, 1).get("customer") == visitor(millrace, 2).get("customer")
+        )
         [union] = identity(millrace, "/v1/identity/anonymous:v1")["unions"]
         assert (union["by"], union["stands"]) == ("crm", True)
 
         def order(body: dict[str, Any]) -> int:
-            return httpx.post(f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=30).status_code
+            return httpx.post(
+                f"{millrace.url}/v1/identity/orders", json=body, auth=STEWARD, timeout=30
+            ).status_code
 
         assert order({"type": "identity", "order": "undo", "union": union["union"]}) == 202
-        millrace.eventually(lambda: visitor(millrace, 1).get("customer") != visitor(millrace, 2).get("customer"))
+        millrace.eventually(
+            lambda: visitor(millrace, 1).get("customer") != visitor(millrace, 2).get("customer")
+        )
         assert order({"type": "identity", "order": "undo", "union": union["union"]}) == 409
         assert order({"type": "identity", "order": "undo"}) == 400
         history = identity(millrace, "/v1/identity/anonymous:v2/history")
         assert [entry["kind"] for entry in history["entries"]] == ["undo", "union"]
         assert identity(millrace, "/v1/reviews") == {"reviews": [], "next": None}
         identity(millrace, "/v1/reviews/abcdef", 404)
-        assert "v1" not in "".join(line for line in millrace.log.read_text().splitlines() if "identity_" in line).replace("/v1", "")
+        assert "v1" not in "".join(
+            line for line in millrace.log.read_text().splitlines() if "identity_" in line
+        ).replace("/v1", "")

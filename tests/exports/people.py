@@ -7,11 +7,61 @@ from pathlib import Path
 
 FIELDS = ("userId", "firstName", "lastName", "phone", "birthday", "amount", "share", "vip", "timestamp")
 CHINESE = ("客户编号", "名", "姓", "手机号", "出生日期", "消费金额", "折扣", "会员", "注册时间")
-GERMAN = ("Kundennummer", "Vorname", "Nachname", "Telefon", "Geburtsdatum", "Umsatz", "Rabatt", "Stammkunde", "Angelegt am")
-ENGLISH = ("Customer ID", "First Name", "Last Name", "Phone", "Birthdate", "Revenue", "Discount", "VIP", "Created")
-FRENCH = ("N° client", "Prénom", "Nom", "Téléphone", "Date de naissance", "Chiffre", "Remise", "Fidèle", "Créé le")
-SALESFORCE = ("Account Number", "First Name", "Last Name", "Mobile", "Birthdate", "Annual Revenue", "Discount", "VIP", "Created Date")
-HUBSPOT = ("Record ID", "First Name", "Last Name", "Phone Number", "Date of birth", "Total Revenue", "Discount", "VIP", "Create Date")
+GERMAN = (
+    "Kundennummer",
+    "Vorname",
+    "Nachname",
+    "Telefon",
+    "Geburtsdatum",
+    "Umsatz",
+    "Rabatt",
+    "Stammkunde",
+    "Angelegt am",
+)
+ENGLISH = (
+    "Customer ID",
+    "First Name",
+    "Last Name",
+    "Phone",
+    "Birthdate",
+    "Revenue",
+    "Discount",
+    "VIP",
+    "Created",
+)
+FRENCH = (
+    "N° client",
+    "Prénom",
+    "Nom",
+    "Téléphone",
+    "Date de naissance",
+    "Chiffre",
+    "Remise",
+    "Fidèle",
+    "Créé le",
+)
+SALESFORCE = (
+    "Account Number",
+    "First Name",
+    "Last Name",
+    "Mobile",
+    "Birthdate",
+    "Annual Revenue",
+    "Discount",
+    "VIP",
+    "Created Date",
+)
+HUBSPOT = (
+    "Record ID",
+    "First Name",
+    "Last Name",
+    "Phone Number",
+    "Date of birth",
+    "Total Revenue",
+    "Discount",
+    "VIP",
+    "Create Date",
+)
 
 
 @dataclass(frozen=True)
@@ -29,9 +79,13 @@ class Person:
     since: datetime
 
 
-def _person(id: str, name: str, phone: str, born: str, amount: float, share: float, vip: bool, since: str) -> Person:
+def _person(
+    id: str, name: str, phone: str, born: str, amount: float, share: float, vip: bool, since: str
+) -> Person:
     first, last = name.split()
-    return Person(id, first, last, phone, date.fromisoformat(born), amount, share, vip, datetime.fromisoformat(since))
+    return Person(
+        id, first, last, phone, date.fromisoformat(born), amount, share, vip, datetime.fromisoformat(since)
+    )
 
 
 PEOPLE = (

@@ -67,7 +67,11 @@ def _export(
 
 def _salesforce(lines: list[str]) -> list[str]:
     """Of a report; the notes stand under five empty lines."""
-    notes = ("Customers with revenue", "Copyright (c) 2000-2026 salesforce.com, inc. All rights reserved.", "Acme GmbH")
+    notes = (
+        "Customers with revenue",
+        "Copyright (c) 2000-2026 salesforce.com, inc. All rights reserved.",
+        "Acme GmbH",
+    )
     confidential = "Confidential Information - Do Not Distribute"
     return [*lines, *[""] * 5, *(f'"{note}"' for note in (notes[0], notes[1], confidential, notes[2]))]
 
@@ -88,7 +92,13 @@ def _with_formula(text: str) -> str:
 _N = len(PEOPLE)
 _TAB = "\t"
 TEXTS: tuple[Export, ...] = (
-    _export("excel-zh.csv", "Excel zh-CN, CSV: GB 18030, ¥ and quotes for thousands, 1990/3/6", CHINESE, ZH, "gb18030"),
+    _export(
+        "excel-zh.csv",
+        "Excel zh-CN, CSV: GB 18030, ¥ and quotes for thousands, 1990/3/6",
+        CHINESE,
+        ZH,
+        "gb18030",
+    ),
     _export(
         "excel-zh-utf8.csv",
         "Excel zh-CN, CSV UTF-8: a mark, 1990年3月6日, 下午 3:04",
@@ -96,7 +106,14 @@ TEXTS: tuple[Export, ...] = (
         changed(ZH, day=chinese, moment=chinese_half, amount=grouped(",", ".")),
         "utf-8-sig",
     ),
-    _export("excel-zh.txt", "Excel zh-CN, Unicode text: UTF-16 with a mark, tabs", CHINESE, ZH, "utf-16", between=_TAB),
+    _export(
+        "excel-zh.txt",
+        "Excel zh-CN, Unicode text: UTF-16 with a mark, tabs",
+        CHINESE,
+        ZH,
+        "utf-16",
+        between=_TAB,
+    ),
     _export(
         "excel-zh-titled.csv",
         "Excel zh-CN, a title in merged cells above, 合计 below",
@@ -107,7 +124,14 @@ TEXTS: tuple[Export, ...] = (
         heading_row=3,
         layout=_titled,
     ),
-    _export("excel-de.csv", "Excel de-DE, CSV: Windows-1252, `;`, 1.234,50 €, 06.03.1990, WAHR", GERMAN, DE, "cp1252", between=";"),
+    _export(
+        "excel-de.csv",
+        "Excel de-DE, CSV: Windows-1252, `;`, 1.234,50 €, 06.03.1990, WAHR",
+        GERMAN,
+        DE,
+        "cp1252",
+        between=";",
+    ),
     _export(
         "excel-de-utf8.csv",
         "Excel de-DE, CSV UTF-8: 1.620 beside 1.234,50",
@@ -125,7 +149,9 @@ TEXTS: tuple[Export, ...] = (
         between=";",
         layout=lambda lines: ["sep=;", *lines],
     ),
-    _export("excel-us.csv", "Excel en-US, CSV: Windows-1252, accounting format, 3/6/1990", ENGLISH, US, "cp1252"),
+    _export(
+        "excel-us.csv", "Excel en-US, CSV: Windows-1252, accounting format, 3/6/1990", ENGLISH, US, "cp1252"
+    ),
     _export(
         "excel-us-mac.csv",
         "Excel en-US on a Mac: lines end in CR, 3:04 PM",
@@ -160,7 +186,12 @@ TEXTS: tuple[Export, ...] = (
         "numbers-de.csv",
         "Numbers de-DE: `;`, an unbreakable blank before €, 06.03.2026, 15:04",
         GERMAN,
-        changed(DE, amount=grouped(".", ",", behind=f"{NBSP}€"), share=plainly(",", f"{NBSP}%"), moment=at(dotted, ", ")),
+        changed(
+            DE,
+            amount=grouped(".", ",", behind=f"{NBSP}€"),
+            share=plainly(",", f"{NBSP}%"),
+            moment=at(dotted, ", "),
+        ),
         "utf-8",
         between=";",
         end="\n",
@@ -187,7 +218,13 @@ TEXTS: tuple[Export, ...] = (
         "libreoffice-fr.csv",
         "LibreOffice fr-FR: 1 234,50 € with narrow blanks, 06/03/1990, VRAI",
         FRENCH,
-        Words(grouped(NARROW, ",", behind=f"{NBSP}€"), plainly(",", f"{NARROW}%"), french, at(french), ("VRAI", "FAUX")),
+        Words(
+            grouped(NARROW, ",", behind=f"{NBSP}€"),
+            plainly(",", f"{NARROW}%"),
+            french,
+            at(french),
+            ("VRAI", "FAUX"),
+        ),
         "utf-8",
         between=";",
         end="\n",

@@ -30,9 +30,13 @@ class Words:
         ]
 
 
-def grouped(thousands: str, point: str, before: str = "", behind: str = "", digits: int = 2) -> Callable[[float], str]:
+def grouped(
+    thousands: str, point: str, before: str = "", behind: str = "", digits: int = 2
+) -> Callable[[float], str]:
     """1,234.50 with these signs, and a currency on either side."""
-    return lambda value: before + f"{value:,.{digits}f}".translate(str.maketrans({",": thousands, ".": point})) + behind
+    return lambda value: (
+        before + f"{value:,.{digits}f}".translate(str.maketrans({",": thousands, ".": point})) + behind
+    )
 
 
 def plainly(point: str = ".", behind: str = "") -> Callable[[float], str]:
@@ -86,7 +90,11 @@ def american_half(blank: str, comma: str = "") -> Callable[[datetime], str]:
 
 def at(day: Callable[[date], str], between: str = " ", seconds: bool = False) -> Callable[[datetime], str]:
     """A day and a time of 24 hours."""
-    return lambda moment: f"{day(moment)}{between}{moment:%H:%M:%S}" if seconds else f"{day(moment)}{between}{moment.hour}:{moment:%M}"
+    return lambda moment: (
+        f"{day(moment)}{between}{moment:%H:%M:%S}"
+        if seconds
+        else f"{day(moment)}{between}{moment.hour}:{moment:%M}"
+    )
 
 
 def iso(day: date) -> str:

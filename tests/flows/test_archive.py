@@ -34,7 +34,9 @@ def test_a_redis_that_came_back_older_is_archived_as_it_is_now(site: Site) -> No
     assert restored(site, "b").digest() == was[site.now_s]
 
 
-def test_an_archiver_killed_before_it_said_so_writes_nothing_twice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archiver_killed_before_it_said_so_writes_nothing_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = site.archiver()
     for _ in range(4):
         site.window()
@@ -50,7 +52,9 @@ def test_an_archiver_killed_before_it_said_so_writes_nothing_twice(site: Site, m
 
 def test_a_full_journal_makes_resolve_wait_and_loses_nothing(tmp_path: Path, redis_url: str) -> None:
     site = Site(tmp_path, redis_url).start()
-    settings = msgspec.structs.replace(site.config, archive=msgspec.structs.replace(site.config.archive, journal_max=5))
+    settings = msgspec.structs.replace(
+        site.config, archive=msgspec.structs.replace(site.config.archive, journal_max=5)
+    )
     site.directory = deployment.directory(settings)
     archiver = site.archiver()
     empty = WindowCommit("events/9", -1, 0, [], [], {})

@@ -64,7 +64,9 @@ def test_what_it_raises_on_is_restored_like_everything_else(
     assert restored(site, "b").digest() == was[site.now_s]
     found = notes(site)
     assert len(found) >= 6
-    assert all(note.reason.startswith("poison: KeyError at tests.flows.test_archive_quarantine:") for note in found)
+    assert all(
+        note.reason.startswith("poison: KeyError at tests.flows.test_archive_quarantine:") for note in found
+    )
     assert dead_letters.listing(site.config, "poison", 100) == 0
     assert dead_letters.show(site.config, found[0].name) == 0
     said = capsys.readouterr()
@@ -102,8 +104,14 @@ def test_killed_before_it_said_so_it_writes_them_once(site: Site, monkeypatch: p
 
 
 @pytest.mark.breaking
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")], ids=repr)
-def test_infrastructure_is_nobodys_poison(site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")],
+    ids=repr,
+)
+def test_infrastructure_is_nobodys_poison(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def trouble(*_: object) -> None:
         raise error
 

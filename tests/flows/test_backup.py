@@ -19,7 +19,9 @@ from tests.lives import lived, millrace, restored, untouched
 from tests.site import Site
 
 
-def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_without(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_without(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archiver = site.archiver()
     over = threading.Event()
     faults: list[BaseException] = []
@@ -51,7 +53,10 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     assert len({manifest.journal for manifest in made}) > 4
     for number, manifest in enumerate(made):
         assert restored(site, f"with{number}", source=manifest.name).digest() == was
-        alone, reference = Site(site.folder, site.url, f"alone{number}"), Site(site.folder, site.url, f"ref{number}")
+        alone, reference = (
+            Site(site.folder, site.url, f"alone{number}"),
+            Site(site.folder, site.url, f"ref{number}"),
+        )
         empty = deployment.archive(site.config)
         monkeypatch.setattr(empty, "folder", site.folder / "no archive")
         restore.restore(alone.config, manifest, empty, None)
@@ -79,7 +84,9 @@ def test_a_backup_of_nothing_is_refused_and_makes_nothing(tmp_path: Path, redis_
     assert untouched(site)
 
 
-def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long(big: tuple[Site, Archiver]) -> None:
+def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long(
+    big: tuple[Site, Archiver],
+) -> None:
     site, archiver = big
     names, folder = deployment.names(site.config), Path(site.config.backup.folder)
     process = millrace(site, "backup", "create")

@@ -42,7 +42,10 @@ def sources(site: Site) -> RedisSources:
 
 
 def good(source: str, count: int = 1, at_ms: int = NOW_MS) -> list[RawEvent]:
-    return [RawEvent(b'{"type":"track","event":"Viewed","userId":"u%d"}' % next(numbers), at_ms, source) for _ in range(count)]
+    return [
+        RawEvent(b'{"type":"track","event":"Viewed","userId":"u%d"}' % next(numbers), at_ms, source)
+        for _ in range(count)
+    ]
 
 
 def bad(source: str, count: int = 1, at_ms: int = NOW_MS) -> list[RawEvent]:
@@ -60,7 +63,10 @@ def held(sources: RedisSources) -> set[str]:
 
 
 def letters(site: Site) -> list[DeadLetter]:
-    return [msgspec.msgpack.decode(fields[b"b"], type=DeadLetter) for _, fields in site.client.xrange("t:{dir}:dead")]  # type: ignore[union-attr]
+    return [
+        msgspec.msgpack.decode(fields[b"b"], type=DeadLetter)
+        for _, fields in site.client.xrange("t:{dir}:dead")
+    ]  # type: ignore[union-attr]
 
 
 class Worker:
@@ -87,7 +93,11 @@ def test_only_the_source_that_sends_what_is_bad_is_suspended(site: Site, sources
     found = sources.all()["web"]
     assert (found.events, found.rejects, found.reasons) == (12, 12, {"timestamp_out_of_range": 3})
     (line,) = [line for line in said if line["event"] == "source_suspended"]
-    assert (line["source"], line["go_on"], line["log_level"]) == ("web", "millrace source resume web", "error")
+    assert (line["source"], line["go_on"], line["log_level"]) == (
+        "web",
+        "millrace source resume web",
+        "error",
+    )
     assert site.directory.offsets() == {PARTITION: 3}, "what was taken from senders is handled"
     assert (len(letters(site)), len(site.facts())) == (16, 36)
 
@@ -112,7 +122,9 @@ def test_a_foreign_seal_is_no_refusal_that_its_sender_has_heard_of(site: Site, s
 def test_faults_of_records_that_an_app_wrote_count(site: Site, sources: RedisSources) -> None:
     """Nobody has told the app."""
     worker = Worker(site, sources, ON_KAFKA)
-    assert not worker.takes(*[RawEvent(b"\0\0\0\0\1", NOW_MS, "shop", "schema_unknown")] * 20, partition="shop/0")
+    assert not worker.takes(
+        *[RawEvent(b"\0\0\0\0\1", NOW_MS, "shop", "schema_unknown")] * 20, partition="shop/0"
+    )
     assert held(sources) == {"shop"}
 
 
@@ -146,7 +158,12 @@ def test_a_topic_of_its_own_waits_and_the_others_go_on(site: Site, sources: Redi
     assert worker.takes(*good("web", 10), partition="events/0")
     assert site.directory.offsets() == {"shop/0": 0, "till/0": 0, "events/0": 0}
     assert letters(site) == [], "what is bad still lies in the topic"
-    assert [worker.brake.holds(partition) for partition in ("shop/0", "shop/7", "till/0", "events/0")] == [True, True, False, False]
+    assert [worker.brake.holds(partition) for partition in ("shop/0", "shop/7", "till/0", "events/0")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_the_topic_that_the_gateway_writes_to_never_waits(site: Site, sources: RedisSources) -> None:
@@ -160,7 +177,9 @@ def test_the_topic_that_the_gateway_writes_to_never_waits(site: Site, sources: R
 # --- going on -----------------------------------------------------------------------------------------------------------
 
 
-def test_after_resume_what_came_before_passes_and_what_comes_later_counts_again(site: Site, sources: RedisSources) -> None:
+def test_after_resume_what_came_before_passes_and_what_comes_later_counts_again(
+    site: Site, sources: RedisSources
+) -> None:
     worker = Worker(site, sources, ON_KAFKA)
     assert not worker.takes(*bad("shop", 20), partition="shop/0")
     assert sources.resume("shop", NOW_MS + 1_000)
@@ -182,7 +201,9 @@ def test_it_is_remembered_over_restarts_and_by_all_workers(site: Site, sources: 
     assert not Worker(site, sources, ON_KAFKA).takes(*good("shop"), partition="shop/0")
 
 
-def test_a_worker_that_has_not_heard_of_a_resume_suspends_nobody_for_what_came_before(site: Site, sources: RedisSources) -> None:
+def test_a_worker_that_has_not_heard_of_a_resume_suspends_nobody_for_what_came_before(
+    site: Site, sources: RedisSources
+) -> None:
     one, other = Worker(site, sources), Worker(site, sources)
     assert one.takes(*bad("web", 20))
     assert sources.resume("web", NOW_MS + 1)
@@ -214,7 +235,10 @@ class Topics:
 
     def poll(self, timeout_ms: int) -> list[RawBatch]:
         self.at = {partition: position + 1 for partition, position in self.at.items()}
-        return [RawBatch(partition, position, good(partition), [position]) for partition, position in self.at.items()]
+        return [
+            RawBatch(partition, position, good(partition), [position])
+            for partition, position in self.at.items()
+        ]
 
     def lag(self) -> dict[str, int]:
         return {}
@@ -225,7 +249,11 @@ class Topics:
 
 
 def test_a_partition_that_waited_goes_on_from_where_the_directory_is() -> None:
-    windows = Windows(Topics("shop/0", "till/0"), WindowConfig(wait=Duration(0), events=1), dict.fromkeys(["shop/0", "till/0"], START))
+    windows = Windows(
+        Topics("shop/0", "till/0"),
+        WindowConfig(wait=Duration(0), events=1),
+        dict.fromkeys(["shop/0", "till/0"], START),
+    )
 
     def places() -> dict[str, tuple[int, int]]:
         return {window.partition: (window.before, window.after) for window in windows.poll()}
@@ -250,7 +278,9 @@ Call = Callable[..., tuple[int, str]]
 @pytest.fixture
 def file(tmp_path: Path, redis_url: str) -> Path:
     file = tmp_path / "millrace.toml"
-    file.write_text(f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n[kafka]\ntopics = ["events", "shop"]\n')
+    file.write_text(
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n[kafka]\ntopics = ["events", "shop"]\n'
+    )
     deployment.prepare(toml.load(file))
     return file
 
@@ -278,7 +308,9 @@ def test_one_command_shows_and_one_goes_on(file: Path, millrace: Call) -> None:
         r"events 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 go on to the dead letters where they are bad: the gateway",
     ):
         assert line in " ".join(said.split()), said
-    assert "suspended sources, whose events are not taken: events, shop, web" in " ".join(millrace("status")[1].split())
+    assert "suspended sources, whose events are not taken: events, shop, web" in " ".join(
+        millrace("status")[1].split()
+    )
     assert millrace("source", "resume", "shop") == (0, "shop goes on within about a second\n")
     assert millrace("source", "resume", "shop") == (1, "shop is not suspended; suspended: events, web\n")
     assert held(sources) == {"web", "events"}

@@ -24,7 +24,9 @@ def printed(file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[
     return code, capsys.readouterr().out.replace(f"{file}:", "")
 
 
-def test_every_error_is_printed_with_its_line_and_expressions_with_a_caret(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_is_printed_with_its_line_and_expressions_with_a_caret(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = """
 [window]
 wiat = "1s"
@@ -68,7 +70,9 @@ when = '''
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "# nothing but a comment\n"])
-def test_an_empty_file_is_an_error_and_not_ready(shop: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_an_empty_file_is_an_error_and_not_ready(
+    shop: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     code, out = printed(shop, text, capsys)
     assert code == 1
     assert out.startswith("1: the file is empty: expected at least one option")
@@ -94,7 +98,9 @@ def test_what_is_active_is_printed_when_all_is_well(capsys: pytest.CaptureFixtur
         assert part in words
 
 
-def test_secrets_are_not_printed(shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_printed(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOKEN", "whsec_" + "QUJD" * 8)
     text = """
 redis.url = "rediss://:${TOKEN}@host"
@@ -121,7 +127,11 @@ enabled = false
         ("plan.avsc", '{"type": "record"}', "is no schema"),
         ("plan.avsc", '{"type": "recrod", "name": "x"}', "is no schema"),
         ("plan.avsc", '{"type": "string"}', "is no schema"),
-        ("plan.avsc", '{"type": "record", "name": "x", "fields": [{"name": "a", "type": "nonsense"}]}', "is no schema"),
+        (
+            "plan.avsc",
+            '{"type": "record", "name": "x", "fields": [{"name": "a", "type": "nonsense"}]}',
+            "is no schema",
+        ),
         ("plan.json", '{"type": "object", "required": ["total"]}', None),
         ("plan.avsc", '{"type": "record", "name": "x", "fields": [{"name": "a", "type": "int"}]}', None),
     ],
@@ -153,7 +163,9 @@ def test_a_file_that_cannot_be_read(shop: Path, capsys: pytest.CaptureFixture[st
 def test_the_reference_names_what_expressions_may_name() -> None:
     scope = scope_of({})
     assert {name for name in EXPRESSION_NAMES if not name.endswith(".NAME")} == set(scope.names)
-    assert {name.removesuffix(".NAME") for name in EXPRESSION_NAMES if name.endswith(".NAME")} == set(scope.open)
+    assert {name.removesuffix(".NAME") for name in EXPRESSION_NAMES if name.endswith(".NAME")} == set(
+        scope.open
+    )
     assert {name: kind for name, (kind, _) in EXPRESSION_NAMES.items() if name in scope.names} == {
         name: known.type for name, known in scope.names.items()
     }
@@ -165,28 +177,64 @@ SLIPS = [
         "there is no tag `hapy`; did you mean `happy`?",
     ),
     ('tag = [{name = "t", when = "\'vip\' in tags or events > 3"}]', "there is no tag `vip`; there is t"),
-    ("tag = [{name = 't', when = 'stage == \"activ\"'}]", "there is no stage `activ`; did you mean `active`?"),
+    (
+        "tag = [{name = 't', when = 'stage == \"activ\"'}]",
+        "there is no stage `activ`; did you mean `active`?",
+    ),
     ("tag = [{name = 't', when = 'stage in (\"lost\", \"gone\")'}]", "there is no stage `gone`"),
-    ("tag = [{name = 't', when = '\"higher\" != value_tier'}]", "there is no tier of value `higher`; did you mean `high`?"),
+    (
+        "tag = [{name = 't', when = '\"higher\" != value_tier'}]",
+        "there is no tier of value `higher`; did you mean `high`?",
+    ),
     ("tag = [{name = 't', when = 'cluster == \"c9\"'}]", "there is no group `c9`"),
-    ("tag = [{name = 't', when = 'type == \"trak\"'}]", "there is no type of event `trak`; did you mean `track`?"),
+    (
+        "tag = [{name = 't', when = 'type == \"trak\"'}]",
+        "there is no type of event `trak`; did you mean `track`?",
+    ),
     ("tag = [{name = 't', when = 'segment == \"high\"'}]", "there is no segment `high`; there is none"),
-    ("action = [{name = 'a', when = '\"vip\" not in tags'}]\nbest_action.reward = [{event = 'x'}]", "there is no tag `vip`; there is none"),
-    ("segment = [{name = 'a', when = 'True'}, {name = 'b', when = 'True'}]", "always holds, so nobody comes into `b`"),
-    ("segment = [{name = 'a', when = '1 < 2'}, {name = 'b', when = 'True'}]", "always holds, so nobody comes into `b`"),
-    ("segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'events > 1'}, {name = 'c', when = 'True'}]", "same `when`"),
+    (
+        "action = [{name = 'a', when = '\"vip\" not in tags'}]\nbest_action.reward = [{event = 'x'}]",
+        "there is no tag `vip`; there is none",
+    ),
+    (
+        "segment = [{name = 'a', when = 'True'}, {name = 'b', when = 'True'}]",
+        "always holds, so nobody comes into `b`",
+    ),
+    (
+        "segment = [{name = 'a', when = '1 < 2'}, {name = 'b', when = 'True'}]",
+        "always holds, so nobody comes into `b`",
+    ),
+    (
+        "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'events > 1'}, {name = 'c', when = 'True'}]",
+        "same `when`",
+    ),
     ("segment = [{name = 'a', when = 'False'}, {name = 'b', when = 'True'}]", "never holds"),
     ("segment = [{name = 'a', when = 'events > 1'}]", "expected `True`, got `events > 1`"),
-    ("trigger = [{name = 't', on = {after = 'A', without = 'A', within = '1h'}}]", "expected another event than `after` ('A')"),
+    (
+        "trigger = [{name = 't', on = {after = 'A', without = 'A', within = '1h'}}]",
+        "expected another event than `after` ('A')",
+    ),
     *(
-        (f"connector = [{{name = 'w', type = 'webhook', url = 'http://{host}/', secrets = ['whsec_{'QUJD' * 8}']}}]", "not public")
-        for host in ("127.0.0.1:9000", "localhost", "crm.localhost", "10.1.2.3", "[::1]:80", "169.254.169.254")
+        (
+            f"connector = [{{name = 'w', type = 'webhook', url = 'http://{host}/', secrets = ['whsec_{'QUJD' * 8}']}}]",
+            "not public",
+        )
+        for host in (
+            "127.0.0.1:9000",
+            "localhost",
+            "crm.localhost",
+            "10.1.2.3",
+            "[::1]:80",
+            "169.254.169.254",
+        )
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "says"), SLIPS)
-def test_what_can_be_read_and_not_meant_is_an_error(shop: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_be_read_and_not_meant_is_an_error(
+    shop: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out = printed(shop, text, capsys)
     assert (code, says in out, out.splitlines()[-1]) == (1, True, "1 error"), out
 
@@ -206,13 +254,17 @@ def test_what_may_be_meant_is_none(shop: Path, text: str, capsys: pytest.Capture
     assert printed(shop, text, capsys)[0] == 0
 
 
-def test_the_caret_stands_under_the_text_that_nothing_is(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_caret_stands_under_the_text_that_nothing_is(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, out = printed(shop, "[[tag]]\nname = 't'\nwhen = \"  events > 1 and stage == 'activ'\"\n", capsys)
     *_, text, caret, _ = out.splitlines()
     assert text[caret.index("^") :] == "'activ'"
 
 
-def test_an_event_that_is_named_once_and_resembles_another_is_a_warning(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_that_is_named_once_and_resembles_another_is_a_warning(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = """
 value.events = ["Order Completed"]
 [[aggregate]]

@@ -54,8 +54,12 @@ def test_wrong_usage_is_one_line_and_exit_code_2(millrace: Call, argv: list[str]
     assert says in err
 
 
-@pytest.mark.parametrize("error", [Fenced("shard 3 belongs to another writer (epoch 7, ours is 6)"), MillraceError("no")])
-def test_an_error_of_ours_is_one_line_and_exit_code_1(millrace: Call, monkeypatch: pytest.MonkeyPatch, error: MillraceError) -> None:
+@pytest.mark.parametrize(
+    "error", [Fenced("shard 3 belongs to another writer (epoch 7, ours is 6)"), MillraceError("no")]
+)
+def test_an_error_of_ours_is_one_line_and_exit_code_1(
+    millrace: Call, monkeypatch: pytest.MonkeyPatch, error: MillraceError
+) -> None:
     def fail(_path: Path | None, *, secrets: bool) -> None:  # as the real one
         raise error
 
@@ -87,10 +91,15 @@ def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) ->
 
 def test_no_command_loads_what_only_a_flow_needs() -> None:
     code = "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout
+        == "[]\n"
+    )
 
 
-@pytest.mark.parametrize("command", ["", "run", "check", "demo", "status", "bench", "reload", "version", "dead"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "check", "demo", "status", "bench", "reload", "version", "dead"]
+)
 def test_every_command_has_help(millrace: Call, command: str) -> None:
     code, out, err = millrace(*[command] if command else [], "--help")
     assert (code, err) == (0, "")
@@ -115,7 +124,10 @@ def test_an_address_that_cannot_be_had_is_one_line(millrace: Call, tmp_path: Pat
     command = [sys.executable, "-m", "flows.cli", "run", "resolve", "--workers", "2", "-c", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "millrace: metrics.listen: cannot serve on 192.0.2.1:9464: Cannot assign requested address\n"
+    assert (
+        done.stderr
+        == "millrace: metrics.listen: cannot serve on 192.0.2.1:9464: Cannot assign requested address\n"
+    )
 
 
 @pytest.mark.parametrize("argv", [["run"], ["run", "resolve"], ["status"]])
@@ -123,7 +135,12 @@ def test_a_data_folder_that_is_a_file_is_one_line(tmp_path: Path, argv: list[str
     (tmp_path / "data").write_text("")
     file = tmp_path / "millrace.toml"
     file.write_text('[data]\nfolder = "data"\n')
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *argv, "-c", str(file)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *argv, "-c", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr
     assert done.stderr.startswith("millrace: ")
@@ -146,7 +163,9 @@ def test_logs_are_json_without_local_variables() -> None:
             except ZeroDivisionError:
                 log.exception("failed")
     """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stderr
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    ).stderr
     lines = [json.loads(line) for line in said.splitlines()]
     assert [line["event"] for line in lines] == ["window_slow", "failed", "failed"]
     assert all(line["flow"] == "resolve" and line["worker"] == "0/2" for line in lines)
@@ -155,7 +174,9 @@ def test_logs_are_json_without_local_variables() -> None:
     assert "example.org" not in said
 
 
-def test_a_start_says_what_check_finds_in_the_same_words_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_start_says_what_check_finds_in_the_same_words_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "millrace.toml"
     rules = '[[tag]]\nname = "vip"\nwhen = "events > 9"\n[[trigger]]\nname = "t"\non = { event = "E" }\n'
     file.write_text(f"{rules}when = \"'vpi' in tags\"\n")

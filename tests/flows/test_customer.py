@@ -7,7 +7,9 @@ from schemas.errors import Unusable
 from tests.site import Site
 
 
-def test_one_screen_in_plain_words_with_contact_details_masked(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_screen_in_plain_words_with_contact_details_masked(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.tick()
     for _ in range(8):
         site.window(40)
@@ -28,7 +30,10 @@ def test_one_screen_in_plain_words_with_contact_details_masked(site: Site, capsy
     assert capsys.readouterr().out.splitlines()[0] == out.splitlines()[0]
 
 
-@pytest.mark.parametrize(("who", "says"), [("user_id:nobody", "nobody is known"), ("mail:x", "no namespace"), ("ff", "nobody is known")])
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [("user_id:nobody", "nobody is known"), ("mail:x", "no namespace"), ("ff", "nobody is known")],
+)
 def test_nobody_is_one_line(site: Site, who: str, says: str) -> None:
     with pytest.raises(Unusable, match=says):
         show(site.config, who)

@@ -35,7 +35,9 @@ class Clock:
 
 @pytest.fixture
 def config(site: Site) -> Config:
-    return msgspec.structs.replace(site.config, backup=msgspec.structs.replace(site.config.backup, daily="03:00", keep=3))
+    return msgspec.structs.replace(
+        site.config, backup=msgspec.structs.replace(site.config.backup, daily="03:00", keep=3)
+    )
 
 
 def made(config: Config) -> list[str]:

@@ -56,7 +56,9 @@ class Shop(Site):
         return self.event()
 
     def _hash(self) -> bytes:
-        hashed = Identifiers(self.config.identity, deployment.keys(self.config).hash, self.config.entry).hash("user_id", ANA)
+        hashed = Identifiers(self.config.identity, deployment.keys(self.config).hash, self.config.entry).hash(
+            "user_id", ANA
+        )
         assert hashed is not None
         return hashed
 
@@ -70,7 +72,9 @@ class Shop(Site):
 
     def field(self, kind: bytes) -> tuple[bytes, bytes]:
         """The bucket of that kind that holds the customer, and the field."""
-        (key,) = [key for key in self.client.keys(b"mr:*" + kind + b"*") if self.client.hexists(key, self.root)]
+        (key,) = [
+            key for key in self.client.keys(b"mr:*" + kind + b"*") if self.client.hexists(key, self.root)
+        ]
         return key, self.root
 
 
@@ -104,7 +108,11 @@ def test_a_profile(shop: Shop, harm: Callable[[Shop, bytes], None], reason: str)
     harm(shop, key)
     shop.start()
     counted = shop.client.get(shop.prefix_of_shard + b"counters")
-    named = "" if reason == "dictionar" else rf"shard {shop.shard}: mr:{{s0{shop.shard}}}:p:{shop.root.hex()} of customer .*"
+    named = (
+        ""
+        if reason == "dictionar"
+        else rf"shard {shop.shard}: mr:{{s0{shop.shard}}}:p:{shop.root.hex()} of customer .*"
+    )
     for act in (shop.again, shop.profile):
         with pytest.raises(Damaged, match=named + reason):
             act()
@@ -123,7 +131,11 @@ def test_a_profile_that_only_time_asks_for(shop: Shop) -> None:
 
 def test_whoever_is_new_is_no_fault(shop: Shop) -> None:
     shop.event = lambda: RawEvent(
-        msgspec.json.encode({"messageId": "n1", "type": "track", "event": "Order Completed", "userId": "user-2"}), shop.now_s * 1000, "web"
+        msgspec.json.encode(
+            {"messageId": "n1", "type": "track", "event": "Order Completed", "userId": "user-2"}
+        ),
+        shop.now_s * 1000,
+        "web",
     )
     shop.start()
     shop.again()
@@ -136,7 +148,9 @@ def test_a_sealed_record(shop: Shop) -> None:
     shop.event = shop.identify
     shop.start()
     for act in (shop.again, shop.profile):
-        with pytest.raises(Damaged, match=rf"shard {shop.shard}: {key.decode()}, field {shop.root.hex()}, .*{remedy(shop)}"):
+        with pytest.raises(
+            Damaged, match=rf"shard {shop.shard}: {key.decode()}, field {shop.root.hex()}, .*{remedy(shop)}"
+        ):
             act()
 
 
@@ -148,7 +162,9 @@ def test_what_a_shard_begins_with(shop: Shop, which: str, harm: str) -> None:
         shop.client.delete(key)
     else:
         shop.client.set(key, b"\x93\x01")
-    with pytest.raises(Damaged, match=rf"shard {shop.shard}: \S*{{s0{shop.shard}}}:{which} .*restore a backup"):
+    with pytest.raises(
+        Damaged, match=rf"shard {shop.shard}: \S*{{s0{shop.shard}}}:{which} .*restore a backup"
+    ):
         shop.start()
 
 
@@ -158,13 +174,19 @@ def test_what_all_else_is_found_by(shop: Shop, key: str) -> None:
     shop.client.delete(f"mr:{{dir}}:{key}")
     with pytest.raises(Damaged, match=rf"the directory: mr:{{dir}}:{key} is gone.*restore a backup"):
         shop.start()
-    assert sorted(shop.client.keys("*")) == sorted(set(before) - {f"mr:{{dir}}:{key}".encode()}), "none is made anew"
+    assert sorted(shop.client.keys("*")) == sorted(set(before) - {f"mr:{{dir}}:{key}".encode()}), (
+        "none is made anew"
+    )
 
 
-@pytest.mark.parametrize(("key", "field"), [("meta", "tick"), ("heads", "0"), ("offsets", "events/0"), ("senders", "rules")])
+@pytest.mark.parametrize(
+    ("key", "field"), [("meta", "tick"), ("heads", "0"), ("offsets", "events/0"), ("senders", "rules")]
+)
 def test_a_number_that_is_none(shop: Shop, key: str, field: str) -> None:
     shop.client.hset(f"mr:{{dir}}:{key}", field, "nonsense")
-    with pytest.raises(Damaged, match=rf"mr:{{dir}}:{key} holds b'nonsense', expected a whole number: restore a backup"):
+    with pytest.raises(
+        Damaged, match=rf"mr:{{dir}}:{key} holds b'nonsense', expected a whole number: restore a backup"
+    ):
         shop.start()
         shop.directory.offsets()
 
@@ -176,12 +198,16 @@ def test_a_field_of_the_graph(shop: Shop, kind: str) -> None:
     shop.client.hdel(key, field)
     shop.start()
     shop.event = lambda: RawEvent(
-        msgspec.json.encode({"messageId": "n1", "type": "track", "event": "Viewed", "userId": ANA, "anonymousId": "new"}),
+        msgspec.json.encode(
+            {"messageId": "n1", "type": "track", "event": "Viewed", "userId": ANA, "anonymousId": "new"}
+        ),
         shop.now_s * 1000,
         "web",
     )
     before = {key: shop.client.dump(key) for key in shop.client.keys("mr:{dir}:*")}
-    with pytest.raises(Damaged, match=rf"the directory: field {field.hex()} of {key.decode()} is gone.*restore a backup"):
+    with pytest.raises(
+        Damaged, match=rf"the directory: field {field.hex()} of {key.decode()} is gone.*restore a backup"
+    ):
         shop.window(1)
     assert {key: shop.client.dump(key) for key in shop.client.keys("mr:{dir}:*")} == before
 
@@ -209,7 +235,9 @@ def test_the_rules_in_force(shop: Shop, harm: str) -> None:
 def test_a_data_key(shop: Shop) -> None:
     key, field = shop.field(b"{keys}:")
     shop.client.hset(key, field, b"x" * 40)
-    with pytest.raises(Foreign, match=rf"{key.decode()}, field {field.hex()}, .*restore that file, or the key copy"):
+    with pytest.raises(
+        Foreign, match=rf"{key.decode()}, field {field.hex()}, .*restore that file, or the key copy"
+    ):
         deployment.data_keys(shop.config).of([shop.root])
 
 
@@ -252,7 +280,9 @@ def test_the_gateway_answers_503_and_logs_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_a_customer_who_is_given_up_begins_anew_and_his_shard_goes_on(shop: Shop, harm: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_customer_who_is_given_up_begins_anew_and_his_shard_goes_on(
+    shop: Shop, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = shop.prefix_of_shard + b"p:" + shop.root
     assert repair.customer(shop.config, shop.root.hex()) == 0
     assert "nothing to repair" in capsys.readouterr().out

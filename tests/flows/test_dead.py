@@ -54,7 +54,9 @@ class Site:
 
     def configure(self, text: str = "") -> None:
         """The file anew, with `text` behind what every test has."""
-        self.file.write_text(f'[redis]\nurl = "{self._url}"\n[shards]\ncount = 2\n[data]\nfolder = "data"\n{text}')
+        self.file.write_text(
+            f'[redis]\nurl = "{self._url}"\n[shards]\ncount = 2\n[data]\nfolder = "data"\n{text}'
+        )
 
     @property
     def config(self) -> Config:
@@ -94,7 +96,12 @@ class Site:
         reader.assign(positions)
         windows = Windows(reader, config.window, positions)
         resolver = Resolver(
-            config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop()
+            config,
+            deployment.validator(config),
+            directory,
+            deployment.data_keys(config),
+            deployment.log_seal(config),
+            Stop(),
         )
         ready = []
         while sum(reader.lag().values()):
@@ -108,16 +115,24 @@ class Site:
         """What has reached the shards' logs."""
         entries = deployment.directory(self.config).read({0: 0, 1: 0}, 100, 1)
         bodies = [entry.body for entry in entries if entry.kind == "e"]
-        return [msgspec.msgpack.decode(payload, type=Fact) for body in bodies for _, _, payload in unpack_facts(body)]
+        return [
+            msgspec.msgpack.decode(payload, type=Fact)
+            for body in bodies
+            for _, _, payload in unpack_facts(body)
+        ]
 
     def bury(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        deployment.deliveries(self.config).bury(connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason)
+        deployment.deliveries(self.config).bury(
+            connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason
+        )
         return [letter.name for letter in deployment.dead_deliveries(self.config).oldest()][-1]
 
 
 @pytest.fixture
-def millrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def millrace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     def call(*argv: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["millrace", *argv])
         code = main.main()
@@ -145,14 +160,15 @@ def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
     code, out, err = site.dead("replay", "--all")
     assert (code, err) == (1, "")
     assert f"{refused} not sent: " in out
-    assert f"{buried} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names" in out
+    assert (
+        f"{buried} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
+        in out
+    )
     assert site.listed()[0][0] == buried
 
 
 def hook(url: str, more: str = "") -> str:
-    return (
-        f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
-    )
+    return f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
 
 
 # --- looking --------------------------------------------------------------------------------------------------------
@@ -194,7 +210,12 @@ def test_show_opens_the_original_bytes(site: Site) -> None:
     code, out, _ = site.dead("show", ident)
     assert code == 0
     assert value.decode() in out
-    for words in ("reason     event_missing", "detail     expected `event`", "source     till", "received   2023-11-14 22:13:20Z"):
+    for words in (
+        "reason     event_missing",
+        "detail     expected `event`",
+        "source     till",
+        "received   2023-11-14 22:13:20Z",
+    ):
         assert words in out
 
 
@@ -213,13 +234,20 @@ def test_show_of_a_delivery_is_its_trigger(site: Site) -> None:
     assert code == 0
     assert "reason     413: the receiver finds it too large" in facts
     shown = json.loads(body)
-    assert (shown["id"], shown["rule"], shown["reasons"]) == ("trg-7", "cart_left", {"cart_value": 99.5, "items": 2})
+    assert (shown["id"], shown["rule"], shown["reasons"]) == (
+        "trg-7",
+        "cart_left",
+        {"cart_value": 99.5, "items": 2},
+    )
 
 
 @pytest.mark.parametrize("ident", ["e:1-1", "d:1-1", "1-1", "x", "e:99999999999999999999999999-1"])
 def test_an_unknown_id_is_said_so(site: Site, ident: str) -> None:
     assert site.dead("show", ident)[:2] == (1, f"no dead letter has the id {ident}\n")
-    assert site.dead("replay", ident)[:2] == (1, f"{ident} not sent: there is no such dead letter\n0 sent again, 1 not\n")
+    assert site.dead("replay", ident)[:2] == (
+        1,
+        f"{ident} not sent: there is no such dead letter\n0 sent again, 1 not\n",
+    )
 
 
 # --- events again ---------------------------------------------------------------------------------------------------
@@ -227,7 +255,15 @@ def test_an_unknown_id_is_said_so(site: Site, ident: str) -> None:
 
 def test_a_refused_event_goes_the_way_of_any_other_when_the_cause_is_mended(site: Site) -> None:
     site.configure('[gateway]\nevent_bytes = "100B"\n')
-    value = json.dumps({"type": "track", "userId": "u1", "event": "Paid", "messageId": "m1", "properties": {"note": "x" * 100}}).encode()
+    value = json.dumps(
+        {
+            "type": "track",
+            "userId": "u1",
+            "event": "Paid",
+            "messageId": "m1",
+            "properties": {"note": "x" * 100},
+        }
+    ).encode()
     ids = site.refuse(value, b"{")
     site.configure()
     assert site.dead("replay", ids[0])[:2] == (0, "1 sent again, 0 not\n")
@@ -294,7 +330,10 @@ def test_avro_is_read_when_its_schema_has_come(site: Site, tmp_path: Path) -> No
     fastavro.schemaless_writer(body, fastavro.parse_schema(AVRO), {"userId": "u1", "total": 7})
     (ident,) = site.refuse(b"\0" + struct.pack(">I", 42) + body.getvalue(), fault="schema_unknown")
     code, out, _ = site.dead("replay", ident)
-    assert (code, out.splitlines()[0]) == (1, f"{ident} not sent: it would be refused again: schema_unknown: schema 42 is not known")
+    assert (code, out.splitlines()[0]) == (
+        1,
+        f"{ident} not sent: it would be refused again: schema_unknown: schema 42 is not known",
+    )
     (tmp_path / "data/schemas/avro").mkdir(parents=True)
     (tmp_path / "data/schemas/avro/42.avsc").write_text(json.dumps(AVRO))
     assert site.dead("replay", ident)[0] == 0
@@ -330,7 +369,10 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
         site.bury(number, "crm", "status 503; 12 attempts")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
-    assert out.splitlines()[-2:] == [f"{site.listed()[0][0]} not sent: crm failed 3 times in a row", "0 sent again, 10 not"]
+    assert out.splitlines()[-2:] == [
+        f"{site.listed()[0][0]} not sent: crm failed 3 times in a row",
+        "0 sent again, 10 not",
+    ]
     assert len(receiver.requests) == 3
     assert len(site.listed()) == 10
 
@@ -341,8 +383,12 @@ def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> N
     deployment.deliveries(site.config).bury("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
-    assert [line for line in out.splitlines() if ids[0] in line] == [f"{ids[0]} not sent: no connector crm is configured and enabled"]
-    assert [line for line in out.splitlines() if ids[1] in line] == [f"{ids[1]} not sent: no connector gone is configured and enabled"]
+    assert [line for line in out.splitlines() if ids[0] in line] == [
+        f"{ids[0]} not sent: no connector crm is configured and enabled"
+    ]
+    assert [line for line in out.splitlines() if ids[1] in line] == [
+        f"{ids[1]} not sent: no connector gone is configured and enabled"
+    ]
     assert out.splitlines()[-1] == "0 sent again, 3 not"
     assert receiver.requests == []
 
@@ -389,21 +435,30 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
     with monkeypatch.context() as broken:
         broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
         broken.setattr("flows.profile.BUILD", build)
-        site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
+        site.append(
+            b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}'
+        )
         site.append(b'{"type": "track", "event": "Viewed", "userId": "ana", "messageId": "m2"}')
         assert site.resolve() == 2
         assert applied(site)["poisoned"] == 2
-    return next(row[0] for row in site.listed("--reason", "poison") if '"email"' in site.dead("show", row[0])[1])
+    return next(
+        row[0] for row in site.listed("--reason", "poison") if '"email"' in site.dead("show", row[0])[1]
+    )
 
 
 @pytest.mark.breaking
-def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_build_counts_what_was_put_aside_exactly_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = raised_on(site, monkeypatch, "0.0.1")
     assert "applied" not in applied(site)
     dead = deployment.dead_facts(site.config).find(int(name[2]), int(name[4:]))
     assert dead is not None
     assert site.dead("replay", name)[:2] == (0, "1 sent again, 0 not\n")
-    assert site.dead("replay", name)[:2] == (1, f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n")
+    assert site.dead("replay", name)[:2] == (
+        1,
+        f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n",
+    )
     assert applied(site)["applied"] == 1
     found = deployment.profile_reader(site.config)("user_id", "ana")
     assert found is not None
@@ -411,7 +466,9 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkey
 
     # It died between the two steps of a replay, or the app has sent it again: the message id tells
     directory = deployment.directory(site.config)
-    assert directory.readmit(directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload)
+    assert directory.readmit(
+        directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload
+    )
     site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1"}')
     site.resolve()
     assert site.dead("replay", "--reason", "poison")[:2] == (0, "1 sent again, 0 not\n")  # the other one
@@ -421,7 +478,9 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(site: Site, monkey
 
 
 @pytest.mark.breaking
-def test_what_this_build_raised_on_is_sent_again_by_its_id_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_this_build_raised_on_is_sent_again_by_its_id_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = raised_on(site, monkeypatch, BUILD)
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
@@ -439,7 +498,9 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
         raise KeyError("ana@example.com")
 
     monkeypatch.setattr(FragmentRules, "add", broken)
-    site.append(b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}')
+    site.append(
+        b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}'
+    )
     assert site.resolve() == 1
     applied(site)
     ((name, reason, *words),) = site.listed("--reason", "poison")

@@ -46,8 +46,12 @@ def test_triggers_of_all_shards_arrive_with_their_names(rig: Rig, receiver: Rece
         rig.emit(*(trigger(10 * shard + number) for number in range(5)), shard=shard)
     requests = receiver.wait(20)
     eventually(lambda: rig.outbox.cursors("t", "hook") == dict.fromkeys(range(SHARDS), 5))
-    assert sorted(receiver.accepted) == sorted(f"trg-{10 * shard + number}" for shard in range(SHARDS) for number in range(5))
-    assert {json.dumps(r.event["data"]["identity"]) for r in requests if r.id == "trg-12"} == {'{"user_id": "user_id of 12"}'}
+    assert sorted(receiver.accepted) == sorted(
+        f"trg-{10 * shard + number}" for shard in range(SHARDS) for number in range(5)
+    )
+    assert {json.dumps(r.event["data"]["identity"]) for r in requests if r.id == "trg-12"} == {
+        '{"user_id": "user_id of 12"}'
+    }
 
 
 def test_all_four_kinds_of_connector_at_once(rig: Rig, receiver: Receiver) -> None:
@@ -60,7 +64,11 @@ def test_all_four_kinds_of_connector_at_once(rig: Rig, receiver: Receiver) -> No
     receiver.wait(50)
     eventually(lambda: {rig.cursor(name) for name in ("hook", "lines", "stream")} == {50})
     lines = (rig.folder / "lines.jsonl").read_text().splitlines()
-    assert {json.loads(line)["id"] for line in lines} == set(receiver.accepted) == {f"trg-{number}" for number in range(50)}
+    assert (
+        {json.loads(line)["id"] for line in lines}
+        == set(receiver.accepted)
+        == {f"trg-{number}" for number in range(50)}
+    )
     assert rig.redis.xlen("out") == 50
 
 
@@ -85,9 +93,16 @@ def test_a_failure_is_tried_again_under_the_same_id(rig: Rig, receiver: Receiver
 
 def test_others_pass_one_that_fails_and_the_cursor_waits_for_it(rig: Rig) -> None:
     mended = threading.Event()
-    sink = Scripted(lambda item: Retry("not yet") if item.trigger.id == "trg-1" and not mended.is_set() else DELIVERED)
+    sink = Scripted(
+        lambda item: Retry("not yet") if item.trigger.id == "trg-1" and not mended.is_set() else DELIVERED
+    )
     rig.sinks = {"a": sink}
-    rig.start(named("a"), deliver=Deliver(attempts=1_000, backoff=Duration(20), backoff_max=Duration(50), breaker_failures=1_000))
+    rig.start(
+        named("a"),
+        deliver=Deliver(
+            attempts=1_000, backoff=Duration(20), backoff_max=Duration(50), breaker_failures=1_000
+        ),
+    )
     rig.emit(*(trigger(number, to=("a",)) for number in range(1, 51)))
     eventually(lambda: len(set(sink.ids)) == 50)
     time.sleep(0.2)
@@ -135,7 +150,10 @@ def test_a_dead_connector_holds_nobody_else(rig: Rig, receiver: Receiver) -> Non
     rig.sinks = {"slow": slow}
     rig.start(named("slow"), hook(receiver.url))
     for block in range(10):
-        rig.emit(*(trigger(number, to=("slow",)) for number in range(block * 1_000, block * 1_000 + 1_000)), shard=block % SHARDS)
+        rig.emit(
+            *(trigger(number, to=("slow",)) for number in range(block * 1_000, block * 1_000 + 1_000)),
+            shard=block % SHARDS,
+        )
     rig.emit(trigger(99_999, to=("slow", "hook")))
     receiver.wait(1)
     eventually(lambda: rig.cursor("hook", 0) > 2_000)
@@ -151,7 +169,9 @@ def test_the_breaker_spares_a_receiver_that_is_down(rig: Rig) -> None:
     rig.emit(*(trigger(number, to=("a",)) for number in range(30)))
     time.sleep(1.0)
     tried = len(sink.ids)
-    assert QUICK.breaker_failures <= tried <= QUICK.breaker_failures + 6, "then one probe for each rest of 200 ms"
+    assert QUICK.breaker_failures <= tried <= QUICK.breaker_failures + 6, (
+        "then one probe for each rest of 200 ms"
+    )
     down.clear()
     eventually(lambda: rig.cursor("a") == 30)
     assert rig.dead == []
@@ -164,7 +184,9 @@ def test_retry_after_is_honoured(rig: Rig, receiver: Receiver) -> None:
     receiver.wait(2)
     eventually(lambda: rig.cursor("hook") == 2)
     limited = next(request for request in receiver.requests if request.status == 429)
-    again = next(request for request in receiver.requests if request.id == limited.id and request.status == 200)
+    again = next(
+        request for request in receiver.requests if request.id == limited.id and request.status == 200
+    )
     assert again.at - limited.at >= 0.95
 
 
@@ -204,7 +226,9 @@ def test_a_stop_lets_what_is_under_way_come_back(rig: Rig, receiver: Receiver) -
     rig.start(hook(receiver.url))
     receiver.wait(40)
     eventually(lambda: rig.cursor("hook") == 40)
-    assert sorted(receiver.accepted) == sorted(f"trg-{number}" for number in range(40)), "nothing lost, nothing twice"
+    assert sorted(receiver.accepted) == sorted(f"trg-{number}" for number in range(40)), (
+        "nothing lost, nothing twice"
+    )
 
 
 def test_a_receiver_that_hangs_does_not_hold_the_stop(rig: Rig, receiver: Receiver) -> None:
@@ -218,8 +242,15 @@ def test_a_receiver_that_hangs_does_not_hold_the_stop(rig: Rig, receiver: Receiv
 
 def test_the_outbox_is_trimmed_behind_the_slowest(rig: Rig) -> None:
     gate = threading.Event()
-    rig.sinks = {"a": Scripted(lambda _: DELIVERED), "b": Scripted(lambda _: DELIVERED if gate.is_set() else Retry("later", 0.05))}
-    rig.start(named("a"), named("b"), deliver=Deliver(attempts=1_000, backoff=Duration(10), backoff_max=Duration(10)))
+    rig.sinks = {
+        "a": Scripted(lambda _: DELIVERED),
+        "b": Scripted(lambda _: DELIVERED if gate.is_set() else Retry("later", 0.05)),
+    }
+    rig.start(
+        named("a"),
+        named("b"),
+        deliver=Deliver(attempts=1_000, backoff=Duration(10), backoff_max=Duration(10)),
+    )
     rig.emit(*(trigger(number, to=("a", "b")) for number in range(100)))
     eventually(lambda: rig.cursor("a") == 100)
     time.sleep(1.2)
@@ -257,7 +288,9 @@ def test_each_worker_takes_its_own_shards(rig: Rig) -> None:
     assert sorted(sink.ids) == ["trg-1", "trg-3"]
 
 
-def test_a_state_that_fails_ends_the_flow_with_its_own_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_fails_ends_the_flow_with_its_own_error(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.sinks = {"a": Scripted(lambda _: DELIVERED)}
 
     def unreachable(*_: object) -> list[dict[str, str]]:
@@ -276,7 +309,10 @@ def test_names_are_asked_for_in_bulk_and_again_for_each_attempt(rig: Rig) -> Non
     tries = itertools.count()
     rig.sinks = {"a": Scripted(lambda _: Retry("once") if next(tries) < 100 else DELIVERED, batch_max=100)}
     rig.emit(*(trigger(number, to=("a",)) for number in range(100)))
-    rig.start(named("a"), deliver=Deliver(attempts=9, backoff=Duration(10), backoff_max=Duration(10), breaker_failures=1_000))
+    rig.start(
+        named("a"),
+        deliver=Deliver(attempts=9, backoff=Duration(10), backoff_max=Duration(10), breaker_failures=1_000),
+    )
     eventually(lambda: rig.cursor("a") == 100)
     assert sum(rig.identified) == 200
     assert len(rig.identified) < 100
@@ -306,12 +342,12 @@ from state.shards.redis_shards import RedisOutbox
 import flows, redis
 
 url, hook, secret = sys.argv[1:]
-compose = types.ModuleType("flows.runtime.deployment")
-compose.outbox = lambda config: RedisOutbox(redis.Redis.from_url(url), Names("t"), 4)
-compose.directory = lambda config: None
-compose.desk = lambda config: Desk(lambda customers, fields: [{} for _ in customers], print, print, dict)
-compose.redis_url = lambda config: url
-sys.modules["flows.runtime.deployment"] = flows.runtime.deployment = compose
+deployment = types.ModuleType("flows.runtime.deployment")
+deployment.outbox = lambda config: RedisOutbox(redis.Redis.from_url(url), Names("t"), 4)
+deployment.directory = lambda config: None
+deliver._desk = lambda config: Desk(lambda customers, fields: [{} for _ in customers], print, print, dict)
+deployment.redis_url = lambda config: url
+sys.modules["flows.runtime.deployment"] = flows.runtime.deployment = deployment
 shards = Config().shards.__class__(count=4)
 connector = Connector(name="hook", type="webhook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
 deliver.run(Config(shards=shards, connector=(connector,)), 0, 1)
@@ -320,7 +356,9 @@ deliver.run(Config(shards=shards, connector=(connector,)), 0, 1)
 
 def worker(rig: Rig, receiver: Receiver) -> "subprocess.Popen[bytes]":
     """The flow in a process of its own."""
-    return subprocess.Popen([sys.executable, "-c", WORKER, rig.url, receiver.url, SECRET], stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, rig.url, receiver.url, SECRET], stderr=subprocess.PIPE
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

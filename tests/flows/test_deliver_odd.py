@@ -21,8 +21,12 @@ from tests.odd_receiver import ANSWERS, OddReceiver
 from tests.receiver import Answer, Receiver
 from tests.waiting import eventually
 
-HOUR_LONG = "retry-after date 'Fri, 31 Dec 9999 23:59:59 -2359'"  # it is honoured, and this test has not so long
-EAGER = Deliver(attempts=3, backoff=Duration(1), backoff_max=Duration(2), breaker_failures=20, breaker_rest=Duration(20))
+HOUR_LONG = (
+    "retry-after date 'Fri, 31 Dec 9999 23:59:59 -2359'"  # it is honoured, and this test has not so long
+)
+EAGER = Deliver(
+    attempts=3, backoff=Duration(1), backoff_max=Duration(2), breaker_failures=20, breaker_rest=Duration(20)
+)
 
 
 @pytest.fixture
@@ -41,17 +45,27 @@ def _receiver() -> Iterator[Receiver]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_healthy_receiver_beside_an_odd_one_gets_each_trigger_once(rig: Rig, receiver: Receiver, seed: int) -> None:
+def test_a_healthy_receiver_beside_an_odd_one_gets_each_trigger_once(
+    rig: Rig, receiver: Receiver, seed: int
+) -> None:
     answers = [name for name in ANSWERS if name != HOUR_LONG]
     count = len(answers)
     with OddReceiver(seed, answers) as odd:
         rig.start(hook(odd.url(), name="odd"), hook(receiver.url, name="well"), deliver=EAGER)
         for number in range(count):
             rig.emit(trigger(number, to=("odd", "well")), shard=number % SHARDS)
-        eventually(lambda: sum(rig.outbox.cursors("t", "odd").values()) == sum(rig.outbox.cursors("t", "well").values()) == count)
+        eventually(
+            lambda: (
+                sum(rig.outbox.cursors("t", "odd").values())
+                == sum(rig.outbox.cursors("t", "well").values())
+                == count
+            )
+        )
         rig.stop()
     assert set(odd.answered) == set(answers)
-    assert sorted(receiver.accepted) == sorted(f"trg-{number}" for number in range(count)), "each once, so the flow never began again"
+    assert sorted(receiver.accepted) == sorted(f"trg-{number}" for number in range(count)), (
+        "each once, so the flow never began again"
+    )
     reasons = [reason for connector, _, reason in rig.dead if connector == "odd"]
     assert len(rig.dead) == len(reasons) > count // 2
     assert all(reason.endswith("; 3 attempts") for reason in reasons)
@@ -59,13 +73,21 @@ def test_a_healthy_receiver_beside_an_odd_one_gets_each_trigger_once(rig: Rig, r
 
 def test_retry_after_0_does_not_switch_the_breaker_off(rig: Rig, receiver: Receiver) -> None:
     receiver.always = Answer(503, {"retry-after": "0"})
-    rest = Deliver(attempts=1_000, backoff=Duration(1), backoff_max=Duration(1), breaker_failures=5, breaker_rest=Duration(60_000))
+    rest = Deliver(
+        attempts=1_000,
+        backoff=Duration(1),
+        backoff_max=Duration(1),
+        breaker_failures=5,
+        breaker_rest=Duration(60_000),
+    )
     rig.start(hook(receiver.url, concurrency=1), deliver=rest)
     rig.emit(*(trigger(number) for number in range(30)))
     receiver.wait(5)
     with pytest.raises(AssertionError, match="5 of 6 requests"):
         receiver.wait(6, timeout_s=1)
-    assert len({request.id for request in receiver.requests}) == 5, "and a single failure was not taken for a count of them"
+    assert len({request.id for request in receiver.requests}) == 5, (
+        "and a single failure was not taken for a count of them"
+    )
 
 
 class Raising:
@@ -87,7 +109,9 @@ class Raising:
     async def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("error", [KeyError("ann@example.org"), ConfigError("kafka.options: no"), OSError(24, "too many files")])
+@pytest.mark.parametrize(
+    "error", [KeyError("ann@example.org"), ConfigError("kafka.options: no"), OSError(24, "too many files")]
+)
 def test_what_a_sink_raises_on_ends_as_a_dead_letter_alone(
     rig: Rig, error: Exception, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +126,9 @@ def test_what_a_sink_raises_on_ends_as_a_dead_letter_alone(
     assert len(receiver.accepted) == 30
     reason = rig.dead[0][2]
     assert reason.endswith("; 3 attempts")
-    assert ("tests.flows.test_deliver_odd:" in reason) != isinstance(error, ConfigError), "the place, or the words of our own error"
+    assert ("tests.flows.test_deliver_odd:" in reason) != isinstance(error, ConfigError), (
+        "the place, or the words of our own error"
+    )
     assert "ann@example.org" not in reason, "an exception's words may be personal data"
     said = capsys.readouterr()
     assert "sink_raised" in said.out + said.err
@@ -130,7 +156,9 @@ def test_a_sink_that_always_raises_rests(rig: Rig, receiver: Receiver) -> None:
             return await super().deliver(batch)
 
     rig.sinks["a"] = Broken(ZeroDivisionError(), *(f"trg-{number}" for number in range(500)))
-    rig.start(named("a"), hook(receiver.url), deliver=Deliver(breaker_failures=5, breaker_rest=Duration(60_000)))
+    rig.start(
+        named("a"), hook(receiver.url), deliver=Deliver(breaker_failures=5, breaker_rest=Duration(60_000))
+    )
     rig.emit(*(trigger(number, to=("a", "hook")) for number in range(500)))
     eventually(lambda: rig.cursor("hook") == 500)
     assert len(tried) < 5
@@ -144,7 +172,10 @@ def damaged(customer: str) -> Exception:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (lambda _: KeyError("ann@example.org"), "the customer cannot be named: KeyError at tests.flows.test_deliver_odd:"),
+        (
+            lambda _: KeyError("ann@example.org"),
+            "the customer cannot be named: KeyError at tests.flows.test_deliver_odd:",
+        ),
         (damaged, "the customer cannot be named: shard 0: {s00}:xs:1 of customer"),
     ],
 )
@@ -169,7 +200,9 @@ def test_a_customer_who_cannot_be_named_holds_nobody_else(
     assert reason.startswith(said)
     assert reason.endswith("; 3 attempts")
     assert "ann@example.org" not in reason
-    assert ("millrace repair customer" in reason) == (error is damaged), "the remedy, for who reads the dead letter"
+    assert ("millrace repair customer" in reason) == (error is damaged), (
+        "the remedy, for who reads the dead letter"
+    )
     assert sorted(sink.ids) == sorted(f"trg-{number}" for number in range(20) if number != 7), "each once"
 
 
@@ -182,7 +215,9 @@ def test_an_entry_whose_text_is_none_is_a_dead_letter(rig: Rig) -> None:
     assert [letter[0] for letter in rig.dead] == ["a"]
 
 
-def test_an_absorb_that_our_logic_raises_on_holds_back_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absorb_that_our_logic_raises_on_holds_back_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = rig.forward
 
     def forward(shard: int, seq: int, message: Absorb) -> bool:

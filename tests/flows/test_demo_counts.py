@@ -61,7 +61,9 @@ def test_households_are_the_connected_components(sent: list[dict[str, Any]]) -> 
         nx.add_path(graph, known)
         graph.add_nodes_from(known)
     houses = ledger.households()
-    assert sorted(map(sorted, (house.identifiers for house in houses))) == sorted(map(sorted, nx.connected_components(graph)))
+    assert sorted(map(sorted, (house.identifiers for house in houses))) == sorted(
+        map(sorted, nx.connected_components(graph))
+    )
     assert sum(house.events for house in houses) == len(sent)
     for house in houses:
         assert house.events == sum(not house.identifiers.isdisjoint(identifiers(message)) for message in sent)
@@ -87,11 +89,21 @@ TWO = Household({("user_id", "u1"), ("user_id", "u2"), ("anonymous", "a1")}, eve
         (ONE, {("user_id", "u1"): ("c1", 7), ("anonymous", "a1"): ("c1", 7)}, (0, 2, False)),
         (ONE, {("user_id", "u1"): ("c1", 3), ("anonymous", "a1"): ("c2", 2)}, (0, 0, True)),
         (ONE, {}, (5, 0, False)),
-        (TWO, {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 2), ("anonymous", "a1"): ("c2", 2)}, (0, 0, False)),
-        (TWO, {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 1), ("anonymous", "a1"): ("c2", 1)}, (1, 0, False)),
+        (
+            TWO,
+            {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 2), ("anonymous", "a1"): ("c2", 2)},
+            (0, 0, False),
+        ),
+        (
+            TWO,
+            {("user_id", "u1"): ("c1", 3), ("user_id", "u2"): ("c2", 1), ("anonymous", "a1"): ("c2", 1)},
+            (1, 0, False),
+        ),
     ],
 )
-def test_a_household_is_compared_with_its_profiles(house: Household, state: Any, expected: tuple[int, int, bool]) -> None:
+def test_a_household_is_compared_with_its_profiles(
+    house: Household, state: Any, expected: tuple[int, int, bool]
+) -> None:
     found = compare(house, reader(state))
     assert (found.lost, found.doubled, found.split) == expected
 
@@ -191,7 +203,10 @@ def gateway() -> Iterator[tuple[str, MemoryLog]]:
 def test_what_the_publisher_counts_as_accepted_is_what_the_log_holds() -> None:
     ledger, watched = Ledger(), []
     shop = Shop(7, RUN, 600).items()
-    with gateway() as (url, log), Publisher(shop, url, ledger, lambda item, at_ms: watched.append((item, at_ms))) as publisher:
+    with (
+        gateway() as (url, log),
+        Publisher(shop, url, ledger, lambda item, at_ms: watched.append((item, at_ms))) as publisher,
+    ):
         while publisher.published < 1_000:
             time.sleep(0.05)
         publisher.check()
@@ -207,7 +222,9 @@ def test_what_the_publisher_counts_as_accepted_is_what_the_log_holds() -> None:
     )
     assert ids.total() - len(ids) == publisher.duplicates > 0
     assert ledger.totals() == (len(ids), sum(item.refusable and not item.duplicate for item, _ in watched))
-    assert {event.source for event in log.events} == {item.channel for item, _ in watched if isinstance(item.message, dict)}
+    assert {event.source for event in log.events} == {
+        item.channel for item, _ in watched if isinstance(item.message, dict)
+    }
     at = {item.message["messageId"]: at_ms - item.age_ms for item, at_ms in watched if item.valid}
     for message in stored:
         if message["messageId"] in at:
@@ -227,9 +244,14 @@ def test_an_unreachable_gateway_is_told_apart_from_success(unused_url: str) -> N
     assert publisher.unanswered == publisher.published - publisher.unreadable > 0
 
 
-def test_what_a_slow_gateway_has_not_answered_when_it_ends_is_in_doubt_and_the_end_does_not_wait_for_it() -> None:
+def test_what_a_slow_gateway_has_not_answered_when_it_ends_is_in_doubt_and_the_end_does_not_wait_for_it() -> (
+    None
+):
     ledger = Ledger()
-    with gateway() as (url, log), Publisher(Shop(7, RUN, 600).items(), url, ledger, lambda *_: None) as publisher:
+    with (
+        gateway() as (url, log),
+        Publisher(Shop(7, RUN, 600).items(), url, ledger, lambda *_: None) as publisher,
+    ):
         while publisher.accepted < 100:
             time.sleep(0.01)
         log.held.set()  # from here on nothing is answered
@@ -272,14 +294,31 @@ def unused_url() -> str:
 
 def trigger(trigger_id: str, cause: str = "m1") -> Trigger:
     receipt = Receipt(event_ms=900, received_ms=1_000, resolved_ms=1_010, applied_ms=1_020, emitted_ms=1_043)
-    return Trigger(trigger_id, "c" * 24, "rule", "act", "mail", "service", [CONNECTOR], cause, {"total": 9}, {}, {}, receipt)
+    return Trigger(
+        trigger_id,
+        "c" * 24,
+        "rule",
+        "act",
+        "mail",
+        "service",
+        [CONNECTOR],
+        cause,
+        {"total": 9},
+        {},
+        {},
+        receipt,
+    )
 
 
 def post(receiver: Receiver, one: Trigger, secret: str | None = None) -> int:
     body = cloudevents.structured(one, "/millrace/demo", {}).decode()
     now = datetime.now(UTC)
     signature = Webhook(secret or receiver.secret).sign(one.id, now, body)
-    headers = {"webhook-id": one.id, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
+    headers = {
+        "webhook-id": one.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
     return httpx.post(receiver.url, content=body, headers=headers).status_code
 
 
@@ -307,7 +346,13 @@ def test_a_forged_trigger_is_refused() -> None:
 def test_a_receiver_that_answers_oddly_takes_nothing_then_and_what_is_sent_again_counts_once() -> None:
     """Each oddity once, to the connector that deliver uses."""
     with Receiver(lambda _: None, odd_every=2) as receiver:
-        hook = Connector(name=CONNECTOR, type="webhook", url=receiver.url, secrets=(Secret(receiver.secret),), allow_private=True)
+        hook = Connector(
+            name=CONNECTOR,
+            type="webhook",
+            url=receiver.url,
+            secrets=(Secret(receiver.secret),),
+            allow_private=True,
+        )
 
         async def send(numbers: Iterable[int]) -> list[Outcome]:
             sink = WebhookSink(hook, "/millrace/demo")
@@ -319,7 +364,9 @@ def test_a_receiver_that_answers_oddly_takes_nothing_then_and_what_is_sent_again
         left, refused = list(range(2 * len(ODDITIES))), 0
         while left:
             outcomes = asyncio.run(send(left))
-            assert {type(outcome) for outcome in outcomes} <= {type(DELIVERED), Retry}, "none of it is for good"
+            assert {type(outcome) for outcome in outcomes} <= {type(DELIVERED), Retry}, (
+                "none of it is for good"
+            )
             left = [number for number, outcome in zip(left, outcomes, strict=True) if outcome != DELIVERED]
             refused += len(left)
         assert refused >= receiver.refused >= len(ODDITIES), "each of them, at least once"

@@ -61,9 +61,13 @@ GOT = (got("t1", "m1"), got("t2", "m2"), got("t3", "m2", rule="vip"))
 WELL = Verdict(households=1, lost=0, doubled=0, split=0, mixed=0)
 
 
-def report(figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL, *, busy: bool = False) -> Report:
+def report(
+    figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL, *, busy: bool = False
+) -> Report:
     sent: Any = Sent()
-    return build(5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict, busy=busy)
+    return build(
+        5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict, busy=busy
+    )
 
 
 def test_a_run_in_which_all_is_well() -> None:
@@ -83,7 +87,11 @@ def test_a_run_in_which_all_is_well() -> None:
         ({"verdict": msgspec.structs.replace(WELL, lost=2)}, 2, 0),
         ({"verdict": msgspec.structs.replace(WELL, doubled=2)}, 0, 2),
         ({"triggers": GOT[:2]}, 1, 0),
-        ({"triggers": GOT[1:], "figures": msgspec.structs.replace(RIGHT, triggers={ORDERS: 1, "vip": 1})}, 1, 0),  # never emitted at all
+        (
+            {"triggers": GOT[1:], "figures": msgspec.structs.replace(RIGHT, triggers={ORDERS: 1, "vip": 1})},
+            1,
+            0,
+        ),  # never emitted at all
         ({"triggers": (*GOT, got("t4", "m2"))}, 0, 1),
     ],
 )
@@ -93,7 +101,9 @@ def test_each_difference_from_the_truth_is_counted(changes: dict[str, Any], lost
     assert not bad.good
 
 
-HALFWAY = Figures(applied=1, profiles=1, triggers={ORDERS: 1, "vip": 1}, lag={"resolve": 1, "deliver demo-receiver": 1})
+HALFWAY = Figures(
+    applied=1, profiles=1, triggers={ORDERS: 1, "vip": 1}, lag={"resolve": 1, "deliver demo-receiver": 1}
+)
 
 
 def test_what_still_lies_in_a_log_when_it_ends_is_not_lost() -> None:
@@ -102,17 +112,28 @@ def test_what_still_lies_in_a_log_when_it_ends_is_not_lost() -> None:
     assert (early.events_accepted, early.events_on_the_way, early.lost, early.doubled) == (5, 4, 0, 0)
     assert early.good
     at_rest = msgspec.structs.replace(HALFWAY, lag={})
-    still = report(at_rest, GOT[:1], msgspec.structs.replace(WELL, lost=2))  # nothing moves any more, and it is not there
+    still = report(
+        at_rest, GOT[:1], msgspec.structs.replace(WELL, lost=2)
+    )  # nothing moves any more, and it is not there
     assert (still.events_on_the_way, still.good) == (0, False)
     assert still.lost == 2 + 1 + 1
 
 
 def test_more_than_lies_in_a_log_is_lost_all_the_same() -> None:
-    assert report(msgspec.structs.replace(HALFWAY, duplicates=1, rejected={"too_deep": 1}, lag={}), GOT[:1], busy=True).lost > 0
+    assert (
+        report(
+            msgspec.structs.replace(HALFWAY, duplicates=1, rejected={"too_deep": 1}, lag={}),
+            GOT[:1],
+            busy=True,
+        ).lost
+        > 0
+    )
     assert report(HALFWAY, GOT[:1], msgspec.structs.replace(WELL, lost=9), busy=True).lost == 5
 
 
-@pytest.mark.parametrize("verdict", [msgspec.structs.replace(WELL, split=1), msgspec.structs.replace(WELL, mixed=1)])
+@pytest.mark.parametrize(
+    "verdict", [msgspec.structs.replace(WELL, split=1), msgspec.structs.replace(WELL, mixed=1)]
+)
 def test_wrong_identities_are_not_good_either(verdict: Verdict) -> None:
     assert not report(verdict=verdict).good
 
@@ -122,7 +143,9 @@ def test_a_run_that_delivers_nothing_is_not_good() -> None:
 
 
 def test_triggers_of_an_earlier_run_are_not_counted() -> None:
-    earlier = msgspec.structs.replace(got("t0", "old"), receipt={"received_ms": 1, "emitted_ms": BEGAN_MS - 1})
+    earlier = msgspec.structs.replace(
+        got("t0", "old"), receipt={"received_ms": 1, "emitted_ms": BEGAN_MS - 1}
+    )
     assert report(triggers=(*GOT, earlier)).triggers_delivered == 3
 
 
@@ -134,8 +157,12 @@ def test_what_models_drove_is_told_by_the_reasons() -> None:
         {"recommended": [], "cluster": ""},
         {"score.churn": 0.9, "score.churn because of recency": 0.4},
     ]
-    triggers = [msgspec.structs.replace(got(f"t{number}", "m"), reasons=each) for number, each in enumerate(reasons)]
-    found = taught(Figures(versions={"best_action": 3, "recommendation": 2, "clusters": 1, "churn": 4}), triggers)
+    triggers = [
+        msgspec.structs.replace(got(f"t{number}", "m"), reasons=each) for number, each in enumerate(reasons)
+    ]
+    found = taught(
+        Figures(versions={"best_action": 3, "recommendation": 2, "clusters": 1, "churn": 4}), triggers
+    )
     assert {model: (each.version, each.triggers) for model, each in found.items()} == {
         "best_action": (3, 1),
         "clusters": (1, 1),
@@ -148,10 +175,14 @@ def test_the_table_says_what_it_is_about() -> None:
     with console.capture() as capture:
         console.print(table(report()))
         console.print(table(report(triggers=())))
-        console.print(table(msgspec.structs.replace(report(), events_on_the_way=1_234, events_unacknowledged=56)))
+        console.print(
+            table(msgspec.structs.replace(report(), events_on_the_way=1_234, events_unacknowledged=56))
+        )
     assert "nothing lost, nothing doubled" in capture.get()
     assert "NOT as it should be" in capture.get()
-    assert "1,234 events were still on their way; 56 were never acknowledged" in " ".join(capture.get().split())
+    assert "1,234 events were still on their way; 56 were never acknowledged" in " ".join(
+        capture.get().split()
+    )
 
 
 # --- the screen
@@ -165,12 +196,22 @@ MANY = Figures(
     united=12_345,
     moved=2_345,
     triggers={
-        f"{name}_{number}": 2_000_321 // number for number in range(1, 4) for name in ("come_back_after_cart", "thank", "offer_best")
+        f"{name}_{number}": 2_000_321 // number
+        for number in range(1, 4)
+        for name in ("come_back_after_cart", "thank", "offer_best")
     },
-    rejected=dict.fromkeys(("timestamp_out_of_range", "too_many_properties", "plan_violation", "id_missing"), 1234),
+    rejected=dict.fromkeys(
+        ("timestamp_out_of_range", "too_many_properties", "plan_violation", "id_missing"), 1234
+    ),
     tags={"big_spender": 54_321, "heavy_user_of_the_app": 12_345, "vip": 7},
     segments={"high_value_at_risk": 123_456, "potential": 98_765},
-    lag={"resolve": 1_234, "profile": 56_789, "deliver demo-receiver": 12_345, "learn learn:recommendation": 3_456, "match": 0},
+    lag={
+        "resolve": 1_234,
+        "profile": 56_789,
+        "deliver demo-receiver": 12_345,
+        "learn learn:recommendation": 3_456,
+        "match": 0,
+    },
 )
 
 
@@ -178,14 +219,23 @@ class Story:
     """A follower with more to tell than has room, some of it long and in wide letters."""
 
     def look(self, _read: object, _now_ms: int) -> list[tuple[str, str, str]]:
-        contact = "12 events; email z***@example.com, name 张*, phone +86 *** **** **78, a customer of the household of " + "张伟" * 12
+        contact = (
+            "12 events; email z***@example.com, name 张*, phone +86 *** **** **78, a customer of the household of "
+            + "张伟" * 12
+        )
         return [
-            ("12:34:56.78", "profile" if number % 3 else "trigger", f"line {number} {contact if number % 4 == 1 else 'short'}")
+            (
+                "12:34:56.78",
+                "profile" if number % 3 else "trigger",
+                f"line {number} {contact if number % 4 == 1 else 'short'}",
+            )
             for number in range(40)
         ]
 
 
-def picture(width: int, height: int, figures: Figures = MANY, follower: Any = None, pending: int = 1_234) -> str:
+def picture(
+    width: int, height: int, figures: Figures = MANY, follower: Any = None, pending: int = 1_234
+) -> str:
     observer: Any = Looks(figures)
     sent: Any = Sent()
     sent.pending, sent.published = pending, 1_300_000
@@ -212,7 +262,14 @@ def test_the_screen_cuts_nothing_at_any_size(width: int, height: int) -> None:
         "30 ms to trigger p50",
     ):
         assert figure in shown
-    for title in ("Triggers, by rule", "Tags (customers)", "Segments (customers)", "Rejects, by reason", "Lag (entries)", "One customer"):
+    for title in (
+        "Triggers, by rule",
+        "Tags (customers)",
+        "Segments (customers)",
+        "Rejects, by reason",
+        "Lag (entries)",
+        "One customer",
+    ):
         assert title in shown
     assert any(re.search(r"come_back_after_cart_1 +2,000,321 ", line) for line in lines)
     assert any(re.search(r"big_spender +54,321 ", line) for line in lines)
@@ -238,7 +295,9 @@ def test_a_tiny_screen_is_drawn_all_the_same(width: int, height: int) -> None:
 
 
 def test_the_screen_shows_rates_counts_and_lags() -> None:
-    now = msgspec.structs.replace(RIGHT, united=4, tags={"vip": 2}, segments={"potential": 7}, lag={"resolve": 11})
+    now = msgspec.structs.replace(
+        RIGHT, united=4, tags={"vip": 2}, segments={"potential": 7}, lag={"resolve": 11}
+    )
     shown = picture(160, 40, now, Follower())
     for text in (
         "4 merges",

@@ -35,7 +35,9 @@ def test_another_run_shares_no_identifier_and_no_message_id() -> None:
 
 def seen(items: Any) -> set[Any]:
     good = [item.message for item in items if item.valid]
-    return {message["messageId"] for message in good} | {identifier for message in good for identifier in identifiers(message)}
+    return {message["messageId"] for message in good} | {
+        identifier for message in good for identifier in identifiers(message)
+    }
 
 
 def test_items_come_in_the_order_of_their_sending() -> None:
@@ -51,7 +53,14 @@ def test_the_rate_is_what_was_asked_for(rate: float) -> None:
 def test_all_channels_languages_and_kinds_of_event_occur() -> None:
     good = [item for item in LONG if item.valid]
     assert {item.channel for item in good} == set(get_args(Channel)) == set(WRITE_KEYS)
-    assert {item.message["type"] for item in good} == {"track", "identify", "page", "screen", "group", "alias"}
+    assert {item.message["type"] for item in good} == {
+        "track",
+        "identify",
+        "page",
+        "screen",
+        "group",
+        "alias",
+    }
     events = {item.message.get("event") for item in good}
     assert {
         "Product Viewed",
@@ -82,7 +91,11 @@ def test_every_valid_item_can_be_recognised_and_is_sent_once_or_marked_as_a_repe
 
 
 def test_a_repeat_happened_when_the_first_one_did() -> None:
-    happened = {item.message["messageId"]: item.at_s * 1000 - item.age_ms for item in LONG if item.valid and not item.duplicate}
+    happened = {
+        item.message["messageId"]: item.at_s * 1000 - item.age_ms
+        for item in LONG
+        if item.valid and not item.duplicate
+    }
     for item in LONG:
         if item.duplicate:
             assert item.at_s * 1000 - item.age_ms == pytest.approx(happened[item.message["messageId"]], abs=2)
@@ -101,7 +114,9 @@ def test_the_engine_judges_each_item_as_the_shop_says() -> None:
     shared = Shared("web", now_ms, int(Config().gateway.event_bytes))
     for item in LONG:
         if isinstance(item.message, dict):
-            stamp = datetime.fromtimestamp((now_ms - item.age_ms) / 1_000, UTC).isoformat(timespec="milliseconds")
+            stamp = datetime.fromtimestamp((now_ms - item.age_ms) / 1_000, UTC).isoformat(
+                timespec="milliseconds"
+            )
             _, raw = keyed(json.dumps({"timestamp": stamp, **item.message}).encode(), shared)
             if item.fault == "poison":
                 assert raw.fault is None
@@ -125,10 +140,15 @@ def test_families_share_a_device_and_logins_connect_visits() -> None:
             ledger.sent(item.message, 0)
     houses = ledger.households()
     assert any(house.users > 1 for house in houses)
-    assert any(house.users == 1 and sum(namespace == "anonymous" for namespace, _ in house.identifiers) > 1 for house in houses)
+    assert any(
+        house.users == 1 and sum(namespace == "anonymous" for namespace, _ in house.identifiers) > 1
+        for house in houses
+    )
     assert any(house.users == 0 for house in houses)
     sizes = sorted(len(house.identifiers) for house in houses)
-    assert sizes[-2] < 60 < _MADE_UP < sizes[-1], "one alone has a client that makes up an anonymous id for each call"
+    assert sizes[-2] < 60 < _MADE_UP < sizes[-1], (
+        "one alone has a client that makes up an anonymous id for each call"
+    )
 
 
 def test_each_kind_of_odd_event_is_published_within_twenty_seconds_of_the_demo_and_all_are_few() -> None:
@@ -149,7 +169,9 @@ def test_the_engine_knows_people_by_what_the_shop_says_they_are_known_by() -> No
             checked = validator.check(RawEvent(json.dumps(item.message).encode(), RUN * 1_000, item.channel))
             assert type(checked) is Checked
             said = sorted(identifiers(item.message), key=lambda known: ORDER[known[0]])
-            assert [identifier.strength for identifier in checked.identifiers] == [ORDER[namespace] for namespace, _ in said], item
+            assert [identifier.strength for identifier in checked.identifiers] == [
+                ORDER[namespace] for namespace, _ in said
+            ], item
             for ours, theirs in zip(said, checked.identifiers, strict=True):
                 named.setdefault(ours, set()).add(theirs.hash)
                 hashed.setdefault(theirs.hash, set()).add(ours)

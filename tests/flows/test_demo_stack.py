@@ -29,7 +29,10 @@ values = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -47,7 +50,9 @@ def test_the_demo_configuration_is_valid_and_shows_everything_within_seconds(tmp
     file.write_text(text)
     config = load(file)
     assert config.data.folder == str(tmp_path / "data")
-    assert {key.key: key.source for key in config.gateway.write_keys} == {key: channel for channel, key in WRITE_KEYS.items()}
+    assert {key.key: key.source for key in config.gateway.write_keys} == {
+        key: channel for channel, key in WRITE_KEYS.items()
+    }
     assert all(CONNECTOR in rule.to for rule in config.trigger)
     assert ORDERS in {rule.name for rule in config.trigger}
     assert all(rule.on.within is None or rule.on.within <= 5_000 for rule in config.trigger)
@@ -65,7 +70,12 @@ def test_demos_that_start_at_the_same_moment_have_ports_of_their_own(tmp_path: P
         "    sys.stdin.read()\n"
     )
     demos = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(3)
     ]
     try:
@@ -95,7 +105,9 @@ def test_a_gateway_of_somebody_else_is_not_taken_for_ours(tmp_path: Path) -> Non
             server.shutdown()
 
 
-def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = tmp_path / "own.toml"
     base.write_text(
         """
@@ -111,7 +123,10 @@ def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(tmp_p
         document = configuration(base, None, receiver)
     assert document["data"]["folder"] == str(tmp_path / "here")
     assert document["validate"]["plan"][0]["schema"] == str(tmp_path / "plan" / "order.json")
-    assert [entry["key"] for entry in document["gateway"]["write_keys"]] == ["${SHOP_KEY}", *WRITE_KEYS.values()]
+    assert [entry["key"] for entry in document["gateway"]["write_keys"]] == [
+        "${SHOP_KEY}",
+        *WRITE_KEYS.values(),
+    ]
     assert problems(to_toml(document), {"SHOP_KEY": "k"}) == []
 
 
@@ -119,21 +134,30 @@ def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(tmp_p
 
 
 def test_the_lag_of_the_raw_log_is_that_of_its_readers() -> None:
-    samples = ['{flow="profile",of="3"} 2.0', '{flow="resolve",of="events/0"} 5.0', '{flow="resolve",of="events/1"} 1.0']
-    text = "\n".join(["# TYPE millrace_lag gauge", *("millrace_lag" + sample for sample in samples), "other 9", ""])
+    samples = [
+        '{flow="profile",of="3"} 2.0',
+        '{flow="resolve",of="events/0"} 5.0',
+        '{flow="resolve",of="events/1"} 1.0',
+    ]
+    text = "\n".join(
+        ["# TYPE millrace_lag gauge", *("millrace_lag" + sample for sample in samples), "other 9", ""]
+    )
     assert raw_lag(text) == 6
 
 
 def test_figures_are_those_since_an_earlier_look_but_tags_are_as_of_now() -> None:
     before = Figures.of({"applied": 10, "triggers:a": 1, "tag:vip": 3, "united": 2}, {})
-    now = Figures.of({"applied": 15, "triggers:a": 4, "tag:vip": 2, "united": 2, "rejected:too_deep": 1}, {"resolve": 3})
+    now = Figures.of(
+        {"applied": 15, "triggers:a": 4, "tag:vip": 2, "united": 2, "rejected:too_deep": 1}, {"resolve": 3}
+    )
     since = now.since(before)
     assert (since.applied, since.emitted, since.united, since.rejects) == (5, 3, 0, 1)
     assert (since.tags, since.lag) == ({"vip": 2}, {"resolve": 3})
 
 
 @pytest.mark.parametrize(
-    ("values_", "part", "expected"), [([], 0.5, None), ([7], 0.99, 7), (list(range(1, 101)), 0.5, 50), (list(range(1, 101)), 0.99, 99)]
+    ("values_", "part", "expected"),
+    [([], 0.5, None), ([7], 0.99, 7), (list(range(1, 101)), 0.5, 50), (list(range(1, 101)), 0.99, 99)],
 )
 def test_percentiles_by_nearest_rank(values_: list[int], part: float, expected: int | None) -> None:
     assert percentile(values_, part) == expected
@@ -145,9 +169,23 @@ def test_the_follower_tells_one_customers_story_from_the_first_page_to_the_trigg
     hero = story[0].person
     for item in first(25):
         follower.published(item, 1_000_000 + round(item.at_s * 1000))
-    order = next(item for item in story if item.person == hero and item.valid and item.message.get("event") == "Order Completed")
+    order = next(
+        item
+        for item in story
+        if item.person == hero and item.valid and item.message.get("event") == "Order Completed"
+    )
     receipt = {"received_ms": 1, "emitted_ms": 2}
-    follower.delivered(Got("t1", "c" * 24, "thanks", order.message["messageId"], {}, receipt, 1_000_000 + round(order.at_s * 1000) + 150))
+    follower.delivered(
+        Got(
+            "t1",
+            "c" * 24,
+            "thanks",
+            order.message["messageId"],
+            {},
+            receipt,
+            1_000_000 + round(order.at_s * 1000) + 150,
+        )
+    )
     follower.delivered(Got("t2", "c" * 24, "thanks", "a stranger's", {}, receipt, 0))
     profile = {
         "customer": "ab" * 12,
@@ -176,6 +214,11 @@ def test_who_waits_for_the_gateway_says_so_and_for_how_long(
     monkeypatch.setattr(stack, "_SAY_S", 0.05)
     monkeypatch.setattr(stack, "_READY_S", 0.3)
     waiting.log.touch()
-    with pytest.raises(Unreachable, match=rf"the gateway at {waiting.url} is not ready after 0 s: it said nothing"):
+    with pytest.raises(
+        Unreachable, match=rf"the gateway at {waiting.url} is not ready after 0 s: it said nothing"
+    ):
         waiting._wait()
-    assert f"waiting for the gateway at {waiting.url}, 0 s so far; what happens: {waiting.log}" in capsys.readouterr().err
+    assert (
+        f"waiting for the gateway at {waiting.url}, 0 s so far; what happens: {waiting.log}"
+        in capsys.readouterr().err
+    )

@@ -22,7 +22,9 @@ def config_file(folder: Path, redis_url: str) -> Path:
     return file
 
 
-def test_the_digest_of_a_deployment(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_digest_of_a_deployment(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = load(config_file(tmp_path, redis_url))
     deployment.prepare(config)
     assert run(config, as_json=True) == 0

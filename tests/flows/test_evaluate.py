@@ -40,7 +40,9 @@ def purchases(tmp_path: Path) -> Path:
         rate, at, left = luck.gammavariate(1.0, 0.1), luck.uniform(0, 60), luck.expovariate(1 / 150)
         begun = at
         while at < 400 and at - begun < left:
-            rows.append((f"c{customer}", (START + timedelta(days=int(at))).date(), round(luck.uniform(5, 50), 2)))
+            rows.append(
+                (f"c{customer}", (START + timedelta(days=int(at))).date(), round(luck.uniform(5, 50), 2))
+            )
             at += luck.expovariate(rate)
     return write(tmp_path / "purchases.csv", ("customer", "date", "value"), rows)
 
@@ -57,7 +59,9 @@ def table(tmp_path: Path, count: int = 1_500) -> Path:
 
 
 class TestChurn:
-    def test_it_does_as_well_as_the_batch_model_and_says_what_it_guessed(self, run: Run, purchases: Path, tmp_path: Path) -> None:
+    def test_it_does_as_well_as_the_batch_model_and_says_what_it_guessed(
+        self, run: Run, purchases: Path, tmp_path: Path
+    ) -> None:
         report = tmp_path / "report.html"
         code, out, _ = run("churn", purchases, "--horizon", "30d", "--step", "5d", "--json", "--html", report)
         found = last_line(out)
@@ -100,10 +104,15 @@ class TestChurn:
             (("--value", "customer"), "line 2: customer is no number"),
             (("--horizon", "soon"), "--horizon: expected a duration"),
             (("--horizon", "900d"), "try a shorter --horizon"),
-            (("--horizon", "30d", "--step", "60d"), "a --step of 60 days is longer than a --horizon of 30 days"),
+            (
+                ("--horizon", "30d", "--step", "60d"),
+                "a --step of 60 days is longer than a --horizon of 30 days",
+            ),
         ],
     )
-    def test_wrong_arguments_are_one_line(self, run: Run, purchases: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    def test_wrong_arguments_are_one_line(
+        self, run: Run, purchases: Path, arguments: tuple[str, ...], complaint: str
+    ) -> None:
         code, _, error = run("churn", purchases, *arguments)
         assert code == 1
         assert len(error.strip().splitlines()) == 1
@@ -112,22 +121,39 @@ class TestChurn:
 
     def test_nobody_who_ever_leaves_is_an_error(self, run: Run, tmp_path: Path) -> None:
         days = [(f"c{c}", (START + timedelta(days=day)).date()) for day in range(100) for c in range(3)]
-        code, _, error = run("churn", write(tmp_path / "all.csv", ("user", "day"), days), "--horizon", "10d", "--step", "1d")
+        code, _, error = run(
+            "churn", write(tmp_path / "all.csv", ("user", "day"), days), "--horizon", "10d", "--step", "1d"
+        )
         assert (code, "nothing to tell apart" in error) == (1, True)
 
 
 class TestPropensity:
     def test_words_and_gaps_are_learnt(self, run: Run, tmp_path: Path) -> None:
-        code, out, _ = run("propensity", table(tmp_path), "--label", "label", "--time", "time", "--label-delay", "1h", "--json")
+        code, out, _ = run(
+            "propensity",
+            table(tmp_path),
+            "--label",
+            "label",
+            "--time",
+            "time",
+            "--label-delay",
+            "1h",
+            "--json",
+        )
         found = last_line(out)
         assert code == 0
         assert found["auc"] > 0.78
         assert found["log_loss"] < found["baselines"]["batch_lr"]["log_loss"] + 0.02
 
-    def test_batch_models_know_that_what_they_have_not_seen_yet_may_be(self, run: Run, tmp_path: Path) -> None:
+    def test_batch_models_know_that_what_they_have_not_seen_yet_may_be(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         """The first bad ones come just after a first fit that a careless analyst would have made."""
         luck, bad = random.Random(5), {40, *range(82, 130, 6), *range(130, 1_500, 40)}
-        rows = [(at * 60, luck.gauss(6.0 * (at in bad), 1), luck.gauss(0, 1), int(at in bad)) for at in range(1_500)]
+        rows = [
+            (at * 60, luck.gauss(6.0 * (at in bad), 1), luck.gauss(0, 1), int(at in bad))
+            for at in range(1_500)
+        ]
         file = write(tmp_path / "rare.csv", ("time", "x", "noise", "label"), rows)
         code, out, _ = run("propensity", file, "--label-delay", "25m", "--json")
         found = last_line(out)
@@ -140,7 +166,13 @@ class TestPropensity:
         luck = random.Random(6)
         pairs = [(luck.gauss(0, 1), luck.gauss(0, 1)) for _ in range(900)]
         rows = [(at * 60, a, b, int(a * b > 0)) for at, (a, b) in enumerate(pairs)]
-        _, out, _ = run("propensity", write(tmp_path / "cross.csv", ("time", "a", "b", "label"), rows), "--label-delay", "1h", "--json")
+        _, out, _ = run(
+            "propensity",
+            write(tmp_path / "cross.csv", ("time", "a", "b", "label"), rows),
+            "--label-delay",
+            "1h",
+            "--json",
+        )
         baselines = last_line(out)["baselines"]
         assert baselines["batch_lr"]["auc"] < 0.6
         assert baselines["batch_gbt"]["auc"] > 0.85
@@ -163,7 +195,9 @@ class TestPropensity:
             (("--label-delay", "400d"), "try a shorter --label-delay"),
         ],
     )
-    def test_wrong_arguments_are_one_line(self, run: Run, tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    def test_wrong_arguments_are_one_line(
+        self, run: Run, tmp_path: Path, arguments: tuple[str, ...], complaint: str
+    ) -> None:
         code, _, error = run("propensity", table(tmp_path, 300), *arguments)
         assert code == 1
         assert complaint in error
@@ -205,20 +239,36 @@ class TestTable:
             (["1700000000000"], [1_700_000_000_000]),
             (["19700102"], [86_400_000]),
             (["1/2/1970 01:00"], [90_000_000]),
-            (["1970-01-01 23:59:59.9999999", "1970-01-01T23:59:59.9996Z"], [86_399_999, 86_399_999]),  # cut: still that day
+            (
+                ["1970-01-01 23:59:59.9999999", "1970-01-01T23:59:59.9996Z"],
+                [86_399_999, 86_399_999],
+            ),  # cut: still that day
             (["01.01.1970 23:59:59.9999999"], [86_399_999]),
             (["1969-12-31T23:59:59.9996Z"], [-1]),
         ],
     )
     def test_times(self, tmp_path: Path, texts: list[str], expected: list[int]) -> None:
-        assert read(write(tmp_path / "t.csv", ("t", "x"), [(text, 1) for text in texts])).times("t").tolist() == expected
+        assert (
+            read(write(tmp_path / "t.csv", ("t", "x"), [(text, 1) for text in texts])).times("t").tolist()
+            == expected
+        )
 
     @pytest.mark.parametrize(
         ("texts", "expected"),
-        [("1 0 1", [1, 0, 1]), ("yes no no", [1, 0, 0]), ("good bad good", [0, 1, 0]), ("True False False", [1, 0, 0])],
+        [
+            ("1 0 1", [1, 0, 1]),
+            ("yes no no", [1, 0, 0]),
+            ("good bad good", [0, 1, 0]),
+            ("True False False", [1, 0, 0]),
+        ],
     )
     def test_labels(self, tmp_path: Path, texts: str, expected: list[int]) -> None:
-        assert read(write(tmp_path / "t.csv", ("l", "x"), [(text, 1) for text in texts.split()])).labels("l").tolist() == expected
+        assert (
+            read(write(tmp_path / "t.csv", ("l", "x"), [(text, 1) for text in texts.split()]))
+            .labels("l")
+            .tolist()
+            == expected
+        )
 
     @pytest.mark.parametrize(
         ("body", "complaint"),
@@ -286,12 +336,17 @@ class TestBadCells:
     @pytest.mark.parametrize(
         ("texts", "expected"),
         [
-            (["1,620.00", "¥620", "￥ 1,000", "40.90元", "CNY 7", "(5)", "12%"], [1620, 620, 1000, 40.9, 7, -5, 12]),
+            (
+                ["1,620.00", "¥620", "￥ 1,000", "40.90元", "CNY 7", "(5)", "12%"],
+                [1620, 620, 1000, 40.9, 7, -5, 12],
+            ),
             (["1,620", "1,000"], [1620, 1000]),
             (["1,620", "40,90", "1.000,5"], [1.62, 40.9, 1000.5]),
         ],
     )
-    def test_numbers_are_read_as_figures_read_them(self, tmp_path: Path, texts: list[str], expected: list[float]) -> None:
+    def test_numbers_are_read_as_figures_read_them(
+        self, tmp_path: Path, texts: list[str], expected: list[float]
+    ) -> None:
         found = read(write(tmp_path / "t.csv", ("n", "x"), [(text, 1) for text in texts]))
         assert found.numbers("n").tolist() == expected
         assert found.notes == []
@@ -301,22 +356,34 @@ class TestBadCells:
         found = read(write(tmp_path / "t.csv", ("n", "x"), [(text, 1) for text in texts]))
         assert found.is_numeric("n")
         assert np.nan_to_num(found.numbers("n")).tolist() == [7, 0, 8, 9, 10]
-        assert [note.en for note in found.notes] == ["1 value of n is no number and counts as missing: line 3 '6_20'"]
+        assert [note.en for note in found.notes] == [
+            "1 value of n is no number and counts as missing: line 3 '6_20'"
+        ]
 
     def test_lines_are_those_of_the_file_when_rows_were_left_out(self, tmp_path: Path) -> None:
         rows = [("", 1), ("a", 2), ("b", "many"), ("c", 3), ("d", 4), ("e", 5)]
         table, left_out = read(write(tmp_path / "t.csv", ("who", "n"), rows)).known("who")
         table.numbers("n")
         assert left_out == 1
-        assert [note.en for note in table.notes] == ["1 value of n is no number and counts as missing: line 4 'many'"]
+        assert [note.en for note in table.notes] == [
+            "1 value of n is no number and counts as missing: line 4 'many'"
+        ]
 
     def test_more_than_a_few_are_still_an_error(self, tmp_path: Path) -> None:
-        found = read(write(tmp_path / "t.csv", ("n", "x"), [("7", 1), ("red", 1), ("8", 1), ("blue", 1), ("9", 1), ("10", 1)]))
+        found = read(
+            write(
+                tmp_path / "t.csv",
+                ("n", "x"),
+                [("7", 1), ("red", 1), ("8", 1), ("blue", 1), ("9", 1), ("10", 1)],
+            )
+        )
         assert not found.is_numeric("n")
         with pytest.raises(Unusable, match="line 3: n is no number: 'red'"):
             found.numbers("n")
 
-    def test_a_purchase_with_a_bad_value_or_date_does_not_refuse_the_file(self, run: Run, purchases: Path) -> None:
+    def test_a_purchase_with_a_bad_value_or_date_does_not_refuse_the_file(
+        self, run: Run, purchases: Path
+    ) -> None:
         lines = purchases.read_text().splitlines()
         lines[4] = lines[4].rsplit(",", 1)[0] + ",6_20"
         lines[9] = f"c1,someday,{lines[9].rsplit(',', 1)[1]}"
@@ -341,7 +408,9 @@ class TestOtherPeoplesTables:
             ("Cliente", "Fecha", "Importe"),
         ],
     )
-    def test_columns_of_purchases_are_guessed(self, run: Run, purchases: Path, customer: str, time: str, value: str) -> None:
+    def test_columns_of_purchases_are_guessed(
+        self, run: Run, purchases: Path, customer: str, time: str, value: str
+    ) -> None:
         lines = purchases.read_text().splitlines()
         purchases.write_text("\n".join([f"{customer},{time},{value}", *lines[1:]]))
         code, out, err = run("churn", purchases, "--horizon", "90d", "--step", "45d", "--json")
@@ -350,12 +419,20 @@ class TestOtherPeoplesTables:
 
     @pytest.mark.parametrize(
         ("label", "time", "yes", "no"),
-        [("是否流失", "时间", "是", "否"), ("Ergebnis", "Zeitpunkt", "ja", "nein"), ("标签", "日期", "1", "0")],
+        [
+            ("是否流失", "时间", "是", "否"),
+            ("Ergebnis", "Zeitpunkt", "ja", "nein"),
+            ("标签", "日期", "1", "0"),
+        ],
     )
-    def test_labels_are_guessed_and_read(self, run: Run, tmp_path: Path, label: str, time: str, yes: str, no: str) -> None:
+    def test_labels_are_guessed_and_read(
+        self, run: Run, tmp_path: Path, label: str, time: str, yes: str, no: str
+    ) -> None:
         """Most are true, so that the rarer one is not."""
         rows = [(START + timedelta(minutes=at), at % 7, yes if at % 7 > 1 else no) for at in range(400)]
-        code, out, err = run("propensity", write(tmp_path / "t.csv", (time, "n", label), rows), "--label-delay", "1h", "--json")
+        code, out, err = run(
+            "propensity", write(tmp_path / "t.csv", (time, "n", label), rows), "--label-delay", "1h", "--json"
+        )
         assert code == 0, err
         assert last_line(out)["base_rate"] == pytest.approx(5 / 7, abs=0.02)
 
@@ -364,20 +441,44 @@ class TestOtherPeoplesTables:
         """Big5 is none of those that are guessed."""
         luck = random.Random(1)
         rows = [
-            (f"客{luck.expovariate(0.03):.0f}", START + timedelta(hours=at), luck.random(), int(luck.random() < 0.5), 1)
+            (
+                f"客{luck.expovariate(0.03):.0f}",
+                START + timedelta(hours=at),
+                luck.random(),
+                int(luck.random() < 0.5),
+                1,
+            )
             for at in range(600)
         ]
-        body = "\n".join(",".join(map(str, row)) for row in [("顧客", "時間", "收益甲", "收益乙", "標籤"), *rows])
+        body = "\n".join(
+            ",".join(map(str, row)) for row in [("顧客", "時間", "收益甲", "收益乙", "標籤"), *rows]
+        )
         (tmp_path / "t.csv").write_bytes(body.encode("big5"))
         more = {
-            "churn": ["--customer", "顧客", "--time", "時間", "--value", "收益甲", "--horizon", "3d", "--step", "1d"],
+            "churn": [
+                "--customer",
+                "顧客",
+                "--time",
+                "時間",
+                "--value",
+                "收益甲",
+                "--horizon",
+                "3d",
+                "--step",
+                "1d",
+            ],
             "propensity": ["--label", "收益乙", "--time", "時間"],
             "anomaly": ["--label", "收益乙", "--time", "時間"],
             "identity": ["--truth", "顧客", "--map", "標籤=full_name", "--seeds", 1],
             "bandit": ["--arms", "收益甲,收益乙", "--context", "標籤"],
         }[command]
         if command == "bandit":
-            assert CliRunner().invoke(evaluation, [command, str(tmp_path / "t.csv"), *more, "--encoding", "big5"]).exit_code == 0
+            assert (
+                CliRunner()
+                .invoke(evaluation, [command, str(tmp_path / "t.csv"), *more, "--encoding", "big5"])
+                .exit_code
+                == 0
+            )
             return
         code, _, err = run(command, tmp_path / "t.csv", *more, "--encoding", "big5")
         assert code == 0, err
@@ -390,7 +491,13 @@ class TestOtherPeoplesTables:
             (at * 60, f"{at % 50}{sign}", int(luck.random() < at % 50 / 50))
             for at, sign in zip(range(800), ["%", " %", "％"] * 300, strict=False)
         ]
-        code, out, _ = run("propensity", write(tmp_path / "t.csv", ("time", "rebate", "label"), rows), "--label-delay", "1h", "--json")
+        code, out, _ = run(
+            "propensity",
+            write(tmp_path / "t.csv", ("time", "rebate", "label"), rows),
+            "--label-delay",
+            "1h",
+            "--json",
+        )
         assert (code, last_line(out)["auc"] > 0.75) == (0, True)
 
     def test_rows_without_a_time_are_taken_as_they_stand_when_asked(self, run: Run, tmp_path: Path) -> None:
@@ -411,7 +518,14 @@ class TestOtherPeoplesTables:
     def test_labels_are_as_late_as_that_many_rows(self, run: Run, tmp_path: Path) -> None:
         """With labels that turn around in the middle, whoever peeks is right at once."""
         rows = [((-1) ** at, int((at % 2 == 0) == (at < 600))) for at in range(900)]
-        _, out, _ = run("propensity", write(tmp_path / "t.csv", ("x", "label"), rows), "--file-order", "--label-delay", "200", "--json")
+        _, out, _ = run(
+            "propensity",
+            write(tmp_path / "t.csv", ("x", "label"), rows),
+            "--file-order",
+            "--label-delay",
+            "200",
+            "--json",
+        )
         turned = [period for period in last_line(out)["periods"] if period["figures"]["model"]["auc"] < 0.5]
         assert sum(period["count"] for period in turned) >= 150
 
@@ -447,7 +561,9 @@ class TestReturns:
         assert "100 returns (no quantity above 0) left out: nobody bought" in found["notes"]
         assert (found["count"], found["base_rate"]) == (whole["count"], whole["base_rate"])
 
-    def test_without_quantities_a_negative_sum_is_one_but_not_a_rebate_on_a_purchase(self, run: Run, purchases: Path) -> None:
+    def test_without_quantities_a_negative_sum_is_one_but_not_a_rebate_on_a_purchase(
+        self, run: Run, purchases: Path
+    ) -> None:
         arguments = ("--horizon", "90d", "--step", "45d", "--json")
         whole = last_line(run("churn", purchases, *arguments)[1])
         day = purchases.read_text().splitlines()[1].split(",")
@@ -460,18 +576,30 @@ class TestReturns:
     def test_a_price_of_one_is_multiplied(self, tmp_path: Path) -> None:
         rows = [("a", "2025-01-01", 3, 2.5), ("a", "2025-01-01", 1, 1.0), ("b", "2025-01-02", 2, 4.0)]
         lines = read(write(tmp_path / "t.csv", ("CustomerID", "InvoiceDate", "Quantity", "UnitPrice"), rows))
-        assert purchases_of(lines, "CustomerID", "InvoiceDate", "UnitPrice", "Quantity").values.tolist() == [8.5, 8.0]
+        assert purchases_of(lines, "CustomerID", "InvoiceDate", "UnitPrice", "Quantity").values.tolist() == [
+            8.5,
+            8.0,
+        ]
         assert lines.notes[0].en == "UnitPrice is the price of one: multiplied by Quantity"
 
     @pytest.mark.parametrize(
-        ("heading", "is_so"), [("UnitPrice", 1), ("unit_price", 1), ("单价（元）", 1), ("Einzelpreis", 1), ("Opportunity value", 0)]
+        ("heading", "is_so"),
+        [
+            ("UnitPrice", 1),
+            ("unit_price", 1),
+            ("单价（元）", 1),
+            ("Einzelpreis", 1),
+            ("Opportunity value", 0),
+        ],
     )
     def test_which_prices_are_of_one(self, heading: str, is_so: int) -> None:
         assert is_of_one(heading) == bool(is_so)
 
 
 class TestSpans:
-    def test_how_many_snapshots_could_be_judged_and_steps_as_a_person_writes_them(self, run: Run, purchases: Path) -> None:
+    def test_how_many_snapshots_could_be_judged_and_steps_as_a_person_writes_them(
+        self, run: Run, purchases: Path
+    ) -> None:
         _, out, _ = run("churn", purchases, "--horizon", "75d", "--json")
         notes = last_line(out)["notes"]
         assert "--step 6d" in notes[0]
@@ -491,7 +619,9 @@ class TestSpans:
             (61_000, "61s", "61 seconds"),
         ],
     )
-    def test_a_span_is_said_in_its_unit_and_can_be_typed(self, span_ms: int, option: str, english: str) -> None:
+    def test_a_span_is_said_in_its_unit_and_can_be_typed(
+        self, span_ms: int, option: str, english: str
+    ) -> None:
         assert as_option(span_ms) == option
         assert in_words(span_ms).en == english
         assert span_of("--step", option) == span_ms

@@ -47,7 +47,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_figures_have_the_shape_that_was_promised(run: Any, tmp_path: Path) -> None:
-    code, out, _ = run(write(tmp_path / "people.csv"), "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
+    code, out, _ = run(
+        write(tmp_path / "people.csv"), "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json"
+    )
     assert code == 0
     figures = json.loads(out)
     for found in (figures, *figures["at"].values()):
@@ -60,10 +62,21 @@ def test_the_figures_have_the_shape_that_was_promised(run: Any, tmp_path: Path) 
     assert set(figures["fields"].values()) == set(HEADINGS), "what was guessed"
 
 
-def test_redis_gives_the_figures_of_the_twin_and_nothing_is_left_there(run: Any, tmp_path: Path, redis_url: str) -> None:
+def test_redis_gives_the_figures_of_the_twin_and_nothing_is_left_there(
+    run: Any, tmp_path: Path, redis_url: str
+) -> None:
     import redis
 
-    arguments = (write(tmp_path / "people.csv"), "--id", "rec_id", "--truth", "cluster", "--seeds", 2, "--json")
+    arguments = (
+        write(tmp_path / "people.csv"),
+        "--id",
+        "rec_id",
+        "--truth",
+        "cluster",
+        "--seeds",
+        2,
+        "--json",
+    )
     on_twin, on_redis = (json.loads(run(*arguments, *more)[1]) for more in ((), ("--redis", redis_url)))
     for measured in ("seconds", "microseconds_per_record"):
         del on_twin[measured], on_redis[measured]
@@ -73,7 +86,18 @@ def test_redis_gives_the_figures_of_the_twin_and_nothing_is_left_there(run: Any,
 
 def test_only_the_mapped_columns_are_compared(run: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "people.csv")
-    code, out, _ = run(file, "--truth", "cluster", "--map", "e-mail=email", "--map", "surname=family_name", "--seeds", 1, "--json")
+    code, out, _ = run(
+        file,
+        "--truth",
+        "cluster",
+        "--map",
+        "e-mail=email",
+        "--map",
+        "surname=family_name",
+        "--seeds",
+        1,
+        "--json",
+    )
     assert (code, json.loads(out)["fields"]) == (0, {"e-mail": "email", "surname": "family_name"})
 
 
@@ -84,8 +108,14 @@ def test_only_the_mapped_columns_are_compared(run: Any, tmp_path: Path) -> None:
         (["--truth", "cluster", "--id", "nobody"], "no column 'nobody'"),
         (["--truth", "cluster", "--map", "nobody=email"], "no column 'nobody'"),
         (["--truth", "cluster", "--map", "surname"], "expected COLUMN=field"),
-        (["--truth", "cluster", "--map", "cluster=national_id"], "cluster is --truth, which holds the answer"),
-        (["--truth", "cluster", "--id", "rec_id", "--map", "rec_id=national_id"], "rec_id is --id, which holds the answer"),
+        (
+            ["--truth", "cluster", "--map", "cluster=national_id"],
+            "cluster is --truth, which holds the answer",
+        ),
+        (
+            ["--truth", "cluster", "--id", "rec_id", "--map", "rec_id=national_id"],
+            "rec_id is --id, which holds the answer",
+        ),
         (["--truth", "cluster", "--map", "surname=famly_name"], "did you mean family_name?"),
         (["--truth", "cluster", "--map", "surname=surname"], "no field is called 'surname'"),
     ],
@@ -97,8 +127,12 @@ def test_what_is_not_there_is_said_in_one_line(run: Any, tmp_path: Path, more: l
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("content", "says"), [("", "no column 'cluster'"), ("a,cluster\n", "no rows"), (None, "cannot be read")])
-def test_an_empty_or_absent_file_is_said_in_one_line(run: Any, tmp_path: Path, content: str | None, says: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "no column 'cluster'"), ("a,cluster\n", "no rows"), (None, "cannot be read")]
+)
+def test_an_empty_or_absent_file_is_said_in_one_line(
+    run: Any, tmp_path: Path, content: str | None, says: str
+) -> None:
     file = tmp_path / "people.csv"
     if content is not None:
         file.write_text(content)
@@ -118,7 +152,10 @@ def test_a_stray_quote_is_said_and_mixes_nobody(run: Any, tmp_path: Path) -> Non
 
 def test_tables_that_are_not_utf8(run: Any, tmp_path: Path) -> None:
     rows = [["姓名", "城市", "出生日期", "cluster"]]
-    rows += [[f"王小{'明红刚丽'[n % 4]}", "深圳" if n % 2 else "上海", f"1990-01-{n % 28 + 1:02d}", f"c{n // 2}"] for n in range(40)]
+    rows += [
+        [f"王小{'明红刚丽'[n % 4]}", "深圳" if n % 2 else "上海", f"1990-01-{n % 28 + 1:02d}", f"c{n // 2}"]
+        for n in range(40)
+    ]
     said = []
     for encoding in ("utf-8", "gbk", "utf-16"):
         (tmp_path / "people.csv").write_text("\n".join(map(",".join, rows)), encoding=encoding)
@@ -135,7 +172,10 @@ def test_packed_tables(run: Any, tmp_path: Path, encoding: str, delimiter: str) 
     plain = write(tmp_path / "people.csv", 30)
     packed = tmp_path / "people.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_text().replace(",", delimiter).encode(encoding)))
-    said = [json.loads(run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")[1]) for file in (plain, packed)]
+    said = [
+        json.loads(run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")[1])
+        for file in (plain, packed)
+    ]
     assert said[0]["pairwise"] == said[1]["pairwise"]
     assert said[0]["fields"] == said[1]["fields"]
 
@@ -152,12 +192,18 @@ def test_rows_without_a_truth_are_left_out_and_counted(run: Any, tmp_path: Path)
     file = write(tmp_path / "people.csv", 60)
     whole = json.loads(run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")[1])
     with file.open("a") as more:
-        more.writelines(f"x{n},Ann{n},Unlike{n},19{n:02d}-01-01,Nowhere{n},{n},,{'NA' if n % 2 else ''}\n" for n in range(10, 50))
+        more.writelines(
+            f"x{n},Ann{n},Unlike{n},19{n:02d}-01-01,Nowhere{n},{n},,{'NA' if n % 2 else ''}\n"
+            for n in range(10, 50)
+        )
     code, out, _ = run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
     found = json.loads(out)
     assert (code, found["rows"], found["left_out"]) == (0, whole["rows"], 40)
     assert found["pairwise"] == whole["pairwise"]
-    assert "40 rows without a truth were left out" in run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1)[1]
+    assert (
+        "40 rows without a truth were left out"
+        in run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1)[1]
+    )
 
 
 def test_a_long_run_says_how_far_it_is(tmp_path: Path) -> None:
@@ -170,7 +216,9 @@ def test_a_long_run_says_how_far_it_is(tmp_path: Path) -> None:
 
 def test_a_table_that_says_of_nobody_who_he_is_is_said_first(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "odd.csv"
-    file.write_text("ware,town,cluster\n" + "".join(f"wort{n % 3} und,Ort{n % 3},c{n // 2}\n" for n in range(40)))
+    file.write_text(
+        "ware,town,cluster\n" + "".join(f"wort{n % 3} und,Ort{n % 3},c{n // 2}\n" for n in range(40))
+    )
     code, out, _ = run(file, "--truth", "cluster", "--seeds", 1)
     assert (code, out.startswith("no column is known as the customer's own")) == (0, True)
     known = run(file, "--truth", "cluster", "--map", "ware=organisation", "--seeds", 1)[1]
@@ -191,7 +239,9 @@ def test_a_heading_in_no_known_language_unites_as_well_as_a_known_one(run: Any, 
     assert figures[1]["pairwise"] == figures[0]["pairwise"]
     assert (figures[0]["warnings"], figures[1]["fields"]["bezeichner"]) == ([], "organisation")
     out = run(file, "--truth", "entity", "--id", "row", "--seeds", 1)[1]
-    assert out.startswith("no heading is known as the customer's own: bezeichner is taken for organisation, by its values.")
+    assert out.startswith(
+        "no heading is known as the customer's own: bezeichner is taken for organisation, by its values."
+    )
     assert "--map bezeichner=FIELD" in out
 
 
@@ -200,7 +250,9 @@ def test_broken_rows_are_borne(run: Any, tmp_path: Path) -> None:
     lines = file.read_text().splitlines()
     luck = Random(1)
     for at in luck.sample(range(1, len(lines)), len(lines) // 100 + 2):
-        lines[at] = luck.choice(["", "\x00\ufffd,\x1b", ",".join(["x"] * 40), lines[at][: len(lines[at]) // 2], "🙂" * 5_000])
+        lines[at] = luck.choice(
+            ["", "\x00\ufffd,\x1b", ",".join(["x"] * 40), lines[at][: len(lines[at]) // 2], "🙂" * 5_000]
+        )
     file.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\xfa,\xff\n")
     code, out, _ = run(file, "--id", "rec_id", "--truth", "cluster", "--seeds", 1, "--json")
     assert code == 0

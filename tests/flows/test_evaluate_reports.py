@@ -65,9 +65,13 @@ class TestTops:
         said = luck.random(1_000)
         answers = luck.random(1_000) < said
         once = tops(np.zeros(1_000, int), np.arange(1_000), answers, {"model": said}, {})["model"].over_chance
-        twice = tops(np.repeat([0, 1], 1_000), np.tile(np.arange(1_000), 2), np.tile(answers, 2), {"model": np.tile(said, 2)}, {})[
-            "model"
-        ].over_chance
+        twice = tops(
+            np.repeat([0, 1], 1_000),
+            np.tile(np.arange(1_000), 2),
+            np.tile(answers, 2),
+            {"model": np.tile(said, 2)},
+            {},
+        )["model"].over_chance
         assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high))
 
     def test_gains_rise_from_nothing_to_all_and_by_lot_are_a_straight_line(self) -> None:
@@ -89,7 +93,10 @@ class TestVerdict:
         plain = " ".join(out.split())
         assert code == 0
         assert plain.startswith("Act on millrace's list")
-        found = re.search(r"Of every 100 of them, ([\d.]+) turned out label = 1; of 100 drawn by lot it would be ([\d.]+)", plain)
+        found = re.search(
+            r"Of every 100 of them, ([\d.]+) turned out label = 1; of 100 drawn by lot it would be ([\d.]+)",
+            plain,
+        )
         assert found is not None
         right, chance = map(float, found.groups())
         assert right > 85 > 55 > chance > 45
@@ -103,7 +110,9 @@ class TestVerdict:
 
     def test_a_dozen_cases_tell_nothing(self, run: Run, tmp_path: Path) -> None:
         rows = [(at * 60, at % 40 + at / 1e4, int(at % 40 == 0)) for at in range(600)]
-        _, out, _ = run("anomaly", write(tmp_path / "few.csv", ("time", "x", "fraud"), rows), "--label-delay", "1h")
+        _, out, _ = run(
+            "anomaly", write(tmp_path / "few.csv", ("time", "x", "fraud"), rows), "--label-delay", "1h"
+        )
         assert out.startswith("There is too little data to say anything.")
         assert "At least 30 of each are needed" in " ".join(out.split())
 
@@ -131,14 +140,27 @@ class TestVerdict:
     def test_where_the_report_is_is_said(self, run: Run, tmp_path: Path, as_json: bool) -> None:
         page = tmp_path / "report.html"
         more = ["--json"] if as_json else []
-        code, out, err = run("propensity", leads(tmp_path / "leads.csv", 600, 2.0), "--label-delay", "1h", "--html", page, *more)
+        code, out, err = run(
+            "propensity",
+            leads(tmp_path / "leads.csv", 600, 2.0),
+            "--label-delay",
+            "1h",
+            "--html",
+            page,
+            *more,
+        )
         assert code == 0
         assert f"report: {page}" in err
         assert not as_json or out.splitlines()[-1].startswith("{")
 
     def test_a_report_that_cannot_be_written_is_one_line(self, run: Run, tmp_path: Path) -> None:
         code, _, err = run(
-            "propensity", leads(tmp_path / "leads.csv", 600, 2.0), "--label-delay", "1h", "--html", tmp_path / "no" / "r.html"
+            "propensity",
+            leads(tmp_path / "leads.csv", 600, 2.0),
+            "--label-delay",
+            "1h",
+            "--html",
+            tmp_path / "no" / "r.html",
         )
         assert code == 1
         assert "cannot be written" in err
@@ -153,10 +175,14 @@ class TestBandit:
             rows.append((x, int(best == 0), int(best == 1)))
         return write(path, ("x", "a", "b"), rows)
 
-    @pytest.mark.parametrize(("informs", "says"), [(True, "Let millrace choose"), (False, "No difference can be told")])
+    @pytest.mark.parametrize(
+        ("informs", "says"), [(True, "Let millrace choose"), (False, "No difference can be told")]
+    )
     def test_whether_to_let_it_choose(self, tmp_path: Path, informs: bool, says: str) -> None:
         file, page = self.rounds(tmp_path / "rounds.csv", informs), tmp_path / "report.html"
-        found = CliRunner().invoke(evaluation, ["bandit", str(file), "--context", "x", "--arms", "a,b", "--html", str(page)])
+        found = CliRunner().invoke(
+            evaluation, ["bandit", str(file), "--context", "x", "--arms", "a,b", "--html", str(page)]
+        )
         assert found.exit_code == 0
         assert says in found.stdout
         assert f"report: {page}" in found.output
@@ -171,7 +197,17 @@ class TestBandit:
         luck = Random(4)
         rows = [(luck.choice("ab"), int(luck.random() < 0.3), "50%", luck.random()) for _ in range(800)]
         file = write(tmp_path / "log.csv", ("action", "reward", "p", "age"), rows)
-        arguments = ["bandit", str(file), "--logged", "--action", "action", "--reward", "reward", "--propensity", "p"]
+        arguments = [
+            "bandit",
+            str(file),
+            "--logged",
+            "--action",
+            "action",
+            "--reward",
+            "reward",
+            "--propensity",
+            "p",
+        ]
         found = CliRunner().invoke(evaluation, arguments)
         assert found.exit_code == 0, "a propensity of 50% is one of .5"
         assert "no --context: the policies see nothing of the customer" in found.stdout
@@ -184,7 +220,10 @@ class TestIdentity:
     def test_a_verdict_and_a_page(self, run: Run, tmp_path: Path) -> None:
         rows, truth = people(3, 120)
         fields = list(dict.fromkeys(field for row in rows for field in row))
-        table = [[*(row.get(field, "") for field in fields), customer] for row, customer in zip(rows, truth, strict=True)]
+        table = [
+            [*(row.get(field, "") for field in fields), customer]
+            for row, customer in zip(rows, truth, strict=True)
+        ]
         file, page = write(tmp_path / "people.csv", [*fields, "cluster"], table), tmp_path / "report.html"
         code, out, err = run("identity", file, "--truth", "cluster", "--seeds", 1, "--html", page)
         assert code == 0
@@ -211,10 +250,14 @@ class TestIdentity:
         good = [t if luck.random() < 0.9 else 1_000 + n for n, t in enumerate(truth)]
         poor = [t if luck.random() < 0.5 else 1_000 + n for n, t in enumerate(truth)]
         assert united(good, truth).sum(axis=1)[0] == sum(
-            a == b and s == t for n, (a, s) in enumerate(zip(good, truth, strict=True)) for b, t in zip(good[:n], truth[:n], strict=True)
+            a == b and s == t
+            for n, (a, s) in enumerate(zip(good, truth, strict=True))
+            for b, t in zip(good[:n], truth[:n], strict=True)
         )
         edge = f1_apart(united(good, truth), united(poor, truth))
-        assert edge.value == pytest.approx(agreement.pairwise(good, truth).f1 - agreement.pairwise(poor, truth).f1)
+        assert edge.value == pytest.approx(
+            agreement.pairwise(good, truth).f1 - agreement.pairwise(poor, truth).f1
+        )
         assert 0.0 < edge.low < edge.value < edge.high
 
 
@@ -229,21 +272,34 @@ class TestCharts:
             (0.0, 20_000.0, (0.0, 20_000.0)),
         ],
     )
-    def test_axes_begin_and_end_with_round_values_around_what_is_shown(self, low: float, high: float, ends: tuple[float, float]) -> None:
+    def test_axes_begin_and_end_with_round_values_around_what_is_shown(
+        self, low: float, high: float, ends: tuple[float, float]
+    ) -> None:
         ticks = nice(low, high)
         assert (ticks[0], ticks[-1]) == pytest.approx(ends)
         assert 2 <= len(ticks) <= 8
 
     def test_one_bad_line_does_not_flatten_the_others_and_is_told(self) -> None:
-        shown = lines(["a", "b", "c"], {"ours": [0.30, 0.32, 0.31], "good": [0.33, 0.31, 0.30], "bad": [14.0, 2.0, 0.9]})
-        heights = [float(place.split(",")[1]) for line in re.findall(r'points="([^"]+)"', shown)[-1:] for place in line.split()]
+        shown = lines(
+            ["a", "b", "c"], {"ours": [0.30, 0.32, 0.31], "good": [0.33, 0.31, 0.30], "bad": [14.0, 2.0, 0.9]}
+        )
+        heights = [
+            float(place.split(",")[1])
+            for line in re.findall(r'points="([^"]+)"', shown)[-1:]
+            for place in line.split()
+        ]
         assert max(heights) - min(heights) > 50, "ours moves"
         assert "bad leaves the chart: it goes from 0.9 to 14" in shown
         assert "good leaves" not in shown
 
     def test_labels_do_not_run_into_each_other_nor_over_the_edge(self) -> None:
-        shown = lines([f"2026-01-{day:02d}" for day in range(1, 29)], {"ours": [float(day) for day in range(28)]})
-        labels = [(float(x), end) for x, end in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">2026', shown)]
+        shown = lines(
+            [f"2026-01-{day:02d}" for day in range(1, 29)], {"ours": [float(day) for day in range(28)]}
+        )
+        labels = [
+            (float(x), end)
+            for x, end in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">2026', shown)
+        ]
         assert 3 <= len(labels) <= 6
         assert (labels[0][1], labels[-1][1]) == ("start", "end")
         assert min(b - a for (a, _), (b, _) in pairwise(labels)) > 80

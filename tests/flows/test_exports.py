@@ -52,7 +52,9 @@ def test_import_reads_the_same_values(export: Export, tmp_path: Path) -> None:
     assert rejected == [(number, "footer") for number in export.footer]
     assert [said for batch in batches for said in batch.bad] == []
     assert table.heading_row == export.heading_row
-    assert [seen(batch, at, validator) for batch in batches for at in range(len(batch.events))] == list(map(meant, export.people))
+    assert [seen(batch, at, validator) for batch in batches for at in range(len(batch.events))] == list(
+        map(meant, export.people)
+    )
 
 
 def configured(folder: Path) -> Config:
@@ -102,7 +104,9 @@ def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.numbers(of["share"]), [one.share for one in people])
     assert table.labels(of["vip"]).tolist() == [one.vip for one in people]
     assert table.days(of["birthday"]).tolist() == [(one.born - date(1970, 1, 1)).days for one in people]
-    assert table.times(of["timestamp"]).tolist() == [int(one.since.replace(tzinfo=UTC).timestamp() * 1000) for one in people]
+    assert table.times(of["timestamp"]).tolist() == [
+        int(one.since.replace(tzinfo=UTC).timestamp() * 1000) for one in people
+    ]
     assert len(table.notes) == bool(export.footer)
     assert all(str(number) in table.notes[0].en for number in export.footer)
 
@@ -111,7 +115,9 @@ def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
 def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) -> None:
     headings, rows = identity.read(written(export, tmp_path))
     assert headings == list(export.columns)
-    assert [row[export.columns[2]] for row in rows if any(row.values())] == [one.last for one in export.people]
+    assert [row[export.columns[2]] for row in rows if any(row.values())] == [
+        one.last for one in export.people
+    ]
 
 
 def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Path) -> None:
@@ -122,7 +128,9 @@ def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Pat
         book.active.append(line)
     book.save(path)
     config = configured(tmp_path)
-    job = Job(path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None)
+    job = Job(
+        path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None
+    )
     reader = Reader(job, TableFile(path), deployment.validator(config, NO_KEY), "import", config)
     [batch] = reader.batches(lambda: 1_774_000_000_000)
     assert batch.bad == [(2, "birthday: not_a_date")]
@@ -138,13 +146,20 @@ def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: l
     job = Job(path, ("id=userId", "seen=timestamp"), "identify", None, "import", None, None)
     [batch] = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
     found = [validator.check(raw) for _, raw in batch.events]
-    assert [one.time_ms for one in found if isinstance(one, Checked)] == [1_772_809_440_000, 1_772_809_441_000]
+    assert [one.time_ms for one in found if isinstance(one, Checked)] == [
+        1_772_809_440_000,
+        1_772_809_441_000,
+    ]
 
 
-def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_thirty_for_real_are_six_customers(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The dry run says so of each, and what `resolve` makes of the rows that arrived is nobody twice."""
     file = tmp_path / "millrace.toml"
-    file.write_text(f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n')
+    file.write_text(
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n'
+    )
     config = load(file)
     deployment.prepare(config)
     for export in EXPORTS:
@@ -153,13 +168,25 @@ def test_all_thirty_for_real_are_six_customers(redis_url: str, tmp_path: Path, c
         for dry in (True, False):
             assert run(config, job, dry=dry, as_json=True) == 0
             said = msgspec.json.decode(capsys.readouterr().out.strip().splitlines()[-1])
-            assert (said["sent"], sum(said["rejected"].values())) == (len(export.people), len(export.footer)), export.name
+            assert (said["sent"], sum(said["rejected"].values())) == (
+                len(export.people),
+                len(export.footer),
+            ), export.name
     reader = deployment.raw_reader(config)
     reader.assign(dict.fromkeys(reader.partitions(), START))
-    events = [event for batch in iter(lambda: reader.poll(100), []) for part in batch for event in part.events]
+    events = [
+        event for batch in iter(lambda: reader.poll(100), []) for part in batch for event in part.events
+    ]
     reader.close()
     directory = deployment.directory(config)
-    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    made = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     made.commit(made.judge(Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)))
     assert len(events) == sum(len(export.people) for export in EXPORTS)
     assert directory.stats()["created"] == len(PEOPLE)

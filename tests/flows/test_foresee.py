@@ -11,7 +11,12 @@ from flows.services.configuration_check import sound
 from flows.services.what_if import events_of, show
 from schemas.errors import Unusable
 
-ORDER = {"userId": "u-secret-77", "event": "Order Completed", "messageId": "m-1", "properties": {"total": 120}}
+ORDER = {
+    "userId": "u-secret-77",
+    "event": "Order Completed",
+    "messageId": "m-1",
+    "properties": {"total": 120},
+}
 
 
 @pytest.fixture
@@ -31,7 +36,9 @@ def said(shop: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int
     return code, [" ".join(line.split()) for line in lines]
 
 
-def test_an_event_is_translated_masked_and_followed_to_its_trigger(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_is_translated_masked_and_followed_to_its_trigger(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, lines = said(shop, json.dumps(ORDER | {"traits": {"email": "ana@example.com"}}), capsys)
     assert (code, lines[0]) == (0, "event 1: accepted")
     assert {"is track Order Completed", "figure orders: 1", "trigger thank_you -> file"} <= set(lines)
@@ -50,7 +57,9 @@ def test_events_follow_one_another(shop: Path, capsys: pytest.CaptureFixture[str
     assert lines.index("tag regular begins") > lines.index("event 3: accepted")
 
 
-def test_what_would_be_refused_says_why_and_the_rest_goes_on(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_would_be_refused_says_why_and_the_rest_goes_on(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     batch = {"batch": [{"userId": "u-1", "messageId": "m-0", "type": "track"}, ORDER]}
     code, lines = said(shop, json.dumps(batch), capsys)
     assert code == 1

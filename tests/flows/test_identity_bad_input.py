@@ -23,9 +23,24 @@ def take(tmp_path: Path, redis_url: str) -> Callable[..., Site]:
     def taken(*bodies: dict[str, Any] | bytes, source: str = "web") -> Site:
         """All in one window."""
         before = site.directory.offsets().get("events/0", -1)
-        named = [body | {"messageId": f"m{before}-{at}"} if isinstance(body, dict) else body for at, body in enumerate(bodies)]
-        events = [RawEvent(body if isinstance(body, bytes) else msgspec.json.encode(body), site.now_s * 1000, source) for body in named]
-        window = Window("events/0", before, before + len(events), events, [before + 1 + at for at in range(len(events))], 0.0)
+        named = [
+            body | {"messageId": f"m{before}-{at}"} if isinstance(body, dict) else body
+            for at, body in enumerate(bodies)
+        ]
+        events = [
+            RawEvent(
+                body if isinstance(body, bytes) else msgspec.json.encode(body), site.now_s * 1000, source
+            )
+            for body in named
+        ]
+        window = Window(
+            "events/0",
+            before,
+            before + len(events),
+            events,
+            [before + 1 + at for at in range(len(events))],
+            0.0,
+        )
         assert site.resolver.commit(site.resolver.judge(window)) is window
         return site
 
@@ -102,11 +117,23 @@ def test_an_alias_between_two_users_is_refused_with_its_reason(take: Take, toget
 
 def test_an_alias_of_a_visitor_means_what_it_always_did(take: Take) -> None:
     """Also where he is called as some user is; or where both ids are one and the same."""
-    site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "ana"}, {"type": "page", "anonymousId": "v1"})
-    take({"type": "alias", "userId": "bob", "previousId": "v1"}, {"type": "alias", "userId": "bob", "previousId": "ana"})
-    take({"type": "alias", "userId": "eve", "previousId": "unheard of"}, {"type": "alias", "userId": "ana", "previousId": "ana"})
+    site = take(
+        {"type": "page", "userId": "ana"},
+        {"type": "page", "anonymousId": "ana"},
+        {"type": "page", "anonymousId": "v1"},
+    )
+    take(
+        {"type": "alias", "userId": "bob", "previousId": "v1"},
+        {"type": "alias", "userId": "bob", "previousId": "ana"},
+    )
+    take(
+        {"type": "alias", "userId": "eve", "previousId": "unheard of"},
+        {"type": "alias", "userId": "ana", "previousId": "ana"},
+    )
     assert rejected(site) == {}
-    bob, v1, unheard, eve = roots(site, BOB, ("anonymous", "v1"), ("anonymous", "unheard of"), ("user_id", "eve"))
+    bob, v1, unheard, eve = roots(
+        site, BOB, ("anonymous", "v1"), ("anonymous", "unheard of"), ("user_id", "eve")
+    )
     assert (bob, eve) == (v1, unheard)
 
 
@@ -122,27 +149,49 @@ def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> No
     """A group call states the company's address, not theirs; and none of it takes the place of their own."""
     people = ["ana", "bob", "eve"]
     own = [{"type": "identify", "userId": who, "traits": {"email": f"{who}@example.com"}} for who in people]
-    company = {"email": "office@acme.example", "phone": "+8675526012345", "name": "Acme", "address": {"city": "Köln"}, "plan": "gold"}
+    company = {
+        "email": "office@acme.example",
+        "phone": "+8675526012345",
+        "name": "Acme",
+        "address": {"city": "Köln"},
+        "plan": "gold",
+    }
     calls = [{"type": "group", "userId": who, "groupId": "acme", "traits": company} for who in people]
-    calls += [{"type": "group", "anonymousId": f"visitor-{n}", "groupId": "acme", "traits": company} for n in range(3)]
+    calls += [
+        {"type": "group", "anonymousId": f"visitor-{n}", "groupId": "acme", "traits": company}
+        for n in range(3)
+    ]
     site = take(*own)
     for part in [calls] if together else [[call] for call in calls]:
         take(*part)
-    found = roots(site, *(("user_id", who) for who in people), *(("anonymous", f"visitor-{n}") for n in range(3)))
+    found = roots(
+        site, *(("user_id", who) for who in people), *(("anonymous", f"visitor-{n}") for n in range(3))
+    )
     assert len({*found} - {None}) == 6
     assert roots(site, ("email", "office@acme.example"), ("phone", "+8675526012345")) == [None, None]
     site.apply()
     shown = deployment.profile_reader(site.config)(*ANA) or {}
     assert shown["identifiers"] == {"email": "a***@example.com", "user_id": "***"}
-    assert (shown["groups"], shown["traits"]) == ({"acme": {"name": "Acme", "plan": "gold"}}, {"group_id": "acme"})
+    assert (shown["groups"], shown["traits"]) == (
+        {"acme": {"name": "Acme", "plan": "gold"}},
+        {"group_id": "acme"},
+    )
 
 
 @pytest.mark.parametrize("size", [300, 30, 1])
 def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: int) -> None:
     """One user, 300 events: one customer, who is found by the user id, and still takes in who was there before."""
-    site = take({"type": "page", "userId": "ana"}, *({"type": "page", "anonymousId": f"browser-{n}"} for n in range(3)))
+    site = take(
+        {"type": "page", "userId": "ana"},
+        *({"type": "page", "anonymousId": f"browser-{n}"} for n in range(3)),
+    )
     for at in range(0, 300, size):
-        take(*({"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"} for n in range(at, at + size)))
+        take(
+            *(
+                {"type": "track", "event": "Viewed", "userId": "ana", "anonymousId": f"made-up-{n}"}
+                for n in range(at, at + size)
+            )
+        )
     stats = site.directory.stats()
     assert (stats["created"], stats["events"], stats.get("suspended", 0)) == (4, 304, 0)
     take(*({"type": "identify", "userId": "ana", "anonymousId": f"browser-{n}"} for n in range(3)))
@@ -180,10 +229,21 @@ def test_an_identifier_that_moves_to_and_fro_in_one_window(take: Take, times: in
 
 
 @pytest.mark.parametrize(
-    "name", ["🙂👩\u200d👩\u200d👧", "محمد بن عبد الله", "\u202eאברהם", "欧阳娜娜", "Z" + "\u0338" * 20, "a\u0000b", " x "]
+    "name",
+    [
+        "🙂👩\u200d👩\u200d👧",
+        "محمد بن عبد الله",
+        "\u202eאברהם",
+        "欧阳娜娜",
+        "Z" + "\u0338" * 20,
+        "a\u0000b",
+        " x ",
+    ],
 )
 def test_strange_values_identify_as_they_are(take: Take, name: str) -> None:
-    site = take({"type": "identify", "userId": name, "traits": {"name": name * 3}}, {"type": "page", "userId": name})
+    site = take(
+        {"type": "identify", "userId": name, "traits": {"name": name * 3}}, {"type": "page", "userId": name}
+    )
     [root] = roots(site, ("user_id", name))
     assert root is not None
     assert site.directory.stats()["created"] == 1
@@ -191,14 +251,20 @@ def test_strange_values_identify_as_they_are(take: Take, name: str) -> None:
 
 @pytest.mark.parametrize("size", [10 * 1024, 30 * 1024])
 def test_a_huge_identifier_is_a_reject_and_a_huge_name_is_not(take: Take, size: int) -> None:
-    site = take({"type": "page", "userId": "x" * size}, {"type": "identify", "userId": "ana", "traits": {"name": "🙂" * (size // 8)}})
+    site = take(
+        {"type": "page", "userId": "x" * size},
+        {"type": "identify", "userId": "ana", "traits": {"name": "🙂" * (size // 8)}},
+    )
     stats = site.directory.stats()
     assert (stats["events"], sum(n for name, n in stats.items() if name.startswith("rejected:"))) == (1, 1)
 
 
 def test_one_row_in_a_hundred_is_broken(take: Take) -> None:
     broken = [b"", b"\xff\xfe", b"[]", b'{"type":"page"}', b'{"type":"page","userId":"ana"', b"{" * 1_000]
-    rows = [broken[n // 100 % len(broken)] if n % 100 == 0 else {"type": "page", "userId": f"u{n}"} for n in range(600)]
+    rows = [
+        broken[n // 100 % len(broken)] if n % 100 == 0 else {"type": "page", "userId": f"u{n}"}
+        for n in range(600)
+    ]
     site = take(*rows)
     stats = site.directory.stats()
     assert (stats["events"], stats["created"]) == (594, 594)

@@ -30,7 +30,8 @@ def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) 
     file = Path(site.config.keys.path)
     file.unlink()
     with pytest.raises(
-        ConfigError, match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .* restore it from its backup"
+        ConfigError,
+        match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .* restore it from its backup",
     ):
         prepare(site.config)
     assert not file.exists()
@@ -43,17 +44,23 @@ def test_beside_an_archive_or_a_backup_none_is_made_either(redis_url: str, tmp_p
     folder = Path(getattr(site.config, what).folder)
     folder.mkdir(parents=True)
     (folder / "00000001-000000000001.avro").touch()
-    with pytest.raises(ConfigError, match=rf"no key file at \S+, and the {what} in {folder} was written with one"):
+    with pytest.raises(
+        ConfigError, match=rf"no key file at \S+, and the {what} in {folder} was written with one"
+    ):
         deployment.prepare(site.config)
     assert not Path(site.config.keys.path).exists()
 
 
-def test_other_keys_than_the_data_was_written_with_are_refused_with_what_to_do(redis_url: str, tmp_path: Path) -> None:
+def test_other_keys_than_the_data_was_written_with_are_refused_with_what_to_do(
+    redis_url: str, tmp_path: Path
+) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     file = Path(site.config.keys.path)
     file.unlink()
     load_keys(file, create=True)
-    with pytest.raises(Foreign, match=r"has keys '\w+', we have '\w+': .*restore the key file that it was written with"):
+    with pytest.raises(
+        Foreign, match=r"has keys '\w+', we have '\w+': .*restore the key file that it was written with"
+    ):
         deployment.prepare(site.config)
 
 
@@ -75,7 +82,9 @@ def test_a_file_that_goes_is_said_at_once_and_again_until_it_is_back(tmp_path: P
         clock.now += after_s
         with capture_logs() as lines:
             look()
-        assert not any("start `millrace" in str(line) for line in lines), "it runs, and has data: another file would open nothing"
+        assert not any("start `millrace" in str(line) for line in lines), (
+            "it runs, and has data: another file would open nothing"
+        )
         return [(line["event"], line.get("reason", "").partition(":")[0]) for line in lines]
 
     assert said(LOOK_EVERY_S) == []
@@ -86,7 +95,9 @@ def test_a_file_that_goes_is_said_at_once_and_again_until_it_is_back(tmp_path: P
     assert said(SAY_AGAIN_S) == [("key_file_wrong", f"no key file at {file}")]
     file.write_bytes(other.read_bytes())
     file.chmod(0o600)
-    assert said(LOOK_EVERY_S) == [("key_file_wrong", f"{file} holds other keys than this deployment runs with")]
+    assert said(LOOK_EVERY_S) == [
+        ("key_file_wrong", f"{file} holds other keys than this deployment runs with")
+    ]
     file.chmod(0o644)
     assert said(LOOK_EVERY_S) == [("key_file_wrong", f"{file} can be read by others")]
     file.chmod(0o600)
@@ -99,7 +110,12 @@ def test_a_file_that_goes_is_said_at_once_and_again_until_it_is_back(tmp_path: P
 
 def test_a_running_deployment_says_that_its_key_file_is_gone_and_makes_no_other(tmp_path: Path) -> None:
     with running(tmp_path, "[shards]\ncount = 2") as millrace:
-        assert millrace.post("/v1/identify", {"userId": "u1", "traits": {"email": "ana@example.com"}}).status_code == 200
+        assert (
+            millrace.post(
+                "/v1/identify", {"userId": "u1", "traits": {"email": "ana@example.com"}}
+            ).status_code
+            == 200
+        )
         millrace.eventually(lambda: millrace.profile("u1").get("traits") is not None)
         file = next(tmp_path.rglob("keys.json"))
         kept = file.rename(tmp_path / "kept")
@@ -107,7 +123,9 @@ def test_a_running_deployment_says_that_its_key_file_is_gone_and_makes_no_other(
         (victim,) = millrace.pids("learn")
         os.kill(victim, signal.SIGKILL)
         millrace.eventually(
-            lambda: re.search(r"millrace learn 0/1: no key file at .* restore it from its backup", millrace.log.read_text())
+            lambda: re.search(
+                r"millrace learn 0/1: no key file at .* restore it from its backup", millrace.log.read_text()
+            )
         )
         assert not file.exists()
         kept.rename(file)

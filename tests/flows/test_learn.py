@@ -36,7 +36,11 @@ def test_examples_that_wait_say_for_which_shard(monkeypatch: pytest.MonkeyPatch)
         for second in range(80):
             now = float(second)
             assert learning.poll() is None
-    lines = [(line["behind"], line["clock_ms"], line["examples"]) for line in said if line["event"] == "learn_waits"]
+    lines = [
+        (line["behind"], line["clock_ms"], line["examples"])
+        for line in said
+        if line["event"] == "learn_waits"
+    ]
     assert lines == [("shard 1", 3_000, 1)] * 2
     with capture_logs() as said:
         world.commit(1, 7, [])
@@ -60,7 +64,9 @@ def test_the_model_is_the_one_that_a_plain_loop_learns() -> None:
     world.fill(given, end=42)
     drain(world.learning())
     plain = Trainer("churn", FEATURES, 0.05)
-    order = sorted((second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane))
+    order = sorted(
+        (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
+    )
     plain.learn(msgspec.msgpack.decode(given[shard][seq][1], type=Example) for _, shard, seq in order)
     assert world.outcome()[0] == plain.snapshot().digest
 
@@ -145,7 +151,10 @@ def test_a_checkpoint_stands_for_its_batch_alone_even_if_more_was_polled() -> No
 def test_a_shard_far_ahead_waits_for_the_others() -> None:
     """More of one second than is read at once, and a slow shard with earlier and later ones."""
     bodies = [body for lane in lanes(5 * READ_EXAMPLES) for _, body in lane]
-    at = [msgspec.structs.replace(msgspec.msgpack.decode(body, type=Example), answered_ms=5_000) for body in bodies]
+    at = [
+        msgspec.structs.replace(msgspec.msgpack.decode(body, type=Example), answered_ms=5_000)
+        for body in bodies
+    ]
     ahead = [encode(example) for example in at]
     later = encode(msgspec.structs.replace(at[0], answered_ms=6_000))
     undisturbed, world = World(), World()
@@ -180,7 +189,12 @@ def test_bad_examples_are_counted_and_dropped() -> None:
     world.fill([good[0], [*((5, body) for body in bad), *good[1]], good[2]], end=42)
 
     def dropped(reason: str) -> float:
-        return REGISTRY.get_sample_value("millrace_model_examples_dropped_total", {"model": "churn", "reason": reason}) or 0.0
+        return (
+            REGISTRY.get_sample_value(
+                "millrace_model_examples_dropped_total", {"model": "churn", "reason": reason}
+            )
+            or 0.0
+        )
 
     reasons = ("undecodable", "features_count", "feature_range", "label_range")
     before = [dropped(reason) for reason in reasons]
@@ -236,7 +250,9 @@ class TestScorers:
         scorer = scorer_of("learn:churn", 2)
         assert scorer is not None
         assert scorer.version == 2
-        assert scorer.score([2.0] + [0.0] * (len(FEATURES) - 1)) > scorer.score([-2.0] + [0.0] * (len(FEATURES) - 1))
+        assert scorer.score([2.0] + [0.0] * (len(FEATURES) - 1)) > scorer.score(
+            [-2.0] + [0.0] * (len(FEATURES) - 1)
+        )
         assert scorer_of("learn:churn", 2) is scorer
 
     def test_what_cannot_be_trusted_does_not(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +263,9 @@ class TestScorers:
             12: seal(Signer(bytes(32)), snapshot),  # of another key
             13: SIGNER.sign("checkpoint:churn", snapshot.pack()),  # signed as something else
             14: first,  # an old one said again
-            15: seal(SIGNER, msgspec.structs.replace(snapshot, version=15, features=("other",) * len(FEATURES))),
+            15: seal(
+                SIGNER, msgspec.structs.replace(snapshot, version=15, features=("other",) * len(FEATURES))
+            ),
             16: b"",
         }
         for version, body in forged.items():
@@ -305,7 +323,10 @@ def test_on_redis_it_is_the_same_model(redis_url: str) -> None:
         directory = RedisDirectory(client, names, LAYOUT)
         directory.create()
         world = World(
-            RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, SIGNER)
+            RedisShards(client, names, SHARDS, 1),
+            RedisOutbox(client, names, SHARDS),
+            directory,
+            RedisModels(client, names, SIGNER),
         )
         world.fill(given, end=42)
         learning = world.learning()

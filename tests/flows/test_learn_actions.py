@@ -63,7 +63,9 @@ enabled = true
 
 
 def _bandit(policy: str) -> Callable[[], Teacher]:
-    return lambda: BestActions(msgspec.structs.replace(RULES, best_action=msgspec.structs.replace(RULES.best_action, policy=policy)))
+    return lambda: BestActions(
+        msgspec.structs.replace(RULES, best_action=msgspec.structs.replace(RULES.best_action, policy=policy))
+    )
 
 
 def _binary(name: str) -> Callable[[], Teacher]:
@@ -91,7 +93,9 @@ class Taught(World):
         return TEACHERS[self.kind]()
 
     def learning(self) -> Learning:
-        return Learning(self.teacher(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)])
+        return Learning(
+            self.teacher(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)]
+        )
 
     def outcome(self) -> Any:
         _, checkpoint = self.store.take(self.model)
@@ -115,7 +119,9 @@ def known(teacher: Teacher, packed: bytes) -> Any:
 
 def example(model: str, luck: random.Random, answered_ms: int) -> Example:
     context = [luck.gauss(0, 1) for _ in best_action.FEATURES]
-    made = Example(model, b"c%011d" % luck.randrange(40), answered_ms - 500, answered_ms, context, None, 0, 0.0)
+    made = Example(
+        model, b"c%011d" % luck.randrange(40), answered_ms - 500, answered_ms, context, None, 0, 0.0
+    )
     if model == best_action.NAME:
         made.action = luck.choice(["mail", "call", "letter"])  # `letter` was added while learn was running
         made.eligible = ["mail", "call"] if made.action != "letter" else ["mail", "call", "letter"]
@@ -140,7 +146,9 @@ def lanes(kind: str, count: int, seed: int = 1, seconds: int = 40) -> list[list[
     found: list[list[tuple[int, bytes]]] = [[] for _ in range(SHARDS)]
     for at in range(count):
         second = 1 + at * seconds // count
-        found[luck.randrange(SHARDS)].append((second, encode(example(model, luck, second * 1000 + luck.randrange(1000)))))
+        found[luck.randrange(SHARDS)].append(
+            (second, encode(example(model, luck, second * 1000 + luck.randrange(1000))))
+        )
     return found
 
 
@@ -157,7 +165,10 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
     announced = world.announced()
     assert [version for version, _ in announced] == list(range(1, len(announced) + 1)) != []
     opened = scorers(world.directory, SIGNER)(sender(model), announced[-1][0])
-    assert isinstance(opened, {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model])
+    assert isinstance(
+        opened,
+        {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model],
+    )
     assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
@@ -184,7 +195,9 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(kind: str, after: bo
     undisturbed = filled(kind, given)
     drain(undisturbed.learning())
     expected = undisturbed.outcome()
-    for at, world in killed_everywhere(lambda: filled(kind, given), lambda world: drain(world.learning()), after):
+    for at, world in killed_everywhere(
+        lambda: filled(kind, given), lambda world: drain(world.learning()), after
+    ):
         assert world.outcome() == expected, f"killed {'after' if after else 'before'} effect {at}"
     assert at > 6
 
@@ -232,13 +245,17 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
     teacher.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
     assert isinstance(teacher, BestActions)
     assert set(teacher.contest()) == set(POLICIES)
-    assert all(figures["gain_low"] > 0.0 for figures in teacher.contest().values())  # what was done was done by lot
+    assert all(
+        figures["gain_low"] > 0.0 for figures in teacher.contest().values()
+    )  # what was done was done by lot
     assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
     before = world.announced()
     world.store.wish(best_action.NAME, "linear_thompson")
     world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
     drain(world.learning())
-    for number, (version, body) in enumerate(world.announced()[len(before) :], before[-1][0] + 1):  # at once, and as it falls due
+    for number, (version, body) in enumerate(
+        world.announced()[len(before) :], before[-1][0] + 1
+    ):  # at once, and as it falls due
         decider = open_snapshot(SIGNER, best_action.NAME, body)
         assert isinstance(decider, Decider)
         assert version == number == decider.version
@@ -289,7 +306,14 @@ def test_bad_examples_are_counted_and_not_learnt(fault: str) -> None:
 def test_touches_and_points_that_are_none_are_counted() -> None:
     recommendations, groups = Recommendations(RULES), Groups(RULES)
     touch = example(recommendation_index.NAME, random.Random(2), 5_000)
-    recommendations.learn([touch, None, msgspec.structs.replace(touch, action=""), msgspec.structs.replace(touch, label=float("nan"))])
+    recommendations.learn(
+        [
+            touch,
+            None,
+            msgspec.structs.replace(touch, action=""),
+            msgspec.structs.replace(touch, label=float("nan")),
+        ]
+    )
     assert (recommendations.examples, recommendations.dropped) == (1, {"undecodable": 1, "touch": 2})
     groups.learn([None, msgspec.structs.replace(touch, features=[1.0])])
     assert (groups.examples, groups.dropped) == (0, {"undecodable": 1, "features_count": 1})
@@ -366,8 +390,15 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
     deployment.directory(load(file))  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
-        directory = RedisDirectory(client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100]))
-        parts = RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
+        directory = RedisDirectory(
+            client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100])
+        )
+        parts = (
+            RedisShards(client, names, SHARDS, 1),
+            RedisOutbox(client, names, SHARDS),
+            directory,
+            RedisModels(client, names, signer),
+        )
         worlds = {kind: Taught(kind, *parts) for kind in kinds}
         worlds[best_action.NAME].fill(given, end=42)
         whole, luck = sum(map(len, given)), random.Random(1)
@@ -381,7 +412,9 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
                 [sys.executable, "-c", _PROCESS, str(file)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
             ) as process:
                 while (
-                    (min(progress()) < whole if last else sum(progress()) == began) and process.poll() is None and time.monotonic() < until
+                    (min(progress()) < whole if last else sum(progress()) == began)
+                    and process.poll() is None
+                    and time.monotonic() < until
                 ):
                     time.sleep(0.002)
                 if not last:
@@ -397,4 +430,8 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
             assert found is not None
             assert expected is not None
             assert known(world.teacher(), found.trainer) == known(world.teacher(), expected.trainer), kind
-            assert (found.positions, found.tick, found.metrics) == (expected.positions, expected.tick, expected.metrics)
+            assert (found.positions, found.tick, found.metrics) == (
+                expected.positions,
+                expected.tick,
+                expected.metrics,
+            )

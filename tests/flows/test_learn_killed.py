@@ -44,20 +44,28 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
     undisturbed = filled(lanes(1_150))
     drain(undisturbed.learning())
     expected = undisturbed.outcome()
-    for at, world in killed_everywhere(lambda: filled(lanes(1_150)), lambda world: drain(world.learning()), after):
+    for at, world in killed_everywhere(
+        lambda: filled(lanes(1_150)), lambda world: drain(world.learning()), after
+    ):
         assert world.outcome() == expected, f"killed {'after' if after else 'before'} effect {at}"
     assert at > 8  # more than one checkpoint, announcement and acknowledgement were tried
 
 
 def two() -> list[Trainer]:
     """One of them is also told of what has no answers yet."""
-    return [Trainer("churn", FEATURES, 0.05), Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised)]
+    return [
+        Trainer("churn", FEATURES, 0.05),
+        Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
+    ]
 
 
 def learnings(world: World) -> list[Learning]:
     """Two models side by side."""
     consumers = [sender(trainer.name) for trainer in two()]
-    return [Learning(trainer, world.outbox, world.directory, world.store, SIGNER, SHARDS, consumers) for trainer in two()]
+    return [
+        Learning(trainer, world.outbox, world.directory, world.store, SIGNER, SHARDS, consumers)
+        for trainer in two()
+    ]
 
 
 def drain_both(both: list[Learning]) -> None:
@@ -68,14 +76,32 @@ def drain_both(both: list[Learning]) -> None:
 
 def outcomes(world: World) -> list[Any]:
     """Of each model what it knows, where it is, and what it said."""
-    records = [msgspec.msgpack.decode(e.body, type=Announced) for e in world.directory.read({0: 0}, 1_000, 0) if e.kind == "m"]
+    records = [
+        msgspec.msgpack.decode(e.body, type=Announced)
+        for e in world.directory.read({0: 0}, 1_000, 0)
+        if e.kind == "m"
+    ]
     found = []
     for trainer in two():
         last = world.store.last(trainer.name)
         assert last is not None
         trainer.load(last.trainer)
-        said = [(who.version, world.directory.body("m", who.sender, who.version)) for who in records if who.sender == sender(trainer.name)]
-        found.append((trainer.snapshot().digest, trainer.contest(), trainer.delays, trainer.history, last.positions, last.tick, said))
+        said = [
+            (who.version, world.directory.body("m", who.sender, who.version))
+            for who in records
+            if who.sender == sender(trainer.name)
+        ]
+        found.append(
+            (
+                trainer.snapshot().digest,
+                trainer.contest(),
+                trainer.delays,
+                trainer.history,
+                last.positions,
+                last.tick,
+                said,
+            )
+        )
     return found
 
 
@@ -88,7 +114,9 @@ def mixed(count: int) -> list[list[tuple[int, bytes]]]:
             if luck.random() < 0.6:
                 known = msgspec.msgpack.decode(body, type=Example)
                 label = luck.choice([UNANSWERED, UNANSWERED, 0.0, 0.0, known.label])
-                fraud = msgspec.structs.replace(known, model="fraud", features=(known.features * 2)[: len(FRAUD)], label=label)
+                fraud = msgspec.structs.replace(
+                    known, model="fraud", features=(known.features * 2)[: len(FRAUD)], label=label
+                )
                 lane[at] = second, encode(fraud)
     return found
 
@@ -100,7 +128,9 @@ def test_two_models_side_by_side_killed_at_any_effect_end_as_if_they_had_not_bee
     expected = outcomes(undisturbed)
     assert [len(announced) for *_, announced in expected] == [2, 2]
     assert undisturbed.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
-    for at, world in killed_everywhere(lambda: filled(mixed(1_300)), lambda world: drain_both(learnings(world)), after):
+    for at, world in killed_everywhere(
+        lambda: filled(mixed(1_300)), lambda world: drain_both(learnings(world)), after
+    ):
         assert outcomes(world) == expected, f"killed {'after' if after else 'before'} effect {at}"
     assert at > 15
 
@@ -186,7 +216,10 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
         directory = RedisDirectory(client, names, layout)
         directory.create()
         world = World(
-            RedisShards(client, names, SHARDS, 1), RedisOutbox(client, names, SHARDS), directory, RedisModels(client, names, signer)
+            RedisShards(client, names, SHARDS, 1),
+            RedisOutbox(client, names, SHARDS),
+            directory,
+            RedisModels(client, names, signer),
         )
         for shard, lane in enumerate(given):
             world.commit(shard, 41, [body for _, body in lane])
@@ -198,7 +231,10 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
         for upto in (2_000, 6_000, 12_000):
             command = [sys.executable, "-c", _PROCESS, redis_url, str(tmp_path / "keys.json"), str(SHARDS)]
             with subprocess.Popen(
-                command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": "."}
+                command,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": "."},
             ) as process:
                 until = time.monotonic() + 30
                 while progress() < upto and process.poll() is None and time.monotonic() < until:
@@ -211,7 +247,9 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
 
         _, checkpoint = world.store.take("churn")
         plain = Trainer("churn", FEATURES, 0.05)
-        order = sorted((second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane))
+        order = sorted(
+            (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
+        )
         plain.learn(msgspec.msgpack.decode(given[shard][seq][1], type=Example) for _, shard, seq in order)
         trainer = Trainer("churn", FEATURES, 0.05)
         assert checkpoint is not None

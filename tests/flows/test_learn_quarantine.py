@@ -29,7 +29,9 @@ from tests.waiting import eventually
 POISON = b"poison-for-us"
 
 
-def with_poison(given: list[list[tuple[int, bytes]]], seed: int, share: float) -> tuple[list[list[tuple[int, bytes]]], int]:
+def with_poison(
+    given: list[list[tuple[int, bytes]]], seed: int, share: float
+) -> tuple[list[list[tuple[int, bytes]]], int]:
     """Between these some that the defect hits; how many."""
     luck, sent = Random(seed), 0
     mixed: list[list[tuple[int, bytes]]] = []
@@ -95,13 +97,27 @@ def test_a_teacher_of_another_kind_goes_on_as_well(monkeypatch: pytest.MonkeyPat
         rules = load(_file(tmp_path, "redis://unused"))
         for n in range(400):
             item = "poison" if (bad := luck.random() < 0.1) else f"sku{luck.randrange(9)}"
-            touch = Example("recommendation", b"c", n, n, [], None, 0, 1.0, action=item, recent=[f"sku{luck.randrange(9)}"], segment="all")
+            touch = Example(
+                "recommendation",
+                b"c",
+                n,
+                n,
+                [],
+                None,
+                0,
+                1.0,
+                action=item,
+                recent=[f"sku{luck.randrange(9)}"],
+                segment="all",
+            )
             bodies += [encode(touch)] * (poison or not bad)
         world.commit(0, 5, bodies)
         for shard in range(SHARDS):
             world.commit(shard, 9, [])
         teacher = Recommendations(rules)
-        learning = Learning(teacher, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(teacher.name)])
+        learning = Learning(
+            teacher, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(teacher.name)]
+        )
         drain(learning)
         return world.store.last(teacher.name).trainer, len(world.store.unlearnt)
 
@@ -113,7 +129,11 @@ def test_a_teacher_of_another_kind_goes_on_as_well(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.breaking
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")],
+    ids=repr,
+)
 def test_infrastructure_is_nobodys_poison(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def trouble(*_: object) -> None:
         raise error
@@ -132,14 +152,19 @@ def test_what_is_no_example_ends_the_flow_with_its_place(monkeypatch: pytest.Mon
     world = World()
     world.fill(lanes(60), end=42)
     monkeypatch.setattr(Trainer, "dump", lambda _: 1 / 0)
-    with pytest.raises(Fatal, match=r"model churn: nothing can be learnt: ZeroDivisionError at .*This is a defect of millrace"):
+    with pytest.raises(
+        Fatal,
+        match=r"model churn: nothing can be learnt: ZeroDivisionError at .*This is a defect of millrace",
+    ):
         drain(world.learning())
     assert world.store.last("churn") is None
 
 
 def test_an_example_whose_text_is_none_is_dropped() -> None:
     world = World()
-    broken = encode(Example("churn", b"c", 0, 1_000, [0.0] * len(FEATURES), None, 0, 1.0, action="what")).replace(b"what", b"wh\xff\xfe")
+    broken = encode(
+        Example("churn", b"c", 0, 1_000, [0.0] * len(FEATURES), None, 0, 1.0, action="what")
+    ).replace(b"what", b"wh\xff\xfe")
     world.commit(0, 1, [broken, *(body for _, body in lanes(9)[0])])
     for shard in range(SHARDS):
         world.commit(shard, 50, [])
@@ -170,12 +195,24 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
 ) -> None:
     config = load(_file(tmp_path, redis_url))
     deployment.prepare(config)
-    world = World(deployment.shards(config), deployment.outbox(config), deployment.directory(config), deployment.models(config))
+    world = World(
+        deployment.shards(config),
+        deployment.outbox(config),
+        deployment.directory(config),
+        deployment.models(config),
+    )
     running: list[tuple[Stop, threading.Thread]] = []
 
     def start() -> None:
         trainer, stop = Trainer("churn", FEATURES, 0.05), Stop()
-        parts = world.outbox, world.directory, world.store, deployment.signer(config), SHARDS, [sender("churn")]
+        parts = (
+            world.outbox,
+            world.directory,
+            world.store,
+            deployment.signer(config),
+            SHARDS,
+            [sender("churn")],
+        )
         thread = threading.Thread(target=run_main, args=(dataflow([Learning(trainer, *parts)], stop),))
         thread.start()
         running.append((stop, thread))
@@ -188,7 +225,11 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
 
     def learnt() -> int:
         last = world.store.last("churn")
-        return 0 if last is None else Trainer.load(trainer := Trainer("churn", FEATURES, 0.05), last.trainer) and trainer.examples
+        return (
+            0
+            if last is None
+            else Trainer.load(trainer := Trainer("churn", FEATURES, 0.05), last.trainer) and trainer.examples
+        )
 
     mixed, sent = with_poison(lanes(200, 3), 3, 0.05)
     with monkeypatch.context() as broken:

@@ -78,7 +78,9 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def test_rows_arrive_as_events_and_broken_ones_are_listed(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_arrive_as_events_and_broken_ones_are_listed(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = csv_file(tmp_path, 1_500, bad=15)
     assert run(config, job(path, *MAPPED), dry=False, as_json=True) == 0
     said = summary(capsys)
@@ -99,7 +101,14 @@ def test_what_resolve_makes_of_it(config: Config, tmp_path: Path) -> None:
     run(config, job(csv_file(tmp_path, 20), *MAPPED), dry=False, as_json=True)
     events = arrived(config)
     directory = deployment.directory(config)
-    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    made = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     assert made.commit(made.judge(window)) is window
     assert directory.stats()["created"] == 20
@@ -114,38 +123,82 @@ def test_rows_are_history_unless_they_are_to_be_live(
     """From the row to the fact in the shard's log."""
     wanted = job(csv_file(tmp_path, 20), *MAPPED, "城市=context.device.name", backfill=backfill)
     for dry in (True, False):
-        run(config, msgspec.structs.replace(wanted, pairs=wanted.pairs[:2] + wanted.pairs[3:]), dry=dry, as_json=True)
+        run(
+            config,
+            msgspec.structs.replace(wanted, pairs=wanted.pairs[:2] + wanted.pairs[3:]),
+            dry=dry,
+            as_json=True,
+        )
         assert summary(capsys)["backfill"] is backfill
     events = arrived(config)
     assert {msgspec.json.decode(event.value)["context"]["device"]["name"] for event in events} == {"深圳"}
     directory = deployment.directory(config)
-    made = Resolver(config, deployment.validator(config), directory, deployment.data_keys(config), deployment.log_seal(config), Stop())
+    made = Resolver(
+        config,
+        deployment.validator(config),
+        directory,
+        deployment.data_keys(config),
+        deployment.log_seal(config),
+        Stop(),
+    )
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     made.commit(made.judge(window))
     entries = [entry for entry in directory.read(dict.fromkeys(range(4), 0), 100, 0) if entry.kind == "e"]
-    facts = [msgspec.msgpack.decode(payload, type=Fact) for entry in entries for _, _, payload in unpack_facts(entry.body)]
+    facts = [
+        msgspec.msgpack.decode(payload, type=Fact)
+        for entry in entries
+        for _, _, payload in unpack_facts(entry.body)
+    ]
     assert [fact.backfill for fact in facts] == [backfill] * 20
 
 
-@pytest.mark.parametrize(("option", "words"), [([], "as history"), (["--backfill"], "as history"), (["--live"], "live: rules fire")])
-def test_a_dry_run_says_whether_triggers_are_sent(config: Config, tmp_path: Path, option: list[str], words: str) -> None:
-    argv = [*COMMAND, "import", str(csv_file(tmp_path, 5)), "--map", MAPPED[0], "--dry-run", *option, "-c", str(tmp_path / "millrace.toml")]
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [([], "as history"), (["--backfill"], "as history"), (["--live"], "live: rules fire")],
+)
+def test_a_dry_run_says_whether_triggers_are_sent(
+    config: Config, tmp_path: Path, option: list[str], words: str
+) -> None:
+    argv = [
+        *COMMAND,
+        "import",
+        str(csv_file(tmp_path, 5)),
+        "--map",
+        MAPPED[0],
+        "--dry-run",
+        *option,
+        "-c",
+        str(tmp_path / "millrace.toml"),
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment(), check=True, timeout=60)
     assert words in done.stdout
 
 
-def test_a_number_that_cannot_be_read_is_told_by_row_and_sent(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_that_cannot_be_read_is_told_by_row_and_sent(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "orders.csv"
     amounts = ["1.234,50", "1.620", "abc", *["9,90"] * 40, "6_20", "NA", "1.000"]
-    path.write_text("id;total;paid_at;note\n" + "".join(f"u{n};{amount};1,5;x\n" for n, amount in enumerate(amounts)))
+    path.write_text(
+        "id;total;paid_at;note\n" + "".join(f"u{n};{amount};1,5;x\n" for n, amount in enumerate(amounts))
+    )
     wanted = job(path, "id=userId", "total=total", "note=other", kind="track", event="Order Completed")
     assert run(config, wanted, dry=False, as_json=True) == 0
     said = summary(capsys)
     assert (said["sent"], said["rejected"]) == (len(amounts), {})
     assert said["bad"] == {"properties.total: not_a_number": 2}
     assert said["bad_rows"] == {"properties.total: not_a_number": [4, 45]}
-    sent = {m["userId"]: m["properties"]["total"] for m in (msgspec.json.decode(event.value) for event in arrived(config))}
-    assert (sent["u0"], sent["u1"], sent["u2"], sent["u43"], sent["u45"]) == (1234.5, 1620, "abc", "6_20", 1000)
+    sent = {
+        m["userId"]: m["properties"]["total"]
+        for m in (msgspec.json.decode(event.value) for event in arrived(config))
+    }
+    assert (sent["u0"], sent["u1"], sent["u2"], sent["u43"], sent["u45"]) == (
+        1234.5,
+        1620,
+        "abc",
+        "6_20",
+        1000,
+    )
     run(config, msgspec.structs.replace(wanted, source="shown"), dry=True, as_json=False)
     assert "row 4, 45" in capsys.readouterr().out
 
@@ -155,12 +208,22 @@ def test_a_property_that_a_figure_adds_up_is_told_of_though_all_its_column_is_te
 ) -> None:
     path = tmp_path / "orders.csv"
     path.write_text("id,total\n" + "".join(f"u{n},much\n" for n in range(7)))
-    run(config, job(path, "id=userId", "total=total", kind="track", event="Order Completed"), dry=True, as_json=True)
+    run(
+        config,
+        job(path, "id=userId", "total=total", kind="track", event="Order Completed"),
+        dry=True,
+        as_json=True,
+    )
     said = summary(capsys)
-    assert (said["bad"], said["bad_rows"]) == ({"properties.total: not_a_number": 7}, {"properties.total: not_a_number": [2, 3, 4, 5, 6]})
+    assert (said["bad"], said["bad_rows"]) == (
+        {"properties.total: not_a_number": 7},
+        {"properties.total: not_a_number": [2, 3, 4, 5, 6]},
+    )
 
 
-def test_an_import_that_is_done_sends_nothing_more(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_import_that_is_done_sends_nothing_more(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = csv_file(tmp_path)
     for _ in range(2):
         run(config, job(path, *MAPPED), dry=False, as_json=True)
@@ -170,13 +233,24 @@ def test_an_import_that_is_done_sends_nothing_more(config: Config, tmp_path: Pat
     assert len(arrived(config)) == 200
 
 
-def test_killed_again_and_again_no_row_is_lost_and_repeated_ones_have_their_ids(config: Config, tmp_path: Path) -> None:
+def test_killed_again_and_again_no_row_is_lost_and_repeated_ones_have_their_ids(
+    config: Config, tmp_path: Path
+) -> None:
     rows = 6_000
     path = csv_file(tmp_path, rows, bad=100)
-    argv = [*COMMAND, "import", str(path), *(part for pair in MAPPED for part in ("--map", pair)), "-c", str(tmp_path / "millrace.toml")]
+    argv = [
+        *COMMAND,
+        "import",
+        str(path),
+        *(part for pair in MAPPED for part in ("--map", pair)),
+        "-c",
+        str(tmp_path / "millrace.toml"),
+    ]
     kills = 0
     for _ in range(20):
-        process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         before = rows_done(config)
         while process.poll() is None and rows_done(config) <= before and kills < 3:
             time.sleep(0.01)
@@ -224,7 +298,9 @@ def test_a_full_log_is_waited_for(tmp_path: Path, redis_url: str) -> None:
     assert (len(ids), max(ids.values())) == (4_000, 1)
 
 
-def test_a_dry_run_sends_nothing_and_says_who_is_known(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_sends_nothing_and_says_who_is_known(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     known = [raw(userId="u1", traits={"phone": "13800130002"}), raw(userId="u3", anonymousId="v")]
     made = Resolver(
         config,
@@ -259,10 +335,18 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
 ) -> None:
     """And the real run then does so."""
     file = tmp_path / "millrace.toml"
-    namespaces = [("user_id", "userId", 1, ""), ("phone", "traits.phone", 1, 'at_limit = "review"'), ("card", "traits.card", 1, "")]
-    namespaces += [("seal", "traits.seal", 9, "verified = true"), ("anonymous", "anonymousId", 9, 'at_limit = "oldest"')]
+    namespaces = [
+        ("user_id", "userId", 1, ""),
+        ("phone", "traits.phone", 1, 'at_limit = "review"'),
+        ("card", "traits.card", 1, ""),
+    ]
+    namespaces += [
+        ("seal", "traits.seal", 9, "verified = true"),
+        ("anonymous", "anonymousId", 9, 'at_limit = "oldest"'),
+    ]
     tables = [
-        f'[[identity.namespace]]\nname = "{name}"\npaths = ["{path}"]\nlimit = {limit}\n{more}\n' for name, path, limit, more in namespaces
+        f'[[identity.namespace]]\nname = "{name}"\npaths = ["{path}"]\nlimit = {limit}\n{more}\n'
+        for name, path, limit, more in namespaces
     ]
     file.write_text(FILE.format(url=redis_url, room=1_000) + "".join(tables))
     config = load(file)
@@ -294,9 +378,18 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
         ("u9", "", "", "", ""),  # new
     ]
     path = tmp_path / "people.csv"
-    path.write_text("\n".join(",".join(row) for row in [("userId", "phone", "card", "seal", "anonymousId"), *rows]))
+    path.write_text(
+        "\n".join(",".join(row) for row in [("userId", "phone", "card", "seal", "anonymousId"), *rows])
+    )
     assert run(config, job(path), dry=True, as_json=True) == 0
-    assert outlook(summary(capsys)) == {"known": 7, "attached": 2, "united": 1, "review": 2, "refused": 4, "created": 1}
+    assert outlook(summary(capsys)) == {
+        "known": 7,
+        "attached": 2,
+        "united": 1,
+        "review": 2,
+        "refused": 4,
+        "created": 1,
+    }
     before = deployment.directory(config).stats()
     run(config, job(path), dry=False, as_json=True)
     for at, event in enumerate(arrived(config)):
@@ -314,7 +407,9 @@ def raw(**fields: Any) -> RawEvent:
 
 def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "orders.jsonl"
-    path.write_text('{"buyer": "u1", "sum": 12.5, "at": "2026-01-02T03:04:05Z", "items": [{"sku": "x"}], "mail": "a@x.de"}\n')
+    path.write_text(
+        '{"buyer": "u1", "sum": 12.5, "at": "2026-01-02T03:04:05Z", "items": [{"sku": "x"}], "mail": "a@x.de"}\n'
+    )
     pairs = ("buyer=userId", "sum=total", "at=timestamp", "items=items", "mail=traits.email")
     run(config, job(path, *pairs, kind="track", event="Order Completed"), dry=False, as_json=True)
     (event,) = arrived(config)
@@ -339,14 +434,18 @@ def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
         (("user=userId",), "no column 'user', but 会员, 手机, 城市"),
     ],
 )
-def test_a_mapping_that_does_not_fit_is_refused(config: Config, tmp_path: Path, pairs: tuple[str, ...], words: str) -> None:
+def test_a_mapping_that_does_not_fit_is_refused(
+    config: Config, tmp_path: Path, pairs: tuple[str, ...], words: str
+) -> None:
     with pytest.raises(ConfigError, match=words):
         run(config, job(csv_file(tmp_path), *pairs), dry=False, as_json=True)
 
 
 @pytest.mark.parametrize("kind", [".csv", ".xlsx", ".parquet", ".avro"])
 @pytest.mark.parametrize("rows", [[], ["broken"]])
-def test_a_mapping_must_fit_a_file_without_rows_too(config: Config, tmp_path: Path, kind: str, rows: list[str]) -> None:
+def test_a_mapping_must_fit_a_file_without_rows_too(
+    config: Config, tmp_path: Path, kind: str, rows: list[str]
+) -> None:
     path = tmp_path / f"people{kind}"
     if kind == ".csv":
         path.write_text("\n".join(["会员,手机", *rows]))
@@ -355,11 +454,15 @@ def test_a_mapping_must_fit_a_file_without_rows_too(config: Config, tmp_path: Pa
         book.active.append(["会员", "手机"])
         book.save(path)
     elif kind == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.table({"会员": pyarrow.array([], "string"), "手机": pyarrow.array([], "string")}), path)
+        pyarrow.parquet.write_table(
+            pyarrow.table({"会员": pyarrow.array([], "string"), "手机": pyarrow.array([], "string")}), path
+        )
     else:
         fields = [{"name": name, "type": "string"} for name in ("user", "mobile")]
         with path.open("wb") as file:
-            fastavro.writer(file, fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields}), [])
+            fastavro.writer(
+                file, fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields}), []
+            )
     with pytest.raises(ConfigError, match=r"no column 'gone', but (会员, 手机|user, mobile)"):
         run(config, job(path, "gone=userId"), dry=False, as_json=True)
     column = "user" if kind == ".avro" else "会员"
@@ -370,7 +473,12 @@ def test_an_error_in_a_column_that_is_not_sent_keeps_no_row_back(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     book = openpyxl.Workbook()
-    for line in (["会员", "手机", "比率"], ["u1", "13800130001", "#DIV/0!"], ["#SPILL!", "13800130002", 1], ["u3", "=A2", 2]):
+    for line in (
+        ["会员", "手机", "比率"],
+        ["u1", "13800130001", "#DIV/0!"],
+        ["#SPILL!", "13800130002", 1],
+        ["u3", "=A2", 2],
+    ):
         book.active.append(line)
     book.save(tmp_path / "people.xlsx")
     run(config, job(tmp_path / "people.xlsx", "会员=userId", "手机=phone"), dry=False, as_json=True)
@@ -381,9 +489,13 @@ def test_an_error_in_a_column_that_is_not_sent_keeps_no_row_back(
     assert summary(capsys)["rejected"] == {"cell_error": 2}
 
 
-def test_a_stray_quote_gives_nobody_another_ones_phone(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stray_quote_gives_nobody_another_ones_phone(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "people.csv"
-    path.write_text('会员,姓名,手机\nu1,"Ann,13800130001\nu2,Bob,13800130002\nu3,Cat",13800130003\nu4,Dan,13800130004\n')
+    path.write_text(
+        '会员,姓名,手机\nu1,"Ann,13800130001\nu2,Bob,13800130002\nu3,Cat",13800130003\nu4,Dan,13800130004\n'
+    )
     run(config, job(path, "会员=userId", "手机=phone"), dry=False, as_json=True)
     said = summary(capsys)
     assert (said["sent"], said["rejected"]) == (1, {"quote": 1})
@@ -391,7 +503,9 @@ def test_a_stray_quote_gives_nobody_another_ones_phone(config: Config, tmp_path:
     run(config, job(path, "会员=userId", "手机=phone", quoted=False), dry=False, as_json=True)
     assert summary(capsys)["sent"] == 4
     messages = [msgspec.json.decode(event.value) for event in arrived(config)]
-    assert {(one["userId"], one["traits"]["phone"]) for one in messages} == {(f"u{n}", f"1380013000{n}") for n in range(1, 5)}
+    assert {(one["userId"], one["traits"]["phone"]) for one in messages} == {
+        (f"u{n}", f"1380013000{n}") for n in range(1, 5)
+    }
 
 
 @pytest.mark.parametrize("kind", [".xlsx", ".csv"])
@@ -399,7 +513,10 @@ def test_numbers_that_a_spreadsheet_has_cut_unite_nobody(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     path = tmp_path / f"people{kind}"
-    lines: list[list[Any]] = [["会员", "card", "积分号"], *([f"u{n}", 8800123456789010 + n, 8800123456789010 + n] for n in range(1, 4))]
+    lines: list[list[Any]] = [
+        ["会员", "card", "积分号"],
+        *([f"u{n}", 8800123456789010 + n, 8800123456789010 + n] for n in range(1, 4)),
+    ]
     if kind == ".xlsx":
         book = openpyxl.Workbook()
         for line in lines:
@@ -418,7 +535,10 @@ def test_numbers_that_a_spreadsheet_has_cut_unite_nobody(
 def test_two_processes_do_not_import_the_same(config: Config, tmp_path: Path) -> None:
     path = csv_file(tmp_path)
     run(config, job(path, *MAPPED), dry=False, as_json=True)
-    with Checkpoint.opened(Path(config.data.folder) / "imports", checkpoints(config)[0].stem), pytest.raises(ConfigError, match="another"):
+    with (
+        Checkpoint.opened(Path(config.data.folder) / "imports", checkpoints(config)[0].stem),
+        pytest.raises(ConfigError, match="another"),
+    ):
         run(config, job(path, *MAPPED), dry=False, as_json=True)
 
 
@@ -428,13 +548,23 @@ def test_fields_have_their_place() -> None:
     assert place("total", "track") == place("properties.total", "track") == ("properties", "total")
     assert place("traits.phone", "track") == ("context", "traits", "phone")
     assert place("context.device.id", "identify") == ("context", "device", "id")
-    assert guessed(["User ID", "e-mail", "userid"], "identify") == {"User ID": ("userId",), "e-mail": ("traits", "e-mail")}
+    assert guessed(["User ID", "e-mail", "userid"], "identify") == {
+        "User ID": ("userId",),
+        "e-mail": ("traits", "e-mail"),
+    }
     assert mapping(["a=b=userId"], "identify") == {"a=b": ("userId",)}
 
 
-@pytest.mark.parametrize("stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"])  # noqa: DTZ001  # as Excel gives it
+@pytest.mark.parametrize(
+    "stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"]
+)  # noqa: DTZ001  # as Excel gives it
 def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
-    build = builder({"at": ("timestamp",), "seen": ("properties", "seen")}, "track", "Paid", zone=ZoneInfo("Asia/Shanghai"))
+    build = builder(
+        {"at": ("timestamp",), "seen": ("properties", "seen")},
+        "track",
+        "Paid",
+        zone=ZoneInfo("Asia/Shanghai"),
+    )
     assert build({"at": stated, "seen": "2026-01-31 08:00"}, "m") == {
         "type": "track",
         "messageId": "m",
@@ -446,9 +576,9 @@ def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
 
 
 def test_cells_become_json() -> None:
-    assert [cell(value) for value in (" x ", 2.0, 2.5, float("nan"), None, True, Decimal("3.0"), Decimal("0.5"))] == [
-        *("x", 2, 2.5, None, None, True, 3, 0.5)
-    ]
+    assert [
+        cell(value) for value in (" x ", 2.0, 2.5, float("nan"), None, True, Decimal("3.0"), Decimal("0.5"))
+    ] == [*("x", 2, 2.5, None, None, True, 3, 0.5)]
     assert cell(datetime.date(2026, 1, 2)) == "2026-01-02"
     assert cell([{"a": datetime.date(2026, 1, 2)}]) == [{"a": "2026-01-02"}]
     build = builder({"a": ("traits", "a"), "b": ("traits", "b")}, "identify", None)
@@ -471,7 +601,9 @@ def test_headings_that_name_no_identifier_are_said_once_with_what_to_map(
     assert summary(capsys)["sent"] == 2_000
 
 
-def test_a_dry_run_needs_neither_keys_nor_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_needs_neither_keys_nor_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "millrace.toml"
     file.write_text('[redis]\nurl = "redis://127.0.0.1:1"\n')
     path = tmp_path / "people.csv"

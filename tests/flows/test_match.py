@@ -73,7 +73,12 @@ class World:
         self.validator = deployment.validator(self.config)
         self.matches = RedisMatches(self.client, self.names, self.layout)
         self.resolver = Resolver(
-            self.config, self.validator, self.directory, deployment.data_keys(self.config), deployment.log_seal(self.config), Stop()
+            self.config,
+            self.validator,
+            self.directory,
+            deployment.data_keys(self.config),
+            deployment.log_seal(self.config),
+            Stop(),
         )
         self.matcher = self.new_matcher()
         self.message = count(1)
@@ -86,7 +91,14 @@ class World:
         before = self.directory.offsets().get("events/0", -1)
         events = [
             RawEvent(
-                msgspec.json.encode({"type": "identify", "messageId": f"m{next(self.message)}", "anonymousId": visitor, "traits": traits}),
+                msgspec.json.encode(
+                    {
+                        "type": "identify",
+                        "messageId": f"m{next(self.message)}",
+                        "anonymousId": visitor,
+                        "traits": traits,
+                    }
+                ),
                 time_ms,
                 "web",
             )
@@ -171,7 +183,9 @@ def test_what_a_steward_decides_becomes_a_label(world: World) -> None:
     assert world.united("laptop", "tablet")
     [(_, same)] = world.matcher.stage.learner.labels
     assert same
-    assert world.new_matcher().stage.learner.labels == world.matcher.stage.learner.labels  # and outlives the process
+    assert (
+        world.new_matcher().stage.learner.labels == world.matcher.stage.learner.labels
+    )  # and outlives the process
 
 
 def test_who_was_parted_stays_apart_whatever_they_say(world: World) -> None:
@@ -248,7 +262,9 @@ def test_a_death_around_the_commit_changes_nothing(tmp_path: Path, redis_url: st
                 world.matcher = world.new_matcher()
                 assert len(world.matcher.read(0)) == (moment == "before")
             world.match()
-        pairs = [world.united("laptop", other) for other in ("phone", "tablet", "desk")] + [world.united("phone", "shop")]
+        pairs = [world.united("laptop", other) for other in ("phone", "tablet", "desk")] + [
+            world.united("phone", "shop")
+        ]
         return world.kept(), pairs, len(world.ledger.reviews()) * 100 + len(world.ledger.unions(0, 100))
 
     assert story(dies=True) == story(dies=False)
@@ -303,7 +319,10 @@ def test_what_has_become_too_old_is_not_compared_and_leaves(tmp_path: Path, redi
     assert world.united("laptop", "phone")
     for number in range(world.layout.buckets):  # each entry looks after one bucket
         world.say((f"v{number}", {"firstName": "Vera", "lastName": f"Other{number}"}), time_ms=40 * DAY_MS)
-    assert world.matches.keep("mr", [world.hash(visitor) for visitor in ("laptop", "tablet", "phone")]) == [None] * 3
+    assert (
+        world.matches.keep("mr", [world.hash(visitor) for visitor in ("laptop", "tablet", "phone")])
+        == [None] * 3
+    )
 
 
 @pytest.fixture
@@ -319,7 +338,11 @@ def test_the_flow_goes_on_after_kill_9(world: World, process: list[subprocess.Po
     argv = [sys.executable, "-m", "flows.cli", "run", "match", "-c", str(world.file)]
 
     def start() -> None:
-        process.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ.copy()))
+        process.append(
+            subprocess.Popen(
+                argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ.copy()
+            )
+        )
 
     def until(position: int) -> None:
         deadline = time.monotonic() + 30

@@ -28,7 +28,10 @@ def test_a_key_that_all_share_is_bounded_and_costs_no_comparisons(world: World) 
     everybody = COMMON + 300
     for at in range(0, everybody, 100):
         world.say(
-            *[(f"v{n}", {"birthday": "1990-05-17", "lastName": f"{chr(97 + n % 26)}{n}xq"}) for n in range(at, min(at + 100, everybody))]
+            *[
+                (f"v{n}", {"birthday": "1990-05-17", "lastName": f"{chr(97 + n % 26)}{n}xq"})
+                for n in range(at, min(at + 100, everybody))
+            ]
         )
     assert world.matcher.comparisons <= CANDIDATES_MAX * everybody
     before = world.matcher.comparisons
@@ -42,7 +45,12 @@ def test_a_key_that_all_share_is_bounded_and_costs_no_comparisons(world: World) 
 def test_ten_thousand_addresses_on_one_phone(world: World) -> None:
     """The phone knows so many of them as a customer may have; then it is evidence no longer, and the others are customers of their own."""
     for at in range(0, 10_000, 500):
-        world.resolve(*[(f"a{n}", {"phone": "+49 30 901820", "email": f"x{n}@example.com"}) for n in range(at, at + 500)])
+        world.resolve(
+            *[
+                (f"a{n}", {"phone": "+49 30 901820", "email": f"x{n}@example.com"})
+                for n in range(at, at + 500)
+            ]
+        )
     world.match()
     phone = world.validator.identifiers.hash("phone", "+49 30 901820") or b""
     [root] = world.directory.lookup([phone])
@@ -53,7 +61,9 @@ def test_ten_thousand_addresses_on_one_phone(world: World) -> None:
     stats = world.directory.stats()
     assert stats["events"] == 10_000
     assert stats.get("united", 0) < 10  # by matching, which takes some time to learn how common the phone is
-    late = [world.validator.identifiers.hash("email", f"x{n}@example.com") or b"" for n in range(9_000, 10_000)]
+    late = [
+        world.validator.identifiers.hash("email", f"x{n}@example.com") or b"" for n in range(9_000, 10_000)
+    ]
     assert len({root, *world.directory.lookup(late)}) == 1_001
     assert max(len(packed) for packed in world.kept()[b"mk"].values()) <= 4 + FOR_A_KEY * ID_BYTES
 
@@ -63,8 +73,14 @@ def test_aliases_in_a_circle_make_one_customer(world: World) -> None:
     world.resolve(*[(visitor, {}) for visitor in ring])
     before = world.directory.offsets()["events/0"]
     for at, (one, other) in enumerate([*pairwise(ring), (ring[-1], ring[0]), (ring[0], ring[0])]):
-        body = b'{"type":"alias","messageId":"c%d","previousId":"%s","anonymousId":"%s"}' % (at, one.encode(), other.encode())
-        window = Window("events/0", before + at, before + at + 1, [RawEvent(body, 1_000, "web")], [before + at + 1], 0.0)
+        body = b'{"type":"alias","messageId":"c%d","previousId":"%s","anonymousId":"%s"}' % (
+            at,
+            one.encode(),
+            other.encode(),
+        )
+        window = Window(
+            "events/0", before + at, before + at + 1, [RawEvent(body, 1_000, "web")], [before + at + 1], 0.0
+        )
         assert world.resolver.commit(world.resolver.judge(window)) is window
     assert world.united(*ring)
     assert world.directory.stats()["united"] == len(ring) - 1
@@ -73,19 +89,32 @@ def test_aliases_in_a_circle_make_one_customer(world: World) -> None:
 def test_an_identifier_that_changes_sides_twice_in_one_window(world: World) -> None:
     before = world.directory.offsets().get("events/0", -1)
     bodies = [
-        b'{"type":"identify","messageId":"t%d","userId":"%s","traits":{"email":"shared@example.com"}}' % (at, user)
+        b'{"type":"identify","messageId":"t%d","userId":"%s","traits":{"email":"shared@example.com"}}'
+        % (at, user)
         for at, user in enumerate([b"one", b"two", b"one"])
     ]
-    window = Window("events/0", before, before + 1, [RawEvent(body, 1_000, "web") for body in bodies], [before + 1] * 3, 0.0)
+    window = Window(
+        "events/0",
+        before,
+        before + 1,
+        [RawEvent(body, 1_000, "web") for body in bodies],
+        [before + 1] * 3,
+        0.0,
+    )
     assert world.resolver.commit(world.resolver.judge(window)) is window
     hashed = [
-        world.validator.identifiers.hash(*of) or b"" for of in (("user_id", "one"), ("user_id", "two"), ("email", "shared@example.com"))
+        world.validator.identifiers.hash(*of) or b""
+        for of in (("user_id", "one"), ("user_id", "two"), ("email", "shared@example.com"))
     ]
     one, two, shared = world.directory.lookup(hashed)
     assert one != two
     assert shared in (one, two)
     assert world.directory.stats()["events"] == 3
-    holders = [root for root in (one, two) if root and any(i.hash == hashed[2] for i in world.ledger.members(root)[1])]
+    holders = [
+        root
+        for root in (one, two)
+        if root and any(i.hash == hashed[2] for i in world.ledger.members(root)[1])
+    ]
     assert holders == [shared]
 
 
@@ -107,7 +136,16 @@ def test_an_identifier_that_changes_sides_twice_in_one_window(world: World) -> N
     ids=range(11),
 )
 def test_strange_names_are_bounded_and_still_found(world: World, name: str) -> None:
-    record = Record.of({"given_name": name, "family_name": name, "full_name": name, "street": name, "organisation": name, "any": name})
+    record = Record.of(
+        {
+            "given_name": name,
+            "family_name": name,
+            "full_name": name,
+            "street": name,
+            "organisation": name,
+            "any": name,
+        }
+    )
     assert all(0 < len(value) <= VALUE_MAX for value in record.values.values())
     assert len(blocking_keys(record)) <= KEYS_MAX
     traits = {**ANNA, "lastName": name}
@@ -126,7 +164,10 @@ def test_who_gave_no_name_is_compared_with_who_gave_one(world: World, name: str,
     """By mail address, as the phone has brought them together already."""
     nameless, named = ("laptop", NAMELESS), ("tablet", {"mobile": NAMELESS["phone"], "name": name})
     said = (nameless, named) if first == "nameless" else (named, nameless)
-    for one in (*said, ("third", {"mobile": NAMELESS["phone"], "firstName": "Hua", "email": "lihua@example.net"})):
+    for one in (
+        *said,
+        ("third", {"mobile": NAMELESS["phone"], "firstName": "Hua", "email": "lihua@example.net"}),
+    ):
         world.say(one)
     assert world.directory.stats()["events"] == 3
     assert world.directory.said_last() == world.matches.position()

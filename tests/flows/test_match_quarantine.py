@@ -57,7 +57,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
             raise KeyError(f"{BAD} ann@example.org")
         return made
 
-    monkeypatch.setattr(owner, name, staticmethod(broken) if isinstance(owner, type) and name == "of" else broken)
+    monkeypatch.setattr(
+        owner, name, staticmethod(broken) if isinstance(owner, type) and name == "of" else broken
+    )
 
 
 PLACES: dict[str, tuple[Any, str]] = {
@@ -76,7 +78,11 @@ def lively(world: World, seed: int, *, poison: bool) -> int:
     for n in range(12):
         said: list[tuple[str, dict[str, Any]]] = []
         for m in range(luck.randint(1, 7)):
-            first, last, born = luck.choice(FIRST), luck.choice(LAST), f"19{luck.randint(50, 59)}-0{luck.randint(1, 3)}-11"
+            first, last, born = (
+                luck.choice(FIRST),
+                luck.choice(LAST),
+                f"19{luck.randint(50, 59)}-0{luck.randint(1, 3)}-11",
+            )
             street, town = f"{luck.randint(1, 3)} Harbour Steps", luck.choice(TOWNS)
             address = {"street": street, "city": town, "postalCode": "90377"}
             if luck.random() < 0.2:
@@ -84,7 +90,12 @@ def lively(world: World, seed: int, *, poison: bool) -> int:
                 bad = {"firstName": first, "lastName": BAD, "birthday": born, "address": address}
                 said += [(f"bad{n}-{m}", bad)] * poison
             else:
-                said.append((f"good{n}-{m}", {"firstName": first, "lastName": last, "birthday": born, "address": address}))
+                said.append(
+                    (
+                        f"good{n}-{m}",
+                        {"firstName": first, "lastName": last, "birthday": born, "address": address},
+                    )
+                )
         if said:
             world.resolve(*said, time_ms=1_000_000 + n)
         if luck.random() < 0.4:
@@ -106,12 +117,21 @@ def state_of(world: World) -> dict[str, Any]:
 
 
 def letters(world: World) -> list[DeadEvent]:
-    return [letter for letter in deployment.dead_events(world.config).oldest() if letter.letter.partition == "match"]
+    return [
+        letter
+        for letter in deployment.dead_events(world.config).oldest()
+        if letter.letter.partition == "match"
+    ]
 
 
 def counted() -> float:
     """What `match` has put aside, by the metric."""
-    samples = [sample for family in PUT_ASIDE.collect() for sample in family.samples if sample.name.endswith("_total")]
+    samples = [
+        sample
+        for family in PUT_ASIDE.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    ]
     return sum(sample.value for sample in samples if sample.labels["flow"] == "match")
 
 
@@ -144,7 +164,12 @@ def test_it_is_a_dead_letter_with_its_place_and_not_its_words(
     world.say(("laptop", ANNA), ("bad", {**ELSE, "lastName": BAD}), ("phone", ANNA))
     assert world.united("laptop", "phone")
     [letter] = letters(world)
-    assert (letter.letter.reason, letter.letter.source, letter.letter.position, letter.letter.index) == ("poison", "match", 1, 1)
+    assert (letter.letter.reason, letter.letter.source, letter.letter.position, letter.letter.index) == (
+        "poison",
+        "match",
+        1,
+        1,
+    )
     assert letter.letter.build == BUILD
     here, *way = letter.letter.detail.split(" < ")
     assert here.startswith("KeyError at tests.flows.test_match_quarantine:")
@@ -158,7 +183,9 @@ def test_it_is_a_dead_letter_with_its_place_and_not_its_words(
 
 
 @pytest.mark.breaking
-def test_the_flow_goes_on_behind_it_through_a_restart_and_takes_it_when_it_is_mended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flow_goes_on_behind_it_through_a_restart_and_takes_it_when_it_is_mended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run() -> tuple[Stop, threading.Thread]:
         stop = Stop()
         world.matcher = world.new_matcher()
@@ -196,7 +223,9 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_takes_it_when_it_is_me
 
 
 @pytest.mark.breaking
-def test_a_decision_that_it_raises_on_is_put_aside_and_let_in_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_that_it_raises_on_is_put_aside_and_let_in_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.say(("laptop", ANNA))
     world.say(("tablet", DOUBTFUL))
     with monkeypatch.context() as broken:
@@ -213,8 +242,14 @@ def test_a_decision_that_it_raises_on_is_put_aside_and_let_in_again(world: World
 
 
 @pytest.mark.breaking
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")], ids=repr)
-def test_infrastructure_is_nobodys_poison(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [redis.ConnectionError("away"), LogFull("full"), MemoryError(), OSError(28, "no space")],
+    ids=repr,
+)
+def test_infrastructure_is_nobodys_poison(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def trouble(*_: object) -> None:
         raise error
 
@@ -231,16 +266,23 @@ def test_infrastructure_is_nobodys_poison(world: World, monkeypatch: pytest.Monk
 
 
 @pytest.mark.breaking
-def test_what_is_no_record_ends_the_flow_with_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_record_ends_the_flow_with_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(match.Stage, "step", lambda *_: {}["none"])
     world.resolve(("laptop", ANNA))
-    with pytest.raises(Fatal, match=r"entry 1 of the log of matching cannot be matched: KeyError at .*This is a defect of millrace"):
+    with pytest.raises(
+        Fatal,
+        match=r"entry 1 of the log of matching cannot be matched: KeyError at .*This is a defect of millrace",
+    ):
         world.match()
     assert world.matches.position() == 0
 
 
 @pytest.mark.breaking
-def test_a_bucket_that_cannot_be_read_holds_nothing_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_cannot_be_read_holds_nothing_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real: Callable[..., Any] = Kept.aged
 
     def broken(self: Kept, *args: Any) -> Any:

@@ -35,7 +35,10 @@ class Site:
 
     def __init__(self, url: str, folder: Path, client: Any) -> None:
         self.config = Config(
-            name="test", redis=Redis(url=Secret(url), prefix="test"), keys=Keys(path=str(folder / "keys.json")), shards=Shards(count=SHARDS)
+            name="test",
+            redis=Redis(url=Secret(url), prefix="test"),
+            keys=Keys(path=str(folder / "keys.json")),
+            shards=Shards(count=SHARDS),
         )
         self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
         names = Names("test")
@@ -62,12 +65,24 @@ class Site:
         """The same for what gives no probability."""
         self.world.fill(touches(name, count, seed=until), end=until)
         (teacher,) = (teacher for teacher in teachers(config) if teacher.name == name)
-        drain(Learning(teacher, self.world.outbox, self.directory, self.world.store, self.signer, SHARDS, [sender(name)]))
+        drain(
+            Learning(
+                teacher,
+                self.world.outbox,
+                self.directory,
+                self.world.store,
+                self.signer,
+                SHARDS,
+                [sender(name)],
+            )
+        )
 
     def in_force(self, name: str = "churn") -> int:
         """The version that a shard uses, when it has read all of its log."""
         machine, state = (
-            ShardMachine(lambda _: pytest.fail("no rules are announced"), scorers(self.directory, self.signer)),
+            ShardMachine(
+                lambda _: pytest.fail("no rules are announced"), scorers(self.directory, self.signer)
+            ),
             ShardState(0, Head(), {}),
         )
         machine.apply(state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == "m"))
@@ -104,7 +119,11 @@ def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFix
     assert model_registry.show(site.config, "churn", as_json=True) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [version["version"] for version in shown["versions"]] == [3, 2, 1]
-    assert model_registry.listing(site.config, as_json=False) == model_registry.show(site.config, "churn", as_json=False) == 0
+    assert (
+        model_registry.listing(site.config, as_json=False)
+        == model_registry.show(site.config, "churn", as_json=False)
+        == 0
+    )
     said = capsys.readouterr().out
     assert "1,100" in said
     assert "version 2" in said
@@ -124,8 +143,12 @@ def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME])
-def test_so_it_is_for_what_gives_no_probability(name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rules = {field: getattr(RULES, field) for field in ("best_action", "action", "recommendation", "clusters")}
+def test_so_it_is_for_what_gives_no_probability(
+    name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = {
+        field: getattr(RULES, field) for field in ("best_action", "action", "recommendation", "clusters")
+    }
     config = msgspec.structs.replace(site.config, **rules)
     site.teach(config, name, 1_100, 43)
     last = site.in_force(name)
@@ -161,8 +184,12 @@ def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> N
     assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
 
 
-def test_a_recommender_by_hand_and_back(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = msgspec.structs.replace(site.config, recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
+def test_a_recommender_by_hand_and_back(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = msgspec.structs.replace(
+        site.config, recommendation=Recommendation(touch=(Touch(event="Viewed"),))
+    )
     world = site.world
     for at, learner in enumerate(("item_to_item", "biased_mf", "item_to_item")):
         if at:
@@ -170,7 +197,13 @@ def test_a_recommender_by_hand_and_back(site: Site, tmp_path: Path, capsys: pyte
         world.fill(touches(recommendation_index.NAME, 300, seed=at), end=43 + at)
         drain(
             Learning(
-                Recommendations(config), world.outbox, site.directory, world.store, site.signer, SHARDS, [sender(recommendation_index.NAME)]
+                Recommendations(config),
+                world.outbox,
+                site.directory,
+                world.store,
+                site.signer,
+                SHARDS,
+                [sender(recommendation_index.NAME)],
             )
         )
         capsys.readouterr()

@@ -27,8 +27,16 @@ HOSTILE = "a" * 30_000 + "!"
 @pytest.mark.parametrize(
     ("schema", "properties", "wrong"),
     [
-        ({"properties": {"id": {"pattern": BACKTRACKS}}}, {"id": HOSTILE}, "id: breaks 'pattern' of its schema"),
-        ({"properties": {"ids": {"items": {"pattern": BACKTRACKS}}}}, {"ids": ["a", HOSTILE]}, "ids.1: breaks 'pattern' of its schema"),
+        (
+            {"properties": {"id": {"pattern": BACKTRACKS}}},
+            {"id": HOSTILE},
+            "id: breaks 'pattern' of its schema",
+        ),
+        (
+            {"properties": {"ids": {"items": {"pattern": BACKTRACKS}}}},
+            {"ids": ["a", HOSTILE]},
+            "ids.1: breaks 'pattern' of its schema",
+        ),
         ({"patternProperties": {BACKTRACKS: {"type": "number"}}}, {HOSTILE: "x"}, None),
         (
             {"patternProperties": {BACKTRACKS: True}, "additionalProperties": False},
@@ -40,7 +48,11 @@ HOSTILE = "a" * 30_000 + "!"
             {HOSTILE: 1},
             "properties: breaks 'unevaluatedProperties' of its schema",
         ),
-        ({"propertyNames": {"pattern": BACKTRACKS}}, {HOSTILE: 1}, "properties: breaks 'propertyNames' of its schema"),
+        (
+            {"propertyNames": {"pattern": BACKTRACKS}},
+            {HOSTILE: 1},
+            "properties: breaks 'propertyNames' of its schema",
+        ),
         (
             {"$defs": {"a": {"pattern": BACKTRACKS}}, "properties": {"id": {"$ref": "#/$defs/a"}}},
             {"id": HOSTILE},
@@ -49,7 +61,9 @@ HOSTILE = "a" * 30_000 + "!"
         ({"$ref": "#"}, {"id": 1}, None),  # for ever, if one followed it
     ],
 )
-def test_no_event_takes_long(tmp_path: Path, schema: Any, properties: dict[str, Any], wrong: str | None) -> None:
+def test_no_event_takes_long(
+    tmp_path: Path, schema: Any, properties: dict[str, Any], wrong: str | None
+) -> None:
     check = made(tmp_path, schema)
     began = time.process_time()
     assert check(properties) == wrong
@@ -57,7 +71,9 @@ def test_no_event_takes_long(tmp_path: Path, schema: Any, properties: dict[str, 
 
 
 def test_what_is_missing_is_named_and_values_are_not(tmp_path: Path) -> None:
-    check = made(tmp_path, {"required": ["total"], "properties": {"total": {"type": "number"}, "who": {"enum": ["a"]}}})
+    check = made(
+        tmp_path, {"required": ["total"], "properties": {"total": {"type": "number"}, "who": {"enum": ["a"]}}}
+    )
     assert check({"total": 3}) is None
     assert check({}) == "properties: 'total' is a required property"
     assert check({"total": "ann@example.com"}) == "total: breaks 'type' of its schema"
@@ -67,10 +83,19 @@ def test_what_is_missing_is_named_and_values_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ({"properties": {"id": {"pattern": "(?=x)"}}}, "properties.id.pattern: lookahead and lookbehind cannot be checked"),
-        ({"properties": {"id": {"pattern": "(a)\\1"}}}, "properties.id.pattern: references to a group cannot be checked"),
+        (
+            {"properties": {"id": {"pattern": "(?=x)"}}},
+            "properties.id.pattern: lookahead and lookbehind cannot be checked",
+        ),
+        (
+            {"properties": {"id": {"pattern": "(a)\\1"}}},
+            "properties.id.pattern: references to a group cannot be checked",
+        ),
         ({"patternProperties": {"(?!x)": {}}}, "patternProperties.(?!x): lookahead and lookbehind"),
-        ({"properties": {"patternProperties": {"pattern": "["}}}, "properties.patternProperties.pattern: no regular expression"),
+        (
+            {"properties": {"patternProperties": {"pattern": "["}}},
+            "properties.patternProperties.pattern: no regular expression",
+        ),
         ({"properties": {"id": {"pattern": "a.{1000}b.{1000}c"}}}, "too large when compiled"),
         ({"properties": {"id": {"type": "objekt"}}}, "properties.id.type: "),
         ({"$ref": "#/$defs/nowhere"}, "/$defs/nowhere"),
@@ -81,7 +106,9 @@ def test_what_is_missing_is_named_and_values_are_not(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_said_with_its_place(tmp_path: Path, schema: Any, says: str) -> None:
     with pytest.raises(ConfigError) as raised:
         made(tmp_path, schema)
-    assert str(raised.value).startswith("plan of 'Order Completed': order.json is no schema that can be used: ")
+    assert str(raised.value).startswith(
+        "plan of 'Order Completed': order.json is no schema that can be used: "
+    )
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -116,7 +143,20 @@ def test_whatever_is_sent_avro_says_whether_it_fits(tmp_path: Path, kind: Any) -
     file = tmp_path / "order.avsc"
     file.write_text(json.dumps({"type": "record", "name": "Order", "fields": [{"name": "on", "type": kind}]}))
     check = tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
-    for value in ("", "soon", "\0", "9" * 400, "2020-13-45", 10**30, -1, 1e308, [], ["int", 3], {"-type": "x"}, {"a": 1}):
+    for value in (
+        "",
+        "soon",
+        "\0",
+        "9" * 400,
+        "2020-13-45",
+        10**30,
+        -1,
+        1e308,
+        [],
+        ["int", 3],
+        {"-type": "x"},
+        {"a": 1},
+    ):
         assert check({"on": value}) in (None, "does not fit its Avro schema")
 
 

@@ -65,7 +65,9 @@ def test_the_dataflow_on_redis_gives_what_the_twin_gives(redis_url: str, seed: i
     twin = world.store
     for shard in range(SHARDS):
         prefix = names.shard(shard) + b"p:"
-        assert {key.removeprefix(prefix): client.get(key) for key in client.keys(prefix + b"*")} == twin.profiles[shard]
+        assert {
+            key.removeprefix(prefix): client.get(key) for key in client.keys(prefix + b"*")
+        } == twin.profiles[shard]
         assert client.hgetall(names.sealed(shard, 0)) == twin.sensitive[shard]
     everyone = dict.fromkeys(range(SHARDS), (2**52, 10_000))
     assert store.due(everyone) == twin.due(everyone)
@@ -74,7 +76,9 @@ def test_the_dataflow_on_redis_gives_what_the_twin_gives(redis_url: str, seed: i
     every = dict.fromkeys(range(SHARDS), 0)
     for lane in LANES:
         ours = RedisOutbox(client, names, SHARDS).read(lane, every, 10_000, 0)
-        assert sorted((e.shard, e.seq, e.body) for e in ours) == sorted((e.shard, e.seq, e.body) for e in twin.read(lane, every, 10_000, 0))
+        assert sorted((e.shard, e.seq, e.body) for e in ours) == sorted(
+            (e.shard, e.seq, e.body) for e in twin.read(lane, every, 10_000, 0)
+        )
 
 
 def headless(heads: dict[int, Head]) -> list[Any]:
@@ -85,7 +89,11 @@ def headless(heads: dict[int, Head]) -> list[Any]:
 @pytest.mark.parametrize("on_redis", [False, True])
 def test_a_second_worker_makes_the_first_one_stale(redis_url: str, on_redis: bool) -> None:
     world = World("")
-    store: Any = RedisShards(redis.Redis.from_url(redis_url), Names("t"), SHARDS, 1) if on_redis else MemoryShards(SHARDS)
+    store: Any = (
+        RedisShards(redis.Redis.from_url(redis_url), Names("t"), SHARDS, 1)
+        if on_redis
+        else MemoryShards(SHARDS)
+    )
     first = world.new_worker(store, 10)
     second = world.new_worker(store, 10)
     world.publish(ANA)
@@ -126,7 +134,9 @@ def test_a_worker_that_dies_at_any_step_leaves_no_trace() -> None:
                 return call
 
         for _ in range(12):
-            world.publish([luck.choice([ANA, BOB])], luck.choice(["Viewed", "Bought"]), sku="a", sealed={"email": b"x"})
+            world.publish(
+                [luck.choice([ANA, BOB])], luck.choice(["Viewed", "Bought"]), sku="a", sealed={"email": b"x"}
+            )
             if luck.random() < 0.5:
                 world.now_ms += HOUR
                 world.directory.tick()
@@ -159,7 +169,9 @@ def test_a_worker_that_dies_at_any_step_leaves_no_trace() -> None:
     assert calls > 15
     for die_at in range(1, calls + 1):
         for after in (False, True):
-            assert life(die_at, after)[0] == expected, f"killed {'after' if after else 'before'} call {die_at}"
+            assert life(die_at, after)[0] == expected, (
+                f"killed {'after' if after else 'before'} call {die_at}"
+            )
 
 
 def test_what_is_committed_is_trimmed_from_the_log() -> None:
@@ -172,10 +184,20 @@ def test_what_is_committed_is_trimmed_from_the_log() -> None:
     assert world.counters()["applied"] == 2
 
 
-def test_a_shard_whose_outbox_is_full_stops_reading_and_goes_on_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_whose_outbox_is_full_stops_reading_and_goes_on_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(flow, "ROOM_EVERY_S", 0)
     world = World('[[trigger]]\nname = "each"\non = {event = "Viewed"}\n')
-    worker = Worker(range(SHARDS), world.directory, world.store, world.worker._machine, cache=10, outbox_max=2, clock_ms=lambda: START_MS)
+    worker = Worker(
+        range(SHARDS),
+        world.directory,
+        world.store,
+        world.worker._machine,
+        cache=10,
+        outbox_max=2,
+        clock_ms=lambda: START_MS,
+    )
     for _ in range(12):
         world.publish(ANA)
         if entries := worker.read():
@@ -203,7 +225,9 @@ def test_ticks_alone_are_committed_now_and_then_not_each_second(monkeypatch: pyt
     assert {head.clock_ms for head in world.store.heads().values()} == {world.now_ms}
 
 
-def test_where_all_shards_wait_their_clocks_are_committed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_all_shards_wait_their_clocks_are_committed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """`learn` waits for them, and they may wait for `learn`."""
     world = World("")
     world.settle()

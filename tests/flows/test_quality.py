@@ -18,7 +18,10 @@ def take(site: Site, *events: tuple[str, dict[str, Any]]) -> None:
     raw = [
         RawEvent(
             msgspec.json.encode(
-                {"messageId": f"m{site.now_s}-{n}", **(said if "type" in said else {"type": "identify", "userId": "ana", "traits": said})}
+                {
+                    "messageId": f"m{site.now_s}-{n}",
+                    **(said if "type" in said else {"type": "identify", "userId": "ana", "traits": said}),
+                }
             ),
             site.now_s * 1000,
             source,
@@ -31,11 +34,18 @@ def take(site: Site, *events: tuple[str, dict[str, Any]]) -> None:
     site.apply()
 
 
-def test_figures_by_source_and_field(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_by_source_and_field(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     assert run(site.config, as_json=False) == 0
     assert "no source has stated" in capsys.readouterr().out
-    first = [("web", {"phone": "13800138000"}), ("store", {"phone": "13800138001"}), ("web", {"phone": "call me"}), ("web", {"plan": "a"})]
+    first = [
+        ("web", {"phone": "13800138000"}),
+        ("store", {"phone": "13800138001"}),
+        ("web", {"phone": "call me"}),
+        ("web", {"plan": "a"}),
+    ]
     take(site, *first)
     take(site, *first)  # the same messages again
     assert run(site.config, as_json=True) == 0
@@ -59,13 +69,19 @@ def test_figures_by_source_and_field(tmp_path: Path, redis_url: str, capsys: pyt
     assert "66.7%" in printed
 
 
-def test_numbers_that_are_none_are_told_by_source_and_property(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_that_are_none_are_told_by_source_and_property(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     before = QUALITY.labels("till", "properties.total", "not_a_number")._value.get()
     order = {"type": "track", "userId": "ana", "event": "Order Completed"}
     take(site, *(("till", order | {"properties": {"total": total}}) for total in ("6_20", "abc", "620")))
     assert run(site.config, as_json=True) == 0
-    assert msgspec.json.decode(capsys.readouterr().out)[-1] == {"source": "till", "field": "properties.total", "unread": 2}
+    assert msgspec.json.decode(capsys.readouterr().out)[-1] == {
+        "source": "till",
+        "field": "properties.total",
+        "unread": 2,
+    }
     assert run(site.config, as_json=False) == 0
     printed = capsys.readouterr().out
     assert "properties.total" in printed

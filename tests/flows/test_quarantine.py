@@ -76,7 +76,10 @@ def without_quarantine(store: MemoryShards) -> dict[str, Any]:
         found["outbox"][shard, QUARANTINE] = []
         found["counters"][shard].pop("poisoned", None)
         found["heads"][shard].outbox.pop(QUARANTINE, None)
-        found["heads"][shard].offset, found["heads"][shard].mark = 0, b""  # one entry more for each event more
+        found["heads"][shard].offset, found["heads"][shard].mark = (
+            0,
+            b"",
+        )  # one entry more for each event more
     return found
 
 
@@ -87,7 +90,9 @@ def busy(world: World, seed: int, *, poison: bool) -> int:
         who = luck.choice([ANA, BOB, PHONE, [ANA, PHONE], [BOB, PHONE]])
         bad, move, early = luck.random() < 0.2, luck.random() < 0.2, luck.random() < 0.3
         if not bad:
-            world.publish(who, message=f"good{n}", total=n, sealed={"email": b"%d" % n} if luck.random() < 0.5 else {})
+            world.publish(
+                who, message=f"good{n}", total=n, sealed={"email": b"%d" % n} if luck.random() < 0.5 else {}
+            )
         elif poison:
             sent += 1
             world.publish(PHONE, message=f"bad{n}", boom=1, sealed={"email": b"x"})
@@ -151,7 +156,9 @@ def test_the_rest_is_as_if_it_had_never_come(seed: int) -> None:
     assert len(quarantined(with_it.store)) == sent > 0
     # The directory has the phone's customer even if all that it ever did was put aside; the shard has it from its first good event on.
     assert without_quarantine(with_it.store)["profiles"] == without_quarantine(without.store)["profiles"]
-    assert sorted(trigger.id for trigger in with_it.triggers()) == sorted(trigger.id for trigger in without.triggers())
+    assert sorted(trigger.id for trigger in with_it.triggers()) == sorted(
+        trigger.id for trigger in without.triggers()
+    )
 
 
 @pytest.mark.breaking
@@ -166,7 +173,9 @@ def test_it_does_not_depend_on_the_batches(seed: int, cache: int) -> None:
     luck = random.Random(seed)
     while entries := world.directory.read(worker._read, luck.choice([1, 2, 5, 50]), 0):
         touched = worker.apply(entries)
-        if luck.random() < 0.5 and (more := world.directory.read(worker._read, 3, 0)):  # two batches before a commit
+        if luck.random() < 0.5 and (
+            more := world.directory.read(worker._read, 3, 0)
+        ):  # two batches before a commit
             touched = list({*touched, *worker.apply(more)})
         worker.commit(touched)
     finish(worker)
@@ -194,14 +203,18 @@ def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
     world.send(ANA, "Viewed", total=5)
     world.send(ANA, "Other")
     [found] = quarantined(world.store)
-    assert re.fullmatch(r"OverflowError at flows\.logic\.quarantine:\d+ _turn", found.where), "it has no frame of its own: written there"
+    assert re.fullmatch(r"OverflowError at flows\.logic\.quarantine:\d+ _turn", found.where), (
+        "it has no frame of its own: written there"
+    )
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 2**64 - 1
 
 
 def test_nobody_makes_a_sum_outgrow_64_bits() -> None:
     """Some ten thousand of the largest amounts, sent with a public key, made each further event of that customer a fault of ours."""
     world = World(RULES)
-    grown_to(world, lambda fragment: fragment[AGGREGATES].update(dict.fromkeys(fragment[AGGREGATES], -(2**63))))
+    grown_to(
+        world, lambda fragment: fragment[AGGREGATES].update(dict.fromkeys(fragment[AGGREGATES], -(2**63)))
+    )
     for _ in range(3):
         world.send(ANA, total=-1e9)
     assert quarantined(world.store) == []
@@ -224,14 +237,18 @@ def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch)
         broken.setattr(machine, "expire", raising(machine.expire))
         world.later(HOUR)
         world.later(HOUR)
-    assert [(found.error, found.payload) for found in quarantined(world.store)] == [("ZeroDivisionError", b"")]
+    assert [(found.error, found.payload) for found in quarantined(world.store)] == [
+        ("ZeroDivisionError", b"")
+    ]
     assert "gone" not in world.rules_fired()
     world.later(DAY)
     assert world.rules_fired().count("gone") == 1
 
 
 @pytest.mark.breaking
-def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(RULES)
     world.send(ANA)
     world.send(PHONE)
@@ -247,7 +264,10 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
     monkeypatch.setattr(profile_merge, "expect", raising(profile_merge.expect))
     world.publish(ANA)
     world.publish(PHONE)
-    with pytest.raises(Fatal, match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\. This is a defect"):
+    with pytest.raises(
+        Fatal,
+        match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\. This is a defect",
+    ):
         world.send([ANA, PHONE])
 
 
@@ -255,9 +275,15 @@ def test_the_limit_is_a_share_of_the_last_events_and_of_one_defect() -> None:
     limit = PoisonLimit(5, 1_000)
     assert limit.exceeded(900, Counter({"KeyError at a": 45, "ValueError at b": 40})) is None
     assert limit.exceeded(100, Counter({"KeyError at a": 5})) is None
-    assert limit.exceeded(100, Counter()) is None, "the first 900 still count, without them there is no sample"
+    assert limit.exceeded(100, Counter()) is None, (
+        "the first 900 still count, without them there is no sample"
+    )
     assert limit.exceeded(1_000, Counter({"KeyError at a": 50})) is None
-    assert PoisonLimit(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (200, 61, "KeyError at a")
+    assert PoisonLimit(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (
+        200,
+        61,
+        "KeyError at a",
+    )
 
 
 class Held:
@@ -314,7 +340,9 @@ def test_what_one_source_sends_suspends_that_source_and_ends_no_flow(held: Held)
     assert reason.startswith("poison, KeyError at tests.")
     (line,) = [line for line in said if line["event"] == "source_suspended"]
     assert (line["source"], line["poison_percent"], line["go_on"]) == ("web", 5, "millrace source resume web")
-    assert world.counters()["applied"] == 70, "all that is good of both, what the source had sent before as well"
+    assert world.counters()["applied"] == 70, (
+        "all that is good of both, what the source had sent before as well"
+    )
     assert len(quarantined(world.store)) == 10
 
 
@@ -386,7 +414,9 @@ def test_a_shard_ahead_of_its_log_stops_and_names_the_repair() -> None:
     world.send(ANA)
     shard = shard_of(world.root(ANA), SHARDS)
     world.directory._heads[shard] -= 1
-    expected = rf"shard {shard} has read its log up to entry 2, and the log ends at 1.*millrace repair shard {shard}"
+    expected = (
+        rf"shard {shard} has read its log up to entry 2, and the log ends at 1.*millrace repair shard {shard}"
+    )
     with pytest.raises(Torn, match=expected):
         world.restart()
     world.worker._room_at = -10

@@ -24,7 +24,9 @@ def test_one_line_when_all_have_begun(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "ready at http://127.0.0.1:1\n"
 
 
-def test_a_process_leaves_its_mark_for_its_supervisor_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_leaves_its_mark_for_its_supervisor_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     begun()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

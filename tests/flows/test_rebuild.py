@@ -34,7 +34,9 @@ def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = Fa
     assert rebuild.run(config, deliver) == 0
     said = capsys.readouterr().out
     there = tomllib.loads(said[said.index("    [redis]") :])  # what it says that is to be set
-    tables = {table: msgspec.structs.replace(getattr(config, table), **options) for table, options in there.items()}
+    tables = {
+        table: msgspec.structs.replace(getattr(config, table), **options) for table, options in there.items()
+    }
     return msgspec.structs.replace(config, **tables), said
 
 
@@ -58,7 +60,9 @@ def lane(config: Config) -> list[Trigger]:
     return [msgspec.msgpack.decode(entry.body, type=Trigger) for entry in found]
 
 
-def test_with_the_same_configuration_the_same_customers_come_out(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_the_same_configuration_the_same_customers_come_out(
+    archived: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, said = built(configured(archived), capsys)
     ours, theirs = archived.directory, deployment.directory(config)
     assert ours.offsets() == theirs.offsets()
@@ -69,7 +73,9 @@ def test_with_the_same_configuration_the_same_customers_come_out(archived: Site,
     assert len(lane(archived.config)) > 3
 
 
-def test_a_new_aggregate_is_computed_over_the_past(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_aggregate_is_computed_over_the_past(
+    archived: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     viewed = '[[aggregate]]\nname = "viewed"\nof = "count"\non = ["Product Viewed"]\n'
     config, _ = built(configured(archived, viewed), capsys)
     read = deployment.profile_reader(config)
@@ -78,7 +84,9 @@ def test_a_new_aggregate_is_computed_over_the_past(archived: Site, capsys: pytes
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
 
 
-def test_triggers_of_a_rebuild_are_delivered_only_if_asked_for_and_say_so(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_triggers_of_a_rebuild_are_delivered_only_if_asked_for_and_say_so(
+    archived: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, said = built(configured(archived), capsys, deliver=True)
     triggers = lane(config)
     run = said.split()[1].rstrip(":")
@@ -101,20 +109,32 @@ def test_it_can_be_rebuilt_and_archived_again(archived: Site, capsys: pytest.Cap
     assert len(list(archive.entries(0))) == archive.last()
 
 
-def test_an_alias_is_refused_or_taken_as_it_was_then(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alias_is_refused_or_taken_as_it_was_then(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whether a user was known is a question of the moment: here one comes between the look and the commit."""
     site = Site(tmp_path, redis_url).start()
 
     def judged(partition: str, *bodies: dict[str, Any]) -> Judged:
         events = [
-            RawEvent(msgspec.json.encode(body | {"messageId": f"{partition}-{n}"}), START_S * 1000, "web") for n, body in enumerate(bodies)
+            RawEvent(msgspec.json.encode(body | {"messageId": f"{partition}-{n}"}), START_S * 1000, "web")
+            for n, body in enumerate(bodies)
         ]
-        return site.resolver.judge(Window(partition, -1, len(events) - 1, events, list(range(len(events))), 0.0))
+        return site.resolver.judge(
+            Window(partition, -1, len(events) - 1, events, list(range(len(events))), 0.0)
+        )
 
     early = judged("events/0", {"type": "alias", "userId": "bob", "previousId": "ana"})
-    site.resolver.commit(judged("events/1", {"type": "page", "userId": "ana"}, {"type": "page", "userId": "zoe"}))
+    site.resolver.commit(
+        judged("events/1", {"type": "page", "userId": "ana"}, {"type": "page", "userId": "zoe"})
+    )
     site.resolver.commit(early)
-    late = judged("events/2", {"type": "sing"}, {"type": "alias", "userId": "eve", "previousId": "zoe"}, {"type": "page", "userId": "eve"})
+    late = judged(
+        "events/2",
+        {"type": "sing"},
+        {"type": "alias", "userId": "eve", "previousId": "zoe"},
+        {"type": "page", "userId": "eve"},
+    )
     site.resolver.commit(late)
     archiver = site.archiver()
     with deployment.following_keys(site.config) as archiver._follow_keys:
@@ -153,7 +173,9 @@ def origins(site: Site) -> set[bytes]:
     return {origin for bucket in buckets for origin in site.client.hkeys(bucket)}
 
 
-def test_an_archive_without_its_beginning_is_refused(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_without_its_beginning_is_refused(
+    archived: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     files(Path(archived.config.archive.folder))[0].path.unlink()
     with pytest.raises(Foreign, match="expected 1: there is a gap before it"):
         rebuild.run(configured(archived), False)

@@ -21,7 +21,12 @@ from tests.site import Site
 
 def bought(site: Site) -> RawEvent:
     """An event of one of so many people that no shard is without any."""
-    body = {"messageId": f"m{next(site._message)}", "type": "track", "event": "Bought", "userId": f"u{site.random.randrange(60)}"}
+    body = {
+        "messageId": f"m{next(site._message)}",
+        "type": "track",
+        "event": "Bought",
+        "userId": f"u{site.random.randrange(60)}",
+    }
     return RawEvent(msgspec.json.encode(body), site.now_s * 1000, "web")
 
 
@@ -33,7 +38,11 @@ def settle(site: Site) -> None:
 
 def events(site: Site) -> int:
     prefixes = [site.client.keys(f"mr:{{s{shard:02d}}}:p:*") for shard in range(site.config.shards.count)]
-    profiles = [msgspec.msgpack.decode(site.client.get(key) or b"", type=Profile) for found in prefixes for key in found]
+    profiles = [
+        msgspec.msgpack.decode(site.client.get(key) or b"", type=Profile)
+        for found in prefixes
+        for key in found
+    ]
     return sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
 
 
@@ -60,7 +69,9 @@ def repaired(site: Site, capsys: pytest.CaptureFixture[str]) -> list[int]:
     return found
 
 
-def test_a_shard_goes_back_to_the_end_of_its_log(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shard_goes_back_to_the_end_of_its_log(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     site._event = lambda: bought(site)  # type: ignore[method-assign]
     for _ in range(10):
@@ -111,7 +122,9 @@ def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_
     for _ in range(40):  # the same again, and then others
         site.window()
     heads, ends = deployment.shards(site.config).heads(), site.directory.heads()
-    assert all(head.offset < ends[shard] for shard, head in heads.items()), "the logs have not grown enough: the test shows nothing"
+    assert all(head.offset < ends[shard] for shard, head in heads.items()), (
+        "the logs have not grown enough: the test shows nothing"
+    )
 
     with pytest.raises(Torn, match="has lost its tail, and has grown again"):
         site.start()

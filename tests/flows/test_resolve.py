@@ -63,7 +63,9 @@ def closed(batches: Sequence[int], wait: str, events: int, handling_s: float) ->
     """What `poll` gives, call after call, as numbers of events in its windows. A batch comes every 100 ms."""
     clock = Clock()
     reader = Reader([[raw(userId=f"u{n}")] * size for n, size in enumerate(batches)], clock=clock.tick)
-    windows = Windows(reader, WindowConfig(wait=Duration.parse(wait), events=events), {PARTITION: START}, clock)
+    windows = Windows(
+        reader, WindowConfig(wait=Duration.parse(wait), events=events), {PARTITION: START}, clock
+    )
     found = []
     for _ in range(len(batches) + 3):
         found.append([len(window.events) for window in windows.poll()])
@@ -115,25 +117,41 @@ def test_personal_data_lies_sealed_and_opens_with_the_data_key(site: Site) -> No
     traits = {"email": "ana@x.de", "firstName": "Ana", "plan": "gold", "address": {"city": "Köln"}}
     site.take(raw(type="identify", userId="ana", messageId="m1", traits=traits))
     ((_, _, fact),) = site.facts()
-    assert {name: value for name, value in fact.traits.items() if not name.startswith("$quality.")} == {"plan": "gold"}
-    assert site.opened() == {"m1": {"email": "ana@x.de", "firstName": "Ana", "address": {"city": "Köln"}, "user_id": "ana"}}
+    assert {name: value for name, value in fact.traits.items() if not name.startswith("$quality.")} == {
+        "plan": "gold"
+    }
+    assert site.opened() == {
+        "m1": {"email": "ana@x.de", "firstName": "Ana", "address": {"city": "Köln"}, "user_id": "ana"}
+    }
     stored = b"".join(entry.body for entry in site.directory.read({0: 0, 1: 0}, 100, 0))
     assert b"ana" not in stored.lower()
 
 
 def test_personal_data_of_events_reaches_no_log_and_is_counted(site: Site) -> None:
     def counted() -> dict[str, float]:
-        return {kind: REGISTRY.get_sample_value("millrace_personal_removed_total", {"kind": kind}) or 0 for kind in ("email", "name")}
+        return {
+            kind: REGISTRY.get_sample_value("millrace_personal_removed_total", {"kind": kind}) or 0
+            for kind in ("email", "name")
+        }
 
     before = counted()
-    page = {"url": "https://x.example/?email=eve@secret.example", "referrer": "https://x.example/eve@secret.example", "title": "Eve"}
+    page = {
+        "url": "https://x.example/?email=eve@secret.example",
+        "referrer": "https://x.example/eve@secret.example",
+        "title": "Eve",
+    }
     items = [{"sku": "s-1", "buyerEmail": "eve@secret.example"}, {"contact": "eve@secret.example"}]
     site.take(
         raw(
             event="Order for eve@secret.example",
             userId="ana",
             messageId="eve@secret.example-1",
-            properties={"items": items, "emails": ["eve@secret.example"], "search": "?to=eve%40secret.example&q=tea", "total": 3},
+            properties={
+                "items": items,
+                "emails": ["eve@secret.example"],
+                "search": "?to=eve%40secret.example&q=tea",
+                "total": 3,
+            },
             context={"page": page, "traits": {"friends": ["eve@secret.example", "bob"]}},
         )
     )
@@ -158,7 +176,11 @@ def test_a_user_id_is_sealed_once_by_each_worker(site: Site) -> None:
 def test_fields_are_sealed_for_the_origin_where_they_land_whatever_happens_in_the_window(site: Site) -> None:
     """A visitor whom two users of one device claim within a window: where the second lands depends on the first."""
     resolver = site.resolver()
-    site.take(raw(userId="ana", anonymousId="v0", messageId="m1"), raw(anonymousId="v1", messageId="m2"), resolver=resolver)
+    site.take(
+        raw(userId="ana", anonymousId="v0", messageId="m1"),
+        raw(anonymousId="v1", messageId="m2"),
+        resolver=resolver,
+    )
     site.take(
         raw(userId="ana", anonymousId="v1", messageId="m3"),
         raw(type="identify", userId="bob", anonymousId="v1", messageId="m4", traits={"email": "bob@x.de"}),
@@ -202,7 +224,10 @@ def test_when_identities_change_between_plan_and_commit_it_is_planned_anew(site:
     site.take(raw(anonymousId="v1", messageId="m0"))
     directory = Busy(site.directory, [elsewhere(site, raw(userId="eve", anonymousId="v1", messageId="m1"))])
     resolver = site.resolver(directory=directory)
-    site.take(raw(userId="ana", anonymousId="v1", messageId="m2", type="identify", traits={"email": "a@x.de"}), resolver=resolver)
+    site.take(
+        raw(userId="ana", anonymousId="v1", messageId="m2", type="identify", traits={"email": "a@x.de"}),
+        resolver=resolver,
+    )
     assert directory.plans == 2
     assert site.opened()["m2"] == {"email": "a@x.de", "user_id": "ana"}
     assert len({root for root, _, fact in site.facts() if fact.message in ("m1", "m2")}) == 2
@@ -231,7 +256,13 @@ def letters(site: Site) -> list[DeadLetter]:
 def test_a_reject_is_a_dead_letter_with_its_original_bytes_and_the_others_go_on(site: Site) -> None:
     site.take(raw(userId="ana", messageId="m1"), BAD, raw(userId="", messageId="m2"))
     bad, blocked = letters(site)
-    assert (bad.reason, bad.partition, bad.position, bad.index, bad.source) == ("not_json", PARTITION, 0, 1, "web")
+    assert (bad.reason, bad.partition, bad.position, bad.index, bad.source) == (
+        "not_json",
+        PARTITION,
+        0,
+        1,
+        "web",
+    )
     assert SEAL.open(bad.sealed) == b"not json"
     assert b"not json" not in bad.sealed
     assert (blocked.reason, blocked.index) == ("id_blocked", 2)
@@ -239,7 +270,9 @@ def test_a_reject_is_a_dead_letter_with_its_original_bytes_and_the_others_go_on(
     assert [fact.message for _, _, fact in site.facts()] == ["m1"]
 
 
-def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(memory: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(
+    memory: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(self: Validator, event: RawEvent) -> Any:
         raise KeyError("ana@x.de")
 
@@ -278,7 +311,9 @@ def test_a_full_shard_log_is_waited_for(redis_url: str) -> None:
     assert [fact.message for _, _, fact in site.facts()] == ["m2"]
 
 
-def test_a_window_that_waits_says_for_whom_now_and_then(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_that_waits_says_for_whom_now_and_then(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = itertools.count()
     monkeypatch.setattr(resolve.time, "monotonic", lambda: float(next(clock)))
     site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS, log_max=1))
@@ -292,7 +327,9 @@ def test_a_window_that_waits_says_for_whom_now_and_then(redis_url: str, monkeypa
     assert [seconds for _, seconds in lines] == [5, 65]
 
 
-def test_a_worker_that_is_to_stop_while_a_log_is_full_leaves_the_window_for_the_next_one(redis_url: str) -> None:
+def test_a_worker_that_is_to_stop_while_a_log_is_full_leaves_the_window_for_the_next_one(
+    redis_url: str,
+) -> None:
     site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS, log_max=1))
     site.take(raw(userId="ana"))
     site.stop = stop = Waiting(lambda: stop.asked.set())
@@ -373,7 +410,16 @@ def life(url: str, die_at: int, after: bool) -> tuple[list[Any], int]:
     site = Site(url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
     people = itertools.cycle(["ana", "bob"])
     batches = [
-        [raw(userId=next(people), anonymousId=f"v{n % 3}", messageId=f"m{n}", type="identify", traits={"email": f"{n}@x.de"}), BAD]
+        [
+            raw(
+                userId=next(people),
+                anonymousId=f"v{n % 3}",
+                messageId=f"m{n}",
+                type="identify",
+                traits={"email": f"{n}@x.de"},
+            ),
+            BAD,
+        ]
         for n in range(10)
     ]
     directory = Mortal(site.directory, die_at, after)
@@ -381,8 +427,12 @@ def life(url: str, die_at: int, after: bool) -> tuple[list[Any], int]:
         flow(site, batches, site.resolver(directory=directory))  # type: ignore[arg-type]
     except Killed:
         flow(site, batches)
-    assert {message: fields["email"] for message, fields in site.opened().items()} == {f"m{n}": f"{n}@x.de" for n in range(10)}
-    return [(root, origin, fact.message, fact.subject) for root, origin, fact in site.facts()] + letters_of(site), directory._calls
+    assert {message: fields["email"] for message, fields in site.opened().items()} == {
+        f"m{n}": f"{n}@x.de" for n in range(10)
+    }
+    return [(root, origin, fact.message, fact.subject) for root, origin, fact in site.facts()] + letters_of(
+        site
+    ), directory._calls
 
 
 def letters_of(site: Site) -> list[Any]:
@@ -394,14 +444,25 @@ def test_a_worker_that_dies_at_any_step_leaves_no_trace(redis_url: str) -> None:
     assert calls == 20
     for die_at in range(1, calls + 1):
         for after in (False, True):
-            assert life(redis_url, die_at, after)[0] == expected, f"killed {'after' if after else 'before'} call {die_at}"
+            assert life(redis_url, die_at, after)[0] == expected, (
+                f"killed {'after' if after else 'before'} call {die_at}"
+            )
 
 
 def test_a_judged_window_is_grouped() -> None:
     config = Config()
-    resolver = Resolver(config, Validator(config, KEY, {}), MemoryDirectory(LAYOUT, lambda: 0), None, SEAL, Stop())  # type: ignore[arg-type]
+    resolver = Resolver(
+        config, Validator(config, KEY, {}), MemoryDirectory(LAYOUT, lambda: 0), None, SEAL, Stop()
+    )  # type: ignore[arg-type]
     judged = resolver.judge(
-        Window(PARTITION, START, 1, [raw(anonymousId="v"), BAD, raw(userId="a", anonymousId="v"), raw(userId="b")], [1] * 4, 0.0)
+        Window(
+            PARTITION,
+            START,
+            1,
+            [raw(anonymousId="v"), BAD, raw(userId="a", anonymousId="v"), raw(userId="b")],
+            [1] * 4,
+            0.0,
+        )
     )
     assert isinstance(judged, Judged)
     assert [list(joint) for joint in judged.groups] == [[0, 1], [2]]

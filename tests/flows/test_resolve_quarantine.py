@@ -43,10 +43,17 @@ def batches(seed: int, *, poison: bool) -> tuple[list[list[RawEvent]], list[str]
         batch = []
         for m in range(luck.randint(1, 9)):
             traits = {"email": f"p{luck.randrange(4)}@example.org", "plan": "a"}
-            message = raw(type="identify", messageId=f"m{n}-{m}", anonymousId=f"v{luck.randrange(6)}", traits=traits)
+            message = raw(
+                type="identify", messageId=f"m{n}-{m}", anonymousId=f"v{luck.randrange(6)}", traits=traits
+            )
             if luck.random() < 0.2:
                 bad += [f"bad{n}-{m}"] * poison
-                odd = raw(type="identify", messageId=f"bad{n}-{m}", anonymousId="odd", traits={"email": f"{BAD}@example.org"})
+                odd = raw(
+                    type="identify",
+                    messageId=f"bad{n}-{m}",
+                    anonymousId="odd",
+                    traits={"email": f"{BAD}@example.org"},
+                )
                 batch += [odd] * poison
             else:
                 batch.append(message)
@@ -89,14 +96,19 @@ def seal_hits(_key: DataKey, _name: str, plain: bytes) -> bool:
 
 PLACES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "orders": lambda patch: plant(patch, OrderReader, "read", lambda *args: BAD in str(args)),
-    "grouping": lambda patch: plant(patch, Resolver, "_grouped", lambda _, checked: any(BAD in str(e.sensitive) for e in checked)),
+    "grouping": lambda patch: plant(
+        patch, Resolver, "_grouped", lambda _, checked: any(BAD in str(e.sensitive) for e in checked)
+    ),
     "sealing": lambda patch: plant(patch, DataKey, "seal", seal_hits),
     "archiving": plant_packer,
 }
 
 
 def letters(site: Site) -> list[DeadLetter]:
-    return [msgspec.msgpack.decode(fields[b"b"], type=DeadLetter) for _, fields in site.client.xrange(Names("t").dead)]
+    return [
+        msgspec.msgpack.decode(fields[b"b"], type=DeadLetter)
+        for _, fields in site.client.xrange(Names("t").dead)
+    ]
 
 
 def ran(site: Site, given: list[list[RawEvent]]) -> None:
@@ -124,7 +136,9 @@ def said(site: Site) -> list[Any]:
 @pytest.mark.breaking
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "orders"])
 @pytest.mark.parametrize("seed", range(2))
-def test_the_rest_is_as_if_it_had_never_come(redis_url: str, monkeypatch: pytest.MonkeyPatch, place: str, seed: int) -> None:
+def test_the_rest_is_as_if_it_had_never_come(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, place: str, seed: int
+) -> None:
     without = fresh(redis_url)
     ran(without, batches(seed, poison=False)[0])
     expected, stats = said(without), without.directory.stats()
@@ -134,27 +148,44 @@ def test_the_rest_is_as_if_it_had_never_come(redis_url: str, monkeypatch: pytest
     ran(world, given[:5])
     ran(world, given)  # another process, from the stored position on
     assert said(world) == expected
-    assert {name: n for name, n in world.directory.stats().items() if not name.startswith("rejected:")} == stats
+    assert {
+        name: n for name, n in world.directory.stats().items() if not name.startswith("rejected:")
+    } == stats
     dead = letters(world)
-    assert sorted(msgspec.json.decode(SEAL.open(letter.sealed))["messageId"] for letter in dead) == sorted(bad) != []
+    assert (
+        sorted(msgspec.json.decode(SEAL.open(letter.sealed))["messageId"] for letter in dead)
+        == sorted(bad)
+        != []
+    )
     assert {letter.reason for letter in dead} == {"poison"}
-    assert all(letter.detail.startswith("KeyError at tests.flows.test_resolve_quarantine:") for letter in dead)
+    assert all(
+        letter.detail.startswith("KeyError at tests.flows.test_resolve_quarantine:") for letter in dead
+    )
     assert not any("ann@" in letter.detail or BAD in letter.detail for letter in dead)
     assert world.directory.offsets()[PARTITION] == len(given) - 1
 
 
 @pytest.mark.breaking
-def test_an_order_that_cannot_be_read_is_a_dead_letter(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_order_that_cannot_be_read_is_a_dead_letter(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = fresh(redis_url)
     PLACES["orders"](monkeypatch)
-    site.take(raw(userId="ana", messageId="m1"), RawEvent(f"an order of {BAD}".encode(), NOW_MS, "web"), raw(userId="bob", messageId="m2"))
+    site.take(
+        raw(userId="ana", messageId="m1"),
+        RawEvent(f"an order of {BAD}".encode(), NOW_MS, "web"),
+        raw(userId="bob", messageId="m2"),
+    )
     assert [fact.message for _, _, fact in site.facts()] == ["m1", "m2"]
     assert [letter.reason for letter in letters(site)] == ["poison"]
 
 
 @pytest.mark.breaking
 def test_sent_again_it_passes_when_it_is_mended(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, event = fresh(redis_url), raw(userId="ana", messageId="m1", type="identify", traits={"email": f"{BAD}@example.org"})
+    site, event = (
+        fresh(redis_url),
+        raw(userId="ana", messageId="m1", type="identify", traits={"email": f"{BAD}@example.org"}),
+    )
     with monkeypatch.context() as broken:
         PLACES["sealing"](broken)
         site.take(event)
@@ -165,8 +196,12 @@ def test_sent_again_it_passes_when_it_is_mended(redis_url: str, monkeypatch: pyt
 
 
 @pytest.mark.breaking
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), MemoryError(), OSError(28, "no space")], ids=repr)
-def test_infrastructure_is_nobodys_poison(redis_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [redis.ConnectionError("away"), MemoryError(), OSError(28, "no space")], ids=repr
+)
+def test_infrastructure_is_nobodys_poison(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def trouble(*_: object) -> None:
         raise error
 
@@ -179,9 +214,14 @@ def test_infrastructure_is_nobodys_poison(redis_url: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.breaking
-def test_what_is_no_event_ends_the_flow_with_its_place(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_event_ends_the_flow_with_its_place(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = fresh(redis_url)
     monkeypatch.setattr(Resolver, "_groups", lambda *_, **__: 1 / 0)
-    with pytest.raises(Fatal, match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*This is a defect of millrace"):
+    with pytest.raises(
+        Fatal,
+        match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*This is a defect of millrace",
+    ):
         site.take(raw(userId="ana", messageId="m1"))
     assert site.directory.offsets() == {}

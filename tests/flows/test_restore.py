@@ -25,7 +25,9 @@ from tests.site import START_S, Site
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(tmp_path: Path, redis_url: str, seed: int) -> None:
+def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(
+    tmp_path: Path, redis_url: str, seed: int
+) -> None:
     site = Site(tmp_path, redis_url, seed=seed).start()
     at = tuple(sorted(site.random.sample(range(3, 100), 9)))
     was = lived(site, site.archiver(), 105, at)
@@ -60,7 +62,9 @@ def test_the_latest_is_restored_without_a_time_and_goes_on_as_if_nothing_had_bee
 def test_shards_whose_logs_may_hold_little_are_restored_step_by_step(site: Site) -> None:
     was = lived(site, site.archiver(), 20)
     other = Site(site.folder, site.url, "b")
-    config = msgspec.structs.replace(other.config, shards=msgspec.structs.replace(other.config.shards, log_max=2))
+    config = msgspec.structs.replace(
+        other.config, shards=msgspec.structs.replace(other.config.shards, log_max=2)
+    )
     restore.restore(config, *restore.plan(config, None, None), None)
     assert other.digest() == was[site.now_s]
 
@@ -87,7 +91,9 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
         restore.plan(other.config, None, void)
 
 
-def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(big: tuple[Site, Archiver]) -> None:
+def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
+    big: tuple[Site, Archiver],
+) -> None:
     site, archiver = big
     backups.make(site.config)
     was = lived(site, archiver, 3)
@@ -148,7 +154,9 @@ def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: 
     theirs = Site(stranger, site.url, "b")
     deployment.prepare(theirs.config)
     site.client.flushall()
-    config = msgspec.structs.replace(theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder))
+    config = msgspec.structs.replace(
+        theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder)
+    )
     with pytest.raises(Foreign, match=r"manifest\.json: a backup of 'millrace' with key file"):
         restore.plan(config, None, None)
     assert untouched(theirs)
@@ -187,7 +195,9 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
 
 
 def data_keys(site: Site) -> int:
-    buckets = set(site.client.scan_iter(deployment.names(site.config).data_keys + b"*"))  # SCAN may give one twice
+    buckets = set(
+        site.client.scan_iter(deployment.names(site.config).data_keys + b"*")
+    )  # SCAN may give one twice
     return sum(site.client.hlen(key) for key in buckets)
 
 
@@ -199,7 +209,9 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
         lived(site, archiver, 20, (10,))
         names = deployment.names(site.config)
         bucket, origin = next(
-            (key, origin) for key in sorted(site.client.scan_iter(names.data_keys + b"*")) for origin in sorted(site.client.hkeys(key))
+            (key, origin)
+            for key in sorted(site.client.scan_iter(names.data_keys + b"*"))
+            for origin in sorted(site.client.hkeys(key))
         )
         kept = data_keys(site) - 1
         site.client.hdel(bucket, origin)
@@ -213,7 +225,9 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
         for packed in site.client.hvals(key):  # type: ignore[union-attr]  # not asynchronous
             for owner, fields in msgspec.msgpack.decode(packed, type=Sensitive).origins.items():
                 for name, sealed in fields.items():
-                    found.setdefault(owner, set()).add(said([(owner, name, sealed.value)])[0].startswith(b"plain:"))
+                    found.setdefault(owner, set()).add(
+                        said([(owner, name, sealed.value)])[0].startswith(b"plain:")
+                    )
     assert found.pop(origin) == {False}
     assert set.union(*found.values()) == {True}
 
@@ -240,7 +254,9 @@ def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixtur
         restore.run(other.config, "2026-01-01T00:00:00Z", name)
 
 
-@pytest.mark.parametrize("text", ["2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00", "2026-01-01"])
+@pytest.mark.parametrize(
+    "text", ["2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00", "2026-01-01"]
+)
 def test_a_time_is_read_as_utc_unless_it_says_otherwise(text: str) -> None:
     assert restore.moment(text) == START_S * 1_000
 

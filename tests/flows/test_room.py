@@ -79,11 +79,19 @@ def test_who_waits_says_for_whom_within_ten_seconds_and_not_all_the_time(outboxe
         for second in range(int(SAY_EVERY_S) + 20):
             outboxes.now = float(second)
             assert outboxes.full({0: 7, 1: 7}) == {0, 1}
-            said += [(second, line["shard"], line["behind"], line["entries"]) for line in lines if line["event"] == "shard_waits"]
+            said += [
+                (second, line["shard"], line["behind"], line["entries"])
+                for line in lines
+                if line["event"] == "shard_waits"
+            ]
             lines.clear()
     first = int(SAY_AFTER_S)
     assert first < 10
-    assert said == [(at, *what) for at in (first, first + int(SAY_EVERY_S)) for what in ((0, "learn", 3), (1, "deliver mail", 4))]
+    assert said == [
+        (at, *what)
+        for at in (first, first + int(SAY_EVERY_S))
+        for what in ((0, "learn", 3), (1, "deliver mail", 4))
+    ]
 
 
 def test_a_shard_that_had_room_in_between_has_not_waited(outboxes: Outboxes) -> None:
@@ -99,7 +107,9 @@ def test_a_shard_that_had_room_in_between_has_not_waited(outboxes: Outboxes) -> 
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_however_small_the_limit_is_everything_comes_to_rest(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_however_small_the_limit_is_everything_comes_to_rest(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     """`learn` waits for the end of a second, and the shard for room: with workers that die, and are replaced."""
     monkeypatch.setattr(scheduler, "PLENTY", most)
     monkeypatch.setattr(scheduler, "World", lambda log_max: World(log_max=10_000))

@@ -47,13 +47,23 @@ def test_a_reload_that_takes_away_says_what_and_wants_a_yes(site: Site) -> None:
     site.file.write_text(whole[: whole.index("[[aggregate]]")])
     code, out = said(site, "reload")
     assert code == 1
-    for part in ("the only aggregate goes", "`orders`", "the only tag goes: `buyer`", "2 of 2 triggers go", "--yes"):
+    for part in (
+        "the only aggregate goes",
+        "`orders`",
+        "the only tag goes: `buyer`",
+        "2 of 2 triggers go",
+        "--yes",
+    ):
         assert part in out
     assert in_force(site) == before
     code, out = said(site, "reload", "--yes")
     gone = ["aggregate orders", "segment all", "tag buyer", "trigger come_back", "trigger thank_you"]
     first, *configuration_changes = out.splitlines()
-    assert (code, first, sorted(configuration_changes)) == (0, "the rules are in force as version 2", [f"  {name}: gone" for name in gone])
+    assert (code, first, sorted(configuration_changes)) == (
+        0,
+        "the rules are in force as version 2",
+        [f"  {name}: gone" for name in gone],
+    )
     assert in_force(site)[0] == 2
     site.file.write_text(whole)  # nothing goes: nobody is asked
     code, out = said(site, "reload")
@@ -97,7 +107,9 @@ def test_who_only_looks_needs_no_secret_of_a_receiver(site: Site, argv: list[str
     assert (code, "the environment has no CRM_SECRET" in out) == (1, True), "who sends does"
 
 
-def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = deployment.directory(site.config)
     site.file.write_text(site.file.read_text() + ANOTHER)
     ours = load(site.file)
@@ -111,7 +123,12 @@ def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(
 
 def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
     whole = site.file.read_text() + ANOTHER
-    parts = [whole[: whole.index("[[tag]]")], whole[: whole.index("[[trigger]]")], whole[: len(whole) - 3], whole]
+    parts = [
+        whole[: whole.index("[[tag]]")],
+        whole[: whole.index("[[trigger]]")],
+        whole[: len(whole) - 3],
+        whole,
+    ]
     site.file.write_text("")
 
     def write() -> None:
@@ -128,7 +145,9 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
     assert [tag.name for tag in found.tag] == ["buyer", "regular"]
 
 
-def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules_in_force, "SETTLE_S", 0.0)
     file = tmp_path / "millrace.toml"
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -187,7 +206,9 @@ def test_the_flows_go_on_while_such_a_change_comes(site: Site) -> None:
     archiver = site.archiver()
     lived(site, archiver, 3)
     before = in_force(site)[0]
-    loose = msgspec.structs.replace(load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=())
+    loose = msgspec.structs.replace(
+        load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=()
+    )
     with pytest.raises(Losing):
         deployment.prepare(loose)
     assert deployment.prepare(loose, agreed=True) == before + 1

@@ -44,7 +44,9 @@ def learning(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [
+        child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def metrics(address: str) -> str:
@@ -54,14 +56,19 @@ def metrics(address: str) -> str:
         return ""
 
 
-def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_counted(
+    learning: subprocess.Popen[str], address: str, tmp_path: Path
+) -> None:
     deadline = time.monotonic() + 60
     while not (workers_of(learning) and metrics(address)) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers_of(learning)
     assert not (tmp_path / "data/metrics/learn/counter_1.db").exists()
     worker.kill()
-    while 'millrace_worker_restarts_total{worker="learn-0"} 1.0' not in metrics(address) and time.monotonic() < deadline:
+    while (
+        'millrace_worker_restarts_total{worker="learn-0"} 1.0' not in metrics(address)
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     (successor,) = workers_of(learning)
     assert successor.pid != worker.pid
@@ -74,14 +81,30 @@ def test_a_killed_worker_is_replaced_and_counted(learning: subprocess.Popen[str]
     assert "Traceback" not in said
 
 
-def test_a_second_lone_flow_serves_its_figures_at_the_next_port(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+def test_a_second_lone_flow_serves_its_figures_at_the_next_port(
+    learning: subprocess.Popen[str], address: str, tmp_path: Path
+) -> None:
     """Both have the same file, and neither ends for it."""
     eventually(lambda: metrics(address) != "")
-    argv = [sys.executable, "-m", "flows.cli", "run", "resolve", "--workers", "1", "-c", str(tmp_path / "millrace.toml")]
+    argv = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "run",
+        "resolve",
+        "--workers",
+        "1",
+        "-c",
+        str(tmp_path / "millrace.toml"),
+    ]
     host, _, port = address.rpartition(":")
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as second:
         try:
-            eventually(lambda: second.poll() is not None or any(metrics(f"{host}:{int(port) + n}") for n in range(1, 16)))
+            eventually(
+                lambda: (
+                    second.poll() is not None or any(metrics(f"{host}:{int(port) + n}") for n in range(1, 16))
+                )
+            )
             assert second.poll() is None
         finally:
             second.kill()
@@ -90,7 +113,9 @@ def test_a_second_lone_flow_serves_its_figures_at_the_next_port(learning: subpro
     assert f'"wanted":"{address}"' in line
 
 
-def test_the_same_flow_twice_is_refused_and_takes_no_figures_away(learning: subprocess.Popen[str], address: str, tmp_path: Path) -> None:
+def test_the_same_flow_twice_is_refused_and_takes_no_figures_away(
+    learning: subprocess.Popen[str], address: str, tmp_path: Path
+) -> None:
     eventually(lambda: metrics(address) != "")
     kept = sorted((tmp_path / "data/metrics/learn").glob("*.db"))
     argv = [sys.executable, "-m", "flows.cli", "run", "learn", "-c", str(tmp_path / "millrace.toml")]
@@ -101,14 +126,18 @@ def test_the_same_flow_twice_is_refused_and_takes_no_figures_away(learning: subp
     assert all(file.exists() for file in kept)
 
 
-def test_resolve_and_profile_together_have_about_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_and_profile_together_have_about_a_process_for_each_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for cores, resolve, profile in ((1, 1, 1), (2, 1, 2), (8, 3, 6), (None, 1, 1)):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         assert (workers_of_this_machine("resolve"), workers_of_this_machine("profile")) == (resolve, profile)
         assert workers_of_this_machine("learn") == 1
 
 
-def test_an_address_that_is_taken_is_told_once_before_anything_is_started(address: str, tmp_path: Path) -> None:
+def test_an_address_that_is_taken_is_told_once_before_anything_is_started(
+    address: str, tmp_path: Path
+) -> None:
     file = tmp_path / "millrace.toml"
     file.write_text(f'[gateway]\nlisten = "{address}"\n[data]\nfolder = "data"\n')
     host, _, port = address.rpartition(":")
@@ -138,7 +167,9 @@ def test_a_redis_of_ones_own_that_forgets_is_warned_of_at_the_start(redis_url: s
         (None, "flows.cli"),
     ],
 )
-def test_children_are_started_as_their_supervisor_was(started: str | None, child: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_are_started_as_their_supervisor_was(
+    started: str | None, child: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main = ModuleType("__main__")
     main.__spec__ = ModuleSpec(started, None) if started else None
     monkeypatch.setitem(sys.modules, "__main__", main)

@@ -27,7 +27,10 @@ NOTICED_BY = {
 }
 
 
-@pytest.mark.parametrize("block", [block if block < QUICK_BLOCKS else pytest.param(block, marks=SLOW) for block in range(ALL_BLOCKS)])
+@pytest.mark.parametrize(
+    "block",
+    [block if block < QUICK_BLOCKS else pytest.param(block, marks=SLOW) for block in range(ALL_BLOCKS)],
+)
 def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
     for seed in range(block * SEEDS, (block + 1) * SEEDS):
         outcome = simulate(seed)
@@ -49,13 +52,17 @@ def test_what_went_wrong_once_goes_well(seed: int) -> None:
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_what_is_broken_on_purpose_is_noticed(name: str) -> None:
     seeds = [NOTICED_BY.get(name, 0), *range(NOTICED_WITHIN)]
-    assert any(simulate(seed, MUTATIONS[name]).problems for seed in seeds), f"{name}: not noticed in {NOTICED_WITHIN} seeds"
+    assert any(simulate(seed, MUTATIONS[name]).problems for seed in seeds), (
+        f"{name}: not noticed in {NOTICED_WITHIN} seeds"
+    )
 
 
 @pytest.mark.breaking
 def test_a_timer_that_fires_again_after_the_server_went_back_must_have_its_id() -> None:
     broken = MUTATIONS["a timer's trigger id holds the time it was due"]
-    assert any("under several ids" in problem for seed in range(60) for problem in simulate(seed, broken).problems)
+    assert any(
+        "under several ids" in problem for seed in range(60) for problem in simulate(seed, broken).problems
+    )
 
 
 def test_the_runs_do_what_they_are_said_to_do() -> None:
@@ -78,12 +85,33 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
             for letter in map(_letter, world.directory.dead)
             if letter.reason == "poison"
         }
-        put_aside |= {"profile" for (_, lane), entries in world.shards.outbox.items() if lane == QUARANTINE and entries}
+        put_aside |= {
+            "profile" for (_, lane), entries in world.shards.outbox.items() if lane == QUARANTINE and entries
+        }
         put_aside |= {"learn" for _ in world.models.unlearnt}
         kinds |= {past[0] for past in simulation.world.directory.history}
         rules |= {trigger.rule for trigger in simulation.world.shards.emitted}
-    assert faults >= {"before", "after", "meanwhile", "planned", "replaced", "back", "refused", "again", "log full", "died: fenced"}
-    assert stats >= {"created", "attached", "united", "moved", "rejected:not_json", "rejected:alias_of_users", "rejected:poison"}
+    assert faults >= {
+        "before",
+        "after",
+        "meanwhile",
+        "planned",
+        "replaced",
+        "back",
+        "refused",
+        "again",
+        "log full",
+        "died: fenced",
+    }
+    assert stats >= {
+        "created",
+        "attached",
+        "united",
+        "moved",
+        "rejected:not_json",
+        "rejected:alias_of_users",
+        "rejected:poison",
+    }
     assert kinds == set("wtacmd")
     assert put_aside == {"resolve", "profile", "match", "learn"}
     assert rules == {"best", "each", "thanks", "left", "risky", "no_buyer", "now_good"}
@@ -94,7 +122,9 @@ def test_a_seed_is_the_same_run_in_every_process() -> None:
     command = [sys.executable, "-m", "flows.cli", "simulate", "--first", "7", "--seeds", "4", "--json"]
     told = []
     for seed in ("1", "2"):
-        done = subprocess.run(command, capture_output=True, check=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": seed})
+        done = subprocess.run(
+            command, capture_output=True, check=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
         told.append(msgspec.json.decode(done.stdout))
         del told[-1]["seconds"]
     assert told[0] == told[1]

@@ -21,7 +21,10 @@ NOW_MS = 1_800_000_000_000
 CONFIG = Config(
     name="shop",
     shards=Shards(count=2),
-    connector=(Connector(name="crm", type="file", path="x"), Connector(name="off", type="file", path="y", enabled=False)),
+    connector=(
+        Connector(name="crm", type="file", path="x"),
+        Connector(name="off", type="file", path="y", enabled=False),
+    ),
 )
 
 
@@ -33,12 +36,21 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
     before = shards.claim([0, 1])
     # Shard 0 has read both records and said three things; shard 1 has read one record and said nothing.
     heads = [
-        Head(epoch=1, offset=2, clock_ms=NOW_MS - 400, outbox={"t": 2, "x": 1}, rules=2, models={"learn:churn": 5}),
+        Head(
+            epoch=1,
+            offset=2,
+            clock_ms=NOW_MS - 400,
+            outbox={"t": 2, "x": 1},
+            rules=2,
+            models={"learn:churn": 5},
+        ),
         Head(epoch=1, offset=1, clock_ms=NOW_MS - 1_500, rules=1),
     ]
     counters = [{"applied": 7, "triggers:welcome": 2, "tag:vip": 1}, {"applied": 5, "tag:vip": 3}]
     bodies = [[("t", 1, b""), ("t", 2, b""), ("x", 1, b"")], []]
-    shards.commit([ShardCommit(n, before[n], heads[n], counters[n], {}, {}, {}, bodies[n]) for n in (0, 1)], NOW_MS)
+    shards.commit(
+        [ShardCommit(n, before[n], heads[n], counters[n], {}, {}, {}, bodies[n]) for n in (0, 1)], NOW_MS
+    )
     shards.advance("t", "crm", {0: 1})
 
     status = collect(CONFIG, directory, shards, shards, NOW_MS)
@@ -57,7 +69,13 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
         "tag:vip": 4,
     }
     text = printed(status)
-    for word in ("shop: 2 shards, last tick 1.5 s ago, rules version 1, 2", "deliver crm", "welcome", "vip", "0, 5"):
+    for word in (
+        "shop: 2 shards, last tick 1.5 s ago, rules version 1, 2",
+        "deliver crm",
+        "welcome",
+        "vip",
+        "0, 5",
+    ):
         assert word in text
 
 
@@ -72,7 +90,10 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     directory = MemoryDirectory(Layout.of("shop", 1, 1000, (1,)), lambda: NOW_MS)
     shards = MemoryShards(1)
     head = shards.claim([0])[0]
-    shards.commit([ShardCommit(0, head, head, {f"triggers:rule{n:02}": n for n in range(1, 41)}, {}, {}, {}, [])], NOW_MS)
+    shards.commit(
+        [ShardCommit(0, head, head, {f"triggers:rule{n:02}": n for n in range(1, 41)}, {}, {}, {}, [])],
+        NOW_MS,
+    )
     text = printed(collect(CONFIG, directory, shards, shards, NOW_MS))
     assert "rule40" in text
     assert "rule01" not in text
@@ -83,7 +104,9 @@ def test_suspended_identifiers_stand_out() -> None:
     layout = Layout.of("shop", 2, 1000, (1, 9), policy=Policy(breaker_unions=1))
     directory = MemoryDirectory(layout, lambda: NOW_MS)
     user, visitors = ident(0, 0), [ident(1, n) for n in range(1, 4)]
-    directory.commit(WindowCommit("p", -1, 0, [group(user), *(group(visitor) for visitor in visitors)], [], {}))
+    directory.commit(
+        WindowCommit("p", -1, 0, [group(user), *(group(visitor) for visitor in visitors)], [], {})
+    )
     directory.commit(WindowCommit("p", 0, 1, [group(user, visitor) for visitor in visitors[:2]], [], {}))
     status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS)
     assert (status.suspended, status.totals["suspended"]) == (1, 1)
@@ -93,7 +116,9 @@ def test_suspended_identifiers_stand_out() -> None:
 def test_what_is_given_up_and_who_is_suspended_stand_out() -> None:
     directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
     sources = {"web": Suspension(NOW_MS), "app": Suspension(NOW_MS, resumed_ms=NOW_MS + 1)}
-    status = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS, sources, ["match-0@till[1]"])
+    status = collect(
+        CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS, sources, ["match-0@till[1]"]
+    )
     assert (status.sources, status.given_up) == (("web",), ("match-0@till[1]",))
     text = printed(status)
     assert "given up, since they end at every start: match-0@till[1] " in text
@@ -114,7 +139,10 @@ def test_it_tells_how_far_matching_is_behind() -> None:
         group = Group([visitor], [Routed(0, b"fact", visitor.hash, b"record")])
         directory.commit(WindowCommit("events/0", at - 1, at, [group], [], {}))
     directory.commit(WindowCommit("match", -1, 1, [], [], {}))
-    assert Behind("match", 2, 0, 2) in collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS).behind
+    assert (
+        Behind("match", 2, 0, 2)
+        in collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS).behind
+    )
 
 
 def test_the_clock_is_no_work_that_waits_on_the_screen_but_is_for_switch() -> None:
@@ -131,7 +159,19 @@ def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
     directory, shards = MemoryDirectory(Layout.of("shop", 1, 1000, (1,)), lambda: NOW_MS), MemoryShards(1)
     head = shards.claim([0])[0]
     shards.commit(
-        [ShardCommit(0, head, Head(epoch=1, outbox={"t": 5}), {"duplicates": 3}, {}, {}, {}, [("t", n, b"") for n in range(1, 6)])], NOW_MS
+        [
+            ShardCommit(
+                0,
+                head,
+                Head(epoch=1, outbox={"t": 5}),
+                {"duplicates": 3},
+                {},
+                {},
+                {},
+                [("t", n, b"") for n in range(1, 6)],
+            )
+        ],
+        NOW_MS,
     )
     shards.advance("t", "crm", {0: 1})
     status = collect(CONFIG, directory, shards, shards, NOW_MS)
@@ -140,7 +180,9 @@ def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
         console.print(screen(status, {"crm": {"delivered": 1, "retried": 7}, "gone": {"dead": 2}}))
     rows = [line.replace("│", " ").replace("┃", " ").split() for line in capture.get().splitlines()]
     assert any(row[:5] == ["crm", "1", "7", "0", "4"] for row in rows), capture.get()
-    assert any(row[:5] == ["gone", "0", "0", "2", "off"] for row in rows), "a connector that is switched off keeps its figures"
+    assert any(row[:5] == ["gone", "0", "0", "2", "off"] for row in rows), (
+        "a connector that is switched off keeps its figures"
+    )
     assert "Nothing is lost by it" in " ".join(capture.get().split())
     assert "duplicates are" not in printed(collect(CONFIG, directory, MemoryShards(1), shards, NOW_MS))
 
@@ -152,7 +194,9 @@ def test_every_line_fits_80_columns_and_names_stay_whole() -> None:
     counters = {f"{kind}:{name}": 123_456_789_012 for kind in ("triggers", "tag", "stage", "rejected")}
     shards.commit([ShardCommit(0, head, head, counters, {}, {}, {}, [])], NOW_MS)
     config = msgspec.structs.replace(CONFIG, connector=(Connector(name=name, type="file", path="x"),))
-    text = printed(collect(config, directory, shards, shards, NOW_MS), 80, {name: {"delivered": 123_456_789_012}})
+    text = printed(
+        collect(config, directory, shards, shards, NOW_MS), 80, {name: {"delivered": 123_456_789_012}}
+    )
     assert max(map(cell_len, text.splitlines())) <= 80
     assert "…" not in text
     assert text.count("123,456,789,012") == 5

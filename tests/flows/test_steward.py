@@ -82,7 +82,10 @@ def running(site: Site) -> Iterator[Site]:
 def send(site: Site, *messages: dict[str, Any]) -> None:
     async def append() -> None:
         writer = deployment.raw_writer(site.config)
-        events = [RawEvent(msgspec.json.encode({"type": "page"} | message), site.now_s * 1000, "web") for message in messages]
+        events = [
+            RawEvent(msgspec.json.encode({"type": "page"} | message), site.now_s * 1000, "web")
+            for message in messages
+        ]
         await writer.append([("one", event) for event in events])
         await writer.close()
 
@@ -119,7 +122,13 @@ def people(site: Site, *named: str) -> None:
 
 def ordered(site: Site, body: bytes, wait_s: float = 15) -> Given:
     config = site.config
-    return give(access.order_desk(config), body, lambda: deployment.raw_writer(config), lambda: deployment.raw_reader(config), wait_s)
+    return give(
+        access.order_desk(config),
+        body,
+        lambda: deployment.raw_writer(config),
+        lambda: deployment.raw_reader(config),
+        wait_s,
+    )
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> str:
@@ -138,7 +147,11 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
     until(lambda: root(running, "anonymous:v1") == root(running, "user_id:ana"))
     steward = desk(running)
     found = until(lambda: (shown := steward.show("email:ana@x.de")) and shown.identifiers[0].value and shown)
-    assert [(one.namespace, one.value) for one in found.identifiers] == [("user_id", "ana"), ("email", "ana@x.de"), ("anonymous", None)]
+    assert [(one.namespace, one.value) for one in found.identifiers] == [
+        ("user_id", "ana"),
+        ("email", "ana@x.de"),
+        ("anonymous", None),
+    ]
     [union] = found.unions
     anonymous = found.identifiers[2].identifier[:8]
     assert union.evidence.words.en == f"an event carried user_id ana and anonymous #{anonymous}"
@@ -152,7 +165,9 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
     assert printed(capsys) == "nobody has user_id:nobody"
 
 
-@pytest.mark.parametrize("named", ["ana", "user_id:", "no_such:x", "customer:xyz", "user_id:null", "identifier:ab"])
+@pytest.mark.parametrize(
+    "named", ["ana", "user_id:", "no_such:x", "customer:xyz", "user_id:null", "identifier:ab"]
+)
 def test_what_names_nobody(site: Site, named: str) -> None:
     with pytest.raises(Unusable):
         desk(site).show(named)
@@ -187,11 +202,17 @@ def test_orders_are_carried_out_and_said_so(running: Site, capsys: pytest.Captur
 
 def test_what_is_refused_says_why(running: Site) -> None:
     people(running, "ana", "bob")
-    assert ordered(running, document("link", ANA, BOB)) == Given("refused", "together they would have 2 of user_id, the limit is 1")
-    assert ordered(running, document("link", ANA, ("user_id", "nobody"))) == Given("refused", "nobody is known by one of these")
+    assert ordered(running, document("link", ANA, BOB)) == Given(
+        "refused", "together they would have 2 of user_id, the limit is 1"
+    )
+    assert ordered(running, document("link", ANA, ("user_id", "nobody"))) == Given(
+        "refused", "nobody is known by one of these"
+    )
     assert ordered(running, document("undo", union=7)).why.startswith("the ledger has no union 7")
     assert ordered(running, document("release", ANA)) == Given("refused", "this identifier is not suspended")
-    assert ordered(running, document("unlink", ANA, ANA)) == Given("refused", "a customer cannot be parted from itself")
+    assert ordered(running, document("unlink", ANA, ANA)) == Given(
+        "refused", "a customer cannot be parted from itself"
+    )
     with pytest.raises(Unusable, match="field_invalid"):
         ordered(running, document("link", ANA))
 
@@ -220,9 +241,16 @@ SAME = ("aggregates", "value", "tags", "segment", "stage", "traits", "customer")
 
 def visits(site: Site) -> None:
     """Before the bad deploy: some visitors have bought."""
-    bought = [{"type": "track", "event": "Order Completed", "properties": {"total": n}} for n in range(VISITORS)]
+    bought = [
+        {"type": "track", "event": "Order Completed", "properties": {"total": n}} for n in range(VISITORS)
+    ]
     send(
-        site, *(body | {"anonymousId": f"v{n}", "messageId": f"before-{n}-{k}"} for n, body in enumerate(bought) for k in range(1 + n % 3))
+        site,
+        *(
+            body | {"anonymousId": f"v{n}", "messageId": f"before-{n}-{k}"}
+            for n, body in enumerate(bought)
+            for k in range(1 + n % 3)
+        ),
     )
     until(lambda: all(profile(site, n) for n in range(VISITORS)))
 
@@ -246,9 +274,21 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
     with Engine(site).working():
         visits(site)
         for at in range(0, VISITORS, 30):
-            send(site, *({"userId": "app-user", "anonymousId": f"v{n}", "messageId": f"bad-{n}"} for n in range(at, at + 30)))
+            send(
+                site,
+                *(
+                    {"userId": "app-user", "anonymousId": f"v{n}", "messageId": f"bad-{n}"}
+                    for n in range(at, at + 30)
+                ),
+            )
         until(lambda: site.directory.suspended())
-        stats = until(lambda: (found := site.directory.stats())["events"] >= sum(1 + n % 3 for n in range(VISITORS)) + VISITORS and found)
+        stats = until(
+            lambda: (
+                (found := site.directory.stats())["events"]
+                >= sum(1 + n % 3 for n in range(VISITORS)) + VISITORS
+                and found
+            )
+        )
         assert (stats["united"], stats["suspended"]) == (50, 1)
         until(lambda: desk(site).suspended()[0].value)
         assert identity.suspended(site.config, as_json=False) == 0
@@ -260,13 +300,34 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         assert max(map(len, lines)) <= 80
         assert identity.recent(site.config, 1_000, "zh", as_json=False) == 0
         assert "suspended" in printed(capsys)
-        together = [n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")]
-        origins = [origin for edge in deployment.ledger(site.config).edges(root(site, "user_id:app-user") or b"") for origin in edge[1:]]
+        together = [
+            n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")
+        ]
+        origins = [
+            origin
+            for edge in deployment.ledger(site.config).edges(root(site, "user_id:app-user") or b"")
+            for origin in edge[1:]
+        ]
         assert len(together) == 51  # with the one that it was seen with first
-        home = next(n for n in together if origins.count(bytes.fromhex((expected[n] or {})["customer"])) == 50)
+        home = next(
+            n for n in together if origins.count(bytes.fromhex((expected[n] or {})["customer"])) == 50
+        )
         buyer = together[0 if home != together[0] else 1]
-        send(site, {"type": "track", "event": "Order Completed", "anonymousId": f"v{buyer}", "messageId": "meanwhile"})
-        until(lambda: any(entry.body.find(b"meanwhile") >= 0 for entry in site.outbox.read("t", dict.fromkeys(range(4), 0), 10_000, 0)))
+        send(
+            site,
+            {
+                "type": "track",
+                "event": "Order Completed",
+                "anonymousId": f"v{buyer}",
+                "messageId": "meanwhile",
+            },
+        )
+        until(
+            lambda: any(
+                entry.body.find(b"meanwhile") >= 0
+                for entry in site.outbox.read("t", dict.fromkeys(range(4), 0), 10_000, 0)
+            )
+        )
 
         wrong = Selection(None, None, None, None, "user_id:app-user")
         assert identity.unmerge(site.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
@@ -277,24 +338,40 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         assert "50 unions undone the suspended identifier was taken out" in said
         assert "1 triggers went out while they were united" in said
         assert "meanwhile" in said
-        assert identity.unmerge(site.config, wrong, 500, dry=False, sure=never, as_json=False) == 0  # all of it is done
+        assert (
+            identity.unmerge(site.config, wrong, 500, dry=False, sure=never, as_json=False) == 0
+        )  # all of it is done
         assert "no union that stands fits" in printed(capsys)
 
         all_events = sum((one or {})["events"] for one in expected) + VISITORS + 1
-        until(lambda: sum((profile(site, n) or {"events": 0})["events"] for n in range(VISITORS)) == all_events)  # none lost, none doubled
-        assert sum(counters.get("split_by_fragments", 0) for counters in deployment.shards(site.config).counters().values()) == 0
+        until(
+            lambda: sum((profile(site, n) or {"events": 0})["events"] for n in range(VISITORS)) == all_events
+        )  # none lost, none doubled
+        assert (
+            sum(
+                counters.get("split_by_fragments", 0)
+                for counters in deployment.shards(site.config).counters().values()
+            )
+            == 0
+        )
         found = [profile(site, n) or {} for n in range(VISITORS)]
         for n, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
             assert theirs is not None
             if n != buyer:
                 assert {name: ours[name] for name in SAME} == {name: theirs[name] for name in SAME}, n
-            if n not in (home, buyer):  # the bad event itself lies with its visitor, or with whom the bad user id was first seen with
+            if n not in (
+                home,
+                buyer,
+            ):  # the bad event itself lies with its visitor, or with whom the bad user id was first seen with
                 assert ours["events"] - theirs["events"] in (0, 1)
         assert found[buyer]["aggregates"]["orders"] == (expected[buyer] or {})["aggregates"]["orders"] + 1
         assert root(site, "user_id:app-user") not in [root(site, f"anonymous:v{n}") for n in range(VISITORS)]
         history = desk(site).history(f"anonymous:v{buyer}")
         assert history is not None
-        assert [(entry.kind, entry.stands) for entry in history.entries] == [("undo", False), ("union", False)]
+        assert [(entry.kind, entry.stands) for entry in history.entries] == [
+            ("undo", False),
+            ("union", False),
+        ]
         assert [sent.cause for sent in history.sent] == ["meanwhile"]
 
         assert identity.order(site.config, "release", ["user_id:app-user"]) == 0
@@ -302,42 +379,69 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(lambda: root(site, "anonymous:fresh") == root(site, "user_id:app-user") is not None)
 
 
-def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(running: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(
+    running: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     """They united nobody, so there is no union to undo."""
-    send(running, {"type": "identify", "anonymousId": "home", "traits": {"email": "home@x.de"}, "messageId": "home"})
+    send(
+        running,
+        {"type": "identify", "anonymousId": "home", "traits": {"email": "home@x.de"}, "messageId": "home"},
+    )
     until(lambda: root(running, "anonymous:home"))
     send(running, {"userId": "app-user", "anonymousId": "home", "messageId": "first"})
     until(lambda: root(running, "user_id:app-user"))
     for at in range(0, 90, 30):
-        send(running, *({"userId": "app-user", "anonymousId": f"n{n}", "messageId": f"new-{n}"} for n in range(at, at + 30)))
+        send(
+            running,
+            *(
+                {"userId": "app-user", "anonymousId": f"n{n}", "messageId": f"new-{n}"}
+                for n in range(at, at + 30)
+            ),
+        )
     until(lambda: running.directory.stats()["events"] == 92)
     assert running.directory.suspended() == {}  # nobody else has used them
-    collected = [n for n in range(90) if root(running, f"anonymous:n{n}") == root(running, "user_id:app-user")]
+    collected = [
+        n for n in range(90) if root(running, f"anonymous:n{n}") == root(running, "user_id:app-user")
+    ]
     assert 40 <= len(collected) <= 50
     wrong = Selection(None, None, None, None, "user_id:app-user")
     assert identity.unmerge(running.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
     assert f"{len(collected)} identifiers that were new" in printed(capsys)
     asked: list[str] = []
-    assert identity.unmerge(running.config, wrong, 500, dry=False, sure=lambda what: not asked.append(what), as_json=False) == 0
+    assert (
+        identity.unmerge(
+            running.config, wrong, 500, dry=False, sure=lambda what: not asked.append(what), as_json=False
+        )
+        == 0
+    )
     assert asked == [f"part {len(collected)} identifiers"]
-    assert f"{len(collected)} identifiers that were new when they came with it are customers of their own" in printed(capsys)
+    assert (
+        f"{len(collected)} identifiers that were new when they came with it are customers of their own"
+        in printed(capsys)
+    )
     roots = [root(running, f"anonymous:n{n}") for n in collected]
     assert len({*roots, root(running, "anonymous:home")}) == len(collected) + 1
-    assert root(running, "email:home@x.de") == root(running, "anonymous:home")  # what was there before it stays
+    assert root(running, "email:home@x.de") == root(
+        running, "anonymous:home"
+    )  # what was there before it stays
 
 
 def never(_: str) -> bool:
     raise AssertionError("nothing is to be asked")
 
 
-def test_a_mass_undo_keeps_to_its_rate(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mass_undo_keeps_to_its_rate(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
     many, rate = 1_500, 1_000
     site = Site(tmp_path, redis_url, archive=False).start()
     hashes = deployment.validator(site.config).identifiers
     named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
     new = [Group([one], []) for one in named]
-    united = [Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)]
+    united = [
+        Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)
+    ]
     layout = deployment.layout(site.config)
     generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
     directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
@@ -345,11 +449,26 @@ def test_a_mass_undo_keeps_to_its_rate(tmp_path: Path, redis_url: str, capsys: p
     assert directory.stats()["united"] == many
     with Engine(site).working():
         began = time.monotonic()
-        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, lambda _: True, as_json=False) == 0
+        assert (
+            identity.unmerge(
+                site.config,
+                Selection(None, "crm", None, None, None),
+                rate,
+                False,
+                lambda _: True,
+                as_json=False,
+            )
+            == 0
+        )
         assert time.monotonic() - began > 0.9 * many / rate
         assert f"{many:,} unions undone" in printed(capsys)
         assert len(set(directory.lookup([one.hash for one in named]))) == 2 * many
-        assert identity.unmerge(site.config, Selection(None, "crm", None, None, None), rate, False, never, as_json=False) == 0
+        assert (
+            identity.unmerge(
+                site.config, Selection(None, "crm", None, None, None), rate, False, never, as_json=False
+            )
+            == 0
+        )
         assert "no union that stands fits" in printed(capsys)
 
 
@@ -357,12 +476,16 @@ def test_which_unions_are_chosen(running: Site) -> None:
     send(running, *({"anonymousId": f"v{n}", "messageId": f"m{n}"} for n in range(4)))
     until(lambda: all(root(running, f"anonymous:v{n}") for n in range(4)))
     assert identity.order(running.config, "link", ("anonymous:v0", "anonymous:v1")) == 0
-    send(running, {"type": "alias", "anonymousId": "v2", "previousId": "v3", "userId": None, "messageId": "alias"})
+    send(
+        running,
+        {"type": "alias", "anonymousId": "v2", "previousId": "v3", "userId": None, "messageId": "alias"},
+    )
     until(lambda: root(running, "anonymous:v2") == root(running, "anonymous:v3"))
 
     def chosen(target: str | None = None, **which: str) -> list[int]:
         return identity._selected(
-            running.config, Selection(target, *(which.get(name) for name in ("rule", "since", "until", "identifier")))
+            running.config,
+            Selection(target, *(which.get(name) for name in ("rule", "since", "until", "identifier"))),
         )
 
     assert chosen(rule="event") == [2]
@@ -402,7 +525,14 @@ def test_the_queue_is_paged(running: Site) -> None:
     whole = waiting.reviews()
     assert (len(whole.reviews), whole.next) == (3, None)
     first = waiting.reviews(limit=1)
-    assert identity.order(running.config, "apart", (f"customer:{first.reviews[0].one}", f"customer:{first.reviews[0].other}")) == 0
+    assert (
+        identity.order(
+            running.config,
+            "apart",
+            (f"customer:{first.reviews[0].one}", f"customer:{first.reviews[0].other}"),
+        )
+        == 0
+    )
     until(lambda: len(waiting.reviews().reviews) == 2)
     second = waiting.reviews(first.next or "", 1)
     third = waiting.reviews(second.next or "", 1)
@@ -424,7 +554,11 @@ NOTE = Note(
 
 def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.CaptureFixture[str]) -> None:
     traits = {"email": "ana@x.de", "lastName": "Ameling", "plan": "gold"}
-    send(running, {"type": "identify", "userId": "ana", "traits": traits, "messageId": "a"}, {"anonymousId": "v1", "messageId": "b"})
+    send(
+        running,
+        {"type": "identify", "userId": "ana", "traits": traits, "messageId": "a"},
+        {"anonymousId": "v1", "messageId": "b"},
+    )
     until(lambda: profile_of(running, "user_id", "ana") and profile_of(running, "anonymous", "v1"))
     config = running.config
     ident = queue(running, msgspec.msgpack.encode(NOTE))
@@ -432,7 +566,14 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
     assert "姓相同（罕见），出生日期差一位，电话不同" in printed(capsys)
     assert review.show(config, ident[:12], "en", as_json=False) == 0
     said = printed(capsys)
-    for words in ("matched with 61.0 %", "against: phone differs", "for: family name equal (rare)", "ana@x.de", "Ameling", "gold"):
+    for words in (
+        "matched with 61.0 %",
+        "against: phone differs",
+        "for: family name equal (rare)",
+        "ana@x.de",
+        "Ameling",
+        "gold",
+    ):
         assert words in said
     assert review.decide(config, "ffffffff", "accept", "") == 1
     assert review.decide(config, ident, "unsure", "") == 0

@@ -41,7 +41,9 @@ def until(true: Callable[[], bool], supervisor: Supervisor, within_s: float = 60
         time.sleep(0.01)
 
 
-def noting(pids: list[int], spawn: Callable[[], subprocess.Popen[bytes]]) -> Callable[[], subprocess.Popen[bytes]]:
+def noting(
+    pids: list[int], spawn: Callable[[], subprocess.Popen[bytes]]
+) -> Callable[[], subprocess.Popen[bytes]]:
     def noted() -> subprocess.Popen[bytes]:
         process = spawn()
         pids.append(process.pid)
@@ -65,7 +67,13 @@ def test_who_lived_for_a_while_is_started_again_at_once() -> None:
     for code in (1, TRY_AGAIN):
         with Supervisor(patience=Patience(quick_s=0.3, backoff_s=0.02)) as supervisor, capture_logs() as said:
             pids: list[int] = []
-            supervisor.start(Child("mortal", 0, noting(pids, python(f"import time; time.sleep(0.4); raise SystemExit({code})"))))
+            supervisor.start(
+                Child(
+                    "mortal",
+                    0,
+                    noting(pids, python(f"import time; time.sleep(0.4); raise SystemExit({code})")),
+                )
+            )
             until(lambda pids=pids: len(pids) == 3, supervisor)
         assert [line["restart_in_s"] for line in said if line["event"] == "worker_died"] == [0.0, 0.0]
 
@@ -73,7 +81,9 @@ def test_who_lived_for_a_while_is_started_again_at_once() -> None:
 def test_what_dies_at_once_is_given_up(supervisor: Supervisor) -> None:
     pids: list[int] = []
     supervisor.start(Child("broken", 0, noting(pids, python("raise SystemExit(7)"))))
-    with pytest.raises(Fatal, match=r"broken ended 5 times in a row within 5 s of its start \(last: exit code 7\): giving up"):
+    with pytest.raises(
+        Fatal, match=r"broken ended 5 times in a row within 5 s of its start \(last: exit code 7\): giving up"
+    ):
         until(lambda: False, supervisor)
     assert len(pids) == 5
 
@@ -83,7 +93,10 @@ def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: P
     code = f"import pathlib, time; raise SystemExit(3) if not pathlib.Path({str(mended)!r}).exists() else time.sleep(60)"
     told: list[list[str]] = []
     patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.3, stop_s=1.0)
-    with Supervisor(patience=patience, tell=lambda names: told.append(list(names))) as supervisor, capture_logs() as said:
+    with (
+        Supervisor(patience=patience, tell=lambda names: told.append(list(names))) as supervisor,
+        capture_logs() as said,
+    ):
         lives = supervisor.start(Child("gateway-0", 0, python(LIVES)))
         pids: list[int] = []
         supervisor.start(Child("match-0", 1, noting(pids, python(code)), vital=False))
@@ -91,7 +104,12 @@ def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: P
         assert told == [["match-0"]] * 3, "said again with each attempt"
         assert lives.poll() is None
         (first, *again) = [line for line in said if line["event"] == "worker_given_up"]
-        assert (first["child"], first["how"], first["deaths"], first["log_level"]) == ("match-0", "exit code 3", 5, "critical")
+        assert (first["child"], first["how"], first["deaths"], first["log_level"]) == (
+            "match-0",
+            "exit code 3",
+            5,
+            "critical",
+        )
         assert len(pids) == 5 + len(again)
         mended.touch()
         until(lambda: told[-1] == [], supervisor)
@@ -158,7 +176,9 @@ def test_the_pauses_double_up_to_a_limit(supervisor: Supervisor) -> None:
     assert all(pause >= least for pause, least in zip(pauses, announced[1:], strict=True))
 
 
-def test_nothing_is_started_or_blamed_while_what_it_needs_is_down(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_nothing_is_started_or_blamed_while_what_it_needs_is_down(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
     floor = Child("floor", 1, python(LIVES), ready=(tmp_path / "up").exists)
     pids: list[int] = []
     supervisor.start(floor)
@@ -185,9 +205,7 @@ def test_a_killed_redis_comes_back_with_its_data(supervisor: Supervisor, tmp_pat
 
 def test_they_end_stage_by_stage_and_the_deaf_are_killed(tmp_path: Path) -> None:
     ends = tmp_path / "ends"
-    code = (
-        f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (open({str(ends)!r}, 'a').write(sys.argv[1]), sys.exit()))\n"
-    )
+    code = f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (open({str(ends)!r}, 'a').write(sys.argv[1]), sys.exit()))\n"
     code += "print('up', flush=True)\ntime.sleep(60)"
     with Supervisor(patience=HASTY) as supervisor:
         processes = []
@@ -242,7 +260,9 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_of_it_within_five_seconds(running: tuple[subprocess.Popen[str], list[int]], number: signal.Signals) -> None:
+def test_a_signal_ends_all_of_it_within_five_seconds(
+    running: tuple[subprocess.Popen[str], list[int]], number: signal.Signals
+) -> None:
     process, pids = running
     process.send_signal(number)
     assert process.wait(5) == 0

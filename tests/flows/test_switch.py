@@ -47,7 +47,10 @@ def beside(site: Site, run: str) -> Digest:
 
 
 def digest(site: Site, prefix: str = "mr") -> Digest:
-    before, site.config = site.config, msgspec.structs.replace(site.config, redis=msgspec.structs.replace(site.config.redis, prefix=prefix))
+    before, site.config = (
+        site.config,
+        msgspec.structs.replace(site.config, redis=msgspec.structs.replace(site.config.redis, prefix=prefix)),
+    )
     try:
         return site.digest()
     finally:
@@ -66,7 +69,11 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
     read = deployment.profile_reader(site.config)
     profiles = [profile for number in range(12) if (profile := read("user_id", f"user-{number}")) is not None]
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
-    assert any("@" in identifiers.get("email", "") for profile in profiles for identifiers in [profile["identifiers"]])
+    assert any(
+        "@" in identifiers.get("email", "")
+        for profile in profiles
+        for identifiers in [profile["identifiers"]]
+    )
 
 
 def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, str]) -> None:
@@ -89,7 +96,9 @@ def test_there_is_a_way_back(rebuilt: tuple[Site, str]) -> None:
     was, fresh, held = digest(site), beside(site, run), keys_held(site.client, deployment.names(site.config))
     backups = deployment.backups(site.config).names()
     switching.run(site.config, run)
-    assert keys_held(site.client, deployment.names(switching.at(site.config, f"before-{run}"))) == 0  # an erasure must find all of them
+    assert (
+        keys_held(site.client, deployment.names(switching.at(site.config, f"before-{run}"))) == 0
+    )  # an erasure must find all of them
     switching.run(site.config, f"before-{run}")
     assert digest(site) == was
     assert deployment.backups(site.config).names() == backups != []
@@ -106,7 +115,9 @@ def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture
     assert digest(archived) != was == beside(archived, f"before-{run}")
 
 
-def test_what_was_put_aside_can_be_removed(rebuilt: tuple[Site, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_put_aside_can_be_removed(
+    rebuilt: tuple[Site, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     site, run = rebuilt
     switching.run(site.config, run)
     was = digest(site)
@@ -149,7 +160,9 @@ def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
     assert pending(site.client, deployment.names(site.config)) is None
 
 
-def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may_stay(rebuilt: tuple[Site, str]) -> None:
+def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may_stay(
+    rebuilt: tuple[Site, str],
+) -> None:
     site, run = rebuilt
     connect.cache_clear()
     elsewhere = connect(site.url)
@@ -256,12 +269,16 @@ def padded(rebuilt: tuple[Site, str]) -> Iterator[tuple[Site, str]]:
     packed = site.client.get(some)
     for prefix in ("mr", f"mr-{run}"):
         for first in range(0, 40_000, 10_000):
-            site.client.mset({b"%s:{s00}:p:%016d" % (prefix.encode(), n): packed for n in range(first, first + 10_000)})  # type: ignore[misc]
+            site.client.mset(
+                {b"%s:{s00}:p:%016d" % (prefix.encode(), n): packed for n in range(first, first + 10_000)}
+            )  # type: ignore[misc]
     yield site, run
     site.client.flushall()
 
 
-def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_finishes(padded: tuple[Site, str]) -> None:
+def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_finishes(
+    padded: tuple[Site, str],
+) -> None:
     site, run = padded
     fresh, old = beside(site, run), digest(site)
     moved: dict[str, Callable[[], bool]] = {

@@ -11,7 +11,20 @@ import msgspec
 
 from schemas.records.identity import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.records.journal import Journalled, WindowContent
-from schemas.records.profile import Fragment, Head, Held, Open, Owed, Parting, Profile, Question, Sealed, Sensitive, Transit, Wait
+from schemas.records.profile import (
+    Fragment,
+    Head,
+    Held,
+    Open,
+    Owed,
+    Parting,
+    Profile,
+    Question,
+    Sealed,
+    Sensitive,
+    Transit,
+    Wait,
+)
 from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -34,15 +47,39 @@ _fragment = Fragment(
     b"ring01ring02",
     (5_000_000, NOW // 1000 - 86_400),
 )
-_transit = Transit([[A, C]], [B, B], [C], [Held(A, B, 1, b"payload")], [Owed(B, A, C, 2)], b"ring03", [B], [Parting(B, [B, C], 3, [A])])
+_transit = Transit(
+    [[A, C]],
+    [B, B],
+    [C],
+    [Held(A, B, 1, b"payload")],
+    [Owed(B, A, C, 2)],
+    b"ring03",
+    [B],
+    [Parting(B, [B, C], 3, [A])],
+)
 _profile = Profile(
     {A: _fragment, B: Fragment()},
-    *({"vip": (NOW, NOW + 5), "buyer": (NOW, 0)}, "good", "active", NOW - 7, {"churn": (0.25, 4)}, {"thanks": NOW + 60_000}),
+    *(
+        {"vip": (NOW, NOW + 5), "buyer": (NOW, 0)},
+        "good",
+        "active",
+        NOW - 7,
+        {"churn": (0.25, 4)},
+        {"thanks": NOW + 60_000},
+    ),
     [Wait("left", NOW + 30, "message-1", A, NOW)],
     {"left": NOW - 1},
-    [Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4), Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5)],
+    [
+        Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4),
+        Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5),
+    ],
     *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
-    *({"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2, ["call", "mail"])}, ["SKU-2", "SKU-1"], "c1", NOW - 5),
+    *(
+        {"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2, ["call", "mail"])},
+        ["SKU-2", "SKU-1"],
+        "c1",
+        NOW - 5,
+    ),
 )
 _receipt = Receipt(NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4)
 _commit = WindowCommit(
@@ -61,11 +98,24 @@ SAMPLES: dict[str, Any] = {
         RawEvent(b'{"type":"track"}', NOW, "web", "too_large", "too many bytes"),
         _fact,
         DeadLetter("not_json", "at byte 3", "events/3", 1 << 60, 2, "web", NOW, NOW + 5, b"sealed", "0.1.0"),
-        Quarantined("KeyError", ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"], 7, "0.1.0", NOW, A, B, b"payload"),
-        Unlearnt("churn", "KeyError at flows.logic.models.newton:1 add < flows.learn:2 learn", "0.1.0", b"example"),
+        Quarantined(
+            "KeyError",
+            ["flows.logic.profile:1 _add", "flows.logic.fragments:2 add"],
+            7,
+            "0.1.0",
+            NOW,
+            A,
+            B,
+            b"payload",
+        ),
+        Unlearnt(
+            "churn", "KeyError at flows.logic.models.newton:1 add < flows.learn:2 learn", "0.1.0", b"example"
+        ),
         _profile,
         Sensitive({A: {"email": Sealed(NOW, b"sealed")}, B: {}}),
-        Head(3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes.", {"call": (20_454, 7)}),
+        Head(
+            3, 120, NOW, {"t": 5, "i": 1, "q": 2}, 2, {"learn:churn": 4}, b"8 bytes.", {"call": (20_454, 7)}
+        ),
         Expect(A, [B, C], C, A),
         Lend(A, B, C, A, 1, B),
         Retire(A, B, [A, C], 7, C, B),
@@ -74,7 +124,12 @@ SAMPLES: dict[str, Any] = {
         Announced("learn:churn", 4),
         Trigger(
             *("trg_0", A.hex(), "thanks", "thank", "email", "service", ["crm"], "message-1"),
-            *({"orders": 3, "traits": ["a"]}, {"churn": {"score": 0.25, "version": 4}}, {"total": 12.5}, _receipt),
+            *(
+                {"orders": 3, "traits": ["a"]},
+                {"churn": {"score": 0.25, "version": 4}},
+                {"total": 12.5},
+                _receipt,
+            ),
         ),
         Absorb(A, B, b"general", b"sensitive", C, b"ring01", [B, C], b"past", 7, C, A, True),
         Example("churn", A, NOW, NOW + 9, [0.5, 2.0], 0.25, 4, 1.0, 12.5),
@@ -95,7 +150,19 @@ SAMPLES: dict[str, Any] = {
             eligible=["call", "mail"],
         ),
         Decision(
-            *(A, "thanks", "message-1", NOW, "chosen", "trg_0", "call", 0.25, 1.5, {"call": 0.25, "none": 0.75}, {"mail": "budget"}),
+            *(
+                A,
+                "thanks",
+                "message-1",
+                NOW,
+                "chosen",
+                "trg_0",
+                "call",
+                0.25,
+                1.5,
+                {"call": 0.25, "none": 0.75},
+                {"mail": "budget"},
+            ),
             *([0.5, 2.0], 4),
         ),
         _commit,

@@ -53,7 +53,16 @@ def decider(rules: str, liked: str = "", version: int = 1) -> Decider:
     contexts = [[float(number % 7) + place for place in range(len(FEATURES))] for number in range(400)]
     names = [action.name for action in announced.action]
     examples = [
-        Rewarded(str(number), 0, 0, context, names[number % len(names)], 0.5, float(names[number % len(names)] == liked), 0)
+        Rewarded(
+            str(number),
+            0,
+            0,
+            context,
+            names[number % len(names)],
+            0.5,
+            float(names[number % len(names)] == liked),
+            0,
+        )
         for number, context in enumerate(contexts)
     ]
     learner.learn(examples)
@@ -80,7 +89,9 @@ class TestChoosing:
         made = chosen(world)
         assert {decision.action for decision in made} == {"mail", "none"}
         assert all(decision.propensities == {"mail": 0.5, "none": 0.5} for decision in made)
-        assert all((decision.propensity, decision.version, decision.expected) == (0.5, 0, 0.0) for decision in made)
+        assert all(
+            (decision.propensity, decision.version, decision.expected) == (0.5, 0, 0.0) for decision in made
+        )
 
     def test_the_record_says_what_the_trigger_says_and_the_context_as_it_was(self) -> None:
         world = World(TWO)
@@ -88,7 +99,9 @@ class TestChoosing:
         sent = {trigger.id: trigger for trigger in world.triggers()}
         by_id = {decision.id: decision for decision in chosen(world)}
         assert len(by_id) == 60
-        assert {name for name, decision in by_id.items() if decision.action == "mail"} == sent.keys()  # doing nothing sends nothing
+        assert {
+            name for name, decision in by_id.items() if decision.action == "mail"
+        } == sent.keys()  # doing nothing sends nothing
         assert {decision.reason for decision in by_id.values()} == {"chosen", "silent"}
         for name, trigger in sent.items():
             assert (trigger.action, trigger.channel, trigger.purpose) == ("mail", "email", "service")
@@ -145,18 +158,29 @@ class TestChoosing:
 
 class TestWithheld:
     def test_who_is_not_eligible_is_told_in_record_and_trigger(self) -> None:
-        world = World(TWO.replace("cost = 0.1", "when = 'properties.price > 10'").replace("silent = true", "to = []"))
+        world = World(
+            TWO.replace("cost = 0.1", "when = 'properties.price > 10'").replace("silent = true", "to = []")
+        )
         list(many(world, 5, price=3))
         for decision in chosen(world):
-            assert (decision.action, decision.propensity, decision.withheld) == ("none", 1.0, {"mail": "not_eligible"})
+            assert (decision.action, decision.propensity, decision.withheld) == (
+                "none",
+                1.0,
+                {"mail": "not_eligible"},
+            )
         assert all(trigger.reasons["action.withheld.mail"] == "not_eligible" for trigger in world.triggers())
 
     def test_where_none_may_be_offered_nothing_is_sent_and_the_rules_cooldown_is_not_used_up(self) -> None:
-        rules = TWO.replace("cost = 0.1", "when = 'properties.price > 10'").replace("silent = true", "when = 'False'")
+        rules = TWO.replace("cost = 0.1", "when = 'properties.price > 10'").replace(
+            "silent = true", "when = 'False'"
+        )
         world = World(rules + 'cooldown = "1d"\n')
         world.send(ANA, "Added", price=3)
         (decision,) = world.decisions()
-        assert (decision.reason, decision.withheld) == ("no_action", {"mail": "not_eligible", "none": "not_eligible"})
+        assert (decision.reason, decision.withheld) == (
+            "no_action",
+            {"mail": "not_eligible", "none": "not_eligible"},
+        )
         assert world.counters()["decisions:no_action"] == 1
         world.send(ANA, "Added", price=30)
         assert [trigger.action for trigger in world.triggers()] == ["mail"]
@@ -172,7 +196,9 @@ class TestWithheld:
         world._rules_of = lambda _version: rules  # type: ignore[method-assign]  # the shards shall see these
         world.restart()
         list(many(world, 5))
-        assert {(decision.action, *decision.withheld.items()) for decision in chosen(world)} == {("none", ("mail", "eligibility_failed"))}
+        assert {(decision.action, *decision.withheld.items()) for decision in chosen(world)} == {
+            ("none", ("mail", "eligibility_failed"))
+        }
         assert world.counters()["applied"] == 5
 
     def test_an_action_cools_down_for_each_customer(self) -> None:
@@ -181,7 +207,9 @@ class TestWithheld:
             world.send(ANA, "Added")
             world.send(BOB, "Added")
         assert [decision.reason for decision in world.decisions()].count("no_action") == 2
-        assert {decision.withheld["mail"] for decision in world.decisions() if decision.reason == "no_action"} == {"cooldown"}
+        assert {
+            decision.withheld["mail"] for decision in world.decisions() if decision.reason == "no_action"
+        } == {"cooldown"}
         world.later(HOUR)
         world.send(ANA, "Added")
         assert len(world.triggers()) == 3
@@ -192,7 +220,9 @@ class TestWithheld:
         world = World(rules)
         list(many(world))
         assert len(world.triggers()) == 10  # both shards have used all of their half
-        assert {decision.withheld["mail"] for decision in world.decisions() if decision.reason == "no_action"} == {why}
+        assert {
+            decision.withheld["mail"] for decision in world.decisions() if decision.reason == "no_action"
+        } == {why}
         world.restart()
         world.send(ANA, "Added")
         assert len(world.triggers()) == 10
@@ -211,7 +241,11 @@ class TestRewards:
         assert of_actions(world) == []  # one example, when the window has closed
         world.later(HOUR)
         (example,) = of_actions(world)
-        assert (example.action, example.propensity, example.label) == (decision.action, decision.propensity, 1.0)
+        assert (example.action, example.propensity, example.label) == (
+            decision.action,
+            decision.propensity,
+            1.0,
+        )
         assert example.eligible == [*decision.propensities]
         assert (example.decision, example.version, example.customer) == (decision.id, 0, world.root(ANA))
         assert example.features == pytest.approx(decision.context, rel=1e-6)  # as they were
@@ -269,7 +303,10 @@ class TestRewards:
         for unknown in ("trg_0", None, 7):
             world.send(ANA, "Bought", trigger=unknown)
         world.later(HOUR)
-        assert {example.decision: example.label for example in of_actions(world)} == {first.id: 0.0, second.id: 1.0}
+        assert {example.decision: example.label for example in of_actions(world)} == {
+            first.id: 0.0,
+            second.id: 1.0,
+        }
         assert world.counters()["rewards_refused:unknown_decision"] == 3
 
     def test_a_reward_for_an_action_that_was_removed_is_refused_and_counted(self) -> None:
@@ -310,7 +347,9 @@ class TestUnions:
         assert len(world.profile(ANA).open) == 2
         world.send(PHONE, "Bought")
         world.later(HOUR)
-        assert [(example.label, example.customer) for example in of_actions(world)] == [(1.0, world.root(ANA))] * 2
+        assert [(example.label, example.customer) for example in of_actions(world)] == [
+            (1.0, world.root(ANA))
+        ] * 2
 
     def test_too_many_of_both_leave_the_latest(self) -> None:
         world = World(TWO)
@@ -340,7 +379,9 @@ class TestUndoneUnions:
     def order(self, world: World, order: Order) -> None:
         before = self.position if hasattr(self, "position") else -1
         self.position = before + 1
-        world.directory.commit(WindowCommit("orders", before, self.position, [], [], {}, [order], world.now_ms))
+        world.directory.commit(
+            WindowCommit("orders", before, self.position, [], [], {}, [order], world.now_ms)
+        )
         world.settle()
 
     def test_by_living_the_days_once_more(self) -> None:
@@ -358,7 +399,11 @@ class TestUndoneUnions:
         assert {name: each.action for name, each in (mine | theirs).items()} == real
         sent = len(chosen(world))
         world.later(2 * HOUR)
-        assert {example.decision: example.label for example in of_actions(world)} == {made[0].id: 0.0, made[1].id: 1.0, made[2].id: 0.0}
+        assert {example.decision: example.label for example in of_actions(world)} == {
+            made[0].id: 0.0,
+            made[1].id: 1.0,
+            made[2].id: 0.0,
+        }
         assert len(chosen(world)) == sent == 3  # in silence
 
     def test_where_the_past_was_given_up_they_stay_with_who_stays(self) -> None:
@@ -387,7 +432,14 @@ class TestFunctionOfTheLog:
                 if number % 8 == 0:
                     world.later(20 * MINUTE)
             world.later(2 * HOUR)
-            outcomes.append((world.store.profiles, world.store.outbox, world.counters(), [h.used for h in world.store.heads().values()]))
+            outcomes.append(
+                (
+                    world.store.profiles,
+                    world.store.outbox,
+                    world.counters(),
+                    [h.used for h in world.store.heads().values()],
+                )
+            )
         assert outcomes[0] == outcomes[1]
 
 

@@ -70,8 +70,12 @@ def test_a_window_holds_what_is_surely_inside_and_nothing_that_is_surely_outside
 @settings(max_examples=100, deadline=None)
 @given(events=st.lists(st.tuples(st.integers(0, 20 * DAY), st.integers(0, 10_000)), max_size=30))
 def test_decay_is_the_sum_over_the_list(events: list[tuple[int, int]]) -> None:
-    decayed = read(figure("sum", half_life=Duration(DAY)), [(START_MS - age, amount) for age, amount in events])
-    assert decayed == pytest.approx(sum(amount * 0.5 ** (age / DAY) for age, amount in events), rel=1e-6, abs=1e-4)
+    decayed = read(
+        figure("sum", half_life=Duration(DAY)), [(START_MS - age, amount) for age, amount in events]
+    )
+    assert decayed == pytest.approx(
+        sum(amount * 0.5 ** (age / DAY) for age, amount in events), rel=1e-6, abs=1e-4
+    )
 
 
 def test_what_was_one_half_life_ago_counts_half() -> None:
@@ -113,7 +117,10 @@ def test_states_are_bounded() -> None:
         ("12.50", 12_500_000),
         (AMOUNT_MAX, round(AMOUNT_MAX * 1e6)),
         (-1, -1_000_000),
-        *((bad, None) for bad in (AMOUNT_MAX * 2, 10**400, "1e400", "inf", "nan", "", "x", True, None, [], {})),
+        *(
+            (bad, None)
+            for bad in (AMOUNT_MAX * 2, 10**400, "1e400", "inf", "nan", "", "x", True, None, [], {})
+        ),
     ],
 )
 def test_amounts(value: Any, expected: int | None) -> None:
@@ -122,7 +129,9 @@ def test_amounts(value: Any, expected: int | None) -> None:
 
 def test_of_two_last_values_at_the_same_time_the_same_one_wins_in_either_order() -> None:
     for a, b in ((1, "1"), (True, "True"), ("a", "b"), (1, 1.0)):
-        forward, backward = (read(figure("last"), [(START_MS, x), (START_MS, y)]) for x, y in ((a, b), (b, a)))
+        forward, backward = (
+            read(figure("last"), [(START_MS, x), (START_MS, y)]) for x, y in ((a, b), (b, a))
+        )
         assert repr(forward) == repr(backward)
 
 

@@ -27,7 +27,10 @@ def learned(n: int = 2_000) -> Clusters:
 
 def names_of_centres(clusters: Clusters, moved: float = 0.0) -> list[str]:
     assigner = Assigner.from_snapshot(clusters.snapshot().pack(), FEATURES)
-    return [assigner.assign(centre.tolist())[0] for centre in CENTRES + np.array([[0.0, 0.0], [moved, 0.0], [0.0, 0.0]])]
+    return [
+        assigner.assign(centre.tolist())[0]
+        for centre in CENTRES + np.array([[0.0, 0.0], [moved, 0.0], [0.0, 0.0]])
+    ]
 
 
 def test_groups_are_found_and_the_largest_is_first() -> None:

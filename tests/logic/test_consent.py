@@ -23,7 +23,10 @@ def in_order(value: dict[str, Any]) -> dict[str, Any]:
 
 stated = st.tuples(
     st.integers(0, 5),
-    words | st.dictionaries(st.sampled_from(["email", "sms"]), words | st.just({"deep": False}), max_size=2).map(in_order),
+    words
+    | st.dictionaries(st.sampled_from(["email", "sms"]), words | st.just({"deep": False}), max_size=2).map(
+        in_order
+    ),
 )
 
 
@@ -43,11 +46,16 @@ def test_within_one_fragment_the_last_word_counts() -> None:
 def test_objects_are_joined_key_by_key() -> None:
     traits = {"consent": (1, {"email": {"news": "denied", "orders": True}, "sms": True})}
     join_traits(traits, {"consent": (2, {"email": {"news": "granted"}, "sms": "no", "push": True})})
-    assert traits == {"consent": (2, {"email": {"news": "denied", "orders": True}, "push": True, "sms": "no"})}
+    assert traits == {
+        "consent": (2, {"email": {"news": "denied", "orders": True}, "push": True, "sms": "no"})
+    }
 
 
 def test_a_sum_of_fragments_asks_for_the_most_restrictive() -> None:
-    a, b = (stating(when, word) for when, word in ((1, {"consent.sms": "denied"}), (2, {"consent.sms": "granted"})))
+    a, b = (
+        stating(when, word)
+        for when, word in ((1, {"consent.sms": "denied"}), (2, {"consent.sms": "granted"}))
+    )
     for one, other in ((a, b), (b, a)):
         assert RULES.merge(deepcopy(one), other).traits["consent.sms"][1] == "denied"
 
@@ -83,20 +91,36 @@ def test_any_order_and_grouping_gives_the_same(entries: list[tuple[int, Any]], s
 @pytest.mark.parametrize(
     ("context", "traits"),
     [
-        ({"consent": {"categoryPreferences": {"Advertising": True, "Analytics": False}}}, {"Advertising": True, "Analytics": False}),
-        ({"consentManagement": {"allowedConsentIds": ["C1", "C2"], "deniedConsentIds": ["C3"]}}, {"C1": True, "C2": True, "C3": False}),
+        (
+            {"consent": {"categoryPreferences": {"Advertising": True, "Analytics": False}}},
+            {"Advertising": True, "Analytics": False},
+        ),
+        (
+            {"consentManagement": {"allowedConsentIds": ["C1", "C2"], "deniedConsentIds": ["C3"]}},
+            {"C1": True, "C2": True, "C3": False},
+        ),
         ({"consentManagement": {"allowedConsentIds": ["C1"], "deniedConsentIds": ["C1"]}}, {"C1": False}),
-        ({"consent": {"categoryPreferences": {"": True, "x" * 65: True, "Odd": "yes", "Good": True}}}, {"Good": True}),
+        (
+            {"consent": {"categoryPreferences": {"": True, "x" * 65: True, "Odd": "yes", "Good": True}}},
+            {"Good": True},
+        ),
         ({"consent": None}, {}),
         ({"consent": []}, {}),
         ({"consent": {"categoryPreferences": [True]}}, {}),
-        ({"consentManagement": {"allowedConsentIds": {"C1": "x"}, "deniedConsentIds": [3, None, ["C2"]]}}, {}),
+        (
+            {"consentManagement": {"allowedConsentIds": {"C1": "x"}, "deniedConsentIds": [3, None, ["C2"]]}},
+            {},
+        ),
     ],
 )
-def test_what_a_banner_stamps_on_an_event_is_a_statement(context: dict[str, Any], traits: dict[str, bool]) -> None:
+def test_what_a_banner_stamps_on_an_event_is_a_statement(
+    context: dict[str, Any], traits: dict[str, bool]
+) -> None:
     assert stamped(context) == {f"consent.{name}": said for name, said in traits.items()}
 
 
 def test_stamps_are_bounded() -> None:
     many = {f"C{number:03}": True for number in range(1_000)}
-    assert list(stamped({"consent": {"categoryPreferences": many}})) == [f"consent.C{number:03}" for number in range(STAMPS_MAX)]
+    assert list(stamped({"consent": {"categoryPreferences": many}})) == [
+        f"consent.C{number:03}" for number in range(STAMPS_MAX)
+    ]

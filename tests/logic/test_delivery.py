@@ -19,7 +19,13 @@ def opened(at_ms: float = 0.0) -> Breaker:
 class TestBackoff:
     def test_doubles_up_to_the_maximum(self) -> None:
         backoff = Backoff(base_ms=500, max_ms=3_000)
-        assert [backoff.delay_ms(attempt, 1.0) for attempt in (1, 2, 3, 4, 5)] == [500, 1_000, 2_000, 3_000, 3_000]
+        assert [backoff.delay_ms(attempt, 1.0) for attempt in (1, 2, 3, 4, 5)] == [
+            500,
+            1_000,
+            2_000,
+            3_000,
+            3_000,
+        ]
 
     def test_jitter_is_full(self) -> None:
         backoff = Backoff(base_ms=500, max_ms=3_000)
@@ -131,7 +137,9 @@ class TestProgress:
         progress.finish(500)
         assert progress.cursor == 502
 
-    @given(seqs=st.lists(st.integers(1, 300), unique=True, min_size=1), order=st.randoms(use_true_random=False))
+    @given(
+        seqs=st.lists(st.integers(1, 300), unique=True, min_size=1), order=st.randoms(use_true_random=False)
+    )
     def test_equals_the_naive_definition(self, seqs: list[int], order) -> None:
         """The highest taken one below which nothing is unfinished, after each step of any order."""
         seqs.sort()

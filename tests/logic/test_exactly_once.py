@@ -24,7 +24,13 @@ def happen(world: World, luck: random.Random, steps: int) -> int:
         match luck.choices(["new", "again", "apply", "forward"], [4, 2, 4, 2])[0]:
             case "new":
                 published.append(
-                    luck.choice([[luck.choice(PEOPLE), luck.choice(VISITORS)], [luck.choice(PEOPLE)], [luck.choice(VISITORS)]])
+                    luck.choice(
+                        [
+                            [luck.choice(PEOPLE), luck.choice(VISITORS)],
+                            [luck.choice(PEOPLE)],
+                            [luck.choice(VISITORS)],
+                        ]
+                    )
                 )
                 world.publish(published[-1], message=f"m{len(published)}")
             case "again" if published:
@@ -44,7 +50,11 @@ def happen(world: World, luck: random.Random, steps: int) -> int:
 
 
 def profiles(world: World) -> Iterator[Profile]:
-    return (msgspec.msgpack.decode(packed, type=Profile) for table in world.store.profiles.values() for packed in table.values())
+    return (
+        msgspec.msgpack.decode(packed, type=Profile)
+        for table in world.store.profiles.values()
+        for packed in table.values()
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -53,7 +63,9 @@ def test_every_message_counts_once(seed: int, steps: int) -> None:
     world = World(EACH)
     messages = happen(world, random.Random(seed), steps)
     assert sums_of(profiles(world)) == messages
-    assert sorted({trigger.cause for trigger in world.triggers()}) == sorted(f"m{number + 1}" for number in range(messages))
+    assert sorted({trigger.cause for trigger in world.triggers()}) == sorted(
+        f"m{number + 1}" for number in range(messages)
+    )
     assert len(world.triggers()) == messages
     assert all(profile.transit is None or not profile.transit.held for profile in profiles(world))
     counters = world.counters()

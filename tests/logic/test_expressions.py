@@ -11,7 +11,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.logic.expressions.expression import FUNCTIONS, ExpressionError, Name, Scope, compile_expression, names_used
+from flows.logic.expressions.expression import (
+    FUNCTIONS,
+    ExpressionError,
+    Name,
+    Scope,
+    compile_expression,
+    names_used,
+)
 from flows.logic.expressions.numbers import number_of
 from flows.logic.expressions.operations import is_number
 from flows.logic.profile.aggregates import amount_of
@@ -119,14 +126,31 @@ def test_a_missing_value_makes_comparisons_false_and_calculations_missing(text: 
 
 
 @pytest.mark.parametrize(
-    "text", ["total / (orders - 4)", "total % (orders - 4)", "1 / 0", "1 % 0.0", "9e307 * properties.large * 9e307 % 0"]
+    "text",
+    [
+        "total / (orders - 4)",
+        "total % (orders - 4)",
+        "1 / 0",
+        "1 % 0.0",
+        "9e307 * properties.large * 9e307 % 0",
+    ],
 )
 def test_division_by_zero_is_missing(text: str) -> None:
     assert value_of(text, properties={"large": 10}) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "above"), [(4, True), (2, False), (3.5, True), ("four", False), (True, False), (None, False), ([4], False), ({"a": 4}, False)]
+    ("value", "above"),
+    [
+        (4, True),
+        (2, False),
+        (3.5, True),
+        ("four", False),
+        (True, False),
+        (None, False),
+        ([4], False),
+        ({"a": 4}, False),
+    ],
 )
 def test_a_value_of_the_wrong_type_compares_as_false(value: Any, above: bool) -> None:
     assert value_of("properties.size > 3", properties={"size": value}) is above
@@ -152,7 +176,9 @@ def test_a_number_that_is_text_is_read_as_figures_read_it(text: str) -> None:
     said, properties = micro / MICRO, {"total": text}
     assert value_of("properties.total >= 100 and 100 <= properties.total", properties=properties) is True
     assert value_of("properties.total < 100 or 100 > properties.total", properties=properties) is False
-    assert value_of(f"properties.total == {said} and {said} == properties.total", properties=properties) is True
+    assert (
+        value_of(f"properties.total == {said} and {said} == properties.total", properties=properties) is True
+    )
     assert value_of(f"properties.total != {said}", properties=properties) is False
     assert value_of(f"properties.total in (7, {said})", properties=properties) is True
     assert value_of(f"properties.total not in (7, {said})", properties=properties) is False
@@ -174,7 +200,9 @@ def test_what_is_no_number_is_none_anywhere(text: str) -> None:
 def test_two_texts_are_numbers_if_both_are() -> None:
     assert value_of("properties.paid < properties.asked", properties={"paid": "9", "asked": "10"}) is True
     assert value_of("properties.paid < properties.asked", properties={"paid": "9", "asked": "1x"}) is False
-    assert value_of("properties.paid == properties.asked", properties={"paid": "007", "asked": "7"}) is False  # may be codes
+    assert (
+        value_of("properties.paid == properties.asked", properties={"paid": "007", "asked": "7"}) is False
+    )  # may be codes
     assert value_of('properties.paid == "007"', properties={"paid": "007"}) is True
 
 
@@ -187,9 +215,24 @@ def test_open_names_may_be_dotted_or_in_brackets() -> None:
 
 @pytest.mark.parametrize("name", ["ＶＩＰ等级", "ﬁne", "ｘ", "ℌ", "a.ＶＩＰ", "会员"])
 def test_names_are_looked_for_as_they_are_spelled(name: str) -> None:
-    for text in (f"properties.{name}", f"properties . {name}", f'(properties.{name} if has(properties.{name}) else "no")'):
-        assert value_of(text, properties={name: "as spelled", unicodedata.normalize("NFKC", name) + "'": "another"}) == "as spelled"
-    assert value_of(f"properties.{name}", properties={unicodedata.normalize("NFKC", name).replace(name, ""): "another"}) is None
+    for text in (
+        f"properties.{name}",
+        f"properties . {name}",
+        f'(properties.{name} if has(properties.{name}) else "no")',
+    ):
+        assert (
+            value_of(
+                text, properties={name: "as spelled", unicodedata.normalize("NFKC", name) + "'": "another"}
+            )
+            == "as spelled"
+        )
+    assert (
+        value_of(
+            f"properties.{name}",
+            properties={unicodedata.normalize("NFKC", name).replace(name, ""): "another"},
+        )
+        is None
+    )
     assert names_used(f"properties.{name} == 1", SCOPE) == {f"properties.{name}"}
 
 
@@ -197,7 +240,9 @@ def test_names_used_are_spelled_as_expressions() -> None:
     text = 'orders > 3 and score.churn < 0.5 and properties.a.b == properties["Order Total"] and max(total, 1) > 0'
     used = names_used(text, SCOPE)
     assert used == {"orders", "score.churn", "properties.a.b", "properties['Order Total']", "total"}
-    assert not any(isinstance(compile_expression(name, SCOPE, expect="any"), ExpressionError) for name in used)
+    assert not any(
+        isinstance(compile_expression(name, SCOPE, expect="any"), ExpressionError) for name in used
+    )
     assert names_used("no such(", SCOPE) == set()
     assert names_used("nothing > 3", SCOPE) == set()
 
@@ -310,7 +355,9 @@ def naive(node: ast.expr, values: Any) -> Any:
             return naive(node.body, values) if naive(node.test, values) else naive(node.orelse, values)
         case ast.Compare():
             sides = [naive(side, values) for side in [node.left, *node.comparators]]
-            return all(compared(op, left, right) for op, left, right in zip(node.ops, sides, sides[1:], strict=False))
+            return all(
+                compared(op, left, right) for op, left, right in zip(node.ops, sides, sides[1:], strict=False)
+            )
         case ast.List() | ast.Tuple():
             return [naive(element, values) for element in node.elts]
         case ast.Call(func=ast.Name(id=name)):
@@ -338,7 +385,9 @@ def compared(op: ast.cmpop, left: Any, right: Any) -> bool:
     if isinstance(op, ast.NotEq):
         return not equals(left, right)
     if isinstance(op, (ast.In, ast.NotIn)):
-        if not isinstance(right, (list, frozenset, dict)) or (left is None and not (isinstance(right, list) and None in right)):
+        if not isinstance(right, (list, frozenset, dict)) or (
+            left is None and not (isinstance(right, list) and None in right)
+        ):
             return False
         return any(equals(left, element) for element in right) is isinstance(op, ast.In)
     if is_number(said(left)) and is_number(said(right)):

@@ -56,7 +56,9 @@ facts = st.builds(
     at=times,
     type=st.sampled_from(["track", "track", "track", "page", "identify"]),
     channel=st.sampled_from([f"c{n:02}" for n in range(20)]),
-    properties=st.fixed_dictionaries({}, optional={"total": values, "sku": values | st.integers(0, 200).map(str)}),
+    properties=st.fixed_dictionaries(
+        {}, optional={"total": values, "sku": values | st.integers(0, 200).map(str)}
+    ),
     traits=st.dictionaries(st.sampled_from("abc"), values, max_size=2),
 )
 
@@ -93,10 +95,16 @@ def test_order_and_duplication_do_not_matter(found: list[Fact], seed: int) -> No
 
 @settings(max_examples=200, deadline=None)
 @given(
-    found=st.lists(facts, max_size=40).map(numbered), owners=st.lists(st.integers(0, 3), min_size=40, max_size=40), seed=st.integers(0, 99)
+    found=st.lists(facts, max_size=40).map(numbered),
+    owners=st.lists(st.integers(0, 3), min_size=40, max_size=40),
+    seed=st.integers(0, 99),
 )
-def test_merging_the_parts_of_any_split_gives_the_whole(found: list[Fact], owners: list[int], seed: int) -> None:
-    parts = [summed([one for one, owner in zip(found, owners, strict=False) if owner == part]) for part in range(4)]
+def test_merging_the_parts_of_any_split_gives_the_whole(
+    found: list[Fact], owners: list[int], seed: int
+) -> None:
+    parts = [
+        summed([one for one, owner in zip(found, owners, strict=False) if owner == part]) for part in range(4)
+    ]
     random.Random(seed).shuffle(parts)
     before = deepcopy(parts)
     total = Fragment()
@@ -110,7 +118,9 @@ def test_merging_the_parts_of_any_split_gives_the_whole(found: list[Fact], owner
 @given(found=st.lists(facts, min_size=1, max_size=30).map(numbered), cut=st.integers(0, 30))
 def test_a_fragment_goes_on_after_it_was_stored(found: list[Fact], cut: int) -> None:
     stored = msgspec.msgpack.encode(summed(found[:cut]))
-    assert content(summed(found[cut:], msgspec.msgpack.decode(stored, type=Fragment))) == content(summed(found))
+    assert content(summed(found[cut:], msgspec.msgpack.decode(stored, type=Fragment))) == content(
+        summed(found)
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -136,7 +146,9 @@ def latest(bought: list[Fact]) -> tuple[int, tuple[int, int] | None]:
     """When the last purchase was, its amount, and the second of the one before."""
     if not bought:
         return 0, None
-    ranked = sorted(((one.time_ms, amount_of(one.properties.get("total")) or 0) for one in bought), reverse=True)
+    ranked = sorted(
+        ((one.time_ms, amount_of(one.properties.get("total")) or 0) for one in bought), reverse=True
+    )
     return ranked[0][0], (ranked[0][1], ranked[1][0] // 1000 if len(ranked) > 1 else 0)
 
 
@@ -167,7 +179,10 @@ def test_an_amount_is_exact_whatever_the_order() -> None:
 @pytest.mark.parametrize("amount", [AMOUNT_MAX, -AMOUNT_MAX])
 def test_amounts_beyond_64_bits_are_kept_whatever_the_order(amount: float) -> None:
     """Whoever has a public key can send as many of the largest as he likes."""
-    paid = [fact("Bought", message=f"m{n}", properties={"total": amount if n % 5 else 0.25}) for n in range(25_000)]
+    paid = [
+        fact("Bought", message=f"m{n}", properties={"total": amount if n % 5 else 0.25})
+        for n in range(25_000)
+    ]
     whole = summed(paid)
     parts = [summed(paid[third::3]) for third in range(3)]
     merged = RULES.merge(RULES.merge(deepcopy(parts[2]), parts[0]), parts[1])
@@ -177,14 +192,23 @@ def test_amounts_beyond_64_bits_are_kept_whatever_the_order(amount: float) -> No
 
 
 def test_the_latest_purchase_and_the_one_before_whatever_came_first() -> None:
-    paid = [fact("Bought", START_MS + at, f"m{n}", properties={"total": total}) for n, (at, total) in enumerate(LATEST)]
+    paid = [
+        fact("Bought", START_MS + at, f"m{n}", properties={"total": total})
+        for n, (at, total) in enumerate(LATEST)
+    ]
     for seed in range(20):
         random.Random(seed).shuffle(paid)
         fragment = summed(paid)
         assert (fragment.ordered_ms, fragment.latest) == (START_MS + 5_999, (7 * MICRO, START_MS // 1000 + 5))
 
 
-LATEST = ((0, 9), (5_100, 99), (5_999, -3), (5_999, 7), (5_998, 1e6))  # two at the same time: one of them is the one before
+LATEST = (
+    (0, 9),
+    (5_100, 99),
+    (5_999, -3),
+    (5_999, 7),
+    (5_998, 1e6),
+)  # two at the same time: one of them is the one before
 
 
 def test_a_customer_of_an_older_release_goes_on_with_what_is_known() -> None:
@@ -218,7 +242,9 @@ def test_the_ring_remembers_the_last_messages_and_finds_only_whole_ones() -> Non
     assert seen(b"x" * RING_ID + ring_id("m"), ring_id("m"))
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, "1"), (True, "True"), (1, 1.0), ([1], "[1]"), (None, "None"), ("a", "b")])
+@pytest.mark.parametrize(
+    ("a", "b"), [(1, "1"), (True, "True"), (1, 1.0), ([1], "[1]"), (None, "None"), ("a", "b")]
+)
 def test_of_two_traits_at_the_same_time_the_same_one_wins_in_either_order(a: Any, b: Any) -> None:
     forward: dict[str, tuple[int, Any]] = {}
     backward: dict[str, tuple[int, Any]] = {}

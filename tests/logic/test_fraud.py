@@ -101,7 +101,9 @@ def shop_with_chargebacks() -> Shop:
     return shop
 
 
-@pytest.mark.parametrize(("made", "learner"), [(shop_without_answers, UNSUPERVISED), (shop_with_chargebacks, "newton")])
+@pytest.mark.parametrize(
+    ("made", "learner"), [(shop_without_answers, UNSUPERVISED), (shop_with_chargebacks, "newton")]
+)
 def test_thirty_times_the_usual_raises_a_risk_event_and_the_usual_does_not(made, learner) -> None:  # type: ignore[no-untyped-def]  # a table
     shop = made()
     assert shop.trainer.snapshot().learner == learner
@@ -111,7 +113,9 @@ def test_thirty_times_the_usual_raises_a_risk_event_and_the_usual_does_not(made,
     assert shop.score(odd) > max(0.5, 5 * before)
     assert risk.rule == "check"
     assert risk.receipt.received_ms == shop.world.now_ms  # at once: no timer, no later event
-    (first, _), *_ = ((name, part) for name, part in risk.reasons.items() if name.startswith("score.fraud because of "))
+    (first, _), *_ = (
+        (name, part) for name, part in risk.reasons.items() if name.startswith("score.fraud because of ")
+    )
     assert first.removeprefix("score.fraud because of ") in LATEST
     assert "score.fraud because of latest_jump" in risk.reasons
     before = shop.score(usual)
@@ -146,4 +150,6 @@ def test_every_purchase_is_told_so_that_what_is_usual_is_not_what_is_first() -> 
         shop.buys(who)
     told = [example for example in shop.world.examples() if example.label == UNANSWERED]
     assert len(told) == 5
-    assert [question.asked_ms for question in shop.world.profile(who).questions] == [told[0].asked_ms]  # one question all the same
+    assert [question.asked_ms for question in shop.world.profile(who).questions] == [
+        told[0].asked_ms
+    ]  # one question all the same

@@ -59,11 +59,17 @@ def without(*parts: str) -> str:
             without('[[aggregate]]\nname = "spent"\nof = "sum"\nvalue = "total"\n'),
             ["1 of 2 aggregates goes, and what was counted with it: `spent`"],
         ),
-        (FULL.replace('"Order Completed"', '"Bought"'), ["defined otherwise, and so counted from nothing again: `orders`"]),
+        (
+            FULL.replace('"Order Completed"', '"Bought"'),
+            ["defined otherwise, and so counted from nothing again: `orders`"],
+        ),
         (without('[[tag]]\nname = "vip"\nwhen = "orders > 3"\n'), ["the only tag goes: `vip`"]),
         (without('[[segment]]\nname = "all"\nwhen = "True"\n'), ["the only segment goes: `all`"]),
         (
-            without('[[trigger]]\nname = "c"\non = {event = "C"}\n', '[[trigger]]\nname = "b"\non = {event = "B"}\n'),
+            without(
+                '[[trigger]]\nname = "c"\non = {event = "C"}\n',
+                '[[trigger]]\nname = "b"\non = {event = "B"}\n',
+            ),
             ["2 of 3 triggers go: `b`, `c`"],
         ),
         (

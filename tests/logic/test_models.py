@@ -35,12 +35,16 @@ def example(features: list[float], label: float, at_s: int = 0, predicted: float
     return Example("churn", b"customer", at_s * 1000, at_s * 1000 + 500, features, predicted, 0, label)
 
 
-def fragment(recency_days: float, age_days: float, events: int, orders: int, spent: float, sessions: int, channels: int) -> Fragment:
+def fragment(
+    recency_days: float, age_days: float, events: int, orders: int, spent: float, sessions: int, channels: int
+) -> Fragment:
     """A customer at `NOW` whose last order came with the last event."""
     last, first = NOW - round(recency_days * DAY_MS), NOW - round(age_days * DAY_MS)
     slots = [slot for n in range(sessions) for slot in [last // SLOT_MS - 2 * (sessions - n)] * 2]
     names = {f"channel{n}": 1 for n in range(channels)}
-    return Fragment(first, last, events, orders, round(spent * MICRO), last if orders else 0, names, {}, slots)
+    return Fragment(
+        first, last, events, orders, round(spent * MICRO), last if orders else 0, names, {}, slots
+    )
 
 
 def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]:
@@ -52,9 +56,18 @@ def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]
         recency = min(age, luck.expovariate(rate))
         orders = int(luck.expovariate(1 / 3))
         sessions = min(int(rate * age / 4), 40)
-        x = features(fragment(recency, age, max(int(rate * age), 1), orders, orders * 40.0, sessions, luck.randint(1, 4)), NOW)
+        x = features(
+            fragment(
+                recency, age, max(int(rate * age), 1), orders, orders * 40.0, sessions, luck.randint(1, 4)
+            ),
+            NOW,
+        )
         logit = bias + 0.9 * x[0] - 0.7 * x[2] + 1.5 * x[7]
-        yield example([x[place] for place in BINARY["churn"].places], float(luck.random() < 1 / (1 + math.exp(-logit))), at_s)
+        yield example(
+            [x[place] for place in BINARY["churn"].places],
+            float(luck.random() < 1 / (1 + math.exp(-logit))),
+            at_s,
+        )
 
 
 def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> Trainer:
@@ -108,7 +121,9 @@ class TestFeatures:
             (-30.0, 2_000.0, 21, 0),  # money back
         ],
     )
-    def test_the_last_purchase_beside_the_others(self, amount: float, spent: float, orders: int, jump: float) -> None:
+    def test_the_last_purchase_beside_the_others(
+        self, amount: float, spent: float, orders: int, jump: float
+    ) -> None:
         total = fragment(1.0, 300.0, 99, orders, spent, 5, 2)
         total.latest = round(amount * MICRO), 0
         values = dict(zip(NAMES, features(total, NOW), strict=True))
@@ -116,7 +131,9 @@ class TestFeatures:
         assert values["latest_jump"] == pytest.approx(jump)
         assert values["latest_haste"] == 0
 
-    @pytest.mark.parametrize(("apart_s", "fit"), [(0, 86_400), (1, 86_400), (60, 1_440), (86_400, 1), (8_640_000, 0.01)])
+    @pytest.mark.parametrize(
+        ("apart_s", "fit"), [(0, 86_400), (1, 86_400), (60, 1_440), (86_400, 1), (8_640_000, 0.01)]
+    )
     def test_how_soon_the_last_purchase_followed(self, apart_s: int, fit: float) -> None:
         total = fragment(1.0, 300.0, 99, 2, 20.0, 5, 2)
         total.latest = 10 * MICRO, total.ordered_ms // 1000 - apart_s
@@ -142,7 +159,9 @@ class TestFeatures:
     )
 
     @given(some, whole)
-    def test_whatever_comes_in_finite_values_that_can_be_learnt_come_out(self, total: Fragment, now: int) -> None:
+    def test_whatever_comes_in_finite_values_that_can_be_learnt_come_out(
+        self, total: Fragment, now: int
+    ) -> None:
         assert all(math.isfinite(value) and 0 <= value < FEATURE_MAX for value in features(total, now))
 
     def test_nothing_known_and_nothing_yet_are_nothing(self) -> None:
@@ -176,14 +195,20 @@ class TestScorer:
         trainer = trained(count)
         scorer = Scorer.from_snapshot(trainer.snapshot().pack(), churn.FEATURES)
         for asked in simulated(300, seed=2):
-            assert scorer.score(asked.features) == pytest.approx(trainer.probability(asked.features), abs=1e-9)
+            assert scorer.score(asked.features) == pytest.approx(
+                trainer.probability(asked.features), abs=1e-9
+            )
 
     def test_a_feature_that_never_varied_is_ignored(self) -> None:
         trainer = Trainer("churn", churn.FEATURES, 0.05)
         trainer.learn(example([7.0, *x.features[1:]], x.label) for x in simulated(100))
         scorer = Scorer.from_snapshot(trainer.snapshot().pack())
         x = next(simulated(1)).features
-        assert scorer.score([7.0, *x[1:]]) == scorer.score([123.0, *x[1:]]) == pytest.approx(trainer.probability([7.0, *x[1:]]), abs=1e-9)
+        assert (
+            scorer.score([7.0, *x[1:]])
+            == scorer.score([123.0, *x[1:]])
+            == pytest.approx(trainer.probability([7.0, *x[1:]]), abs=1e-9)
+        )
 
     def test_an_untrained_model_says_one_half(self) -> None:
         scorer = Scorer.from_snapshot(Trainer("churn", churn.FEATURES, 0.05).snapshot().pack())
@@ -199,7 +224,9 @@ class TestScorer:
         for asked in simulated(50, seed=3):
             parts = scorer.explain(asked.features)
             p = scorer.score(asked.features)
-            assert sum(part for _, part in parts) + scorer.snapshot.intercept == pytest.approx(math.log(p / (1 - p)), abs=1e-9)
+            assert sum(part for _, part in parts) + scorer.snapshot.intercept == pytest.approx(
+                math.log(p / (1 - p)), abs=1e-9
+            )
             assert {name for name, _ in parts} == set(churn.FEATURES)
             assert [abs(part) for _, part in parts] == sorted((abs(part) for _, part in parts), reverse=True)
 
@@ -218,7 +245,9 @@ class TestScorer:
             ({"format": 1}, "format 1"),
         ],
     )
-    def test_a_snapshot_that_cannot_be_used_is_foreign(self, change: dict[str, object], complaint: str) -> None:
+    def test_a_snapshot_that_cannot_be_used_is_foreign(
+        self, change: dict[str, object], complaint: str
+    ) -> None:
         snapshot = msgspec.structs.replace(trained(60).snapshot(), **change)
         with pytest.raises(Foreign, match=complaint):
             Scorer.from_snapshot(snapshot.pack(), churn.FEATURES)
@@ -245,7 +274,9 @@ class TestTrainer:
         assert 0.01 < rate < rate_max
         assert figures["auc"] > 0.75
         assert figures["ece"] < 0.05
-        assert figures["log_loss"] < -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))  # of always saying the base rate
+        assert figures["log_loss"] < -(
+            rate * math.log(rate) + (1 - rate) * math.log(1 - rate)
+        )  # of always saying the base rate
 
     def test_predictions_are_made_before_their_answer_is_learnt(self) -> None:
         trainer = Trainer("churn", churn.FEATURES, 0.05)
@@ -257,12 +288,19 @@ class TestTrainer:
 
     def test_served_predictions_are_judged_by_themselves(self) -> None:
         trainer = Trainer("churn", churn.FEATURES, 0.05)
-        trainer.learn(example(x.features, x.label, predicted=p) for x, p in zip(simulated(4), (0.9, None, math.nan, 2.0), strict=True))
+        trainer.learn(
+            example(x.features, x.label, predicted=p)
+            for x, p in zip(simulated(4), (0.9, None, math.nan, 2.0), strict=True)
+        )
         assert [p for _, p in trainer.served.answers()] == [0.9]
 
     def test_snapshots_fall_due_by_the_number_of_examples(self) -> None:
         snapshots = Trainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
-        assert [(s.version, s.examples) for s in snapshots] == [(1, SNAPSHOT_FIRST), (2, SNAPSHOT_EVERY), (3, 2 * SNAPSHOT_EVERY)]
+        assert [(s.version, s.examples) for s in snapshots] == [
+            (1, SNAPSHOT_FIRST),
+            (2, SNAPSHOT_EVERY),
+            (3, 2 * SNAPSHOT_EVERY),
+        ]
         assert snapshots[-1].trained_ms == (2 * SNAPSHOT_EVERY - 1) * 1000 + 500
 
     @pytest.mark.parametrize(
@@ -353,7 +391,11 @@ class TestTrainer:
             Trainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
 
     def test_a_model_that_is_switched_off_still_takes_its_answers(self) -> None:
-        assert [t.name for t in trainers(Rules(churn=Churn(enabled=False)))] == [t.name for t in trainers(Rules())] == ["churn"]
+        assert (
+            [t.name for t in trainers(Rules(churn=Churn(enabled=False)))]
+            == [t.name for t in trainers(Rules())]
+            == ["churn"]
+        )
 
 
 class TestProgress:
@@ -373,12 +415,17 @@ class TestProgress:
         for low in range(10):
             members = [(y, p) for y, p in answers if low == min(9, int(p * 10))]
             if members:
-                share, said = sum(y for y, _ in members) / len(members), sum(p for _, p in members) / len(members)
+                share, said = (
+                    sum(y for y, _ in members) / len(members),
+                    sum(p for _, p in members) / len(members),
+                )
                 ece += len(members) / n * abs(share - said)
         assert figures["ece"] == pytest.approx(ece)
         pairs = [(p, q) for y, p in answers if y for z, q in answers if not z]
         if pairs:
-            assert figures["auc"] == pytest.approx(sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs))
+            assert figures["auc"] == pytest.approx(
+                sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs)
+            )
         else:
             assert "auc" not in figures
 

@@ -29,7 +29,9 @@ def hashed(named: tuple[str, str]) -> bytes:
 
 def test_what_a_steward_orders() -> None:
     a, b = hashed(ANA), hashed(MAIL)
-    assert read(document("link", ANA, MAIL, forced=True, reason="same")) == Order("link", a, b, "steward", b"same", forced=True)
+    assert read(document("link", ANA, MAIL, forced=True, reason="same")) == Order(
+        "link", a, b, "steward", b"same", forced=True
+    )
     assert read(document("apart", ANA, MAIL, by="review")) == Order("apart", a, b, "review")
     assert read(document("unsure", ANA, MAIL, by="review")) == Order("unsure", a, b, "review")
     assert read(document("release", ANA)) == Order("release", a, b"", "steward")
@@ -44,18 +46,27 @@ def test_an_app_may_unite_and_part_but_neither_force_nor_speak_for_a_steward() -
     merge = {"type": "merge", "mergeProperties": named, "forced": True, "by": "review"}
     assert read(merge, "crm") == Order("link", hashed(ANA), hashed(MAIL), "crm")
     assert read(merge | {"type": "unmerge"}, "crm") == Order("unlink", hashed(ANA), hashed(MAIL), "crm")
-    for body, source in ((merge, "web"), (document("undo", union=1), "crm"), (document("apart", ANA, MAIL), "crm")):
+    for body, source in (
+        (merge, "web"),
+        (document("undo", union=1), "crm"),
+        (document("apart", ANA, MAIL), "crm"),
+    ):
         refused = read(body, source)
         assert isinstance(refused, Reject)
         assert refused.reason == "order_forbidden"
-    by_hash = merge | {"mergeProperties": [{"type": "identifier", "value": hashed(one).hex()} for one in (ANA, MAIL)]}
+    by_hash = merge | {
+        "mergeProperties": [{"type": "identifier", "value": hashed(one).hex()} for one in (ANA, MAIL)]
+    }
     assert isinstance(read(by_hash, "crm"), Reject)
 
 
 def test_no_app_passes_for_a_steward() -> None:
     named = [{"type": kind, "value": value} for kind, value in (ANA, MAIL)]
     reader = OrderReader(HASHES, ["review"])
-    order = reader.read(RawEvent(msgspec.json.encode({"type": "merge", "mergeProperties": named}), 0, "review"), Reject("type_unknown"))
+    order = reader.read(
+        RawEvent(msgspec.json.encode({"type": "merge", "mergeProperties": named}), 0, "review"),
+        Reject("type_unknown"),
+    )
     assert isinstance(order, Order)
     assert order.by == "app review"
 
@@ -85,7 +96,11 @@ def test_what_is_no_order(body: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"type":"merge","by":"\xff"}', b'{"type":"identity","order":"\xff"}', b'{"type":"merge","x":' + b"[" * 2_000 + b"]" * 2_000 + b"}"],
+    [
+        b'{"type":"merge","by":"\xff"}',
+        b'{"type":"identity","order":"\xff"}',
+        b'{"type":"merge","x":' + b"[" * 2_000 + b"]" * 2_000 + b"}",
+    ],
 )
 def test_what_is_no_text_or_too_deep_is_refused_and_raises_nothing(body: bytes) -> None:
     assert read(body) == Reject("type_unknown")

@@ -38,18 +38,31 @@ def test_it_identifies_nobody_and_is_no_evidence(value: str) -> None:
     assert IDENTIFIERS.hash("user_id", value) is None
     assert IDENTIFIERS.hash("device", value) is None
     fields = Fields(Matching(), IDENTIFIERS.placeholders)
-    told = fields.of({"name": value, "firstName": "Ann", "address": {"city": value, "street": "Elm 7"}, "idNumber": value, "phone": value})
+    told = fields.of(
+        {
+            "name": value,
+            "firstName": "Ann",
+            "address": {"city": value, "street": "Elm 7"},
+            "idNumber": value,
+            "phone": value,
+        }
+    )
     assert told == {"given_name": "Ann", "street": "Elm 7"}
 
 
 @pytest.mark.parametrize("value", SOMEBODYS)
 def test_what_somebody_may_be_called_is_left_in(value: str) -> None:
     assert IDENTIFIERS.hash("user_id", value) is not None
-    assert Fields(Matching(), IDENTIFIERS.placeholders).of({"name": value, "city": "Leeds"}) == {"full_name": value, "city": "Leeds"}
+    assert Fields(Matching(), IDENTIFIERS.placeholders).of({"name": value, "city": "Leeds"}) == {
+        "full_name": value,
+        "city": "Leeds",
+    }
 
 
 def test_the_next_place_counts_where_the_first_says_nothing() -> None:
-    told = Fields(Matching(), IDENTIFIERS.placeholders).of({"name": "N/A", "fullName": "Ann Lee", "city": "Leeds"})
+    told = Fields(Matching(), IDENTIFIERS.placeholders).of(
+        {"name": "N/A", "fullName": "Ann Lee", "city": "Leeds"}
+    )
     assert told == {"full_name": "Ann Lee", "city": "Leeds"}
 
 

@@ -27,9 +27,16 @@ def test_what_entry_noted_is_none_of_the_customers_own_fields(note: str) -> None
 
 def test_groups_are_shown_each_with_what_was_last_stated_of_it() -> None:
     fragment = Fragment(traits={"plan": (1, "mine")})
-    calls = [("acme", {"plan": "gold", "industry": "tea"}), ("acme", {}), ("acme", {"plan": "free"}), ("beta", {})]
+    calls = [
+        ("acme", {"plan": "gold", "industry": "tea"}),
+        ("acme", {}),
+        ("acme", {"plan": "free"}),
+        ("beta", {}),
+    ]
     for at, (group, traits) in enumerate(calls):
-        add_traits(fragment.traits, {name: (at, value) for name, value in group_traits.stated(group, traits).items()})
+        add_traits(
+            fragment.traits, {name: (at, value) for name, value in group_traits.stated(group, traits).items()}
+        )
     answer = present(b"\xab" * 12, Profile(), fragment, RULES, START_MS, {})
     assert answer["groups"] == {"acme": {"industry": "tea", "plan": "free"}, "beta": {}}
     assert answer["traits"] == {"plan": "mine"}
@@ -39,7 +46,9 @@ def test_many_groups_push_out_none_of_the_customers_own_traits() -> None:
     own_traits = {f"z{n:02}": (1, n) for n in range(TRAITS_MAX - 5)}
     traits = dict(own_traits)
     for n in range(100):
-        add_traits(traits, {name: (2, value) for name, value in group_traits.stated(f"g{n}", {"plan": "x"}).items()})
+        add_traits(
+            traits, {name: (2, value) for name, value in group_traits.stated(f"g{n}", {"plan": "x"}).items()}
+        )
     assert len(traits) == TRAITS_MAX
     assert traits.items() >= own_traits.items()
 

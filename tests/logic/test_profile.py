@@ -32,7 +32,11 @@ def test_events_add_up_in_the_fragment_of_their_origin() -> None:
 def test_what_should_be_a_number_and_is_none_is_counted_by_source_and_property() -> None:
     """For purchases, for figures, and for rules that compare; a missing one is missing, and a repeated message counts once."""
     rules = '[[aggregate]]\nname = "best"\nof = "max"\non = ["*"]\nvalue = "score.of"\n'
-    world = World(ORDERS + rules + trigger("large", 'event = "Viewed"', when="properties.price >= 100 and properties['a b'] < 5"))
+    world = World(
+        ORDERS
+        + rules
+        + trigger("large", 'event = "Viewed"', when="properties.price >= 100 and properties['a b'] < 5")
+    )
     for _ in range(2):
         world.send(ANA, "Bought", message="bad", total="6_20", score={"of": "abc"})
     world.send(ANA, "Bought", total="¥1,620.00", score={"of": None}, price="dear")
@@ -79,25 +83,43 @@ def sealed_of(world: World) -> dict[bytes, dict[str, tuple[int, bytes]]]:
     """By origin and field: the millisecond, and what was sealed."""
     found = world.sensitive(ANA).origins
     return {
-        origin: {name: ((one.moment - stated_at(0, bytes(3))) >> 20, one.value) for name, one in of.items()} for origin, of in found.items()
+        origin: {name: ((one.moment - stated_at(0, bytes(3))) >> 20, one.value) for name, one in of.items()}
+        for origin, of in found.items()
     }
 
 
-@given(order=st.permutations(range(6)), nonces=st.permutations(range(6)), origins=st.lists(st.booleans(), min_size=6, max_size=6))
+@given(
+    order=st.permutations(range(6)),
+    nonces=st.permutations(range(6)),
+    origins=st.lists(st.booleans(), min_size=6, max_size=6),
+)
 @settings(max_examples=60, deadline=None)
-def test_of_events_at_one_time_one_wins_whichever_comes_first(order: list[int], nonces: list[int], origins: list[bool]) -> None:
+def test_of_events_at_one_time_one_wins_whichever_comes_first(
+    order: list[int], nonces: list[int], origins: list[bool]
+) -> None:
     """In all that it states: a value, what entry noted about it, and what is sealed, which has other bytes each time that it is."""
     world = World("")
     world.send([ANA, V], ago=HOUR)
     for n in order:
-        traits = {"plan": 9 - n, "city": f"c{n % 3}-{n}", "$quality.phone": f"ok {(n * 7) % 6}", "$derived.phone": {"carrier": n}}
+        traits = {
+            "plan": 9 - n,
+            "city": f"c{n % 3}-{n}",
+            "$quality.phone": f"ok {(n * 7) % 6}",
+            "$derived.phone": {"carrier": n},
+        }
         sealed = {name: bytes([nonces[n]]) + str(n).encode() for name in ("phone", "$original.phone")}
-        world.send(V if origins[n] else ANA, type="identify", message=f"message {n}", traits=traits, sealed=sealed)
+        world.send(
+            V if origins[n] else ANA, type="identify", message=f"message {n}", traits=traits, sealed=sealed
+        )
     held = world.profile(ANA).fragments
     total: dict[str, tuple[int, Any]] = {}
     for fragment in held.values():
         join_traits(total, fragment.traits)
-    stated = [(name, one.moment, one.value[1:].decode()) for of in world.sensitive(ANA).origins.values() for name, one in of.items()]
+    stated = [
+        (name, one.moment, one.value[1:].decode())
+        for of in world.sensitive(ANA).origins.values()
+        for name, one in of.items()
+    ]
     wins = max(range(6), key=lambda n: stated_at(START_MS, ring_id(f"message {n}")))
     view = {name: value for name, (_, value) in total.items()} | newest(stated)
     assert view == {
@@ -126,7 +148,9 @@ def test_sealed_fields_of_many_events_stand_side_by_side_and_the_later_one_wins(
     world.send(ANA, sealed={"phone": b"phone"})
     world.send(ANA, sealed={"email": b"new"}, ago=MINUTE)
     world.send(ANA, sealed={"email": b"oldest"}, ago=2 * HOUR)
-    assert sealed_of(world) == {ANA.hash: {"email": (START_MS - MINUTE, b"new"), "phone": (START_MS, b"phone")}}
+    assert sealed_of(world) == {
+        ANA.hash: {"email": (START_MS - MINUTE, b"new"), "phone": (START_MS, b"phone")}
+    }
 
 
 def test_sealed_fields_are_bounded() -> None:
@@ -175,13 +199,17 @@ def test_a_tag_with_a_ttl_stays_so_long_after_its_expression_last_held_and_ends_
 
 
 def test_the_first_segment_that_holds_is_the_customers() -> None:
-    world = World(ORDERS + segment("high", "orders >= 2") + segment("middle", "orders == 1") + segment("rest", "True"))
+    world = World(
+        ORDERS + segment("high", "orders >= 2") + segment("middle", "orders == 1") + segment("rest", "True")
+    )
     seen = []
     for name in ("Viewed", "Bought", "Bought"):
         world.send(ANA, name)
         seen.append(world.profile(ANA).segment)
     assert seen == ["rest", "middle", "high"]
-    assert {name: n for name, n in world.counters().items() if name.startswith("segment:")} == {"segment:high": 1}
+    assert {name: n for name, n in world.counters().items() if name.startswith("segment:")} == {
+        "segment:high": 1
+    }
 
 
 def test_stages_follow_inactivity() -> None:
@@ -221,7 +249,11 @@ def test_a_late_event_from_before_does_not_win_anybody_back() -> None:
 
 
 def test_tags_and_segments_see_the_stage_that_is_reached_now() -> None:
-    world = World(tag("going", "stage == 'slipping'") + segment("risk", "stage in ('slipping', 'lost')") + segment("rest", "True"))
+    world = World(
+        tag("going", "stage == 'slipping'")
+        + segment("risk", "stage in ('slipping', 'lost')")
+        + segment("rest", "True")
+    )
     world.at(START_MS)
     world.send(ANA)
     world.at(START_MS + 30 * DAY)
@@ -276,7 +308,9 @@ def test_a_profile_that_nothing_can_happen_to_any_more_sleeps_for_a_year_at_a_ti
 
 
 def test_a_figure_over_a_longer_window_is_looked_at_until_it_is_empty() -> None:
-    world = World('[[aggregate]]\nname = "year"\nof = "count"\non = ["*"]\nover = "365d"\n' + tag("known", "year > 0"))
+    world = World(
+        '[[aggregate]]\nname = "year"\nof = "count"\non = ["*"]\nover = "365d"\n' + tag("known", "year > 0")
+    )
     world.at(START_MS)
     world.send(ANA)
     for _ in range(37):
@@ -299,7 +333,9 @@ def test_a_tag_whose_rule_is_gone_goes_too_and_nobody_is_woken_for_it_again_and_
     assert len(wakes) == 1
 
 
-def test_one_tick_wakes_a_bounded_number_and_the_next_ones_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_tick_wakes_a_bounded_number_and_the_next_ones_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for module in ("flows.logic.shard.machine", "flows.profile"):
         monkeypatch.setattr(f"{module}.DUE_MAX", 2)
     world = World(LEFT)
@@ -338,7 +374,12 @@ def test_two_customers_become_one_with_all_that_both_did() -> None:
     assert sum(fragment.spent for fragment in profile.fragments.values()) == 3 * MICRO
     assert sealed_of(world) == {ANA.hash: {"email": (START_MS, b"a")}, V.hash: {"phone": (START_MS, b"v")}}
     counters = world.counters()
-    assert (counters["profiles"], counters["segment:all"], counters["stage:new"], counters["absorbed"]) == (1, 1, 1, 1)
+    assert (counters["profiles"], counters["segment:all"], counters["stage:new"], counters["absorbed"]) == (
+        1,
+        1,
+        1,
+        1,
+    )
     assert sum(len(table) for table in world.store.profiles.values()) == 1
     assert sum(len(table) for table in world.store.sensitive.values()) == 1
 
@@ -355,7 +396,12 @@ def test_figures_see_the_sum_of_all_fragments() -> None:
 
 
 def test_what_was_promised_to_one_holds_for_both() -> None:
-    world = World(ORDERS + LEFT + tag("kept", "event == 'Added'", ttl="3d") + trigger("thanks", 'event = "Bought"', cooldown="1d"))
+    world = World(
+        ORDERS
+        + LEFT
+        + tag("kept", "event == 'Added'", ttl="3d")
+        + trigger("thanks", 'event = "Bought"', cooldown="1d")
+    )
     world.at(START_MS)
     world.send(ANA, "Viewed")
     world.send(V, "Bought")
@@ -383,7 +429,10 @@ def test_a_cart_left_by_the_visitor_is_remembered_for_the_customer() -> None:
 def test_a_customer_that_absorbs_is_bounded_too() -> None:
     world = World("")
     first, second = [visitor(f"a{n}") for n in range(30)], [visitor(f"b{n}") for n in range(30)]
-    head, other = min([visitor("x"), visitor("y")], key=lambda one: one.hash), max([visitor("x"), visitor("y")], key=lambda one: one.hash)
+    head, other = (
+        min([visitor("x"), visitor("y")], key=lambda one: one.hash),
+        max([visitor("x"), visitor("y")], key=lambda one: one.hash),
+    )
     for one in first:
         world.send(one)
         world.send(sorted([head, one], key=lambda i: i.hash))
@@ -419,6 +468,13 @@ def test_a_figure_that_comes_back_goes_on_where_it_was() -> None:
 
 
 def test_an_id_is_made_of_cause_subject_and_rule_alone() -> None:
-    ids = {trigger_id(cause, subject, rule) for cause in ("m1", "m2") for subject in (b"s" * 12, b"t" * 12) for rule in ("a", "b")}
+    ids = {
+        trigger_id(cause, subject, rule)
+        for cause in ("m1", "m2")
+        for subject in (b"s" * 12, b"t" * 12)
+        for rule in ("a", "b")
+    }
     assert len(ids) == 8
-    assert trigger_id("m1", b"s" * 12, "a") == "trg_e60a0c8c89afafc1433cf8a90519242c"  # for ever: receivers drop repeats by it
+    assert (
+        trigger_id("m1", b"s" * 12, "a") == "trg_e60a0c8c89afafc1433cf8a90519242c"
+    )  # for ever: receivers drop repeats by it

@@ -106,11 +106,19 @@ def live(world: World, luck: random.Random, steps: int) -> None:
             case "event":
                 retried = luck.random() < 0.1
                 world.publish(
-                    luck.choice([[luck.choice(PEOPLE), luck.choice(VISITORS)], [luck.choice(PEOPLE)], [luck.choice(VISITORS)]]),
+                    luck.choice(
+                        [
+                            [luck.choice(PEOPLE), luck.choice(VISITORS)],
+                            [luck.choice(PEOPLE)],
+                            [luck.choice(VISITORS)],
+                        ]
+                    ),
                     luck.choice(["Viewed", "Bought"]),
                     ago=luck.choice([0, 0, 0, MINUTE, DAY]),
                     message=f"retried{luck.randrange(4)}" if retried else None,
-                    sealed={luck.choice(["email", "phone"]): luck.randbytes(3)} if luck.random() < 0.2 else {},
+                    sealed={luck.choice(["email", "phone"]): luck.randbytes(3)}
+                    if luck.random() < 0.2
+                    else {},
                     traits={"plan": luck.randrange(3)},
                     sku=luck.choice("ab"),
                 )
@@ -148,7 +156,12 @@ def replayed(world: World, luck: random.Random) -> MemoryShards:
         behind = {shard: worker._read[shard] < world.directory.heads()[shard] for shard in range(SHARDS)}
         if not any(behind.values()):
             break
-        entries = [entry for shard, n in unread.items() if n for entry in world.directory.read({shard: worker._read[shard]}, n, 0)]
+        entries = [
+            entry
+            for shard, n in unread.items()
+            if n
+            for entry in world.directory.read({shard: worker._read[shard]}, n, 0)
+        ]
         touched = worker.apply(entries) if entries else []
         if luck.random() < 0.1:
             worker = world.new_worker(store, cache=luck.choice([1, 2, 4]))

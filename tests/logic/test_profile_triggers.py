@@ -16,7 +16,11 @@ def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
         ORDERS
         + tag("buyer", "orders > 0")
         + trigger(
-            "thanks", 'event = "Bought"', when="orders >= 1 and properties.total > 10 and 'buyer' in tags", action="thank", channel="email"
+            "thanks",
+            'event = "Bought"',
+            when="orders >= 1 and properties.total > 10 and 'buyer' in tags",
+            action="thank",
+            channel="email",
         )
         + 'purpose = "service"\nto = ["crm"]\n[[connector]]\nname = "crm"\ntype = "file"\npath = "crm.jsonl"\n'
     )
@@ -24,14 +28,24 @@ def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
     world.send(ANA, "Bought", total=5, message="m-cheap")
     world.send(ANA, "Bought", total=20, message="m-dear", ago=MINUTE)
     (fired,) = world.triggers()
-    assert (fired.rule, fired.action, fired.channel, fired.purpose, fired.to) == ("thanks", "thank", "email", "service", ["crm"])
+    assert (fired.rule, fired.action, fired.channel, fired.purpose, fired.to) == (
+        "thanks",
+        "thank",
+        "email",
+        "service",
+        ["crm"],
+    )
     assert fired.customer == ANA.hash.hex()
     assert fired.cause == "m-dear"
     assert fired.id == trigger_id("m-dear", ANA.hash, "thanks")
     assert fired.reasons == {"orders": 2, "properties.total": 20, "tags": ["buyer"]}
     assert fired.properties == {"total": 20}
     receipt = fired.receipt
-    assert (receipt.event_ms, receipt.received_ms, receipt.resolved_ms) == (START_MS - MINUTE, START_MS, START_MS)
+    assert (receipt.event_ms, receipt.received_ms, receipt.resolved_ms) == (
+        START_MS - MINUTE,
+        START_MS,
+        START_MS,
+    )
     assert receipt.applied_ms >= receipt.resolved_ms
     assert world.counters()["triggers:thanks"] == 1
 
@@ -266,7 +280,9 @@ def test_history_ends_a_wait_and_begins_none() -> None:
 @pytest.mark.parametrize("buys", [True, False])
 @pytest.mark.parametrize("unites", [True, False])
 @pytest.mark.parametrize("who", [[ANA, V], [V]])
-def test_a_union_is_news_only_if_nothing_of_it_is_history(visits: bool, buys: bool, unites: bool, who: Any) -> None:
+def test_a_union_is_news_only_if_nothing_of_it_is_history(
+    visits: bool, buys: bool, unites: bool, who: Any
+) -> None:
     world = World(BUYER)
     world.at(START_MS)
     world.send(V, "Bought", ago=DAY, backfill=visits)
@@ -276,7 +292,9 @@ def test_a_union_is_news_only_if_nothing_of_it_is_history(visits: bool, buys: bo
     world.publish(who, "Viewed", backfill=unites)
     world.settle()
     assert world.profile(ANA).segment == "regular"
-    assert [rule for rule in world.rules_fired()[len(before) :] if rule == "welcome"] == ([] if visits or unites else ["welcome"])
+    assert [rule for rule in world.rules_fired()[len(before) :] if rule == "welcome"] == (
+        [] if visits or unites else ["welcome"]
+    )
 
 
 def test_history_that_joins_a_customer_who_is_there_sends_nothing() -> None:

@@ -70,7 +70,9 @@ def world(rules: str = RULES, **scorers: Scorer) -> World:
     return made
 
 
-def scorer(model: str, version: int, intercept: float = 0.0, worth: Worth | None = None, **weights: float) -> Scorer:
+def scorer(
+    model: str, version: int, intercept: float = 0.0, worth: Worth | None = None, **weights: float
+) -> Scorer:
     """A straight line over features as they are."""
     features = BINARY[model].features  # type: ignore[index]
     width = len(features)
@@ -117,13 +119,18 @@ def test_where_events_say_yes_and_no_the_answer_is_learnt_at_once() -> None:
         made.send(who, "Quoted")
         made.later(MINUTE)
         made.send(who, outcome)
-    assert [(example.label, example.answered_ms - example.asked_ms) for example in answers(made, "deal")] == [(1.0, MINUTE), (0.0, MINUTE)]
+    assert [(example.label, example.answered_ms - example.asked_ms) for example in answers(made, "deal")] == [
+        (1.0, MINUTE),
+        (0.0, MINUTE),
+    ]
 
 
 def test_no_event_answers_the_question_that_it_raises() -> None:
     made = world()
     made.send(ANA, "Bought", total=5)
-    assert [question.outcome for question in made.profile(ANA).questions if question.model == "purchase"] == [None]
+    assert [question.outcome for question in made.profile(ANA).questions if question.model == "purchase"] == [
+        None
+    ]
     assert made.counters()["answers:purchase:unasked"] == 1
 
 
@@ -138,7 +145,12 @@ def test_what_answers_nothing_is_counted() -> None:
     made.now_ms += 5 * DAY  # the event comes before the clock that ends the question
     made.send(BOB, "Won")
     counted = {name: n for name, n in made.counters().items() if name.startswith("answers:")}
-    assert counted == {"answers:deal:unasked": 1, "answers:deal:before": 1, "answers:deal:repeated": 1, "answers:deal:late": 1}
+    assert counted == {
+        "answers:deal:unasked": 1,
+        "answers:deal:before": 1,
+        "answers:deal:repeated": 1,
+        "answers:deal:late": 1,
+    }
     assert [example.label for example in answers(made, "deal")] == [0.0]
 
 
@@ -186,13 +198,23 @@ def asked_of_purchases(*totals: float) -> list[float]:
     for total in totals:
         made.send(ANA, "Bought", total=total)
         (question,) = (question for question in made.profile(ANA).questions if question.model == "fraud")
-        said.append(round(math.expm1(sparse.unpack(question.features)[BINARY["fraud"].features.index("latest_size")])))
+        said.append(
+            round(math.expm1(sparse.unpack(question.features)[BINARY["fraud"].features.index("latest_size")]))
+        )
         made.later(HOUR)
     return said
 
 
 def test_a_much_more_suspect_purchase_takes_the_place_of_the_one_that_was_asked_about() -> None:
-    assert asked_of_purchases(10, 12, 30, 45, 40, 300, 11) == [10, 10, 10, 45, 45, 300, 300]  # four times the odds
+    assert asked_of_purchases(10, 12, 30, 45, 40, 300, 11) == [
+        10,
+        10,
+        10,
+        45,
+        45,
+        300,
+        300,
+    ]  # four times the odds
 
 
 def test_what_was_heard_of_a_purchase_stays_with_it() -> None:
@@ -257,7 +279,10 @@ def test_together_models_say_what_each_says_alone() -> None:
     luck = random.Random(1)
     block = '\n[[model]]\nname = "complaint"\nyes = ["Rated"]\non = ["Quoted"]\n[churn]\nhorizon = "1d"\n'
     weights = {name: luck.gauss(0, 1) for name in NAMES}
-    scorers = {name: scorer(name, number, **weights) for number, name in enumerate(("churn", "purchase", "deal", "complaint"), 1)}
+    scorers = {
+        name: scorer(name, number, **weights)
+        for number, name in enumerate(("churn", "purchase", "deal", "complaint"), 1)
+    }
     together = world(RULES + block, **scorers)
     together.send(ANA, "Quoted")
     for name, each in scorers.items():
@@ -303,7 +328,15 @@ class Trusting(World):
 
     def new_worker(self, store: MemoryShards, cache: int) -> Worker:
         machine = ShardMachine(self._rules_of, scorers(self.directory, self.signer))
-        return Worker(range(SHARDS), self.directory, store, machine, cache=cache, outbox_max=100_000, clock_ms=lambda: START_MS)
+        return Worker(
+            range(SHARDS),
+            self.directory,
+            store,
+            machine,
+            cache=cache,
+            outbox_max=100_000,
+            clock_ms=lambda: START_MS,
+        )
 
 
 def refused() -> float:
@@ -341,13 +374,22 @@ def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_las
 @pytest.mark.parametrize("total", [math.nan, math.inf, -math.inf, 1e300, "much", None])
 def test_a_figure_that_is_none_makes_features_scores_and_answers_that_are(total: object) -> None:
     rules = RULES.replace('when = "properties.total > 1"\n', "")
-    made = world(rules, purchase=scorer("purchase", 1, monetary=1.0, order_size=1.0), fraud=scorer("fraud", 2, monetary=1.0))
+    made = world(
+        rules,
+        purchase=scorer("purchase", 1, monetary=1.0, order_size=1.0),
+        fraud=scorer("fraud", 2, monetary=1.0),
+    )
     made.send(ANA, "Viewed")
     made.send(ANA, "Bought", total=total)
-    assert {name: math.isfinite(score) for name, (score, _) in made.profile(ANA).scores.items()} == {"purchase": True, "fraud": True}
+    assert {name: math.isfinite(score) for name, (score, _) in made.profile(ANA).scores.items()} == {
+        "purchase": True,
+        "fraud": True,
+    }
     made.later(4 * DAY)
     made.send(ANA, "Viewed")
     made.later(4 * DAY)
     left = [example for example in made.examples() if example.model in ("purchase", "fraud")]
     assert {example.model for example in left} == {"purchase", "fraud"}
-    assert all(map(math.isfinite, (value for example in left for value in (*example.features, example.amount))))
+    assert all(
+        map(math.isfinite, (value for example in left for value in (*example.features, example.amount)))
+    )

@@ -35,7 +35,14 @@ def items(recommender: Recommender, *recent: str, segment: str = "new", k: int =
 
 
 def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
-    together = [touch("tea"), touch("cup", "tea"), touch("tea"), touch("cup", "tea"), touch("tea"), touch("pot", "tea")]
+    together = [
+        touch("tea"),
+        touch("cup", "tea"),
+        touch("tea"),
+        touch("cup", "tea"),
+        touch("tea"),
+        touch("pot", "tea"),
+    ]
     recommender = learned(*together, *[touch("tv")] * 20)
     assert items(recommender, "tea")[:2] == ["cup", "pot"]
     assert "tea" not in items(recommender, "tea")
@@ -43,12 +50,18 @@ def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
 
 
 def test_cold_starts_take_the_segment_and_then_everyone() -> None:
-    recommender = learned(*[touch("a", segment="vip")] * 3, touch("b", segment="vip"), *[touch("c", segment="new")] * 9)
+    recommender = learned(
+        *[touch("a", segment="vip")] * 3, touch("b", segment="vip"), *[touch("c", segment="new")] * 9
+    )
     assert items(recommender, segment="vip") == ["a", "b", "c"]
     assert items(recommender, "never seen", segment="unheard of") == ["c", "a", "b"]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3)), max_size=40
+    )
+)
 def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, list[str]]]) -> None:
     total: Plain[str] = Plain()
     together: Plain[tuple[str, str]] = Plain()
@@ -58,14 +71,20 @@ def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, li
             if total[other]:
                 together[item, other] += 1
                 together[other, item] += 1
-    companions = shelf_of(learned(*(touch(item, *recent, weight=1.0) for item, recent in stream))).snapshot.companions
+    companions = shelf_of(
+        learned(*(touch(item, *recent, weight=1.0) for item, recent in stream))
+    ).snapshot.companions
     found = {(item, other): score for item, others in companions.items() for other, score in others}
-    assert found == pytest.approx({pair: count / sqrt(total[pair[0]] * total[pair[1]]) for pair, count in together.items()})
+    assert found == pytest.approx(
+        {pair: count / sqrt(total[pair[0]] * total[pair[1]]) for pair, count in together.items()}
+    )
 
 
 def test_a_rare_item_does_not_inherit_what_others_left() -> None:
     recommender = Recommender(30 * DAY, neighbours=4)
-    recommender.learn(touch(item, "tea") for number in range(60) for item in ("tea", "cup", "pot", "jug", f"once-{number}"))
+    recommender.learn(
+        touch(item, "tea") for number in range(60) for item in ("tea", "cup", "pot", "jug", f"once-{number}")
+    )
     assert items(recommender, "tea") == ["cup", "jug", "pot"]
 
 
@@ -77,7 +96,9 @@ def test_old_companions_fade() -> None:
 
 def test_scores_stay_finite_over_many_half_lives() -> None:
     recommender = learned(
-        *[touch("b", "a", at_ms=number * DAY) for number in range(0, 3_000, 7)], touch("a", "b", at_ms=2_999 * DAY), half_life_ms=DAY
+        *[touch("b", "a", at_ms=number * DAY) for number in range(0, 3_000, 7)],
+        touch("a", "b", at_ms=2_999 * DAY),
+        half_life_ms=DAY,
     )
     assert Recommender.unpack(recommender.pack()).pack() == recommender.pack()
 
@@ -88,15 +109,23 @@ def test_an_order_says_more_than_a_view() -> None:
 
 def test_memory_is_bounded_by_items_and_neighbours() -> None:
     recommender = Recommender(DAY, items_max=50, neighbours=4)
-    recommender.learn(touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}") for number in range(2_000))
+    recommender.learn(
+        touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
+        for number in range(2_000)
+    )
     before = len(recommender.pack())
-    recommender.learn(touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}") for number in range(2_000, 4_000))
+    recommender.learn(
+        touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
+        for number in range(2_000, 4_000)
+    )
     assert len(recommender.pack()) < before * 1.2
     assert recommender.learnt == 4_000
 
 
 def test_the_same_touches_give_the_same_bytes_however_often_it_was_stopped() -> None:
-    touches = [touch(f"i{number * number % 23}", f"i{number % 7}", at_ms=number * DAY) for number in range(300)]
+    touches = [
+        touch(f"i{number * number % 23}", f"i{number % 7}", at_ms=number * DAY) for number in range(300)
+    ]
     stopped = Recommender(DAY)
     for start in range(0, 300, 37):
         stopped = Recommender.unpack(stopped.pack())
@@ -132,7 +161,10 @@ def test_damage_is_refused(body: bytes) -> None:
 
 def test_the_challenger_learns_within_bounds_and_goes_on_from_what_it_dumped() -> None:
     whole, first, second = (Challenger(items_max=5) for _ in range(3))
-    touches = [touch(f"i{number * number % 11}", f"i{number % 7}", f"i{number % 5}", weight=number % 4 + 0.5) for number in range(300)]
+    touches = [
+        touch(f"i{number * number % 11}", f"i{number % 7}", f"i{number % 5}", weight=number % 4 + 0.5)
+        for number in range(300)
+    ]
     for each in touches:
         whole.learn(each)
     for each in touches[:133]:
@@ -156,7 +188,9 @@ def test_the_challengers_companions_are_those_that_river_predicts_best() -> None
     for item, companions in challenger.companions().items():
         own = level + model.u_biases[item]
         predicted = {other: model.predict_one(item, other) - own for other in names if other != item}
-        best = sorted((other for other in predicted if predicted[other] > 0), key=lambda other: -predicted[other])[:COMPANIONS_MAX]
+        best = sorted(
+            (other for other in predicted if predicted[other] > 0), key=lambda other: -predicted[other]
+        )[:COMPANIONS_MAX]
         assert [other for other, _ in companions] == best
         assert [score for _, score in companions] == pytest.approx([predicted[other] for other in best])
 
@@ -179,4 +213,6 @@ def test_the_challenger_stays_finite(weight: float) -> None:
     challenger = Challenger()
     for number in range(3_000):
         challenger.learn(touch(f"i{number % 2}", f"i{1 - number % 2}", "i0", "i1", weight=weight))
-    assert all(0.0 < score < 2.0 for companions in challenger.companions().values() for _, score in companions)
+    assert all(
+        0.0 < score < 2.0 for companions in challenger.companions().values() for _, score in companions
+    )

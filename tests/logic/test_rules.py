@@ -36,18 +36,33 @@ def view(rules: CompiledRules, *totals: float) -> View:
     for n, total in enumerate(totals):
         when = START_MS - HOUR - (len(totals) - 1 - n) * DAY
         rules.fragments.add(
-            fragment, fact("Bought", when, properties={"total": total, "sku": f"s{n % 2}"}, traits={"plan": "gold"}), b"%06d" % n
+            fragment,
+            fact("Bought", when, properties={"total": total, "sku": f"s{n % 2}"}, traits={"plan": "gold"}),
+            b"%06d" % n,
         )
     made = View(rules.reads)
-    made.p = Profile(fragments={b"o": fragment}, tags={"vip": (1, 0)}, segment="high", stage="active", scores={"churn": (0.25, 1)})
+    made.p = Profile(
+        fragments={b"o": fragment},
+        tags={"vip": (1, 0)},
+        segment="high",
+        stage="active",
+        scores={"churn": (0.25, 1)},
+    )
     made.f, made.now = fragment, START_MS
-    made.event, made.type, made.channel, made.properties = "Bought", "track", "web", {"total": 5, "a": {"b": 1}, "x.y": 2}
+    made.event, made.type, made.channel, made.properties = (
+        "Bought",
+        "track",
+        "web",
+        {"total": 5, "a": {"b": 1}, "x.y": 2},
+    )
     return made
 
 
 def value(expression: str, *totals: float) -> Any:
     """What a trigger on it would give as its reason."""
-    rules = compiled(FIGURES + f'[[trigger]]\nname = "t"\non = {{event = "Bought"}}\nwhen = """{expression} != -12345"""\n')
+    rules = compiled(
+        FIGURES + f'[[trigger]]\nname = "t"\non = {{event = "Bought"}}\nwhen = """{expression} != -12345"""\n'
+    )
     (trigger,) = rules.on_event["Bought"]
     (read,) = trigger.reasons.values()
     return read(view(rules, *totals))
@@ -88,7 +103,11 @@ def test_names(expression: str, expected: Any) -> None:
     if isinstance(expected, str | list):  # text and sets are compared in their own way
         rules = compiled(FIGURES)
         made = view(rules, 10, 20, 30.5)
-        when = f"'{expected[0]}' in {expression}" if isinstance(expected, list) else f"{expression} == '{expected}'"
+        when = (
+            f"'{expected[0]}' in {expression}"
+            if isinstance(expected, list)
+            else f"{expression} == '{expected}'"
+        )
         tagged = compiled(FIGURES + f'[[tag]]\nname = "t"\nwhen = """{when}"""\n')
         assert tagged.tags[0][1](made) is True
     else:
@@ -101,7 +120,9 @@ def test_days_are_fractions() -> None:
 
 
 def test_before_the_first_purchase_its_figures_are_missing_or_zero() -> None:
-    assert [value(name) for name in ("recency_days", "orders", "paid", "most", "kinds", "frequency", "fading")] == [
+    assert [
+        value(name) for name in ("recency_days", "orders", "paid", "most", "kinds", "frequency", "fading")
+    ] == [
         None,
         0,
         0,
@@ -119,7 +140,8 @@ def test_the_documented_names_are_the_real_ones() -> None:
 
 def test_reasons_are_the_names_that_the_expression_looks_at() -> None:
     rules = compiled(
-        FIGURES + '[[trigger]]\nname = "t"\non = {event = "Bought"}\nwhen = "orders > 1 and properties.total > 3 or \'vip\' in tags"\n'
+        FIGURES
+        + '[[trigger]]\nname = "t"\non = {event = "Bought"}\nwhen = "orders > 1 and properties.total > 3 or \'vip\' in tags"\n'
     )
     (trigger,) = rules.on_event["Bought"]
     assert set(trigger.reasons) == {"orders", "properties.total", "tags"}
@@ -155,14 +177,27 @@ def test_the_packaged_rules_are_sound() -> None:
 
 
 def test_a_customer_is_shown_with_figures_by_name_and_the_heaviest_tag_first() -> None:
-    tags = "".join(f'[[tag]]\nname = "{name}"\nwhen = "True"\nweight = {weight}\n' for name, weight in (("a", 1), ("vip", 9), ("b", 1)))
+    tags = "".join(
+        f'[[tag]]\nname = "{name}"\nwhen = "True"\nweight = {weight}\n'
+        for name, weight in (("a", 1), ("vip", 9), ("b", 1))
+    )
     rules = compiled(FIGURES + tags, version=7)
     made = view(rules, 10, 20, 30.5)
     made.p.tags = {"b": (3, 0), "a": (2, 0), "vip": (1, 5)}
     shown = present(b"\xab" * 12, made.p, made.f, rules, START_MS, {"email": "ana@example.com"})
     assert shown["customer"] == "ab" * 12
-    assert shown["aggregates"] == {"orders": 3, "week": 3, "paid": 60.5, "most": 30.5, "latest": "s0", "kinds": 2, "top": ["s0", "s1"]} | {
-        "fading": pytest.approx(10 * 0.5 ** (2 + 1 / 24) + 20 * 0.5 ** (1 + 1 / 24) + 30.5 * 0.5 ** (1 / 24), rel=1e-6)
+    assert shown["aggregates"] == {
+        "orders": 3,
+        "week": 3,
+        "paid": 60.5,
+        "most": 30.5,
+        "latest": "s0",
+        "kinds": 2,
+        "top": ["s0", "s1"],
+    } | {
+        "fading": pytest.approx(
+            10 * 0.5 ** (2 + 1 / 24) + 20 * 0.5 ** (1 + 1 / 24) + 30.5 * 0.5 ** (1 / 24), rel=1e-6
+        )
     }
     assert list(shown["tags"]) == ["vip", "a", "b"]
     assert shown["tags"]["vip"] == {"since_ms": 1, "weight": 9.0}

@@ -61,7 +61,13 @@ def announce(world: World, model: str, made: object, version: int = 1) -> None:
 
 def filled_shelf(version: int = 1) -> Shelf:
     recommender = Recommender(HOUR)
-    recommender.learn([Touch(0, "cup", 1.0, ["tea"], "known"), Touch(0, "pot", 0.5, ["tea"], "known"), Touch(0, "tea", 1.0, [], "known")])
+    recommender.learn(
+        [
+            Touch(0, "cup", 1.0, ["tea"], "known"),
+            Touch(0, "pot", 0.5, ["tea"], "known"),
+            Touch(0, "tea", 1.0, [], "known"),
+        ]
+    )
     return Shelf.from_snapshot(recommender.shelf(version, 3, 0, {}).pack())
 
 
@@ -71,7 +77,10 @@ class TestTouches:
         world.send(ANA, sku="a")
         world.send(ANA, sku="b")
         world.send(ANA, "Bought", lines=[{"sku": "c"}, {"sku": "a"}, {"other": 1}])
-        assert [(each.action, each.label, each.recent, each.segment) for each in of(world, recommendation_index.NAME)] == [
+        assert [
+            (each.action, each.label, each.recent, each.segment)
+            for each in of(world, recommendation_index.NAME)
+        ] == [
             ("a", 0.5, [], ""),
             ("b", 0.5, ["a"], "new"),
             ("c", 1.0, ["b", "a"], "known"),
@@ -102,7 +111,10 @@ class TestTouches:
         assert world.counters()["applied"] == 1
 
     @given(
-        st.recursive(st.none() | st.text() | st.integers() | st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+        st.recursive(
+            st.none() | st.text() | st.integers() | st.floats(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        )
     )
     def test_any_properties_give_a_few_ids(self, value: object) -> None:
         found = items_of({"a": value}, ["a", "b"]) + items_of({"a": value}, ["a"])
@@ -142,7 +154,21 @@ class TestRecommended:
         for at in range(600):  # what goes together by chance alone, two learners see differently
             item, before = luck.sample(["tea", *(f"i{number}" for number in range(12))], 2)
             taught.learn(
-                [Example(recommendation_index.NAME, b"c", at, at, [], None, 0, 1.0, action=item, recent=[before], segment="known")]
+                [
+                    Example(
+                        recommendation_index.NAME,
+                        b"c",
+                        at,
+                        at,
+                        [],
+                        None,
+                        0,
+                        1.0,
+                        action=item,
+                        recent=[before],
+                        segment="known",
+                    )
+                ]
             )
         world = World(RULES)
         world.send(ANA, sku="tea")
@@ -166,7 +192,11 @@ class TestRecommended:
 class TestGroups:
     def assigner(self) -> Assigner:
         model = Clusters(FEATURES, 2)
-        far = [[float(side) * 3 + place * 0.01 * (number % 5) for place in range(len(FEATURES))] for number in range(64) for side in (0, 1)]
+        far = [
+            [float(side) * 3 + place * 0.01 * (number % 5) for place in range(len(FEATURES))]
+            for number in range(64)
+            for side in (0, 1)
+        ]
         (snapshot, *_rest) = model.learn(far)
         return Assigner.from_snapshot(snapshot.pack(), FEATURES)
 

@@ -121,14 +121,18 @@ class History:
         self._position = -1
 
     def order(self, order: Order) -> None:
-        self.world.directory.commit(WindowCommit("orders", self._position, self._position + 1, [], [], {}, [order], self.world.now_ms))
+        self.world.directory.commit(
+            WindowCommit("orders", self._position, self._position + 1, [], [], {}, [order], self.world.now_ms)
+        )
         self._position += 1
         self.world.settle()
 
     def live(self, step: Step) -> None:
         match step:
             case ("event", who, name, number, ago, backfill):
-                self.world.send(PEOPLE[who], name, message=f"m{number}", total=number % 7, ago=ago, backfill=backfill)
+                self.world.send(
+                    PEOPLE[who], name, message=f"m{number}", total=number % 7, ago=ago, backfill=backfill
+                )
             case ("link", one, other):
                 self.order(Order("link", PEOPLE[one].hash, PEOPLE[other].hash))
             case ("later", by):
@@ -137,7 +141,12 @@ class History:
     def wait(self, by: int) -> None:
         """The clock passes each moment at which somebody is due."""
         until = self.world.now_ms + by
-        while due := [at for timers in self.world.store.timers.values() for at in timers.values() if -(-at // SECOND) * SECOND <= until]:
+        while due := [
+            at
+            for timers in self.world.store.timers.values()
+            for at in timers.values()
+            if -(-at // SECOND) * SECOND <= until
+        ]:
             self.world.at(max(self.world.now_ms, -(-min(due) // SECOND) * SECOND))
         self.world.at(until)
 
@@ -182,7 +191,11 @@ def lives(luck: random.Random, steps: int) -> tuple[History, list[Step]]:
                 told.append(("later", luck.choice([SECOND, MINUTE, HOUR, 3 * HOUR, DAY, 2 * DAY])))
                 history.live(told[-1])
             case _:
-                who, name, ago = luck.randrange(len(PEOPLE)), luck.choice(EVENTS), luck.choice([0, 0, 0, HOUR, DAY])
+                who, name, ago = (
+                    luck.randrange(len(PEOPLE)),
+                    luck.choice(EVENTS),
+                    luck.choice([0, 0, 0, HOUR, DAY]),
+                )
                 told.append(("event", who, name, number, ago, luck.random() < 0.3))
                 history.live(told[-1])
     return history, told

@@ -21,7 +21,9 @@ BASE = {"type": "track", "event": "Bought", "userId": "ana", "messageId": "m1"}
 
 
 def text(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def validator(plan: Any = None, **limits: Any) -> Validator:
@@ -80,18 +82,32 @@ BAD: list[tuple[RejectReason, bytes | dict[str, Any]]] = [
     ("too_deep", b"[" * 30_000),
     ("too_deep", b'{"a":' * 6_000 + b"1" + b"}" * 2_000),
     ("too_deep", message(context=nested(30))),
-    ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":1180591620717411303424}}'),
-    ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":[{"m":-9223372036854775809}]}}'),
+    (
+        "number_out_of_range",
+        b'{"type":"track","event":"x","userId":"a","properties":{"n":1180591620717411303424}}',
+    ),
+    (
+        "number_out_of_range",
+        b'{"type":"track","event":"x","userId":"a","properties":{"n":[{"m":-9223372036854775809}]}}',
+    ),
     ("number_out_of_range", b'{"type":"identify","userId":"a","traits":{"n":18446744073709551616}}'),
-    ("number_out_of_range", b'{"type":"identify","userId":"a","context":{"traits":{"n":18446744073709551616}}}'),
+    (
+        "number_out_of_range",
+        b'{"type":"identify","userId":"a","context":{"traits":{"n":18446744073709551616}}}',
+    ),
     ("number_out_of_range", b'{"type":"track","event":"x","userId":"a","properties":{"n":1e400}}'),
     ("too_many_properties", message(properties={f"p{n}": 1 for n in range(1_001)})),
     (
         "too_many_properties",
-        b'{"type":"track","event":"x","userId":"a","properties":{' + b",".join(b'"p%d" : 1' % n for n in range(1_200)) + b"}}",
+        b'{"type":"track","event":"x","userId":"a","properties":{'
+        + b",".join(b'"p%d" : 1' % n for n in range(1_200))
+        + b"}}",
     ),
     ("too_many_properties", message(properties={"a": {"b": [{f"p{n}": 1} for n in range(1_001)]}})),
-    ("too_many_properties", {"type": "identify", "userId": "a", "context": {"traits": {f"p{n}": 1 for n in range(1_001)}}}),
+    (
+        "too_many_properties",
+        {"type": "identify", "userId": "a", "context": {"traits": {f"p{n}": 1 for n in range(1_001)}}},
+    ),
     ("type_unknown", message(type=...)),
     ("type_unknown", message(type="delete")),
     ("type_unknown", message(type=["track"])),
@@ -146,7 +162,9 @@ def test_bad_input_has_a_stable_reason(expected: str, value: bytes | dict[str, A
     assert reason(value) == expected
 
 
-@pytest.mark.parametrize("fault", ["gzip_invalid", "schema_unknown", "avro_invalid", "cloudevent_invalid", "seal_broken"])
+@pytest.mark.parametrize(
+    "fault", ["gzip_invalid", "schema_unknown", "avro_invalid", "cloudevent_invalid", "seal_broken"]
+)
 def test_what_the_edge_knew_to_be_bad_keeps_its_reason(fault: RejectReason) -> None:
     assert validator().check(RawEvent(b"\x00broken", START_MS, "t", fault, "why")) == Reject(fault, "why")
 
@@ -196,7 +214,13 @@ def test_what_is_only_auxiliary_refuses_no_event(auxiliary: dict[str, Any]) -> N
 
 
 def test_a_bad_identifier_beside_the_user_id_is_a_bad_field_like_any_other() -> None:
-    found = accepted({"type": "identify", "userId": "a", "traits": {"email": {"x": 1}, "phone": 13800138000.5, "plan": "gold"}})
+    found = accepted(
+        {
+            "type": "identify",
+            "userId": "a",
+            "traits": {"email": {"x": 1}, "phone": 13800138000.5, "plan": "gold"},
+        }
+    )
     assert [identifier.strength for identifier in found.identifiers] == [0]
     assert found.traits == {"plan": "gold", "$quality.email": "type", "$quality.phone": "type"}
 
@@ -271,10 +295,15 @@ def test_when_it_happened(times: dict[str, Any], expected: int) -> None:
     ],
 )
 def test_a_time_without_a_zone_has_that_of_its_source(source: str, stated: str, expected: int) -> None:
-    keys = (WriteKey(key=Secret("k"), source="till", zone="Asia/Shanghai"), WriteKey(key=Secret("w"), source="web"))
+    keys = (
+        WriteKey(key=Secret("k"), source="till", zone="Asia/Shanghai"),
+        WriteKey(key=Secret("w"), source="web"),
+    )
     kafka = Kafka(topics=("shop.orders",), zones={"shop.orders": "America/New_York"})
     config = msgspec.structs.replace(CONFIG, gateway=Gateway(write_keys=keys), kafka=kafka)
-    found = Validator(config, b"k" * 32, {}).check(RawEvent(json.dumps(message(timestamp=stated)).encode(), START_MS, source))
+    found = Validator(config, b"k" * 32, {}).check(
+        RawEvent(json.dumps(message(timestamp=stated)).encode(), START_MS, source)
+    )
     assert isinstance(found, Checked)
     assert found.time_ms == expected
 
@@ -313,7 +342,13 @@ def test_a_bad_time_of_sending_corrects_nothing(sent_at: Any) -> None:
 
 @pytest.mark.parametrize(
     ("context", "expected"),
-    [({"backfill": True}, True), ({"backfill": False}, False), ({"backfill": "yes"}, False), ({}, False), (None, False)],
+    [
+        ({"backfill": True}, True),
+        ({"backfill": False}, False),
+        ({"backfill": "yes"}, False),
+        ({}, False),
+        (None, False),
+    ],
 )
 def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
     assert accepted(message(context=context)).backfill is expected
@@ -339,7 +374,12 @@ def test_personal_traits_are_set_apart_however_they_are_spelled() -> None:
     }
     found = accepted({"type": "identify", "userId": "a", "traits": traits})
     assert unmarked(found.traits) == {"plan": "gold"}
-    assert found.sensitive == {"First-Name": "Ana", "first_name": "Ana", "$email": "a@x.de", "address": {"city": "Köln"}}
+    assert found.sensitive == {
+        "First-Name": "Ana",
+        "first_name": "Ana",
+        "$email": "a@x.de",
+        "address": {"city": "Köln"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -365,13 +405,18 @@ def test_traits_of_the_context_count_too() -> None:
 def test_the_consent_that_a_browser_stamps_on_events_is_kept() -> None:
     """As `@segment/analytics-consent-tools` writes it on every event, and in one of its own when the visitor decides anew."""
     stamp = {"consent": {"categoryPreferences": {"Advertising": False, "Functional": True}}}
-    for changes in ({"context": stamp}, {"context": stamp, "event": "Segment Consent Preference Updated", "properties": {}}):
+    for changes in (
+        {"context": stamp},
+        {"context": stamp, "event": "Segment Consent Preference Updated", "properties": {}},
+    ):
         found = accepted(message(**changes))
         assert found.traits == {"consent.Advertising": False, "consent.Functional": True}
 
 
 def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> None:
-    found = accepted(message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3}))
+    found = accepted(
+        message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3})
+    )
     assert found.properties == {"name": "Tee", "lines": [[{}]], "total": 3}
     assert found.sensitive == {}
 
@@ -400,7 +445,11 @@ def test_traits_of_the_context_are_the_customers_own_in_a_group_call_too() -> No
     context = {"traits": {"email": "ana@x.de", "plan": "free"}}
     found = accepted({"type": "group", "userId": "a", "groupId": 7, "traits": COMPANY, "context": context})
     assert [identifier.strength for identifier in found.identifiers] == [0, 2]
-    assert (found.sensitive, found.traits["plan"], found.traits["group_id"]) == ({"email": "ana@x.de"}, "free", "7")
+    assert (found.sensitive, found.traits["plan"], found.traits["group_id"]) == (
+        {"email": "ana@x.de"},
+        "free",
+        "7",
+    )
 
 
 def test_who_is_known_by_the_address_of_his_company_only_is_nobody() -> None:
@@ -413,18 +462,31 @@ def test_a_group_call_without_a_group_states_nothing(group: dict[str, Any]) -> N
 
 
 def test_no_client_writes_what_only_we_may_write_about_groups() -> None:
-    assert accepted({"type": "identify", "userId": "a", "traits": {"$group.acme": True, "plan": "x"}}).traits == {"plan": "x"}
+    assert accepted(
+        {"type": "identify", "userId": "a", "traits": {"$group.acme": True, "plan": "x"}}
+    ).traits == {"plan": "x"}
 
 
 def test_details_of_a_reject_hold_no_values() -> None:
-    for value in (message(userId={"email": "a@secret"}), message(timestamp="a@secret"), message(event=["a@secret"]), b'{"a@secret'):
+    for value in (
+        message(userId={"email": "a@secret"}),
+        message(timestamp="a@secret"),
+        message(event=["a@secret"]),
+        b'{"a@secret',
+    ):
         found = check(value)
         assert isinstance(found, Reject)
         assert "secret" not in found.detail
 
 
 def test_a_rounded_number_is_marked_and_compared_with_nobodys() -> None:
-    found = accepted({"type": "identify", "userId": "a", "traits": {"phone": "8.80012E+15", "name": "Ana Lee", "city": "Köln"}})
+    found = accepted(
+        {
+            "type": "identify",
+            "userId": "a",
+            "traits": {"phone": "8.80012E+15", "name": "Ana Lee", "city": "Köln"},
+        }
+    )
     assert found.traits["$quality.phone"] == "rounded"
     assert found.sensitive["$invalid.phone"] == "8.80012E+15"
     assert "phone" not in found.record
@@ -443,10 +505,14 @@ def test_planned_events_must_keep_to_their_plan() -> None:
     assert found == Reject("plan_violation", "`total` is missing")
 
 
-@pytest.mark.parametrize(("policy", "outcome"), [("accept", {}), ("flag", {"$unplanned": True}), ("reject", "plan_unknown_event")])
+@pytest.mark.parametrize(
+    ("policy", "outcome"), [("accept", {}), ("flag", {"$unplanned": True}), ("reject", "plan_unknown_event")]
+)
 def test_events_that_no_plan_names(policy: str, outcome: Any) -> None:
     found = check(message(event="Other"), validator(PLAN, unknown_events=policy))
     assert (found.properties if isinstance(found, Checked) else found.reason) == outcome
     without = validator({}, unknown_events=policy)
     assert accepted(message(event="Other"), without).properties == {}  # no plan at all: nothing is unknown
-    assert isinstance(check({"type": "page", "userId": "a"}, validator(PLAN, unknown_events=policy)), Checked)  # plans are for tracks
+    assert isinstance(
+        check({"type": "page", "userId": "a"}, validator(PLAN, unknown_events=policy)), Checked
+    )  # plans are for tracks

@@ -16,9 +16,17 @@ Event = list[Identifier]
 A, B, C = visitor("a"), visitor("b"), visitor("c")
 ANA, BOB = person("ana"), person("bob")
 
-weak = st.sampled_from([visitor(name) for name in "abcdef"] + [Identifier(2, visitor(name).hash) for name in "xyz"])
-events = st.tuples(st.none() | st.sampled_from([ANA, BOB, person("eve")]), st.lists(weak, min_size=1, max_size=3, unique=True)).map(
-    lambda drawn: [*([drawn[0]] if drawn[0] else []), *sorted(drawn[1], key=lambda identifier: (identifier.strength, identifier.hash))]
+weak = st.sampled_from(
+    [visitor(name) for name in "abcdef"] + [Identifier(2, visitor(name).hash) for name in "xyz"]
+)
+events = st.tuples(
+    st.none() | st.sampled_from([ANA, BOB, person("eve")]),
+    st.lists(weak, min_size=1, max_size=3, unique=True),
+).map(
+    lambda drawn: [
+        *([drawn[0]] if drawn[0] else []),
+        *sorted(drawn[1], key=lambda identifier: (identifier.strength, identifier.hash)),
+    ]
 )
 windows = st.lists(events, max_size=25)
 
@@ -69,9 +77,13 @@ def test_groups_are_a_partition_with_at_most_one_user_each(window: list[Event]) 
         assert list(joint) == sorted(joint)
         own = {identifier for event in joint for identifier in window[event]}
         assert own <= set(joint.identifiers)
-        assert all(identifier.strength == 0 for identifier in set(joint.identifiers) - own)  # the user that the group goes on for
+        assert all(
+            identifier.strength == 0 for identifier in set(joint.identifiers) - own
+        )  # the user that the group goes on for
         assert len(users(joint.identifiers)) <= 1
-        assert [identifier.strength for identifier in joint.identifiers] == sorted(identifier.strength for identifier in joint.identifiers)
+        assert [identifier.strength for identifier in joint.identifiers] == sorted(
+            identifier.strength for identifier in joint.identifiers
+        )
 
 
 @settings(max_examples=300, deadline=None)
@@ -81,7 +93,10 @@ def test_without_rival_users_groups_are_the_connected_components(window: list[Ev
     for number, event in enumerate(window):
         graph.add_node(number)
         graph.add_edges_from((number, identifier.hash) for identifier in event)
-    components = [{node for node in component if isinstance(node, int)} for component in networkx.connected_components(graph)]
+    components = [
+        {node for node in component if isinstance(node, int)}
+        for component in networkx.connected_components(graph)
+    ]
     joints = [set(joint) for joint in group(window)]
     for component in components:
         if len({user for number in component for user in users(window[number])}) <= 1:
@@ -99,6 +114,8 @@ def owners(groups: Sequence[tuple[Sequence[Identifier], int]]) -> dict[bytes, by
 
 @settings(max_examples=500, deadline=None)
 @given(window=windows)
-def test_every_identifier_ends_at_the_user_where_one_event_after_the_other_would_have_put_it(window: list[Event]) -> None:
+def test_every_identifier_ends_at_the_user_where_one_event_after_the_other_would_have_put_it(
+    window: list[Event],
+) -> None:
     together = owners([(joint.identifiers, len(joint)) for joint in group(window)])
     assert together == owners([(event, 1) for event in window])

@@ -43,7 +43,13 @@ def test_structured() -> None:
     }
     assert data["identity"] == {"user_id": "u1"}
     assert data["reasons"] == TRIGGER.reasons
-    assert data["receipt"] == {"event_ms": 1, "received_ms": 2, "resolved_ms": 3, "applied_ms": 4, "emitted_ms": 1_700_000_000_123}
+    assert data["receipt"] == {
+        "event_ms": 1,
+        "received_ms": 2,
+        "resolved_ms": 3,
+        "applied_ms": 4,
+        "emitted_ms": 1_700_000_000_123,
+    }
     assert "to" not in data  # who else gets it is nobody's business
     assert data == json.loads(cloudevents.payload(TRIGGER, {"user_id": "u1"}))
 
@@ -80,7 +86,12 @@ def test_avro_has_the_confluent_head_and_the_registered_schema() -> None:
 @pytest.mark.parametrize("value", [True, 1, -(2**63), 2**63 - 1, 1.5, "text", None])
 def test_avro_keeps_the_type_of_a_value(value: object) -> None:
     reasons = {"x": value}
-    body = trigger_avro.encode(Trigger(**{name: getattr(TRIGGER, name) for name in TRIGGER.__struct_fields__} | {"reasons": reasons}), {})
+    body = trigger_avro.encode(
+        Trigger(
+            **{name: getattr(TRIGGER, name) for name in TRIGGER.__struct_fields__} | {"reasons": reasons}
+        ),
+        {},
+    )
     record = fastavro.schemaless_reader(io.BytesIO(body[5:]), trigger_avro.TRIGGER, None)
     assert isinstance(record, dict)
     assert (type(record["reasons"]["x"]), record["reasons"]["x"]) == (type(value), value)

@@ -21,7 +21,9 @@ ENVIRONMENT = {"KAFKA_PASSWORD": "x", "CRM_WEBHOOK_SECRET": "whsec_" + "QUJD" * 
 # --- the packaged default
 
 
-def test_the_packaged_default_loads_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_packaged_default_loads_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = load(None, {})
     assert config.data.folder == str(tmp_path / "data")
@@ -31,7 +33,9 @@ def test_the_packaged_default_loads_relative_to_the_current_folder(tmp_path: Pat
     assert [connector.name for connector in config.connector if connector.enabled] == ["file"]
 
 
-def test_without_a_packaged_default_the_built_in_one_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_packaged_default_the_built_in_one_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("schemas.config.toml.DEFAULT", tmp_path / "none.toml")
     monkeypatch.chdir(tmp_path)
     assert load(None, {}) == resolved(Config(), tmp_path)

@@ -46,7 +46,9 @@ MODULES = (
 def test_the_newest_is_what_we_write(record: str) -> None:
     newest = versions(record)[-1].read_bytes()
     sample = SAMPLES[record]
-    assert msgspec.msgpack.encode(sample) == newest, f"{record} has changed: `python -m tests.golden` adds a file for it; keep the old ones"
+    assert msgspec.msgpack.encode(sample) == newest, (
+        f"{record} has changed: `python -m tests.golden` adds a file for it; keep the old ones"
+    )
     assert msgspec.msgpack.decode(newest, type=type(sample)) == sample
 
 
@@ -65,7 +67,11 @@ def extends(now: Any, then: Any) -> bool:
     if isinstance(then, list):
         return isinstance(now, list) and len(now) >= len(then) and all(map(extends, now, then))
     if isinstance(then, dict):
-        return isinstance(now, dict) and now.keys() == then.keys() and all(extends(now[key], then[key]) for key in then)
+        return (
+            isinstance(now, dict)
+            and now.keys() == then.keys()
+            and all(extends(now[key], then[key]) for key in then)
+        )
     return bool(now == then)
 
 
@@ -74,12 +80,17 @@ def test_every_record_that_is_kept_is_here() -> None:
         name
         for module in MODULES
         for name, kind in vars(module).items()
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__ and not name.startswith("_")
+        if isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and kind.__module__ == module.__name__
+        and not name.startswith("_")
     }
     assert kinds - INSIDE - NOT_KEPT == SAMPLES.keys() - {"Checkpoint"}
 
 
 def test_files_are_named_by_record_and_version() -> None:
     for record in SAMPLES:
-        assert [file.name for file in versions(record)] == [f"{record}.{n + 1}.bin" for n in range(len(versions(record)))]
+        assert [file.name for file in versions(record)] == [
+            f"{record}.{n + 1}.bin" for n in range(len(versions(record)))
+        ]
     assert all(re.fullmatch(r"[A-Z]\w+\.\d+\.bin", file.name) for file in FOLDER.glob("*.bin"))

@@ -47,14 +47,29 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "shards.cache = 99999999999999999999",
             "line 1: shards.cache: expected a whole number <= 9007199254740992, got 99999999999999999999",
         ),
-        ("window.wait = 200", "line 1: window.wait: expected a duration such as 200ms, 30s, 5m, 12h, 90d or 2w, got '200'"),
+        (
+            "window.wait = 200",
+            "line 1: window.wait: expected a duration such as 200ms, 30s, 5m, 12h, 90d or 2w, got '200'",
+        ),
         ("window.wait = '0s'", "line 1: window.wait: must be more than nothing"),
         ("window.wait = '30s'", "line 1: window.wait: must be shorter than 30s, got 30s"),
-        ("gateway.event_bytes = '4XB'", "line 1: gateway.event_bytes: expected a size such as 512B, 32KB or 4MB, got '4XB'"),
-        ("gateway.event_bytes = '4MB'", "line 1: gateway.event_bytes: must not be larger than `batch_bytes` (500KB)"),
-        ("log.level = 'inf'", "line 1: log.level: expected one of debug, info, warning, error; got 'inf'; did you mean `info`?"),
+        (
+            "gateway.event_bytes = '4XB'",
+            "line 1: gateway.event_bytes: expected a size such as 512B, 32KB or 4MB, got '4XB'",
+        ),
+        (
+            "gateway.event_bytes = '4MB'",
+            "line 1: gateway.event_bytes: must not be larger than `batch_bytes` (500KB)",
+        ),
+        (
+            "log.level = 'inf'",
+            "line 1: log.level: expected one of debug, info, warning, error; got 'inf'; did you mean `info`?",
+        ),
         ("log.level = []", "line 1: log.level: expected one of debug, info, warning, error; got a list"),
-        ("gateway.listen = '8080'", "line 1: gateway.listen: expected host:port, such as 127.0.0.1:8080, got '8080'"),
+        (
+            "gateway.listen = '8080'",
+            "line 1: gateway.listen: expected host:port, such as 127.0.0.1:8080, got '8080'",
+        ),
         ("metrics.listen = 'x:99999'", "line 1: metrics.listen: a port is at most 65535, got x:99999"),
         (
             "backup.keys = 'backup/keycopy.db'",
@@ -68,17 +83,35 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "archive.folder = '/mnt/b'\nbackup = {keys = '/mnt/b/keycopy.db'}",
             "line 2: backup.keys: must not lie in archive.folder (/mnt/b): who has the data would have its keys",
         ),
-        ("keys.path = 'archive/k'", "line 1: keys.path: must not lie in archive.folder (archive): who has the data would have its keys"),
+        (
+            "keys.path = 'archive/k'",
+            "line 1: keys.path: must not lie in archive.folder (archive): who has the data would have its keys",
+        ),
         ("redis.url = '${NOPE}'", "line 1: redis.url: the environment has no NOPE"),
         ("redis.url = 'http://x'", "line 1: redis.url: expected `embedded`, redis://, rediss:// or unix://"),
         ("kafka.registry = 'x'", "line 1: kafka.registry: expected http:// or https://"),
         ("kafka.topics = []", "line 1: kafka.topics: expected at least one element"),
         ("gateway.write_keys = [{source = 'web'}]", "line 1: gateway.write_keys[0].key: `key` is missing"),
-        ("gateway.write_keys = [{source = 'web', key = 5}]", "line 1: gateway.write_keys[0].key: expected text"),
-        ("gateway.write_keys = [{source = 'web', key = ''}]", "line 1: gateway.write_keys[0].key: the key is empty"),
-        ("gateway.read_tokens = ['demo']", "line 1: gateway.read_tokens[0]: a write key or another token is the same"),
-        ("gateway.steward_tokens = ['demo-read']", "line 1: gateway.steward_tokens[0]: a write key or another token is the same"),
-        ("shards.log_max = 9", "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9"),
+        (
+            "gateway.write_keys = [{source = 'web', key = 5}]",
+            "line 1: gateway.write_keys[0].key: expected text",
+        ),
+        (
+            "gateway.write_keys = [{source = 'web', key = ''}]",
+            "line 1: gateway.write_keys[0].key: the key is empty",
+        ),
+        (
+            "gateway.read_tokens = ['demo']",
+            "line 1: gateway.read_tokens[0]: a write key or another token is the same",
+        ),
+        (
+            "gateway.steward_tokens = ['demo-read']",
+            "line 1: gateway.steward_tokens[0]: a write key or another token is the same",
+        ),
+        (
+            "shards.log_max = 9",
+            "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9",
+        ),
         (
             "shards.outbox_max = 499",
             "line 1: shards.outbox_max: expected at least `window.events` (500), which may all lead to one shard at once, got 499",
@@ -101,7 +134,10 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ),
         ("a = ", "line 1: not TOML: invalid value at the end of the file"),
         ("a = 1\na = 2", "line 2: not TOML: cannot overwrite a value at the end of the file"),
-        ("a = 1 b = 2", "line 1: not TOML: expected newline or end of document after a statement at column 7"),
+        (
+            "a = 1 b = 2",
+            "line 1: not TOML: expected newline or end of document after a statement at column 7",
+        ),
         ("a = " + "[" * 5_000, "line 1: nested too deeply"),
     ],
 )
@@ -124,7 +160,12 @@ def test_limits_that_are_just_large_enough(text: str) -> None:
 
 
 def test_keys_beside_the_backups_and_the_archive_are_apart_from_them() -> None:
-    assert found("backup = {folder = '/mnt/b/backup', keys = '/mnt/b/backup.keys'}\narchive.folder = '/mnt/b/archive'") == []
+    assert (
+        found(
+            "backup = {folder = '/mnt/b/backup', keys = '/mnt/b/backup.keys'}\narchive.folder = '/mnt/b/archive'"
+        )
+        == []
+    )
 
 
 def entries(kind: str, *bodies: str) -> str:
@@ -134,14 +175,23 @@ def entries(kind: str, *bodies: str) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (entries("tag", "name = 'a'\nwhen = 'True'", "name = 'a'\nwhen = 'True'"), "line 5: tag[1].name: there is another tag `a`"),
+        (
+            entries("tag", "name = 'a'\nwhen = 'True'", "name = 'a'\nwhen = 'True'"),
+            "line 5: tag[1].name: there is another tag `a`",
+        ),
         (entries("tag", "name = 'a'"), "line 1: tag[0].when: `when` is missing"),
         (
             entries("aggregate", "name = 'segment'\nof = 'count'"),
             "line 2: aggregate[0].name: `segment` already means something in expressions",
         ),
-        (entries("aggregate", "name = 'and'\nof = 'count'"), "line 2: aggregate[0].name: `and` already means something in expressions"),
-        (entries("aggregate", "name = 'a'\nof = 'sum'"), "line 1: aggregate[0].value: `sum` needs the name of a property"),
+        (
+            entries("aggregate", "name = 'and'\nof = 'count'"),
+            "line 2: aggregate[0].name: `and` already means something in expressions",
+        ),
+        (
+            entries("aggregate", "name = 'a'\nof = 'sum'"),
+            "line 1: aggregate[0].value: `sum` needs the name of a property",
+        ),
         (
             entries("aggregate", "name = 'a'\nof = 'count'\nvalue = 'x'"),
             "line 4: aggregate[0].value: `count` counts events and takes no value",
@@ -162,9 +212,18 @@ def entries(kind: str, *bodies: str) -> str:
             entries("connector", "name = 'a'\ntype = 'webhook'\nurl = 'https://x'"),
             "line 1: connector[0].secrets: a connector of type webhook needs `secrets`",
         ),
-        (entries("connector", "name = 'a'\ntype = 'kafka'"), "line 1: connector[0].topic: a connector of type kafka needs `topic`"),
-        (entries("connector", "name = 'a'\ntype = 'redis'"), "line 1: connector[0].stream: a connector of type redis needs `stream`"),
-        (entries("connector", "name = 'a'\ntype = 'file'"), "line 1: connector[0].path: a connector of type file needs `path`"),
+        (
+            entries("connector", "name = 'a'\ntype = 'kafka'"),
+            "line 1: connector[0].topic: a connector of type kafka needs `topic`",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'redis'"),
+            "line 1: connector[0].stream: a connector of type redis needs `stream`",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'file'"),
+            "line 1: connector[0].path: a connector of type file needs `path`",
+        ),
         (
             entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\ntopic = 'y'"),
             "line 5: connector[0].topic: `topic` is for connectors of type kafka, this one is file",
@@ -207,13 +266,25 @@ ONE_OF = "exactly one of event, tag_entered, tag_left, segment_entered, segment_
     [
         ("{}", f"trigger[0].on: {ONE_OF}"),
         ("{event = 'a', tag_left = 'vip'}", f"trigger[0].on: {ONE_OF}"),
-        ("{after = 'a'}", "trigger[0].on: after, without and within go together; without and within is missing"),
+        (
+            "{after = 'a'}",
+            "trigger[0].on: after, without and within go together; without and within is missing",
+        ),
         ("{event = ''}", "trigger[0].on.event: expected the name of an event"),
         ("{tag_entered = 'vpi'}", "trigger[0].on.tag_entered: there is no tag `vpi`; did you mean `vip`?"),
         ("{segment_left = 'x'}", "trigger[0].on.segment_left: there is no segment `x`"),
-        ("{score_above = {chrun = 0.5}}", "trigger[0].on.score_above: there is no model `chrun`; did you mean `churn`?"),
-        ("{score_below = {churn = 1.5}}", "trigger[0].on.score_below: a threshold lies between 0 and 1, got 1.5"),
-        ("{score_above = {}}", "trigger[0].on.score_above: expected one model and its threshold, such as {churn = 0.8}"),
+        (
+            "{score_above = {chrun = 0.5}}",
+            "trigger[0].on.score_above: there is no model `chrun`; did you mean `churn`?",
+        ),
+        (
+            "{score_below = {churn = 1.5}}",
+            "trigger[0].on.score_below: a threshold lies between 0 and 1, got 1.5",
+        ),
+        (
+            "{score_above = {}}",
+            "trigger[0].on.score_above: expected one model and its threshold, such as {churn = 0.8}",
+        ),
         ("{score_above = {churn = 'x'}}", "trigger[0].on.score_above.churn: expected a number, got 'x'"),
     ],
 )
@@ -335,13 +406,20 @@ def test_every_path_of_any_document_has_a_line(document: dict[str, Any]) -> None
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text() | st.lists(st.sampled_from([*DEFAULT.read_text().splitlines(), "", "]", "x ="]), max_size=12).map("\n".join))
+@given(
+    st.text()
+    | st.lists(st.sampled_from([*DEFAULT.read_text().splitlines(), "", "]", "x ="]), max_size=12).map(
+        "\n".join
+    )
+)
 def test_no_text_ever_raises(text: str) -> None:
     for problem in problems(text, {}):
         assert 1 <= problem.line <= text.count("\n") + 1
 
 
-@pytest.mark.parametrize("path", [(), ("a",), ("tag", 2, "when"), ("gateway", "write_keys", 0, "key"), ("a", 1, 2)])
+@pytest.mark.parametrize(
+    "path", [(), ("a",), ("tag", 2, "when"), ("gateway", "write_keys", 0, "key"), ("a", 1, 2)]
+)
 def test_paths_are_read_back(path: tuple[str | int, ...]) -> None:
     assert unspelled(spelled(path)) == path
 
@@ -409,7 +487,9 @@ def test_a_file_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
         ('name = "shop"\n# 会员\n'.encode("gbk"), ":2: not UTF-8: expected text in UTF-8, got the byte 0xbb"),
     ],
 )
-def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_file_in_another_encoding_is_refused_with_the_line(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     file = tmp_path / "shop.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as raised:

@@ -28,11 +28,20 @@ def entry(seq: int, history: str = "") -> Journalled:
     return Journalled(seq, "w", b"note", content=f"window {seq}{history}".encode() * 20)
 
 
-def writer(archive: Archive, after: int, rotate_bytes: int = 1_000_000, rotate_s: float = 1e9) -> ArchiveWriter:
+def writer(
+    archive: Archive, after: int, rotate_bytes: int = 1_000_000, rotate_s: float = 1e9
+) -> ArchiveWriter:
     return ArchiveWriter(archive, after, rotate_bytes=rotate_bytes, rotate_s=rotate_s)
 
 
-def written(archive: Archive, seqs: range, *, after: int | None = None, history: str = "", rotate_bytes: int = 1_000_000) -> None:
+def written(
+    archive: Archive,
+    seqs: range,
+    *,
+    after: int | None = None,
+    history: str = "",
+    rotate_bytes: int = 1_000_000,
+) -> None:
     made = writer(archive, seqs.start - 1 if after is None else after, rotate_bytes)
     for seq in seqs:
         made.write(entry(seq, history), 0.0)
@@ -58,7 +67,10 @@ def test_files_of_the_former_format_are_read_and_continued(archive: Archive) -> 
     shutil.copy(GOLDEN / "archive.1.avro", archive.folder / "00000001-000000000001.avro")
     written(archive, range(4, 7))
     assert [found.entry for found in archive.entries(0)] == [entry(seq) for seq in range(1, 7)]
-    old, new = (fastavro.reader(BytesIO(file.path.read_bytes())).metadata["millrace.format"] for file in files(archive.folder))
+    old, new = (
+        fastavro.reader(BytesIO(file.path.read_bytes())).metadata["millrace.format"]
+        for file in files(archive.folder)
+    )
     assert (old, new) == ("1", "2")
 
 
@@ -176,7 +188,9 @@ def test_a_flipped_bit_anywhere_is_found_and_named(archive: Archive) -> None:
             damaged = bytearray(whole)
             damaged[at] ^= 1 << bit
             file.path.write_bytes(damaged)
-            assert outcome(archive) in (str(file.path), [entry(seq) for seq in range(1, 4)]), at  # some words in the header say nothing
+            assert outcome(archive) in (str(file.path), [entry(seq) for seq in range(1, 4)]), (
+                at
+            )  # some words in the header say nothing
 
 
 @pytest.mark.parametrize(
@@ -186,10 +200,15 @@ def test_a_flipped_bit_anywhere_is_found_and_named(archive: Archive) -> None:
         (lambda found: found[0].path.unlink(), "expected 1: there is a gap before it"),
         (lambda found: found[1].path.write_bytes(found[1].path.read_bytes()[:-60]), "cut off"),
         (lambda found: found[1].path.write_bytes(b""), "its header cannot be read"),
-        (lambda found: found[1].path.write_bytes(found[2].path.read_bytes()), "expected {second}: there is a gap before it"),
+        (
+            lambda found: found[1].path.write_bytes(found[2].path.read_bytes()),
+            "expected {second}: there is a gap before it",
+        ),
     ],
 )
-def test_an_archive_with_a_gap_says_where(archive: Archive, spoil: Callable[[list[object]], None], says: str) -> None:
+def test_an_archive_with_a_gap_says_where(
+    archive: Archive, spoil: Callable[[list[object]], None], says: str
+) -> None:
     written(archive, range(1, 41), rotate_bytes=1_500)
     found = files(archive.folder)
     spoil(found)  # type: ignore[arg-type]

@@ -71,7 +71,10 @@ def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: 
     client.hset("t:{dir}:meta", "name", "unfinished")
     load(client, NAMES, records)
     assert client.hgetall("t:{dir}:meta") == {b"name": b"unfinished", b"journal": b"9", b"tick": b"77"}
-    assert client.xrange("t:{dir}:log:0") == [(b"4-0", {b"e": b"body"}), (b"5-0", {b"e": b"body"})]  # behind the shard's copy
+    assert client.xrange("t:{dir}:log:0") == [
+        (b"4-0", {b"e": b"body"}),
+        (b"5-0", {b"e": b"body"}),
+    ]  # behind the shard's copy
     client.hset("t:{dir}:meta", "name", "test")
     after = {key: held(client, key) for key in client.scan_iter()}
     uncompared = left_out | {b"t:{dir}:log:0", b"t:{dir}:meta"}
@@ -144,7 +147,9 @@ class Writers:
             time.sleep(0.0005)
 
 
-def test_a_copy_of_what_changes_all_the_time_is_of_one_moment_for_each_unit(client: redis.Redis, redis_url: str) -> None:
+def test_a_copy_of_what_changes_all_the_time_is_of_one_moment_for_each_unit(
+    client: redis.Redis, redis_url: str
+) -> None:
     profiles = 3_000
     client.mset({f"t:{{s{shard:02d}}}:p:{who:05d}": 1_000 for shard in (0, 1) for who in range(profiles)})
     with Writers(redis_url, profiles) as writers:
@@ -158,12 +163,22 @@ def test_a_copy_of_what_changes_all_the_time_is_of_one_moment_for_each_unit(clie
             offset = cut.offsets[shard]
             assert offset > 0
             assert int(records[tag + b"counters"].value) == offset
-            held = [int(r.value) for key, r in records.items() if key.startswith(tag + b"p:0") and r.value is not None]
+            held = [
+                int(r.value)
+                for key, r in records.items()
+                if key.startswith(tag + b"p:0") and r.value is not None
+            ]
             assert (len(held), sum(held)) == (profiles, profiles * 1_000)
-            new = {key[len(tag) + 5 :] for key, r in records.items() if key.startswith(tag + b"p:new") and r.value is not None}
+            new = {
+                key[len(tag) + 5 :]
+                for key, r in records.items()
+                if key.startswith(tag + b"p:new") and r.value is not None
+            }
             assert new == {b"%d" % n for n in range(max(1, offset - 2), offset + 1)}
             assert records[tag + b"out:t"].value[-1][0] == b"%d-0" % offset
-        ids = {int(n): field for key, r in records.items() if key.startswith(b"{dir}:i:") for field, n in r.value}
+        ids = {
+            int(n): field for key, r in records.items() if key.startswith(b"{dir}:i:") for field, n in r.value
+        }
         assert sorted(ids) == [*range(1, cut.journal + 1)]
 
 
@@ -251,12 +266,20 @@ def test_a_backup_without_its_manifest_is_none(backups: Backups) -> None:
             lambda folder: flip(folder / "00001.chunk", 1_000),
             r"00001\.chunk \(chunk 2 of 3, at byte \d+ of the backup\): its digest is wrong",
         ),
-        (lambda folder: (folder / "00001.chunk").unlink(), r"00001\.chunk \(chunk 2 of 3, at byte \d+ of the backup\): is missing"),
+        (
+            lambda folder: (folder / "00001.chunk").unlink(),
+            r"00001\.chunk \(chunk 2 of 3, at byte \d+ of the backup\): is missing",
+        ),
         (lambda folder: cut_off(folder / "00002.chunk"), r"00002\.chunk .*: has \d+ bytes, expected \d+"),
-        (lambda folder: (folder / "00000.chunk").replace(folder / "00001.chunk"), r"00000\.chunk .*: is missing"),
+        (
+            lambda folder: (folder / "00000.chunk").replace(folder / "00001.chunk"),
+            r"00000\.chunk .*: is missing",
+        ),
     ],
 )
-def test_a_damaged_chunk_is_named_with_its_position(backups: Backups, spoil: Callable[[Path], None], says: str) -> None:
+def test_a_damaged_chunk_is_named_with_its_position(
+    backups: Backups, spoil: Callable[[Path], None], says: str
+) -> None:
     manifest = make(backups)
     spoil(backups.folder / manifest.name)
     with pytest.raises(Foreign, match=says):
@@ -292,7 +315,11 @@ def test_another_deployments_backup_is_refused(made: tuple[Backups, Manifest]) -
     for keys, layout, says in (
         (msgspec.structs.replace(KEYS, kek=b"x" * 32), LAYOUT, "this is 'test' with key file"),
         (KEYS, msgspec.structs.replace(LAYOUT, name="shop"), "a backup of 'test' .*; this is 'shop'"),
-        (KEYS, msgspec.structs.replace(LAYOUT, shards=4), "made with 2 shards and 16 buckets, the configuration gives 4"),
+        (
+            KEYS,
+            msgspec.structs.replace(LAYOUT, shards=4),
+            "made with 2 shards and 16 buckets, the configuration gives 4",
+        ),
     ):
         with pytest.raises(Foreign, match=says):
             Backups(backups.folder, keys, layout).manifest(manifest.name)
@@ -314,7 +341,10 @@ def test_the_newest_are_kept(backups: Backups) -> None:
 
 
 def test_a_backup_is_chosen_by_the_time_that_it_stands_for(backups: Backups) -> None:
-    manifests = [msgspec.structs.replace(make(backups, now_ms=n), name=str(n), journal=n, tick_s=n * 10) for n in (1, 2, 3)]
+    manifests = [
+        msgspec.structs.replace(make(backups, now_ms=n), name=str(n), journal=n, tick_s=n * 10)
+        for n in (1, 2, 3)
+    ]
     assert [manifest.name for manifest in usable(manifests, None)] == ["3", "2", "1"]
     assert [manifest.name for manifest in usable(manifests, 20_000)] == ["2", "1"]
     assert usable(manifests, 9_999) == []

@@ -64,7 +64,9 @@ def size(packed: list[bytes]) -> int:
     return sum(map(len, packed))
 
 
-def test_a_dictionary_is_made_of_what_many_share_and_of_nothing_that_is_one_customers_own(redis_url: str) -> None:
+def test_a_dictionary_is_made_of_what_many_share_and_of_nothing_that_is_one_customers_own(
+    redis_url: str,
+) -> None:
     store, many = Store(redis_url), profiles(SAMPLE)
     own = {root: blake2b(root, digest_size=8).hexdigest() for root in many}
     for root, text in own.items():
@@ -76,7 +78,9 @@ def test_a_dictionary_is_made_of_what_many_share_and_of_nothing_that_is_one_cust
     (dictionary,) = store.client.hvals(NAMES.dictionaries)
     assert b"plan value 3" in dictionary
     assert not any(text.encode() in dictionary for text in own.values())
-    assert not any(origin in dictionary for profile in many.values() for origin in msgspec.msgpack.decode(profile)[0])
+    assert not any(
+        origin in dictionary for profile in many.values() for origin in msgspec.msgpack.decode(profile)[0]
+    )
 
 
 def test_a_customer_who_is_written_often_is_one(redis_url: str) -> None:
@@ -147,7 +151,10 @@ def test_a_profile_without_its_dictionary_is_refused_with_the_reason(redis_url: 
     store.write(many)
     store.write(many)
     store.client.delete(NAMES.dictionaries)
-    with pytest.raises(Damaged, match=r"dictionaries has no dictionary 1, and a profile was compressed with it: restore a backup"):
+    with pytest.raises(
+        Damaged,
+        match=r"dictionaries has no dictionary 1, and a profile was compressed with it: restore a backup",
+    ):
         store.read(many)
 
 
@@ -157,7 +164,9 @@ def test_a_damaged_profile_is_refused_with_the_reason(redis_url: str) -> None:
     store.write(many)
     root = next(iter(many))
     store.client.set(NAMES.shard(SHARD) + b"p:" + root, store.stored({root: b""})[0][:-1])
-    with pytest.raises(Damaged, match=rf"shard {SHARD}: .*:p:{root.hex()} of customer .* its bytes were changed"):
+    with pytest.raises(
+        Damaged, match=rf"shard {SHARD}: .*:p:{root.hex()} of customer .* its bytes were changed"
+    ):
         store.read({root: b""})
 
 
@@ -170,7 +179,11 @@ def test_what_an_earlier_release_compressed_is_read(redis_url: str) -> None:
     dictionaries = Dictionaries(redis.Redis.from_url(redis_url), NAMES)
     dictionaries.add(1, ZstdCompressionDict((FOLDER / "Profile.3.bin").read_bytes()))
     profile = (FOLDER / "Profile.4.bin").read_bytes()
-    assert dictionaries.plain([(FOLDER / "compressed.1.profile").read_bytes(), None, profile], not_asked) == [profile, None, profile]
+    assert dictionaries.plain([(FOLDER / "compressed.1.profile").read_bytes(), None, profile], not_asked) == [
+        profile,
+        None,
+        profile,
+    ]
     compressor = Compressor(dictionaries)
     compressor.learn()
     assert dictionaries.plain([compressor.stored(b"%012d" % 1, profile)], not_asked) == [profile]

@@ -24,7 +24,9 @@ def bury(client: redis.Redis, *windows: list[bytes]) -> list[bytes]:
     directory.create()
     at = directory.offsets().get("p", -1)
     for number, letters in enumerate(windows):
-        directory.commit(WindowCommit("p", at + number, at + number + 1, [], letters, {"not_json": len(letters)}))
+        directory.commit(
+            WindowCommit("p", at + number, at + number + 1, [], letters, {"not_json": len(letters)})
+        )
     return [fields[b"b"] for _, fields in cast(Any, client.xrange("t:{dir}:dead"))]
 
 

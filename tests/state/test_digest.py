@@ -104,7 +104,9 @@ def of_twin(world: World) -> Digest:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), steps=st.integers(0, 120))
-def test_a_twin_and_redis_have_equal_digests_after_any_history(redis_server: str, seed: int, steps: int) -> None:
+def test_a_twin_and_redis_have_equal_digests_after_any_history(
+    redis_server: str, seed: int, steps: int
+) -> None:
     client = redis.Redis.from_url(redis_server)
     world = lived(client, seed, steps)
     assert reading(client).digest() == of_twin(world)
@@ -120,7 +122,9 @@ def test_compressed_profiles_count_as_what_they_say(redis_url: str) -> None:
     assert reading(client).digest() == of_twin(world)
 
 
-def test_pages_smaller_than_what_is_read_change_nothing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_smaller_than_what_is_read_change_nothing(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = redis.Redis.from_url(redis_url)
     world = lived(client, 3, 150)
     monkeypatch.setattr(state_digest, "PAGE", 3)
@@ -131,7 +135,10 @@ def test_a_lost_entry_or_a_flipped_bit_anywhere_on_redis_changes_it(redis_url: s
     """Every key of the shards and of the graph, one after the other: gone, and with its last bit flipped."""
     client = redis.Redis.from_url(redis_url)
     world = lived(client, 7, 120)
-    newest = {NAMES.body(kind, sender, world.directory.sent(sender)) for kind, sender in (("c", "rules"), ("m", "learn:churn"))}
+    newest = {
+        NAMES.body(kind, sender, world.directory.sent(sender))
+        for kind, sender in (("c", "rules"), ("m", "learn:churn"))
+    }
     whole = reading(client).digest().whole
     touched = set()
     for key in sorted(client.keys()):
@@ -171,9 +178,16 @@ def test_a_lost_entry_or_a_flipped_bit_anywhere_in_a_twin_changes_it(seed: int) 
     live(world, random.Random(seed), 80)
     whole = of_twin(world).whole
     directory, store = world.directory, world.store
-    tables: list[dict[Any, Any]] = [directory.graph.origins, directory.graph.roots, directory.graph.records, directory.senders]
+    tables: list[dict[Any, Any]] = [
+        directory.graph.origins,
+        directory.graph.roots,
+        directory.graph.records,
+        directory.senders,
+    ]
     tables += [directory._offsets, directory._stats]
-    tables += [kind[shard] for kind in (store.profiles, store.sensitive, store.timers) for shard in range(SHARDS)]
+    tables += [
+        kind[shard] for kind in (store.profiles, store.sensitive, store.timers) for shard in range(SHARDS)
+    ]
     for table in tables:
         for key in list(table):
             before = dict(table)
@@ -205,19 +219,29 @@ def test_it_names_what_differs_and_not_who_wrote_it() -> None:
     world.store.profiles[shard].popitem()
     after = of_twin(world)
     assert after.directory == before.directory
-    assert [old == new for old, new in zip(before.shards, after.shards, strict=True)] == [number != shard for number in range(SHARDS)]
+    assert [old == new for old, new in zip(before.shards, after.shards, strict=True)] == [
+        number != shard for number in range(SHARDS)
+    ]
     assert after.shards[shard].entries == before.shards[shard].entries - 1
 
 
 @given(
-    entries=st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.binary(max_size=3), st.binary(max_size=3)), unique=True),
+    entries=st.lists(
+        st.tuples(st.sampled_from([b"a", b"b"]), st.binary(max_size=3), st.binary(max_size=3)), unique=True
+    ),
     seed=st.integers(),
 )
-def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(entries: list[state_digest.Entry], seed: int) -> None:
+def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(
+    entries: list[state_digest.Entry], seed: int
+) -> None:
     shuffled = list(entries)
     random.Random(seed).shuffle(shuffled)
     assert Sum(shuffled).unit(0) == Sum(entries).unit(0)
-    assert Sum([(b"a", b"xy", b"z")]).total != Sum([(b"a", b"x", b"yz")]).total != Sum([(b"ax", b"", b"yz")]).total
+    assert (
+        Sum([(b"a", b"xy", b"z")]).total
+        != Sum([(b"a", b"x", b"yz")]).total
+        != Sum([(b"ax", b"", b"yz")]).total
+    )
 
 
 # --- sealed values --------------------------------------------------------------------------------------------------
@@ -246,7 +270,8 @@ def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     damaged = of_memory(one.directory, one.store, as_said(keys)).whole
     client.flushall()
     erased = [
-        of_memory(world.directory, world.store, as_said(DataKeys(client, NAMES, bytes(KEY_BYTES), 16))).whole for world in (one, other)
+        of_memory(world.directory, world.store, as_said(DataKeys(client, NAMES, bytes(KEY_BYTES), 16))).whole
+        for world in (one, other)
     ]
     assert erased[0] == erased[1]
     assert len({*said, damaged, *erased}) == 4

@@ -80,7 +80,10 @@ def test_a_whole_file_costs_no_start(server: Embedded) -> None:
     assert not torn.is_torn(server.folder.resolve())
     with server.running():
         pass
-    assert server.logfile.read_text(errors="replace").count("eady to accept connections") in (2, 4)  # some say it of each socket
+    assert server.logfile.read_text(errors="replace").count("eady to accept connections") in (
+        2,
+        4,
+    )  # some say it of each socket
 
 
 def _killed(process: "subprocess.Popen[bytes]") -> None:
@@ -91,7 +94,10 @@ def _killed(process: "subprocess.Popen[bytes]") -> None:
 def test_it_is_durable_bounded_and_private(server: Embedded) -> None:
     with server.running() as at, redis.Redis.from_url(at) as client:
         settings = client.config_get("*")
-        assert {name: settings[name] for name in ("port", "appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")} == {
+        assert {
+            name: settings[name]
+            for name in ("port", "appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
+        } == {
             "port": "0",
             "appendonly": "yes",
             "appendfsync": "always",
@@ -115,7 +121,9 @@ def test_a_folder_in_use_is_one_clear_error(server: Embedded, monkeypatch: pytes
     monkeypatch.setattr("state.redis.embedded.LOCK_WAIT_S", 0.2)
     process = server.spawn()
     server.wait(process)
-    with pytest.raises(Unreachable, match=rf"{server.folder} is in use: a server with process id {process.pid}"):
+    with pytest.raises(
+        Unreachable, match=rf"{server.folder} is in use: a server with process id {process.pid}"
+    ):
         server.spawn()
     process.kill()
     process.wait()
@@ -142,7 +150,9 @@ def test_it_says_why_it_could_not_start(server: Embedded) -> None:
     else:
         (server.folder / "appendonly.aof").write_text("nonsense")
     process = server.spawn()
-    with pytest.raises(Unreachable, match=r"(?i)(redis|valkey)-server ended with code 1: .*(manifest|bad file format)"):
+    with pytest.raises(
+        Unreachable, match=r"(?i)(redis|valkey)-server ended with code 1: .*(manifest|bad file format)"
+    ):
         server.wait(process)
 
 
@@ -150,9 +160,7 @@ def test_it_dies_with_whoever_started_it(server: Embedded) -> None:
     if sys.platform != "linux":
         pytest.skip("the kernel's parent-death signal is Linux'")
     script = "import sys; from pathlib import Path; from state.redis.embedded import Embedded\n"
-    script += (
-        "s = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2])); p = s.spawn(); s.wait(p); print(p.pid, flush=True); sys.stdin.read()"
-    )
+    script += "s = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2])); p = s.spawn(); s.wait(p); print(p.pid, flush=True); sys.stdin.read()"
     argv = [sys.executable, "-c", script, str(server.folder), str(server.program)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
@@ -160,7 +168,11 @@ def test_it_dies_with_whoever_started_it(server: Embedded) -> None:
         assert psutil.pid_exists(pid)
         starter.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while (
+        psutil.pid_exists(pid)
+        and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     assert not server.ready()
     with server.running():  # and the folder is free at once

@@ -33,18 +33,32 @@ def happened(directory: RedisDirectory, seed: int) -> None:
             case "w":
                 groups = []
                 for _ in range(chance.randrange(4)):
-                    found = {Identifier(s := chance.randrange(3), bytes([s, chance.randrange(6)]) * 6) for _ in range(3)}
+                    found = {
+                        Identifier(s := chance.randrange(3), bytes([s, chance.randrange(6)]) * 6)
+                        for _ in range(3)
+                    }
                     ordered = sorted(found, key=lambda i: (i.strength, i.hash))
                     ids = [i for n, i in enumerate(ordered) if i.strength or n == 0]  # one user id at most
                     groups.append(Group(ids, [Routed(chance.randrange(len(ids)), b"fact%d" % n)]))
                     survivors.append(ids[0].hash)
-                window = WindowCommit("events/0", position, position + 1, groups, [b"dead"] * chance.randrange(2), {"not_json": 1})
+                window = WindowCommit(
+                    "events/0",
+                    position,
+                    position + 1,
+                    groups,
+                    [b"dead"] * chance.randrange(2),
+                    {"not_json": 1},
+                )
                 directory.commit(window, _pack(WindowContent([1, 2, 3], window, [], [], [])))
                 position += 1
             case "t":
                 directory.replay(Journalled(0, "t", _pack(Tick(1_767_225_600_000 + n * 1_000))))
             case "a":
-                directory.forward(chance.randrange(4), n, Absorb(chance.choice(survivors), b"gone-gone-go", b"general", b"", [b"o" * 12]))
+                directory.forward(
+                    chance.randrange(4),
+                    n,
+                    Absorb(chance.choice(survivors), b"gone-gone-go", b"general", b"", [b"o" * 12]),
+                )
             case "e":
                 directory.readmit(n, chance.choice(survivors), b"payload%d" % n)
             case "h":
@@ -79,9 +93,16 @@ def test_replayed_it_gives_the_same_logs_bit_for_bit(client: redis.Redis, seed: 
     for other in (RedisDirectory(client, Names("b"), LAYOUT), MemoryDirectory(LAYOUT, lambda: 0)):
         replayed(other, entries)
         assert logs(other) == logs(original)
-        assert (other.stats(), other.offsets(), other.heads()) == (original.stats(), original.offsets(), original.heads())
+        assert (other.stats(), other.offsets(), other.heads()) == (
+            original.stats(),
+            original.offsets(),
+            original.heads(),
+        )
         assert not any(other.replay(entry) for entry in entries if entry.kind != "w")  # seen before
-        for kind, sender, version in (("c", "rules", original.sent("rules")), ("m", "learn:churn", original.sent("learn:churn") + 1_000)):
+        for kind, sender, version in (
+            ("c", "rules", original.sent("rules")),
+            ("m", "learn:churn", original.sent("learn:churn") + 1_000),
+        ):
             assert other.body(kind, sender, version) == original.body(kind, sender, version) is not None
 
 
@@ -100,14 +121,27 @@ def test_what_an_operators_command_appends_is_whole_where_an_archive_was_begun(c
     directory.readmit(1, b"o" * 12, b"payload")
     directory.announce("m", "learn:churn", 1, 1, b"x")
     entries = journal.read(0, 10, 0)
-    assert [(entry.kind, entry.bare) for entry in entries] == [("c", False), ("m", False), ("e", False), ("m", True)]
-    assert (entries[0].sender, entries[0].sent, entries[0].extra, entries[0].announced) == ("rules", 1, b"1", b"x")
+    assert [(entry.kind, entry.bare) for entry in entries] == [
+        ("c", False),
+        ("m", False),
+        ("e", False),
+        ("m", True),
+    ]
+    assert (entries[0].sender, entries[0].sent, entries[0].extra, entries[0].announced) == (
+        "rules",
+        1,
+        b"1",
+        b"x",
+    )
 
 
 def test_an_archive_begins_behind_the_last_entry_that_is_not_whole(client: redis.Redis) -> None:
     journal = RedisJournal(client, Names("a"))
     assert journal.start(0) == journal.head() == 0
-    bare, whole = RedisDirectory(client, Names("a"), LAYOUT), RedisDirectory(client, Names("a"), LAYOUT, journal_max=100)
+    bare, whole = (
+        RedisDirectory(client, Names("a"), LAYOUT),
+        RedisDirectory(client, Names("a"), LAYOUT, journal_max=100),
+    )
     whole.announce("c", "rules", 1, 1, b"x")
     assert journal.start(0) == 0
     bare.announce("c", "rules", 2, 2, b"x")

@@ -74,7 +74,9 @@ def test_a_file_that_others_can_read_is_refused(file: Path) -> None:
         load_keys(file, create=False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"hash": 5}', '{"hash": "not base64!", "log": "", "sign": "", "kek": ""}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"hash": 5}', '{"hash": "not base64!", "log": "", "sign": "", "kek": ""}']
+)
 def test_a_file_that_is_none_is_refused_without_its_content(file: Path, content: str) -> None:
     file.parent.mkdir()
     file.write_text(content)

@@ -6,7 +6,15 @@ import pytest
 import redis
 
 from schemas.errors import Fenced, Foreign
-from state.model_store import CHECKPOINT_BYTES_MAX, Announcement, Checkpoint, MemoryModels, ModelStore, RedisModels, Signer
+from state.model_store import (
+    CHECKPOINT_BYTES_MAX,
+    Announcement,
+    Checkpoint,
+    MemoryModels,
+    ModelStore,
+    RedisModels,
+    Signer,
+)
 from state.redis.names import Names
 
 KEY = bytes(range(32))

@@ -17,7 +17,14 @@ from schemas.wire.triggers import Absorb
 from state.directory.redis_directory import FORMAT, Layout, RedisDirectory
 from state.keys import DataKeys
 from state.model_store import Checkpoint, RedisModels, Signer
-from state.redis.client import check_server, connect, reported, stay_with_server, wait_until_loaded, warn_if_it_forgets
+from state.redis.client import (
+    check_server,
+    connect,
+    reported,
+    stay_with_server,
+    wait_until_loaded,
+    warn_if_it_forgets,
+)
 from state.redis.embedded import Embedded
 from state.redis.names import Names
 from state.redis.servers import find_server
@@ -37,7 +44,9 @@ def window(before: int, after: int) -> WindowCommit:
 
 def commit_of(before: Head, offset: int) -> ShardCommit:
     head = msgspec.structs.replace(before, offset=offset, outbox={"t": offset})
-    return ShardCommit(0, before, head, {"n": offset}, {ROOT: b"%d" % offset}, {}, {ROOT: 0}, [("t", offset, b"trigger")])
+    return ShardCommit(
+        0, before, head, {"n": offset}, {ROOT: b"%d" % offset}, {}, {ROOT: 0}, [("t", offset, b"trigger")]
+    )
 
 
 class Site:
@@ -61,7 +70,9 @@ def site(redis_url: str) -> Site:
 @pytest.fixture(params=PROGRAMS)
 def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """On a server of its own, of each kind."""
-    with Embedded(tmp_path_factory.mktemp("r"), fsync="no", program=program_of(request.param)).running() as url:
+    with Embedded(
+        tmp_path_factory.mktemp("r"), fsync="no", program=program_of(request.param)
+    ).running() as url:
         made = Site(url)
         made.directory.create()
         yield made
@@ -102,7 +113,10 @@ def test_a_replica_is_one_line_and_no_fault_of_the_worker(own: Site) -> None:
     head = own.shards.claim([0])[0]
     before = own.everything()
     own.client.replicaof("127.0.0.1", "1")
-    for write in (lambda: own.directory.commit(window(-1, 0)), lambda: own.shards.commit([commit_of(head, 1)], 5)):
+    for write in (
+        lambda: own.directory.commit(window(-1, 0)),
+        lambda: own.shards.commit([commit_of(head, 1)], 5),
+    ):
         with pytest.raises(Unreachable, match="read-only replica") as refusal, reported():
             write()
         assert refusal.value.exit_code == TRY_AGAIN
@@ -137,8 +151,14 @@ def test_a_policy_that_evicts_is_refused(site: Site, policy: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"appendonly": "no", "save": ""}, "appendonly no, and makes no snapshots: when it ends, everything is gone"),
-        ({"appendonly": "no", "save": "60 1"}, "appendonly no: when it is killed, all since its last snapshot is gone"),
+        (
+            {"appendonly": "no", "save": ""},
+            "appendonly no, and makes no snapshots: when it ends, everything is gone",
+        ),
+        (
+            {"appendonly": "no", "save": "60 1"},
+            "appendonly no: when it is killed, all since its last snapshot is gone",
+        ),
         ({"appendonly": "yes", "appendfsync": "no"}, "appendfsync no: after a power cut"),
         ({"appendonly": "yes", "appendfsync": "everysec"}, ""),
         ({"appendonly": "yes", "appendfsync": "always"}, ""),
@@ -164,7 +184,19 @@ def test_a_login_that_is_refused_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_node_of_a_cluster_is_refused(tmp_path: Path) -> None:
     socket = tmp_path / "s"
-    argv = [find_server(), "--port", "0", "--unixsocket", socket, "--dir", tmp_path, "--cluster-enabled", "yes", "--save", ""]
+    argv = [
+        find_server(),
+        "--port",
+        "0",
+        "--unixsocket",
+        socket,
+        "--dir",
+        tmp_path,
+        "--cluster-enabled",
+        "yes",
+        "--save",
+        "",
+    ]
     server = subprocess.Popen([*map(str, argv), "--cluster-port", "0"], stdout=subprocess.DEVNULL)
     try:
         client = redis.Redis.from_url(f"unix://{socket}")
@@ -179,13 +211,19 @@ def test_a_node_of_a_cluster_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("format", FORMAT + 1, f"state has format {FORMAT + 1}, this release reads up to {FORMAT}: use the newer millrace"),
+        (
+            "format",
+            FORMAT + 1,
+            f"state has format {FORMAT + 1}, this release reads up to {FORMAT}: use the newer millrace",
+        ),
         ("name", "other", "has name 'other', we have 'test': this is fixed at creation"),
         ("keys", "f00d", "has keys 'f00d'"),
         ("shards", 3, "has shards '3', we have 2"),
     ],
 )
-def test_what_another_deployment_or_a_newer_release_wrote_is_refused(site: Site, field: str, value: object, words: str) -> None:
+def test_what_another_deployment_or_a_newer_release_wrote_is_refused(
+    site: Site, field: str, value: object, words: str
+) -> None:
     site.client.hset(site.names.meta, field, str(value))
     before = site.everything()
     with pytest.raises(Foreign, match=words):
@@ -206,7 +244,14 @@ def test_a_server_that_reads_its_data_is_waited_for(tmp_path: Path) -> None:
             pipeline.set(f"key:{key}", "x" * 100)
         pipeline.save()  # type: ignore[no-untyped-call]  # untyped in the library
         pipeline.execute()
-    slow = ["--appendonly", "no", "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024"]
+    slow = [
+        "--appendonly",
+        "no",
+        "--key-load-delay",
+        "500",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]
     process = subprocess.Popen([str(find_server()), str(tmp_path / "redis.conf"), *slow])
     try:
         client = redis.Redis.from_url(url)

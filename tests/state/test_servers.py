@@ -109,9 +109,14 @@ def test_each_reads_its_own_and_what_was_before_their_ways_parted(
     assert Server(Path("server"), kind, version).suits(needed_for(snapshot(tmp_path / "data", head))) is reads
 
 
-def test_a_redis_installed_later_is_passed_over_for_data_that_only_valkey_reads(tmp_path: Path, path: Path) -> None:
+def test_a_redis_installed_later_is_passed_over_for_data_that_only_valkey_reads(
+    tmp_path: Path, path: Path
+) -> None:
     """It would end with "bad file format", and propose to cut the file."""
-    with Embedded(tmp_path / "data", program=bundled_server()).running() as at, redis.Redis.from_url(at) as client:
+    with (
+        Embedded(tmp_path / "data", program=bundled_server()).running() as at,
+        redis.Redis.from_url(at) as client,
+    ):
         client.set("k", "v")
     claims(path, "redis-server", REDIS_7)
     assert find_server() == path / "redis-server"
@@ -122,7 +127,10 @@ def test_a_redis_installed_later_is_passed_over_for_data_that_only_valkey_reads(
 def test_data_that_nobody_here_can_read_is_refused_and_named(tmp_path: Path, path: Path) -> None:
     data = snapshot(tmp_path / "data", b"REDIS0012")
     claims(path, "redis-server", REDIS_7)
-    with pytest.raises(Foreign, match=r"data needs Redis 7\.4 or later, and here is Redis 7\.0\.15 .* and Valkey 9\.1.*: install that one"):
+    with pytest.raises(
+        Foreign,
+        match=r"data needs Redis 7\.4 or later, and here is Redis 7\.0\.15 .* and Valkey 9\.1.*: install that one",
+    ):
         Embedded(data).spawn()
     with pytest.raises(Foreign, match=r"data needs Redis 7\.4 or later, and here is Valkey 9\.1"):
         Embedded(data, program=bundled_server()).spawn()

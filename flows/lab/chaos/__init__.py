@@ -35,7 +35,9 @@ from state.redis.embedded import embedded
 log = structlog.get_logger()
 
 BY_HTTP, BY_KAFKA = ("http-a", "http-b"), "app"  # publishers
-WARM_S = Patience().quick_s  # what has not lived for so long is given up when it dies again and again: a fault of its start
+WARM_S = (
+    Patience().quick_s
+)  # what has not lived for so long is given up when it dies again and again: a fault of its start
 CALM_S = (0.5, 2.0)  # between two faults, drawn
 DRAIN_S = 120.0
 PIPED_WIDTH = 120
@@ -71,7 +73,9 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
         if broker is not None:
             for topic in (EVENTS_TOPIC, APPS_TOPIC):
                 broker.create_topic(topic, PARTITIONS)
-        stack = Stack(document(folder / "data", fsync, crm, gone, broker.bootstrap if broker else ""), "chaos")
+        stack = Stack(
+            document(folder / "data", fsync, crm, gone, broker.bootstrap if broker else ""), "chaos"
+        )
         exits.enter_context(stack)
         site = exits.enter_context(Site(stack, book, witness, crm, gone, broker, luck))
         site.went_back = fsync != "always"  # then a kill alone may take what the kernel did not have yet
@@ -79,17 +83,25 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
         stores: dict[str, Store] = {name: by_http(stack.url, KEY) for name in BY_HTTP}
         if broker is not None:
             stores[BY_KAFKA] = by_kafka(broker.bootstrap, APPS_TOPIC)
-        publishers = {name: exits.enter_context(Publisher(name, store, book, seed)) for name, store in stores.items()}
+        publishers = {
+            name: exits.enter_context(Publisher(name, store, book, seed)) for name, store in stores.items()
+        }
         began_s = time.monotonic()
         strikes = _strikes(site, [fault for fault in possible if not only or only in fault.name], seconds)
         took_s = time.monotonic() - began_s
-        site.findings += [f"publisher {name} was not rid of its last batch" for name, one in publishers.items() if not one.finish()]
+        site.findings += [
+            f"publisher {name} was not rid of its last batch"
+            for name, one in publishers.items()
+            if not one.finish()
+        ]
         _drain(site)
         stack.stop()
         with embedded(site.config).running():
             verdict = judge(site)
         verdict = msgspec.structs.replace(verdict, findings=[*site.findings, *verdict.findings])
-    report = build(seed, took_s, "Kafka" if kafka else "Redis", fsync, strikes, skipped, book, crm.repeats, verdict)
+    report = build(
+        seed, took_s, "Kafka" if kafka else "Redis", fsync, strikes, skipped, book, crm.repeats, verdict
+    )
     if report.good:
         shutil.rmtree(folder)
         return report
@@ -114,7 +126,11 @@ def _strikes(site: Site, possible: list[Fault], seconds: float) -> list[Strike]:
             site.findings.append(f"{fault.name}: {stuck}")
             strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), None))
             return strikes
-        log.info("survived", fault=fault.name, processing_s=None if processing_s is None else round(processing_s, 2))
+        log.info(
+            "survived",
+            fault=fault.name,
+            processing_s=None if processing_s is None else round(processing_s, 2),
+        )
         strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), processing_s))
         time.sleep(site.luck.uniform(*CALM_S))
     return strikes

@@ -30,7 +30,9 @@ class Broker:
 
     def __init__(self, folder: Path, extra: str = "") -> None:
         if not RUN.exists():
-            raise ConfigError("the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout")
+            raise ConfigError(
+                "the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout"
+            )
         folder.mkdir()
         self._folder = folder
         self._port, controller, self._login = free_ports(3)
@@ -87,6 +89,10 @@ class Broker:
     def _answers(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            return bool(AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S).brokers)
+            return bool(
+                AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+                .list_topics(timeout=_ANSWER_S)
+                .brokers
+            )
         except (OSError, KafkaException):
             return False

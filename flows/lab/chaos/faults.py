@@ -80,7 +80,10 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
         skipped.append("kill -9 Kafka broker: without --kafka there is none")
     library = _libfaketime()
     if library is not None:
-        found += [Fault(f"clock of {flow} +1 h, -1 h", partial(wrong_clock, flow=flow, library=library)) for flow in CLOCKED]
+        found += [
+            Fault(f"clock of {flow} +1 h, -1 h", partial(wrong_clock, flow=flow, library=library))
+            for flow in CLOCKED
+        ]
         skipped.append("clock of deliver: receivers refuse a signature that is an hour old, as they should")
     else:
         skipped.append("clock of one process +1 h, -1 h: faketime is not on PATH")
@@ -119,7 +122,9 @@ def kill_match(site: Site) -> float:
     directory = deployment.directory(site.config)
     killed_s = site.kill("match")
     before = site.until(directory.offsets, "Redis does not say how far matching is").get(PARTITION, 0)
-    site.until(lambda: directory.offsets().get(PARTITION, 0) > before, "nothing has been matched since the kill")
+    site.until(
+        lambda: directory.offsets().get(PARTITION, 0) > before, "nothing has been matched since the kill"
+    )
     return time.monotonic() - killed_s
 
 
@@ -168,7 +173,9 @@ def zombie(site: Site, flow: str) -> float | None:
     return took_s
 
 
-def _one_survives(site: Site, flow: str, original: psutil.Process, replacement: subprocess.Popen[bytes]) -> None:
+def _one_survives(
+    site: Site, flow: str, original: psutil.Process, replacement: subprocess.Popen[bytes]
+) -> None:
     """One of them is refused, and ends. (If it is the original, the supervisor starts another, and ours is in its way.)"""
     try:
         site.until(lambda: replacement.poll() is not None or _dead(original), "both go on", _OUTLIVE_S)
@@ -205,7 +212,9 @@ def wrong_clock(site: Site, flow: str, library: Path) -> float:
             worst_s = max(worst_s, works(time.monotonic()))
             time.sleep(STEP_S)
             ended = [worker.returncode for worker in workers if worker.poll() is not None]
-            site.findings.extend(f"{flow} ended with code {code} when its clock went {step} s" for code in ended)
+            site.findings.extend(
+                f"{flow} ended with code {code} when its clock went {step} s" for code in ended
+            )
     finally:
         for worker in workers:
             _end(worker)
@@ -291,7 +300,9 @@ def out_of_memory(site: Site) -> float:
 
 def _refusals(site: Site, code: str) -> int:
     """How many commands this redis-server has refused with that code."""
-    found = site.until(lambda: site.client.info("errorstats") or {"none": {}}, "Redis does not tell its errors")
+    found = site.until(
+        lambda: site.client.info("errorstats") or {"none": {}}, "Redis does not tell its errors"
+    )
     return int(found.get(f"errorstat_{code}", {}).get("count", 0))
 
 
@@ -316,7 +327,10 @@ def disk_full(site: Site) -> float:
 def cut_tail(site: Site) -> float:
     """Redis is killed, and its append-only file loses the last second in the middle of a command: what a power cut may do to
     `everysec`, or to a disk that lies. With the raw log in Redis, what was acknowledged in that second is lost by definition."""
-    site.until(lambda: site.samples and site.samples[0][0] < time.monotonic() - CUT_S, "the append-only file was not watched")
+    site.until(
+        lambda: site.samples and site.samples[0][0] < time.monotonic() - CUT_S,
+        "the append-only file was not watched",
+    )
     supervisor = site.supervisor
     supervisor.suspend()
     try:

@@ -31,7 +31,9 @@ class Moody(Receiver):
         self.slow_s = 0.0
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="receiver", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="receiver", daemon=True
+        ).start()
         return self
 
     def take(self, headers: dict[str, str], body: bytes) -> int:

@@ -151,7 +151,14 @@ def shown(report: Report) -> RenderableType:
         table.add_column(name, justify="right")
     for row in report.faults:
         mark = "" if row.budgeted else " *"
-        table.add_row(row.fault, str(row.times), _seconds(row.median_s, mark), _seconds(row.worst_s, mark), str(row.lost), str(row.doubled))
+        table.add_row(
+            row.fault,
+            str(row.times),
+            _seconds(row.median_s, mark),
+            _seconds(row.worst_s, mark),
+            str(row.lost),
+            str(row.doubled),
+        )
     words = [
         f"{report.acknowledged:,} events acknowledged ({report.raw_log} raw log, fsync {report.fsync}) in {report.attempts:,} requests, "
         f"{report.windows:,} windows; {report.triggers:,} triggers, {report.repeated:,} of them delivered again",
@@ -159,7 +166,9 @@ def shown(report: Report) -> RenderableType:
         "* from the end of the trouble; else from the kill or the stop",
     ]
     if report.cut or report.taken_back:
-        words.append(f"cut out of the log on purpose: {report.cut:,} acknowledged events, {report.taken_back:,} delivered triggers")
+        words.append(
+            f"cut out of the log on purpose: {report.cut:,} acknowledged events, {report.taken_back:,} delivered triggers"
+        )
     if report.over_budget:
         words.append(f"{report.over_budget} times it took longer than {BUDGET_S:g} s")
     words += [f"not done: {reason}" for reason in report.skipped]

@@ -49,7 +49,10 @@ def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) 
         "data": {"folder": str(folder)},
         "redis": {"fsync": fsync, "max_memory": "256MB"},
         "raw": {"log": "kafka" if bootstrap else "redis", "partitions": PARTITIONS},
-        "gateway": {"listen": f"127.0.0.1:{gateway}", "write_keys": [{"key": KEY, "source": "web", "events_per_second": 100_000}]},
+        "gateway": {
+            "listen": f"127.0.0.1:{gateway}",
+            "write_keys": [{"key": KEY, "source": "web", "events_per_second": 100_000}],
+        },
         "metrics": {"listen": f"127.0.0.1:{metrics}"},
         "shards": {"count": SHARDS},
         "identity": {"capacity": 10_000},
@@ -65,10 +68,16 @@ def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) 
         "segment": [{"name": "all", "when": "True"}],
         "trigger": [
             {"name": ON_ORDER, "on": {"event": ORDER}, "purpose": "service", "to": [CRM, GONE]},
-            {"name": LEFT_CART, "on": {"after": "Product Added", "without": ORDER, "within": "2s"}, "purpose": "service", "to": [CRM]},
+            {
+                "name": LEFT_CART,
+                "on": {"after": "Product Added", "without": ORDER, "within": "2s"},
+                "purpose": "service",
+                "to": [CRM],
+            },
         ],
         "connector": [
-            {"name": name, "url": receiver.url, "secrets": [receiver.secret], **hook} for name, receiver in ((CRM, crm), (GONE, gone))
+            {"name": name, "url": receiver.url, "secrets": [receiver.secret], **hook}
+            for name, receiver in ((CRM, crm), (GONE, gone))
         ],
     }
 
@@ -97,8 +106,24 @@ class Witness:
 class Site:
     """Everything that faults take hold of. `luck` is theirs alone."""
 
-    def __init__(self, stack: Stack, book: Book, witness: Witness, crm: Moody, gone: Moody, broker: Broker | None, luck: Random) -> None:
-        self.stack, self.book, self.crm, self.gone, self.broker, self.luck = stack, book, crm, gone, broker, luck
+    def __init__(
+        self,
+        stack: Stack,
+        book: Book,
+        witness: Witness,
+        crm: Moody,
+        gone: Moody,
+        broker: Broker | None,
+        luck: Random,
+    ) -> None:
+        self.stack, self.book, self.crm, self.gone, self.broker, self.luck = (
+            stack,
+            book,
+            crm,
+            gone,
+            broker,
+            luck,
+        )
         self.config = stack.config
         self.folder = Path(self.config.data.folder)
         self.redis: Embedded = embedded(self.config)
@@ -130,7 +155,11 @@ class Site:
                 line = child.cmdline()
             except psutil.Error:
                 continue
-            if line and (what == "redis" if is_server(line[0]) else "run" in line and line[line.index("run") + 1] == what):
+            if line and (
+                what == "redis"
+                if is_server(line[0])
+                else "run" in line and line[line.index("run") + 1] == what
+            ):
                 found.append(child)
         return found
 
@@ -185,7 +214,9 @@ class Site:
 
     def append_only(self) -> Path | None:
         """The file that Redis appends to now."""
-        parts = sorted(self.redis.folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(file.name.split(".")[-3]))
+        parts = sorted(
+            self.redis.folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(file.name.split(".")[-3])
+        )
         return next(iter([*parts[-1:], *self.redis.folder.glob("appendonly.aof")]), None)
 
     def _watch_log(self) -> None:

@@ -24,7 +24,11 @@ PAUSE_S = 0.05  # after a batch
 PEOPLE = 20  # of one publisher
 SESSION = range(20, 50)  # events until somebody comes back with another anonymous id
 ODD = 0.1  # of what is sent is as careless clients write it
-COMPANY = {"name": "Acme", "email": "office@example.com", "phone": "+44 20 7946 0000"}  # of everybody, and nobody's own
+COMPANY = {
+    "name": "Acme",
+    "email": "office@example.com",
+    "phone": "+44 20 7946 0000",
+}  # of everybody, and nobody's own
 BANNER = {"consent": {"categoryPreferences": {"Advertising": False, "Analytics": True}}}
 RETRY_S = 0.1
 HTTP_S = 3.0  # then the request is sent again, though the first may have been stored
@@ -90,7 +94,11 @@ class _Person:
         number = blake2b(name.encode(), digest_size=12).digest()
         called = "".join(chr(ord("a") + byte % 26) for byte in number)
         born = f"{1940 + number[0] % 60}-{1 + number[1] % 12:02}-{1 + number[2] % 28:02}"
-        self._traits = {"firstName": called[:5], "lastName": called[5:], "birthday": born}  # by which matching knows a stranger
+        self._traits = {
+            "firstName": called[:5],
+            "lastName": called[5:],
+            "birthday": born,
+        }  # by which matching knows a stranger
         self.known = True
         self._luck = luck
         self._session = 0
@@ -104,31 +112,56 @@ class _Person:
         if not self.known and luck.random() < 0.3:
             return self.identify(message)
         if not self.known and luck.random() < 0.3:
-            return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "traits": self._traits}
-        made: Message = {"messageId": message, "anonymousId": self._anonymous} | ({"userId": self.name} if self.known else {})
+            return {
+                "type": "identify",
+                "messageId": message,
+                "anonymousId": self._anonymous,
+                "traits": self._traits,
+            }
+        made: Message = {"messageId": message, "anonymousId": self._anonymous} | (
+            {"userId": self.name} if self.known else {}
+        )
         if luck.random() < ODD:
             made = self._oddly(made)
         chance = luck.random()
         if chance < 0.35:
             return made | {"type": "track", "event": ORDER, "properties": {"total": luck.randrange(1, 100)}}
         if chance < 0.55:
-            return made | {"type": "track", "event": "Product Added", "properties": {"sku": luck.randrange(50)}}
+            return made | {
+                "type": "track",
+                "event": "Product Added",
+                "properties": {"sku": luck.randrange(50)},
+            }
         if chance < 0.58:
             return made | {"type": "group", "groupId": "acme", "traits": COMPANY}
         return made | {"type": "page", "name": luck.choice(["Home", "Help", "Product"])}
 
     def identify(self, message: str) -> Message:
         self.known = True
-        traits = {"email": f"{self.name}@example.com", "plan": self._luck.choice(["basic", "gold"])} | self._traits
+        traits = {
+            "email": f"{self.name}@example.com",
+            "plan": self._luck.choice(["basic", "gold"]),
+        } | self._traits
         if self._luck.random() < 2 * ODD:
-            spelled = self._luck.choice([traits["email"].title(), f" {traits['email']} ", f"mailto:{traits['email']}"])
+            spelled = self._luck.choice(
+                [traits["email"].title(), f" {traits['email']} ", f"mailto:{traits['email']}"]
+            )
             traits |= {"email": spelled, "firstName": self._luck.choice(["", "A", "未知", "-", "Ａ"])}
-        return {"type": "identify", "messageId": message, "anonymousId": self._anonymous, "userId": self.name, "traits": traits}
+        return {
+            "type": "identify",
+            "messageId": message,
+            "anonymousId": self._anonymous,
+            "userId": self.name,
+            "traits": traits,
+        }
 
     def _oddly(self, made: Message) -> Message:
         """As some clients write it. Whose it is does not change by that."""
         if self._luck.random() < 0.5:
-            return made | {"sentAt": self._luck.choice(["", "Invalid Date", "0001-01-01T00:00:00Z"]), "context": BANNER}
+            return made | {
+                "sentAt": self._luck.choice(["", "Invalid Date", "0001-01-01T00:00:00Z"]),
+                "context": BANNER,
+            }
         if self.known:
             return made | {"anonymousId": f"{self.name}-visit-made-up-{made['messageId']}"}
         return made | {"userId": self._luck.choice(["undefined", "{{userId}}", "[object Object]"])}
@@ -169,7 +202,10 @@ class Publisher:
     def _run(self) -> None:
         try:
             while not self._over.wait(PAUSE_S):
-                self._send([self._luck.choice(self._people).next(self._message()) for _ in range(BATCH)], self._poison())
+                self._send(
+                    [self._luck.choice(self._people).next(self._message()) for _ in range(BATCH)],
+                    self._poison(),
+                )
             self._send([person.identify(self._message()) for person in self._people if not person.known])
         except BaseException as error:  # noqa: BLE001  # `finish` tells
             self.failure = error
@@ -213,14 +249,27 @@ def by_http(url: str, key: str) -> Store:
 
 def by_kafka(bootstrap: str, topic: str) -> Store:
     """Acknowledged is what the broker reports as stored by all in-sync replicas."""
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": KAFKA_MS, "linger.ms": 2, "log_level": 0})
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "message.timeout.ms": KAFKA_MS,
+            "linger.ms": 2,
+            "log_level": 0,
+        }
+    )
 
     def store(batch: Sequence[Message]) -> bool:
         reports: list[bool] = []
         try:
             for message in batch:
                 key = message["anonymousId"].encode()
-                producer.produce(topic, msgspec.json.encode(message), key, on_delivery=lambda error, _: reports.append(error is None))
+                producer.produce(
+                    topic,
+                    msgspec.json.encode(message),
+                    key,
+                    on_delivery=lambda error, _: reports.append(error is None),
+                )
         except (BufferError, KafkaException):
             return False
         return producer.flush(2 * KAFKA_MS / 1000) == 0 and len(reports) == len(batch) and all(reports)

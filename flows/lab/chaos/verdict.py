@@ -66,7 +66,11 @@ class Verdict(msgspec.Struct, frozen=True):
 def is_drained(config: Config) -> bool:
     """Everything that was in a log when this was called has gone on, and is delivered. Raises `Unreachable`."""
     with reported():
-        directory, shards, outbox = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+        directory, shards, outbox = (
+            deployment.directory(config),
+            deployment.shards(config),
+            deployment.outbox(config),
+        )
         reader = deployment.raw_reader(config)
         try:
             offsets = directory.offsets()
@@ -77,7 +81,9 @@ def is_drained(config: Config) -> bool:
             reader.close()
         heads = directory.heads()
         states = shards.heads()
-        while any(states[shard].offset < heads[shard] for shard in heads):  # an idle shard commits its clock every two seconds
+        while any(
+            states[shard].offset < heads[shard] for shard in heads
+        ):  # an idle shard commits its clock every two seconds
             time.sleep(_LOOK_S)
             states = shards.heads()
         return all(_delivered(outbox, shards, lane) for lane in ("i", "t"))
@@ -85,7 +91,11 @@ def is_drained(config: Config) -> bool:
 
 def _delivered(outbox: Outbox, shards: Shards, lane: str) -> bool:
     ends = {shard: head.outbox.get(lane, 0) for shard, head in shards.heads().items()}
-    return all(outbox.cursors(lane, consumer)[shard] >= end for consumer in CONSUMERS[lane] for shard, end in ends.items())
+    return all(
+        outbox.cursors(lane, consumer)[shard] >= end
+        for consumer in CONSUMERS[lane]
+        for shard, end in ends.items()
+    )
 
 
 # --- the twin ---
@@ -111,7 +121,9 @@ class Twin:
             if entry.kind == "w":
                 commit = unpacked(entry.content).commit
                 self.directory.commit(commit)
-                self.committed.update(_fact(fact.payload).message for group in commit.groups for fact in group.facts)
+                self.committed.update(
+                    _fact(fact.payload).message for group in commit.groups for fact in group.facts
+                )
                 self.windows += 1
             else:
                 self.directory.replay(entry)
@@ -120,7 +132,9 @@ class Twin:
                 drained(self._worker)
         drained(self._worker)
         for shard in range(SHARDS):
-            self.emitted += [(shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, "t"]]
+            self.emitted += [
+                (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, "t"]
+            ]
 
 
 class _Quiet:
@@ -158,7 +172,11 @@ def judge(site: Site) -> Verdict:
     """Of a deployment that has stopped, with its Redis started again for this. Raises `Foreign`, `Unreachable`."""
     config, book, findings = site.config, site.book, []
     with reported():
-        client, names, layout = connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
+        client, names, layout = (
+            connect(deployment.redis_url(config)),
+            deployment.names(config),
+            deployment.layout(config),
+        )
         quiet = Quiet(client, names, layout, log_max=_PLENTY)
         shards, outbox = deployment.shards(config), deployment.outbox(config)
         drained(_worker(config, quiet, shards))  # the last ticks
@@ -169,17 +187,23 @@ def judge(site: Site) -> Verdict:
         delivered = _trim(outbox, twin.shards)
         unseal = _Counting(state_digest.as_said(deployment.data_keys(config)))
         ours = state_digest.Reading(client, names, layout, deployment.directory(config), unseal).digest()
-        theirs = state_digest.of_memory(twin.directory, twin.shards, state_digest.as_said(deployment.data_keys(config)))
+        theirs = state_digest.of_memory(
+            twin.directory, twin.shards, state_digest.as_said(deployment.data_keys(config))
+        )
         profiles = list(_profiles(config, book, twin))
     findings += _differences(ours, theirs)
     if unseal.closed:
         profiles.append(Loss("lost", f"{unseal.closed} sealed fields cannot be opened", times=unseal.closed))
     arrived = site.crm.all()
-    due = {trigger.id for shard, seq, trigger in twin.emitted if CRM in trigger.to and seq <= delivered[shard]}
+    due = {
+        trigger.id for shard, seq, trigger in twin.emitted if CRM in trigger.to and seq <= delivered[shard]
+    }
     emitted = {trigger.id for _, _, trigger in twin.emitted}
     taken_back = [got for got in arrived if got.id not in emitted]
     if taken_back and not site.went_back:
-        findings.append(f"{len(taken_back)} triggers were delivered that are not in the history, though Redis lost nothing")
+        findings.append(
+            f"{len(taken_back)} triggers were delivered that are not in the history, though Redis lost nothing"
+        )
     if site.crm.forged:
         findings.append(f"{site.crm.forged} deliveries were signed wrongly")
     losses = [*_messages(book, twin), *_triggers(book, arrived, twin, due), *profiles]
@@ -211,7 +235,10 @@ def _trim(outbox: Outbox, twin: MemoryShards) -> dict[int, int]:
 
 def _differences(ours: state_digest.Digest, theirs: state_digest.Digest) -> Iterator[str]:
     pairs = [("the directory", ours.directory, theirs.directory)]
-    pairs += [(f"shard {shard}", our, their) for shard, (our, their) in enumerate(zip(ours.shards, theirs.shards, strict=True))]
+    pairs += [
+        (f"shard {shard}", our, their)
+        for shard, (our, their) in enumerate(zip(ours.shards, theirs.shards, strict=True))
+    ]
     for name, our, their in pairs:
         if our != their:
             yield f"{name} has {our.entries} entries at {our.position}, its twin {their.entries} at {their.position}, and they differ"
@@ -273,9 +300,17 @@ def _profiles(config: Config, book: Book, twin: Twin) -> Iterator[Loss]:
         orders = [sent.paid for sent in messages if sent.paid is not None]
         for figure, truth, counted in (
             ("events", len(messages), sum(profile["events"] for profile in found.values())),
-            ("orders", len(orders), sum(profile["aggregates"].get("orders") or 0 for profile in found.values())),
+            (
+                "orders",
+                len(orders),
+                sum(profile["aggregates"].get("orders") or 0 for profile in found.values()),
+            ),
             ("paid", sum(orders), sum(profile["aggregates"].get("paid") or 0 for profile in found.values())),
         ):
             if counted != truth:
                 kind = "lost" if counted < truth else "doubled"
-                yield Loss(kind, f"{person} has {counted:g} {figure}, sent were {truth}", times=abs(round(counted - truth)))
+                yield Loss(
+                    kind,
+                    f"{person} has {counted:g} {figure}, sent were {truth}",
+                    times=abs(round(counted - truth)),
+                )

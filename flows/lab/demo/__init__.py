@@ -45,7 +45,9 @@ _STABLE_S = 0.5  # no figure has changed for so long: it has finished
 _TELL_EVERY_S = 1.0
 _ODD_EVERY = 50  # deliveries: so often the receiver answers what is hardly an answer
 _DRAW_EVERY_S = 0.5
-_HOUSEHOLDS_MAX = 10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
+_HOUSEHOLDS_MAX = (
+    10_000  # that the audit reads one by one; of more, as in a live demo of hours, the totals must do
+)
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -57,12 +59,16 @@ class Patience(msgspec.Struct, frozen=True):
     last: float = 5.0  # for the last triggers to arrive
     profile: float = 10.0  # for one of the profiles
     stop: float = 15.0  # for millrace to end
-    still: float = 2.0  # where nothing has been applied for so long nothing is on its way any more: it is lost
+    still: float = (
+        2.0  # where nothing has been applied for so long nothing is on its way any more: it is lost
+    )
 
 
 # Who pressed Ctrl-C waits for fifteen seconds at most; what has not come by then is said, and is not lost.
 _PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0, still=10.0)
-_PRESSED_S = 10.0  # until it is counted, however long each of these takes on a machine that is too busy for them
+_PRESSED_S = (
+    10.0  # until it is counted, however long each of these takes on a machine that is too busy for them
+)
 
 
 def run(config_path: Path | None, headless: bool, seconds: float | None, as_json: bool) -> int:
@@ -71,7 +77,9 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
     Headless, without a configuration, all data is in a temporary folder that is gone afterwards.
     """
     console = Console(stderr=as_json)
-    stamina.instrumentation.set_on_retry_hooks([])  # what is tried again is counted; its lines would tear the picture
+    stamina.instrumentation.set_on_retry_hooks(
+        []
+    )  # what is tried again is counted; its lines would tear the picture
     with ExitStack() as exits:
         exits.enter_context(_sigterm_is_ctrl_c())
         folder = None if config_path else LIVE_FOLDER
@@ -84,7 +92,9 @@ def run(config_path: Path | None, headless: bool, seconds: float | None, as_json
         with console.status(said) if console.is_terminal and not headless else nullcontext():
             exits.enter_context(stack)
         with _one_line():
-            report = _play(stack, receiver, follower, None if headless or not console.is_terminal else console, seconds)
+            report = _play(
+                stack, receiver, follower, None if headless or not console.is_terminal else console, seconds
+            )
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
         sys.stdout.flush()
@@ -100,33 +110,51 @@ def _one_line() -> Iterator[None]:
         with reported():
             yield
     except httpx.HTTPError as error:
-        raise Unreachable(f"millrace does not answer any more ({type(error).__name__}): its own log says why") from None
+        raise Unreachable(
+            f"millrace does not answer any more ({type(error).__name__}): its own log says why"
+        ) from None
 
 
-def _play(stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None) -> Report:
+def _play(
+    stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None
+) -> Report:
     """Publish, watch, wait for the end, count."""
     from flows.runtime import deployment  # connects: only now is there something to connect to
 
     config = stack.config
     parts = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
-    observer = Observer(lambda: collect(config, *parts, time.time_ns() // 1_000_000), stack.url, str(config.gateway.read_tokens[0]))
+    observer = Observer(
+        lambda: collect(config, *parts, time.time_ns() // 1_000_000),
+        stack.url,
+        str(config.gateway.read_tokens[0]),
+    )
     before = observer.look()
     began_ms = time.time_ns() // 1_000_000
     ledger = Ledger()
     patience, progress, end = Patience(), _Progress(console), math.inf
-    with Publisher(Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published) as publisher:
+    with Publisher(
+        Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published
+    ) as publisher:
         try:
             if console is None:
                 _wait(stack, publisher, seconds)
             else:
-                _show(stack, publisher, Screen(observer, before, publisher, receiver, follower, stack.url), console, seconds)
+                _show(
+                    stack,
+                    publisher,
+                    Screen(observer, before, publisher, receiver, follower, stack.url),
+                    console,
+                    seconds,
+                )
         except KeyboardInterrupt:
             sys.stderr.write("millrace demo: finishing, within 15 s; Ctrl-C again gives up\n")
             patience, end = _PRESSED, time.monotonic() + _PRESSED_S
             observer.hurry(patience.profile)
             stack.patience_s = patience.stop
         took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
-        publisher.stop(patience.flush, lambda pending: progress.tell(f"{pending:,} events are not acknowledged yet"))
+        publisher.stop(
+            patience.flush, lambda pending: progress.tell(f"{pending:,} events are not acknowledged yet")
+        )
     settling = _Settling(stack, observer, before, publisher, receiver, progress)
     settling.wait(min(end, time.monotonic() + patience.quiet), patience.still)
     houses = ledger.households()[:_HOUSEHOLDS_MAX]
@@ -161,7 +189,10 @@ class _Progress:
 def _looking(config: Config) -> dict[str, list[str]]:
     """Of each model that is enabled the rules that look at its score."""
     rules = CompiledRules(config, 0, config.shards.dedupe)
-    return {model.name: [trigger.rule.name for trigger in rules.triggers if model.name in trigger.models] for model in rules.models}
+    return {
+        model.name: [trigger.rule.name for trigger in rules.triggers if model.name in trigger.models]
+        for model in rules.models
+    }
 
 
 def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
@@ -171,12 +202,18 @@ def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
         time.sleep(0.1)
 
 
-def _show(stack: Stack, publisher: Publisher, screen: Screen, console: Console, seconds: float | None) -> None:
+def _show(
+    stack: Stack, publisher: Publisher, screen: Screen, console: Console, seconds: float | None
+) -> None:
     until = time.monotonic() + seconds if seconds else None
-    with Live(Text("The first events are on their way ..."), console=console, screen=True, auto_refresh=False) as live:
+    with Live(
+        Text("The first events are on their way ..."), console=console, screen=True, auto_refresh=False
+    ) as live:
         while until is None or time.monotonic() < until:
             _check(stack, publisher)
-            with suppress(httpx.HTTPError, MillraceError):  # a part is being started again: the last picture stays until it is back
+            with suppress(
+                httpx.HTTPError, MillraceError
+            ):  # a part is being started again: the last picture stays until it is back
                 live.update(screen.draw(console), refresh=True)
             time.sleep(_DRAW_EVERY_S)
 
@@ -190,7 +227,13 @@ class _Settling:
     """What becomes of all that was accepted, watched until it comes to rest."""
 
     def __init__(
-        self, stack: Stack, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, progress: _Progress
+        self,
+        stack: Stack,
+        observer: Observer,
+        before: Figures,
+        publisher: Publisher,
+        receiver: Receiver,
+        progress: _Progress,
     ) -> None:
         self._parts = stack, observer, publisher, receiver
         self._before, self._progress = before, progress

@@ -50,7 +50,11 @@ def _address(email: str) -> str:
 
 def _number(phone: str) -> str:
     """Its last digits, which all spellings have in common."""
-    return "" if nobodys(phone) else "".join(filter(str.isdecimal, unicodedata.normalize("NFKC", phone)))[-_DIGITS:]
+    return (
+        ""
+        if nobodys(phone)
+        else "".join(filter(str.isdecimal, unicodedata.normalize("NFKC", phone)))[-_DIGITS:]
+    )
 
 
 class Household(msgspec.Struct):
@@ -139,7 +143,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def compare(house: Household, read: ReadProfile) -> Found:
     """Each message of the shop has a user id or an anonymous id, so these lead to every profile that has any of them."""
-    profiles = [read(namespace, value) for namespace, value in sorted(house.identifiers) if namespace in ("user_id", "anonymous")]
+    profiles = [
+        read(namespace, value)
+        for namespace, value in sorted(house.identifiers)
+        if namespace in ("user_id", "anonymous")
+    ]
     events = {profile["customer"]: int(profile["events"]) for profile in profiles if profile}
     total = sum(events.values())
     return Found(

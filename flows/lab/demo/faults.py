@@ -24,7 +24,10 @@ FAULTS: tuple[tuple[RejectReason, dict[str, Any]], ...] = (
     ("too_large", {"properties": {"note": "x" * 40_000}}),
     ("number_out_of_range", {"properties": {"total": 2**70}}),
     ("field_invalid", {"properties": ["not", "an", "object"]}),
-    ("poison", {"event": PLANTED}),  # no fault of the client's: millrace itself fails on it (`flows.lab.demo.defect`)
+    (
+        "poison",
+        {"event": PLANTED},
+    ),  # no fault of the client's: millrace itself fails on it (`flows.lab.demo.defect`)
 )
 
 #: Whole requests that no gateway can read: each must be answered with 400, and nothing of it may be stored.

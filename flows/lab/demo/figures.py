@@ -32,7 +32,11 @@ class Figures(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, totals: Mapping[str, int], lag: Mapping[str, int], examples: Mapping[str, int] = {}, versions: Mapping[str, int] = {}
+        cls,
+        totals: Mapping[str, int],
+        lag: Mapping[str, int],
+        examples: Mapping[str, int] = {},
+        versions: Mapping[str, int] = {},
     ) -> Self:
         return cls(
             applied=totals.get("applied", 0),
@@ -89,9 +93,16 @@ class Observer:
 
     def look(self) -> Figures:
         status = self._status()
-        metrics = self._http.get("/metrics").text  # how much lies in the raw log is known to its readers alone
+        metrics = self._http.get(
+            "/metrics"
+        ).text  # how much lies in the raw log is known to its readers alone
         lag = {"resolve": raw_lag(metrics)} | {row.reader: row.entries for row in status.behind}
-        return Figures.of(status.totals, lag, of_models(metrics, "millrace_model_examples"), of_models(metrics, "millrace_model_version"))
+        return Figures.of(
+            status.totals,
+            lag,
+            of_models(metrics, "millrace_model_examples"),
+            of_models(metrics, "millrace_model_version"),
+        )
 
     def hurry(self, patience_s: float) -> None:
         """From here on nobody waits longer than that for a profile."""
@@ -101,7 +112,9 @@ class Observer:
         """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""
         for attempt in stamina.retry_context(on=httpx.TransportError, attempts=6, timeout=self._patience_s):
             with attempt:
-                answer = self._http.get(f"/v1/profiles/{namespace}:{value}", timeout=min(5.0, self._patience_s))
+                answer = self._http.get(
+                    f"/v1/profiles/{namespace}:{value}", timeout=min(5.0, self._patience_s)
+                )
         if answer.status_code == 404:
             return None
         profile: dict[str, Any] = answer.raise_for_status().json()
@@ -120,8 +133,17 @@ def raw_lag(metrics: str) -> int:
 
 def of_models(metrics: str, name: str) -> dict[str, int]:
     """A counter or gauge by model, out of a Prometheus exposition."""
-    samples = (sample for family in text_string_to_metric_families(metrics) if family.name == name for sample in family.samples)
-    return {sample.labels["model"]: int(sample.value) for sample in samples if not sample.name.endswith("_created")}
+    samples = (
+        sample
+        for family in text_string_to_metric_families(metrics)
+        if family.name == name
+        for sample in family.samples
+    )
+    return {
+        sample.labels["model"]: int(sample.value)
+        for sample in samples
+        if not sample.name.endswith("_created")
+    }
 
 
 def percentile(values: list[int], part: float) -> int | None:

@@ -58,7 +58,15 @@ class Follower:
         with self._lock:
             handles = dict(self._handles)
         profile = next(
-            filter(None, (read(namespace, handles[namespace]) for namespace in ("user_id", "anonymous") if namespace in handles)), None
+            filter(
+                None,
+                (
+                    read(namespace, handles[namespace])
+                    for namespace in ("user_id", "anonymous")
+                    if namespace in handles
+                ),
+            ),
+            None,
         )
         with self._lock:
             if profile and handles == self._handles:
@@ -69,14 +77,18 @@ class Follower:
         """A line for each thing of the profile that was not so at the last look."""
         known = self._profile
         if profile["customer"] != known.get("customer"):
-            self._write(now_ms, "profile", f"{'is now' if known else 'known as'} customer {profile['customer'][:8]}…")
+            self._write(
+                now_ms, "profile", f"{'is now' if known else 'known as'} customer {profile['customer'][:8]}…"
+            )
         for what in ("segment", "stage"):
             if profile[what] and profile[what] != known.get(what):
                 self._write(now_ms, "profile", f"{what} {profile[what]}")
         for tag in sorted(set(profile["tags"]) - set(known.get("tags", ()))):
             self._write(now_ms, "profile", f"tag {tag}")
         if profile["identifiers"] != known.get("identifiers"):
-            shown = ", ".join(f"{name} {masked}" for name, masked in profile["identifiers"].items() if name in _SHOWN)
+            shown = ", ".join(
+                f"{name} {masked}" for name, masked in profile["identifiers"].items() if name in _SHOWN
+            )
             self._write(now_ms, "profile", f"{profile['events']} events; {shown or 'no contact details'}")
         self._profile = profile
 
@@ -101,7 +113,9 @@ def _told(message: dict[str, Any]) -> str:
             return f"logs in as {message['traits']['name']}"
         case "track":
             about = message["properties"]
-            detail = next((f" ({about[key]})" for key in ("total", "name", "rating", "topic") if key in about), "")
+            detail = next(
+                (f" ({about[key]})" for key in ("total", "name", "rating", "topic") if key in about), ""
+            )
             return f"{who}{message['event']}{detail}"
         case kind:
             return f"{who}{kind} “{message['name']}”"

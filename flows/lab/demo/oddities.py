@@ -14,7 +14,13 @@ from flows.lab.demo.people import Person
 Message = dict[str, Any]
 
 #: What clients send in place of an id that they do not have.
-PLACEHOLDERS: Final = ("undefined", "null", "{{userId}}", "[object Object]", "00000000-0000-0000-0000-000000000000")
+PLACEHOLDERS: Final = (
+    "undefined",
+    "null",
+    "{{userId}}",
+    "[object Object]",
+    "00000000-0000-0000-0000-000000000000",
+)
 #: What a spreadsheet leaves of long numbers; the same for many people.
 ROUNDED: Final = ("1.38001E+10", "8.80012345678901E+15")
 GROUP_CONTACT, MADE_UP, ALIAS_OF_USERS = "group_contact", "anonymous_made_up", "alias_of_users"
@@ -99,7 +105,10 @@ def _sent_at(random: Random, _who: Person, message: Message) -> Message:
 def _told_in_url(_random: Random, who: Person, message: Message) -> Message:
     url = f"https://shop.example/confirm?email={who.email}&phone={who.phone.replace(' ', '')}"
     page = {"url": url, "referrer": url}
-    return message | {"properties": {**message["properties"], **page}, "context": {**message.get("context", {}), "page": page}}
+    return message | {
+        "properties": {**message["properties"], **page},
+        "context": {**message.get("context", {}), "page": page},
+    }
 
 
 def _told_in_list(_random: Random, who: Person, message: Message) -> Message:

@@ -3,7 +3,22 @@
 from dataclasses import dataclass
 from random import Random
 
-_GIVEN_EN = ("Ada", "Alan", "Barbara", "Claude", "Edith", "Frances", "Grace", "Hedy", "Ivan", "Joan", "Kenneth", "Lynn", "Mary", "Niklaus")
+_GIVEN_EN = (
+    "Ada",
+    "Alan",
+    "Barbara",
+    "Claude",
+    "Edith",
+    "Frances",
+    "Grace",
+    "Hedy",
+    "Ivan",
+    "Joan",
+    "Kenneth",
+    "Lynn",
+    "Mary",
+    "Niklaus",
+)
 _FAMILY_EN = (
     "Allen",
     "Brooks",
@@ -75,16 +90,28 @@ def person(random: Random, run: int, number: int, family: Person | None = None) 
     language = random.choice(("en", "zh"))
     if language == "en":
         given, surname = random.choice(_GIVEN_EN), random.choice(_FAMILY_EN)
-        name, mailbox, host, mobile = f"{given} {surname}", f"{given}.{surname}", "example.com", f"+44 7{400 + run % 200}"
+        name, mailbox, host, mobile = (
+            f"{given} {surname}",
+            f"{given}.{surname}",
+            "example.com",
+            f"+44 7{400 + run % 200}",
+        )
     else:
         (given, given_latin), (surname, surname_latin) = random.choice(_GIVEN_ZH), random.choice(_FAMILY_ZH)
-        name, mailbox, host, mobile = f"{surname}{given}", f"{surname_latin}.{given_latin}", "example.cn", f"+86 13{run % 1_000:03d}"
+        name, mailbox, host, mobile = (
+            f"{surname}{given}",
+            f"{surname_latin}.{given_latin}",
+            "example.cn",
+            f"+86 13{run % 1_000:03d}",
+        )
     return Person(
         number=number,
         language=language,
         name=name,
         email=f"{mailbox}.{tag}.{number}@{host}",
-        phone=family.phone if family and random.random() < 0.5 else f"{mobile} {number * _SCATTER % 1_000_000:06d}",
+        phone=family.phone
+        if family and random.random() < 0.5
+        else f"{mobile} {number * _SCATTER % 1_000_000:06d}",
         user_id=f"u-{tag}-{number}",
         browser=f"web-{tag}-{number}-{random.getrandbits(32):08x}",
         phone_app=f"app-{tag}-{number}-{random.getrandbits(32):08x}",

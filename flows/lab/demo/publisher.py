@@ -34,14 +34,18 @@ _FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
 class Publisher:
     """One run of the shop: publishes while its `with` lasts, or until `stop`. The figures may be read at any time."""
 
-    def __init__(self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None]) -> None:
+    def __init__(
+        self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None]
+    ) -> None:
         self._items = items
         self._ledger = ledger
         self._watch = watch
         self._stopping = threading.Event()
         self._failed = Counter[Channel]()
         self._answered = Counter[Channel]()
-        self._open: dict[str, dict[str, Any]] = {}  # messageId -> handed to a client, and neither acknowledged nor given up yet
+        self._open: dict[
+            str, dict[str, Any]
+        ] = {}  # messageId -> handed to a client, and neither acknowledged nor given up yet
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
         self._plain = _Plain(url, self._acknowledged)
         self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
@@ -53,7 +57,9 @@ class Publisher:
     @property
     def pending(self) -> int:
         """Handed over, and neither acknowledged nor given up yet."""
-        return sum(int(client.queue.unfinished_tasks) for client in self._clients.values()) + self._plain.pending
+        return (
+            sum(int(client.queue.unfinished_tasks) for client in self._clients.values()) + self._plain.pending
+        )
 
     @property
     def failed(self) -> int:
@@ -156,13 +162,19 @@ class Publisher:
 
     def _client(self, channel: Channel, key: str, url: str) -> Client:
         client = Client(
-            key, host=url, upload_interval=_PLAIN_WAIT_S, timeout=5, on_error=lambda _error, batch: self._gave_up(channel, batch)
+            key,
+            host=url,
+            upload_interval=_PLAIN_WAIT_S,
+            timeout=5,
+            on_error=lambda _error, batch: self._gave_up(channel, batch),
         )
         for consumer in client.consumers:  # who tells of failures, and not of success
             consumer.request = self._noting(channel, consumer.request)
         return client
 
-    def _noting(self, channel: Channel, request: Callable[[list[dict[str, Any]]], Any]) -> Callable[[list[dict[str, Any]]], Any]:
+    def _noting(
+        self, channel: Channel, request: Callable[[list[dict[str, Any]]], Any]
+    ) -> Callable[[list[dict[str, Any]]], Any]:
         def noted(batch: list[dict[str, Any]]) -> Any:
             answer = request(batch)  # raises where it is not acknowledged
             self._answered[channel] += len(batch)
@@ -248,7 +260,10 @@ class _Plain:
         return taken
 
     def _send(self, channel: Channel, batch: list[tuple[dict[str, Any], bool]]) -> None:
-        body = {"batch": [message for message, _valid in batch], "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        body = {
+            "batch": [message for message, _valid in batch],
+            "sentAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
         try:
             for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=5, timeout=10):
                 with attempt:
@@ -261,9 +276,13 @@ class _Plain:
             self._acknowledged([message for message, valid in batch if valid])
 
     def _send_unreadable(self, channel: Channel, body: bytes) -> None:
-        headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {})
+        headers = {"Content-Type": "application/json"} | (
+            {"Content-Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {}
+        )
         try:
-            answer = self._http.post("/v1/batch", content=body, headers=headers, auth=(WRITE_KEYS[channel], ""))
+            answer = self._http.post(
+                "/v1/batch", content=body, headers=headers, auth=(WRITE_KEYS[channel], "")
+            )
         except (httpx.HTTPError, RuntimeError):
             return  # refused or unreachable: nothing of it is stored either way
         self.misread += answer.is_success

@@ -23,7 +23,10 @@ def _busy(retry_after: str) -> bytes:
 
 
 ODDITIES: Final = (  # what proxies, half-finished services and wrong ports send
-    *map(_busy, ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0", "soon", "-1")),
+    *map(
+        _busy,
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0", "soon", "-1"),
+    ),
     b"",
     b"220 mail.example ESMTP\r\n",
     b"HTTP/1.1 OK\r\n\r\n",
@@ -92,7 +95,9 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_port}/triggers"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="receiver", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="receiver", daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -124,7 +129,15 @@ class Receiver:
                 self.forged += 1
             return 401
         data = json.loads(body)["data"]
-        got = Got(data["id"], data["customer"], data["rule"], data["cause"], data["reasons"], data["receipt"], arrived_ms)
+        got = Got(
+            data["id"],
+            data["customer"],
+            data["rule"],
+            data["cause"],
+            data["reasons"],
+            data["receipt"],
+            arrived_ms,
+        )
         with self._lock:
             new = got.id not in self.got
             self.repeats += not new

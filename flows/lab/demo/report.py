@@ -36,7 +36,9 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     events_published: int  # handed to clients, unreadable requests included
     events_accepted: int  # acknowledged by the gateway
-    events_unacknowledged: int  # neither answered nor refused when it ended: they may be there or not, and count as nothing
+    events_unacknowledged: (
+        int  # neither answered nor refused when it ended: they may be there or not, and count as nothing
+    )
     events_on_the_way: int  # acknowledged, and still in a log when it ended: what millrace does not lose, and has not applied yet
     events_applied: int
     events_rejected: int
@@ -60,7 +62,9 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def good(self) -> bool:
-        return self.triggers_delivered > 0 and not (self.lost or self.doubled or self.split or self.mixed or self.forged or self.misread)
+        return self.triggers_delivered > 0 and not (
+            self.lost or self.doubled or self.split or self.mixed or self.forged or self.misread
+        )
 
 
 def build(
@@ -79,12 +83,20 @@ def build(
 
     `busy`: it was not, so what is acknowledged and not accounted for lies in a log.
     """
-    got = [trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms]  # not those of an earlier demo in the same folder
+    got = [
+        trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms
+    ]  # not those of an earlier demo in the same folder
     orders = {trigger.cause: trigger for trigger in got if trigger.rule == ORDERS}
-    on_the_way = [trigger.arrived_ms - ledger.orders[cause] for cause, trigger in orders.items() if cause in ledger.orders]
+    on_the_way = [
+        trigger.arrived_ms - ledger.orders[cause]
+        for cause, trigger in orders.items()
+        if cause in ledger.orders
+    ]
     latencies = [latency for trigger in got if (latency := trigger.latency_ms) is not None]
     sent, unsure = ledger.totals()
-    on_its_way = max(0, publisher.accepted - figures.applied - figures.duplicates - figures.rejects) if busy else 0
+    on_its_way = (
+        max(0, publisher.accepted - figures.applied - figures.duplicates - figures.rejects) if busy else 0
+    )
     undelivered = figures.lag.get(f"deliver {CONNECTOR}", 0)
     lost_events = max(verdict.lost, sent - unsure - figures.applied)
     lost_rejects = publisher.malformed - figures.malformed
@@ -115,7 +127,9 @@ def build(
         misread=publisher.misread,
         models={
             model: Learnt(
-                figures.examples.get(model, 0), figures.versions.get(model, 0), sum(figures.triggers.get(rule, 0) for rule in rules)
+                figures.examples.get(model, 0),
+                figures.versions.get(model, 0),
+                sum(figures.triggers.get(rule, 0) for rule in rules),
             )
             for model, rules in looking.items()
         }
@@ -134,22 +148,33 @@ def taught(figures: Figures, got: Iterable[Got]) -> dict[str, Learnt]:
 
 
 def _models_behind(reasons: Mapping[str, Any]) -> set[str]:
-    said = {BEST_ACTION: reasons.get("action.version"), RECOMMENDATION: reasons.get("recommended"), CLUSTERS: reasons.get("cluster")}
+    said = {
+        BEST_ACTION: reasons.get("action.version"),
+        RECOMMENDATION: reasons.get("recommended"),
+        CLUSTERS: reasons.get("cluster"),
+    }
     return {model for model, value in said.items() if value}
 
 
 def _shown(value: Any) -> str:
     """Numbers as they are, tables in one line."""
     if isinstance(value, dict):
-        return " · ".join(f"{name} {f'({_shown(each)})' if isinstance(each, dict) else each}" for name, each in value.items())
+        return " · ".join(
+            f"{name} {f'({_shown(each)})' if isinstance(each, dict) else each}"
+            for name, each in value.items()
+        )
     return f"{value:,}"
 
 
 def _verdict(report: Report) -> str:
     if not report.good:
         return "NOT as it should be"
-    unfinished = f"; {report.events_on_the_way:,} events were still on their way" if report.events_on_the_way else ""
-    unsure = f"; {report.events_unacknowledged:,} were never acknowledged" if report.events_unacknowledged else ""
+    unfinished = (
+        f"; {report.events_on_the_way:,} events were still on their way" if report.events_on_the_way else ""
+    )
+    unsure = (
+        f"; {report.events_unacknowledged:,} were never acknowledged" if report.events_unacknowledged else ""
+    )
     return f"nothing lost, nothing doubled{unfinished}{unsure}"
 
 

@@ -38,7 +38,15 @@ _COLOURS = {
 class Screen:
     """`draw` is one picture; whoever owns the terminal decides how often."""
 
-    def __init__(self, observer: Observer, before: Figures, publisher: Publisher, receiver: Receiver, follower: Follower, url: str) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        before: Figures,
+        publisher: Publisher,
+        receiver: Receiver,
+        follower: Follower,
+        url: str,
+    ) -> None:
         self._observer = observer
         self._publisher = publisher
         self._receiver = receiver
@@ -56,7 +64,10 @@ class Screen:
         head, rows = self._head(figures, width), _rows(_tables(figures, now), width)
         story = self._told(console, width)
         left = height - head.height
-        told = min(sum(lines for lines, _ in story) + _FRAME, max(_STORY_MIN, left - sum(_wanted(row) for row in rows)))
+        told = min(
+            sum(lines for lines, _ in story) + _FRAME,
+            max(_STORY_MIN, left - sum(_wanted(row) for row in rows)),
+        )
         heights = _shared([_wanted(row) for row in rows], left - told)
         layout = Layout()
         layout.split_column(
@@ -82,13 +93,18 @@ class Screen:
             _figure("delivered", f"{len(self._receiver.got):,}"),
             _figure("unacknowledged", f"{self._publisher.pending:,}"),
         ]
-        columns = next(n for n in (6, 4, 3, 2, 1) if n == 1 or n * (max(map(_cells, shown)) + 1) <= width - _EDGES)
+        columns = next(
+            n for n in (6, 4, 3, 2, 1) if n == 1 or n * (max(map(_cells, shown)) + 1) <= width - _EDGES
+        )
         grid = Table.grid(expand=True)
         for _ in range(columns):
             grid.add_column(ratio=1)
         for first in range(0, len(shown), columns):
             grid.add_row(*shown[first : first + columns])
-        return _Head(Panel(grid, title=f"millrace · {self._url} · Ctrl-C ends", border_style="cyan"), len(shown) // columns + _FRAME)
+        return _Head(
+            Panel(grid, title=f"millrace · {self._url} · Ctrl-C ends", border_style="cyan"),
+            len(shown) // columns + _FRAME,
+        )
 
     def _told(self, console: Console, width: int) -> list["_Told"]:
         """Each line of the story with how many it takes on the screen, oldest first."""
@@ -161,14 +177,23 @@ def _shared(wanted: list[int], height: int) -> list[int]:
 
 def _row(row: list[_Counted], height: int) -> Layout:
     layout = Layout(size=height)
-    layout.split_row(*(Layout(_panel(table, height - _FRAME), ratio=table.width, minimum_size=table.width) for table in row))
+    layout.split_row(
+        *(
+            Layout(_panel(table, height - _FRAME), ratio=table.width, minimum_size=table.width)
+            for table in row
+        )
+    )
     return layout
 
 
 def _panel(table: _Counted, lines: int) -> Panel:
     grid = Table.grid(expand=True, padding=(0, _BETWEEN, 0, 0))
     grid.add_column(overflow="fold", ratio=1)
-    grid.add_column(justify="right", no_wrap=True, min_width=max((cell_len(figure) for _, figure in table.entries), default=0))
+    grid.add_column(
+        justify="right",
+        no_wrap=True,
+        min_width=max((cell_len(figure) for _, figure in table.entries), default=0),
+    )
     for name, figure in table.entries[:lines]:
         grid.add_row(Text(name), figure)
     more = len(table.entries) - lines

@@ -19,7 +19,13 @@ from flows.lab.demo.people import Person, company, person
 from schemas.wire.events import RejectReason
 
 Channel = Literal["web", "app", "store", "social", "desk"]
-WRITE_KEYS: dict[Channel, str] = {"web": "demo", "app": "demo-app", "store": "demo-store", "social": "demo-social", "desk": "demo-desk"}
+WRITE_KEYS: dict[Channel, str] = {
+    "web": "demo",
+    "app": "demo-app",
+    "store": "demo-store",
+    "social": "demo-social",
+    "desk": "demo-desk",
+}
 
 _CATALOGUE = (
     ("SKU-01", "Kettle", "kitchen", 39.0),
@@ -32,11 +38,15 @@ _CATALOGUE = (
     ("SKU-08", "Novel", "books", 14.0),
 )
 _PAGES = ("Home", "Sale", "Kitchen", "Clothing", "Electronics", "Delivery", "Returns")
-_MEAN_JOURNEY = 5.2  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
+_MEAN_JOURNEY = (
+    5.2  # events, repeats and malformed ones included; what turns a rate of events into a rate of arrivals
+)
 _REGULARS = range(100, 2_000)  # people who may come back: so many before anybody does, and at most
 _REPEATED, _MALFORMED, _UNREADABLE, _LATE, _SHUFFLED = 0.02, 0.01, 0.001, 0.02, 0.05
 _ODD, _ODD_LOGIN = 0.03, 0.3  # logins are few, and most of what can be odd is said in them
-_MADE_UP = 120  # anonymous ids of one customer, by a client that makes one for each call: more than anybody may have
+_MADE_UP = (
+    120  # anonymous ids of one customer, by a client that makes one for each call: more than anybody may have
+)
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -44,7 +54,9 @@ class Item(msgspec.Struct, frozen=True):
 
     at_s: float  # on the shop's clock, which starts at 0
     channel: Channel
-    message: dict[str, Any] | bytes  # Segment form without `timestamp`; bytes are the body of an unreadable request
+    message: (
+        dict[str, Any] | bytes
+    )  # Segment form without `timestamp`; bytes are the body of an unreadable request
     person: int
     journey: str
     step: int  # of the journey, from 0
@@ -191,23 +203,34 @@ class Shop:
             yield self._refund(order, "too small")
 
     def _app(self, who: Person) -> _Journey:
-        context = {"device": {"id": who.device, "type": "android"}, "locale": "zh-CN" if who.language == "zh" else "en-GB"}
+        context = {
+            "device": {"id": who.device, "type": "android"},
+            "locale": "zh-CN" if who.language == "zh" else "en-GB",
+        }
         ids = {**self._ids(who, who.phone_app), "context": context}
         yield self._track("app", "Application Opened", ids, {"from_background": False})
         if self._random.random() < 0.7:
             yield self._login(who, who.phone_app, "app", context)
         ids = {**self._ids(who, who.phone_app), "context": context}
-        offline_ms = self._random.choice((0, 0, 0, 90_000))  # in the underground the app keeps its events, and sends them later at once
+        offline_ms = self._random.choice(
+            (0, 0, 0, 90_000)
+        )  # in the underground the app keeps its events, and sends them later at once
         for name in self._random.sample(_PAGES, 3):
             pause_s = 0.0 if offline_ms else self._random.uniform(0.2, 1.0)
-            yield _Step(pause_s, "app", {"type": "screen", "name": name, "properties": {}, **ids}, offline_ms or None)
+            yield _Step(
+                pause_s, "app", {"type": "screen", "name": name, "properties": {}, **ids}, offline_ms or None
+            )
             offline_ms = offline_ms and offline_ms - 20_000
         if self._random.random() < 0.3:
             yield self._order("app", ids)
 
     def _store(self, who: Person) -> _Journey:
         """The till knows a member by user id, others at most by the phone number they give for the receipt."""
-        ids = {"userId": who.user_id} if who.known else {"anonymousId": who.card, "context": {"traits": {"phone": who.phone}}}
+        ids = (
+            {"userId": who.user_id}
+            if who.known
+            else {"anonymousId": who.card, "context": {"traits": {"phone": who.phone}}}
+        )
         order = self._order("store", ids)
         uploaded_late_ms = self._random.randint(1, 8) * 3_600_000
         yield msgspec.structs.replace(order, age_ms=self._random.choice((None, None, None, uploaded_late_ms)))
@@ -216,7 +239,9 @@ class Shop:
 
     def _social(self, who: Person) -> _Journey:
         ids = {"anonymousId": who.openid}
-        for event in self._random.choices(("Post Liked", "Comment Posted", "Message Sent", "Post Shared"), k=self._random.randint(1, 3)):
+        for event in self._random.choices(
+            ("Post Liked", "Comment Posted", "Message Sent", "Post Shared"), k=self._random.randint(1, 3)
+        ):
             yield self._track("social", event, ids, {"campaign": "spring"})
         if self._random.random() < 0.4:
             yield self._login(who, who.openid, "social")
@@ -225,15 +250,22 @@ class Shop:
         """Says who it is."""
         ids = {"userId": who.user_id}
         who.known = True
-        ticket = {"ticket_id": f"t-{self._random.getrandbits(32):08x}", "topic": self._random.choice(("delivery", "refund", "warranty"))}
+        ticket = {
+            "ticket_id": f"t-{self._random.getrandbits(32):08x}",
+            "topic": self._random.choice(("delivery", "refund", "warranty")),
+        }
         yield self._track("desk", "Ticket Opened", ids, ticket)
         yield self._track("desk", "Ticket Solved", ids, ticket)
-        yield self._track("desk", "Ticket Rated", ids, {**ticket, "rating": self._random.choice((1, 2, 3, 4, 4, 5, 5, 5))})
+        yield self._track(
+            "desk", "Ticket Rated", ids, {**ticket, "rating": self._random.choice((1, 2, 3, 4, 4, 5, 5, 5))}
+        )
         if self._random.random() < 0.3:  # what was no help comes back, and is a complaint then
             again = {**ticket, "topic": "complaint"}
             for name in ("Ticket Opened", "Ticket Solved"):
                 yield self._track("desk", name, ids, again)
-            yield self._track("desk", "Ticket Rated", ids, {**again, "rating": self._random.choice((1, 1, 2, 4))})
+            yield self._track(
+                "desk", "Ticket Rated", ids, {**again, "rating": self._random.choice((1, 1, 2, 4))}
+            )
 
     def _deal(self, who: Person) -> _Journey:
         """A sale that somebody works on: who has bought before, mostly buys again."""
@@ -242,7 +274,10 @@ class Shop:
         keen = self._random.random() < 0.5
         if keen:
             yield self._order("web", {**ids, "anonymousId": who.browser})
-        deal = {"opportunity_id": f"d-{self._random.getrandbits(32):08x}", "amount": self._random.choice((500, 1_000, 5_000))}
+        deal = {
+            "opportunity_id": f"d-{self._random.getrandbits(32):08x}",
+            "amount": self._random.choice((500, 1_000, 5_000)),
+        }
         yield self._track("desk", "Opportunity Opened", ids, deal)
         for name in self._random.sample(("Sales Call", "Demo Given", "Quote Sent"), 2):
             yield self._track("desk", name, ids, deal)
@@ -256,7 +291,9 @@ class Shop:
             order = self._order("web", ids, at_least=4)
             yield msgspec.structs.replace(order, pause_s=self._random.uniform(0.05, 0.3))
         if self._random.random() < 0.9:
-            yield self._track("desk", "Chargeback Received", ids, {"order_id": order.message["properties"]["order_id"]})
+            yield self._track(
+                "desk", "Chargeback Received", ids, {"order_id": order.message["properties"]["order_id"]}
+            )
 
     def _family(self, one: Person, other: Person) -> _Journey:
         """Two people on the same tablet, one after the other: two customers, one shared anonymous id."""
@@ -272,7 +309,12 @@ class Shop:
         named = company(self._run, self._people)
         for each in colleagues:
             yield from self._browse(each.browser, pages=1)
-            message = {"type": "group", "groupId": named["name"], "traits": named, **self._ids(each, each.browser)}
+            message = {
+                "type": "group",
+                "groupId": named["name"],
+                "traits": named,
+                **self._ids(each, each.browser),
+            }
             yield _Step(self._random.uniform(0.2, 0.8), "web", message, odd=GROUP_CONTACT)
         yield self._login(who, who.browser)
 
@@ -306,15 +348,21 @@ class Shop:
                 "referrer": self._random.choice(("", "https://search.example/", "https://news.example/")),
             }
             yield _Step(
-                self._random.uniform(0.2, 1.2), "web", {"type": "page", "name": name, "anonymousId": browser, "properties": properties}
+                self._random.uniform(0.2, 1.2),
+                "web",
+                {"type": "page", "name": name, "anonymousId": browser, "properties": properties},
             )
         yield self._track("web", "Product Viewed", {"anonymousId": browser}, self._product())
 
     def _basket(self, who: Person, browser: str) -> _Journey:
         for _ in range(self._random.randint(1, 2)):
-            yield self._track("web", "Product Added", self._ids(who, browser), {**self._product(), "quantity": 1})
+            yield self._track(
+                "web", "Product Added", self._ids(who, browser), {**self._product(), "quantity": 1}
+            )
 
-    def _login(self, who: Person, anonymous: str, channel: Channel = "web", context: dict[str, Any] | None = None) -> _Step:
+    def _login(
+        self, who: Person, anonymous: str, channel: Channel = "web", context: dict[str, Any] | None = None
+    ) -> _Step:
         who.known = True
         email = who.email.upper() if self._random.random() < 0.1 else who.email  # as people type it
         traits = {
@@ -325,21 +373,40 @@ class Shop:
             "plan": self._random.choice(("basic", "plus")),
         }
         message = {"type": "identify", "userId": who.user_id, "anonymousId": anonymous, "traits": traits}
-        return _Step(self._random.uniform(0.2, 0.8), channel, message | ({"context": context} if context else {}))
+        return _Step(
+            self._random.uniform(0.2, 0.8), channel, message | ({"context": context} if context else {})
+        )
 
     def _order(self, channel: Channel, ids: dict[str, Any], at_least: int = 1) -> _Step:
         self._orders += 1
         product = {**self._product(), "quantity": at_least * self._random.randint(1, 3)}
         total = round(product["price"] * product["quantity"], 2)
-        order = {"order_id": f"o-{self._orders}", "total": total, "currency": "EUR", "category": product["category"], "products": [product]}
+        order = {
+            "order_id": f"o-{self._orders}",
+            "total": total,
+            "currency": "EUR",
+            "category": product["category"],
+            "products": [product],
+        }
         return self._track(channel, "Order Completed", ids, order)
 
     def _refund(self, order: _Step, reason: str) -> _Step:
-        ids: dict[str, Any] = {key: order.message[key] for key in ("userId", "anonymousId", "context") if key in order.message}
-        return self._track(order.channel, "Order Refunded", ids, {"order_id": order.message["properties"]["order_id"], "reason": reason})
+        ids: dict[str, Any] = {
+            key: order.message[key] for key in ("userId", "anonymousId", "context") if key in order.message
+        }
+        return self._track(
+            order.channel,
+            "Order Refunded",
+            ids,
+            {"order_id": order.message["properties"]["order_id"], "reason": reason},
+        )
 
     def _track(self, channel: Channel, event: str, ids: dict[str, Any], properties: dict[str, Any]) -> _Step:
-        return _Step(self._random.uniform(0.2, 1.0), channel, {"type": "track", "event": event, "properties": properties, **ids})
+        return _Step(
+            self._random.uniform(0.2, 1.0),
+            channel,
+            {"type": "track", "event": event, "properties": properties, **ids},
+        )
 
     def _ids(self, who: Person, anonymous: str) -> dict[str, Any]:
         return {"userId": who.user_id, "anonymousId": anonymous} if who.known else {"anonymousId": anonymous}
@@ -360,14 +427,24 @@ class Shop:
         soon_s = item.at_s + self._random.uniform(0.2, 3)
         dice = self._random.random()
         if dice < _REPEATED:
-            yield msgspec.structs.replace(item, at_s=soon_s, duplicate=True, age_ms=item.age_ms + int((soon_s - item.at_s) * 1000))
+            yield msgspec.structs.replace(
+                item, at_s=soon_s, duplicate=True, age_ms=item.age_ms + int((soon_s - item.at_s) * 1000)
+            )
         elif dice < _REPEATED + _MALFORMED and isinstance(item.message, dict):
             reason, fault = self._random.choice(FAULTS)
             ids = {key: value for key, value in item.message.items() if key in ("userId", "anonymousId")}
-            good = {"type": "track", "event": "Product Viewed", "properties": {}, "messageId": self._message_id(), **ids}
+            good = {
+                "type": "track",
+                "event": "Product Viewed",
+                "properties": {},
+                "messageId": self._message_id(),
+                **ids,
+            }
             yield msgspec.structs.replace(item, at_s=soon_s, message=broken(good, fault), fault=reason)
         elif dice < _REPEATED + _MALFORMED + _UNREADABLE:
-            yield msgspec.structs.replace(item, at_s=soon_s, message=self._random.choice(UNREADABLE), fault="not_json")
+            yield msgspec.structs.replace(
+                item, at_s=soon_s, message=self._random.choice(UNREADABLE), fault="not_json"
+            )
 
     def _message_id(self) -> str:
         self._sent += 1

@@ -49,24 +49,41 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     gateway["misses_per_minute"] = _MISSES_PER_MINUTE
     gateway["read_tokens"] = [known_by, *gateway.get("read_tokens", Gateway().read_tokens)]
     own_keys = [{"key": key, "source": channel} for channel, key in WRITE_KEYS.items()]
-    gateway["write_keys"] = [*(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()), *own_keys]
+    gateway["write_keys"] = [
+        *(entry for entry in gateway.get("write_keys", ()) if entry["key"] not in WRITE_KEYS.values()),
+        *own_keys,
+    ]
     for plan in document.get("validate", {}).get("plan", ()):
         plan["schema"] = str(here / plan["schema"])
     document["churn"] = document.get("churn", {}) | SOON
     for model in document.get("model", ()):
-        model |= SOON | ({"horizon": "3s"} if model["name"] == "complaint" else {})  # tickets are rated within two
+        model |= SOON | (
+            {"horizon": "3s"} if model["name"] == "complaint" else {}
+        )  # tickets are rated within two
     if document.get("action"):
         document["best_action"] = document.get("best_action", {}) | {"within": TIMER}
-        document["action"] = [{**action, "to": [*action["to"], CONNECTOR]} if action.get("to") else action for action in document["action"]]
+        document["action"] = [
+            {**action, "to": [*action["to"], CONNECTOR]} if action.get("to") else action
+            for action in document["action"]
+        ]
     if document.get("clusters", {}).get("enabled"):
         document["clusters"] |= {"every": "2s"}
-    rules = [*document.get("trigger", ()), {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"}]
+    rules = [
+        *document.get("trigger", ()),
+        {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"},
+    ]
     for rule in rules:
         rule["to"] = [*rule.get("to", ()), CONNECTOR]
         if "within" in rule["on"]:
             rule["on"]["within"] = TIMER
     document["trigger"] = rules
-    webhook = {"name": CONNECTOR, "type": "webhook", "url": receiver.url, "secrets": [receiver.secret], "allow_private": True}
+    webhook = {
+        "name": CONNECTOR,
+        "type": "webhook",
+        "url": receiver.url,
+        "secrets": [receiver.secret],
+        "allow_private": True,
+    }
     document["connector"] = [*document.get("connector", ()), webhook]
     return document
 
@@ -79,7 +96,9 @@ class Stack:
         folder = Path(document["data"]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / f"{name}.toml"
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds the receiver's secret
+        descriptor = os.open(
+            self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+        )  # it holds the receiver's secret
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(to_toml(document))
         self.config: Config = load(self._file)
@@ -137,7 +156,9 @@ class Stack:
             self.check()
             now = time.monotonic()
             if now - begun > _READY_S:
-                raise Unreachable(f"the gateway at {self.url} is not ready after {_READY_S:.0f} s: {self._last_words()}")
+                raise Unreachable(
+                    f"the gateway at {self.url} is not ready after {_READY_S:.0f} s: {self._last_words()}"
+                )
             if now - said > _SAY_S:
                 said = now
                 line = f"waiting for the gateway at {self.url}, {now - begun:.0f} s so far; what happens: {self.log}"
@@ -155,7 +176,10 @@ class Stack:
         if not self.config.gateway.read_tokens:
             return True
         token = str(self.config.gateway.read_tokens[0])
-        return httpx.get(f"{self.url}/v1/profiles/anonymous:nobody", auth=(token, ""), timeout=2).status_code != 401
+        return (
+            httpx.get(f"{self.url}/v1/profiles/anonymous:nobody", auth=(token, ""), timeout=2).status_code
+            != 401
+        )
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -194,7 +218,9 @@ def _inline(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one character that JSON allows and TOML does not
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # the one character that JSON allows and TOML does not
 
 
 _held: dict[int, socket.socket] = {}  # ports that this process has promised to a gateway

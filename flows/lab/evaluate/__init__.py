@@ -30,8 +30,12 @@ def eval_churn(
     customer: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who bought.")] = None,
     time: Time = None,
     value: Annotated[str | None, typer.Option(metavar="COLUMN", help="What was paid.")] = None,
-    quantity: Annotated[str | None, typer.Option(metavar="COLUMN", help="How many; not above 0: a return.")] = None,
-    horizon: Annotated[str | None, typer.Option(metavar="SPAN", help="How far ahead to look, such as 13w.")] = None,
+    quantity: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="How many; not above 0: a return.")
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How far ahead to look, such as 13w.")
+    ] = None,
     step: Annotated[str | None, typer.Option(metavar="SPAN", help="How often to ask, such as 1w.")] = None,
     encoding: Encoding = None,
     lang: Lang = "en",
@@ -46,13 +50,24 @@ def eval_churn(
     return report.present(verdict, as_json, html, lang)
 
 
-Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be foreseen: 0 or 1, no or yes.")]
-Features = Annotated[
-    str | None, typer.Option(metavar="A,B,C", help="Columns to learn from, numbers or words; without it all that say anything.")
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="What is to be foreseen: 0 or 1, no or yes.")
 ]
-LabelDelay = Annotated[str | None, typer.Option("--label-delay", metavar="SPAN", help="How late a label is known, such as 7d.")]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C", help="Columns to learn from, numbers or words; without it all that say anything."
+    ),
+]
+LabelDelay = Annotated[
+    str | None, typer.Option("--label-delay", metavar="SPAN", help="How late a label is known, such as 7d.")
+]
 FileOrder = Annotated[
-    bool, typer.Option("--file-order", help="There is no time: take the rows as they stand. --label-delay is then a number of rows.")
+    bool,
+    typer.Option(
+        "--file-order",
+        help="There is no time: take the rows as they stand. --label-delay is then a number of rows.",
+    ),
 ]
 
 
@@ -75,12 +90,20 @@ def _tabular(name: str, words: str, *, anomaly: bool) -> None:
         from flows.lab.evaluate import report
         from flows.lab.evaluate.tabular import evaluate
 
-        verdict = evaluate(*(file, features, label, time, label_delay, encoding, report.progress), anomaly=anomaly, file_order=file_order)
+        verdict = evaluate(
+            *(file, features, label, time, label_delay, encoding, report.progress),
+            anomaly=anomaly,
+            file_order=file_order,
+        )
         return report.present(verdict, as_json, html, lang)
 
 
 _tabular("propensity", "How likely is a yes? From any table with a label that comes late.", anomaly=False)
-_tabular("anomaly", "Which transactions are bad? Unsupervised at once, and supervised as labels come in.", anomaly=True)
+_tabular(
+    "anomaly",
+    "Which transactions are bad? Unsupervised at once, and supervised as labels come in.",
+    anomaly=True,
+)
 
 
 @evaluation.command("identity")
@@ -88,14 +111,19 @@ def eval_identity(
     file: File,
     truth: Annotated[str, typer.Option(metavar="COLUMN", help="Who it really is.")],
     identifier: Annotated[
-        list[str] | None, typer.Option("--id", metavar="COLUMN", help="Never evidence; may be given several times.")
+        list[str] | None,
+        typer.Option("--id", metavar="COLUMN", help="Never evidence; may be given several times."),
     ] = None,
     fields: Annotated[
-        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column means; without it its heading is guessed.")
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="COLUMN=FIELD", help="What a column means; without it its heading is guessed."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Random orders.")] = 3,
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="Keep the customers in this Redis, under a prefix that is removed.")
+        str | None,
+        typer.Option(metavar="URL", help="Keep the customers in this Redis, under a prefix that is removed."),
     ] = None,
     encoding: Encoding = None,
     lang: Lang = "en",

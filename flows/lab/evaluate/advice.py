@@ -14,10 +14,16 @@ _MOST_TIMES = 100  # as much data: who would need more will not wait for it
 
 METHODS = {
     "recency": Words("looking only at who has been away longest", "只看谁最久没来"),
-    "batch_lr": Words("a logistic regression, fitted anew again and again by an analyst", "分析人员反复重新拟合的逻辑回归"),
-    "batch_gbt": Words("gradient boosting, fitted anew again and again by an analyst", "分析人员反复重新拟合的梯度提升树"),
+    "batch_lr": Words(
+        "a logistic regression, fitted anew again and again by an analyst", "分析人员反复重新拟合的逻辑回归"
+    ),
+    "batch_gbt": Words(
+        "gradient boosting, fitted anew again and again by an analyst", "分析人员反复重新拟合的梯度提升树"
+    ),
     "bg_nbd": Words("BG/NBD, the textbook model of who buys again", "教科书中的复购模型 BG/NBD"),
-    "half_space_trees": Words("looking for what is unusual, without any labels", "不用标签、只找不寻常的记录"),
+    "half_space_trees": Words(
+        "looking for what is unusual, without any labels", "不用标签、只找不寻常的记录"
+    ),
 }
 SIMPLEST: dict[Kind, str] = {"churn": "recency", "propensity": "batch_lr", "anomaly": "half_space_trees"}
 _WHO: dict[Kind, Words] = {
@@ -71,10 +77,15 @@ def advice(verdict: Verdict) -> Advice:
         (ENOUGH, _enough(verdict, own, others[strongest])),
     ]
     if _few(verdict):
-        return Advice(Words("There is too little data to say anything.", "数据太少，无法下结论。"), [points[2]])
+        return Advice(
+            Words("There is too little data to say anything.", "数据太少，无法下结论。"), [points[2]]
+        )
     if own.over_chance.low <= 0.0:
         return Advice(
-            Words("Do not act on this list: it cannot be told from one drawn by lot.", "不要按这份名单行动：它与随机挑选没有可辨的差别。"),
+            Words(
+                "Do not act on this list: it cannot be told from one drawn by lot.",
+                "不要按这份名单行动：它与随机挑选没有可辨的差别。",
+            ),
             points,
         )
     return Advice(_headline(others[strongest], strongest), [(DO, _ACT[verdict.kind]), *points])
@@ -146,17 +157,23 @@ def _against(name: str, top: Top, *, strongest: bool = False) -> Words:
     assert top.behind is not None
     edge, method = top.behind, METHODS[name]
     which = "The strongest rival" if strongest else "The simple way"
-    english = f"{which} is {name} ({method.en}): of 100 on its list it is right {per_hundred(top.rate)} times. "
+    english = (
+        f"{which} is {name} ({method.en}): of 100 on its list it is right {per_hundred(top.rate)} times. "
+    )
     chinese = f"{'最强的对手' if strongest else '简单做法'}是 {name}（{method.zh}）：它的名单每 100 个对 {per_hundred(top.rate)} 个。"
     if not edge.is_clear:
         return Words(
-            english + f"No difference from millrace can be told: {signed(edge)} in 100, which may be anything {ranging(edge)}.",
-            chinese + f"与 millrace 没有可辨的差别：每 100 个相差 {signed(edge)} 个，可能在 {between(edge, '至')} 之间。",
+            english
+            + f"No difference from millrace can be told: {signed(edge)} in 100, which may be anything {ranging(edge)}.",
+            chinese
+            + f"与 millrace 没有可辨的差别：每 100 个相差 {signed(edge)} 个，可能在 {between(edge, '至')} 之间。",
         )
     better = edge.value > 0.0
     return Words(
-        english + f"Millrace is {'better' if better else 'worse'} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
-        chinese + f"millrace 每 100 个{'多' if better else '少'}对 {abs(100 * edge.value):.1f} 个（95% 区间 {between(edge, '至')}）。",
+        english
+        + f"Millrace is {'better' if better else 'worse'} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
+        chinese
+        + f"millrace 每 100 个{'多' if better else '少'}对 {abs(100 * edge.value):.1f} 个（95% 区间 {between(edge, '至')}）。",
     )
 
 
@@ -174,7 +191,10 @@ def _enough(verdict: Verdict, own: Top, strongest: Top) -> Words:
         )
     if not own.over_chance.is_clear:
         more = _more(own.over_chance)
-        return Words(f"No. {counts.en} To tell the list from chance {more.en}.", f"不够。{counts.zh}要与随机区分，{more.zh}。")
+        return Words(
+            f"No. {counts.en} To tell the list from chance {more.en}.",
+            f"不够。{counts.zh}要与随机区分，{more.zh}。",
+        )
     assert strongest.behind is not None
     if strongest.behind.is_clear:
         return Words(f"Yes. {counts.en}", f"够。{counts.zh}")

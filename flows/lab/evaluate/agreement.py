@@ -25,7 +25,9 @@ class Agreement(msgspec.Struct, frozen=True):
     @staticmethod
     def mean(all: Sequence["Agreement"]) -> "Agreement":
         """The mean of each figure, the F1 too: not the F1 of the means."""
-        return Agreement(*(sum(getattr(one, name) for one in all) / len(all) for name in ("precision", "recall", "f1")))
+        return Agreement(
+            *(sum(getattr(one, name) for one in all) / len(all) for name in ("precision", "recall", "f1"))
+        )
 
 
 def pairwise(found: Sequence[Hashable], truth: Sequence[Hashable]) -> Agreement:

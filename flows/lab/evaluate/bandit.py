@@ -17,14 +17,25 @@ _NOT_SHOWN = ("curves", "context", "fractions")  # for the report only
 
 def bandit(
     file: File,
-    context: Annotated[str, typer.Option(help="Columns of the context: names, `x*`, `x0:x49`, with commas.")] = "",
-    rewards: Annotated[str, typer.Option("--rewards", "--arms", help="Full information: one column of rewards for each action.")] = "",
-    logged: Annotated[bool, typer.Option("--logged", help="A log of decisions: judge other policies off-policy.")] = False,
+    context: Annotated[
+        str, typer.Option(help="Columns of the context: names, `x*`, `x0:x49`, with commas.")
+    ] = "",
+    rewards: Annotated[
+        str,
+        typer.Option("--rewards", "--arms", help="Full information: one column of rewards for each action."),
+    ] = "",
+    logged: Annotated[
+        bool, typer.Option("--logged", help="A log of decisions: judge other policies off-policy.")
+    ] = False,
     action: Annotated[str, typer.Option(help="Logged: the column of the action taken.")] = "",
     reward: Annotated[str, typer.Option(help="Logged: the column of its reward.")] = "",
     propensity: Annotated[str, typer.Option(help="Logged: the column of its probability.")] = "",
-    floor: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of uniform choices.")] = Settings().floor,
-    half_life: Annotated[int, typer.Option(min=0, help="Examples after which one counts half; 0 forgets nothing.")] = 0,
+    floor: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of uniform choices.")
+    ] = Settings().floor,
+    half_life: Annotated[
+        int, typer.Option(min=0, help="Examples after which one counts half; 0 forgets nothing.")
+    ] = 0,
     encoding: Encoding = None,
     lang: Lang = "en",
     as_json: AsJson = False,
@@ -43,10 +54,16 @@ def bandit(
     table = read(file, encoding)
     if logged:
         if rewards or not (action and reward and propensity):
-            raise typer.BadParameter("--logged goes with --action, --reward and --propensity, and without --rewards")
-        figures = judge_log(table, context, action, reward, propensity, Settings(floor=floor, half_life=half_life))
+            raise typer.BadParameter(
+                "--logged goes with --action, --reward and --propensity, and without --rewards"
+            )
+        figures = judge_log(
+            table, context, action, reward, propensity, Settings(floor=floor, half_life=half_life)
+        )
     elif not rewards:
-        raise typer.BadParameter("give --rewards (the reward of every action), or --logged with --action, --reward and --propensity")
+        raise typer.BadParameter(
+            "give --rewards (the reward of every action), or --logged with --action, --reward and --propensity"
+        )
     else:
         figures = play_all(table, context, rewards, floor, half_life)
     advice = of_log(figures) if logged else of_rounds(figures)
@@ -67,6 +84,10 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         if name not in ("policies", "over_best_constant")
     ]
     for policy, entry in figures["policies"].items():
-        told = f"  {entry['verdict']}: {entry['reason']}" if "verdict" in entry else f"  second half {entry['second_half']:.4f}"
+        told = (
+            f"  {entry['verdict']}: {entry['reason']}"
+            if "verdict" in entry
+            else f"  second half {entry['second_half']:.4f}"
+        )
         lines.append(f"{policy:24} {entry['mean_reward']:.4f}{told}")
     return lines

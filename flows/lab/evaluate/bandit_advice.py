@@ -25,7 +25,9 @@ _STAY = Words(
 
 _SIMPLE = {
     "uniform": Words("by lot", "随机选择"),
-    "best_constant": Words("always the one action that was best in the first half", "始终采用前一半中最好的动作"),
+    "best_constant": Words(
+        "always the one action that was best in the first half", "始终采用前一半中最好的动作"
+    ),
 }
 
 
@@ -35,7 +37,9 @@ def of_rounds(figures: dict[str, Any]) -> Advice:
     policy, best = figures["default"], figures["best_constant_action"]
     points = [(GAIN, _earned(figures)), (BETTER, _over_constant(figures)), (ENOUGH, _rounds(figures))]
     if figures["rounds"] < _ROUNDS_LEAST:
-        return Advice(Words("There are too few decisions to say anything.", "决策太少，无法下结论。"), [points[2]])
+        return Advice(
+            Words("There are too few decisions to say anything.", "决策太少，无法下结论。"), [points[2]]
+        )
     if low > 0.0:
         headline = Words(
             f"Let millrace choose: it earns more than always taking the best single action ({best}).",
@@ -44,11 +48,13 @@ def of_rounds(figures: dict[str, Any]) -> Advice:
         return Advice(headline, [(DO, _LIVE), *points])
     if high < 0.0:
         headline = Words(
-            f"Take {best} always: {policy} earns less on this history.", f"固定采用 {best}：在这份历史上 {policy} 的收益更低。"
+            f"Take {best} always: {policy} earns less on this history.",
+            f"固定采用 {best}：在这份历史上 {policy} 的收益更低。",
         )
     else:
         headline = Words(
-            f"No difference can be told between millrace and always taking {best}.", f"millrace 与始终采用 {best} 没有可辨的差别。"
+            f"No difference can be told between millrace and always taking {best}.",
+            f"millrace 与始终采用 {best} 没有可辨的差别。",
         )
     return Advice(headline, [(DO, _CONSTANT), *points])
 
@@ -58,17 +64,28 @@ def of_log(figures: dict[str, Any]) -> Advice:
     entries: dict[str, Any] = figures["policies"]
     better = [name for name, entry in entries.items() if entry["verdict"] == "better"]
     learnt = list(entries)[-1]
-    points = [(GAIN, _would_earn(figures, better or [learnt])), (BETTER, _candidates(figures)), (ENOUGH, _log(figures))]
+    points = [
+        (GAIN, _would_earn(figures, better or [learnt])),
+        (BETTER, _candidates(figures)),
+        (ENOUGH, _log(figures)),
+    ]
     if better:
         best = max(better, key=lambda name: float(entries[name]["gain"][1]))
-        headline = Words(f"{best} would have earned more than what the log did.", f"如果采用 {best}，收益会高于日志中的做法。")
+        headline = Words(
+            f"{best} would have earned more than what the log did.",
+            f"如果采用 {best}，收益会高于日志中的做法。",
+        )
         return Advice(headline, [(DO, _LIVE if best == learnt else _CONSTANT), *points])
     if all(entry["verdict"] == "cannot tell" for entry in entries.values()):
         headline = Words(
-            "This log cannot tell whether another policy would have earned more.", "这份日志不足以说明其他策略是否会收益更高。"
+            "This log cannot tell whether another policy would have earned more.",
+            "这份日志不足以说明其他策略是否会收益更高。",
         )
     else:
-        headline = Words("No policy tried here is known to be better than what the log did.", "这里试过的策略都看不出比日志中的做法更好。")
+        headline = Words(
+            "No policy tried here is known to be better than what the log did.",
+            "这里试过的策略都看不出比日志中的做法更好。",
+        )
     return Advice(headline, [(DO, _STAY), *points])
 
 
@@ -108,9 +125,7 @@ def _over_constant(figures: dict[str, Any]) -> Words:
         "Millrace against it: "
         f"{value} {unit.en} (95 % interval {low} to {high})."
     )
-    chinese = (
-        f"简单做法是始终采用整段历史中最好的那个动作（只有事后才知道）。millrace 与它相比：{unit.zh} {value}（95% 区间 {low} 至 {high}）。"
-    )
+    chinese = f"简单做法是始终采用整段历史中最好的那个动作（只有事后才知道）。millrace 与它相比：{unit.zh} {value}（95% 区间 {low} 至 {high}）。"
     if room > 0.0:
         share = (figures["mean_reward"] - figures["best_constant"]) / room
         english += f" Of what a model could win over it that had seen all rewards, that is {share:.0%}."
@@ -125,9 +140,15 @@ def _rounds(figures: dict[str, Any]) -> Words:
         f"{figures['rounds']:,} 次决策，{figures['arms']} 个动作，{figures['features']} 个特征。",
     )
     if figures["rounds"] < _ROUNDS_LEAST:
-        return Words(f"No: {counts.en} At least {_ROUNDS_LEAST} are needed.", f"不够：{counts.zh}至少需要 {_ROUNDS_LEAST} 次。")
+        return Words(
+            f"No: {counts.en} At least {_ROUNDS_LEAST} are needed.",
+            f"不够：{counts.zh}至少需要 {_ROUNDS_LEAST} 次。",
+        )
     if low <= 0.0 <= high:
-        return Words(f"No. {counts.en} {_times(value, low, high).en}", f"不够。{counts.zh}{_times(value, low, high).zh}")
+        return Words(
+            f"No. {counts.en} {_times(value, low, high).en}",
+            f"不够。{counts.zh}{_times(value, low, high).zh}",
+        )
     return Words(f"Yes. {counts.en}", f"够。{counts.zh}")
 
 
@@ -146,15 +167,26 @@ def _would_earn(figures: dict[str, Any], names: list[str]) -> Words:
     for name in names:
         value, low, high = (amount(scale * bound) for bound in figures["policies"][name]["dr"])
         told.append((name, value, low, high))
-    english = "; ".join(f"{name} would have earned about {value} (95 % interval {low} to {high})" for name, value, low, high in told)
-    chinese = "；".join(f"{name} 估计为 {value}（95% 区间 {low} 至 {high}）" for name, value, low, high in told)
-    return Words(f"Rewards {unit.en}: the log earned {log}; {english}.", f"{unit.zh}的收益：日志中为 {log}；{chinese}。")
+    english = "; ".join(
+        f"{name} would have earned about {value} (95 % interval {low} to {high})"
+        for name, value, low, high in told
+    )
+    chinese = "；".join(
+        f"{name} 估计为 {value}（95% 区间 {low} 至 {high}）" for name, value, low, high in told
+    )
+    return Words(
+        f"Rewards {unit.en}: the log earned {log}; {english}.",
+        f"{unit.zh}的收益：日志中为 {log}；{chinese}。",
+    )
 
 
 def _candidates(figures: dict[str, Any]) -> Words:
     """Each policy against what the log did."""
     told = [(_named(name), why(entry, figures)) for name, entry in figures["policies"].items()]
-    return Words(" ".join(f"{name.en}: {said.en}." for name, said in told), "".join(f"{name.zh}：{said.zh}。" for name, said in told))
+    return Words(
+        " ".join(f"{name.en}: {said.en}." for name, said in told),
+        "".join(f"{name.zh}：{said.zh}。" for name, said in told),
+    )
 
 
 def _named(policy: str) -> Words:

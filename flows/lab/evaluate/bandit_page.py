@@ -53,13 +53,22 @@ def page(file: str, figures: dict[str, Any], advice: Advice, said: Sequence[Word
     title = _TITLE.of(lang).format(file=file)
     played = "curves" in figures
     shown = _curves(figures, lang) if played else _intervals(figures, lang)
-    chart = section(_CURVES, _CURVES_TOLD, shown, lang) if played else section(_ESTIMATES, _ESTIMATES_TOLD, shown, lang)
+    chart = (
+        section(_CURVES, _CURVES_TOLD, shown, lang)
+        if played
+        else section(_ESTIMATES, _ESTIMATES_TOLD, shown, lang)
+    )
     facts = [[name, _written(value)] for name, value in figures.items() if name not in _SHOWN_ELSEWHERE]
     parts = [
         f"<h1>{escape(title)}</h1>",
         told(advice, lang),
         chart,
-        section(_POLICIES, _PLAYED if played else _JUDGED, _played(figures) if played else _logged(figures, lang), lang),
+        section(
+            _POLICIES,
+            _PLAYED if played else _JUDGED,
+            _played(figures) if played else _logged(figures, lang),
+            lang,
+        ),
         section(_FIGURES, _FIGURES_TOLD, table(("", ""), facts), lang),
         notes(said, lang),
     ]
@@ -69,7 +78,9 @@ def page(file: str, figures: dict[str, Any], advice: Advice, said: Sequence[Word
 def _written(value: Any) -> str:
     if isinstance(value, list):
         return f"{_figure(value[0])} ({_figure(value[1])} … {_figure(value[2])})"
-    return _figure(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        _figure(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )
 
 
 def _figure(value: float) -> str:
@@ -77,13 +88,22 @@ def _figure(value: float) -> str:
 
 
 def _played(figures: dict[str, Any]) -> str:
-    rows = [[name, _figure(entry["mean_reward"]), _figure(entry["second_half"])] for name, entry in figures["policies"].items()]
+    rows = [
+        [name, _figure(entry["mean_reward"]), _figure(entry["second_half"])]
+        for name, entry in figures["policies"].items()
+    ]
     return table(("", "mean reward", "second half"), rows, own=figures["default"])
 
 
 def _logged(figures: dict[str, Any], lang: Lang) -> str:
     rows = [
-        [name, _written(entry["dr"]), _written(entry["gain"]), f"{entry['effective_sample_size']:,.0f}", said_of(entry).of(lang)]
+        [
+            name,
+            _written(entry["dr"]),
+            _written(entry["gain"]),
+            f"{entry['effective_sample_size']:,.0f}",
+            said_of(entry).of(lang),
+        ]
         for name, entry in figures["policies"].items()
     ]
     return table(("", "dr", "gain", "effective sample", ""), rows, own="")
@@ -95,7 +115,9 @@ def _curves(figures: dict[str, Any], lang: Lang) -> str:
     default = figures["default"]
     order = [default, *(name for name in curves if name != default)]
     first = next(place for place, (n, _) in enumerate(curves[default]) if n >= _BEFORE * figures["rounds"])
-    series: dict[str, list[float | None]] = {name: [mean for _, mean in curves[name][first:]] for name in order}
+    series: dict[str, list[float | None]] = {
+        name: [mean for _, mean in curves[name][first:]] for name in order
+    }
     rounds = [n for n, _ in curves[default][first:]]
     for name in ("best_constant", "ceiling"):
         series[name] = [figures[name]] * len(rounds)
@@ -104,5 +126,7 @@ def _curves(figures: dict[str, Any], lang: Lang) -> str:
 
 def _intervals(figures: dict[str, Any], lang: Lang) -> str:
     """The DR estimate of each policy with its interval, beside what the log earned."""
-    entries = {name: (entry["dr"][0], entry["dr"][1], entry["dr"][2]) for name, entry in figures["policies"].items()}
+    entries = {
+        name: (entry["dr"][0], entry["dr"][1], entry["dr"][2]) for name, entry in figures["policies"].items()
+    }
     return intervals(entries, figures["second_half"], _LOGGED.of(lang), lang)

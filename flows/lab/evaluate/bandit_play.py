@@ -28,7 +28,11 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
     earned = np.column_stack([table.numbers(name) for name in names])
     if not 2 <= len(names) <= ARMS_MAX:
         raise typer.BadParameter(f"--rewards names {len(names)} columns, expected 2 to {ARMS_MAX} actions")
-    columns = pick(table, context, without=names) if context else [name for name in table.columns if name not in names]
+    columns = (
+        pick(table, context, without=names)
+        if context
+        else [name for name in table.columns if name not in names]
+    )
     features, x = contexts(table, columns)
     fractions = bool(((earned >= 0.0) & (earned <= 1.0)).all())
     policies: list[Policy] = [policy for policy in POLICIES if fractions or not policy.startswith("logistic")]
@@ -42,7 +46,10 @@ def play_all(table: Table, context: str, rewards: str, floor: float, half_life: 
         if policy == default:
             over_constant = _difference(got - earned[:, constant])
         steps = np.linspace(1, len(got), min(_CURVE_POINTS, len(got)), dtype=int)
-        curves[policy] = [(int(n), float(mean)) for n, mean in zip(steps, (np.cumsum(got)[steps - 1] / steps).tolist(), strict=True)]
+        curves[policy] = [
+            (int(n), float(mean))
+            for n, mean in zip(steps, (np.cumsum(got)[steps - 1] / steps).tolist(), strict=True)
+        ]
     return {
         "mean_reward": results[default]["mean_reward"],
         "second_half": results[default]["second_half"],
@@ -70,7 +77,9 @@ def _difference(of_rounds: Floats) -> list[float]:
     return [mean, mean - half, mean + half]
 
 
-def play(x: Floats, earned: Floats, features: tuple[str, ...], names: list[str], settings: Settings) -> Floats:
+def play(
+    x: Floats, earned: Floats, features: tuple[str, ...], names: list[str], settings: Settings
+) -> Floats:
     """What the policy earns in each round; it learns from its own reward alone, after each round."""
     actions = [Action(name=name) for name in names]
     learner = Learner("eval", features, actions, settings)
@@ -101,11 +110,15 @@ def ceiling(x: Floats, earned: Floats) -> float:
         if one_pays and len(set(paying[~out])) > 1:
             chosen[out] = LogisticRegression(max_iter=500).fit(z[~out], paying[~out]).predict(z[out])
         else:
-            chosen[out] = (design[out] @ np.linalg.lstsq(design[~out], earned[~out], rcond=None)[0]).argmax(axis=1)
+            chosen[out] = (design[out] @ np.linalg.lstsq(design[~out], earned[~out], rcond=None)[0]).argmax(
+                axis=1
+            )
     return float(earned[np.arange(len(earned)), chosen].mean())
 
 
-def judge_log(table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings) -> dict[str, Any]:
+def judge_log(
+    table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings
+) -> dict[str, Any]:
     """Candidates learnt from the first half of the log and judged on the second, each against what the log itself earned."""
     table = table.measured(reward, propensity)
     columns = pick(table, context, without=[action, reward, propensity]) if context else []
@@ -132,7 +145,12 @@ def judge_log(table: Table, context: str, action: str, reward: str, propensity: 
             "mean_reward": found.dr.value,
             **{
                 key: [e.value, e.low, e.high]
-                for key, e in (("ips", found.ips), ("snips", found.snips), ("dr", found.dr), ("gain", found.gain))
+                for key, e in (
+                    ("ips", found.ips),
+                    ("snips", found.snips),
+                    ("dr", found.dr),
+                    ("gain", found.gain),
+                )
             },
             "effective_sample_size": found.effective_sample_size,
             "effective_rewards": found.effective_rewards,
@@ -156,10 +174,14 @@ def judge_log(table: Table, context: str, action: str, reward: str, propensity: 
 
 def _shares(table: Table, name: str) -> Floats:
     """Probabilities; also where they stand as `3.4%`."""
-    return table.numbers(name) / (100.0 if any("%" in text or "％" in text for text in table.column(name)) else 1.0)
+    return table.numbers(name) / (
+        100.0 if any("%" in text or "％" in text for text in table.column(name)) else 1.0
+    )
 
 
-def _candidates(x: Floats, log: Logged, features: tuple[str, ...], names: list[str], cut: int, settings: Settings) -> dict[str, Floats]:
+def _candidates(
+    x: Floats, log: Logged, features: tuple[str, ...], names: list[str], cut: int, settings: Settings
+) -> dict[str, Floats]:
     """The probability of each action in each decision of the second half, under policies that know the first half only."""
     arms, rest = len(names), len(x) - cut
     sums = np.bincount(log.actions[:cut], log.rewards[:cut], minlength=arms)

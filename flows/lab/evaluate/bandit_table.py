@@ -77,7 +77,9 @@ def contexts(table: Table, names: list[str]) -> tuple[tuple[str, ...], Floats]:
             columns.append(np.array([float(value == text) for value in texts]))
             features.append(f"{name}={text}")
     if len(features) > FEATURES_MAX:
-        raise typer.BadParameter(f"--context makes {len(features)} features, at most {FEATURES_MAX} are taken")
+        raise typer.BadParameter(
+            f"--context makes {len(features)} features, at most {FEATURES_MAX} are taken"
+        )
     return tuple(features), np.column_stack(columns) if columns else np.empty((table.rows, 0))
 
 

@@ -99,7 +99,12 @@ class Boosted:
 
 
 def _trees(rounds: int) -> HistGradientBoostingClassifier:
-    settings: dict[str, Any] = {"learning_rate": 0.1, "max_leaf_nodes": 15, "early_stopping": False, "random_state": _SEED}
+    settings: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 15,
+        "early_stopping": False,
+        "random_state": _SEED,
+    }
     return HistGradientBoostingClassifier(max_iter=rounds, **settings)
 
 
@@ -147,17 +152,29 @@ class BgNbd:
             r, alpha, a, b = np.exp(logs)
             start = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
             stays = betaln(a, b + x) - betaln(a, b) - (r + x) * np.log(alpha + total)
-            left = betaln(a + 1.0, b + np.maximum(x, 1.0) - 1.0) - betaln(a, b) - (r + x) * np.log(alpha + t_x)
+            left = (
+                betaln(a + 1.0, b + np.maximum(x, 1.0) - 1.0) - betaln(a, b) - (r + x) * np.log(alpha + t_x)
+            )
             likely = start + np.where(x > 0.0, np.logaddexp(stays, left), stays)
             return float(-(counts * likely).sum() / counts.sum() + 1e-3 * (logs**2).sum() / counts.sum())
 
-        found = minimize(minus_log_likelihood, self._logs, method="L-BFGS-B", bounds=[(-9.0, 9.0)] * 4, options={"maxiter": 100})
+        found = minimize(
+            minus_log_likelihood,
+            self._logs,
+            method="L-BFGS-B",
+            bounds=[(-9.0, 9.0)] * 4,
+            options={"maxiter": 100},
+        )
         if np.isfinite(found.fun):
             self._logs = found.x
 
     def silent(self, repeats: Array, last: Array, age: Array, ahead: float) -> Array:
         """The probability of no purchase in the next `ahead`."""
         r, alpha, a, b = np.exp(self._logs)
-        left = np.where(repeats > 0.0, a / (b + np.maximum(repeats, 1.0) - 1.0) * ((alpha + age) / (alpha + last)) ** (r + repeats), 0.0)
+        left = np.where(
+            repeats > 0.0,
+            a / (b + np.maximum(repeats, 1.0) - 1.0) * ((alpha + age) / (alpha + last)) ** (r + repeats),
+            0.0,
+        )
         alive = 1.0 / (1.0 + left)
         return np.asarray(1.0 - alive + alive * ((alpha + age) / (alpha + age + ahead)) ** (r + repeats))

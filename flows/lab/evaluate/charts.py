@@ -15,7 +15,9 @@ _ROOM = 0.6  # of the way between two labels, that the last one needs
 _FAR = 2.0  # times what ours spans: a line may lie so far from it before it is cut
 _FAR_LEAST = 0.25  # of ours, where that hardly moves
 _BY_LOT = Words("by lot", "随机挑选")
-_CUT = Words("{name} leaves the chart: it goes from {low} to {high}", "{name} 超出图中范围：最低 {low}，最高 {high}")
+_CUT = Words(
+    "{name} leaves the chart: it goes from {low} to {high}", "{name} 超出图中范围：最低 {low}，最高 {high}"
+)
 _ALL_THE_SAME = Words("All answers were the same.", "所有结果都相同。")
 _SAID, _WAS = Words("said beforehand", "事先给出的概率"), Words("really was so", "实际比例")
 _ACTED, _FOUND = Words("share acted on", "采取行动的比例"), Words("share of all found", "覆盖的比例")
@@ -38,7 +40,10 @@ def nice(low: float, high: float) -> list[float]:
 
 
 def lines(
-    labels: Sequence[str], series: Mapping[str, Sequence[float | None]], lang: str = "en", counts: Sequence[int] | None = None
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    lang: str = "en",
+    counts: Sequence[int] | None = None,
 ) -> str:
     """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and told below.
 
@@ -58,7 +63,9 @@ def lines(
         places = [(x(place), y(value)) for place, value in enumerate(line) if value is not None]
         drawn.append(_framed(_path(places, _colour(number), 3.0 if number == 0 else 1.5)))
         if known[name] and not (low <= min(known[name]) and max(known[name]) <= high):
-            cut.append(_CUT.of(lang).format(name=name, low=f"{min(known[name]):.3g}", high=f"{max(known[name]):.3g}"))
+            cut.append(
+                _CUT.of(lang).format(name=name, low=f"{min(known[name]):.3g}", high=f"{max(known[name]):.3g}")
+            )
     return _figure(drawn, list(series), cut)
 
 
@@ -86,14 +93,19 @@ def _window(known: Sequence[Sequence[float]]) -> tuple[float, float]:
     return min(near), max(near)
 
 
-def gains(shares: Sequence[float], series: Mapping[str, Sequence[float]], mark: float, lang: str = "en") -> str:
+def gains(
+    shares: Sequence[float], series: Mapping[str, Sequence[float]], mark: float, lang: str = "en"
+) -> str:
     """Of all that are looked for, the share that is found by acting on so many; `mark` is the share that is spoken of."""
     x, y = _across(0.0, 1.0), _up(0.0, 1.0)
     drawn = [
         _levels(y, (0.0, 0.25, 0.5, 0.75, 1.0), _per_cent),
         *(_below(x(part), _per_cent(part)) for part in (0.0, 0.25, 0.5, 0.75, 1.0)),
     ]
-    drawn += [_line((x(0.0), y(0.0)), (x(1.0), y(1.0)), dashed=True), _line((x(mark), y(0.0)), (x(mark), y(1.0)), dashed=True)]
+    drawn += [
+        _line((x(0.0), y(0.0)), (x(1.0), y(1.0)), dashed=True),
+        _line((x(mark), y(0.0)), (x(mark), y(1.0)), dashed=True),
+    ]
     drawn.append(_text(x(mark) + 5, y(1.0) + 12, _per_cent(mark)))
     drawn.append(_text(x(0.86), y(0.86) + 22, _BY_LOT.of(lang), "middle"))
     for number, line in reversed(list(enumerate(series.values()))):
@@ -118,12 +130,19 @@ def reliability(bins: Sequence[tuple[float, float, int]], lang: str = "en") -> s
     return _figure([*drawn, *_titles(_SAID.of(lang), _WAS.of(lang))], [])
 
 
-def intervals(entries: Mapping[str, tuple[float, float, float]], level: float, named: str, lang: str = "en") -> str:
+def intervals(
+    entries: Mapping[str, tuple[float, float, float]], level: float, named: str, lang: str = "en"
+) -> str:
     """Value, low and high of each, on a line of its own, beside a `level` that is `named`. What is endless or far off is cut."""
     values = [value for value, _, _ in entries.values() if isfinite(value)] + [level]
     spans = sorted(high - low for _, low, high in entries.values() if isfinite(high - low))
     room = 1.5 * spans[len(spans) // 2] if spans else abs(level) or 1.0
-    bounds = [min(max(bound, min(values) - room), max(values) + room) for entry in entries.values() for bound in entry if bound == bound]
+    bounds = [
+        min(max(bound, min(values) - room), max(values) + room)
+        for entry in entries.values()
+        for bound in entry
+        if bound == bound
+    ]
     ticks = nice(min([*bounds, level]), max([*bounds, level]))
     low, high = ticks[0], ticks[-1]
     left, row = 180, 40
@@ -142,7 +161,9 @@ def intervals(entries: Mapping[str, tuple[float, float, float]], level: float, n
     for number, (name, (value, least, most)) in enumerate(entries.items()):
         at, colour = _TOP + row * (number + 0.5), _colour(number)
         drawn.append(_text(left - 12, at + 4, name, "end"))
-        drawn.append(f'<line x1="{x(least):.1f}" x2="{x(most):.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{colour}" stroke-width="3"/>')
+        drawn.append(
+            f'<line x1="{x(least):.1f}" x2="{x(most):.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{colour}" stroke-width="3"/>'
+        )
         if isfinite(value):
             drawn.append(f'<circle cx="{x(value):.1f}" cy="{at:.1f}" r="5" fill="{colour}"/>')
         if not (low <= least and most <= high):
@@ -157,7 +178,9 @@ def bars(values: Mapping[str, int]) -> str:
     drawn = [_levels(y, ticks)]
     for place, (name, value) in enumerate(values.items()):
         left = _LEFT + place * width
-        shape = f'x="{left:.1f}" y="{y(value):.1f}" width="{width * 0.8:.1f}" height="{y(0.0) - y(value):.1f}"'
+        shape = (
+            f'x="{left:.1f}" y="{y(value):.1f}" width="{width * 0.8:.1f}" height="{y(0.0) - y(value):.1f}"'
+        )
         drawn.append(f'<rect {shape} fill="{_colour(0)}"><title>{value:,}</title></rect>')
         drawn.append(_text(left + width * 0.4, _HEIGHT - _BOTTOM + 18, name, "middle"))
     return _figure(drawn, [])
@@ -186,7 +209,9 @@ def _levels(y: Place, values: Sequence[float], said: Callable[[float], str] | No
     written = said or (lambda value: f"{value:,.{decimals}f}")
     ends = (_LEFT, _WIDTH - _RIGHT)
     return "".join(
-        _line((ends[0], y(value)), (ends[1], y(value)), "grid") + _text(_LEFT - 8, y(value) + 4, written(value), "end") for value in values
+        _line((ends[0], y(value)), (ends[1], y(value)), "grid")
+        + _text(_LEFT - 8, y(value) + 4, written(value), "end")
+        for value in values
     )
 
 
@@ -207,7 +232,12 @@ def _anchor(at: float, left: float) -> str:
 
 
 def _below(x: float, label: str) -> str:
-    return _text(x, _HEIGHT - _BOTTOM + 18, label, "end" if x > _WIDTH - _RIGHT - 8 else "start" if x < _LEFT + 8 else "middle")
+    return _text(
+        x,
+        _HEIGHT - _BOTTOM + 18,
+        label,
+        "end" if x > _WIDTH - _RIGHT - 8 else "start" if x < _LEFT + 8 else "middle",
+    )
 
 
 def _titles(across: str, up: str) -> list[str]:
@@ -240,8 +270,15 @@ def _colour(number: int) -> str:
     return f"var(--c{number % COLOURS})"
 
 
-def _figure(drawn: Sequence[str], names: Sequence[str], notes: Sequence[str] = (), height: float = _HEIGHT) -> str:
-    legend = "".join(f'<span><i style="background:{_colour(number)}"></i>{escape(name)}</span>' for number, name in enumerate(names))
-    below = (f'<p class="legend">{legend}</p>' if legend else "") + "".join(f'<p class="cut">{escape(note)}</p>' for note in notes)
+def _figure(
+    drawn: Sequence[str], names: Sequence[str], notes: Sequence[str] = (), height: float = _HEIGHT
+) -> str:
+    legend = "".join(
+        f'<span><i style="background:{_colour(number)}"></i>{escape(name)}</span>'
+        for number, name in enumerate(names)
+    )
+    below = (f'<p class="legend">{legend}</p>' if legend else "") + "".join(
+        f'<p class="cut">{escape(note)}</p>' for note in notes
+    )
     caption = f"<figcaption>{below}</figcaption>" if below else ""
     return f'<figure><svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img">{"".join(drawn)}</svg>{caption}</figure>'

@@ -73,12 +73,24 @@ def evaluate(
     ahead, every = _spans(bought, horizon, step, guessed)
     notes = guesses(guessed)
     if unknown:
-        notes.append(Words(f"{unknown} rows without a customer or a time were left out", f"有 {unknown} 行没有客户或时间，未计入"))
+        notes.append(
+            Words(
+                f"{unknown} rows without a customer or a time were left out",
+                f"有 {unknown} 行没有客户或时间，未计入",
+            )
+        )
     notes += table.notes
     return _replay(bought, ahead, every, path.name, notes, show)
 
 
-def _found(table: Table, given: str | None, what: str, words: Sequence[str], but: Sequence[str | None], guessed: list[str]) -> str | None:
+def _found(
+    table: Table,
+    given: str | None,
+    what: str,
+    words: Sequence[str],
+    but: Sequence[str | None],
+    guessed: list[str],
+) -> str | None:
     """A column of numbers that a file need not have: the one that was named, or one that its name gives away."""
     if given is not None:
         return given
@@ -87,7 +99,9 @@ def _found(table: Table, given: str | None, what: str, words: Sequence[str], but
     return found
 
 
-def _spans(purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]) -> tuple[int, int]:
+def _spans(
+    purchases: Purchases, horizon: str | None, step: str | None, guessed: list[str]
+) -> tuple[int, int]:
     span = int(purchases.times[-1] - purchases.times[0])
     if horizon is not None:
         ahead = span_of("--horizon", horizon)
@@ -124,7 +138,9 @@ class _Customers:
         self.days = np.zeros((3, count))  # distinct days with a purchase; the first and the last of them
 
     def buy(self, customer: int, time_ms: int, value: float, message: str) -> None:
-        fact = Fact("track", _ORDER, time_ms, time_ms, time_ms, message, "file", b"", {"total": value}, {}, {})
+        fact = Fact(
+            "track", _ORDER, time_ms, time_ms, time_ms, message, "file", b"", {"total": value}, {}, {}
+        )
         self._rules.add(self.fragments[customer], fact, ring_id(message))
         self.known = max(self.known, customer + 1)
         day = float(time_ms // DAY_MS)
@@ -140,7 +156,9 @@ class _Customers:
         return days - 1.0, (last - first) / 7.0, np.maximum(now_ms / DAY_MS - first, last - first) / 7.0
 
 
-def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list[Words], show: Callable[[str], None]) -> Verdict:
+def _replay(
+    purchases: Purchases, ahead: int, every: int, name: str, notes: list[Words], show: Callable[[str], None]
+) -> Verdict:
     model = BINARY["churn"]
     trainer = Trainer(model.name, model.features, Rules().churn.learning_rate)
     customers = _Customers(int(purchases.customers.max()) + 1)
@@ -158,7 +176,12 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
         nonlocal bought
         upto = int(np.searchsorted(purchases.times, before))
         for row in range(bought, upto):
-            customers.buy(int(purchases.customers[row]), int(purchases.times[row]), float(purchases.values[row]), str(row))
+            customers.buy(
+                int(purchases.customers[row]),
+                int(purchases.times[row]),
+                float(purchases.values[row]),
+                str(row),
+            )
         bought = upto
 
     def answer(asked: Asked) -> None:
@@ -167,12 +190,16 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
         gone = events == asked.events
         champions = asked.said[trainer.champion]
         trainer.learn(
-            Example(model.name, b"", asked.at_ms, asked.at_ms + ahead, row, said, trainer.version, float(label))
+            Example(
+                model.name, b"", asked.at_ms, asked.at_ms + ahead, row, said, trainer.version, float(label)
+            )
             for row, said, label in zip(asked.rows.tolist(), champions, gone.tolist(), strict=True)
         )
         answered.append((asked.rows, gone))
         if asked.baselines:
-            done.append((asked._replace(said={"champion": champions, **asked.said}, rows=asked.rows[:0]), gone))
+            done.append(
+                (asked._replace(said={"champion": champions, **asked.said}, rows=asked.rows[:0]), gone)
+            )
 
     def ask(now: int) -> Asked:
         buy(now)
@@ -181,7 +208,10 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
         said = trainer.probabilities(rows.astype(float))
         beside: dict[str, NDArray[np.float64]] = {}
         if now >= judged_from:
-            known, truth = np.concatenate([rows for rows, _ in answered]).astype(float), np.concatenate([gone for _, gone in answered])
+            known, truth = (
+                np.concatenate([rows for rows, _ in answered]).astype(float),
+                np.concatenate([gone for _, gone in answered]),
+            )
             refitted.fit(known, truth)
             recency.fit(known[:, [place]], truth)
             counts = customers.repeats(now)
@@ -201,19 +231,30 @@ def _replay(purchases: Purchases, ahead: int, every: int, name: str, notes: list
     while waiting:
         answer(waiting.popleft())
     if not done:
-        raise Unusable(f"{name}: no question could be both asked and answered; try a shorter --horizon or --step")
+        raise Unusable(
+            f"{name}: no question could be both asked and answered; try a shorter --horizon or --step"
+        )
     truth = np.concatenate([gone for _, gone in done])
     if truth.all() or not truth.any():
-        raise Unusable(f"{name}: {'nobody' if truth.all() else 'everybody'} came back within the horizon; there is nothing to tell apart")
+        raise Unusable(
+            f"{name}: {'nobody' if truth.all() else 'everybody'} came back within the horizon; there is nothing to tell apart"
+        )
     at = np.concatenate([np.full(len(gone), asked.at_ms) for asked, gone in done])
     said = {who: np.concatenate([np.array(asked.said[who]) for asked, _ in done]) for who in done[0][0].said}
-    baselines = {who: np.concatenate([asked.baselines[who] for asked, _ in done]) for who in done[0][0].baselines}
+    baselines = {
+        who: np.concatenate([asked.baselines[who] for asked, _ in done]) for who in done[0][0].baselines
+    }
     champion = said.pop("champion")
     notes += [_how(customers.known, bought, len(steps), len(done), ahead, every)]
     case = Case(
         kind="churn",
-        title=Words(f"Churn: no purchase within {in_words(ahead).en}, {name}", f"流失：{in_words(ahead).zh}内没有再购买，{name}"),
-        subject=Words(f"did not buy again within {in_words(ahead).en}", f"在 {in_words(ahead).zh}内没有再购买"),
+        title=Words(
+            f"Churn: no purchase within {in_words(ahead).en}, {name}",
+            f"流失：{in_words(ahead).zh}内没有再购买，{name}",
+        ),
+        subject=Words(
+            f"did not buy again within {in_words(ahead).en}", f"在 {in_words(ahead).zh}内没有再购买"
+        ),
         data=_judged(len(steps), len(done), ahead, at),
         at_ms=at,
         units=np.concatenate([np.arange(len(gone)) for _, gone in done]),

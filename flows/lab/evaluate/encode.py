@@ -54,7 +54,12 @@ class Clock:
         span, columns = int(times[-1] - times[0]), []
         self.names: list[str] = []
         for name, period, least in (("hour", DAY_MS, 2 * DAY_MS), ("weekday", _WEEK_MS, 2 * _WEEK_MS)):
-            place = times % period // (period // 7 if period == _WEEK_MS else 1) * (period / 7 if period == _WEEK_MS else 1)
+            place = (
+                times
+                % period
+                // (period // 7 if period == _WEEK_MS else 1)
+                * (period / 7 if period == _WEEK_MS else 1)
+            )
             if span >= least and (place != place[0]).any():
                 columns += [np.sin(place * (2.0 * pi / period)), np.cos(place * (2.0 * pi / period))]
                 self.names += [f"{name} sine", f"{name} cosine"]
@@ -104,7 +109,15 @@ class Words:
 class Encoder:
     """Rows of a table as features. Rows are asked for in order of time."""
 
-    def __init__(self, table: Table, columns: list[str], order: NDArray[np.int64], times: NDArray[np.int64], *, clock: bool) -> None:
+    def __init__(
+        self,
+        table: Table,
+        columns: list[str],
+        order: NDArray[np.int64],
+        times: NDArray[np.int64],
+        *,
+        clock: bool,
+    ) -> None:
         """`times` in that order; `clock`: look at them too."""
         self._parts: list[Numbers | Words | Clock] = [Clock(times)] if clock else []
         for name in columns:
@@ -116,8 +129,13 @@ class Encoder:
                 numbers = table.numbers(name)[order]
                 self._parts.append(Numbers(name, numbers))
                 different = len(set(texts))
-                if 2 < different <= len(texts) // _CODE_EACH and (np.isnan(numbers) | (numbers == np.floor(numbers))).all():
-                    self._parts.append(Words(f"{name} as a code", texts, VOCABULARY if different <= VOCABULARY else 0))
+                if (
+                    2 < different <= len(texts) // _CODE_EACH
+                    and (np.isnan(numbers) | (numbers == np.floor(numbers))).all()
+                ):
+                    self._parts.append(
+                        Words(f"{name} as a code", texts, VOCABULARY if different <= VOCABULARY else 0)
+                    )
             else:
                 self._parts.append(Words(name, texts))
         self.names = tuple(name for part in self._parts for name in part.names)
@@ -131,6 +149,8 @@ class Encoder:
             part.learn(at, answer)
 
 
-def _days_ago(table: Table, name: str, order: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.float64]:
+def _days_ago(
+    table: Table, name: str, order: NDArray[np.int64], times: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """From a date to the row's own time; NaN where there is no date."""
     return np.asarray(times / DAY_MS - table.days(name)[order])

@@ -30,5 +30,11 @@ LABEL = tuple(
     标签 标记 是否流失 是否欺诈 是否购买 是否成交 是否转化 是否响应 流失 欺诈 结果 类别
     """.split()
 )
-OF_ONE = ("unit", "unitprice", "each", "unitaire", "unitario")  # of a price that is of one piece, as words, ...
+OF_ONE = (
+    "unit",
+    "unitprice",
+    "each",
+    "unitaire",
+    "unitario",
+)  # of a price that is of one piece, as words, ...
 OF_ONE_WITHIN = ("einzelpreis", "stückpreis", "单价")  # ... or within one

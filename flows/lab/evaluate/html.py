@@ -45,7 +45,9 @@ svg text { font-size: 12px; fill: var(--ink) }
 _COLUMNS = ("auc", "log_loss", "brier", "ece")
 OURS = "millrace"
 
-_COUNTED = Words("{count:,} predictions, {rate} of 100 of them true.", "共 {count:,} 次预测，每 100 次有 {rate} 次为“是”。")
+_COUNTED = Words(
+    "{count:,} predictions, {rate} of 100 of them true.", "共 {count:,} 次预测，每 100 次有 {rate} 次为“是”。"
+)
 _LIST = Words("If you act on the 10 % that are ranked first", "如果对排在最前的 10% 采取行动")
 _LIST_TOLD = Words(
     "Each method draws up a list of its own. Right: of 100 on the list, so many. Found: of all there are, so many are on the "
@@ -123,7 +125,10 @@ def page(verdict: Verdict, lang: Lang = "en") -> str:
 
 def document(title: str, parts: Sequence[str], lang: Lang = "en") -> str:
     """A whole page."""
-    light, dark = ("; ".join(f"--c{number}: {colour}" for number, colour in enumerate(colours)) for colours in (_LIGHT, _DARK))
+    light, dark = (
+        "; ".join(f"--c{number}: {colour}" for number, colour in enumerate(colours))
+        for colours in (_LIGHT, _DARK)
+    )
     style = _STYLE.replace("LIGHT", light).replace("DARK", dark)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{style}</style>'
     return f'<!doctype html><html lang="{lang}"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
@@ -131,7 +136,9 @@ def document(title: str, parts: Sequence[str], lang: Lang = "en") -> str:
 
 def told(advice: Advice, lang: Lang) -> str:
     """The verdict in words."""
-    points = "".join(f"<dt>{escape(point.of(lang))}</dt><dd>{_coded(text.of(lang))}</dd>" for point, text in advice.points)
+    points = "".join(
+        f"<dt>{escape(point.of(lang))}</dt><dd>{_coded(text.of(lang))}</dd>" for point, text in advice.points
+    )
     return f'<div class="verdict"><p class="headline">{escape(advice.headline.of(lang))}</p><dl>{points}</dl></div>'
 
 
@@ -148,15 +155,21 @@ def section(title: Words, sentence: Words, shown: str, lang: Lang) -> str:
 def notes(said: Sequence[Words], lang: Lang) -> str:
     if not said:
         return ""
-    return f"<h2>{_NOTES.of(lang)}</h2>" + "".join(f'<p class="notes">{escape(note.of(lang))}</p>' for note in said)
+    return f"<h2>{_NOTES.of(lang)}</h2>" + "".join(
+        f'<p class="notes">{escape(note.of(lang))}</p>' for note in said
+    )
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, own: str = OURS, words: Sequence[int] = ()) -> str:
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, own: str = OURS, words: Sequence[int] = ()
+) -> str:
     """The row whose first cell is `own` stands out; columns of `words` are not of figures."""
 
     def cells(kind: str, row: Sequence[str]) -> str:
         classes = [" class=words" if place in words else "" for place in range(len(row))]
-        return "".join(f"<{kind}{its}>{escape(cell)}</{kind}>" for its, cell in zip(classes, row, strict=True))
+        return "".join(
+            f"<{kind}{its}>{escape(cell)}</{kind}>" for its, cell in zip(classes, row, strict=True)
+        )
 
     head = cells("th", heads)
     body = "".join(f"<tr{' class=own' if row[0] == own else ''}>{cells('td', row)}</tr>" for row in rows)
@@ -169,20 +182,36 @@ def _lists(verdict: Verdict, lang: Lang) -> str:
     for name, top in verdict.tops.items():
         method = _OWN if name == "model" else METHODS[name]
         against = f"{100 * top.behind.value:+.1f} ({between(top.behind, '…')})" if top.behind else ""
-        rows.append([OURS if name == "model" else name, method.of(lang), per_hundred(top.rate), f"{top.found:.0%}", against])
+        rows.append(
+            [
+                OURS if name == "model" else name,
+                method.of(lang),
+                per_hundred(top.rate),
+                f"{top.found:.0%}",
+                against,
+            ]
+        )
     over = own.over_chance
     chance = per_hundred(own.rate - over.value)
-    rows.append([_LOT.of(lang), "", chance, f"{SHARE:.0%}", f"{100 * over.value:+.1f} ({between(over, '…')})"])
+    rows.append(
+        [_LOT.of(lang), "", chance, f"{SHARE:.0%}", f"{100 * over.value:+.1f} ({between(over, '…')})"]
+    )
     return table([head.of(lang) for head in _LIST_HEADS], rows, words=(1,))
 
 
 def _table(verdict: Verdict) -> str:
     rows: list[tuple[str, Figures]] = [(OURS, verdict.figures), *verdict.baselines.items()]
     rows += [(f"learner {name}", figures) for name, figures in verdict.learners.items()]
-    written = [[name, *(f"{figures[column]:.4f}" if column in figures else "-" for column in _COLUMNS)] for name, figures in rows]
+    written = [
+        [name, *(f"{figures[column]:.4f}" if column in figures else "-" for column in _COLUMNS)]
+        for name, figures in rows
+    ]
     return table(("", *_COLUMNS), written)
 
 
 def _series(verdict: Verdict, figure: str) -> dict[str, list[float | None]]:
     names = ("model", *verdict.baselines)
-    return {OURS if name == "model" else name: [p.figures[name].get(figure) for p in verdict.periods] for name in names}
+    return {
+        OURS if name == "model" else name: [p.figures[name].get(figure) for p in verdict.periods]
+        for name in names
+    }

@@ -107,7 +107,9 @@ def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[
     long is cut. What stands above the headings and below the last row is left out. Raises `ConfigError` and `Unusable`."""
     if table.is_book(path):
         book = table.read(path)
-        return list(book.columns), [dict(zip(book.columns, row, strict=True)) for row in zip(*book.columns.values(), strict=True)]
+        return list(book.columns), [
+            dict(zip(book.columns, row, strict=True)) for row in zip(*book.columns.values(), strict=True)
+        ]
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
     text = io.StringIO(table.text_of(path, encoding, "replace"), newline="")
@@ -150,10 +152,18 @@ def evaluate(
     left_out, rows = len(rows) - len(labelled), labelled
     meaning = dict(guess_fields(headings, rows, (truth, *never)) if fields is None else fields)
     if not meaning:
-        raise ConfigError("nothing to compare: no heading says what its column means; name them with --map COLUMN=field")
+        raise ConfigError(
+            "nothing to compare: no heading says what its column means; name them with --map COLUMN=field"
+        )
     config = _config(meaning)
     policy = Policy.of(config.identity, config.matching)
-    layout = Layout.of("evaluation", 4, 16 * len(rows), [10**6], policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9))
+    layout = Layout.of(
+        "evaluation",
+        4,
+        16 * len(rows),
+        [10**6],
+        policy=msgspec.structs.replace(policy, budget=10**9, breaker_unions=10**9),
+    )
     right = [row.get(truth, "") for row in rows]
     simple = exact(rows, meaning)
     passes = []
@@ -163,7 +173,8 @@ def evaluate(
     show("")
     at = {
         f"{station}%": Station(
-            Agreement.mean([one.at[station].pairwise for one in passes]), Agreement.mean([one.at[station].bcubed for one in passes])
+            Agreement.mean([one.at[station].pairwise for one in passes]),
+            Agreement.mean([one.at[station].bcubed for one in passes]),
         )
         for station in STATIONS
     }
@@ -190,20 +201,30 @@ def _customers(right: Sequence[str], passes: "Sequence[_Pass]") -> Customers:
     found = [len(set(one.found)) for one in passes]
     both = [set(zip(one.found, right, strict=True)) for one in passes]
     mixed = [sum(count > 1 for count in Counter(cluster for cluster, _ in pairs).values()) for pairs in both]
-    split = [sum(count > 1 for count in Counter(customer for _, customer in pairs).values()) for pairs in both]
+    split = [
+        sum(count > 1 for count in Counter(customer for _, customer in pairs).values()) for pairs in both
+    ]
     several = sum(count > 1 for count in Counter(right).values())
-    return Customers(len(set(right)), several, *(sum(counts) / len(passes) for counts in (found, mixed, split)))
+    return Customers(
+        len(set(right)), several, *(sum(counts) / len(passes) for counts in (found, mixed, split))
+    )
 
 
 def _mean(edges: Sequence[Edge]) -> Edge:
-    return Edge(*(sum(getattr(edge, name) for edge in edges) / len(edges) for name in ("value", "low", "high")))
+    return Edge(
+        *(sum(getattr(edge, name) for edge in edges) / len(edges) for name in ("value", "low", "high"))
+    )
 
 
 def _warnings(meaning: Mapping[str, str], guessed: bool) -> list[str]:
     """What is compared without anybody having said that it is the customer's own."""
     if not any(map(tells_who, meaning.values())):
         return [NOBODY_TOLD]
-    unsaid = [column for column, field in meaning.items() if tells_who(field) and field not in guess_fields([column], []).values()]
+    unsaid = [
+        column
+        for column, field in meaning.items()
+        if tells_who(field) and field not in guess_fields([column], []).values()
+    ]
     if not guessed or len(unsaid) < sum(map(tells_who, meaning.values())):
         return []
     return [
@@ -219,7 +240,11 @@ def _told(show: Callable[[str], None], which: str, rows: int, done: int) -> None
 
 def _config(meaning: Mapping[str, str]) -> Config:
     """The defaults, but that a row's number is the only identifier, and the columns are what is compared."""
-    matching = Matching(field=tuple(MatchField(name=field, paths=(f"traits.{field}",)) for field in dict.fromkeys(meaning.values())))
+    matching = Matching(
+        field=tuple(
+            MatchField(name=field, paths=(f"traits.{field}",)) for field in dict.fromkeys(meaning.values())
+        )
+    )
     row = Namespace(name="row", paths=("anonymousId",), limit=1_000_000)
     return Config(identity=Identity(namespace=(row,)), matching=matching)
 
@@ -276,7 +301,18 @@ def _one_pass(
         while at < end:
             window = order[at : min(at + WINDOW, end)]
             events = [RawEvent(_event(row, rows[row], meaning), 1_000, "table") for row in window]
-            resolver.commit(resolver.judge(Window("table/0", at - 1, at + len(window) - 1, events, list(range(at, at + len(window))), 0.0)))
+            resolver.commit(
+                resolver.judge(
+                    Window(
+                        "table/0",
+                        at - 1,
+                        at + len(window) - 1,
+                        events,
+                        list(range(at, at + len(window))),
+                        0.0,
+                    )
+                )
+            )
             at += len(window)
             began_s = time.process_time()
             for said in matcher.read(0):
@@ -297,6 +333,10 @@ def _one_pass(
 def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> bytes:
     traits: dict[str, str] = {}
     for column, field in meaning.items():
-        if (value := row.get(column, "")) and (value == "Na" or not is_missing(value)):  # NA is what R writes; Na is somebody's name
+        if (value := row.get(column, "")) and (
+            value == "Na" or not is_missing(value)
+        ):  # NA is what R writes; Na is somebody's name
             traits.setdefault(field, value)
-    return msgspec.json.encode({"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits})
+    return msgspec.json.encode(
+        {"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits}
+    )

@@ -55,7 +55,9 @@ def _mapped(mapped: Sequence[str], truth: str, never: Sequence[str]) -> dict[str
             raise ConfigError(f"--map {one}: expected COLUMN=field, such as surname=family_name")
         if column == truth or column in never:
             option = "--truth" if column == truth else "--id"
-            raise ConfigError(f"--map {one}: {column} is {option}, which holds the answer and is never compared")
+            raise ConfigError(
+                f"--map {one}: {column} is {option}, which holds the answer and is never compared"
+            )
         if field not in KIND_OF and field not in guess_fields([column], []).values():
             near = get_close_matches(field, KIND_OF, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KIND_OF)}"
@@ -65,7 +67,9 @@ def _mapped(mapped: Sequence[str], truth: str, never: Sequence[str]) -> dict[str
 
 
 def _table(report: Report, guessed: bool, seeds: int) -> str:
-    meaning = ", ".join(column if column == field else f"{column} = {field}" for column, field in report.fields.items())
+    meaning = ", ".join(
+        column if column == field else f"{column} = {field}" for column, field in report.fields.items()
+    )
     lines = [
         f"{'guessed' if guessed else 'compared'}: {meaning}",
         f"{report.rows:,} rows, mean of {seeds} random orders",
@@ -77,10 +81,18 @@ def _table(report: Report, guessed: bool, seeds: int) -> str:
     lines.append(f"{'':>6} " + " ".join(f"{name:>8}" for name in ("prec.", "recall", "F1") * 2))
     for station, found in report.at.items():
         both = (found.pairwise, found.bcubed)
-        lines.append(f"{station:>6} " + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1)))
+        lines.append(
+            f"{station:>6} "
+            + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1))
+        )
     both = (report.exact.pairwise, report.exact.bcubed)
-    lines.append(f"{'exact':>6} " + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1)))
+    lines.append(
+        f"{'exact':>6} "
+        + " ".join(f"{value:8.4f}" for one in both for value in (one.precision, one.recall, one.f1))
+    )
     lines.append("")
-    lines.append(f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} for a steward, {report.seconds:.1f} s of CPU")
+    lines.append(
+        f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} for a steward, {report.seconds:.1f} s of CPU"
+    )
     lines.append(f"{report.microseconds_per_record:.0f} µs for each record")
     return "\n".join(lines)

@@ -42,10 +42,16 @@ def advice(report: Report) -> Advice:
     points = [(GAIN, _gain(report)), (BETTER, _better(report)), (ENOUGH, _enough(report))]
     if report.customers.with_several_rows < _UNITS_LEAST:
         return Advice(
-            Words("There are too few customers with several rows to say anything.", "有多行的客户太少，无法下结论。"), [points[2]]
+            Words(
+                "There are too few customers with several rows to say anything.",
+                "有多行的客户太少，无法下结论。",
+            ),
+            [points[2]],
         )
     if edge.high < 0.0:
-        headline = Words("Unite by the simple rule: it does better on this table.", "按简单规则合并：在这张表上它更好。")
+        headline = Words(
+            "Unite by the simple rule: it does better on this table.", "按简单规则合并：在这张表上它更好。"
+        )
         return Advice(headline, points)
     wrong = per_hundred(1.0 - own.precision)
     if own.precision < _SAFE:
@@ -109,8 +115,10 @@ def _better(report: Report) -> Words:
         )
     way = Words("better", "更好") if edge.value > 0.0 else Words("worse", "更差")
     return Words(
-        english + f"Taking both together (F1), millrace is {way.en} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
-        chinese + f"两者合计（F1），millrace {way.zh}，每 100 相差 {abs(100 * edge.value):.1f}（95% 区间 {between(edge, '至')}）。",
+        english
+        + f"Taking both together (F1), millrace is {way.en} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
+        chinese
+        + f"两者合计（F1），millrace {way.zh}，每 100 相差 {abs(100 * edge.value):.1f}（95% 区间 {between(edge, '至')}）。",
     )
 
 
@@ -121,7 +129,10 @@ def _enough(report: Report) -> Words:
         f"{report.customers.true:,} 位客户中有 {several:,} 位有多行，只有从这些客户才能看出是否找到了。",
     )
     if several < _UNITS_LEAST:
-        return Words(f"No. {counts.en} At least {_UNITS_LEAST} are needed.", f"不够。{counts.zh}至少需要 {_UNITS_LEAST} 位。")
+        return Words(
+            f"No. {counts.en} At least {_UNITS_LEAST} are needed.",
+            f"不够。{counts.zh}至少需要 {_UNITS_LEAST} 位。",
+        )
     return Words(f"Yes. {counts.en}", f"够。{counts.zh}")
 
 
@@ -144,18 +155,27 @@ def _agreement(report: Report) -> str:
         return [f"{value:.4f}" for one in both for value in (one.precision, one.recall, one.f1)]
 
     heads = ("", *(f"{kind} {name}" for kind in ("pairs", "B³") for name in ("precision", "recall", "F1")))
-    rows = [[OURS, *cells(report.pairwise, report.bcubed)], ["exact", *cells(report.exact.pairwise, report.exact.bcubed)]]
+    rows = [
+        [OURS, *cells(report.pairwise, report.bcubed)],
+        ["exact", *cells(report.exact.pairwise, report.exact.bcubed)],
+    ]
     return table(heads, rows)
 
 
 def _stations(report: Report, lang: Lang) -> str:
     pairs = [station.pairwise for station in report.at.values()]
-    series = {"F1": [one.f1 for one in pairs], "precision": [one.precision for one in pairs], "recall": [one.recall for one in pairs]}
+    series = {
+        "F1": [one.f1 for one in pairs],
+        "precision": [one.precision for one in pairs],
+        "recall": [one.recall for one in pairs],
+    }
     return lines(list(report.at), series, lang)
 
 
 def _facts(report: Report) -> str:
-    fields = ", ".join(column if column == field else f"{column} = {field}" for column, field in report.fields.items())
+    fields = ", ".join(
+        column if column == field else f"{column} = {field}" for column, field in report.fields.items()
+    )
     rows = [
         ["fields", fields],
         ["rows", f"{report.rows:,}"],

@@ -55,7 +55,12 @@ class Verdict(msgspec.Struct, frozen=True):
     def flat(self) -> dict[str, object]:
         """For `--json`."""
         plain: dict[str, object] = dict(self.figures)
-        plain |= {"count": self.count, "base_rate": self.base_rate, "baselines": self.baselines, "learners": self.learners}
+        plain |= {
+            "count": self.count,
+            "base_rate": self.base_rate,
+            "baselines": self.baselines,
+            "learners": self.learners,
+        }
         plain |= {"periods": msgspec.to_builtins(self.periods), "notes": [note.en for note in self.notes]}
         plain |= {"top_tenth": {name: _top(top) for name, top in self.tops.items()}}
         return plain
@@ -64,7 +69,9 @@ class Verdict(msgspec.Struct, frozen=True):
 def _top(top: Top) -> dict[str, object]:
     edges = {"over_chance": top.over_chance, "millrace_over_it": top.behind}
     found: dict[str, object] = {"rate": top.rate, "found": top.found}
-    return found | {name: [edge.value, edge.low, edge.high] for name, edge in edges.items() if edge is not None}
+    return found | {
+        name: [edge.value, edge.low, edge.high] for name, edge in edges.items() if edge is not None
+    }
 
 
 def losses(answers: NDArray[np.bool_], said: Array) -> Array:
@@ -103,8 +110,15 @@ def _calibration_error(answers: NDArray[np.bool_], said: Array) -> float:
 
 def reliability(answers: NDArray[np.bool_], said: Array) -> list[tuple[float, float, int]]:
     counts = np.bincount(_bins(said), minlength=_BINS)
-    means, shares = np.bincount(_bins(said), said, _BINS), np.bincount(_bins(said), answers.astype(float), _BINS)
-    return [(float(means[b] / counts[b]), float(shares[b] / counts[b]), int(counts[b])) for b in range(_BINS) if counts[b]]
+    means, shares = (
+        np.bincount(_bins(said), said, _BINS),
+        np.bincount(_bins(said), answers.astype(float), _BINS),
+    )
+    return [
+        (float(means[b] / counts[b]), float(shares[b] / counts[b]), int(counts[b]))
+        for b in range(_BINS)
+        if counts[b]
+    ]
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -130,14 +144,21 @@ def judge(
 ) -> Verdict:
     """All predictions in order of time. Periods are of equal numbers of predictions, cut between two moments."""
     at_ms = case.at_ms
-    cuts = [*sorted({int(np.searchsorted(at_ms, at_ms[len(at_ms) * part // PERIODS])) for part in range(PERIODS)}), len(at_ms)]
+    cuts = [
+        *sorted(
+            {int(np.searchsorted(at_ms, at_ms[len(at_ms) * part // PERIODS])) for part in range(PERIODS)}
+        ),
+        len(at_ms),
+    ]
     everyone = {"model": said, **baselines}
     periods = [
         Period(
             since=case.day(int(at_ms[a])),
             count=b - a,
             base_rate=float(answers[a:b].mean()),
-            figures={name: figures(answers[a:b], probabilities[a:b]) for name, probabilities in everyone.items()},
+            figures={
+                name: figures(answers[a:b], probabilities[a:b]) for name, probabilities in everyone.items()
+            },
         )
         for a, b in pairwise(cuts)
     ]
@@ -157,7 +178,13 @@ def judge(
         learners={name: figures(answers, probabilities) for name, probabilities in learners.items()},
         periods=periods,
         reliability=reliability(answers, said),
-        tops=tops(lists, case.units, answers, everyone, {name: losses(answers, values) for name, values in everyone.items()}),
+        tops=tops(
+            lists,
+            case.units,
+            answers,
+            everyone,
+            {name: losses(answers, values) for name, values in everyone.items()},
+        ),
         notes=list(notes),
     )
 

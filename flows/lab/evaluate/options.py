@@ -10,6 +10,13 @@ from schemas import words
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="With a header; also gzipped.")]
 Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="When it happened: dates, or seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-Html = Annotated[Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")
+]
 Lang = Annotated[words.Lang, typer.Option(help="The language of the verdict and the report.")]
-Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Of the file, such as gb18030; without it UTF-8 or what it looks like.")]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Of the file, such as gb18030; without it UTF-8 or what it looks like."
+    ),
+]

@@ -27,7 +27,9 @@ class _Lines(NamedTuple):
     quantities: NDArray[np.float64] | None  # NaN where it is not known
 
 
-def purchases_of(table: Table, customer: str, time: str, value: str | None, quantity: str | None) -> Purchases:
+def purchases_of(
+    table: Table, customer: str, time: str, value: str | None, quantity: str | None
+) -> Purchases:
     """Lines of one customer at one moment are one purchase: many shops write a line for each product.
 
     One that brings nothing but goods back (no quantity is above 0; without quantities: it is below 0 as a whole) is a return, and
@@ -36,7 +38,11 @@ def purchases_of(table: Table, customer: str, time: str, value: str | None, quan
     lines = _lines(table, customer, time, value, quantity)
     firsts = _firsts(lines)
     values = np.add.reduceat(lines.values, firsts)
-    returned = values < 0.0 if lines.quantities is None else ~np.logical_or.reduceat(~(lines.quantities <= 0.0), firsts)
+    returned = (
+        values < 0.0
+        if lines.quantities is None
+        else ~np.logical_or.reduceat(~(lines.quantities <= 0.0), firsts)
+    )
     if returned.any():
         table.notes.append(_returns(int(returned.sum()), quantity))
     bought = firsts[~returned]
@@ -44,14 +50,23 @@ def purchases_of(table: Table, customer: str, time: str, value: str | None, quan
 
 
 def _returns(count: int, quantity: str | None) -> Words:
-    by = Words(f"no {quantity} above 0", f"{quantity} 都不大于 0") if quantity else Words("a negative value", "金额为负")
+    by = (
+        Words(f"no {quantity} above 0", f"{quantity} 都不大于 0")
+        if quantity
+        else Words("a negative value", "金额为负")
+    )
     returns = "return" if count == 1 else "returns"
-    return Words(f"{count} {returns} ({by.en}) left out: nobody bought", f"有 {count} 次退货（{by.zh}），不是购买，未计入")
+    return Words(
+        f"{count} {returns} ({by.en}) left out: nobody bought",
+        f"有 {count} 次退货（{by.zh}），不是购买，未计入",
+    )
 
 
 def is_of_one(value: str) -> bool:
     """Whether a price is of one piece, by its heading."""
-    return any(has_word(value, word) for word in OF_ONE) or any(word in value.lower() for word in OF_ONE_WITHIN)
+    return any(has_word(value, word) for word in OF_ONE) or any(
+        word in value.lower() for word in OF_ONE_WITHIN
+    )
 
 
 def _lines(table: Table, customer: str, time: str, value: str | None, quantity: str | None) -> _Lines:
@@ -60,11 +75,17 @@ def _lines(table: Table, customer: str, time: str, value: str | None, quantity: 
     quantities = table.numbers(quantity) if quantity is not None else None
     if value is not None and quantities is not None and is_of_one(value):
         values = values * np.nan_to_num(quantities, nan=1.0)
-        table.notes.append(Words(f"{value} is the price of one: multiplied by {quantity}", f"{value} 是单价：已乘以 {quantity}"))
+        table.notes.append(
+            Words(
+                f"{value} is the price of one: multiplied by {quantity}", f"{value} 是单价：已乘以 {quantity}"
+            )
+        )
     numbers: dict[str, int] = {}
     customers = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
     order = np.lexsort((customers, times))
-    return _Lines(customers[order], times[order], values[order], quantities[order] if quantities is not None else None)
+    return _Lines(
+        customers[order], times[order], values[order], quantities[order] if quantities is not None else None
+    )
 
 
 def _firsts(lines: _Lines) -> NDArray[np.int64]:

@@ -83,7 +83,11 @@ def _whole(verdict: Verdict, lang: Lang) -> Table:
 
 def _periods(verdict: Verdict) -> Table:
     table = Table(
-        title="by period: AUC of millrace, and log-loss of all", title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0)
+        title="by period: AUC of millrace, and log-loss of all",
+        title_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for name in ("since", "count", "auc", "millrace", *verdict.baselines):
         table.add_column(name, justify="left" if name == "since" else "right", no_wrap=True)

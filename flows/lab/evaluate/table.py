@@ -35,7 +35,11 @@ class Table:
     """All columns as text. `lines` says where in the file each row stands; `notes` collects what a reader of the result should know."""
 
     def __init__(
-        self, name: str, columns: dict[str, list[str]], lines: Sequence[int] | None = None, notes: list[Words] | None = None
+        self,
+        name: str,
+        columns: dict[str, list[str]],
+        lines: Sequence[int] | None = None,
+        notes: list[Words] | None = None,
     ) -> None:
         self.name = name
         self.columns = columns
@@ -51,7 +55,9 @@ class Table:
             raise Unusable(f"{self.name} has no column {name!r}; {hint}")
         return self.columns[name]
 
-    def guess(self, words: Sequence[str], but: Iterable[str] = (), fits: Callable[[str], bool] = lambda _: True) -> str | None:
+    def guess(
+        self, words: Sequence[str], but: Iterable[str] = (), fits: Callable[[str], bool] = lambda _: True
+    ) -> str | None:
         """The column whose name says that it is one of `words`, the first word first: the same, or one that has it among its own
         words, or within them if it is not too short to mean something. It must be one that `fits`."""
         names = [name for name in self.columns if name not in but]
@@ -70,13 +76,21 @@ class Table:
         except ValueError as error:
             text = str(error)
             line, form = self.lines[texts.index(text)], "2026-01-31 or 2026-01-31T12:00:00Z"
-            raise Unusable(f"{self.name} line {line}: {name} is no date or time: {text!r}; expected one such as {form}") from None
+            raise Unusable(
+                f"{self.name} line {line}: {name} is no date or time: {text!r}; expected one such as {form}"
+            ) from None
 
     def days(self, name: str) -> NDArray[np.float64]:
         """Dates as days since 1970; NaN where there is none. Raises `Unusable`."""
         texts = self.column(name)
-        dated = iter(Table(self.name, {name: [text for text in texts if not column_values.is_missing(text)]}).times(name).tolist())
-        return np.array([np.nan if column_values.is_missing(text) else next(dated) / _DAY_MS for text in texts])
+        dated = iter(
+            Table(self.name, {name: [text for text in texts if not column_values.is_missing(text)]})
+            .times(name)
+            .tolist()
+        )
+        return np.array(
+            [np.nan if column_values.is_missing(text) else next(dated) / _DAY_MS for text in texts]
+        )
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """NaN where a value is missing. A few that are no numbers are noted and missing too; raises `Unusable` where there are more."""
@@ -87,15 +101,26 @@ class Table:
             raise Unusable(f"{self.name} line {self.lines[first]}: {name} is no number: {texts[first]!r}")
         numbers, bad = found
         if bad:
-            self._note(Words(f"of {name} is no number and counts as missing", f"“{name}”不是数字，按缺失处理"), texts, bad)
+            self._note(
+                Words(f"of {name} is no number and counts as missing", f"“{name}”不是数字，按缺失处理"),
+                texts,
+                bad,
+            )
         return numbers
 
     def _note(self, what: Words, texts: Sequence[str], rows: Sequence[int]) -> None:
         count, more = len(rows), len(rows) - _SHOWN
         shown = [(self.lines[row], texts[row]) for row in rows[:_SHOWN]]
-        english = ", ".join(f"line {line} {text!r}" for line, text in shown) + (f" and {more} more" if more > 0 else "")
-        chinese = "、".join(f"第 {line} 行 {text!r}" for line, text in shown) + (f"，另有 {more} 个" if more > 0 else "")
-        note = Words(f"{count} {'value' if count == 1 else 'values'} {what.en}: {english}", f"有 {count} 个值{what.zh}：{chinese}")
+        english = ", ".join(f"line {line} {text!r}" for line, text in shown) + (
+            f" and {more} more" if more > 0 else ""
+        )
+        chinese = "、".join(f"第 {line} 行 {text!r}" for line, text in shown) + (
+            f"，另有 {more} 个" if more > 0 else ""
+        )
+        note = Words(
+            f"{count} {'value' if count == 1 else 'values'} {what.en}: {english}",
+            f"有 {count} 个值{what.zh}：{chinese}",
+        )
         if note not in self.notes:
             self.notes.append(note)
 
@@ -110,7 +135,10 @@ class Table:
         left_out = int((~whole).sum())
         rows, which = "row" if left_out == 1 else "rows", ", ".join(names)
         self.notes.append(
-            Words(f"{left_out} {rows} without a number in {which} left out", f"有 {left_out} 行在 {which} 中没有数字，未计入")
+            Words(
+                f"{left_out} {rows} without a number in {which} left out",
+                f"有 {left_out} 行在 {which} 中没有数字，未计入",
+            )
         )
         return self._only(whole.tolist())
 
@@ -120,7 +148,14 @@ class Table:
         bad = column_values.no_times(texts)
         if not bad:
             return self
-        self._note(Words(f"of {name} is no date or time and its row is left out", f"“{name}”不是日期或时间，所在行未计入"), texts, bad)
+        self._note(
+            Words(
+                f"of {name} is no date or time and its row is left out",
+                f"“{name}”不是日期或时间，所在行未计入",
+            ),
+            texts,
+            bad,
+        )
         left_out = set(bad)
         return self._only([row not in left_out for row in range(self.rows)])
 
@@ -137,10 +172,17 @@ class Table:
         if self.is_time(name):
             return True
         found = column_values.numbers(self.column(name))
-        return found is not None and not np.isnan(found).any() and len(np.unique(found)) > self.rows / _TIMES_EACH
+        return (
+            found is not None
+            and not np.isnan(found).any()
+            and len(np.unique(found)) > self.rows / _TIMES_EACH
+        )
 
     def has_two_values(self, name: str) -> bool:
-        return len({text.strip().lower() for text in self.column(name) if not column_values.is_missing(text)}) == 2
+        return (
+            len({text.strip().lower() for text in self.column(name) if not column_values.is_missing(text)})
+            == 2
+        )
 
     def labels(self, name: str) -> NDArray[np.bool_]:
         """True and false: see `values.labels`. Raises `Unusable`."""
@@ -186,9 +228,15 @@ def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
     try:
         return body.decode(found, errors).removeprefix(_MARK)
     except LookupError:
-        raise Unusable(f"--encoding {found}: no encoding that Python knows; expected one such as utf-8, gb18030 or cp1252") from None
+        raise Unusable(
+            f"--encoding {found}: no encoding that Python knows; expected one such as utf-8, gb18030 or cp1252"
+        ) from None
     except UnicodeDecodeError as error:
-        told = f"{encoding}, as --encoding says" if encoding else "UTF-8, nor in another encoding that we look for"
+        told = (
+            f"{encoding}, as --encoding says"
+            if encoding
+            else "UTF-8, nor in another encoding that we look for"
+        )
         raise Unusable(f"{path} is no text in {told}: {error}") from None
 
 
@@ -247,7 +295,8 @@ def _of_book(path: Path) -> tuple[list[str], Lines]:
     first = list(islice(rows, 1))  # the columns are known with it
     header = book.columns or []
     return header, (
-        (number, row if isinstance(row, Broken) else [_text(row[name]) for name in header]) for number, row in chain(first, rows)
+        (number, row if isinstance(row, Broken) else [_text(row[name]) for name in header])
+        for number, row in chain(first, rows)
     )
 
 
@@ -301,7 +350,9 @@ def chosen(
         return given
     found = table.guess(words, but, fits) or table.guess(words, but)
     if found is None:
-        raise Unusable(f"{table.name}: which column is the {what}? Say --{what} COLUMN{hint}; it has {', '.join(table.columns)}")
+        raise Unusable(
+            f"{table.name}: which column is the {what}? Say --{what} COLUMN{hint}; it has {', '.join(table.columns)}"
+        )
     told(f"--{what} {found}")
     return found
 

@@ -49,7 +49,9 @@ class _Rows(NamedTuple):
 
     def span(self) -> Words:
         """How late labels are."""
-        return Words(f"{self.late:,} rows", f"{self.late:,} 行") if self.in_file_order else in_words(self.late)
+        return (
+            Words(f"{self.late:,} rows", f"{self.late:,} 行") if self.in_file_order else in_words(self.late)
+        )
 
 
 def evaluate(
@@ -70,11 +72,15 @@ def evaluate(
     label = chosen(table, label, "label", LABEL, guessed.append, fits=table.has_two_values)
     if file_order:
         if time is not None:
-            raise Unusable("--time goes without --file-order: rows are in order either of a time or of the file")
+            raise Unusable(
+                "--time goes without --file-order: rows are in order either of a time or of the file"
+            )
         table, unknown = table.known(label)
     else:
         hint = ", or --file-order if the rows stand in order of time"
-        time = chosen(table, time, "time", TIME, guessed.append, but=(label,), fits=table.may_be_time, hint=hint)
+        time = chosen(
+            table, time, "time", TIME, guessed.append, but=(label,), fits=table.may_be_time, hint=hint
+        )
         table, unknown = table.known(label, time)
         table = table.dated(time)
     rows = _rows(table, label, time, delay)
@@ -88,10 +94,17 @@ def evaluate(
         notes.append(Words("rows were taken in the order of the file", "按文件中的先后顺序逐行处理"))
         notes += [_SORTED] if _is_sorted(rows.answers) else []
     if unknown:
-        notes.append(Words(f"{unknown} rows without a label or a time were left out", f"有 {unknown} 行没有标签或时间，未计入"))
+        notes.append(
+            Words(
+                f"{unknown} rows without a label or a time were left out",
+                f"有 {unknown} 行没有标签或时间，未计入",
+            )
+        )
     encoder = Encoder(table, columns, rows.order, rows.times, clock=features is None and not file_order)
     notes += table.notes
-    with threadpool_limits(1):  # many small fits: threads that wait for each other on a busy machine cost a hundred times as much
+    with threadpool_limits(
+        1
+    ):  # many small fits: threads that wait for each other on a busy machine cost a hundred times as much
         return _replay(path.name, encoder, rows, notes, show, anomaly)
 
 
@@ -100,7 +113,9 @@ def _rows(table: Table, label: str, time: str | None, delay: str | None) -> _Row
     answers = table.labels(label)
     if time is None:
         numbers = np.arange(table.rows)
-        return _Rows(table, numbers, numbers, answers, _rows_late(delay, table.rows), label, in_file_order=True)
+        return _Rows(
+            table, numbers, numbers, answers, _rows_late(delay, table.rows), label, in_file_order=True
+        )
     times = table.times(time)
     order = np.argsort(times, kind="stable")
     span = int(times[order[-1]] - times[order[0]])
@@ -129,7 +144,9 @@ def _columns(table: Table, features: str | None, but: tuple[str | None, ...]) ->
     if not names:
         raise Unusable(f"{table.name}: no column is left to learn from; say --features")
     if len(names) > _COLUMNS_MAX:
-        raise Unusable(f"{table.name}: {len(names)} columns to learn from, at most {_COLUMNS_MAX}; say --features")
+        raise Unusable(
+            f"{table.name}: {len(names)} columns to learn from, at most {_COLUMNS_MAX}; say --features"
+        )
     return names
 
 
@@ -141,7 +158,9 @@ def _says_something(table: Table, name: str) -> bool:
     return different > 1 and not row_number and not nameless
 
 
-def _replay(file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show: Callable[[str], None], anomaly: bool) -> Verdict:
+def _replay(
+    file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show: Callable[[str], None], anomaly: bool
+) -> Verdict:
     times, answers, late = asked.times, asked.answers, asked.late
     title = _title(file, asked.label, anomaly)
     names = (*encoder.names, "unusual") if anomaly else encoder.names
@@ -151,14 +170,25 @@ def _replay(file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show:
     batch: dict[str, Batch] = {"batch_lr": Refitted(), "batch_gbt": Boosted()}
     fit_at = dict.fromkeys(batch, SNAPSHOT_FIRST)  # as the model says nothing before, nor is anything judged
     rows = np.zeros((len(times), len(names)))
-    said: dict[str, list[float]] = {name: [] for name in ("champion", *batch, *trainer.probabilities(rows[:1]))}
+    said: dict[str, list[float]] = {
+        name: [] for name in ("champion", *batch, *trainer.probabilities(rows[:1]))
+    }
     learnt = 0
     judged_from: int | None = None
     for begin in range(0, len(times), _CHUNK):
         known = int(np.searchsorted(times, times[begin] - late, side="right"))
         known = max(min(known, begin), learnt)
         trainer.learn(
-            Example(trainer.name, b"", int(times[at]), int(times[at]) + late, rows[at].tolist(), None, 0, float(answers[at]))
+            Example(
+                trainer.name,
+                b"",
+                int(times[at]),
+                int(times[at]) + late,
+                rows[at].tolist(),
+                None,
+                0,
+                float(answers[at]),
+            )
             for at in range(learnt, known)
         )
         for at in range(learnt, known):
@@ -188,7 +218,9 @@ def _replay(file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show:
         )
     truth = answers[judged_from:]
     if truth.all() or not truth.any():
-        raise Unusable(f"{title.en}: all labels after the first {judged_from} rows are the same; {_nothing_to_tell(asked)}")
+        raise Unusable(
+            f"{title.en}: all labels after the first {judged_from} rows are the same; {_nothing_to_tell(asked)}"
+        )
     arrays = {name: np.array(values)[judged_from:] for name, values in said.items()}
     baselines = {name: arrays.pop(name) for name in batch}
     if anomaly:

@@ -54,7 +54,9 @@ class _List(msgspec.Struct, frozen=True):
     influence: Array
 
 
-def tops(groups: Ints, units: Ints, answers: Bools, said: Mapping[str, Array], losses: Mapping[str, Array]) -> dict[str, Top]:
+def tops(
+    groups: Ints, units: Ints, answers: Bools, said: Mapping[str, Array], losses: Mapping[str, Array]
+) -> dict[str, Top]:
     """Of each method, the first of which is millrace. `groups`: the moment whose list it is; `units`: whose prediction."""
     own = next(iter(said))
     _, units = np.unique(units, return_inverse=True)
@@ -125,5 +127,7 @@ def _gains(groups: Ints, said: Array, answers: Bools) -> list[float]:
     for rows in _each(groups):
         _, places, counts = np.unique(-said[rows], return_inverse=True, return_counts=True)
         trues = np.bincount(places, answers[rows].astype(float))
-        found += np.interp(np.array(SHARES) * len(rows), np.r_[0, counts.cumsum()], np.r_[0.0, trues.cumsum()])
+        found += np.interp(
+            np.array(SHARES) * len(rows), np.r_[0, counts.cumsum()], np.r_[0.0, trues.cumsum()]
+        )
     return [float(value) for value in found / answers.sum()]

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-WRITES = frozenset({"commit", "announce", "forward", "advance", "trim", "claim", "take", "save", "tick", "of", "receive"})
+WRITES = frozenset(
+    {"commit", "announce", "forward", "advance", "trim", "claim", "take", "save", "tick", "of", "receive"}
+)
 
 
 class Crash(BaseException):  # as little to be caught by what a flow does about its own defects as kill -9
@@ -21,15 +23,31 @@ class Rates(msgspec.Struct, frozen=True):
     after: float = 0.0  # of each write: it happened, and the worker dies before it has the answer
     meanwhile: float = 0.0  # of each call: others go on between what a worker read and what it writes
     planned: float = 0.0  # of each plan: others go on between it and the window that was planned
-    replaced: float = 0.0  # of each step: a second worker starts while the first still lives, and wakes up later
+    replaced: float = (
+        0.0  # of each step: a second worker starts while the first still lives, and wakes up later
+    )
     back: float = 0.0  # of each step: the server comes back without its last commits
     refused: float = 0.0  # of each delivery: the receiver fails, or is slow
     again: float = 0.0  # of each step: other rules are announced
 
     @classmethod
     def drawn(cls, luck: Random) -> "Rates":
-        most = cls(before=0.03, after=0.03, meanwhile=0.15, planned=1.0, replaced=0.02, back=0.015, refused=0.6, again=0.02)
-        return cls(*(value * luck.random() if luck.random() < 0.5 else 0.0 for value in msgspec.structs.astuple(most)))
+        most = cls(
+            before=0.03,
+            after=0.03,
+            meanwhile=0.15,
+            planned=1.0,
+            replaced=0.02,
+            back=0.015,
+            refused=0.6,
+            again=0.02,
+        )
+        return cls(
+            *(
+                value * luck.random() if luck.random() < 0.5 else 0.0
+                for value in msgspec.structs.astuple(most)
+            )
+        )
 
 
 class Faults:

@@ -239,13 +239,23 @@ def _positions_later(save: Any) -> Any:
     def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:
         positions = getattr(self, "late", {})
         self.late = checkpoint.positions  # type: ignore[attr-defined]
-        return int(save(self, model, revision, msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions), *beside))
+        return int(
+            save(
+                self,
+                model,
+                revision,
+                msgspec.structs.replace(checkpoint, positions=positions or checkpoint.positions),
+                *beside,
+            )
+        )
 
     return mutant
 
 
 def _nothing_beside(save: Any) -> Any:
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *_beside: Beside) -> int:
+    def mutant(
+        self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *_beside: Beside
+    ) -> int:
         return int(save(self, model, revision, checkpoint))
 
     return mutant
@@ -303,7 +313,14 @@ def _groups_are_people(decode: Any) -> Any:
 def _without_net(turn: Any) -> Any:  # noqa: ARG001  # stands in for it
     """What logic raises on ends the worker, and the next one, for ever."""
 
-    def mutant(self: Careful, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:  # noqa: ARG001
+    def mutant(
+        self: Careful,
+        state: ShardState,
+        root: bytes,
+        step: Callable[[], None],
+        origin: bytes = b"",
+        payload: bytes = b"",
+    ) -> bool:  # noqa: ARG001
         step()
         return True
 
@@ -331,10 +348,18 @@ MUTATIONS: Mapping[str, Broken] = {
     # shard commit
     "a shard commit is not fenced": _replace(MemoryShards, "commit", _unfenced),
     "a shard's offset is stored after its state": _replace(MemoryShards, "commit", _in_halves(_without_head)),
-    "a shard's outbox is stored after its state": _replace(MemoryShards, "commit", _in_halves(_without(outbox=[]))),
-    "a shard's timers are stored after its state": _replace(MemoryShards, "commit", _in_halves(_without(timers={}))),
-    "a shard's counters are stored after its state": _replace(MemoryShards, "commit", _in_halves(_without(counters={}))),
-    "a shard's sensitive records are stored after its state": _replace(MemoryShards, "commit", _in_halves(_without(sensitive={}))),
+    "a shard's outbox is stored after its state": _replace(
+        MemoryShards, "commit", _in_halves(_without(outbox=[]))
+    ),
+    "a shard's timers are stored after its state": _replace(
+        MemoryShards, "commit", _in_halves(_without(timers={}))
+    ),
+    "a shard's counters are stored after its state": _replace(
+        MemoryShards, "commit", _in_halves(_without(counters={}))
+    ),
+    "a shard's sensitive records are stored after its state": _replace(
+        MemoryShards, "commit", _in_halves(_without(sensitive={}))
+    ),
     "a worker goes on after a commit without an answer": _replace(Worker, "commit", _survives_fence),
     # directory commit
     "a window may follow any offset": _replace(MemoryDirectory, "commit", _any_offset),
@@ -351,9 +376,15 @@ MUTATIONS: Mapping[str, Broken] = {
     "a timer's trigger id holds the time it was due": _replace(timers, "cause_of", _due_in_id),
     "time is asked for by the shard": _replace(ShardMachine, "_tick", _clocked),
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
-    "the ring of messages is not asked": _replace(flows.logic.shard.machine, "seen", lambda _: lambda ring, message: False),  # noqa: ARG005
-    "facts of united customers do not wait": _replace(flows.logic.shard.machine, "must_wait", lambda _: lambda *_: False),
-    "a borrowed ring is forgotten": _replace(flows.logic.shard.in_flight, "_remember", lambda _: lambda transit, ring: None),  # noqa: ARG005
+    "the ring of messages is not asked": _replace(
+        flows.logic.shard.machine, "seen", lambda _: lambda ring, message: False
+    ),  # noqa: ARG005
+    "facts of united customers do not wait": _replace(
+        flows.logic.shard.machine, "must_wait", lambda _: lambda *_: False
+    ),
+    "a borrowed ring is forgotten": _replace(
+        flows.logic.shard.in_flight, "_remember", lambda _: lambda transit, ring: None
+    ),  # noqa: ARG005
     "a debt also waits for what is younger": _replace(flows.logic.shard.in_flight, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
     # what our own logic raises on
@@ -367,9 +398,13 @@ MUTATIONS: Mapping[str, Broken] = {
     # who is who
     "what a group states is its members' own": _replace(validation, "decode", _groups_are_people),
     "a placeholder identifies": _replace(Placeholders, "says_nothing", lambda _: lambda self, value: False),  # noqa: ARG005
-    "a spelling of an address is another address": _replace(identifiers, "_normalise", lambda _: lambda *_: lambda value, _: value),
+    "a spelling of an address is another address": _replace(
+        identifiers, "_normalise", lambda _: lambda *_: lambda value, _: value
+    ),
     # delivery and learning
-    "a cursor passes a message between shards before it is forwarded": _replace(Steady, "accept", _advances_first),
+    "a cursor passes a message between shards before it is forwarded": _replace(
+        Steady, "accept", _advances_first
+    ),
     "a cursor passes a trigger before it is delivered": _replace(workers, "delivering", _takes_and_forgets),
     "a model is stored without its positions": _replace(MemoryModels, "save", _positions_later),
     "what a trainer raised on leaves half of itself behind": _replace(Learning, "_carefully", _half_learnt),

@@ -78,7 +78,9 @@ class Undisturbed:
         for shard in range(SHARDS):
             shards.advance("t", "crm", {shard: PLENTY})
         shards.trim("t", ["crm"])
-        if silent := self._said.keys() - {(past[1], past[3]) for past in self._told.directory.history if past[0] == "m"}:
+        if silent := self._said.keys() - {
+            (past[1], past[3]) for past in self._told.directory.history if past[0] == "m"
+        }:
             raise Diverged(f"model versions were never announced: {sorted(silent)}")
         return self.world
 
@@ -96,7 +98,9 @@ class Undisturbed:
                 self._work()
                 lane = self.world.shards.outbox[shard, "i"]
                 if not lane or lane[0].seq != seq:
-                    raise Diverged(f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due")
+                    raise Diverged(
+                        f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due"
+                    )
                 directory.forward(shard, seq, _absorb(lane[0].body))
                 self.world.shards.advance("i", "internal", {shard: seq})
                 self.world.shards.trim("i", ["internal"])
@@ -114,7 +118,9 @@ class Undisturbed:
         entries = self.world.raw[partition][before + 1 : after + 1]
         places = [(before + 1 + at, index) for at, entry in enumerate(entries) for index in range(len(entry))]
         positions = [position for position, _ in places]
-        window = Window(partition, before, after, [event for entry in entries for event in entry], positions, 0.0)
+        window = Window(
+            partition, before, after, [event for entry in entries for event in entry], positions, 0.0
+        )
         self._resolver.commit(self._resolver.judge(window, [places.index(place) for place in refused]))
 
     def _work(self) -> None:
@@ -187,11 +193,19 @@ def _put_aside(world: World, ideal: World) -> Iterator[str]:
 
 def _poison(world: World, traffic: Traffic) -> Iterator[str]:
     """What the shards' logic and matching raise on is kept, whoever died meanwhile, and whatever came with it."""
-    quarantined = [_quarantined(entry.body) for shard in range(SHARDS) for entry in world.shards.outbox[shard, QUARANTINE]]
+    quarantined = [
+        _quarantined(entry.body)
+        for shard in range(SHARDS)
+        for entry in world.shards.outbox[shard, QUARANTINE]
+    ]
     kept = {_fact(found.payload).message for found in quarantined}
     if kept != traffic.poison:
         yield f"{len(traffic.poison)} events hit a defect of the shards' logic, {len(kept)} of them are in quarantine"
-    places = Counter((letter.position, letter.index) for letter in map(_letter, world.directory.dead) if letter.source == "match")
+    places = Counter(
+        (letter.position, letter.index)
+        for letter in map(_letter, world.directory.dead)
+        if letter.source == "match"
+    )
     if twice := [place for place, n in places.items() if n > 1]:
         yield f"{len(twice)} records were put aside twice by matching"
     if traffic.unmatchable and not places:
@@ -203,7 +217,9 @@ def _triggers(world: World, ideal: World) -> Iterator[str]:
     if ours != theirs:
         more, fewer = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
         yield f"triggers differ from the undisturbed ones: {more} more, {fewer} fewer"
-    if twice := [name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1]:
+    if twice := [
+        name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1
+    ]:
         yield f"{len(twice)} triggers were emitted twice"
     if missing := ours.keys() - world.received.keys():
         yield f"{len(missing)} triggers were never delivered"
@@ -215,7 +231,9 @@ def _triggers(world: World, ideal: World) -> Iterator[str]:
 
 def _content(trigger: Trigger) -> Trigger:
     """All but when it was handled."""
-    return msgspec.structs.replace(trigger, receipt=Receipt(trigger.receipt.event_ms, trigger.receipt.received_ms, 0, 0))
+    return msgspec.structs.replace(
+        trigger, receipt=Receipt(trigger.receipt.event_ms, trigger.receipt.received_ms, 0, 0)
+    )
 
 
 def _messages(world: World, traffic: Traffic) -> Iterator[str]:
@@ -233,7 +251,9 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     due = set()
     for made in traffic.good.values():
         if made.get("event") == "Viewed":
-            found = hashes.of(msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message), 0)
+            found = hashes.of(
+                msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message), 0
+            )
             assert isinstance(found, list), "only what has an identifier is good"
             due.add(trigger_id(made["messageId"], found[0].hash, "each"))
     ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
@@ -242,7 +262,14 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
 
 
 def _waits(transit: Transit) -> bool:
-    return bool(transit.customers or transit.arrived or transit.identifiers or transit.early or transit.held or transit.owed)
+    return bool(
+        transit.customers
+        or transit.arrived
+        or transit.identifiers
+        or transit.early
+        or transit.held
+        or transit.owed
+    )
 
 
 def _sealed(world: World) -> Iterator[str]:

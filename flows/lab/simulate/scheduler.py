@@ -50,7 +50,9 @@ class Simulation:
         self._seed = seed
         self._luck = luck = Random(seed)
         tight = luck.random() < 0.3
-        self._outbox_max = luck.choice([1, 3, 40]) if tight else PLENTY  # less than one second brings: learn waits for the end of it
+        self._outbox_max = (
+            luck.choice([1, 3, 40]) if tight else PLENTY
+        )  # less than one second brings: learn waits for the end of it
         self.world = World(log_max=luck.randint(4, 10) if tight else PLENTY)
         self._faults = Faults(luck, Rates.drawn(luck))
         self._faults.meanwhile = self._meanwhile
@@ -77,7 +79,9 @@ class Simulation:
         except (AssertionError, oracle.Diverged, MillraceError) as error:
             problems = [str(error)]
         counts = dict(sorted(self._faults.counts.items()))
-        return Outcome(self._seed, tuple(problems), len(self._traffic.good), len(self.world.shards.emitted), counts)
+        return Outcome(
+            self._seed, tuple(problems), len(self._traffic.good), len(self.world.shards.emitted), counts
+        )
 
     # --- turns
 
@@ -178,9 +182,15 @@ class Simulation:
         if matched != said:
             found["match"] = (matched, said)
         ends = world.directory.heads()
-        found |= {f"shard {shard}": (head.offset, ends[shard]) for shard, head in heads.items() if head.offset != ends[shard]}
         found |= {
-            f"lane {lane} of {shard}": len(entries) for (shard, lane), entries in world.shards.outbox.items() if lane in QUEUES and entries
+            f"shard {shard}": (head.offset, ends[shard])
+            for shard, head in heads.items()
+            if head.offset != ends[shard]
+        }
+        found |= {
+            f"lane {lane} of {shard}": len(entries)
+            for (shard, lane), entries in world.shards.outbox.items()
+            if lane in QUEUES and entries
         }
         return found
 

@@ -21,7 +21,13 @@ _PEOPLE, _VISITORS, _MAILS = "abcde", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
 _NOBODY = ("undefined", "{{userId}}", "[object Object]", "00000000-0000-0000-0000-000000000000")
 _NAMES = ("未知", "A", "王", "-", "Ada Allen")
 _KNOWN = ("Clementine Featherstonehaugh", "Ottokar Zwingenberger", "张伟国")
-_BAD = (b"{", b"[]", b"", b'{"type":"track","event":"Viewed","messageId":"no-one"}', b'{"type":"sing","userId":"a"}')
+_BAD = (
+    b"{",
+    b"[]",
+    b"",
+    b'{"type":"track","event":"Viewed","messageId":"no-one"}',
+    b'{"type":"sing","userId":"a"}',
+)
 _SHARED = """
 [[aggregate]]
 name = "bought"
@@ -135,7 +141,11 @@ class Traffic:
 
     def _planted(self) -> bytes:
         """An event in good form that one of our flows raises on: before anybody counts it, when a shard has, or in matching alone."""
-        made: dict[str, Any] = {"messageId": f"poison{self._hits}", "userId": self._luck.choice(_PEOPLE), "type": "identify"}
+        made: dict[str, Any] = {
+            "messageId": f"poison{self._hits}",
+            "userId": self._luck.choice(_PEOPLE),
+            "type": "identify",
+        }
         self._hits += 1
         match self._luck.randrange(3):
             case 0:
@@ -152,17 +162,26 @@ class Traffic:
 
     def _order(self) -> bytes:
         """A steward unites two customers, or parts them again."""
-        named = [("user_id", self._luck.choice(_PEOPLE)), *(("anonymous", visitor) for visitor in self._luck.sample(_VISITORS, 2))]
+        named = [
+            ("user_id", self._luck.choice(_PEOPLE)),
+            *(("anonymous", visitor) for visitor in self._luck.sample(_VISITORS, 2)),
+        ]
         kind = self._luck.choice(["link", "unlink", "undo", "apart"])
         return document(kind, *self._luck.sample(named, 2), union=self._luck.randrange(1, 12))
 
     def _alias(self) -> bytes:
         user, former = self._luck.sample(_PEOPLE, 2)
-        return msgspec.json.encode({"messageId": f"alias{self.aliases}", "type": "alias", "userId": user, "previousId": former})
+        return msgspec.json.encode(
+            {"messageId": f"alias{self.aliases}", "type": "alias", "userId": user, "previousId": former}
+        )
 
     def _made(self, name: str) -> dict[str, Any]:
         luck = self._luck
-        made: dict[str, Any] = {"messageId": name, "type": "track", "event": luck.choice(["Viewed", "Viewed", "Bought"])}
+        made: dict[str, Any] = {
+            "messageId": name,
+            "type": "track",
+            "event": luck.choice(["Viewed", "Viewed", "Bought"]),
+        }
         made["properties"] = {"sku": luck.choice("ab"), "total": luck.randrange(50)}
         who = luck.random()
         if who < 0.65:
@@ -184,7 +203,9 @@ class Traffic:
         if n % 7 == 0:  # the other of the two ids is there, or becomes one that is nobody's
             made["userId" if "anonymousId" in made else "anonymousId"] = _NOBODY[n % len(_NOBODY)]
         if n % 11 == 0:
-            made["context"] = {"consent": {"categoryPreferences": {"Advertising": n % 2 == 0, "Analytics": True}}}
+            made["context"] = {
+                "consent": {"categoryPreferences": {"Advertising": n % 2 == 0, "Analytics": True}}
+            }
         if n % 13 == 0:
             made["sentAt"] = ("", "Invalid Date", "0001-01-01T00:00:00Z")[n % 3]
         if (traits := made.get("traits")) is None:
@@ -192,7 +213,11 @@ class Traffic:
         if n % 2 == 0:
             traits["name"] = _NAMES[n % len(_NAMES)]
         if n % 6 == 0:  # enough to be known by, without an identifier
-            traits |= {"name": _KNOWN[n % len(_KNOWN)], "birthday": f"19{60 + n % len(_KNOWN)}-03-04", "address": {"city": "Bramblewick"}}
+            traits |= {
+                "name": _KNOWN[n % len(_KNOWN)],
+                "birthday": f"19{60 + n % len(_KNOWN)}-03-04",
+                "address": {"city": "Bramblewick"},
+            }
         if "email" in traits and n % 5 < 2:
             traits["email"] = f" {traits['email'].title()} "
         if n % 4 == 0:

@@ -48,7 +48,9 @@ class Site:
         generation = world.generation
         self.world, self.luck, self.faults, self.outbox_max = world, luck, faults, outbox_max
         line = lambda server: Line(server, faults, lambda: world.generation != generation)  # noqa: E731
-        self.directory, self.shards, self.models, self.keys = map(line, (world.directory, world.shards, world.models, Keys(world.keys)))
+        self.directory, self.shards, self.models, self.keys = map(
+            line, (world.directory, world.shards, world.models, Keys(world.keys))
+        )
 
 
 class Reader:
@@ -65,7 +67,14 @@ class Reader:
             if entries:
                 self._at[partition] = first + len(entries) - 1
                 positions = [first + at for at, entry in enumerate(entries) for _ in entry]
-                batches.append(RawBatch(partition, self._at[partition], [event for entry in entries for event in entry], positions))
+                batches.append(
+                    RawBatch(
+                        partition,
+                        self._at[partition],
+                        [event for entry in entries for event in entry],
+                        positions,
+                    )
+                )
         return batches
 
 
@@ -84,7 +93,9 @@ class Waiting(Stop):
         return self._turns < 0
 
 
-def resolver(world: World, directory: Any, keys: Any, stop: Stop, positions: Mapping[str, int] | None = None) -> Resolver:
+def resolver(
+    world: World, directory: Any, keys: Any, stop: Stop, positions: Mapping[str, int] | None = None
+) -> Resolver:
     seal: Any = Seal()
     validator: Any = Defective(Validator(CONFIG, HASH_KEY, {}))
     return Resolver(CONFIG, validator, directory, keys, seal, stop, world.clock, positions)
@@ -147,7 +158,14 @@ def handing_over(site: Site) -> Life:
     def dead(connector: str, body: bytes, reason: str) -> None:
         raise AssertionError(f"{connector}: {reason}: {body!r}")
 
-    lane = Steady(site.shards, "i", "internal", site.shards.cursors("i", "internal"), forwarding(site.directory, dead), site.world.clock)
+    lane = Steady(
+        site.shards,
+        "i",
+        "internal",
+        site.shards.cursors("i", "internal"),
+        forwarding(site.directory, dead),
+        site.world.clock,
+    )
     while True:
         entries = site.shards.read("i", lane.positions(), min(lane.room(), ROOM), 0)
         lane.read_up_to(entries)

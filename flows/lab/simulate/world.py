@@ -64,7 +64,9 @@ class Directory(MemoryDirectory):
             self.history.append(("d", window))
             return result
         letters = map(_letter, window.dead)
-        refused = [(letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason]
+        refused = [
+            (letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason
+        ]
         self.history.append(("w", window.partition, window.before, window.after, refused))
         return result
 
@@ -93,7 +95,9 @@ class ShardStore(MemoryShards):
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         super().commit(commits, stamp_ms)
-        self.emitted += [decode_trigger(body) for commit in commits for lane, _seq, body in commit.outbox if lane == "t"]
+        self.emitted += [
+            decode_trigger(body) for commit in commits for lane, _seq, body in commit.outbox if lane == "t"
+        ]
 
 
 class Key:
@@ -163,7 +167,9 @@ class World:
 
     def snapshot(self) -> bytes:
         """What the server holds."""
-        return pickle.dumps([self._held(server) for server in (self.directory, self.shards, self.models)] + [self.keys])
+        return pickle.dumps(
+            [self._held(server) for server in (self.directory, self.shards, self.models)] + [self.keys]
+        )
 
     def go_back(self, snapshot: bytes) -> None:
         """The server comes back as it was; all that is not the server's stays."""

@@ -98,19 +98,25 @@ def probabilities(forecast: Forecast, menu: Menu, settings: Settings) -> Floats:
         scores: NDArray[np.floating] = forecast.samples(settings.deviations)
     else:
         scores = forecast.means + settings.deviations * forecast.deviations
-    nets = scores if menu.alike else _net(scores, menu, settings.logistic)  # where all are worth the same the order is that of the scores
+    nets = (
+        scores if menu.alike else _net(scores, menu, settings.logistic)
+    )  # where all are worth the same the order is that of the scores
     if settings.samples:
         shares = np.bincount(nets.argmax(axis=1), minlength=count) / len(nets)
     else:
         best = nets == nets.max()
-        shares = best / np.count_nonzero(best)  # equals share equally: no action is preferred for standing first
+        shares = best / np.count_nonzero(
+            best
+        )  # equals share equally: no action is preferred for standing first
     floor = settings.uniform_share
     return np.asarray(floor / count + (1.0 - floor) * shares)
 
 
 def uniform(decision: bytes) -> float:
     """The draw of a decision: uniform in [0, 1), and always the same for the same id."""
-    return (int.from_bytes(blake2b(decision, digest_size=8, person=b"bandit").digest(), "big") >> 11) / 2.0**53
+    return (
+        int.from_bytes(blake2b(decision, digest_size=8, person=b"bandit").digest(), "big") >> 11
+    ) / 2.0**53
 
 
 def _net(scores: NDArray[np.floating], menu: Menu, logistic: bool) -> NDArray[np.floating]:

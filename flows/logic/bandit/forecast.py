@@ -20,12 +20,16 @@ class Forecast(msgspec.Struct, frozen=True):
 
     means: Floats  # (k,)
     deviations: Floats  # (k,)
-    roots: Floats | None = None  # covariance of the scores = roots @ roots.T; none: the scores are independent
+    roots: Floats | None = (
+        None  # covariance of the scores = roots @ roots.T; none: the scores are independent
+    )
 
     def samples(self, scale: float) -> NDArray[np.floating]:
         """Shape (nodes, k): scores under equally likely states of the world, `scale` times as uncertain as believed."""
         if self.roots is None:
-            return self.means.astype(np.float32) + nodes(len(self.means)) * (self.deviations * scale).astype(np.float32)
+            return self.means.astype(np.float32) + nodes(len(self.means)) * (self.deviations * scale).astype(
+                np.float32
+            )
         return self.means + nodes(self.roots.shape[1]) @ (self.roots.T * scale)
 
 
@@ -38,7 +42,10 @@ def nodes(dimensions: int) -> NDArray[np.float32]:
     """
     count = max(_NODES_LEAST, min(_NODES_MOST, 1 << (_NUMBERS // max(dimensions, 1)).bit_length() - 1))
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)], dtype=np.float32)
-    columns = (np.frombuffer(shake_256(b"nodes %d" % column).digest(8 * count), dtype="<u8") for column in range(dimensions))
+    columns = (
+        np.frombuffer(shake_256(b"nodes %d" % column).digest(8 * count), dtype="<u8")
+        for column in range(dimensions)
+    )
     table = np.stack([quantiles[np.argsort(column, kind="stable")] for column in columns], axis=1)
     table.flags.writeable = False
     return table

@@ -33,7 +33,9 @@ def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, f
     counts = np.concatenate((np.ones(len(values)), np.full(len(corners), _UNSEEN)))
     y = np.concatenate((values, corners[:, 1])) / scale
     w = np.concatenate((weights, corners[:, 0])) - 1.0
-    w = w[:, None] if w.min() < -_ALIKE and w.max() > _ALIKE else np.empty((len(y), 0))  # where no mixture averages 1 it says nothing
+    w = (
+        w[:, None] if w.min() < -_ALIKE and w.max() > _ALIKE else np.empty((len(y), 0))
+    )  # where no mixture averages 1 it says nothing
     search = _Search(w, y, counts)
     return search.edge(-1.0) * scale, search.edge(1.0) * scale
 
@@ -62,7 +64,9 @@ class _Search:
         return near
 
     def _likely(self, value: float) -> bool:
-        held, height = likeliest(np.column_stack((self._w, self._y - value)), self._counts, np.append(self._free, 0.0))
+        held, height = likeliest(
+            np.column_stack((self._w, self._y - value)), self._counts, np.append(self._free, 0.0)
+        )
         return bool(np.isfinite(held).all()) and 2.0 * (height - self._best) <= _CHI_SQUARE_95
 
 

@@ -76,7 +76,13 @@ class Learner:
     """Mutable: the posterior, the scale of features, and a few sums. Bounded by actions x features^2."""
 
     def __init__(
-        self, model: str, features: tuple[str, ...], actions: Sequence[Action], settings: Settings, *, every: int = REFRESH
+        self,
+        model: str,
+        features: tuple[str, ...],
+        actions: Sequence[Action],
+        settings: Settings,
+        *,
+        every: int = REFRESH,
     ) -> None:
         """Gives a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError` beyond the limits."""
         names = tuple(action.name for action in actions)
@@ -84,7 +90,9 @@ class Learner:
             raise ValueError(f"{len(names)} actions, expected 1 to {ARMS_MAX} different ones")
         self._width = 1 + max(len(action.features) for action in actions) if settings.shared else 1
         if len(features) > FEATURES_MAX or self._width > 1 + ACTION_FEATURES_MAX:
-            raise ValueError(f"at most {FEATURES_MAX} features of a context and {ACTION_FEATURES_MAX} of an action")
+            raise ValueError(
+                f"at most {FEATURES_MAX} features of a context and {ACTION_FEATURES_MAX} of an action"
+            )
         self.model, self.features, self.settings = model, features, settings
         self.actions = names
         self.dropped: Counter[str] = Counter()
@@ -214,7 +222,9 @@ class Learner:
         """
         known = self._posterior
         rows = [0] if self.settings.shared else [row for row, tried in enumerate(self._tried) if tried]
-        second_moments = (known.means[rows] / self.noise) ** 2 + np.diagonal(known.covariances, axis1=1, axis2=2)[rows]
+        second_moments = (known.means[rows] / self.noise) ** 2 + np.diagonal(
+            known.covariances, axis1=1, axis2=2
+        )[rows]
         weights = slice(self._width, None)
         total = second_moments[:, weights].sum(axis=0)
         start = 1.0 / first[weights]
@@ -230,13 +240,17 @@ class Learner:
         known = self._posterior
         if self.settings.shared:
             shape = (len(z), self._width, len(z), self._width)
-            return shared_forecast(z, known.means[0], known.covariances[0].reshape(shape), self._described, self.noise)
+            return shared_forecast(
+                z, known.means[0], known.covariances[0].reshape(shape), self._described, self.noise
+            )
         variances = (known.covariances @ z) @ z
         return Forecast(known.means @ z, np.sqrt(np.maximum(variances, 0.0)) * self.noise)
 
     def figures(self) -> dict[str, float]:
         """`mean_reward`, and `tried_<action>`: how many examples each action gave."""
-        return {"mean_reward": self._mean} | {f"tried_{name}": float(n) for name, n in zip(self.actions, self._tried, strict=True)}
+        return {"mean_reward": self._mean} | {
+            f"tried_{name}": float(n) for name, n in zip(self.actions, self._tried, strict=True)
+        }
 
     def snapshot(self) -> Snapshot:
         known = self._posterior
@@ -290,16 +304,24 @@ class Learner:
         try:
             state = msgspec.msgpack.decode(body, type=_State)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Foreign(f"bandit {self.model}: the checkpoint cannot be read by this release: {error}") from error
+            raise Foreign(
+                f"bandit {self.model}: the checkpoint cannot be read by this release: {error}"
+            ) from error
         self.version, self.dropped = state.version, Counter(state.dropped)
-        if (state.features, state.width, _kind(state.settings)) != (self.features, self._width, _kind(self.settings)):
+        if (state.features, state.width, _kind(state.settings)) != (
+            self.features,
+            self._width,
+            _kind(self.settings),
+        ):
             return False
         d = self._posterior.means.shape[1]
         try:
             means = _array(state.means, (-1, d))
             covariances = _array(state.covariances, (len(means), d, d))
             self._frame = Frame(*(_array(column, (len(self.features),)) for column in state.frame))
-            self._scale.counts, self._scale.means, self._scale.squares = (_array(part, (len(self.features),)) for part in state.scale)
+            self._scale.counts, self._scale.means, self._scale.squares = (
+                _array(part, (len(self.features),)) for part in state.scale
+            )
             prior_mean, precision = (_array(part, (d,)) for part in state.prior)
         except ValueError as error:
             raise Foreign(f"bandit {self.model}: the arrays of the checkpoint do not fit: {error}") from error
@@ -311,7 +333,10 @@ class Learner:
         for row, name in enumerate(["all"] if self.settings.shared else self.actions):
             source = 0 if self.settings.shared else before.get(name)
             if source is not None:
-                self._posterior.means[row], self._posterior.covariances[row] = means[source], covariances[source]
+                self._posterior.means[row], self._posterior.covariances[row] = (
+                    means[source],
+                    covariances[source],
+                )
         return True
 
 

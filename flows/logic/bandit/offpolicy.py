@@ -75,13 +75,19 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
     gain = Estimate(
         float((doubly - logged.rewards).mean()),
-        *interval(doubly - logged.rewards, weights, np.column_stack((corner_weights, corner_doubly - corner_rewards))),
+        *interval(
+            doubly - logged.rewards,
+            weights,
+            np.column_stack((corner_weights, corner_doubly - corner_rewards)),
+        ),
     )
     verdict, reason = judge(gain, sample, rewarded, float(weights.mean()))
     return Evaluation(
         ips=Estimate(float(paid.mean()), *value),
         snips=Estimate(float(paid.sum() / weights.sum()) if weights.any() else float("nan"), *value),
-        dr=Estimate(float(doubly.mean()), *interval(doubly, weights, np.column_stack((corner_weights, corner_doubly)))),
+        dr=Estimate(
+            float(doubly.mean()), *interval(doubly, weights, np.column_stack((corner_weights, corner_doubly)))
+        ),
         gain=gain,
         effective_sample_size=sample,
         effective_rewards=rewarded,
@@ -109,7 +115,9 @@ def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
     return max(float(weights.max()), min(float(possible[order[last]]), _WEIGHT_FAR * count))
 
 
-def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float) -> tuple[Floats, Floats, Floats]:
+def corners(
+    weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float
+) -> tuple[Floats, Floats, Floats]:
     """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light and heavy, paid and not.
 
     What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy decisions on average; for the
@@ -117,9 +125,16 @@ def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy
     """
     least, most = _range(rewards)
     light = float(weights.min())
-    shares = weights * weights / float(weights @ weights) if weights.any() else np.full(len(weights), 1.0 / len(weights))
+    shares = (
+        weights * weights / float(weights @ weights)
+        if weights.any()
+        else np.full(len(weights), 1.0 / len(weights))
+    )
     off = _MODEL_OFF * float(taken.std()) / sqrt(max(effective(weights), 1.0))
-    low, high = (min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max())) for side in (-1.0, 1.0))
+    low, high = (
+        min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max()))
+        for side in (-1.0, 1.0)
+    )
     weight = np.array([light, light, heavy, heavy])
     reward = np.array([least, most, least, most])
     expected = np.array([float(base.mean())] * 2 + [float(shares @ base)] * 2)
@@ -130,11 +145,20 @@ def corners(weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy
 def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) -> tuple[Verdict, str]:
     """Better or worse only if the data are enough and the interval of the gain leaves 0 out."""
     if sample < SAMPLE_LEAST:
-        return "cannot tell", f"the log is worth {sample:.0f} decisions of this policy, at least {SAMPLE_LEAST:.0f} are needed"
+        return (
+            "cannot tell",
+            f"the log is worth {sample:.0f} decisions of this policy, at least {SAMPLE_LEAST:.0f} are needed",
+        )
     if rewarded < REWARDED_LEAST:
-        return "cannot tell", f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least {REWARDED_LEAST:.0f} are needed"
+        return (
+            "cannot tell",
+            f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least {REWARDED_LEAST:.0f} are needed",
+        )
     if abs(mean_weight - 1.0) > WEIGHT_OFF_MOST:
-        return "cannot tell", f"the weights average {mean_weight:.2f} instead of 1: this log does not show what this policy would meet"
+        return (
+            "cannot tell",
+            f"the weights average {mean_weight:.2f} instead of 1: this log does not show what this policy would meet",
+        )
     if gain.low <= 0.0 <= gain.high:
         return "cannot tell", f"the gain may be anything from {gain.low:+.5f} to {gain.high:+.5f}"
     return ("better" if gain.low > 0.0 else "worse"), f"the gain is {gain.low:+.5f} to {gain.high:+.5f}"

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from flows.logic.bandit.scale import Floats
 
 _NEWTON_STEPS = 8
-_CURVATURE_LEAST = 1e-3  # a certain prediction that is right still teaches a little, so that no row is ever frozen
+_CURVATURE_LEAST = (
+    1e-3  # a certain prediction that is right still teaches a little, so that no row is ever frozen
+)
 _LOG_ODDS_MAX = 30.0
 
 

@@ -36,9 +36,13 @@ def unpacked(context: bytes) -> list[float]:
 class Ledger:
     """At most `limit` open decisions; `waiting` maps ids to them in the order in which they were made, and is what to pack."""
 
-    def __init__(self, window_ms: int, repeat: Repeat = "max", limit: int = 64, waiting: dict[str, Open] | None = None) -> None:
+    def __init__(
+        self, window_ms: int, repeat: Repeat = "max", limit: int = 64, waiting: dict[str, Open] | None = None
+    ) -> None:
         if window_ms <= 0 or limit <= 0:
-            raise ValueError(f"a window of {window_ms} ms and a limit of {limit} decisions: both must be more than 0")
+            raise ValueError(
+                f"a window of {window_ms} ms and a limit of {limit} decisions: both must be more than 0"
+            )
         self._window_ms, self._repeat, self._limit = window_ms, repeat, limit
         self.waiting = waiting if waiting is not None else {}
 
@@ -74,12 +78,23 @@ class Ledger:
 
     def due(self, now_ms: int) -> list[Rewarded]:
         """Close the decisions whose window has passed, in the order in which they were made."""
-        passed = [name for name, known in self.waiting.items() if known.decided_ms + self._window_ms <= now_ms]
+        passed = [
+            name for name, known in self.waiting.items() if known.decided_ms + self._window_ms <= now_ms
+        ]
         return [self._close(name, self.waiting[name].decided_ms + self._window_ms) for name in passed]
 
     def _close(self, decision: str, at_ms: int) -> Rewarded:
         known = self.waiting.pop(decision)
         return Rewarded(
-            *(decision, known.decided_ms, at_ms, unpacked(known.context), known.action, known.propensity, known.reward, known.version),
+            *(
+                decision,
+                known.decided_ms,
+                at_ms,
+                unpacked(known.context),
+                known.action,
+                known.propensity,
+                known.reward,
+                known.version,
+            ),
             known.eligible,
         )

@@ -30,7 +30,9 @@ class Frame:
 
     def place(self, context: Floats) -> Floats:
         """Shape (d,) to (1 + d,), always finite."""
-        with np.errstate(invalid="ignore", over="ignore"):  # infinity times the 0 of a constant feature; what is far is cut off below
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # infinity times the 0 of a constant feature; what is far is cut off below
             placed = (context - self.means) * self.inverse
         placed[placed != placed] = 0.0  # NaN
         return np.concatenate((_ONE, np.minimum(np.maximum(placed, -FAR), FAR)))

@@ -12,7 +12,13 @@ Policy = Literal[
     "linear_thompson",  # draws from the Gaussian posterior (Agrawal and Goyal, Thompson Sampling with Linear Payoffs, 2013)
     "epsilon_greedy",  # the best mean, else any: the baseline
 ]
-POLICIES: tuple[Policy, ...] = ("logistic_ucb", "logistic_thompson", "linucb", "linear_thompson", "epsilon_greedy")
+POLICIES: tuple[Policy, ...] = (
+    "logistic_ucb",
+    "logistic_thompson",
+    "linucb",
+    "linear_thompson",
+    "epsilon_greedy",
+)
 ARMS_MAX = 256
 FEATURES_MAX = 512  # of a context
 ACTION_FEATURES_MAX = 16
@@ -34,7 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False  # one model over context x features of the action, instead of one for each action
     exploration: float | None = None  # in posterior deviations; none: what suits the policy
     floor: float = 0.005  # of all choices are made uniformly: no propensity is below floor / (number of eligible actions)
-    spread: float = 10.0  # prior variance of the score over all features together, once they are scaled to variance 1
+    spread: float = (
+        10.0  # prior variance of the score over all features together, once they are scaled to variance 1
+    )
     half_life: int = 0  # examples after which an example counts half; 0: nothing is forgotten
 
     def __post_init__(self) -> None:
@@ -82,4 +90,6 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         if not all(map(isfinite, (self.value, self.cost, *self.features))):
             raise ValueError(f"action {self.name}: value, cost and features must be finite")
         if self.value < 0.0 or self.cost < 0.0:
-            raise ValueError(f"action {self.name}: value {self.value} and cost {self.cost} must not be negative")
+            raise ValueError(
+                f"action {self.name}: value {self.value} and cost {self.cost} must not be negative"
+            )

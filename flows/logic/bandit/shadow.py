@@ -58,7 +58,12 @@ class Tally(msgspec.Struct, array_like=True):
         if not self.w:
             return {}
         gain = self.gain()
-        figures = {"earned": self.wr / self.w, "gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        figures = {
+            "earned": self.wr / self.w,
+            "gain": gain.value,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
+        }
         return figures | {"sample": self.w**2 / self.ww}
 
     def verdict(self) -> tuple[Verdict, str]:
@@ -74,7 +79,9 @@ class Shadows:
 
     def __init__(self, settings: Settings, actions: Sequence[Action]) -> None:
         """`settings` of the configured policy: what it explores by is its own."""
-        others = {policy: msgspec.structs.replace(settings, policy=policy, exploration=None) for policy in POLICIES}
+        others = {
+            policy: msgspec.structs.replace(settings, policy=policy, exploration=None) for policy in POLICIES
+        }
         self._each = others | {settings.policy: settings}
         self._actions = {action.name: action for action in actions}
         self._menus: dict[tuple[str, ...], Menu | None] = {}

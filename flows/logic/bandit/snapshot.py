@@ -97,11 +97,24 @@ class Decider:
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"not a bandit snapshot: {error}") from error
         if snapshot.format != _FORMAT:
-            raise Foreign(f"bandit {snapshot.model}: snapshot format {snapshot.format}, this release reads {_FORMAT}")
+            raise Foreign(
+                f"bandit {snapshot.model}: snapshot format {snapshot.format}, this release reads {_FORMAT}"
+            )
         if features is not None and snapshot.features != features:
-            raise Foreign(f"bandit {snapshot.model}: snapshot has features {snapshot.features}, expected {features}")
-        if max(len(snapshot.features) / FEATURES_MAX, len(snapshot.actions) / ARMS_MAX, snapshot.action_features / ACTION_FEATURES_MAX) > 1:
-            raise Foreign(f"bandit {snapshot.model}: snapshot has more features or actions than this release takes")
+            raise Foreign(
+                f"bandit {snapshot.model}: snapshot has features {snapshot.features}, expected {features}"
+            )
+        if (
+            max(
+                len(snapshot.features) / FEATURES_MAX,
+                len(snapshot.actions) / ARMS_MAX,
+                snapshot.action_features / ACTION_FEATURES_MAX,
+            )
+            > 1
+        ):
+            raise Foreign(
+                f"bandit {snapshot.model}: snapshot has more features or actions than this release takes"
+            )
         return cls(snapshot)
 
     @property
@@ -115,13 +128,19 @@ class Decider:
         says. Raises `ValueError` without actions, or with another number of features.
         """
         if len(context) != len(self.snapshot.features):
-            raise ValueError(f"a context of {len(context)} features, the model has {len(self.snapshot.features)}")
-        return choose(self.forecast(np.array(context, dtype=np.float64), menu), menu, self.snapshot.settings, draw)
+            raise ValueError(
+                f"a context of {len(context)} features, the model has {len(self.snapshot.features)}"
+            )
+        return choose(
+            self.forecast(np.array(context, dtype=np.float64), menu), menu, self.snapshot.settings, draw
+        )
 
     def forecast(self, context: Floats, menu: Menu) -> Forecast:
         z = self._frame.place(context)
         if self._shared:
-            return shared_forecast(z, self._weights[0], self._block, described(menu.actions, self._width), self._noise)
+            return shared_forecast(
+                z, self._weights[0], self._block, described(menu.actions, self._width), self._noise
+            )
         single = z.astype(np.float32)
         variances = self._halves @ np.multiply.outer(single, single).ravel().take(self._pairs)
         means = self._weights @ z
@@ -140,9 +159,13 @@ class Decider:
         try:
             array: Floats = np.frombuffer(getattr(self.snapshot, field), dtype=kind).reshape(shape)
         except ValueError as error:
-            raise Foreign(f"bandit {self.snapshot.model}: {field} of the snapshot has not the shape {shape}") from error
+            raise Foreign(
+                f"bandit {self.snapshot.model}: {field} of the snapshot has not the shape {shape}"
+            ) from error
         if not np.isfinite(array).all():
-            raise Foreign(f"bandit {self.snapshot.model}: {field} of the snapshot has numbers that are not finite")
+            raise Foreign(
+                f"bandit {self.snapshot.model}: {field} of the snapshot has numbers that are not finite"
+            )
         return array
 
 

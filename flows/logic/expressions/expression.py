@@ -48,7 +48,10 @@ class ExpressionError(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The message, the text, and a caret under the place."""
-        indent = "".join("  " if unicodedata.east_asian_width(letter) in "WF" else " " for letter in self.text[: self.column - 1])
+        indent = "".join(
+            "  " if unicodedata.east_asian_width(letter) in "WF" else " "
+            for letter in self.text[: self.column - 1]
+        )
         return f"{self.message}\n    {self.text}\n    {indent}^"
 
 
@@ -75,7 +78,9 @@ def expression(v):
     except _BROKEN_PROMISES:
         return careful(v)
 """
-    exec(compile(source, f"<expression {_one_line(text)[:80]}>", "exec"), environment)  # all of it was written by Writer
+    exec(
+        compile(source, f"<expression {_one_line(text)[:80]}>", "exec"), environment
+    )  # all of it was written by Writer
     compiled: Compiled = environment["expression"]
     return compiled
 
@@ -98,7 +103,9 @@ def compared_with_numbers(text: str) -> list[tuple[str, ...]]:
     tree = parsed(text)
     found: dict[tuple[str, ...], None] = {}
     for node in () if isinstance(tree, ExpressionError) else ast.walk(tree):
-        if isinstance(node, ast.Compare) and all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in node.ops):
+        if isinstance(node, ast.Compare) and all(
+            isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in node.ops
+        ):
             sides = (node.left, *node.comparators)
             if any(isinstance(side, ast.Constant) and type(side.value) in (int, float) for side in sides):
                 found |= dict.fromkeys(way for side in sides if (way := _way_to(side)))
@@ -109,7 +116,11 @@ def _way_to(node: ast.expr) -> tuple[str, ...]:
     """Of `properties.a.b` or `properties["a"]`."""
     if isinstance(node, ast.Attribute):
         inside, step = node.value, node.attr
-    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+    elif (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, str)
+    ):
         inside, step = node.value, node.slice.value
     else:
         return ()
@@ -138,11 +149,17 @@ def parsed(text: str) -> ast.expr | ExpressionError:
         at = min(max(error.offset or 1, 1), len(source) + 1)
         hint = "; to compare write ==" if source[at - 1 : at] == "=" else ""
         return ExpressionError(error.msg + hint, indent + at, line)
-    except (ValueError, RecursionError, MemoryError):  # letters that are not text; nesting beyond Python's own limits
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # letters that are not text; nesting beyond Python's own limits
         return ExpressionError("this cannot be read as an expression", indent + 1, line)
     end = len(source.encode()[: tree.end_col_offset].decode())
     if "#" in source[end:]:  # in one line it would swallow what follows
-        return ExpressionError("a comment cannot stand in an expression", indent + source.index("#", end) + 1, line)
+        return ExpressionError(
+            "a comment cannot stand in an expression", indent + source.index("#", end) + 1, line
+        )
     if not source.isascii():
         _spell_as_written(tree, source.encode())
     return tree
@@ -152,7 +169,9 @@ def _spell_as_written(tree: ast.expr, source: bytes) -> None:
     """Python's parser turns names into their NFKC form; a property is called what it is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            node.attr = source[node.value.end_col_offset : node.end_col_offset].decode().rpartition(".")[2].strip()
+            node.attr = (
+                source[node.value.end_col_offset : node.end_col_offset].decode().rpartition(".")[2].strip()
+            )
 
 
 def mistake(message: str, node: ast.expr, text: str) -> ExpressionError:

@@ -65,7 +65,11 @@ _known: Final = lru_cache(8192)(read)  # the same few words and prices come agai
 
 def _dressed(text: str, decimal_comma: bool) -> int | float | None:
     match = _DRESSED.fullmatch(text.translate(_WIDE).strip())
-    if match is None or (match["open"] is None) != (match["close"] is None) or (match["sign"] and match["inner"]):
+    if (
+        match is None
+        or (match["open"] is None) != (match["close"] is None)
+        or (match["sign"] and match["inner"])
+    ):
         return None
     digits = _bare(match["digits"].strip(), decimal_comma)
     if digits is None:

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from flows.logic.expressions.numbers import number_of
 
-_FAULTS: Final = (ArithmeticError, ValueError)  # overflow, division by zero; rounding of infinity or not-a-number
+_FAULTS: Final = (
+    ArithmeticError,
+    ValueError,
+)  # overflow, division by zero; rounding of infinity or not-a-number
 _NUMBERS: Final[frozenset[type]] = frozenset((int, float))
 _COLLECTIONS: Final = (set, frozenset, list, tuple, dict)
 
@@ -55,7 +58,9 @@ def equal(a: Any, b: Any) -> bool:
 
 def listed(value: Any, values: tuple[Any, ...]) -> bool:
     """`value in values`; a text also as the number that it says."""
-    return value in values or (value.__class__ is str and (number := number_of(value)) is not None and number in values)
+    return value in values or (
+        value.__class__ is str and (number := number_of(value)) is not None and number in values
+    )
 
 
 def among(value: Any, collection: Any) -> bool:

@@ -17,7 +17,9 @@ from schemas.config.decode import suggest
 Type = Literal["number", "text", "bool", "set", "any"]
 Expected = Literal["bool", "number", "any"]
 
-DEPTH_MAX: Final = 48  # the source that is written nests at most three times as deep; Python's parser takes 200
+DEPTH_MAX: Final = (
+    48  # the source that is written nests at most three times as deep; Python's parser takes 200
+)
 FUNCTIONS: Final = {  # least and most arguments
     "min": (2, 16),
     "max": (2, 16),
@@ -47,7 +49,14 @@ _ORDERS: Final[dict[type[ast.cmpop], tuple[str, str, bool]]] = {  # sign, operat
 }
 _INTEGER_MAX: Final = 2**63
 _DIGITS_MAX: Final = 15
-_NAMED: Final = {"number": "a number", "text": "text", "bool": "true or false", "set": "a set", "none": "None", "list": "a list"}
+_NAMED: Final = {
+    "number": "a number",
+    "text": "text",
+    "bool": "true or false",
+    "set": "a set",
+    "none": "None",
+    "list": "a list",
+}
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -131,8 +140,16 @@ class Writer:
             case ast.Compare():
                 piece = self._comparison(node)
             case ast.IfExp():
-                condition, then, other = self._condition(node.test), self._write(node.body), self._write(node.orelse)
-                piece = self._joined(f"({then.source} if {condition} else {other.source})", [then, other], then.nullable or other.nullable)
+                condition, then, other = (
+                    self._condition(node.test),
+                    self._write(node.body),
+                    self._write(node.orelse),
+                )
+                piece = self._joined(
+                    f"({then.source} if {condition} else {other.source})",
+                    [then, other],
+                    then.nullable or other.nullable,
+                )
             case ast.Call():
                 piece = self._call(node)
             case ast.List() | ast.Tuple():
@@ -153,7 +170,11 @@ class Writer:
             case str():
                 return _Piece(repr(node.value), "text")
             case int() | float():
-                if abs(node.value) > _INTEGER_MAX if isinstance(node.value, int) else not math.isfinite(node.value):
+                if (
+                    abs(node.value) > _INTEGER_MAX
+                    if isinstance(node.value, int)
+                    else not math.isfinite(node.value)
+                ):
                     raise Refused("this number is too large", node)
                 return _Piece(repr(node.value), "number")
         raise Refused("this is not part of expressions", node)
@@ -164,7 +185,9 @@ class Writer:
         if key is None and whole in self.scope.names:
             name = self.scope.names[whole]
             self.used.add(whole)
-            return self._result(name.code, name.type, name.nullable or name.type == "bool")  # a bool: made sure of in conditions
+            return self._result(
+                name.code, name.type, name.nullable or name.type == "bool"
+            )  # a bool: made sure of in conditions
         for cut in range(len(parts), 0, -1):
             prefix, inner = ".".join(parts[:cut]), [*parts[cut:], *([key] if key is not None else [])]
             if inner and prefix in self.scope.open:
@@ -204,24 +227,43 @@ class Writer:
 
     def _binary(self, node: ast.BinOp) -> _Piece:
         sign, operation = _CALCULATIONS[type(node.op)]
-        if sign in "/%" and not (isinstance(node.right, ast.Constant) and node.right.value):  # the divisor may be nothing
+        if sign in "/%" and not (
+            isinstance(node.right, ast.Constant) and node.right.value
+        ):  # the divisor may be nothing
             held = self._hold()
             return self._calculation(
-                [node.left, node.right], f"({{0}} {sign} {held} if ({held} := {{1}}) else None)", operation, may_fail=True
+                [node.left, node.right],
+                f"({{0}} {sign} {held} if ({held} := {{1}}) else None)",
+                operation,
+                may_fail=True,
             )
         return self._calculation([node.left, node.right], f"{{}} {sign} {{}}", operation)
 
-    def _calculation(self, operands: Sequence[ast.expr], form: str, operation: str, *, may_fail: bool = False, more: str = "") -> _Piece:
+    def _calculation(
+        self,
+        operands: Sequence[ast.expr],
+        form: str,
+        operation: str,
+        *,
+        may_fail: bool = False,
+        more: str = "",
+    ) -> _Piece:
         """Numbers into a number: by `form` where all are known to be numbers, else by `operation`; None if it `may_fail`."""
         pieces = [self._write(operand) for operand in operands]
         for operand, piece in zip(operands, pieces, strict=True):
             self._expect(operand, piece, "number")
         if not form or not self._known(*pieces):
-            return self._result(f"{operation}({', '.join(piece.source for piece in pieces)}{more})", "number", True)
+            return self._result(
+                f"{operation}({', '.join(piece.source for piece in pieces)}{more})", "number", True
+            )
         guards, sources = self._guarded(pieces)
         missing = " or ".join(f"{guard} is None" for guard in guards)
         result = form.format(*sources)
-        return _Piece(f"(None if {missing} else {result})" if guards else f"({result})", "number", may_fail or bool(guards))
+        return _Piece(
+            f"(None if {missing} else {result})" if guards else f"({result})",
+            "number",
+            may_fail or bool(guards),
+        )
 
     def _guarded(self, pieces: Sequence[_Piece]) -> tuple[list[str], list[str]]:
         """What must not be None, each held in a local; and the sources to go on with."""
@@ -244,16 +286,24 @@ class Writer:
         return self.trusting and all(piece.type != "any" for piece in pieces)
 
     def _result(self, source: str, kind: Type, nullable: bool) -> _Piece:
-        return _Piece(source, kind, nullable) if self.trusting and kind != "any" else _Piece(source, "any", True)
+        return (
+            _Piece(source, kind, nullable) if self.trusting and kind != "any" else _Piece(source, "any", True)
+        )
 
     def _expect(self, node: ast.expr, piece: _Piece, *kinds: Type) -> None:
         if piece.type not in (*kinds, "any"):
-            raise Refused(f"expected {' or '.join(_NAMED[kind] for kind in kinds)}, this is {_NAMED[piece.type]}", node)
+            raise Refused(
+                f"expected {' or '.join(_NAMED[kind] for kind in kinds)}, this is {_NAMED[piece.type]}", node
+            )
 
     def _joined(self, source: str, pieces: Sequence[_Piece], nullable: bool) -> _Piece:
         """One of several: of their type if they share one."""
         kinds = {piece.type for piece in pieces} - {"none"}
-        return _Piece(source, kinds.pop(), nullable) if len(kinds) == 1 and "any" not in kinds else _Piece(source, "any", True)
+        return (
+            _Piece(source, kinds.pop(), nullable)
+            if len(kinds) == 1 and "any" not in kinds
+            else _Piece(source, "any", True)
+        )
 
     # --- comparisons
 
@@ -275,16 +325,25 @@ class Writer:
             links.append(self._link(op, nodes[index], left, nodes[index + 1], right))
         return _Piece(links[0] if len(links) == 1 else f"({' and '.join(links)})", "bool")
 
-    def _link(self, op: ast.cmpop, left_node: ast.expr, left: _Piece, right_node: ast.expr, right: _Piece) -> str:
+    def _link(
+        self, op: ast.cmpop, left_node: ast.expr, left: _Piece, right_node: ast.expr, right: _Piece
+    ) -> str:
         if isinstance(op, (ast.Is, ast.IsNot)):
             raise Refused("`is` is not part of expressions; has(x) says whether there is a value", left_node)
         if isinstance(op, (ast.In, ast.NotIn)):
             return self._membership(left_node, left, right_node, right, negated=isinstance(op, ast.NotIn))
         if isinstance(op, (ast.Eq, ast.NotEq)):
-            alike = left.type == right.type or "any" in (left.type, right.type) or "none" in (left.type, right.type)
+            alike = (
+                left.type == right.type
+                or "any" in (left.type, right.type)
+                or "none" in (left.type, right.type)
+            )
             if not alike or "list" in (left.type, right.type) or left.type == right.type == "set":
                 raise Refused(f"{_NAMED[right.type]} is never equal to {_NAMED[left.type]}", right_node)
-            if {left.type, right.type} <= {"any", "number"} and "any" in (left.type, right.type):  # either may be a number written as text
+            if {left.type, right.type} <= {"any", "number"} and "any" in (
+                left.type,
+                right.type,
+            ):  # either may be a number written as text
                 return f"({'' if isinstance(op, ast.Eq) else 'not '}_equal({left.source}, {right.source}))"
             return f"({left.source} {'==' if isinstance(op, ast.Eq) else '!='} {right.source})"
         sign, operation, exchanged = _ORDERS[type(op)]
@@ -293,11 +352,17 @@ class Writer:
         if "any" not in (left.type, right.type) and left.type != right.type:
             raise Refused(f"{_NAMED[right.type]} cannot be compared with {_NAMED[left.type]}", right_node)
         if not self._known(left, right):
-            return f"{operation}({right.source}, {left.source})" if exchanged else f"{operation}({left.source}, {right.source})"
+            return (
+                f"{operation}({right.source}, {left.source})"
+                if exchanged
+                else f"{operation}({left.source}, {right.source})"
+            )
         guards, sources = self._guarded([left, right])
         return f"({''.join(f'{guard} is not None and ' for guard in guards)}{sources[0]} {sign} {sources[1]})"
 
-    def _membership(self, left_node: ast.expr, left: _Piece, right_node: ast.expr, right: _Piece, *, negated: bool) -> str:
+    def _membership(
+        self, left_node: ast.expr, left: _Piece, right_node: ast.expr, right: _Piece, *, negated: bool
+    ) -> str:
         if right.type == "list":
             if left.type != "any" and right.holds - {left.type, "none"}:
                 raise Refused(f"the list holds what is never equal to {_NAMED[left.type]}", right_node)
@@ -308,7 +373,9 @@ class Writer:
             return f"({''.join(f'{guard} is not None and ' for guard in guards)}not {inside.format(sources[0], right.source)})"
         self._expect(left_node, left, "text")
         if right.type == "text":
-            raise Refused("`in` looks into sets and lists; for text there is contains(text, part)", right_node)
+            raise Refused(
+                "`in` looks into sets and lists; for text there is contains(text, part)", right_node
+            )
         self._expect(right_node, right, "set")
         if self._known(left, right) and not (left.nullable or right.nullable):
             return f"({left.source} {'not in' if negated else 'in'} {right.source})"
@@ -317,7 +384,11 @@ class Writer:
     def _list(self, node: ast.List | ast.Tuple) -> _Piece:
         elements = []
         for element in node.elts:
-            number = element.operand if isinstance(element, ast.UnaryOp) and isinstance(element.op, ast.USub) else element
+            number = (
+                element.operand
+                if isinstance(element, ast.UnaryOp) and isinstance(element.op, ast.USub)
+                else element
+            )
             if not isinstance(number, ast.Constant):
                 raise Refused("a list holds only numbers, texts, True, False and None", element)
             elements.append(self._write(element))
@@ -334,10 +405,15 @@ class Writer:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise Refused(f"{name}() takes plain arguments only", node)
         if not least <= len(node.args) <= most:
-            raise Refused(f"{name}() takes {least if least == most else f'{least} to {most}'} arguments, got {len(node.args)}", node)
+            raise Refused(
+                f"{name}() takes {least if least == most else f'{least} to {most}'} arguments, got {len(node.args)}",
+                node,
+            )
         match name:
             case "min" | "max" | "abs":
-                return self._calculation(node.args, f"{name}({', '.join('{}' for _ in node.args)})", f"_{name}")
+                return self._calculation(
+                    node.args, f"{name}({', '.join('{}' for _ in node.args)})", f"_{name}"
+                )
             case "round":
                 return self._calculation(node.args[:1], "", "_round", more=self._digits(node.args[1:]))
             case "len":
@@ -352,7 +428,9 @@ class Writer:
                 pieces = [self._write(argument) for argument in node.args]
                 for argument, piece in zip(node.args, pieces, strict=True):
                     self._expect(argument, piece, "text")
-                piece = self._called(name, "{}.startswith({})" if name == "startswith" else "({1} in {0})", pieces, "bool")
+                piece = self._called(
+                    name, "{}.startswith({})" if name == "startswith" else "({1} in {0})", pieces, "bool"
+                )
                 return _Piece(piece.source, "bool")  # missing text starts with nothing: False, not missing
             case "coalesce":
                 return self._coalesce([self._write(argument) for argument in node.args])
@@ -377,7 +455,11 @@ class Writer:
 
     def _digits(self, nodes: Sequence[ast.expr]) -> str:
         for node in nodes:
-            if not isinstance(node, ast.Constant) or type(node.value) is not int or not 0 <= node.value <= _DIGITS_MAX:
+            if (
+                not isinstance(node, ast.Constant)
+                or type(node.value) is not int
+                or not 0 <= node.value <= _DIGITS_MAX
+            ):
                 raise Refused(f"round() takes a number of digits from 0 to {_DIGITS_MAX}", node)
             return f", {node.value}"
         return ""

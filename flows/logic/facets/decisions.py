@@ -20,7 +20,15 @@ class Moment:
 
     __slots__ = ("cause", "explain", "muted", "properties", "receipt", "root", "subject")
 
-    def __init__(self, root: bytes, cause: str, subject: bytes, properties: dict[str, Any], receipt: Receipt, muted: bool = False) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        cause: str,
+        subject: bytes,
+        properties: dict[str, Any],
+        receipt: Receipt,
+        muted: bool = False,
+    ) -> None:
         self.root = root
         self.cause = cause
         self.subject = subject
@@ -108,7 +116,9 @@ def _crosses(before: float, threshold: float, score: float, above: bool) -> bool
 def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment) -> None:
     if not trigger.when(view):
         return
-    if moment.muted:  # no cooldown, no choice among actions: as far as the customer knows nothing has happened
+    if (
+        moment.muted
+    ):  # no cooldown, no choice among actions: as far as the customer knows nothing has happened
         state.count("decisions:backfill")
         return
     rule, profile = trigger.rule, view.p
@@ -132,8 +142,13 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
     if moment.explain is not None and trigger.models:
         x = view.features()
         for model in trigger.models:
-            reasons |= {f"score.{model} because of {name}": round(part, 4) for name, part in moment.explain(model, x)[:3]}
-    scores = {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()}
+            reasons |= {
+                f"score.{model} because of {name}": round(part, 4)
+                for name, part in moment.explain(model, x)[:3]
+            }
+    scores = {
+        model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()
+    }
     state.emit(
         "t",
         Trigger(

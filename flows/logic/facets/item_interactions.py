@@ -65,9 +65,13 @@ def _walk(value: Any, path: list[str]) -> Iterator[Any]:
 def join(profile: Profile, theirs: Profile) -> None:
     """What either of two customers touched, in turns, and the group of the one who was looked at last; whoever retires into whom."""
     if theirs.recent:
-        both = sorted((place, item) for items in (profile.recent, theirs.recent) for place, item in enumerate(items))
+        both = sorted(
+            (place, item) for items in (profile.recent, theirs.recent) for place, item in enumerate(items)
+        )
         profile.recent = list(dict.fromkeys(item for _, item in both))[: recommendation_index.RECENT_MAX]
-    profile.clustered_ms, profile.cluster = max((profile.clustered_ms, profile.cluster), (theirs.clustered_ms, theirs.cluster))
+    profile.clustered_ms, profile.cluster = max(
+        (profile.clustered_ms, profile.cluster), (theirs.clustered_ms, theirs.cluster)
+    )
 
 
 def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:

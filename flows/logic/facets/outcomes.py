@@ -41,7 +41,9 @@ def reward(state: ShardState, rules: CompiledRules, view: View, key: str, time_m
                 _refused(state, refusal)
 
 
-def _credit(rules: CompiledRules, profile: Profile, decision: object, amount: float, time_ms: int) -> Refused | None:
+def _credit(
+    rules: CompiledRules, profile: Profile, decision: object, amount: float, time_ms: int
+) -> Refused | None:
     known = profile.open.get(decision) if isinstance(decision, str) else None
     if known is None or not isinstance(decision, str):
         return "unknown_decision"
@@ -113,6 +115,14 @@ def part(united: Profile, *parts: Profile) -> None:
             real = united.open.get(decision)
             if real is not None:
                 profile.open[decision] = Open(
-                    *(real.decided_ms, real.context, real.action, real.propensity, real.version, made.reward, made.rewards),
+                    *(
+                        real.decided_ms,
+                        real.context,
+                        real.action,
+                        real.propensity,
+                        real.version,
+                        made.reward,
+                        made.rewards,
+                    ),
                     real.eligible,
                 )

@@ -31,7 +31,10 @@ def ask(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> boo
     """Ask what it is time to ask. True if a question begins."""
     profile, begun = view.p, False
     for model in rules.models_at(view.key):
-        asks = _open(profile, model.name) is None and view.now - profile.asked.get(model.name, -model.every) >= model.every
+        asks = (
+            _open(profile, model.name) is None
+            and view.now - profile.asked.get(model.name, -model.every) >= model.every
+        )
         if model.unsupervised:
             asks = asks or _withdraws(profile, model.name)
             if asks or view.key in rules.fragments.orders:
@@ -61,7 +64,9 @@ def _ask(model: CompiledModel, view: View) -> None:
     profile.asked.pop(name, None)
     predicted, version = profile.scores.get(name, (None, 0))
     features = sparse.pack(model.features(view.features()))
-    profile.questions.append(Question(name, now, now + model.horizon, view.f.events, features, predicted, version))
+    profile.questions.append(
+        Question(name, now, now + model.horizon, view.f.events, features, predicted, version)
+    )
 
 
 def _tell(state: ShardState, model: CompiledModel, view: View, root: bytes) -> None:
@@ -115,7 +120,12 @@ def _answer(state: ShardState, rules: CompiledRules, view: View, root: bytes, qu
     label = question.outcome
     if label is None:
         label = float(name == "churn" and view.f.events == question.events)
-    features, asked, predicted, version = sparse.unpack(question.features), question.asked_ms, question.predicted, question.version
+    features, asked, predicted, version = (
+        sparse.unpack(question.features),
+        question.asked_ms,
+        question.predicted,
+        question.version,
+    )
     state.emit(_LANE, Example(name, root, asked, now, features, predicted, version, label, question.amount))
 
 

@@ -10,7 +10,9 @@ from schemas.records.profile import Wait
 
 WAITS_MAX: Final = 16
 REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...
-SELDOM_MS: Final = 365 * REFRESH_MS  # of whom nothing more is expected: the index names everybody, so that a lost profile is missed
+SELDOM_MS: Final = (
+    365 * REFRESH_MS
+)  # of whom nothing more is expected: the index names everybody, so that a lost profile is missed
 ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the last boundary that can move
 
 
@@ -38,7 +40,12 @@ def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -
     dues += [due for due in (outcomes.due(rules, profile),) if due]
     dues += [until for _since, until in profile.tags.values() if until]
     last_ms, returned_ms = view.f.last_ms, profile.returned_ms
-    boundaries = (last_ms + lifecycle.slipping, last_ms + lifecycle.lost, view.f.first_ms + lifecycle.new, returned_ms + lifecycle.won_back)
+    boundaries = (
+        last_ms + lifecycle.slipping,
+        last_ms + lifecycle.lost,
+        view.f.first_ms + lifecycle.new,
+        returned_ms + lifecycle.won_back,
+    )
     dues += [boundary for boundary in boundaries if boundary > now]
     if now < view.f.last_ms + rules.settled_ms + ASLEEP_MS:
         dues.append(now + REFRESH_MS)
@@ -55,7 +62,9 @@ def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> 
         profile.waits.remove(waited)
         trigger = rules.waits.get(waited.rule)
         if trigger is not None:
-            fire(state, trigger, view, timer_moment(cause_of(waited), waited.subject, root, waited.due_ms, now))
+            fire(
+                state, trigger, view, timer_moment(cause_of(waited), waited.subject, root, waited.due_ms, now)
+            )
 
 
 def cause_of(waited: Wait) -> str:

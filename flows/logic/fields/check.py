@@ -31,19 +31,27 @@ QUALITY: Final = "$quality."
 DERIVED: Final = "$derived."
 ORIGINAL: Final = "$original."
 INVALID: Final = "$invalid."
-GROUP: Final = "$group."  # what is known of a group that the customer belongs to (see `flows.logic.fields.group_traits`)
+GROUP: Final = (
+    "$group."  # what is known of a group that the customer belongs to (see `flows.logic.fields.group_traits`)
+)
 OK: Final = "ok"
 # Kinds that are personal data: as a trait sealed however the field is called, ...
 PERSONAL: Final[frozenset[FieldKind]] = frozenset(
     ("phone", "email", "name", "birthday", "address", "id_number", "passport", "bank_card", "credit_code")
 )
 # ... and as a property not kept. (A property `name` is a product's.)
-NEVER_A_PROPERTY: Final[frozenset[FieldKind]] = frozenset(("phone", "email", "birthday", "id_number", "passport", "bank_card"))
+NEVER_A_PROPERTY: Final[frozenset[FieldKind]] = frozenset(
+    ("phone", "email", "birthday", "id_number", "passport", "bank_card")
+)
 _DAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "date"))
 _Stated = list[tuple[str, tuple[str, FieldKind | None]]]  # name as stated; name as configured and kind
 _LOCAL: Final[frozenset[FieldKind]] = frozenset(("phone", "passport", "postal_code", "birthday", "date"))
-_IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(("address", "city", "province", "country", "postal_code"))
-_TELLS: Final[frozenset[FieldKind]] = frozenset(("phone", "id_number", "city", "province", "country", "locale"))
+_IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(
+    ("address", "city", "province", "country", "postal_code")
+)
+_TELLS: Final[frozenset[FieldKind]] = frozenset(
+    ("phone", "id_number", "city", "province", "country", "locale")
+)
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
 NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID, GROUP)  # how names begin that only we may write
 
@@ -66,7 +74,9 @@ class Entry:
         self._countries = Countries(config.country)
         self._complete = config.complete
         self.checks = checks(config)
-        self._fields = _Fields({folded(name): (name, field.kind) for field in config.field for name in field.names})
+        self._fields = _Fields(
+            {folded(name): (name, field.kind) for field in config.field for name in field.names}
+        )
 
     def names(self, kinds: frozenset[FieldKind]) -> frozenset[str]:
         """Folded names of the fields that are of these kinds."""
@@ -116,7 +126,9 @@ class Entry:
         found = (self.checks["time_zone"](text, ()) for text in said if type(text) is str)
         return next((zone.value for zone in found if type(zone) is Good), None)
 
-    def _address(self, name: str, stated: dict[str, Any], countries: tuple[str, ...], received_ms: int, taken: Taken) -> None:
+    def _address(
+        self, name: str, stated: dict[str, Any], countries: tuple[str, ...], received_ms: int, taken: Taken
+    ) -> None:
         """An address by parts: bad parts are taken out, the whole as stated is kept."""
         parts, changed = dict(stated), False
         for part, value in stated.items():
@@ -146,7 +158,9 @@ class Entry:
         if isinstance(found, Bad):
             taken.quality[field] = found.reason
             return
-        said = blake2b(f"{kind}\0{found.value}".encode("utf-8", "surrogatepass"), digest_size=4, key=self._key).hexdigest()
+        said = blake2b(
+            f"{kind}\0{found.value}".encode("utf-8", "surrogatepass"), digest_size=4, key=self._key
+        ).hexdigest()
         taken.quality[field] = f"{OK} {said}"
         if self._complete and found.says and kind in _TELLS:
             taken.derived.setdefault(kind, dict(found.says))
@@ -207,7 +221,11 @@ def checks(config: EntryConfig) -> dict[FieldKind, Check]:
 
 
 def emails(config: EntryConfig) -> Emails:
-    return Emails(disposable=config.disposable, ignore_plus_tags=config.ignore_plus_tags, ignore_gmail_dots=config.ignore_gmail_dots)
+    return Emails(
+        disposable=config.disposable,
+        ignore_plus_tags=config.ignore_plus_tags,
+        ignore_gmail_dots=config.ignore_gmail_dots,
+    )
 
 
 def folded(name: str) -> str:
@@ -237,7 +255,9 @@ def _is_unborn(kind: FieldKind, found: Checked, now_ms: int) -> bool:
 
 
 def _tomorrow(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000 + 86_400, UTC).date().isoformat()  # where it begins first, it has begun
+    return (
+        datetime.fromtimestamp(ms / 1000 + 86_400, UTC).date().isoformat()
+    )  # where it begins first, it has begun
 
 
 Normalise = Callable[[str, tuple[str, ...]], str | None]
@@ -248,7 +268,11 @@ Unborn = Callable[[str, int], bool]
 
 def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
     """(value, Unix milliseconds of now) -> whether it holds a birth that is still to come; None for a kind that holds none."""
-    return (lambda value, now_ms: _is_unborn(kind, made[kind](value, ()), now_ms)) if kind in _BIRTHDAYS else None
+    return (
+        (lambda value, now_ms: _is_unborn(kind, made[kind](value, ()), now_ms))
+        if kind in _BIRTHDAYS
+        else None
+    )
 
 
 def key_of(kind: FieldKind, config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:

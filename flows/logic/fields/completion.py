@@ -12,7 +12,11 @@ CONFIDENCE: Final[dict[str, dict[str, float]]] = {  # what -> by which kind -> h
     "birthday": {"id_number": 1.0},
     "gender": {"id_number": 1.0},
     "country": {"city": 0.95, "province": 0.95, "phone": 0.9, "id_number": 0.8, "locale": 0.5},
-    "province": {"city": 0.95, "phone": 0.7, "id_number": 0.6},  # people keep their number when they move; born is not living there
+    "province": {
+        "city": 0.95,
+        "phone": 0.7,
+        "id_number": 0.6,
+    },  # people keep their number when they move; born is not living there
     "city": {"phone": 0.7},
     "county": {"id_number": 0.5},
     "region": {"phone": 0.7},

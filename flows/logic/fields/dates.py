@@ -21,7 +21,9 @@ LENGTH_MAX: Final = 64
 _YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*[日号]?(?:[T ].*)?")
 _DIGITS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _NUMBER: Final = re.compile(r"-?\d{9,13}")
-_IN_UTC: Final = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*(?:Z|UTC|GMT|[+-]00:?00)", re.IGNORECASE)
+_IN_UTC: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*(?:Z|UTC|GMT|[+-]00:?00)", re.IGNORECASE
+)
 _MILLISECONDS: Final = 100_000_000_000  # from here on a number of seconds would lie after the year 5000
 _A, _B = datetime(2000, 1, 1), datetime(2004, 2, 2)  # noqa: DTZ001  # stand-ins for what is missing, no moments
 _YEARS: Final = (1850, 2200)
@@ -52,7 +54,12 @@ def dates(day_first: bool) -> Check:
                 found = first.date()
                 if found != second.date():
                     return Bad("incomplete")
-        except (ValueError, OverflowError, TypeError, AttributeError):  # the last two: what dateutil raises on some nonsense
+        except (
+            ValueError,
+            OverflowError,
+            TypeError,
+            AttributeError,
+        ):  # the last two: what dateutil raises on some nonsense
             return Bad("not_a_date")
         return Good(found.isoformat()) if _YEARS[0] <= found.year < _YEARS[1] else Bad("out_of_range")
 

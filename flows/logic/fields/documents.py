@@ -48,7 +48,15 @@ def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     place = _registered(number[:6], birthday.year)
     if not place.get("province"):
         return Bad("region")
-    return Good(number, {"birthday": birthday.isoformat(), "gender": "male" if int(number[16]) % 2 else "female", "country": "CN", **place})
+    return Good(
+        number,
+        {
+            "birthday": birthday.isoformat(),
+            "gender": "male" if int(number[16]) % 2 else "female",
+            "country": "CN",
+            **place,
+        },
+    )
 
 
 def _registered(code: str, year: int) -> dict[str, str]:
@@ -59,7 +67,9 @@ def _registered(code: str, year: int) -> dict[str, str]:
     province = province_of(code)
     listed = next((says["county"] for _, says in numdb.get("cn/loc").info(code) if "county" in says), "")
     county = _county(listed, year)
-    return {"province": province, "county": county} if county not in ("", province) else {"province": province}
+    return (
+        {"province": province, "county": county} if county not in ("", province) else {"province": province}
+    )
 
 
 def credit_code(value: str, _countries: tuple[str, ...] = ()) -> Checked:

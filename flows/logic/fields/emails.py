@@ -9,7 +9,9 @@ from email_validator import EmailNotValidError, validate_email
 
 from flows.logic.fields.values import TEXT_MAX, Bad, Checked, Good, plain
 
-_SIMPLE: Final = re.compile(r"([a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*)@([a-z0-9.-]{1,180})")  # what nearly all are; the library judges the others
+_SIMPLE: Final = re.compile(
+    r"([a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*)@([a-z0-9.-]{1,180})"
+)  # what nearly all are; the library judges the others
 _LOCAL_MAX: Final = 64
 _GMAIL: Final = ("gmail.com", "googlemail.com")
 
@@ -17,7 +19,9 @@ _GMAIL: Final = ("gmail.com", "googlemail.com")
 class Emails:
     """`check` gives the form to write to; `key` the form by which two spellings are one mailbox."""
 
-    def __init__(self, *, disposable: tuple[str, ...], ignore_plus_tags: bool, ignore_gmail_dots: bool) -> None:
+    def __init__(
+        self, *, disposable: tuple[str, ...], ignore_plus_tags: bool, ignore_gmail_dots: bool
+    ) -> None:
         self._disposable = frozenset(domain.strip().lower() for domain in disposable)
         self._tags = ignore_plus_tags
         self._dots = ignore_gmail_dots

@@ -17,7 +17,9 @@ class Fields:
     def __init__(self, config: Matching, placeholders: Placeholders) -> None:
         self._says_nothing = placeholders.says_nothing
         self._places = [
-            (field.name, [path.removeprefix("traits.").split(".") for path in field.paths]) for field in config.field if config.enabled
+            (field.name, [path.removeprefix("traits.").split(".") for path in field.paths])
+            for field in config.field
+            if config.enabled
         ]
 
     def of(self, traits: Mapping[str, Any]) -> dict[str, str]:
@@ -30,7 +32,9 @@ class Fields:
                     value = value.get(step) if isinstance(value, Mapping) else None
                 if isinstance(value, (str, int)) and not isinstance(value, bool):
                     text = str(value)[:VALUE_MAX]
-                    if not (self._says_nothing(text) or is_rounded(text)):  # the same for many who have nothing in common
+                    if not (
+                        self._says_nothing(text) or is_rounded(text)
+                    ):  # the same for many who have nothing in common
                         found[name] = text
                         break
         return found if len(found) >= LEAST else {}

@@ -43,7 +43,18 @@ _FREE: Final = _words(
     """
 )
 _OPEN: Final = _FREE | _PERSONS
-_FREE_CHINESE: Final = ("备注", "留言", "收件人", "收货人", "联系人", "搜索", "搜索词", "关键词", "内容", "标题")
+_FREE_CHINESE: Final = (
+    "备注",
+    "留言",
+    "收件人",
+    "收货人",
+    "联系人",
+    "搜索",
+    "搜索词",
+    "关键词",
+    "内容",
+    "标题",
+)
 _CODES: Final = _words(
     """
     id ids no nr num number numbers code codes sku skus ean gtin upc isbn barcode imei iccid sn serial
@@ -80,11 +91,17 @@ def _at_sign(value: Any) -> bool:
 
 
 def _ip(value: Any) -> bool:
-    return type(value) is str and (value.count(".") == 3 or value.count(":") >= 2) and any(map(str.isalnum, value))
+    return (
+        type(value) is str
+        and (value.count(".") == 3 or value.count(":") >= 2)
+        and any(map(str.isalnum, value))
+    )
 
 
 _FITS: Final[Mapping[str, Fits]] = {
-    **dict.fromkeys(("phone", "id_number", "bank_card", "passport", "credit_code", "card", "iban", "nationalid"), _digits),
+    **dict.fromkeys(
+        ("phone", "id_number", "bank_card", "passport", "credit_code", "card", "iban", "nationalid"), _digits
+    ),
     "email": _at_sign,
     "birthday": _digits,
     "ip": _ip,
@@ -98,8 +115,12 @@ class Named(dict[str, Fits | None]):
         """`known`: folded names, and of which kind their values are; `alone`: those that mean it only where nothing stands beside."""
         super().__init__()
         self._known = known
-        self._chinese = tuple(name for name in known if not name.isascii() and len(name) > 1 and name not in alone)
-        self._prefixed = {name: _FITS.get(kind or name, _any) for name, kind in known.items() if name not in alone}
+        self._chinese = tuple(
+            name for name in known if not name.isascii() and len(name) > 1 and name not in alone
+        )
+        self._prefixed = {
+            name: _FITS.get(kind or name, _any) for name, kind in known.items() if name not in alone
+        }
 
     def __missing__(self, name: str) -> Fits | None:
         if len(self) > NAMES_MAX:
@@ -119,7 +140,9 @@ class Named(dict[str, Fits | None]):
             if words[-1] == "name" and words[-2:-1] and words[-2] in _PERSONS:
                 return _within(_any)
             for at in range(len(words)):
-                fits = self._prefixed.get(joined := "".join(words[at:])) or self._prefixed.get(_singular(joined))
+                fits = self._prefixed.get(joined := "".join(words[at:])) or self._prefixed.get(
+                    _singular(joined)
+                )
                 if fits is not None:
                     return _within(fits)
             if words[-1] not in _BEHIND:

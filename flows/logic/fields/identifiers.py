@@ -37,7 +37,13 @@ class _Namespace:
     __slots__ = ("blocked", "cache", "config", "key", "local", "normalise", "strength", "unborn")
 
     def __init__(
-        self, config: Namespace, strength: int, blocked: Callable[[str], bool], key: bytes, normalise: Normalise, unborn: Unborn | None
+        self,
+        config: Namespace,
+        strength: int,
+        blocked: Callable[[str], bool],
+        key: bytes,
+        normalise: Normalise,
+        unborn: Unborn | None,
     ) -> None:
         self.config = config
         self.strength = strength
@@ -56,7 +62,11 @@ class _Namespace:
         normal = None if is_rounded(value) else self.normalise(value, countries)
         identifier = None
         if normal is not None and not self.blocked(normal):
-            hashed = blake2b(f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES, key=self.key)
+            hashed = blake2b(
+                f"{self.config.name}\0{normal}".encode("utf-8", "surrogatepass"),
+                digest_size=ID_BYTES,
+                key=self.key,
+            )
             identifier = Identifier(self.strength, hashed.digest())
         if len(self.cache) >= CACHE_MAX:
             self.cache.clear()
@@ -87,27 +97,51 @@ class _Place:
 class Identifiers:
     """The identifiers of a message, under one configuration and hash key."""
 
-    def __init__(self, config: IdentityConfig, hash_key: bytes, entry: EntryConfig | None = None, made: Checks | None = None) -> None:
+    def __init__(
+        self,
+        config: IdentityConfig,
+        hash_key: bytes,
+        entry: EntryConfig | None = None,
+        made: Checks | None = None,
+    ) -> None:
         """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
         self.placeholders, entry = Placeholders(config), entry or EntryConfig()
         blocked = self.placeholders.says_nothing
         made = made or checks(replace(entry, complete=False))
         namespaces = [
-            _Namespace(namespace, strength, blocked, hash_key, _normalise(namespace, entry, made), _unborn(namespace, made))
+            _Namespace(
+                namespace,
+                strength,
+                blocked,
+                hash_key,
+                _normalise(namespace, entry, made),
+                _unborn(namespace, made),
+            )
             for strength, namespace in enumerate(config.namespace)
         ]
         self._countries = Countries(entry.country)
-        self._places = [_Place(namespace, path) for namespace in namespaces for path in namespace.config.paths]
+        self._places = [
+            _Place(namespace, path) for namespace in namespaces for path in namespace.config.paths
+        ]
         self._by_name = {namespace.config.name: namespace for namespace in namespaces}
         self._previous = self._namespace_of("anonymousId")
         self._user = self._namespace_of("userId")
 
     def previous(self, message: Any) -> tuple[bytes, bytes] | None:
         """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself names no other user."""
-        if message.previousId is None or message.user_id is None or self._user is None or self._previous is None:
+        if (
+            message.previousId is None
+            or message.user_id is None
+            or self._user is None
+            or self._previous is None
+        ):
             return None
         value = str(message.previousId)
-        user, visitor, now = self._user.identifier(value), self._previous.identifier(value), self._user.identifier(str(message.user_id))
+        user, visitor, now = (
+            self._user.identifier(value),
+            self._previous.identifier(value),
+            self._user.identifier(str(message.user_id)),
+        )
         return (user.hash, visitor.hash) if user and visitor and now and now != user else None
 
     def _namespace_of(self, path: str) -> _Namespace | None:
@@ -116,7 +150,9 @@ class Identifiers:
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
         known = self._by_name.get(namespace)
-        identifier = known.identifier(value, self._countries.default if known.local else ()) if known else None
+        identifier = (
+            known.identifier(value, self._countries.default if known.local else ()) if known else None
+        )
         return identifier.hash if identifier else None
 
     def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:
@@ -138,11 +174,19 @@ class Identifiers:
                 malformed = malformed or place.path
                 continue
             namespace = place.namespace
-            countries = self._countries.of(message.traits, message.context) if namespace.local and value[0:1] != "+" else ()
-            identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(value, countries)
+            countries = (
+                self._countries.of(message.traits, message.context)
+                if namespace.local and value[0:1] != "+"
+                else ()
+            )
+            identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(
+                value, countries
+            )
             if identifier is None or (namespace.unborn is not None and namespace.unborn(value, now_ms)):
                 refused.append((namespace, value, countries))
-            elif identifier not in found and not (place.unique and found and found[-1].strength == identifier.strength):
+            elif identifier not in found and not (
+                place.unique and found and found[-1].strength == identifier.strength
+            ):
                 found.append(identifier)
         if message.previousId is not None and self._previous is not None:
             if len(str(message.previousId)) > ID_MAX:
@@ -177,5 +221,11 @@ def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]], now_ms: int)
     if any(namespace.holds(value, countries, now_ms) for namespace, value, countries in refused):
         return Reject("id_blocked", "only blocked identifiers")
     if any(is_rounded(value) for _, value, _ in refused):
-        return Reject("id_invalid", "a number of which a spreadsheet has kept the first digits alone: send the column as text")
-    return Reject("id_invalid", f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check")
+        return Reject(
+            "id_invalid",
+            "a number of which a spreadsheet has kept the first digits alone: send the column as text",
+        )
+    return Reject(
+        "id_invalid",
+        f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check",
+    )

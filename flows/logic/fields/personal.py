@@ -27,14 +27,20 @@ from flows.logic.fields.values import Check, Good
 REDACTED: Final = "(redacted)"
 NAME: Final = "name"  # what told it was personal, beside the kinds of values
 _FOUND_MAX: Final = 64  # findings in one text; one with more is removed as a whole
-_CHECKED_MAX: Final = 16  # numbers in one text whose check is looked at; what has the form of more of them is taken for one
-_OLD_ENOUGH: Final = 14  # years: a number made of a place, a day and a sequence looks like the resident ID of a child
+_CHECKED_MAX: Final = (
+    16  # numbers in one text whose check is looked at; what has the form of more of them is taken for one
+)
+_OLD_ENOUGH: Final = (
+    14  # years: a number made of a place, a day and a sequence looks like the resident ID of a child
+)
 _DECODED_MAX: Final = 3  # a URL in a URL in a URL
 _INT_LEAST: Final = 10**10
 _LEAST: Final = 6  # letters: a@b.de
 
 _encode = msgspec.json.Encoder().encode
-_GLANCE: Final = bytes.maketrans(b"123456789=%+\xef", b"000000000@@@@")  # digits as one, and what an address or a parameter needs
+_GLANCE: Final = bytes.maketrans(
+    b"123456789=%+\xef", b"000000000@@@@"
+)  # digits as one, and what an address or a parameter needs
 _USUAL: Final = {0xFF01 + at: 0x21 + at for at in range(94)}  # full-width forms
 _WORTH: Final = re.compile(r"@|%(?:25)*40|(?:\+|%2[Bb])[1-9]|\d(?:[ \-]?\d){10}")
 _AT: Final = re.compile(r"@|%(?:25)*40")
@@ -101,7 +107,9 @@ class Personal:
         """The text with `(redacted)` in the place of each personal part."""
         return self._text(text, self._naming.of(name), year, removed, _DECODED_MAX)
 
-    def _walk(self, data: dict[str, Any], year: int, removed: Removed, sealed: dict[str, Any] | None, prefix: str) -> dict[str, Any]:
+    def _walk(
+        self, data: dict[str, Any], year: int, removed: Removed, sealed: dict[str, Any] | None, prefix: str
+    ) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for name, value in data.items():
             if _is_worth_it(name) and self._text(name, Said.CODE, year, removed, 0) != name:
@@ -113,12 +121,17 @@ class Personal:
                 kept[name] = found
         return kept
 
-    def _value(self, name: str, value: Any, year: int, removed: Removed, sealed: dict[str, Any] | None, where: str) -> Any:
+    def _value(
+        self, name: str, value: Any, year: int, removed: Removed, sealed: dict[str, Any] | None, where: str
+    ) -> Any:
         kind = type(value)
         if kind is dict:
             return self._walk(value, year, removed, sealed, f"{where}.")
         if kind is list:
-            items = (self._value(name, item, year, removed, sealed, f"{where}.{at}") for at, item in enumerate(value))
+            items = (
+                self._value(name, item, year, removed, sealed, f"{where}.{at}")
+                for at, item in enumerate(value)
+            )
             return [item for item in items if item is not _GONE]
         if kind is not str and not (kind is int and value >= _INT_LEAST):
             return value
@@ -155,7 +168,9 @@ class Personal:
             _add(removed, NAME)
             return f"{match[1]}={REDACTED}"
         said = self._naming.of(name)
-        for form in (value, unquote(match[2])) if "+" in match[2] else (value,):  # a blank, or the + before a number
+        for form in (
+            (value, unquote(match[2])) if "+" in match[2] else (value,)
+        ):  # a blank, or the + before a number
             if self._text(form, said, year, removed, decoded - 1) != form:
                 return f"{match[1]}={REDACTED}"
         return match[0]

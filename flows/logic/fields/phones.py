@@ -18,7 +18,9 @@ from flows.logic.fields.values import TEXT_MAX, Bad, Checked, Good, plain
 _FIXED: Final = (phonenumbers.PhoneNumberType.FIXED_LINE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE)
 _EXTENSION_MAX: Final = 7  # digits; more are a second number
 _EXTENSION_HAN: Final = re.compile(r"[\s,(]*(?:转接?|轉接?|分机号?|分機號?|内线|內線)[\s:.]*(\d+)\)?$")
-_EXTENSION_DASHED: Final = re.compile(r"(\(?(?:\+86[ -]*)?\(?0?\d{2,3}\)?[ -]*\d{7,8})-(\d{1,6})")  # as it is written in China
+_EXTENSION_DASHED: Final = re.compile(
+    r"(\(?(?:\+86[ -]*)?\(?0?\d{2,3}\)?[ -]*\d{7,8})-(\d{1,6})"
+)  # as it is written in China
 _WHY: Final = {
     NumberParseException.INVALID_COUNTRY_CODE: "country_unknown",
     NumberParseException.NOT_A_NUMBER: "not_a_number",
@@ -65,12 +67,16 @@ class Phones:
         country = phonenumbers.region_code_for_number(number)
         says = {"country": country or ""}
         language = "zh" if country == "CN" else "en"
-        region = geocoder.description_for_number(number, language, region=None if country == "CN" else country)
+        region = geocoder.description_for_number(
+            number, language, region=None if country == "CN" else country
+        )
         if country == "CN":
             says |= split_region(region)
         elif region and phonenumbers.number_type(number) in _FIXED:
             says["region"] = region
-        says["carrier"] = carrier.safe_display_name(number, language) or carrier.name_for_number(number, language)
+        says["carrier"] = carrier.safe_display_name(number, language) or carrier.name_for_number(
+            number, language
+        )
         zones = timezone.time_zones_for_number(number)
         if len(zones) == 1 and zones[0] != timezone.UNKNOWN_TIMEZONE:
             says["time_zone"] = zones[0]

@@ -13,7 +13,9 @@ from schemas import patterns
 from schemas.config import Identity
 
 ONE_SIGN_MIN: Final = 10  # so many times nothing but one digit or letter is no number of anybody
-_NOTHING: Final = re.compile(r"[0\W_]*")  # all zeros, an empty UUID, blanks, `???`, a phone number without digits
+_NOTHING: Final = re.compile(
+    r"[0\W_]*"
+)  # all zeros, an empty UUID, blanks, `???`, a phone number without digits
 _BETWEEN: Final = str.maketrans("", "", "-:. ")
 _BETWEEN_WORDS: Final = str.maketrans("", "", "-_ \t\n")
 _AROUND: Final = "\"'`“”‘’«»「」『』《》()[]{}<>,;:!?$ "
@@ -25,7 +27,9 @@ class Placeholders:
     def __init__(self, config: Identity) -> None:
         self._words = frozenset(map(_folded, config.blocked)) - {""}
         joined = {_joined(word) for word in self._words}
-        self._joined = frozenset(word for word in joined if word and not word.isdigit())  # `-1` is listed, and `1` is somebody
+        self._joined = frozenset(
+            word for word in joined if word and not word.isdigit()
+        )  # `-1` is listed, and `1` is somebody
         self._longest = max(map(len, self._words), default=0)
         self._fits = [patterns.whole(pattern) for pattern in config.blocked_patterns]
 
@@ -53,7 +57,9 @@ def _folded(value: str) -> str:
 
 def _is_nothing(value: str) -> bool:
     """Whether it is signs between words alone; an emoji is one that somebody chose."""
-    return _NOTHING.fullmatch(value) is not None and not any(unicodedata.category(sign) == "So" for sign in value)
+    return _NOTHING.fullmatch(value) is not None and not any(
+        unicodedata.category(sign) == "So" for sign in value
+    )
 
 
 def _said_twice(value: str) -> str:
@@ -67,4 +73,8 @@ def _joined(value: str) -> str:
 
 
 def _is_one_sign(value: str) -> bool:
-    return len(value) >= ONE_SIGN_MIN and value.count(value[0]) >= ONE_SIGN_MIN and len(set(value.translate(_BETWEEN))) == 1
+    return (
+        len(value) >= ONE_SIGN_MIN
+        and value.count(value[0]) >= ONE_SIGN_MIN
+        and len(set(value.translate(_BETWEEN))) == 1
+    )

@@ -20,7 +20,10 @@ _LOCALE: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za
 _POSTAL_ANY: Final = re.compile(r"[A-Z0-9](?:[A-Z0-9 -]{1,8})[A-Z0-9]")
 _POSTAL: Final = {  # of countries whose form is simple; others by the general one
     **dict.fromkeys(("CN", "IN", "SG", "VN", "RU", "KZ"), re.compile(r"[0-9]{6}")),
-    **dict.fromkeys(("DE", "FR", "IT", "ES", "US", "MY", "TH", "KR", "ID", "TR", "MX"), re.compile(r"[0-9]{5}(-[0-9]{4})?")),
+    **dict.fromkeys(
+        ("DE", "FR", "IT", "ES", "US", "MY", "TH", "KR", "ID", "TR", "MX"),
+        re.compile(r"[0-9]{5}(-[0-9]{4})?"),
+    ),
     **dict.fromkeys(("AT", "CH", "BE", "AU", "DK", "NO", "NZ", "HU"), re.compile(r"[0-9]{4}")),
     "JP": re.compile(r"[0-9]{3}-?[0-9]{4}"),
     "CA": re.compile(r"[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]"),
@@ -28,7 +31,9 @@ _POSTAL: Final = {  # of countries whose form is simple; others by the general o
 }
 _SINCE: Final = re.compile(r"^\[\d{4}-\]")  # of a division that has not always been one
 _ENDED: Final = re.compile(r"^\[\d{0,4}-\d{4}\]")  # of one that is no more
-_SUFFIX: Final = re.compile(r"(特别行政区|特別行政區|壮族自治区|回族自治区|维吾尔自治区|自治区|自治州|地区|省|市|盟)$")
+_SUFFIX: Final = re.compile(
+    r"(特别行政区|特別行政區|壮族自治区|回族自治区|维吾尔自治区|自治区|自治州|地区|省|市|盟)$"
+)
 _APART_NAMES: Final = {"香港": "HK", "澳门": "MO", "澳門": "MO", "台湾": "TW", "台灣": "TW", "臺灣": "TW"}
 _MORE_COUNTRIES: Final = {
     "usa": "US",
@@ -39,9 +44,16 @@ _MORE_COUNTRIES: Final = {
     **{f"{front}{name}": code for front in ("", "中国", "中國") for name, code in _APART_NAMES.items()},
 }
 _OWN_ZONES: Final = {"HK": "Asia/Hong_Kong", "MO": "Asia/Macau", "TW": "Asia/Taipei"}
-_TRADITIONAL: Final = {"香港特別行政區": "香港特别行政区", "澳門特別行政區": "澳门特别行政区"}  # as the table writes them
+_TRADITIONAL: Final = {
+    "香港特別行政區": "香港特别行政区",
+    "澳門特別行政區": "澳门特别行政区",
+}  # as the table writes them
 _TAIWAN: Final = ("台灣", "臺灣")
-_APART: Final = {"香港特别行政区": "HK", "澳门特别行政区": "MO", "台湾省": "TW"}  # with a country code and a time zone of their own
+_APART: Final = {
+    "香港特别行政区": "HK",
+    "澳门特别行政区": "MO",
+    "台湾省": "TW",
+}  # with a country code and a time zone of their own
 _NO_CITY: Final = frozenset(("市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划", "市"))
 
 
@@ -50,7 +62,9 @@ def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
-    code = text.upper() if text.upper() in phonenumbers.SUPPORTED_REGIONS else _country_codes().get(text.lower())
+    code = (
+        text.upper() if text.upper() in phonenumbers.SUPPORTED_REGIONS else _country_codes().get(text.lower())
+    )
     if code is None:
         return Bad("unknown")
     zone = zone_of(code)
@@ -65,7 +79,9 @@ def city(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     if not any(map(str.isalpha, text)):
         return Bad("no_letters")
     province = _cities().get(short(text))
-    return Good(text, {"province": province, "country": "CN", "time_zone": "Asia/Shanghai"} if province else {})
+    return Good(
+        text, {"province": province, "country": "CN", "time_zone": "Asia/Shanghai"} if province else {}
+    )
 
 
 def province(value: str, _countries: tuple[str, ...] = ()) -> Checked:
@@ -86,7 +102,9 @@ def _of_province(name: str) -> dict[str, str]:
 
 def province_of(code: str) -> str:
     """By the first two digits of a division's code; nothing where there is none."""
-    return next((plainly(says["province"]) for _, says in numdb.get("cn/loc").info(code) if "province" in says), "")
+    return next(
+        (plainly(says["province"]) for _, says in numdb.get("cn/loc").info(code) if "province" in says), ""
+    )
 
 
 def plainly(name: str) -> str:
@@ -187,7 +205,11 @@ def _province_names() -> tuple[str, ...]:
 @cache
 def _provinces() -> dict[str, str]:
     found = {short(name): name for name in _province_names()}
-    return found | {short(traditional): name for traditional, name in _TRADITIONAL.items()} | dict.fromkeys(_TAIWAN, "台湾省")
+    return (
+        found
+        | {short(traditional): name for traditional, name in _TRADITIONAL.items()}
+        | dict.fromkeys(_TAIWAN, "台湾省")
+    )
 
 
 @cache

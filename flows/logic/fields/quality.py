@@ -32,7 +32,13 @@ def stated(fact: Fact, held: Fragment, count: Callable[[str], None]) -> list[tup
         good = said.startswith(OK)
         outcomes.append((fact.channel, field, OK if good else said))
         before = held.traits.get(name)
-        if good and before is not None and type(before[1]) is str and before[1].startswith(OK) and before[1] != said:
+        if (
+            good
+            and before is not None
+            and type(before[1]) is str
+            and before[1].startswith(OK)
+            and before[1] != said
+        ):
             outcomes.append((fact.channel, field, CONFLICT))
     if outcomes or fact.type == "identify":
         count(PREFIX + fact.channel)
@@ -107,5 +113,9 @@ def report(totals: Mapping[str, int]) -> list[FieldQuality]:
     for (source, field), counts in sorted(outcomes.items()):
         valid, conflicts = counts.pop(OK, 0), counts.pop(CONFLICT, 0)
         bad = dict(sorted(counts.items(), key=lambda reason: (-reason[1], reason[0])))
-        found.append(FieldQuality(source, field, records.get(source, 0), valid + sum(bad.values()), valid, conflicts, bad))
+        found.append(
+            FieldQuality(
+                source, field, records.get(source, 0), valid + sum(bad.values()), valid, conflicts, bad
+            )
+        )
     return found

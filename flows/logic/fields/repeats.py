@@ -22,7 +22,12 @@ class Repeats:
     """The rules, resolved once: (source, event) -> how long."""
 
     def __init__(self, rules: tuple[Repeat, ...]) -> None:
-        self._within = {(source, event): int(rule.within) for rule in rules for source in rule.sources for event in rule.events}
+        self._within = {
+            (source, event): int(rule.within)
+            for rule in rules
+            for source in rule.sources
+            for event in rule.events
+        }
 
     def __bool__(self) -> bool:
         return bool(self._within)
@@ -30,12 +35,16 @@ class Repeats:
     def marks(self, source: str, event: str, time_ms: int, content: Iterable[Any]) -> bytes:
         """b"" where no rule is for this. `content` must be fit for a log record."""
         of = self._within
-        within = of.get((source, event)) or of.get(("*", event)) or of.get((source, "*")) or of.get(("*", "*"))
+        within = (
+            of.get((source, event)) or of.get(("*", event)) or of.get((source, "*")) or of.get(("*", "*"))
+        )
         if not within:
             return b""
         said = blake2b(_encode([source, event, *content]), digest_size=16).digest()
         slot = time_ms // within
-        return b"".join(blake2b(b"%s%d" % (said, slot + step), digest_size=MARK).digest() for step in (0, -1, 1))
+        return b"".join(
+            blake2b(b"%s%d" % (said, slot + step), digest_size=MARK).digest() for step in (0, -1, 1)
+        )
 
 
 def split(marks: bytes) -> list[bytes]:

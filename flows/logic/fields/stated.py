@@ -6,7 +6,9 @@ entry noted about it, in the open record and in the sealed one, whichever event 
 
 from typing import Final
 
-_TIE_BITS: Final = 20  # two events of a millisecond have one mark once in a million times; then the larger text wins
+_TIE_BITS: Final = (
+    20  # two events of a millisecond have one mark once in a million times; then the larger text wins
+)
 _BASE: Final = 1 << 62  # records of before hold milliseconds alone, which are smaller
 
 

@@ -35,7 +35,11 @@ def gender(value: str, _countries: tuple[str, ...] = ()) -> Checked:
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
-    return Good(_GENDERS.get(text.lower().rstrip("."), text)) if any(map(str.isalpha, text)) else Bad("no_letters")
+    return (
+        Good(_GENDERS.get(text.lower().rstrip("."), text))
+        if any(map(str.isalpha, text))
+        else Bad("no_letters")
+    )
 
 
 def _together(text: str) -> str:

@@ -25,7 +25,9 @@ class Bad(msgspec.Struct, frozen=True):
 
 
 Checked = Good | Bad
-Check = Callable[[str, tuple[str, ...]], Checked]  # the value, countries that it may be of (the likeliest first)
+Check = Callable[
+    [str, tuple[str, ...]], Checked
+]  # the value, countries that it may be of (the likeliest first)
 
 
 def is_rounded(text: str) -> bool:
@@ -61,20 +63,31 @@ def plain(value: str) -> str:
     """Full-width forms as their usual ones, nothing invisible, one blank between words."""
     if not value.isascii():
         value = "".join(
-            letter for letter in unicodedata.normalize("NFKC", value.translate(_OLD_GBK)) if unicodedata.category(letter) not in _UNSEEN
+            letter
+            for letter in unicodedata.normalize("NFKC", value.translate(_OLD_GBK))
+            if unicodedata.category(letter) not in _UNSEEN
         )
     return " ".join(value.split())
 
 
 _ROUNDED: Final = re.compile(r"[+\-]?\d(?:[.,]\d+)?[Ee]\+\d{1,3}")
-_UNSEEN: Final = ("Cf", "Cs")  # marks of direction and joining, halves of pairs (private use stays: rare names are written with it)
+_UNSEEN: Final = (
+    "Cf",
+    "Cs",
+)  # marks of direction and joining, halves of pairs (private use stays: rare names are written with it)
 
 
 def _old_gbk() -> dict[int, str]:
     """Han that GBK had before Unicode did, FE50 to FEA0: old code tables put them into private use from U+E815 on, one after another."""
     places = [trail for trail in range(0x50, 0xA1) if trail != 0x7F]
     found = {0xE815 + at: bytes((0xFE, trail)).decode("gb18030") for at, trail in enumerate(places)}
-    found |= dict(zip((0xE81E, 0xE826, 0xE82B, 0xE82C, 0xE832, 0xE843, 0xE854, 0xE864), map(chr, range(0x9FB4, 0x9FBC)), strict=True))
+    found |= dict(
+        zip(
+            (0xE81E, 0xE826, 0xE82B, 0xE82C, 0xE832, 0xE843, 0xE854, 0xE864),
+            map(chr, range(0x9FB4, 0x9FBC)),
+            strict=True,
+        )
+    )
     return {old: new for old, new in found.items() if unicodedata.category(new) != "Co"}
 
 

@@ -13,9 +13,17 @@ from flows.logic.matching.record import Record
 KEYS_MAX: Final = 14
 _WORDS_MAX: Final = 4
 _NOT_A_DAY: Final = ("0000", "0101")  # what stands in a date of which only the year is known
-_CLASSES: Final = {"1": "bfpv", "2": "cgjkqsxz", "3": "dt", "4": "l", "5": "mn", "6": "r"}  # the other letters are not heard
+_CLASSES: Final = {
+    "1": "bfpv",
+    "2": "cgjkqsxz",
+    "3": "dt",
+    "4": "l",
+    "5": "mn",
+    "6": "r",
+}  # the other letters are not heard
 _SOUND: Final = str.maketrans(
-    {letter: number for number, letters in _CLASSES.items() for letter in letters} | dict.fromkeys("aeiouyhw '", "")
+    {letter: number for number, letters in _CLASSES.items() for letter in letters}
+    | dict.fromkeys("aeiouyhw '", "")
 )
 
 
@@ -39,7 +47,12 @@ def blocking_keys(record: Record) -> list[str]:
     for field in ("national_id", "tax_id", "email", "phone", "website"):
         if value := get(field):
             keys.append(f"{field[0]}:{value[-9:] if field == 'phone' else value}")
-    given, family, born, postcode = get("given_name", ""), get("family_name", ""), get("date_of_birth", ""), get("postcode", "")
+    given, family, born, postcode = (
+        get("given_name", ""),
+        get("family_name", ""),
+        get("date_of_birth", ""),
+        get("postcode", ""),
+    )
     full = get("full_name") or get("organisation") or ""
     words = [word for word in full.split(" ") if len(word) > 1] if full else []
     if words and not (given or family):
@@ -77,6 +90,10 @@ def blocking_keys(record: Record) -> list[str]:
 def _of_the_rest(values: dict[str, str], family: str, given: str) -> list[str]:
     """Places and an occupation with each name (the city where there is no postcode), and whatever field nobody knows, by itself."""
     places = ("birth_place", "occupation") if "postcode" in values else ("city", "birth_place", "occupation")
-    keys = [f"c:{name}{values[field]}" for field in places if field in values for name in (family, given) if name]
-    keys += [f"x:{field}:{value}" for field, value in values.items() if field not in KIND_OF and len(value) > 4]
+    keys = [
+        f"c:{name}{values[field]}" for field in places if field in values for name in (family, given) if name
+    ]
+    keys += [
+        f"x:{field}:{value}" for field, value in values.items() if field not in KIND_OF and len(value) > 4
+    ]
     return keys

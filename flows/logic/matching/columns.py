@@ -30,7 +30,14 @@ def _kind(name: str, **levels: tuple[float, float]) -> Kind:
 
 
 _KINDS: Final = (
-    _kind("given", differs=(0.10, 0.940), similar=(0.04, 0.035), short_form=(0.06, 0.012), close=(0.09, 0.008), equal=(0.71, 0.005)),
+    _kind(
+        "given",
+        differs=(0.10, 0.940),
+        similar=(0.04, 0.035),
+        short_form=(0.06, 0.012),
+        close=(0.09, 0.008),
+        equal=(0.71, 0.005),
+    ),
     _kind("family", differs=(0.09, 0.967), similar=(0.04, 0.025), close=(0.12, 0.005), equal=(0.75, 0.002)),
     _kind(
         "full",
@@ -50,7 +57,9 @@ _KINDS: Final = (
         equal=(0.78, 0.0001),
     ),
     _kind("phone", differs=(0.25, 0.9999), one_digit_apart=(0.06, 2e-5), equal=(0.69, 1e-5)),
-    _kind("email", differs=(0.20, 0.999), same_name_part=(0.06, 2e-4), close=(0.10, 1e-4), equal=(0.64, 1e-6)),
+    _kind(
+        "email", differs=(0.20, 0.999), same_name_part=(0.06, 2e-4), close=(0.10, 1e-4), equal=(0.64, 1e-6)
+    ),
     _kind("identifier", differs=(0.04, 0.9999), one_digit_apart=(0.08, 3e-5), equal=(0.88, 1e-6)),
     _kind("street", differs=(0.15, 0.975), similar=(0.07, 0.02), close=(0.15, 0.001), equal=(0.63, 0.0005)),
     _kind("place", differs=(0.17, 0.96), part_of_it=(0.04, 0.01), close=(0.09, 0.005), equal=(0.70, 0.01)),
@@ -101,7 +110,9 @@ KIND_OF: Final = {
     "website": "web",
 }
 # each of them tells most of the others
-PLACES: Final = frozenset(("street", "street_2", "house_number", "postcode", "city", "district", "state", "country"))
+PLACES: Final = frozenset(
+    ("street", "street_2", "house_number", "postcode", "city", "district", "state", "country")
+)
 # of these two branches of one organisation have each their own; in one city there may be several
 SPOTS: Final = frozenset(("street", "street_2", "house_number", "postcode"))
 _SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))

@@ -52,7 +52,9 @@ def _agree(a: Cluster, b: Cluster) -> bool:
 
 def _disagree(a: Cluster, b: Cluster) -> bool:
     """In given name or birth date; what is missing does not."""
-    return _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME) or _are_others(_pairs(a, b, "date_of_birth"), _date, _OTHER_DATE)
+    return _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME) or _are_others(
+        _pairs(a, b, "date_of_birth"), _date, _OTHER_DATE
+    )
 
 
 def _pairs(a: Cluster, b: Cluster, field: str) -> list[tuple[str, str]]:

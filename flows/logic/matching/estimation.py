@@ -18,7 +18,9 @@ from flows.logic.matching.score import Found, Scorer
 from flows.logic.matching.weights import Shares, Weights
 
 SAMPLE_MAX: Final = 2000
-FIRST: Final = 250  # records until the first version; then after twice as many each time, at most every EVERY_MAX
+FIRST: Final = (
+    250  # records until the first version; then after twice as many each time, at most every EVERY_MAX
+)
 EVERY_MAX: Final = 16_384
 _ALL_UNTIL: Final = 2000  # records of which each is sampled; later one of _ONE_OF
 _ONE_OF: Final = 8
@@ -31,7 +33,9 @@ _RELATED_BITS: Final = 8.0
 _RELATIVES_EACH: Final = Weights().relatives_each
 _PRIOR_SAMPLED: Final = 40.0
 
-Pair = tuple[tuple[str, int, float], ...]  # of each comparison: field, level, bits beyond those of the level (rarity)
+Pair = tuple[
+    tuple[str, int, float], ...
+]  # of each comparison: field, level, bits beyond those of the level (rarity)
 
 
 class Learner(msgspec.Struct, array_like=True):
@@ -40,7 +44,9 @@ class Learner(msgspec.Struct, array_like=True):
     weights: Weights = Weights()
     records: int = 0
     joined: int = 0
-    neither: int = 0  # of the pairs that share what relatives share: how often name and the rest speak against it, ...
+    neither: int = (
+        0  # of the pairs that share what relatives share: how often name and the rest speak against it, ...
+    )
     pairs: list[Pair] = []
     labels: list[tuple[Pair, bool]] = []
     chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
@@ -56,10 +62,17 @@ class Learner(msgspec.Struct, array_like=True):
         """One that goes on from here by itself."""
         chance = {field: levels[:] for field, levels in self.chance.items()}
         branches = msgspec.structs.replace(self.branches)
-        return msgspec.structs.replace(self, pairs=self.pairs[:], labels=self.labels[:], chance=chance, branches=branches)
+        return msgspec.structs.replace(
+            self, pairs=self.pairs[:], labels=self.labels[:], chance=chance, branches=branches
+        )
 
     def observe(
-        self, record: Record, clusters: list[Cluster], joined: bool, scorer: Scorer, stranger: Record | None = None
+        self,
+        record: Record,
+        clusters: list[Cluster],
+        joined: bool,
+        scorer: Scorer,
+        stranger: Record | None = None,
     ) -> Weights | None:
         """Take notice of a record and the clusters that it was compared with. Returns new weights when they are due.
 
@@ -84,7 +97,9 @@ class Learner(msgspec.Struct, array_like=True):
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
         compared: list[list[Found]] = []
         for cluster in clusters[:_CANDIDATES]:
-            _, found = scorer.score(record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]]))
+            _, found = scorer.score(
+                record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]])
+            )
             self.seen += 1
             pair = self._pair(found, scorer)
             if len(self.pairs) < SAMPLE_MAX:
@@ -133,7 +148,8 @@ class Learner(msgspec.Struct, array_like=True):
     @staticmethod
     def _pair(found: list[Found], scorer: Scorer) -> Pair:
         return tuple(
-            (field, level, bits - (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, bits in found
+            (field, level, bits - (0.0 if field == "swapped_names" else scorer.known(field).bits[level]))
+            for field, level, bits in found
         )
 
     def learn(self, scorer: Scorer) -> Weights:
@@ -146,7 +162,9 @@ class Learner(msgspec.Struct, array_like=True):
             for field, level, _ in pair if is_same else ():
                 if field != "swapped_names":
                     same.setdefault(field, [0.0] * (scorer.known(field).top + 1))[level] += _LABEL
-        fields = {field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})}
+        fields = {
+            field: self._shares(field, same.get(field), scorer) for field in sorted({*same, *self.chance})
+        }
         records_each = min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS)))
         self.weights = Weights(
             self.weights.version + 1,
@@ -162,7 +180,8 @@ class Learner(msgspec.Struct, array_like=True):
     @staticmethod
     def _expect(pair: Pair, prior: float, scorer: Scorer, same: dict[str, list[float]]) -> None:
         found = [
-            (field, level, beyond + (0.0 if field == "swapped_names" else scorer.known(field).bits[level])) for field, level, beyond in pair
+            (field, level, beyond + (0.0 if field == "swapped_names" else scorer.known(field).bits[level]))
+            for field, level, beyond in pair
         ]
         total = scorer.sum(found)
         if prior + total < -16.0:

@@ -30,7 +30,9 @@ class Frequencies:
         self._cells = array("I", bytes(4 << (width_bits + 1)))
         self.customers = 0
         self.by_field: dict[str, list[int]] = {}
-        self._were: list[tuple[int, int, int, int]] | None = None  # cells as they were before each count since the savepoint
+        self._were: list[tuple[int, int, int, int]] | None = (
+            None  # cells as they were before each count since the savepoint
+        )
         self._starts: dict[str, int] = {}  # the hash of each field, with which that of a value begins
 
     def _start(self, field: str) -> int:
@@ -51,12 +53,16 @@ class Frequencies:
         return take_back
 
     def pack(self) -> bytes:
-        return msgspec.msgpack.encode((self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field))
+        return msgspec.msgpack.encode(
+            (self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field)
+        )
 
     @staticmethod
     def unpack(packed: bytes) -> "Frequencies":
         """Raises `msgspec.DecodeError` for what `pack` did not make."""
-        seed, bits, cells, customers, by_field = msgspec.msgpack.decode(packed, type=tuple[int, int, bytes, int, dict[str, list[int]]])
+        seed, bits, cells, customers, by_field = msgspec.msgpack.decode(
+            packed, type=tuple[int, int, bytes, int, dict[str, list[int]]]
+        )
         found = Frequencies(seed, bits)
         found._cells = array("I", cells)
         found.customers, found.by_field = customers, by_field
@@ -92,7 +98,10 @@ class Frequencies:
     def count(self, field: str, value: str) -> int:
         """How many customers have this value, or a few more."""
         hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
-        return min(self._cells[hashed & self._mask], self._cells[(((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)])
+        return min(
+            self._cells[hashed & self._mask],
+            self._cells[(((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)],
+        )
 
     def total(self, field: str) -> int:
         """How many values of the field were counted."""

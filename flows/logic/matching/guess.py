@@ -9,7 +9,9 @@ from flows.logic.matching.normalise import email, phone, text, web
 
 SAMPLE_ROWS: Final = 1000
 _NAME_ROWS: Final = 20  # fewer say nothing
-_NAME_DISTINCT: Final = 0.2  # of the rows have a value of their own at least, in a column that may be a name ...
+_NAME_DISTINCT: Final = (
+    0.2  # of the rows have a value of their own at least, in a column that may be a name ...
+)
 _NAME_WORDY: Final = 0.9  # ... of which so many are words
 _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is found in the heading wins
     ("birth_place", r"geburtsort|lieu_de_naissance"),
@@ -21,10 +23,19 @@ _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is foun
         "full_name",
         r"(full|complete|whole|display|person|customer|contact|patient|member|student|guest)_?name|_and_(sur|last|family)_?name|姓名|^联系人(名称?)?$",
     ),
-    ("given_name", r"(first|given|fore|christian)_?names?|^(fname|given|forename|first|名|名字)$|vorname|pr[eé]nom"),
+    (
+        "given_name",
+        r"(first|given|fore|christian)_?names?|^(fname|given|forename|first|名|名字)$|vorname|pr[eé]nom",
+    ),
     ("middle_name", r"middle|midl|second_name"),
-    ("family_name", r"sur_?name|(last|family)_?name|^(lname|family|last|姓|姓氏|nom|nom_de_famille)$|nachname|familienname"),
-    ("date_of_birth", r"birth_?(date|day)|date_?of_?birth|born|^(dob|bday)$|geburts(datum|tag)|naissance|出生|生日"),
+    (
+        "family_name",
+        r"sur_?name|(last|family)_?name|^(lname|family|last|姓|姓氏|nom|nom_de_famille)$|nachname|familienname",
+    ),
+    (
+        "date_of_birth",
+        r"birth_?(date|day)|date_?of_?birth|born|^(dob|bday)$|geburts(datum|tag)|naissance|出生|生日",
+    ),
     ("birth_place", r"birth_?(place|city|town|country|loc)|place_?of_?birth|籍贯"),
     ("birth_year", r"(year_?of_?birth|birth_?year|^yob$)"),
     ("email", r"e_?mail|courriel|邮箱|电邮"),
@@ -38,7 +49,10 @@ _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is foun
     ("city", r"city|suburb|town|municipal|locality|village|^(ort|wohnort|stadt|ville)$|城市|市$"),
     ("country", r"country|nation|^(land|pays)$|国家"),
     ("tax_id", r"tax|vat|duns|ein$|lei$|credit_?code|registration|company_?(no|number)|税号"),
-    ("national_id", r"soc_?sec|^ssn|social_?security|national_?id|passport|id_?(card|number)|nino$|身份证|证件"),
+    (
+        "national_id",
+        r"soc_?sec|^ssn|social_?security|national_?id|passport|id_?(card|number)|nino$|身份证|证件",
+    ),
     ("gender", r"gender|^sexe?$|geschlecht|性别"),
     ("occupation", r"occupation|profession|job|title$|职业"),
     ("website", r"web|url|domain|homepage|网址"),
@@ -56,7 +70,9 @@ _HOLDS_THE_ANSWER: Final = re.compile(
 _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, "+"))
 
 
-def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()) -> dict[str, str]:
+def guess_fields(
+    headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()
+) -> dict[str, str]:
     """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in all rows.
 
     A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns
@@ -79,7 +95,11 @@ def guess_fields(headings: Sequence[str], rows: Sequence[Mapping[str, str]], nev
     for heading, field in guessed.items():
         if field == "birth_year" and "date_of_birth" not in guessed.values():
             guessed[heading] = "date_of_birth"  # of which the year is known
-    named = {heading: _whose_name(field, guessed) for heading, field in guessed.items() if not _is_serial(field, heading, rows)}
+    named = {
+        heading: _whose_name(field, guessed)
+        for heading, field in guessed.items()
+        if not _is_serial(field, heading, rows)
+    }
     if not any(map(tells_who, named.values())) and (likely := _most_like_a_name(named, rows)):
         named[likely] = _whose_name("name", named)
     return named
@@ -90,7 +110,11 @@ def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, st
     best, most = None, _NAME_DISTINCT
     for heading, field in guessed.items():
         values = [value for row in rows if (value := (row.get(heading) or "").strip())]
-        if field in KIND_OF or len(values) < _NAME_ROWS or sum(map(_is_wordy, values)) < _NAME_WORDY * len(values):
+        if (
+            field in KIND_OF
+            or len(values) < _NAME_ROWS
+            or sum(map(_is_wordy, values)) < _NAME_WORDY * len(values)
+        ):
             continue
         share = len({text(value) for value in values}) / len(rows)
         if share > most:
@@ -115,7 +139,9 @@ def _meaning(name: str) -> str | None:
 def _look(values: list[str]) -> str | None:
     """What nine of ten values look like."""
     for field, normal, sign in _LOOKS:
-        if values and sum(sign in value and not _NUMBER.fullmatch(value) and normal(value) != "" for value in values) > 0.9 * len(values):
+        if values and sum(
+            sign in value and not _NUMBER.fullmatch(value) and normal(value) != "" for value in values
+        ) > 0.9 * len(values):
             return field
     return None
 
@@ -137,5 +163,17 @@ def _whose_name(field: str, guessed: Mapping[str, str]) -> str:
         return field
     if "family_name" in guessed.values() and "given_name" not in guessed.values():
         return "given_name"
-    persons = {"date_of_birth", "birth_year", "gender", "given_name", "occupation", "birth_place", "national_id"}
-    return "full_name" if persons.intersection(guessed.values()) or "organisation" in guessed.values() else "organisation"
+    persons = {
+        "date_of_birth",
+        "birth_year",
+        "gender",
+        "given_name",
+        "occupation",
+        "birth_place",
+        "national_id",
+    }
+    return (
+        "full_name"
+        if persons.intersection(guessed.values()) or "organisation" in guessed.values()
+        else "organisation"
+    )

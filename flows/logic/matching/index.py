@@ -47,7 +47,9 @@ class MemoryIndex:
         if not scores:
             return []
         least = max(FLOOR, WORTH * max(scores.values()))
-        return sorted([id for id, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
+        return sorted(
+            [id for id, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True
+        )[:k]
 
     def add(self, keys: list[str], id: str) -> None:
         for key in keys:

@@ -47,7 +47,9 @@ def _family(a: str, b: str) -> int:
         if a == b:
             return 2
     similarity, shorter = _alike(a, b), min(len(a), len(b))
-    if (similarity >= 0.92 and shorter > 2) or (similarity >= 0.75 and shorter > 3 and _edits(a, b, score_cutoff=1) <= 1):
+    if (similarity >= 0.92 and shorter > 2) or (
+        similarity >= 0.75 and shorter > 3 and _edits(a, b, score_cutoff=1) <= 1
+    ):
         return 2
     return 1 if similarity >= 0.8 or _shares_word(a, b) else 0
 
@@ -66,7 +68,9 @@ def _words(a: str, b: str) -> int:
             continue
         for other in left:
             if word[0] == other[0] and (
-                _alike(word, other) >= 0.9 or (len(word) == 1 or len(other) == 1) or same_person_may_be_called(word, other)
+                _alike(word, other) >= 0.9
+                or (len(word) == 1 or len(other) == 1)
+                or same_person_may_be_called(word, other)
             ):
                 left.remove(other)
                 found += 0.5 if len(word) == 1 or len(other) == 1 else 0.85
@@ -166,7 +170,11 @@ def _text(a: str, b: str) -> int:
         return 2 if min(len(a), len(b)) > 3 and _edits(a, b, score_cutoff=1) <= 1 else 0
     if _alike(a, b) >= 0.92:
         return 2
-    return 1 if token_sort_ratio(a, b, score_cutoff=75) >= 75 or (min(len(a), len(b)) > 3 and (a in b or b in a)) else 0
+    return (
+        1
+        if token_sort_ratio(a, b, score_cutoff=75) >= 75 or (min(len(a), len(b)) > 3 and (a in b or b in a))
+        else 0
+    )
 
 
 Level = Callable[[str, str], int]

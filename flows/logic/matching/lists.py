@@ -62,7 +62,9 @@ def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[
             if score > best:
                 best = score
     least = max(FLOOR, WORTH * best)
-    ranked = sorted([origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True)[:k]
+    ranked = sorted(
+        [origin for origin, score in scores.items() if score >= least], key=scores.__getitem__, reverse=True
+    )[:k]
     strong = sum(scores[origin] > ONE_KEY for origin in ranked)
     return ranked[: strong + WEAK_MAX]
 

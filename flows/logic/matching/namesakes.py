@@ -65,16 +65,23 @@ def have_home_or_contact_in_common(a: Cluster, b: Cluster) -> bool:
 def _has_many_bearers(one: Cluster) -> bool:
     """A Chinese name of two or three characters has thousands, whoever has been counted so far."""
     whole, given = one.values.get("full_name", ()), one.values.get("given_name", ())
-    return any(is_han(name) and len(name) <= _SHORT for name in whole) or any(is_han(name) and len(name) < _SHORT for name in given)
+    return any(is_han(name) and len(name) <= _SHORT for name in whole) or any(
+        is_han(name) and len(name) < _SHORT for name in given
+    )
 
 
 def _agree(a: Cluster, b: Cluster, fields: Iterable[tuple[str, int]]) -> bool:
-    return any(_nearest(kind_of(field), a.values.get(field, ()), b.values.get(field, ())) >= least for field, least in fields)
+    return any(
+        _nearest(kind_of(field), a.values.get(field, ()), b.values.get(field, ())) >= least
+        for field, least in fields
+    )
 
 
 def _born(a: Cluster, b: Cluster) -> int | None:
     """The best level of birth dates that are whole; None if one of them has none."""
-    ours, theirs = ([day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY] for one in (a, b))
+    ours, theirs = (
+        [day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY] for one in (a, b)
+    )
     return _nearest(KINDS["date"], ours, theirs) if ours and theirs else None
 
 
@@ -98,4 +105,6 @@ def _is_other_address(one: str, other: str) -> bool:
 def _nearest(kind: Kind, ours: Iterable[str], theirs: Iterable[str]) -> int:
     """The best level of any two; -1 where there are none."""
     level = LEVEL[kind.name]
-    return max((kind.top if one == other else level(one, other) for one in ours for other in theirs), default=-1)
+    return max(
+        (kind.top if one == other else level(one, other) for one in ours for other in theirs), default=-1
+    )

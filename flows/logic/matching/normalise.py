@@ -27,7 +27,9 @@ _YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})(?:\s*[-/.月]\s
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{4})\D*", re.ASCII)
 _YEAR_ONLY: Final = re.compile(r"(?:c|ca|circa|about|abt|~)?\.?\s*(\d{4})\s*年?", re.ASCII)
 _PHONE_DIGITS: Final = range(6, 16)
-_LEGAL_FORMS_HAN: Final = re.compile(r"(股份有限公司|有限责任公司|有限公司|集团公司|总公司|分公司|公司|集团|股份)")
+_LEGAL_FORMS_HAN: Final = re.compile(
+    r"(股份有限公司|有限责任公司|有限公司|集团公司|总公司|分公司|公司|集团|股份)"
+)
 _HAN_ADDRESS_PART: Final = re.compile(
     r"[^省市区县镇乡村路街道巷号弄栋幢座单元室楼层\s,，]+(?:特别行政区|自治区|[省市区县镇乡村路街道巷号弄栋幢座单元室楼层])*"
 )
@@ -39,9 +41,15 @@ def text(value: str) -> str:
         value = unicodedata.normalize("NFKC", value[:_RAW_MAX])
         if is_han(value):
             value = simplified(value)
-        value = "".join(char for char in unicodedata.normalize("NFKD", value.casefold()) if not unicodedata.combining(char))
+        value = "".join(
+            char
+            for char in unicodedata.normalize("NFKD", value.casefold())
+            if not unicodedata.combining(char)
+        )
     found = value[:_RAW_MAX].lower().strip()
-    if not found.isalnum() and not (found.isascii() and "  " not in found and found.replace(" ", "").isalnum()):
+    if not found.isalnum() and not (
+        found.isascii() and "  " not in found and found.replace(" ", "").isalnum()
+    ):
         found = _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", found)).strip()
     return found[:VALUE_MAX].rstrip()
 
@@ -76,7 +84,11 @@ def _other_date(value: str) -> str:
         parsed = dateutil_parser.parse(value, dayfirst=True, default=_NO_YEAR)
     except (ValueError, OverflowError):
         return ""
-    return "" if parsed.year == _NO_YEAR.year else _checked(f"{parsed.year:04}", f"{parsed.month}", f"{parsed.day}")
+    return (
+        ""
+        if parsed.year == _NO_YEAR.year
+        else _checked(f"{parsed.year:04}", f"{parsed.month}", f"{parsed.day}")
+    )
 
 
 _NO_YEAR: Final = dateutil_parser.parse("0004-01-01")
@@ -89,7 +101,9 @@ def _checked(year: str, month: str, day: str) -> str:
 
 def phone(value: str) -> str:
     """Digits without the prefix for calls abroad; the country is compared by the end of the number only."""
-    digits = "".join(_DIGITS.findall(value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX])))
+    digits = "".join(
+        _DIGITS.findall(value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX]))
+    )
     digits = digits.removeprefix("00").lstrip("0")
     return digits if len(digits) in _PHONE_DIGITS and len(set(digits)) > 1 else ""
 
@@ -127,7 +141,9 @@ def postcode(value: str) -> str:
 
 def web(value: str) -> str:
     """The host, without `www.`."""
-    host = value.strip().lower().split("://")[-1].split("/")[0].split("?")[0].split("@")[-1].removeprefix("www.")
+    host = (
+        value.strip().lower().split("://")[-1].split("/")[0].split("?")[0].split("@")[-1].removeprefix("www.")
+    )
     return host[:VALUE_MAX] if "." in host.strip(".") else ""
 
 

@@ -84,7 +84,9 @@ class _Field:
         self.m_top = log2(shares.same[-1])
         self.same_bits = tuple(log2(m) for m in shares.same)
         self.base = shares.other[-1]
-        self.evens = 0.5 / kind.other[-1]  # so many values with half a count: the prior share before anything was counted
+        self.evens = (
+            0.5 / kind.other[-1]
+        )  # so many values with half a count: the prior share before anything was counted
         self.is_number = kind.name == "identifier"
         self.is_place = field in PLACES
         self.is_shared = is_shared(field)
@@ -99,7 +101,9 @@ class Scorer:
         self.weights = weights
         self.frequencies = frequencies
         self._fields: dict[str, _Field] = {}
-        self._record: Record | None = None  # the last one scored, which is scored against one cluster after the other: ...
+        self._record: Record | None = (
+            None  # the last one scored, which is scored against one cluster after the other: ...
+        )
         self._own: list[tuple[str, str, _Field]] = []  # ... what it says that is a customer's own, ...
         self._common: list[tuple[str, str, _Field]] = []  # ... what relatives share, ...
         self._equals: dict[str, float] = {}  # ... and what it is worth that its values are equal
@@ -142,7 +146,9 @@ class Scorer:
                 known = self.known(field)
                 (self._common if known.is_shared else self._own).append((field, value, known))
 
-    def _compare(self, fields: list[tuple[str, str, _Field]], theirs: dict[str, dict[str, int]], found: list[Found]) -> None:
+    def _compare(
+        self, fields: list[tuple[str, str, _Field]], theirs: dict[str, dict[str, int]], found: list[Found]
+    ) -> None:
         equals = self._equals
         for field, value, known in fields:
             counts = theirs.get(field)
@@ -157,14 +163,26 @@ class Scorer:
                 found.append((field, known.top, bits))
             else:
                 level, bits = self._nearest(field, known, value, counts)
-                if level or not known.is_number or any(abs(len(value) - len(other)) <= _TYPED for other in counts):
+                if (
+                    level
+                    or not known.is_number
+                    or any(abs(len(value) - len(other)) <= _TYPED for other in counts)
+                ):
                     found.append((field, level, bits))
 
-    def _is_hopeless(self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float) -> bool:
+    def _is_hopeless(
+        self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float
+    ) -> bool:
         """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_odds`)."""
-        if sum([bits for _, _, bits in own]) - log2(self._related()) >= least or "full_name" in mine or "full_name" in theirs:
+        if (
+            sum([bits for _, _, bits in own]) - log2(self._related()) >= least
+            or "full_name" in mine
+            or "full_name" in theirs
+        ):
             return False
-        return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get("family_name") not in theirs.get("given_name", ())
+        return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get(
+            "family_name"
+        ) not in theirs.get("given_name", ())
 
     def sum(self, found: list[Found]) -> float:
         """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
@@ -267,7 +285,9 @@ class Scorer:
     def _frequency(self, field: str, value: str, known: _Field) -> float:
         frequencies = self.frequencies
         others = frequencies.count(field, value) - 1  # the cluster itself was counted
-        frequency = (others if others > 0 else frequencies.unseen(field)) / (frequencies.total(field) + known.evens)
+        frequency = (others if others > 0 else frequencies.unseen(field)) / (
+            frequencies.total(field) + known.evens
+        )
         return frequency if frequency > RAREST else RAREST
 
     def _partly(self, field: str, known: _Field, level: int, value: str, other: str) -> float:
@@ -288,7 +308,14 @@ class Scorer:
             return 0.0
         total = self.frequencies.total(field) + 100.0
         count = self.frequencies.count
-        return min(20.0, -sum(sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[:3]))
+        return min(
+            20.0,
+            -sum(
+                sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[
+                    :3
+                ]
+            ),
+        )
 
     def _names(self, record: Record, cluster: Cluster, found: list[Found], total: float, split: bool) -> None:
         """What the names add when looked at together: the family name where the given name should be, and the whole name.
@@ -301,7 +328,10 @@ class Scorer:
             their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
             if given in their_family or family in their_given:
                 bits = _SWAPPED_BITS
-                for field, value, counts in (("family_name", given, their_family), ("given_name", family, their_given)):
+                for field, value, counts in (
+                    ("family_name", given, their_family),
+                    ("given_name", family, their_given),
+                ):
                     if value and counts:
                         bits += self._best(field, self.known(field), value, counts)[1]
                 if bits > total:
@@ -335,7 +365,11 @@ class Scorer:
         return "equal" if field == "swapped_names" else self.known(field).names[level]
 
     def _is_rare(self, field: str, level: int, bits: float) -> bool:
-        return field != "swapped_names" and level == self.known(field).top and bits > self.known(field).bits[level] + 2.0
+        return (
+            field != "swapped_names"
+            and level == self.known(field).top
+            and bits > self.known(field).bits[level] + 2.0
+        )
 
 
 def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:

@@ -28,7 +28,9 @@ CANDIDATES_MAX: Final = 4
 NEAR_MAX: Final = CANDIDATES_MAX + 3  # origins looked up, for some are the same customer's
 RECORDS_MAX: Final = 8  # of one origin, the newest
 CLUSTERS_MAX: Final = 50_000  # that one process remembers
-Members = list[tuple[bytes, object]]  # origins, each with what its records are sealed under, as something to compare by ==
+Members = list[
+    tuple[bytes, object]
+]  # origins, each with what its records are sealed under, as something to compare by ==
 
 
 class Note(msgspec.Struct, array_like=True, frozen=True):
@@ -61,7 +63,9 @@ class Step(msgspec.Struct):
 
     orders: list[Order] = []
     lists: dict[bytes, bytes] = {}  # blocking key -> how many came, then the newest origins
-    records: dict[bytes, list[Record]] = {}  # of each origin those that are new; it keeps the newest `RECORDS_MAX`
+    records: dict[
+        bytes, list[Record]
+    ] = {}  # of each origin those that are new; it keeps the newest `RECORDS_MAX`
     weights: Weights | None = None  # a new version
     comparisons: int = 0
 
@@ -70,15 +74,23 @@ class Stage:
     """Frequencies and weights are its own state; it may be put back to an earlier one, and then learns the rest anew."""
 
     def __init__(
-        self, hash_key: bytes, thresholds: Thresholds, frequencies: Frequencies | None = None, learner: Learner | None = None
+        self,
+        hash_key: bytes,
+        thresholds: Thresholds,
+        frequencies: Frequencies | None = None,
+        learner: Learner | None = None,
     ) -> None:
         self._hash = blake2b(digest_size=KEY_BYTES, key=hash_key[:64])
         self.thresholds = thresholds
         self.frequencies = frequencies or Frequencies(int.from_bytes(hash_key[:4]))
         self.learner = learner or Learner()
         self.scorer = Scorer(self.learner.weights, self.frequencies)
-        self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = OrderedDict()  # root -> its origins then, and what they say
-        self._were: list[tuple[bytes, tuple[Members, Cluster] | None]] = []  # since the savepoint: what was remembered before ...
+        self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = (
+            OrderedDict()
+        )  # root -> its origins then, and what they say
+        self._were: list[
+            tuple[bytes, tuple[Members, Cluster] | None]
+        ] = []  # since the savepoint: what was remembered before ...
         self._said: dict[int, tuple[Cluster, Cluster]] = {}  # ... and what each cluster said
 
     def step(self, incoming: Sequence[tuple[bytes, Record]], store: Store) -> Step:
@@ -147,12 +159,17 @@ class _Walk:
         self._stage = stage
         self._store = store
         self._result = Step([], {}, {})
-        self._incoming = [(origin, record, [stage.hashed(key) for key in blocking_keys(record)]) for origin, record in incoming]
+        self._incoming = [
+            (origin, record, [stage.hashed(key) for key in blocking_keys(record)])
+            for origin, record in incoming
+        ]
         keys = list(dict.fromkeys(key for _, _, found in self._incoming for key in found))
         self._lists = {key: KeyList(packed) for key, packed in zip(keys, store.lists(keys), strict=True)}
         self._roots: dict[bytes, bytes] = {}  # origin -> root, as far as it was asked
         self._members: dict[bytes, Members] = {}  # root -> its origins
-        self._apart: dict[bytes, set[bytes]] = {}  # root -> origins that it must not be united with; only where there are any
+        self._apart: dict[
+            bytes, set[bytes]
+        ] = {}  # root -> origins that it must not be united with; only where there are any
         self._joined: dict[bytes, bytes] = {}  # root -> the one that it was united with in this step
         self._clusters: dict[bytes, Cluster] = {}
         self._records: dict[bytes, list[Record]] = {}  # what origins said, as far as it was read
@@ -166,7 +183,13 @@ class _Walk:
         for (origin, record, keys), some in zip(self._incoming, found, strict=True):
             if record in self._records[origin]:
                 continue
-            self._match(origin, record, keys, some if self._changed.isdisjoint(keys) else near(keys, self._lists, NEAR_MAX), before)
+            self._match(
+                origin,
+                record,
+                keys,
+                some if self._changed.isdisjoint(keys) else near(keys, self._lists, NEAR_MAX),
+                before,
+            )
             before = record
         self._result.lists = {key: self._lists[key].pack() for key in self._lists if key in self._changed}
         return self._result
@@ -191,7 +214,9 @@ class _Walk:
                 unread.append(root)
         self._read(unread, own)
         everybody = [(root, origin) for root, members in new.items() for origin, _ in members]
-        for (root, _), others in zip(everybody, self._store.apart([origin for _, origin in everybody]), strict=True):
+        for (root, _), others in zip(
+            everybody, self._store.apart([origin for _, origin in everybody]), strict=True
+        ):
             if others:
                 self._apart.setdefault(root, set()).update(others)
 
@@ -201,7 +226,9 @@ class _Walk:
         self._records.update(zip(wanted, self._store.records(wanted), strict=True))
         for root in roots:
             members = self._members[root]
-            self._clusters[root] = Cluster.of(root.hex(), (record for origin, _ in members for record in self._records[origin]))
+            self._clusters[root] = Cluster.of(
+                root.hex(), (record for origin, _ in members for record in self._records[origin])
+            )
             self._stage.remember(root, members, self._clusters[root])
 
     def _root(self, origin: bytes) -> bytes:
@@ -210,7 +237,14 @@ class _Walk:
             root = self._joined[root]
         return root
 
-    def _match(self, origin: bytes, record: Record, keys: Sequence[bytes], found: Sequence[bytes], before: Record | None) -> None:
+    def _match(
+        self,
+        origin: bytes,
+        record: Record,
+        keys: Sequence[bytes],
+        found: Sequence[bytes],
+        before: Record | None,
+    ) -> None:
         stage, mine = self._stage, self._root(origin)
         by_root = self._candidates(mine, found)
         candidates = [self._clusters[root] for root in by_root]
@@ -256,7 +290,13 @@ class _Walk:
 
     def _say(self, origin: bytes, by_root: dict[bytes, bytes], verdict: Verdict) -> None:
         version = self._stage.scorer.weights.version
-        note = Note(round(verdict.probability, 6), round(verdict.weight, 2), version, explain(verdict), explain(verdict, "zh"))
+        note = Note(
+            round(verdict.probability, 6),
+            round(verdict.weight, 2),
+            version,
+            explain(verdict),
+            explain(verdict, "zh"),
+        )
         packed = msgspec.msgpack.encode(note)
         for cluster in (verdict.cluster, *verdict.also):
             root = bytes.fromhex(cluster)
@@ -278,7 +318,10 @@ class _Walk:
             together.absorb(ours)
             self._clusters[other] = together
         self._joined[mine] = other
-        mine_first, other_first = self._members[mine] + self._members[other], self._members[other] + self._members[mine]
+        mine_first, other_first = (
+            self._members[mine] + self._members[other],
+            self._members[other] + self._members[mine],
+        )
         self._members[other] = other_first
         stage.forget((mine, other))
         if mine < other:  # the smaller survives, but for who has a user id

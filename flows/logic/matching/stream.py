@@ -18,7 +18,9 @@ CANDIDATES_MAX: Final = 8
 class Matching:
     """Clusters that grow record by record. `cluster_of` tells the cluster of a record as of now; `comparisons` counts record × cluster."""
 
-    def __init__(self, thresholds: Thresholds | None = None, index: Index | None = None, learns: bool = True) -> None:
+    def __init__(
+        self, thresholds: Thresholds | None = None, index: Index | None = None, learns: bool = True
+    ) -> None:
         self.frequencies = Frequencies()
         self.scorer = Scorer(Weights(), self.frequencies)
         self.clusters: dict[str, Cluster] = {}
@@ -33,11 +35,16 @@ class Matching:
     def add(self, id: str, record: Record) -> Verdict:
         """Put a record with a new id where it belongs."""
         keys = blocking_keys(record)
-        candidates = [self.clusters[root] for root in dict.fromkeys(map(self._root, self._index.candidates(keys, CANDIDATES_MAX)))]
+        candidates = [
+            self.clusters[root]
+            for root in dict.fromkeys(map(self._root, self._index.candidates(keys, CANDIDATES_MAX)))
+        ]
         self.comparisons += len(candidates)
         verdict = decide(record, candidates, self.scorer, self._thresholds)
         if self._learner is not None:
-            weights = self._learner.observe(record, candidates, verdict.kind == "merge", self.scorer, self._before)
+            weights = self._learner.observe(
+                record, candidates, verdict.kind == "merge", self.scorer, self._before
+            )
             self._before = record
             if weights is not None:
                 self.scorer = Scorer(weights, self.frequencies)

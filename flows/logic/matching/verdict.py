@@ -18,7 +18,9 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     merge: float = 2.0
     review: float = -1.0
-    unite: float = 3.0  # two clusters that exist become one only if the average record of each belongs to the other
+    unite: float = (
+        3.0  # two clusters that exist become one only if the average record of each belongs to the other
+    )
     doubt: float = 1.5  # how often what speaks against uniting two clusters counts, on top of once
     members: int = 6  # of each cluster that are asked
 
@@ -38,7 +40,9 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
 
 NONE = Verdict("none")
-Scored = tuple[float, int, Cluster, list[Found]]  # bits of posterior odds, order, the customer, the comparisons
+Scored = tuple[
+    float, int, Cluster, list[Found]
+]  # bits of posterior odds, order, the customer, the comparisons
 
 
 def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
@@ -62,28 +66,38 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         or not _is_said_by_one(record, best, scorer, thresholds.merge - prior)
     ):
         return Verdict("review", best.id, weight, scorer.evidence(found))
-    also = [other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)]
+    also = [
+        other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)
+    ]
     return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
 
 
-def _but_for_the_number(record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds) -> Verdict:
+def _but_for_the_number(
+    record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds
+) -> Verdict:
     """A steward is asked where nothing but a number that is quite another keeps the record from a customer."""
     alone, prior = Cluster.of("", [record]), scorer.prior_bits()
     for weight, _, cluster, found in sorted(scored, key=lambda one: one[:2], reverse=True):
         numbers = sum(bits for field, _, bits in found if field in IDS)
         if numbers >= 0.0 or weight - numbers < thresholds.merge:
             continue
-        if quite_other_numbers(alone, cluster) and not are_namesakes(alone, cluster, name_bits(found) + prior):
+        if quite_other_numbers(alone, cluster) and not are_namesakes(
+            alone, cluster, name_bits(found) + prior
+        ):
             return Verdict("review", cluster.id, weight, scorer.evidence(found))
     return NONE
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
     """Whether a single record of the cluster speaks for it: one that has the name of one and the city of another fits neither."""
-    return cluster.size == 1 or any(scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records))
+    return cluster.size == 1 or any(
+        scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records)
+    )
 
 
-def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float) -> bool:
+def are_one(
+    record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float
+) -> bool:
     """Whether two clusters, that a record may have brought together, are one customer.
 
     By the average of their records, not by the best; never if they contradict each other.
@@ -102,4 +116,7 @@ def are_one(record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: 
         return False
     doubt = prior + thresholds.doubt * against / len(asked)
     without = bits / len(asked) + doubt
-    return without >= thresholds.unite or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite
+    return (
+        without >= thresholds.unite
+        or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite
+    )

@@ -32,7 +32,9 @@ class AdaGrad:
     def logits(self, rows: Array) -> Array:
         terms = self.terms()
         deviations = np.array(terms.deviations)
-        slopes = np.divide(np.array(terms.weights), deviations, out=np.zeros_like(deviations), where=deviations > 0.0)
+        slopes = np.divide(
+            np.array(terms.weights), deviations, out=np.zeros_like(deviations), where=deviations > 0.0
+        )
         return np.asarray(((rows - np.array(terms.means)) * slopes).sum(axis=1) + terms.intercept)
 
     def learn(self, rows: Array, answers: Array, stress: Array) -> None:
@@ -62,7 +64,9 @@ class AdaGrad:
         """Raises `Foreign`. The learning rate is the one that is configured now."""
         pipeline = unpickle(body)
         if not isinstance(pipeline, Pipeline):
-            raise Foreign(f"the checkpoint cannot be loaded: it holds a {type(pipeline).__name__}, expected a pipeline")
+            raise Foreign(
+                f"the checkpoint cannot be loaded: it holds a {type(pipeline).__name__}, expected a pipeline"
+            )
         self._pipeline = pipeline
         self._scaler, self._regression = self._pipeline.steps.values()
         self._regression.optimizer.lr = optim.schedulers.Constant(self._learning_rate)

@@ -13,7 +13,13 @@ FEATURES: Final = serving("marketing")  # of its context
 def settings_of(rules: Rules) -> Settings:
     """The policy that is configured."""
     best = rules.best_action
-    return Settings(policy=best.policy, shared=best.shared, exploration=best.exploration, floor=best.floor, half_life=best.half_life)
+    return Settings(
+        policy=best.policy,
+        shared=best.shared,
+        exploration=best.exploration,
+        floor=best.floor,
+        half_life=best.half_life,
+    )
 
 
 def actions_of(rules: Rules) -> list[Action]:

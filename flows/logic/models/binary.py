@@ -19,7 +19,9 @@ class BinaryModel(msgspec.Struct, frozen=True):
     question: str
     purpose: Purpose
     features: tuple[str, ...]
-    unsupervised: tuple[str, ...] = ()  # until enough is confirmed it says how unusual these features are: see `anomaly`
+    unsupervised: tuple[
+        str, ...
+    ] = ()  # until enough is confirmed it says how unusual these features are: see `anomaly`
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -27,7 +29,9 @@ class BinaryModel(msgspec.Struct, frozen=True):
         return tuple(map(NAMES.index, self.features))
 
 
-def _model(name: ModelName, question: str, purpose: Purpose, unsupervised: tuple[str, ...] = ()) -> BinaryModel:
+def _model(
+    name: ModelName, question: str, purpose: Purpose, unsupervised: tuple[str, ...] = ()
+) -> BinaryModel:
     return BinaryModel(name, question, purpose, serving(purpose), unsupervised)
 
 

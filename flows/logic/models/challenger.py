@@ -127,7 +127,9 @@ class Challenger:
             )
             for name, slot in self._slots.items()
         ]
-        return msgspec.msgpack.encode(_State(self._draws.count, float(model.global_mean.n), float(model.global_mean.get()), items))
+        return msgspec.msgpack.encode(
+            _State(self._draws.count, float(model.global_mean.n), float(model.global_mean.get()), items)
+        )
 
     def load(self, body: bytes) -> None:
         """Become what `dump` gave. Raises `Foreign`."""

@@ -75,7 +75,9 @@ class Clusters:
         self._sample = np.concatenate((self._sample[-(_SAMPLE - 1) :], x[None]))
         if self.version:
             inverse = self._inverse()
-            nearest = int(distances(place(x, means, inverse)[None], place(self._centroids, means, inverse)).argmin())
+            nearest = int(
+                distances(place(x, means, inverse)[None], place(self._centroids, means, inverse)).argmin()
+            )
             self._counts *= 1.0 - 1.0 / _COUNT_MOST
             self._counts[nearest] += 1.0
             self._centroids[nearest] += (x - self._centroids[nearest]) / max(self._counts[nearest], 1.0)
@@ -90,7 +92,9 @@ class Clusters:
             kept, taken = linear_sum_assignment(distances(old, fresh))
             order = taken[np.argsort(kept)]
         else:
-            order = np.argsort(-np.bincount(distances(sample, fresh).argmin(axis=1), minlength=self.k), kind="stable")
+            order = np.argsort(
+                -np.bincount(distances(sample, fresh).argmin(axis=1), minlength=self.k), kind="stable"
+            )
         fresh = fresh[order]
         self._drift = np.sqrt(((fresh - old) ** 2).mean(axis=1)) if self.version else np.zeros(self.k)
         sizes = np.bincount(distances(sample, fresh).argmin(axis=1), minlength=self.k).astype(np.float64)
@@ -123,7 +127,14 @@ class Clusters:
         """All of it, for a checkpoint."""
         arrays = (self._moments, self._centroids, self._counts, self._drift, self._sample)
         return msgspec.msgpack.encode(
-            _State(self.version, self.features, self.k, self.examples, self.dropped, *(array.astype("<f8").tobytes() for array in arrays))
+            _State(
+                self.version,
+                self.features,
+                self.k,
+                self.examples,
+                self.dropped,
+                *(array.astype("<f8").tobytes() for array in arrays),
+            )
         )
 
     def load(self, body: bytes) -> bool:
@@ -134,7 +145,10 @@ class Clusters:
                 self.version = 0
                 return False
             d = len(self.features)
-            self._moments, self._centroids = _array(state.moments, (3, d)), _array(state.centroids, (self.k, d))
+            self._moments, self._centroids = (
+                _array(state.moments, (3, d)),
+                _array(state.centroids, (self.k, d)),
+            )
             self._counts, self._drift = _array(state.counts, (self.k,)), _array(state.drift, (self.k,))
             self._sample = _array(state.sample, (len(state.sample) // (8 * max(d, 1)), d))
         except (msgspec.MsgspecError, ValueError) as error:

@@ -38,6 +38,10 @@ class Watch:
     def load(self, body: bytes) -> None:
         """Raises `Foreign`."""
         detectors = unpickle(body)
-        if not isinstance(detectors, list) or len(detectors) != len(self._names) or not all(isinstance(d, ADWIN) for d in detectors):
+        if (
+            not isinstance(detectors, list)
+            or len(detectors) != len(self._names)
+            or not all(isinstance(d, ADWIN) for d in detectors)
+        ):
             raise Foreign("the checkpoint cannot be loaded: it holds other drift detectors")
         self._detectors = detectors

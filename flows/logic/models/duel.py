@@ -62,7 +62,9 @@ class Contested(ABC):
             if name != self.champion:
                 for champion, challenger in zip(losses[self.champion], losses[name], strict=True):
                     duel.add(champion, challenger)
-        winner = next((name for name, duel in self._duels.items() if name != self.champion and duel.won()), None)
+        winner = next(
+            (name for name, duel in self._duels.items() if name != self.champion and duel.won()), None
+        )
         if winner is not None:
             self.promote(winner)
         return winner is not None

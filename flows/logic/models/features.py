@@ -31,7 +31,11 @@ class Feature(NamedTuple):
 
 
 _ALL = PURPOSES
-_TRADE: tuple[Purpose, ...] = ("marketing", "sales", "security")  # what was paid is no business of the service desk
+_TRADE: tuple[Purpose, ...] = (
+    "marketing",
+    "sales",
+    "security",
+)  # what was paid is no business of the service desk
 _SECURITY: tuple[Purpose, ...] = ("security",)
 
 FEATURES: tuple[Feature, ...] = (
@@ -43,7 +47,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature("sessions", "log1p of their number in the last 30 days", _ALL),
     Feature("channels", "number of channels used, at most 16", _ALL),
     Feature("recency_share", "recency ÷ (1 day + age): 0 is active now, 1 is once and long ago", _ALL),
-    Feature("gap", "log1p of the mean days between two events; between the first and the last while there are but two", _ALL),
+    Feature(
+        "gap",
+        "log1p of the mean days between two events; between the first and the last while there are but two",
+        _ALL,
+    ),
     Feature("overdue", "log1p of the silence in such gaps, a gap taken as an hour at least", _ALL),
     Feature("order_recency", "log1p of days since the last purchase, else since the first activity", _TRADE),
     Feature("order_size", "log1p of the mean amount of a purchase", _TRADE),
@@ -55,9 +63,15 @@ FEATURES: tuple[Feature, ...] = (
     # The last purchase itself: sums and means of many hide it.
     Feature("latest_size", "log1p of the last purchase's amount", _SECURITY),
     Feature(
-        "latest_jump", "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where that is no more, or there is none", _SECURITY
+        "latest_jump",
+        "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where that is no more, or there is none",
+        _SECURITY,
     ),
-    Feature("latest_haste", "log1p of the purchases that fit into a day at the pace of the last two, at most one a second", _SECURITY),
+    Feature(
+        "latest_haste",
+        "log1p of the purchases that fit into a day at the pace of the last two, at most one a second",
+        _SECURITY,
+    ),
 )
 LATEST: tuple[str, ...] = ("latest_size", "latest_jump", "latest_haste")  # what only the last purchase moves
 SHARED = len(FEATURES) - len(LATEST)

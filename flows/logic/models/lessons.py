@@ -84,14 +84,23 @@ class _Teacher:
         return {}
 
     def _keep(self, body: bytes, more: dict[str, Any]) -> bytes:
-        return msgspec.msgpack.encode(_Kept(body, self.version, self.examples, self.trained_ms, dict(self.dropped), more))
+        return msgspec.msgpack.encode(
+            _Kept(body, self.version, self.examples, self.trained_ms, dict(self.dropped), more)
+        )
 
     def _kept(self, body: bytes) -> _Kept:
         try:
             kept = msgspec.msgpack.decode(body, type=_Kept)
         except msgspec.MsgspecError as error:
-            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
-        self.version, self.examples, self.trained_ms, self.dropped = kept.version, kept.examples, kept.trained_ms, Counter(kept.dropped)
+            raise Foreign(
+                f"model {self.name}: the checkpoint cannot be read by this release: {error}"
+            ) from error
+        self.version, self.examples, self.trained_ms, self.dropped = (
+            kept.version,
+            kept.examples,
+            kept.trained_ms,
+            Counter(kept.dropped),
+        )
         return kept
 
 
@@ -118,7 +127,10 @@ class BestActions(_Teacher, Contested):
     def __init__(self, rules: Rules) -> None:
         self._configured = best_action.settings_of(rules)
         _Teacher.__init__(self, best_action.NAME, best_action.FEATURES)
-        Contested.__init__(self, (self._configured.policy, *(policy for policy in POLICIES if policy != self._configured.policy)))
+        Contested.__init__(
+            self,
+            (self._configured.policy, *(policy for policy in POLICIES if policy != self._configured.policy)),
+        )
         self._actions = best_action.actions_of(rules)
         self._shadows = Shadows(self._configured, self._actions)
         self._learners = self._made(self._actions)
@@ -128,7 +140,10 @@ class BestActions(_Teacher, Contested):
         """By whether they learn probabilities: that of the configured policy, and the other."""
         other: Policy = "linucb" if self._configured.logistic else "logistic_ucb"
         both = self._configured, self._shadows.of(other)
-        return {settings.logistic: Learner(best_action.NAME, best_action.FEATURES, actions, settings) for settings in both}
+        return {
+            settings.logistic: Learner(best_action.NAME, best_action.FEATURES, actions, settings)
+            for settings in both
+        }
 
     @property
     def _policy(self) -> Policy:
@@ -143,10 +158,19 @@ class BestActions(_Teacher, Contested):
         snapshots: list[Snapshot] = []
         for example in examples:
             made, champion = self._rewarded(example), self._learner
-            if made is not None and made.eligible and champion.examples % _SHADOW_EVERY == 0 and champion.fault(made) is None:
+            if (
+                made is not None
+                and made.eligible
+                and champion.examples % _SHADOW_EVERY == 0
+                and champion.fault(made) is None
+            ):
                 self._shadows.look(made)
             due = {id(learner) for learner in self._learners.values() if learner.learn([made])}
-            self.examples, self.trained_ms, self.dropped = champion.examples, champion.trained_ms, champion.dropped
+            self.examples, self.trained_ms, self.dropped = (
+                champion.examples,
+                champion.trained_ms,
+                champion.dropped,
+            )
             if id(champion) in due:
                 snapshots.append(self.next_snapshot())
         return snapshots
@@ -217,14 +241,18 @@ class BestActions(_Teacher, Contested):
                 self._shadows.resume(beside.tallies, beside.packed)
         self.examples, self.trained_ms = self._learner.examples, self._learner.trained_ms
         if known_again[0]:
-            self._earned = {name: (int(times), float(earned)) for name, (times, earned) in kept.more["earned"].items()}
+            self._earned = {
+                name: (int(times), float(earned)) for name, (times, earned) in kept.more["earned"].items()
+            }
         return known_again[0]
 
     def _beside(self, kept: Any) -> _Beside:
         try:
             return msgspec.convert(kept, _Beside)
         except msgspec.ValidationError as error:
-            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
+            raise Foreign(
+                f"model {self.name}: the checkpoint cannot be read by this release: {error}"
+            ) from error
 
 
 class Side(msgspec.Struct, array_like=True):
@@ -238,7 +266,11 @@ class Side(msgspec.Struct, array_like=True):
     def look(self, item: str, found: Sequence[str]) -> float:
         """What it lost: 1 - 1 / place; all of it where the item is not among them."""
         rank = 1.0 / (1 + found.index(item)) if item in found else 0.0
-        self.looks, self.hits, self.ranks = self.looks * _FADE + 1.0, self.hits * _FADE + (rank > 0.0), self.ranks * _FADE + rank
+        self.looks, self.hits, self.ranks = (
+            self.looks * _FADE + 1.0,
+            self.hits * _FADE + (rank > 0.0),
+            self.ranks * _FADE + rank,
+        )
         return 1.0 - rank
 
     def figures(self) -> dict[str, float]:
@@ -277,7 +309,11 @@ class Recommendations(Contested, _Teacher):
                 self.dropped["undecodable"] += 1
                 continue
             touch = Touch(
-                example.asked_ms, example.action, example.label, example.recent[: recommendation_index.RECENT_MAX], example.segment
+                example.asked_ms,
+                example.action,
+                example.label,
+                example.recent[: recommendation_index.RECENT_MAX],
+                example.segment,
             )
             if not Recommender.fit(touch):
                 self.dropped["touch"] += 1
@@ -297,7 +333,9 @@ class Recommendations(Contested, _Teacher):
         """Would they have got it? Whether there is another champion now."""
         if not touch.recent or touch.item in touch.recent:
             return False  # nothing is known of them, or they know it: never recommended
-        found = {name: kept.recommend(touch.recent, touch.segment, HITS_OF) for name, kept in self._shelves.items()}
+        found = {
+            name: kept.recommend(touch.recent, touch.segment, HITS_OF) for name, kept in self._shelves.items()
+        }
         losses = {name: [self._sides[name].look(touch.item, items)] for name, items in found.items()}
         return bool(losses) and self.judge(losses)
 
@@ -309,7 +347,9 @@ class Recommendations(Contested, _Teacher):
     def _stock(self) -> None:
         """Both shelves anew."""
         counted = self._counts.shelf(self.version, self.examples, self.trained_ms, self.figures())
-        factored = msgspec.structs.replace(counted, companions=self._factors.companions(), learner=challenger.NAME)
+        factored = msgspec.structs.replace(
+            counted, companions=self._factors.companions(), learner=challenger.NAME
+        )
         for snapshot in (counted, factored):
             self._shelves[snapshot.learner] = Shelf(snapshot)
             self._sides[snapshot.learner].shelf = snapshot.pack()
@@ -317,14 +357,20 @@ class Recommendations(Contested, _Teacher):
     def figures(self) -> dict[str, float]:
         """`hit_rate`: how often a new item was among ten on the champion's shelf. Of each learner's, `hits_` (the same) and `mrr_`."""
         sides = {name: figures for name, figures in self.contest().items() if figures}
-        beside = {f"{short}_{name}": side[long] for name, side in sides.items() for short, long in (("hits", "hit_rate"), ("mrr", "mrr"))}
+        beside = {
+            f"{short}_{name}": side[long]
+            for name, side in sides.items()
+            for short, long in (("hits", "hit_rate"), ("mrr", "mrr"))
+        }
         return {"hit_rate": sides[self.champion]["hit_rate"], **beside} if sides else {}
 
     def contest(self) -> dict[str, dict[str, float]]:
         return {name: side.figures() for name, side in self._sides.items()}
 
     def dump(self) -> bytes:
-        contest = _Contest(self._factors.dump(), self._sides, self._duels, self.champion, self.promotions, self.wishes)
+        contest = _Contest(
+            self._factors.dump(), self._sides, self._duels, self.champion, self.promotions, self.wishes
+        )
         return self._keep(self._counts.pack(), {"contest": contest})
 
     def load(self, body: bytes) -> bool:
@@ -342,12 +388,20 @@ class Recommendations(Contested, _Teacher):
         try:
             contest = msgspec.convert(kept, _Contest)
         except msgspec.ValidationError as error:
-            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
-        if contest.champion not in self._duels or not set(contest.sides) == set(contest.duels) == set(self._duels):
-            raise Foreign(f"model {self.name}: the checkpoint has learners {sorted(contest.sides)}, expected {sorted(self._duels)}")
+            raise Foreign(
+                f"model {self.name}: the checkpoint cannot be read by this release: {error}"
+            ) from error
+        if contest.champion not in self._duels or not set(contest.sides) == set(contest.duels) == set(
+            self._duels
+        ):
+            raise Foreign(
+                f"model {self.name}: the checkpoint has learners {sorted(contest.sides)}, expected {sorted(self._duels)}"
+            )
         self._factors.load(contest.factors)
         self._sides, self._duels = contest.sides, contest.duels
-        self._shelves = {name: Shelf.from_snapshot(side.shelf) for name, side in contest.sides.items() if side.shelf}
+        self._shelves = {
+            name: Shelf.from_snapshot(side.shelf) for name, side in contest.sides.items() if side.shelf
+        }
         self.champion, self.promotions, self.wishes = contest.champion, contest.promotions, contest.wishes
 
 
@@ -373,7 +427,11 @@ class Groups(_Teacher):
         """`drift_` and `share_` of each cluster: the deviations it moved when the groups were formed last, and its part of all."""
         now = self._model.snapshot()
         figures = {f"drift_{name}": drift for name, drift in zip(now.names, now.drift, strict=True)}
-        return figures | {f"share_{name}": share for name, share in zip(now.names, now.shares, strict=True)} if now.version else {}
+        return (
+            figures | {f"share_{name}": share for name, share in zip(now.names, now.shares, strict=True)}
+            if now.version
+            else {}
+        )
 
     def dump(self) -> bytes:
         return self._keep(self._model.dump(), {})

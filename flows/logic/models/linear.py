@@ -90,11 +90,18 @@ class Scorer:
         except msgspec.MsgspecError as error:
             raise Foreign(f"not a model snapshot: {error}") from error
         if snapshot.format != _FORMAT:
-            raise Foreign(f"model {snapshot.model}: snapshot format {snapshot.format}, this release reads {_FORMAT}")
+            raise Foreign(
+                f"model {snapshot.model}: snapshot format {snapshot.format}, this release reads {_FORMAT}"
+            )
         if features is not None and snapshot.features != features:
-            raise Foreign(f"model {snapshot.model}: snapshot has features {snapshot.features}, expected {features}")
+            raise Foreign(
+                f"model {snapshot.model}: snapshot has features {snapshot.features}, expected {features}"
+            )
         columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
-        if any(len(column) != len(snapshot.features) for column in columns) or len(snapshot.bends) not in (0, len(KNOTS)):
+        if any(len(column) != len(snapshot.features) for column in columns) or len(snapshot.bends) not in (
+            0,
+            len(KNOTS),
+        ):
             raise Foreign(f"model {snapshot.model}: snapshot lists differ in length")
         if snapshot.worth is not None and not snapshot.worth.finite:
             raise Foreign(f"model {snapshot.model}: snapshot has amounts that are not finite")
@@ -121,7 +128,9 @@ class Scorer:
         """
         known = self.snapshot
         parts = zip(known.features, features, known.means, self.lines, strict=True)
-        contributions = [(name, _height(line, value) - _height(line, mean)) for name, value, mean, line in parts]
+        contributions = [
+            (name, _height(line, value) - _height(line, mean)) for name, value, mean, line in parts
+        ]
         return sorted(contributions, key=lambda item: (-abs(item[1]), item[0]))
 
 
@@ -130,7 +139,9 @@ def probability(logit: float) -> float:
     return 0.0 if logit < -_LOGIT_MAX else 1.0 / (1.0 + exp(-logit))
 
 
-_Line = tuple[list[float], list[float], list[float]]  # where each piece but the first starts; height at 0 and slope of each piece
+_Line = tuple[
+    list[float], list[float], list[float]
+]  # where each piece but the first starts; height at 0 and slope of each piece
 
 
 def _line(mean: float, deviation: float, weight: float, bends: Sequence[float]) -> _Line:

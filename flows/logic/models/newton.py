@@ -28,7 +28,9 @@ from threadpoolctl import threadpool_limits
 from flows.logic.models.linear import CLIP, KNOTS, Terms
 from schemas.errors import Foreign
 
-threadpool_limits(1, "blas")  # how a sum is divided among threads changes its last bits; and these matrices are small
+threadpool_limits(
+    1, "blas"
+)  # how a sum is divided among threads changes its last bits; and these matrices are small
 
 Array = NDArray[np.float64]
 
@@ -41,7 +43,11 @@ _HELD = 1e-3  # of the prior, while what was known is put into a new frame
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
 RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
 RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
-MEMORIES = ((np.inf, RIDGE_STRAIGHT), (200_000.0, RIDGE_BENT), (20_000.0, RIDGE_STRAIGHT))  # answers after which half is forgotten; bends
+MEMORIES = (
+    (np.inf, RIDGE_STRAIGHT),
+    (200_000.0, RIDGE_BENT),
+    (20_000.0, RIDGE_STRAIGHT),
+)  # answers after which half is forgotten; bends
 _HALVINGS_MOST = 8
 _MOVED_MOST = 1.0  # by how much one block may move the logit of any of its rows
 _JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
@@ -57,7 +63,9 @@ class _State(msgspec.Struct, array_like=True):
     precision: bytes  # lower triangles
     losses: bytes
     kept: list[bytes]  # rows, answers and stress of the first answers; later the latest rows alone
-    frame: tuple[bytes, bytes] | None = None  # mean and deviation; older releases had none, each answer moved it
+    frame: tuple[bytes, bytes] | None = (
+        None  # mean and deviation; older releases had none, each answer moved it
+    )
     due: int = 0  # examples when the next one is
 
 
@@ -66,11 +74,19 @@ class Newton:
 
     name = "newton"
 
-    def __init__(self, width: int, bent: Sequence[bool] | None = None, memories: Sequence[tuple[float, float]] = MEMORIES) -> None:
+    def __init__(
+        self,
+        width: int,
+        bent: Sequence[bool] | None = None,
+        memories: Sequence[tuple[float, float]] = MEMORIES,
+    ) -> None:
         self._bent = np.flatnonzero(np.ones(width, bool) if bent is None else np.asarray(bent, bool))
         self._decay = [0.5 ** (1.0 / half_life) for half_life, _ in memories]
         size = 1 + width + len(KNOTS) * len(self._bent)
-        self._ridge = [np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, bends)]) for _, bends in memories]
+        self._ridge = [
+            np.diag(np.r_[np.full(1 + width, RIDGE), np.full(size - 1 - width, bends)])
+            for _, bends in memories
+        ]
         self._count = 0
         self._mean, self._squares = np.zeros(width), np.zeros(width)
         self._weights = np.zeros((len(memories), size))
@@ -91,9 +107,14 @@ class Newton:
         self._measure(rows)
         first = self._count <= KEPT
         if first:
-            self._kept = [np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)]
+            self._kept = [
+                np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)
+            ]
         else:
-            self._kept = [np.concatenate((self._kept[0], rows))[-LATEST:], *(part[:0] for part in self._kept[1:])]
+            self._kept = [
+                np.concatenate((self._kept[0], rows))[-LATEST:],
+                *(part[:0] for part in self._kept[1:]),
+            ]
             self._step(rows, answers, stress, whole=False)
         if self._count >= self._due:
             self._due = int(self._count * _GROWN)
@@ -123,7 +144,9 @@ class Newton:
             sure = _sigmoid(logits)
             weight = sure * (1.0 - sure)
             spread = basis.T @ (basis * weight[:, None])
-            self._weights[member] = np.linalg.solve(spread + _HELD * self._ridge[member], basis.T @ (weight * logits))
+            self._weights[member] = np.linalg.solve(
+                spread + _HELD * self._ridge[member], basis.T @ (weight * logits)
+            )
             grown = spread * (evidence[member] / weight.sum())
             self._precision[member] = np.tril(grown) + np.tril(grown, -1).T
 
@@ -147,12 +170,16 @@ class Newton:
                 towards -= prior * weights
             evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
             grown = decay ** len(rows) * self._precision[member] + evidence
-            self._precision[member] = np.tril(grown) + np.tril(grown, -1).T  # as it comes back from a checkpoint
+            self._precision[member] = (
+                np.tril(grown) + np.tril(grown, -1).T
+            )  # as it comes back from a checkpoint
             step = np.linalg.solve(self._precision[member] + self._ridge[member], towards)
             if whole:
                 self._weights[member] = _downhill(basis, answers, stress, prior, weights, step)
             else:
-                self._weights[member] = weights + step * min(1.0, _MOVED_MOST / (np.abs(basis @ step).max() + 1e-12))
+                self._weights[member] = weights + step * min(
+                    1.0, _MOVED_MOST / (np.abs(basis @ step).max() + 1e-12)
+                )
 
     def forget(self, share: float) -> None:
         """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
@@ -175,7 +202,9 @@ class Newton:
         parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
         mean, squares, weights, precision, losses, *kept = map(_packed, (*parts, *self._kept))
         frame = _packed(self._centre), _packed(self._deviation)
-        return msgspec.msgpack.encode(_State(self._count, mean, squares, weights, precision, losses, kept, frame, self._due))
+        return msgspec.msgpack.encode(
+            _State(self._count, mean, squares, weights, precision, losses, kept, frame, self._due)
+        )
 
     def load(self, body: bytes) -> None:
         """Raises `Foreign` if that is no `dump` of one of these."""
@@ -188,8 +217,15 @@ class Newton:
             self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
             triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
             answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
-            kept = [np.frombuffer(state.kept[0], "<f8").astype(float).reshape(-1, len(self._mean)), answers, stress]
-            frame = [np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape) for part in state.frame or ()]
+            kept = [
+                np.frombuffer(state.kept[0], "<f8").astype(float).reshape(-1, len(self._mean)),
+                answers,
+                stress,
+            ]
+            frame = [
+                np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape)
+                for part in state.frame or ()
+            ]
             precision = np.zeros_like(self._precision)
             precision[:, *lower] = triangles
         except (msgspec.MsgspecError, ValueError) as error:
@@ -225,7 +261,9 @@ class Newton:
     def _basis(self, rows: Array) -> Array:
         z = np.clip((rows - self._centre) * self._inverse, -CLIP, CLIP)
         bent = z[:, self._bent]
-        return np.concatenate([np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1)
+        return np.concatenate(
+            [np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1
+        )
 
     def _mix(self) -> None:
         """What the memories say together: each weighs as much as its predictions of late were likely."""
@@ -241,7 +279,9 @@ def _sigmoid(logits: Array) -> Array:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -_LOGIT_MAX, _LOGIT_MAX))))
 
 
-def _downhill(basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array) -> Array:
+def _downhill(
+    basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array
+) -> Array:
     """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are where they should be."""
 
     def height(at: Array) -> float:

@@ -63,5 +63,9 @@ class Worths(msgspec.Struct, array_like=True):
         mean_x, mean_y = self.x / self.count, self.y / self.count
         spread = max(self.xx / self.count - mean_x * mean_x, 0.0)
         together = self.xy / self.count - mean_x * mean_y
-        slope = min(max(together / spread, 0.0), 1.0) * self.count / (self.count + _PRIOR) if spread > 1e-9 * mean_x * mean_x else 0.0
+        slope = (
+            min(max(together / spread, 0.0), 1.0) * self.count / (self.count + _PRIOR)
+            if spread > 1e-9 * mean_x * mean_x
+            else 0.0
+        )
         return Worth(first, mean_y - slope * mean_x, slope)

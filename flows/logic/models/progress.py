@@ -32,7 +32,10 @@ class Progress:
             return {}
         count = len(self._ring)
         figures = {
-            "log_loss": -sum(log(max(p if answer else 1.0 - p, _PROBABILITY_LEAST)) for answer, p in self._ring) / count,
+            "log_loss": -sum(
+                log(max(p if answer else 1.0 - p, _PROBABILITY_LEAST)) for answer, p in self._ring
+            )
+            / count,
             "brier": sum((p - answer) ** 2 for answer, p in self._ring) / count,
             "ece": _calibration_error(self._ring),
             "base_rate": sum(answer for answer, _ in self._ring) / count,
@@ -46,7 +49,11 @@ class Progress:
         members: list[list[tuple[bool, float]]] = [[] for _ in range(_BINS)]
         for answer, predicted in self._ring:
             members[min(int(predicted * _BINS), _BINS - 1)].append((answer, predicted))
-        return [(sum(p for _, p in found) / len(found), sum(y for y, _ in found) / len(found), len(found)) for found in members if found]
+        return [
+            (sum(p for _, p in found) / len(found), sum(y for y, _ in found) / len(found), len(found))
+            for found in members
+            if found
+        ]
 
 
 def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:

@@ -20,7 +20,9 @@ NEIGHBOURS = 32
 SEGMENTS_MAX = 64
 POPULAR = 128  # items remembered for each segment
 WEIGHT_MAX = 1_000.0
-_EXPONENT_MOST = 500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
+_EXPONENT_MOST = (
+    500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
+)
 
 
 class Touch(msgspec.Struct, array_like=True):
@@ -78,13 +80,23 @@ class _State(msgspec.Struct, array_like=True):
 class Recommender:
     """Mutable; a function of the touches in their order. Bounded by items x neighbours."""
 
-    def __init__(self, half_life_ms: int, *, items_max: int = ITEMS_MAX, neighbours: int = NEIGHBOURS) -> None:
+    def __init__(
+        self, half_life_ms: int, *, items_max: int = ITEMS_MAX, neighbours: int = NEIGHBOURS
+    ) -> None:
         if half_life_ms <= 0 or items_max < 2 or neighbours < 1:
             raise ValueError(
                 f"half-life {half_life_ms} ms, {items_max} items, {neighbours} neighbours: all must be positive, items 2 at least"
             )
         self._state = _State(
-            half_life_ms, neighbours, -1, 0, 0, Counter(items_max), Counter(SEGMENTS_MAX), {}, {EVERYONE: Counter(POPULAR)}
+            half_life_ms,
+            neighbours,
+            -1,
+            0,
+            0,
+            Counter(items_max),
+            Counter(SEGMENTS_MAX),
+            {},
+            {EVERYONE: Counter(POPULAR)},
         )
 
     @property
@@ -147,14 +159,28 @@ class Recommender:
     def _of(self, item: str) -> Counter:
         return self._state.neighbours.setdefault(item, Counter(self._state.neighbours_max))
 
-    def shelf(self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]) -> recommendation_index.Snapshot:
+    def shelf(
+        self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]
+    ) -> recommendation_index.Snapshot:
         """What the shards recommend with: of the items, their companions and what each segment likes only the strongest."""
         state = self._state
-        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[: recommendation_index.ITEMS_MAX]
-        companions = {item: self._companions(item)[: recommendation_index.COMPANIONS_MAX] for item in strongest}
-        liked = {group: _liked(popular)[: recommendation_index.LIKED_MAX] for group, popular in state.popular.items()}
+        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[
+            : recommendation_index.ITEMS_MAX
+        ]
+        companions = {
+            item: self._companions(item)[: recommendation_index.COMPANIONS_MAX] for item in strongest
+        }
+        liked = {
+            group: _liked(popular)[: recommendation_index.LIKED_MAX]
+            for group, popular in state.popular.items()
+        }
         return recommendation_index.Snapshot(
-            version=version, companions=companions, liked=liked, examples=examples, trained_ms=trained_ms, metrics=metrics
+            version=version,
+            companions=companions,
+            liked=liked,
+            examples=examples,
+            trained_ms=trained_ms,
+            metrics=metrics,
         )
 
     def _companions(self, item: str) -> list[tuple[str, float]]:
@@ -162,7 +188,11 @@ class Recommender:
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
         its = self._state.neighbours[item].surely().items() if root > 0.0 else ()
-        found = [(other, together / (root * sqrt(items[other]))) for other, together in its if items.get(other, 0.0) > 0.0]
+        found = [
+            (other, together / (root * sqrt(items[other])))
+            for other, together in its
+            if items.get(other, 0.0) > 0.0
+        ]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
     def pack(self) -> bytes:
@@ -178,7 +208,9 @@ class Recommender:
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"not a recommender: {error}") from error
         counters = (state.items, *state.neighbours.values(), *state.popular.values())
-        if EVERYONE not in state.popular or not all(isfinite(score) for counter in counters for score in counter.scores.values()):
+        if EVERYONE not in state.popular or not all(
+            isfinite(score) for counter in counters for score in counter.scores.values()
+        ):
             raise Foreign("the recommender is damaged")
         known._state = state
         return known
@@ -196,4 +228,6 @@ class Recommender:
 def _liked(popular: Counter) -> list[tuple[str, float]]:
     """As shares of the best, the best first."""
     most = max(popular.scores.values(), default=0.0) or 1.0
-    return sorted(((item, score / most) for item, score in popular.scores.items()), key=lambda pair: (-pair[1], pair[0]))
+    return sorted(
+        ((item, score / most) for item, score in popular.scores.items()), key=lambda pair: (-pair[1], pair[0])
+    )

@@ -70,7 +70,9 @@ class Shelf:
     def version(self) -> int:
         return self.snapshot.version
 
-    def recommend(self, recent: Sequence[str], segment: str, k: int, exclude: Iterable[str] = ()) -> list[str]:
+    def recommend(
+        self, recent: Sequence[str], segment: str, k: int, exclude: Iterable[str] = ()
+    ) -> list[str]:
         """At most `k` items, the best first; none of `recent` or `exclude`.
 
         Companions of what was touched (the latest counts most), then what the segment likes, then what everyone likes.

@@ -54,7 +54,12 @@ class Assigner:
             raise Foreign(f"not a snapshot of clusters: {error}") from error
         if snapshot.features != features:
             raise Foreign(f"clusters: snapshot has features {snapshot.features}, expected {features}")
-        widths = {len(features), len(snapshot.means), len(snapshot.inverse_deviations), *map(len, snapshot.centroids)}
+        widths = {
+            len(features),
+            len(snapshot.means),
+            len(snapshot.inverse_deviations),
+            *map(len, snapshot.centroids),
+        }
         if len(widths) > 1 or not snapshot.names or len(snapshot.centroids) != len(snapshot.names):
             raise Foreign("clusters: snapshot lists differ in length")
         return cls(snapshot)

@@ -31,7 +31,9 @@ Array = NDArray[np.float64]
 
 SNAPSHOT_FIRST = 50  # examples: before that a score says next to nothing
 SNAPSHOT_EVERY = 500  # examples
-FEATURE_MAX = 1e6  # magnitude: all honest features are logarithms or small counts, and squares must stay finite
+FEATURE_MAX = (
+    1e6  # magnitude: all honest features are logarithms or small counts, and squares must stay finite
+)
 FORGET_SHARE = 0.2  # of the evidence that is kept when the error drifts and the model is to forget
 CONFIRMED_LEAST = 20  # answers of yes, and an unsupervised model scores by what it has learnt from answers
 HISTORY = 200  # figures at the last so many snapshots
@@ -141,8 +143,12 @@ class Trainer(Contested):
         self.dropped: Counter[str] = Counter()
         self.drifts: Counter[str] = Counter()  # how often what has drifted
         self.served = Progress()  # what the shards had said when they asked
-        self.delays: Counter[int] = Counter()  # answers, by the binary logarithm of the seconds that they took (0: less than one)
-        self.history: list[tuple[int, dict[str, float]]] = []  # examples and contest at the last snapshots, oldest first
+        self.delays: Counter[int] = (
+            Counter()
+        )  # answers, by the binary logarithm of the seconds that they took (0: less than one)
+        self.history: list[
+            tuple[int, dict[str, float]]
+        ] = []  # examples and contest at the last snapshots, oldest first
         self._first, self._every = first, every
         self._positive_weight = positive_weight
         self._forget_on_drift = forget_on_drift
@@ -156,7 +162,9 @@ class Trainer(Contested):
         self._confirmed = 0  # answers of yes
         self._worths = Worths()
         self._usual = Usual.of(len(features), [*map(features.index, unsupervised)]) if unsupervised else None
-        self._block: list[tuple[list[float], bool, list[float]]] = []  # features, answer, logit of each learner
+        self._block: list[
+            tuple[list[float], bool, list[float]]
+        ] = []  # features, answer, logit of each learner
 
     @property
     def progressive(self) -> Progress:
@@ -262,7 +270,10 @@ class Trainer(Contested):
         losses = {}
         for place, (name, learner) in enumerate(self._learners.items()):
             said, calibration = [each[place] for each in logits], self._calibrations[name]
-            losses[name] = [_loss(calibration.corrected(logit), answer) for logit, answer in zip(said, answers, strict=True)]
+            losses[name] = [
+                _loss(calibration.corrected(logit), answer)
+                for logit, answer in zip(said, answers, strict=True)
+            ]
             calibration.learn(said, list(answers))
             learner.learn(rows, truth, np.where(truth > 0.5, self._positive_weight, 1.0))
         champions = losses[self.champion]
@@ -286,7 +297,10 @@ class Trainer(Contested):
     def probabilities(self, rows: Sequence[Sequence[float]] | Array) -> dict[str, list[float]]:
         """What each learner says now of each row."""
         said = zip(self._learners, self._logits(rows), strict=True)
-        return {name: [_held(self._calibrations[name].corrected(logit)) for logit in logits] for name, logits in said}
+        return {
+            name: [_held(self._calibrations[name].corrected(logit)) for logit in logits]
+            for name, logits in said
+        }
 
     def figures(self) -> dict[str, float]:
         """Progressive figures, those of the served predictions behind `served_` (see `Progress.figures`), and `delay_s`: what half of the
@@ -336,7 +350,12 @@ class Trainer(Contested):
             served=self.served.answers(),
             champion=self.champion,
             sides={
-                name: _Side(learner.dump(), self._calibrations[name], self._progress[name].answers(), self._duels[name])
+                name: _Side(
+                    learner.dump(),
+                    self._calibrations[name],
+                    self._progress[name].answers(),
+                    self._duels[name],
+                )
                 for name, learner in self._learners.items()
             },
             block=self._block,
@@ -364,16 +383,28 @@ class Trainer(Contested):
                 return False
             state = msgspec.msgpack.decode(body, type=_State)
         except msgspec.MsgspecError as error:
-            raise Foreign(f"model {self.name}: the checkpoint cannot be read by this release: {error}") from error
+            raise Foreign(
+                f"model {self.name}: the checkpoint cannot be read by this release: {error}"
+            ) from error
         if state.champion not in self._learners or set(state.sides) != set(self._learners):
-            raise Foreign(f"model {self.name}: the checkpoint has learners {sorted(state.sides)}, expected {sorted(self._learners)}")
+            raise Foreign(
+                f"model {self.name}: the checkpoint has learners {sorted(state.sides)}, expected {sorted(self._learners)}"
+            )
         for name, side in state.sides.items():
             self._learners[name].load(side.learner)
-            self._calibrations[name], self._progress[name], self._duels[name] = side.calibration, Progress(side.progress), side.duel
+            self._calibrations[name], self._progress[name], self._duels[name] = (
+                side.calibration,
+                Progress(side.progress),
+                side.duel,
+            )
         self._watch.load(state.watch)
         self._block = state.block
         self.version, self.examples, self.trained_ms = state.version, state.examples, state.trained_ms
-        self.dropped, self.drifts, self.promotions = Counter(state.dropped), Counter(state.drifts), state.promotions
+        self.dropped, self.drifts, self.promotions = (
+            Counter(state.dropped),
+            Counter(state.drifts),
+            state.promotions,
+        )
         self._confirmed, self._worths, self.delays = state.confirmed, state.worths, Counter(state.delays)
         self.history, self.wishes = state.history, state.wishes
         if self._usual is not None and state.usual is not None:

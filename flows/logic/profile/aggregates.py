@@ -34,7 +34,14 @@ Read = Callable[[Any, int], Any]  # (state or None, now_ms) -> value
 
 def slot_of(aggregate: Aggregate) -> int:
     """The key of a definition in `Fragment.aggregates`: another definition under the same name starts afresh."""
-    parts = (aggregate.name, aggregate.of, *aggregate.on, aggregate.value, str(aggregate.over), str(aggregate.half_life))
+    parts = (
+        aggregate.name,
+        aggregate.of,
+        *aggregate.on,
+        aggregate.value,
+        str(aggregate.over),
+        str(aggregate.half_life),
+    )
     return crc32("\0".join(parts).encode())
 
 
@@ -43,7 +50,9 @@ def amount_of(value: Any) -> int | None:
     number = number_of(value)
     if number is None:
         return None
-    return round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None  # not-a-number is in no range
+    return (
+        round(number * MICRO) if -AMOUNT_MAX <= number <= AMOUNT_MAX else None
+    )  # not-a-number is in no range
 
 
 def steps_of(value: str) -> tuple[str, ...]:
@@ -53,7 +62,9 @@ def steps_of(value: str) -> tuple[str, ...]:
 
 def read_as_numbers(aggregates: Iterable[Aggregate], value: Value) -> dict[str, list[tuple[str, ...]]]:
     """By event name or type: the ways to the properties that figures and purchases read as numbers, each once."""
-    found: dict[str, dict[tuple[str, ...], None]] = {event: {steps_of(value.amount): None} for event in value.events}
+    found: dict[str, dict[tuple[str, ...], None]] = {
+        event: {steps_of(value.amount): None} for event in value.events
+    }
     for aggregate in aggregates:
         if aggregate.of in _OF_NUMBERS and aggregate.value:
             for event in aggregate.on:
@@ -197,34 +208,51 @@ class Figure:
         scale = 1 if aggregate.of == "count" else MICRO
         match aggregate.of:
             case "count" | "sum":
-                self.value_of: Callable[[Any], Any] = (lambda value: 1) if aggregate.of == "count" else amount_of
+                self.value_of: Callable[[Any], Any] = (
+                    (lambda value: 1) if aggregate.of == "count" else amount_of
+                )
                 if aggregate.over is not None:
                     width = max(1, int(aggregate.over) // BUCKETS_PER_WINDOW)
                     self.update = _bucketed(width, BUCKETS_PER_WINDOW + 1)
                     self.merge = _merge_buckets(BUCKETS_PER_WINDOW + 1)
                     self.read = _read_window(width, scale)
                 elif aggregate.half_life is not None:
-                    self.update = _bucketed(int(aggregate.half_life), HALF_LIVES, _weigh(int(aggregate.half_life), MICRO // scale))
+                    self.update = _bucketed(
+                        int(aggregate.half_life), HALF_LIVES, _weigh(int(aggregate.half_life), MICRO // scale)
+                    )
                     self.merge = _merge_buckets(HALF_LIVES)
                     self.read = _read_decayed(int(aggregate.half_life))
                 else:
                     self.update, self.merge = _add_total, _merge_total
-                    self.read = (lambda state, now: state or 0) if scale == 1 else (lambda state, now: (state or 0) / MICRO)
+                    self.read = (
+                        (lambda state, now: state or 0)
+                        if scale == 1
+                        else (lambda state, now: (state or 0) / MICRO)
+                    )
             case "min" | "max":
                 self.value_of = _number
                 self.update, self.merge = _extreme(min if aggregate.of == "min" else max)
                 self.read = lambda state, now: state
             case "last":
                 self.value_of = lambda value: None if isinstance(value, (dict, list)) else value
-                self.update = lambda state, time_ms, value: [time_ms, value] if state is None else _later(state, [time_ms, value])
+                self.update = lambda state, time_ms, value: (
+                    [time_ms, value] if state is None else _later(state, [time_ms, value])
+                )
                 self.merge = _later
                 self.read = lambda state, now: None if state is None else state[1]
             case "distinct":
-                self.value_of, self.update, self.merge, self.read = _text, _add_distinct, _union_smallest, _read_distinct
+                self.value_of, self.update, self.merge, self.read = (
+                    _text,
+                    _add_distinct,
+                    _union_smallest,
+                    _read_distinct,
+                )
             case "top_k":
                 self.value_of, self.update, self.merge = _text, _add_top, _merge_top
                 k = aggregate.k
-                self.read = lambda state, now: sorted(state, key=lambda value: (-state[value], value))[:k] if state else []
+                self.read = lambda state, now: (
+                    sorted(state, key=lambda value: (-state[value], value))[:k] if state else []
+                )
 
     def apply(self, states: dict[int, Any], time_ms: int, properties: dict[str, Any]) -> None:
         """Take this event in; a value that is missing or unfit changes nothing."""
@@ -261,6 +289,10 @@ def _read_window(width: int, scale: int) -> Read:
 def _read_decayed(half_life: int) -> Read:
     def read(state: Any, now_ms: int) -> float:
         now = now_ms / half_life
-        return float(sum(value * 2.0 ** (bucket - now) for bucket, value in state.items())) / MICRO if state else 0.0
+        return (
+            float(sum(value * 2.0 ** (bucket - now) for bucket, value in state.items())) / MICRO
+            if state
+            else 0.0
+        )
 
     return read

@@ -36,7 +36,11 @@ class FragmentRules:
     """What of the configuration a fragment depends on, resolved once."""
 
     def __init__(
-        self, figures: Mapping[str, Figure], value: Value, dedupe: int, numbers: Mapping[str, Sequence[tuple[str, ...]]] | None = None
+        self,
+        figures: Mapping[str, Figure],
+        value: Value,
+        dedupe: int,
+        numbers: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
     ) -> None:
         """`numbers`: by event name or type the properties that are to be numbers, for what is `unread`."""
         self.figures = {figure.slot: figure for figure in figures.values()}
@@ -45,7 +49,9 @@ class FragmentRules:
             for event in dict.fromkeys(figure.aggregate.on):
                 self.by_event.setdefault(event, []).append(figure)
         self.any_track = list(dict.fromkeys(self.by_event.get("*", ())))
-        self.by_track = {event: list(dict.fromkeys(found + self.any_track)) for event, found in self.by_event.items()}  # each once
+        self.by_track = {
+            event: list(dict.fromkeys(found + self.any_track)) for event, found in self.by_event.items()
+        }  # each once
         self._numbers = dict(numbers or {})
         self.orders = frozenset(value.events)
         self.amount = value.amount
@@ -83,7 +89,9 @@ class FragmentRules:
 
     def unread(self, fact: Fact) -> list[str]:
         """Properties of this fact that are to be numbers and are none."""
-        ways: Iterable[tuple[str, ...]] = self._numbers.get(fact.name if fact.type == "track" else fact.type, ())
+        ways: Iterable[tuple[str, ...]] = self._numbers.get(
+            fact.name if fact.type == "track" else fact.type, ()
+        )
         if fact.type == "track" and "*" in self._numbers:
             ways = dict.fromkeys((*ways, *self._numbers["*"]))
         return [f"properties.{'.'.join(way)}" for way in ways if is_unread(fact.properties, way)]
@@ -140,7 +148,11 @@ def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int
 
 def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[int, Any]]) -> None:
     """Of two fragments: as `add_traits`, but of a consent that both state the more restrictive one stays, whichever is newer."""
-    stated = {name: consent.join(traits[name], entry) for name, entry in others.items() if consent.is_one(name) and name in traits}
+    stated = {
+        name: consent.join(traits[name], entry)
+        for name, entry in others.items()
+        if consent.is_one(name) and name in traits
+    }
     add_traits(traits, others)
     traits |= {name: entry for name, entry in stated.items() if name in traits}
 
@@ -181,7 +193,9 @@ def _forget(slots: list[int]) -> None:
 
 
 def _union_slots(a: list[int], b: list[int]) -> list[int]:
-    runs = sorted([(a[i], a[i + 1]) for i in range(0, len(a), 2)] + [(b[i], b[i + 1]) for i in range(0, len(b), 2)])
+    runs = sorted(
+        [(a[i], a[i + 1]) for i in range(0, len(a), 2)] + [(b[i], b[i + 1]) for i in range(0, len(b), 2)]
+    )
     merged: list[int] = []
     for first, last in runs:
         if merged and first <= merged[-1] + 1:

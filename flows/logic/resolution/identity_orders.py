@@ -23,7 +23,9 @@ from schemas.wire.events import RawEvent, Reject
 
 STEWARD: Final = "$steward"  # the source of what a person decided; no write key or topic can have this name
 _MAX: Final = 4_096
-_OURS: Final = frozenset({"event", "match", "limit", "review", "steward", "undo"})  # in the ledger, but no app
+_OURS: Final = frozenset(
+    {"event", "match", "limit", "review", "steward", "undo"}
+)  # in the ledger, but no app
 
 
 class _Named(msgspec.Struct):
@@ -76,10 +78,16 @@ class OrderReader:
         named = [self._found(one, steward) for one in message.mergeProperties]
         wanted = 1 if kind == "release" else 2
         if kind is None or len(named) != wanted:
-            return Reject("field_invalid", f"expected `mergeProperties` with {wanted} of {{type, value}}, got {len(named)}")
+            return Reject(
+                "field_invalid",
+                f"expected `mergeProperties` with {wanted} of {{type, value}}, got {len(named)}",
+            )
         kinds = {one[0] for one in named if one is not None}
         if None in named or len(kinds) != 1:
-            return Reject("id_invalid", "expected two identifiers of known namespaces that are not blocked, or two customers")
+            return Reject(
+                "id_invalid",
+                "expected two identifiers of known namespaces that are not blocked, or two customers",
+            )
         [origins] = kinds
         first, second = (*(one[1] for one in named if one is not None), b"")[:2]
         note = message.reason.encode()[:256]
@@ -103,5 +111,9 @@ def _said(error: Exception) -> str:
 
 def document(order: str, *named: tuple[str, str], **more: Any) -> bytes:
     """An order as a steward gives it; `named`: (namespace, value) each."""
-    message = {"type": "identity", "order": order, "mergeProperties": [{"type": kind, "value": value} for kind, value in named]}
+    message = {
+        "type": "identity",
+        "order": order,
+        "mergeProperties": [{"type": kind, "value": value} for kind, value in named],
+    }
     return msgspec.json.encode(message | more)

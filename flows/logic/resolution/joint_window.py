@@ -60,14 +60,18 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
         if not touched:
             home = Draft(order)
             drafts[home] = None
-        elif len(touched) == 1 and (identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)):
+        elif len(touched) == 1 and (
+            identifiers[0].strength != 0 or touched[0].user in (None, identifiers[0].hash)
+        ):
             home = touched[0]
         else:
             home = _home(touched, identifiers, order, drafts)
         home.add(event, identifiers)
         for identifier in identifiers:
             at[identifier.hash] = home
-    filled = [draft for draft in drafts if draft.events]  # one in which a user was to go on got none where the event went to another
+    filled = [
+        draft for draft in drafts if draft.events
+    ]  # one in which a user was to go on got none where the event went to another
     return [_joint(draft) for draft in sorted(filled, key=lambda draft: draft.order)]
 
 
@@ -78,14 +82,22 @@ def _successor(draft: Draft, order: int, drafts: dict[Draft, None]) -> Draft:
             draft.next = Draft(order)
             draft.next.user = draft.user
             drafts[draft.next] = None
-            draft.next.identifiers = {user: identifier for user, identifier in draft.identifiers.items() if user == draft.user}
+            draft.next.identifiers = {
+                user: identifier for user, identifier in draft.identifiers.items() if user == draft.user
+            }
         draft = draft.next
     return draft
 
 
-def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None]) -> Draft:
+def _home(
+    touched: list[Draft], identifiers: Sequence[Identifier], order: int, drafts: dict[Draft, None]
+) -> Draft:
     """The group of an event that touches several groups, none, or one of another user id."""
-    user = identifiers[0].hash if identifiers[0].strength == 0 else next((draft.user for draft in touched if draft.user), None)
+    user = (
+        identifiers[0].hash
+        if identifiers[0].strength == 0
+        else next((draft.user for draft in touched if draft.user), None)
+    )
     mine = [draft for draft in touched if draft.user is None or draft.user == user]
     if mine:
         home = max(mine, key=lambda draft: len(draft.identifiers))
@@ -104,5 +116,7 @@ def _home(touched: list[Draft], identifiers: Sequence[Identifier], order: int, d
 
 def _joint(draft: Draft) -> Joint:
     joint = Joint(sorted(draft.events))
-    joint.identifiers = sorted(draft.identifiers.values(), key=lambda identifier: (identifier.strength, identifier.hash))
+    joint.identifiers = sorted(
+        draft.identifiers.values(), key=lambda identifier: (identifier.strength, identifier.hash)
+    )
     return joint

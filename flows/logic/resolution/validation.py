@@ -14,7 +14,17 @@ import msgspec
 
 from flows.logic import consent
 from flows.logic.fields import group_traits
-from flows.logic.fields.check import DERIVED, INVALID, NEVER_A_PROPERTY, ORIGINAL, PERSONAL, QUALITY, Entry, Taken, folded
+from flows.logic.fields.check import (
+    DERIVED,
+    INVALID,
+    NEVER_A_PROPERTY,
+    ORIGINAL,
+    PERSONAL,
+    QUALITY,
+    Entry,
+    Taken,
+    folded,
+)
 from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
@@ -59,14 +69,20 @@ class Validator:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
         self._entry = Entry(config.entry, hash_key)
-        self.identifiers = self._identifiers = Identifiers(config.identity, hash_key, config.entry, self._entry.checks)
+        self.identifiers = self._identifiers = Identifiers(
+            config.identity, hash_key, config.entry, self._entry.checks
+        )
         self._repeats = Repeats(config.entry.repeat)
         self._of_properties, self._of_traits, self._of_groups = named(config, self._entry)
-        self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(self._of_properties))
+        self._personal = Personal(
+            cached(Phones(complete=False).check, local=True), Naming(self._of_properties)
+        )
         self._hash_key = hash_key
         self._plan = plan
         zones = {key.source: key.zone for key in config.gateway.write_keys} | config.kafka.zones
-        self._zones: dict[str, tzinfo] = {source: ZoneInfo(zone) for source, zone in zones.items() if zone != "UTC"}
+        self._zones: dict[str, tzinfo] = {
+            source: ZoneInfo(zone) for source, zone in zones.items() if zone != "UTC"
+        }
         self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
@@ -117,12 +133,17 @@ class Validator:
         else:
             name = message.name or group
         if len(name) > EVENT_NAME_MAX or len(group) > EVENT_NAME_MAX:
-            return Reject("field_invalid", f"expected a name of at most {EVENT_NAME_MAX} characters, got {max(len(name), len(group))}")
+            return Reject(
+                "field_invalid",
+                f"expected a name of at most {EVENT_NAME_MAX} characters, got {max(len(name), len(group))}",
+            )
         message_id = message.message_id
         if not message_id:
             message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
         elif len(message_id) > MESSAGE_ID_MAX:
-            return Reject("message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}")
+            return Reject(
+                "message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}"
+            )
         identifiers = self._identifiers.of(message, raw.received_ms)
         if isinstance(identifiers, Reject):
             return identifiers
@@ -164,7 +185,20 @@ class Validator:
 
     def _checked(self, stated: _Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
-        message, name, group, time_ms, message_id, identifiers, properties, traits, sensitive, company, record, removed = stated
+        (
+            message,
+            name,
+            group,
+            time_ms,
+            message_id,
+            identifiers,
+            properties,
+            traits,
+            sensitive,
+            company,
+            record,
+            removed,
+        ) = stated
         kind = message.type
         if may_hold(message_id, name, properties, traits, company):
             year = 1970 + raw.received_ms // _YEAR_MS
@@ -182,7 +216,19 @@ class Validator:
             traits |= group_traits.stated(group, company)
             traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
-        found = Checked(kind, name, time_ms, raw.received_ms, message_id, raw.source, identifiers, user_id, properties, traits, sensitive)
+        found = Checked(
+            kind,
+            name,
+            time_ms,
+            raw.received_ms,
+            message_id,
+            raw.source,
+            identifiers,
+            user_id,
+            properties,
+            traits,
+            sensitive,
+        )
         found.record = record
         found.backfill = backfill
         if kind == "alias":
@@ -200,7 +246,9 @@ class Validator:
         """A stable stand-in for a messageId that is made of personal data: it goes out with each trigger."""
         if self._personal.redact(message_id, year, removed, "id") == message_id:
             return message_id
-        return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=12, key=self._hash_key).hexdigest()
+        return blake2b(
+            message_id.encode("utf-8", "surrogatepass"), digest_size=12, key=self._hash_key
+        ).hexdigest()
 
     def _time(self, message: Message, received_ms: int, zone: tzinfo) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
@@ -243,9 +291,18 @@ def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
     """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those that `entry.field` calls the
     same, and those of kinds that are personal. (`traits.name` is one only of a trait: a product's name is no secret, nor a company's.)"""
     kinds = entry.kinds
-    of_traits = {folded(name.removeprefix("traits.")) for name in config.privacy.sensitive if name.startswith("traits.")}
+    of_traits = {
+        folded(name.removeprefix("traits."))
+        for name in config.privacy.sensitive
+        if name.startswith("traits.")
+    }
     listed = {folded(name) for name in config.privacy.sensitive if not name.startswith("traits.")}
-    same = {folded(name) for field in config.entry.field for name in field.names if listed & set(map(folded, field.names))}
+    same = {
+        folded(name)
+        for field in config.entry.field
+        for name in field.names
+        if listed & set(map(folded, field.names))
+    }
     everywhere = listed | (same - of_traits) | entry.names(NEVER_A_PROPERTY)
     alone = frozenset(of_traits - listed)
     traits = everywhere | of_traits | entry.names(PERSONAL)
@@ -291,7 +348,9 @@ def _marks(taken: Taken, names: Named, sensitive: dict[str, Any]) -> dict[str, A
     marks: dict[str, Any] = {QUALITY + field: said for field, said in taken.quality.items()}
     for prefix, stated in ((ORIGINAL, taken.original), (INVALID, taken.invalid)):
         if stated:
-            marks |= {prefix + name: value for name, value in _apart(stated, names, prefix, sensitive).items()}
+            marks |= {
+                prefix + name: value for name, value in _apart(stated, names, prefix, sensitive).items()
+            }
     for kind, says in taken.derived.items():
         if told := _apart(says, names, f"{DERIVED}{kind}.", sensitive):
             marks[DERIVED + kind] = told

@@ -10,7 +10,12 @@ from typing import Any, Final
 from flows.logic.profile.aggregates import slot_of
 from schemas.config import Rules
 
-_MAY_GO: Final = {"tag": 0.0, "model": 0.5, "action": 0.5, "trigger": 0.5}  # the share of these that goes without a word
+_MAY_GO: Final = {
+    "tag": 0.0,
+    "model": 0.5,
+    "action": 0.5,
+    "trigger": 0.5,
+}  # the share of these that goes without a word
 _NAMES_MAX: Final = 5  # that one line names
 
 
@@ -30,12 +35,17 @@ def losses(before: Rules, after: Rules) -> list[str]:
 
 
 def _figures(before: Rules, after: Rules) -> list[str]:
-    kept, names = {slot_of(aggregate) for aggregate in after.aggregate}, {aggregate.name for aggregate in after.aggregate}
+    kept, names = (
+        {slot_of(aggregate) for aggregate in after.aggregate},
+        {aggregate.name for aggregate in after.aggregate},
+    )
     lost = [aggregate.name for aggregate in before.aggregate if slot_of(aggregate) not in kept]
     gone, anew = [name for name in lost if name not in names], [name for name in lost if name in names]
     found = []
     if gone:
-        found.append(f"{_counted(gone, before.aggregate, 'aggregate')}, and what was counted with it: {_listed(gone)}")
+        found.append(
+            f"{_counted(gone, before.aggregate, 'aggregate')}, and what was counted with it: {_listed(gone)}"
+        )
     if anew:
         found.append(f"defined otherwise, and so counted from nothing again: {_listed(anew)}")
     return found

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
-from flows.logic.expressions.expression import ExpressionError, Name, Scope, compared_with_numbers, compile_expression, names_used
+from flows.logic.expressions.expression import (
+    ExpressionError,
+    Name,
+    Scope,
+    compared_with_numbers,
+    compile_expression,
+    names_used,
+)
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared
@@ -28,7 +35,20 @@ Predicate = Callable[["View"], Any]
 class View:
     """What an expression sees: one for each event."""
 
-    __slots__ = ("_features", "channel", "event", "f", "k", "key", "now", "p", "properties", "reads", "shelf", "type")
+    __slots__ = (
+        "_features",
+        "channel",
+        "event",
+        "f",
+        "k",
+        "key",
+        "now",
+        "p",
+        "properties",
+        "reads",
+        "shelf",
+        "type",
+    )
 
     p: Profile
     f: Fragment
@@ -78,7 +98,9 @@ class View:
 
     def value_tier(self, middle: float, high: float) -> str | None:
         held = self.p.scores.get(EXPECTED)
-        return None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
+        return (
+            None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
+        )
 
     def recommended(self) -> list[str]:
         """Items for this customer, the best first."""
@@ -108,12 +130,25 @@ NAMES: Final[dict[str, Name]] = {
     "events": Name("number", "v.f.events", doc="events ever"),
     "sessions": Name("number", "(len(v.f.sessions) // 2)", doc="sessions in the last 30 days"),
     "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
-    EXPECTED: Name("number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"),
-    "value_tier": Name("text", f"v.value_tier({Value().middle!r}, {Value().high!r})", nullable=True, doc="low, middle or high"),
-    "cluster": Name("text", "v.p.cluster", doc="group of customers that behave alike; empty until groups are formed"),
+    EXPECTED: Name(
+        "number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"
+    ),
+    "value_tier": Name(
+        "text",
+        f"v.value_tier({Value().middle!r}, {Value().high!r})",
+        nullable=True,
+        doc="low, middle or high",
+    ),
+    "cluster": Name(
+        "text", "v.p.cluster", doc="group of customers that behave alike; empty until groups are formed"
+    ),
     "recommended": Name("set", "v.recommended()", doc="items to recommend; empty until there is a model"),
-    "top_channel": Name("text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"),
-    "top_hour": Name("number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"),
+    "top_channel": Name(
+        "text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"
+    ),
+    "top_hour": Name(
+        "number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"
+    ),
 }
 
 
@@ -149,7 +184,9 @@ def _figure_name(figure: Figure) -> Name:
             return Name("set", read)
 
 
-def still(rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None) -> View:
+def still(
+    rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None
+) -> View:
     """A view without an event: a timer looks."""
     view = View(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
@@ -167,14 +204,20 @@ class CompiledTrigger:
         self.rule = rule
         self.when = when
         self.reasons = reasons
-        looked_at = {**(rule.on.score_above or {}), **(rule.on.score_below or {}), **dict.fromkeys(_scores_in(reasons))}
+        looked_at = {
+            **(rule.on.score_above or {}),
+            **(rule.on.score_below or {}),
+            **dict.fromkeys(_scores_in(reasons)),
+        }
         self.models = tuple(model for model in MODELS if model in looked_at)  # whose scores it looks at
         self.action = rule.action or rule.name
         self.best = rule.action == BEST  # one of the actions, to be chosen
         self.cooldown = int(rule.cooldown) if rule.cooldown is not None else 0
 
 
-Threshold = tuple[str, float, bool, CompiledTrigger]  # model, score, whether it is crossed upwards, what fires then
+Threshold = tuple[
+    str, float, bool, CompiledTrigger
+]  # model, score, whether it is crossed upwards, what fires then
 
 
 class CompiledModel:
@@ -250,7 +293,9 @@ class CompiledRules:
         self.scored = frozenset([*models, EXPECTED]) if "purchase" in models else frozenset(models)
         self._anywhere = tuple(model for model in self.models if "*" in model.on)
         keys = dict.fromkeys(key for model in self.models for key in model.on)
-        self._models_at = {key: tuple(model for model in self.models if key in model.on or "*" in model.on) for key in keys}
+        self._models_at = {
+            key: tuple(model for model in self.models if key in model.on or "*" in model.on) for key in keys
+        }
         self.outcomes: dict[str, list[tuple[CompiledModel, float]]] = {}
         for asked in self.rules.model:
             for label, events in ((1.0, asked.yes), (0.0, asked.no)):
@@ -281,7 +326,9 @@ class CompiledRules:
             if field is not None:
                 table.setdefault((field, entered), []).append(trigger)
         for scores, above in ((on.score_above, True), (on.score_below, False)):
-            self.on_score += [(model, threshold, above, trigger) for model, threshold in (scores or {}).items()]
+            self.on_score += [
+                (model, threshold, above, trigger) for model, threshold in (scores or {}).items()
+            ]
         if on.after is not None and on.without is not None:
             self.waits[name] = trigger
             self.starts.setdefault(on.after, []).append(trigger)

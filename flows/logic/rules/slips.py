@@ -26,7 +26,10 @@ def slips(rules: Rules) -> Found:
     yield from _segments(rules)
     for i, trigger in enumerate(rules.trigger):
         if trigger.on.after is not None and trigger.on.after == trigger.on.without:
-            yield f"trigger[{i}].on.without", f"expected another event than `after` ({trigger.on.after!r}), which would end its own wait"
+            yield (
+                f"trigger[{i}].on.without",
+                f"expected another event than `after` ({trigger.on.after!r}), which would end its own wait",
+            )
 
 
 def _unknown_values(rules: Rules) -> Found:
@@ -57,11 +60,17 @@ def _segments(rules: Rules) -> Found:
             continue
         fixed = None if names_used(segment.when, scope) else compiled(None)
         if segment.when in seen:
-            yield path, f"`{seen[segment.when]}` above has the same `when`, so nobody comes into `{segment.name}`"
+            yield (
+                path,
+                f"`{seen[segment.when]}` above has the same `when`, so nobody comes into `{segment.name}`",
+            )
         elif fixed is False:
             yield path, f"never holds, so nobody comes into `{segment.name}`"
         elif fixed and not last:
-            yield path, f"always holds, so nobody comes into `{rules.segment[i + 1].name}` or what is below it: put `{segment.name}` last"
+            yield (
+                path,
+                f"always holds, so nobody comes into `{rules.segment[i + 1].name}` or what is below it: put `{segment.name}` last",
+            )
         elif last and not fixed:
             yield path, f"the last segment takes whom no other does: expected `True`, got `{segment.when}`"
         if fixed is None:
@@ -76,7 +85,10 @@ def named_once(config: Config) -> dict[str, tuple[str, str]]:
     named = list(_events(config))
     counts = Counter(name for name, _ in named)
     lone = {name: path for name, path in named if counts[name] == 1}
-    return {name: (path, suggest(name, [other for other in counts if other != name])) for name, path in lone.items()}
+    return {
+        name: (path, suggest(name, [other for other in counts if other != name]))
+        for name, path in lone.items()
+    }
 
 
 def _events(config: Config) -> Iterator[tuple[str, str]]:
@@ -86,12 +98,28 @@ def _events(config: Config) -> Iterator[tuple[str, str]]:
     for i, model in enumerate(config.model):
         lists += [(f"model[{i}].yes", model.yes), (f"model[{i}].no", model.no), (f"model[{i}].on", model.on)]
     lists += [(f"entry.repeat[{i}].events", entry.events) for i, entry in enumerate(config.entry.repeat)]
-    lists += [(f"best_action.reward[{i}].event", (entry.event,)) for i, entry in enumerate(config.best_action.reward)]
-    lists += [(f"recommendation.touch[{i}].event", (entry.event,)) for i, entry in enumerate(config.recommendation.touch)]
+    lists += [
+        (f"best_action.reward[{i}].event", (entry.event,))
+        for i, entry in enumerate(config.best_action.reward)
+    ]
+    lists += [
+        (f"recommendation.touch[{i}].event", (entry.event,))
+        for i, entry in enumerate(config.recommendation.touch)
+    ]
     lists += [(f"validate.plan[{i}].event", (entry.event,)) for i, entry in enumerate(config.validate.plan)]
     for i, trigger in enumerate(config.trigger):
-        lists += [(f"trigger[{i}].on.{key}", (getattr(trigger.on, key) or "*",)) for key in ("event", "after", "without")]
+        lists += [
+            (f"trigger[{i}].on.{key}", (getattr(trigger.on, key) or "*",))
+            for key in ("event", "after", "without")
+        ]
     for path, text in expressions(config):
-        lists.append((path, tuple(literal.value for literal in literals(text) if literal.name == "event" and literal.value)))
+        lists.append(
+            (
+                path,
+                tuple(
+                    literal.value for literal in literals(text) if literal.name == "event" and literal.value
+                ),
+            )
+        )
     for path, names in lists:
         yield from ((name, path) for name in dict.fromkeys(names) if name != "*" and name not in TYPES)

@@ -46,7 +46,12 @@ from schemas.wire.triggers import Absorb, Receipt
 DUE_MAX: Final = 50  # customers woken by one tick of one shard, the others by the next ones: those of all shards come before events
 
 # What each kind of a model's record ends.
-_ENDS: Final = {"learn": ("rollback",), "pin": ("rollback",), "rollback": ("pin",), "unpin": ("pin", "rollback")}
+_ENDS: Final = {
+    "learn": ("rollback",),
+    "pin": ("rollback",),
+    "rollback": ("pin",),
+    "unpin": ("pin", "rollback"),
+}
 
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 _decode_announced = msgspec.msgpack.Decoder(Announced).decode
@@ -55,7 +60,9 @@ _decode_announced = msgspec.msgpack.Decoder(Announced).decode
 class ShardMachine:
     """Applies log entries. `rules_of` and `scorer_of` load what was announced; both depend on their arguments only."""
 
-    def __init__(self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Loaded | None]) -> None:
+    def __init__(
+        self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Loaded | None]
+    ) -> None:
         self._rules_of = rules_of
         self._scorer_of = scorer_of
 
@@ -88,7 +95,9 @@ class ShardMachine:
                 case "s":
                     profile_merge.split(state, decode_split(entry.body), self)
                 case "a":
-                    profile_merge.absorb(state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self)
+                    profile_merge.absorb(
+                        state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self
+                    )
                 case "t":
                     self._tick(state, decode_tick(entry.body).now_ms)
                 case "c":
@@ -109,7 +118,9 @@ class ShardMachine:
         """`learn:NAME` brings a version that was learnt; an operator's `pin:NAME` stays in force until `unpin:NAME`, and his
         `rollback:NAME` until the next version is learnt."""
         how, _, model = sender.partition(":")
-        if how != "unpin" and self._scorer_of(sender, version) is None:  # its signature is broken: the last good one stays
+        if (
+            how != "unpin" and self._scorer_of(sender, version) is None
+        ):  # its signature is broken: the last good one stays
             state.count("models_refused")
             return
         for ended in _ENDS.get(how, ()):
@@ -138,7 +149,9 @@ class ShardMachine:
             if len(coming.held) < HELD_MAX:
                 in_flight.hold(coming, origin, fact.subject, payload)
                 return
-            state.count("held_too_many")  # counted at once: better than lost, and only a repetition of it could count twice
+            state.count(
+                "held_too_many"
+            )  # counted at once: better than lost, and only a repetition of it could count twice
         self._take(state, root, origin, fact, live)
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
@@ -150,9 +163,16 @@ class ShardMachine:
         self._add(state, root, origin, fact, live)
         if live.profile.past and state.applied > applied:
             now = state.head.clock_ms
-            fact.sealed, fact.resolved_ms = {}, fact.received_ms  # these need no undoing, and each handling would make them others
+            fact.sealed, fact.resolved_ms = (
+                {},
+                fact.received_ms,
+            )  # these need no undoing, and each handling would make them others
             merge_history.remember(
-                state, root, live, merge_history.Counted(now, root, origin, encode(fact)), *merge_history.sent_of(now, state.outbox[sent:])
+                state,
+                root,
+                live,
+                merge_history.Counted(now, root, origin, encode(fact)),
+                *merge_history.sent_of(now, state.outbox[sent:]),
             )
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
@@ -176,8 +196,12 @@ class ShardMachine:
         state.came[fact.channel] = state.came.get(fact.channel, 0) + 1
         if fact.content:
             marks = repeats.split(fact.content)
-            rings = [fragment.ring for fragment in profile.fragments.values()] + [profile.transit.ring if profile.transit else b""]
-            if any(seen(ring, mark) for ring in rings for mark in marks) and not any(seen(ring, message) for ring in rings):
+            rings = [fragment.ring for fragment in profile.fragments.values()] + [
+                profile.transit.ring if profile.transit else b""
+            ]
+            if any(seen(ring, mark) for ring in rings for mark in marks) and not any(
+                seen(ring, message) for ring in rings
+            ):
                 state.count("repeats")
                 state.repeats += 1
                 return
@@ -210,14 +234,21 @@ class ShardMachine:
 
         view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
-        view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
+        view.event, view.type, view.channel, view.properties = (
+            fact.name,
+            fact.type,
+            fact.channel,
+            fact.properties,
+        )
         key = view.key = fact.name if fact.type == "track" else fact.type
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
         moment = Moment(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
         profile.backfilled = fact.backfill
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms
-        outcomes.reward(state, rules, view, key, fact.time_ms)  # first: what an event leads to, it is no outcome of
+        outcomes.reward(
+            state, rules, view, key, fact.time_ms
+        )  # first: what an event leads to, it is no outcome of
         item_interactions.touch(state, rules, view, root, key, fact.time_ms)
         sooner = derive(state, rules, view, moment)
         for trigger in rules.on_event.get(key, ()):
@@ -226,13 +257,17 @@ class ShardMachine:
         sooner |= wait(rules, view, moment, key)
         hear(state, rules, view, root, fact.time_ms)  # first: no event answers what is asked because of it
         sooner |= ask(state, rules, view, root)
-        if sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:  # who was asleep has boundaries again
+        if (
+            sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS
+        ):  # who was asleep has boundaries again
             schedule(state, rules, view, root)
 
     def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, message: bytes) -> None:
         # The user id is always the same, and each worker of `resolve` sends it along the first time that it sees it: no time makes it newer
         moment = stated_at(fact.time_ms, message)
-        fields = {name: Sealed(0 if name == "user_id" else moment, value) for name, value in fact.sealed.items()}
+        fields = {
+            name: Sealed(0 if name == "user_id" else moment, value) for name, value in fact.sealed.items()
+        }
         add_sensitive(state.sensitive.setdefault(root, Sensitive()), Sensitive({origin: fields}))
         state.sensitive_dirty.add(root)
 
@@ -260,8 +295,12 @@ class ShardMachine:
         outcomes.close(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
         expire(state, rules, view, root)
-        if profile.stage != "lost":  # asked in quiet times too, or the model would know nobody who has been away for a while
+        if (
+            profile.stage != "lost"
+        ):  # asked in quiet times too, or the model would know nobody who has been away for a while
             ask(state, rules, view, root)
         schedule(state, rules, view, root)
         if profile.past:
-            merge_history.remember(state, root, live, *merge_history.sent_of(now, state.outbox[sent:]))  # also gives up what is too old
+            merge_history.remember(
+                state, root, live, *merge_history.sent_of(now, state.outbox[sent:])
+            )  # also gives up what is too old

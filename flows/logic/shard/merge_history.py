@@ -103,7 +103,11 @@ def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: boo
     profile, now = live.profile, state.head.clock_ms
     begun = b"" if profile.past else _pack(_began(now, root, list(profile.fragments), profile))
     theirs = message.past or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
-    packed = begun + theirs + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
+    packed = (
+        begun
+        + theirs
+        + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
+    )
     profile.joined_ms = now
     if profile.past + len(packed) > PAST_MAX:
         forget(state, root, live)
@@ -138,7 +142,11 @@ class Replay:
         self._undone = union
         self._found = False
         self._scratch = ShardState(state.number, Head(), {})  # nothing of it is ever committed
-        self._scratch.rules, self._scratch.scorers, self._scratch.learnt = state.rules, state.scorers, state.learnt
+        self._scratch.rules, self._scratch.scorers, self._scratch.learnt = (
+            state.rules,
+            state.scorers,
+            state.learnt,
+        )
         self._parts: dict[bytes, Part] = {}
         self._home: dict[bytes, bytes] = {}  # origin -> the part that it belongs to by now
         self.sent: list[Sent] = []
@@ -166,7 +174,12 @@ class Replay:
 
         They may not: a customer that came here before the one it is united with by evidence was counted to whoever was there.
         """
-        if len(self._parts) != 2 or one not in self._home or other not in self._home or self._home[one] == self._home[other]:
+        if (
+            len(self._parts) != 2
+            or one not in self._home
+            or other not in self._home
+            or self._home[one] == self._home[other]
+        ):
             return False
         leaving = {origin for origin, home in self._home.items() if home == self._home[other]}
         return leaving == {other, *others} & self._home.keys()
@@ -203,13 +216,22 @@ class Replay:
         part, other = self._parts[survivor], self._parts.pop(retired)
         del self._scratch.live[retired]
         entries = []
-        for root, each, origins in ((survivor, part, [*part.live.profile.fragments]), (retired, other, other.origins)):
-            entries += each.entries if each.joined_ms else [_pack(_began(entry.clock_ms, root, origins, each.live.profile))]
+        for root, each, origins in (
+            (survivor, part, [*part.live.profile.fragments]),
+            (retired, other, other.origins),
+        ):
+            entries += (
+                each.entries
+                if each.joined_ms
+                else [_pack(_began(entry.clock_ms, root, origins, each.live.profile))]
+            )
         part.entries = [*entries, packed]
         part.joined_ms = entry.clock_ms
         if other.live.profile.fragments:
             general = encode(_still(other.live.profile))
-            self._machine.unite(self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""), entry.muted)
+            self._machine.unite(
+                self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""), entry.muted
+            )
         part.origins += other.origins
         for origin in (retired, *other.origins):
             self._home[origin] = survivor
@@ -218,7 +240,12 @@ class Replay:
         """Wake whom the clock would have woken: at the first tick, which is a whole second, that is not before it is due."""
         while True:
             due = min(
-                ((part.live.profile.indexed_ms, root) for root, part in self._parts.items() if part.live.profile.indexed_ms), default=None
+                (
+                    (part.live.profile.indexed_ms, root)
+                    for root, part in self._parts.items()
+                    if part.live.profile.indexed_ms
+                ),
+                default=None,
             )
             tick = -(-due[0] // 1000) * 1000 if due else 0
             if due is None or tick > until_ms:
@@ -233,7 +260,9 @@ class Replay:
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
     """What stays, and what goes with these origins, where there is no past. Only sums are exact: the rest is to be derived."""
     staying = deepcopy(profile)
-    leaving = Profile(fragments={origin: staying.fragments.pop(origin) for origin in origins if origin in staying.fragments})
+    leaving = Profile(
+        fragments={origin: staying.fragments.pop(origin) for origin in origins if origin in staying.fragments}
+    )
     return staying, leaving
 
 

@@ -132,13 +132,17 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
     if message.identifier:
         in_flight.lent(profile.transit, message.identifier, message.survivor, message.ring)
     else:
-        in_flight.settle(profile.transit, in_flight.coming_back(message.retired) if message.restored else message.retired)
+        in_flight.settle(
+            profile.transit, in_flight.coming_back(message.retired) if message.restored else message.retired
+        )
     if message.restored and message.survivor == root and not profile.fragments:
         _come_back(state, root, live, message)
     elif not message.identifier:
         unite(state, root, live, message, machine)
     _release(state, root, live, machine)
-    if message.restored and live.profile.transit is None and not live.profile.fragments:  # nothing was ever seen of it
+    if (
+        message.restored and live.profile.transit is None and not live.profile.fragments
+    ):  # nothing was ever seen of it
         _count(state, live.profile, -1)
         state.live[root] = None
         state.dirty.discard(root)
@@ -148,7 +152,9 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
 def unite(state: ShardState, root: bytes, live: Live, message: Absorb, machine: Machine) -> None:
     """Add up two customers, and note what they were."""
     held = live.profile.transit.held if live.profile.transit is not None else ()
-    muted = any(_decode_fact(fact.payload).backfill for fact in held)  # what brings them together waits for the other one
+    muted = any(
+        _decode_fact(fact.payload).backfill for fact in held
+    )  # what brings them together waits for the other one
     merge_history.join(state, root, live, message, muted)
     if message.general:
         muted = muted or of_history(live.profile, message)
@@ -180,7 +186,12 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     assert waiting is not None, "a parting waits in it"
     now, packed = state.head.clock_ms, state.past.get(root)
     replay = merge_history.Replay(machine, state, parting.union)
-    if united.past and packed and replay.live(packed, now) and replay.separate(root, parting.part, parting.origins):
+    if (
+        united.past
+        and packed
+        and replay.live(packed, now)
+        and replay.separate(root, parting.part, parting.origins)
+    ):
         staying, packed = replay.part(root).finish()
         leaving, theirs = replay.part(parting.part).finish()
     else:
@@ -196,7 +207,11 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     leaving.transit = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.sensitive.get(root)
     sealed = (
-        Sensitive({o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}) if sensitive else None
+        Sensitive(
+            {o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}
+        )
+        if sensitive
+        else None
     )
     if sealed and sealed.origins:
         state.sensitive_dirty.add(root)
@@ -253,7 +268,9 @@ def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
 def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
     """The sum of both."""
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
-    _ask_of_both(profile, live.total.events, theirs, sum(fragment.events for fragment in theirs.fragments.values()))
+    _ask_of_both(
+        profile, live.total.events, theirs, sum(fragment.events for fragment in theirs.fragments.values())
+    )
     if profile.transit is not None and theirs.transit is not None:
         in_flight.join(profile.transit, theirs.transit, {message.retired, *message.origins})
     for origin, fragment in theirs.fragments.items():
@@ -275,7 +292,9 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
     for rule, time_ms in theirs.ended.items():
         profile.ended[rule] = max(time_ms, profile.ended.get(rule, 0))
     waits: dict[str, Wait] = {}
-    for wait in sorted(profile.waits + theirs.waits, key=lambda wait: (wait.since_ms, wait.due_ms, wait.cause)):
+    for wait in sorted(
+        profile.waits + theirs.waits, key=lambda wait: (wait.since_ms, wait.due_ms, wait.cause)
+    ):
         if wait.since_ms >= profile.ended.get(wait.rule, 0):
             waits[wait.rule] = wait
     profile.waits = [*waits.values()][-WAITS_MAX:]
@@ -283,7 +302,9 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
         profile.scores[model] = max(scored, profile.scores.get(model, scored), key=lambda one: one[::-1])
     profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
     profile.backfilled |= theirs.backfilled
-    due = max(theirs.indexed_ms, state.head.clock_ms + 1)  # what fell due on the way is looked at next, as a moment of its own
+    due = max(
+        theirs.indexed_ms, state.head.clock_ms + 1
+    )  # what fell due on the way is looked at next, as a moment of its own
     if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):
         profile.indexed_ms = state.timers[root] = due
     live.total = sum_of(profile, rules)
@@ -293,9 +314,17 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
 
 def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: int) -> None:
     """Of what was asked of each, the later question of each model goes on, and what the other did so far answers nothing."""
-    asked = [msgspec.structs.replace(question, events=question.events + their_events) for question in profile.questions]
-    asked += [msgspec.structs.replace(question, events=question.events + events) for question in theirs.questions]
-    latest = {question.model: question for question in sorted(asked, key=lambda question: (question.asked_ms, question.features))}
+    asked = [
+        msgspec.structs.replace(question, events=question.events + their_events)
+        for question in profile.questions
+    ]
+    asked += [
+        msgspec.structs.replace(question, events=question.events + events) for question in theirs.questions
+    ]
+    latest = {
+        question.model: question
+        for question in sorted(asked, key=lambda question: (question.asked_ms, question.features))
+    }
     profile.questions = [latest[model] for model in sorted(latest)]
     for model, asked_ms in theirs.asked.items():
         profile.asked[model] = max(asked_ms, profile.asked.get(model, 0))
@@ -312,5 +341,7 @@ def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
     view = still(rules, live.profile, live.total, now, state.learnt.shelf)
-    derive(state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted))
+    derive(
+        state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
+    )
     schedule(state, rules, view, root)

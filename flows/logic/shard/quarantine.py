@@ -23,7 +23,20 @@ _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 LANE: Final = "q"
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
-    *("applied", "came", "chosen", "counters", "deleted", "dirty", "duplicates", "fired", "outbox", "past", "past_changed", "past_more"),
+    *(
+        "applied",
+        "came",
+        "chosen",
+        "counters",
+        "deleted",
+        "dirty",
+        "duplicates",
+        "fired",
+        "outbox",
+        "past",
+        "past_changed",
+        "past_more",
+    ),
     *("repeats", "rewarded", "sensitive_dirty", "stated", "timers"),
 )
 
@@ -36,21 +49,32 @@ class Careful(ShardMachine):
         self._build = build
 
     def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
-        self._turn(state, root, lambda: ShardMachine._fact(self, state, root, origin, payload), origin, payload)
+        self._turn(
+            state, root, lambda: ShardMachine._fact(self, state, root, origin, payload), origin, payload
+        )
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        self._turn(state, root, lambda: ShardMachine.add(self, state, root, origin, payload, live), origin, payload)
+        self._turn(
+            state, root, lambda: ShardMachine.add(self, state, root, origin, payload, live), origin, payload
+        )
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        self._turn(state, root, lambda: ShardMachine.count(self, state, root, origin, payload, live), origin, payload)
+        self._turn(
+            state, root, lambda: ShardMachine.count(self, state, root, origin, payload, live), origin, payload
+        )
 
     def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
-        if not self._turn(state, root, lambda: ShardMachine.look_again(self, state, root, retired, live, muted)):
+        if not self._turn(
+            state, root, lambda: ShardMachine.look_again(self, state, root, retired, live, muted)
+        ):
             _postpone(state, root, live)
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None:
         live = state.live.get(root)
-        if not self._turn(state, root, lambda: ShardMachine.wake(self, state, root, due)) and live is not None:
+        if (
+            not self._turn(state, root, lambda: ShardMachine.wake(self, state, root, due))
+            and live is not None
+        ):
             _postpone(state, root, live)
 
     def _keep(self, state: ShardState, found: Quarantined) -> None:
@@ -70,7 +94,14 @@ class Careful(ShardMachine):
             state.customer(found.root)
             self._seal(state, found.root, found.origin, fact, b"")
 
-    def _turn(self, state: ShardState, root: bytes, step: Callable[[], None], origin: bytes = b"", payload: bytes = b"") -> bool:
+    def _turn(
+        self,
+        state: ShardState,
+        root: bytes,
+        step: Callable[[], None],
+        origin: bytes = b"",
+        payload: bytes = b"",
+    ) -> bool:
         """Do it; if it raises, take all of it back, and put it aside. Whether it was done."""
         rules_of(state)  # a shard without rules is nobody's poison
         take_back = savepoint(state, root)
@@ -84,9 +115,13 @@ class Careful(ShardMachine):
         except Exception as error:  # noqa: BLE001  # whatever it is: it was a defect of ours, on this event
             take_back()
             all_of_it = places(error)
-            trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[-1:]  # none of its own: written below
+            trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[
+                -1:
+            ]  # none of its own: written below
             position, now = state.head.offset + 1, state.head.clock_ms
-            put_aside = Quarantined(type(error).__name__, trace, position, self._build, now, root, origin, payload)
+            put_aside = Quarantined(
+                type(error).__name__, trace, position, self._build, now, root, origin, payload
+            )
             state.emit(LANE, put_aside)
             state.count("poisoned")
             self._keep(state, put_aside)

@@ -59,11 +59,15 @@ class Board:
         self.models = tuple(model.name for model, _, _ in known)
         self.reach = max((model.reach for model, _, _ in known), default=0)
         self._versions = tuple(version for _, _, version in known)
-        self._alone: dict[str, tuple[itemgetter[Any], Scorer]] = {model.name: (model.features, scorer) for model, scorer, _ in known}
+        self._alone: dict[str, tuple[itemgetter[Any], Scorer]] = {
+            model.name: (model.features, scorer) for model, scorer, _ in known
+        }
         linear = [scorer for _, scorer, _ in known if isinstance(scorer, Linear)]
         self._panel = Panel(linear, NAMES) if len(linear) == len(known) >= PANEL_LEAST else None
         purchase = self._alone.get("purchase")
-        self._purchase = purchase[1].snapshot.worth if purchase is not None and isinstance(purchase[1], Linear) else None
+        self._purchase = (
+            purchase[1].snapshot.worth if purchase is not None and isinstance(purchase[1], Linear) else None
+        )
 
     def say(self, x: list[float]) -> dict[str, tuple[float, int]]:
         """What each model gives, with its version; and what a purchase is expected to bring, times how likely it is."""

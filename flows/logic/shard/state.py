@@ -132,7 +132,9 @@ class ShardState:
         self.deleted: set[bytes] = set()
         self.sensitive_dirty: set[bytes] = set()
         self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
-        self.past: dict[bytes, bytes | None] = {}  # loaded or set in this batch: the whole of it, None = deleted
+        self.past: dict[
+            bytes, bytes | None
+        ] = {}  # loaded or set in this batch: the whole of it, None = deleted
         self.past_changed: set[bytes] = set()
         self.past_more: dict[bytes, bytes] = {}  # appended, where the rest was not loaded
         self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
@@ -158,7 +160,9 @@ class ShardState:
         if live is None:
             live = self.live[root] = Live(Profile(), rules_of(self))
             self.count("profiles")
-            if root in self.deleted:  # it comes back in the batch in which it went: what is stored of it must still go
+            if (
+                root in self.deleted
+            ):  # it comes back in the batch in which it went: what is stored of it must still go
                 self.deleted.discard(root)
                 self.sensitive.setdefault(root, Sensitive())
                 self.sensitive_dirty.add(root)
@@ -262,7 +266,9 @@ def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
 
 
 def rules_of(state: ShardState) -> CompiledRules:
-    assert state.rules is not None, f"shard {state.number} has a fact before its first rules: `prepare` announces them first"
+    assert state.rules is not None, (
+        f"shard {state.number} has a fact before its first rules: `prepare` announces them first"
+    )
     return state.rules
 
 

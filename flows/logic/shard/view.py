@@ -34,21 +34,33 @@ def present(
         "last_seen_ms": total.last_ms,
         "stage": profile.stage,
         "segment": profile.segment,
-        "tags": {name: {"since_ms": since, "weight": weight} for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))},
+        "tags": {
+            name: {"since_ms": since, "weight": weight}
+            for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))
+        },
         "cluster": profile.cluster,
         "recommended": view.recommended(),
         "waiting_for_reward": {decision: made.action for decision, made in profile.open.items()},
-        "scores": {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()},
+        "scores": {
+            model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()
+        },
         "value": {
             "recency_days": None if recency is None else round(recency, 3),
             "frequency": total.orders,
             "monetary": total.spent / MICRO,
         },
-        "aggregates": {name: figure.read(total.aggregates.get(figure.slot), now_ms) for name, figure in rules.figures.items()},
+        "aggregates": {
+            name: figure.read(total.aggregates.get(figure.slot), now_ms)
+            for name, figure in rules.figures.items()
+        },
         "sessions": len(total.sessions) // 2,
         "channels": dict(sorted(total.channels.items())),
         "hours": {str(hour): n for hour, n in sorted(total.hours.items())},
-        "traits": {name: value for name, (_moment, value) in sorted(total.traits.items()) if not name.startswith(NOTES)},
+        "traits": {
+            name: value
+            for name, (_moment, value) in sorted(total.traits.items())
+            if not name.startswith(NOTES)
+        },
         "groups": group_traits.shown(total.traits),
         "quality": _quality(total),
         "completed": completed(total.traits),

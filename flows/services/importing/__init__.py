@@ -48,7 +48,9 @@ from state.directory.policy import Policy
 from state.redis.client import reported
 
 BATCH: Final = 1_000  # rows between two checkpoints
-NO_KEY: Final = bytes(32)  # of a dry run without a deployment: what is hashed with it is compared, and thrown away
+NO_KEY: Final = bytes(
+    32
+)  # of a dry run without a deployment: what is hashed with it is compared, and thrown away
 ROWS_NAMED: Final = 5  # of rows with the same bad value
 SHOWN: Final = 20  # rejected rows on the screen; all are in the file
 _HISTORY: Final = "as history: figures and models learn from them, no trigger is sent because of them (--live: as if they happened now)"
@@ -99,7 +101,9 @@ class Summary(msgspec.Struct):
 class Reader:
     """Turns rows into batches of judged events. `after`: rows up to this one were done by an earlier start."""
 
-    def __init__(self, job: Job, table: TableFile, validator: Validator, name: str, config: Config, after: int = 0) -> None:
+    def __init__(
+        self, job: Job, table: TableFile, validator: Validator, name: str, config: Config, after: int = 0
+    ) -> None:
         """Raises `ConfigError` for a mapping that does not fit the file."""
         self._source, self._validator, self._name, self._after = job.source, validator, name, after
         # More rows of one customer in one batch could not be told from new ones if they were sent again.
@@ -114,22 +118,32 @@ class Reader:
                 named = list(row)
                 break
             if len(begin) == BATCH:
-                raise ConfigError(f"{table.path.name}: none of its first {BATCH:,} rows can be read: {row.reason} {row.detail}")
+                raise ConfigError(
+                    f"{table.path.name}: none of its first {BATCH:,} rows can be read: {row.reason} {row.detail}"
+                )
         columns = named if table.columns is None else table.columns
         if columns is not None:  # in JSON lines it is the first good one that names them
             self._fit(columns, table, job.kind)
         begin += islice(rows, BATCH if table.is_text else 0)
-        self._forms = Forms(self.places, [row for _, row in begin if not isinstance(row, Broken)] if table.is_text else [], config)
+        self._forms = Forms(
+            self.places,
+            [row for _, row in begin if not isinstance(row, Broken)] if table.is_text else [],
+            config,
+        )
         self._numeric = self._forms.numeric | _read_as_numbers(self.places, config)
         self._rows: Rows = chain(begin, rows)
-        self._build = builder(self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone), self._forms.read)
+        self._build = builder(
+            self.places, job.kind, job.event, job.backfill, ZoneInfo(job.zone), self._forms.read
+        )
 
     def _fit(self, columns: list[str], table: TableFile, kind: Kind) -> None:
         if not self.places:
             self.places = guessed(columns, kind)
         missing = [column for column in self.places if column not in columns]
         if missing and table.kind != ".jsonl":  # whose lines may each have other members
-            raise ConfigError(f"--map: {table.path.name} has no column {', '.join(map(repr, missing))}, but {', '.join(columns)}")
+            raise ConfigError(
+                f"--map: {table.path.name} has no column {', '.join(map(repr, missing))}, but {', '.join(columns)}"
+            )
 
     def batches(self, clock_ms: Callable[[], int]) -> Iterator[Batch]:
         """`clock_ms` says when a row was received."""
@@ -161,7 +175,9 @@ class Reader:
         if isinstance(found, Reject):
             batch.rejects.append((number, found.reason, found.detail))
             return b""
-        batch.events.append((str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw))
+        batch.events.append(
+            (str(message.get("userId") or message.get("anonymousId") or message["messageId"]), raw)
+        )
         batch.identifiers.append(found.identifiers)
         batch.bad += ((number, said) for said in dict.fromkeys((*_bad_fields(found), *self._bad_cells(row))))
         return found.identifiers[0].hash
@@ -171,7 +187,12 @@ class Reader:
             value, field = self._forms.read(column, row.get(column)), ".".join(path).removeprefix("traits.")
             if _is_rounded(value):
                 yield f"{field}: rounded"
-            elif column in self._numeric and value is not None and not is_missing(str(value)) and number_of(value) is None:
+            elif (
+                column in self._numeric
+                and value is not None
+                and not is_missing(str(value))
+                and number_of(value) is None
+            ):
                 yield f"{field}: {NOT_A_NUMBER}"
 
 
@@ -201,7 +222,9 @@ class Loader:
     async def _send(self, events: list[tuple[str, RawEvent]]) -> None:
         """Each on its own, so that of a log that is full in one partition only the rest is sent again."""
         while events:
-            answers = await asyncio.gather(*(self._writer.append([event]) for event in events), return_exceptions=True)
+            answers = await asyncio.gather(
+                *(self._writer.append([event]) for event in events), return_exceptions=True
+            )
             full = [error for error in answers if isinstance(error, LogFull)]
             for error in answers:
                 if isinstance(error, BaseException) and not isinstance(error, LogFull):
@@ -218,12 +241,22 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     table = TableFile(job.path, job.sheet, job.encoding, job.quoted)
     if table.guessed:
-        say.print(f"{job.path.name} is not UTF-8: read as {GUESSES[table.encoding]}; give --encoding if it is another", markup=False)
+        say.print(
+            f"{job.path.name} is not UTF-8: read as {GUESSES[table.encoding]}; give --encoding if it is another",
+            markup=False,
+        )
     lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
     hashes = None if not dry or Path(config.keys.path).exists() else NO_KEY
     with reported(), _bar(say) as bar:
         task = bar.add_task(job.path.name, total=1.0)
-        state = _Run(config, job, table, deployment.validator(lean, hashes), say, lambda: bar.update(task, completed=table.progress()))
+        state = _Run(
+            config,
+            job,
+            table,
+            deployment.validator(lean, hashes),
+            say,
+            lambda: bar.update(task, completed=table.progress()),
+        )
         summary, rejects = state.dry() if dry else state.load()
     if as_json:
         Console(soft_wrap=True, highlight=False).print(msgspec.json.encode(summary).decode(), markup=False)
@@ -235,8 +268,23 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
 class _Run:
     """One start of the command."""
 
-    def __init__(self, config: Config, job: Job, table: TableFile, validator: Validator, say: Console, said: Callable[[], None]) -> None:
-        self._config, self._job, self._table, self._validator, self._say, self._said = config, job, table, validator, say, said
+    def __init__(
+        self,
+        config: Config,
+        job: Job,
+        table: TableFile,
+        validator: Validator,
+        say: Console,
+        said: Callable[[], None],
+    ) -> None:
+        self._config, self._job, self._table, self._validator, self._say, self._said = (
+            config,
+            job,
+            table,
+            validator,
+            say,
+            said,
+        )
         self._name = import_id(table, job)
         self._began = time.monotonic()
 
@@ -259,7 +307,12 @@ class _Run:
             with reported():
                 if Path(self._config.keys.path).exists():
                     layout = deployment.layout(self._config)
-                    return Preview(deployment.directory(self._config), deployment.ledger(self._config), layout.policy, layout.limits)
+                    return Preview(
+                        deployment.directory(self._config),
+                        deployment.ledger(self._config),
+                        layout.policy,
+                        layout.limits,
+                    )
             why = "there is no deployment yet"
         except Unreachable as error:
             why = str(error)
@@ -273,7 +326,10 @@ class _Run:
             before = _rows(progress)
             shown: list[tuple[int, str, str]] = []
             if progress.done:
-                self._say.print(f"imported before, nothing is sent; remove {checkpoint.path} to send it again", markup=False)
+                self._say.print(
+                    f"imported before, nothing is sent; remove {checkpoint.path} to send it again",
+                    markup=False,
+                )
             else:
                 if progress.row:
                     self._say.print(f"goes on after row {progress.row:,}", markup=False)
@@ -295,10 +351,15 @@ class _Run:
 
     def _reader(self, after: int) -> Reader:
         reader = Reader(self._job, self._table, self._validator, self._name, self._config, after)
-        if self._table.kind != ".jsonl" and (advice := unidentified(reader.places, self._config)):  # its lines may have other members
+        if self._table.kind != ".jsonl" and (
+            advice := unidentified(reader.places, self._config)
+        ):  # its lines may have other members
             raise ConfigError(f"{self._job.path.name}: {advice}")
         if self._table.heading_row > 1:
-            self._say.print(f"the headings are in row {self._table.heading_row}; what stands above them is left out", markup=False)
+            self._say.print(
+                f"the headings are in row {self._table.heading_row}; what stands above them is left out",
+                markup=False,
+            )
         columns = ", ".join(f"{column} -> {'.'.join(path)}" for column, path in reader.places.items())
         self._say.print(f"columns: {columns}", markup=False)
         return reader
@@ -334,7 +395,9 @@ def import_id(table: TableFile, job: Job) -> str:
 
 def screen(summary: Summary, rejects: list[tuple[int, str, str]], dry: bool) -> RenderableType:
     """What came of it as tables."""
-    parts: list[RenderableType] = [f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"]
+    parts: list[RenderableType] = [
+        f"{summary.sent:,} of {summary.rows:,} rows {'would be' if dry else 'were'} sent"
+    ]
     parts.append(_HISTORY if summary.backfill else _LIVE)
     if rejects:
         table = folded(Table("row", "reason", "", title="rejected", title_justify="left"))
@@ -412,4 +475,11 @@ def _now_ms() -> int:
 
 
 def _bar(say: Console) -> Bar:
-    return Bar(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=say, transient=True)
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=say,
+        transient=True,
+    )

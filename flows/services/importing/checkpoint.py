@@ -32,7 +32,9 @@ class Checkpoint:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"
         self.rejects = folder / f"{name}.rejects.csv"
-        self.progress = msgspec.json.decode(self.path.read_bytes(), type=Progress) if self.path.exists() else Progress()
+        self.progress = (
+            msgspec.json.decode(self.path.read_bytes(), type=Progress) if self.path.exists() else Progress()
+        )
         with self.rejects.open("ab") as file:
             file.truncate(self.progress.rejects_bytes)
 

@@ -12,11 +12,38 @@ from numpy.typing import NDArray
 from flows.logic.expressions.numbers import may_be_grouped, may_have_decimal_comma
 from flows.logic.expressions.numbers import read as read_number
 
-MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n"))  # compared in lower case
-YES = frozenset(("1", "1.0", "true", "yes", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "是", "真", "有"))
-NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "nein", "falsch", "non", "faux", "否", "不是", "假", "无"))
+MISSING = frozenset(
+    ("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n")
+)  # compared in lower case
+YES = frozenset(
+    ("1", "1.0", "true", "yes", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "是", "真", "有")
+)
+NO = frozenset(
+    (
+        "0",
+        "0.0",
+        "-1",
+        "-1.0",
+        "false",
+        "no",
+        "n",
+        "f",
+        "nein",
+        "falsch",
+        "non",
+        "faux",
+        "否",
+        "不是",
+        "假",
+        "无",
+    )
+)
 
-_MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until the year 5000)
+_MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = (
+    1e11,
+    1e14,
+    1e17,
+)  # smaller: seconds (until the year 5000)
 _NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
 _MILLISECOND = timedelta(milliseconds=1)
 _LOOKED_AT = 1_000  # texts that tell whether a column is of dates
@@ -31,7 +58,8 @@ _DAY = re.compile(
 )
 _AFTERNOON = ("p", "下")
 _DATE_LIKE = re.compile(
-    r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b|\d{4}-?\d{2}-?\d{2}t", re.IGNORECASE
+    r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b|\d{4}-?\d{2}-?\d{2}t",
+    re.IGNORECASE,
 )
 FULL_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _DAYS = re.compile(r"(19|20)\d\d(0[1-9]|1[012])(0[1-9]|[12]\d|3[01])")  # 20260131
@@ -66,7 +94,11 @@ def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
             raise ValueError
         return np.where(np.isfinite(found), found, nan), []
     except ValueError:
-        known = [(place, text) for place, text in enumerate(texts) if not is_missing(text) and text.strip("+- ").lower() not in _INFINITE]
+        known = [
+            (place, text)
+            for place, text in enumerate(texts)
+            if not is_missing(text) and text.strip("+- ").lower() not in _INFINITE
+        ]
     decimal_comma = has_decimal_comma([text for _, text in known])
     found, bad = np.full(len(texts), nan), []
     for place, text in known:
@@ -111,7 +143,9 @@ def times(texts: Sequence[str]) -> NDArray[np.int64]:
     if found is not None and not np.isnan(found).any() and not _are_days(texts):
         largest = float(np.abs(found).max(initial=0.0))
         units = ((_NANOSECONDS_MIN, 1e-6), (_MICROSECONDS_MIN, 1e-3), (_MILLISECONDS_MIN, 1.0))
-        return np.asarray(found * next((unit for least, unit in units if largest > least), 1000.0)).astype(np.int64)
+        return np.asarray(found * next((unit for least, unit in units if largest > least), 1000.0)).astype(
+            np.int64
+        )
     different = dict.fromkeys(texts)
     plain = {text: spelt(text) for text in different}
     day_first = day_first_in(list(plain.values()))
@@ -171,7 +205,9 @@ def day_first_in(texts: Sequence[str]) -> bool:
 def _time(text: str, day_first: bool) -> int:
     moment = moment_of(text, day_first)
     try:
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _NO_DAY) // _MILLISECOND  # cut: no day ends before its time
+        return (
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _NO_DAY
+        ) // _MILLISECOND  # cut: no day ends before its time
     except OverflowError:
         raise ValueError(text) from None
 
@@ -180,7 +216,11 @@ def moment_of(text: str, day_first: bool) -> datetime:
     """A date or time in any usual form, with a zone only if it states one. Raises `ValueError`."""
     try:
         moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
-        return moment or _iso(text) or dates.parse(text, default=_NO_DAY.replace(tzinfo=None), dayfirst=day_first)
+        return (
+            moment
+            or _iso(text)
+            or dates.parse(text, default=_NO_DAY.replace(tzinfo=None), dayfirst=day_first)
+        )
     except (ValueError, OverflowError):
         raise ValueError(text) from None
 
@@ -209,7 +249,9 @@ def _day(text: str, day_first: bool) -> datetime | None:
     if half := before or behind:
         hours = hours % 12 + (12 if half.lower().startswith(_AFTERNOON) else 0)
     micros = int((fraction or ".")[1:7].ljust(6, "0"))
-    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC if zone else None)  # as stated
+    return datetime(
+        year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC if zone else None
+    )  # as stated
 
 
 def labels(texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -218,10 +260,18 @@ def labels(texts: Sequence[str]) -> NDArray[np.bool_]:
     Raises `ValueError` saying why not.
     """
     plain = [text.strip().lower() for text in texts]
-    values = sorted(set(plain), key=lambda value: (plain.count(value), value)) if len(set(plain)) <= 2 else sorted(set(plain))
+    values = (
+        sorted(set(plain), key=lambda value: (plain.count(value), value))
+        if len(set(plain)) <= 2
+        else sorted(set(plain))
+    )
     if len(values) == 1:
         raise ValueError(f"is {values[0]!r} in every row; there is nothing to tell apart")
     if len(values) > 2:
         raise ValueError(f"has {len(values)} values, expected two such as 0 and 1")
-    yes = next((value for value in values if value in YES), None) if any(value in NO for value in values) else None
+    yes = (
+        next((value for value in values if value in YES), None)
+        if any(value in NO for value in values)
+        else None
+    )
     return np.array([text == (yes if yes is not None else values[0]) for text in plain])

@@ -25,7 +25,12 @@ class Foreseen(msgspec.Struct):
 
 
 def foresee(
-    row: Sequence[Identifier], roots: Sequence[bytes | None], held: Held, apart: Apart, policy: Policy, limits: Sequence[int]
+    row: Sequence[Identifier],
+    roots: Sequence[bytes | None],
+    held: Held,
+    apart: Apart,
+    policy: Policy,
+    limits: Sequence[int],
 ) -> Foreseen:
     """`row`: the identifiers, the strongest first; `roots`: whose each is, at least one is somebody's."""
     found = Foreseen()
@@ -64,7 +69,9 @@ def _verified(policy: Policy, held: Sequence[Identifier]) -> bool:
     return any(holds(policy.verified, one.strength) for one in held)
 
 
-def _over(mine: Sequence[Identifier], theirs: Sequence[Identifier], limits: Sequence[int], policy: Policy) -> list[str]:
+def _over(
+    mine: Sequence[Identifier], theirs: Sequence[Identifier], limits: Sequence[int], policy: Policy
+) -> list[str]:
     """What happens in each namespace of which together they would have too many, and where others do not simply leave."""
     over: list[str] = []
     for strength in sorted({one.strength for one in theirs}):

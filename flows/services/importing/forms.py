@@ -27,14 +27,22 @@ _DAYS: Final = ("birthday", "date")
 class Forms:
     """Of the columns of one file, by the first rows."""
 
-    def __init__(self, places: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], config: Config) -> None:
+    def __init__(
+        self, places: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], config: Config
+    ) -> None:
         """`places` of the columns that are sent. Identifiers and fields that are checked on entry have their own readings."""
         self._of: dict[str, Form] = {}
         self.numeric: set[str] = set()  # columns of numbers, in which another text is reported
         kinds = {folded(name): field.kind for field in config.entry.field for name in field.names}
-        identifying = {tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths}
+        identifying = {
+            tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths
+        }
         for column, path in places.items():
-            texts = [text.strip() for row in rows if isinstance(text := row.get(column), str) and not column_values.is_missing(text)]
+            texts = [
+                text.strip()
+                for row in rows
+                if isinstance(text := row.get(column), str) and not column_values.is_missing(text)
+            ]
             kind = kinds.get(folded(path[-1])) if path[0] == "traits" else None
             if not texts or path in identifying:
                 continue
@@ -43,7 +51,11 @@ class Forms:
             elif kind in _DAYS:
                 form = _time_form(texts, config.entry.day_first)
             elif kind is None:
-                form = _truth_form(texts) or _time_form(texts, config.entry.day_first) or self._number_form(column, texts)
+                form = (
+                    _truth_form(texts)
+                    or _time_form(texts, config.entry.day_first)
+                    or self._number_form(column, texts)
+                )
             else:
                 form = None
             if form is not None:

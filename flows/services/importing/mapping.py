@@ -60,9 +60,16 @@ def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
 def unidentified(places: Mapping[str, tuple[str, ...]], config: Config) -> str:
     """What to map, where no column can say who a row is about, so that each row would be rejected; empty where one can."""
     wanted = [tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths]
-    if any(path[: len(at)] == at for at in places.values() for path in wanted):  # a column may hold the object around it
+    if any(
+        path[: len(at)] == at for at in places.values() for path in wanted
+    ):  # a column may hold the object around it
         return ""
-    tries = [f"--map {column}={path[-1]}" for column in places for path in wanted if _alike(column, path[-1], config)]
+    tries = [
+        f"--map {column}={path[-1]}"
+        for column in places
+        for path in wanted
+        if _alike(column, path[-1], config)
+    ]
     shown = " ".join(dict.fromkeys(tries)) or "--map COLUMN=userId"
     return f"no column is an identifier, so no row could be sent: {', '.join(places)}; try {shown}"
 

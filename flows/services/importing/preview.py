@@ -109,7 +109,9 @@ class Preview:
     def __enter__(self) -> "Preview":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with closing(self._seen):
             pass
         self._folder.cleanup()

@@ -121,7 +121,13 @@ class Happened(msgspec.Struct, frozen=True):
 class Steward:
     """Reads only. Raises `Unusable` for a name that can name nobody, `Unreachable`."""
 
-    def __init__(self, people: People, outbox: Outbox, shards: int, profile: Callable[[str, str], dict[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        people: People,
+        outbox: Outbox,
+        shards: int,
+        profile: Callable[[str, str], dict[str, Any] | None],
+    ) -> None:
         self.people = people
         self._directory, self._ledger = people.directory, people.ledger
         self._outbox = outbox
@@ -134,7 +140,9 @@ class Steward:
         if root is None:
             return None
         origins = self._ledger.members(root)[0]
-        standing = [union for seq, _, _ in self._ledger.edges(root) if (union := self._ledger.union(seq)) is not None]
+        standing = [
+            union for seq, _, _ in self._ledger.edges(root) if (union := self._ledger.union(seq)) is not None
+        ]
         plain = self.people.plain([root])
         others = [other for found in self._ledger.apart(origins) for other in found]
         mine = set(origins)
@@ -160,11 +168,20 @@ class Steward:
                 left.setdefault(union.survivor, []).append(union.retired)
         roots = [self._directory.root(origin) for union in found for origin in (union.one, union.other)]
         undone = {union.undone for union in found if union.kind == "undo"}
-        entries = self._entries(found, self.people.plain([root, *roots]), {union.seq for union in found} - undone)
+        entries = self._entries(
+            found, self.people.plain([root, *roots]), {union.seq for union in found} - undone
+        )
         # What a customer was sent while it was many is noted for the first that was taken out again.
         parts = {part for union in found if union.kind == "undo" for part in left[union.survivor]}
-        shards = {shard_of(one, self._shards) for union in found if union.kind == "undo" for one in (union.retired, union.survivor)}
-        sent = [one for one in self.sent(dict.fromkeys(sorted(shards), 0)) if bytes.fromhex(one.customer) in parts]
+        shards = {
+            shard_of(one, self._shards)
+            for union in found
+            if union.kind == "undo"
+            for one in (union.retired, union.survivor)
+        }
+        sent = [
+            one for one in self.sent(dict.fromkeys(sorted(shards), 0)) if bytes.fromhex(one.customer) in parts
+        ]
         return History(text_id(root), entries, complete, sent)
 
     def sent(self, after: dict[int, int]) -> Iterator[Sent]:
@@ -184,7 +201,11 @@ class Steward:
         plain = self.people.plain([root for root in roots if root is not None])
         return [
             Suspended(
-                text_id(identifier), 1000 * since, text_id(root) if root else None, self._namespace(root, identifier), plain.get(identifier)
+                text_id(identifier),
+                1000 * since,
+                text_id(root) if root else None,
+                self._namespace(root, identifier),
+                plain.get(identifier),
             )
             for (identifier, since), root in zip(found, roots, strict=True)
         ]
@@ -194,10 +215,14 @@ class Steward:
         unions = self._ledger.newest(_NO_END, limit)
         plain = self.people.plain([root for union in unions for root in (union.retired, union.survivor)])
         found = [
-            Happened(entry.time_ms, entry.kind, f"{entry.union}", entry.evidence.words) for entry in self._entries(unions, plain, set())
+            Happened(entry.time_ms, entry.kind, f"{entry.union}", entry.evidence.words)
+            for entry in self._entries(unions, plain, set())
         ]
         pairs = sorted(self._ledger.reviews(), key=lambda pair: -pair.time_ms)[:limit]
-        found += [Happened(review.since_ms, "review", review.id[:8], review.evidence.words) for review in self._reviews(pairs)]
+        found += [
+            Happened(review.since_ms, "review", review.id[:8], review.evidence.words)
+            for review in self._reviews(pairs)
+        ]
         for one in self.suspended()[:limit]:
             name = f"{one.namespace or 'identifier'}:{one.value or one.identifier[:8]}"
             words = Words(f"{name} is evidence no longer", f"{name} 不再作为证据")
@@ -215,7 +240,9 @@ class Steward:
         behind = _place(after)
         waiting = [pair for pair in self._ledger.reviews() if (pair.time_ms, _id(pair)) > behind]
         page = waiting[:limit]
-        return Queue(self._reviews(page), f"{page[-1].time_ms}.{_id(page[-1])}" if len(waiting) > limit else None)
+        return Queue(
+            self._reviews(page), f"{page[-1].time_ms}.{_id(page[-1])}" if len(waiting) > limit else None
+        )
 
     def review(self, ident: str) -> Compared | None:
         """Both sides; None where no pair, or more than one, has an id that begins so."""
@@ -223,7 +250,9 @@ class Steward:
         if pair is None:
             return None
         [review] = self._reviews([pair])
-        return Compared(review, self._side(self._directory.root(pair.a)), self._side(self._directory.root(pair.b)))
+        return Compared(
+            review, self._side(self._directory.root(pair.a)), self._side(self._directory.root(pair.b))
+        )
 
     def decision(self, ident: str, said: str, reason: str = "") -> bytes | None:
         """The order that a decision is. None: there is no such pair. Raises `Unusable` for another word."""
@@ -237,7 +266,11 @@ class Steward:
 
     def _pair(self, ident: str) -> Pair | None:
         wanted = ident.replace("-", "").lower()
-        found = [pair for pair in self._ledger.reviews() if _id(pair).replace("-", "").startswith(wanted)] if len(wanted) >= 4 else []
+        found = (
+            [pair for pair in self._ledger.reviews() if _id(pair).replace("-", "").startswith(wanted)]
+            if len(wanted) >= 4
+            else []
+        )
         return found[0] if len(found) == 1 else None
 
     def _reviews(self, pairs: Sequence[Pair]) -> list[Review]:
@@ -245,7 +278,15 @@ class Steward:
         plain = self.people.plain(list(roots.values()))
         call = self.people.caller(plain)
         return [
-            Review(_id(pair), pair.time_ms, pair.by, of_pair(pair, call), text_id(roots[pair.a]), text_id(roots[pair.b])) for pair in pairs
+            Review(
+                _id(pair),
+                pair.time_ms,
+                pair.by,
+                of_pair(pair, call),
+                text_id(roots[pair.a]),
+                text_id(roots[pair.b]),
+            )
+            for pair in pairs
         ]
 
     def _side(self, root: bytes) -> Side:

@@ -38,7 +38,9 @@ class Given(msgspec.Struct, frozen=True):
 class OrderDesk:
     """Judges orders by what the directory holds now. Raises `Unreachable` as its parts do."""
 
-    def __init__(self, identity: Identity, policy: Policy, hashes: Identifiers, directory: Directory, ledger: Ledger) -> None:
+    def __init__(
+        self, identity: Identity, policy: Policy, hashes: Identifiers, directory: Directory, ledger: Ledger
+    ) -> None:
         self._names = [namespace.name for namespace in identity.namespace]
         self._limits = [namespace.limit for namespace in identity.namespace]
         self._policy = policy
@@ -48,7 +50,10 @@ class OrderDesk:
 
     def read(self, document: bytes) -> Order | Reject:
         """As `resolve` will read it."""
-        return self._reader.read(event(document), Reject("type_unknown", "expected an order: type `identity`, `merge` or `unmerge`"))
+        return self._reader.read(
+            event(document),
+            Reject("type_unknown", "expected an order: type `identity`, `merge` or `unmerge`"),
+        )
 
     def objection(self, order: Order) -> str:
         """Why the directory would refuse it now; empty where nothing stands against it."""
@@ -63,7 +68,11 @@ class OrderDesk:
         a, b = roots
         if order.kind == "apart" and a == b:
             return "they are one customer: `unlink` undoes the union that made them one"
-        if order.kind == "unlink" and order.a == order.b and (order.origins or len(self.ledger.members(a)[1]) == 1):
+        if (
+            order.kind == "unlink"
+            and order.a == order.b
+            and (order.origins or len(self.ledger.members(a)[1]) == 1)
+        ):
             return "a customer cannot be parted from itself"
         return self._no_union(a, b, order) if order.kind == "link" and a != b else ""
 
@@ -88,13 +97,16 @@ class OrderDesk:
             case _:
                 mine, theirs = self.ledger.members(a)[0], self.ledger.members(b)[0]
                 return not any(
-                    (pair.a in mine and pair.b in theirs) or (pair.a in theirs and pair.b in mine) for pair in self.ledger.reviews()
+                    (pair.a in mine and pair.b in theirs) or (pair.a in theirs and pair.b in mine)
+                    for pair in self.ledger.reviews()
                 )
 
     def stands(self, seq: int) -> bool:
         """Whether the ledger has a union of this number, and it was not undone."""
         entry = self.ledger.union(seq)
-        return entry is not None and any(edge[0] == seq for edge in self.ledger.edges(self.directory.root(entry.one)))
+        return entry is not None and any(
+            edge[0] == seq for edge in self.ledger.edges(self.directory.root(entry.one))
+        )
 
     def _roots(self, order: Order) -> tuple[bytes, bytes] | None:
         if order.origins:
@@ -114,14 +126,26 @@ class OrderDesk:
     def _no_union(self, a: bytes, b: bytes, order: Order) -> str:
         (own, mine), (others, theirs) = self.ledger.members(a), self.ledger.members(b)
         together = [(one.strength, one.hash) for one in (*mine, *theirs)]
-        spared = {*own, *others, *compress((each for _, each in together), self.ledger.alone([each for _, each in together]))}
-        if not order.forced and all(any(holds(self._policy.verified, one.strength) for one in held) for held in (mine, theirs)):
+        spared = {
+            *own,
+            *others,
+            *compress((each for _, each in together), self.ledger.alone([each for _, each in together])),
+        }
+        if not order.forced and all(
+            any(holds(self._policy.verified, one.strength) for one in held) for held in (mine, theirs)
+        ):
             return "both are verified: only `forced` unites them"
         for strength, limit in enumerate(self._limits):
             counts = [sum(one.strength == strength for one in held) for held in (mine, theirs)]
             excess = sum(counts) - limit
-            if all(counts) and excess > 0 and self._policy.forbids(strength, excess, order.by, together, spared):
-                return f"together they would have {sum(counts)} of {self._names[strength]}, the limit is {limit}"
+            if (
+                all(counts)
+                and excess > 0
+                and self._policy.forbids(strength, excess, order.by, together, spared)
+            ):
+                return (
+                    f"together they would have {sum(counts)} of {self._names[strength]}, the limit is {limit}"
+                )
         return ""
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
@@ -143,7 +167,13 @@ async def put(writer: RawWriter, documents: Sequence[bytes]) -> None:
         await asyncio.sleep(1)
 
 
-def give(desk: OrderDesk, document: bytes, writer: Callable[[], RawWriter], reader: Callable[[], RawReader], wait_s: float = 15.0) -> Given:
+def give(
+    desk: OrderDesk,
+    document: bytes,
+    writer: Callable[[], RawWriter],
+    reader: Callable[[], RawReader],
+    wait_s: float = 15.0,
+) -> Given:
     """Have it carried out, and say what became of it. Raises `Unusable` for what is no order."""
     order = desk.read(document)
     if isinstance(order, Reject):
@@ -171,15 +201,24 @@ def _await(desk: OrderDesk, order: Order, reader: Callable[[], RawReader], wait_
             if waited > LOOK_S:
                 mark = mark or Mark(reader, desk.directory)
                 if mark.passed():
-                    return Given("done") if desk.carried_out(order) else Given("refused", desk.objection(order) or _LATE)
+                    return (
+                        Given("done")
+                        if desk.carried_out(order)
+                        else Given("refused", desk.objection(order) or _LATE)
+                    )
             time.sleep(POLL_S)
     finally:
         if mark is not None:
             mark.close()
-    return Given("waiting", f"not within {wait_s:g} s: `resolve` does not run, or is far behind; the order waits in the raw log")
+    return Given(
+        "waiting",
+        f"not within {wait_s:g} s: `resolve` does not run, or is far behind; the order waits in the raw log",
+    )
 
 
-_LATE: Final = "nothing in the ledger stands between them that could be undone, or a guard forbade it at that moment"
+_LATE: Final = (
+    "nothing in the ledger stands between them that could be undone, or a guard forbade it at that moment"
+)
 
 
 class Mark:

@@ -15,7 +15,9 @@ from schemas.records.identity import ID_BYTES, ID_MAX, text_id
 from state.directory.ledger import Ledger
 from state.directory.redis_directory import Directory
 
-Opened = Callable[[Sequence[bytes]], Mapping[bytes, Sequence[tuple[str, int, str]]]]  # root -> field, when, value of all that was sealed
+Opened = Callable[
+    [Sequence[bytes]], Mapping[bytes, Sequence[tuple[str, int, str]]]
+]  # root -> field, when, value of all that was sealed
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -30,7 +32,14 @@ class Named(msgspec.Struct, frozen=True):
 class People:
     """Reads only. Raises `Unreachable` as its parts do."""
 
-    def __init__(self, namespaces: Sequence[str], hashes: Identifiers, directory: Directory, ledger: Ledger, opened: Opened) -> None:
+    def __init__(
+        self,
+        namespaces: Sequence[str],
+        hashes: Identifiers,
+        directory: Directory,
+        ledger: Ledger,
+        opened: Opened,
+    ) -> None:
         self._namespaces = namespaces
         self._hashes = hashes
         self.directory = directory
@@ -51,7 +60,9 @@ class People:
         if kind == "identifier":
             return hexadecimal(value)
         if kind not in self._namespaces:
-            raise Unusable(f"there is no namespace {kind!r}: expected customer, identifier, {', '.join(self._namespaces)}")
+            raise Unusable(
+                f"there is no namespace {kind!r}: expected customer, identifier, {', '.join(self._namespaces)}"
+            )
         found = self._hashes.hash(kind, value)
         if found is None:
             raise Unusable(f"{value!r} is no {kind}, or is blocked: it identifies nobody")
@@ -61,7 +72,9 @@ class People:
         """Of these customers' identifiers the plain values that are known."""
         known: dict[bytes, str] = {}
         stated = self._opened(list(dict.fromkeys(roots)))
-        for value in dict.fromkeys(value for found in stated.values() for _, _, value in found if len(value) <= ID_MAX):
+        for value in dict.fromkeys(
+            value for found in stated.values() for _, _, value in found if len(value) <= ID_MAX
+        ):
             for namespace in self._namespaces:
                 hashed = self._hashes.hash(namespace, value)
                 if hashed is not None:
@@ -77,7 +90,13 @@ class People:
         suspended = self.directory.suspended()
         held = sorted(self.ledger.members(root)[1], key=lambda identifier: identifier.strength)
         return [
-            Named(self.namespace(one.strength), plain.get(one.hash), text_id(one.hash), 1000 * suspended.get(one.hash, 0)) for one in held
+            Named(
+                self.namespace(one.strength),
+                plain.get(one.hash),
+                text_id(one.hash),
+                1000 * suspended.get(one.hash, 0),
+            )
+            for one in held
         ]
 
     def namespace(self, strength: int) -> str:
@@ -85,14 +104,18 @@ class People:
 
     def caller(self, plain: Mapping[bytes, str]) -> Callable[[int, bytes], str]:
         """What people call an identifier: its value, or the beginning of its hash."""
-        return lambda strength, identifier: f"{self.namespace(strength)} {plain.get(identifier) or '#' + text_id(identifier)[:8]}"
+        return lambda strength, identifier: (
+            f"{self.namespace(strength)} {plain.get(identifier) or '#' + text_id(identifier)[:8]}"
+        )
 
 
 def apart(named: str) -> tuple[str, str]:
     """`email:a@b.c` as its namespace and its value. Raises `Unusable`."""
     namespace, colon, value = named.partition(":")
     if not (namespace and colon and value):
-        raise Unusable(f"expected NAMESPACE:VALUE, such as email:ana@example.org, or customer:HEX; got {named!r}")
+        raise Unusable(
+            f"expected NAMESPACE:VALUE, such as email:ana@example.org, or customer:HEX; got {named!r}"
+        )
     return namespace, value
 
 

@@ -33,7 +33,11 @@ class Wanted(msgspec.Struct, frozen=True):
     identifier: bytes = b""  # that the evidence is made of
 
     def covers(self, union: Union) -> bool:
-        if union.kind != "union" or not self.since_ms <= union.time_ms < self.until_ms or (self.rule and self.rule != union.by):
+        if (
+            union.kind != "union"
+            or not self.since_ms <= union.time_ms < self.until_ms
+            or (self.rule and self.rule != union.by)
+        ):
             return False
         return not self.identifier or (union.by == "event" and self.identifier in evidence(union))
 
@@ -83,7 +87,13 @@ class Undoing:
     """One run. `said(done)` is called as it goes on."""
 
     def __init__(
-        self, steward: Steward, directory: Directory, ledger: Ledger, shards: Shards, rate: int, said: Callable[[int], None]
+        self,
+        steward: Steward,
+        directory: Directory,
+        ledger: Ledger,
+        shards: Shards,
+        rate: int,
+        said: Callable[[int], None],
     ) -> None:
         self._steward, self._directory, self._ledger, self._shards = steward, directory, ledger, shards
         self._rate = rate
@@ -110,12 +120,16 @@ class Undoing:
         self._give([document("unlink", *both) for both in named], writer, look)
         return look()
 
-    def _give(self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]) -> None:
+    def _give(
+        self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]
+    ) -> None:
         """`look`: how many were carried out by now."""
         asyncio.run(self._put(documents, writer, look))
         _until(look, len(documents), self._said)
 
-    async def _put(self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]) -> None:
+    async def _put(
+        self, documents: Sequence[bytes], writer: Callable[[], RawWriter], look: Callable[[], int]
+    ) -> None:
         opened = writer()
         step = max(1, round(self._rate * STEPS_S))
         pause_s = step / self._rate
@@ -131,7 +145,9 @@ class Undoing:
     def _settle(self) -> None:
         """Until the shards have applied what is in their logs now; what was sent meanwhile is known then."""
         ends = self._directory.heads()
-        _until(lambda: sum(head.offset >= ends[shard] for shard, head in self._shards.heads().items()), len(ends))
+        _until(
+            lambda: sum(head.offset >= ends[shard] for shard, head in self._shards.heads().items()), len(ends)
+        )
 
 
 def _until(done: Callable[[], int], all_of_them: int, said: Callable[[int], None] = lambda _: None) -> None:

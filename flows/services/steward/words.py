@@ -26,7 +26,12 @@ class Evidence(msgspec.Struct, frozen=True):
 def of_union(union: Union, call: Call) -> Evidence:
     """Of an entry of the ledger."""
     if union.kind == "undo":
-        return Evidence(Words(f"union {union.undone} was undone, by {union.by}", f"第 {union.undone} 号合并已撤销（{union.by}）"))
+        return Evidence(
+            Words(
+                f"union {union.undone} was undone, by {union.by}",
+                f"第 {union.undone} 号合并已撤销（{union.by}）",
+            )
+        )
     return _evidence(union.by, union.evidence, call)
 
 
@@ -35,7 +40,12 @@ def of_pair(pair: Pair, call: Call) -> Evidence:
     if pair.by != "limit":
         return _evidence(pair.by, pair.note, call)
     shared = _evidence("event", pair.note, call).words
-    return Evidence(Words(f"{shared.en}; together they would have too many identifiers", f"{shared.zh}；合并后标识数量超过上限"))
+    return Evidence(
+        Words(
+            f"{shared.en}; together they would have too many identifiers",
+            f"{shared.zh}；合并后标识数量超过上限",
+        )
+    )
 
 
 def _evidence(by: str, packed: bytes, call: Call) -> Evidence:
@@ -46,7 +56,9 @@ def _evidence(by: str, packed: bytes, call: Call) -> Evidence:
     if note is not None:
         return _compared(note)
     reason = packed.decode(errors="replace")
-    return Evidence(Words(f"said by {by}{reason and f': {reason}'}", f"由 {by} 指定{reason and f'：{reason}'}"))
+    return Evidence(
+        Words(f"said by {by}{reason and f': {reason}'}", f"由 {by} 指定{reason and f'：{reason}'}")
+    )
 
 
 def _compared(note: Note) -> Evidence:

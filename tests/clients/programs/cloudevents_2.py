@@ -11,9 +11,17 @@ convert = {"binary": to_binary_event, "structured": to_structured_event}[mode]
 
 
 def send(number, kind, data):
-    attributes = {"type": kind, "source": "https://shop.example/", "subject": user, "id": f"{user}-{number}", "specversion": "1.0"}
+    attributes = {
+        "type": kind,
+        "source": "https://shop.example/",
+        "subject": user,
+        "id": f"{user}-{number}",
+        "specversion": "1.0",
+    }
     message = convert(CloudEvent({**attributes, "datacontenttype": "application/json"}, data))
-    answer = requests.post(f"{url}/v1/events", headers=message.headers, data=message.body, auth=(key, ""), timeout=30)
+    answer = requests.post(
+        f"{url}/v1/events", headers=message.headers, data=message.body, auth=(key, ""), timeout=30
+    )
     answer.raise_for_status()
 
 

@@ -7,7 +7,12 @@ import sys
 url, key, user, module, *options = sys.argv[1:]
 Client = importlib.import_module(module).Client
 errors = []
-settings = {"host": url, "gzip": "gzip" in options, "on_error": lambda error, items: errors.append(repr(error)), "dataPlaneUrl": url}
+settings = {
+    "host": url,
+    "gzip": "gzip" in options,
+    "on_error": lambda error, items: errors.append(repr(error)),
+    "dataPlaneUrl": url,
+}
 known = inspect.signature(Client.__init__).parameters
 if "dataPlaneUrl" in known:
     del settings["host"]  # that name is an old one there

@@ -25,7 +25,9 @@ def test_rank_one_updates_are_the_ridge_regression(seed: int, d: int, n: int) ->
         posterior.update_linear(1, row, float(reward))
     direct = np.diag(precision) + x.T @ x
     np.testing.assert_allclose(posterior.covariances[1], np.linalg.inv(direct), atol=1e-9)
-    np.testing.assert_allclose(posterior.means[1], np.linalg.solve(direct, precision * mean + x.T @ rewards), atol=1e-8)
+    np.testing.assert_allclose(
+        posterior.means[1], np.linalg.solve(direct, precision * mean + x.T @ rewards), atol=1e-8
+    )
     np.testing.assert_allclose(posterior.means[0], mean)  # the other row has learnt nothing
 
 
@@ -40,7 +42,9 @@ def test_a_refresh_takes_data_and_prior_apart_exactly() -> None:
     moved = x @ change.T
     direct = np.diag(precision) + 0.25 * moved.T @ moved
     np.testing.assert_allclose(posterior.covariances[0], np.linalg.inv(direct), atol=1e-9)
-    np.testing.assert_allclose(posterior.means[0], np.linalg.solve(direct, precision * mean + 0.25 * moved.T @ rewards), atol=1e-9)
+    np.testing.assert_allclose(
+        posterior.means[0], np.linalg.solve(direct, precision * mean + 0.25 * moved.T @ rewards), atol=1e-9
+    )
 
 
 def test_a_logistic_update_finds_the_mode() -> None:
@@ -72,7 +76,10 @@ def test_a_missing_value_is_average_and_a_constant_feature_is_nothing() -> None:
 
 
 def test_a_change_of_frame_moves_what_is_placed() -> None:
-    old, new = Frame(np.array([1.0, -2.0]), np.array([2.0, 0.5])), Frame(np.array([0.0, 3.0]), np.array([1.0, 0.1]))
+    old, new = (
+        Frame(np.array([1.0, -2.0]), np.array([2.0, 0.5])),
+        Frame(np.array([0.0, 3.0]), np.array([1.0, 0.1])),
+    )
     context = np.array([1.2, 0.4])
     np.testing.assert_allclose(old.change_to(new) @ old.place(context), new.place(context))
 
@@ -85,7 +92,9 @@ def learn(learner: Learner, n: int, seed: int = 0, scale: float = 1.0, flip: boo
         arm = int(chance.integers(2))
         likely = ((context[0] > 0.0) == (arm == 1)) != flip
         reward = float(chance.random() < (0.8 if likely else 0.2))
-        examples.append(Rewarded(str(number), number, number + 1, (context * scale).tolist(), "ab"[arm], 0.5, reward, 0))
+        examples.append(
+            Rewarded(str(number), number, number + 1, (context * scale).tolist(), "ab"[arm], 0.5, reward, 0)
+        )
     learner.learn(examples)
     return examples
 
@@ -102,12 +111,16 @@ def test_units_do_not_matter(policy: str, scale: float) -> None:
     plain = Learner("m", ("x", "y"), ACTIONS, settings)
     learn(plain, 700)
     context = np.array([0.7, -0.3])
-    np.testing.assert_allclose(learner.forecast(context * scale).means, plain.forecast(context).means, rtol=1e-4)
+    np.testing.assert_allclose(
+        learner.forecast(context * scale).means, plain.forecast(context).means, rtol=1e-4
+    )
     assert learner.forecast(context * scale).means[1] > learner.forecast(context * scale).means[0]
 
 
 def test_forgetting_follows_what_has_turned() -> None:
-    forgetful, loyal = (Learner("m", ("x", "y"), ACTIONS, Settings(half_life=half_life)) for half_life in (500, 0))
+    forgetful, loyal = (
+        Learner("m", ("x", "y"), ACTIONS, Settings(half_life=half_life)) for half_life in (500, 0)
+    )
     for learner in (forgetful, loyal):
         learn(learner, 6_000)
         learn(learner, 3_000, seed=1, flip=True)

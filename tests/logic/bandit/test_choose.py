@@ -24,7 +24,9 @@ def menu_of(count: int) -> Menu:
     st.sampled_from(POLICIES),
     st.floats(0, 1),
 )
-def test_propensities_sum_to_one_and_keep_the_floor(rows: list[tuple[float, float, float, float]], policy: str, floor: float) -> None:
+def test_propensities_sum_to_one_and_keep_the_floor(
+    rows: list[tuple[float, float, float, float]], policy: str, floor: float
+) -> None:
     means, deviations = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     menu = Menu([Action(name=str(place), value=row[2], cost=row[3]) for place, row in enumerate(rows)])
     settings = Settings(policy=policy, floor=floor)  # type: ignore[arg-type]  # a parameter
@@ -76,7 +78,11 @@ def test_equals_share_equally() -> None:
 def test_the_choice_is_by_worth(policy: str) -> None:
     """Likelier by far, but worth less than the other; and a cost above the value is never worth it."""
     forecast = Forecast(np.array([2.0, -1.0, 2.0]), np.full(3, 0.01))
-    actions = [Action(name="likely", value=1.0), Action(name="valuable", value=20.0, cost=1.0), Action(name="dear", value=20.0, cost=30.0)]
+    actions = [
+        Action(name="likely", value=1.0),
+        Action(name="valuable", value=20.0, cost=1.0),
+        Action(name="dear", value=20.0, cost=30.0),
+    ]
     choice = choose(forecast, Menu(actions), Settings(policy=policy, floor=0.0), 0.5)  # type: ignore[arg-type]  # a parameter
     assert choice.action == "valuable"
     assert choice.propensity == 1.0
@@ -102,7 +108,11 @@ def test_what_is_withheld_says_why() -> None:
 
 
 def test_allowances_run_out_and_come_back() -> None:
-    actions = [Action(name="coupon", cost=4.0, budget=10.0), Action(name="call", capacity=2), Action(name="nothing")]
+    actions = [
+        Action(name="coupon", cost=4.0, budget=10.0),
+        Action(name="call", capacity=2),
+        Action(name="nothing"),
+    ]
     allowances = Allowances(1_000, {})
     for at_ms in (0, 500):
         assert allowances.room(actions, at_ms) == [None, None, None]
@@ -130,7 +140,10 @@ def test_a_shard_has_its_share() -> None:
     assert done == [3, 3, 2, 2]  # all together as often as the money reaches, and never once more
 
 
-@pytest.mark.parametrize("wrong", [{"floor": 1.1}, {"floor": float("nan")}, {"exploration": -1.0}, {"spread": 0.0}, {"half_life": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"floor": 1.1}, {"floor": float("nan")}, {"exploration": -1.0}, {"spread": 0.0}, {"half_life": -1}],
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings(**wrong)  # type: ignore[arg-type]  # wrong on purpose

@@ -24,7 +24,9 @@ def examples(n: int, seed: int = 0) -> list[Rewarded]:
     for number in range(n):
         context, arm = chance.standard_normal(3), int(chance.integers(3))
         reward = float(chance.random() < 1.0 / (1.0 + np.exp(-WEIGHTS[arm] @ context)))
-        made.append(Rewarded(str(number), number, number + 10, context.tolist(), "abc"[arm], 1 / 3, reward, 0))
+        made.append(
+            Rewarded(str(number), number, number + 10, context.tolist(), "abc"[arm], 1 / 3, reward, 0)
+        )
     return made
 
 
@@ -193,5 +195,9 @@ def test_open_decisions_are_bounded_and_packable() -> None:
     ledger = Ledger(1_000, limit=2)
     closed = [example.decision for number in range(4) for example in ledger.open(str(number), opened(number))]
     assert closed == ["0", "1"]
-    again = Ledger(1_000, limit=2, waiting=msgspec.msgpack.decode(msgspec.msgpack.encode(ledger.waiting), type=dict[str, Open]))
+    again = Ledger(
+        1_000,
+        limit=2,
+        waiting=msgspec.msgpack.decode(msgspec.msgpack.encode(ledger.waiting), type=dict[str, Open]),
+    )
     assert again.due(5_000) == ledger.due(5_000)

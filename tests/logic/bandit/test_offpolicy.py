@@ -38,7 +38,10 @@ def softmax_log(sharpness: float, floor: float = 0.0) -> Logging:
 
 
 def greedy_log(epsilon: float) -> Logging:
-    return lambda contexts: epsilon / ARMS + (1.0 - epsilon) * np.eye(ARMS)[(contexts @ WEIGHTS.T + [0.5, 0.0, 0.0, -0.5]).argmax(axis=1)]
+    return lambda contexts: (
+        epsilon / ARMS
+        + (1.0 - epsilon) * np.eye(ARMS)[(contexts @ WEIGHTS.T + [0.5, 0.0, 0.0, -0.5]).argmax(axis=1)]
+    )
 
 
 def best_alone(contexts: Floats) -> Floats:
@@ -60,7 +63,12 @@ _MANY = np.random.default_rng(0).standard_normal((400_000, 2))
 def coverage(resamples: int, n: int, log: Logging, policy: Logging = judged) -> dict[str, float]:
     """How often each interval holds the truth."""
     value = float((policy(_MANY) * pays(_MANY)).sum(axis=1).mean())
-    truth = {"ips": value, "snips": value, "dr": value, "gain": value - float((log(_MANY) * pays(_MANY)).sum(axis=1).mean())}
+    truth = {
+        "ips": value,
+        "snips": value,
+        "dr": value,
+        "gain": value - float((log(_MANY) * pays(_MANY)).sum(axis=1).mean()),
+    }
     chance = np.random.default_rng(11)
     hits = dict.fromkeys(truth, 0)
     for _ in range(resamples):
@@ -104,11 +112,15 @@ def test_a_nearly_deterministic_log_errs_to_the_safe_side() -> None:
 
 def test_a_weight_that_was_not_logged_is_reckoned_with() -> None:
     """The log never did what the policy always does: the weights seen are all small, and any value is possible."""
-    logged = Logged(np.zeros((500, 0)), np.zeros(500, dtype=np.int64), np.tile([0.0, 1.0], 250), np.full(500, 0.99))
+    logged = Logged(
+        np.zeros((500, 0)), np.zeros(500, dtype=np.int64), np.tile([0.0, 1.0], 250), np.full(500, 0.99)
+    )
     half = np.full((500, 2), 0.5)
     assert heaviest(logged, half, np.full(500, 0.5 / 0.99)) == pytest.approx(50.0)
     found = evaluate(logged, half)
-    assert found.ips.low == pytest.approx(0.25, abs=0.05)  # the half that was seen earned 0.5, the other one 0 ...
+    assert found.ips.low == pytest.approx(
+        0.25, abs=0.05
+    )  # the half that was seen earned 0.5, the other one 0 ...
     assert found.ips.high == pytest.approx(0.75, abs=0.05)  # ... or 1
 
 
@@ -126,7 +138,9 @@ def test_a_log_of_the_policy_itself_is_its_mean() -> None:
     chance = np.random.default_rng(1)
     actions = chance.integers(ARMS, size=500)
     rewards = (chance.random(500) < TRUTH[actions]).astype(float)
-    found = evaluate(Logged(np.zeros((500, 0)), actions, rewards, np.full(500, 0.25)), np.full((500, ARMS), 0.25))
+    found = evaluate(
+        Logged(np.zeros((500, 0)), actions, rewards, np.full(500, 0.25)), np.full((500, ARMS), 0.25)
+    )
     assert found.ips.value == found.snips.value == pytest.approx(rewards.mean())
     assert found.effective_sample_size == pytest.approx(500.0)
     assert found.verdict == "cannot tell"
@@ -153,7 +167,9 @@ def test_what_is_clear_is_told() -> None:
         (Estimate(0.1, -0.1, 0.3), 500.0, 40.0, 1.0, "anything from -0.1"),
     ],
 )
-def test_it_says_when_it_cannot_tell_and_why(gain: Estimate, sample: float, rewarded: float, weight: float, reason: str) -> None:
+def test_it_says_when_it_cannot_tell_and_why(
+    gain: Estimate, sample: float, rewarded: float, weight: float, reason: str
+) -> None:
     verdict, why = judge(gain, sample, rewarded, weight)
     assert verdict == "cannot tell"
     assert reason in why

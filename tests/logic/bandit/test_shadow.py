@@ -19,7 +19,19 @@ def decisions(count: int, seed: int = 1) -> list[Rewarded]:
     for at in range(count):
         context, mail = chance.standard_normal(3), chance.random() < 0.5
         reward = float(chance.random() < (0.7 if (context[0] > 0.0) == mail else 0.1))
-        found.append(Rewarded(f"d{at}", at, at, context.tolist(), "mail" if mail else "call", 0.5, reward, 0, ["mail", "call"]))
+        found.append(
+            Rewarded(
+                f"d{at}",
+                at,
+                at,
+                context.tolist(),
+                "mail" if mail else "call",
+                0.5,
+                reward,
+                0,
+                ["mail", "call"],
+            )
+        )
     return found
 
 
@@ -27,7 +39,9 @@ def taught(given: list[Rewarded]) -> Shadows:
     """What was learnt from the first half, and what it would have done in the second."""
     settings = Settings()
     shadows = Shadows(settings, ACTIONS)
-    learners = [Learner("m", ("a", "b", "c"), ACTIONS, shadows.of(policy)) for policy in ("logistic_ucb", "linucb")]
+    learners = [
+        Learner("m", ("a", "b", "c"), ACTIONS, shadows.of(policy)) for policy in ("logistic_ucb", "linucb")
+    ]
     middle = len(given) // 2
     for learner in learners:
         learner.learn(given[:middle])
@@ -71,7 +85,9 @@ def test_what_has_learnt_is_better_than_the_lot() -> None:
     shadows = taught(decisions(4_000))
     for policy in POLICIES:
         assert shadows.tallies[policy].verdict()[0] == "better", policy
-    assert shadows.tallies["logistic_ucb"].figures()["earned"] == pytest.approx(6.0, abs=0.5)  # (7 + 7 - 2) / 2 at best
+    assert shadows.tallies["logistic_ucb"].figures()["earned"] == pytest.approx(
+        6.0, abs=0.5
+    )  # (7 + 7 - 2) / 2 at best
 
 
 def test_of_too_few_it_cannot_tell() -> None:

@@ -30,7 +30,9 @@ def taken(traits: dict[str, Any], context: dict[str, Any] | None = None, **optio
 
 def checked(traits: dict[str, Any], validator: Validator | None = None, **message: Any) -> Checked:
     event = {"type": "identify", "userId": "ana", "traits": traits, **message}
-    found = (validator or Validator(Config(), KEY, {})).check(RawEvent(msgspec.json.encode(event), NOW, "web"))
+    found = (validator or Validator(Config(), KEY, {})).check(
+        RawEvent(msgspec.json.encode(event), NOW, "web")
+    )
     assert isinstance(found, Checked), found
     return found
 
@@ -55,11 +57,18 @@ def test_a_birthday_as_a_moment_is_the_day_where_the_customer_is(stated: Any) ->
     assert taken({"birthday": stated}, country="").traits == {"birthday": "1990-03-06"}
     assert taken({"birthday": stated, "country": "DE"}).traits["birthday"] == "1990-03-06"
     assert taken({"birthday": stated}, {"timezone": "America/New_York"}).traits == {"birthday": "1990-03-06"}
-    assert taken({"birthday": stated, "timezone": "Asia/Tokyo"}, {"timezone": "America/New_York"}).traits["birthday"] == "1990-03-07"
+    assert (
+        taken({"birthday": stated, "timezone": "Asia/Tokyo"}, {"timezone": "America/New_York"}).traits[
+            "birthday"
+        ]
+        == "1990-03-07"
+    )
 
 
 def test_what_is_empty_was_not_stated_and_other_traits_are_nobodys_business() -> None:
-    assert taken({"phone": "", "email": None, "plan": "gold"}) == Taken({"phone": "", "email": None, "plan": "gold"}, {}, {}, {}, {})
+    assert taken({"phone": "", "email": None, "plan": "gold"}) == Taken(
+        {"phone": "", "email": None, "plan": "gold"}, {}, {}, {}, {}
+    )
     assert Entry(EntryConfig(), KEY).take({"plan": "gold"}, {"locale": "zh-CN"}, NOW) is None
 
 
@@ -93,7 +102,14 @@ def test_what_is_missing_is_derived_with_its_source() -> None:
 
 
 def test_nobody_else_may_write_our_marks() -> None:
-    found = checked({"$quality.phone": "ok 00000000", "$derived.phone": {"country": "US"}, "$original.city": "x", "$email": "a@x.de"})
+    found = checked(
+        {
+            "$quality.phone": "ok 00000000",
+            "$derived.phone": {"country": "US"},
+            "$original.city": "x",
+            "$email": "a@x.de",
+        }
+    )
     assert [name for name in found.traits if name.startswith("$")] == ["$quality.email"]
     assert found.sensitive == {"$email": "a@x.de"}
 
@@ -110,7 +126,12 @@ def test_what_is_personal_is_sealed_with_all_that_is_kept_of_it() -> None:
     }
     assert found.traits["city"] == "深圳"
     assert found.traits["$original.city"] == " 深圳 "
-    assert found.traits["$derived.id_number"] == {"gender": "female", "country": "CN", "province": "广东省", "county": "南山区"}
+    assert found.traits["$derived.id_number"] == {
+        "gender": "female",
+        "country": "CN",
+        "province": "广东省",
+        "county": "南山区",
+    }
     assert found.traits["$quality.passport"] == "length"
     said = msgspec.json.encode(found.traits)
     assert ID.encode() not in said
@@ -118,12 +139,16 @@ def test_what_is_personal_is_sealed_with_all_that_is_kept_of_it() -> None:
 
 
 def test_a_personal_kind_is_no_property_however_it_is_called() -> None:
-    found = checked({}, type="track", event="Signup", properties={"手机号": "13800138000", "身份证": ID, "name": "Tee"})
+    found = checked(
+        {}, type="track", event="Signup", properties={"手机号": "13800138000", "身份证": ID, "name": "Tee"}
+    )
     assert found.properties == {"name": "Tee"}
 
 
 def test_a_bad_value_identifies_nobody() -> None:
-    assert [identifier.strength for identifier in checked({"phone": "12345", "email": "ana@x"}).identifiers] == [0]
+    assert [
+        identifier.strength for identifier in checked({"phone": "12345", "email": "ana@x"}).identifiers
+    ] == [0]
     event = msgspec.json.encode({"type": "identify", "traits": {"phone": "12345678901"}})
     found = Validator(Config(), KEY, {}).check(RawEvent(event, NOW, "web"))
     assert isinstance(found, Reject)
@@ -140,7 +165,9 @@ def test_a_bad_value_identifies_nobody() -> None:
         ("passport", ("E12345678", " e12345678"), "E1"),
     ],
 )
-def test_numbers_of_documents_identify_only_where_they_hold(kind: Any, spellings: tuple[str, str], bad: str) -> None:
+def test_numbers_of_documents_identify_only_where_they_hold(
+    kind: Any, spellings: tuple[str, str], bad: str
+) -> None:
     paper = Namespace(name="paper", paths=("traits.paper",), limit=3, normalize=kind)
     config = msgspec.structs.replace(Config(), identity=Identity(namespace=(*Identity().namespace, paper)))
     validator = Validator(config, KEY, {})
@@ -150,16 +177,26 @@ def test_numbers_of_documents_identify_only_where_they_hold(kind: Any, spellings
 
 
 @pytest.mark.parametrize(
-    ("options", "same"), [({}, False), ({"ignore_plus_tags": True}, False), ({"ignore_plus_tags": True, "ignore_gmail_dots": True}, True)]
+    ("options", "same"),
+    [
+        ({}, False),
+        ({"ignore_plus_tags": True}, False),
+        ({"ignore_plus_tags": True, "ignore_gmail_dots": True}, True),
+    ],
 )
 def test_mailboxes_are_one_by_option(options: dict[str, bool], same: bool) -> None:
     validator = Validator(msgspec.structs.replace(Config(), entry=EntryConfig(**options)), KEY, {})
-    stated = [checked({"email": email}, validator).identifiers[1] for email in ("a.na+x@gmail.com", "ANA@googlemail.com")]
+    stated = [
+        checked({"email": email}, validator).identifiers[1]
+        for email in ("a.na+x@gmail.com", "ANA@googlemail.com")
+    ]
     assert (stated[0] == stated[1]) is same
 
 
 def test_fields_are_configurable() -> None:
-    config = msgspec.structs.replace(Config(), entry=EntryConfig(field=(Field(kind="bank_card", names=("Kartennummer",)),)))
+    config = msgspec.structs.replace(
+        Config(), entry=EntryConfig(field=(Field(kind="bank_card", names=("Kartennummer",)),))
+    )
     found = checked({"kartennummer": "4111 1111 1111 1111", "phone": "12345"}, Validator(config, KEY, {}))
     assert found.sensitive == {
         "kartennummer": "4111111111111111",
@@ -181,7 +218,9 @@ def test_the_surest_source_completes_and_a_stated_value_stays() -> None:
     assert found["carrier"]["source"] == "phone"
     assert "city" not in found
     assert "birthday" not in found  # it is sealed
-    assert "province" not in completion.completed(traits_of(checked({"phone": "13912345678", "province": "湖北"})))
+    assert "province" not in completion.completed(
+        traits_of(checked({"phone": "13912345678", "province": "湖北"}))
+    )
 
 
 def test_expressions_see_what_was_derived_where_nothing_was_stated() -> None:
@@ -197,7 +236,19 @@ def test_expressions_see_what_was_derived_where_nothing_was_stated() -> None:
 
 def fact(traits: dict[str, Any], source: str = "web", **message: Any) -> Fact:
     found = checked(traits, **message)
-    return Fact(found.type, found.name, NOW, NOW, NOW, found.message, source, b"s" * 12, found.properties, found.traits, {})
+    return Fact(
+        found.type,
+        found.name,
+        NOW,
+        NOW,
+        NOW,
+        found.message,
+        source,
+        b"s" * 12,
+        found.properties,
+        found.traits,
+        {},
+    )
 
 
 def test_what_sources_state_is_counted_by_field_and_outcome() -> None:
@@ -215,7 +266,13 @@ def test_what_sources_state_is_counted_by_field_and_outcome() -> None:
         held.traits.update({name: (NOW, value) for name, value in one.traits.items()})
     rows = {(row.source, row.field): row for row in quality.report(counts | {"applied": 5, "stage:new": 1})}
     phone = rows["web", "phone"]
-    assert (phone.records, phone.stated, phone.valid, phone.conflicts, phone.bad) == (4, 3, 2, 0, {"too_short": 1})
+    assert (phone.records, phone.stated, phone.valid, phone.conflicts, phone.bad) == (
+        4,
+        3,
+        2,
+        0,
+        {"too_short": 1},
+    )
     assert (phone.coverage, phone.validity, phone.conflict_rate) == (0.75, 2 / 3, 0.0)
     assert rows["store", "phone"].conflict_rate == 1.0
     assert rows["web", "email"].coverage == 0.25

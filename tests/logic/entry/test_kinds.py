@@ -52,7 +52,10 @@ SWITCHBOARD = "+8675526012345"
         ("tel:+86-755-26012345;ext=801", f"{SWITCHBOARD};ext=801"),
         (f"{SWITCHBOARD};ext=801", f"{SWITCHBOARD};ext=801"),
         ("0755-26012345 ext. 802", f"{SWITCHBOARD};ext=802"),
-        ("0571-8765432-1", "!unassigned"),  # seven digits and an extension: not the number of eight digits that it would make
+        (
+            "0571-8765432-1",
+            "!unassigned",
+        ),  # seven digits and an extension: not the number of eight digits that it would make
         ("13800138000;13900139000", "!too_long"),  # two numbers, and whose are they
     ],
 )
@@ -125,7 +128,11 @@ def test_an_extension_is_part_of_the_number(stated: str, expected: str) -> None:
         ("locale", "?", "!format"),
         ("time_zone", "Asia/Shanghai", "Asia/Shanghai"),
         ("time_zone", "Mars/Base", "!unknown"),
-        ("id_number", resident_id("110101", date(1990, 3, 7), 13), resident_id("110101", date(1990, 3, 7), 13)),
+        (
+            "id_number",
+            resident_id("110101", date(1990, 3, 7), 13),
+            resident_id("110101", date(1990, 3, 7), 13),
+        ),
         ("id_number", "123", "!length"),
         ("id_number", resident_id("110101", date(1990, 3, 7), 13)[:-1] + "*", "!checksum"),
         ("id_number", "x" * 18, "!format"),
@@ -162,8 +169,18 @@ def test_postal_codes_have_the_form_of_their_country() -> None:
 
 def test_what_phones_tell() -> None:
     told = says("phone", "13912345678")
-    assert told == {"country": "CN", "province": "江苏省", "city": "常州市", "carrier": "中国移动", "time_zone": "Asia/Shanghai"}
-    assert says("phone", "+49 30 901820") == {"country": "DE", "region": "Berlin", "time_zone": "Europe/Berlin"}
+    assert told == {
+        "country": "CN",
+        "province": "江苏省",
+        "city": "常州市",
+        "carrier": "中国移动",
+        "time_zone": "Asia/Shanghai",
+    }
+    assert says("phone", "+49 30 901820") == {
+        "country": "DE",
+        "region": "Berlin",
+        "time_zone": "Europe/Berlin",
+    }
 
 
 def test_what_cities_tell() -> None:
@@ -181,11 +198,15 @@ def test_what_countries_and_locales_tell() -> None:
 
 
 days = st.dates(date(1900, 1, 1), date(2025, 12, 31))
-areas = st.sampled_from([("110105", "北京市", "朝阳区"), ("440305", "广东省", "南"), ("650102", "新疆维吾尔自治区", "天山区")])
+areas = st.sampled_from(
+    [("110105", "北京市", "朝阳区"), ("440305", "广东省", "南"), ("650102", "新疆维吾尔自治区", "天山区")]
+)
 
 
 @given(area=areas, born=days, number=st.integers(0, 999))
-def test_a_resident_id_tells_birth_date_sex_and_region(area: tuple[str, str, str], born: date, number: int) -> None:
+def test_a_resident_id_tells_birth_date_sex_and_region(
+    area: tuple[str, str, str], born: date, number: int
+) -> None:
     code, province, county = area
     stated = resident_id(code, born, number)
     told = says("id_number", f" {stated[:6]} {stated[6:]} ")
@@ -196,7 +217,9 @@ def test_a_resident_id_tells_birth_date_sex_and_region(area: tuple[str, str, str
 
 
 @given(area=areas, born=days, number=st.integers(0, 999), at=st.integers(0, 16), step=st.integers(1, 9))
-def test_one_wrong_digit_of_a_resident_id_is_always_noticed(area: Any, born: date, number: int, at: int, step: int) -> None:
+def test_one_wrong_digit_of_a_resident_id_is_always_noticed(
+    area: Any, born: date, number: int, at: int, step: int
+) -> None:
     good = resident_id(area[0], born, number)
     wrong = good[:at] + str((int(good[at]) + step) % 10) + good[at + 1 :]
     assert isinstance(CHECKS["id_number"](wrong, CN), Bad)
@@ -212,7 +235,9 @@ texts = st.text(max_size=40) | st.from_regex(r"[+0-9 ()\-xX@.a-z年月日／：]
 
 
 @given(stated=texts, kind=st.sampled_from(sorted(CHECKS)), country=st.sampled_from([(), CN, ("DE", "US")]))
-def test_nothing_raises_and_a_normal_form_is_its_own(stated: str, kind: FieldKind, country: tuple[str, ...]) -> None:
+def test_nothing_raises_and_a_normal_form_is_its_own(
+    stated: str, kind: FieldKind, country: tuple[str, ...]
+) -> None:
     found = CHECKS[kind](stated, country)
     if isinstance(found, Good):
         again = CHECKS[kind](found.value, country)
@@ -226,7 +251,13 @@ def test_nothing_raises_and_a_normal_form_is_its_own(stated: str, kind: FieldKin
 @given(number=st.integers(13_000_000_000, 13_999_999_999))
 def test_phones_are_one_however_they_are_written(number: int) -> None:
     digits = str(number)
-    forms = (digits, f"+86{digits}", f"0086 {digits}", f"{digits[:3]} {digits[3:7]}-{digits[7:]}", digits.translate(WIDE))
+    forms = (
+        digits,
+        f"+86{digits}",
+        f"0086 {digits}",
+        f"{digits[:3]} {digits[3:7]}-{digits[7:]}",
+        digits.translate(WIDE),
+    )
     assert len({value("phone", form) for form in forms}) == 1
 
 
@@ -249,7 +280,20 @@ parts = st.text("abcXYZ019.-_+'ü@ ", max_size=12)
 
 @given(
     local=parts | st.sampled_from(["info", "INFO", "a" * 64, "a" * 65]),
-    domain=st.sampled_from(["x.de", "X.de", "a.b.co", "x", "x..de", "-x.de", "x.test", "xn--fsqu00a.xn--fiqs8s", "1.2.3.4", "x.1"]),
+    domain=st.sampled_from(
+        [
+            "x.de",
+            "X.de",
+            "a.b.co",
+            "x",
+            "x..de",
+            "-x.de",
+            "x.test",
+            "xn--fsqu00a.xn--fiqs8s",
+            "1.2.3.4",
+            "x.1",
+        ]
+    ),
 )
 def test_the_short_way_for_simple_addresses_says_what_the_library_says(local: str, domain: str) -> None:
     stated = plain(f"{local}@{domain}")
@@ -275,7 +319,9 @@ SHANGHAI_BIRTH = ("1990-03-06T16:00:00.000Z", "1990-03-06 16:00:00+00:00", "6367
         ((), "1990-03-06"),
     ],
 )
-def test_a_birthday_as_a_moment_is_the_day_that_it_was_there(stated: str, places: tuple[str, ...], day: str) -> None:
+def test_a_birthday_as_a_moment_is_the_day_that_it_was_there(
+    stated: str, places: tuple[str, ...], day: str
+) -> None:
     assert value("birthday", stated, places) == day
     assert value("date", stated, places) == day
 

@@ -66,8 +66,14 @@ def test_quality_is_counted_once_and_the_same_in_a_replay() -> None:
         ("m3", "too_short", "web"),
         ("m4", "ok 22222222", "store"),
     ):
-        world.send(ANA, type="identify", name="", message=message, channel=channel, traits={"$quality.phone": said})
+        world.send(
+            ANA, type="identify", name="", message=message, channel=channel, traits={"$quality.phone": said}
+        )
     store, web = report(world.counters())
-    assert (store.records, store.valid, store.conflicts) == (2, 2, 1)  # the last one came after a bad value, which was none
+    assert (store.records, store.valid, store.conflicts) == (
+        2,
+        2,
+        1,
+    )  # the last one came after a bad value, which was none
     assert (web.records, web.stated, web.valid, web.bad) == (2, 2, 1, {"too_short": 1})
     assert contents(replayed(world, Random(1))) == contents(world.store)

@@ -32,7 +32,11 @@ def people(seed: int, customers: int, copies: int = 3) -> tuple[list[dict[str, s
             "email": f"{_word(luck, 4)}@{_word(luck, 2)}.com",
         }
         for _ in range(luck.randrange(1, copies + 1)):
-            row = {field: _typo(luck, value) if luck.random() < 0.08 else value for field, value in true.items() if luck.random() > 0.15}
+            row = {
+                field: _typo(luck, value) if luck.random() < 0.08 else value
+                for field, value in true.items()
+                if luck.random() > 0.15
+            }
             rows.append((row, customer))
     luck.shuffle(rows)
     return [row for row, _ in rows], [customer for _, customer in rows]

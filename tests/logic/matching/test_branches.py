@@ -7,7 +7,17 @@ import pytest
 
 from bench.registers import rows
 from flows.lab.evaluate.identity import Report, evaluate
-from flows.logic.matching import Cluster, Frequencies, Learner, Record, Scorer, Thresholds, Verdict, Weights, decide
+from flows.logic.matching import (
+    Cluster,
+    Frequencies,
+    Learner,
+    Record,
+    Scorer,
+    Thresholds,
+    Verdict,
+    Weights,
+    decide,
+)
 from flows.logic.matching.branches import Branches, one_place_bits, together
 
 SHOP = {
@@ -48,7 +58,9 @@ def test_a_record_joins_the_branch_of_its_street_and_does_not_unite_the_two() ->
 
 def test_a_phone_that_branches_share_does_not_tell_them_apart() -> None:
     found = [("street", 0, -2.7), ("phone", 2, 14.0), ("city", 3, 6.0)]
-    assert one_place_bits(found, Weights(branches_phone=0.1)) > one_place_bits(found, Weights(branches_phone=0.9))
+    assert one_place_bits(found, Weights(branches_phone=0.1)) > one_place_bits(
+        found, Weights(branches_phone=0.9)
+    )
     assert one_place_bits([("phone", 0, -2.0)], Weights(branches_phone=0.9)) > one_place_bits(
         [("phone", 0, -2.0)], Weights(branches_phone=0.1)
     )
@@ -59,8 +71,13 @@ def test_how_many_branches_there_are_is_learnt_and_kept() -> None:
     one_name = ("organisation", 4, 12.0)
     learner = Learner()
     for number in range(200):
-        here, there = [one_name, ("street", 3, 9.0)], [one_name, ("street", 0, -2.7), ("phone", 2, 14.0), ("city", 0, -2.5)]
-        learner.branches.observe([there, here] if number % 4 else [there], -7.0 if number else -100.0, streets=True)
+        here, there = (
+            [one_name, ("street", 3, 9.0)],
+            [one_name, ("street", 0, -2.7), ("phone", 2, 14.0), ("city", 0, -2.5)],
+        )
+        learner.branches.observe(
+            [there, here] if number % 4 else [there], -7.0 if number else -100.0, streets=True
+        )
     assert (learner.branches.in_place, learner.branches.elsewhere) == (150, 49)
     assert learner.branches.each(0.5) < Weights().branches_each, "so often one customer's place differs"
     for _ in range(100):
@@ -71,7 +88,9 @@ def test_how_many_branches_there_are_is_learnt_and_kept() -> None:
     assert again == learner
     assert learner.copy().branches is not learner.branches
     before = msgspec.msgpack.encode(msgspec.to_builtins(learner)[:-1])
-    assert msgspec.msgpack.decode(before, type=Learner).branches == Branches(), "a checkpoint of a release that knew no branches"
+    assert msgspec.msgpack.decode(before, type=Learner).branches == Branches(), (
+        "a checkpoint of a release that knew no branches"
+    )
 
 
 def test_a_table_of_cities_tells_places_by_them() -> None:

@@ -25,7 +25,13 @@ from flows.logic.matching.index import COMMON, FOR_A_KEY
 from flows.logic.matching.stream import Matching
 from tests.logic.matching.people import people
 
-ANNA = {"given_name": "Clementine", "family_name": "Featherston", "date_of_birth": "1980-05-17", "city": "Leeds", "phone": "0113 496 0000"}
+ANNA = {
+    "given_name": "Clementine",
+    "family_name": "Featherston",
+    "date_of_birth": "1980-05-17",
+    "city": "Leeds",
+    "phone": "0113 496 0000",
+}
 
 
 def world(customers: int = 2000) -> Scorer:
@@ -60,7 +66,9 @@ def verdict_on(row: dict[str, str], *clusters: Cluster, scorer: Scorer) -> Verdi
 def test_errors_in_two_fields_do_not_part_a_customer() -> None:
     scorer = world()
     anna = cluster(scorer, "anna", ANNA)
-    verdict = verdict_on({**ANNA, "given_name": "Clementin", "date_of_birth": "1980-05-71"}, anna, scorer=scorer)
+    verdict = verdict_on(
+        {**ANNA, "given_name": "Clementin", "date_of_birth": "1980-05-71"}, anna, scorer=scorer
+    )
     assert (verdict.kind, verdict.cluster) == ("merge", "anna")
     assert verdict.probability > 0.99
 
@@ -68,17 +76,25 @@ def test_errors_in_two_fields_do_not_part_a_customer() -> None:
 def test_the_evidence_is_told_in_words() -> None:
     scorer = world()
     anna = cluster(scorer, "anna", ANNA)
-    verdict = verdict_on({**ANNA, "date_of_birth": "1980-05-18", "phone": "0113 496 9999"}, anna, scorer=scorer)
-    assert {"family name equal (rare)", "date of birth one digit apart", "phone differs", "given name equal (rare)"} <= set(
-        explain(verdict)
+    verdict = verdict_on(
+        {**ANNA, "date_of_birth": "1980-05-18", "phone": "0113 496 9999"}, anna, scorer=scorer
     )
+    assert {
+        "family name equal (rare)",
+        "date of birth one digit apart",
+        "phone differs",
+        "given name equal (rare)",
+    } <= set(explain(verdict))
     assert {"姓相同（罕见）", "出生日期差一位", "电话不同"} <= set(explain(verdict, "zh"))
 
 
 def test_a_rare_name_tells_more_than_a_common_one() -> None:
     scorer = world()
     rare, common = {"family_name": "Featherston"}, {"family_name": "Smith"}
-    bits = {row["family_name"]: scorer.score(Record.of(row), cluster(scorer, "x", row))[0] for row in (rare, common)}
+    bits = {
+        row["family_name"]: scorer.score(Record.of(row), cluster(scorer, "x", row))[0]
+        for row in (rare, common)
+    }
     assert bits["Featherston"] > bits["Smith"] + 5
     assert bits["Smith"] == pytest.approx(log2(0.75 / 0.1), abs=0.5)
 
@@ -94,15 +110,21 @@ def test_a_brother_at_the_same_address_is_somebody_else() -> None:
 def test_swapped_names_are_recognised() -> None:
     scorer = world()
     anna = cluster(scorer, "anna", ANNA)
-    verdict = verdict_on({**ANNA, "given_name": "Featherston", "family_name": "Clementine"}, anna, scorer=scorer)
+    verdict = verdict_on(
+        {**ANNA, "given_name": "Featherston", "family_name": "Clementine"}, anna, scorer=scorer
+    )
     assert verdict.kind == "merge"
     assert "given and family name swapped" in explain(verdict)
 
 
 def test_a_record_that_shows_two_clusters_to_be_one_joins_both() -> None:
     scorer = world()
-    by_phone = cluster(scorer, "a", {name: ANNA[name] for name in ("given_name", "family_name", "phone", "city")})
-    by_birth = cluster(scorer, "b", {name: ANNA[name] for name in ("given_name", "family_name", "date_of_birth", "city")})
+    by_phone = cluster(
+        scorer, "a", {name: ANNA[name] for name in ("given_name", "family_name", "phone", "city")}
+    )
+    by_birth = cluster(
+        scorer, "b", {name: ANNA[name] for name in ("given_name", "family_name", "date_of_birth", "city")}
+    )
     verdict = verdict_on(ANNA, by_phone, by_birth, scorer=scorer)
     assert {verdict.cluster, *verdict.also} == {"a", "b"}
 
@@ -147,9 +169,9 @@ def test_what_two_customers_have_said_firmly_is_outweighed_by_nothing() -> None:
 def test_nothing_in_common_is_no_candidate_of_anything() -> None:
     scorer = world()
     anna = cluster(scorer, "a", ANNA)
-    assert verdict_on({"given_name": "Victor", "family_name": "Zuvoti", "date_of_birth": "1951-11-02"}, anna, scorer=scorer) == Verdict(
-        "none"
-    )
+    assert verdict_on(
+        {"given_name": "Victor", "family_name": "Zuvoti", "date_of_birth": "1951-11-02"}, anna, scorer=scorer
+    ) == Verdict("none")
     assert verdict_on({}, anna, scorer=scorer) == Verdict("none")
 
 
@@ -176,7 +198,11 @@ def test_frequencies_never_fall_short_and_survive_packing() -> None:
         frequencies.add("family_name", f"name{number % 300}")
     again = Frequencies.unpack(frequencies.pack())
     for number in range(300):
-        assert again.count("family_name", f"name{number}") == frequencies.count("family_name", f"name{number}") >= 10
+        assert (
+            again.count("family_name", f"name{number}")
+            == frequencies.count("family_name", f"name{number}")
+            >= 10
+        )
     assert again.total("family_name") == 3000
 
 
@@ -209,7 +235,11 @@ def test_a_learner_that_was_packed_goes_on_as_if_it_had_not_been() -> None:
     learner = Learner()
     for number in range(60):
         learner.observe(
-            Record.of({**ANNA, "city": f"City{number}"}), [anna], True, scorer, Record.of({"given_name": "Ben", "city": "City1"})
+            Record.of({**ANNA, "city": f"City{number}"}),
+            [anna],
+            True,
+            scorer,
+            Record.of({"given_name": "Ben", "city": "City1"}),
         )
     packed = msgspec.msgpack.encode(learner)
     again = msgspec.msgpack.decode(packed, type=Learner)
@@ -246,7 +276,9 @@ def test_the_same_records_give_the_same_clusters() -> None:
 def test_ten_thousand_addresses_on_one_phone_are_not_one_customer() -> None:
     matching = Matching()
     for number in range(1500):
-        keys = blocking_keys(record := Record.of({"phone": "0113 496 0000", "email": f"user{number * 7919}@mail{number}.com"}))
+        keys = blocking_keys(
+            record := Record.of({"phone": "0113 496 0000", "email": f"user{number * 7919}@mail{number}.com"})
+        )
         assert keys
         matching.add(str(number), record)
     assert len(matching.clusters) > 1000
@@ -275,7 +307,9 @@ def test_quite_another_number_is_never_passed_over_in_silence(row: dict[str, str
     scorer = world()
     one = cluster(scorer, "one", {**row, "national_id": "110101198005171236"})
     assert verdict_on(row, one, scorer=scorer).kind == "merge"
-    assert verdict_on({**row, "national_id": "E12345678"}, one, scorer=scorer).kind == "merge", "of another form, so it tells nothing"
+    assert verdict_on({**row, "national_id": "E12345678"}, one, scorer=scorer).kind == "merge", (
+        "of another form, so it tells nothing"
+    )
     verdict = verdict_on({**row, "national_id": "310115198209049872"}, one, scorer=scorer)
     assert (verdict.kind, verdict.cluster) == ("review", "one")
     assert "national id differs" in explain(verdict)

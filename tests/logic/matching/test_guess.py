@@ -90,7 +90,20 @@ def test_meaning(heading: str, field: str) -> None:
 
 @pytest.mark.parametrize(
     "heading",
-    ["id", "rec_id", "unique_id", "cluster", "entity_id", "Unnamed: 0", "recid", "customer_id", "uuid", "master_id", "truth", "voter_id"],
+    [
+        "id",
+        "rec_id",
+        "unique_id",
+        "cluster",
+        "entity_id",
+        "Unnamed: 0",
+        "recid",
+        "customer_id",
+        "uuid",
+        "master_id",
+        "truth",
+        "voter_id",
+    ],
 )
 def test_what_holds_the_answer_is_never_a_field(heading: str) -> None:
     assert guess_fields([heading], [{heading: "a1"}, {heading: "b2"}]) == {}
@@ -104,7 +117,11 @@ def test_a_serial_number_under_any_name_is_no_field() -> None:
 def test_the_same_name_put_together_twice_counts_once() -> None:
     headings = ["full_name", "first_and_surname", "first_name", "surname"]
     rows = [dict.fromkeys(headings, value) for value in ("a", "b")]
-    assert guess_fields(headings, rows) == {"full_name": "full_name", "first_name": "given_name", "surname": "family_name"}
+    assert guess_fields(headings, rows) == {
+        "full_name": "full_name",
+        "first_name": "given_name",
+        "surname": "family_name",
+    }
 
 
 def test_a_plain_name_is_of_a_person_where_the_table_speaks_of_persons() -> None:
@@ -119,7 +136,10 @@ def test_values_tell_what_a_heading_does_not() -> None:
 
 
 def test_without_a_known_heading_the_column_that_reads_like_names_is_the_name() -> None:
-    rows = [{"oznaka": f"{'abcdefgh'[n % 8]}lto {'mnopq'[n % 5]}ira", "miasto": f"Lodz {n % 3}", "kod": f"k{n}"} for n in range(40)]
+    rows = [
+        {"oznaka": f"{'abcdefgh'[n % 8]}lto {'mnopq'[n % 5]}ira", "miasto": f"Lodz {n % 3}", "kod": f"k{n}"}
+        for n in range(40)
+    ]
     assert guess_fields(["kod", "miasto", "oznaka"], rows)["oznaka"] == "organisation"
     people = [{**row, "gender": "mf"[n % 2]} for n, row in enumerate(rows)]
     assert guess_fields(["oznaka", "gender"], people)["oznaka"] == "full_name"

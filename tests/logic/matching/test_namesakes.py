@@ -9,7 +9,13 @@ from flows.lab.evaluate.identity import evaluate
 from flows.logic.matching import Cluster, Frequencies, Record, Scorer, Thresholds, Weights, decide
 from flows.logic.matching.verdict import are_one
 
-ONE = {"full_name": "王伟", "city": "上海", "date_of_birth": "1990-05-03", "phone": "13812345678", "email": "wangwei88@qq.com"}
+ONE = {
+    "full_name": "王伟",
+    "city": "上海",
+    "date_of_birth": "1990-05-03",
+    "phone": "13812345678",
+    "email": "wangwei88@qq.com",
+}
 OTHER = {**ONE, "date_of_birth": "1990-05-31", "phone": "15900001111", "email": "kj2046@163.com"}
 SMITH = {"full_name": "John Smith", "city": "London"}
 
@@ -28,11 +34,24 @@ def without(row: dict[str, str], *fields: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "born", ["1990-05-31", "1990-05-29", "1990-06-14", "1991-05-30", "1990-04-30", "1984-11-12", "1990-05-02", "1990", ""]
+    "born",
+    [
+        "1990-05-31",
+        "1990-05-29",
+        "1990-06-14",
+        "1991-05-30",
+        "1990-04-30",
+        "1984-11-12",
+        "1990-05-02",
+        "1990",
+        "",
+    ],
 )
 @pytest.mark.parametrize("given", [("phone", "email"), ("phone",), ("email",)])
 @pytest.mark.parametrize("name", ["王伟", "李秀英", "John Smith", "欧阳娜娜"])
-def test_name_and_city_are_not_enough_where_phone_or_address_are_others(born: str, given: tuple[str, ...], name: str) -> None:
+def test_name_and_city_are_not_enough_where_phone_or_address_are_others(
+    born: str, given: tuple[str, ...], name: str
+) -> None:
     one = {"full_name": name, "city": "上海", "date_of_birth": ONE["date_of_birth"]}
     mine = {**one, **{field: ONE[field] for field in given}}
     theirs = {**one, "date_of_birth": born, **{field: OTHER[field] for field in given}}
@@ -64,7 +83,10 @@ def test_what_several_records_say_is_not_put_together() -> None:
     assert kind(mixed, *smith) == "review"
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [("john.smith4", "john.smith7"), ("john.smith", "john.smith1"), ("jsmith1985", "jsmith1987")])
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [("john.smith4", "john.smith7"), ("john.smith", "john.smith1"), ("jsmith1985", "jsmith1987")],
+)
 def test_numbers_behind_a_name_in_the_mail_address_tell_namesakes_apart(mine: str, theirs: str) -> None:
     one = {"full_name": "John Smith", "phone": "+44 7400 000315", "email": f"{mine}@example.com"}
     other = {**one, "phone": "+44 7400 000465", "email": f"{theirs}@example.com"}
@@ -76,7 +98,9 @@ def test_numbers_behind_a_name_in_the_mail_address_tell_namesakes_apart(mine: st
 
 def test_customers_who_both_have_records_are_not_united_by_their_name_either() -> None:
     scorer, between = Scorer(Weights(), Frequencies()), Record.of({"full_name": "王伟", "city": "上海"})
-    assert not are_one(between, cluster(ONE, ONE), cluster(OTHER, OTHER), scorer, Thresholds(), scorer.prior_bits())
+    assert not are_one(
+        between, cluster(ONE, ONE), cluster(OTHER, OTHER), scorer, Thresholds(), scorer.prior_bits()
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +128,13 @@ def test_a_register_of_namesakes_is_told_apart(seed: int) -> None:
     """And who gives a phone or an address again is found again."""
     table = rows("namesakes", 400, seed)
     Random(seed).shuffle(table)
-    fields = {"name": "full_name", "birthday": "date_of_birth", "city": "city", "phone": "phone", "email": "email"}
+    fields = {
+        "name": "full_name",
+        "birthday": "date_of_birth",
+        "city": "city",
+        "phone": "phone",
+        "email": "email",
+    }
     report = evaluate(list(table[0]), table, "entity", ("row",), fields, seeds=2)
     assert report.pairwise.precision > 0.985
     assert report.pairwise.recall > 0.88

@@ -15,8 +15,42 @@ from flows.logic.matching.stream import Matching
 
 FIELDS = [*KIND_OF, "favourite"]
 NAMES = ("full_name", "given_name", "family_name")
-EMPTY = ["", " ", "\t\n", "\x00", "-", "--", ".", "_", "@", "😀", "👩‍👩‍👧", "\u200b", "\u202e", "null", "未知", "N/A", "无"]
-SHORT = ["a", "É", "张", "0", "7", "\ue000", "\ue000\ue001", "\U000f0000", "𠮷", "ﬁ", "ㄅ", "ｱ", "م", "a b", "a b c"]
+EMPTY = [
+    "",
+    " ",
+    "\t\n",
+    "\x00",
+    "-",
+    "--",
+    ".",
+    "_",
+    "@",
+    "😀",
+    "👩‍👩‍👧",
+    "\u200b",
+    "\u202e",
+    "null",
+    "未知",
+    "N/A",
+    "无",
+]
+SHORT = [
+    "a",
+    "É",
+    "张",
+    "0",
+    "7",
+    "\ue000",
+    "\ue000\ue001",
+    "\U000f0000",
+    "𠮷",
+    "ﬁ",
+    "ㄅ",
+    "ｱ",
+    "م",
+    "a b",
+    "a b c",
+]
 WORDS = [
     "Anna", "Anna Meier", "Meier, Anna", "Bob", "Robert", "张伟", "張 偉", "欧阳", "欧阳娜娜", "Zhang Wei", "zhangwei", "محمد بن عبد الله",
     "Anna 张", "x" * 10_240, "ab " * 3_400, "有限公司", "省", "北京市海淀区上地十街10号", "Acme Technologies, Ltd.", "ltd", "A.B.C.",
@@ -25,7 +59,18 @@ NUMBERS = [
     "1990-05-17", "1990", "0001-01-01", "9999-12-31", "May 5 0050", "19610031", "1990年1月2日", "１９９０-01-02", "soon",
     "+86 138 0013 8000", "13800138000", "000000", "110101198001171236", "-1", "1e308", "NaN",
 ]  # fmt: skip
-SIGNS = ["a@b", "@@@", " @ ", "anna@example.com", "https://", "https://www.example.com/?a=1", "..", "a.", ".com", "?x=1"]
+SIGNS = [
+    "a@b",
+    "@@@",
+    " @ ",
+    "anna@example.com",
+    "https://",
+    "https://www.example.com/?a=1",
+    "..",
+    "a.",
+    ".com",
+    "?x=1",
+]
 ODD = EMPTY + SHORT + WORDS + NUMBERS + SIGNS
 
 
@@ -81,7 +126,12 @@ def test_no_name_is_no_evidence_about_a_name() -> None:
 
 texts = st.text(max_size=40) | st.sampled_from(ODD)
 rows = st.dictionaries(st.sampled_from(FIELDS), texts, max_size=len(FIELDS))
-TIES = [{"phone": "+49 30 901820"}, {"email": "anna@example.com"}, {"phone": "+49 30 901820", "email": "anna@example.com"}, {}]
+TIES = [
+    {"phone": "+49 30 901820"},
+    {"email": "anna@example.com"},
+    {"phone": "+49 30 901820", "email": "anna@example.com"},
+    {},
+]
 
 
 @settings(print_blob=True)
@@ -99,7 +149,9 @@ def test_records_of_anything_are_matched(said: list[tuple[dict[str, str], dict[s
 def test_events_of_anything_pass_the_stage(said: list[tuple[dict[str, str], dict[str, str]]]) -> None:
     """The whole way: checked, resolved, committed, matched."""
     table = [{"row": str(number), **row, **tie} for number, (row, tie) in enumerate(said)]
-    assert evaluate(["row", *FIELDS], table, "row", fields={field: field for field in FIELDS}, seeds=2).rows == len(said)
+    assert evaluate(
+        ["row", *FIELDS], table, "row", fields={field: field for field in FIELDS}, seeds=2
+    ).rows == len(said)
 
 
 def test_every_odd_value_of_every_field_passes_the_stage() -> None:
@@ -107,7 +159,10 @@ def test_every_odd_value_of_every_field_passes_the_stage() -> None:
     table = [{field: value, **tie} for field in FIELDS for value in ODD for tie in (TIES[0], TIES[1])]
     table += [{**tie, name: value} for tie in TIES for name in NAMES for value in ODD]
     ties = len(table) // 50
-    table = [{**row, "phone": f"+49 30 90{at % ties:05}", "email": f"x{at % ties}@example.com"} for at, row in enumerate(table)]
+    table = [
+        {**row, "phone": f"+49 30 90{at % ties:05}", "email": f"x{at % ties}@example.com"}
+        for at, row in enumerate(table)
+    ]
     rows = [{"row": str(number), **row} for number, row in enumerate(table)]
     report = evaluate(["row", *FIELDS], rows, "row", fields={field: field for field in FIELDS}, seeds=1)
     assert report.comparisons > len(rows) / 2

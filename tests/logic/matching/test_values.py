@@ -98,18 +98,37 @@ def test_every_kind_is_whole() -> None:
 
 
 def test_a_chinese_name_is_whole_and_in_parts_however_it_came() -> None:
-    whole, parts = Record.of({"full_name": "歐陽娜娜"}), Record.of({"family_name": "欧阳", "given_name": "娜娜"})
+    whole, parts = (
+        Record.of({"full_name": "歐陽娜娜"}),
+        Record.of({"family_name": "欧阳", "given_name": "娜娜"}),
+    )
     assert whole.values == {"full_name": "欧阳娜娜", "family_name": "欧阳", "given_name": "娜娜"}
     assert set(blocking_keys(whole)) >= set(blocking_keys(parts)) != set()
 
 
-@pytest.mark.parametrize(("a", "b"), [("smith", "smyth"), ("meyer", "maier"), ("张伟", "zhangwei"), ("robert", "rupert")])
+@pytest.mark.parametrize(
+    ("a", "b"), [("smith", "smyth"), ("meyer", "maier"), ("张伟", "zhangwei"), ("robert", "rupert")]
+)
 def test_names_that_sound_alike_have_one_skeleton(a: str, b: str) -> None:
     assert skeleton(a) == skeleton(b)
 
 
 texts = st.text(max_size=300) | st.sampled_from(
-    ["", "nan", "😀😀", "مرحبا", "x" * 10_000, "\x00", "１９９０", "张", "-", "@", "a@", "\ud800", "١٩٩٠-01-02"]
+    [
+        "",
+        "nan",
+        "😀😀",
+        "مرحبا",
+        "x" * 10_000,
+        "\x00",
+        "１９９０",
+        "张",
+        "-",
+        "@",
+        "a@",
+        "\ud800",
+        "١٩٩٠-01-02",
+    ]
 )
 
 
@@ -136,15 +155,27 @@ def test_a_level_is_one_of_its_kind(field: str, a: str, b: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ({"family_name": "Smith", "date_of_birth": "1980-05-17"}, {"family_name": "Smith", "date_of_birth": "1990-05-17"}),
-        ({"given_name": "Anna", "date_of_birth": "1980-05-17"}, {"given_name": "Ana", "date_of_birth": "1890-05-17"}),
+        (
+            {"family_name": "Smith", "date_of_birth": "1980-05-17"},
+            {"family_name": "Smith", "date_of_birth": "1990-05-17"},
+        ),
+        (
+            {"given_name": "Anna", "date_of_birth": "1980-05-17"},
+            {"given_name": "Ana", "date_of_birth": "1890-05-17"},
+        ),
         (
             {"given_name": "Mia", "family_name": "Josen", "city": "Ipswich", "date_of_birth": "2022-02-22"},
             {"given_name": "Mia", "family_name": "Nojes", "city": "Ipswich", "date_of_birth": "2031-02-20"},
         ),
-        ({"family_name": "Caalmil", "occupation": "weaver"}, {"family_name": "Calmil", "occupation": "weaver"}),
+        (
+            {"family_name": "Caalmil", "occupation": "weaver"},
+            {"family_name": "Calmil", "occupation": "weaver"},
+        ),
         ({"organisation": "Laar Trading", "city": "Leeds"}, {"organisation": "Laar", "city": "Leeds"}),
-        ({"organisation": "Anper", "phone": "0113 496 0000"}, {"organisation": "Anper Oldel", "street": "190 Delin Ave"}),
+        (
+            {"organisation": "Anper", "phone": "0113 496 0000"},
+            {"organisation": "Anper Oldel", "street": "190 Delin Ave"},
+        ),
     ],
 )
 def test_records_that_no_key_brought_together_share_one(one: dict[str, str], other: dict[str, str]) -> None:

@@ -12,7 +12,10 @@ import pytest
 from flows.logic.models.anomaly import Unusual, Usual
 
 WIDTH = 5
-JUDGES: dict[str, Callable[[], Any]] = {"half_space_trees": lambda: Unusual(WIDTH, seed=1), "usual": lambda: Usual.of(WIDTH, range(WIDTH))}
+JUDGES: dict[str, Callable[[], Any]] = {
+    "half_space_trees": lambda: Unusual(WIDTH, seed=1),
+    "usual": lambda: Usual.of(WIDTH, range(WIDTH)),
+}
 
 
 @pytest.fixture(params=JUDGES)
@@ -32,7 +35,9 @@ def packed(judge: Any) -> bytes:
 
 
 def loaded(body: bytes, judge: Any) -> Any:
-    return msgspec.msgpack.decode(body, type=Usual) if isinstance(judge, Usual) else pickle.loads(body)  # our own, of just now
+    return (
+        msgspec.msgpack.decode(body, type=Usual) if isinstance(judge, Usual) else pickle.loads(body)
+    )  # our own, of just now
 
 
 def judged(judge: Any, features: list[float]) -> float:
@@ -61,12 +66,16 @@ def test_packed_and_loaded_it_goes_on_as_if_nothing_had_been(new: Callable[[], A
 
 def test_the_same_stream_gives_the_same_judgements(new: Callable[[], Any]) -> None:
     one, other = new(), new()
-    assert [judged(one, features) for features in stream(600)] == [judged(other, features) for features in stream(600)]
+    assert [judged(one, features) for features in stream(600)] == [
+        judged(other, features) for features in stream(600)
+    ]
 
 
 def test_another_seed_makes_other_trees() -> None:
     one, other = Unusual(WIDTH, seed=1), Unusual(WIDTH, seed=2)
-    assert [one.see(features) for features in stream(600)] != [other.see(features) for features in stream(600)]
+    assert [one.see(features) for features in stream(600)] != [
+        other.see(features) for features in stream(600)
+    ]
 
 
 @pytest.mark.parametrize("value", [0.0, -1e6, 1e6, 1e300, -1e300])

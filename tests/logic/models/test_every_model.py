@@ -127,7 +127,9 @@ def test_all_models_at_once_score_as_each_alone() -> None:
     luck = random.Random(3)
     for _ in range(50):
         x = [luck.gauss(0, 3) for _ in NAMES]
-        alone = [scorer.score([x[place] for place in BINARY[scorer.snapshot.model].places]) for scorer in scorers]  # type: ignore[index]
+        alone = [
+            scorer.score([x[place] for place in BINARY[scorer.snapshot.model].places]) for scorer in scorers
+        ]  # type: ignore[index]
         assert panel.scores(x) == pytest.approx(alone, abs=1e-9)
 
 
@@ -158,7 +160,9 @@ def test_rare_answers_may_weigh_more_and_probabilities_stay_right() -> None:
     trainer = Trainer("fraud", BINARY["fraud"].features, 0.05, positive_weight=10.0)
     for _ in range(12_000):
         x = [luck.gauss(0, 1) for _ in range(width)]
-        trainer.learn([Example("fraud", b"c", 0, 0, x, None, 0, float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))))])
+        trainer.learn(
+            [Example("fraud", b"c", 0, 0, x, None, 0, float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))))]
+        )
     assert trainer.figures()["ece"] < 0.03
 
 
@@ -176,7 +180,10 @@ def test_an_error_that_jumps_raises_the_alarm_and_forgetting_helps() -> None:
         trainer = Trainer("churn", BINARY["churn"].features, 0.05, forget_on_drift=forget)
         trainer.learn(stream("churn", 6_000))
         assert not trainer.drifts["log_loss"]
-        turned = [Example(e.model, b"", 0, 0, [-e.features[0], *e.features[1:]], None, 0, e.label) for e in stream("churn", 5_000, seed=2)]
+        turned = [
+            Example(e.model, b"", 0, 0, [-e.features[0], *e.features[1:]], None, 0, e.label)
+            for e in stream("churn", 5_000, seed=2)
+        ]
         trainer.learn(turned)
         assert trainer.drifts["log_loss"]
         losses[forget] = trainer.contest()["newton"]["log_loss"]
@@ -196,7 +203,9 @@ def test_a_feature_that_moves_raises_the_alarm() -> None:
 
 
 def test_configured_models_have_a_trainer_each_and_switched_off_ones_too() -> None:
-    rules = Rules(model=(Model(name="deal", yes=("Deal Won",), enabled=False), Model(name="fraud", yes=("Chargeback",))))
+    rules = Rules(
+        model=(Model(name="deal", yes=("Deal Won",), enabled=False), Model(name="fraud", yes=("Chargeback",)))
+    )
     assert [trainer.name for trainer in trainers(rules)] == ["churn", "deal", "fraud"]
 
 
@@ -212,10 +221,15 @@ def test_a_checkpoint_of_other_learners_is_foreign(name: ModelName) -> None:
 def test_a_newton_of_before_frames_were_kept_goes_on_as_well_as_it_did(count: int) -> None:
     def loss(of: Newton) -> float:
         said = [probability(logit) for logit in of.logits(rows[count:]).tolist()]
-        return -sum(math.log(p if yes else 1.0 - p) for p, yes in zip(said, answers[count:].tolist(), strict=True))
+        return -sum(
+            math.log(p if yes else 1.0 - p) for p, yes in zip(said, answers[count:].tolist(), strict=True)
+        )
 
     examples = list(stream("churn", count + 2_000))
-    rows, answers = np.array([example.features for example in examples]), np.array([example.label for example in examples])
+    rows, answers = (
+        np.array([example.features for example in examples]),
+        np.array([example.label for example in examples]),
+    )
     now, before = Newton(rows.shape[1]), Newton(rows.shape[1])
     for at in range(0, count, BLOCK):
         now.learn(rows[at : at + BLOCK], answers[at : at + BLOCK], np.ones(len(rows[at : at + BLOCK])))

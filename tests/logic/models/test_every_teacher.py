@@ -24,7 +24,9 @@ def _bandit(policy: Policy) -> Callable[[], Teacher]:
 
 MODELS: dict[str, Callable[[], Teacher]] = {
     **{policy: _bandit(policy) for policy in POLICIES},
-    "recommendation": lambda: Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed", item="id"),)))),
+    "recommendation": lambda: Recommendations(
+        Rules(recommendation=Recommendation(touch=(Touch(event="Viewed", item="id"),)))
+    ),
     "clusters": lambda: Groups(Rules(clusters=Clusters(enabled=True, k=3))),
 }
 WIDTH = {best_action.NAME: len(best_action.FEATURES), segments_learnt.NAME: len(segments_learnt.FEATURES)}

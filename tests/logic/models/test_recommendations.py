@@ -40,7 +40,9 @@ def mates(count: int) -> Iterator[Example]:
 
 
 def example(at: int, item: str, *recent: str) -> Example:
-    return Example(NAME, b"c", at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=list(recent), segment="s")
+    return Example(
+        NAME, b"c", at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=list(recent), segment="s"
+    )
 
 
 def learners(snapshots: Iterable[Announced]) -> list[str]:
@@ -52,7 +54,9 @@ class TestByRule:
         taught = teacher()
         served = learners(taught.learn(thin(PROMOTED)))
         assert (taught.champion, taught.promotions) == (challenger.NAME, 1)
-        assert served == [ITEM_TO_ITEM] * 8 + [challenger.NAME]  # after 64, 128 ... 8,192 touches; and when it won, though none was due
+        assert served == [ITEM_TO_ITEM] * 8 + [
+            challenger.NAME
+        ]  # after 64, 128 ... 8,192 touches; and when it won, though none was due
         assert set(taught.contest()) == {ITEM_TO_ITEM, challenger.NAME}
         assert taught.figures()["hit_rate"] == taught.contest()[challenger.NAME]["hit_rate"]
 
@@ -82,14 +86,22 @@ class TestByHand:
         taught.learn(mates(100))
         assert taught.grant(1, challenger.NAME)
         snapshot = taught.next_snapshot()
-        assert (taught.champion, snapshot.learner, snapshot.version) == (challenger.NAME, challenger.NAME, taught.version)
+        assert (taught.champion, snapshot.learner, snapshot.version) == (
+            challenger.NAME,
+            challenger.NAME,
+            taught.version,
+        )
         assert not taught.grant(1, challenger.NAME)
         again = teacher()
         assert again.load(taught.dump())
         assert not again.grant(1, challenger.NAME)
         assert not again.grant(2, "nobody")
         assert again.grant(3, ITEM_TO_ITEM)
-        assert (again.champion, again.promotions, again.next_snapshot().learner) == (ITEM_TO_ITEM, 2, ITEM_TO_ITEM)
+        assert (again.champion, again.promotions, again.next_snapshot().learner) == (
+            ITEM_TO_ITEM,
+            2,
+            ITEM_TO_ITEM,
+        )
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -110,7 +122,14 @@ def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [{"champion": "nobody"}, {"sides": {}}, {"duels": {"nobody": []}}, {"wishes": "many"}, {"factors": b"\x90"}]
+    "damage",
+    [
+        {"champion": "nobody"},
+        {"sides": {}},
+        {"duels": {"nobody": []}},
+        {"wishes": "many"},
+        {"factors": b"\x90"},
+    ],
 )
 def test_a_contest_that_is_none_is_refused(damage: dict[str, object]) -> None:
     *kept, more = msgspec.msgpack.decode(teacher().dump())

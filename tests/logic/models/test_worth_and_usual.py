@@ -97,7 +97,9 @@ def test_what_is_usual_is_said_again_when_there_is_an_eighth_more() -> None:
 
 
 def example(label: float, luck: random.Random) -> Example:
-    return Example("fraud", b"c", 0, 0, [luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES], None, 0, label)
+    return Example(
+        "fraud", b"c", 0, 0, [luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES], None, 0, label
+    )
 
 
 def test_it_is_by_itself_until_enough_is_confirmed() -> None:
