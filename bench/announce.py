@@ -1,8 +1,10 @@
-"""How long a version of a model takes from `learn` into the head of every shard: checkpoint, announcement, log, commit.
+"""How long a version of a model takes from `learn` into the head of every shard: checkpoint, announcement,
+log, commit.
 
-Redis and the workers of `resolve` and `profile` are processes, as in `millrace run`; the trainer is `learn`'s own, and begins a round with
-500 examples learnt. With nothing else to do; while so many events come each second; and while a full raw log is worked off as fast as it
-goes, where a version waits its turn behind the events that were before it in the log of its shard.
+Redis and the workers of `resolve` and `profile` are processes, as in `millrace run`; the trainer is `learn`'s
+own, and begins a round with 500 examples learnt. With nothing else to do; while so many events come each
+second; and while a full raw log is worked off as fast as it goes, where a version waits its turn behind the
+events that were before it in the log of its shard.
 
 python -m bench.announce [rounds] [events/s] [customers] [events each]
 """

@@ -1,6 +1,7 @@
 """What one decision and one lesson of the next-best-action bandit cost: 100 actions x 50 features, by policy.
 
-Decisions by the clock, each for itself; lessons in CPU time of one core over all, with every refresh and every snapshot that falls due.
+Decisions by the clock, each for itself; lessons in CPU time of one core over all, with every refresh and
+every snapshot that falls due.
 
 python -m bench.bandit
 """

@@ -1,6 +1,8 @@
-"""How many of the records whose customer is there already find it by their blocking keys, and what that costs.
+"""How many of the records whose customer is there already find it by their blocking keys, and what that
+costs.
 
-    python -m bench.candidates FILE.csv TRUTH [ID ...]      as `millrace eval identity` reads it, in one random order
+    python -m bench.candidates FILE.csv TRUTH [ID ...]      as `millrace eval identity` reads it, in one
+                                                            random order
 
 Customers are united by the truth here, so nothing but the keys and the bounds of the index can miss them.
 """
@@ -18,7 +20,8 @@ from schemas.records.identity import ID_BYTES
 
 
 def measure(records: list[tuple[str, Record]]) -> dict[str, float]:
-    """`found`: the share of records whose customer is among the candidates, of those whose customer is there."""
+    """`found`: the share of records whose customer is among the candidates, of those whose customer is
+    there."""
     lists: dict[bytes, KeyList] = {}
     ids: dict[str, bytes] = {}
     found = there = candidates = keys_each = 0

@@ -1,4 +1,5 @@
-"""How often the 95 % intervals of off-policy evaluation cover the truth: logs of four kinds of policies, three rates of rewards.
+"""How often the 95 % intervals of off-policy evaluation cover the truth: logs of four kinds of policies,
+three rates of rewards.
 
 python -m bench.coverage [RESAMPLES] [DECISIONS] [ACTIONS]
 """

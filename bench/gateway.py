@@ -1,6 +1,8 @@
-"""What the gateway costs by itself, and how long one sender makes the others wait; its log is a list that is thrown away.
+"""What the gateway costs by itself, and how long one sender makes the others wait; its log is a list that is
+thrown away.
 
-python -m bench.gateway [seconds]      prints CPU of the server for each request and event, then the longest wait under each body
+python -m bench.gateway [seconds]      prints CPU of the server for each request and event, then the longest
+                                       wait under each body
 """
 
 import gzip

@@ -1,10 +1,13 @@
-"""What a customer takes in the directory, and how long it takes to find one and to commit what it does: many customers against few.
+"""What a customer takes in the directory, and how long it takes to find one and to commit what it does: many
+customers against few.
 
     python -m bench.graph 100000 1000000                     # planned for as many as there are
-    python -m bench.graph 100000 --planned 100000            # identity.capacity of so many identifiers: what a wrong plan costs
+    python -m bench.graph 100000 --planned 100000            # identity.capacity of so many identifiers: what
+                                                             a wrong plan costs
 
-Customers with four identifiers each (a user id, a phone, an e-mail, a visitor) are committed in windows of 500. Then identifiers are looked
-up at random, and windows are committed by a worker that knows none of the customers: of old ones, of new ones.
+Customers with four identifiers each (a user id, a phone, an e-mail, a visitor) are committed in windows of
+500. Then identifiers are looked up at random, and windows are committed by a worker that knows none of the
+customers: of old ones, of new ones.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""What learning costs: microseconds of CPU for each example and examples/s of one core, for every model; and the largest checkpoint.
+"""What learning costs: microseconds of CPU for each example and examples/s of one core, for every model; and
+the largest checkpoint.
 
 python -m bench.learning [EXAMPLES]
 """

@@ -1,4 +1,5 @@
-"""The events that the benchmarks are fed with: 20,000 customers with 3 identifiers and 30 events each, from a fixed seed."""
+"""The events that the benchmarks are fed with: 20,000 customers with 3 identifiers and 30 events each, from a
+fixed seed."""
 
 import random
 from collections.abc import Iterator
@@ -22,9 +23,11 @@ def events(
     *,
     spread: bool = False,
 ) -> Iterator[tuple[str, RawEvent]]:
-    """(key, event) pairs, customers interleaved; a tenth of what a customer does is a login, a purchase or a cart.
+    """(key, event) pairs, customers interleaved; a tenth of what a customer does is a login, a purchase or a
+    cart.
 
-    All begin together, and so identify themselves together in the third turn; with `spread` each is at another place of its life.
+    All begin together, and so identify themselves together in the third turn; with `spread` each is at
+    another place of its life.
     """
     chance = random.Random(SEED)
     for turn in range(each):

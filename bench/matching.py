@@ -1,10 +1,12 @@
-"""What matching costs: µs of CPU for each record that carries matching fields, on a real Redis, as customers become many.
+"""What matching costs: µs of CPU for each record that carries matching fields, on a real Redis, as customers
+become many.
 
     python -m bench.matching 100000          each customer comes about twice
     python -m bench.matching 100000 new      each comes once, as most do; many have relatives there
 
-Growth is that of the flow, in units of a loop that runs beside it: a machine that others use is not the same from minute to minute.
-Records come from `resolve` as they would; measured is the flow `match` from its log to its commit, with data keys, sealing and the index.
+Growth is that of the flow, in units of a loop that runs beside it: a machine that others use is not the same
+from minute to minute. Records come from `resolve` as they would; measured is the flow `match` from its log to
+its commit, with data keys, sealing and the index.
 """
 
 import sys
@@ -57,7 +59,8 @@ def configuration(folder: Path, records: int) -> Config:
 
 
 def windows(records: int, once: bool = False) -> Iterator[Window]:
-    """Each chunk brings as many new customers as the others, and as many who were there before; with `once` new ones only."""
+    """Each chunk brings as many new customers as the others, and as many who were there before; with `once`
+    new ones only."""
     luck = Random(1)
     rows = voters(luck, records)
     people = (next(group) for _, group in groupby(rows, itemgetter("entity"))) if once else rows

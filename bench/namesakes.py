@@ -1,8 +1,10 @@
-"""A register of namesakes: customers with the most frequent Chinese names, in a few big cities, born within few years of each other.
+"""A register of namesakes: customers with the most frequent Chinese names, in a few big cities, born within
+few years of each other.
 
-Rows are as shops have them: a whole name, a birth date, a phone, a mail address, a city; some are fragments of two or three of these.
-A row keeps its customer's phone or address mostly, else nothing could tell. Some customers are doubles of another: name and city are
-equal, the birth dates less than two months apart, or equal but for the year.
+Rows are as shops have them: a whole name, a birth date, a phone, a mail address, a city; some are fragments
+of two or three of these. A row keeps its customer's phone or address mostly, else nothing could tell. Some
+customers are doubles of another: name and city are equal, the birth dates less than two months apart, or
+equal but for the year.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""What recommendations are worth on streams that are made: hit rate and reciprocal rank of what each learner would serve, and after how
-many touches a challenger took over.
+"""What recommendations are worth on streams that are made: hit rate and reciprocal rank of what each learner
+would serve, and after how many touches a challenger took over.
 
 python -m bench.recommending [TOUCHES]
 """

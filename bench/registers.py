@@ -1,6 +1,8 @@
-"""Made-up registers of people and companies whose rows repeat with the faults of real ones, and the truth beside them.
+"""Made-up registers of people and companies whose rows repeat with the faults of real ones, and the truth
+beside them.
 
-    python -m bench.registers voters 20000 > voters.csv; millrace eval identity voters.csv --id row --truth entity
+    python -m bench.registers voters 20000 > voters.csv; millrace eval identity voters.csv --id row --truth
+    entity
 
 voters         complete rows, families at one address, people who move and marry
 historical     names, a year of birth and a place, half of it missing; many namesakes, spellings that wander
@@ -330,7 +332,8 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
 
 
 def branches(luck: Random, customers: int) -> Iterator[Row]:
-    """Each place is a customer of its own. One of five organisations has several, of which many have the phone of the first."""
+    """Each place is a customer of its own. One of five organisations has several, of which many have the
+    phone of the first."""
     names, streets, towns = _Names(luck, 5_000, 4), _Names(luck, 1_500, 3), _Names(luck, 120, 3)
     made = 0
     while made < customers:

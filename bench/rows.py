@@ -3,8 +3,9 @@
     python -m bench.rows 1000000 csv                 # one kind
     python -m bench.rows 100000                      # all of them
 
-A file of made-up customers (id, name, phone, e-mail, city, birthday) goes into the raw log of a Redis of its own, where nothing else runs.
-One row in a hundred has nobody in it. The dry run comes first, when nobody is known.
+A file of made-up customers (id, name, phone, e-mail, city, birthday) goes into the raw log of a Redis of its
+own, where nothing else runs. One row in a hundred has nobody in it. The dry run comes first, when nobody is
+known.
 """
 
 import argparse

@@ -1,7 +1,9 @@
-"""What models cost an event in `profile`: the same log entries applied with all models in force, with the binary ones, with none.
+"""What models cost an event in `profile`: the same log entries applied with all models in force, with the
+binary ones, with none.
 
-All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine disturbs little.
-What models have learnt does not matter for what they cost: they are taught with the load's features and touches, and labels by chance.
+All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine
+disturbs little. What models have learnt does not matter for what they cost: they are taught with the load's
+features and touches, and labels by chance.
 
 python -m bench.scoring [customers] [events each] [rounds]
 """

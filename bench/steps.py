@@ -1,4 +1,5 @@
-"""CPU of each step of the whole path, in one process against a real Redis: where the time goes, and what a profiler can look at.
+"""CPU of each step of the whole path, in one process against a real Redis: where the time goes, and what a
+profiler can look at.
 
 python bench/steps.py [events]
 """
@@ -101,7 +102,8 @@ def measure(config: Config, total: int) -> dict[str, float]:
         outbox_max=10_000_000,
         clock_ms=lambda: int(time.time() * 1000),
     )
-    resolver._groups = timed("resolve.pack", resolver._groups)  # type: ignore[method-assign]  # steps inside a step
+    # steps inside a step
+    resolver._groups = timed("resolve.pack", resolver._groups)  # type: ignore[method-assign]
     resolver._patiently = timed("resolve.commit", resolver._patiently)  # type: ignore[method-assign]
     poll, judge, commit = (
         timed("resolve.read", windows.poll),

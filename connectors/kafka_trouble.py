@@ -1,4 +1,5 @@
-"""What librdkafka reports beside the calls. While a broker is away it says the same hundreds of times a second."""
+"""What librdkafka reports beside the calls. While a broker is away it says the same hundreds of times a
+second."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""The socket that the gateway listens on, without all that is behind it: `millrace run` tries it before it starts anything."""
+"""The socket that the gateway listens on, without all that is behind it: `millrace run` tries it before it
+starts anything."""
 
 import socket
 

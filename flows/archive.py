@@ -1,10 +1,11 @@
-"""Process `archive`: the journal -> Avro files, and the customers' data keys -> their copy; and the daily backup, in a thread.
+"""Process `archive`: the journal -> Avro files, and the customers' data keys -> their copy; and the daily
+backup, in a thread.
 
-One round is: read what is new, bring the copy of the keys up to now (so it is never older than the archive), write, fsync,
-and only then tell the journal that these entries may go.
+One round is: read what is new, bring the copy of the keys up to now (so it is never older than the archive),
+write, fsync, and only then tell the journal that these entries may go.
 
-What our logic raises on is not put aside but kept as it lay in the journal: an archive leaves nothing out. A restore reads it like any
-other entry.
+What our logic raises on is not put aside but kept as it lay in the journal: an archive leaves nothing out. A
+restore reads it like any other entry.
 """
 
 import signal
@@ -36,7 +37,8 @@ ROUND_S = 0.25  # between two rounds: so much may be lost with the machine, and 
 ROUND_ENTRIES = 200
 BLOCK_MS = 500
 ARCHIVE = "archive"  # the connector that notes about entries name which were kept as they lay in the journal
-DISK_WAIT_S = 5.0  # a full disk is tried again; meanwhile the journal fills up to `archive.journal_max`, and resolve waits
+# a full disk is tried again; meanwhile the journal fills up to `archive.journal_max`, and resolve waits
+DISK_WAIT_S = 5.0
 _tick = msgspec.msgpack.Decoder(Tick).decode
 
 
@@ -58,7 +60,8 @@ class Archiver:
         follow_keys: Keys,
         put_aside: Callable[[int, str], None] = lambda _entry, _detail: None,
     ) -> None:
-        """`put_aside`: makes a note, for the operator, of an entry that is kept as it lay in the journal, and why.
+        """`put_aside`: makes a note, for the operator, of an entry that is kept as it lay in the journal, and
+        why.
 
         Raises `Foreign` where the folder holds the archive of a deployment that is not in this Redis.
         """
@@ -109,7 +112,8 @@ class Archiver:
         return len(entries)
 
     def _keep(self, entry: Journalled) -> None:
-        """Write it, whatever it takes: what our logic raises on is kept as it lay in the journal, for an archive leaves nothing out."""
+        """Write it, whatever it takes: what our logic raises on is kept as it lay in the journal, for an
+        archive leaves nothing out."""
         try:
             opened = self._opened(entry)
             ready = self._archive.packed(opened)

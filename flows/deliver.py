@@ -1,10 +1,13 @@
 """The flow `deliver`: outbox -> couriers -> receivers, and the internal lane -> directory.
 
-    read      each courier from its own cursors, so that none waits for another; blocks while there is nothing for anybody
+    read      each courier from its own cursors, so that none waits for another; blocks while there is nothing
+              for anybody
     address   decode; which entries are for this connector
-    hand out  to the courier, whose calls run beside this dataflow (`flows.dispatch.dispatcher`, `flows.dispatch.loop`)
+    hand out  to the courier, whose calls run beside this dataflow (`flows.dispatch.dispatcher`,
+              `flows.dispatch.loop`)
 
-A cursor passes a trigger when it has been delivered, or is safe as a dead letter: at least once, with ids that stay the same.
+A cursor passes a trigger when it has been delivered, or is safe as a dead letter: at least once, with ids
+that stay the same.
 """
 
 import time
@@ -130,7 +133,8 @@ class Steady:
 
 
 def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) -> Callable[[Entry], None]:
-    """The internal lane: an absorb goes to the log of whichever shard holds the survivor now. The directory drops repeats."""
+    """The internal lane: an absorb goes to the log of whichever shard holds the survivor now. The directory
+    drops repeats."""
     decode = msgspec.msgpack.Decoder(Absorb).decode
 
     def handle(entry: Entry) -> None:
@@ -207,7 +211,8 @@ class Deliveries:
             return work
         full = len(free) < len(self._readers)
         block_ms = _BUSY_BLOCK_MS if full else BLOCK_MS
-        # Who has just found nothing is at the end of every shard, so one of them can wait for all: new triggers wake it
+        # Who has just found nothing is at the end of every shard, so one of them can wait for all: new
+        # triggers wake it
         waiting = next((reader for reader in free if reader.lane == "t"), None)
         if waiting is None:
             time.sleep(block_ms / 1000)
@@ -227,7 +232,8 @@ class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
         self._collect = stop.guard(lambda _: deliveries.collect())
         self._finish = stop.guard(lambda _: deliveries.stop())
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # there is one worker
+    # there is one worker
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
         self._deliveries.start()
         return self
 
@@ -242,7 +248,8 @@ class _Sink(DynamicSink[Work], StatelessSinkPartition[Work]):
     def __init__(self, stop: Stop) -> None:
         self._accept = stop.guard(_hand_out)
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+    # as above
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
         return self
 
     def write_batch(self, items: list[Work]) -> None:
@@ -264,7 +271,8 @@ def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
 
 
 def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """How each type of connector is made. Its library is imported when there is one: a restart is mostly imports."""
+    """How each type of connector is made. Its library is imported when there is one: a restart is mostly
+    imports."""
     source = f"/millrace/{config.name}"
 
     def make(connector: Connector) -> Sink:
@@ -303,7 +311,8 @@ def _desk(config: Config) -> Desk:
 
 
 def run(config: Config, worker: int, workers: int) -> None:
-    """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`, `ConfigError`."""
+    """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`,
+    `ConfigError`."""
     from flows.runtime import deployment
 
     shards = range(worker, config.shards.count, workers)

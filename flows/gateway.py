@@ -28,7 +28,8 @@ Answer = TypeVar("Answer")
 
 
 def run(config: Config) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is another one."""
+    """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is
+    another one."""
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(0)
     )  # the server raises the signal again when it has stopped
@@ -87,7 +88,8 @@ class _Stewardship:
 
 
 def standing(config: Config) -> Callable[[], Standing]:
-    """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be younger."""
+    """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be
+    younger."""
     suspended, given_up = sources(config, connect_apart), processes_given_up(config, connect_apart)
 
     def ask() -> Standing:

@@ -1,14 +1,18 @@
-"""The flow `learn`: outbox examples of all shards -> River models -> signed snapshots, announced to the shards.
+"""The flow `learn`: outbox examples of all shards -> River models -> signed snapshots, announced to the
+shards.
 
-    poll    what of the examples lane may be learnt now, merged into the one order (`flows.logic.models.example_merge`)
-    learn   the trainer takes the batch; gives the checkpoint that stands for it, with the snapshots that fell due
+    poll    what of the examples lane may be learnt now, merged into the one order
+            (`flows.logic.models.example_merge`)
+    learn   the trainer takes the batch; gives the checkpoint that stands for it, with the snapshots that fell
+            due
     commit  checkpoint, then announce, then acknowledge
 
-A checkpoint holds the model together with its positions in the lanes and the snapshots to announce, and the examples
-stay in the outbox until it is written. So whatever dies in between, the next start learns and says exactly what is missing.
+A checkpoint holds the model together with its positions in the lanes and the snapshots to announce, and the
+examples stay in the outbox until it is written. So whatever dies in between, the next start learns and says
+exactly what is missing.
 
-An example that the trainer raises on is put aside in that write, and the model is as if it had never come. Let in again, it is learnt
-behind whatever has come since.
+An example that the trainer raises on is put aside in that write, and the model is as if it had never come.
+Let in again, it is learnt behind whatever has come since.
 """
 
 from collections import Counter
@@ -52,7 +56,8 @@ LANE = "x"
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
 CAREFUL_EXAMPLES = 50  # of a batch that the trainer has raised on
-KEPT = 20  # versions behind the oldest that any shard scores with: for `millrace model`, and for backups under way
+# versions behind the oldest that any shard scores with: for `millrace model`, and for backups under way
+KEPT = 20
 IDLE_S = 0.5  # between two looks at the clocks, which advance once a second
 SAY_AFTER_S, SAY_EVERY_S = 8.0, 60.0  # that examples wait, and for which shard
 
@@ -65,7 +70,8 @@ class Batch(NamedTuple):
 
 
 class Learning:
-    """One model's trainer between its lanes and its checkpoint. Making one takes the model over from any other trainer."""
+    """One model's trainer between its lanes and its checkpoint. Making one takes the model over from any
+    other trainer."""
 
     def __init__(
         self,
@@ -77,7 +83,8 @@ class Learning:
         shards: int,
         consumers: Sequence[str],
     ) -> None:
-        """`consumers`: the senders of all models, which must have read an example before it may go. Raises `Foreign`."""
+        """`consumers`: the senders of all models, which must have read an example before it may go. Raises
+        `Foreign`."""
         self.model = trainer.name
         self.sender = sender(trainer.name)
         self._trainer = trainer
@@ -150,7 +157,8 @@ class Learning:
         )
 
     def _say_waits(self, taken: bool) -> None:
-        """A stall is never silent: examples of a second wait until every shard has committed the end of it."""
+        """A stall is never silent: examples of a second wait until every shard has committed the end of
+        it."""
         now = monotonic()
         if taken or not len(self._merge):
             self._idle_since = now
@@ -187,7 +195,8 @@ class Learning:
         self._drained = frozenset(shard for shard in after if found[shard] < READ_EXAMPLES)
 
     def learn(self, batch: Batch) -> Checkpoint:
-        """The checkpoint after the batch, without what the trainer raises on. Raises `Fatal` if it is no example."""
+        """The checkpoint after the batch, without what the trainer raises on. Raises `Fatal` if it is no
+        example."""
         poison: list[Poison[Example | None]] = []
         said = self._announced
         try:
@@ -323,7 +332,8 @@ def _decode(body: bytes) -> Example | None:
         return None
 
 
-# --- the dataflow ---------------------------------------------------------------------------------------------------
+# --- the dataflow
+# ---------------------------------------------------------------------------------------------------
 
 
 class _Lanes(Prompt, DynamicSource[Batch], StatelessSourcePartition[Batch]):
@@ -331,7 +341,8 @@ class _Lanes(Prompt, DynamicSource[Batch], StatelessSourcePartition[Batch]):
         self._poll = stop.guard(lambda _: learning.poll())
         self._stop = stop
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002  # there is one worker
+    # there is one worker
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002
         return self
 
     def next_batch(self) -> list[Batch]:
@@ -351,7 +362,8 @@ class _Commits(DynamicSink[Checkpoint], StatelessSinkPartition[Checkpoint]):
 
         self._commit = stop.guard(commit)
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002  # as above
+    # as above
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002
         return self
 
     def write_batch(self, items: Iterable[Checkpoint]) -> None:

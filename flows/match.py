@@ -1,8 +1,10 @@
-"""Flow `match`: the log of records -> candidates -> one commit on the directory: unions, reviews, and what is kept for the next.
+"""Flow `match`: the log of records -> candidates -> one commit on the directory: unions, reviews, and what is
+kept for the next.
 
-What our logic raises on is put aside, a dead letter of the commit without it, and the rest is matched as if it had never come. One
-process: it is the only writer of the index. An entry of its log is a window of `resolve`, so it never delays one. How common values
-are, and the weights, are a checkpoint of every few seconds: after a death they may lack the records since.
+What our logic raises on is put aside, a dead letter of the commit without it, and the rest is matched as if
+it had never come. One process: it is the only writer of the index. An entry of its log is a window of
+`resolve`, so it never delays one. How common values are, and the weights, are a checkpoint of every few
+seconds: after a death they may lack the records since.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -37,7 +39,8 @@ log = structlog.get_logger()
 READ = 64  # entries
 BLOCK_MS = 200
 CHECKPOINT_EVERY = 2_000  # records
-REREAD_S = 86_400  # what this process remembers of customers is read anew, so that it does not outlive `matching.keep`
+# what this process remembers of customers is read anew, so that it does not outlive `matching.keep`
+REREAD_S = 86_400
 STATE = b"state"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fields = msgspec.msgpack.Decoder(dict[str, str]).decode
@@ -62,7 +65,8 @@ class Kept:
         self._current: dict[bytes, DataKey | None] = {}  # ... and the data keys that it has asked for
 
     def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
-        """With the data key of each origin: where it is another one, or gone, what was remembered is not valid any more."""
+        """With the data key of each origin: where it is another one, or gone, what was remembered is not
+        valid any more."""
         found = self._matches.customers(origins)
         self._ask(origin for _, members in found for origin in members)
         current = self._current
@@ -118,7 +122,8 @@ class Kept:
 
 
 def pieces(kind: str, body: bytes) -> list[Piece]:
-    """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or `0`)."""
+    """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or
+    `0`)."""
     if kind == "d":
         return [
             (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
@@ -222,7 +227,8 @@ class Matcher:
         )
 
     def _made(self, said: Said) -> tuple[Made, list[Poison[tuple[int, Piece]]]]:
-        """What follows from an entry without the pieces of it that our logic raises on, and these. Raises `Fatal` if it is no piece."""
+        """What follows from an entry without the pieces of it that our logic raises on, and these. Raises
+        `Fatal` if it is no piece."""
         take_back = self.stage.savepoint()
         step = self._learn if said.kind == "d" else self._match
         found = [*enumerate(pieces(said.kind, said.body))]
@@ -304,7 +310,8 @@ class Matcher:
             return ()
 
 
-# --- the dataflow ---------------------------------------------------------------------------------------------------
+# --- the dataflow
+# ---------------------------------------------------------------------------------------------------
 
 
 class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
@@ -312,7 +319,8 @@ class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
         self._read = stop.guard(lambda _: matcher.read(BLOCK_MS))
         self._stop = stop
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # there is one worker
+    # there is one worker
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
         return self
 
     def next_batch(self) -> list[Said]:
@@ -329,7 +337,8 @@ class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
 
         self._take = stop.guard(take)
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+    # as above
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
         return self
 
     def write_batch(self, items: list[Said]) -> None:

@@ -1,9 +1,11 @@
-"""Flow `profile`: shard logs -> load -> apply (aggregate, tag, segment, score, decide) -> one commit for all shards touched.
+"""Flow `profile`: shard logs -> load -> apply (aggregate, tag, segment, score, decide) -> one commit for all
+shards touched.
 
-Worker k of n owns the shards at k modulo n and is their only writer; `claim` makes any earlier writer a stale one.
+Worker k of n owns the shards at k modulo n and is their only writer; `claim` makes any earlier writer a stale
+one.
 
-If logic raises on something, its shard goes back to the last commit and over what it has read since with a net
-(`flows.logic.shard.quarantine`): what raised is put aside, and the flow goes on.
+If logic raises on something, its shard goes back to the last commit and over what it has read since with a
+net (`flows.logic.shard.quarantine`): what raised is put aside, and the flow goes on.
 """
 
 import time
@@ -120,7 +122,8 @@ class Worker:
     def _check_marks(self) -> None:
         """That every log is the one that its shard has read. Raises `Torn`.
 
-        Once is enough: if the directory's server comes back later, this process ends (`state.redis.client.stay_with_server`).
+        Once is enough: if the directory's server comes back later, this process ends
+        (`state.redis.client.stay_with_server`).
         """
         for shard, seq in parted(self._directory, self._committed).items():
             raise Torn(
@@ -263,7 +266,8 @@ class Worker:
             ) from error
 
     def _join_sealed(self, needs: dict[int, Needs]) -> None:
-        """Few facts hold personal data, so their records are read only now: what was sealed in this batch is added to what is stored."""
+        """Few facts hold personal data, so their records are read only now: what was sealed in this batch is
+        added to what is stored."""
         late = {
             shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()
         }
@@ -366,9 +370,11 @@ class Worker:
 
 
 def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
-    """Shards that have applied something else at their position than their log holds there now; and the position.
+    """Shards that have applied something else at their position than their log holds there now; and the
+    position.
 
-    A log that lost its tail and grew beyond the old end still holds that entry: only what its shard has committed since is trimmed.
+    A log that lost its tail and grew beyond the old end still holds that entry: only what its shard has
+    committed since is trimmed.
     """
     after = {shard: head.offset - 1 for shard, head in heads.items() if head.mark}
     entries = directory.read(after, 1, 0) if after else []
@@ -401,7 +407,8 @@ class _Source(Prompt, DynamicSource[list[LogEntry]], StatelessSourcePartition[li
         self._read = stop.guard(lambda _: worker.read())
         self._stop = stop
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # one worker a process
+    # one worker a process
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
         return self
 
     def next_batch(self) -> list[list[LogEntry]]:
@@ -415,7 +422,8 @@ class _Sink(DynamicSink[list[int]], StatelessSinkPartition[list[int]]):
     def __init__(self, worker: Worker, stop: Stop) -> None:
         self._commit = stop.guard(worker.commit)
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+    # as above
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
         return self
 
     def write_batch(self, items: list[list[int]]) -> None:

@@ -1,6 +1,8 @@
-"""Flow `resolve`: raw log -> windows -> validated, grouped, sealed -> one atomic commit on the directory for each window.
+"""Flow `resolve`: raw log -> windows -> validated, grouped, sealed -> one atomic commit on the directory for
+each window.
 
-Worker k of n takes the source partitions at k modulo n. It holds no state: the directory's offset says where to go on.
+Worker k of n takes the source partitions at k modulo n. It holds no state: the directory's offset says where
+to go on.
 """
 
 import time
@@ -67,8 +69,8 @@ class Resolver:
         positions: Mapping[str, int] | None = None,
         brake: Brake | None = None,
     ) -> None:
-        """`positions`: where the directory is now, for the partitions of this worker. `brake`: none where what is read was taken long
-        ago."""
+        """`positions`: where the directory is now, for the partitions of this worker. `brake`: none where
+        what is read was taken long ago."""
         self._validator = validator
         self._directory = directory
         self._keys = keys
@@ -85,7 +87,8 @@ class Resolver:
         self._content = packer(config, keys, seal) if config.archive.enabled else None
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
-        """Validate and group. `aliases`: indexes of those refused, where that was decided before; None: the directory is asked."""
+        """Validate and group. `aliases`: indexes of those refused, where that was decided before; None: the
+        directory is asked."""
         checked: list[Checked] = []
         doubtful: dict[
             int, int
@@ -101,7 +104,8 @@ class Resolver:
                         doubtful[index] = len(checked)
                     checked.append(found)
                     continue
-                ordered = self._orders.read(raw, found)  # type: ignore[arg-type]  # the other half of the union
+                # the other half of the union
+                ordered = self._orders.read(raw, found)  # type: ignore[arg-type]
             except INFRASTRUCTURE:
                 raise
             except Exception as error:  # noqa: BLE001  # a defect of ours must not stop the flow: the event is kept
@@ -128,7 +132,8 @@ class Resolver:
         return judged
 
     def _sifted(self, judged: Judged) -> Judged:
-        """Without the events that cannot be grouped, sealed or packed, which become dead letters. Raises `Fatal` if it is no event."""
+        """Without the events that cannot be grouped, sealed or packed, which become dead letters. Raises
+        `Fatal` if it is no event."""
         now = int(self._clock() * 1000)
         placed: dict[int, Checked | Order] = dict(zip(judged.places(), judged.checked, strict=True))
         placed.update(judged.orders)
@@ -160,7 +165,8 @@ class Resolver:
         return made
 
     def _of_two_users(self, checked: list[Checked], aliases: Mapping[int, int]) -> list[int]:
-        """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no visitor's."""
+        """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no
+        visitor's."""
         others = set(range(len(checked))) - set(aliases.values())
         here = {identifier.hash for at in others for identifier in checked[at].identifiers}
         here.update(
@@ -190,7 +196,8 @@ class Resolver:
         return group([event.identifiers for event in checked])
 
     def commit(self, judged: Judged) -> Window | None:
-        """Seal and commit, without what our own logic raises on; waits while a shard's log, or Redis, is full.
+        """Seal and commit, without what our own logic raises on; waits while a shard's log, or Redis, is
+        full.
 
         None if the worker is to stop before there was room, or if the window's partition is to wait.
         """
@@ -251,7 +258,8 @@ class Resolver:
         return self._directory.offsets()
 
     def confirm(self) -> None:
-        """That what was committed still is. Raises `Fenced`. Also what a steward has released is evidence again from here on.
+        """That what was committed still is. Raises `Fenced`. Also what a steward has released is evidence
+        again from here on.
 
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
@@ -282,10 +290,12 @@ class Resolver:
                     return None
 
     def _groups(self, judged: Judged, now: int, plan_all: bool) -> tuple[list[Group], list[bytes]]:
-        """The window's groups with packed facts; personal data sealed for the origin where a plan says that it lands.
+        """The window's groups with packed facts; personal data sealed for the origin where a plan says that
+        it lands.
 
-        A plan of the groups with personal data alone is nearly always right. It is not where another group of the same
-        window takes one of their identifiers first (two users of one device): then the whole window has to be planned.
+        A plan of the groups with personal data alone is nearly always right. It is not where another group of
+        the same window takes one of their identifiers first (two users of one device): then the whole window
+        has to be planned.
         """
         plain: list[tuple[Group, list[dict[str, Any]]]] = []
         news: list[bytes] = []
@@ -395,7 +405,8 @@ class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
         self._stop = stop
         self._measured = 0.0
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002  # one worker a process
+    # one worker a process
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
         return self
 
     def next_batch(self) -> list[Window]:
@@ -426,7 +437,8 @@ class _Sink(DynamicSink[Window], StatelessSinkPartition[Window]):
     def __init__(self, reader: RawReader) -> None:
         self._reader = reader
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002  # as above
+    # as above
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
         return self
 
     def write_batch(self, items: list[Window]) -> None:

@@ -9,17 +9,20 @@
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
     │   ├── Outgrown       there is more to read than the worker was started for: it starts again
     │   ├── Damaged        a key is gone while others speak of it, or cannot be read: names it, and what to do
-    │   ├── Torn           a shard and its log no longer fit together: one of them came back older than the other
+    │   ├── Torn a shard and its log no longer fit together: one of them came back older than the other
     │   └── Unreachable    a server cannot be reached, and may be again: the supervisor never gives up on it
-    │       ├── Restarted  a server answers that is not the one we began with: what we remember may be younger than what it has
-    │       └── Refused    a server is there and refuses us (login, command, missing topic): waiting does not help
+    │       ├── Restarted a server answers that is not the one we began with: what we remember may be younger
+            than what it has
+    │       └── Refused a server is there and refuses us (login, command, missing topic): waiting does not
+            help
     └── Recoverable        the caller waits and tries again; no work is lost
         ├── Stale          what was read before a commit has changed: read again
         ├── Moving         what is read as a whole was committed meanwhile, each of several times
         ├── LogFull        back-pressure: the next log has no room (carries `retry_after_s`)
         └── DeliveryFailed one attempt at a receiver failed (carries `retry_after_s`, `permanent`)
 
-A worker's exit code is the `exit_code` of what ended it: `TRY_AGAIN` says that nothing is wrong with the worker.
+A worker's exit code is the `exit_code` of what ended it: `TRY_AGAIN` says that nothing is wrong with the
+worker.
 
 Bad *data* is never an exception: it is a `Reject` (see `schemas.wire.events`).
 """
@@ -84,7 +87,8 @@ class Unreachable(Fatal):
 
 
 class Restarted(Unreachable):
-    """The server that we began with is gone; another one answers in its place, and may know less than we do."""
+    """The server that we began with is gone; another one answers in its place, and may know less than we
+    do."""
 
 
 class Refused(Unreachable):

@@ -1,7 +1,8 @@
-"""Every Prometheus metric of millrace, each with its meaning. The names outside are these, with `millrace_` in front.
+"""Every Prometheus metric of millrace, each with its meaning. The names outside are these, with `millrace_`
+in front.
 
-Flows are processes. Where a supervisor runs them it sets PROMETHEUS_MULTIPROC_DIR, and each process writes its figures
-into that folder; whoever serves `/metrics` calls `exposition()`, which adds them up.
+Flows are processes. Where a supervisor runs them it sets PROMETHEUS_MULTIPROC_DIR, and each process writes
+its figures into that folder; whoever serves `/metrics` calls `exposition()`, which adds them up.
 """
 
 import os
@@ -265,7 +266,8 @@ WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again a
 
 
 def registry() -> CollectorRegistry:
-    """All figures of this process; where a supervisor set the folder, those of all processes that write into it."""
+    """All figures of this process; where a supervisor set the folder, those of all processes that write into
+    it."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     combined = CollectorRegistry()

@@ -1,7 +1,8 @@
 """Regular expressions that somebody wrote: into the configuration, or into a schema of the tracking plan.
 
-They are those of JSON Schema (ECMA-262) and run on text that a stranger sends. So the engine is one whose time grows with the length
-of the text and with nothing else: Python's own takes longer than the universe for `^(a+)+$` on forty letters.
+They are those of JSON Schema (ECMA-262) and run on text that a stranger sends. So the engine is one whose
+time grows with the length of the text and with nothing else: Python's own takes longer than the universe for
+`^(a+)+$` on forty letters.
 """
 
 import re

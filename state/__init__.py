@@ -1,1 +1,2 @@
-"""The directory, the shards, keys and models: Redis adapters beside their memory twins. Imports `schemas` only."""
+"""The directory, the shards, keys and models: Redis adapters beside their memory twins. Imports `schemas`
+only."""

@@ -1,6 +1,8 @@
-"""What is said of a key that is gone though others speak of it, or that cannot be read: which, of which shard, and what to do.
+"""What is said of a key that is gone though others speak of it, or that cannot be read: which, of which
+shard, and what to do.
 
-Going on as if nothing had ever been there would be quiet: a customer would begin anew, a position would go back to the start.
+Going on as if nothing had ever been there would be quiet: a customer would begin anew, a position would go
+back to the start.
 """
 
 import struct

@@ -1,8 +1,8 @@
-"""Dead letters as an operator sees them: events that validation refused, facts that a shard's logic raised on, examples that a trainer
-raised on, and deliveries that failed for good.
+"""Dead letters as an operator sees them: events that validation refused, facts that a shard's logic raised
+on, examples that a trainer raised on, and deliveries that failed for good.
 
-They are written elsewhere: events by `directory.lua`, in one commit with their window; facts by the commits of their shards; examples with
-the checkpoints of their models; deliveries by `state.shards.deliveries`.
+They are written elsewhere: events by `directory.lua`, in one commit with their window; facts by the commits
+of their shards; examples with the checkpoints of their models; deliveries by `state.shards.deliveries`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

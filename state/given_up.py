@@ -1,6 +1,8 @@
-"""Which processes a supervisor has given up, for those who ask the state and not the processes: status, and the gateway's health.
+"""Which processes a supervisor has given up, for those who ask the state and not the processes: status, and
+the gateway's health.
 
-A supervisor says it again and again while it lasts, for it may die without taking it back: what is older than `BELIEVED_MS` is over.
+A supervisor says it again and again while it lasts, for it may die without taking it back: what is older than
+`BELIEVED_MS` is over.
 """
 
 import time

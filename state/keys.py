@@ -5,7 +5,8 @@
     sign  signs model snapshots and checkpoints
     kek   wraps the data key of each origin; personal data is sealed under the data key
 
-Erasing a customer destroys the data keys of its origins: every copy of what they sealed is unreadable from then on.
+Erasing a customer destroys the data keys of its origins: every copy of what they sealed is unreadable from
+then on.
 """
 
 import os
@@ -51,7 +52,8 @@ class KeyRing(msgspec.Struct, frozen=True):
 
 
 def load_keys(path: Path, *, create: bool) -> KeyRing:
-    """Read the key file; where there is none and `create` is set, make one with mode 0600. Raises `ConfigError`."""
+    """Read the key file; where there is none and `create` is set, make one with mode 0600. Raises
+    `ConfigError`."""
     if not path.exists():
         if not create:
             raise ConfigError(
@@ -109,7 +111,8 @@ class LogSeal:
 
 
 class DataKey:
-    """The data key of one origin. A field is bound to its origin and name: it cannot be passed off as another."""
+    """The data key of one origin. A field is bound to its origin and name: it cannot be passed off as
+    another."""
 
     def __init__(self, origin: bytes, key: bytes, wrapped: bytes = b"") -> None:
         self.wrapped = wrapped
@@ -131,7 +134,8 @@ class DataKey:
 
 
 class DataKeys:
-    """Data keys in Redis, wrapped (RFC 3394) by the key-encryption key; the unwrapped ones in a bounded cache."""
+    """Data keys in Redis, wrapped (RFC 3394) by the key-encryption key; the unwrapped ones in a bounded
+    cache."""
 
     def __init__(self, client: redis.Redis, names: Names, kek: bytes, buckets: int) -> None:
         self._redis = client
@@ -154,7 +158,8 @@ class DataKeys:
         return found
 
     def current(self, origins: Sequence[bytes]) -> list[DataKey | None]:
-        """The keys as they are now, None for who has none: who was erased a moment ago must not be opened from memory.
+        """The keys as they are now, None for who has none: who was erased a moment ago must not be opened
+        from memory.
 
         It is the same object for as long as it is the same key, and remembered.
         """

@@ -1,4 +1,5 @@
-"""What the trainer of a model commits: the model, how far it has read, and what it told the shards, all in one write.
+"""What the trainer of a model commits: the model, how far it has read, and what it told the shards, all in
+one write.
 
 Signer        HMAC-SHA256 over everything of a model that is stored or sent
 Checkpoint    one trainer at one moment
@@ -86,7 +87,8 @@ class ModelStore(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def take(self, model: str) -> tuple[int, Checkpoint | None]:
-        """Become the only trainer: the new revision, and the last checkpoint. Who had it before is refused from here on.
+        """Become the only trainer: the new revision, and the last checkpoint. Who had it before is refused
+        from here on.
 
         Raises `Foreign` if the checkpoint is not signed with our key, or is of a newer release.
         """
@@ -98,7 +100,8 @@ class ModelStore(Protocol):
         """Ask the trainer, from outside, to make this learner the champion."""
 
     def wished(self, model: str) -> tuple[int, str]:
-        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number grants each once."""
+        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number
+        grants each once."""
 
     def readmit(self, dead: DeadExample) -> None:
         """An example that was put aside is to be learnt after all: it moves, at once."""
@@ -109,13 +112,14 @@ class ModelStore(Protocol):
     def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
         """Replace the checkpoint of `revision`; returns the next revision.
 
-        Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB, `LogFull` where the server has no room. Then
-        nothing is written.
+        Raises `Fenced` if another trainer has taken the model, `Foreign` beyond 16 MB, `LogFull` where the
+        server has no room. Then nothing is written.
         """
 
 
 class RedisModels:
-    """One hash for each model: `revision` and `checkpoint`, `wishes` and `wished`. `save` is a `WATCH` on it, and `MULTI`."""
+    """One hash for each model: `revision` and `checkpoint`, `wishes` and `wished`. `save` is a `WATCH` on it,
+    and `MULTI`."""
 
     def __init__(self, client: redis.Redis, names: Names, signer: Signer, *, replicas: int = 0) -> None:
         self._redis = client

@@ -20,7 +20,8 @@ _OPEN: Final = OpenKey()
 class OpenKeys:
     """Stand in for `state.keys.DataKeys`."""
 
-    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, OpenKey]:  # noqa: ARG002  # as data keys have it
+    # as data keys have it
+    def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, OpenKey]:  # noqa: ARG002
         return dict.fromkeys(origins, _OPEN)
 
     def current(self, origins: Sequence[bytes]) -> list[OpenKey]:

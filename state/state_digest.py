@@ -1,10 +1,13 @@
-"""One hash for each shard, for the directory and for the whole: two systems with equal digests are the same system.
+"""One hash for each shard, for the directory and for the whole: two systems with equal digests are the same
+system.
 
-What counts is what a system says, not how it lies in memory: entries rather than the buckets of the hashes that hold them,
-the plain value rather than the nonce that it was sealed with. So a twin in memory, a copy, and a system that was rebuilt
-from its log have the same digest. `docs/simulation.md` lists what is in it and what is not.
+What counts is what a system says, not how it lies in memory: entries rather than the buckets of the hashes
+that hold them, the plain value rather than the nonce that it was sealed with. So a twin in memory, a copy,
+and a system that was rebuilt from its log have the same digest. `docs/simulation.md` lists what is in it and
+what is not.
 
-Each entry is hashed alone, and a unit's digest is the sum of these modulo 2^256: no order, no sorting, hardly any memory.
+Each entry is hashed alone, and a unit's digest is the sum of these modulo 2^256: no order, no sorting, hardly
+any memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -92,7 +95,8 @@ def whole(directory: Unit, shards: Sequence[Unit]) -> Digest:
     return Digest(hashed.hexdigest(), directory, tuple(shards))
 
 
-# --- what an entry is -----------------------------------------------------------------------------------------------
+# --- what an entry is
+# -----------------------------------------------------------------------------------------------
 
 
 def as_stored(values: Sequence[Sealing]) -> list[bytes]:
@@ -127,8 +131,8 @@ def _numbers(kind: bytes, found: Mapping[str, int]) -> Iterator[Entry]:
 
 
 def _head(head: Head) -> Iterator[Entry]:
-    """Without the epoch: it counts who has claimed the shard, not what happened in it. And without the mark of the last entry: it
-    goes by the bytes of seals, which a rebuilt log has anew."""
+    """Without the epoch: it counts who has claimed the shard, not what happened in it. And without the mark
+    of the last entry: it goes by the bytes of seals, which a rebuilt log has anew."""
     fixed = {"offset": head.offset, "clock": head.clock_ms, "rules": head.rules}
     yield from _numbers(b"head", fixed)
     yield from _numbers(b"out-seq", head.outbox)
@@ -182,7 +186,8 @@ def _directory(directory: Directory, senders: Mapping[str, int], marks: Mapping[
                 yield b"body", f"{kind}:{sender}:{version}".encode(), body
 
 
-# --- twins ----------------------------------------------------------------------------------------------------------
+# --- twins
+# ----------------------------------------------------------------------------------------------------------
 
 
 def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal = as_stored) -> Digest:
@@ -215,14 +220,17 @@ def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal =
     return whole(total.unit(len(directory.journal)), units)
 
 
-# --- Redis ----------------------------------------------------------------------------------------------------------
+# --- Redis
+# ----------------------------------------------------------------------------------------------------------
 
 
 class Reading:
-    """One reading of a deployment on Redis. It only reads, never blocks the server for more than a page, and needs no pause.
+    """One reading of a deployment on Redis. It only reads, never blocks the server for more than a page, and
+    needs no pause.
 
-    Customers are found by the directory's buckets, not by SCAN, which may give a key twice. Every customer of a shard was
-    in the directory before the shard heard of it, so all those are known that a head read *before* the directory can have.
+    Customers are found by the directory's buckets, not by SCAN, which may give a key twice. Every customer of
+    a shard was in the directory before the shard heard of it, so all those are known that a head read
+    *before* the directory can have.
     """
 
     def __init__(
@@ -364,7 +372,8 @@ class Reading:
             yield from self._lane(shard, lane, head.outbox.get(lane, 0) - DECISIONS_MAX if lane == "d" else 0)
 
     def _buckets(self, shard: int) -> Iterator[Entry]:
-        """Sealed records and timers. A bucket whose timers would never be looked at is as wrong as one without them."""
+        """Sealed records and timers. A bucket whose timers would never be looked at is as wrong as one
+        without them."""
         names, buckets = self._names, self._layout.shard_buckets
         indexed = cast(
             list[tuple[bytes, float]], self._redis.zrange(names.due(shard), 0, -1, withscores=True)
@@ -386,7 +395,8 @@ class Reading:
                     yield b"unindexed", _number(number), b""
 
     def _lane(self, shard: int, lane: str, after: int) -> Iterator[Entry]:
-        """Decisions are trimmed by the server in larger steps than by the twin, so the older ones are passed over."""
+        """Decisions are trimmed by the server in larger steps than by the twin, so the older ones are passed
+        over."""
         start = b"(%d-0" % max(0, after)
         while found := cast(
             list[Any], self._redis.xrange(self._names.outbox(shard, lane), min=cast(str, start), count=PAGE)

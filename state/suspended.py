@@ -1,7 +1,8 @@
-"""Sources whose events are not taken for now, because too many of the last were rejected; and the word of an operator to go on.
+"""Sources whose events are not taken for now, because too many of the last were rejected; and the word of an
+operator to go on.
 
-One hash of the directory's slot, so it survives restarts and goes into backups. `resolve` writes it, the gateway, `resolve` and the
-commands read it: it is small, and who reads it often keeps it for about a second.
+One hash of the directory's slot, so it survives restarts and goes into backups. `resolve` writes it, the
+gateway, `resolve` and the commands read it: it is small, and who reads it often keeps it for about a second.
 """
 
 from typing import Any, Protocol, cast

@@ -1,6 +1,7 @@
 """Run a command as on a machine that has nothing beside Python and make: `python3 tests/bare.py make test`.
 
-The programs that tests look for are hidden from PATH. A folder that holds one of them is replaced by one of links to all the others in it.
+The programs that tests look for are hidden from PATH. A folder that holds one of them is replaced by one of
+links to all the others in it.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""What all tests share: a real redis-server on a unix socket, and (in `tests/kafka_broker.py`) a real Kafka broker."""
+"""What all tests share: a real redis-server on a unix socket, and (in `tests/kafka_broker.py`) a real Kafka
+broker."""
 
 import tempfile
 from collections.abc import Iterator

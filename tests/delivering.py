@@ -1,4 +1,5 @@
-"""One worker of the flow `deliver` on a real Redis outbox, in a thread of the test, and the connectors that it is given."""
+"""One worker of the flow `deliver` on a real Redis outbox, in a thread of the test, and the connectors that
+it is given."""
 
 import threading
 import time

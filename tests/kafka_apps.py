@@ -1,4 +1,5 @@
-"""Apps at both ends of the topics: they write events in every form that millrace reads, and read what it writes."""
+"""Apps at both ends of the topics: they write events in every form that millrace reads, and read what it
+writes."""
 
 import io
 import json
@@ -123,7 +124,8 @@ def avro_of_the_folder(user: str) -> bytes:
 
 
 def forms(registry: str, topic: str) -> dict[str, Form]:
-    """Every form in which an app may write it; Avro also by the published serializer, its schema registered by itself."""
+    """Every form in which an app may write it; Avro also by the published serializer, its schema registered
+    by itself."""
     client, schema = SchemaRegistryClient({"url": registry}), json.dumps(SCHEMA)
     stock = AvroSerializer(client, schema)
     stock_with_header = AvroSerializer(

@@ -1,7 +1,8 @@
-"""The `kafka` fixture: a real Apache Kafka on loopback, or librdkafka's mock cluster where Java or Maven cannot be had.
+"""The `kafka` fixture: a real Apache Kafka on loopback, or librdkafka's mock cluster where Java or Maven
+cannot be had.
 
-The mock cannot be killed, knows no logins and makes topics by itself, with four partitions each: tests that need more than that ask
-`kafka.real` and skip.
+The mock cannot be killed, knows no logins and makes topics by itself, with four partitions each: tests that
+need more than that ask `kafka.real` and skip.
 """
 
 import functools
@@ -98,7 +99,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that needs the broker runs on one worker: a second JVM is heavy, and a broker that one test kills is not there for another."""
+    """All that needs the broker runs on one worker: a second JVM is heavy, and a broker that one test kills
+    is not there for another."""
     for item in items:
         if isinstance(item, pytest.Function) and "kafka" in (*item.fixturenames, *_parameters(item)):
             item.add_marker(pytest.mark.xdist_group("kafka"))

@@ -145,8 +145,8 @@ def killing(world: World, at: int, after: bool) -> Iterator[Callable[[], int]]:
 def killed_everywhere(
     make: Callable[[], World], learn: Callable[[World], None], after: bool
 ) -> Iterator[tuple[int, World]]:
-    """For each effect that learning has: its number, and a world where it was killed there (before or after it took place) and ended by
-    another process. In the last one nothing was left to be killed at."""
+    """For each effect that learning has: its number, and a world where it was killed there (before or after
+    it took place) and ended by another process. In the last one nothing was left to be killed at."""
     at, died = 0, True
     while died:
         at += 1

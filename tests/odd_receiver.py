@@ -1,6 +1,8 @@
-"""A receiver that answers oddly: a raw socket on loopback that takes one request a connection, and answers with bytes of a seeded choice.
+"""A receiver that answers oddly: a raw socket on loopback that takes one request a connection, and answers
+with bytes of a seeded choice.
 
-What a receiver answers is data, whatever it is. Nothing here is an attack: it is what proxies, half-finished services and wrong ports send.
+What a receiver answers is data, whatever it is. Nothing here is an attack: it is what proxies, half-finished
+services and wrong ports send.
 """
 
 import random
@@ -104,7 +106,8 @@ ANSWERS: dict[str, bytes] = {
 
 
 class OddReceiver:
-    """`with OddReceiver(seed) as odd:` listens. Requests take `answers` in a seeded order, each of them before any again."""
+    """`with OddReceiver(seed) as odd:` listens. Requests take `answers` in a seeded order, each of them
+    before any again."""
 
     def __init__(
         self, seed: int, answers: Sequence[str] = tuple(ANSWERS), certificate: Path | None = None

@@ -1,4 +1,5 @@
-"""The real parts that tests run against where they are installed: which are here, and which tests look for them."""
+"""The real parts that tests run against where they are installed: which are here, and which tests look for
+them."""
 
 import re
 import shutil

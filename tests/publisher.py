@@ -1,4 +1,5 @@
-"""An app that sends small batches without a pause, each again (with the same ids) until it is acknowledged."""
+"""An app that sends small batches without a pause, each again (with the same ids) until it is
+acknowledged."""
 
 import itertools
 import threading
@@ -16,7 +17,8 @@ RETRY_S = 0.1
 
 
 class Publisher:
-    """A context: it sends while that is open, and on leaving all that it has begun is acknowledged. `batch` makes the n-th one."""
+    """A context: it sends while that is open, and on leaving all that it has begun is acknowledged. `batch`
+    makes the n-th one."""
 
     def __init__(self, batch: Callable[[int], Batch], store: Store) -> None:
         self.sent: dict[str, str] = {}  # user by messageId, all acknowledged

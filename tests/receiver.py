@@ -1,6 +1,8 @@
-"""A webhook receiver as a customer would write it: a real HTTP server on loopback that verifies with the `standardwebhooks` library.
+"""A webhook receiver as a customer would write it: a real HTTP server on loopback that verifies with the
+`standardwebhooks` library.
 
-It answers by script: each request takes the next `Answer`, and 200 when there are none left. Behind it is a thread for each connection.
+It answers by script: each request takes the next `Answer`, and 200 when there are none left. Behind it is a
+thread for each connection.
 """
 
 import json
@@ -45,7 +47,8 @@ class Request:
 
 
 class Receiver:
-    """`with Receiver() as receiver:` listens on a free port. `requests` are in the order in which they came."""
+    """`with Receiver() as receiver:` listens on a free port. `requests` are in the order in which they
+    came."""
 
     def __init__(self, secret: str = SECRET, port: int = 0) -> None:
         self.requests: list[Request] = []

@@ -1,4 +1,5 @@
-"""A raw log in memory, and a directory with data keys on a real Redis: what the flow `resolve` is tested between."""
+"""A raw log in memory, and a directory with data keys on a real Redis: what the flow `resolve` is tested
+between."""
 
 import itertools
 import json

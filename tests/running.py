@@ -104,7 +104,8 @@ class Running:
             return False
 
     def profile(self, user: str) -> dict[str, Any]:
-        """What is known of a `user_id`; {} where it is nobody's. A gateway that is about to start again is asked again."""
+        """What is known of a `user_id`; {} where it is nobody's. A gateway that is about to start again is
+        asked again."""
         answers: list[httpx.Response] = []
 
         def answered() -> bool:

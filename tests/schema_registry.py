@@ -1,4 +1,5 @@
-"""A schema registry in a thread: as much of its API as the stock serializers of `confluent_kafka` and our reader ask for."""
+"""A schema registry in a thread: as much of its API as the stock serializers of `confluent_kafka` and our
+reader ask for."""
 
 import json
 import re

@@ -1,4 +1,5 @@
-"""The servers that are tried: the one on PATH, the one of the wheel that comes with the set-up, and the oldest that we work with."""
+"""The servers that are tried: the one on PATH, the one of the wheel that comes with the set-up, and the
+oldest that we work with."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,8 @@
-"""A deployment on a real Redis, driven step by step by a seed: windows of raw events, ticks, absorbs, rules that change.
+"""A deployment on a real Redis, driven step by step by a seed: windows of raw events, ticks, absorbs, rules
+that change.
 
-Its parts are those that the flows run (`Resolver`, `Worker`, `Archiver`); only the engine and the processes are left out.
+Its parts are those that the flows run (`Resolver`, `Worker`, `Archiver`); only the engine and the processes
+are left out.
 """
 
 from itertools import count
@@ -111,7 +113,8 @@ class Site:
             clock_ms=lambda: self.now_s * 1000,
             clock=count(step=10).__next__,
         )
-        self.worker._directory = _Untimed(self.directory)  # type: ignore[assignment]  # ticks come from `tick` alone
+        # ticks come from `tick` alone
+        self.worker._directory = _Untimed(self.directory)  # type: ignore[assignment]
         self._forwarded = dict.fromkeys(range(self.config.shards.count), 0)
         return self
 
@@ -124,7 +127,8 @@ class Site:
             lambda: None,
         )
 
-    # --- what happens -----------------------------------------------------------------------------------------------
+    # --- what happens
+    # -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """One of the things that happen."""
@@ -191,7 +195,8 @@ class Site:
                 return
             self.worker.commit(self.worker.apply(entries))
 
-    # --- what came of it --------------------------------------------------------------------------------------------
+    # --- what came of it
+    # --------------------------------------------------------------------------------------------
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""

@@ -1,4 +1,5 @@
-"""The floors of docs/architecture.md, read from the imports of every file: who may use whom, and who may not look at the world."""
+"""The floors of docs/architecture.md, read from the imports of every file: who may use whom, and who may not
+look at the world."""
 
 import ast
 import re
@@ -15,7 +16,8 @@ OURS = ("schemas", "flows", "state", "connectors")
 FILES = sorted(path.relative_to(ROOT).as_posix() for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 
 PROCESSES = ("archive", "deliver", "gateway", "learn", "match", "profile", "resolve")
-# From low to high: a module may use those of its own floor and of lower ones. The longest name that fits a module is its floor.
+# From low to high: a module may use those of its own floor and of lower ones. The longest name that fits a
+# module is its floor.
 LOGIC = (
     ("flows.logic.expressions",),
     ("flows.logic.message",),
@@ -55,7 +57,8 @@ OUTSIDE_WORLD = (
     "asyncio",
     "tempfile",
 )
-# What the allowed imports could still ask. (`hash` of text differs from process to process, and so from replay to replay.)
+# What the allowed imports could still ask. (`hash` of text differs from process to process, and so from
+# replay to replay.)
 ASKS_THE_WORLD = re.compile(
     r"(.*\.)?(datetime\.(now|utcnow|today)|date\.today|uuid[14]|urandom|default_rng)\(\)|(np|numpy)\.random\.(?!default_rng).*|hash\(.*"
 )

@@ -1,6 +1,8 @@
-"""A world of twins for the tests of what follows from a fact: rules are announced, facts go in, profiles and outbox come out.
+"""A world of twins for the tests of what follows from a fact: rules are announced, facts go in, profiles and
+outbox come out.
 
-Its time stands still until a test moves it (`at`, `later`). The log is kept whole, so that it can be replayed.
+Its time stands still until a test moves it (`at`, `later`). The log is kept whole, so that it can be
+replayed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +111,8 @@ class World:
         assert body is not None
         return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
 
-    # --- what happens -----------------------------------------------------------------------------------------------
+    # --- what happens
+    # -----------------------------------------------------------------------------------------------
 
     def announce(self, rules: str) -> None:
         version = self.directory.sent("rules") + 1
@@ -191,7 +194,8 @@ class World:
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 
-    # --- what came of it --------------------------------------------------------------------------------------------
+    # --- what came of it
+    # --------------------------------------------------------------------------------------------
 
     def root(self, who: Identifier) -> bytes:
         root = self.directory.lookup([who.hash])[0]

@@ -1,11 +1,13 @@
-"""Cells of a table as people and their programs write them, whatever the file: what is no value at all, and what stands for a text."""
+"""Cells of a table as people and their programs write them, whatever the file: what is no value at all, and
+what stands for a text."""
 
 import re
 from typing import Any, Final
 
 import msgspec
 
-# What a spreadsheet shows in place of a value, in Excel, WPS, LibreOffice (`Err:502`) and online ones (`#ERROR!`).
+# What a spreadsheet shows in place of a value, in Excel, WPS, LibreOffice (`Err:502`) and online ones
+# (`#ERROR!`).
 CELL_ERRORS: Final = frozenset(
     f"#{name}"
     for name in (
@@ -30,7 +32,8 @@ CELL_ERRORS: Final = frozenset(
 MARKS: Final = frozenset("#E='")  # what a text begins with that is worth a look
 _LIBRE: Final = re.compile(r"Err:5\d\d")
 _FORMULA: Final = re.compile(r'="((?:[^"]|"")*)"')  # a text that Excel is to leave alone: ="0044"
-# The apostrophe before a number that is a text ('0044), and before what is not to be taken for a formula ('=, '+49, '-, '@).
+# The apostrophe before a number that is a text ('0044), and before what is not to be taken for a formula ('=,
+# '+49, '-, '@).
 _APOSTROPHE: Final = re.compile(r"'(?:[=+\-@].*|\d[\d ().\-/]*[Xx]?)", re.DOTALL)
 
 

@@ -1,7 +1,7 @@
 """Text files of rows: which encoding they have, and the records of a CSV file (RFC 4180, strictly).
 
-A quote that is opened and never meant makes one cell of many lines, and what follows it another customer's. Such a record is
-`Broken` and says which lines it took.
+A quote that is opened and never meant makes one cell of many lines, and what follows it another customer's.
+Such a record is `Broken` and says which lines it took.
 """
 
 import codecs
@@ -33,9 +33,10 @@ Records = Iterator[tuple[int, list[str] | Broken]]
 
 
 def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
-    """Hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8 unless most lines with other letters
-    than ASCII are none. A few bad ones do not make it another encoding. Then it is GB 18030, where a letter takes two bytes, unless
-    most such bytes stand alone among ASCII, as ü and é do: Windows-1252, which Excel writes in the west."""
+    """Hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8 unless most
+    lines with other letters than ASCII are none. A few bad ones do not make it another encoding. Then it is
+    GB 18030, where a letter takes two bytes, unless most such bytes stand alone among ASCII, as ü and é do:
+    Windows-1252, which Excel writes in the west."""
     hashed, foreign, bad = blake2b(digest_size=12), 0, 0
     runs = alone = 0
     marked: str | None = None
@@ -60,10 +61,11 @@ def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
 
 
 def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Records:
-    """Each record with the number that a person sees: the headings, which come first, are 1. `text` is open with `newline=""`.
+    """Each record with the number that a person sees: the headings, which come first, are 1. `text` is open
+    with `newline=""`.
 
-    A record of nothing (an empty line) is left out, but counts. `quoted`: whether a quote at the beginning of a cell holds it together;
-    `skip_blanks`: whether blanks before a cell are none of it.
+    A record of nothing (an empty line) is left out, but counts. `quoted`: whether a quote at the beginning of
+    a cell holds it together; `skip_blanks`: whether blanks before a cell are none of it.
     """
     first = text.readline(LINE_MAX)
     told = _SEPARATOR.fullmatch(first)
@@ -104,7 +106,8 @@ def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Rec
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The commonest of the first line; where that has none and is a title, of the first line below from which on most have it."""
+    """The commonest of the first line; where that has none and is a title, of the first line below from which
+    on most have it."""
     bare = [line for line in (_QUOTED.sub("", line) for line in lines) if line.strip()]
     for at, line in enumerate(bare):
         found = max(_DELIMITERS, key=line.count)
@@ -133,8 +136,9 @@ class _Lines:
 
 
 def _are_records(lines: list[str], delimiter: str, width: int) -> bool:
-    """Whether lines that quotes make one record of are each one by themselves: the first and the last both have all columns, and
-    most of their cells are alike. (A text of several lines may have as many commas by chance.)"""
+    """Whether lines that quotes make one record of are each one by themselves: the first and the last both
+    have all columns, and most of their cells are alike. (A text of several lines may have as many commas by
+    chance.)"""
     first, last = (_QUOTED.sub("", line).split(delimiter) for line in (lines[0], lines[-1]))
     if not len(first) == len(last) == width:
         return False

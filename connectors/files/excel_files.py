@@ -1,7 +1,9 @@
-"""Rows of one sheet of an Excel file, as the file has them: `openpyxl`'s own reader of cells, below its sheets.
+"""Rows of one sheet of an Excel file, as the file has them: `openpyxl`'s own reader of cells, below its
+sheets.
 
-A sheet of `openpyxl` believes the range that the file states (WPS writes `A1` for any), and keeps of a cell its value alone. What is
-needed here is more: which rows there really are, what is an error, and which formula was saved without having been computed.
+A sheet of `openpyxl` believes the range that the file states (WPS writes `A1` for any), and keeps of a cell
+its value alone. What is needed here is more: which rows there really are, what is an error, and which formula
+was saved without having been computed.
 """
 
 import re
@@ -33,7 +35,8 @@ _STRICT: Final = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
 _NO_CODE: Final = re.compile(
     r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.'
 )  # of a number format: texts, colours, languages, blanks
-# Formats that Chinese, Japanese and Korean editions have without saying them (ECMA-376, 18.8.30): dates, and times of the day.
+# Formats that Chinese, Japanese and Korean editions have without saying them (ECMA-376, 18.8.30): dates, and
+# times of the day.
 _EASTERN: Final = frozenset((*range(27, 37), *range(50, 59)))
 _EASTERN_TIMES: Final = frozenset((32, 33, 34, 35, 55, 56))
 _ZEROS: Final = re.compile(r"0{2,}")
@@ -45,7 +48,8 @@ Cells = dict[int, Any]  # column, from 1 -> value, of those that have one
 
 
 class ExcelSheet:
-    """`with ExcelSheet(...) as sheet: for number, cells in sheet.rows()`. `share()` says how much is read, from 0 to 1."""
+    """`with ExcelSheet(...) as sheet: for number, cells in sheet.rows()`. `share()` says how much is read,
+    from 0 to 1."""
 
     def __init__(self, path: Path, name: str | None) -> None:
         """`name` of the sheet; without it the first that is not hidden. Raises `ConfigError`."""
@@ -157,7 +161,8 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
 
 
 def _shown_as(book: Workbook) -> dict[int, Callable[[Any], Any]]:
-    """By style, where the format of a number says what it is: what the same table holds as CSV, saved by the same program."""
+    """By style, where the format of a number says what it is: what the same table holds as CSV, saved by the
+    same program."""
     found: dict[int, Callable[[Any], Any]] = {}
     for place, style in enumerate(book._cell_styles):
         number = style.numFmtId
@@ -194,7 +199,8 @@ def _day(value: Any) -> Any:
 
 
 def _is_strict(path: Path) -> bool:
-    """Whether it was saved in the form of ISO 29500 Strict, which has names of its own for everything: `openpyxl` finds no sheets."""
+    """Whether it was saved in the form of ISO 29500 Strict, which has names of its own for everything:
+    `openpyxl` finds no sheets."""
     with ZipFile(path) as archive:
         return _STRICT in archive.read("xl/workbook.xml")
 

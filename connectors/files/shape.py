@@ -1,7 +1,8 @@
-"""Where a table begins and ends within a sheet or a text file: people put titles above it, programs put totals and notes below it.
+"""Where a table begins and ends within a sheet or a text file: people put titles above it, programs put
+totals and notes below it.
 
-A row above the headings is left out. A row below the last one is `Broken("footer")` in its place, so that who reads the table can say
-which rows were none.
+A row above the headings is left out. A row below the last one is `Broken("footer")` in its place, so that who
+reads the table can say which rows were none.
 """
 
 import re
@@ -64,7 +65,8 @@ def _below_titles(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
 
 
 def _are_headings(row: Any, cells: Cells) -> bool:
-    """Whether each cell is a text with a letter in it, as no row of customers is that has a number, a date or a phone."""
+    """Whether each cell is a text with a letter in it, as no row of customers is that has a number, a date or
+    a phone."""
     return not isinstance(row, Broken) and all(
         isinstance(cell, str) and any(map(str.isalpha, cell)) for cell in _filled(cells(row))
     )

@@ -1,7 +1,8 @@
 """Rows of a file, one after the other in bounded memory: CSV, Excel, JSON lines, Avro, Parquet.
 
-A row that cannot be read is a `Broken` in its place, and the next one follows. Row numbers are those that a person sees: in CSV and
-Excel the headings are row 1, of JSON lines the line counts, in Avro and Parquet the first record is 1.
+A row that cannot be read is a `Broken` in its place, and the next one follows. Row numbers are those that a
+person sees: in CSV and Excel the headings are row 1, of JSON lines the line counts, in Avro and Parquet the
+first record is 1.
 
 The libraries for Excel, Avro and Parquet are imported with the first such file.
 """
@@ -30,11 +31,13 @@ Rows = Iterator[tuple[int, Row | Broken]]
 
 
 class TableFile:
-    """One file. `rows()` may be iterated once; `progress()` says meanwhile how much of it is read, from 0 to 1.
+    """One file. `rows()` may be iterated once; `progress()` says meanwhile how much of it is read, from 0 to
+    1.
 
-    `columns` are known once `rows()` has begun, where the file names them at all (JSON lines do not). A value in a row may be `Broken`:
-    the row holds if nobody needs that one. `encoding` of a text file: by its mark, else UTF-8, unless most lines with other letters than
-    ASCII are none: then one of `GUESSES` (and `guessed` is true).
+    `columns` are known once `rows()` has begun, where the file names them at all (JSON lines do not). A value
+    in a row may be `Broken`: the row holds if nobody needs that one. `encoding` of a text file: by its mark,
+    else UTF-8, unless most lines with other letters than ASCII are none: then one of `GUESSES` (and `guessed`
+    is true).
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class TableFile:
         quoted: bool = True,
         kind: str | None = None,
     ) -> None:
-        """`kind`: one of `SUFFIXES`, where the name does not say it. `quoted`: whether quotes hold a cell of a CSV file together.
+        """`kind`: one of `SUFFIXES`, where the name does not say it. `quoted`: whether quotes hold a cell of
+        a CSV file together.
 
         Raises `ConfigError` for a kind of file that we do not know; `OSError`."""
         self.path = path

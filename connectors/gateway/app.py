@@ -45,10 +45,12 @@ def build(
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
 ) -> Starlette:
-    """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the application stops.
+    """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
+    application stops.
 
-    `stewardship`: what holders of a steward's token get; None where there is no access to identities at all. `standing` is asked in a
-    thread, once a second. `door`: what is refused besides what the gateway sees by itself.
+    `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
+    `standing` is asked in a thread, once a second. `door`: what is refused besides what the gateway sees by
+    itself.
     """
     watch = Watch(standing)
     intake = Intake(config, writer, watch, door)

@@ -87,8 +87,8 @@ def _binary(request: Request, body: bytes) -> bytes | Reject:
 def _attribute(value: bytes) -> str:
     """The text of a header (HTTP binding, 3.1.3.2): out of its quotes, then percent-decoded, then UTF-8.
 
-    Bytes that should have been encoded and are no UTF-8 are Latin-1, as HTTP had it once. Encoded ones have no such excuse: raises
-    `UnicodeDecodeError`.
+    Bytes that should have been encoded and are no UTF-8 are Latin-1, as HTTP had it once. Encoded ones have
+    no such excuse: raises `UnicodeDecodeError`.
     """
     if len(value) > 1 and value[:1] == value[-1:] == b'"':
         value = _escaped.sub(rb"\1", value[1:-1])

@@ -1,7 +1,7 @@
 """One connection: uvicorn's protocol with bounds in time, size and number, and without upgrades.
 
-uvicorn bounds neither the head of a request nor the time that it takes, closes no connection on which nothing ever came, and leaves
-out the body of a request that offers to go on in another protocol.
+uvicorn bounds neither the head of a request nor the time that it takes, closes no connection on which nothing
+ever came, and leaves out the body of a request that offers to go on in another protocol.
 """
 
 from asyncio import Transport
@@ -77,7 +77,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
-        """In a full house whoever has waited longest for something to do goes; where all are busy, only the reserve is left."""
+        """In a full house whoever has waited longest for something to do goes; where all are busy, only the
+        reserve is left."""
         longest = next(iter(self.idle), None)
         if longest is not None:
             del self.idle[longest]
@@ -118,7 +119,8 @@ class Connection(HttpToolsProtocol):
                 rest = rest[offer.args[0] :]
 
     def _decline(self) -> None:
-        """Read the head again without its offer to go on in another protocol: it may be ignored (RFC 9110, 7.8).
+        """Read the head again without its offer to go on in another protocol: it may be ignored (RFC 9110,
+        7.8).
 
         The parser takes what follows it for that protocol, even where it is the body of the request.
         """

@@ -1,9 +1,10 @@
 """Which web pages may use the gateway (`gateway.cors_origins`), from a browser that asks first.
 
-A page that sends events may do so with credentials, since `navigator.sendBeacon` and clients with `credentials: "include"` always
-have them: then a browser accepts no `*`, only the page's own origin. What needs a token stays without: a page that was not given
-the token must not read customers with what the browser remembers, be it Basic or the cookie of a proxy. An origin that stands in
-the configuration by name is trusted with that as well.
+A page that sends events may do so with credentials, since `navigator.sendBeacon` and clients with
+`credentials: "include"` always have them: then a browser accepts no `*`, only the page's own origin. What
+needs a token stays without: a page that was not given the token must not read customers with what the browser
+remembers, be it Basic or the cookie of a proxy. An origin that stands in the configuration by name is trusted
+with that as well.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ class Cors:
             "allow_methods": ("GET", "POST"),
             "allow_headers": ("*",),
             "expose_headers": ("Retry-After", "X-RateLimit-Reset"),
-            "allow_private_network": True,  # Chromium asks it of public pages where the gateway's address is a private one
+            # Chromium asks it of public pages where the gateway's address is a private one
+            "allow_private_network": True,
             "max_age": _PREFLIGHT_S,
         }
         self._app = app

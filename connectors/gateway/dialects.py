@@ -1,7 +1,10 @@
-"""What the clients of Jitsu and RudderStack ask for besides the Segment API. What they send are Segment's messages.
+"""What the clients of Jitsu and RudderStack ask for besides the Segment API. What they send are Segment's
+messages.
 
-Jitsu          `POST /api/s/{type}` from browsers, `/api/s/s2s/{type}` from servers: the key in `X-Write-Key`, and masked in the body
-RudderStack    `GET /sourceConfig` before a page sends anything, `POST /beacon/v1/batch?writeKey=` when it is left
+Jitsu          `POST /api/s/{type}` from browsers, `/api/s/s2s/{type}` from servers: the key in `X-Write-Key`,
+               and masked in the body
+RudderStack    `GET /sourceConfig` before a page sends anything, `POST /beacon/v1/batch?writeKey=` when it is
+               left
 """
 
 from starlette.requests import Request
@@ -33,7 +36,8 @@ def dialect_routes(intake: Intake) -> Routes:
 
 
 def _source_config(source: str) -> dict[str, object]:
-    """The least that the browser client needs: the source is there, nothing is loaded besides, and nothing is told of the client itself."""
+    """The least that the browser client needs: the source is there, nothing is loaded besides, and nothing is
+    told of the client itself."""
     off = {"errors": {"enabled": False}, "metrics": {"enabled": False}}
     return {
         "source": {

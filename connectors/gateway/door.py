@@ -1,7 +1,9 @@
-"""What would be refused behind the gateway is refused at it: its sender hears of it, and it cannot suspend his source.
+"""What would be refused behind the gateway is refused at it: its sender hears of it, and it cannot suspend
+his source.
 
-Judging an event costs ten times what taking it in does. So only those are judged whose look is not that of a good event; to look takes
-about a microsecond, and errs on the side of looking good: `resolve` judges everything again.
+Judging an event costs ten times what taking it in does. So only those are judged whose look is not that of a
+good event; to look takes about a microsecond, and errs on the side of looking good: `resolve` judges
+everything again.
 """
 
 import re
@@ -43,7 +45,8 @@ class Door:
         self._oldest = self._newest = timedelta()  # since 1970
 
     def refusal(self, kind: str, head: Any, message_id: Any, event: RawEvent) -> Reject | None:
-        """Why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`: what the event has now."""
+        """Why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`: what the
+        event has now."""
         if self._looks_good(kind, head, message_id, event.value, event.received_ms):
             return None
         try:

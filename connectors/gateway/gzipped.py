@@ -18,7 +18,8 @@ _padding: Final = re.compile(
 
 
 async def gunzip(body: bytes, limit: int) -> bytes:
-    """At most `limit` bytes come out, so a bomb costs no more memory than an honest body. Raises `Refused`."""
+    """At most `limit` bytes come out, so a bomb costs no more memory than an honest body. Raises
+    `Refused`."""
     packed, at, room = memoryview(body), 0, limit
     parts: list[bytes] = []
     members, stream, turns = 1, zlib.decompressobj(_WINDOW), Turns()

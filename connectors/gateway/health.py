@@ -1,6 +1,7 @@
 """`/healthz` (the process lives), `/readyz` (the log answers), `/metrics` (Prometheus).
 
-What stands still behind the gateway is no reason to send it no events, which wait in the log: it is said beside the status.
+What stands still behind the gateway is no reason to send it no events, which wait in the log: it is said
+beside the status.
 """
 
 import asyncio

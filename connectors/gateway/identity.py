@@ -1,7 +1,8 @@
-"""Identities for stewards: who a customer is and why, orders to unite and part customers, the pairs that wait for a decision.
+"""Identities for stewards: who a customer is and why, orders to unite and part customers, the pairs that wait
+for a decision.
 
-Only with a token of `gateway.steward_tokens`; without one configured nobody gets in. Each request leaves a line in the log: which token (a
-fingerprint), what, about which customers (their ids), and no personal data.
+Only with a token of `gateway.steward_tokens`; without one configured nobody gets in. Each request leaves a
+line in the log: which token (a fingerprint), what, about which customers (their ids), and no personal data.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,8 @@ Answer = TypeVar("Answer")
 
 
 class Stewardship(Protocol):
-    """What is handed in. Called in a thread; raises `Unusable` for names that can name nobody, `Unreachable`."""
+    """What is handed in. Called in a thread; raises `Unusable` for names that can name nobody,
+    `Unreachable`."""
 
     def show(self, named: str) -> object | None: ...
 

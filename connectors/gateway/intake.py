@@ -1,4 +1,5 @@
-"""What all the ways in share: reading a bounded body, knowing the sender, keeping the rate, storing in the raw log."""
+"""What all the ways in share: reading a bounded body, knowing the sender, keeping the rate, storing in the
+raw log."""
 
 import asyncio
 import base64
@@ -69,11 +70,13 @@ class Intake:
         return body
 
     def named(self, request: Request) -> Sender | None:
-        """Who sends, as the request says outside of its body: known before anything is read. None where it says nothing.
+        """Who sends, as the request says outside of its body: known before anything is read. None where it
+        says nothing.
 
-        A Basic user is a write key and nothing else, so it wins and is refused when it is wrong. An unknown Bearer may be the
-        OAuth token of a client that has its key in the body (Segment's for Python), and Authorization of another scheme is for
-        somebody else: then the query (`?writeKey=`, as beacons send it) or the body has to name a key. Raises `Refused`.
+        A Basic user is a write key and nothing else, so it wins and is refused when it is wrong. An unknown
+        Bearer may be the OAuth token of a client that has its key in the body (Segment's for Python), and
+        Authorization of another scheme is for somebody else: then the query (`?writeKey=`, as beacons send
+        it) or the body has to name a key. Raises `Refused`.
         """
         scheme, key = _authorization(request)
         if key in self._senders or (scheme == "basic" and key != ""):
@@ -100,7 +103,8 @@ class Intake:
         return sender
 
     def admit(self, sender: Sender, count: int) -> None:
-        """Let `count` events pass. Raises `Refused`: a suspended source, too many at once, or too many a second."""
+        """Let `count` events pass. Raises `Refused`: a suspended source, too many at once, or too many a
+        second."""
         if sender.source in self._watch.now.suspended:
             raise later(
                 "source_suspended",

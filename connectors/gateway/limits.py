@@ -2,7 +2,8 @@
 
 
 class Bucket:
-    """A token bucket that may run into debt, so that a batch larger than one second's worth passes once and is paid for afterwards.
+    """A token bucket that may run into debt, so that a batch larger than one second's worth passes once and
+    is paid for afterwards.
 
     >>> bucket = Bucket(per_second=10, now_s=0.0)
     >>> bucket.take(25, now_s=0.0), bucket.take(1, now_s=0.0), bucket.take(1, now_s=1.6)

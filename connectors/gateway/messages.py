@@ -1,8 +1,8 @@
 """One Segment message of a request → one `RawEvent`. Pure, and the hot path of the gateway.
 
-The bytes of a message are kept as they came. What the request adds (type by route, `sentAt`, batch-level `context` and
-`integrations`, a missing messageId) is put in front of them where the message has no such field; only where it has one that
-must be merged or replaced is it taken apart, so no key ever stands twice.
+The bytes of a message are kept as they came. What the request adds (type by route, `sentAt`, batch-level
+`context` and `integrations`, a missing messageId) is put in front of them where the message has no such
+field; only where it has one that must be merged or replaced is it taken apart, so no key ever stands twice.
 """
 
 from typing import Any
@@ -76,7 +76,8 @@ def head_of(message: bytes) -> Head | Reject:
 
 
 def keyed(message: bytes, shared: Shared) -> Keyed:
-    """The event and its ordering key. `fault` is set, on at most `limit` of the original bytes, where it is refused."""
+    """The event and its ordering key. `fault` is set, on at most `limit` of the original bytes, where it is
+    refused."""
     return keyed_by(head_of(message), message, shared)
 
 
@@ -141,7 +142,8 @@ def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) ->
 
 
 def fields_of(value: Raw | UnsetType) -> dict[str, Raw]:
-    """The members of a batch-level object; {} for anything else: it is no item's own, so none is refused for it."""
+    """The members of a batch-level object; {} for anything else: it is no item's own, so none is refused for
+    it."""
     try:
         return {} if value is UNSET else _read_fields(value)
     except (ValueError, RecursionError):
@@ -156,7 +158,8 @@ def _key(head: Head, message_id: object) -> str:
 
 
 def _merge(common: dict[str, Raw], own: Raw | UnsetType) -> bytes | None:
-    """Both objects as one, member by member; the message's own wins. `None` where its own is no object: then it stays."""
+    """Both objects as one, member by member; the message's own wins. `None` where its own is no object: then
+    it stays."""
     if own is UNSET or own == _NULL:
         return msgspec.json.encode(common)
     try:

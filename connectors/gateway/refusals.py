@@ -1,6 +1,7 @@
 """Every error that a whole request can be answered with: a stable code, its status, words for a person.
 
-A refusal concerns the request; a single bad event in a batch is a fault of that event (`schemas.wire.events.RejectReason`) instead.
+A refusal concerns the request; a single bad event in a batch is a fault of that event
+(`schemas.wire.events.RejectReason`) instead.
 """
 
 from collections.abc import Mapping

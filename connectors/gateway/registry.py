@@ -1,6 +1,7 @@
 """The read-only paths of a Confluent schema registry, with the schemas that triggers are written in.
 
-A stock Avro deserializer pointed at the gateway needs no registry of its own. Errors have that API's own form and codes.
+A stock Avro deserializer pointed at the gateway needs no registry of its own. Errors have that API's own form
+and codes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +118,8 @@ def _text(entry: Registered) -> str:
 
 
 def _canonical(schema: object) -> str:
-    return to_parsing_canonical_form(fastavro.parse_schema(schema))  # type: ignore[arg-type]  # the caller catches what is no schema
+    # the caller catches what is no schema
+    return to_parsing_canonical_form(fastavro.parse_schema(schema))  # type: ignore[arg-type]
 
 
 def _answer(body: object) -> Response:

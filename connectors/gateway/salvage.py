@@ -1,7 +1,7 @@
 """Taking JSON apart where no decoder does: by its strings, commas and brackets alone, in short turns.
 
-A batch with one item that is no JSON is no JSON as a whole. Its items are found all the same, byte for byte, and each is then
-judged by itself. Raises `ValueError` where not even the brackets hold.
+A batch with one item that is no JSON is no JSON as a whole. Its items are found all the same, byte for byte,
+and each is then judged by itself. Raises `ValueError` where not even the brackets hold.
 """
 
 import re
@@ -46,7 +46,8 @@ async def items_of(body: bytes, most: int) -> list[bytes]:
 
 
 def crowded(body: bytes) -> bool:
-    """Whether it may hold so many values that a decoder, which makes all of them at once, would keep the others waiting."""
+    """Whether it may hold so many values that a decoder, which makes all of them at once, would keep the
+    others waiting."""
     if len(body) < _CROWD:
         return False
     sample = body[

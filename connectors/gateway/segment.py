@@ -1,4 +1,5 @@
-"""The Segment HTTP API: `/v1/track` and its like, `/v1/batch`, RudderStack's `/v1/merge`, and what the browser client asks for besides."""
+"""The Segment HTTP API: `/v1/track` and its like, `/v1/batch`, RudderStack's `/v1/merge`, and what the
+browser client asks for besides."""
 
 import time
 
@@ -35,7 +36,8 @@ _read_batch = msgspec.json.Decoder(_Batch).decode
 
 
 def segment_routes(intake: Intake) -> Routes:
-    """`POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET /v1/projects/{writeKey}/settings`."""
+    """`POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET
+    /v1/projects/{writeKey}/settings`."""
 
     async def client_metrics(request: Request) -> Response:
         """The browser client's figures about itself: taken, not kept."""
@@ -155,7 +157,8 @@ async def _batch(body: bytes, most: int) -> _Batch:
 
 
 async def _salvage(body: bytes, most: int) -> _Batch:
-    """One item spoils the JSON of the whole body: with NaN or half a surrogate pair, as common clients send them, or nested too deeply.
+    """One item spoils the JSON of the whole body: with NaN or half a surrogate pair, as common clients send
+    them, or nested too deeply.
 
     Taken apart by its brackets and commas, only that item is refused.
     """

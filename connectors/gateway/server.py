@@ -38,7 +38,8 @@ def server(app: ASGIApp, bounds: Bounds | None = None) -> uvicorn.Server:
 
 
 def _within_open_files(wanted: Bounds) -> Bounds:
-    """As many connections as this process may have; the bound of the system would also shut out health checks."""
+    """As many connections as this process may have; the bound of the system would also shut out health
+    checks."""
     needed = wanted.connections + wanted.reserve + _FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,4 +1,5 @@
-"""What the gateway is told of the deployment behind it: whose events are not taken for now, and which processes do not run."""
+"""What the gateway is told of the deployment behind it: whose events are not taken for now, and which
+processes do not run."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +18,8 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """Keeps the last answer, so that a request costs a look into a set. Where nobody answers, what was said last holds."""
+    """Keeps the last answer, so that a request costs a look into a set. Where nobody answers, what was said
+    last holds."""
 
     def __init__(self, ask: Callable[[], Standing]) -> None:
         """`ask` runs in a thread. Raises `Unreachable`."""

@@ -1,4 +1,5 @@
-"""Long work in short turns, so that one large request never keeps the others waiting for more than a moment."""
+"""Long work in short turns, so that one large request never keeps the others waiting for more than a
+moment."""
 
 import asyncio
 from collections.abc import Callable, Sequence

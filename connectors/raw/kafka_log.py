@@ -1,6 +1,8 @@
-"""The raw log in Kafka: one record for each event; a partition is named `<topic>/<n>`, a position is an offset.
+"""The raw log in Kafka: one record for each event; a partition is named `<topic>/<n>`, a position is an
+offset.
 
-The gateway writes to the first topic; apps may write to any of them, in the forms that `connectors.raw.kafka_records` reads.
+The gateway writes to the first topic; apps may write to any of them, in the forms that
+`connectors.raw.kafka_records` reads.
 """
 
 import asyncio
@@ -33,7 +35,9 @@ from schemas.wire.events import RawBatch, RawEvent
 
 log = structlog.get_logger()
 
-CONNECT_S = 5.0  # how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who then gives up
+# how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who
+# then gives up
+CONNECT_S = 5.0
 ANSWER_S = 10.0  # how long it may take to say where a partition begins
 ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
@@ -45,7 +49,8 @@ RECORDS_MAX, KBYTES_MAX = (
 )  # that wait in a producer, where kafka.options says nothing else: librdkafka's own
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 30.0  # at how many partitions there are
-# Said for a moment after a topic was made or a broker has come back; where they begin is the one question that librdkafka does not repeat.
+# Said for a moment after a topic was made or a broker has come back; where they begin is the one question
+# that librdkafka does not repeat.
 _ELECTING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -56,9 +61,9 @@ _ELECTING = (
 class KafkaRawWriter:
     """One idempotent producer; every in-sync replica has a record before `append` returns.
 
-    Records carry no key, since a key may be an e-mail address: the partition is computed here, by the CRC that librdkafka's own
-    partitioner uses; partitions that are added are written to within half a minute. The constructor blocks for up to 5 s.
-    Raises `Unreachable` (no broker, refused login, no such topic).
+    Records carry no key, since a key may be an e-mail address: the partition is computed here, by the CRC
+    that librdkafka's own partitioner uses; partitions that are added are written to within half a minute. The
+    constructor blocks for up to 5 s. Raises `Unreachable` (no broker, refused login, no such topic).
     """
 
     def __init__(self, config: Kafka, seal: Transform | None) -> None:
@@ -89,7 +94,8 @@ class KafkaRawWriter:
             return
         values = [self._seal(event.value) if self._seal else event.value for _, event in events]
         size = sum(map(len, values))
-        # Looked at before the first record is handed over, for there is no way back. Nobody else hands any over, so the room only grows.
+        # Looked at before the first record is handed over, for there is no way back. Nobody else hands any
+        # over, so the room only grows.
         if len(self._producer) + len(events) > self._records_max or self._bytes + size > self._bytes_max:
             raise LogFull(f"{len(self._producer)} records wait for Kafka to take them")
         delivery = _Delivery(len(events))
@@ -165,11 +171,13 @@ class _Delivery:
 
 
 class KafkaRawReader:
-    """One consumer for many partitions of several topics, assigned by hand: no consumer group decides anything.
+    """One consumer for many partitions of several topics, assigned by hand: no consumer group decides
+    anything.
 
-    A broker that goes away is waited for; `Unreachable` is for one that does not answer at the start, `Refused` for one that refuses our
-    login or loses a topic. `Outgrown` says that partitions were added: it is raised within half a minute. `bytes_max`: of a record that
-    an app wrote. `clock` gives the Unix time in ms for records without a timestamp.
+    A broker that goes away is waited for; `Unreachable` is for one that does not answer at the start,
+    `Refused` for one that refuses our login or loses a topic. `Outgrown` says that partitions were added: it
+    is raised within half a minute. `bytes_max`: of a record that an app wrote. `clock` gives the Unix time in
+    ms for records without a timestamp.
     """
 
     def __init__(
@@ -210,7 +218,8 @@ class KafkaRawReader:
         return [f"{topic}/{number}" for topic, count in self._found.items() for number in range(count)]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does not say to skip it)."""
+        """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does
+        not say to skip it)."""
         self._next = {}
         self.join(positions)
 
@@ -239,7 +248,8 @@ class KafkaRawReader:
         self._consume(beginning)
 
     def _consume(self, beginning: Collection[tuple[str, int]] = ()) -> None:
-        """From where we are, in all partitions that are ours; in these from the first record, which retention may take meanwhile."""
+        """From where we are, in all partitions that are ours; in these from the first record, which retention
+        may take meanwhile."""
         self._stopped = False
         self._consumer.assign(
             [
@@ -263,7 +273,8 @@ class KafkaRawReader:
                 f"{topic} has {count} partitions now, {self._found[topic]} before: starting again to read all"
             )
         consume = self._consumer.consume
-        # A call for many records waits until it has them all; so it is made without waiting, and the wait is for the first.
+        # A call for many records waits until it has them all; so it is made without waiting, and the wait is
+        # for the first.
         messages: list[Any] = consume(BATCH_EVENTS, 0)
         if not messages and timeout_ms > 0:
             messages = consume(1, timeout_ms / 1000)
@@ -302,7 +313,8 @@ class KafkaRawReader:
         }
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """Writes the group offsets that lag dashboards look at, without waiting, at most once a second. Nothing here reads them."""
+        """Writes the group offsets that lag dashboards look at, without waiting, at most once a second.
+        Nothing here reads them."""
         self._commits |= {_split(name): position + 1 for name, position in positions.items()}
         now = time.monotonic()
         if self._commits and now >= self._commit_at:
@@ -361,7 +373,8 @@ class KafkaRawReader:
 
 
 class _Link:
-    """What producer and consumer share: the options, and the errors that librdkafka reports beside the calls."""
+    """What producer and consumer share: the options, and the errors that librdkafka reports beside the
+    calls."""
 
     def __init__(self, config: Kafka) -> None:
         self.bootstrap = config.bootstrap
@@ -404,7 +417,8 @@ class _Link:
         return {topic: len(found[topic].partitions) for topic in topics}
 
     def grown(self, client: Any, counts: Mapping[str, int]) -> dict[str, int]:
-        """Topics with more partitions than these, all of them with a leader. Looks once in `LOOK_EVERY_S`; says nothing in between."""
+        """Topics with more partitions than these, all of them with a leader. Looks once in `LOOK_EVERY_S`;
+        says nothing in between."""
         now = time.monotonic()
         if now < self._look_at:
             return {}

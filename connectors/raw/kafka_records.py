@@ -1,11 +1,14 @@
 """One Kafka record ↔ one `RawEvent`.
 
-From the gateway   header `millrace-received` (Unix ms), `millrace-source`, and `millrace-sealed: 1` if the value is encrypted
-From apps          JSON of a Segment message; a CloudEvent (structured by its content-type, binary by its `ce_` headers); Avro in the
-                   Confluent wire format, also as the data of a binary CloudEvent. The source is the topic's name.
+From the gateway   header `millrace-received` (Unix ms), `millrace-source`, and `millrace-sealed: 1` if the
+                   value is encrypted
+From apps          JSON of a Segment message; a CloudEvent (structured by its content-type, binary by its
+                   `ce_` headers); Avro in the
+                   Confluent wire format, also as the data of a binary CloudEvent. The source is the topic's
+                   name.
 
-A record that cannot be read becomes an event with its `fault` set and the original bytes. It is never an exception, whoever wrote its
-headers: anybody who may write to the topic could stop the flow with it.
+A record that cannot be read becomes an event with its `fault` set and the original bytes. It is never an
+exception, whoever wrote its headers: anybody who may write to the topic could stop the flow with it.
 """
 
 from collections.abc import Callable
@@ -40,8 +43,9 @@ def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
 def read_record(
     message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int
 ) -> RawEvent:
-    """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises `Foreign` where it cannot;
-    `clock` gives the Unix time in ms, for records without a timestamp. What an app wrote may have `bytes_max`.
+    """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises
+    `Foreign` where it cannot; `clock` gives the Unix time in ms, for records without a timestamp. What an app
+    wrote may have `bytes_max`.
     """
     value = message.value() or b""
     listed: Any = message.headers()

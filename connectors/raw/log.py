@@ -16,8 +16,8 @@ class RawWriter(Protocol):
     """The gateway's side. Events of one key keep their order."""
 
     async def append(self, events: Sequence[tuple[str, RawEvent]]) -> None:
-        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull` where it has none of them, and
-        `Unreachable` where it may have some."""
+        """Store (key, event) pairs durably; returns when the log has them all. Raises `LogFull` where it has
+        none of them, and `Unreachable` where it may have some."""
 
     async def ping(self) -> None:
         """Return when the log answers. Raises `Unreachable`. (`/readyz` asks.)"""
@@ -47,6 +47,7 @@ class RawReader(Protocol):
         """Entries not yet polled, for each assigned partition."""
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """The directory has these positions now: entries up to them may be trimmed (or the group offset be written)."""
+        """The directory has these positions now: entries up to them may be trimmed (or the group offset be
+        written)."""
 
     def close(self) -> None: ...

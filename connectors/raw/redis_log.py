@@ -1,10 +1,11 @@
 """The raw log in Redis Streams: one stream for each partition, one entry for up to 500 events.
 
-    <prefix>:raw:<pp>     XADD * b <blob> n <events> c <events ever appended>; blob = seal(msgpack(list[RawEvent]))
+    <prefix>:raw:<pp>     XADD * b <blob> n <events> c <events ever appended>; blob =
+                          seal(msgpack(list[RawEvent]))
     <prefix>:raw:counts   hash; a:<p> = events ever appended to partition p, t:<p> = events trimmed from it
 
-Position of an entry: `ms << 20 | seq` of its stream id. What a partition holds is `a - t`, exact at all times: both are
-absolute numbers, so neither a repeated trim nor a restart can make them drift.
+Position of an entry: `ms << 20 | seq` of its stream id. What a partition holds is `a - t`, exact at all
+times: both are absolute numbers, so neither a repeated trim nor a restart can make them drift.
 """
 
 import asyncio
@@ -51,9 +52,10 @@ _read_events = msgspec.msgpack.Decoder(list[RawEvent]).decode
 class RedisRawWriter:
     """Group commit: while one round trip is under way, the appends that arrive gather for the next.
 
-    `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; of an append that raises
-    `LogFull` nothing is stored, whichever of its partitions is full. An append returns when so many `replicas` have it; it raises
-    `Unreachable` if they are fewer, although the server itself may keep it.
+    `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; of an
+    append that raises `LogFull` nothing is stored, whichever of its partitions is full. An append returns
+    when so many `replicas` have it; it raises `Unreachable` if they are fewer, although the server itself may
+    keep it.
     """
 
     def __init__(
@@ -204,7 +206,8 @@ class RedisRawWriter:
         """What the script says, and how many replicas have what it wrote."""
         if not self._replicas:
             return await self._append(keys=self._keys, args=arguments), 0
-        # In one piece, since WAIT speaks of what its own connection has written: on a new one it would promise nothing.
+        # In one piece, since WAIT speaks of what its own connection has written: on a new one it would
+        # promise nothing.
         async with self._redis.pipeline(transaction=False) as pipeline:
             await self._append(keys=self._keys, args=arguments, client=pipeline)
             pipeline.wait(self._replicas, WAIT_MS)
@@ -222,8 +225,8 @@ class _Entry:
 
 
 class RedisRawReader:
-    """One connection for all partitions. A server that is away for longer than 3 s raises `Unreachable`; an entry that
-    `open` or the decoder cannot read raises `Foreign`.
+    """One connection for all partitions. A server that is away for longer than 3 s raises `Unreachable`; an
+    entry that `open` or the decoder cannot read raises `Foreign`.
     """
 
     def __init__(
@@ -234,8 +237,8 @@ class RedisRawReader:
         open: Transform | None,
         hold: Callable[[redis.Redis], None] = lambda _: None,
     ) -> None:
-        """`hold`: makes the client end with its server (`state.redis.client.stay_with_server`). What was committed there may be undone on the one
-        that comes next, and must not be trimmed from it."""
+        """`hold`: makes the client end with its server (`state.redis.client.stay_with_server`). What was
+        committed there may be undone on the one that comes next, and must not be trimmed from it."""
         self._redis = redis.Redis.from_url(
             url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )
@@ -247,7 +250,8 @@ class RedisRawReader:
         self._trim_at = 0.0
 
     def partitions(self) -> list[str]:
-        """`events/0` ... in the order of their numbers; more than configured where a partition of former times still holds events."""
+        """`events/0` ... in the order of their numbers; more than configured where a partition of former
+        times still holds events."""
         counts = self._counts()
         numbers = [int(field[2:]) for field in counts if field.startswith(b"a:")]
         held = (number for number in numbers if counts[b"a:%d" % number] > counts.get(b"t:%d" % number, 0))

@@ -1,4 +1,5 @@
-"""Triggers as lines of JSON (structured CloudEvents) at the end of a file. Safe on disk before they count as delivered."""
+"""Triggers as lines of JSON (structured CloudEvents) at the end of a file. Safe on disk before they count as
+delivered."""
 
 import fcntl
 import os
@@ -14,8 +15,8 @@ _TAIL_BYTES = 65_536
 class FileSink:
     """Appends. The file is opened for each batch, so it may be moved away (logrotate) at any time.
 
-    Several workers may write to one file: each batch is written under a lock. A line torn by a crash or a full disk is taken
-    back, its triggers were never acknowledged.
+    Several workers may write to one file: each batch is written under a lock. A line torn by a crash or a
+    full disk is taken back, its triggers were never acknowledged.
     """
 
     batch_max = 2_000

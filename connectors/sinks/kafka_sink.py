@@ -1,7 +1,8 @@
 """Triggers on a Kafka topic, keyed by customer.
 
-`format = "json"` gives structured CloudEvents (`content-type: application/cloudevents+json`). `format = "avro"` gives binary
-CloudEvents: `ce_*` headers, and the value in the Confluent wire format (`schemas.wire.trigger_avro`).
+`format = "json"` gives structured CloudEvents (`content-type: application/cloudevents+json`). `format =
+"avro"` gives binary CloudEvents: `ce_*` headers, and the value in the Confluent wire format
+(`schemas.wire.trigger_avro`).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +26,8 @@ Headers = list[tuple[str, str | bytes | None]]
 class KafkaSink:
     """A delivery counts when its own delivery report says that all replicas in sync have it.
 
-    `connector.timeout` bounds how long librdkafka tries; then the report is an error, and the delivery a `Retry`. Raises `ConfigError`
-    for options that librdkafka does not know.
+    `connector.timeout` bounds how long librdkafka tries; then the report is an error, and the delivery a
+    `Retry`. Raises `ConfigError` for options that librdkafka does not know.
     """
 
     batch_max = 1_000
@@ -105,9 +106,11 @@ def _settings(connector: Connector, kafka: Kafka) -> dict[str, str | int | float
     return {
         "log_level": 2,  # its own lines on stderr are not ours; what matters comes to `Trouble`
         "message.max.bytes": 1_000_000,
-        "compression.type": "gzip",  # the only one besides none that every client reads without a further library
+        # the only one besides none that every client reads without a further library
+        "compression.type": "gzip",
         "linger.ms": 5,
-        "topic.metadata.propagation.max.ms": 5_000,  # so long until a topic that is not there is said to be missing
+        # so long until a topic that is not there is said to be missing
+        "topic.metadata.propagation.max.ms": 5_000,
         "partitioner": "murmur2_random",  # the Java clients' choice
         "batch.size": 65_536,  # a topic's limit holds for a whole batch: small ones never reach it
         **{name: str(value) for name, value in kafka.options.items()},

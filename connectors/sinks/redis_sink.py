@@ -9,7 +9,8 @@ from schemas.wire import cloudevents
 
 
 class RedisSink:
-    """One round trip for each batch. `max_length` is approximate: whole nodes of the stream are dropped, so some more may stay."""
+    """One round trip for each batch. `max_length` is approximate: whole nodes of the stream are dropped, so
+    some more may stay."""
 
     batch_max = 500
 

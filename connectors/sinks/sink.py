@@ -1,7 +1,8 @@
 """Where triggers go: the interface of all receivers, and what they share.
 
-A `Sink` says what became of each delivery; when to try again, and when to give up, is not its business (`flows.logic.delivery`).
-Sinks whose library blocks are written as a `BlockingSink` and get a thread of their own from `OnThread`.
+A `Sink` says what became of each delivery; when to try again, and when to give up, is not its business
+(`flows.logic.delivery`). Sinks whose library blocks are written as a `BlockingSink` and get a thread of their
+own from `OnThread`.
 """
 
 import asyncio
@@ -60,7 +61,8 @@ class Sink(Protocol):
         """How many calls of `deliver` may run at a time."""
 
     async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Try each delivery once: one outcome for each, in order. Failures of the receiver are outcomes, not exceptions."""
+        """Try each delivery once: one outcome for each, in order. Failures of the receiver are outcomes, not
+        exceptions."""
 
     async def close(self) -> None: ...
 

@@ -1,10 +1,12 @@
 """Triggers as HTTP requests: Standard Webhooks (standardwebhooks.com) whose body is a structured CloudEvent.
 
-`webhook-id` is the trigger's id and stays the same over retries; the timestamp is that of the attempt; there is one signature for each
-secret, so that a receiver can change its secret without a gap. Redirects are not followed, proxies of the environment not used.
+`webhook-id` is the trigger's id and stays the same over retries; the timestamp is that of the attempt; there
+is one signature for each secret, so that a receiver can change its secret without a gap. Redirects are not
+followed, proxies of the environment not used.
 
-Addresses that are not public are refused unless `allow_private`. The address is looked at when its socket is made, so what is
-checked is what is connected to, whatever name service, literal or changing answer (DNS rebinding) it came from.
+Addresses that are not public are refused unless `allow_private`. The address is looked at when its socket is
+made, so what is checked is what is connected to, whatever name service, literal or changing answer (DNS
+rebinding) it came from.
 """
 
 import base64
@@ -129,7 +131,8 @@ def is_public(address: str) -> bool:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """The pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at most an hour).
+    """The pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at most an
+    hour).
 
     None if it asks for none: where it cannot be read, is 0, or lies in the past.
     """

@@ -1,10 +1,12 @@
 """Avro in the Confluent wire format → the JSON of one Segment message.
 
     0x00, schema id (4 bytes, big-endian), payload            the usual form
-    header `__value_schema_id` = 0x00 + id or 0x01 + GUID     newer clients: then the value is the payload alone
+    header `__value_schema_id` = 0x00 + id or 0x01 + GUID     newer clients: then the value is the payload
+                                                              alone
 
-Schemas are looked up in a folder of `<id>.avsc` files, then at a schema registry, and remembered. One that lets a few bytes of data
-exhaust the stack (it refers to itself) or the memory (arrays of items of no size) is refused.
+Schemas are looked up in a folder of `<id>.avsc` files, then at a schema registry, and remembered. One that
+lets a few bytes of data exhaust the stack (it refers to itself) or the memory (arrays of items of no size) is
+refused.
 """
 
 import json
@@ -72,7 +74,8 @@ class SchemaRegistry:
         self._unknown: dict[SchemaId, tuple[float, Reject]] = {}
 
     def schema(self, schema_id: SchemaId) -> Schema | Reject:
-        """The parsed schema, or why there is none. Raises `Unreachable` where the registry does not answer: no fault of the event's."""
+        """The parsed schema, or why there is none. Raises `Unreachable` where the registry does not answer:
+        no fault of the event's."""
         known = self._known.get(schema_id)
         if known is not None:
             return known
@@ -185,8 +188,9 @@ class AvroReader:
 
 
 def segment_message(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """A record with a `type` of the Segment spec, or with an `event`, is a Segment message itself. Any other is the properties of a track
-    that has the schema's name; identifiers, messageId and timestamp are lifted out of it.
+    """A record with a `type` of the Segment spec, or with an `event`, is a Segment message itself. Any other
+    is the properties of a track that has the schema's name; identifiers, messageId and timestamp are lifted
+    out of it.
 
     >>> segment_message("Paid", {"userId": "u", "total": 5, "anonymousId": None})
     {'type': 'track', 'event': 'Paid', 'userId': 'u', 'properties': {'total': 5}}
@@ -210,7 +214,8 @@ def segment_message(name: str, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _date(unix_ms: int) -> datetime | int:
-    """A plain long in a field for a time holds milliseconds; one that is no date is left for validation to refuse."""
+    """A plain long in a field for a time holds milliseconds; one that is no date is left for validation to
+    refuse."""
     try:
         return datetime.fromtimestamp(unix_ms / 1000, UTC)
     except (OverflowError, OSError, ValueError):
@@ -238,7 +243,8 @@ _FIXED_SIZES = {"null": 0, "float": 4, "double": 8}
 
 
 def _bounded(schema: Any) -> Schema:
-    """The same schema. Raises `_Unbounded`; the decoder is native code, where too deep a recursion ends the process."""
+    """The same schema. Raises `_Unbounded`; the decoder is native code, where too deep a recursion ends the
+    process."""
     sizes: dict[str, int] = {}
     named: dict[str, Any] = dict(schema.get("__named_schemas", {})) if isinstance(schema, dict) else {}
 

@@ -1,6 +1,8 @@
-"""Logical types of Avro 1.12 that fastavro does not know: without these a time is a large number, and a number is base64.
+"""Logical types of Avro 1.12 that fastavro does not know: without these a time is a large number, and a
+number is base64.
 
-`install` teaches them to fastavro, for all readers of this process. What the bytes do not hold raises as any other misfit does.
+`install` teaches them to fastavro, for all readers of this process. What the bytes do not hold raises as any
+other misfit does.
 """
 
 from collections.abc import Callable
@@ -43,7 +45,8 @@ def local_nanos(value: int, *_: Any) -> str:
 
 
 def big_decimal(value: bytes, *_: Any) -> Decimal:
-    """A number that brings its own scale: the unscaled integer as Avro `bytes`, then the scale as Avro `int`."""
+    """A number that brings its own scale: the unscaled integer as Avro `bytes`, then the scale as Avro
+    `int`."""
     stream = BytesIO(value)
     unscaled = fastavro.schemaless_reader(stream, _UNSCALED, None)
     scale = fastavro.schemaless_reader(stream, _SCALE, None)

@@ -1,9 +1,11 @@
-"""CloudEvents 1.0 → the JSON of one Segment message. Pure functions, used by the gateway and by the log readers.
+"""CloudEvents 1.0 → the JSON of one Segment message. Pure functions, used by the gateway and by the log
+readers.
 
-What becomes what: `id` → messageId, `time` → timestamp, `source` → context.source, `subject` → userId unless the data names a
-person itself (`null` and blanks name nobody). `type` is the event name of a track and the data its properties; a type
-of the Segment spec (`identify`, `com.segment.page` ...) makes a message of that type, whose fields may all stand in the data.
-Values are copied as they stand, byte for byte: what they hold is for validation to judge.
+What becomes what: `id` → messageId, `time` → timestamp, `source` → context.source, `subject` → userId unless
+the data names a person itself (`null` and blanks name nobody). `type` is the event name of a track and the
+data its properties; a type of the Segment spec (`identify`, `com.segment.page` ...) makes a message of that
+type, whose fields may all stand in the data. Values are copied as they stand, byte for byte: what they hold
+is for validation to judge.
 """
 
 import base64
@@ -74,7 +76,8 @@ def structured(body: bytes) -> bytes | Reject:
 
 
 def binary(attributes: Mapping[str, str], content_type: str, data: bytes) -> bytes | Reject:
-    """A CloudEvent in binary mode, as Segment JSON. `attributes` are the headers without their `ce-` or `ce_`, already decoded."""
+    """A CloudEvent in binary mode, as Segment JSON. `attributes` are the headers without their `ce-` or
+    `ce_`, already decoded."""
     known = {
         name: attributes[name]
         for name in ("specversion", "id", "source", "type", "subject", "time")
@@ -122,7 +125,8 @@ def _translate(envelope: _Envelope) -> bytes | Reject:
 
 
 def _spec_message(kind: str, data: dict[str, Raw]) -> dict[str, Raw]:
-    """The data as a message of the Segment spec; what is no field of a message is one of its traits or properties."""
+    """The data as a message of the Segment spec; what is no field of a message is one of its traits or
+    properties."""
     inner = "traits" if kind in ("identify", "group") else "properties"
     if inner in data:
         return data

@@ -13,7 +13,8 @@ from schemas.errors import Unusable
 
 
 def show(config: Config, who: str) -> int:
-    """Print the profile of `NAMESPACE:VALUE`, or of a customer's hex id. Raises `Unusable` where there is none."""
+    """Print the profile of `NAMESPACE:VALUE`, or of a customer's hex id. Raises `Unusable` where there is
+    none."""
     from flows.runtime import deployment
 
     namespace, colon, value = who.partition(":")

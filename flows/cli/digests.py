@@ -1,4 +1,5 @@
-"""`millrace digest`: one hash for each shard, for the directory and for the whole. It reads a deployment that may be running."""
+"""`millrace digest`: one hash for each shard, for the directory and for the whole. It reads a deployment that
+may be running."""
 
 import msgspec
 from rich.console import Console

@@ -32,7 +32,8 @@ SENT_SHOWN = 50
 
 
 def show(config: Config, named: str, lang: str, as_json: bool) -> int:
-    """Print who a customer is: identifiers, what united them, who is kept apart. 1 if nobody has this identifier."""
+    """Print who a customer is: identifiers, what united them, who is kept apart. 1 if nobody has this
+    identifier."""
     with reported():
         found = access.steward(config).show(named)
     if found is None:
@@ -77,7 +78,8 @@ def suspended(config: Config, as_json: bool) -> int:
 
 
 def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
-    """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show` have all of it."""
+    """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show`
+    have all of it."""
     with reported():
         found = access.steward(config).recent(limit)
     if as_json:
@@ -146,7 +148,8 @@ class Selection(msgspec.Struct, frozen=True):
 def unmerge(
     config: Config, chosen: Selection, rate: int, dry: bool, sure: Callable[[str], bool], as_json: bool
 ) -> int:
-    """Undo unions, and list what was sent meanwhile. 0 if all of them were undone. `sure` is asked before many are. Raises `Unusable`."""
+    """Undo unions, and list what was sent meanwhile. 0 if all of them were undone. `sure` is asked before
+    many are. Raises `Unusable`."""
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     with reported():
         unions = _selected(config, chosen)
@@ -201,7 +204,8 @@ def _question(unions: Sequence[int], others: Sequence[bytes]) -> str:
 
 
 def _culprit(config: Config, chosen: Selection) -> bytes:
-    """The identifier of which all is to be undone: it is suspended, or nothing else is selected by. Empty: there is none."""
+    """The identifier of which all is to be undone: it is suspended, or nothing else is selected by. Empty:
+    there is none."""
     if chosen.identifier is None:
         return b""
     people = access.steward(config).people

@@ -1,4 +1,5 @@
-"""`millrace init`: a short configuration to begin with, every line explained. All other options have their defaults."""
+"""`millrace init`: a short configuration to begin with, every line explained. All other options have their
+defaults."""
 
 import secrets
 from pathlib import Path

@@ -1,7 +1,8 @@
 """The command `millrace`. Each command calls one function of another module, imported when it is needed.
 
-Wrong usage, every `MillraceError` and a full disk are one clear line on stderr and a non-zero exit: 2 for usage, 1 for the rest; a
-worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server was away (`schemas.errors`).
+Wrong usage, every `MillraceError` and a full disk are one clear line on stderr and a non-zero exit: 2 for
+usage, 1 for the rest; a worker of a flow (`--worker`) also 75 if nothing is wrong with it, and a server was
+away (`schemas.errors`).
 """
 
 import errno
@@ -112,7 +113,8 @@ def check(
         ),
     ] = None,
 ) -> int:
-    """Print every error of a configuration file, or what is active; or what an event would do, with nothing running."""
+    """Print every error of a configuration file, or what is active; or what an event would do, with nothing
+    running."""
     if event is None:
         from flows.services.configuration_check import check
 
@@ -229,7 +231,8 @@ def import_(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> int:
-    """Send the rows of a file as events. Killed and started again, it goes on where it was: no row is lost, none counts twice."""
+    """Send the rows of a file as events. Killed and started again, it goes on where it was: no row is lost,
+    none counts twice."""
     if kind not in ("identify", "track"):
         raise typer.BadParameter(f"--type {kind}: expected identify or track")
     if event is not None and kind != "track":
@@ -260,7 +263,8 @@ def import_(
 
 @app.command()
 def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
-    """Print by source and field how many records state it, how many of those are valid, and how many contradict what was held."""
+    """Print by source and field how many records state it, how many of those are valid, and how many
+    contradict what was held."""
     from flows.services.data_quality import run
 
     return run(_load(config), as_json)
@@ -277,7 +281,8 @@ def simulate(
     ] = 0,
     as_json: AsJson = False,
 ) -> int:
-    """Run the engine on twins in memory while everything goes wrong that can, and prove that nothing is lost or doubled."""
+    """Run the engine on twins in memory while everything goes wrong that can, and prove that nothing is lost
+    or doubled."""
     from flows.lab.simulate import run
 
     return run(seeds, first, as_json)
@@ -303,7 +308,8 @@ def chaos(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Break a deployment of its own in every way there is under a known load, and count what was lost or doubled."""
+    """Break a deployment of its own in every way there is under a known load, and count what was lost or
+    doubled."""
     from flows.lab.chaos import run
 
     return run(seconds, seed, kafka, as_json, only)
@@ -316,7 +322,8 @@ def reload(
     ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does to `run`)."""
+    """Announce the rules of the configuration file to every shard of the running deployment (as SIGHUP does
+    to `run`)."""
     print(_reload(config, yes))
 
 
@@ -364,7 +371,8 @@ def switch(
     ] = False,
     config: ConfigFile = None,
 ) -> int:
-    """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows must be stopped."""
+    """Make what was rebuilt the one that runs, or finish doing so; what was there is put aside. The flows
+    must be stopped."""
     from flows.services import switching
 
     return (switching.remove if remove else switching.run)(_load(config), run_id)
@@ -394,7 +402,8 @@ def main() -> int:
 
 
 def _fail(who: str, error: MillraceError | OSError) -> int:
-    """Say it in one line. Another trouble of the system's than with the disk is a defect, and raised again."""
+    """Say it in one line. Another trouble of the system's than with the disk is a defect, and raised
+    again."""
     line = str(error)
     if isinstance(error, OSError):
         if error.errno not in _DISK and not (error.filename and error.errno in _NO_FOLDER):
@@ -421,7 +430,8 @@ def _started(path: Path | None) -> Config:
 
 
 def _say_unsound(path: Path | None) -> None:
-    """What `check` finds and loading does not, in its words. Ends nothing: a release that looks closer must not keep a gateway down."""
+    """What `check` finds and loading does not, in its words. Ends nothing: a release that looks closer must
+    not keep a gateway down."""
     from flows.services.configuration_check import sound
     from schemas.errors import ConfigError
 

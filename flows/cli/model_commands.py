@@ -1,4 +1,5 @@
-"""The commands `millrace model ...`: what models there are, and an operator's word on them. What they do stands in `flows.services.model_registry`."""
+"""The commands `millrace model ...`: what models there are, and an operator's word on them. What they do
+stands in `flows.services.model_registry`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +78,8 @@ def model_promote(
     ],
     config: ConfigFile = None,
 ) -> int:
-    """Make a challenger (of best_action another policy) the champion, with the next examples that are learnt."""
+    """Make a challenger (of best_action another policy) the champion, with the next examples that are
+    learnt."""
     from flows.services.model_registry import promote
 
     return promote(_load(config), name, learner)
@@ -102,7 +104,8 @@ def model_report(
     html: Annotated[Path, typer.Option("--html", help="The file to write.")],
     config: ConfigFile = None,
 ) -> int:
-    """Write a page with charts: reliability, log-loss as it was learnt, label delay, the contest of the learners."""
+    """Write a page with charts: reliability, log-loss as it was learnt, label delay, the contest of the
+    learners."""
     from flows.services.model_registry import report
 
     return report(_load(config), name, html)

@@ -1,4 +1,5 @@
-"""How far a command that takes long is: in place on a terminal, and a line now and then where stderr goes into a file."""
+"""How far a command that takes long is: in place on a terminal, and a line now and then where stderr goes
+into a file."""
 
 import sys
 import time
@@ -11,7 +12,8 @@ LINE_S = 5.0
 
 
 class Progress:
-    """A context: leaving it clears the line of the terminal. Call it with each step; it looks at the clock and seldom says anything."""
+    """A context: leaving it clears the line of the terminal. Call it with each step; it looks at the clock
+    and seldom says anything."""
 
     def __init__(
         self, what: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic

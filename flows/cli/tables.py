@@ -1,4 +1,5 @@
-"""Tables that fit whatever terminal there is: what is too long for a column goes on in its next line, and nothing is cut."""
+"""Tables that fit whatever terminal there is: what is too long for a column goes on in its next line, and
+nothing is cut."""
 
 from rich.table import Table
 

@@ -117,7 +117,8 @@ def backup_verify(
 
 @backup.command("prune")
 def backup_prune(config: ConfigFile = None) -> int:
-    """Remove all but the newest `backup.keep`, and archive files older than `archive.keep` that none of them needs."""
+    """Remove all but the newest `backup.keep`, and archive files older than `archive.keep` that none of them
+    needs."""
     from flows.services.backups import prune
 
     return prune(load(config))

@@ -1,4 +1,5 @@
-"""One attempt at a receiver. Whatever its sink raises or answers becomes an outcome, so that one connector's trouble stays its own."""
+"""One attempt at a receiver. Whatever its sink raises or answers becomes an outcome, so that one connector's
+trouble stays its own."""
 
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ log = structlog.get_logger()
 
 
 class Raised(Retry, frozen=True):
-    """The sink raised, or gave no outcomes: nothing is known of any of the batch, so each is tried alone from here on."""
+    """The sink raised, or gave no outcomes: nothing is known of any of the batch, so each is tried alone from
+    here on."""
 
 
 async def attempt(sink: Sink, batch: Sequence[Delivery], connector: str) -> list[Outcome]:

@@ -1,7 +1,7 @@
 """A courier takes triggers to one connector: it joins identifiers, tries, tries again, gives up.
 
-It has two sides. The thread of the dataflow reads for it (`positions`, `address`, `accept`); all else happens on the event loop of
-`flows.dispatch.loop`. Each counter is written by one side only, so there are no locks.
+It has two sides. The thread of the dataflow reads for it (`positions`, `address`, `accept`); all else happens
+on the event loop of `flows.dispatch.loop`. Each counter is written by one side only, so there are no locks.
 """
 
 import asyncio
@@ -70,7 +70,8 @@ class Desk:
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """One outbox entry on its way to one connector. Without a trigger it has nothing to carry: not for us, or broken (`fault`)."""
+    """One outbox entry on its way to one connector. Without a trigger it has nothing to carry: not for us, or
+    broken (`fault`)."""
 
     shard: int
     seq: int
@@ -134,7 +135,8 @@ class Courier:
         self._attempt_seconds = metrics.DELIVERY_SECONDS.labels(self.name)
         self._delivered_seconds = metrics.DELIVERED_SECONDS.labels(self.name)
 
-    # --- the reader's side ------------------------------------------------------------------------------------------
+    # --- the reader's side
+    # ------------------------------------------------------------------------------------------
 
     def positions(self) -> dict[int, int]:
         """Where to read on, for each shard that has room."""
@@ -172,7 +174,8 @@ class Courier:
         trigger.receipt.emitted_ms = entry.stamp_ms
         return Parcel(entry.shard, entry.seq, entry.body, trigger)
 
-    # --- the loop's side --------------------------------------------------------------------------------------------
+    # --- the loop's side
+    # --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until `close`, and then until what is under way has come back."""
@@ -240,7 +243,8 @@ class Courier:
         return self._waiting.pop(now, 1 if self._breaker.is_open else self._group)
 
     async def _dispatch(self, group: list[Parcel], calls: asyncio.TaskGroup) -> None:
-        """Start a call for each batch of these, as the sink's concurrency and the breaker let them; what may not go waits on."""
+        """Start a call for each batch of these, as the sink's concurrency and the breaker let them; what may
+        not go waits on."""
         group, deliveries = await self._identified(group)
         at = 0
         while at < len(group):
@@ -263,8 +267,8 @@ class Courier:
         return next((here for here in range(at, end) if group[here].alone), end) - at
 
     async def _identified(self, group: list[Parcel]) -> tuple[list[Parcel], list[Delivery]]:
-        """Asked anew for each attempt: a customer who has been erased since must not go out from memory. Without those who cannot be
-        named, which wait for another attempt."""
+        """Asked anew for each attempt: a customer who has been erased since must not go out from memory.
+        Without those who cannot be named, which wait for another attempt."""
         try:
             return group, await self._named(group)
         except CustomerDamaged as error:

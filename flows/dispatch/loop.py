@@ -1,4 +1,5 @@
-"""The event loop that all couriers share, in a thread beside the dataflow's. It stores their cursors and trims the outbox behind them."""
+"""The event loop that all couriers share, in a thread beside the dataflow's. It stores their cursors and
+trims the outbox behind them."""
 
 import asyncio
 import threading
@@ -48,7 +49,8 @@ class Office:
             raise self._failure
 
     def close(self) -> None:
-        """Waits for what is under way, stores the cursors and ends the thread; takes at most about five seconds."""
+        """Waits for what is under way, stores the cursors and ends the thread; takes at most about five
+        seconds."""
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GRACE_S + 2 * _CLOSE_S)

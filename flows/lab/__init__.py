@@ -1,1 +1,2 @@
-"""Everything that tries the engine: demo, simulation, chaos and evaluation. Nothing that serves imports it."""
+"""Everything that tries the engine: demo, simulation, chaos and evaluation. Nothing that serves imports
+it."""

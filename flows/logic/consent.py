@@ -1,8 +1,8 @@
 """Consent as customers state it among their traits: `consent.email`, or an object `consent`.
 
-Within one fragment the last word counts, for it is one person's at one place. Where fragments are summed nobody knows that it is the same
-person's, so the most restrictive word counts: a denial in any of them. `join` is commutative, associative and idempotent, like all sums of
-fragments.
+Within one fragment the last word counts, for it is one person's at one place. Where fragments are summed
+nobody knows that it is the same person's, so the most restrictive word counts: a denial in any of them.
+`join` is commutative, associative and idempotent, like all sums of fragments.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`);
 def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
     """What consent banners put on each event, as traits: `{"consent.Advertising": False}`.
 
-    Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client writes
-    `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
+    Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client
+    writes `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
     """
     found = {
         f"{NAME}.{category}": said
@@ -58,7 +58,8 @@ def is_one(name: str) -> bool:
 
 
 def join(a: Entry, b: Entry) -> Entry:
-    """The more restrictive of two statements; of two that are alike the newer one, then the larger text. Objects are joined key by key.
+    """The more restrictive of two statements; of two that are alike the newer one, then the larger text.
+    Objects are joined key by key.
 
     >>> join((1, "denied"), (2, "granted"))
     (1, 'denied')
@@ -71,7 +72,8 @@ def join(a: Entry, b: Entry) -> Entry:
 
 
 def restriction(value: Any) -> int:
-    """3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0 for a grant."""
+    """3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0 for a
+    grant."""
     if type(value) is dict:
         return 2
     word = str(value).strip().lower()

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Exponential backoff with full jitter: uniform between nothing and `base_ms` doubled for each attempt, up to `max_ms`.
+    """Exponential backoff with full jitter: uniform between nothing and `base_ms` doubled for each attempt,
+    up to `max_ms`.
 
     Full jitter spreads the clients of a recovering server best, at the least total work
     (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
@@ -43,10 +44,11 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
 
 
 class Breaker:
-    """Closed: all calls go. Open: none until the rest is over. Half open: one probe; its outcome closes or opens it.
+    """Closed: all calls go. Open: none until the rest is over. Half open: one probe; its outcome closes or
+    opens it.
 
-    A receiver that names a pause itself (Retry-After) gets it, whatever the count of failures. A pause of nothing is none: it neither
-    opens the breaker nor ends a rest.
+    A receiver that names a pause itself (Retry-After) gets it, whatever the count of failures. A pause of
+    nothing is none: it neither opens the breaker nor ends a rest.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -67,7 +69,8 @@ class Breaker:
         return None if self._probing else max(0, self._until_ms - now_ms)
 
     def admit(self, now_ms: float, wanted: int) -> int:
-        """How many of `wanted` deliveries may go now: all, one as the probe, or none. Each must be followed by an outcome."""
+        """How many of `wanted` deliveries may go now: all, one as the probe, or none. Each must be followed
+        by an outcome."""
         if self._until_ms is None or wanted == 0:
             return wanted
         if self._probing or now_ms < self._until_ms:
@@ -99,7 +102,8 @@ class Breaker:
 class Progress:
     """One shard as one connector sees it. Entries are taken in rising order and finish in any.
 
-    `cursor` is what may be stored: every entry up to it has finished. It passes over sequence numbers that do not exist.
+    `cursor` is what may be stored: every entry up to it has finished. It passes over sequence numbers that do
+    not exist.
     """
 
     def __init__(self, cursor: int) -> None:
@@ -109,7 +113,8 @@ class Progress:
 
     @property
     def span(self) -> int:
-        """How many entries were taken that the cursor has not passed: what a crash would deliver again, at most."""
+        """How many entries were taken that the cursor has not passed: what a crash would deliver again, at
+        most."""
         return len(self._taken)
 
     def take(self, seq: int) -> None:
@@ -125,7 +130,8 @@ class Progress:
 
 
 class Waiting(Generic[T]):
-    """Items with the time when each is due. Those due at the same time come out in the order of their `rank`."""
+    """Items with the time when each is due. Those due at the same time come out in the order of their
+    `rank`."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []

@@ -1,4 +1,5 @@
-"""A Segment message as it comes, its strict decode, the slow look at what that refuses, and what the checks make of it."""
+"""A Segment message as it comes, its strict decode, the slow look at what that refuses, and what the checks
+make of it."""
 
 import re
 from datetime import UTC, datetime
@@ -10,14 +11,16 @@ from schemas.records.identity import Identifier
 from schemas.wire.events import EVENT_TYPES, EventType, Reject
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-# msgspec rounds what is finer than a microsecond, which ends the day at 23:59:59.9999999. Such a time is cut; what rounding cannot carry
-# over into the next millisecond has no such digits, and costs no more than this look.
+# msgspec rounds what is finer than a microsecond, which ends the day at 23:59:59.9999999. Such a time is cut;
+# what rounding cannot carry over into the next millisecond has no such digits, and costs no more than this
+# look.
 _NEARLY: Final = b"999"
 _FINER: Final = re.compile(rb"(:\d\d\.\d{6})\d+")
 _OBJECTS: Final = ("properties", "traits", "context")
 _TEXTS: Final = ("event", "name")
 _HAPPENED: Final = ("originalTimestamp", "timestamp")  # the first that can be read counts
-# The types whose meaning lies in a field. To all others it is only auxiliary: where it is not what it should be, it is absent.
+# The types whose meaning lies in a field. To all others it is only auxiliary: where it is not what it should
+# be, it is absent.
 _NEEDED: Final[dict[str, tuple[EventType, ...]]] = {
     "event": ("track",),
     "name": ("page", "screen", "group"),

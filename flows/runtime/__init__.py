@@ -1,1 +1,2 @@
-"""What runs the flows: the deployment that is built once, the engine, the supervisor, limits, logs and snapshots."""
+"""What runs the flows: the deployment that is built once, the engine, the supervisor, limits, logs and
+snapshots."""

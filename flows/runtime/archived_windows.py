@@ -1,7 +1,7 @@
 """What the archive keeps of a window: packed by `resolve` at the commit, unpacked by `rebuild`.
 
-An event that holds personal data is sealed under the data key of its customer, so that erasing the customer erases it
-here too; the whole is sealed with the log key.
+An event that holds personal data is sealed under the data key of its customer, so that erasing the customer
+erases it here too; the whole is sealed with the log key.
 """
 
 from collections.abc import Callable

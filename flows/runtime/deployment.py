@@ -1,6 +1,8 @@
-"""The composition root: every part, made from the configuration. The only place that knows which adapters there are.
+"""The composition root: every part, made from the configuration. The only place that knows which adapters
+there are.
 
-What only some processes need is imported where it is made: until a worker that died works again, most of the time goes into imports.
+What only some processes need is imported where it is made: until a worker that died works again, most of the
+time goes into imports.
 """
 
 import time
@@ -82,9 +84,11 @@ def keys(config: Config) -> KeyRing:
 
 
 def prepare(config: Config, *, agreed: bool = False) -> int:
-    """Before any flow starts: keys, the directory's mark, and the rules, which are announced if they changed (`flows.runtime.rules_in_force.announce`).
+    """Before any flow starts: keys, the directory's mark, and the rules, which are announced if they changed
+    (`flows.runtime.rules_in_force.announce`).
 
-    Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`; `Losing` when all but the rules is done.
+    Also what `millrace reload` does. Raises `Foreign`, `ConfigError`, `Unreachable`; `Losing` when all but
+    the rules is done.
     """
     with reported():
         wait_until_loaded(connect(redis_url(config)))
@@ -101,7 +105,8 @@ def announced(config: Config, version: int) -> Rules | None:
 
 
 def _have_keys(config: Config) -> None:
-    """Make the key file of a deployment that has nothing yet; one that has something can only have lost it. Raises `ConfigError`."""
+    """Make the key file of a deployment that has nothing yet; one that has something can only have lost it.
+    Raises `ConfigError`."""
     file = Path(config.keys.path)
     if not file.exists() and (found := next(_what_is_there(config), None)) is not None:
         raise ConfigError(
@@ -121,7 +126,8 @@ def _what_is_there(config: Config) -> Iterator[str]:
 
 
 def prepare_if_new(config: Config) -> None:
-    """`prepare` a deployment that has no rules yet. (Another time a worker must not: its file may be older than the rules in force.)"""
+    """`prepare` a deployment that has no rules yet. (Another time a worker must not: its file may be older
+    than the rules in force.)"""
     if not Path(config.keys.path).exists():
         prepare(config)
     with reported():
@@ -397,7 +403,8 @@ def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
 
 
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
-    """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex id."""
+    """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex
+    id."""
     ours, store, data = directory(config), shards(config), data_keys(config)
     hashes = Identifiers(config.identity, keys(config).hash, config.entry)
     rules_of = rules_loader(ours, config.shards)

@@ -1,4 +1,5 @@
-"""Driving a dataflow in this process: how it stops, and how an error of ours leaves it as the one line that it is."""
+"""Driving a dataflow in this process: how it stops, and how an error of ours leaves it as the one line that
+it is."""
 
 import gc
 import signal
@@ -32,7 +33,8 @@ Made = TypeVar("Made")
 class Prompt:
     """For sources, which wait by themselves: what comes next is asked for at once.
 
-    Bytewax's own pause after an empty batch is an instant of the wall clock: if that is set back by an hour, so long is the pause.
+    Bytewax's own pause after an empty batch is an instant of the wall clock: if that is set back by an hour,
+    so long is the pause.
     """
 
     def next_awake(self) -> datetime:
@@ -40,7 +42,8 @@ class Prompt:
 
 
 class Stop:
-    """Why the flow ends: somebody asked, or a step failed. (An exception inside the engine is a panic that buries its message.)"""
+    """Why the flow ends: somebody asked, or a step failed. (An exception inside the engine is a panic that
+    buries its message.)"""
 
     def __init__(self) -> None:
         self.asked = threading.Event()

@@ -19,7 +19,8 @@ SAY_AGAIN_S = 60.0
 
 
 class KeyWatch:
-    """Call it as often as you like: it looks once a second, and says at once and then every minute what is wrong."""
+    """Call it as often as you like: it looks once a second, and says at once and then every minute what is
+    wrong."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises `ConfigError` where there is no key file to begin with."""

@@ -1,7 +1,8 @@
 """How the processes log: JSON for machines, colours on a terminal, never personal data.
 
-The rule for callers: an event name in snake_case, and values that are counts, codes, names of ours or keyed hashes. What this
-file adds to it: tracebacks are printed without the values of local variables, and the access log of the HTTP server is off.
+The rule for callers: an event name in snake_case, and values that are counts, codes, names of ours or keyed
+hashes. What this file adds to it: tracebacks are printed without the values of local variables, and the
+access log of the HTTP server is off.
 """
 
 import logging
@@ -18,7 +19,8 @@ _CHATTY = ("asyncio", "httpcore", "httpx", "uvicorn")
 
 
 def configure(settings: Log, flow: str, worker: str = "") -> None:
-    """Set up structlog, and the standard library's logging through it, on stderr; `flow` and `worker` (`3/16`) stand in every line."""
+    """Set up structlog, and the standard library's logging through it, on stderr; `flow` and `worker`
+    (`3/16`) stand in every line."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [

@@ -1,8 +1,8 @@
 """Which shards have room in their outbox. What waits says for whom: a stall is never silent.
 
-`learn` takes the examples of a second when every shard has committed the end of it (`flows.logic.models.example_merge`). So a shard whose lane of
-examples is full within one second must not wait for room, for it would wait for `learn`, and `learn` for it: it reads on to the end of the
-second.
+`learn` takes the examples of a second when every shard has committed the end of it
+(`flows.logic.models.example_merge`). So a shard whose lane of examples is full within one second must not
+wait for room, for it would wait for `learn`, and `learn` for it: it reads on to the end of the second.
 """
 
 from collections.abc import Callable, Mapping, Sequence

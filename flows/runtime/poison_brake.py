@@ -1,7 +1,9 @@
-"""What our own logic raises on, counted by source: one that sends too much of it is suspended, and no flow ends for it.
+"""What our own logic raises on, counted by source: one that sends too much of it is suspended, and no flow
+ends for it.
 
-A stranger who has found out what our code raises on must not be able to stop it for others, nor a bad build drain all that still comes
-into quarantine. `flows.runtime.reject_brake` says what suspension means. What is no source's (a timer that is due) is put aside and holds nobody.
+A stranger who has found out what our code raises on must not be able to stop it for others, nor a bad build
+drain all that still comes into quarantine. `flows.runtime.reject_brake` says what suspension means. What is
+no source's (a timer that is due) is put aside and holds nobody.
 """
 
 import time
@@ -27,7 +29,8 @@ class PoisonLimit:
         self._raised = Counter[str]()
 
     def exceeded(self, events: int, raised: Counter[str]) -> tuple[int, int, str] | None:
-        """`raised`: how often, by place. (events, how many it was raised on, where) of the sample where this is more than `percent`."""
+        """`raised`: how often, by place. (events, how many it was raised on, where) of the sample where this
+        is more than `percent`."""
         self._recent.append((events, raised))
         self._events += events
         self._raised += raised

@@ -1,4 +1,5 @@
-"""Says once that all processes of this machine's supervisor have begun to work: each leaves an empty file beside its figures."""
+"""Says once that all processes of this machine's supervisor have begun to work: each leaves an empty file
+beside its figures."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +11,8 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the supervisor's, which empties it at it
 
 
 def begun() -> None:
-    """Called by a process that has all it needs and takes work from now on. Without a supervisor nobody asks."""
+    """Called by a process that has all it needs and takes work from now on. Without a supervisor nobody
+    asks."""
     if _FOLDER in os.environ:
         with suppress(OSError):  # a full disk must not end what works
             Path(os.environ[_FOLDER], f"{os.getpid()}{SUFFIX}").touch()

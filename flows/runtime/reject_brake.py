@@ -3,13 +3,16 @@
 A bad release must not drain what it sends into the dead letters. What suspension means depends on the way in:
 
 by the gateway       it answers 429 for the source's write keys; what it had taken before is handled as ever
-a topic of Kafka     its partitions wait where they are, and what lies in them stays there. Not the topic that the gateway writes to as
-                     well: holding it would hold back others, so what is bad in it goes on to the dead letters, to be replayed from there
+a topic of Kafka     its partitions wait where they are, and what lies in them stays there. Not the topic that
+                     the gateway writes to as
+                     well: holding it would hold back others, so what is bad in it goes on to the dead
+                     letters, to be replayed from there
 
 What our own logic raises on in the shards is counted in the same way, by `flows.runtime.poison_brake`.
 
-What the gateway has told its sender at once is left out: it is no news to anybody, and a public write key must not be able to suspend its
-source with it. `millrace source resume` goes on; what was received up to then counts no more.
+What the gateway has told its sender at once is left out: it is no news to anybody, and a public write key
+must not be able to suspend its source with it. `millrace source resume` goes on; what was received up to then
+counts no more.
 """
 
 from collections import Counter, deque
@@ -123,7 +126,8 @@ class Brake:
     def passes(
         self, partition: str, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]], now_ms: int
     ) -> bool:
-        """Count a window, before its commit; False if it must not be committed, since its partition is to wait. Raises `LogFull`."""
+        """Count a window, before its commit; False if it must not be committed, since its partition is to
+        wait. Raises `LogFull`."""
         if self.holds(partition):
             return False
         for source, (total, reasons) in self._counted(events, rejects).items():
@@ -139,7 +143,8 @@ class Brake:
     def _counted(
         self, events: Sequence[RawEvent], rejects: Sequence[tuple[int, Reject]]
     ) -> dict[str, tuple[int, Counter[str]]]:
-        """By source how many events, and which were rejected for what; without those that it has been told of, or that are let pass."""
+        """By source how many events, and which were rejected for what; without those that it has been told
+        of, or that are let pass."""
         totals = Counter([event.source for event in events])
         bad: dict[str, Counter[str]] = {source: Counter() for source in totals}
         let_pass = {

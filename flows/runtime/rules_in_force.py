@@ -1,7 +1,8 @@
-"""The rules of a configuration come into force: as one announcement, which every shard's log and the archive have.
+"""The rules of a configuration come into force: as one announcement, which every shard's log and the archive
+have.
 
-Whoever announces them (`millrace reload`, a SIGHUP, the start of `run`) comes here, and nobody takes away by mistake what cannot be
-had back.
+Whoever announces them (`millrace reload`, a SIGHUP, the start of `run`) comes here, and nobody takes away by
+mistake what cannot be had back.
 """
 
 import time
@@ -22,7 +23,8 @@ SETTLE_TRIES = 10
 def announce(directory: Directory, config: Config, *, agreed: bool = False) -> int:
     """Announce the rules if they are not in force. Returns their version, 0 where they were in force already.
 
-    `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not compile, and `Losing`.
+    `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
+    compile, and `Losing`.
     """
     CompiledRules(config, 0, config.shards.dedupe)
     document, version = rules_document(config), directory.sent(RULES)
@@ -42,7 +44,8 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
 
 
 def settled(path: Path | None) -> Config:
-    """The configuration in a file that nobody is writing. Raises `ConfigError`, as `millrace check` would say it."""
+    """The configuration in a file that nobody is writing. Raises `ConfigError`, as `millrace check` would say
+    it."""
     from flows.services.configuration_check import sound
 
     if path is None:

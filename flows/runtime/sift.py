@@ -1,4 +1,5 @@
-"""Finding what our own logic raises on among much that is good: it is put aside, and the rest goes on as if it had never come."""
+"""Finding what our own logic raises on among much that is good: it is put aside, and the rest goes on as if
+it had never come."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -22,9 +23,9 @@ def sift(
 ) -> tuple[Made, list[Poison[Item]]]:
     """What `attempt` makes of all items but those that it raises on, and these with what was raised.
 
-    Each attempt begins from the same state, and leaves it if it raises. It takes them in order, so what raises is the last of the shortest
-    part from the beginning that does. Raises `Fatal`, naming `what`, if it raises on no items at all; what `INFRASTRUCTURE` names is raised
-    as it is.
+    Each attempt begins from the same state, and leaves it if it raises. It takes them in order, so what
+    raises is the last of the shortest part from the beginning that does. Raises `Fatal`, naming `what`, if it
+    raises on no items at all; what `INFRASTRUCTURE` names is raised as it is.
     """
     good: list[Item] = []
     poison: list[Poison[Item]] = []
@@ -64,7 +65,8 @@ def _check_empty(attempt: Callable[[Sequence[Item]], Made], what: str) -> None:
 def _first(
     attempt: Callable[[Sequence[Item]], Made], good: Sequence[Item], rest: Sequence[Item], raised: Exception
 ) -> tuple[int, Exception]:
-    """How many of `rest` it takes until an attempt raises, and what. First steps that double, for where one is bad others often are."""
+    """How many of `rest` it takes until an attempt raises, and what. First steps that double, for where one
+    is bad others often are."""
     fine, bad, step = 0, len(rest), 1
     while fine + 1 < bad:
         middle = min(fine + step, (fine + bad) // 2)

@@ -1,4 +1,5 @@
-"""How a model's snapshot travels from the trainer (`learn`) to those who score (`profile`): signed, announced, verified."""
+"""How a model's snapshot travels from the trainer (`learn`) to those who score (`profile`): signed,
+announced, verified."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -61,7 +62,8 @@ def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes
 def open_snapshot(
     signer: Signer, model: str, announced: bytes, purpose: str = ""
 ) -> Scorer | Decider | Shelf | Assigner:
-    """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release does not have."""
+    """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release
+    does not have."""
     if model not in _OTHERS and model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
     packed = signer.verify(purpose or f"snapshot:{model}", announced)
@@ -69,7 +71,8 @@ def open_snapshot(
 
 
 def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | None]:
-    """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be trusted or used."""
+    """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be
+    trusted or used."""
 
     @lru_cache(maxsize=_CACHED)
     def scorer_of(sender: str, version: int) -> Loaded | None:

@@ -1,10 +1,13 @@
-"""Runs processes: starts again what dies, gives up on what dies at once again and again, and ends all of them in order. A process that
-ends with the exit code `TRY_AGAIN` says that a server was away: it is started again for as long as that lasts.
+"""Runs processes: starts again what dies, gives up on what dies at once again and again, and ends all of them
+in order. A process that ends with the exit code `TRY_AGAIN` says that a server was away: it is started again
+for as long as that lasts.
 
-What is given up is tried again now and then, and the rest goes on. Only where nothing works without it, and it has never worked, all ends.
+What is given up is tried again now and then, and the rest goes on. Only where nothing works without it, and
+it has never worked, all ends.
 
-It knows nothing of flows; `flows.services.processes` says which processes there are. It lives in the main thread of its own process, because the
-kernel ends the children when the thread that started them ends (see `state.redis.embedded.die_with_parent`).
+It knows nothing of flows; `flows.services.processes` says which processes there are. It lives in the main
+thread of its own process, because the kernel ends the children when the thread that started them ends (see
+`state.redis.embedded.die_with_parent`).
 """
 
 import os
@@ -63,13 +66,15 @@ class _State:
     started: float = 0.0
     quick_deaths: int = 0
     absences: int = 0  # of a server, in a row
-    proven: bool = False  # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end all
+    # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end all
+    proven: bool = False
     start_at: float = 0.0
     given_up: bool = False
 
 
 class Supervisor:
-    """A context: leaving it ends every child. SIGTERM and SIGINT leave it with `SystemExit(0)`, SIGHUP calls `reload`."""
+    """A context: leaving it ends every child. SIGTERM and SIGINT leave it with `SystemExit(0)`, SIGHUP calls
+    `reload`."""
 
     def __init__(
         self,
@@ -78,7 +83,8 @@ class Supervisor:
         tell: Callable[[Sequence[str]], None] = lambda _names: None,
         patience: Patience = Patience(),  # frozen
     ) -> None:
-        """`tell` hears which children are given up, when that changes and again with each attempt at one of them."""
+        """`tell` hears which children are given up, when that changes and again with each attempt at one of
+        them."""
         self.beside: Callable[[], None] | None = None  # called with every look
         self._reload = reload
         self._tell = tell
@@ -120,7 +126,8 @@ class Supervisor:
         ]
 
     def watch(self) -> NoReturn:
-        """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up, has never worked."""
+        """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up,
+        has never worked."""
         while True:
             self.look()
             time.sleep(LOOK_EVERY_S)
@@ -168,7 +175,8 @@ class Supervisor:
                 process.wait()
 
     def _bury(self, state: _State, how: str, *, away: bool) -> None:
-        """Note a death (or a failed start), and when to start again. `away`: it waits for something that is no fault of its own."""
+        """Note a death (or a failed start), and when to start again. `away`: it waits for something that is
+        no fault of its own."""
         quick = time.monotonic() - state.started < self._patience.quick_s
         if state.process is not None:
             _forget_metrics(state.process.pid)
@@ -297,7 +305,8 @@ def _how(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
-# The metrics library decides at import where its figures go: after `flows.services.processes` has set PROMETHEUS_MULTIPROC_DIR, so not at the top.
+# The metrics library decides at import where its figures go: after `flows.services.processes` has set
+# PROMETHEUS_MULTIPROC_DIR, so not at the top.
 
 
 def _count_restart(name: str) -> None:

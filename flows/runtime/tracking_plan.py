@@ -1,4 +1,5 @@
-"""The tracking plan: for each planned event a check of its properties, from a JSON Schema or an Avro record."""
+"""The tracking plan: for each planned event a check of its properties, from a JSON Schema or an Avro
+record."""
 
 import codecs
 from pathlib import Path
@@ -73,7 +74,8 @@ def _retrieve(uri: str) -> NoReturn:
 
 def _avro(schema: Any) -> PlanCheck:
     parsed = fastavro.parse_schema(schema)
-    names = {field["name"] for field in parsed["fields"]}  # type: ignore[call-overload, index]  # a record: checked on the next line
+    # a record: checked on the next line
+    names = {field["name"] for field in parsed["fields"]}  # type: ignore[call-overload, index]
 
     def check(properties: dict[str, Any]) -> str | None:
         try:

@@ -13,7 +13,8 @@ from schemas.config import Window as WindowConfig
 from schemas.records.identity import Order
 from schemas.wire.events import RawBatch, RawEvent, Reject
 
-BUSY = 8  # windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain
+# windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain
+BUSY = 8
 
 
 class Window(msgspec.Struct):
@@ -28,7 +29,8 @@ class Window(msgspec.Struct):
 
 
 class Judged(msgspec.Struct):
-    """A window after validation: the good ones in groups, the bad ones with their reasons, and what is ordered about identities."""
+    """A window after validation: the good ones in groups, the bad ones with their reasons, and what is
+    ordered about identities."""
 
     window: Window
     checked: list[Checked]
@@ -45,8 +47,9 @@ class Judged(msgspec.Struct):
 class Windows:
     """Collects batches into windows: closed by the number of events, or by their age.
 
-    A window stays open for as long as the ones before it took to handle, `window.wait` at most: with little to do an event passes
-    at once, and the more there is to do the more share the cost of a commit. Behind windows with many events it waits its whole time.
+    A window stays open for as long as the ones before it took to handle, `window.wait` at most: with little
+    to do an event passes at once, and the more there is to do the more share the cost of a commit. Behind
+    windows with many events it waits its whole time.
     """
 
     def __init__(
@@ -105,7 +108,8 @@ class Windows:
         return rest
 
     def hold(self, waiting: Collection[str], committed: Callable[[], Mapping[str, int]]) -> None:
-        """Read nothing of these partitions from now on, and those that wait no longer from where the directory is."""
+        """Read nothing of these partitions from now on, and those that wait no longer from where the
+        directory is."""
         leaving, joining = set(waiting) - self._held, self._held - set(waiting)
         if leaving:
             self._reader.leave(leaving)

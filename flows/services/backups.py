@@ -1,4 +1,5 @@
-"""`millrace backup`: full copies while the flows run. `state.history.key_snapshot` says how one is consistent, `state.history.backup_folders` how it lies there."""
+"""`millrace backup`: full copies while the flows run. `state.history.key_snapshot` says how one is
+consistent, `state.history.backup_folders` how it lies there."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +32,8 @@ def _now_ms() -> int:
 def make(
     config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[], None] = lambda: None
 ) -> Manifest:
-    """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no backup."""
+    """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no
+    backup."""
     client, names = connect(deployment.redis_url(config)), deployment.names(config)
     with reported():
         if not client.exists(names.meta):

@@ -1,6 +1,7 @@
 """What a configuration file changes: of the rules at once, of all else when `run` is started again.
 
-At its start `run` leaves in the data folder what each option was, as hashes, so that `reload` can say which ones are others now.
+At its start `run` leaves in the data folder what each option was, as hashes, so that `reload` can say which
+ones are others now.
 """
 
 import os
@@ -44,7 +45,8 @@ def remember(config: Config, path: Path | None) -> None:
 
 
 def waiting(config: Config, path: Path | None) -> list[str]:
-    """The options that are not as `run` was started with, such as `gateway.listen`; none where it never was, on this machine."""
+    """The options that are not as `run` was started with, such as `gateway.listen`; none where it never was,
+    on this machine."""
     try:
         started = msgspec.json.decode((Path(config.data.folder) / STARTED).read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError):
@@ -54,7 +56,8 @@ def waiting(config: Config, path: Path | None) -> list[str]:
 
 
 class _Unresolved(Mapping[str, str]):
-    """An environment that leaves `${NAME}` as it stands: what the file says is compared, and no secret is needed for it."""
+    """An environment that leaves `${NAME}` as it stands: what the file says is compared, and no secret is
+    needed for it."""
 
     def __getitem__(self, name: str) -> str:
         return f"${{{name}}}"

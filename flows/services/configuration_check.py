@@ -58,7 +58,8 @@ def said(path: Path, problem: Problem) -> str:
 
 
 def sound(path: Path) -> Config:
-    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules need none of.
+    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules
+    need none of.
 
     Raises `ConfigError` with every error, one a line.
     """
@@ -82,7 +83,8 @@ def _rule_problems(reading: Reading) -> list[Problem]:
 
 
 def _private_receivers(reading: Reading) -> list[Problem]:
-    """Webhooks that could only fail: their address, as it stands there, is not public. Names are not asked for."""
+    """Webhooks that could only fail: their address, as it stands there, is not public. Names are not asked
+    for."""
     found = []
     for index, connector in enumerate(reading.config.connector):
         path = f"connector[{index}].url"

@@ -1,4 +1,5 @@
-"""The daily backup: made when it is time, caught up when nobody ran at that time, tried again when it failed."""
+"""The daily backup: made when it is time, caught up when nobody ran at that time, tried again when it
+failed."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,8 @@ def run(config: Config, now: Callable[[], datetime], wait: Callable[[float], boo
 
 
 def due_in(daily: str, newest: datetime | None, now: datetime) -> float:
-    """Seconds to the next time that the clock shows `daily` (UTC); 0 where the last such time has no backup: none begun since.
+    """Seconds to the next time that the clock shows `daily` (UTC); 0 where the last such time has no backup:
+    none begun since.
 
     >>> made = datetime(2026, 1, 1, 3, 0, 1, tzinfo=UTC)
     >>> due_in("03:00", made, datetime(2026, 1, 2, 2, 59, tzinfo=UTC))

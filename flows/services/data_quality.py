@@ -1,4 +1,5 @@
-"""`millrace quality`: how good the data of each source is, from the counters that the shards commit with their profiles."""
+"""`millrace quality`: how good the data of each source is, from the counters that the shards commit with
+their profiles."""
 
 from typing import Any
 

@@ -1,8 +1,10 @@
 """`millrace dead`: what failed for good, to look at and to send again.
 
-    e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other. Or a record, or a steward's
+    e:ID   an event that was refused: replayed into the raw log, from where it takes the way of any other. Or
+           a record, or a steward's
            decision, that matching raised on (`poison`, from `match`): replayed into the log of matching
-    q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with its traceback; replayed into
+    q:ID   an event that passed, and that the logic of its customer's shard raised on (`poison`): shown with
+           its traceback; replayed into
            the log of its customer's shard
     x:ID   an example that a model's trainer raised on (`poison`): replayed to that trainer
     d:ID   a delivery that a receiver did not take: replayed to that receiver, under the trigger's own id
@@ -43,7 +45,8 @@ AnyDead = TypeVar("AnyDead", DeadEvent, DeadFact, DeadExample)
 
 
 def listing(config: Config, reason: str | None, limit: int) -> int:
-    """Print the newest `limit`, without what they hold. `reason`: an event's code, or how the words of a delivery's begin."""
+    """Print the newest `limit`, without what they hold. `reason`: an event's code, or how the words of a
+    delivery's begin."""
     table = Table(box=None, pad_edge=False)
     table.add_column("id", no_wrap=True)
     for column in ("reason", "from", "when", "position"):
@@ -70,7 +73,8 @@ def listing(config: Config, reason: str | None, limit: int) -> int:
 
 
 def show(config: Config, entry: str) -> int:
-    """Print all of one, with the original bytes opened: that is what it is for. 1 if there is no such entry. Raises `Foreign`."""
+    """Print all of one, with the original bytes opened: that is what it is for. 1 if there is no such entry.
+    Raises `Foreign`."""
     with reported():
         dead = _find(config, entry)
     if dead is None:
@@ -146,7 +150,8 @@ def _said(config: Config, kind: str, body: bytes) -> bytes:
 
 
 def replay(config: Config, entries: list[str], reason: str | None) -> int:
-    """Send these again, or all there are (for this `reason`). 0 if all went out, else 1. Raises `LogFull`, `Unreachable`."""
+    """Send these again, or all there are (for this `reason`). 0 if all went out, else 1. Raises `LogFull`,
+    `Unreachable`."""
     tally = Tally()
     with reported():
         if entries:
@@ -183,7 +188,8 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
 
 
 def _mended(found: Iterable[AnyDead], tally: Tally) -> Iterator[AnyDead]:
-    """Without those that this very build raised on: they would only come back, and facts count towards `validate.poison_percent`."""
+    """Without those that this very build raised on: they would only come back, and facts count towards
+    `validate.poison_percent`."""
     for dead in found:
         if dead.build == BUILD:
             tally.keep(

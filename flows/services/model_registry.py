@@ -1,8 +1,9 @@
 """`millrace model`: what the trainers have learnt, and which version of it the shards score with.
 
-Nothing here trains. What is shown comes from checkpoints and announcements; what is decided goes through the directory as a
-record of all shards' logs (`pin:NAME`, `rollback:NAME`, `unpin:NAME`), so that a replay decides the same at the same place.
-A promotion is a wish that the trainer grants with its next checkpoint, once.
+Nothing here trains. What is shown comes from checkpoints and announcements; what is decided goes through the
+directory as a record of all shards' logs (`pin:NAME`, `rollback:NAME`, `unpin:NAME`), so that a replay
+decides the same at the same place. A promotion is a wish that the trainer grants with its next checkpoint,
+once.
 """
 
 import sys
@@ -191,11 +192,13 @@ def report(config: Config, name: str, html: Path) -> int:
     return 0
 
 
-# --- what there is --------------------------------------------------------------------------------------------------
+# --- what there is
+# --------------------------------------------------------------------------------------------------
 
 
 def _trained(config: Config) -> Iterator[Teacher]:
-    """The trainer of each configured model, as its last checkpoint has it; new where there is none. Raises `Foreign`."""
+    """The trainer of each configured model, as its last checkpoint has it; new where there is none. Raises
+    `Foreign`."""
     store = deployment.models(config)
     for trainer in (*trainers(config), *teachers(config)):
         last = store.last(trainer.name)
@@ -249,7 +252,8 @@ def _version(config: Config, name: str, version: int) -> Snapshot:
     return found.snapshot
 
 
-# --- what is decided ------------------------------------------------------------------------------------------------
+# --- what is decided
+# ------------------------------------------------------------------------------------------------
 
 
 def _again(config: Config, kind: str, name: str, version: int) -> None:
@@ -266,7 +270,8 @@ def _announce(config: Config, who: str, number: int, body: bytes) -> None:
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 
-# --- how it is shown ------------------------------------------------------------------------------------------------
+# --- how it is shown
+# ------------------------------------------------------------------------------------------------
 
 
 def _verdicts(trainer: Teacher) -> dict[str, tuple[str, str]]:

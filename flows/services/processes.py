@@ -1,7 +1,8 @@
 """What `millrace run` does: one flow in this process, or several under a supervisor.
 
-one process for each of    gateway  deliver  learn  match  archive (the last two where they, or a daily backup, are switched on)
-several workers of         resolve  profile         (worker k of n takes the partitions or shards at k modulo n)
+one process for each of    gateway deliver learn match archive (the last two where they, or a daily backup,
+                           are switched on)
+several workers of         resolve profile (worker k of n takes the partitions or shards at k modulo n)
 and, where `redis.url` is "embedded", a redis-server below them
 """
 
@@ -57,7 +58,8 @@ SEVERAL: tuple[Flow, ...] = ("resolve", "profile")
 
 
 def workers_of_this_machine(flow: Flow) -> int:
-    """`profile` has twice the work of `resolve`; together about one process for each core, for each waits for Redis now and then."""
+    """`profile` has twice the work of `resolve`; together about one process for each core, for each waits for
+    Redis now and then."""
     cores = os.cpu_count() or 1
     return {"resolve": ceil(cores / 3), "profile": ceil(2 * cores / 3)}.get(flow, 1)
 
@@ -206,7 +208,8 @@ def several(
 
 
 def _telling(config: Config, what: str) -> Callable[[Sequence[str]], None]:
-    """Notes in Redis which processes of this supervisor are given up, for the gateway and for `millrace status`."""
+    """Notes in Redis which processes of this supervisor are given up, for the gateway and for `millrace
+    status`."""
     supervisor = gethostname() if what == "all" else f"{gethostname()}/{what}"
 
     def tell(names: Sequence[str]) -> None:
@@ -244,7 +247,8 @@ def _main() -> str:
 
 
 def _metrics_folder(config: Config, what: str) -> Path:
-    """Where the processes of one supervisor leave their figures; must be named before the metrics library is imported."""
+    """Where the processes of one supervisor leave their figures; must be named before the metrics library is
+    imported."""
     folder = Path(config.data.folder).resolve() / "metrics" / what
     folder.mkdir(parents=True, exist_ok=True)
     _check_disk(folder)
@@ -266,7 +270,8 @@ def _hold(folder: Path, flow: Flow) -> IO[bytes]:
 
 
 def _check_disk(folder: Path) -> None:
-    """Figures lie in mapped files: on a full disk they would end the process with a bus error and no word. Raises `Unreachable`."""
+    """Figures lie in mapped files: on a full disk they would end the process with a bus error and no word.
+    Raises `Unreachable`."""
     if folder.exists() and (free := disk_usage(folder).free) < DISK_MIN:
         raise Unreachable(
             f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with {DISK_MIN >> 20} MB; make room"
@@ -274,7 +279,8 @@ def _check_disk(folder: Path) -> None:
 
 
 def _reserve(folder: Path) -> None:
-    """For the same reason the supervisor, which must not end, has its blocks from the start. Raises `OSError`."""
+    """For the same reason the supervisor, which must not end, has its blocks from the start. Raises
+    `OSError`."""
     import schemas.metrics  # noqa: F401  # makes the files
 
     for file in folder.glob(f"*_{os.getpid()}.db"):
@@ -308,7 +314,8 @@ def _watch_keys(config: Config) -> None:
 def _serve_metrics(listen: str) -> None:
     """Prometheus' own small server, in a thread. Raises `Unreachable` where the address cannot be had.
 
-    Where another flow of this machine is there already, at one of the ports that follow: two lone flows may share a file.
+    Where another flow of this machine is there already, at one of the ports that follow: two lone flows may
+    share a file.
     """
     from prometheus_client import start_http_server
 

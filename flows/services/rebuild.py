@@ -1,9 +1,10 @@
-"""`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh prefix.
+"""`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this*
+configuration, into a fresh prefix.
 
-Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and triggers are made
-anew. What was announced in the past (rules, models) is left out, absorbs come from the new shards themselves, and facts that were put
-aside come with their windows. Triggers
-go nowhere unless asked for; then each says which run fired it. Events of erased customers are left out.
+Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and
+triggers are made anew. What was announced in the past (rules, models) is left out, absorbs come from the new
+shards themselves, and facts that were put aside come with their windows. Triggers go nowhere unless asked
+for; then each says which run fired it. Events of erased customers are left out.
 """
 
 import time
@@ -48,7 +49,8 @@ _absorb = msgspec.msgpack.Decoder(Absorb).decode
 
 
 def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
-    """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that must not."""
+    """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that
+    must not."""
     with server(config), reported():
         unfinished = pending(connect(deployment.redis_url(config)), deployment.names(config))
         if unfinished is not None and not then_switch:
@@ -94,7 +96,8 @@ def _built(config: Config, deliver: bool) -> str:
 
 
 def beside(config: Config, run_id: str) -> Config:
-    """The same deployment under another prefix, with an archive of its own; under a name that no flow takes until it is whole."""
+    """The same deployment under another prefix, with an archive of its own; under a name that no flow takes
+    until it is whole."""
     replace, there = msgspec.structs.replace, switching.at(config, run_id)
     return replace(there, name=UNFINISHED, archive=replace(there.archive, enabled=True, journal_max=ROOM))
 
@@ -211,7 +214,8 @@ class Rebuild:
     def _judged(
         self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]
     ) -> Judged:
-        """Of these events. Which aliases were refused then holds: it was a question of who was known at that moment."""
+        """Of these events. Which aliases were refused then holds: it was a question of who was known at that
+        moment."""
         commit, positions = content.commit, [content.positions[index] for index in left]
         letters = [letter for letter in map(_letter, commit.dead) if letter.reason == ALIAS_OF_USERS.reason]
         refused = {content.positions.index(letter.position) + letter.index for letter in letters}
@@ -220,7 +224,8 @@ class Rebuild:
         return self._resolver.judge(window, [place for place, index in enumerate(left) if index in refused])
 
     def _note_erased(self, content: WindowContent) -> None:
-        """Who has no key any more. Other events of theirs hold no personal data but the user id, and are left out as well."""
+        """Who has no key any more. Other events of theirs hold no personal data but the user id, and are left
+        out as well."""
         held = self._keys.of(origin for origin in content.origins if origin)
         for group in content.commit.groups:
             if any(fact.expected is not None and fact.expected not in held for fact in group.facts):
@@ -236,7 +241,8 @@ class Rebuild:
         self._client.hset(self._names.meta, "name", name)
 
     def _settle(self) -> None:
-        """The shards apply their logs, and hand over to one another until nobody has anything left for another."""
+        """The shards apply their logs, and hand over to one another until nobody has anything left for
+        another."""
         drained(self._worker)
         while self._forward():
             drained(self._worker)

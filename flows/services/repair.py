@@ -1,14 +1,17 @@
-"""`millrace repair customer ID`: what is left of a customer whose profile is gone, or cannot be read, is removed, and he begins anew.
+"""`millrace repair customer ID`: what is left of a customer whose profile is gone, or cannot be read, is
+removed, and he begins anew.
 
-`millrace repair shard N`: a shard that its log does not go with any more goes back, so that nothing of what comes is skipped.
+`millrace repair shard N`: a shard that its log does not go with any more goes back, so that nothing of what
+comes is skipped.
 
-That happens when the directory comes back older than the shard: its server lost a tail that the shard's had. The log may have grown
-since, so its end says nothing; but all that it holds is either new to the shard or was there when the tail was lost, which is what the
-shard had not committed at that moment. So the shard begins with the log's first entry.
+That happens when the directory comes back older than the shard: its server lost a tail that the shard's had.
+The log may have grown since, so its end says nothing; but all that it holds is either new to the shard or was
+there when the tail was lost, which is what the shard had not committed at that moment. So the shard begins
+with the log's first entry.
 
-What the directory takes in again, and the few entries that the shard had read of the old log already, were counted once before; the
-message ids that a customer remembers (`shards.dedupe`) drop them. Beyond these they count twice, and so they may where two customers
-were united since. A restored backup is exact.
+What the directory takes in again, and the few entries that the shard had read of the old log already, were
+counted once before; the message ids that a customer remembers (`shards.dedupe`) drop them. Beyond these they
+count twice, and so they may where two customers were united since. A restored backup is exact.
 """
 
 import time
@@ -27,7 +30,8 @@ INTERNAL = ("i", "internal")  # lane, consumer
 
 
 def shard(config: Config, number: int) -> int:
-    """Repair it, and say what was done. Its worker ends, and is started again. Raises `ConfigError`, `Unreachable`."""
+    """Repair it, and say what was done. Its worker ends, and is started again. Raises `ConfigError`,
+    `Unreachable`."""
     if number >= config.shards.count:
         raise ConfigError(f"there is no shard {number}: shards.count is {config.shards.count}")
     with reported():
@@ -62,7 +66,8 @@ def shard(config: Config, number: int) -> int:
 
 
 def customer(config: Config, ident: str) -> int:
-    """Give up what is kept of a customer. The worker of his shard ends, and is started again. Raises `ConfigError`, `Unreachable`."""
+    """Give up what is kept of a customer. The worker of his shard ends, and is started again. Raises
+    `ConfigError`, `Unreachable`."""
     try:
         root = bytes.fromhex(ident)
     except ValueError:

@@ -1,8 +1,9 @@
-"""What `millrace dead replay` does: events go into the raw log again, facts into their shards' logs, records into the log of matching,
-deliveries to their receivers.
+"""What `millrace dead replay` does: events go into the raw log again, facts into their shards' logs, records
+into the log of matching, deliveries to their receivers.
 
-An entry is removed when the log or the receiver has what it holds, and not before: a replay that dies half-way sends some of it
-twice, which message ids and trigger ids make harmless. What would fail again stays, with the reason.
+An entry is removed when the log or the receiver has what it holds, and not before: a replay that dies
+half-way sends some of it twice, which message ids and trigger ids make harmless. What would fail again stays,
+with the reason.
 """
 
 from collections import defaultdict
@@ -63,7 +64,8 @@ async def resend(
     await _resend_deliveries(config, _batches(deliveries), tally)
 
 
-# --- events ---------------------------------------------------------------------------------------------------------
+# --- events
+# ---------------------------------------------------------------------------------------------------------
 
 
 async def _resend_events(
@@ -112,8 +114,8 @@ def hear(config: Config, dead: DeadEvent, tally: Tally) -> None:
 
 
 class _Mender:
-    """Decides whether an event would pass now. One that would not is left alone: it would only come back, and it would count towards
-    `validate.reject_percent`, which suspends its source."""
+    """Decides whether an event would pass now. One that would not is left alone: it would only come back, and
+    it would count towards `validate.reject_percent`, which suspends its source."""
 
     def __init__(self, config: Config) -> None:
         self._seal = deployment.log_seal(config)
@@ -121,8 +123,8 @@ class _Mender:
         self._validator = deployment.validator(config)
 
     def mend(self, letter: DeadLetter) -> tuple[str, RawEvent] | Reject:
-        """The event as the raw log takes it, under the key that keeps a customer's order. The time of its receipt stays, because a
-        message without an id of its own is named by it."""
+        """The event as the raw log takes it, under the key that keeps a customer's order. The time of its
+        receipt stays, because a message without an id of its own is named by it."""
         try:
             value = self._translated(letter)
         except Foreign as error:
@@ -137,7 +139,8 @@ class _Mender:
         return checked if isinstance(checked, Reject) else (checked.user_id or checked.message, event)
 
     def _translated(self, letter: DeadLetter) -> bytes | Reject:
-        """As JSON of Segment's form: what the edge could not read then, it may read now that a schema or a key is back."""
+        """As JSON of Segment's form: what the edge could not read then, it may read now that a schema or a
+        key is back."""
         value = self._seal.open(letter.sealed)
         match letter.reason:
             case "seal_broken":
@@ -153,12 +156,14 @@ class _Mender:
         self._avro.close()
 
 
-# --- facts ----------------------------------------------------------------------------------------------------------
+# --- facts
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
-    """They passed once, and what they hold is sealed for their customer, so they go in where windows come out: by the directory, into the
-    log of whoever the customer is now. They keep their message id, by which a customer counts each once."""
+    """They passed once, and what they hold is sealed for their customer, so they go in where windows come
+    out: by the directory, into the log of whoever the customer is now. They keep their message id, by which a
+    customer counts each once."""
     directory, letters = deployment.directory(config), deployment.dead_facts(config)
     for dead in facts:
         found = dead.quarantined
@@ -171,7 +176,8 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
         tally.sent += 1
 
 
-# --- deliveries -----------------------------------------------------------------------------------------------------
+# --- deliveries
+# -----------------------------------------------------------------------------------------------------
 
 
 async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery]], tally: Tally) -> None:
@@ -224,8 +230,8 @@ def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
 
 
 def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
-    """Entries that the archive keeps as they lay in the journal: nothing has to be sent, but this build must be able to read and to write
-    them."""
+    """Entries that the archive keeps as they lay in the journal: nothing has to be sent, but this build must
+    be able to read and to write them."""
     archive = deployment.archive(config)
     for dead in found:
         try:

@@ -1,7 +1,8 @@
-"""`millrace restore`: a full backup, then the archive from there on, into an empty Redis; the shards apply their logs as it goes.
+"""`millrace restore`: a full backup, then the archive from there on, into an empty Redis; the shards apply
+their logs as it goes.
 
-Until all of it is there the deployment carries another name, so that no flow takes it for whole; a restore that died is begun
-again from nothing.
+Until all of it is there the deployment carries another name, so that no flow takes it for whole; a restore
+that died is begun again from nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +44,8 @@ _tick = msgspec.msgpack.Decoder(Tick).decode
 
 
 def run(config: Config, to: str | None, source: str | None) -> int:
-    """Restore, and say what came of it. `to`: ISO 8601, UTC unless it says otherwise. Raises `Foreign`, `ConfigError`, `Unreachable`."""
+    """Restore, and say what came of it. `to`: ISO 8601, UTC unless it says otherwise. Raises `Foreign`,
+    `ConfigError`, `Unreachable`."""
     upto_ms = None if to is None else moment(to)
     manifest, found = plan(config, upto_ms, source)
     with server(config), reported(), Progress("restoring: entries of the archive") as step:
@@ -77,7 +79,8 @@ def server(config: Config) -> Iterator[None]:
 
 
 def plan(config: Config, upto_ms: int | None, source: str | None) -> tuple[Manifest | None, Archive]:
-    """What to begin with (None: the archive's beginning). All that will be read is read once here, before anything is written."""
+    """What to begin with (None: the archive's beginning). All that will be read is read once here, before
+    anything is written."""
     backups, archive = deployment.backups(config), deployment.archive(config)
     manifest = _chosen(backups, archive, upto_ms, source)
     if manifest is None and not archive.newest():
@@ -127,7 +130,8 @@ def restore(
     upto_ms: int | None,
     step: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
-    """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises `Foreign`."""
+    """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises
+    `Foreign`."""
     client, names, layout = (
         connect(deployment.redis_url(config)),
         deployment.names(config),
@@ -165,7 +169,8 @@ class Quiet(RedisDirectory):
     def tick(self) -> bool:
         return False
 
-    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:  # noqa: ARG002  # the signature of its base
+    # the signature of its base
+    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:  # noqa: ARG002
         return super().read(after, READ_ENTRIES, 0)
 
 

@@ -1,4 +1,5 @@
-"""`millrace status`: one screen of what a deployment holds and how far each part is, read from its state alone.
+"""`millrace status`: one screen of what a deployment holds and how far each part is, read from its state
+alone.
 
 It asks no process, so it works from any machine that reaches Redis, and while everything else is down.
 """
@@ -107,7 +108,8 @@ def show(config: Config) -> None:
 
 
 def without_ticks(status: Status, logs: Logs, shards: Shards) -> Status:
-    """For people: the clock appends to every log once a second, which is no work that waits. (`switch` asks for all of it.)"""
+    """For people: the clock appends to every log once a second, which is no work that waits. (`switch` asks
+    for all of it.)"""
     positions = {shard: head.offset for shard, head in shards.heads().items()}
     ends = logs.heads()
     ticks = Counter(entry.shard for entry in logs.read(positions, _TICKS_MAX, 0) if entry.kind == "t")

@@ -1,4 +1,5 @@
-"""`millrace source`: which sources are suspended, and the word to go on (see `flows.runtime.reject_brake`)."""
+"""`millrace source`: which sources are suspended, and the word to go on (see
+`flows.runtime.reject_brake`)."""
 
 import time
 from datetime import UTC, datetime

@@ -1,7 +1,9 @@
-"""`millrace switch RUN`: what was rebuilt beside becomes what runs, under the names that the configuration has; and back again.
+"""`millrace switch RUN`: what was rebuilt beside becomes what runs, under the names that the configuration
+has; and back again.
 
-The keys move in Redis (`state.history.prefix_switch`); the folders of archive and backups are renamed, because what lies in them is of the history
-that is put aside. Each step can be done again, so a switch that was killed is finished by the same command.
+The keys move in Redis (`state.history.prefix_switch`); the folders of archive and backups are renamed,
+because what lies in them is of the history that is put aside. Each step can be done again, so a switch that
+was killed is finished by the same command.
 """
 
 import os
@@ -145,7 +147,8 @@ def _check(config: Config, run_id: str) -> None:
 
 
 def _only_the_clock(ours: Directory, shards: Shards, entries: int) -> bool:
-    """Whether what profile has not committed are ticks that wake nobody: while nothing else comes, it leaves those for later."""
+    """Whether what profile has not committed are ticks that wake nobody: while nothing else comes, it leaves
+    those for later."""
     left = ours.read({shard: head.offset for shard, head in shards.heads().items()}, TICKS_MAX, 0)
     if len(left) < entries or any(entry.kind != "t" for entry in left):
         return False

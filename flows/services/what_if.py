@@ -1,7 +1,9 @@
-"""`millrace check FILE --event EVENTS`: what these events would do in a deployment that knows nobody yet. Nothing has to run.
+"""`millrace check FILE --event EVENTS`: what these events would do in a deployment that knows nobody yet.
+Nothing has to run.
 
-They go the way of all events, through the same code: `resolve` and `profile` on the twins in memory. What clients of other dialects send
-is translated by the gateway, which is not asked here: an event is as Segment's specification has it.
+They go the way of all events, through the same code: `resolve` and `profile` on the twins in memory. What
+clients of other dialects send is translated by the gateway, which is not asked here: an event is as Segment's
+specification has it.
 """
 
 import json

@@ -1,7 +1,8 @@
 """The configuration as frozen structs: one TOML file, decoded strictly by `schemas.config.toml`.
 
-`Rules` is the part that decides what a customer's profile looks like and what is sent. It enters each shard's log
-as a record, so that a replay sees the rules that were in force; everything else is about this process only.
+`Rules` is the part that decides what a customer's profile looks like and what is sent. It enters each shard's
+log as a record, so that a replay sees the rules that were in force; everything else is about this process
+only.
 
 values    what an option may be        entry        what an event must be
 rules     what the profile looks like  machinery    processes, folders, servers, connectors

@@ -1,6 +1,7 @@
 """What one value of the configuration demands of another. No logic of the flows is needed for any of it.
 
-Expressions are not looked at here: they belong to `flows.logic`, and `millrace check` adds what is wrong with them.
+Expressions are not looked at here: they belong to `flows.logic`, and `millrace check` adds what is wrong with
+them.
 """
 
 import base64
@@ -38,7 +39,8 @@ _NEEDED = {"webhook": ("url", "secrets"), "kafka": ("topic",), "redis": ("stream
 
 
 def inconsistencies(config: Config, document: Document, broken: Collection[Path]) -> Found:
-    """(path, message) of each. `document` shows what the file really says; places in `broken` hold no real value."""
+    """(path, message) of each. `document` shows what the file really says; places in `broken` hold no real
+    value."""
     for check in (_names, _rules, _identity, _edges, _zones, _folders, _connectors):
         for path, message in check(config, document):
             kind = (*path[:2], "of"), (*path[:2], "type")  # what else an entry must have depends on these
@@ -319,7 +321,8 @@ def _gateway(config: Config) -> Found:
 
 
 def _folders(config: Config, _: Document) -> Found:
-    """The copy of the customers' keys, and the key file, lie apart from what they open: who copies one folder away must not have both."""
+    """The copy of the customers' keys, and the key file, lie apart from what they open: who copies one folder
+    away must not have both."""
     holders = {"backup": config.backup.folder, "archive": config.archive.folder}
     for place, file in ((("backup", "keys"), config.backup.keys), (("keys", "path"), config.keys.path)):
         for kind, folder in holders.items():

@@ -1,8 +1,9 @@
-"""Plain data (from TOML or JSON) into the frozen structs of `schemas.config`, strictly, with every error at once.
+"""Plain data (from TOML or JSON) into the frozen structs of `schemas.config`, strictly, with every error at
+once.
 
-`msgspec.convert` stops at the first error, so this walks tables, arrays and fields itself and leaves only the single
-values to it. A place that is wrong keeps its default (or a blank of its type), so that what comes after can be
-checked too; `faults` says which places those are.
+`msgspec.convert` stops at the first error, so this walks tables, arrays and fields itself and leaves only the
+single values to it. A place that is wrong keeps its default (or a blank of its type), so that what comes
+after can be checked too; `faults` says which places those are.
 """
 
 import difflib
@@ -30,7 +31,8 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 def decode(kind: Any, data: Any, environment: Mapping[str, str] | None = None) -> Decoded:
-    """Decode `data` as a `kind`. With an environment, `${NAME}` in text outside the rules is taken from it."""
+    """Decode `data` as a `kind`. With an environment, `${NAME}` in text outside the rules is taken from
+    it."""
     walk = _Walk(environment)
     value = walk.any(kind, data, ())
     return Decoded(value, walk.faults)
@@ -172,7 +174,8 @@ def _named(data: Any) -> str:
 
 
 def _explain(kind: Any, message: str, data: Any) -> str:
-    """msgspec's message in the words of the reference: Expected `int` >= 1 -> expected a whole number >= 1, got 0."""
+    """msgspec's message in the words of the reference: Expected `int` >= 1 -> expected a whole number >= 1,
+    got 0."""
     meta = getattr(kind, "__metadata__", ())
     expected = (
         meta[0].description

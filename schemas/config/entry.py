@@ -9,7 +9,8 @@ from schemas.units import Duration
 
 
 class PlanEvent(Table, frozen=True):
-    """A tracking plan's entry. `schema` is a JSON Schema (.json) or an Avro record (.avsc) for `properties`, relative to the file."""
+    """A tracking plan's entry. `schema` is a JSON Schema (.json) or an Avro record (.avsc) for `properties`,
+    relative to the file."""
 
     event: Text  # the event name
     schema: Text  # a file ending in .json or .avsc
@@ -61,7 +62,8 @@ Label = Annotated[
 
 
 class Field(Table, frozen=True):
-    """Traits of one kind, however they are spelled (firstName, first_name). Without an entry: those of the packaged file."""
+    """Traits of one kind, however they are spelled (firstName, first_name). Without an entry: those of the
+    packaged file."""
 
     kind: FieldKind  # what they are checked as; those of a personal kind are sealed, even if `privacy.sensitive` does not name them
     names: Annotated[
@@ -70,7 +72,8 @@ class Field(Table, frozen=True):
 
 
 class Repeat(Table, frozen=True):
-    """The same content again (customer, source, event, properties, traits) under another messageId is dropped."""
+    """The same content again (customer, source, event, properties, traits) under another messageId is
+    dropped."""
 
     within: Duration  # what is less than this apart is dropped, what is twice as far or more never
     sources: Texts = ("*",)  # names of write keys (or topics); `*` is any
@@ -140,12 +143,14 @@ class Entry(Table, frozen=True):
 
 
 class Privacy(Table, frozen=True):
-    """Names of fields that are personal data, however they are spelled (firstName, first_name), in the plural (emails), with words before
-    them (workEmail) or behind (phone_number), also as parameters of URLs; and what `[[entry.field]]` calls the same.
+    """Names of fields that are personal data, however they are spelled (firstName, first_name), in the plural
+    (emails), with words before them (workEmail) or behind (phone_number), also as parameters of URLs; and
+    what `[[entry.field]]` calls the same.
 
-    As a trait such a field is sealed under a key of the customer's own before it enters any log; as a property of an event
-    it is not kept. `traits.name` is one only among the traits, and by itself: a product's name is no secret. What is personal by its value
-    (e-mail, phone, resident ID, bank card) is treated so under any name: see Publishing events.
+    As a trait such a field is sealed under a key of the customer's own before it enters any log; as a
+    property of an event it is not kept. `traits.name` is one only among the traits, and by itself: a
+    product's name is no secret. What is personal by its value (e-mail, phone, resident ID, bank card) is
+    treated so under any name: see Publishing events.
     """
 
     sensitive: tuple[Text, ...] = (  # their names

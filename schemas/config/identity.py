@@ -13,7 +13,8 @@ Normalize = Literal[
 
 
 class Namespace(Table, frozen=True):
-    """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the packaged file."""
+    """A kind of identifier; the order in the file is the order of strength. Without an entry: those of the
+    packaged file."""
 
     name: Figure  # such as `user_id`
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
@@ -27,7 +28,8 @@ class Namespace(Table, frozen=True):
 
 
 class Guard(Table, frozen=True):
-    """When an identifier stops being evidence: events that carry it are resolved by their others, until a steward releases it."""
+    """When an identifier stops being evidence: events that carry it are resolved by their others, until a
+    steward releases it."""
 
     customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
     moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = (
@@ -90,14 +92,16 @@ class Identity(Table, frozen=True):
 
 
 class MatchField(Table, frozen=True):
-    """Where a field that matching compares stands among the traits. Names that matching knows are compared by their own rules."""
+    """Where a field that matching compares stands among the traits. Names that matching knows are compared by
+    their own rules."""
 
     name: Figure  # given_name, family_name, full_name, date_of_birth, phone, email, street, city, postcode, national_id, organisation ...
     paths: Texts  # the first that is there: `traits.firstName`, `traits.address.city`
 
 
 class Matching(Table, frozen=True):
-    """Customers who share no identifier, found by names, dates, addresses. A stage of its own: it never delays what is exact."""
+    """Customers who share no identifier, found by names, dates, addresses. A stage of its own: it never
+    delays what is exact."""
 
     enabled: bool = True  # false: nothing is kept for it, and nothing matched
     merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = (

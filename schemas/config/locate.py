@@ -1,7 +1,7 @@
 """Where things stand in a TOML text: the line of each table, key, array element and inline key.
 
-`tomllib` gives values without places, so this walks the text once more. The text must be valid TOML (`tomllib` has
-taken it); of values it only needs to know where they end.
+`tomllib` gives values without places, so this walks the text once more. The text must be valid TOML
+(`tomllib` has taken it); of values it only needs to know where they end.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""The machinery: Redis, the raw log, the gateway, the processes and folders, connectors. It is about this deployment only."""
+"""The machinery: Redis, the raw log, the gateway, the processes and folders, connectors. It is about this
+deployment only."""
 
 from typing import Annotated, Literal
 
@@ -86,7 +87,8 @@ class Gateway(Table, frozen=True):
 
 
 class Window(Table, frozen=True):
-    """Events of one partition that are resolved together: what came while the ones before were handled, at most `events`."""
+    """Events of one partition that are resolved together: what came while the ones before were handled, at
+    most `events`."""
 
     wait: Duration = Duration.parse(
         "200ms"

@@ -21,7 +21,8 @@ class Aggregate(Table, frozen=True):
 
 
 class Value(Table, frozen=True):
-    """Recency, frequency, monetary: what counts as a purchase; and the tiers of what is expected (model `purchase`)."""
+    """Recency, frequency, monetary: what counts as a purchase; and the tiers of what is expected (model
+    `purchase`)."""
 
     events: Texts = ("Order Completed",)  # event names that are purchases
     amount: Text = "total"  # the property that holds what was paid
@@ -41,7 +42,8 @@ class Lifecycle(Table, frozen=True):
 
 
 class Segment(Table, frozen=True):
-    """The first segment whose `when` holds is the customer's; the last one is `True`, so that everybody has one."""
+    """The first segment whose `when` holds is the customer's; the last one is `True`, so that everybody has
+    one."""
 
     name: Word  # what expressions compare `segment` with
     when: Text  # an expression
@@ -59,7 +61,8 @@ class Tag(Table, frozen=True):
 
 
 class Churn(Table, frozen=True):
-    """Will there be no activity within `horizon`? Asked at most every `every` for each customer, answered when it has passed."""
+    """Will there be no activity within `horizon`? Asked at most every `every` for each customer, answered
+    when it has passed."""
 
     enabled: bool = True  # false: nothing is asked, learned or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
@@ -70,7 +73,8 @@ class Churn(Table, frozen=True):
 
 
 class Model(Table, frozen=True):
-    """Another probability about a customer, asked at most every `every`: yes if one of `yes` happens within `horizon`, else no."""
+    """Another probability about a customer, asked at most every `every`: yes if one of `yes` happens within
+    `horizon`, else no."""
 
     name: Literal["purchase", "deal", "complaint", "fraud"]  # what is asked; each at most once
     yes: Texts  # event names that answer yes, such as `Order Completed`
@@ -97,7 +101,8 @@ BEST = "best"  # the action of a trigger that chooses one
 
 
 class Action(Table, frozen=True):
-    """One thing that may be done where a trigger says `action = "best"`. Which one is best is learnt: docs/next-best-action.md."""
+    """One thing that may be done where a trigger says `action = "best"`. Which one is best is learnt:
+    docs/next-best-action.md."""
 
     name: Word  # what the receiver should do
     when: Text = "True"  # an expression: who may be offered it
@@ -163,7 +168,8 @@ class Touch(Table, frozen=True):
 
 
 class Recommendation(Table, frozen=True):
-    """What goes with what a customer touched; else what the segment likes, then what everyone likes. Without a touch it is off."""
+    """What goes with what a customer touched; else what the segment likes, then what everyone likes. Without
+    a touch it is off."""
 
     touch: tuple[Touch, ...] = ()  # which events are about items
     k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5  # how many `recommended` gives

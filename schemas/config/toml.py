@@ -1,7 +1,7 @@
 """The configuration file: text -> `Config`, or every error in it at once, each with its line.
 
-This is the only place that reads the environment (for `${NAME}`). The rules travel on as canonical JSON in the
-shards' logs, and are read back by the same strict decoder.
+This is the only place that reads the environment (for `${NAME}`). The rules travel on as canonical JSON in
+the shards' logs, and are read back by the same strict decoder.
 """
 
 import json
@@ -43,7 +43,8 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A text as far as it could be understood; where there are problems `config` holds defaults in their places."""
+    """A text as far as it could be understood; where there are problems `config` holds defaults in their
+    places."""
 
     config: Config
     problems: list[Problem]
@@ -53,9 +54,9 @@ class Reading(msgspec.Struct, frozen=True):
 def load(path: Path | None, environment: Mapping[str, str] | None = None, *, secrets: bool = True) -> Config:
     """The configuration in `path`, its relative paths resolved against the file's folder.
 
-    Without a path: the packaged default, or if that was not packaged the built-in one, relative to the current
-    folder. Without `secrets` those of receivers and senders may be missing from the environment: for who only looks.
-    Raises `ConfigError` with every error, one a line.
+    Without a path: the packaged default, or if that was not packaged the built-in one, relative to the
+    current folder. Without `secrets` those of receivers and senders may be missing from the environment: for
+    who only looks. Raises `ConfigError` with every error, one a line.
     """
     if path is None:
         if not DEFAULT.is_file():
@@ -149,7 +150,8 @@ def rules_from(document: bytes) -> Rules:
 
 
 def resolved(config: Config, folder: Path) -> Config:
-    """With absolute paths: the data folder and plans by `folder`; keys, archive, backups and file connectors by the data folder."""
+    """With absolute paths: the data folder and plans by `folder`; keys, archive, backups and file connectors
+    by the data folder."""
     data = folder / config.data.folder
     replace = msgspec.structs.replace
 

@@ -1,7 +1,7 @@
 """Identity on its way into the directory, and what the directory answers.
 
-An identifier is a *keyed hash* of (namespace, normalised value), `ID_BYTES` long; the plain value never gets here.
-An origin (and so a customer, which is named by its root origin) is a value of the same kind.
+An identifier is a *keyed hash* of (namespace, normalised value), `ID_BYTES` long; the plain value never gets
+here. An origin (and so a customer, which is named by its root origin) is a value of the same kind.
 """
 
 from typing import Literal
@@ -31,7 +31,8 @@ class Routed(msgspec.Struct, array_like=True):
 
 
 class Group(msgspec.Struct, array_like=True):
-    """Events of one window that share identifiers. Identifiers are distinct, strongest first, at most one user id."""
+    """Events of one window that share identifiers. Identifiers are distinct, strongest first, at most one
+    user id."""
 
     identifiers: list[Identifier]
     facts: list[Routed]
@@ -43,7 +44,8 @@ OrderKind = Literal["link", "apart", "unlink", "undo", "review", "unsure", "rele
 class Order(msgspec.Struct, array_like=True, frozen=True):
     """What is to happen to two customers (or one), by somebody's word rather than by a shared identifier.
 
-    link     they are one: unite them, if limits and guards allow; keeps them apart no longer. By "match": unless they are kept apart
+    link     they are one: unite them, if limits and guards allow; keeps them apart no longer. By "match":
+             unless they are kept apart
     apart    they are not one: never unite them
     unlink   undo the last union that made them one; where none did, the weaker becomes a customer of its own
     undo     undo the union with the number `a` in the ledger (big-endian)
@@ -68,7 +70,8 @@ class Union(msgspec.Struct, array_like=True, frozen=True):
     kind: Literal["union", "undo"]
     retired: bytes  # undo: the one that is a customer again
     survivor: bytes
-    one: bytes  # an origin of either, which the evidence is about: a customer is its origins and these edges between them
+    # an origin of either, which the evidence is about: a customer is its origins and these edges between them
+    one: bytes
     other: bytes
     undone: int  # undo: the number of the union
     by: str  # "event": an event carried identifiers of both; else the order's

@@ -1,12 +1,13 @@
-"""The journal: the order in which the directory committed windows and everything else. Entries are dense from 1.
+"""The journal: the order in which the directory committed windows and everything else. Entries are dense from
+1.
 
 w          a window was committed
 a t c m    as in a shard's log (`schemas.records.shard_log`)
 e          a fact that was put aside, and was let in again
 h          what matching put aside, and is to hear again
 
-With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the directory and
-every shard log again, bit for bit. With it off an entry is a note of a few bytes.
+With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the
+directory and every shard log again, bit for bit. With it off an entry is a note of a few bytes.
 """
 
 import msgspec

@@ -1,6 +1,7 @@
 """A customer as a shard keeps it: fragments that add up, and what is derived from their sum.
 
-Amounts are integers of a millionth (`MICRO`), so that sums are exact and do not depend on the order of events.
+Amounts are integers of a millionth (`MICRO`), so that sums are exact and do not depend on the order of
+events.
 """
 
 from typing import Any
@@ -11,7 +12,8 @@ MICRO = 1_000_000
 
 
 class Fragment(msgspec.Struct, array_like=True):
-    """What one origin did: a commutative monoid (see `flows.logic.profile.fragments`). Times in Unix milliseconds."""
+    """What one origin did: a commutative monoid (see `flows.logic.profile.fragments`). Times in Unix
+    milliseconds."""
 
     first_ms: int = 0
     last_ms: int = 0
@@ -95,7 +97,8 @@ class Parting(msgspec.Struct, array_like=True):
 
 
 class Transit(msgspec.Struct, array_like=True):
-    """While identities change sides: what is on its way to this customer, and facts that must not be counted before it is here."""
+    """While identities change sides: what is on its way to this customer, and facts that must not be counted
+    before it is here."""
 
     customers: list[
         list[bytes]

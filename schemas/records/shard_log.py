@@ -31,7 +31,8 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Expect(msgspec.Struct, array_like=True):
-    """Facts of these origins (of a customer united with this one), or about this identifier (which moved here), are held until then."""
+    """Facts of these origins (of a customer united with this one), or about this identifier (which moved
+    here), are held until then."""
 
     root: bytes
     origins: list[bytes]
@@ -44,7 +45,8 @@ class Lend(msgspec.Struct, array_like=True):
     to: bytes
     identifier: bytes
     origin: bytes  # of the identifier, before it moved
-    later: int = 0  # how often the same window moved it back to `root` after this: what comes of that is not waited for
+    # how often the same window moved it back to `root` after this: what comes of that is not waited for
+    later: int = 0
     home: bytes = b""  # the origin that it belongs to now: where that goes, the ring goes
 
 

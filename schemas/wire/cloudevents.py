@@ -3,7 +3,8 @@
     attributes(trigger, source)          the CloudEvents context, all text
     data(trigger, identity)              the payload as plain data
     structured(trigger, source, identity)    one JSON document, `application/cloudevents+json`
-    headers(trigger, source, prefix)     binary mode: `ce-` for HTTP, `ce_` for Kafka; the body is `payload(...)` or Avro
+    headers(trigger, source, prefix)     binary mode: `ce-` for HTTP, `ce_` for Kafka; the body is
+                                         `payload(...)` or Avro
 
 `id` is the trigger's own: it stays the same over retries and replays, and receivers drop repeats by it.
 """
@@ -23,10 +24,11 @@ JSON = "application/json"
 
 
 def attributes(trigger: Trigger, source: str) -> dict[str, str]:
-    """The required attributes, `subject` (the customer), `time` (when it was emitted) and the `partitionkey` extension.
+    """The required attributes, `subject` (the customer), `time` (when it was emitted) and the `partitionkey`
+    extension.
 
-    `source` is a URI reference that names the deployment, such as `/millrace/shop`. What a rebuild fired again has the extension
-    `run` too.
+    `source` is a URI reference that names the deployment, such as `/millrace/shop`. What a rebuild fired
+    again has the extension `run` too.
     """
     context = {
         "specversion": "1.0",
@@ -41,7 +43,8 @@ def attributes(trigger: Trigger, source: str) -> dict[str, str]:
 
 
 def data(trigger: Trigger, identity: Mapping[str, str]) -> dict[str, Any]:
-    """`identity` holds the fields that this receiver may know the customer by, opened at the edge (`connector.identify`)."""
+    """`identity` holds the fields that this receiver may know the customer by, opened at the edge
+    (`connector.identify`)."""
     return {
         "id": trigger.id,
         "customer": trigger.customer,
@@ -71,7 +74,8 @@ def structured(trigger: Trigger, source: str, identity: Mapping[str, str]) -> by
 
 
 def headers(trigger: Trigger, source: str, prefix: Literal["ce-", "ce_"]) -> dict[str, str]:
-    """Binary mode without `content-type`, which says how the body is written. HTTP values (`ce-`) are percent-encoded, Kafka's are not."""
+    """Binary mode without `content-type`, which says how the body is written. HTTP values (`ce-`) are
+    percent-encoded, Kafka's are not."""
     context = attributes(trigger, source)
     if prefix == "ce_":
         return {prefix + name: value for name, value in context.items()}

@@ -3,8 +3,8 @@
 RawEvent   bytes of one message in Segment form, with who sent it and when it reached us
 Fact       one valid event as it enters a shard's log: skew corrected, personal data sealed
 Reject     why a RawEvent did not become a Fact
-DeadLetter a Reject with everything needed to look at it and to send it again; also what `match` raised on (partition `match`)
-Quarantined a Fact (or a timer) that a shard's logic raised on
+DeadLetter a Reject with everything needed to look at it and to send it again; also what `match` raised on
+(partition `match`) Quarantined a Fact (or a timer) that a shard's logic raised on
 Unlearnt   an example that a model's trainer raised on
 """
 
@@ -29,9 +29,12 @@ RejectReason = Literal[
     "type_unknown",  # `type` is missing or is none of the Segment spec's
     "event_missing",  # track without an event name
     "id_missing",  # neither userId nor anonymousId (nor any identifier of another namespace)
-    "id_invalid",  # an identifier that is no string, or is longer than 256 characters; or only ones whose value does not hold
+    # an identifier that is no string, or is longer than 256 characters; or only ones whose value does not
+    # hold
+    "id_invalid",
     "id_blocked",  # only blocked identifiers (`null`, `guest`, all zeros ...)
-    "alias_of_users",  # an alias whose previousId is a user id: two users never become one customer by an event
+    # an alias whose previousId is a user id: two users never become one customer by an event
+    "alias_of_users",
     "message_id_invalid",  # messageId is no string, or is longer than 100 characters
     "timestamp_invalid",  # a timestamp that is not a date
     "timestamp_out_of_range",  # too long ago, or too far in the future
@@ -110,8 +113,8 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Quarantined(msgspec.Struct, array_like=True, frozen=True):
-    """What a shard's logic raised on: a defect of ours. It was taken back, as if it had never come; the entry lies in the shard's own
-    outbox, lane `q`."""
+    """What a shard's logic raised on: a defect of ours. It was taken back, as if it had never come; the entry
+    lies in the shard's own outbox, lane `q`."""
 
     error: str  # the kind of exception; never its message, which may hold personal data
     trace: list[str]  # places, the outermost first: `flows.logic.profile.fragments:31 add`

@@ -1,7 +1,8 @@
 """A trigger as Avro in the Confluent wire format: `0x00`, the schema's id as 4 bytes big-endian, the record.
 
-The gateway serves `REGISTERED` at the read-only paths of a schema registry, so a stock deserializer pointed at it needs nothing else.
-A published schema never changes: a new form is a new entry with the next id and version.
+The gateway serves `REGISTERED` at the read-only paths of a schema registry, so a stock deserializer pointed
+at it needs nothing else. A published schema never changes: a new form is a new entry with the next id and
+version.
 """
 
 import io

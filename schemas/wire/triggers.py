@@ -6,7 +6,8 @@ import msgspec
 
 
 class Receipt(msgspec.Struct, array_like=True):
-    """The latency receipt of a trigger, Unix milliseconds. A timer's trigger has its due time as event and received."""
+    """The latency receipt of a trigger, Unix milliseconds. A timer's trigger has its due time as event and
+    received."""
 
     event_ms: int
     received_ms: int
@@ -16,7 +17,8 @@ class Receipt(msgspec.Struct, array_like=True):
 
 
 class Trigger(msgspec.Struct, array_like=True):
-    """One entry of a shard's trigger outbox. No personal data: delivery joins contact details where a connector needs them."""
+    """One entry of a shard's trigger outbox. No personal data: delivery joins contact details where a
+    connector needs them."""
 
     id: str  # stable for ever: from (cause, subject, rule); receivers drop repeats by it
     customer: str  # root origin, 24 hex digits
@@ -57,7 +59,8 @@ class Example(msgspec.Struct, array_like=True):
 
 
 class Decision(msgspec.Struct, array_like=True):
-    """A rule that fired and did not send, with the reason; or that chose among actions, with all that is needed to judge the choice."""
+    """A rule that fired and did not send, with the reason; or that chose among actions, with all that is
+    needed to judge the choice."""
 
     customer: bytes
     rule: str
@@ -75,8 +78,8 @@ class Decision(msgspec.Struct, array_like=True):
 
 
 class Absorb(msgspec.Struct, array_like=True):
-    """What one customer's shard hands over to whoever holds another customer now: a retired customer as a whole, or (with
-    `identifier`) only the messages seen under an identifier that moved."""
+    """What one customer's shard hands over to whoever holds another customer now: a retired customer as a
+    whole, or (with `identifier`) only the messages seen under an identifier that moved."""
 
     survivor: bytes
     retired: bytes  # or the lender

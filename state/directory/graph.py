@@ -1,6 +1,7 @@
 """The identity graph in memory: identifiers -> origins -> root customers, and what one window does to it.
 
-Twin of `state/directory.lua`: the same decisions in the same order, written to be obvious. A window works on a copy.
+Twin of `state/directory.lua`: the same decisions in the same order, written to be obvious. A window works on
+a copy.
 """
 
 from collections import Counter
@@ -164,7 +165,8 @@ class Graph:
             elif winner is None:
                 winner, home = root, origin
             else:
-                # What holds the group together is its strongest, though it may be new and the winner be found by another.
+                # What holds the group together is its strongest, though it may be new and the winner be found
+                # by another.
                 winner = (
                     self._unite(home or root, origin, "event", _carried(strongest, identifier), strongest)
                     or winner
@@ -203,7 +205,8 @@ class Graph:
         return home
 
     def _used_alone(self, group: Group) -> set[bytes]:
-        """Note who has events to itself, in time that it does not leave in this very group. Those that were not known as such."""
+        """Note who has events to itself, in time that it does not leave in this very group. Those that were
+        not known as such."""
         anchors = (group.identifiers[fact.anchor] for fact in group.facts)
         used = {
             one.hash
@@ -299,7 +302,8 @@ class Graph:
             self._result.suspended += 1
 
     def _made_up(self, strangers: Sequence[Identifier], strongest: Identifier) -> list[Identifier]:
-        """Newcomers that say nothing against whom they came with: clients make up identifiers of shared namespaces as they like.
+        """Newcomers that say nothing against whom they came with: clients make up identifiers of shared
+        namespaces as they like.
 
         But for one with each address or the like that is new as well: the two are somebody's.
         """
@@ -338,7 +342,8 @@ class Graph:
     def _unite(
         self, x: bytes, y: bytes, by: str, evidence: bytes, cause: Identifier | None, forced: bool = False
     ) -> bytes | None:
-        """Unite the customers of two origins. The survivor: the one with a user id, else the smaller id; None if something forbids it."""
+        """Unite the customers of two origins. The survivor: the one with a user id, else the smaller id; None
+        if something forbids it."""
         a, b = self.root(x), self.root(y)
         ra, rb = self.records[a], self.records[b]
         if (
@@ -374,7 +379,8 @@ class Graph:
         return a
 
     def _excess_of(self, ra: Record, rb: Record, by: str) -> tuple[list[tuple[int, int]], bool]:
-        """What two customers together have too much of, as (strength, by how many); and whether that forbids that they become one."""
+        """What two customers together have too much of, as (strength, by how many); and whether that forbids
+        that they become one."""
         over = [
             (s, ra.count(s) + rb.count(s) - n)
             for s, n in enumerate(self.limits)
@@ -520,7 +526,8 @@ class Graph:
         )
 
     def _undo(self, seq: int, by: str) -> bool:
-        """Undo a union, if it still stands and the ledger still has it. Who does not hang together with the root is a customer again."""
+        """Undo a union, if it still stands and the ledger still has it. Who does not hang together with the
+        root is a customer again."""
         entry = self.ledger.get(seq)
         root = self.root(entry.one) if entry else NOBODY
         if entry is None or (seq, entry.one, entry.other) not in self.unions.get(root, ()):
@@ -548,7 +555,8 @@ class Graph:
         return True
 
     def _take_out(self, a: bytes, b: bytes) -> None:
-        """The weaker of two identifiers becomes a customer of its own. What it did before stays where it is."""
+        """The weaker of two identifiers becomes a customer of its own. What it did before stays where it
+        is."""
         before = self.root(self.origins[b])
         held = self.records[before].identifiers
         if len(held) == 1:

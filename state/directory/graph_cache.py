@@ -1,8 +1,9 @@
 """What a worker knows of the identity graph, so that the directory need not look up what has not changed.
 
-A group whose identifiers are all known to belong to one customer is committed as (customer, facts) alone. That is only right
-while nothing of it has changed, so each commit says up to which change of the graph we know; the directory answers what has
-changed since, and the commit is made anew. (Measured: looking up three identifiers was half of the directory's time.)
+A group whose identifiers are all known to belong to one customer is committed as (customer, facts) alone.
+That is only right while nothing of it has changed, so each commit says up to which change of the graph we
+know; the directory answers what has changed since, and the commit is made anew. (Measured: looking up three
+identifiers was half of the directory's time.)
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,8 @@ _TOLD = 2 * ID_BYTES + 1
 
 
 class Known:
-    """Identifier -> (origin, root, whether the directory is to hear of its first event to itself), as of change number `epoch`."""
+    """Identifier -> (origin, root, whether the directory is to hear of its first event to itself), as of
+    change number `epoch`."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -43,7 +45,8 @@ class Known:
         return root, origins
 
     def learn(self, identifiers: Sequence[Identifier], told: bytes) -> None:
-        """`told`: of each identifier origin, root, and 1 for a newcomer without an event to itself; or zeros."""
+        """`told`: of each identifier origin, root, and 1 for a newcomer without an event to itself; or
+        zeros."""
         if len(self._of) + len(identifiers) > KNOWN_MAX:
             self._of.clear()
             self._retired.clear()
@@ -53,7 +56,8 @@ class Known:
                 self._of[identifier.hash] = (origin, root, told[at + 2 * ID_BYTES] == 1)
 
     def forget(self, epoch: int, changes: Iterable[bytes] | None) -> None:
-        """What has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer again, `i` + an identifier that moved.
+        """What has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer again, `i`
+        + an identifier that moved.
 
         None: too much to tell.
         """

@@ -1,4 +1,5 @@
-"""What one window makes customers hand over to one another, as the twin of the directory's script collects it."""
+"""What one window makes customers hand over to one another, as the twin of the directory's script collects
+it."""
 
 from collections import Counter
 

@@ -1,6 +1,7 @@
 """What there is to read of identities: the ledger of unions, the queue for stewards.
 
-All of it is written by the directory's script alone; `state.memory.twins.MemoryDirectory` is the twin here, too.
+All of it is written by the directory's script alone; `state.memory.twins.MemoryDirectory` is the twin here,
+too.
 """
 
 from collections.abc import Sequence
@@ -32,10 +33,12 @@ class Ledger(Protocol):
         """One entry; None if it was dropped."""
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
-        """Entries that name one of these, newest first: of each origin the newest `count`. And whether these are all that there are."""
+        """Entries that name one of these, newest first: of each origin the newest `count`. And whether these
+        are all that there are."""
 
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
-        """The unions that made a customer and still stand: number in the ledger, and the two origins that its evidence is about."""
+        """The unions that made a customer and still stand: number in the ledger, and the two origins that its
+        evidence is about."""
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
         """A customer's origins and identifiers, oldest first; nothing for who is no root."""
@@ -47,7 +50,8 @@ class Ledger(Protocol):
         """The origin of each, None where unknown."""
 
     def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
-        """For each whether it came with others and had events to itself since (noted where newcomers may leave)."""
+        """For each whether it came with others and had events to itself since (noted where newcomers may
+        leave)."""
 
     def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each the origins that it is never united with."""
@@ -81,7 +85,8 @@ class RedisLedger:
         return _union(*found[0]) if found else None
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
-        """All origins go back together, one round trip a step: an entry says which one before it named the same origin."""
+        """All origins go back together, one round trip a step: an entry says which one before it named the
+        same origin."""
         origins, seen = list(dict.fromkeys(origins)), dict[int, dict[bytes, bytes]]()
         firsts = self._each("hget", [(self._bucket(b"u:", origin), b"h" + origin) for origin in origins])
         at = {origin: int.from_bytes(first) for origin, first in zip(origins, firsts, strict=True) if first}

@@ -1,7 +1,8 @@
-"""What matching reads of the directory: its own log, the records and blocking keys that it keeps, and who belongs together.
+"""What matching reads of the directory: its own log, the records and blocking keys that it keeps, and who
+belongs together.
 
-It writes like everybody else: a `WindowCommit` whose partition is `PARTITION` and whose positions are those of its log.
-`state.memory.twins.MemoryDirectory` is the twin.
+It writes like everybody else: a `WindowCommit` whose partition is `PARTITION` and whose positions are those
+of its log. `state.memory.twins.MemoryDirectory` is the twin.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its 
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One entry of its log: records (`r`: origin, length, sealed) or what stewards decided (`d`: two origins, `1` if they are one)."""
+    """One entry of its log: records (`r`: origin, length, sealed) or what stewards decided (`d`: two origins,
+    `1` if they are one)."""
 
     seq: int
     kind: Literal["r", "d"]

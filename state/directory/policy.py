@@ -16,10 +16,12 @@ Held = Sequence[tuple[int, bytes]]  # identifiers, each with its strength; the o
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """By strength where a tuple: 0 is the strongest namespace. What a tuple does not reach has the default."""
+    """By strength where a tuple: 0 is the strongest namespace. What a tuple does not reach has the
+    default."""
 
-    # Refuse the newest identifier (or the union); let the oldest leave; refuse, and ask a steward; let newcomers leave, the oldest first:
-    # who had no customer of its own when it came, and no event to itself since. (So nothing that was counted can come to another customer.)
+    # Refuse the newest identifier (or the union); let the oldest leave; refuse, and ask a steward; let
+    # newcomers leave, the oldest first: who had no customer of its own when it came, and no event to itself
+    # since. (So nothing that was counted can come to another customer.)
     at_limit: tuple[AtLimit, ...] = ()
     verified: tuple[
         bool, ...
@@ -61,14 +63,16 @@ class Policy(msgspec.Struct, frozen=True):
         return self.at_limit[strength] if strength < len(self.at_limit) else "refuse"
 
     def leaving(self, strength: int, held: Held, spared: Collection[bytes]) -> Held:
-        """Who of a namespace may go to make room, the first to go first. `spared`: newcomers no longer, or never."""
+        """Who of a namespace may go to make room, the first to go first. `spared`: newcomers no longer, or
+        never."""
         at = self.at(strength)
         if at not in ("oldest", "newcomer"):
             return []
         return [one for one in held if one[0] == strength and (at == "oldest" or one[1] not in spared)]
 
     def forbids(self, strength: int, excess: int, by: str, held: Held, spared: Collection[bytes]) -> bool:
-        """Whether too many of a namespace forbid a union: not where enough may leave, nor where a steward was asked, and said yes."""
+        """Whether too many of a namespace forbid a union: not where enough may leave, nor where a steward was
+        asked, and said yes."""
         if self.at(strength) == "review" and strength > 0 and by == "review":
             return False
         return len(self.leaving(strength, held, spared)) < excess

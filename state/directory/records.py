@@ -2,8 +2,8 @@
 
     members (2 bytes; 0: it is the only one) | these | for each identifier its strength (1 byte) and its hash
 
-The hash of the identifier that gave the customer its id is left out, and its strength is `ITSELF` more. Releases before format 3 left
-out nothing.
+The hash of the identifier that gave the customer its id is left out, and its strength is `ITSELF` more.
+Releases before format 3 left out nothing.
 """
 
 from typing import Final
@@ -16,7 +16,8 @@ ITSELF: Final = 0x80
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a graph may share it."""
+    """A root customer: its member origins and its identifiers, oldest first. A value, so that copies of a
+    graph may share it."""
 
     members: tuple[bytes, ...] = ()
     identifiers: tuple[tuple[int, bytes], ...] = ()

@@ -1,4 +1,5 @@
-"""The directory on Redis: keyed identifiers -> origin -> root customer, and the only writer of the shards' logs.
+"""The directory on Redis: keyed identifiers -> origin -> root customer, and the only writer of the shards'
+logs.
 
 Its twin is `state.memory.twins.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
 """
@@ -73,7 +74,8 @@ class Directory(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
-        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`, `LogFull`.
+        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`,
+        `LogFull`.
 
         `content`: what the journal keeps of it for the archive (a sealed `WindowContent`).
         """
@@ -85,7 +87,8 @@ class Directory(Protocol):
         """The committed position of each source partition."""
 
     def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
-        """Up to `count` entries of each shard's log behind `after[shard]`; waits up to `block_ms` for the first."""
+        """Up to `count` entries of each shard's log behind `after[shard]`; waits up to `block_ms` for the
+        first."""
 
     def tick(self) -> bool:
         """Append the time to all shard logs, once a second whoever calls; True if it was us."""
@@ -103,16 +106,19 @@ class Directory(Protocol):
         """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
-        """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if `seq` was taken before."""
+        """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if
+        `seq` was taken before."""
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
         """As `forward`, for one that was put aside under this id; False if that was done before."""
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
-        """Append to matching's log what it put aside under this id: an entry as `state.directory.matches.Said` has it. False if done before."""
+        """Append to matching's log what it put aside under this id: an entry as
+        `state.directory.matches.Said` has it. False if done before."""
 
     def replay(self, entry: Journalled) -> bool:
-        """Append again what the journal says: a, e, h, t, c or m (a window is committed). False if seen before."""
+        """Append again what the journal says: a, e, h, t, c or m (a window is committed). False if seen
+        before."""
 
     def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
         """The root customer of each identifier, None where unknown."""
@@ -124,7 +130,8 @@ class Directory(Protocol):
         """Identifiers that are evidence no longer, and since when (Unix seconds)."""
 
     def trim(self, positions: Mapping[int, int]) -> None:
-        """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull` without disk."""
+        """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull`
+        without disk."""
 
     def heads(self) -> dict[int, int]:
         """The last sequence in each shard's log."""
@@ -154,8 +161,8 @@ class RedisDirectory:
         journal_max: int = 0,
         replicas: int = 0,
     ) -> None:
-        """`dead_max`, `dead_bytes`: of dead letters, whose oldest go first. `journal_max`: entries that may wait for the archive; 0 where
-        there is none."""
+        """`dead_max`, `dead_bytes`: of dead letters, whose oldest go first. `journal_max`: entries that may
+        wait for the archive; 0 where there is none."""
         self._redis = client
         self._names = names
         self._layout = layout
@@ -278,12 +285,14 @@ class RedisDirectory:
                 unsure = True
             else:
                 return routes, answer
-        # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we hear nothing.
+        # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we
+        # hear nothing.
         self._known.forget(self._known.epoch, None)
         return nowhere, self._run("commit", window, content, nowhere, -1)
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
-        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window, which may move it."""
+        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window,
+        which may move it."""
         earlier: set[bytes] = set()
         routes: list[Route | None] = []
         for group in groups:

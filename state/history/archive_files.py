@@ -1,15 +1,18 @@
 """The archive: the journal as Avro container files in a folder, for ever or as long as it is wanted.
 
-    00000003-000000004001.avro          file 3, its first entry is the journal's 4001; closed: it ends with a mark
-    00000004-000000009001.avro.part     being written, or left by a process that was killed; its end may be torn
-    00000005-000000008500-branch.avro   from 8500 on history took another way (Redis came back older, or was restored to an
+    00000003-000000004001.avro          file 3, its first entry is the journal's 4001; closed: it ends with a
+                                        mark
+    00000004-000000009001.avro.part     being written, or left by a process that was killed; its end may be
+                                        torn
+    00000005-000000008500-branch.avro   from 8500 on history took another way (Redis came back older, or was
+                                        restored to an
                                         earlier time): what former files say from there on is void
 
-Each record holds one entry: compressed with zstd, then sealed with the log key (what is sealed cannot be compressed, so the
-files' own codec is `null`). Sequence and kind stand outside too, so that a reader can skip what it does not want.
-An entry that could not be made ready is there as it lay in the journal, packed and sealed and no more, with kind `raw`: nothing is left
-out, and a reader makes up for it.
-Files of format 1 differ in one thing: their entries are compressed with zlib.
+Each record holds one entry: compressed with zstd, then sealed with the log key (what is sealed cannot be
+compressed, so the files' own codec is `null`). Sequence and kind stand outside too, so that a reader can skip
+what it does not want. An entry that could not be made ready is there as it lay in the journal, packed and
+sealed and no more, with kind `raw`: nothing is left out, and a reader makes up for it. Files of format 1
+differ in one thing: their entries are compressed with zlib.
 """
 
 import fcntl
@@ -38,7 +41,9 @@ log = structlog.get_logger()
 
 FORMAT = "2"
 END = "end"  # the kind of the mark at the end of a closed file
-RAW = "raw"  # the kind of an entry as it lay in the journal: its content sealed once more by itself, and nothing compressed
+# the kind of an entry as it lay in the journal: its content sealed once more by itself, and nothing
+# compressed
+RAW = "raw"
 _SCHEMA = fastavro.parse_schema(
     {
         "type": "record",
@@ -131,7 +136,8 @@ class Archive:
         return next((found for found in self.entries(seq - 1) if found.entry.seq == seq), None)
 
     def branched(self, since: int, upto: int) -> File | None:
-        """The first file with a number above `since` in which history takes another way at entry `upto` or before."""
+        """The first file with a number above `since` in which history takes another way at entry `upto` or
+        before."""
         return next(
             (
                 file
@@ -142,7 +148,8 @@ class Archive:
         )
 
     def entries(self, after: int) -> Iterator[Found]:
-        """All behind `after`, one by one without a gap. Raises `Foreign`, naming file and record: damage, a gap, other keys."""
+        """All behind `after`, one by one without a gap. Raises `Foreign`, naming file and record: damage, a
+        gap, other keys."""
         found = files(self.folder)
         expected = after + 1
         for at, file in enumerate(found):
@@ -244,8 +251,9 @@ class Archive:
 class ArchiveWriter:
     """The only writer of a folder. What it was given is safe when `sync` returns.
 
-    `after` is what Redis says is safe. The folder may have more: written just before we died, or by a system that went on
-    after the moment that Redis came back to. The former is passed over, the latter made void by a branch.
+    `after` is what Redis says is safe. The folder may have more: written just before we died, or by a system
+    that went on after the moment that Redis came back to. The former is passed over, the latter made void by
+    a branch.
     """
 
     def __init__(self, archive: Archive, after: int, *, rotate_bytes: int, rotate_s: float) -> None:
@@ -262,7 +270,8 @@ class ArchiveWriter:
         self._write(entry.seq, entry.kind, ready or self._archive.packed(entry), now_s, entry)
 
     def write_raw(self, entry: Journalled, now_s: float) -> None:
-        """The same for one that cannot be made ready: `entry` as it lay in the journal, its content still sealed by itself."""
+        """The same for one that cannot be made ready: `entry` as it lay in the journal, its content still
+        sealed by itself."""
         self._write(entry.seq, RAW, self._archive._seal.seal(_encode(entry)), now_s, None)
 
     def _write(self, seq: int, kind: str, body: bytes, now_s: float, entry: Journalled | None) -> None:

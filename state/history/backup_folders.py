@@ -2,9 +2,11 @@
 
     20260102T030000.123Z-000000004000/
         00000.chunk ...   AES-256-GCM under the log key over zlib over msgpack: (backup, number, records)
-        manifest.json     what it is of, what moment it stands for, every chunk with its length and digest; signed
+        manifest.json     what it is of, what moment it stands for, every chunk with its length and digest;
+                          signed
 
-A backup without its manifest is none: its folder ends in `.part` until then. `state.history.key_snapshot` says what the records are.
+A backup without its manifest is none: its folder ends in `.part` until then. `state.history.key_snapshot`
+says what the records are.
 """
 
 import hmac
@@ -123,7 +125,8 @@ class Backups:
         )
 
     def manifest(self, name: str) -> Manifest:
-        """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer release's."""
+        """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer
+        release's."""
         path = self.folder / name / _MANIFEST
         if not path.exists():
             raise Foreign(f"{path} does not exist: there is no such backup, or it was never completed")
@@ -151,7 +154,8 @@ class Backups:
         return manifest
 
     def records(self, manifest: Manifest) -> Iterator[Copied]:
-        """Everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk that is not as it was."""
+        """Everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk that is
+        not as it was."""
         at = 0
         digests = Digests()
         for number, chunk in enumerate(manifest.chunks):

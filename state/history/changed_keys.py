@@ -57,7 +57,8 @@ class Changes:
         return {key for key in changed if not key.startswith(self._names.barrier)}
 
     def listen(self) -> None:
-        """Empty the connection's buffer, which the server limits. To be called now and then. Raises `Unreachable`."""
+        """Empty the connection's buffer, which the server limits. To be called now and then. Raises
+        `Unreachable`."""
         while self._heard.can_read(timeout=0):
             self._hear()
 

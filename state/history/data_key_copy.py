@@ -1,8 +1,9 @@
-"""A copy of the customers' wrapped data keys, apart from every backup and always as they are now: one SQLite file.
+"""A copy of the customers' wrapped data keys, apart from every backup and always as they are now: one SQLite
+file.
 
-There is one version of it. When a customer is erased, the key goes from here within seconds (`PRAGMA secure_delete`: it is
-overwritten), so no backup or archive of whatever age can bring the customer back. The keys are wrapped by the
-key-encryption key of the key file, which is not in here.
+There is one version of it. When a customer is erased, the key goes from here within seconds (`PRAGMA
+secure_delete`: it is overwritten), so no backup or archive of whatever age can bring the customer back. The
+keys are wrapped by the key-encryption key of the key file, which is not in here.
 """
 
 import sqlite3

@@ -54,7 +54,8 @@ class RedisJournal:
             pipeline.execute()
 
     def start(self, after: int) -> int:
-        """Behind which entry, `after` or a later one, everything is still here with all that an archive needs."""
+        """Behind which entry, `after` or a later one, everything is still here with all that an archive
+        needs."""
         first = cast(
             list[Any], self._redis.xrange(self._names.journal, min=cast(str, b"(%d-0" % after), count=1)
         )

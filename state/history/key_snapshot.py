@@ -2,13 +2,17 @@
 
 Each unit (one hash slot: a shard, the directory ...) is copied as it was in one instant, between two commits:
 
-  1. its bulk (profiles, buckets of the graph) is read while it changes, and the server tells which keys changed meanwhile;
+  1. its bulk (profiles, buckets of the graph) is read while it changes, and the server tells which keys
+     changed meanwhile;
   2. these are read again until they are few;
-  3. the last of them, and all that is small (head, counters, timers, outbox, cursors ...), are read in one MULTI, under a
-     WATCH on the key that every commit writes (a shard's head, the directory's meta). A commit in between: once more.
+  3. the last of them, and all that is small (head, counters, timers, outbox, cursors ...), are read in one
+     MULTI, under a
+     WATCH on the key that every commit writes (a shard's head, the directory's meta). A commit in between:
+     once more.
 
-Later records of a key replace earlier ones. The shards are copied first, the directory last, and while that goes on the
-shards' logs are not trimmed (`Names.hold`): so they hold all that came behind each shard's copy. A writer never waits.
+Later records of a key replace earlier ones. The shards are copied first, the directory last, and while that
+goes on the shards' logs are not trimmed (`Names.hold`): so they hold all that came behind each shard's copy.
+A writer never waits.
 """
 
 import re
@@ -294,7 +298,8 @@ def _copied(key: bytes, kind: str, answer: Any) -> Copied:
 
 
 def load(client: redis.Redis, names: Names, copied: Iterable[Copied]) -> None:
-    """Write what was copied, in its order. `meta` comes without the deployment's name, so that no flow takes it for whole."""
+    """Write what was copied, in its order. `meta` comes without the deployment's name, so that no flow takes
+    it for whole."""
     pipeline, waiting = client.pipeline(transaction=False), 0
     for one in copied:
         key: Any = names.prefix + b":" + one.key
@@ -315,7 +320,8 @@ def load(client: redis.Redis, names: Names, copied: Iterable[Copied]) -> None:
                 pipeline.rpush(key, *value)
             case "stream":
                 for entry_id, words in value:
-                    pipeline.execute_command("XADD", key, entry_id, *words)  # type: ignore[no-untyped-call]  # untyped in the library
+                    # untyped in the library
+                    pipeline.execute_command("XADD", key, entry_id, *words)  # type: ignore[no-untyped-call]
         waiting += 1 if one.type != "stream" else len(value)
         if waiting >= PAGE:
             pipeline.execute()
@@ -324,7 +330,8 @@ def load(client: redis.Redis, names: Names, copied: Iterable[Copied]) -> None:
 
 
 def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
-    """Mark an empty prefix as one that is being filled; what was left by whoever died in doing so goes first. Raises `Foreign`."""
+    """Mark an empty prefix as one that is being filled; what was left by whoever died in doing so goes first.
+    Raises `Foreign`."""
     if client.hget(names.meta, "name") == UNFINISHED.encode():
         log.warning("unfinished_restore_removed", prefix=names.prefix.decode())
         for key in keys_of(client, names):

@@ -1,10 +1,12 @@
-"""The way of a rebuilt prefix to the place of the one that runs: key by key, and who was killed on the way goes on from there.
+"""The way of a rebuilt prefix to the place of the one that runs: key by key, and who was killed on the way
+goes on from there.
 
     mr-RUN:{dir}:... {sNN}:... {models}:...  ->  mr:...  ->  mr-before-RUN:...
 
-Only what comes out of the archive moves. The raw log, the deliveries and whatever else lies under the prefix stay where they are. So do the
-customers' data keys: a second copy of them would outlive an erasure. From the first step to the last the directory's meta
-carries another name, so that no flow takes the prefix for its own.
+Only what comes out of the archive moves. The raw log, the deliveries and whatever else lies under the prefix
+stay where they are. So do the customers' data keys: a second copy of them would outlive an erasure. From the
+first step to the last the directory's meta carries another name, so that no flow takes the prefix for its
+own.
 """
 
 import re

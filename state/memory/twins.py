@@ -1,4 +1,5 @@
-"""Memory twins of the directory, the shards and the outbox: the oracle of the Redis ones, and what simulation runs on.
+"""Memory twins of the directory, the shards and the outbox: the oracle of the Redis ones, and what simulation
+runs on.
 
 Written to be obvious rather than fast. The clock is an argument.
 """

@@ -36,7 +36,8 @@ _WANTS_ROOM = (
 
 @lru_cache(maxsize=8)
 def connect(url: str) -> redis.Redis:
-    """This process's client of a server. It does not retry: a worker that lost its server ends, and is started again."""
+    """This process's client of a server. It does not retry: a worker that lost its server ends, and is
+    started again."""
     return redis.Redis.from_url(
         url,
         protocol=2,
@@ -66,10 +67,12 @@ def present(client: redis.Redis, prefix: str) -> list[str]:
 
 
 def stay_with_server(client: redis.Redis) -> None:
-    """From here on a connection to any other server than the one that answers first raises `Restarted`: for workers, which remember.
+    """From here on a connection to any other server than the one that answers first raises `Restarted`: for
+    workers, which remember.
 
-    A client connects anew without a word, and what a process remembers (positions, keys that it made, versions that it compiled) may be
-    younger than what a server that was started again, or a replica that took over, still has.
+    A client connects anew without a word, and what a process remembers (positions, keys that it made,
+    versions that it compiled) may be younger than what a server that was started again, or a replica that
+    took over, still has.
     """
     client.connection_pool.connection_kwargs["redis_connect_func"] = _SameServer()
 
@@ -93,7 +96,8 @@ class _SameServer:
 
 
 def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> None:
-    """Wait while a server that has just been started reads its data. Raises `Unreachable` if that takes longer than `seconds`."""
+    """Wait while a server that has just been started reads its data. Raises `Unreachable` if that takes
+    longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -120,7 +124,8 @@ def check_server(client: redis.Redis) -> None:
 
 
 def warn_if_it_forgets(client: redis.Redis) -> None:
-    """Say what would be gone if the server ended without warning. For processes that have a log: others print what was asked of them."""
+    """Say what would be gone if the server ended without warning. For processes that have a log: others print
+    what was asked of them."""
     if forgets := _forgets(client):
         log.warning("redis_forgets", reason=forgets, set="appendonly yes, appendfsync always (or everysec)")
 
@@ -138,7 +143,8 @@ def _forgets(client: redis.Redis) -> str:
 
 
 def wait_for(client: redis.Redis, replicas: int) -> None:
-    """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises `Unreachable`."""
+    """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises
+    `Unreachable`."""
     if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
         raise Unreachable(
             f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas"
@@ -147,7 +153,8 @@ def wait_for(client: redis.Redis, replicas: int) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around a commit: a server without room (memory, disk, replicas) has written nothing, and is waited for. Raises `LogFull`."""
+    """Around a commit: a server without room (memory, disk, replicas) has written nothing, and is waited for.
+    Raises `LogFull`."""
     try:
         yield
     except redis.ResponseError as error:

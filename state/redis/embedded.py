@@ -1,8 +1,9 @@
-"""The redis-server of the embedded mode: millrace starts it itself, in the data folder, for this machine only.
+"""The redis-server of the embedded mode: millrace starts it itself, in the data folder, for this machine
+only.
 
-It listens on a unix socket, never on a port. The folder is held by a lock that the server process itself keeps, so it
-goes free in the instant that the server dies, however it dies. Works with Redis 6.2 and everything later, Valkey
-included; `state.redis.servers` says which one it is.
+It listens on a unix socket, never on a port. The folder is held by a lock that the server process itself
+keeps, so it goes free in the instant that the server dies, however it dies. Works with Redis 6.2 and
+everything later, Valkey included; `state.redis.servers` says which one it is.
 """
 
 import ctypes
@@ -56,7 +57,8 @@ hash-max-ziplist-value 1024
 
 
 def url(config: Config) -> str:
-    """The Redis URL that every process of this deployment uses; for the embedded mode the socket in the data folder."""
+    """The Redis URL that every process of this deployment uses; for the embedded mode the socket in the data
+    folder."""
     return embedded(config).url if config.redis.url == "embedded" else str(config.redis.url)
 
 
@@ -83,7 +85,8 @@ class Embedded:
 
     @property
     def socket(self) -> Path:
-        """In the folder; where that path is too long for a socket, in a short one that a file in the folder names."""
+        """In the folder; where that path is too long for a socket, in a short one that a file in the folder
+        names."""
         beside = self._home / "redis.sock"
         if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
             return beside
@@ -94,7 +97,8 @@ class Embedded:
         return Path(tempfile.gettempdir()) / f"millrace-{digest}" / "redis.sock"
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        """Start the server, in a process group of its own; it dies with the caller. Raises `Unreachable`, `Foreign`."""
+        """Start the server, in a process group of its own; it dies with the caller. Raises `Unreachable`,
+        `Foreign`."""
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
             needed, there = DISK_MIN >> 20, free >> 20
@@ -129,7 +133,8 @@ class Embedded:
         return process
 
     def _mend(self, program: Path, lock: int) -> None:
-        """A start that nobody can write to, which cuts off what is torn (see `state.redis.torn`). Why it failed is said by the next one."""
+        """A start that nobody can write to, which cuts off what is torn (see `state.redis.torn`). Why it
+        failed is said by the next one."""
         aside = self.socket.with_name("mend.sock")
         process = self._start(program, lock, aside)
         try:
@@ -249,7 +254,8 @@ def _answers(socket: Path) -> bool:
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel sends `how` to the new process when the one that started it dies (Linux; nothing elsewhere)."""
+    """For `preexec_fn`: the kernel sends `how` to the new process when the one that started it dies (Linux;
+    nothing elsewhere)."""
     if sys.platform != "linux":
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

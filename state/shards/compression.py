@@ -1,8 +1,10 @@
-"""Profiles as they lie in Redis: compressed by zstd with a dictionary of what this deployment's profiles have in common.
+"""Profiles as they lie in Redis: compressed by zstd with a dictionary of what this deployment's profiles have
+in common.
 
-A compressed profile is a byte that msgpack never begins with, the number of its dictionary, and a zstd frame without its magic number.
-Others are as they were packed: there was no dictionary yet, or the release was older than format 3. A dictionary is stored before the
-first profile needs it, in the same Redis, and never changed or dropped: so it is made of what many customers share, and of nothing else.
+A compressed profile is a byte that msgpack never begins with, the number of its dictionary, and a zstd frame
+without its magic number. Others are as they were packed: there was no dictionary yet, or the release was
+older than format 3. A dictionary is stored before the first profile needs it, in the same Redis, and never
+changed or dropped: so it is made of what many customers share, and of nothing else.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -75,7 +77,8 @@ class Dictionaries:
     def plain(
         self, stored: Iterable[bytes | None], about: Callable[[int, str], Damaged]
     ) -> list[bytes | None]:
-        """Profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile and the reason."""
+        """Profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile and the
+        reason."""
         tools: dict[int, ZstdDecompressor] = {}  # of this call: one must not work for two threads
         found: list[bytes | None] = []
         for packed in stored:
@@ -148,7 +151,8 @@ class Compressor:
 
 
 def shared(profiles: Sequence[bytes]) -> list[bytes]:
-    """Profiles in which nothing is left that is one customer's own: what is in no piece of `PIECE` bytes that at least `MANY` have is 0."""
+    """Profiles in which nothing is left that is one customer's own: what is in no piece of `PIECE` bytes that
+    at least `MANY` have is 0."""
     pieces = [_pieces(np.frombuffer(profile, np.uint8)) for profile in profiles]
     sizes = [len(each) for each in pieces]
     found, which = np.unique(np.concatenate(pieces), return_inverse=True)

@@ -1,4 +1,5 @@
-"""What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want nothing more.
+"""What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want
+nothing more.
 
 `state.dead_letters` reads the former.
 """

@@ -1,4 +1,5 @@
-"""The shards on Redis: profiles, timers, counters and outbox of each, committed together with the position in its log.
+"""The shards on Redis: profiles, timers, counters and outbox of each, committed together with the position in
+its log.
 
 Its twin is `state.memory.twins.MemoryShards`; `tests/contract/test_shards.py` runs on both.
 """
@@ -69,10 +70,12 @@ class Shards(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def claim(self, shards: Sequence[int]) -> dict[int, Head]:
-        """Become their writer: raises their epochs, so that whoever wrote them before is refused from now on."""
+        """Become their writer: raises their epochs, so that whoever wrote them before is refused from now
+        on."""
 
     def rewind(self, shard: int, offset: int) -> None:
-        """Become its writer, and have it read its log from behind `offset`: for a shard that is ahead of its log."""
+        """Become its writer, and have it read its log from behind `offset`: for a shard that is ahead of its
+        log."""
 
     def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]: ...
 
@@ -85,7 +88,8 @@ class Shards(Protocol):
         """What united customers were made of, in the order of the argument."""
 
     def traces(self, wanted: Mapping[int, Sequence[bytes]]) -> list[tuple[int, bytes]]:
-        """Of these, which have a timer or a sealed record: (shard, root). One who has no profile has neither."""
+        """Of these, which have a timer or a sealed record: (shard, root). One who has no profile has
+        neither."""
 
     def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
         """Where a customer's profile, sealed record or past lies, for people."""
@@ -118,7 +122,8 @@ class Outbox(Protocol):
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
-        """Cursors only rise: a stale consumer moves none back. Raises `LogFull` where the server has no room."""
+        """Cursors only rise: a stale consumer moves none back. Raises `LogFull` where the server has no
+        room."""
 
     def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
         """Back to `seq`: for a consumer that is ahead of what it feeds. Raises `LogFull` as above."""
@@ -140,8 +145,9 @@ def bucket_of(root: bytes, buckets: int) -> int:
 class RedisShards:
     """One Redis hash slot for each shard. One writer for each, guarded by WATCH on its head.
 
-    What is seldom written lies in buckets of some 20 customers, which Redis keeps as one flat allocation. State of format 1 has a key
-    for each sealed record and one set of timers: these are read as well, and go when their customer is written.
+    What is seldom written lies in buckets of some 20 customers, which Redis keeps as one flat allocation.
+    State of format 1 has a key for each sealed record and one set of timers: these are read as well, and go
+    when their customer is written.
     """
 
     def __init__(

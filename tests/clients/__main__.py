@@ -1,4 +1,5 @@
-"""Run the published clients against a running millrace: `python -m tests.clients [NAME ...]`; all of them write docs/clients.md."""
+"""Run the published clients against a running millrace: `python -m tests.clients [NAME ...]`; all of them
+write docs/clients.md."""
 
 import argparse
 import subprocess
@@ -46,7 +47,8 @@ applied once, the profile has the trait and both amounts, and nothing is among t
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """What came of one client. `result`: `works`, or what was not as it should be; None where it cannot be had here."""
+    """What came of one client. `result`: `works`, or what was not as it should be; None where it cannot be
+    had here."""
 
     client: Client
     result: str | None

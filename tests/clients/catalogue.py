@@ -21,7 +21,8 @@ SAID = {"plan": "gold", "city": "Zürich"}  # of its user, by each program
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """One client: `program URL WRITE_KEY USER *arguments` publishes two orders of USER, and what else `messages` counts."""
+    """One client: `program URL WRITE_KEY USER *arguments` publishes two orders of USER, and what else
+    `messages` counts."""
 
     name: str
     kind: Kind

@@ -1,4 +1,5 @@
-"""Fetching a client by its own package manager, into a folder of its own; and the command that runs its program there."""
+"""Fetching a client by its own package manager, into a folder of its own; and the command that runs its
+program there."""
 
 import os
 import shutil
@@ -128,7 +129,8 @@ def _rust(client: Client, program: Path, folder: Path) -> list[str]:
 
 
 def _isolated(library: str) -> str:
-    """A program's packages instead of ours: the demo's own client must not stand in for another version of it."""
+    """A program's packages instead of ours: the demo's own client must not stand in for another version of
+    it."""
     return (
         f"import runpy, sys; sys.path = ['{library}'] + [p for p in sys.path if 'site-packages' not in p];"
         " sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"

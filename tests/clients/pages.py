@@ -1,4 +1,5 @@
-"""docs/clients.md, whose parts are written by different programs: the first table, and each section below it."""
+"""docs/clients.md, whose parts are written by different programs: the first table, and each section below
+it."""
 
 from pathlib import Path
 
@@ -8,7 +9,8 @@ PAGE = ROOT / "docs" / "clients.md"
 
 
 def put(heading: str, text: str) -> None:
-    """Replace the section of that heading, or add it at the end; an empty heading is what stands above the first one."""
+    """Replace the section of that heading, or add it at the end; an empty heading is what stands above the
+    first one."""
     first, *rest = PAGE.read_text().split("\n## ")
     sections = {
         "": first.rstrip(),

@@ -1,4 +1,5 @@
-"""A gateway that refuses its first requests with 429, as ours does when a write key sends too much, and then takes all that comes.
+"""A gateway that refuses its first requests with 429, as ours does when a write key sends too much, and then
+takes all that comes.
 
 What clients ask beforehand (their settings, what a page of another origin may send) a real gateway answers.
 """

@@ -1,5 +1,5 @@
-"""What published clients do when they are refused with 429: `python -m tests.clients.retries [NAME ...]`; `--write` puts it into
-docs/clients.md."""
+"""What published clients do when they are refused with 429: `python -m tests.clients.retries [NAME ...]`;
+`--write` puts it into docs/clients.md."""
 
 import argparse
 import subprocess

@@ -1,4 +1,5 @@
-"""A gateway behind a real socket, with its log in memory: in a thread of this process, or as a program that serves until SIGTERM."""
+"""A gateway behind a real socket, with its log in memory: in a thread of this process, or as a program that
+serves until SIGTERM."""
 
 import asyncio
 import json

@@ -10,7 +10,8 @@ from pathlib import Path
 import redis
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-QUIET_S = 7.0  # longer than the reader's `block`, and than the 5 s that redis-py 8 waits for an answer unless told otherwise
+# longer than the reader's `block`, and than the 5 s that redis-py 8 waits for an answer unless told otherwise
+QUIET_S = 7.0
 
 
 def test_the_redis_reader_outlives_a_quiet_while(redis_url: str) -> None:

@@ -1,4 +1,5 @@
-"""Connections of a gateway behind a real socket: what is slow, silent or large ends; upgrades are ignored; health is always answered."""
+"""Connections of a gateway behind a real socket: what is slow, silent or large ends; upgrades are ignored;
+health is always answered."""
 
 import json
 import logging

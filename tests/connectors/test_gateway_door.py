@@ -1,4 +1,5 @@
-"""What validation would refuse behind the gateway is refused at it, with the same words; and never anything that it would take."""
+"""What validation would refuse behind the gateway is refused at it, with the same words; and never anything
+that it would take."""
 
 import json
 import time

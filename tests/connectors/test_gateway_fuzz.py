@@ -1,4 +1,5 @@
-"""Requests that nobody would write, to every route, from a fixed seed: never a 500, and a good event beside a bad one arrives."""
+"""Requests that nobody would write, to every route, from a fixed seed: never a 500, and a good event beside a
+bad one arrives."""
 
 import gzip
 import json

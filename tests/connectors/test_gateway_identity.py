@@ -1,4 +1,5 @@
-"""Identities over HTTP: who gets in, what is answered, what goes into the log, and what the audit log tells."""
+"""Identities over HTTP: who gets in, what is answered, what goes into the log, and what the audit log
+tells."""
 
 from collections.abc import Iterator
 from typing import Any

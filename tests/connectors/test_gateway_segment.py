@@ -1,4 +1,5 @@
-"""The Segment HTTP API as its clients use it: routes, keys, merging, gzip, and what lies in the log afterwards."""
+"""The Segment HTTP API as its clients use it: routes, keys, merging, gzip, and what lies in the log
+afterwards."""
 
 import base64
 import gzip
@@ -309,7 +310,8 @@ def test_gzip_in_several_members(client: Client) -> None:
 
 @pytest.mark.parametrize("zeros", [1, 511, 300_000])
 def test_gzip_that_is_filled_up_with_zeros(client: Client, zeros: int) -> None:
-    """As gzip(1) takes it: tools that write in blocks fill up the last one, and Python's reader skips zeros between members as well."""
+    """As gzip(1) takes it: tools that write in blocks fill up the last one, and Python's reader skips zeros
+    between members as well."""
     body = json.dumps({"batch": [TRACK]}).encode()
     padded = gzip.compress(body[:20]) + bytes(zeros) + gzip.compress(body[20:]) + bytes(17)
     assert gzip.decompress(padded) == body

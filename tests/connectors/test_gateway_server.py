@@ -1,4 +1,5 @@
-"""The gateway behind a real socket: it stops gracefully, stays in bounds, and serves a stock Avro consumer."""
+"""The gateway behind a real socket: it stops gracefully, stays in bounds, and serves a stock Avro
+consumer."""
 
 import socket
 import subprocess

@@ -1,4 +1,5 @@
-"""What a gateway does about what stands still behind it: one source is turned away, no other; and it says so."""
+"""What a gateway does about what stands still behind it: one source is turned away, no other; and it says
+so."""
 
 import httpx
 import pytest

@@ -1,4 +1,5 @@
-"""Nobody makes the others wait: what one request costs is bounded, and done in turns with all other requests."""
+"""Nobody makes the others wait: what one request costs is bounded, and done in turns with all other
+requests."""
 
 import asyncio
 import gzip

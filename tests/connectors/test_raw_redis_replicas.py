@@ -1,4 +1,5 @@
-"""With `redis.replicas` the gateway says 200 when a replica has the events, and 503 when none does: on a real pair of servers."""
+"""With `redis.replicas` the gateway says 200 when a replica has the events, and 503 when none does: on a real
+pair of servers."""
 
 import asyncio
 import signal

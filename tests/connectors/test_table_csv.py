@@ -33,7 +33,9 @@ SWALLOWS = "a quote that opens in line {} swallows lines {} to {}"
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (  # closed by the next stray one: as RFC 4180 has it this is one record of three columns, and Ann has Cat's phone
+        # closed by the next stray one: as RFC 4180 has it this is one record of three columns, and Ann has
+        # Cat's phone
+        (
             ["id,name,phone", '1,"Ann,111', "2,Bob,222", '3,Cat",333', "4,Dan,444"],
             [(2, ("quote", SWALLOWS.format(2, 2, 4))), (5, ["4", "Dan", "444"])],
         ),

@@ -1,4 +1,5 @@
-"""Sheets as other programs than ours write them: ranges that are not true, errors, formulas, escapes, long numbers."""
+"""Sheets as other programs than ours write them: ranges that are not true, errors, formulas, escapes, long
+numbers."""
 
 import datetime
 import re

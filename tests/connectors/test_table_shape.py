@@ -1,4 +1,5 @@
-"""Where a table begins and ends in its file: titles above, totals and notes below, and customers who only look like them."""
+"""Where a table begins and ends in its file: titles above, totals and notes below, and customers who only
+look like them."""
 
 from pathlib import Path
 from typing import Any

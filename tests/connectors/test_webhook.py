@@ -169,7 +169,8 @@ def test_addresses_of_this_machine_are_refused(receiver: Receiver, host: str) ->
 def test_a_public_name_with_a_private_address_is_refused_for_good(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: what counts is the address that the socket is made for, not what the name was a moment ago."""
+    """DNS rebinding: what counts is the address that the socket is made for, not what the name was a moment
+    ago."""
     real = socket.getaddrinfo
 
     def rebound(host: object, port: object, *args: object, **kwargs: object) -> object:

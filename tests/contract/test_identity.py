@@ -60,7 +60,8 @@ class Both:
         return result
 
     def order(self, kind: str, a: bytes, b: bytes = b"", **more: bool) -> WindowResult | None:
-        return self.commit(orders=(Order(kind, a, b, **more),))  # type: ignore[arg-type]  # one of its literals
+        # one of its literals
+        return self.commit(orders=(Order(kind, a, b, **more),))  # type: ignore[arg-type]
 
     def undo(self, seq: int) -> WindowResult | None:
         return self.commit(orders=(undo(seq),))
@@ -116,7 +117,8 @@ def test_an_undone_union_gives_back_what_was_united(both: Make) -> None:
     )
     assert world.undo(union.seq).divided == 1  # type: ignore[union-attr]
     assert world.roots(ANON.hash, MAIL.hash, USER.hash) == [MAIL.hash, MAIL.hash, USER.hash]
-    assert world.commit(group(USER, ANON)).refused == 1  # type: ignore[union-attr]  # what was taken apart stays apart ...
+    # what was taken apart stays apart ...
+    assert world.commit(group(USER, ANON)).refused == 1  # type: ignore[union-attr]
     assert world.roots(ANON.hash) == [MAIL.hash]
     world.order("link", USER.hash, ANON.hash)  # ... until somebody says otherwise
     assert world.roots(ANON.hash, MAIL.hash) == [USER.hash] * 2
@@ -261,7 +263,8 @@ def test_new_identifiers_under_a_constant_user_id_trip_the_breaker(both: Make) -
 
 
 def test_made_up_identifiers_suspend_nobody(both: Make) -> None:
-    """One client makes up an anonymous id for each call: in one window, or one after the other. What is beyond the rate is not taken up."""
+    """One client makes up an anonymous id for each call: in one window, or one after the other. What is
+    beyond the rate is not taken up."""
     for windows, held in (
         ([[0, 1, 2, 3, 4]], 3),
         ([[0], [1], [2], [3], [4]], 4),
@@ -349,7 +352,8 @@ def test_a_union_undone_gives_the_newcomers_back_to_whom_they_came_with(both: Ma
 
 
 def test_who_had_an_event_to_itself_is_a_newcomer_no_longer(both: Make) -> None:
-    """Else that event, sent again, would count for somebody else. Known to the worker, or new in the very same group."""
+    """Else that event, sent again, would count for somebody else. Known to the worker, or new in the very
+    same group."""
     world = both(Policy(at_limit=("refuse", "refuse", "newcomer")), limits=(1, 2, 3))
     used, seen, anew, *made_up = [ident(2, n) for n in range(30, 40)]
     world.commit(group(USER, used, seen))
@@ -455,7 +459,8 @@ def test_one_too_many_waits_for_a_steward_who_may_let_it_in(both: Make) -> None:
         world.commit(group(USER, mail))
     [third, fourth] = world.ledger.reviews()
     assert world.roots(*(mail.hash for mail in mails)) == [USER.hash, USER.hash, mails[2].hash, mails[3].hash]
-    assert world.commit(group(USER, mails[2])).refused == 1  # type: ignore[union-attr]  # it waits, and is not asked about twice
+    # it waits, and is not asked about twice
+    assert world.commit(group(USER, mails[2])).refused == 1  # type: ignore[union-attr]
     assert world.ledger.reviews() == [third, fourth]
     assert world.commit(orders=(Order("link", third.a, third.b, "steward", origins=True),)).refused == 1  # type: ignore[union-attr]
     world.commit(orders=(Order("link", third.a, third.b, "review", origins=True),))

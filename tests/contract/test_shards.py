@@ -1,4 +1,5 @@
-"""The shards and their outboxes, on memory and on Redis: one suite, and for any sequence of commits the two are equal."""
+"""The shards and their outboxes, on memory and on Redis: one suite, and for any sequence of commits the two
+are equal."""
 
 import random
 from collections.abc import Callable

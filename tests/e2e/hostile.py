@@ -1,4 +1,5 @@
-"""A thousand ways to send what is refused, with nothing but a public write key. Seeded: the same seed makes the same requests."""
+"""A thousand ways to send what is refused, with nothing but a public write key. Seeded: the same seed makes
+the same requests."""
 
 import base64
 import gzip
@@ -43,7 +44,8 @@ def requests(seed: int, count: int) -> list[Request]:
 
 
 def rejected_behind(luck: Random, count: int) -> Iterator[dict[str, Any]]:
-    """Events that the gateway takes, and that are rejected behind it: one user of many as another's former name."""
+    """Events that the gateway takes, and that are rejected behind it: one user of many as another's former
+    name."""
     for _ in range(count):
         user, other = luck.sample(range(STRANGERS), 2)
         yield {

@@ -1,4 +1,5 @@
-"""The whole of millrace loses its Redis under load, and is restored by the commands that an operator would type."""
+"""The whole of millrace loses its Redis under load, and is restored by the commands that an operator would
+type."""
 
 import shutil
 import threading

@@ -60,7 +60,8 @@ def test_kills_with_the_log_in_redis_and_fsync_always_lose_no_acknowledged_event
 
 @pytest.mark.slow
 def test_a_cut_tail_with_the_log_in_redis_takes_its_second_as_a_whole() -> None:
-    """Acknowledged events of that second are gone, with all that came of them: the state is that of a history without them."""
+    """Acknowledged events of that second are gone, with all that came of them: the state is that of a history
+    without them."""
     report = chaos("--seconds", "6", "--seed", "7", "--only", "lost the last second")
     assert report["cut"] > 0
 
@@ -155,7 +156,8 @@ def test_a_process_is_dead_from_its_end_on_also_while_it_is_buried() -> None:
 
 
 class TwoWorkers:
-    """What a fault sees of a site whose flow has two workers, each of which may be refused. Everything works at once."""
+    """What a fault sees of a site whose flow has two workers, each of which may be refused. Everything works
+    at once."""
 
     def __init__(self) -> None:
         self.originals = [psutil.Popen([sys.executable, "-c", SLEEPS]) for _ in range(2)]
@@ -202,7 +204,8 @@ def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
     stood_still: list[int] = []
 
     def both_stand_still() -> None:
-        """No other worker of the flow may hide that one does. (A signal is sent; it is heard a moment later.)"""
+        """No other worker of the flow may hide that one does. (A signal is sent; it is heard a moment
+        later.)"""
         eventually(
             lambda: all(original.status() == psutil.STATUS_STOPPED for original in two.originals), within_s=20
         )

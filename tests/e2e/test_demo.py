@@ -1,4 +1,5 @@
-"""`millrace demo` as a user runs it: real processes, a real redis-server, the published Segment client, signed webhooks."""
+"""`millrace demo` as a user runs it: real processes, a real redis-server, the published Segment client,
+signed webhooks."""
 
 import json
 import os
@@ -29,7 +30,8 @@ def as_in_a_terminal() -> None:
 
 @contextmanager
 def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A running `millrace demo --headless --json` in an empty folder. Whatever of it is left at the end is a failure."""
+    """A running `millrace demo --headless --json` in an empty folder. Whatever of it is left at the end is a
+    failure."""
     command = [sys.executable, "-P", "-m", "flows.cli", "demo", "--headless", "--json", *options]
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     with subprocess.Popen(
@@ -129,7 +131,8 @@ def test_ctrl_c_ends_it_in_order_and_no_file_has_an_address_in_the_clear(tmp_pat
 def test_ctrl_c_while_the_engine_is_behind_loses_nothing_and_takes_no_quarter_of_a_minute(
     tmp_path: Path,
 ) -> None:
-    """`resolve` stands still, as if the machine had no time for it: what it has not read was acknowledged and is not lost."""
+    """`resolve` stands still, as if the machine had no time for it: what it has not read was acknowledged and
+    is not lost."""
     with demo(tmp_path, "-c", packaged(tmp_path)) as process:
         wait_until_it_delivers(process, tmp_path)
         workers(process)["resolve"].suspend()
@@ -159,7 +162,8 @@ def test_kill_9_of_every_flow_in_mid_flow_is_survived(tmp_path: Path) -> None:
 
 
 def packaged(folder: Path) -> str:
-    """The packaged configuration with its data in `folder`, on free ports: beside another demo it would have that one's events."""
+    """The packaged configuration with its data in `folder`, on free ports: beside another demo it would have
+    that one's events."""
     ports = iter(free_ports(2))
     text = re.sub(
         r'(?m)^listen = "127\.0\.0\.1:\d+"',

@@ -1,4 +1,5 @@
-"""The README's way to a first trigger, as a newcomer walks it: its own commands, in an empty folder, with a real millrace."""
+"""The README's way to a first trigger, as a newcomer walks it: its own commands, in an empty folder, with a
+real millrace."""
 
 import json
 import re

@@ -1,4 +1,5 @@
-"""Somebody with one public write key sends a thousand kinds of what is refused, for half a minute. Nobody else notices."""
+"""Somebody with one public write key sends a thousand kinds of what is refused, for half a minute. Nobody
+else notices."""
 
 import json
 import select
@@ -114,7 +115,8 @@ class Sender:
 
 
 class Dawdlers:
-    """Connections that give a byte of their head now and then, or nothing at all, until somebody closes them."""
+    """Connections that give a byte of their head now and then, or nothing at all, until somebody closes
+    them."""
 
     MANY, EVERY_S = 40, 0.5
 
@@ -187,7 +189,8 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
     luck, rounds = Random(SEED), count()
 
     def mostly_good() -> Iterator[hostile.Request]:
-        """What fails behind the gateway stays under `validate.reject_percent`, so that the key works to the end."""
+        """What fails behind the gateway stays under `validate.reject_percent`, so that the key works to the
+        end."""
         headers: dict[str, str | bytes] = {"Authorization": f"Bearer {hostile.KEY}"}
         flood = hostile.Request("/v1/batch", headers, json.dumps({"batch": [{}] * 2_500}).encode())
         for kind in cycle(kinds):
@@ -230,7 +233,8 @@ def test_a_hostile_sender_harms_nobody_and_ends_nothing(tmp_path: Path) -> None:
             time.sleep(2)
             assert suspended(millrace) == "no source is suspended\n"
 
-            # With nothing good among what only shows behind the gateway the source is suspended, and no other.
+            # With nothing good among what only shows behind the gateway the source is suspended, and no
+            # other.
             bad = [json.dumps({"batch": list(hostile.rejected_behind(luck, 50))}).encode() for _ in range(20)]
             with Sender(
                 millrace, cycle([hostile.Request("/v1/batch", headers, body) for body in bad])

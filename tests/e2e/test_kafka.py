@@ -1,4 +1,5 @@
-"""All of millrace on a real Kafka: events by HTTP and straight from apps, triggers on topics, a broker that is killed in mid-flow."""
+"""All of millrace on a real Kafka: events by HTTP and straight from apps, triggers on topics, a broker that
+is killed in mid-flow."""
 
 import itertools
 import json
@@ -265,7 +266,8 @@ def directly(stack: Stack) -> Store:
 
 
 def survived(stack: Stack, test: str, away_s: float) -> float:
-    """The broker is killed while two publishers send, and away for so long. Seconds from its return until an event is in a profile."""
+    """The broker is killed while two publishers send, and away for so long. Seconds from its return until an
+    event is in a profile."""
     if not stack.kafka.real:
         pytest.skip("the mock cluster cannot be killed: a real broker needs Java 17 and Maven")
     ways = {"http": stack.millrace.stored, "direct": directly(stack)}

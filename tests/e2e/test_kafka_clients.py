@@ -1,6 +1,8 @@
-"""Our triggers on a real Kafka, read by the clients that others use, as they are installed: no library for another compression beside them.
+"""Our triggers on a real Kafka, read by the clients that others use, as they are installed: no library for
+another compression beside them.
 
-They are fetched by their own package managers, so this is among the slow tests and is skipped where they cannot be had.
+They are fetched by their own package managers, so this is among the slow tests and is skipped where they
+cannot be had.
 """
 
 import json

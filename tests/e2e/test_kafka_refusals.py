@@ -38,7 +38,8 @@ LOGIN = """
 """
 
 
-FORGETS = r'(\{[^\n]*"event":"redis_forgets"[^\n]*\}\n)?'  # a warning of the server of these tests, which has `appendfsync no`
+# a warning of the server of these tests, which has `appendfsync no`
+FORGETS = r'(\{[^\n]*"event":"redis_forgets"[^\n]*\}\n)?'
 FAULTS = {
     "topic": r"Kafka at \S+ has no topic no\.such\.topic: create it first",
     "bootstrap": r"Kafka at 127\.0\.0\.1:1 does not answer: .*Connection refused.*",

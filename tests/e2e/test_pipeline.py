@@ -1,4 +1,5 @@
-"""All of millrace as a user runs it: HTTP in, profile by GET, signed webhook out; and each of its processes is killed in mid-flow."""
+"""All of millrace as a user runs it: HTTP in, profile by GET, signed webhook out; and each of its processes
+is killed in mid-flow."""
 
 import os
 import signal

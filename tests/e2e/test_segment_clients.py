@@ -1,4 +1,5 @@
-"""The published Segment clients, unchanged and with no option but host and write key, get every kind of message into the log."""
+"""The published Segment clients, unchanged and with no option but host and write key, get every kind of
+message into the log."""
 
 import json
 import shutil
@@ -95,7 +96,8 @@ def test_python(gateway: Served, gzip: bool) -> None:
 
 
 def test_python_comes_back_when_told_to_wait(gateway: Served) -> None:
-    """429 with Retry-After is what the client waits for; nothing is lost and nothing reaches its error handler."""
+    """429 with Retry-After is what the client waits for; nothing is lost and nothing reaches its error
+    handler."""
     errors: list[Exception] = []
     gateway.writer.error = LogFull("full", retry_after_s=1)
     client = Client("demo", host=gateway.url, on_error=lambda error, _: errors.append(error))
@@ -171,7 +173,8 @@ def run_node(folder: Path, source: str, url: str, write_key: str) -> list[str]:
 def test_other_clients_in_a_real_browser(
     gateway: Served, browser_clients: Path, script: str, argument: str
 ) -> None:
-    """RudderStack's asks for its source, sends by XHR, and by beacon where it is told to; Jitsu's has a header for its key."""
+    """RudderStack's asks for its source, sends by XHR, and by beacon where it is told to; Jitsu's has a
+    header for its key."""
     driver = ["node", "drive.js", gateway.url, "demo", "u1", script, argument]
     done = subprocess.run(
         driver,
@@ -234,7 +237,8 @@ def fetched(folder: Path, packages: Sequence[str]) -> Path:
 
 
 def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client: Path) -> None:
-    """All of millrace behind the gateway: both clients say the same of the same customer, and each message counts once."""
+    """All of millrace behind the gateway: both clients say the same of the same customer, and each message
+    counts once."""
     with running(tmp_path, "[shards]\ncount = 4") as millrace:
         client = Client("demo", host=millrace.url)
         publish(client)

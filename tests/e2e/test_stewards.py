@@ -1,4 +1,5 @@
-"""A bad deploy as a company lives through it: real processes, real HTTP. It is stopped within seconds, seen everywhere, and undone."""
+"""A bad deploy as a company lives through it: real processes, real HTTP. It is stopped within seconds, seen
+everywhere, and undone."""
 
 import json
 import time

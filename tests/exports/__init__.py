@@ -1,6 +1,8 @@
-"""The same customers in thirty files, written as spreadsheets and CRM systems write them; docs/import.md says what each imitates.
+"""The same customers in thirty files, written as spreadsheets and CRM systems write them; docs/import.md says
+what each imitates.
 
-`people` is who they are, `words` how each program spells numbers, dates and truth values, `texts` and `books` the files.
+`people` is who they are, `words` how each program spells numbers, dates and truth values, `texts` and `books`
+the files.
 """
 
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Excel files: by openpyxl, and then rewritten in the parts that it writes in its own way and other programs do not."""
+"""Excel files: by openpyxl, and then rewritten in the parts that it writes in its own way and other programs
+do not."""
 
 import re
 import zipfile

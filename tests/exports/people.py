@@ -100,7 +100,8 @@ PEOPLE = (
 
 @dataclass(frozen=True)
 class Export:
-    """One kind of file. `columns` are its headings, in the order of `FIELDS`; `people` those that it can write."""
+    """One kind of file. `columns` are its headings, in the order of `FIELDS`; `people` those that it can
+    write."""
 
     name: str
     imitates: str

@@ -1,4 +1,5 @@
-"""The process `archive` on a real Redis: whoever dies, falls behind or finds no room, what was safe can be restored."""
+"""The process `archive` on a real Redis: whoever dies, falls behind or finds no room, what was safe can be
+restored."""
 
 import resource
 import signal

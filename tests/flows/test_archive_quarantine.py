@@ -1,4 +1,5 @@
-"""An archive leaves nothing out: what our logic raises on lies in it as it lay in the journal, and is restored like everything else."""
+"""An archive leaves nothing out: what our logic raises on lies in it as it lay in the journal, and is
+restored like everything else."""
 
 from typing import Any
 

@@ -81,7 +81,8 @@ class Worker:
         return self._site.take(*events, resolver=self._resolver, partition=partition) is not None
 
 
-# --- which source, and when ---------------------------------------------------------------------------------------------
+# --- which source, and when
+# ---------------------------------------------------------------------------------------------
 
 
 def test_only_the_source_that_sends_what_is_bad_is_suspended(site: Site, sources: RedisSources) -> None:
@@ -146,7 +147,8 @@ def test_names_that_an_app_invents_are_bounded(site: Site, sources: RedisSources
     assert len(one._limits) == reject_brake.SOURCES_MAX
 
 
-# --- a source on a topic ------------------------------------------------------------------------------------------------
+# --- a source on a topic
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_topic_of_its_own_waits_and_the_others_go_on(site: Site, sources: RedisSources) -> None:
@@ -174,7 +176,8 @@ def test_the_topic_that_the_gateway_writes_to_never_waits(site: Site, sources: R
     assert (len(letters(site)), len(site.facts())) == (40, 41)
 
 
-# --- going on -----------------------------------------------------------------------------------------------------------
+# --- going on
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_after_resume_what_came_before_passes_and_what_comes_later_counts_again(
@@ -211,7 +214,8 @@ def test_a_worker_that_has_not_heard_of_a_resume_suspends_nobody_for_what_came_b
     assert held(sources) == set()
 
 
-# --- reading while some partitions wait ---------------------------------------------------------------------------------
+# --- reading while some partitions wait
+# ---------------------------------------------------------------------------------
 
 
 class Topics:
@@ -270,7 +274,8 @@ def test_a_partition_that_waited_goes_on_from_where_the_directory_is() -> None:
     assert windows.partitions == ["shop/0", "till/0"]
 
 
-# --- as an operator sees it ---------------------------------------------------------------------------------------------
+# --- as an operator sees it
+# ---------------------------------------------------------------------------------------------
 
 Call = Callable[..., tuple[int, str]]
 

@@ -1,4 +1,5 @@
-"""A key that is gone, or cannot be read: one line that names key, shard and remedy, and never a customer who begins anew without a word."""
+"""A key that is gone, or cannot be read: one line that names key, shard and remedy, and never a customer who
+begins anew without a word."""
 
 import asyncio
 import subprocess
@@ -193,7 +194,8 @@ def test_a_number_that_is_none(shop: Shop, key: str, field: str) -> None:
 
 @pytest.mark.parametrize("kind", ["i", "r"])
 def test_a_field_of_the_graph(shop: Shop, kind: str) -> None:
-    """A user who is known would found a second customer, or get a new record without the old one's identifiers."""
+    """A user who is known would found a second customer, or get a new record without the old one's
+    identifiers."""
     key, field = shop.field(b"{dir}:" + kind.encode() + b":")
     shop.client.hdel(key, field)
     shop.start()

@@ -377,7 +377,8 @@ def test_a_signal_ends_the_process_with_0(rig: Rig, receiver: Receiver, number: 
 
 
 def test_kill_9_loses_nothing(rig: Rig, receiver: Receiver) -> None:
-    """Three times, and each time it may deliver again only what was not yet acknowledged, under the same ids."""
+    """Three times, and each time it may deliver again only what was not yet acknowledged, under the same
+    ids."""
     receiver.always = Answer(200, after_s=0.01)
     for round_ in range(3):
         rig.emit(*(trigger(100 * round_ + n) for n in range(100)))

@@ -1,4 +1,5 @@
-"""One connector in trouble beside a healthy one: odd answers, a sink that raises, a customer who cannot be named."""
+"""One connector in trouble beside a healthy one: odd answers, a sink that raises, a customer who cannot be
+named."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

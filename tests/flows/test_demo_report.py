@@ -107,7 +107,8 @@ HALFWAY = Figures(
 
 
 def test_what_still_lies_in_a_log_when_it_ends_is_not_lost() -> None:
-    """Two of three events, a repeat and a malformed one wait in the raw log, and one of two triggers for its delivery."""
+    """Two of three events, a repeat and a malformed one wait in the raw log, and one of two triggers for its
+    delivery."""
     early = report(HALFWAY, GOT[:1], msgspec.structs.replace(WELL, lost=2), busy=True)
     assert (early.events_accepted, early.events_on_the_way, early.lost, early.doubled) == (5, 4, 0, 0)
     assert early.good

@@ -160,7 +160,8 @@ def test_each_kind_of_odd_event_is_published_within_twenty_seconds_of_the_demo_a
 
 
 def test_the_engine_knows_people_by_what_the_shop_says_they_are_known_by() -> None:
-    """However it is spelled; and nobody by a placeholder, by a number that a spreadsheet rounded, or by what is a company's."""
+    """However it is spelled; and nobody by a placeholder, by a number that a spreadsheet rounded, or by what
+    is a company's."""
     validator = Validator(Config(), b"k" * 32, {})
     named: dict[tuple[str, str], set[bytes]] = {}
     hashed: dict[bytes, set[tuple[str, str]]] = {}

@@ -1,4 +1,5 @@
-"""`millrace digest` on a real deployment: a line for each unit, the same hash again, another one after a change."""
+"""`millrace digest` on a real deployment: a line for each unit, the same hash again, another one after a
+change."""
 
 import re
 import time

@@ -84,7 +84,8 @@ class TestChurn:
         assert "by period" in out
 
     def test_an_answer_is_not_used_before_it_could_be_known(self, run: Run, purchases: Path) -> None:
-        """What happens after the last question's horizon changes nothing; what happens at the end of it does."""
+        """What happens after the last question's horizon changes nothing; what happens at the end of it
+        does."""
         arguments = ("--horizon", "60d", "--step", "20d", "--json")
         _, out, _ = run("churn", purchases, *arguments)
         rows = purchases.read_text().splitlines()

@@ -1,4 +1,5 @@
-"""Thirty files of the same customers, as spreadsheets and CRM systems write them: `import` and `eval` read the same values from all."""
+"""Thirty files of the same customers, as spreadsheets and CRM systems write them: `import` and `eval` read
+the same values from all."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime

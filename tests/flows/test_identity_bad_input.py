@@ -1,4 +1,5 @@
-"""What breaks identities on purpose or by mistake, through the real resolve path on a real Redis: counted, bounded, and undone."""
+"""What breaks identities on purpose or by mistake, through the real resolve path on a real Redis: counted,
+bounded, and undone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -180,7 +181,8 @@ def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> No
 
 @pytest.mark.parametrize("size", [300, 30, 1])
 def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: int) -> None:
-    """One user, 300 events: one customer, who is found by the user id, and still takes in who was there before."""
+    """One user, 300 events: one customer, who is found by the user id, and still takes in who was there
+    before."""
     site = take(
         {"type": "page", "userId": "ana"},
         *({"type": "page", "anonymousId": f"browser-{n}"} for n in range(3)),
@@ -203,7 +205,8 @@ def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: 
 
 
 def test_made_up_anonymous_ids_of_months_leave_room(take: Take) -> None:
-    """One a minute: the limit of a hundred is reached, and who was a visitor before becomes this user all the same."""
+    """One a minute: the limit of a hundred is reached, and who was a visitor before becomes this user all the
+    same."""
     site = take({"type": "page", "userId": "ana"}, {"type": "page", "anonymousId": "browser"})
     for n in range(130):
         site.now_s += 60
@@ -214,7 +217,8 @@ def test_made_up_anonymous_ids_of_months_leave_room(take: Take) -> None:
 
 @pytest.mark.parametrize("times", [2, 3, 8])
 def test_an_identifier_that_moves_to_and_fro_in_one_window(take: Take, times: int) -> None:
-    """Two users of one address, turn by turn: it ends with one of them, each has what is its own, and no event is lost."""
+    """Two users of one address, turn by turn: it ends with one of them, each has what is its own, and no
+    event is lost."""
     site = take({"type": "page", "userId": "ana"}, {"type": "page", "userId": "bob"})
     mail = {"traits": {"email": "both@example.com"}, "type": "identify"}
     take(*({"userId": ("ana", "bob")[n % 2]} | mail for n in range(times)))

@@ -1,4 +1,5 @@
-"""A deployment that has data never makes a key file: its absence, and another one in its place, are said at once."""
+"""A deployment that has data never makes a key file: its absence, and another one in its place, are said at
+once."""
 
 import os
 import re

@@ -1,4 +1,5 @@
-"""The flow `learn` on the twins (and once on Redis): the model is a function of the lanes, whatever the pace."""
+"""The flow `learn` on the twins (and once on Redis): the model is a function of the lanes, whatever the
+pace."""
 
 import random
 
@@ -86,7 +87,8 @@ def test_nothing_is_learnt_of_a_second_that_is_not_over_in_all_shards() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_pace_and_batches_change_nothing(seed: int) -> None:
-    """Shards that commit when they like, a trainer that looks when it likes and is now and then started anew."""
+    """Shards that commit when they like, a trainer that looks when it likes and is now and then started
+    anew."""
     whole, world, given = World(), World(), lanes(700, seed)
     whole.fill(given, end=42)
     drain(whole.learning())

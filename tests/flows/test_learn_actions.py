@@ -1,4 +1,5 @@
-"""`learn` with what it teaches besides probabilities: each model is a function of the lanes, whatever dies when."""
+"""`learn` with what it teaches besides probabilities: each model is a function of the lanes, whatever dies
+when."""
 
 import random
 import signal
@@ -110,7 +111,8 @@ class Taught(World):
 
 
 def known(teacher: Teacher, packed: bytes) -> Any:
-    """What a checkpoint holds: bit for bit, but for the pickles of River's parts, which may share their strings or not."""
+    """What a checkpoint holds: bit for bit, but for the pickles of River's parts, which may share their
+    strings or not."""
     if not isinstance(teacher, Trainer):
         return packed
     assert teacher.load(packed)
@@ -132,7 +134,8 @@ def example(model: str, luck: random.Random, answered_ms: int) -> Example:
         made.features, made.action, made.label = [], f"{group}-{luck.randrange(4)}", luck.choice([0.2, 2.0])
         made.recent, made.segment = [f"{group}-{luck.randrange(4)}"], group
     elif model in BINARY:
-        made.features = [luck.gauss(0, 1) for _ in BINARY[model].features]  # type: ignore[index]  # as asked just above
+        # as asked just above
+        made.features = [luck.gauss(0, 1) for _ in BINARY[model].features]  # type: ignore[index]
         made.label = float(luck.random() < (0.8 if made.features[0] > 0.3 else 0.2))
         if BINARY[model].unsupervised and luck.random() < 0.5:  # type: ignore[index]
             made.label = UNANSWERED
@@ -185,7 +188,8 @@ def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> 
         open_snapshot(SIGNER, other, body)
     with pytest.raises(Foreign):
         open_snapshot(SIGNER, model, SIGNER.sign(f"snapshot:{model}", b"\x90"))
-    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]  # all have one
+    # all have one
+    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -273,7 +277,8 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
 def test_a_bandit_of_a_release_without_shadows_goes_on() -> None:
     world = filled(best_action.NAME, lanes(best_action.NAME, 600))
     drain(world.learning())
-    kept = msgspec.msgpack.decode(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    # there is one
+    kept = msgspec.msgpack.decode(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]
     del kept[-1]["beside"]
     teacher = BestActions(RULES)
     assert teacher.load(msgspec.msgpack.encode(kept))

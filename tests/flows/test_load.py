@@ -1,4 +1,5 @@
-"""`millrace import` on a real Redis: what arrives in the raw log and in the directory, whatever happens on the way."""
+"""`millrace import` on a real Redis: what arrives in the raw log and in the directory, whatever happens on
+the way."""
 
 import datetime
 import os
@@ -557,7 +558,7 @@ def test_fields_have_their_place() -> None:
 
 @pytest.mark.parametrize(
     "stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"]
-)  # noqa: DTZ001  # as Excel gives it
+)  # as Excel gives it
 def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
     build = builder(
         {"at": ("timestamp",), "seen": ("properties", "seen")},

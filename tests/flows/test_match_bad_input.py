@@ -1,4 +1,5 @@
-"""What people and adversaries send to identity and matching: bounded in size and time, nothing crashes, counts are right."""
+"""What people and adversaries send to identity and matching: bounded in size and time, nothing crashes,
+counts are right."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_a_key_that_all_share_is_bounded_and_costs_no_comparisons(world: World) 
 
 
 def test_ten_thousand_addresses_on_one_phone(world: World) -> None:
-    """The phone knows so many of them as a customer may have; then it is evidence no longer, and the others are customers of their own."""
+    """The phone knows so many of them as a customer may have; then it is evidence no longer, and the others
+    are customers of their own."""
     for at in range(0, 10_000, 500):
         world.resolve(
             *[

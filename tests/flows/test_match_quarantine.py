@@ -1,4 +1,5 @@
-"""What matching raises on is put aside with its place; who else is one with whom, and what is learnt, is as if it had never come."""
+"""What matching raises on is put aside with its place; who else is one with whom, and what is learnt, is as
+if it had never come."""
 
 import threading
 from collections.abc import Callable

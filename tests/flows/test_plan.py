@@ -1,4 +1,5 @@
-"""The tracking plan as `resolve` runs it: no schema that somebody wrote, and no event that somebody sends, stops it."""
+"""The tracking plan as `resolve` runs it: no schema that somebody wrote, and no event that somebody sends,
+stops it."""
 
 import json
 import time

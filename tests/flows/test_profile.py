@@ -1,4 +1,5 @@
-"""The flow `profile`: on Redis it gives what the twin gives, a second worker makes the first one stale, nothing is read without room."""
+"""The flow `profile`: on Redis it gives what the twin gives, a second worker makes the first one stale,
+nothing is read without room."""
 
 import random
 from collections.abc import Mapping
@@ -106,7 +107,8 @@ def test_a_second_worker_makes_the_first_one_stale(redis_url: str, on_redis: boo
 
 
 def test_a_worker_that_dies_at_any_step_leaves_no_trace() -> None:
-    """Killed once at every call that it makes of directory or store, before and after the call took effect."""
+    """Killed once at every call that it makes of directory or store, before and after the call took
+    effect."""
 
     def life(die_at: int, after: bool) -> tuple[Any, int]:
         world, calls = World(RULES[0], scorers=MODELS), 0

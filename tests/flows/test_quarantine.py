@@ -1,4 +1,5 @@
-"""What logic raises on is put aside with its place, everything else is as if it had never come, however the log was cut into batches."""
+"""What logic raises on is put aside with its place, everything else is as if it had never come, however the
+log was cut into batches."""
 
 import random
 import re
@@ -154,7 +155,8 @@ def test_the_rest_is_as_if_it_had_never_come(seed: int) -> None:
     sent = busy(with_it, seed, poison=True)
     busy(without, seed, poison=False)
     assert len(quarantined(with_it.store)) == sent > 0
-    # The directory has the phone's customer even if all that it ever did was put aside; the shard has it from its first good event on.
+    # The directory has the phone's customer even if all that it ever did was put aside; the shard has it from
+    # its first good event on.
     assert without_quarantine(with_it.store)["profiles"] == without_quarantine(without.store)["profiles"]
     assert sorted(trigger.id for trigger in with_it.triggers()) == sorted(
         trigger.id for trigger in without.triggers()
@@ -210,7 +212,8 @@ def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
 
 
 def test_nobody_makes_a_sum_outgrow_64_bits() -> None:
-    """Some ten thousand of the largest amounts, sent with a public key, made each further event of that customer a fault of ours."""
+    """Some ten thousand of the largest amounts, sent with a public key, made each further event of that
+    customer a fault of ours."""
     world = World(RULES)
     grown_to(
         world, lambda fragment: fragment[AGGREGATES].update(dict.fromkeys(fragment[AGGREGATES], -(2**63)))
@@ -393,7 +396,8 @@ def test_sources_that_an_app_invents_are_bounded(held: Held) -> None:
 @pytest.mark.usefixtures("defect")
 @pytest.mark.parametrize("together", [True, False])
 def test_what_a_customer_is_called_by_stays(together: bool) -> None:
-    """`resolve` says a user id once, with the first event of it: where that one is poison, no later one brings it."""
+    """`resolve` says a user id once, with the first event of it: where that one is poison, no later one
+    brings it."""
     world = World(RULES)
     world.publish(ANA, boom=1, sealed={"user_id": b"u", "email": b"e"})
     if not together:
@@ -406,7 +410,8 @@ def test_what_a_customer_is_called_by_stays(together: bool) -> None:
     assert world.counters()["applied"] == 1
 
 
-# --- a log that does not fit ----------------------------------------------------------------------------------------
+# --- a log that does not fit
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_shard_ahead_of_its_log_stops_and_names_the_repair() -> None:

@@ -41,7 +41,8 @@ def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = Fa
 
 
 def behaviour(site: Site, config: Config) -> dict[bytes, list[Any]]:
-    """What each customer did, as its identifiers' customers: sums over fragments, without what depends on other rules."""
+    """What each customer did, as its identifiers' customers: sums over fragments, without what depends on
+    other rules."""
     found: dict[bytes, list[Any]] = {}
     prefix = config.redis.prefix.encode()
     for key in set(site.client.scan_iter(prefix + b":{s0?}:p:*")):
@@ -112,7 +113,8 @@ def test_it_can_be_rebuilt_and_archived_again(archived: Site, capsys: pytest.Cap
 def test_an_alias_is_refused_or_taken_as_it_was_then(
     tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whether a user was known is a question of the moment: here one comes between the look and the commit."""
+    """Whether a user was known is a question of the moment: here one comes between the look and the
+    commit."""
     site = Site(tmp_path, redis_url).start()
 
     def judged(partition: str, *bodies: dict[str, Any]) -> Judged:

@@ -1,4 +1,5 @@
-"""A directory that came back older than its shards: they stop, and go on after the repair; what is taken in again counts once.
+"""A directory that came back older than its shards: they stop, and go on after the repair; what is taken in
+again counts once.
 
 (Of customers who were united since, it may count twice: what one had seen lies with the other by then.)
 """
@@ -102,7 +103,8 @@ def test_a_shard_goes_back_to_the_end_of_its_log(
 def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_one(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], unread: int
 ) -> None:
-    """`unread`: windows that the shards had not read when the tail was lost. By its length nothing is wrong with the log."""
+    """`unread`: windows that the shards had not read when the tail was lost. By its length nothing is wrong
+    with the log."""
     site = Site(tmp_path, redis_url, archive=False).start()
     site._event = lambda: bought(site)  # type: ignore[method-assign]
     for _ in range(10):

@@ -1,4 +1,5 @@
-"""The flow `resolve`: windows, sealed fields, what happens when identities change meanwhile, a log is full, or a worker dies."""
+"""The flow `resolve`: windows, sealed fields, what happens when identities change meanwhile, a log is full,
+or a worker dies."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ def memory(redis_url: str) -> Site:
     return Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
 
 
-# --- windows ------------------------------------------------------------------------------------------------------------
+# --- windows
+# ------------------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -101,7 +103,8 @@ def test_windows_follow_one_another_without_a_gap() -> None:
     assert [window.before for window in found] == [START, *(window.after for window in found)][:-1]
 
 
-# --- facts --------------------------------------------------------------------------------------------------------------
+# --- facts
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_an_event_becomes_a_fact_in_the_log_of_its_customer(site: Site) -> None:
@@ -174,7 +177,8 @@ def test_a_user_id_is_sealed_once_by_each_worker(site: Site) -> None:
 
 
 def test_fields_are_sealed_for_the_origin_where_they_land_whatever_happens_in_the_window(site: Site) -> None:
-    """A visitor whom two users of one device claim within a window: where the second lands depends on the first."""
+    """A visitor whom two users of one device claim within a window: where the second lands depends on the
+    first."""
     resolver = site.resolver()
     site.take(
         raw(userId="ana", anonymousId="v0", messageId="m1"),
@@ -191,7 +195,8 @@ def test_fields_are_sealed_for_the_origin_where_they_land_whatever_happens_in_th
 
 
 class Busy:
-    """A directory in which another worker is always a bit quicker: after each plan, as long as there is something to do."""
+    """A directory in which another worker is always a bit quicker: after each plan, as long as there is
+    something to do."""
 
     def __init__(self, directory: Directory, deeds: list[Callable[[], Any]]) -> None:
         self._directory = directory
@@ -242,7 +247,8 @@ def test_a_window_that_is_always_stale_ends_the_worker(memory: Site) -> None:
         memory.take(raw(userId="ana"), resolver=memory.resolver(directory=Never(memory.directory, [])))  # type: ignore[arg-type]
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ------------------------------------------------------------------------------------------------------
 
 
 def letters(site: Site) -> list[DeadLetter]:
@@ -284,7 +290,8 @@ def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(
     assert "ana" not in letter.detail
 
 
-# --- limits, rivals, restarts -------------------------------------------------------------------------------------------
+# --- limits, rivals, restarts
+# -------------------------------------------------------------------------------------------
 
 
 class Waiting(Stop):
@@ -406,7 +413,8 @@ class Mortal:
 
 
 def life(url: str, die_at: int, after: bool) -> tuple[list[Any], int]:
-    """A log of ten batches, with one death; what lies in the shard logs without what is random (seals) or now (times)."""
+    """A log of ten batches, with one death; what lies in the shard logs without what is random (seals) or now
+    (times)."""
     site = Site(url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
     people = itertools.cycle(["ana", "bob"])
     batches = [

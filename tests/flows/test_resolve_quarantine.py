@@ -1,4 +1,5 @@
-"""What `resolve` raises on behind validation: orders, groups, seals, what the archive keeps. It alone is a dead letter."""
+"""What `resolve` raises on behind validation: orders, groups, seals, what the archive keeps. It alone is a
+dead letter."""
 
 from collections.abc import Callable
 from random import Random
@@ -37,7 +38,8 @@ def fresh(url: str) -> Site:
 
 
 def batches(seed: int, *, poison: bool) -> tuple[list[list[RawEvent]], list[str]]:
-    """Batches of tracks and identifies; between them, or not, those that the defect hits, and what they are called."""
+    """Batches of tracks and identifies; between them, or not, those that the defect hits, and what they are
+    called."""
     luck, found, bad = Random(seed), [], []
     for n in range(8):
         batch = []

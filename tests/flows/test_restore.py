@@ -1,4 +1,5 @@
-"""`millrace restore` on a real Redis: what is restored is the system that was lost, bit for bit, wherever it was cut.
+"""`millrace restore` on a real Redis: what is restored is the system that was lost, bit for bit, wherever it
+was cut.
 
 `tests/site.py` drives the parts that the flows run; processes are killed where it is about that.
 """

@@ -110,7 +110,8 @@ def test_a_shard_that_had_room_in_between_has_not_waited(outboxes: Outboxes) -> 
 def test_however_small_the_limit_is_everything_comes_to_rest(
     monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """`learn` waits for the end of a second, and the shard for room: with workers that die, and are replaced."""
+    """`learn` waits for the end of a second, and the shard for room: with workers that die, and are
+    replaced."""
     monkeypatch.setattr(scheduler, "PLENTY", most)
     monkeypatch.setattr(scheduler, "World", lambda log_max: World(log_max=10_000))
     for seed in range(3):

@@ -1,4 +1,5 @@
-"""Rules come into force on a real Redis: what is refused, what is asked, and that the archive has every change."""
+"""Rules come into force on a real Redis: what is refused, what is asked, and that the archive has every
+change."""
 
 import threading
 import time

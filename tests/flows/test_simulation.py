@@ -1,4 +1,5 @@
-"""The simulation: nothing is lost or doubled under any of its faults, and whatever is broken on purpose is noticed."""
+"""The simulation: nothing is lost or doubled under any of its faults, and whatever is broken on purpose is
+noticed."""
 
 import os
 import subprocess
@@ -20,7 +21,8 @@ SEEDS = 25  # in a block, which is one test: a failing one names its seed
 QUICK_BLOCKS, ALL_BLOCKS = 2, 24
 LOOKED_INTO = range(ALL_BLOCKS * SEEDS, (ALL_BLOCKS + 1) * SEEDS)
 NOTICED_WITHIN = 400  # seeds
-# Where few seeds notice, the first that did is tried first. It saves half of this file's time; where it is out of date all are tried.
+# Where few seeds notice, the first that did is tried first. It saves half of this file's time; where it is
+# out of date all are tried.
 NOTICED_BY = {
     "a window is committed though its plan is stale": 89,
     "a user id counts as sent before it is committed": 143,
@@ -40,7 +42,9 @@ def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
 @pytest.mark.parametrize(
     "seed",
     [
-        454,  # given back and united with another before it was there: what was given back passed for the customer who held its facts
+        # given back and united with another before it was there: what was given back passed for the customer
+        # who held its facts
+        454,
         477,  # two who took in the same customer, one after the other, had the same id for what followed
     ],
 )
@@ -66,7 +70,8 @@ def test_a_timer_that_fires_again_after_the_server_went_back_must_have_its_id() 
 
 
 def test_the_runs_do_what_they_are_said_to_do() -> None:
-    """Every fault happens, and what must be simulated is there: unions, moves, rejects, models, all kinds of triggers."""
+    """Every fault happens, and what must be simulated is there: unions, moves, rejects, models, all kinds of
+    triggers."""
     faults: set[str] = set()
     stats: set[str] = set()
     kinds: set[str] = set()

@@ -1,4 +1,5 @@
-"""What was rebuilt takes the place of what ran: nothing is lost, nothing looks whole before it is, and there is a way back."""
+"""What was rebuilt takes the place of what ran: nothing is lost, nothing looks whole before it is, and there
+is a way back."""
 
 import re
 import subprocess
@@ -28,7 +29,8 @@ VIEWED = '[[aggregate]]\nname = "viewed"\nof = "count"\non = ["Product Viewed"]\
 
 @pytest.fixture
 def rebuilt(archived: Site, capsys: pytest.CaptureFixture[str]) -> tuple[Site, str]:
-    """With the flows at rest, a backup, an event that waits in the raw log; and the id of what was rebuilt."""
+    """With the flows at rest, a backup, an event that waits in the raw log; and the id of what was
+    rebuilt."""
     backup.make(archived.config)
     archived.client.xadd("mr:raw:00", {"b": b"waits"})
     archived.config, archived.file = configured(archived, VIEWED), archived.folder / "now.toml"
@@ -149,7 +151,8 @@ def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -
         switching.remove(site.config, run)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ------------------------------------------------------------------------------------------------------
 
 
 def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
@@ -250,7 +253,8 @@ def test_a_backup_under_way_and_what_is_in_the_way_are_refused(rebuilt: tuple[Si
     refused(site, run, Foreign, "is in the way of what would be put aside")
 
 
-# --- killed in the middle -------------------------------------------------------------------------------------------------
+# --- killed in the middle
+# -------------------------------------------------------------------------------------------------
 
 
 def eventually(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:

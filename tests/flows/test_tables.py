@@ -1,4 +1,5 @@
-"""Tables at 80 columns, with a name that is wide, long and looks like markup: nothing is cut, nothing sticks out, nothing vanishes."""
+"""Tables at 80 columns, with a name that is wide, long and looks like markup: nothing is cut, nothing sticks
+out, nothing vanishes."""
 
 import pytest
 from rich.cells import cell_len

@@ -1,7 +1,7 @@
 """One record of every kind that lasts, as each release wrote it: `<Record>.<version>.bin`.
 
-A release that changes a record adds a file, `python -m tests.golden`; files that are there are never changed, for they lie in somebody's
-Redis, archive or backup.
+A release that changes a record adds a file, `python -m tests.golden`; files that are there are never changed,
+for they lie in somebody's Redis, archive or backup.
 """
 
 from pathlib import Path

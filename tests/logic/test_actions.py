@@ -1,4 +1,5 @@
-"""Next best action in the shards: what is chosen, what is withheld and why, which rewards count, and what leaves as an example."""
+"""Next best action in the shards: what is chosen, what is withheld and why, which rewards count, and what
+leaves as an example."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -364,7 +365,8 @@ class TestUnions:
 
 
 class TestUndoneUnions:
-    """Each part keeps what it would have been chosen for alone, as it was really chosen, with what it earned by itself."""
+    """Each part keeps what it would have been chosen for alone, as it was really chosen, with what it earned
+    by itself."""
 
     def united(self) -> tuple[World, list[Decision]]:
         world = World(TWO)

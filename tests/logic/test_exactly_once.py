@@ -1,4 +1,5 @@
-"""Every message counts once, in whatever order shards get on, while people log in and out, share devices and send everything again."""
+"""Every message counts once, in whatever order shards get on, while people log in and out, share devices and
+send everything again."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ PEOPLE, VISITORS = [person(name) for name in "abc"], [visitor(name) for name in 
 
 
 def happen(world: World, luck: random.Random, steps: int) -> int:
-    """New messages and repeated ones; shards and the internal lane get on a little at a time. How many different messages there were."""
+    """New messages and repeated ones; shards and the internal lane get on a little at a time. How many
+    different messages there were."""
     published: list[list[Identifier]] = []
     forwarded = dict.fromkeys(range(SHARDS), 0)
     for _ in range(steps):

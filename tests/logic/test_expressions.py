@@ -536,8 +536,34 @@ def test_a_compiled_expression_never_raises(text: str, subject: Any) -> None:
         assert compiled(subject) in (True, False)
 
 
-tokens = st.sampled_from([*SCOPE.names, *FUNCTIONS, *"()[]{}<>=!+-*/%.,:'\"#\\\n\t;@~^&|", "and", "or", "not", "in", "is", "if", "else",
-    "lambda",     "None", "True", "1", "2.5", "1e999", "'a'", "properties", " ", "\x00", "\ud800", "é", "名"])  # fmt: skip
+tokens = st.sampled_from(
+    [
+        *SCOPE.names,
+        *FUNCTIONS,
+        *"()[]{}<>=!+-*/%.,:'\"#\\\n\t;@~^&|",
+        "and",
+        "or",
+        "not",
+        "in",
+        "is",
+        "if",
+        "else",
+        # fmt: skip
+        "lambda",
+        "None",
+        "True",
+        "1",
+        "2.5",
+        "1e999",
+        "'a'",
+        "properties",
+        " ",
+        "\x00",
+        "\ud800",
+        "é",
+        "名",
+    ]
+)
 
 
 @settings(max_examples=500, deadline=None)

@@ -86,7 +86,8 @@ def shop_without_answers() -> Shop:
 
 
 def shop_with_chargebacks() -> Shop:
-    """Of some customers' purchases one was ten to fifty times the usual, and the bank took it back a week later."""
+    """Of some customers' purchases one was ten to fifty times the usual, and the bank took it back a week
+    later."""
     shop = shop_without_answers()
     victims = [person(f"v{n}") for n in range(CONFIRMED_LEAST + 5)]
     shop.days(CUSTOMERS + victims, 12, 0.3)

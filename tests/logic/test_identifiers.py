@@ -233,7 +233,8 @@ def test_what_only_looks_a_little_like_it_is_somebodys(value: str) -> None:
 
 
 def test_a_document_of_somebody_who_is_not_born_yet_identifies_nobody_until_then() -> None:
-    """The moment is that of the receipt, so that the same event is judged alike whenever it is read, and no cache remembers it."""
+    """The moment is that of the receipt, so that the same event is judged alike whenever it is read, and no
+    cache remembers it."""
     card = resident_id("110101", date(2027, 3, 7), 13)
     config = Identity(
         namespace=(

@@ -1,4 +1,5 @@
-"""Features, trainer, snapshot, scorer, progress and merge, each against a naive form of itself or against River."""
+"""Features, trainer, snapshot, scorer, progress and merge, each against a naive form of itself or against
+River."""
 
 import math
 import os

@@ -1,4 +1,5 @@
-"""What a shard does with its log: profiles, tags, segments, stages, questions, timers, customers that become one."""
+"""What a shard does with its log: profiles, tags, segments, stages, questions, timers, customers that become
+one."""
 
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,8 @@ from schemas.records.profile import MICRO, Sealed, Sensitive
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 
-# --- facts ------------------------------------------------------------------------------------------------------------
+# --- facts
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_events_add_up_in_the_fragment_of_their_origin() -> None:
@@ -30,7 +32,8 @@ def test_events_add_up_in_the_fragment_of_their_origin() -> None:
 
 
 def test_what_should_be_a_number_and_is_none_is_counted_by_source_and_property() -> None:
-    """For purchases, for figures, and for rules that compare; a missing one is missing, and a repeated message counts once."""
+    """For purchases, for figures, and for rules that compare; a missing one is missing, and a repeated
+    message counts once."""
     rules = '[[aggregate]]\nname = "best"\nof = "max"\non = ["*"]\nvalue = "score.of"\n'
     world = World(
         ORDERS
@@ -97,7 +100,8 @@ def sealed_of(world: World) -> dict[bytes, dict[str, tuple[int, bytes]]]:
 def test_of_events_at_one_time_one_wins_whichever_comes_first(
     order: list[int], nonces: list[int], origins: list[bool]
 ) -> None:
-    """In all that it states: a value, what entry noted about it, and what is sealed, which has other bytes each time that it is."""
+    """In all that it states: a value, what entry noted about it, and what is sealed, which has other bytes
+    each time that it is."""
     world = World("")
     world.send([ANA, V], ago=HOUR)
     for n in order:
@@ -172,7 +176,8 @@ def test_fragments_are_bounded_and_what_folds_together_is_not_lost() -> None:
     assert events(world) == 2 * len(visitors)
 
 
-# --- tags, segments, stages -------------------------------------------------------------------------------------------
+# --- tags, segments, stages
+# -------------------------------------------------------------------------------------------
 
 
 def test_a_tag_is_on_while_its_expression_holds() -> None:
@@ -261,7 +266,8 @@ def test_tags_and_segments_see_the_stage_that_is_reached_now() -> None:
     assert (profile.stage, profile.segment, list(profile.tags)) == ("slipping", "risk", ["going"])
 
 
-# --- questions --------------------------------------------------------------------------------------------------------
+# --- questions
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_question_is_answered_when_its_time_is_over() -> None:
@@ -290,7 +296,8 @@ def test_one_question_at_a_time_and_no_more_often_than_configured() -> None:
     assert [example.asked_ms for example in world.examples()] == [START_MS + days * DAY for days in (0, 2)]
 
 
-# --- timers -----------------------------------------------------------------------------------------------------------
+# --- timers
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_profile_that_nothing_can_happen_to_any_more_sleeps_for_a_year_at_a_time() -> None:
@@ -361,7 +368,8 @@ def test_the_index_is_never_later_than_what_it_is_for() -> None:
     assert 0 < profile.indexed_ms <= min(dues)
 
 
-# --- customers that become one ------------------------------------------------------------------------------------------
+# --- customers that become one
+# ------------------------------------------------------------------------------------------
 
 
 def test_two_customers_become_one_with_all_that_both_did() -> None:
@@ -444,7 +452,8 @@ def test_a_customer_that_absorbs_is_bounded_too() -> None:
     assert events(world, head) == 121
 
 
-# --- rules that change ------------------------------------------------------------------------------------------------
+# --- rules that change
+# ------------------------------------------------------------------------------------------------
 
 
 def test_new_rules_hold_from_their_place_in_the_log_on() -> None:

@@ -100,7 +100,8 @@ PEOPLE, VISITORS = [person(name) for name in "abc"], [visitor(name) for name in 
 
 
 def live(world: World, luck: random.Random, steps: int) -> None:
-    """Events of known and unknown people, late ones and repeated ones, time that passes, rules and models that change."""
+    """Events of known and unknown people, late ones and repeated ones, time that passes, rules and models
+    that change."""
     for _ in range(steps):
         match luck.choices(["event", "time", "settle", "rules", "model"], [20, 3, 6, 1, 1])[0]:
             case "event":
@@ -148,7 +149,8 @@ def finish(worker: flow.Worker) -> None:
 
 
 def replayed(world: World, luck: random.Random) -> MemoryShards:
-    """The same log once more, in batches of any size, with a small cache, killed now and then before or after a commit."""
+    """The same log once more, in batches of any size, with a small cache, killed now and then before or after
+    a commit."""
     store = MemoryShards(SHARDS)
     worker = world.new_worker(store, cache=luck.choice([1, 2, 4, 1_000]))
     while True:

@@ -192,7 +192,8 @@ def test_what_needs_no_answers_is_told_of_every_question() -> None:
 
 
 def asked_of_purchases(*totals: float) -> list[float]:
-    """Of which of these purchases, an hour apart, the question is in the end (the size of its purchase), each time."""
+    """Of which of these purchases, an hour apart, the question is in the end (the size of its purchase), each
+    time."""
     made = world(fraud=scorer("fraud", 1, intercept=-4.0, latest_size=1.0))
     said = []
     for total in totals:

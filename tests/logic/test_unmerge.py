@@ -168,7 +168,8 @@ class History:
 
 
 def lives(luck: random.Random, steps: int) -> tuple[History, list[Step]]:
-    """A random history with unions and unmerges; and the steps of the one in which the undone unions never were."""
+    """A random history with unions and unmerges; and the steps of the one in which the undone unions never
+    were."""
     history, told, standing = History(), list[Step](), dict[int, Step]()
     for number in range(steps):
         step: Step

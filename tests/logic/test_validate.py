@@ -1,4 +1,5 @@
-"""Bad input through the log's side: each message is accepted, or rejected with a stable reason; nothing raises."""
+"""Bad input through the log's side: each message is accepted, or rejected with a stable reason; nothing
+raises."""
 
 import json
 from datetime import UTC, datetime
@@ -258,7 +259,8 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
     assert accepted(value).message != accepted(value | {"event": "Other"}).message
 
 
-# --- time -------------------------------------------------------------------------------------------------------------
+# --- time
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,8 @@ def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
     assert accepted(message(context=context)).backfill is expected
 
 
-# --- personal data ----------------------------------------------------------------------------------------------------
+# --- personal data
+# ----------------------------------------------------------------------------------------------------
 
 
 def unmarked(traits: dict[str, Any]) -> dict[str, Any]:
@@ -403,7 +406,8 @@ def test_traits_of_the_context_count_too() -> None:
 
 
 def test_the_consent_that_a_browser_stamps_on_events_is_kept() -> None:
-    """As `@segment/analytics-consent-tools` writes it on every event, and in one of its own when the visitor decides anew."""
+    """As `@segment/analytics-consent-tools` writes it on every event, and in one of its own when the visitor
+    decides anew."""
     stamp = {"consent": {"categoryPreferences": {"Advertising": False, "Functional": True}}}
     for changes in (
         {"context": stamp},
@@ -493,7 +497,8 @@ def test_a_rounded_number_is_marked_and_compared_with_nobodys() -> None:
     assert "city" in found.record
 
 
-# --- the tracking plan ------------------------------------------------------------------------------------------------
+# --- the tracking plan
+# ------------------------------------------------------------------------------------------------
 
 PLAN = {"Bought": lambda properties: None if "total" in properties else "`total` is missing"}
 

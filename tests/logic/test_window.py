@@ -1,4 +1,5 @@
-"""Events of one window that share identifiers are one group, with at most one user id; checked against one event after the other."""
+"""Events of one window that share identifiers are one group, with at most one user id; checked against one
+event after the other."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,5 @@
-"""The packaged configuration is right, complete and described; and its rules survive their way through the logs."""
+"""The packaged configuration is right, complete and described; and its rules survive their way through the
+logs."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The configuration file: every error at once with its line, secrets, paths, the packaged default, the rules document."""
+"""The configuration file: every error at once with its line, secrets, paths, the packaged default, the rules
+document."""
 
 import tomllib
 from pathlib import Path

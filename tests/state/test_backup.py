@@ -1,4 +1,5 @@
-"""Copies of a real Redis while it is written to, the chunks that they lie in, and the copy of the customers' keys."""
+"""Copies of a real Redis while it is written to, the chunks that they lie in, and the copy of the customers'
+keys."""
 
 import os
 import threading
@@ -43,7 +44,8 @@ def copied(client: redis.Redis, shards: int = 2) -> tuple[dict[bytes, Copied], C
     return {record.key: record for record in found}, cut
 
 
-# --- copying ------------------------------------------------------------------------------------------------------------
+# --- copying
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: str) -> None:
@@ -84,7 +86,8 @@ def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: 
 
 
 def held(client: redis.Redis, key: bytes) -> object:
-    """Of a stream its entries: its dump has counters of its past. Of a set its members: they have no order."""
+    """Of a stream its entries: its dump has counters of its past. Of a set its members: they have no
+    order."""
     match client.type(key):
         case b"stream":
             return client.xrange(key)
@@ -95,7 +98,8 @@ def held(client: redis.Redis, key: bytes) -> object:
 
 
 class Writers:
-    """Shards whose invariant shows a copy of two moments: every profile of a shard holds the head's offset, or says since when not."""
+    """Shards whose invariant shows a copy of two moments: every profile of a shard holds the head's offset,
+    or says since when not."""
 
     def __init__(self, url: str, profiles: int) -> None:
         self._client = connect(url)
@@ -219,7 +223,8 @@ def test_changes_tells_of_every_key_written_before_it_was_asked(client: redis.Re
             changes.take()
 
 
-# --- how it lies there ----------------------------------------------------------------------------------------------------
+# --- how it lies there
+# ----------------------------------------------------------------------------------------------------
 
 
 RECORDS = [Copied(b"{s00}:p:%d" % n, "string", os.urandom(40_000)) for n in range(300)]
@@ -350,7 +355,8 @@ def test_a_backup_is_chosen_by_the_time_that_it_stands_for(backups: Backups) -> 
     assert usable(manifests, 9_999) == []
 
 
-# --- the customers' keys ----------------------------------------------------------------------------------------------
+# --- the customers' keys
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_copy_of_the_keys_follows_what_comes_and_what_goes(client: redis.Redis, tmp_path: Path) -> None:

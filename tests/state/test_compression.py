@@ -1,4 +1,5 @@
-"""Profiles in Redis: compressed as soon as there is something to learn from, and the same when they are read."""
+"""Profiles in Redis: compressed as soon as there is something to learn from, and the same when they are
+read."""
 
 import random
 from hashlib import blake2b

@@ -1,4 +1,5 @@
-"""The digest: equal for a twin and for Redis after any history, unequal after the smallest change of either."""
+"""The digest: equal for a twin and for Redis after any history, unequal after the smallest change of
+either."""
 
 import random
 from collections.abc import Sequence
@@ -244,7 +245,8 @@ def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(
     )
 
 
-# --- sealed values --------------------------------------------------------------------------------------------------
+# --- sealed values
+# --------------------------------------------------------------------------------------------------
 
 
 def sensitive_twin(keys: DataKeys, plain: bytes) -> tuple[World, bytes]:
@@ -277,7 +279,8 @@ def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     assert len({*said, damaged, *erased}) == 4
 
 
-# --- while others write ---------------------------------------------------------------------------------------------
+# --- while others write
+# ---------------------------------------------------------------------------------------------
 
 
 class Busy(redis.Redis):

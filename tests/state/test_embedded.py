@@ -1,4 +1,5 @@
-"""The redis-server that millrace starts itself: the one on PATH, the Valkey of the wheel, and the oldest that we work with."""
+"""The redis-server that millrace starts itself: the one on PATH, the Valkey of the wheel, and the oldest that
+we work with."""
 
 import os
 import signal
@@ -109,7 +110,8 @@ def test_it_is_durable_bounded_and_private(server: Embedded) -> None:
 
 
 def test_buckets_of_identifiers_stay_flat(server: Embedded) -> None:
-    """A hash of 160 fields of 200 bytes is one allocation on every release; the default would make a table of it."""
+    """A hash of 160 fields of 200 bytes is one allocation on every release; the default would make a table of
+    it."""
     with server.running() as at, redis.Redis.from_url(at) as client:
         client.hset("bucket", mapping={f"{n:012}": b"x" * 200 for n in range(160)})
         assert client.object("encoding", "bucket") in (b"listpack", b"ziplist")

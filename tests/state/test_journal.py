@@ -1,4 +1,5 @@
-"""The journal holds all that happened: replayed, it gives the same directory and the same shard logs, on Redis and on the twin."""
+"""The journal holds all that happened: replayed, it gives the same directory and the same shard logs, on
+Redis and on the twin."""
 
 from random import Random
 

@@ -132,7 +132,8 @@ def test_a_damaged_checkpoint_in_redis_is_foreign(redis_url: str) -> None:
 
 
 def test_a_writer_between_check_and_write_fences(redis_url: str) -> None:
-    """The window between `WATCH` and `EXEC`: another trainer takes the model just after the revision was compared."""
+    """The window between `WATCH` and `EXEC`: another trainer takes the model just after the revision was
+    compared."""
     with redis.Redis.from_url(redis_url) as client, redis.Redis.from_url(redis_url) as other:
         store = RedisModels(client, NAMES, Signer(KEY))
         revision, _ = store.take("churn")

@@ -1,4 +1,5 @@
-"""What a Redis can do to us short of dying: no room, no data yet, read-only, other scripts, another's data, a policy that evicts."""
+"""What a Redis can do to us short of dying: no room, no data yet, read-only, other scripts, another's data, a
+policy that evicts."""
 
 import subprocess
 import time
@@ -270,13 +271,15 @@ def test_a_server_that_reads_its_data_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_worker_does_not_outlive_its_server(tmp_path: Path) -> None:
-    """Whether the next command goes over a connection that was open, or over a new one: and not only the first of them."""
+    """Whether the next command goes over a connection that was open, or over a new one: and not only the
+    first of them."""
     server = Embedded(tmp_path, fsync="always")
     with server.running() as url:
         client, other = connect(url), redis.Redis.from_url(url)
         stay_with_server(client)
         client.set("key", "value")
-        client.connection_pool.disconnect()  # a connection may be lost, as long as it leads to the same server
+        # a connection may be lost, as long as it leads to the same server
+        client.connection_pool.disconnect()
         assert client.get("key") == b"value"
         with client.pipeline() as pipeline:
             pipeline.watch("key")

@@ -2,7 +2,7 @@
 
 traffic   the load, and the book of it          site      what can be hurt, and how one sees that it works
 receiver  a webhook receiver with moods         faults    what goes wrong
-broker    a Kafka broker that can be killed     verdict   book, profiles, triggers and an undisturbed twin, compared
+broker    a Kafka broker that can be killed verdict book, profiles, triggers and an undisturbed twin, compared
 disk      a disk that can be full               ports     where servers listen
 report    the table
 """
@@ -44,7 +44,8 @@ PIPED_WIDTH = 120
 
 
 def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None = None) -> int:
-    """Faults for `seconds`, then the count. 0 if nothing was lost or doubled. `only`: faults whose name contains it."""
+    """Faults for `seconds`, then the count. 0 if nothing was lost or doubled. `only`: faults whose name
+    contains it."""
     report = play(seconds, seed, kafka, only)
     console = Console(stderr=as_json)
     if not console.is_terminal:
@@ -57,9 +58,11 @@ def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None 
 
 
 def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Report:
-    """The whole run, in a temporary folder that is left only where something is wrong. Raises `Unreachable` if millrace ends by itself.
+    """The whole run, in a temporary folder that is left only where something is wrong. Raises `Unreachable`
+    if millrace ends by itself.
 
-    The log in Redis is run with `appendfsync always`, the one in Kafka, which outlives what Redis loses, with `everysec`.
+    The log in Redis is run with `appendfsync always`, the one in Kafka, which outlives what Redis loses, with
+    `everysec`.
     """
     book = Book()
     witness = Witness(book, [*BY_HTTP, *([BY_KAFKA] if kafka else [])])

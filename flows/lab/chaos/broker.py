@@ -23,9 +23,11 @@ _ANSWER_S = 2.0
 
 
 class Broker:
-    """A context. Raises `ConfigError` outside a checkout, `Unreachable` where it does not start (Java and Maven are needed).
+    """A context. Raises `ConfigError` outside a checkout, `Unreachable` where it does not start (Java and
+    Maven are needed).
 
-    `extra` is more of its properties; in it `{port}` is the port of `bootstrap`, and `{controller}` and `{login}` are the next two.
+    `extra` is more of its properties; in it `{port}` is the port of `bootstrap`, and `{controller}` and
+    `{login}` are the next two.
     """
 
     def __init__(self, folder: Path, extra: str = "") -> None:

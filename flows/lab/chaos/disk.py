@@ -15,7 +15,8 @@ _NEW_MOUNTS = 0x0002_0000  # CLONE_NEWNS of unshare(2)
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """Put one on `folder`; it is gone when we are, however we end. Gives False where that is not possible: it takes Linux and root."""
+    """Put one on `folder`; it is gone when we are, however we end. Gives False where that is not possible: it
+    takes Linux and root."""
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
         yield False
         return

@@ -1,4 +1,5 @@
-"""The faults. Each strikes a running site and gives the seconds until it was processing again, or `None` where that is no question."""
+"""The faults. Each strikes a running site and gives the seconds until it was processing again, or `None`
+where that is no question."""
 
 import os
 import shutil
@@ -40,7 +41,8 @@ _LIBFAKETIME = (
 
 
 class Fault(NamedTuple):
-    """`budgeted`: the time until it is processing again has a budget; else it is measured from the end of the trouble."""
+    """`budgeted`: the time until it is processing again has a budget; else it is measured from the end of the
+    trouble."""
 
     name: str
     strike: Callable[[Site], float | None]
@@ -91,7 +93,8 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
 
 
 def _libfaketime() -> Path | None:
-    """What the command `faketime` loads; like all that is not ours it counts as installed where its command is on PATH."""
+    """What the command `faketime` loads; like all that is not ours it counts as installed where its command
+    is on PATH."""
     if shutil.which("faketime") is None:
         return None
     return next((path for path in map(Path, _LIBFAKETIME) if path.exists()), None)
@@ -150,7 +153,8 @@ def kill_broker(site: Site) -> float:
 
 
 def zombie(site: Site, flow: str) -> float | None:
-    """All workers of a flow are stopped while replacements take over, then they go on. Of two writers exactly one must survive."""
+    """All workers of a flow are stopped while replacements take over, then they go on. Of two writers exactly
+    one must survive."""
     originals = site.until(lambda: site.processes(flow), f"there is no {flow} to stop")
     for original in originals:
         original.suspend()
@@ -176,7 +180,8 @@ def zombie(site: Site, flow: str) -> float | None:
 def _one_survives(
     site: Site, flow: str, original: psutil.Process, replacement: subprocess.Popen[bytes]
 ) -> None:
-    """One of them is refused, and ends. (If it is the original, the supervisor starts another, and ours is in its way.)"""
+    """One of them is refused, and ends. (If it is the original, the supervisor starts another, and ours is in
+    its way.)"""
     try:
         site.until(lambda: replacement.poll() is not None or _dead(original), "both go on", _OUTLIVE_S)
     except Stuck:
@@ -192,7 +197,8 @@ def _dead(process: psutil.Process) -> bool:
 
 
 def wrong_clock(site: Site, flow: str, library: Path) -> float:
-    """A flow whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no administrator can set."""
+    """A flow whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no
+    administrator can set."""
     works = site.processing if flow in FLOWS_IN_THE_WAY else partial(_learning, site)
     clock = site.folder / "clock"
     clock.write_text("+0\n")
@@ -325,8 +331,9 @@ def disk_full(site: Site) -> float:
 
 
 def cut_tail(site: Site) -> float:
-    """Redis is killed, and its append-only file loses the last second in the middle of a command: what a power cut may do to
-    `everysec`, or to a disk that lies. With the raw log in Redis, what was acknowledged in that second is lost by definition."""
+    """Redis is killed, and its append-only file loses the last second in the middle of a command: what a
+    power cut may do to `everysec`, or to a disk that lies. With the raw log in Redis, what was acknowledged
+    in that second is lost by definition."""
     site.until(
         lambda: site.samples and site.samples[0][0] < time.monotonic() - CUT_S,
         "the append-only file was not watched",

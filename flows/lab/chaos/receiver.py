@@ -1,4 +1,5 @@
-"""A webhook receiver with moods: it can be down, slow, answer with any status, or with what is hardly an answer."""
+"""A webhook receiver with moods: it can be down, slow, answer with any status, or with what is hardly an
+answer."""
 
 import threading
 import time
@@ -17,8 +18,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class Moody(Receiver):
-    """While `status` is set it takes nothing and answers with that; while `odd` is, with one oddity after the other. Before each answer
-    it waits `slow_s`."""
+    """While `status` is set it takes nothing and answers with that; while `odd` is, with one oddity after the
+    other. Before each answer it waits `slow_s`."""
 
     def __init__(self, watch: Callable[[Got], None]) -> None:
         super().__init__(watch)

@@ -69,7 +69,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def rows(strikes: Sequence[Strike], losses: Sequence[Loss], book: Book) -> list[Row]:
-    """A loss belongs to the fault during which its message was under way: the last that began before its acknowledgement."""
+    """A loss belongs to the fault during which its message was under way: the last that began before its
+    acknowledgement."""
     blamed: Counter[tuple[str, str]] = Counter()
     for loss in losses:
         blamed[_blamed(strikes, loss, book), loss.kind] += loss.times

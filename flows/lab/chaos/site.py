@@ -1,4 +1,5 @@
-"""What can be hurt: the processes of one deployment in a folder of its own, the receivers, the broker; and how one sees that it works."""
+"""What can be hurt: the processes of one deployment in a folder of its own, the receivers, the broker; and
+how one sees that it works."""
 
 import signal
 import subprocess
@@ -83,7 +84,8 @@ def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) 
 
 
 class Witness:
-    """Sees triggers come in, and by them when an event was sent that has gone all the way. By publisher, since each has its way in."""
+    """Sees triggers come in, and by them when an event was sent that has gone all the way. By publisher,
+    since each has its way in."""
 
     def __init__(self, book: Book, publishers: Iterable[str]) -> None:
         self._book = book
@@ -186,7 +188,8 @@ class Site:
     # --- whether it works
 
     def processing(self, since_s: float) -> float:
-        """How long after `since_s` until something that was sent after it has gone all the way, by every way in. Raises `Stuck`."""
+        """How long after `since_s` until something that was sent after it has gone all the way, by every way
+        in. Raises `Stuck`."""
         deadline = since_s + PROCESSING_S_MAX
         while not self._witness.wait(since_s, 0.5):
             self.stack.check()
@@ -195,7 +198,8 @@ class Site:
         return time.monotonic() - since_s
 
     def until(self, holds: Callable[[], Any], otherwise: str, within_s: float = PROCESSING_S_MAX) -> Any:
-        """What `holds` gives, when it is something. Servers that do not answer are waited for. Raises `Stuck`."""
+        """What `holds` gives, when it is something. Servers that do not answer are waited for. Raises
+        `Stuck`."""
         deadline = time.monotonic() + within_s
         while True:
             self.stack.check()

@@ -1,7 +1,8 @@
-"""The known load: people whose every event is in a book, sent by publishers that try until they have an acknowledgement.
+"""The known load: people whose every event is in a book, sent by publishers that try until they have an
+acknowledgement.
 
-Each publisher has people of its own and sends one batch after the other, so a batch and its repetitions are neighbours in
-the raw log: that is what deduplication by `messageId` is made for.
+Each publisher has people of its own and sends one batch after the other, so a batch and its repetitions are
+neighbours in the raw log: that is what deduplication by `messageId` is made for.
 """
 
 import itertools
@@ -87,7 +88,8 @@ class Book:
 
 
 class _Person:
-    """Comes as a stranger, says who it is, shops, and comes back as a stranger; by clients of which some are careless."""
+    """Comes as a stranger, says who it is, shops, and comes back as a stranger; by clients of which some are
+    careless."""
 
     def __init__(self, name: str, luck: Random) -> None:
         self.name = name
@@ -172,7 +174,8 @@ class _Person:
 
 
 class Publisher:
-    """A context: publishes while it lasts. `finish` sends what makes every stranger known, and waits for the last acknowledgement."""
+    """A context: publishes while it lasts. `finish` sends what makes every stranger known, and waits for the
+    last acknowledgement."""
 
     def __init__(self, name: str, store: Store, book: Book, seed: int) -> None:
         luck = Random(f"{seed}-{name}")

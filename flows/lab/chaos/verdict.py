@@ -1,7 +1,9 @@
-"""The count at the end: the book of the publishers, against the profiles, the triggers that arrived, and a twin in memory.
+"""The count at the end: the book of the publishers, against the profiles, the triggers that arrived, and a
+twin in memory.
 
-The twin is fed from the archive, that is with the same windows, ticks, rules, models and messages between shards, in the order
-of the directory's journal, by one worker that nothing ever happens to. Equal digests: the disturbed deployment is the undisturbed one.
+The twin is fed from the archive, that is with the same windows, ticks, rules, models and messages between
+shards, in the order of the directory's journal, by one worker that nothing ever happens to. Equal digests:
+the disturbed deployment is the undisturbed one.
 """
 
 import time
@@ -64,7 +66,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def is_drained(config: Config) -> bool:
-    """Everything that was in a log when this was called has gone on, and is delivered. Raises `Unreachable`."""
+    """Everything that was in a log when this was called has gone on, and is delivered. Raises
+    `Unreachable`."""
     with reported():
         directory, shards, outbox = (
             deployment.directory(config),
@@ -169,7 +172,8 @@ def _worker(config: Config, directory: Any, shards: Any) -> Worker:
 
 
 def judge(site: Site) -> Verdict:
-    """Of a deployment that has stopped, with its Redis started again for this. Raises `Foreign`, `Unreachable`."""
+    """Of a deployment that has stopped, with its Redis started again for this. Raises `Foreign`,
+    `Unreachable`."""
     config, book, findings = site.config, site.book, []
     with reported():
         client, names, layout = (
@@ -288,7 +292,8 @@ def _triggers(book: Book, arrived: Sequence[Got], twin: Twin, due: set[str]) -> 
 
 
 def _profiles(config: Config, book: Book, twin: Twin) -> Iterator[Loss]:
-    """Every person's committed messages count once, in all figures. (What is committed is checked by `_messages`.)"""
+    """Every person's committed messages count once, in all figures. (What is committed is checked by
+    `_messages`.)"""
     read = deployment.profile_reader(config)
     wanted: dict[str, list[Sent]] = {person: [] for person in book.sessions}
     for message, sent in book.messages.items():

@@ -1,6 +1,6 @@
 """`millrace demo`: the embedded stack with the life of a simulated shop, live or as one counted run.
 
-shop, people, faults   what happens, with the truth about it     audit     that truth against what the state holds
+shop, people, faults   what happens, with the truth about it audit that truth against what the state holds
 publisher              sends it through the gateway              figures   what the engine says about itself
 receiver               gets the triggers, checks signatures      follow    one customer's story
 stack                  runs millrace                             screen    the live view
@@ -72,7 +72,8 @@ _PRESSED_S = (
 
 
 def run(config_path: Path | None, headless: bool, seconds: float | None, as_json: bool) -> int:
-    """The demo until `seconds` of publishing have passed, or Ctrl-C. 0 if nothing was lost or doubled and something was delivered.
+    """The demo until `seconds` of publishing have passed, or Ctrl-C. 0 if nothing was lost or doubled and
+    something was delivered.
 
     Headless, without a configuration, all data is in a temporary folder that is gone afterwards.
     """
@@ -241,10 +242,11 @@ class _Settling:
         self._figures = Figures()
 
     def wait(self, deadline: float, still_max_s: float) -> tuple[Figures, list[Got], bool]:
-        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether events went on being applied
-        in the last `still_max_s`, or wait in the raw log.
+        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether
+        events went on being applied in the last `still_max_s`, or wait in the raw log.
 
-        Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures were read.
+        Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures
+        were read.
         """
         stack, observer, publisher, receiver = self._parts
         while True:

@@ -1,10 +1,12 @@
-"""The independent count: what the publisher had acknowledged, against what the state holds and the receiver got.
+"""The independent count: what the publisher had acknowledged, against what the state holds and the receiver
+got.
 
     Ledger   what was sent, grouped into the people that it must lead to (a union-find over plain identifiers)
     audit    reads every one of those people back through the gateway, and compares
 
-Nothing here trusts a counter of the engine where it can count by itself: an event is lost when no profile has it, and
-doubled when profiles have more than were sent. Engine counters are compared with the same truth on top.
+Nothing here trusts a counter of the engine where it can count by itself: an event is lost when no profile has
+it, and doubled when profiles have more than were sent. Engine counters are compared with the same truth on
+top.
 """
 
 import threading
@@ -30,7 +32,8 @@ _PAGE = 60  # households, then a look at the time
 
 
 def identifiers(message: Mapping[str, Any]) -> list[Identifier]:
-    """By what a customer can be recognised in a valid message of the shop: not by what a placeholder, or a company, is known by."""
+    """By what a customer can be recognised in a valid message of the shop: not by what a placeholder, or a
+    company, is known by."""
     context = message.get("context") or {}
     own = {} if message.get("type") == "group" else message.get("traits") or {}
     contact = own | (context.get("traits") or {})
@@ -142,7 +145,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def compare(house: Household, read: ReadProfile) -> Found:
-    """Each message of the shop has a user id or an anonymous id, so these lead to every profile that has any of them."""
+    """Each message of the shop has a user id or an anonymous id, so these lead to every profile that has any
+    of them."""
     profiles = [
         read(namespace, value)
         for namespace, value in sorted(house.identifiers)
@@ -166,10 +170,12 @@ def audit(
     *,
     hurried: bool = False,
 ) -> Verdict:
-    """Reads all households; those that are not right are read again until `deadline` (monotonic seconds): fragments may be on their way.
+    """Reads all households; those that are not right are read again until `deadline` (monotonic seconds):
+    fragments may be on their way.
 
-    What was never read by then is not judged. `told` hears how many have been read, and of how many. `hurried`: nobody waits for one that
-    is under way, and what cannot be read is not judged either. Raises `httpx.TransportError`.
+    What was never read by then is not judged. `told` hears how many have been read, and of how many.
+    `hurried`: nobody waits for one that is under way, and what cannot be read is not judged either. Raises
+    `httpx.TransportError`.
     """
     unread, results = list(houses), list[Found]()
     many, wrong = len(unread), list[tuple[Household, Found]]()

@@ -1,6 +1,8 @@
-"""millrace with a defect of ours planted in it: validation raises on one name of an event. The demo and chaos start this for `flows.cli`.
+"""millrace with a defect of ours planted in it: validation raises on one name of an event. The demo and chaos
+start this for `flows.cli`.
 
-So each run shows what becomes of an event that our own code fails on: it is put aside as `poison`, and nothing else notices.
+So each run shows what becomes of an event that our own code fails on: it is put aside as `poison`, and
+nothing else notices.
 """
 
 import sys
@@ -13,7 +15,8 @@ from flows.runtime import deployment
 def plant() -> None:
     """Into this process, for good."""
     sound = deployment.validator
-    deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[assignment]  # that is the defect
+    # that is the defect
+    deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

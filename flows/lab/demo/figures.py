@@ -1,4 +1,5 @@
-"""What the engine says about itself, in one reading: the totals of shards and directory, and how far each flow is behind."""
+"""What the engine says about itself, in one reading: the totals of shards and directory, and how far each
+flow is behind."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from flows.services.status import Status
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Totals since the deployment was made, except `tags`, `segments`, `lag` and `models`, which are as of now."""
+    """Totals since the deployment was made, except `tags`, `segments`, `lag` and `models`, which are as of
+    now."""
 
     applied: int = 0
     duplicates: int = 0
@@ -60,7 +62,8 @@ class Figures(msgspec.Struct, frozen=True):
 
     @property
     def malformed(self) -> int:
-        """Rejects without those that are no fault of the event alone: an alias between two users who are both known by then."""
+        """Rejects without those that are no fault of the event alone: an alias between two users who are both
+        known by then."""
         return self.rejects - self.rejected.get(ALIAS_OF_USERS, 0)
 
     @property

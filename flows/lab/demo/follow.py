@@ -1,4 +1,5 @@
-"""Follows one customer from the first anonymous page to a delivered trigger, as a timeline that can be read."""
+"""Follows one customer from the first anonymous page to a delivered trigger, as a timeline that can be
+read."""
 
 import threading
 from collections import deque

@@ -1,6 +1,8 @@
-"""Valid events as they come from careless clients, spreadsheets and several channels: odd in one thing, and no reason to refuse them.
+"""Valid events as they come from careless clients, spreadsheets and several channels: odd in one thing, and
+no reason to refuse them.
 
-Whose they are does not change by it; `flows.lab.demo.audit` knows how (a spelling is the same value, a placeholder is none).
+Whose they are does not change by it; `flows.lab.demo.audit` knows how (a spelling is the same value, a
+placeholder is none).
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,5 @@
-"""The customers of the simulated shop: who they are and by what they can be recognised. Names, addresses and numbers are invented."""
+"""The customers of the simulated shop: who they are and by what they can be recognised. Names, addresses and
+numbers are invented."""
 
 from dataclasses import dataclass
 from random import Random
@@ -59,12 +60,14 @@ _FAMILY_ZH = (
 )
 
 
-_SCATTER = 611_953  # no two of the first thousands of numbers are but one digit apart, as those of strangers hardly are
+# no two of the first thousands of numbers are but one digit apart, as those of strangers hardly are
+_SCATTER = 611_953
 
 
 @dataclass(slots=True)
 class Person:
-    """One human being. The engine never sees this object, only the identifiers that each channel happens to know."""
+    """One human being. The engine never sees this object, only the identifiers that each channel happens to
+    know."""
 
     number: int
     language: str  # "en" or "zh"

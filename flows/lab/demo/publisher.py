@@ -1,7 +1,8 @@
-"""Publishes the shop's life through the gateway, as its channels would: each with a stock Segment client of its own.
+"""Publishes the shop's life through the gateway, as its channels would: each with a stock Segment client of
+its own.
 
-What no stock client sends (a retry of what had arrived, malformed events, unreadable bodies) goes out as plain
-requests of the same form. Counted is what was *acknowledged*.
+What no stock client sends (a retry of what had arrived, malformed events, unreadable bodies) goes out as
+plain requests of the same form. Counted is what was *acknowledged*.
 """
 
 import logging
@@ -32,7 +33,8 @@ _FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
 
 
 class Publisher:
-    """One run of the shop: publishes while its `with` lasts, or until `stop`. The figures may be read at any time."""
+    """One run of the shop: publishes while its `with` lasts, or until `stop`. The figures may be read at any
+    time."""
 
     def __init__(
         self, items: Iterator[Item], url: str, ledger: Ledger, watch: Callable[[Item, int], None]
@@ -68,7 +70,8 @@ class Publisher:
 
     @property
     def malformed(self) -> int:
-        """Malformed events, in requests that can be read, that were acknowledged: each of them is to be a reject."""
+        """Malformed events, in requests that can be read, that were acknowledged: each of them is to be a
+        reject."""
         return self._plain.malformed
 
     @property
@@ -100,7 +103,8 @@ class Publisher:
             self._pacing.result()
 
     def stop(self, timeout_s: float, told: Callable[[int], None] = lambda _pending: None) -> bool:
-        """Send nothing new, and wait until everything is acknowledged. False if that takes longer than `timeout_s`: the rest is in doubt.
+        """Send nothing new, and wait until everything is acknowledged. False if that takes longer than
+        `timeout_s`: the rest is in doubt.
 
         `told` hears now and then how much is still open.
         """

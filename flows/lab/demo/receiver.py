@@ -1,4 +1,5 @@
-"""The other side of the triggers: a webhook receiver that verifies each signature and remembers what it got."""
+"""The other side of the triggers: a webhook receiver that verifies each signature and remembers what it
+got."""
 
 import base64
 import itertools
@@ -50,7 +51,8 @@ class Got(msgspec.Struct, frozen=True):
 
     @property
     def occasion(self) -> tuple[str, ...]:
-        """What fires once: a rule for an event, whoever is its customer by then; for a timer, whose due time many share, each customer."""
+        """What fires once: a rule for an event, whoever is its customer by then; for a timer, whose due time
+        many share, each customer."""
         return (self.rule, self.cause, self.customer) if self.timed else (self.rule, self.cause)
 
     @property
@@ -59,7 +61,8 @@ class Got(msgspec.Struct, frozen=True):
 
     @property
     def latency_ms(self) -> int | None:
-        """From the event's arrival at the gateway to the commit of the trigger; none for a timer, which waits on purpose."""
+        """From the event's arrival at the gateway to the commit of the trigger; none for a timer, which waits
+        on purpose."""
         return None if self.timed else self.receipt["emitted_ms"] - self.receipt["received_ms"]
 
 

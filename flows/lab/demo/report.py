@@ -1,4 +1,5 @@
-"""What a demo ends with: the figures, each counted from the outside where that can be done, and whether all is well."""
+"""What a demo ends with: the figures, each counted from the outside where that can be done, and whether all
+is well."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -31,7 +32,8 @@ class Learnt(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`events_applied`, `duplicates_dropped` and the like are the engine's words; `lost` and `doubled` compare them with the truth."""
+    """`events_applied`, `duplicates_dropped` and the like are the engine's words; `lost` and `doubled`
+    compare them with the truth."""
 
     seconds: float
     events_published: int  # handed to clients, unreadable requests included
@@ -39,7 +41,8 @@ class Report(msgspec.Struct, frozen=True):
     events_unacknowledged: (
         int  # neither answered nor refused when it ended: they may be there or not, and count as nothing
     )
-    events_on_the_way: int  # acknowledged, and still in a log when it ended: what millrace does not lose, and has not applied yet
+    # acknowledged, and still in a log when it ended: what millrace does not lose, and has not applied yet
+    events_on_the_way: int
     events_applied: int
     events_rejected: int
     duplicates_dropped: int
@@ -79,7 +82,8 @@ def build(
     looking: Mapping[str, Collection[str]] = {},
     busy: bool = False,
 ) -> Report:
-    """`figures` and what had `arrived` are of one moment, when all was quiet. `looking`: of each model the rules that look at its score.
+    """`figures` and what had `arrived` are of one moment, when all was quiet. `looking`: of each model the
+    rules that look at its score.
 
     `busy`: it was not, so what is acknowledged and not accounted for lies in a log.
     """

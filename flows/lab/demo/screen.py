@@ -56,7 +56,8 @@ class Screen:
         self._looks: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER)
 
     def draw(self, console: Console) -> RenderableType:
-        """What has no room is counted in the frame (tables), or the oldest of it (the story) is left out; no figure and no name is cut."""
+        """What has no room is counted in the frame (tables), or the oldest of it (the story) is left out; no
+        figure and no name is cut."""
         width, height = console.size  # once: it may change while profiles are read
         now = self._observer.look()
         figures = now.since(self._before)
@@ -167,7 +168,8 @@ def _wanted(row: list[_Counted]) -> int:
 
 
 def _shared(wanted: list[int], height: int) -> list[int]:
-    """Lines for each: what it wants, or an equal share where that is too much for all. At least one entry of each."""
+    """Lines for each: what it wants, or an equal share where that is too much for all. At least one entry of
+    each."""
     found: list[int] = []
     for at in sorted(range(len(wanted)), key=lambda at: wanted[at]):
         found.append(max(_FRAME + 1, min(wanted[at], (height - sum(found)) // (len(wanted) - len(found)))))

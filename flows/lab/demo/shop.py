@@ -1,7 +1,8 @@
-"""The simulated shop: a seeded, deterministic stream of what its customers do, with the truth about each item.
+"""The simulated shop: a seeded, deterministic stream of what its customers do, with the truth about each
+item.
 
-Nothing here reads a clock: an item says *when* on the shop's own clock it is sent and how *old* it then is. The
-same (seed, run, rate) gives the same stream.
+Nothing here reads a clock: an item says *when* on the shop's own clock it is sent and how *old* it then is.
+The same (seed, run, rate) gives the same stream.
 """
 
 import heapq
@@ -139,7 +140,8 @@ class Shop:
             refusable=odd == ALIAS_OF_USERS,
         )
 
-    # --- who comes ---------------------------------------------------------------------------------------------------
+    # --- who comes
+    # ---------------------------------------------------------------------------------------------------
 
     def _arrival(self, first: bool) -> tuple[Person, str, _Journey]:
         regulars = self._regulars if len(self._regulars) >= _REGULARS.start else ()
@@ -174,10 +176,12 @@ class Shop:
         self._regulars.append(who)
         return who
 
-    # --- what they do ------------------------------------------------------------------------------------------------
+    # --- what they do
+    # ------------------------------------------------------------------------------------------------
 
     def _story(self, who: Person) -> _Journey:
-        """The customer that the live view follows: from the first anonymous page to a rated service ticket."""
+        """The customer that the live view follows: from the first anonymous page to a rated service
+        ticket."""
         yield from self._browse(who.browser, pages=2)
         yield self._login(who, who.browser)
         yield from self._basket(who, who.browser)
@@ -225,7 +229,8 @@ class Shop:
             yield self._order("app", ids)
 
     def _store(self, who: Person) -> _Journey:
-        """The till knows a member by user id, others at most by the phone number they give for the receipt."""
+        """The till knows a member by user id, others at most by the phone number they give for the
+        receipt."""
         ids = (
             {"userId": who.user_id}
             if who.known
@@ -304,7 +309,8 @@ class Shop:
         yield self._order("web", self._ids(other, one.tablet))
 
     def _company(self, who: Person) -> _Journey:
-        """Colleagues look around, and their app says of each what it knows of the company: it is still nobody's own."""
+        """Colleagues look around, and their app says of each what it knows of the company: it is still
+        nobody's own."""
         colleagues = [self._newcomer(), self._newcomer(), who]
         named = company(self._run, self._people)
         for each in colleagues:
@@ -319,7 +325,8 @@ class Shop:
         yield self._login(who, who.browser)
 
     def _made_up(self, who: Person) -> _Journey:
-        """Somebody's client on a server makes up an anonymous id for each call. The browser is known beside them."""
+        """Somebody's client on a server makes up an anonymous id for each call. The browser is known beside
+        them."""
         yield from self._browse(who.browser, pages=1)
         yield self._login(who, who.browser)
         calls, self._made_up_first = self._random.randint(2, 6) if self._made_up_first else _MADE_UP, True
@@ -339,7 +346,8 @@ class Shop:
             yield _Step(0.0, "desk", message, odd=ALIAS_OF_USERS)
         yield from self._window(who)
 
-    # --- the single steps --------------------------------------------------------------------------------------------
+    # --- the single steps
+    # --------------------------------------------------------------------------------------------
 
     def _browse(self, browser: str, pages: int) -> _Journey:
         for name in self._random.sample(_PAGES, pages):
@@ -415,7 +423,8 @@ class Shop:
         sku, name, category, price = self._random.choice(_CATALOGUE)
         return {"product_id": sku, "name": name, "category": category, "price": price}
 
-    # --- what goes wrong ---------------------------------------------------------------------------------------------
+    # --- what goes wrong
+    # ---------------------------------------------------------------------------------------------
 
     def _age(self) -> int:
         dice = self._random.random()

@@ -36,9 +36,11 @@ _PORT_TRIES = 10
 
 
 def configuration(base: Path | None, folder: Path | None, receiver: Receiver) -> dict[str, Any]:
-    """The base file (or the packaged one) as a TOML document, changed so that all of it can be seen within seconds.
+    """The base file (or the packaged one) as a TOML document, changed so that all of it can be seen within
+    seconds.
 
-    `folder` is the data folder, or `None` for the one that the file names. Secrets of the base stay `${NAME}`.
+    `folder` is the data folder, or `None` for the one that the file names. Secrets of the base stay
+    `${NAME}`.
     """
     document = tomllib.loads((base or DEFAULT).read_text(encoding="utf-8"))
     here = (base.absolute().parent if base else Path.cwd()).resolve()
@@ -229,8 +231,8 @@ _held: dict[int, socket.socket] = {}  # ports that this process has promised to 
 def _port(listen: str) -> int:
     """The port of `listen` if it is free on the loopback address, else one that is.
 
-    The gateway will listen on it only in a while. Until this process ends the UDP port of the same number is held, which nobody else
-    wants: so another demo that starts meanwhile does not choose it as well.
+    The gateway will listen on it only in a while. Until this process ends the UDP port of the same number is
+    held, which nobody else wants: so another demo that starts meanwhile does not choose it as well.
     """
     wanted = int(listen.rpartition(":")[2])
     for port in (wanted, *[0] * _PORT_TRIES):

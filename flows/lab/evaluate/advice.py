@@ -1,5 +1,5 @@
-"""The verdict in words for who has to decide and need not know what an AUC is: what to do, who gains what, by how much it is better than
-what everybody could do, and whether there is enough data to say."""
+"""The verdict in words for who has to decide and need not know what an AUC is: what to do, who gains what, by
+how much it is better than what everybody could do, and whether there is enough data to say."""
 
 from math import ceil
 

@@ -52,8 +52,8 @@ def _pairs(counts: Counter[Hashable]) -> int:
 
 
 def united(found: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.float64]:
-    """(3, customers): of each true customer the pairs that were rightly united, wrongly united (half of each is the other's), "
-    "and missed."""
+    """(3, customers): of each true customer the pairs that were rightly united, wrongly united (half of each
+    is the other's), " "and missed."""
     sizes, both = Counter(found), Counter(zip(found, truth, strict=True))
     places = {customer: place for place, customer in enumerate(dict.fromkeys(truth))}
     of_each = np.zeros((3, len(places)))
@@ -66,7 +66,8 @@ def united(found: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.f
 
 
 def f1_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> Edge:
-    """By how much the F1 over pairs of one way exceeds that of another, with its 95 % interval over customers (`united` of both)."""
+    """By how much the F1 over pairs of one way exceeds that of another, with its 95 % interval over customers
+    (`united` of both)."""
     values, influences = zip(*map(_f1, (one, other)), strict=True)
     moved = influences[0] - influences[1]
     value, half = values[0] - values[1], Z * float(np.sqrt((moved * moved).sum()))

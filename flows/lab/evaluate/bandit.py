@@ -1,8 +1,8 @@
 """`millrace eval bandit`: next best action on a history of the user's own.
 
-With full information (the reward of every action is known) each policy plays the history in its order and is shown the
-reward of the action that it chose and no other. With a log (one action, its reward and propensity) other policies are
-judged off-policy.
+With full information (the reward of every action is known) each policy plays the history in its order and is
+shown the reward of the action that it chose and no other. With a log (one action, its reward and propensity)
+other policies are judged off-policy.
 """
 
 from typing import Annotated, Any

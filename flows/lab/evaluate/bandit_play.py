@@ -1,4 +1,5 @@
-"""The work behind `millrace eval bandit`: policies play a history of full information, or are judged on a log."""
+"""The work behind `millrace eval bandit`: policies play a history of full information, or are judged on a
+log."""
 
 from math import inf
 from typing import Any
@@ -94,9 +95,11 @@ def play(
 
 
 def ceiling(x: Floats, earned: Floats) -> float:
-    """What a linear policy earns that has seen every reward of all other rows (five folds): no learner can be expected to.
+    """What a linear policy earns that has seen every reward of all other rows (five folds): no learner can be
+    expected to.
 
-    Where exactly one action pays 1 it is a logistic regression for the paying action, else a least-squares fit for each.
+    Where exactly one action pays 1 it is a logistic regression for the paying action, else a least-squares
+    fit for each.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -119,7 +122,8 @@ def ceiling(x: Floats, earned: Floats) -> float:
 def judge_log(
     table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings
 ) -> dict[str, Any]:
-    """Candidates learnt from the first half of the log and judged on the second, each against what the log itself earned."""
+    """Candidates learnt from the first half of the log and judged on the second, each against what the log
+    itself earned."""
     table = table.measured(reward, propensity)
     columns = pick(table, context, without=[action, reward, propensity]) if context else []
     features, x = contexts(table, columns)
@@ -182,7 +186,8 @@ def _shares(table: Table, name: str) -> Floats:
 def _candidates(
     x: Floats, log: Logged, features: tuple[str, ...], names: list[str], cut: int, settings: Settings
 ) -> dict[str, Floats]:
-    """The probability of each action in each decision of the second half, under policies that know the first half only."""
+    """The probability of each action in each decision of the second half, under policies that know the first
+    half only."""
     arms, rest = len(names), len(x) - cut
     sums = np.bincount(log.actions[:cut], log.rewards[:cut], minlength=arms)
     counts = np.bincount(log.actions[:cut], minlength=arms)

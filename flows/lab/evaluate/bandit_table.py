@@ -1,4 +1,5 @@
-"""The columns of a history of decisions: their choice on the command line (names, `x*`, `x0:x49`), and what they are as a context."""
+"""The columns of a history of decisions: their choice on the command line (names, `x*`, `x0:x49`), and what
+they are as a context."""
 
 from collections import Counter
 from fnmatch import fnmatchcase
@@ -18,7 +19,8 @@ _NAMED = 12  # columns, in a note
 
 
 def pick(table: Table, columns: str, without: list[str] | None = None) -> list[str]:
-    """The columns that `columns` names, in the order of the file for patterns. Raises `typer.BadParameter`."""
+    """The columns that `columns` names, in the order of the file for patterns. Raises
+    `typer.BadParameter`."""
     picked: list[str] = []
     names = list(table.columns)
     for part in columns.split(","):
@@ -60,8 +62,8 @@ def _few(names: list[str]) -> str:
 
 
 def contexts(table: Table, names: list[str]) -> tuple[tuple[str, ...], Floats]:
-    """Features (n, d): a column of numbers or dates is one (and another one where it is missing), a column of text one for each of its
-    most frequent values."""
+    """Features (n, d): a column of numbers or dates is one (and another one where it is missing), a column of
+    text one for each of its most frequent values."""
     features: list[str] = []
     columns: list[Floats] = []
     for name in names:

@@ -1,4 +1,5 @@
-"""What the models are compared with: batch models that are fitted anew again and again as a careful analyst would, and BG/NBD."""
+"""What the models are compared with: batch models that are fitted anew again and again as a careful analyst
+would, and BG/NBD."""
 
 import warnings
 from typing import Any, Final, Protocol
@@ -35,13 +36,14 @@ class Batch(Protocol):
 
 
 def next_fit(known: int, rows: int, refits: int) -> int:
-    """At how many known answers a model is fitted anew that was fitted on `known`: a tenth more, or one of `refits` parts of the file."""
+    """At how many known answers a model is fitted anew that was fitted on `known`: a tenth more, or one of
+    `refits` parts of the file."""
     return known + max(min(int(known * _GROWTH), rows // refits), _LEAST)
 
 
 class Refitted:
-    """Scaled logistic regression (scikit-learn's defaults: to choose how strongly it is held back by so few answers made it worse). A
-    value outside what it has seen counts as the last one it has seen."""
+    """Scaled logistic regression (scikit-learn's defaults: to choose how strongly it is held back by so few
+    answers made it worse). A value outside what it has seen counts as the last one it has seen."""
 
     refits = 52
 
@@ -71,7 +73,8 @@ class Refitted:
 
 
 class Boosted:
-    """Gradient boosting over histograms with as many rounds as would have been best for the newest fifth of the answers."""
+    """Gradient boosting over histograms with as many rounds as would have been best for the newest fifth of
+    the answers."""
 
     refits = 20
 
@@ -121,7 +124,8 @@ def _loss(answers: NDArray[np.bool_], said: Array) -> float:
 
 
 def _rate(answers: NDArray[np.bool_]) -> float:
-    """The share of true answers, never quite none nor all (Laplace): what has not been seen yet is not impossible."""
+    """The share of true answers, never quite none nor all (Laplace): what has not been seen yet is not
+    impossible."""
     return (float(answers.sum()) + 1.0) / (len(answers) + 2.0)
 
 
@@ -133,18 +137,21 @@ def _spread(rows: Array, answers: NDArray[np.bool_]) -> tuple[Array, NDArray[np.
 
 
 class BgNbd:
-    """Fader, Hardie and Lee 2005, "Counting your customers" the easy way: an alternative to the Pareto/NBD model.
+    """Fader, Hardie and Lee 2005, "Counting your customers" the easy way: an alternative to the Pareto/NBD
+    model.
 
-    Purchases come with a rate that is Gamma(r, alpha) among customers; after each one a customer leaves with a probability
-    that is Beta(a, b). What is predicted is no purchase in the next `t`, not P(alive), which is 1 for all who bought once:
-    1 - P(alive) + P(alive) · ((alpha + T) / (alpha + T + t)) ** (r + x), for the rate of one who is alive is Gamma(r + x, alpha + T).
+    Purchases come with a rate that is Gamma(r, alpha) among customers; after each one a customer leaves with
+    a probability that is Beta(a, b). What is predicted is no purchase in the next `t`, not P(alive), which is
+    1 for all who bought once: 1 - P(alive) + P(alive) · ((alpha + T) / (alpha + T + t)) ** (r + x), for the
+    rate of one who is alive is Gamma(r + x, alpha + T).
     """
 
     def __init__(self) -> None:
         self._logs = np.log([0.5, 5.0, 0.8, 2.5])  # r, alpha, a, b; each fit begins where the last one ended
 
     def fit(self, repeats: Array, last: Array, age: Array) -> None:
-        """Maximum likelihood. Of each customer: repeat purchases x, time t_x of the last one and T of now, both since the first one."""
+        """Maximum likelihood. Of each customer: repeat purchases x, time t_x of the last one and T of now,
+        both since the first one."""
         unique, counts = np.unique(np.c_[repeats, last, age], axis=0, return_counts=True)
         x, t_x, total = unique.T
 

@@ -1,4 +1,5 @@
-"""Charts as inline SVG, with a legend and notes below: no scripts, nothing from the network. Colours are those of the page's style."""
+"""Charts as inline SVG, with a legend and notes below: no scripts, nothing from the network. Colours are
+those of the page's style."""
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -26,7 +27,8 @@ Place = Callable[[float], float]
 
 
 def nice(low: float, high: float) -> list[float]:
-    """Round values from `low` or just below it to `high` or just above: where an axis begins, ends and has its lines.
+    """Round values from `low` or just below it to `high` or just above: where an axis begins, ends and has
+    its lines.
 
     >>> nice(0.307, 0.382)
     [0.3, 0.32, 0.34, 0.36, 0.38, 0.4]
@@ -45,7 +47,8 @@ def lines(
     lang: str = "en",
     counts: Sequence[int] | None = None,
 ) -> str:
-    """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and told below.
+    """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and
+    told below.
 
     Points have `labels` and are evenly apart, or `counts`, and the axis then begins with 0.
     """
@@ -96,7 +99,8 @@ def _window(known: Sequence[Sequence[float]]) -> tuple[float, float]:
 def gains(
     shares: Sequence[float], series: Mapping[str, Sequence[float]], mark: float, lang: str = "en"
 ) -> str:
-    """Of all that are looked for, the share that is found by acting on so many; `mark` is the share that is spoken of."""
+    """Of all that are looked for, the share that is found by acting on so many; `mark` is the share that is
+    spoken of."""
     x, y = _across(0.0, 1.0), _up(0.0, 1.0)
     drawn = [
         _levels(y, (0.0, 0.25, 0.5, 0.75, 1.0), _per_cent),
@@ -133,7 +137,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], lang: str = "en") -> s
 def intervals(
     entries: Mapping[str, tuple[float, float, float]], level: float, named: str, lang: str = "en"
 ) -> str:
-    """Value, low and high of each, on a line of its own, beside a `level` that is `named`. What is endless or far off is cut."""
+    """Value, low and high of each, on a line of its own, beside a `level` that is `named`. What is endless or
+    far off is cut."""
     values = [value for value, _, _ in entries.values() if isfinite(value)] + [level]
     spans = sorted(high - low for _, low, high in entries.values() if isfinite(high - low))
     room = 1.5 * spans[len(spans) // 2] if spans else abs(level) or 1.0
@@ -195,7 +200,8 @@ def _across(low: float, high: float) -> Place:
 
 
 def _shown(count: int) -> list[int]:
-    """Which of the labels there is room for: every so many, and the last instead of one that would touch it."""
+    """Which of the labels there is room for: every so many, and the last instead of one that would touch
+    it."""
     stride = max(ceil((count - 1) / (_LABELS - 1)), 1)
     places = list(range(0, count, stride))
     last = count - 1

@@ -1,8 +1,9 @@
 """`millrace eval churn`: would the churn model have known, week by week, who will not come back?
 
-The purchases of the file are replayed on the real path: each becomes a fact that is added to its customer's fragment; at each
-step the model in force says what it thinks of every customer known by then, and the question waits; when the horizon has
-passed it is answered as the shard would, and the trainer learns it. So nothing is used before it could have been known.
+The purchases of the file are replayed on the real path: each becomes a fact that is added to its customer's
+fragment; at each step the model in force says what it thinks of every customer known by then, and the
+question waits; when the horizon has passed it is answered as the shard would, and the trainer learns it. So
+nothing is used before it could have been known.
 """
 
 from collections import deque
@@ -91,7 +92,8 @@ def _found(
     but: Sequence[str | None],
     guessed: list[str],
 ) -> str | None:
-    """A column of numbers that a file need not have: the one that was named, or one that its name gives away."""
+    """A column of numbers that a file need not have: the one that was named, or one that its name gives
+    away."""
     if given is not None:
         return given
     found = table.guess(words, but=[name for name in but if name], fits=table.is_numeric)

@@ -1,4 +1,5 @@
-"""Any table's columns as features: numbers with their gaps, words within a bounded vocabulary, dates. Nothing is used too early."""
+"""Any table's columns as features: numbers with their gaps, words within a bounded vocabulary, dates. Nothing
+is used too early."""
 
 from math import log, pi
 
@@ -41,14 +42,16 @@ class Numbers:
         self.columns = np.stack(columns, axis=1)
 
     def row(self, at: int) -> list[float]:
-        return self.columns[at].tolist()  # type: ignore[no-any-return]  # an array of float is a list of float
+        # an array of float is a list of float
+        return self.columns[at].tolist()  # type: ignore[no-any-return]
 
     def learn(self, at: int, answer: bool) -> None:
         """Numbers need no answers."""
 
 
 class Clock:
-    """The hour of the day and the day of the week, as places on a circle; what the rows' times do not span is left out."""
+    """The hour of the day and the day of the week, as places on a circle; what the rows' times do not span is
+    left out."""
 
     def __init__(self, times: NDArray[np.int64]) -> None:
         span, columns = int(times[-1] - times[0]), []
@@ -74,7 +77,8 @@ class Clock:
 
 
 class Words:
-    """A column of words: a feature for each of the first `vocabulary` words, and what the answers of a word have been so far."""
+    """A column of words: a feature for each of the first `vocabulary` words, and what the answers of a word
+    have been so far."""
 
     def __init__(self, name: str, texts: list[str], vocabulary: int = VOCABULARY) -> None:
         self._texts = ["" if is_missing(text) else text.strip() for text in texts]

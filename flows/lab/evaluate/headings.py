@@ -1,4 +1,5 @@
-"""How the columns are called that `eval` looks for, in English, German, French, Spanish and Chinese: what is surest first."""
+"""How the columns are called that `eval` looks for, in English, German, French, Spanish and Chinese: what is
+surest first."""
 
 CUSTOMER = tuple(
     """

@@ -1,4 +1,5 @@
-"""The HTML report of a verdict: in words first, then tables and charts in one file, nothing from the network."""
+"""The HTML report of a verdict: in words first, then tables and charts in one file, nothing from the
+network."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
-"""Matching measured: a labelled table is replayed in random order, one pass, and the customers that come of it are compared with the truth.
+"""Matching measured: a labelled table is replayed in random order, one pass, and the customers that come of
+it are compared with the truth.
 
-Each row is an `identify` event of a visitor of its own, so that nothing but its values speaks for anything. It takes the whole way:
-validation, `resolve`, the directory, the matcher. The directory is the twin in memory, or a Redis.
+Each row is an `identify` event of a visitor of its own, so that nothing but its values speaks for anything.
+It takes the whole way: validation, `resolve`, the directory, the matcher. The directory is the twin in
+memory, or a Redis.
 """
 
 import io
@@ -71,7 +73,8 @@ class Customers(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Means over the seeds. `comparisons`: of a record with a customer. `seconds`: CPU of matching in one pass."""
+    """Means over the seeds. `comparisons`: of a record with a customer. `seconds`: CPU of matching in one
+    pass."""
 
     rows: int
     fields: dict[str, str]  # by column
@@ -103,8 +106,9 @@ def in_memory(layout: Layout) -> Place:
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short is filled with nothing, what is too
-    long is cut. What stands above the headings and below the last row is left out. Raises `ConfigError` and `Unusable`."""
+    """Headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short is
+    filled with nothing, what is too long is cut. What stands above the headings and below the last row is
+    left out. Raises `ConfigError` and `Unusable`."""
     if table.is_book(path):
         book = table.read(path)
         return list(book.columns), [
@@ -138,8 +142,9 @@ def evaluate(
 ) -> Report:
     """Compare the customers that come of the rows with `truth`, the column that holds them.
 
-    A row whose truth is missing is left out: it would be one customer with all the others of the kind. `never` are ids, which hold the
-    answer. `fields`: field by column, else guessed. `show` is told how far it is. Raises `ConfigError`.
+    A row whose truth is missing is left out: it would be one customer with all the others of the kind.
+    `never` are ids, which hold the answer. `fields`: field by column, else guessed. `show` is told how far it
+    is. Raises `ConfigError`.
     """
     for column in (truth, *never, *(fields or {})):
         if column not in headings:

@@ -27,7 +27,8 @@ def run(
     as_json: bool,
     html: Path | None,
 ) -> int:
-    """`mapped`: COLUMN=field each; with any, only these columns are compared. Raises `ConfigError` and `Unusable`."""
+    """`mapped`: COLUMN=field each; with any, only these columns are compared. Raises `ConfigError` and
+    `Unusable`."""
     fields = _mapped(mapped, truth, never)
     headings, rows = read(file, encoding)
     if redis is None:

@@ -93,7 +93,8 @@ def figures(answers: NDArray[np.bool_], said: Array) -> Figures:
 
 
 def auc(answers: NDArray[np.bool_], said: Array) -> float:
-    """How often a true answer was said to be likelier than a false one, ties counting half. Needs both answers."""
+    """How often a true answer was said to be likelier than a false one, ties counting half. Needs both
+    answers."""
     trues = int(answers.sum())
     falses = len(answers) - trues
     return float((rankdata(said)[answers].sum() - trues * (trues + 1) / 2) / (trues * falses))
@@ -142,7 +143,8 @@ def judge(
     learners: dict[str, Array],
     notes: Sequence[Words],
 ) -> Verdict:
-    """All predictions in order of time. Periods are of equal numbers of predictions, cut between two moments."""
+    """All predictions in order of time. Periods are of equal numbers of predictions, cut between two
+    moments."""
     at_ms = case.at_ms
     cuts = [
         *sorted(

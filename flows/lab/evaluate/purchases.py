@@ -32,8 +32,8 @@ def purchases_of(
 ) -> Purchases:
     """Lines of one customer at one moment are one purchase: many shops write a line for each product.
 
-    One that brings nothing but goods back (no quantity is above 0; without quantities: it is below 0 as a whole) is a return, and
-    is left out: nobody came back by it. Both are noted. Raises `Unusable`.
+    One that brings nothing but goods back (no quantity is above 0; without quantities: it is below 0 as a
+    whole) is a return, and is left out: nobody came back by it. Both are noted. Raises `Unusable`.
     """
     lines = _lines(table, customer, time, value, quantity)
     firsts = _firsts(lines)

@@ -32,7 +32,8 @@ def wide() -> Console:
 
 
 def write(html: Path | None, page: str) -> None:
-    """The report, if one is wanted; its path is told where it is not in the way of `--json`, which comes last. Raises `Unusable`."""
+    """The report, if one is wanted; its path is told where it is not in the way of `--json`, which comes
+    last. Raises `Unusable`."""
     if html is None:
         return
     try:

@@ -28,7 +28,8 @@ def span_of(option: str, text: str) -> int:
 
 
 def rounded(span_ms: int) -> int:
-    """A span of about that length which a person can say: of so many whole days, hours, ...; of a few with a tenth. At least a second."""
+    """A span of about that length which a person can say: of so many whole days, hours, ...; of a few with a
+    tenth. At least a second."""
     unit = next((size for size, *_ in _UNITS[1:] if span_ms >= size), 1)
     steps = 1 if span_ms >= _WHOLE_FROM * unit else 10
     return max(round(span_ms * steps / unit) * unit // steps, 1_000)

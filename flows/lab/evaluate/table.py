@@ -1,4 +1,5 @@
-"""A CSV file of somebody else's: columns by name, and one clear line for what is wrong. What texts mean stands in `values`."""
+"""A CSV file of somebody else's: columns by name, and one clear line for what is wrong. What texts mean
+stands in `values`."""
 
 import gzip
 import io
@@ -32,7 +33,8 @@ _TIMES_EACH = 50  # rows of one moment, at most on average, for numbers to be ta
 
 
 class Table:
-    """All columns as text. `lines` says where in the file each row stands; `notes` collects what a reader of the result should know."""
+    """All columns as text. `lines` says where in the file each row stands; `notes` collects what a reader of
+    the result should know."""
 
     def __init__(
         self,
@@ -58,8 +60,9 @@ class Table:
     def guess(
         self, words: Sequence[str], but: Iterable[str] = (), fits: Callable[[str], bool] = lambda _: True
     ) -> str | None:
-        """The column whose name says that it is one of `words`, the first word first: the same, or one that has it among its own
-        words, or within them if it is not too short to mean something. It must be one that `fits`."""
+        """The column whose name says that it is one of `words`, the first word first: the same, or one that
+        has it among its own words, or within them if it is not too short to mean something. It must be one
+        that `fits`."""
         names = [name for name in self.columns if name not in but]
         for word in words:
             for match in (_is, has_word, _contains):
@@ -93,7 +96,8 @@ class Table:
         )
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """NaN where a value is missing. A few that are no numbers are noted and missing too; raises `Unusable` where there are more."""
+        """NaN where a value is missing. A few that are no numbers are noted and missing too; raises
+        `Unusable` where there are more."""
         texts = self.column(name)
         found = column_values.mostly_numbers(texts)
         if found is None:
@@ -128,7 +132,8 @@ class Table:
         return column_values.mostly_numbers(self.column(name)) is not None
 
     def measured(self, *names: str) -> "Table":
-        """The rows that have a number in all of these columns; what was left out is noted. Raises `Unusable`."""
+        """The rows that have a number in all of these columns; what was left out is noted. Raises
+        `Unusable`."""
         whole = np.asarray(~np.isnan(np.column_stack([self.numbers(name) for name in names])).any(axis=1))
         if whole.all():
             return self
@@ -192,7 +197,8 @@ class Table:
             raise Unusable(f"{self.name}: {name} {error}") from None
 
     def known(self, *names: str) -> "tuple[Table, int]":
-        """The rows that have a value in all of these columns, and how many have not. Raises `Unusable` where none is left."""
+        """The rows that have a value in all of these columns, and how many have not. Raises `Unusable` where
+        none is left."""
         columns = [self.column(name) for name in names]
         whole = [not any(map(column_values.is_missing, row)) for row in zip(*columns, strict=True)]
         left_out = whole.count(False)
@@ -222,7 +228,8 @@ def unpacked(path: Path) -> bytes:
 
 
 def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
-    """The text of a file, also of a packed one, in its `encoding`: without it by its mark, or what it looks like. Raises `Unusable`."""
+    """The text of a file, also of a packed one, in its `encoding`: without it by its mark, or what it looks
+    like. Raises `Unusable`."""
     body = unpacked(path)
     found = encoding or looked_through(io.BytesIO(body), lines=True)[1]
     try:
@@ -241,9 +248,9 @@ def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
 
 
 def read(path: Path, encoding: str | None = None) -> Table:
-    """A table with a header: an Excel file, or CSV in `encoding`, else in UTF-8, GB 18030 or what its mark says; also `.gz`, and with `;`,
-    tab or `|` between columns. What stands above the header and below the last row is left out, the latter with a note. Raises
-    `Unusable`."""
+    """A table with a header: an Excel file, or CSV in `encoding`, else in UTF-8, GB 18030 or what its mark
+    says; also `.gz`, and with `;`, tab or `|` between columns. What stands above the header and below the
+    last row is left out, the latter with a note. Raises `Unusable`."""
     try:
         header, rows = _of_book(path) if is_book(path) else _of_text(path, encoding)
     except ConfigError as error:
@@ -344,7 +351,8 @@ def chosen(
     fits: Callable[[str], bool] = lambda _: True,
     hint: str = "",
 ) -> str:
-    """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`, with the `hint`."""
+    """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`,
+    with the `hint`."""
     if given is not None:
         table.column(given)
         return given

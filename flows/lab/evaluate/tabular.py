@@ -1,7 +1,9 @@
-"""`millrace eval propensity` and `millrace eval anomaly`: rows in order of time, labels that come late, one model on the real trainer.
+"""`millrace eval propensity` and `millrace eval anomaly`: rows in order of time, labels that come late, one
+model on the real trainer.
 
-A row is asked about with what is known at its time; its label is learnt when the delay has passed. For anomalies each row is
-also looked at by half-space trees, which need no labels; what they say is one more feature.
+A row is asked about with what is known at its time; its label is learnt when the delay has passed. For
+anomalies each row is also looked at by half-space trees, which need no labels; what they say is one more
+feature.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""What acting on those that are ranked first brings: of a list that is drawn up anew at each moment, or in each period.
+"""What acting on those that are ranked first brings: of a list that is drawn up anew at each moment, or in
+each period.
 
-Who has the same score at the edge of a list is on it in part, so that no order of the file decides. Intervals (95 %) are of sums over
-units: all predictions of one customer are one unit, since they hang together (Liang and Zeger, 1986). That another sample would draw
-the edge of the list elsewhere is in them.
+Who has the same score at the edge of a list is on it in part, so that no order of the file decides. Intervals
+(95 %) are of sums over units: all predictions of one customer are one unit, since they hang together (Liang
+and Zeger, 1986). That another sample would draw the edge of the list elsewhere is in them.
 """
 
 from collections.abc import Mapping
@@ -47,7 +48,8 @@ class Top(msgspec.Struct, frozen=True):
 
 
 class _List(msgspec.Struct, frozen=True):
-    """The list of one method, and by how much each prediction moves its rate (the influence function of the rate above a quantile)."""
+    """The list of one method, and by how much each prediction moves its rate (the influence function of the
+    rate above a quantile)."""
 
     rate: float
     found: float
@@ -57,7 +59,8 @@ class _List(msgspec.Struct, frozen=True):
 def tops(
     groups: Ints, units: Ints, answers: Bools, said: Mapping[str, Array], losses: Mapping[str, Array]
 ) -> dict[str, Top]:
-    """Of each method, the first of which is millrace. `groups`: the moment whose list it is; `units`: whose prediction."""
+    """Of each method, the first of which is millrace. `groups`: the moment whose list it is; `units`: whose
+    prediction."""
     own = next(iter(said))
     _, units = np.unique(units, return_inverse=True)
     lists = {name: _list(groups, probabilities, answers) for name, probabilities in said.items()}
@@ -86,7 +89,8 @@ def _list(groups: Ints, said: Array, answers: Bools) -> _List:
 
 
 def listed(groups: Ints, said: Array, share: float = SHARE) -> Array:
-    """How far each is on its group's list, 0 to 1: those of the highest scores, so many that they are that share."""
+    """How far each is on its group's list, 0 to 1: those of the highest scores, so many that they are that
+    share."""
     on = np.zeros(len(said))
     for rows in _each(groups):
         scores = said[rows]

@@ -1,4 +1,5 @@
-"""`millrace simulate`: the whole engine in one process, on twins, while everything goes wrong that can (`docs/simulation.md`)."""
+"""`millrace simulate`: the whole engine in one process, on twins, while everything goes wrong that can
+(`docs/simulation.md`)."""
 
 from collections import Counter
 from time import perf_counter

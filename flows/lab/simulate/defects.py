@@ -1,7 +1,9 @@
-"""Defects of ours, planted in three flows while a run lasts, its judge included. Each is met by events that are in good form.
+"""Defects of ours, planted in three flows while a run lasts, its judge included. Each is met by events that
+are in good form.
 
-`resolve` raises on the name of an event, `profile` on a trait when it has counted half of the event, `match` on a name when it has compared
-it. (`flows.lab.simulate.workers.Brittle` is the one of `learn`.) What meets them is put aside, and the rest is as if it had never come.
+`resolve` raises on the name of an event, `profile` on a trait when it has counted half of the event, `match`
+on a name when it has compared it. (`flows.lab.simulate.workers.Brittle` is the one of `learn`.) What meets
+them is put aside, and the rest is as if it had never come.
 """
 
 from collections.abc import Iterator, Sequence

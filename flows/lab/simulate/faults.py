@@ -1,4 +1,5 @@
-"""What goes wrong: how often each kind does in one run, and the line between a worker and a server on which it does."""
+"""What goes wrong: how often each kind does in one run, and the line between a worker and a server on which
+it does."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -72,7 +73,8 @@ class Faults:
 
 
 class Line:
-    """A server as one worker sees it: each call may fail before or after its effect. A server that went back breaks the line."""
+    """A server as one worker sees it: each call may fail before or after its effect. A server that went back
+    breaks the line."""
 
     def __init__(self, server: Any, faults: Faults, broken: Callable[[], bool]) -> None:
         self._server = server

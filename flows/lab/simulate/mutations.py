@@ -1,6 +1,8 @@
-"""The commit protocol broken on purpose, in one place at a time: the simulation must notice each, or it is too weak.
+"""The commit protocol broken on purpose, in one place at a time: the simulation must notice each, or it is
+too weak.
 
-A mutation patches the real code for as long as its context lasts. It says what it takes away, and why that would be missed.
+A mutation patches the real code for as long as its context lasts. It says what it takes away, and why that
+would be missed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,7 +52,8 @@ def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
     return mutated
 
 
-# --- the shard's commit ---------------------------------------------------------------------------------------------
+# --- the shard's commit
+# ---------------------------------------------------------------------------------------------
 
 
 def _unfenced(commit: Any) -> Any:
@@ -62,7 +65,8 @@ def _unfenced(commit: Any) -> Any:
 
 
 def _in_halves(first: Callable[[ShardCommit], ShardCommit]) -> Callable[[Any], Any]:
-    """What `first` leaves of a commit is stored at once, the rest a moment later; now and then the worker dies in between."""
+    """What `first` leaves of a commit is stored at once, the rest a moment later; now and then the worker
+    dies in between."""
 
     def make(commit: Any) -> Any:
         turns = [0]
@@ -89,7 +93,8 @@ def _without(**nothing: Any) -> Callable[[ShardCommit], ShardCommit]:
     return lambda commit: msgspec.structs.replace(commit, **nothing)
 
 
-# --- the directory --------------------------------------------------------------------------------------------------
+# --- the directory
+# --------------------------------------------------------------------------------------------------
 
 
 def _any_offset(commit: Any) -> Any:
@@ -139,7 +144,8 @@ def _trims_too_much(trim: Any) -> Any:
     return lambda self, positions: trim(self, {shard: seq + 2 for shard, seq in positions.items()})
 
 
-# --- the flows ------------------------------------------------------------------------------------------------------
+# --- the flows
+# ------------------------------------------------------------------------------------------------------
 
 
 def _id_from(place: Callable[[], int]) -> Callable[[Any], Any]:
@@ -320,7 +326,7 @@ def _without_net(turn: Any) -> Any:  # noqa: ARG001  # stands in for it
         step: Callable[[], None],
         origin: bytes = b"",
         payload: bytes = b"",
-    ) -> bool:  # noqa: ARG001
+    ) -> bool:
         step()
         return True
 
@@ -378,13 +384,13 @@ MUTATIONS: Mapping[str, Broken] = {
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
     "the ring of messages is not asked": _replace(
         flows.logic.shard.machine, "seen", lambda _: lambda ring, message: False
-    ),  # noqa: ARG005
+    ),
     "facts of united customers do not wait": _replace(
         flows.logic.shard.machine, "must_wait", lambda _: lambda *_: False
     ),
     "a borrowed ring is forgotten": _replace(
         flows.logic.shard.in_flight, "_remember", lambda _: lambda transit, ring: None
-    ),  # noqa: ARG005
+    ),
     "a debt also waits for what is younger": _replace(flows.logic.shard.in_flight, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
     # what our own logic raises on

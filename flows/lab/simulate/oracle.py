@@ -1,5 +1,5 @@
-"""Judges a world that has come to rest: against an undisturbed one that was fed with the same raw log in the same order,
-and against what is known of every message without looking at the engine at all."""
+"""Judges a world that has come to rest: against an undisturbed one that was fed with the same raw log in the
+same order, and against what is known of every message without looking at the engine at all."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -150,7 +150,8 @@ class _Saying:
     def __init__(self, said: dict[tuple[str, int], bytes]) -> None:
         self._said = said
 
-    def announce(self, kind: str, name: str, seq: int, version: int, body: bytes) -> bool:  # noqa: ARG002  # a directory's signature
+    # a directory's signature
+    def announce(self, kind: str, name: str, seq: int, version: int, body: bytes) -> bool:  # noqa: ARG002
         self._said[name, version] = body
         return True
 
@@ -158,7 +159,8 @@ class _Saying:
         """All are kept here."""
 
 
-# --- judgement ------------------------------------------------------------------------------------------------------
+# --- judgement
+# ------------------------------------------------------------------------------------------------------
 
 
 def problems(world: World, traffic: Traffic) -> list[str]:
@@ -192,7 +194,8 @@ def _put_aside(world: World, ideal: World) -> Iterator[str]:
 
 
 def _poison(world: World, traffic: Traffic) -> Iterator[str]:
-    """What the shards' logic and matching raise on is kept, whoever died meanwhile, and whatever came with it."""
+    """What the shards' logic and matching raise on is kept, whoever died meanwhile, and whatever came with
+    it."""
     quarantined = [
         _quarantined(entry.body)
         for shard in range(SHARDS)

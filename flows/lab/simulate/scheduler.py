@@ -1,4 +1,5 @@
-"""One run: a scheduler that a seed drives lets workers take turns and lets things go wrong; then all is drained and judged."""
+"""One run: a scheduler that a seed drives lets workers take turns and lets things go wrong; then all is
+drained and judged."""
 
 from collections import deque
 from collections.abc import Callable

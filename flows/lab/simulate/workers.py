@@ -1,7 +1,8 @@
 """The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
-They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax does is the order of the calls.
-Only the couriers, whose sinks talk to the network, are stood in for by a few lines.
+They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax
+does is the order of the calls. Only the couriers, whose sinks talk to the network, are stood in for by a few
+lines.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -216,7 +217,8 @@ class Receiver:
 
 
 class Brittle(Trainer):
-    """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had never come."""
+    """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had
+    never come."""
 
     def _take(self, chunk: list[Example]) -> None:
         super()._take(chunk)

@@ -1,7 +1,8 @@
-"""What lasts while workers come and go: raw log, directory, shards, models, keys, receiver and time, all in memory.
+"""What lasts while workers come and go: raw log, directory, shards, models, keys, receiver and time, all in
+memory.
 
-The twins are those of `state/`; here they also remember what happened, so that it can be judged afterwards. Nothing is
-sealed in earnest: a sealed value says under whose key it lies, and equal values are equal bytes.
+The twins are those of `state/`; here they also remember what happened, so that it can be judged afterwards.
+Nothing is sealed in earnest: a sealed value says under whose key it lies, and equal values are equal bytes.
 """
 
 import pickle
@@ -46,8 +47,8 @@ CONFIG = Config(
 LIMITS = [namespace.limit for namespace in _NAMESPACES]
 LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
-# ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match` decided) | ("t", second) |
-# ("a", shard, seq) | ("c" or "m", sender, seq, version)
+# ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match`
+# decided) | ("t", second) | ("a", shard, seq) | ("c" or "m", sender, seq, version)
 Past = tuple[Any, ...]
 
 
@@ -143,7 +144,8 @@ class Seal:
 
 
 class World:
-    """`raw`: each partition's entries; an entry's position is its index. `received`: how often the receiver had each trigger.
+    """`raw`: each partition's entries; an entry's position is its index. `received`: how often the receiver
+    had each trigger.
 
     `told`: the ids under which it had the trigger of a rule about a message.
     """

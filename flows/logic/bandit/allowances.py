@@ -1,7 +1,7 @@
 """Budget and capacity of each action in its period: what is left decides who may still be offered it.
 
-Both come to a number of times, which is divided among the shards: each shard decides alone, and all together never do more. A
-new period starts empty.
+Both come to a number of times, which is divided among the shards: each shard decides alone, and all together
+never do more. A new period starts empty.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ _ROUNDING = 1e-9  # 0.3 buys 0.1 three times
 
 
 class Allowances:
-    """`used` is action -> (period, times): at most one period each; it is what to keep. This is shard `shard` of `shards`."""
+    """`used` is action -> (period, times): at most one period each; it is what to keep. This is shard `shard`
+    of `shards`."""
 
     def __init__(
         self, period_ms: int, used: dict[str, tuple[int, int]], shard: int = 0, shards: int = 1

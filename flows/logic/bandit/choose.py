@@ -1,8 +1,8 @@
 """From what is believed and what it is worth to the probability of each action, and the draw.
 
-The choice is by value x probability - cost. The draw is made *from the computed probabilities*, so the propensities in the
-record are exact whatever approximation gave them: a Thompson policy is defined as the one that draws uniformly from the
-fixed nodes of `forecast`, not as an ideal that those come near to.
+The choice is by value x probability - cost. The draw is made *from the computed probabilities*, so the
+propensities in the record are exact whatever approximation gave them: a Thompson policy is defined as the one
+that draws uniformly from the fixed nodes of `forecast`, not as an ideal that those come near to.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ _LOG_ODDS_MAX = 30.0
 
 
 class Menu:
-    """Actions that may be chosen among, as columns: made once for each set of eligible actions, used for many decisions."""
+    """Actions that may be chosen among, as columns: made once for each set of eligible actions, used for many
+    decisions."""
 
     __slots__ = ("actions", "alike", "costs", "names", "values")
 
@@ -42,7 +43,8 @@ class Menu:
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """What was chosen among the eligible actions, and how probable each was. `actions` is the order of all lists."""
+    """What was chosen among the eligible actions, and how probable each was. `actions` is the order of all
+    lists."""
 
     chosen: int
     actions: tuple[str, ...]
@@ -63,7 +65,8 @@ def screen(
 ) -> tuple[list[Action], dict[str, Withheld]]:
     """The eligible actions in their order, and why each other one is withheld.
 
-    `allowed` is what the expressions said, None where one could not be evaluated; `room` is what the allowances say.
+    `allowed` is what the expressions said, None where one could not be evaluated; `room` is what the
+    allowances say.
     """
     eligible: list[Action] = []
     withheld: dict[str, Withheld] = {}
@@ -80,7 +83,8 @@ def screen(
 
 
 def choose(forecast: Forecast, menu: Menu, settings: Settings, draw: float) -> Choice:
-    """Choose by `draw`, uniform in [0, 1). Raises `ValueError` without actions: to offer none is not a decision."""
+    """Choose by `draw`, uniform in [0, 1). Raises `ValueError` without actions: to offer none is not a
+    decision."""
     if not menu.names:
         raise ValueError("no eligible action: there is nothing to choose")
     propensities = probabilities(forecast, menu, settings)

@@ -1,4 +1,5 @@
-"""What beliefs say of each action in one context, and how a joint draw of all actions is made from fixed nodes."""
+"""What beliefs say of each action in one context, and how a joint draw of all actions is made from fixed
+nodes."""
 
 from functools import lru_cache
 from hashlib import shake_256
@@ -16,7 +17,8 @@ _NUMBERS = 16_384  # nodes x actions: keeps a hundred actions within the budget 
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """Scores of k actions: log-odds, or rewards. Actions that share a model move together, by `roots` (k, m)."""
+    """Scores of k actions: log-odds, or rewards. Actions that share a model move together, by `roots` (k,
+    m)."""
 
     means: Floats  # (k,)
     deviations: Floats  # (k,)
@@ -25,7 +27,8 @@ class Forecast(msgspec.Struct, frozen=True):
     )
 
     def samples(self, scale: float) -> NDArray[np.floating]:
-        """Shape (nodes, k): scores under equally likely states of the world, `scale` times as uncertain as believed."""
+        """Shape (nodes, k): scores under equally likely states of the world, `scale` times as uncertain as
+        believed."""
         if self.roots is None:
             return self.means.astype(np.float32) + nodes(len(self.means)) * (self.deviations * scale).astype(
                 np.float32
@@ -37,8 +40,8 @@ class Forecast(msgspec.Struct, frozen=True):
 def nodes(dimensions: int) -> NDArray[np.float32]:
     """A fixed Latin hypercube of standard normal points, shape (nodes, dimensions).
 
-    Each column holds the same quantiles in an order of its own (McKay, Beckman and Conover, 1979), taken from a hash: the
-    same on every machine and in every release, which no library's generator promises.
+    Each column holds the same quantiles in an order of its own (McKay, Beckman and Conover, 1979), taken from
+    a hash: the same on every machine and in every release, which no library's generator promises.
     """
     count = max(_NODES_LEAST, min(_NODES_MOST, 1 << (_NUMBERS // max(dimensions, 1)).bit_length() - 1))
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)], dtype=np.float32)

@@ -1,9 +1,11 @@
-"""Confidence intervals for what a policy would earn, by empirical likelihood with weights that must average 1.
+"""Confidence intervals for what a policy would earn, by empirical likelihood with weights that must average
+1.
 
-Importance weights are skewed, and what decides may be missing from the log: a rare decision of large weight that paid. So the
-distribution that is looked for (Owen, Empirical Likelihood, 2001) may also have some of its mass where nothing was seen, at the
-corners of what is possible, and its mean weight is 1, as it is in truth (Karampatziakis, Langford and Mineiro, Empirical Likelihood
-for Contextual Bandits, 2020). The interval holds all values that such a distribution finds likely; it needs no random numbers.
+Importance weights are skewed, and what decides may be missing from the log: a rare decision of large weight
+that paid. So the distribution that is looked for (Owen, Empirical Likelihood, 2001) may also have some of its
+mass where nothing was seen, at the corners of what is possible, and its mean weight is 1, as it is in truth
+(Karampatziakis, Langford and Mineiro, Empirical Likelihood for Contextual Bandits, 2020). The interval holds
+all values that such a distribution finds likely; it needs no random numbers.
 """
 
 from math import inf, log
@@ -23,7 +25,8 @@ _ALIKE = 1e-9  # a weight that is not further from 1 is 1
 def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, float]:
     """95 % interval for the mean of `values` (n,), each of a decision of weight `weights` (n,).
 
-    `corners` (m, 2): weight and value of decisions that could have been logged. Unbounded where there is too little to say anything.
+    `corners` (m, 2): weight and value of decisions that could have been logged. Unbounded where there is too
+    little to say anything.
     """
     if len(values) < 2:
         return -inf, inf
@@ -71,8 +74,9 @@ class _Search:
 
 
 def likeliest(moments: Floats, counts: Floats, start: Floats) -> tuple[Floats, float]:
-    """The multipliers (d,) that make Σ counts · log(1 + moments @ multipliers) largest, and how large: the dual of the distribution
-    nearest to the data under which all moments are 0. Newton with halved steps; it has no end where no distribution is such."""
+    """The multipliers (d,) that make Σ counts · log(1 + moments @ multipliers) largest, and how large: the
+    dual of the distribution nearest to the data under which all moments are 0. Newton with halved steps; it
+    has no end where no distribution is such."""
     at = start.copy()
     shares = 1.0 + moments @ at
     height = float(counts @ np.log(shares))

@@ -1,8 +1,8 @@
 """The only one who learns: examples in their order in, snapshots out. A function of the examples alone.
 
-Each reward is one rank-one update. After 8, 16, 32 ... examples, and after every `REFRESH`, the posterior is refreshed: the
-scale of the features and the pooled reward, which are the prior, are taken from what was seen so far, and what was learnt
-long ago fades. So nothing has to be known beforehand about units or rates.
+Each reward is one rank-one update. After 8, 16, 32 ... examples, and after every `REFRESH`, the posterior is
+refreshed: the scale of the features and the pooled reward, which are the prior, are taken from what was seen
+so far, and what was learnt long ago fades. So nothing has to be known beforehand about units or rates.
 """
 
 from collections import Counter
@@ -84,7 +84,8 @@ class Learner:
         *,
         every: int = REFRESH,
     ) -> None:
-        """Gives a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError` beyond the limits."""
+        """Gives a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError`
+        beyond the limits."""
         names = tuple(action.name for action in actions)
         if not 0 < len(names) <= ARMS_MAX or len(set(names)) < len(names):
             raise ValueError(f"{len(names)} actions, expected 1 to {ARMS_MAX} different ones")
@@ -108,7 +109,8 @@ class Learner:
         self._posterior = Posterior(1 if settings.shared else len(names), *self._prior())
 
     def _prior(self) -> tuple[Floats, Floats]:
-        """Mean and precision: the pooled reward for each action, and a score whose variance is `spread` over all features."""
+        """Mean and precision: the pooled reward for each action, and a score whose variance is `spread` over
+        all features."""
         features = max(len(self.features), 1)
         precision = np.full((1 + len(self.features), self._width), features / self.settings.spread)
         precision[0] = 1.0 / _INTERCEPT_VARIANCE
@@ -131,7 +133,8 @@ class Learner:
         return sqrt((self._surprise + _NOISE_PRIOR * variance) / (self._weight + _NOISE_PRIOR))
 
     def learn(self, examples: Iterable[Rewarded | None]) -> list[Snapshot]:
-        """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell due."""
+        """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell
+        due."""
         snapshots: list[Snapshot] = []
         for example in examples:
             fault = self.fault(example)
@@ -161,7 +164,8 @@ class Learner:
         return None
 
     def adopt(self, action: str) -> None:
-        """From here on there is one more action, which starts from the prior. Nothing is known of its features."""
+        """From here on there is one more action, which starts from the prior. Nothing is known of its
+        features."""
         self._index[action] = len(self.actions)
         self.actions += (action,)
         self._tried.append(0)
@@ -215,10 +219,12 @@ class Learner:
             self._posterior.join(data, mean, self._adapted(first))
 
     def _adapted(self, first: Floats) -> Floats:
-        """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian Learning, 2001).
+        """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian
+        Learning, 2001).
 
-        A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first` counts as
-        `_PRIOR_ROWS` more row with the mean variance over all features, so that few actions cannot rule a feature out.
+        A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first`
+        counts as `_PRIOR_ROWS` more row with the mean variance over all features, so that few actions cannot
+        rule a feature out.
         """
         known = self._posterior
         rows = [0] if self.settings.shared else [row for row, tried in enumerate(self._tried) if tried]
@@ -235,7 +241,8 @@ class Learner:
         return precision
 
     def forecast(self, context: Floats) -> Forecast:
-        """What is believed right now of each of `actions`: for an evaluation, which learns after every round."""
+        """What is believed right now of each of `actions`: for an evaluation, which learns after every
+        round."""
         z = self._frame.place(context)
         known = self._posterior
         if self.settings.shared:
@@ -296,10 +303,11 @@ class Learner:
         return msgspec.msgpack.encode(state)
 
     def load(self, body: bytes) -> bool:
-        """Become what `dump` gave. Actions added since start from the prior, those removed are left out. Raises `Foreign`.
+        """Become what `dump` gave. Actions added since start from the prior, those removed are left out.
+        Raises `Foreign`.
 
-        Returns False if that had other features or another kind of model: then learning starts afresh, and versions go on
-        counting.
+        Returns False if that had other features or another kind of model: then learning starts afresh, and
+        versions go on counting.
         """
         try:
             state = msgspec.msgpack.decode(body, type=_State)

@@ -1,8 +1,10 @@
-"""What another policy would have earned, from a log of decisions with their propensities, and whether that can be told.
+"""What another policy would have earned, from a log of decisions with their propensities, and whether that
+can be told.
 
-IPS reweights what was earned (Horvitz and Thompson, 1952); SNIPS divides by the sum of the weights (Swaminathan and Joachims,
-2015); DR adds a model of the rewards and is right if either the propensities or the model is (Dudik, Langford and Li, 2011).
-The model is fitted on one half and used on the other, so that it never predicts what it has seen.
+IPS reweights what was earned (Horvitz and Thompson, 1952); SNIPS divides by the sum of the weights
+(Swaminathan and Joachims, 2015); DR adds a model of the rewards and is right if either the propensities or
+the model is (Dudik, Langford and Li, 2011). The model is fitted on one half and used on the other, so that it
+never predicts what it has seen.
 """
 
 from math import sqrt
@@ -17,9 +19,11 @@ from flows.logic.bandit.scale import Floats
 
 SAMPLE_LEAST = 200.0  # effective decisions: below it no interval is trusted
 REWARDED_LEAST = 20.0  # effective rewarded decisions: a few clicks that happen to fit are no evidence
-WEIGHT_OFF_MOST = 0.2  # of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
+# of the mean weight from 1, which it is in truth: beyond it the rare large weights are missing, or too many
+WEIGHT_OFF_MOST = 0.2
 _RIDGE = 10.0
-_WEIGHT_FAR = 10.0  # times the number of decisions: one so heavy is as good as never logged, and a heavier one says no more
+# times the number of decisions: one so heavy is as good as never logged, and a heavier one says no more
+_WEIGHT_FAR = 10.0
 _MODEL_OFF = 5.0  # deviations of the model over all decisions, by which it may be off in an effective one
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -41,7 +45,8 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """IPS and SNIPS have one interval, as both look for the same: it knows that weights average 1, so IPS may even lie outside of it."""
+    """IPS and SNIPS have one interval, as both look for the same: it knows that weights average 1, so IPS may
+    even lie outside of it."""
 
     value: float
     low: float  # of the 95 % interval
@@ -97,11 +102,11 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
 
 
 def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
-    """The largest weight to reckon with: the largest seen, or that of the action most probable under the policy that was not taken,
-    if the actions not taken shared equally what its propensity left to them.
+    """The largest weight to reckon with: the largest seen, or that of the action most probable under the
+    policy that was not taken, if the actions not taken shared equally what its propensity left to them.
 
-    Weights of which the policy meets less than a standard error of the mean weight are left out: what could be missed there is
-    within what the interval allows anyway, and one odd context must not widen it.
+    Weights of which the policy meets less than a standard error of the mean weight are left out: what could
+    be missed there is within what the interval allows anyway, and one odd context must not widen it.
     """
     count = len(weights)
     others = policy.copy()
@@ -118,10 +123,11 @@ def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
 def corners(
     weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light and heavy, paid and not.
+    """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light
+    and heavy, paid and not.
 
-    What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy decisions on average; for the
-    heavy ones, the fewer were seen the more it may be off.
+    What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy
+    decisions on average; for the heavy ones, the fewer were seen the more it may be off.
     """
     least, most = _range(rewards)
     light = float(weights.min())
@@ -171,7 +177,8 @@ def effective(weights: Floats) -> float:
 
 
 def rewards_model(logged: Logged, actions: int) -> Floats:
-    """Expected reward (n, k) of each action, by ridge regression for each action, cross-fitted on odd and even decisions."""
+    """Expected reward (n, k) of each action, by ridge regression for each action, cross-fitted on odd and
+    even decisions."""
     x = np.column_stack((np.ones(len(logged.rewards)), logged.contexts))
     expected = np.zeros((len(x), actions))
     penalty = _RIDGE * np.eye(x.shape[1])  # of the intercept too: an action that was rarely taken is like all

@@ -1,8 +1,9 @@
-"""Gaussian beliefs on the weights of linear scores: N(mean, covariance) for each row, a row being an action or all of them.
+"""Gaussian beliefs on the weights of linear scores: N(mean, covariance) for each row, a row being an action
+or all of them.
 
-The precision of a row is always prior + data. A reward is a rank-one update of the covariance (Sherman and Morrison, 1950),
-which costs d^2; `apart` takes the data from the prior exactly, forgets and changes the coordinates, and `join` gives them a
-prior again, at d^3 each, a few times in thousands of rewards.
+The precision of a row is always prior + data. A reward is a rank-one update of the covariance (Sherman and
+Morrison, 1950), which costs d^2; `apart` takes the data from the prior exactly, forgets and changes the
+coordinates, and `join` gives them a prior again, at d^3 each, a few times in thousands of rewards.
 """
 
 from math import exp
@@ -28,7 +29,8 @@ class Data(NamedTuple):
 
 
 class Posterior:
-    """`means` (rows, d) and `covariances` (rows, d, d) under one prior N(`prior_mean` (d,), diag(1 / `prior_precision` (d,)))."""
+    """`means` (rows, d) and `covariances` (rows, d, d) under one prior N(`prior_mean` (d,), diag(1 /
+    `prior_precision` (d,)))."""
 
     def __init__(self, rows: int, prior_mean: Floats, prior_precision: Floats) -> None:
         self.prior_mean = prior_mean
@@ -46,7 +48,8 @@ class Posterior:
         return float(self.means[row] @ x), max(float(x @ self.covariances[row] @ x), 0.0)
 
     def update_linear(self, row: int, x: Floats, reward: float) -> float:
-        """Ridge regression, exactly. Returns the squared surprise, whose expectation is the variance of the noise."""
+        """Ridge regression, exactly. Returns the squared surprise, whose expectation is the variance of the
+        noise."""
         gain = self.covariances[row] @ x
         variance = max(float(gain @ x), 0.0)
         error = reward - float(self.means[row] @ x)
@@ -55,7 +58,8 @@ class Posterior:
         return error * error / (1.0 + variance)
 
     def update_logistic(self, row: int, x: Floats, reward: float) -> None:
-        """Laplace's approximation, one reward at a time: the exact mode given this reward, and the curvature there.
+        """Laplace's approximation, one reward at a time: the exact mode given this reward, and the curvature
+        there.
 
         Given Gaussian beliefs the mode moves along covariance @ x only, so it is one equation in the score:
         score = mean + variance * (reward - sigmoid(score)). `reward` may be anything from 0 to 1.
@@ -77,7 +81,8 @@ class Posterior:
         self.covariances[row] -= np.outer(gain, gain) * (curvature / (1.0 + curvature * variance))
 
     def apart(self, keep: float, change: NDArray[np.floating]) -> Data:
-        """What the data say without the prior, their weight multiplied by `keep`, in the coordinates `change` @ x."""
+        """What the data say without the prior, their weight multiplied by `keep`, in the coordinates `change`
+        @ x."""
         precisions = np.linalg.inv(self.covariances)
         pulls = np.einsum("kij,kj->ki", precisions, self.means) - self.prior_precision * self.prior_mean
         data = (precisions - np.diag(self.prior_precision)) * keep

@@ -1,7 +1,8 @@
-"""Open decisions until their attribution window closes: rewards come late, in parts, more than once, or never.
+"""Open decisions until their attribution window closes: rewards come late, in parts, more than once, or
+never.
 
-A decision becomes one example, once: when its window has passed, with what it earned until then. Learning a 0 at once and
-correcting it later would teach the policy to prefer what pays fast.
+A decision becomes one example, once: when its window has passed, with what it earned until then. Learning a 0
+at once and correcting it later would teach the policy to prefer what pays fast.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ def unpacked(context: bytes) -> list[float]:
 
 
 class Ledger:
-    """At most `limit` open decisions; `waiting` maps ids to them in the order in which they were made, and is what to pack."""
+    """At most `limit` open decisions; `waiting` maps ids to them in the order in which they were made, and is
+    what to pack."""
 
     def __init__(
         self, window_ms: int, repeat: Repeat = "max", limit: int = 64, waiting: dict[str, Open] | None = None
@@ -47,7 +49,8 @@ class Ledger:
         self.waiting = waiting if waiting is not None else {}
 
     def open(self, decision: str, made: Open) -> list[Rewarded]:
-        """Remember a decision. Beyond the limit the oldest are closed before their time; those are returned."""
+        """Remember a decision. Beyond the limit the oldest are closed before their time; those are
+        returned."""
         if decision in self.waiting:
             return []  # the same decision, given again
         self.waiting[decision] = made

@@ -1,7 +1,7 @@
 """Running mean and deviation of each feature of the context, and the coordinates that they make.
 
-A context becomes (1, z1 ... zd): each feature minus its mean, over its deviation, within `FAR`. A missing (NaN) value is
-the mean; an infinite one is far.
+A context becomes (1, z1 ... zd): each feature minus its mean, over its deviation, within `FAR`. A missing
+(NaN) value is the mean; an infinite one is far.
 """
 
 import numpy as np
@@ -38,7 +38,8 @@ class Frame:
         return np.concatenate((_ONE, np.minimum(np.maximum(placed, -FAR), FAR)))
 
     def change_to(self, other: "Frame") -> Floats:
-        """The matrix, shape (1 + d, 1 + d), that takes coordinates of this frame to the other's (where none was cut off at `FAR`)."""
+        """The matrix, shape (1 + d, 1 + d), that takes coordinates of this frame to the other's (where none
+        was cut off at `FAR`)."""
         kept = (self.inverse > 0.0) & (other.inverse > 0.0)
         deviations = np.where(kept, 1.0 / np.where(kept, self.inverse, 1.0), 0.0)
         matrix = np.diag(np.concatenate((_ONE, deviations * other.inverse)))

@@ -6,10 +6,15 @@ from typing import Literal
 import msgspec
 
 Policy = Literal[
-    "logistic_ucb",  # upper confidence bound on the log-odds (Filippi et al., Parametric Bandits, 2010; Li, Lu and Zhou, 2017)
-    "logistic_thompson",  # draws from a Laplace posterior (Chapelle and Li, An Empirical Evaluation of Thompson Sampling, 2011)
-    "linucb",  # upper confidence bound on the mean (Li et al., A Contextual-Bandit Approach to News Recommendation, 2010)
-    "linear_thompson",  # draws from the Gaussian posterior (Agrawal and Goyal, Thompson Sampling with Linear Payoffs, 2013)
+    # upper confidence bound on the log-odds (Filippi et al., Parametric Bandits, 2010; Li, Lu and Zhou, 2017)
+    "logistic_ucb",
+    # draws from a Laplace posterior (Chapelle and Li, An Empirical Evaluation of Thompson Sampling, 2011)
+    "logistic_thompson",
+    # upper confidence bound on the mean (Li et al., A Contextual-Bandit Approach to News Recommendation,
+    # 2010)
+    "linucb",
+    # draws from the Gaussian posterior (Agrawal and Goyal, Thompson Sampling with Linear Payoffs, 2013)
+    "linear_thompson",
     "epsilon_greedy",  # the best mean, else any: the baseline
 ]
 POLICIES: tuple[Policy, ...] = (
@@ -26,7 +31,8 @@ ACTION_FEATURES_MAX = 16
 _EXPLORATION: dict[Policy, float] = {
     "logistic_ucb": 0.6,
     "linucb": 0.5,
-    "logistic_thompson": 0.25,  # Chapelle and Li: a posterior narrowed to a quarter or a half earns more than the true one
+    # Chapelle and Li: a posterior narrowed to a quarter or a half earns more than the true one
+    "logistic_thompson": 0.25,
     "linear_thompson": 0.25,
     "epsilon_greedy": 0.0,
 }
@@ -39,7 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = "logistic_ucb"
     shared: bool = False  # one model over context x features of the action, instead of one for each action
     exploration: float | None = None  # in posterior deviations; none: what suits the policy
-    floor: float = 0.005  # of all choices are made uniformly: no propensity is below floor / (number of eligible actions)
+    # of all choices are made uniformly: no propensity is below floor / (number of eligible actions)
+    floor: float = 0.005
     spread: float = (
         10.0  # prior variance of the score over all features together, once they are scaled to variance 1
     )
@@ -77,7 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be done. To do nothing is an action as well: without cost, and with the rewards that come by themselves."""
+    """What may be done. To do nothing is an action as well: without cost, and with the rewards that come by
+    themselves."""
 
     name: str
     value: float = 1.0  # of a reward of 1, in money

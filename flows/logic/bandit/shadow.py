@@ -1,8 +1,10 @@
-"""Policies in the shadow of the one that decides: what each would have earned on the decisions that were made, kept up as these come in.
+"""Policies in the shadow of the one that decides: what each would have earned on the decisions that were
+made, kept up as these come in.
 
-A decision that earned r counts w · r for a policy, where w = π(a|x) / propensity (importance weighting; Horvitz and Thompson, 1952),
-over the sum of all w (SNIPS; Swaminathan and Joachims, 2015). π is that of the policy's last snapshot, made before the decision was
-learnt. All that is needed of the past are eleven sums, which fade. `offpolicy` has the better intervals, from a whole log.
+A decision that earned r counts w · r for a policy, where w = π(a|x) / propensity (importance weighting;
+Horvitz and Thompson, 1952), over the sum of all w (SNIPS; Swaminathan and Joachims, 2015). π is that of the
+policy's last snapshot, made before the decision was learnt. All that is needed of the past are eleven sums,
+which fade. `offpolicy` has the better intervals, from a whole log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +47,8 @@ class Tally(msgspec.Struct, array_like=True):
             setattr(self, name, getattr(self, name) * _FADE + value)
 
     def gain(self) -> Estimate:
-        """Per decision, over what was earned, with the 95 % interval of the delta method. Needs a weight above 0."""
+        """Per decision, over what was earned, with the 95 % interval of the delta method. Needs a weight
+        above 0."""
         value, earned, weight = self.wr / self.w, self.r / self.n, self.w / self.n
         own = self.wwrr - 2.0 * value * self.wwr + value * value * self.ww  # Σ w² (r - value)²
         both = self.wrr - (value + earned) * self.wr + value * earned * self.w  # Σ w (r - value) (r - earned)
@@ -54,7 +57,8 @@ class Tally(msgspec.Struct, array_like=True):
         return Estimate(value - earned, value - earned - error, value - earned + error)
 
     def figures(self) -> dict[str, float]:
-        """`earned` for each decision and its `gain`, in money; `sample`: decisions of its own that these are worth (Kish)."""
+        """`earned` for each decision and its `gain`, in money; `sample`: decisions of its own that these are
+        worth (Kish)."""
         if not self.w:
             return {}
         gain = self.gain()
@@ -108,7 +112,8 @@ class Shadows:
         return msgspec.structs.replace(self._deciders[settings.logistic].snapshot, settings=settings)
 
     def look(self, made: Rewarded) -> None:
-        """What would each have done? Nothing is learnt from a decision of which it is not known what else could have been done."""
+        """What would each have done? Nothing is learnt from a decision of which it is not known what else
+        could have been done."""
         menu = self._menu(tuple(made.eligible))
         if menu is None or made.action not in menu.names:
             return

@@ -1,7 +1,8 @@
 """The learner at one moment, as a shard decides with it: packable numbers, no pickle, nothing to learn with.
 
-Covariances are symmetric, so only half of each is kept, in single precision: a variance is then one product of that half
-with the products of the context, and a hundred actions of fifty features fit into the second cache of a processor.
+Covariances are symmetric, so only half of each is kept, in single precision: a variance is then one product
+of that half with the products of the context, and a hundred actions of fifty features fit into the second
+cache of a processor.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ _JITTER = 1e-9  # on the diagonal of a covariance that single precision may have
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Arrays are little-endian bytes: doubles, and single precision for `covariances` (rows, d * (d + 1) / 2)."""
+    """Arrays are little-endian bytes: doubles, and single precision for `covariances` (rows, d * (d + 1) /
+    2)."""
 
     format: int = _FORMAT
     model: str
@@ -124,8 +126,8 @@ class Decider:
     def decide(self, context: Sequence[float], menu: Menu, draw: float) -> Choice:
         """Choose among the eligible actions of `menu` by `draw`, uniform in [0, 1).
 
-        A feature that is NaN counts as average. An action that the snapshot does not know is believed to be what the prior
-        says. Raises `ValueError` without actions, or with another number of features.
+        A feature that is NaN counts as average. An action that the snapshot does not know is believed to be
+        what the prior says. Raises `ValueError` without actions, or with another number of features.
         """
         if len(context) != len(self.snapshot.features):
             raise ValueError(
@@ -177,12 +179,14 @@ def halves(covariances: Floats) -> NDArray[np.float32]:
 
 
 def described(actions: Sequence[Action], width: int) -> Floats:
-    """Shape (k, width): 1 and the features of each action; those that are missing are 0, those too many are left out."""
+    """Shape (k, width): 1 and the features of each action; those that are missing are 0, those too many are
+    left out."""
     return np.array([(1.0, *action.features, *[0.0] * width)[:width] for action in actions])
 
 
 def shared_forecast(z: Floats, weights: Floats, block: Floats, described: Floats, noise: float) -> Forecast:
-    """Scores f @ (W.T @ z) of actions with features f, jointly normal through the few weights that z leaves to choose."""
+    """Scores f @ (W.T @ z) of actions with features f, jointly normal through the few weights that z leaves
+    to choose."""
     width = described.shape[1]
     covariance = np.einsum("i,imjn,j->mn", z, block, z, optimize=True)
     root = np.linalg.cholesky(covariance + _JITTER * (1.0 + covariance.trace()) * np.eye(width))

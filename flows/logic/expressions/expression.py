@@ -1,9 +1,10 @@
 """Expressions of the rules (`orders_90d > 3 and "vip" in tags`): a safe subset of Python's, compiled once.
 
-The text is parsed by `ast`, checked and typed node by node, and written anew as source of our own: a node that is not
-listed here cannot get through. Each expression becomes two functions. The quick one trusts the types in the scope, so
-that a comparison of known numbers is just that. Where a value breaks its promise Python raises, and the careful one,
-which trusts nothing (`flows.logic.expressions.operations`), gives the answer; it never raises.
+The text is parsed by `ast`, checked and typed node by node, and written anew as source of our own: a node
+that is not listed here cannot get through. Each expression becomes two functions. The quick one trusts the
+types in the scope, so that a comparison of known numbers is just that. Where a value breaks its promise
+Python raises, and the careful one, which trusts nothing (`flows.logic.expressions.operations`), gives the
+answer; it never raises.
 
 Missing values (None): any comparison but `==` and `!=` is False, any calculation is None.
 """
@@ -99,7 +100,8 @@ def names_used(text: str, scope: Scope) -> set[str]:
 
 
 def compared_with_numbers(text: str) -> list[tuple[str, ...]]:
-    """The ways to the properties that an expression holds against a number by `<`, `<=`, `>` or `>=`; nothing if it is none."""
+    """The ways to the properties that an expression holds against a number by `<`, `<=`, `>` or `>=`; nothing
+    if it is none."""
     tree = parsed(text)
     found: dict[tuple[str, ...], None] = {}
     for node in () if isinstance(tree, ExpressionError) else ast.walk(tree):

@@ -1,4 +1,5 @@
-"""Texts in an expression that a name is compared with: `'vip' in tags`, `stage == 'active'`, `segment in ('high', 'middle')`."""
+"""Texts in an expression that a name is compared with: `'vip' in tags`, `stage == 'active'`, `segment in
+('high', 'middle')`."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from flows.logic.expressions.expression import ExpressionError, mistake, parsed
 
 
 class Literal(msgspec.Struct, frozen=True):
-    """`name` is what it is compared with, such as `tags`; `column` counts from 1 within `text`, which is in one line."""
+    """`name` is what it is compared with, such as `tags`; `column` counts from 1 within `text`, which is in
+    one line."""
 
     name: str
     value: str

@@ -1,7 +1,8 @@
-"""Numbers that are written as text: one reading for figures, rules and evaluations, since cells of a table are all text.
+"""Numbers that are written as text: one reading for figures, rules and evaluations, since cells of a table
+are all text.
 
-A value is read by itself: `1,620` is grouped by thousands and `40,90` has a decimal comma. Who has a whole column knows more
-(`flows.services.importing.column_values`) and says so.
+A value is read by itself: `1,620` is grouped by thousands and `40,90` has a decimal comma. Who has a whole
+column knows more (`flows.services.importing.column_values`) and says so.
 """
 
 import re
@@ -31,7 +32,8 @@ _SEPARATORS: Final = str.maketrans("", "", ", '")
 
 
 def number_of(value: Any) -> int | float | None:
-    """A number, or the number that a text is; None for what is none. Truth values are not numbers, nor is `6_20`."""
+    """A number, or the number that a text is; None for what is none. Truth values are not numbers, nor is
+    `6_20`."""
     kind = value.__class__
     if kind is int or kind is float:
         return value  # type: ignore[no-any-return]
@@ -41,9 +43,11 @@ def number_of(value: Any) -> int | float | None:
 
 
 def read(text: str, *, decimal_comma: bool = False) -> int | float | None:
-    """The number that a text is: digits, or as people and spreadsheets write them; None if it is none or not finite.
+    """The number that a text is: digits, or as people and spreadsheets write them; None if it is none or not
+    finite.
 
-    `decimal_comma`: a comma is one, also where it might stand between thousands; then a point stands between thousands where it can.
+    `decimal_comma`: a comma is one, also where it might stand between thousands; then a point stands between
+    thousands where it can.
     """
     if len(text) > LENGTH_MAX:
         return None

@@ -1,8 +1,9 @@
 """What expressions do with values whose type is not known beforehand: whatever comes, nothing here raises.
 
-A value of the wrong type, a missing one (None), a division by zero and an overflow all make a calculation None and a
-comparison False. Truth values are not numbers here. A text that is a number (`flows.logic.expressions.numbers`) is one to every calculation, and
-beside a number to every comparison: cells of tables are all text.
+A value of the wrong type, a missing one (None), a division by zero and an overflow all make a calculation
+None and a comparison False. Truth values are not numbers here. A text that is a number
+(`flows.logic.expressions.numbers`) is one to every calculation, and beside a number to every comparison:
+cells of tables are all text.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """The checking and writing of expressions: from a parsed tree to source of our own, node by node.
 
 Nothing gets through that is not listed here. Each node gives a piece of source and its type; what is wrong is
-`Refused` with the node. The source calls only `flows.logic.expressions.operations` and reads only what the scope's names say.
+`Refused` with the node. The source calls only `flows.logic.expressions.operations` and reads only what the
+scope's names say.
 """
 
 import ast
@@ -60,7 +61,8 @@ _NAMED: Final = {
 
 
 class Name(msgspec.Struct, frozen=True):
-    """What an expression may name. `code` is Python source that reads it from the view `v`, such as `v.orders`."""
+    """What an expression may name. `code` is Python source that reads it from the view `v`, such as
+    `v.orders`."""
 
     type: Type
     code: str
@@ -69,8 +71,8 @@ class Name(msgspec.Struct, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """`names` are fully spelled (`score.churn`). `open` has prefixes below which any name goes, with the code that
-    reads it: `{"properties": "v.properties.get({key!r})"}`; what is deeper has dots in its key.
+    """`names` are fully spelled (`score.churn`). `open` has prefixes below which any name goes, with the code
+    that reads it: `{"properties": "v.properties.get({key!r})"}`; what is deeper has dots in its key.
     """
 
     names: dict[str, Name]
@@ -87,7 +89,8 @@ class Refused(Exception):
 
 
 class _Piece(msgspec.Struct, frozen=True):
-    """Source of one value. Type `none` is the literal None, `list` a list of literals; `any` may always be None."""
+    """Source of one value. Type `none` is the literal None, `list` a list of literals; `any` may always be
+    None."""
 
     source: str
     type: Type | Literal["none", "list"]
@@ -248,7 +251,8 @@ class Writer:
         may_fail: bool = False,
         more: str = "",
     ) -> _Piece:
-        """Numbers into a number: by `form` where all are known to be numbers, else by `operation`; None if it `may_fail`."""
+        """Numbers into a number: by `form` where all are known to be numbers, else by `operation`; None if it
+        `may_fail`."""
         pieces = [self._write(operand) for operand in operands]
         for operand, piece in zip(operands, pieces, strict=True):
             self._expect(operand, piece, "number")

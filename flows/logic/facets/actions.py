@@ -1,7 +1,9 @@
-"""Next best action in a shard: of the actions that this customer may be offered now, the one that the learnt policy draws.
+"""Next best action in a shard: of the actions that this customer may be offered now, the one that the learnt
+policy draws.
 
-All that is needed to judge the choice later goes into a decision record: the context as it was, the probability of each action,
-why the others were withheld. Before there is a model all eligible actions are equally probable.
+All that is needed to judge the choice later goes into a decision record: the context as it was, the
+probability of each action, why the others were withheld. Before there is a model all eligible actions are
+equally probable.
 """
 
 from operator import itemgetter
@@ -32,7 +34,8 @@ class Chosen(NamedTuple):
 
 
 def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, decision: str) -> Chosen | None:
-    """Choose for the trigger with the id `decision`, or for None of the actions where none may be offered. It is noted either way."""
+    """Choose for the trigger with the id `decision`, or for None of the actions where none may be offered. It
+    is noted either way."""
     choices, profile, now = rules_of(state).choices, view.p, view.now
     allowances = Allowances(choices.period_ms, state.head.used, state.number, choices.shards)
     room = [
@@ -90,7 +93,8 @@ def _allowed(choices: Choices, view: View) -> list[bool | None]:
 
 
 def _holds(condition: object, view: View) -> bool | None:
-    """None where the expression raises. It should not; but then the action is withheld, and the customer's turn goes on."""
+    """None where the expression raises. It should not; but then the action is withheld, and the customer's
+    turn goes on."""
     assert callable(condition)
     try:
         return bool(condition(view))
@@ -99,7 +103,8 @@ def _holds(condition: object, view: View) -> bool | None:
 
 
 def _draw(state: ShardState, context: list[float], menu: Menu, decision: str) -> tuple[Choice, int]:
-    """By the hash of the decision's id, so that the same log gives the same choice. With the version of the model, or 0."""
+    """By the hash of the decision's id, so that the same log gives the same choice. With the version of the
+    model, or 0."""
     draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(menu.names)
     if decider is not None:
         return decider.decide(context, menu, draw), decider.version

@@ -1,4 +1,5 @@
-"""What follows from a customer's figures: stage, scores, tags, segment, and the triggers that fire on their changes."""
+"""What follows from a customer's figures: stage, scores, tags, segment, and the triggers that fire on their
+changes."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -88,7 +89,8 @@ def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
 
 
 def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) -> list[CompiledTrigger]:
-    """The triggers whose threshold is crossed. A first score may be above one; only one that was higher falls below."""
+    """The triggers whose threshold is crossed. A first score may be above one; only one that was higher falls
+    below."""
     profile = view.p
     if not profile.scores.keys() <= rules.scored:  # models that are gone
         profile.scores = {model: held for model, held in profile.scores.items() if model in rules.scored}
@@ -171,7 +173,8 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment
 
 
 def trigger_id(cause: str, subject: bytes, rule: str) -> str:
-    """Stable for ever: from what caused it, whom the cause was about, and the rule; never from a position or a clock."""
+    """Stable for ever: from what caused it, whom the cause was about, and the rule; never from a position or
+    a clock."""
     hashed = blake2b(cause.encode("utf-8", "surrogatepass"), digest_size=16, key=subject)
     hashed.update(b"\0" + rule.encode())
     return "trg_" + hashed.hexdigest()

@@ -1,4 +1,5 @@
-"""What customers care for: items that events name (for recommendations), and the group of those who behave alike."""
+"""What customers care for: items that events name (for recommendations), and the group of those who behave
+alike."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -63,7 +64,8 @@ def _walk(value: Any, path: list[str]) -> Iterator[Any]:
 
 
 def join(profile: Profile, theirs: Profile) -> None:
-    """What either of two customers touched, in turns, and the group of the one who was looked at last; whoever retires into whom."""
+    """What either of two customers touched, in turns, and the group of the one who was looked at last;
+    whoever retires into whom."""
     if theirs.recent:
         both = sorted(
             (place, item) for items in (profile.recent, theirs.recent) for place, item in enumerate(items)
@@ -75,7 +77,8 @@ def join(profile: Profile, theirs: Profile) -> None:
 
 
 def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
-    """The group that the customer belongs to by now, looked for at most every so often; and an example to form groups from."""
+    """The group that the customer belongs to by now, looked for at most every so often; and an example to
+    form groups from."""
     settings, profile = rules.rules.clusters, view.p
     if not settings.enabled:
         if profile.cluster:

@@ -1,7 +1,8 @@
-"""What became of the actions that were chosen: rewards within the attribution window, and the example that a choice leaves as.
+"""What became of the actions that were chosen: rewards within the attribution window, and the example that a
+choice leaves as.
 
-A reward counts for every open choice of the customer (or for the one whose id the event names); each choice is judged by what
-followed it. An open choice lies in the profile, so it goes wherever its customer goes.
+A reward counts for every open choice of the customer (or for the one whose id the event names); each choice
+is judged by what followed it. An open choice lies in the profile, so it goes wherever its customer goes.
 """
 
 from typing import Literal
@@ -94,7 +95,8 @@ def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:
 
 
 def join(state: ShardState, root: bytes, profile: Profile, theirs: Profile) -> None:
-    """What was chosen for either of two customers goes on in one; what either does from now on rewards both."""
+    """What was chosen for either of two customers goes on in one; what either does from now on rewards
+    both."""
     if theirs.open:
         both = sorted((profile.open | theirs.open).items(), key=lambda item: (item[1].decided_ms, item[0]))
         profile.open = dict(both)
@@ -105,9 +107,11 @@ def join(state: ShardState, root: bytes, profile: Profile, theirs: Profile) -> N
 
 
 def part(united: Profile, *parts: Profile) -> None:
-    """After a union was undone: each part keeps of what was really chosen that which it would have been chosen for alone.
+    """After a union was undone: each part keeps of what was really chosen that which it would have been
+    chosen for alone.
 
-    Its rewards are those that the part earned by itself. What was lived once more may have chosen otherwise, which nobody was told.
+    Its rewards are those that the part earned by itself. What was lived once more may have chosen otherwise,
+    which nobody was told.
     """
     for profile in parts:
         lived, profile.open = profile.open, {}

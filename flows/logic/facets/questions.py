@@ -1,15 +1,18 @@
 """What models are asked about a customer, and what comes of it: at most one open question of each model.
 
-A model that can do without answers is about single purchases: it is told of each, and where one is much more suspect than the one
-that its open question is about, the question is about this one from now on. For what turns out to be fraud is seldom the first purchase.
+A model that can do without answers is about single purchases: it is told of each, and where one is much more
+suspect than the one that its open question is about, the question is about this one from now on. For what
+turns out to be fraud is seldom the first purchase.
 
 A question ends in one of two ways, and leaves as an example with the features as they were when it was asked:
 
-- its horizon passes: the answer is what was heard until then, else no (for churn: yes if there was no event at all)
+- its horizon passes: the answer is what was heard until then, else no (for churn: yes if there was no event
+  at all)
 - an outcome is heard, and the model has events for yes *and* for no: then at once
 
-What is heard counts only if it happened after the question, within its horizon, and is the first. All else is counted as
-`answers:<model>:<why>`: `unasked` (no question is open), `before` (it happened before it was asked), `late`, `repeated`.
+What is heard counts only if it happened after the question, within its horizon, and is the first. All else is
+counted as `answers:<model>:<why>`: `unasked` (no question is open), `before` (it happened before it was
+asked), `late`, `repeated`.
 """
 
 from typing import Final, Literal
@@ -46,8 +49,8 @@ def ask(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> boo
 
 
 def _withdraws(profile: Profile, model: str) -> bool:
-    """Withdraw the open question where the odds are much higher than when it was asked, and say whether. As they must be four times as
-    high, this can happen a few times only: no question is put off for ever."""
+    """Withdraw the open question where the odds are much higher than when it was asked, and say whether. As
+    they must be four times as high, this can happen a few times only: no question is put off for ever."""
     question = _open(profile, model)
     if question is None or question.outcome is not None:
         return False
@@ -111,7 +114,8 @@ def answer(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> 
 
 
 def _answer(state: ShardState, rules: CompiledRules, view: View, root: bytes, question: Question) -> None:
-    """It leaves; when it was asked is kept for as long as that silences the next one, or tells a second outcome from an unknown one."""
+    """It leaves; when it was asked is kept for as long as that silences the next one, or tells a second
+    outcome from an unknown one."""
     profile, name, now = view.p, question.model, view.now
     profile.questions.remove(question)
     model = next((model for model in rules.models if model.name == name), None)

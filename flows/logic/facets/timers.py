@@ -1,4 +1,5 @@
-"""What a customer waits for: the other event of a timer rule, the next boundary in time. (Its questions: `questions`.)"""
+"""What a customer waits for: the other event of a timer rule, the next boundary in time. (Its questions:
+`questions`.)"""
 
 from typing import Final
 
@@ -17,8 +18,8 @@ ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the la
 
 
 def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
-    """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait begins: history only
-    ends them."""
+    """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait
+    begins: history only ends them."""
     profile, time_ms = view.p, moment.receipt.event_ms
     starts = () if moment.muted else rules.starts.get(key, ())
     begun = [trigger.rule for trigger in starts if time_ms >= profile.ended.get(trigger.rule.name, 0)]
@@ -68,5 +69,6 @@ def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> 
 
 
 def cause_of(waited: Wait) -> str:
-    """Without the time it was due: that is counted from the shard's clock, which a server that lost its tail reads at another time."""
+    """Without the time it was due: that is counted from the shard's clock, which a server that lost its tail
+    reads at another time."""
     return f"timer:{waited.rule}:{waited.cause}"

@@ -1,6 +1,8 @@
-"""What a customer's stated fields are worth: validated and normalised on entry, and completed from one another.
+"""What a customer's stated fields are worth: validated and normalised on entry, and completed from one
+another.
 
-Pure: no clock, no server. What depends on the moment (is this birthday in the future?) gets it as an argument.
+Pure: no clock, no server. What depends on the moment (is this birthday in the future?) gets it as an
+argument.
 
     values      what a check says: `Good` or `Bad`
     phones      E.164, with the country from the context

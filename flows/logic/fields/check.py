@@ -8,8 +8,8 @@ Nothing is silently changed. Of a field `phone` (names are those of the traits, 
     $quality.phone     `ok` and four bytes of a keyed hash of the normal form; or the reason why it is bad
     $derived.phone     what it tells of other fields, by the kind that told it
 
-Each stated value, good or bad, writes `$quality`, so that the last one stated is the one that counts. All but `$quality` are sealed
-where the field itself is (see `flows.logic.resolution.validation`).
+Each stated value, good or bad, writes `$quality`, so that the last one stated is the one that counts. All but
+`$quality` are sealed where the field itself is (see `flows.logic.resolution.validation`).
 """
 
 from collections.abc import Callable, Mapping
@@ -175,7 +175,8 @@ class Entry:
 
 
 class Countries:
-    """Where a number without a country is from: as stated, as configured, as the locale says; the likeliest first."""
+    """Where a number without a country is from: as stated, as configured, as the locale says; the likeliest
+    first."""
 
     def __init__(self, default: str) -> None:
         self.default: tuple[str, ...] = (default,) if default else ()
@@ -234,7 +235,8 @@ def folded(name: str) -> str:
 
 
 class _Fields(dict[str, tuple[str, FieldKind | None] | None]):
-    """Name as stated -> name as configured and kind (None for a name that is ours alone); each spelling is looked at once."""
+    """Name as stated -> name as configured and kind (None for a name that is ours alone); each spelling is
+    looked at once."""
 
     def __init__(self, known: dict[str, tuple[str, FieldKind]]) -> None:
         super().__init__()
@@ -267,7 +269,8 @@ Unborn = Callable[[str, int], bool]
 
 
 def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
-    """(value, Unix milliseconds of now) -> whether it holds a birth that is still to come; None for a kind that holds none."""
+    """(value, Unix milliseconds of now) -> whether it holds a birth that is still to come; None for a kind
+    that holds none."""
     return (
         (lambda value, now_ms: _is_unborn(kind, made[kind](value, ()), now_ms))
         if kind in _BIRTHDAYS
@@ -276,7 +279,8 @@ def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
 
 
 def key_of(kind: FieldKind, config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:
-    """The form by which two spellings of an identifier are one; None where the value does not hold. `made`: what `checks` gave."""
+    """The form by which two spellings of an identifier are one; None where the value does not hold. `made`:
+    what `checks` gave."""
     check, mail = made[kind], emails(config)
 
     def key(value: str, countries: tuple[str, ...]) -> str | None:

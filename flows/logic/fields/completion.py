@@ -1,6 +1,8 @@
-"""What was derived from stated fields, and how sure that is. A stated value always comes before a derived one.
+"""What was derived from stated fields, and how sure that is. A stated value always comes before a derived
+one.
 
-The confidences are judgements, not measurements: how often the derived value is what the customer would state.
+The confidences are judgements, not measurements: how often the derived value is what the customer would
+state.
 """
 
 from collections.abc import Mapping
@@ -38,7 +40,8 @@ def derived(traits: Traits, what: str) -> tuple[Any, str, float] | None:
 
 
 def completed(traits: Traits) -> dict[str, dict[str, Any]]:
-    """All that is derived and not stated. What is personal data is not here: it lies in the sensitive record."""
+    """All that is derived and not stated. What is personal data is not here: it lies in the sensitive
+    record."""
     found = {}
     for what in CONFIDENCE:
         if what not in traits and (best := derived(traits, what)) is not None:

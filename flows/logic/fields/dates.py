@@ -1,10 +1,12 @@
-"""Dates in many forms as `YYYY-MM-DD`. Nothing is guessed: a date without its year, or with two digits of it, is bad.
+"""Dates in many forms as `YYYY-MM-DD`. Nothing is guessed: a date without its year, or with two digits of it,
+is bad.
 
-A moment (Unix time, or one in UTC) is the day that it was where the customer is: clients send local midnight so. Midnight in UTC is the
-day itself, as programs write a day that has no time. What has another offset states its day.
+A moment (Unix time, or one in UTC) is the day that it was where the customer is: clients send local midnight
+so. Midnight in UTC is the day itself, as programs write a day that has no time. What has another offset
+states its day.
 
-Year first, in any writing, is read here; the rest by `dateutil`, which fills what is missing from a default: so it is asked with
-two, and what comes out differently was not stated.
+Year first, in any writing, is read here; the rest by `dateutil`, which fills what is missing from a default:
+so it is asked with two, and what comes out differently was not stated.
 """
 
 import re
@@ -25,7 +27,8 @@ _IN_UTC: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*(?:Z|UTC|GMT|[+-]00:?00)", re.IGNORECASE
 )
 _MILLISECONDS: Final = 100_000_000_000  # from here on a number of seconds would lie after the year 5000
-_A, _B = datetime(2000, 1, 1), datetime(2004, 2, 2)  # noqa: DTZ001  # stand-ins for what is missing, no moments
+# stand-ins for what is missing, no moments
+_A, _B = datetime(2000, 1, 1), datetime(2004, 2, 2)  # noqa: DTZ001
 _YEARS: Final = (1850, 2200)
 
 
@@ -39,7 +42,8 @@ class _Strict(parser.parserinfo):  # type: ignore[misc]  # the library has no ty
 
 
 def dates(day_first: bool) -> Check:
-    """A check; `day_first`: 03/04/2020 is in April. Its places are countries or IANA time zones, the likeliest first."""
+    """A check; `day_first`: 03/04/2020 is in April. Its places are countries or IANA time zones, the
+    likeliest first."""
     strict = parser.parser(_Strict(dayfirst=day_first))
 
     def check(value: str, places: tuple[str, ...] = ()) -> Checked:

@@ -1,6 +1,8 @@
-"""Numbers on documents and cards, each by its published check: GB 11643 (resident ID), GB 32100 (credit code), Luhn, ICAO 9303.
+"""Numbers on documents and cards, each by its published check: GB 11643 (resident ID), GB 32100 (credit
+code), Luhn, ICAO 9303.
 
-Checks by `python-stdnum`. Only the form of a passport can be checked: its number has no check digit outside its own page.
+Checks by `python-stdnum`. Only the form of a passport can be checked: its number has no check digit outside
+its own page.
 """
 
 import re
@@ -25,12 +27,13 @@ _DATED: Final = re.compile(r"\[(\d*)-(\d*)\](.+)")
 
 
 def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """18 digits by one scheme. Tells the birth date, sex and where it was registered. Besides resident IDs of the mainland these are
-    permits for residents of Hong Kong (810000), Macau (820000) and Taiwan (830000), and cards of foreign permanent residents
-    since 2023 (GA 2102: 9, two digits for the province where it was applied for, three for the nationality).
+    """18 digits by one scheme. Tells the birth date, sex and where it was registered. Besides resident IDs of
+    the mainland these are permits for residents of Hong Kong (810000), Macau (820000) and Taiwan (830000),
+    and cards of foreign permanent residents since 2023 (GA 2102: 9, two digits for the province where it was
+    applied for, three for the nationality).
 
-    (`ric.validate` also wants the county to have existed at birth. But a number is given when somebody is registered: people born
-    in 1975 carry the code of a county of 1990.)
+    (`ric.validate` also wants the county to have existed at birth. But a number is given when somebody is
+    registered: people born in 1975 carry the code of a county of 1990.)
     """
     number = _compact(value)
     if number is None:
@@ -79,7 +82,8 @@ def credit_code(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def passport(value: str, countries: tuple[str, ...]) -> Checked:
-    """Six to nine letters and digits, at least four of them digits; where Chinese is the likeliest, its own series is told."""
+    """Six to nine letters and digits, at least four of them digits; where Chinese is the likeliest, its own
+    series is told."""
     number = _compact(value)
     if number is None:
         return Bad("too_long")
@@ -119,7 +123,8 @@ def _compact(value: str) -> str | None:
 
 
 def _county(listed: str, year: int) -> str:
-    """Of the names that a code has had, such as `[1983-1990]南头区办事处,[1990-]南山区`: the one of this year, or the first after it."""
+    """Of the names that a code has had, such as `[1983-1990]南头区办事处,[1990-]南山区`: the one of this
+    year, or the first after it."""
     for entry in listed.split(","):
         match = _DATED.fullmatch(entry)
         if match is None:

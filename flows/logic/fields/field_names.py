@@ -1,8 +1,10 @@
-"""What the name of a field says of its value: that it is personal, that it is a number or code, that anything may stand in it.
+"""What the name of a field says of its value: that it is personal, that it is a number or code, that anything
+may stand in it.
 
-The configured names are of one person's one thing: `email`, `firstName`. The same is meant by plurals (`emails`), by what stands before
-(`workEmail`, `buyer_first_name`) and by a few words behind (`emailAddress`, `phone_number`, `email2`). Such a name is taken for a personal
-one only where the value could be what it says: `hasEmail = true` and `marketingEmail = "spring"` are not.
+The configured names are of one person's one thing: `email`, `firstName`. The same is meant by plurals
+(`emails`), by what stands before (`workEmail`, `buyer_first_name`) and by a few words behind (`emailAddress`,
+`phone_number`, `email2`). Such a name is taken for a personal one only where the value could be what it says:
+`hasEmail = true` and `marketingEmail = "spring"` are not.
 """
 
 import re
@@ -109,10 +111,12 @@ _FITS: Final[Mapping[str, Fits]] = {
 
 
 class Named(dict[str, Fits | None]):
-    """Name of a field -> whether a value under it is personal; None where none is. Each spelling is looked at once."""
+    """Name of a field -> whether a value under it is personal; None where none is. Each spelling is looked at
+    once."""
 
     def __init__(self, known: Mapping[str, FieldKind | None], alone: frozenset[str] = frozenset()) -> None:
-        """`known`: folded names, and of which kind their values are; `alone`: those that mean it only where nothing stands beside."""
+        """`known`: folded names, and of which kind their values are; `alone`: those that mean it only where
+        nothing stands beside."""
         super().__init__()
         self._known = known
         self._chinese = tuple(
@@ -168,7 +172,8 @@ class Naming:
         return found
 
     def is_personal(self, name: str, value: str) -> bool:
-        """Of a parameter: the value must be able to be what its name says, whatever the name is (`?mobile=1` is no number)."""
+        """Of a parameter: the value must be able to be what its name says, whatever the name is (`?mobile=1`
+        is no number)."""
         if name not in self._parameters:
             if len(self._parameters) > NAMES_MAX:
                 self._parameters.clear()

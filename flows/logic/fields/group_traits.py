@@ -1,6 +1,8 @@
-"""Groups: the companies and the like that a customer belongs to. What a `group` call states is the group's, and nobody's own.
+"""Groups: the companies and the like that a customer belongs to. What a `group` call states is the group's,
+and nobody's own.
 
-In the profile it lies among the general traits, under names that only we may write, so that fragments add it up as they do all traits:
+In the profile it lies among the general traits, under names that only we may write, so that fragments add it
+up as they do all traits:
 
     $group.ID          whether the customer belongs to it
     $group.ID\0TRAIT   what was last stated of a trait

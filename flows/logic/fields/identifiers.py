@@ -1,4 +1,5 @@
-"""Identifiers of a message: taken from the configured places, normalised, checked against blocked values, hashed.
+"""Identifiers of a message: taken from the configured places, normalised, checked against blocked values,
+hashed.
 
 A value that does not hold (a phone number or mail address that cannot be one) identifies nobody.
 """
@@ -55,7 +56,8 @@ class _Namespace:
         self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
     def identifier(self, value: str, countries: tuple[str, ...] = ()) -> Identifier | None:
-        """None for a value that is blocked, or does not hold. `countries`: of a number without one; the likeliest first."""
+        """None for a value that is blocked, or does not hold. `countries`: of a number without one; the
+        likeliest first."""
         known = (value, countries) if countries else value
         if known in self.cache:
             return self.cache[known]
@@ -81,7 +83,8 @@ class _Namespace:
 
 
 class _Place:
-    """Where a namespace's value may stand: an attribute of the message, or a path inside one of its objects."""
+    """Where a namespace's value may stand: an attribute of the message, or a path inside one of its
+    objects."""
 
     __slots__ = ("attribute", "namespace", "path", "steps", "unique")
 
@@ -104,7 +107,8 @@ class Identifiers:
         entry: EntryConfig | None = None,
         made: Checks | None = None,
     ) -> None:
-        """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has them already."""
+        """`entry`: how phone numbers and mail addresses are checked; `made`: its checks, where another has
+        them already."""
         self.placeholders, entry = Placeholders(config), entry or EntryConfig()
         blocked = self.placeholders.says_nothing
         made = made or checks(replace(entry, complete=False))
@@ -128,7 +132,8 @@ class Identifiers:
         self._user = self._namespace_of("userId")
 
     def previous(self, message: Any) -> tuple[bytes, bytes] | None:
-        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself names no other user."""
+        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself
+        names no other user."""
         if (
             message.previousId is None
             or message.user_id is None

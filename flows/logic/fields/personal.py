@@ -1,15 +1,20 @@
-"""Personal data in what an app says of an event: by the name of a field, and by what its value is, whatever its name.
+"""Personal data in what an app says of an event: by the name of a field, and by what its value is, whatever
+its name.
 
-Values are looked at only where what is left of an event holds something that could be one (`may_hold`), which is rare. What is recognised
-by itself must be told from order numbers, product codes and times, so it needs a form of its own or a check digit:
+Values are looked at only where what is left of an event holds something that could be one (`may_hold`), which
+is rare. What is recognised by itself must be told from order numbers, product codes and times, so it needs a
+form of its own or a check digit:
 
     email      anywhere
-    phone      +, country and a number of that country's plan, anywhere; of the Chinese mobile numbers 138-0013-8000 as well, and
+    phone      +, country and a number of that country's plan, anywhere; of the Chinese mobile numbers
+               138-0013-8000 as well, and
                13800138000 where the field's name speaks of a person or of free text (`receiver`, `note`, `q`)
     id_number  18 digits of a Chinese resident ID: region, date and check digit, anywhere
-    bank_card  length, issuer and check digit (Luhn), in groups anywhere, without them where the name is not one of a number or code
+    bank_card  length, issuer and check digit (Luhn), in groups anywhere, without them where the name is not
+               one of a number or code
 
-In a text or a URL that holds more than that, the part is replaced by `(redacted)`, so that rules still see the rest.
+In a text or a URL that holds more than that, the part is replaced by `(redacted)`, so that rules still see
+the rest.
 """
 
 import re
@@ -70,7 +75,8 @@ _NOT_DIGITS: Final = re.compile(r"\D+")
 
 
 def may_hold(*parts: Any) -> bool:
-    """Whether what is left of an event could hold a value that is personal by itself: no for nearly all that do not, in about 1 µs."""
+    """Whether what is left of an event could hold a value that is personal by itself: no for nearly all that
+    do not, in about 1 µs."""
     said = _encode(parts)
     glance = said.translate(_GLANCE, b" -.()")
     return b"@" in glance or b"00000000000" in glance
@@ -89,7 +95,8 @@ class Finding(NamedTuple):
 
 
 class Personal:
-    """`clean` a tree of values; `redact` one text. `phone` is the check of numbers that begin with their country."""
+    """`clean` a tree of values; `redact` one text. `phone` is the check of numbers that begin with their
+    country."""
 
     def __init__(self, phone: Check, naming: Naming) -> None:
         self._phone = phone
@@ -100,7 +107,8 @@ class Personal:
         return self._walk(data, year, removed, None, "")
 
     def apart(self, data: dict[str, Any], year: int, sensitive: dict[str, Any]) -> dict[str, Any]:
-        """`data` without its personal values; those that hold some go whole to `sensitive`, under their dotted names."""
+        """`data` without its personal values; those that hold some go whole to `sensitive`, under their
+        dotted names."""
         return self._walk(data, year, {}, sensitive, "")
 
     def redact(self, text: str, year: int, removed: Removed, name: str = "") -> str:
@@ -162,7 +170,8 @@ class Personal:
         return REDACTED if len(findings) >= _FOUND_MAX else _replaced(text, findings)
 
     def _parameter(self, match: re.Match[str], year: int, removed: Removed, decoded: int) -> str:
-        """`name=value` of a URL: the value goes if it is personal, by the parameter's name or by itself, or holds such a one."""
+        """`name=value` of a URL: the value goes if it is personal, by the parameter's name or by itself, or
+        holds such a one."""
         name, value = unquote(match[1]), unquote_plus(match[2])
         if self._naming.is_personal(name, value):
             _add(removed, NAME)

@@ -1,8 +1,10 @@
 """Phone numbers: E.164 by the numbering plans of all countries (`phonenumbers`), and what a number tells.
 
-An extension is part of the number, `+8675526012345;ext=801` (RFC 3966): colleagues share what stands before it.
+An extension is part of the number, `+8675526012345;ext=801` (RFC 3966): colleagues share what stands before
+it.
 
-The tables of regions and carriers take about 100 MB; they are loaded with the first number that is to be completed.
+The tables of regions and carriers take about 100 MB; they are loaded with the first number that is to be
+completed.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""What stands where a value should be: the name of nothing in a programming language, a template that nobody filled in, a device id of
-zeros. Such a value identifies nobody, and is no evidence that two are one.
+"""What stands where a value should be: the name of nothing in a programming language, a template that nobody
+filled in, a device id of zeros. Such a value identifies nobody, and is no evidence that two are one.
 
-Left in are values that somebody may really have: short numbers, `NA` and `ID` (codes of countries and states), `admin`, `user`, and mail
-addresses such as test@test.com, which limits and guards bound.
+Left in are values that somebody may really have: short numbers, `NA` and `ID` (codes of countries and
+states), `admin`, `user`, and mail addresses such as test@test.com, which limits and guards bound.
 """
 
 import re
@@ -34,8 +34,9 @@ class Placeholders:
         self._fits = [patterns.whole(pattern) for pattern in config.blocked_patterns]
 
     def says_nothing(self, value: str) -> bool:
-        """Whether a value only stands where one should be; in any case and width, however its words are joined, also in quotes or
-        brackets, and twice (`undefined undefined` was a first name and a last one)."""
+        """Whether a value only stands where one should be; in any case and width, however its words are
+        joined, also in quotes or brackets, and twice (`undefined undefined` was a first name and a last
+        one)."""
         folded = _folded(value)
         if folded in self._words:
             return True

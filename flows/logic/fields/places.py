@@ -1,6 +1,7 @@
 """Countries, provinces and cities, postal codes, locales and time zones.
 
-Chinese places are those of `python-stdnum` (GB/T 2260), names of countries and their time zones those of `phonenumbers`.
+Chinese places are those of `python-stdnum` (GB/T 2260), names of countries and their time zones those of
+`phonenumbers`.
 """
 
 import re
@@ -58,7 +59,8 @@ _NO_CITY: Final = frozenset(("市辖区", "县", "省直辖县级行政区划", 
 
 
 def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """As ISO 3166 alpha-2, from the code or the name in English or Chinese. Tells its time zone where it has one."""
+    """As ISO 3166 alpha-2, from the code or the name in English or Chinese. Tells its time zone where it has
+    one."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
@@ -122,7 +124,8 @@ def postal_code(value: str, countries: tuple[str, ...]) -> Checked:
 
 
 def locale(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """As BCP 47 (`zh-Hans-CN`), from it or from the POSIX form. Tells the language, and the country where it names one."""
+    """As BCP 47 (`zh-Hans-CN`), from it or from the POSIX form. Tells the language, and the country where it
+    names one."""
     match = _LOCALE.fullmatch(plain(value)[:TEXT_MAX])
     if match is None:
         return Bad("format")
@@ -161,7 +164,8 @@ def _zones() -> frozenset[str]:
 
 @cache
 def _country_codes() -> dict[str, str]:
-    """By name in small letters. (The names come with the tables of regions; so they are loaded only for a country that is no code.)"""
+    """By name in small letters. (The names come with the tables of regions; so they are loaded only for a
+    country that is no code.)"""
     from phonenumbers.geodata.locale import LOCALE_DATA
 
     codes: dict[str, str] = {}
@@ -214,7 +218,8 @@ def _provinces() -> dict[str, str]:
 
 @cache
 def _cities() -> dict[str, str]:
-    """Prefectures and cities of a county's rank -> province. A prefecture's name is its own; else two of a name are none."""
+    """Prefectures and cities of a county's rank -> province. A prefecture's name is its own; else two of a
+    name are none."""
     great: dict[str, set[str]] = {short(name): {name} for name in _province_names() if name.endswith("市")}
     small: dict[str, set[str]] = {}
     for province_name, code, name in _divisions():

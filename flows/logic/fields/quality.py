@@ -4,7 +4,8 @@ quality:<source>                      records: facts that identify, or state a f
 quality:<source>:<field>:ok           valid values of a field
 quality:<source>:<field>:<reason>     bad ones
 quality:<source>:<field>:conflict     valid ones that are not what the customer's profile held
-unread:<source>:<field>               values of a property that a figure or a rule reads as a number, and that are none
+unread:<source>:<field>               values of a property that a figure or a rule reads as a number, and that
+                                      are none
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,8 @@ NOT_A_NUMBER: Final = "not_a_number"
 
 
 def stated(fact: Fact, held: Fragment, count: Callable[[str], None]) -> list[tuple[str, str, str]]:
-    """Count what this fact states, before it is added to `held`. The (source, field, outcome)s, for the metrics."""
+    """Count what this fact states, before it is added to `held`. The (source, field, outcome)s, for the
+    metrics."""
     outcomes = []
     for name, said in fact.traits.items():
         if not name.startswith(QUALITY) or type(said) is not str:
@@ -48,7 +50,8 @@ def stated(fact: Fact, held: Fragment, count: Callable[[str], None]) -> list[tup
 
 
 def unread(source: str, fields: Iterable[str], count: Callable[[str], None]) -> list[tuple[str, str, str]]:
-    """Count properties in which a number was looked for in vain. The (source, field, outcome)s, for the metrics."""
+    """Count properties in which a number was looked for in vain. The (source, field, outcome)s, for the
+    metrics."""
     outcomes = []
     for field in fields:
         count(f"{UNREAD}{source}:{field}")

@@ -1,9 +1,10 @@
 """The same content under another messageId: a button pressed twice, an importer run twice.
 
-Content is who (the strongest identifier), the source, type and name, properties and traits; not times, ids and context. An event gets
-three marks: its content in its own slot of `within`, in the slot before and in the one after. The first is kept in the customer's ring
-of messages, beside the message's own; an event of which any is there is a repetition. So what is less than `within` apart is always
-known, what is two of it or more never is, as long as it is among the customer's last events (each takes two places of the ring).
+Content is who (the strongest identifier), the source, type and name, properties and traits; not times, ids
+and context. An event gets three marks: its content in its own slot of `within`, in the slot before and in the
+one after. The first is kept in the customer's ring of messages, beside the message's own; an event of which
+any is there is a repetition. So what is less than `within` apart is always known, what is two of it or more
+never is, as long as it is among the customer's last events (each takes two places of the ring).
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,9 @@
-"""When something was stated, as traits and sealed fields keep it: the last writer wins, and of two at the same time always the same one.
+"""When something was stated, as traits and sealed fields keep it: the last writer wins, and of two at the
+same time always the same one.
 
-A mark of the event's messageId stands behind the milliseconds. So all that one event states wins or loses together, a value with what
-entry noted about it, in the open record and in the sealed one, whichever event comes first and however often it is sealed anew.
+A mark of the event's messageId stands behind the milliseconds. So all that one event states wins or loses
+together, a value with what entry noted about it, in the open record and in the sealed one, whichever event
+comes first and however often it is sealed anew.
 """
 
 from typing import Final

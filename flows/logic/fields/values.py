@@ -12,7 +12,8 @@ CACHE_MAX: Final = 50_000
 
 
 class Good(msgspec.Struct, frozen=True):
-    """A valid value. `value` is its normal form; `says` is what else it tells, such as `{"province": "广东省"}`."""
+    """A valid value. `value` is its normal form; `says` is what else it tells, such as `{"province":
+    "广东省"}`."""
 
     value: str
     says: dict[str, str] = {}
@@ -31,12 +32,14 @@ Check = Callable[
 
 
 def is_rounded(text: str) -> bool:
-    """Whether it is what a spreadsheet shows of a long number (`8.80012E+15`): the digits that told it from others are gone."""
+    """Whether it is what a spreadsheet shows of a long number (`8.80012E+15`): the digits that told it from
+    others are gone."""
     return "+" in text and _ROUNDED.fullmatch(text.strip()) is not None
 
 
 def cached(check: Check, local: bool = False) -> Check:
-    """The same values come again and again; each is looked at once. `local`: what it says of one without a `+` depends on the country."""
+    """The same values come again and again; each is looked at once. `local`: what it says of one without a
+    `+` depends on the country."""
     known: dict[tuple[str, tuple[str, ...]], Checked] = {}
 
     def look(value: str, countries: tuple[str, ...]) -> Checked:
@@ -78,7 +81,8 @@ _UNSEEN: Final = (
 
 
 def _old_gbk() -> dict[int, str]:
-    """Han that GBK had before Unicode did, FE50 to FEA0: old code tables put them into private use from U+E815 on, one after another."""
+    """Han that GBK had before Unicode did, FE50 to FEA0: old code tables put them into private use from
+    U+E815 on, one after another."""
     places = [trail for trail in range(0x50, 0xA1) if trail != 0x7F]
     found = {0xE815 + at: bytes((0xFE, trail)).decode("gb18030") for at, trail in enumerate(places)}
     found |= dict(

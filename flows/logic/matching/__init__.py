@@ -1,4 +1,5 @@
-"""Matching without a shared key: which customer does a record belong to? (Fellegi and Sunter's linkage, online.)
+"""Matching without a shared key: which customer does a record belong to? (Fellegi and Sunter's linkage,
+online.)
 
 fields     what is compared, levels of each kind    record     what a row or event says, in normal forms
 normalise  one normal form for each kind            levels     how alike two values are

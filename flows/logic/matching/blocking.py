@@ -1,6 +1,8 @@
-"""Blocking keys: two records that could be one customer share at least one of several keys, whatever one field has wrong.
+"""Blocking keys: two records that could be one customer share at least one of several keys, whatever one
+field has wrong.
 
-Keys are plain text here; whoever stores them hashes them with a key. A key that many share finds little and is bounded by the index.
+Keys are plain text here; whoever stores them hashes them with a key. A key that many share finds little and
+is bounded by the index.
 """
 
 from functools import lru_cache
@@ -29,7 +31,8 @@ _SOUND: Final = str.maketrans(
 
 @lru_cache(1 << 16)
 def skeleton(name: str) -> str:
-    """First letter and classes of the consonants after it, none twice in a row (after Soundex, Russell 1918); of a Han name, in pinyin."""
+    """First letter and classes of the consonants after it, none twice in a row (after Soundex, Russell 1918);
+    of a Han name, in pinyin."""
     letters = sound(name)
     found = letters[:1]
     last = ""
@@ -88,7 +91,8 @@ def blocking_keys(record: Record) -> list[str]:
 
 
 def _of_the_rest(values: dict[str, str], family: str, given: str) -> list[str]:
-    """Places and an occupation with each name (the city where there is no postcode), and whatever field nobody knows, by itself."""
+    """Places and an occupation with each name (the city where there is no postcode), and whatever field
+    nobody knows, by itself."""
     places = ("birth_place", "occupation") if "postcode" in values else ("city", "birth_place", "occupation")
     keys = [
         f"c:{name}{values[field]}" for field in places if field in values for name in (family, given) if name

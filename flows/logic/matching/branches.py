@@ -1,7 +1,9 @@
-"""Branches: places of one organisation that are customers of their own. They share its name, often a phone or a city, and no street.
+"""Branches: places of one organisation that are customers of their own. They share its name, often a phone or
+a city, and no street.
 
-How many there are, and how often they share phone and city, is learnt from records that have the name of a known organisation: the place
-of one customer's records differs now and then, and what differs more often is another branch.
+How many there are, and how often they share phone and city, is learnt from records that have the name of a
+known organisation: the place of one customer's records differs now and then, and what differs more often is
+another branch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,8 @@ from flows.logic.matching.weights import Shares, Weights
 
 WEAKER_PLACE: Final = 0.35  # what the second and third of the parts of an address add to the strongest
 _PRIOR: Final = 40.0  # pairs that the prior is worth
-_MOVED: Final = 0.4  # times as often as it agrees the place of one customer's records differs: one that moves, or has two doors
+# times as often as it agrees the place of one customer's records differs: one that moves, or has two doors
+_MOVED: Final = 0.4
 _FEWEST, _MOST = 0.002, 4.0
 _ONE: Final = 4.0  # bits of the odds that two are one organisation
 _OF_A_PERSON: Final = frozenset(("given_name", "family_name", "full_name", "swapped_names", "date_of_birth"))
@@ -40,7 +43,8 @@ def is_organisation(found: Iterable[_Found]) -> bool:
 
 
 def one_place_bits(found: Sequence[_Found], weights: Weights) -> float:
-    """What speaks for one place of an organisation, against two of its branches: a street tells them apart, a phone or a city hardly."""
+    """What speaks for one place of an organisation, against two of its branches: a street tells them apart, a
+    phone or a city hardly."""
     bits = together([bits for field, _, bits in found if field in SPOTS])
     for field, level, _ in found:
         if field == "phone":
@@ -67,9 +71,10 @@ class Branches(msgspec.Struct, array_like=True):
     other_city: int = 0
 
     def observe(self, compared: Sequence[Sequence[_Found]], prior: float, streets: bool) -> None:
-        """A record and those that it was compared with, with the bits before any comparison. `streets`: whether the table has any; else a
-        city is a place. Two who have a name in common by chance are no branches: what is theirs beside the place has to say that they are
-        one organisation, and for the share of phones, what is theirs beside the phone."""
+        """A record and those that it was compared with, with the bits before any comparison. `streets`:
+        whether the table has any; else a city is a place. Two who have a name in common by chance are no
+        branches: what is theirs beside the place has to say that they are one organisation, and for the share
+        of phones, what is theirs beside the phone."""
         fields = SPOTS if streets else PLACES
         same = [found for found in compared if is_organisation(found) and _own_bits(found) + prior > _ONE]
         places = [together([bits for field, _, bits in found if field in fields]) for found in same]

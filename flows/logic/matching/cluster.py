@@ -10,7 +10,8 @@ VALUES_MAX: Final = 8  # different values kept of a field: the most frequent and
 
 
 class Cluster:
-    """Values of each field with their counts. Made from the records of a customer, and kept for as long as they do not change."""
+    """Values of each field with their counts. Made from the records of a customer, and kept for as long as
+    they do not change."""
 
     __slots__ = ("id", "records", "size", "values")
 

@@ -1,8 +1,9 @@
-"""What is compared: the known fields, the kind of each, and what is believed of a kind before anything is learnt.
+"""What is compared: the known fields, the kind of each, and what is believed of a kind before anything is
+learnt.
 
-A kind is a list of comparison levels from `differs` up to `equal`. For each level `same` is its share among pairs of one and the same
-customer (Fellegi and Sunter's m), `other` its share among pairs of two different ones (u). Levels between the two ends say *how* a value is
-wrong: a digit off, a nickname, the year only.
+A kind is a list of comparison levels from `differs` up to `equal`. For each level `same` is its share among
+pairs of one and the same customer (Fellegi and Sunter's m), `other` its share among pairs of two different
+ones (u). Levels between the two ends say *how* a value is wrong: a digit off, a nickname, the year only.
 """
 
 from typing import Final
@@ -11,7 +12,8 @@ import msgspec
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """Comparison levels, the lowest first, with the prior share of each among pairs of the same and of two different customers."""
+    """Comparison levels, the lowest first, with the prior share of each among pairs of the same and of two
+    different customers."""
 
     name: str
     levels: tuple[str, ...]
@@ -119,13 +121,15 @@ _SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))
 
 
 def is_shared(field: str) -> bool:
-    """Whether members of one family or household have it in common; of a field that nobody knows it has to be feared."""
+    """Whether members of one family or household have it in common; of a field that nobody knows it has to be
+    feared."""
     return field in _SHARED or field not in KIND_OF
 
 
 def tells_who(field: str) -> bool:
-    """Whether it is a field of the customer's own, by which two records can be one customer's: a name, a birth date, a mail address, a
-    number. What a household shares, a category and a field that nobody knows are none."""
+    """Whether it is a field of the customer's own, by which two records can be one customer's: a name, a
+    birth date, a mail address, a number. What a household shares, a category and a field that nobody knows
+    are none."""
     return not is_shared(field) and kind_of(field).name not in ("category", "text", "web")
 
 

@@ -1,7 +1,7 @@
 """What no weight of evidence outweighs: two customers who each say firmly what cannot be true of both.
 
-Weights are about pairs of values, and their sum knows nothing of how firmly a customer has said something. A wrong union would be followed
-by others, since from then on the customer has the values of two.
+Weights are about pairs of values, and their sum knows nothing of how firmly a customer has said something. A
+wrong union would be followed by others, since from then on the customer has the values of two.
 """
 
 from typing import Final
@@ -21,8 +21,9 @@ _given, _date, _identifier = LEVEL["given"], LEVEL["date"], LEVEL["identifier"]
 
 
 def contradict(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form of which none is the other's, not even with a fault, and several records say so, or given name
-    or birth date disagree, or they are quite other ones and not all else agrees; or have said firmly other given names and birth dates."""
+    """Whether both have numbers of one form of which none is the other's, not even with a fault, and several
+    records say so, or given name or birth date disagree, or they are quite other ones and not all else
+    agrees; or have said firmly other given names and birth dates."""
     for field in IDS:
         if _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
             if _other_numbers(_firm(a, field), _firm(b, field)) or _disagree(a, b):
@@ -32,7 +33,8 @@ def contradict(a: Cluster, b: Cluster) -> bool:
 
 
 def quite_other_numbers(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form, and none of them could be the other's, however badly it was typed."""
+    """Whether both have numbers of one form, and none of them could be the other's, however badly it was
+    typed."""
     for field in IDS:
         comparable = [(x, y) for x, y in _pairs(a, b, field) if len(x) == len(y)]
         if comparable and all(OSA.distance(x, y) > min(_BADLY_TYPED, len(x) // 3) for x, y in comparable):

@@ -1,9 +1,9 @@
 """Weights learnt from the stream itself, without labels, and from what stewards decide.
 
-Expectation and maximisation (Dempster, Laird and Rubin, 1977; for linkage Winkler, 1988) over a bounded sample of compared pairs, of
-which the levels are kept and no values. Whether a pair is one customer is judged, for each field, by the *other* fields: a field that
-helped to find the pair cannot confirm itself. Chance agreement comes from pairs that nothing brought together, equality by chance from the
-frequencies.
+Expectation and maximisation (Dempster, Laird and Rubin, 1977; for linkage Winkler, 1988) over a bounded
+sample of compared pairs, of which the levels are kept and no values. Whether a pair is one customer is
+judged, for each field, by the *other* fields: a field that helped to find the pair cannot confirm itself.
+Chance agreement comes from pairs that nothing brought together, equality by chance from the frequencies.
 """
 
 from typing import Final
@@ -39,7 +39,8 @@ Pair = tuple[
 
 
 class Learner(msgspec.Struct, array_like=True):
-    """Collects compared pairs; `observe` returns new weights when it is time for them. Packs into some 200 KB, and goes on from there."""
+    """Collects compared pairs; `observe` returns new weights when it is time for them. Packs into some 200
+    KB, and goes on from there."""
 
     weights: Weights = Weights()
     records: int = 0
@@ -74,9 +75,11 @@ class Learner(msgspec.Struct, array_like=True):
         scorer: Scorer,
         stranger: Record | None = None,
     ) -> Weights | None:
-        """Take notice of a record and the clusters that it was compared with. Returns new weights when they are due.
+        """Take notice of a record and the clusters that it was compared with. Returns new weights when they
+        are due.
 
-        `stranger` is any record that nothing brought together with this one, such as another of the same window; it is not kept.
+        `stranger` is any record that nothing brought together with this one, such as another of the same
+        window; it is not kept.
         """
         self.records += 1
         self.joined += joined
@@ -128,8 +131,8 @@ class Learner(msgspec.Struct, array_like=True):
     def _relatives_each(self) -> float:
         """How many relatives a customer has.
 
-        The faults of one customer's records are independent: name and rest are both wrong as often as chance has it. What is more is
-        relatives.
+        The faults of one customer's records are independent: name and rest are both wrong as often as chance
+        has it. What is more is relatives.
         """
         told = self.both + self.name_only + self.rest_only + self.neither
         excess = max(0.0, self.neither - self.name_only * self.rest_only / max(1, self.both))
@@ -205,7 +208,8 @@ class Learner(msgspec.Struct, array_like=True):
 
 
 def _bounded(shares: tuple[float, ...], differs_max: float) -> tuple[float, ...]:
-    """At most `differs_max` in the lowest level: relatives, who agree in all but one field, would teach that this field means nothing."""
+    """At most `differs_max` in the lowest level: relatives, who agree in all but one field, would teach that
+    this field means nothing."""
     if shares[0] <= differs_max:
         return shares
     scale = (1.0 - differs_max) / (1.0 - shares[0])

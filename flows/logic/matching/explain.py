@@ -1,4 +1,5 @@
-"""A verdict in words, for the person who has to decide: `family name equal (rare), date of birth one digit apart, phone differs`."""
+"""A verdict in words, for the person who has to decide: `family name equal (rare), date of birth one digit
+apart, phone differs`."""
 
 from functools import lru_cache
 from typing import Final, Literal

@@ -1,7 +1,7 @@
 """How common a value is among customers, in bounded memory and without the values: a count sketch of hashes.
 
-Agreement on `Featherstonehaugh` says more than agreement on `Smith`. Counted are customers, not records: ten events of one customer do not
-make her name common.
+Agreement on `Featherstonehaugh` says more than agreement on `Smith`. Counted are customers, not records: ten
+events of one customer do not make her name common.
 """
 
 from array import array
@@ -16,9 +16,11 @@ _EVEN: Final = 25  # values once and twice seen that the first guess is worth
 
 
 class Frequencies:
-    """A count-min sketch with conservative update (Estan and Varghese, 2002): two rows; an estimate is never below the truth.
+    """A count-min sketch with conservative update (Estan and Varghese, 2002): two rows; an estimate is never
+    below the truth.
 
-    `seed` makes the cells of one company meaningless to another. `customers` is the number of customers counted.
+    `seed` makes the cells of one company meaningless to another. `customers` is the number of customers
+    counted.
     """
 
     __slots__ = ("_cells", "_mask", "_shift", "_starts", "_were", "by_field", "customers", "seed")
@@ -109,7 +111,8 @@ class Frequencies:
         return seen[0] if seen else 0
 
     def unseen(self, field: str) -> float:
-        """How many others are to be expected, among as many customers again, with a value that one has: 2 N2 / N1 (Good, 1953).
+        """How many others are to be expected, among as many customers again, with a value that one has: 2 N2
+        / N1 (Good, 1953).
 
         Below 0.1 where values are each customer's own, as e-mail addresses are; near 0.5 for family names.
         """

@@ -73,11 +73,12 @@ _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, 
 def guess_fields(
     headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in all rows.
+    """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in
+    all rows.
 
-    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of persons if other columns
-    speak of persons (a birth date, a sex), else of organisations. Where no column is the customer's own, the one of unknown meaning whose
-    values are most like names is such a name.
+    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of
+    persons if other columns speak of persons (a birth date, a sex), else of organisations. Where no column is
+    the customer's own, the one of unknown meaning whose values are most like names is such a name.
     """
     rows = rows[:SAMPLE_ROWS]
     guessed: dict[str, str] = {}
@@ -106,7 +107,8 @@ def guess_fields(
 
 
 def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str | None:
-    """Of the columns of unknown meaning the one whose values are words, and most of them its row's own; None if there is none."""
+    """Of the columns of unknown meaning the one whose values are words, and most of them its row's own; None
+    if there is none."""
     best, most = None, _NAME_DISTINCT
     for heading, field in guessed.items():
         values = [value for row in rows if (value := (row.get(heading) or "").strip())]
@@ -147,7 +149,8 @@ def _look(values: list[str]) -> str | None:
 
 
 def _is_serial(field: str, heading: str, rows: Sequence[Mapping[str, str]]) -> bool:
-    """A column of unknown meaning whose values are all different and hold a number is an id, whatever it is called."""
+    """A column of unknown meaning whose values are all different and hold a number is an id, whatever it is
+    called."""
     if field != _plain(heading) or _meaning(field) or field in ("name", "title"):
         return False
     values = [value for row in rows if (value := (row.get(heading) or "").strip())]

@@ -1,4 +1,5 @@
-"""Chinese writing: traditional to simplified, names into family and given name, and the sound of a name in pinyin."""
+"""Chinese writing: traditional to simplified, names into family and given name, and the sound of a name in
+pinyin."""
 
 import re
 from functools import lru_cache
@@ -27,7 +28,8 @@ def simplified(text: str) -> str:
 
 @lru_cache(1 << 16)
 def sound(name: str) -> str:
-    """The pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is returned as it is."""
+    """The pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is returned
+    as it is."""
     if not is_han(name):
         return name
     from pypinyin import lazy_pinyin  # a dictionary of 50 MB, which only who meets such a name should load
@@ -36,6 +38,7 @@ def sound(name: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Family and given name of a full name in Han characters (simplified, without spaces); the given name may be empty."""
+    """Family and given name of a full name in Han characters (simplified, without spaces); the given name may
+    be empty."""
     family = 2 if len(name) > 2 and name[:2] in _DOUBLE else 1
     return name[:family], name[family:]

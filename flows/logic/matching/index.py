@@ -13,7 +13,8 @@ KEYS_MAX: Final = 16_000_000
 
 
 class Index(Protocol):
-    """Customers by (hashed) blocking key. Frequent keys keep their newest customers and count for less; very frequent ones are silent."""
+    """Customers by (hashed) blocking key. Frequent keys keep their newest customers and count for less; very
+    frequent ones are silent."""
 
     def candidates(self, keys: list[str], k: int) -> list[str]:
         """At most `k` ids, those first that share the most and the rarest keys."""

@@ -1,7 +1,8 @@
-"""How alike two normal values are: for each kind a function (a, b) → number of the level in `fields.KINDS`, 0 for `differs`.
+"""How alike two normal values are: for each kind a function (a, b) → number of the level in `fields.KINDS`, 0
+for `differs`.
 
-The order of the two says nothing. They are called for values that are not equal, and remember their last answers: the same names meet
-again and again.
+The order of the two says nothing. They are called for values that are not equal, and remember their last
+answers: the same names meet again and again.
 """
 
 import re
@@ -55,7 +56,8 @@ def _family(a: str, b: str) -> int:
 
 
 def _words(a: str, b: str) -> int:
-    """Words in any order, with typing errors and short forms; what is common in all names (a title, `services`) tells little."""
+    """Words in any order, with typing errors and short forms; what is common in all names (a title,
+    `services`) tells little."""
     few, many = sorted((a.split(), b.split()), key=_by_length)
     if not few:
         return 0
@@ -86,7 +88,8 @@ def _words(a: str, b: str) -> int:
 
 
 def _by_length(words: list[str]) -> tuple[int, list[str]]:
-    """Whichever comes first, the same words are taken first: a level does not depend on the order of two values."""
+    """Whichever comes first, the same words are taken first: a level does not depend on the order of two
+    values."""
     return len(words), words
 
 
@@ -127,7 +130,8 @@ def _email(a: str, b: str) -> int:
 
 
 def _is_numbered_otherwise(a: str, b: str) -> bool:
-    """`john.smith4@` and `john.smith17@` are how two people of one name are told apart, and no slip of the hand."""
+    """`john.smith4@` and `john.smith17@` are how two people of one name are told apart, and no slip of the
+    hand."""
     return _DIGITS.sub("", a) == _DIGITS.sub("", b) and _DIGITS.findall(a) != _DIGITS.findall(b)
 
 

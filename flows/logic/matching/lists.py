@@ -1,4 +1,5 @@
-"""The bounded index of blocking keys as it lies in the directory: for each key how many came, and the newest origins."""
+"""The bounded index of blocking keys as it lies in the directory: for each key how many came, and the newest
+origins."""
 
 from collections.abc import Iterable, Mapping
 from math import log2
@@ -8,7 +9,9 @@ from typing import Final
 from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, ONE_KEY, WORTH
 from schemas.records.identity import ID_BYTES
 
-WEAK_MAX: Final = 2  # origins that no more than one rare key, or two common ones, speak for: among many customers chance brings them
+# origins that no more than one rare key, or two common ones, speak for: among many customers chance brings
+# them
+WEAK_MAX: Final = 2
 _COUNT: Final = 4  # bytes
 _HEADS: Final = tuple(Struct(f">I{f'{ID_BYTES}s' * many}").unpack for many in range(FOR_A_KEY + 1))
 _TELLS: Final = tuple(ONE_KEY - log2(max(1, count)) for count in range(COMMON + 1))

@@ -1,8 +1,9 @@
-"""Two people of one name: a name, and what a whole city has in common, is all that speaks for one customer, and something that is a
-person's own speaks against.
+"""Two people of one name: a name, and what a whole city has in common, is all that speaks for one customer,
+and something that is a person's own speaks against.
 
-Names and cities are independent evidence among strangers only by chance; of a frequent name in a big city there are many, and the sum
-of weights cannot know how many of them will come. So here the sum is not asked: such a pair is for a steward to look at.
+Names and cities are independent evidence among strangers only by chance; of a frequent name in a big city
+there are many, and the sum of weights cannot know how many of them will come. So here the sum is not asked:
+such a pair is for a steward to look at.
 """
 
 from collections.abc import Iterable
@@ -39,11 +40,13 @@ def name_bits(found: Iterable[Found]) -> float:
 
 
 def are_namesakes(a: Cluster, b: Cluster, odds_bits: float) -> bool:
-    """`odds_bits`: of their names alone, with the prior, that the two are one; below 0 it is more likely another of that name.
+    """`odds_bits`: of their names alone, with the prior, that the two are one; below 0 it is more likely
+    another of that name.
 
-    One thing of their own has to agree: a number, a phone, a mail address, a whole birth date. Where the name is a Chinese one, of which
-    there are always many, nothing but the home replaces it. Else it is missed where phone or mail address differ, and the home does not
-    agree; where birth dates differ by more than a fault, and phone or address do; or where the dates do, and the name is frequent.
+    One thing of their own has to agree: a number, a phone, a mail address, a whole birth date. Where the name
+    is a Chinese one, of which there are always many, nothing but the home replaces it. Else it is missed
+    where phone or mail address differ, and the home does not agree; where birth dates differ by more than a
+    fault, and phone or address do; or where the dates do, and the name is frequent.
     """
     if NAMES.isdisjoint(a.values) or NAMES.isdisjoint(b.values) or _agree(a, b, _OWN):
         return False

@@ -1,8 +1,10 @@
 """One normal form for each kind of value, so that most comparisons are `==`.
 
-What has neither letters nor digits becomes empty; what only stands where a value should be (`identity.blocked`) does not come here.
+What has neither letters nor digits becomes empty; what only stands where a value should be
+(`identity.blocked`) does not come here.
 
-Values come as people and exports write them: any width, any script, 10 KB of it. A normal form has at most `VALUE_MAX` characters.
+Values come as people and exports write them: any width, any script, 10 KB of it. A normal form has at most
+`VALUE_MAX` characters.
 """
 
 import re
@@ -61,7 +63,8 @@ def name(value: str) -> str:
 
 
 def date(value: str) -> str:
-    """`YYYYMMDD`, with `00` for what is not known; day first where a date can be read in two ways. Empty if it is none."""
+    """`YYYYMMDD`, with `00` for what is not known; day first where a date can be read in two ways. Empty if
+    it is none."""
     value = value.strip()[:40]
     found = _EIGHT_DIGITS.fullmatch(value)
     return _checked(*found.groups()) if found else _other_date(value)
@@ -95,7 +98,8 @@ _NO_YEAR: Final = dateutil_parser.parse("0004-01-01")
 
 
 def _checked(year: str, month: str, day: str) -> str:
-    """Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to `19610131` than to another."""
+    """Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to
+    `19610131` than to another."""
     return f"{year}{month:0>2}{day:0>2}" if "1000" < year < "2200" else ""
 
 
@@ -126,7 +130,8 @@ def street(value: str) -> str:
 
 
 def organisation(value: str) -> str:
-    """Without its legal form, words in their usual short forms; Han as pairs of characters, which stand for its words."""
+    """Without its legal form, words in their usual short forms; Han as pairs of characters, which stand for
+    its words."""
     found = text(value.replace("&", " and ").replace(".", "" if value.count(".") > 1 else " "))
     if is_han(found):
         bare = _LEGAL_FORMS_HAN.sub("", found.replace(" ", "")) or found

@@ -15,13 +15,15 @@ _GENERIC: Final = NORMALISE["text"]
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
-    """Normal values by field: at most 20 of at most 64 characters, none empty. Packs into a few hundred bytes."""
+    """Normal values by field: at most 20 of at most 64 characters, none empty. Packs into a few hundred
+    bytes."""
 
     values: dict[str, str]
 
     @staticmethod
     def of(fields: Mapping[str, str]) -> "Record":
-        """Fields by name; a name that `fields.KIND_OF` does not know is compared as text. Values that say nothing are left out."""
+        """Fields by name; a name that `fields.KIND_OF` does not know is compared as text. Values that say
+        nothing are left out."""
         values: dict[str, str] = {}
         for field, value in fields.items():
             if value and (normal := _HOW.get(field, _GENERIC)(value)):

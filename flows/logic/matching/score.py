@@ -1,8 +1,9 @@
-"""The weight of evidence that a record belongs to a cluster, in bits: log2 of the Bayes factor, field by field.
+"""The weight of evidence that a record belongs to a cluster, in bits: log2 of the Bayes factor, field by
+field.
 
-Fellegi and Sunter (1969), with the frequency of the very value in place of the average chance of agreement (Winkler, 1989). A value is
-compared with all the values that the cluster has of the field; the share of the cluster's records that say so discounts a match with a
-value that only one of ten records holds.
+Fellegi and Sunter (1969), with the frequency of the very value in place of the average chance of agreement
+(Winkler, 1989). A value is compared with all the values that the cluster has of the field; the share of the
+cluster's records that say so discounts a match with a value that only one of ten records holds.
 """
 
 from math import log2
@@ -26,7 +27,8 @@ _NAMED: Final = frozenset(("given_name", "middle_name", "full_name", "swapped_na
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
 _WORD: Final = "#"
-_TYPED: Final = 1  # characters by which numbers of one form differ in length; a passport's says nothing of an identity card's
+# characters by which numbers of one form differ in length; a passport's says nothing of an identity card's
+_TYPED: Final = 1
 NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
 BRANCH: Final = 0.1  # of the companies at one address, those with the same name
 TWIN: Final = 0.02
@@ -36,7 +38,8 @@ Found = tuple[str, int, float]  # field, level, bits
 
 
 class Evidence(msgspec.Struct, array_like=True, frozen=True):
-    """One comparison: the field, its level (`fields.KINDS`), what it is worth in bits. `rare`: an equal value that few customers have."""
+    """One comparison: the field, its level (`fields.KINDS`), what it is worth in bits. `rare`: an equal value
+    that few customers have."""
 
     field: str
     level: str
@@ -173,7 +176,8 @@ class Scorer:
     def _is_hopeless(
         self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float
     ) -> bool:
-        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are rare (`_relatives_odds`)."""
+        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are
+        rare (`_relatives_odds`)."""
         if (
             sum([bits for _, _, bits in own]) - log2(self._related()) >= least
             or "full_name" in mine
@@ -185,7 +189,8 @@ class Scorer:
         ) not in theirs.get("given_name", ())
 
     def sum(self, found: list[Found]) -> float:
-        """The bits of comparisons taken together: parts of an address, and what relatives share, are not independent."""
+        """The bits of comparisons taken together: parts of an address, and what relatives share, are not
+        independent."""
         total = shared = given = born = company = up = most = down = least = 0.0
         fields = self._fields
         for field, level, bits in found:
@@ -245,8 +250,9 @@ class Scorer:
     def _relatives_odds(self, shared: float, given: float, born: float, company: float) -> float:
         """How much more often two different customers agree so than by chance, because they may be related.
 
-        Different customers are a mixture: strangers, with independent agreements, and for each record a few relatives among all customers,
-        who share what relatives share. With e the share of relatives: log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
+        Different customers are a mixture: strangers, with independent agreements, and for each record a few
+        relatives among all customers, who share what relatives share. With e the share of relatives:
+        log2(m/u) = -log2(2^-total + e 2^-(total - shared)).
         """
         many = self._related()
         odds: float = 1.0 + many * 2.0**shared
@@ -318,7 +324,8 @@ class Scorer:
         )
 
     def _names(self, record: Record, cluster: Cluster, found: list[Found], total: float, split: bool) -> None:
-        """What the names add when looked at together: the family name where the given name should be, and the whole name.
+        """What the names add when looked at together: the family name where the given name should be, and the
+        whole name.
 
         `total`: what they are worth one by one, if there are any (`split`).
         """
@@ -373,7 +380,8 @@ class Scorer:
 
 
 def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Given and family names together; of a cluster that has only the one, those; none where it has no names."""
+    """Given and family names together; of a cluster that has only the one, those; none where it has no
+    names."""
     given, family = theirs.get("given_name", {}), theirs.get("family_name", {})
     if given and family:
         return {f"{a} {b}": 1 for a in given for b in family}

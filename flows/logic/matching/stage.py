@@ -1,4 +1,5 @@
-"""The stage that matches records as they come: finds candidates, decides, learns; what it keeps lies with its store.
+"""The stage that matches records as they come: finds candidates, decides, learns; what it keeps lies with its
+store.
 
 One entry of its log is one step, and a step depends on nothing but the store and the entries before it.
 """
@@ -71,7 +72,8 @@ class Step(msgspec.Struct):
 
 
 class Stage:
-    """Frequencies and weights are its own state; it may be put back to an earlier one, and then learns the rest anew."""
+    """Frequencies and weights are its own state; it may be put back to an earlier one, and then learns the
+    rest anew."""
 
     def __init__(
         self,
@@ -98,7 +100,8 @@ class Stage:
         return _Walk(self, incoming, store).go()
 
     def savepoint(self) -> Callable[[], None]:
-        """Gives the way back from whatever the steps from here on change, for as long as no other savepoint is asked for."""
+        """Gives the way back from whatever the steps from here on change, for as long as no other savepoint
+        is asked for."""
         frequencies, learner, weights = self.frequencies.savepoint(), self.learner.copy(), self.scorer.weights
         self._were, self._said = [], {}
 
@@ -153,7 +156,8 @@ class Stage:
 
 
 class _Walk:
-    """One step: all that it needs is fetched first, then record after record sees what those before it changed."""
+    """One step: all that it needs is fetched first, then record after record sees what those before it
+    changed."""
 
     def __init__(self, stage: Stage, incoming: Sequence[tuple[bytes, Record]], store: Store) -> None:
         self._stage = stage
@@ -195,7 +199,8 @@ class _Walk:
         return self._result
 
     def _fetch(self, origins: Iterable[bytes], own: Sequence[bytes] = ()) -> None:
-        """The customers of these origins, and what their records say; of those in `own` what each has said itself."""
+        """The customers of these origins, and what their records say; of those in `own` what each has said
+        itself."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._roots]
         if not missing:
             return
@@ -264,7 +269,8 @@ class _Walk:
         self._keep(origin, record, keys)
 
     def _candidates(self, mine: bytes, found: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Customers to compare with, each with the origin by which it was found; not those who are to stay apart."""
+        """Customers to compare with, each with the origin by which it was found; not those who are to stay
+        apart."""
         if not self._roots.keys() >= set(found):
             self._fetch(found)
         by_root: dict[bytes, bytes] = {}
@@ -308,7 +314,8 @@ class _Walk:
     def _unite(self, mine: bytes, other: bytes) -> None:
         """As the directory will see it, if it does not refuse.
 
-        What both say is remembered under the name that will most likely survive; if it is the other one it is read anew.
+        What both say is remembered under the name that will most likely survive; if it is the other one it is
+        read anew.
         """
         stage, ours, theirs = self._stage, self._clusters[mine], self._clusters[other]
         if ours.size:

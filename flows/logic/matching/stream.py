@@ -1,4 +1,5 @@
-"""One pass over records in memory: what the directory does in the stream, for evaluation, dry runs and tests."""
+"""One pass over records in memory: what the directory does in the stream, for evaluation, dry runs and
+tests."""
 
 from typing import Final
 
@@ -16,7 +17,8 @@ CANDIDATES_MAX: Final = 8
 
 
 class Matching:
-    """Clusters that grow record by record. `cluster_of` tells the cluster of a record as of now; `comparisons` counts record × cluster."""
+    """Clusters that grow record by record. `cluster_of` tells the cluster of a record as of now;
+    `comparisons` counts record × cluster."""
 
     def __init__(
         self, thresholds: Thresholds | None = None, index: Index | None = None, learns: bool = True

@@ -1,4 +1,5 @@
-"""The verdict on a record: it joins a cluster (or several that it shows to be one), it needs a person to look, or it is new."""
+"""The verdict on a record: it joins a cluster (or several that it shows to be one), it needs a person to
+look, or it is new."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, array_like=True, frozen=True):
-    """`weight`: log2 of the posterior odds for `cluster`. `also`: further clusters that are the same customer and join it."""
+    """`weight`: log2 of the posterior odds for `cluster`. `also`: further clusters that are the same customer
+    and join it."""
 
     kind: Literal["merge", "review", "none"]
     cluster: str = ""
@@ -46,7 +48,8 @@ Scored = tuple[
 
 
 def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
-    """`clusters` are the candidates. A record that would join two clusters that disagree joins the better one only."""
+    """`clusters` are the candidates. A record that would join two clusters that disagree joins the better one
+    only."""
     prior = scorer.prior_bits()
     numbered = any(field in record.values for field in IDS)
     everybody = []
@@ -75,7 +78,8 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
 def _but_for_the_number(
     record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds
 ) -> Verdict:
-    """A steward is asked where nothing but a number that is quite another keeps the record from a customer."""
+    """A steward is asked where nothing but a number that is quite another keeps the record from a
+    customer."""
     alone, prior = Cluster.of("", [record]), scorer.prior_bits()
     for weight, _, cluster, found in sorted(scored, key=lambda one: one[:2], reverse=True):
         numbers = sum(bits for field, _, bits in found if field in IDS)
@@ -89,7 +93,8 @@ def _but_for_the_number(
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
-    """Whether a single record of the cluster speaks for it: one that has the name of one and the city of another fits neither."""
+    """Whether a single record of the cluster speaks for it: one that has the name of one and the city of
+    another fits neither."""
     return cluster.size == 1 or any(
         scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records)
     )

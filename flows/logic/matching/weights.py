@@ -1,4 +1,5 @@
-"""What each comparison level is worth: Fellegi and Sunter's m and u for each field, immutable and with a version."""
+"""What each comparison level is worth: Fellegi and Sunter's m and u for each field, immutable and with a
+version."""
 
 from math import log2
 
@@ -8,7 +9,8 @@ from flows.logic.matching.columns import kind_of
 
 
 class Shares(msgspec.Struct, array_like=True, frozen=True):
-    """The share of each level among pairs of one customer (`same`, m) and among pairs of two different ones (`other`, u)."""
+    """The share of each level among pairs of one customer (`same`, m) and among pairs of two different ones
+    (`other`, u)."""
 
     same: tuple[float, ...]
     other: tuple[float, ...]
@@ -21,10 +23,10 @@ class Shares(msgspec.Struct, array_like=True, frozen=True):
 class Weights(msgspec.Struct, array_like=True, frozen=True):
     """One version of the weights. Fields that are not in it have the prior shares of their kind.
 
-    `records_each`: the share of records that belong to a customer who is there already; it moves the prior odds.
-    `relatives_each`: how many customers share family name and place with a customer without being the same.
-    `branches_each`: how many other places of its organisation are customers of their own, for each customer; the share of them with
-    its phone and in its city is `branches_phone` and `branches_city`.
+    `records_each`: the share of records that belong to a customer who is there already; it moves the prior
+    odds. `relatives_each`: how many customers share family name and place with a customer without being the
+    same. `branches_each`: how many other places of its organisation are customers of their own, for each
+    customer; the share of them with its phone and in its city is `branches_phone` and `branches_city`.
     """
 
     version: int = 0

@@ -15,8 +15,8 @@ Array = NDArray[np.float64]
 
 
 class AdaGrad:
-    """Each weight has its own pace. The intercept learns at the full rate (River's default is five times slower), so that it
-    finds the base rate within some hundred examples and follows it when it drifts."""
+    """Each weight has its own pace. The intercept learns at the full rate (River's default is five times
+    slower), so that it finds the base rate within some hundred examples and follows it when it drifts."""
 
     name = "adagrad"
 
@@ -43,7 +43,8 @@ class AdaGrad:
             self._scaler.learn_one(x)
             self._regression.learn_one(self._scaler.transform_one(x), answer == 1.0, weight)
 
-    def forget(self, share: float) -> None:  # noqa: ARG002  # AdaGrad's steps depend on what it has seen: it starts its pace anew
+    # AdaGrad's steps depend on what it has seen: it starts its pace anew
+    def forget(self, share: float) -> None:  # noqa: ARG002
         """Its steps are as large again as at the beginning; the weights stay."""
         self._regression.optimizer.g2.clear()
 

@@ -1,11 +1,14 @@
 """How unusual is it? For what has no answers yet.
 
-Unusual   half-space trees (Tan, Ting and Liu 2011, "Fast anomaly detection for streaming data"): the judge of `millrace eval anomaly`
-Usual     how far each feature lies outside its usual range, summed: no trees, so a shard scores it like any other model
+Unusual   half-space trees (Tan, Ting and Liu 2011, "Fast anomaly detection for streaming data"): the judge of
+          `millrace eval anomaly`
+Usual     how far each feature lies outside its usual range, summed: no trees, so a shard scores it like any
+          other model
 
-Until enough frauds are confirmed the `fraud` model is a `Usual` of what the last purchase alone shows: customers differ in so many ways
-that beside all of them one odd purchase is nothing. Its score says how rare so unusual a purchase is: 0.5 is more unusual than 99 of
-the last 100, the usual one has 0.02. Ranks decide, so nothing is assumed about how features are distributed.
+Until enough frauds are confirmed the `fraud` model is a `Usual` of what the last purchase alone shows:
+customers differ in so many ways that beside all of them one odd purchase is nothing. Its score says how rare
+so unusual a purchase is: 0.5 is more unusual than 99 of the last 100, the usual one has 0.02. Ranks decide,
+so nothing is assumed about how features are distributed.
 """
 
 from collections.abc import Sequence
@@ -67,7 +70,8 @@ class Usual(msgspec.Struct, array_like=True):
             self.squares[place] += miss * (value - self.means[place])
 
     def _distance(self, features: Sequence[float]) -> float:
-        """Σ over features of what lies beyond one deviation from the mean, in deviations, at most `CLIP` - 1."""
+        """Σ over features of what lies beyond one deviation from the mean, in deviations, at most `CLIP` -
+        1."""
         total = 0.0
         for value, mean, deviation in zip(features, self.means, self._deviations(), strict=True):
             if deviation:
@@ -78,7 +82,8 @@ class Usual(msgspec.Struct, array_like=True):
         return [(square / self.count) ** 0.5 if self.count else 0.0 for square in self.squares]
 
     def terms(self) -> Terms:
-        """The same sum as an additive model (see `linear`): down to -1, level to 1, then up; scaled by the ranks."""
+        """The same sum as an additive model (see `linear`): down to -1, level to 1, then up; scaled by the
+        ranks."""
         ranked = sorted(self.ring) or [0.0]
         rare, usual = (ranked[min(int(rank * len(ranked)), len(ranked) - 1)] for rank in (_RARE, _USUAL))
         slope = (_RARE_LOGIT - _USUAL_LOGIT) / (rare - usual) if rare > usual else 1.0

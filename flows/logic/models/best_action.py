@@ -1,4 +1,5 @@
-"""The model of the next best action: its name, its context, and what is configured of it as the bandit sees it."""
+"""The model of the next best action: its name, its context, and what is configured of it as the bandit sees
+it."""
 
 from typing import Final
 

@@ -1,4 +1,5 @@
-"""The table of all binary models. They differ in their question and in what they may look at; features and learning are shared.
+"""The table of all binary models. They differ in their question and in what they may look at; features and
+learning are shared.
 
 A new one is its line here and its name in `Model` of `schemas.config`.
 """

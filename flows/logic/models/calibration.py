@@ -1,7 +1,9 @@
-"""Online correction of probabilities: logit -> slope · logit + shift (Platt 1999, "Probabilistic outputs for support vector machines").
+"""Online correction of probabilities: logit -> slope · logit + shift (Platt 1999, "Probabilistic outputs for
+support vector machines").
 
-Answers come late, so a model says what was true a horizon ago; and one that learns with weights is wrong on purpose. Both are
-corrected here, by the answers of late. As the correction is linear in the logit, it disappears into a snapshot's weights.
+Answers come late, so a model says what was true a horizon ago; and one that learns with weights is wrong on
+purpose. Both are corrected here, by the answers of late. As the correction is linear in the logit, it
+disappears into a snapshot's weights.
 """
 
 from math import exp

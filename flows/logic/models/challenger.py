@@ -1,8 +1,9 @@
 """River's matrix factorisation as the challenger of item-to-item counts.
 
-What a shard knows of a customer are the items touched last. So an item touched before takes the place of the user: River's model learns
-how well one item follows another. Of two that were never seen together it can tell by those that both are seen with, as counts cannot;
-and what it has learnt makes companions, as counts do, so that the same shelf serves either.
+What a shard knows of a customer are the items touched last. So an item touched before takes the place of the
+user: River's model learns how well one item follows another. Of two that were never seen together it can tell
+by those that both are seen with, as counts cannot; and what it has learnt makes companions, as counts do, so
+that the same shelf serves either.
 """
 
 from hashlib import shake_256
@@ -37,7 +38,8 @@ class _Draws:
 
     def below(self, limit: int, count: int) -> list[int]:
         """Whole numbers, each 0 to `limit` - 1."""
-        return (self._next(count) % np.uint64(limit)).tolist()  # type: ignore[no-any-return]  # NumPy says Any of all lists
+        # NumPy says Any of all lists
+        return (self._next(count) % np.uint64(limit)).tolist()  # type: ignore[no-any-return]
 
     def _next(self, count: int) -> Any:
         self.count += 1
@@ -63,7 +65,8 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class Challenger:
-    """Mutable; a function of the touches in their order. The item touched longest ago makes room for a new one."""
+    """Mutable; a function of the touches in their order. The item touched longest ago makes room for a new
+    one."""
 
     def __init__(self, items_max: int = recommendation_index.ITEMS_MAX) -> None:
         self._items_max = items_max
@@ -74,8 +77,9 @@ class Challenger:
         self._names: list[str] = []  # in each slot
 
     def learn(self, touch: Touch) -> None:
-        """One that can be learnt from (`Recommender.fit`): its item follows the latest of those before it, others that are drawn do not.
-        With each doubling of 1 + its weight it is a lesson on one more of those."""
+        """One that can be learnt from (`Recommender.fit`): its item follows the latest of those before it,
+        others that are drawn do not. With each doubling of 1 + its weight it is a lesson on one more of
+        those."""
         self._meet(touch.item)
         model, names = self._model, self._names
         before = [item for item in touch.recent if item in self._slots and item != touch.item]

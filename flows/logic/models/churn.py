@@ -1,4 +1,5 @@
-"""Churn: will this customer show no activity within the horizon? What the model looks at stands in `features`."""
+"""Churn: will this customer show no activity within the horizon? What the model looks at stands in
+`features`."""
 
 from flows.logic.models.features import serving
 

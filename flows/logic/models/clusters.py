@@ -1,8 +1,9 @@
 """Value / behaviour clusters: customers in a few groups, online, under names that stay.
 
-Sequential k-means (MacQueen, 1967) with forgetting, over features scaled as they come. Every so many examples the groups are
-formed anew from a small even sample, and the new centroids take the names of the old ones that they lie nearest to (the
-assignment of least total distance, Kuhn 1955). So `c2` stays `c2` while it moves, and how far it moved is the drift.
+Sequential k-means (MacQueen, 1967) with forgetting, over features scaled as they come. Every so many examples
+the groups are formed anew from a small even sample, and the new centroids take the names of the old ones that
+they lie nearest to (the assignment of least total distance, Kuhn 1955). So `c2` stays `c2` while it moves,
+and how far it moved is the drift.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +37,8 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class Clusters:
-    """Learns from examples in their order, and from nothing else. `k` names, `c1` the largest when first formed."""
+    """Learns from examples in their order, and from nothing else. `k` names, `c1` the largest when first
+    formed."""
 
     def __init__(self, features: tuple[str, ...], k: int) -> None:
         if not 2 <= k <= CLUSTERS_MAX:
@@ -50,7 +52,8 @@ class Clusters:
         self._sample: Floats = np.zeros((0, d))
 
     def learn(self, examples: Iterable[Sequence[float]]) -> list[Snapshot]:
-        """Learn in this order; returns the snapshots that fell due. One of another length is dropped and counted."""
+        """Learn in this order; returns the snapshots that fell due. One of another length is dropped and
+        counted."""
         snapshots: list[Snapshot] = []
         for example in examples:
             if len(example) != len(self.features):
@@ -138,7 +141,8 @@ class Clusters:
         )
 
     def load(self, body: bytes) -> bool:
-        """Become what `dump` gave; False if that had other features or another k: then it starts afresh. Raises `Foreign`."""
+        """Become what `dump` gave; False if that had other features or another k: then it starts afresh.
+        Raises `Foreign`."""
         try:
             state = msgspec.msgpack.decode(body, type=_State)
             if (state.features, state.k) != (self.features, self.k):
@@ -158,7 +162,8 @@ class Clusters:
 
 
 def k_means(sample: Floats, start: Floats) -> Floats:
-    """Lloyd's iterations (1982) from `start` (k, d). A centroid that nobody is nearest to goes to the point worst served."""
+    """Lloyd's iterations (1982) from `start` (k, d). A centroid that nobody is nearest to goes to the point
+    worst served."""
     centroids = start.copy()
     for _ in range(_ROUNDS):
         away = distances(sample, centroids)
@@ -178,7 +183,8 @@ def k_means(sample: Floats, start: Floats) -> Floats:
 
 
 def _spread_out(sample: Floats, k: int) -> Floats:
-    """k points far from one another (Gonzalez, 1985), beginning with the one nearest to the middle: no chance in it."""
+    """k points far from one another (Gonzalez, 1985), beginning with the one nearest to the middle: no chance
+    in it."""
     chosen = [int(((sample - sample.mean(axis=0)) ** 2).sum(axis=1).argmin())]
     while len(chosen) < k:
         chosen.append(int(distances(sample, sample[chosen]).min(axis=1).argmax()))

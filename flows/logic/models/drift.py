@@ -1,7 +1,8 @@
-"""Has the world changed? ADWIN (Bifet and Gavaldà 2007) on the champion's log-loss and on each feature, by means of blocks.
+"""Has the world changed? ADWIN (Bifet and Gavaldà 2007) on the champion's log-loss and on each feature, by
+means of blocks.
 
-ADWIN keeps a window that shrinks when two of its parts have different means. Features are judged in deviations from where they
-stood when the watch began.
+ADWIN keeps a window that shrinks when two of its parts have different means. Features are judged in
+deviations from where they stood when the watch began.
 """
 
 import pickle

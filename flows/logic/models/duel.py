@@ -1,8 +1,10 @@
-"""Champion against challenger on the same answers: are the challenger's losses less, beyond doubt? Then it takes the champion's place.
+"""Champion against challenger on the same answers: are the challenger's losses less, beyond doubt? Then it
+takes the champion's place.
 
-The test is a one-sided paired z-test on the differences of losses over a window of `ANSWERS` answers, windows following one another
-without overlap. At `DOUBT` a challenger that is no better wins one window in a thousand. (Losses of neighbouring answers may be
-related, which makes a window count for less than it has answers: hence the strict level.)
+The test is a one-sided paired z-test on the differences of losses over a window of `ANSWERS` answers, windows
+following one another without overlap. At `DOUBT` a challenger that is no better wins one window in a
+thousand. (Losses of neighbouring answers may be related, which makes a window count for less than it has
+answers: hence the strict level.)
 """
 
 from abc import ABC, abstractmethod
@@ -70,14 +72,16 @@ class Contested(ABC):
         return winner is not None
 
     def promote(self, challenger: str) -> None:
-        """Make a challenger the champion, by rule or by hand; all duels begin anew. Raises `KeyError` if there is none of that name."""
+        """Make a challenger the champion, by rule or by hand; all duels begin anew. Raises `KeyError` if
+        there is none of that name."""
         self._duels[challenger]
         self.champion = challenger
         self.promotions += 1
         self._duels = {name: Duel() for name in self._duels}
 
     def grant(self, number: int, learner: str) -> bool:
-        """A promotion by hand, once for each number. Whether there is another champion now; a name that is none changes nothing."""
+        """A promotion by hand, once for each number. Whether there is another champion now; a name that is
+        none changes nothing."""
         if number <= self.wishes:
             return False
         self.wishes = number

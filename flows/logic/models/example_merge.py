@@ -1,10 +1,11 @@
 """The one order in which the examples of all shards are learnt: by (tick, shard, sequence).
 
-Each shard's lane arrives in its own order and at its own pace. An item may be taken only once no shard can still bring
-an earlier one; so what is taken, and in which order, is a function of the lanes alone, not of when they were read.
+Each shard's lane arrives in its own order and at its own pace. An item may be taken only once no shard can
+still bring an earlier one; so what is taken, and in which order, is a function of the lanes alone, not of
+when they were read.
 
-A tick is one second of a shard's clock. Within a shard ticks are made non-decreasing (an item of an earlier second
-takes the tick of its predecessor), which makes the order total whatever a lane holds.
+A tick is one second of a shard's clock. Within a shard ticks are made non-decreasing (an item of an earlier
+second takes the tick of its predecessor), which makes the order total whatever a lane holds.
 """
 
 from collections import deque
@@ -16,7 +17,8 @@ Item = TypeVar("Item")
 
 
 class Merge(Generic[Item]):
-    """Holds what was read and may not be taken yet. `positions` and `tick` are those of the last item taken before."""
+    """Holds what was read and may not be taken yet. `positions` and `tick` are those of the last item taken
+    before."""
 
     def __init__(self, shards: Iterable[int], positions: Mapping[int, int], tick: int = 0) -> None:
         self._waiting: dict[int, deque[tuple[int, int, Item]]] = {shard: deque() for shard in shards}
@@ -33,7 +35,8 @@ class Merge(Generic[Item]):
         return {shard: self._read[shard] for shard, waiting in self._waiting.items() if len(waiting) < room}
 
     def add(self, shard: int, seq: int, tick: int, item: Item) -> int:
-        """Let the next item of a shard wait. Returns how many sequence numbers before it are missing (0 in a whole lane)."""
+        """Let the next item of a shard wait. Returns how many sequence numbers before it are missing (0 in a
+        whole lane)."""
         missing = seq - self._read[shard] - 1
         if missing < 0:
             return 0  # seen before

@@ -1,8 +1,10 @@
-"""What the models look at: one table of features, one function that computes them, for scoring and learning alike.
+"""What the models look at: one table of features, one function that computes them, for scoring and learning
+alike.
 
-A feature is a pure function of (the sum of a customer's fragments, now). All are logarithms, shares or small counts, so that they are
-finite, of one size whatever the trade, and learnt alike whether a customer comes hourly or yearly. A feature's place in a
-model's list is its meaning in every stored example: never change one in place, append a new one (the model starts afresh).
+A feature is a pure function of (the sum of a customer's fragments, now). All are logarithms, shares or small
+counts, so that they are finite, of one size whatever the trade, and learnt alike whether a customer comes
+hourly or yearly. A feature's place in a model's list is its meaning in every stored example: never change one
+in place, append a new one (the model starts afresh).
 """
 
 from math import log, log1p
@@ -57,7 +59,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature("order_size", "log1p of the mean amount of a purchase", _TRADE),
     Feature("order_share", "purchases ÷ (1 + events), below 1", _TRADE),
     Feature("pace", "log1p of the events in 30 days of life, 30 days added to it", _ALL),
-    # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T) / (a + t)), in two forms.
+    # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T)
+    # / (a + t)), in two forms.
     Feature("silence", "log1p of events × log of (30 days + age) ÷ (30 days + time of activity)", _ALL),
     Feature("fading", "events (at most 50) ÷ 10 × the same logarithm", _ALL),
     # The last purchase itself: sums and means of many hide it.
@@ -87,7 +90,8 @@ def features(total: Fragment, now_ms: int) -> list[float]:
 
 
 def shared(total: Fragment, now_ms: int) -> list[float]:
-    """The features before `LATEST`. They are computed for each event: without calls of our own, where that can be."""
+    """The features before `LATEST`. They are computed for each event: without calls of our own, where that
+    can be."""
     if total.events <= 0:
         return [0.0] * SHARED
     recency = _bounded((now_ms - total.last_ms) / DAY_MS)

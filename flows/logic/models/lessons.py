@@ -1,6 +1,8 @@
-"""What `learn` teaches besides probabilities, each as it teaches those: examples in their order in, snapshots out.
+"""What `learn` teaches besides probabilities, each as it teaches those: examples in their order in, snapshots
+out.
 
-All are functions of the examples alone: no clock, no chance, and nothing depends on how often they were stopped in between.
+All are functions of the examples alone: no clock, no chance, and nothing depends on how often they were
+stopped in between.
 """
 
 from collections import Counter
@@ -117,11 +119,12 @@ class _Beside(msgspec.Struct, array_like=True):
 
 
 class BestActions(_Teacher, Contested):
-    """The bandit, and in its shadow all other policies: one learner of probabilities and one of means, on whose beliefs they decide.
+    """The bandit, and in its shadow all other policies: one learner of probabilities and one of means, on
+    whose beliefs they decide.
 
-    An operator makes another policy the champion, not a rule: what it would have earned is an estimate from what others did. Another
-    policy in the configuration is his word as well. An action that it hears of for the first time is taken in; one that was removed is
-    kept, and does no harm.
+    An operator makes another policy the champion, not a rule: what it would have earned is an estimate from
+    what others did. Another policy in the configuration is his word as well. An action that it hears of for
+    the first time is taken in; one that was removed is kept, and does no harm.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -204,7 +207,8 @@ class BestActions(_Teacher, Contested):
         return made
 
     def figures(self) -> dict[str, float]:
-        """`mean_reward`; of each action `tried_` (examples) and `reward_` (their mean); of each policy `gain_` (see `Tally`)."""
+        """`mean_reward`; of each action `tried_` (examples) and `reward_` (their mean); of each policy
+        `gain_` (see `Tally`)."""
         rewards = {f"reward_{name}": earned / times for name, (times, earned) in self._earned.items()}
         gains = {f"gain_{policy}": figures["gain"] for policy, figures in self.contest().items() if figures}
         return self._learner.figures() | rewards | gains
@@ -223,7 +227,8 @@ class BestActions(_Teacher, Contested):
         return self._keep(own, {"earned": self._earned, "beside": beside})
 
     def load(self, body: bytes) -> bool:
-        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another kind of policy: then it starts afresh."""
+        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another kind of
+        policy: then it starts afresh."""
         kept = self._kept(body)
         known = {action.name for action in self._actions}
         others = [Action(name=name) for name in Learner.actions_in(kept.body) if name not in known]
@@ -290,8 +295,9 @@ class _Contest(msgspec.Struct):
 
 
 class Recommendations(Contested, _Teacher):
-    """Item to item, and beside it, on the same touches, River's matrix factorisation. Each makes a shelf when one falls due: the champion's
-    is served, and both are judged by the touches that follow, so that what is compared is what customers get."""
+    """Item to item, and beside it, on the same touches, River's matrix factorisation. Each makes a shelf when
+    one falls due: the champion's is served, and both are judged by the touches that follow, so that what is
+    compared is what customers get."""
 
     def __init__(self, rules: Rules) -> None:
         _Teacher.__init__(self, recommendation_index.NAME, ())
@@ -355,7 +361,8 @@ class Recommendations(Contested, _Teacher):
             self._sides[snapshot.learner].shelf = snapshot.pack()
 
     def figures(self) -> dict[str, float]:
-        """`hit_rate`: how often a new item was among ten on the champion's shelf. Of each learner's, `hits_` (the same) and `mrr_`."""
+        """`hit_rate`: how often a new item was among ten on the champion's shelf. Of each learner's, `hits_`
+        (the same) and `mrr_`."""
         sides = {name: figures for name, figures in self.contest().items() if figures}
         beside = {
             f"{short}_{name}": side[long]
@@ -424,7 +431,8 @@ class Groups(_Teacher):
         return snapshots
 
     def figures(self) -> dict[str, float]:
-        """`drift_` and `share_` of each cluster: the deviations it moved when the groups were formed last, and its part of all."""
+        """`drift_` and `share_` of each cluster: the deviations it moved when the groups were formed last,
+        and its part of all."""
         now = self._model.snapshot()
         figures = {f"drift_{name}": drift for name, drift in zip(now.names, now.drift, strict=True)}
         return (
@@ -437,7 +445,8 @@ class Groups(_Teacher):
         return self._keep(self._model.dump(), {})
 
     def load(self, body: bytes) -> bool:
-        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another `k`: then it starts afresh."""
+        """Become what `dump` gave. Raises `Foreign`. False if that had other features or another `k`: then it
+        starts afresh."""
         kept = self._kept(body)
         same = self._model.load(kept.body)
         if not same:

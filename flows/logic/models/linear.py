@@ -1,10 +1,14 @@
-"""An additive binary model as plain numbers: the snapshot that the trainer announces, and the scorers that the shards use.
+"""An additive binary model as plain numbers: the snapshot that the trainer announces, and the scorers that
+the shards use.
 
-    logit = intercept + Σ over features of  weight · z + Σ over `KNOTS` of  bend · (max(z, knot) - max(0, knot))
+    logit = intercept + Σ over features of  weight · z + Σ over `KNOTS` of bend · (max(z, knot) - max(0,
+                                            knot))
 
-where z = (x - mean) ÷ deviation, within ±`CLIP`. So the intercept is the logit of a customer who is average in everything.
+where z = (x - mean) ÷ deviation, within ±`CLIP`. So the intercept is the logit of a customer who is average
+in everything.
 
-Each feature's part is a line with a few bends, so what it adds to a logit can be said exactly. No pickle, no River.
+Each feature's part is a line with a few bends, so what it adds to a logit can be said exactly. No pickle, no
+River.
 """
 
 from bisect import bisect_right
@@ -25,7 +29,8 @@ _LOGIT_MAX = 700.0  # exp(709.8) is the last that a double holds
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a learner has learnt. Lists follow the features; a deviation of 0 is a feature that never varied and is ignored."""
+    """What a learner has learnt. Lists follow the features; a deviation of 0 is a feature that never varied
+    and is ignored."""
 
     means: tuple[float, ...]
     deviations: tuple[float, ...]
@@ -122,7 +127,8 @@ class Scorer:
         return probability(logit)
 
     def explain(self, features: Sequence[float]) -> list[tuple[str, float]]:
-        """What each feature adds to the logit against a customer who is average in it, the largest effect first.
+        """What each feature adds to the logit against a customer who is average in it, the largest effect
+        first.
 
         Exact: the contributions and the intercept sum to the logit of `score`.
         """

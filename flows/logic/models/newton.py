@@ -1,21 +1,25 @@
-"""Logistic regression that learns online like a batch one: a Newton step for each block of answers, over all that came before.
+"""Logistic regression that learns online like a batch one: a Newton step for each block of answers, over all
+that came before.
 
 For a block with basis F (one row of each example), answers y and predictions p:
 
-    precision <- fading · precision + Fᵀ diag(p (1 - p)) F          weights <- weights + (precision + ridge)⁻¹ Fᵀ (y - p)
+    precision <- fading · precision + Fᵀ diag(p (1 - p)) F          weights <- weights + (precision + ridge)⁻¹
+                                                                    Fᵀ (y - p)
 
-which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online natural gradient as a Kalman
-filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization using Kalman recursion"). There is no learning rate,
-and the scale of a feature does not matter. The first answers are kept and fitted together now and then, as a batch model would: one
-pass over a few hundred learns too little of them. Each feature enters as itself and bent at a few points (a linear spline), in
-deviations from its mean and clipped; so effects need not be straight and no value is an outlier.
+which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online
+natural gradient as a Kalman filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization
+using Kalman recursion"). There is no learning rate, and the scale of a feature does not matter. The first
+answers are kept and fitted together now and then, as a batch model would: one pass over a few hundred learns
+too little of them. Each feature enters as itself and bent at a few points (a linear spline), in deviations
+from its mean and clipped; so effects need not be straight and no value is an outlier.
 
-Means and deviations are held still while weights are learnt in them, and taken anew each time the examples are a twentieth more: what a
-memory says of the latest rows is then said in the new frame, with the same evidence spread over them.
+Means and deviations are held still while weights are learnt in them, and taken anew each time the examples
+are a twentieth more: what a memory says of the latest rows is then said in the new frame, with the same
+evidence spread over them.
 
-Several memories learn side by side: some never forget, others halve the past after so many answers; some know bends, others
-straight lines only. They are mixed by how well each
-predicted of late. All share one basis, so the mix is again one vector of weights.
+Several memories learn side by side: some never forget, others halve the past after so many answers; some know
+bends, others straight lines only. They are mixed by how well each predicted of late. All share one basis, so
+the mix is again one vector of weights.
 """
 
 from collections.abc import Sequence
@@ -37,7 +41,9 @@ Array = NDArray[np.float64]
 BLOCK = 25  # answers of one Newton step
 KEPT = 2_000  # first answers that are fitted together
 LATEST = 1_000  # rows that a new frame is fitted on
-_GROWN = 1.05  # times as many examples, and the frame is taken anew: with few answers of yes a step too far costs much until then
+# times as many examples, and the frame is taken anew: with few answers of yes a step too far costs much until
+# then
+_GROWN = 1.05
 _ROUNDS = 4  # Newton steps over the kept answers; each begins where the last one ended
 _HELD = 1e-3  # of the prior, while what was known is put into a new frame
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
@@ -98,7 +104,8 @@ class Newton:
         self._mix()
 
     def logits(self, rows: Array) -> Array:
-        """Of each row. A row's is the same in whatever company it comes: no matrix product, whose order of adding depends on the shape."""
+        """Of each row. A row's is the same in whatever company it comes: no matrix product, whose order of
+        adding depends on the shape."""
         return np.asarray((self._basis(rows) * self._mixed).sum(axis=1))
 
     def learn(self, rows: Array, answers: Array, stress: Array) -> None:
@@ -134,8 +141,8 @@ class Newton:
             self._step(*self._kept, whole=True)
 
     def _carry_over(self) -> None:
-        """Into a new frame: each memory's weights by weighted least squares on what it says of the latest rows, and as much evidence as it
-        had (the intercept's counts it all), spread over them."""
+        """Into a new frame: each memory's weights by weighted least squares on what it says of the latest
+        rows, and as much evidence as it had (the intercept's counts it all), spread over them."""
         rows = self._kept[0]
         said, evidence = self._basis(rows) @ self._weights.T, self._precision[:, 0, 0].copy()
         self._take_frame()
@@ -158,9 +165,10 @@ class Newton:
             self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
 
     def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
-        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the weights, and the step is
-        halved until it is one downhill; where they are a block, the rest of the past is in the precision, and no answer of the
-        block may be moved too far at once. (A full Newton step of a logistic model can overshoot without end.)"""
+        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the
+        weights, and the step is halved until it is one downhill; where they are a block, the rest of the past
+        is in the precision, and no answer of the block may be moved too far at once. (A full Newton step of a
+        logistic model can overshoot without end.)"""
         basis = self._basis(rows)
         for member, decay in enumerate(self._decay):
             weights, prior = self._weights[member], np.diag(self._ridge[member])
@@ -282,7 +290,8 @@ def _sigmoid(logits: Array) -> Array:
 def _downhill(
     basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array
 ) -> Array:
-    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are where they should be."""
+    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are
+    where they should be."""
 
     def height(at: Array) -> float:
         return _loss(_sigmoid(basis @ at), answers, stress) + 0.5 * float((prior * at * at).sum())

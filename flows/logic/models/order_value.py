@@ -1,7 +1,8 @@
-"""What a purchase brings, if there is one: by the customer's own mean order so far, or the mean of first orders.
+"""What a purchase brings, if there is one: by the customer's own mean order so far, or the mean of first
+orders.
 
-Least squares on one variable, amount ≈ base + slope · (own mean order), held towards the mean of all by a few made-up answers,
-so that a customer of one small order is not taken for a small one. The past halves after
+Least squares on one variable, amount ≈ base + slope · (own mean order), held towards the mean of all by a few
+made-up answers, so that a customer of one small order is not taken for a small one. The past halves after
 20,000 purchases. Amounts are in the shop's currency.
 """
 

@@ -11,7 +11,8 @@ _PROBABILITY_LEAST = 1e-15  # a prediction of exactly 0 or 1 that was wrong cost
 
 
 class Progress:
-    """A ring of (answer, predicted probability). The figures are computed when asked for, so nothing can drift."""
+    """A ring of (answer, predicted probability). The figures are computed when asked for, so nothing can
+    drift."""
 
     def __init__(self, answers: Iterable[tuple[bool, float]] = (), window: int = WINDOW) -> None:
         self._ring: deque[tuple[bool, float]] = deque(answers, maxlen=window)
@@ -45,7 +46,8 @@ class Progress:
         return figures
 
     def reliability(self) -> list[tuple[float, float, int]]:
-        """The reliability diagram: of each of ten bins that is not empty (mean prediction, share of true answers, count)."""
+        """The reliability diagram: of each of ten bins that is not empty (mean prediction, share of true
+        answers, count)."""
         members: list[list[tuple[bool, float]]] = [[] for _ in range(_BINS)]
         for answer, predicted in self._ring:
             members[min(int(predicted * _BINS), _BINS - 1)].append((answer, predicted))
@@ -57,7 +59,8 @@ class Progress:
 
 
 def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
-    """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural Networks, 2017)."""
+    """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural
+    Networks, 2017)."""
     surplus = [0.0] * _BINS
     count = 0
     for answer, predicted in answers:
@@ -67,7 +70,8 @@ def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
 
 
 def _area_under_curve(answers: Iterable[tuple[bool, float]]) -> float:
-    """How often a true answer was predicted higher than a false one, ties counting half (the Mann-Whitney statistic).
+    """How often a true answer was predicted higher than a false one, ties counting half (the Mann-Whitney
+    statistic).
 
     River's `RollingROCAUC` gives 0 for some ties, so it is not used. Needs both answers.
     """

@@ -1,9 +1,11 @@
-"""Recommendation: what goes with what this customer touched, and where nothing is known what their segment likes.
+"""Recommendation: what goes with what this customer touched, and where nothing is known what their segment
+likes.
 
-Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay in bounded memory:
-each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal and El Abbadi, 2005), which
-overestimates a count by no more than the least that it keeps. Old scores are not decayed: new ones count for more.
-River's `reco.BiasedMF` learns beside it (`challenger`). Customers get what a shelf says that either makes (`shelf`).
+Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay
+in bounded memory: each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal
+and El Abbadi, 2005), which overestimates a count by no more than the least that it keeps. Old scores are not
+decayed: new ones count for more. River's `reco.BiasedMF` learns beside it (`challenger`). Customers get what
+a shelf says that either makes (`shelf`).
 """
 
 from collections.abc import Iterable
@@ -42,7 +44,8 @@ class Counter(msgspec.Struct, array_like=True):
     scores: dict[str, float] = {}
 
     def add(self, name: str, amount: float) -> str | None:
-        """Returns the name that had to make room: the one of least score, the earliest in the alphabet among equals."""
+        """Returns the name that had to make room: the one of least score, the earliest in the alphabet among
+        equals."""
         known = self.scores
         evicted = None
         if name not in known and len(known) >= self.limit:
@@ -52,7 +55,8 @@ class Counter(msgspec.Struct, array_like=True):
         return evicted
 
     def surely(self) -> dict[str, float]:
-        """Of each name no more than was added to it: with no room left, any score may hold as much as the least from names that went."""
+        """Of each name no more than was added to it: with no room left, any score may hold as much as the
+        least from names that went."""
         least = min(self.scores.values()) if len(self.scores) >= self.limit else 0.0
         return {name: score - least for name, score in self.scores.items() if score > least}
 
@@ -162,7 +166,8 @@ class Recommender:
     def shelf(
         self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]
     ) -> recommendation_index.Snapshot:
-        """What the shards recommend with: of the items, their companions and what each segment likes only the strongest."""
+        """What the shards recommend with: of the items, their companions and what each segment likes only the
+        strongest."""
         state = self._state
         strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[
             : recommendation_index.ITEMS_MAX
@@ -184,7 +189,8 @@ class Recommender:
         )
 
     def _companions(self, item: str) -> list[tuple[str, float]]:
-        """By cosine, the best first. Only what was surely seen counts: with what others left to it a rare item would go with all."""
+        """By cosine, the best first. Only what was surely seen counts: with what others left to it a rare
+        item would go with all."""
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
         its = self._state.neighbours[item].surely().items() if root > 0.0 else ()

@@ -1,4 +1,5 @@
-"""What a shard recommends with: what a learner knew at one moment, cut down to the strongest of everything."""
+"""What a shard recommends with: what a learner knew at one moment, cut down to the strongest of
+everything."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -75,7 +76,8 @@ class Shelf:
     ) -> list[str]:
         """At most `k` items, the best first; none of `recent` or `exclude`.
 
-        Companions of what was touched (the latest counts most), then what the segment likes, then what everyone likes.
+        Companions of what was touched (the latest counts most), then what the segment likes, then what
+        everyone likes.
         """
         out = {*recent, *exclude}
         scores: dict[str, float] = {}

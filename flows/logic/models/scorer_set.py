@@ -1,4 +1,5 @@
-"""All linear models at once, as one array expression; sums run in a fixed order, so that every machine gets the same bits."""
+"""All linear models at once, as one array expression; sums run in a fixed order, so that every machine gets
+the same bits."""
 
 from collections.abc import Sequence
 

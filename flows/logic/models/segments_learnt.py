@@ -1,4 +1,5 @@
-"""What a shard finds a customer's group with: the centroids at one moment. How they are formed stands in `clusters`."""
+"""What a shard finds a customer's group with: the centroids at one moment. How they are formed stands in
+`clusters`."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -19,7 +20,8 @@ Floats = NDArray[np.float64]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Centroids at one moment, in deviations from the mean. A feature with inverse deviation 0 never varied."""
+    """Centroids at one moment, in deviations from the mean. A feature with inverse deviation 0 never
+    varied."""
 
     version: int
     features: tuple[str, ...]
@@ -47,7 +49,8 @@ class Assigner:
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...]) -> "Assigner":
-        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for other features."""
+        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for other
+        features."""
         try:
             snapshot = msgspec.msgpack.decode(body, type=Snapshot)
         except msgspec.MsgspecError as error:
@@ -69,7 +72,8 @@ class Assigner:
         return self.snapshot.version
 
     def assign(self, features: Sequence[float]) -> tuple[str, float]:
-        """The cluster, and the distance from its centroid in deviations, as a root mean square over the features."""
+        """The cluster, and the distance from its centroid in deviations, as a root mean square over the
+        features."""
         away = distances(place(np.array(features), self._means, self._inverse)[None], self._centroids)[0]
         nearest = int(away.argmin())
         return self.snapshot.names[nearest], sqrt(float(away[nearest]) / max(len(features), 1))

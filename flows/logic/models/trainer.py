@@ -1,9 +1,11 @@
-"""Learns a binary model from examples with delayed answers: champion and challengers side by side on the same stream.
+"""Learns a binary model from examples with delayed answers: champion and challengers side by side on the same
+stream.
 
-For each example all learners predict, then all learn; only the champion's predictions count and go into snapshots. A challenger
-takes its place when it wins a `Duel`. A trainer is a function of the examples in their order: it reads no clock and draws no random number,
-learns in blocks that end at fixed numbers of examples, and gives snapshots at such numbers too. So the same lanes give
-the same snapshots, whenever and however often it was stopped in between.
+For each example all learners predict, then all learn; only the champion's predictions count and go into
+snapshots. A challenger takes its place when it wins a `Duel`. A trainer is a function of the examples in
+their order: it reads no clock and draws no random number, learns in blocks that end at fixed numbers of
+examples, and gives snapshots at such numbers too. So the same lanes give the same snapshots, whenever and
+however often it was stopped in between.
 """
 
 from collections import Counter
@@ -131,9 +133,10 @@ class Trainer(Contested):
     ) -> None:
         """Gives a snapshot after `first` examples, and after each `every`.
 
-        `learning_rate` is the challenger's. `positive_weight`: how much more a true answer counts in learning (probabilities
-        are corrected for it). `unsupervised`: until enough answers are yes it says how unusual an example is in these
-        features. `bent`: features whose effect may be other than a straight line; without it all.
+        `learning_rate` is the challenger's. `positive_weight`: how much more a true answer counts in learning
+        (probabilities are corrected for it). `unsupervised`: until enough answers are yes it says how unusual
+        an example is in these features. `bent`: features whose effect may be other than a straight line;
+        without it all.
         """
         self.name = name
         self.features = features
@@ -172,7 +175,8 @@ class Trainer(Contested):
         return self._progress[self.champion]
 
     def learn(self, examples: Iterable[Example | None]) -> list[Snapshot]:
-        """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell due."""
+        """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell
+        due."""
         snapshots: list[Snapshot] = []
         chunk: list[Example] = []
         for example in self._good(examples):
@@ -223,7 +227,8 @@ class Trainer(Contested):
         return count == self._first or count % self._every == 0
 
     def _tells_more(self, count: int) -> bool:
-        """Without answers each purchase is an example: what is usual is said again when they are an eighth more, or so."""
+        """Without answers each purchase is an example: what is usual is said again when they are an eighth
+        more, or so."""
         step = max(self._every, 1 << max(count.bit_length() - _EIGHTH, 0))
         return count == self._first or count % step == 0
 
@@ -303,8 +308,8 @@ class Trainer(Contested):
         }
 
     def figures(self) -> dict[str, float]:
-        """Progressive figures, those of the served predictions behind `served_` (see `Progress.figures`), and `delay_s`: what half of the
-        answers took at most, to the next power of two."""
+        """Progressive figures, those of the served predictions behind `served_` (see `Progress.figures`), and
+        `delay_s`: what half of the answers took at most, to the next power of two."""
         served = {f"served_{name}": value for name, value in self.served.figures().items()}
         return self.progressive.figures() | served | ({"delay_s": self._delay_s()} if self.delays else {})
 
@@ -339,7 +344,8 @@ class Trainer(Contested):
         )
 
     def dump(self) -> bytes:
-        """The whole trainer, for a checkpoint. It holds pickles: store it signed, and `load` only what was verified."""
+        """The whole trainer, for a checkpoint. It holds pickles: store it signed, and `load` only what was
+        verified."""
         state = _State(
             features=self.features,
             _pipeline=b"",

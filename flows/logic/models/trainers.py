@@ -6,8 +6,8 @@ from schemas.config import Rules
 
 
 def trainers(rules: Rules) -> list[Trainer]:
-    """One trainer for each model that is configured, also for one that is not enabled: what was asked before is still
-    answered, and must be taken."""
+    """One trainer for each model that is configured, also for one that is not enabled: what was asked before
+    is still answered, and must be taken."""
     found = [Trainer("churn", BINARY["churn"].features, rules.churn.learning_rate)]
     for model in rules.model:
         known = BINARY[model.name]

@@ -1,11 +1,14 @@
 """The kinds of figure that are kept for each customer. Each is a commutative monoid with an exact sum:
 
-update(state, ...) for any order of the same events gives the same state, and merge(a, b) is what all events of both
-would have given. That is why amounts are integers and why bounded kinds keep what does not depend on the order:
+update(state, ...) for any order of the same events gives the same state, and merge(a, b) is what all events
+of both would have given. That is why amounts are integers and why bounded kinds keep what does not depend on
+the order:
 
-    count, sum      integers (sums in millionths, modulo 2^64); over a window or with a half-life: one integer for each time bucket
+    count, sum      integers (sums in millionths, modulo 2^64); over a window or with a half-life: one integer
+                    for each time bucket
     min, max, last  the extreme, or the value with the latest time (the larger text wins a tie)
-    distinct        the 64 smallest 32-bit hashes (Bar-Yossef et al. 2002, "KMV"): exact below 64, within some 13 % above
+    distinct        the 64 smallest 32-bit hashes (Bar-Yossef et al. 2002, "KMV"): exact below 64, within some
+                    13 % above
     top_k           exact counts of up to 64 values; above that, of the 64 values with the smallest hashes
 """
 
@@ -33,7 +36,8 @@ Read = Callable[[Any, int], Any]  # (state or None, now_ms) -> value
 
 
 def slot_of(aggregate: Aggregate) -> int:
-    """The key of a definition in `Fragment.aggregates`: another definition under the same name starts afresh."""
+    """The key of a definition in `Fragment.aggregates`: another definition under the same name starts
+    afresh."""
     parts = (
         aggregate.name,
         aggregate.of,
@@ -61,7 +65,8 @@ def steps_of(value: str) -> tuple[str, ...]:
 
 
 def read_as_numbers(aggregates: Iterable[Aggregate], value: Value) -> dict[str, list[tuple[str, ...]]]:
-    """By event name or type: the ways to the properties that figures and purchases read as numbers, each once."""
+    """By event name or type: the ways to the properties that figures and purchases read as numbers, each
+    once."""
     found: dict[str, dict[tuple[str, ...], None]] = {
         event: {steps_of(value.amount): None} for event in value.events
     }
@@ -81,10 +86,11 @@ def is_unread(properties: dict[str, Any], way: tuple[str, ...]) -> bool:
 
 
 def in_64_bits(total: int) -> int:
-    """A sum as its record can hold it: beyond 9.2e12 of either sign it begins again at the other end, as sums of 64 bits do.
+    """A sum as its record can hold it: beyond 9.2e12 of either sign it begins again at the other end, as sums
+    of 64 bits do.
 
-    Thousands of the largest amounts lead there, so no honest customer does, and a hostile one must not stop the others. A sum that
-    stayed at its end would depend on the order of its parts.
+    Thousands of the largest amounts lead there, so no honest customer does, and a hostile one must not stop
+    the others. A sum that stayed at its end would depend on the order of its parts.
 
     >>> in_64_bits(2**63 - 1), in_64_bits(2**63)
     (9223372036854775807, -9223372036854775808)
@@ -269,7 +275,8 @@ def _number(value: Any) -> int | float | None:
 
 
 def _weigh(half_life: int, factor: int) -> Callable[[int, Any], int]:
-    """Forward decay (Cormode et al. 2009) against the start of the value's own half-life, so that the sum is exact."""
+    """Forward decay (Cormode et al. 2009) against the start of the value's own half-life, so that the sum is
+    exact."""
     return lambda time_ms, value: round(value * factor * 2 ** (time_ms % half_life / half_life))
 
 

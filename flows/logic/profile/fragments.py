@@ -1,4 +1,5 @@
-"""A fragment is what one origin did. Facts are added to it, fragments to one another; neither depends on the order."""
+"""A fragment is what one origin did. Facts are added to it, fragments to one another; neither depends on the
+order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -126,7 +127,8 @@ class FragmentRules:
 def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) -> None:
     """Of all purchases the two latest are kept; of those at the same time the larger amount counts.
 
-    The earlier one in whole seconds, for bytes: rounding down keeps the order, so the second largest of rounded times is exact.
+    The earlier one in whole seconds, for bytes: rounding down keeps the order, so the second largest of
+    rounded times is exact.
     """
     held_ms, (held, held_before) = fragment.ordered_ms, fragment.latest or (0, 0)
     fragment.ordered_ms, latest = max((held_ms, held), (ordered_ms, amount))
@@ -134,7 +136,8 @@ def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) 
 
 
 def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int, Any]]) -> None:
-    """The last writer wins (see `flows.logic.fields.stated`); of two at the same moment, the larger text. At most `TRAITS_MAX`, first by name."""
+    """The last writer wins (see `flows.logic.fields.stated`); of two at the same moment, the larger text. At
+    most `TRAITS_MAX`, first by name."""
     for name, entry in newer.items():
         held = traits.get(name)
         if held is None:
@@ -147,7 +150,8 @@ def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int
 
 
 def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[int, Any]]) -> None:
-    """Of two fragments: as `add_traits`, but of a consent that both state the more restrictive one stays, whichever is newer."""
+    """Of two fragments: as `add_traits`, but of a consent that both state the more restrictive one stays,
+    whichever is newer."""
     stated = {
         name: consent.join(traits[name], entry)
         for name, entry in others.items()
@@ -158,7 +162,8 @@ def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[i
 
 
 def _bound(traits: dict[str, tuple[int, Any]]) -> None:
-    """What is known of groups goes first. What was stated about consent goes last: a denial must not be pushed out."""
+    """What is known of groups goes first. What was stated about consent goes last: a denial must not be
+    pushed out."""
     while len(traits) > TRAITS_MAX:
         del traits[max(traits, key=lambda name: (group_traits.is_one(name), not consent.is_one(name), name))]
 

@@ -1,6 +1,8 @@
-"""Features as a profile keeps them until their question is answered: 32-bit floats, of which most are nearly always zero.
+"""Features as a profile keeps them until their question is answered: 32-bit floats, of which most are nearly
+always zero.
 
-    number of values (1 byte) | which are not zero (1 bit each) | these, big-endian | one byte more where the length is a multiple of four
+    number of values (1 byte) | which are not zero (1 bit each) | these, big-endian | one byte more where the
+    length is a multiple of four
 
 What is a multiple of four bytes long has all values one after the other, as it was stored before.
 """

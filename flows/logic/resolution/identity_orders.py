@@ -1,15 +1,19 @@
-"""Orders about identities, as they come in like any event: from apps whose write key may give them, and from stewards.
+"""Orders about identities, as they come in like any event: from apps whose write key may give them, and from
+stewards.
 
-    {"type": "merge", "mergeProperties": [{"type": "user_id", "value": "u-1"}, {"type": "email", "value": "a@b.c"}]}
+    {"type": "merge", "mergeProperties": [{"type": "user_id", "value": "u-1"}, {"type": "email", "value":
+    "a@b.c"}]}
     {"type": "unmerge", "mergeProperties": [...]}            undo the last union that made these two one
     {"type": "identity", "order": "undo", "union": 17}       stewards only, as all that follows
     {"type": "identity", "order": "apart", "mergeProperties": [...]}
     {"type": "identity", "order": "release", "mergeProperties": [{"type": "device", "value": "d-1"}]}
-    {"type": "identity", "order": "unsure", "mergeProperties": [...], "by": "review"}        taken off the queue without an answer
+    {"type": "identity", "order": "unsure", "mergeProperties": [...], "by": "review"}        taken off the
+                                                                                             queue without an
+                                                                                             answer
 
-The namespace `customer` takes a customer's id; `identifier` (stewards only) the keyed hash of an identifier whose plain value nobody knows.
-`forced` unites even two who are verified, and `by` is `review` where a pair in the queue was decided, from which matching learns
-(stewards only).
+The namespace `customer` takes a customer's id; `identifier` (stewards only) the keyed hash of an identifier
+whose plain value nobody knows. `forced` unites even two who are verified, and `by` is `review` where a pair
+in the queue was decided, from which matching learns (stewards only).
 """
 
 from collections.abc import Collection
@@ -55,7 +59,8 @@ class OrderReader:
         self._sources = frozenset(sources)
 
     def read(self, raw: RawEvent, refused: Reject) -> Order | Reject:
-        """The order in an event that is none of the Segment spec's types; `refused` if it is no order either."""
+        """The order in an event that is none of the Segment spec's types; `refused` if it is no order
+        either."""
         if refused.reason != "type_unknown" or raw.fault is not None or len(raw.value) > _MAX:
             return refused
         try:

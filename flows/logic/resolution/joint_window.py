@@ -1,7 +1,9 @@
-"""The events of one window, resolved jointly: those that share identifiers form a group, with at most one user id.
+"""The events of one window, resolved jointly: those that share identifiers form a group, with at most one
+user id.
 
-So an identify that follows its anonymous events by a moment causes no merge at all. Groups come in the order in which
-the directory must take them: where an identifier changes sides between two user ids, the last one is seen last.
+So an identify that follows its anonymous events by a moment causes no merge at all. Groups come in the order
+in which the directory must take them: where an identifier changes sides between two user ids, the last one is
+seen last.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ class Draft:
         self.identifiers: dict[bytes, Identifier] = {}
         self.events: list[int] = []
         self.user: bytes | None = None
-        self.closed = False  # takes no more events: it is part of another, or another user id took one of its identifiers ...
+        # takes no more events: it is part of another, or another user id took one of its identifiers ...
+        self.closed = False
         self.next: Draft | None = None  # ... and what comes for it now goes here
 
     def add(self, event: int, identifiers: Sequence[Identifier]) -> None:
@@ -76,7 +79,8 @@ def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
 
 
 def _successor(draft: Draft, order: int, drafts: dict[Draft, None]) -> Draft:
-    """Where a group that takes no more events goes on: in the one that it is part of, or in a new one of the same user."""
+    """Where a group that takes no more events goes on: in the one that it is part of, or in a new one of the
+    same user."""
     while draft.closed:
         if draft.next is None:
             draft.next = Draft(order)

@@ -1,6 +1,7 @@
 """From the bytes of a message to a checked event, or to the reason why not.
 
-The common case takes one strict decode into a lean struct. Only what that refuses is looked at slowly, to name the reason.
+The common case takes one strict decode into a lean struct. Only what that refuses is looked at slowly, to
+name the reason.
 """
 
 import re
@@ -91,7 +92,8 @@ class Validator:
         return stated if isinstance(stated, Reject) else self._checked(stated, raw)
 
     def refusal(self, raw: RawEvent) -> Reject | None:
-        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by the size of the event."""
+        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by
+        the size of the event."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else None
 
@@ -253,7 +255,8 @@ class Validator:
     def _time(self, message: Message, received_ms: int, zone: tzinfo) -> int | Reject:
         """timestamp = receivedAt - (sentAt - originalTimestamp); a time in the future is the time of receipt.
 
-        `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is wrong.
+        `sentAt` only corrects: where that leads to no possible time, it is the clock of `sentAt` that is
+        wrong.
         """
         happened = _stated(message.originalTimestamp) or _stated(message.timestamp)
         if happened is None:
@@ -288,8 +291,9 @@ class Validator:
 
 
 def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
-    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those that `entry.field` calls the
-    same, and those of kinds that are personal. (`traits.name` is one only of a trait: a product's name is no secret, nor a company's.)"""
+    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those
+    that `entry.field` calls the same, and those of kinds that are personal. (`traits.name` is one only of a
+    trait: a product's name is no secret, nor a company's.)"""
     kinds = entry.kinds
     of_traits = {
         folded(name.removeprefix("traits."))
@@ -344,7 +348,8 @@ def _inside(value: Any, names: Named, prefix: str, sensitive: dict[str, Any]) ->
 
 
 def _marks(taken: Taken, names: Named, sensitive: dict[str, Any]) -> dict[str, Any]:
-    """What was found about the traits, as general traits beside them; personal data of it goes to `sensitive`."""
+    """What was found about the traits, as general traits beside them; personal data of it goes to
+    `sensitive`."""
     marks: dict[str, Any] = {QUALITY + field: said for field, said in taken.quality.items()}
     for prefix, stated in ((ORIGINAL, taken.original), (INVALID, taken.invalid)):
         if stated:
@@ -363,7 +368,8 @@ def _hash_of(value: bytes) -> str:
 
 
 def _stated(moment: datetime | None) -> datetime | None:
-    """None also for the first moment of the calendar, as which Go, .NET and others write that there is none."""
+    """None also for the first moment of the calendar, as which Go, .NET and others write that there is
+    none."""
     return None if moment is None or moment.year == 1 else moment
 
 

@@ -1,4 +1,5 @@
-"""The `[[action]]`s of one version of the rules, compiled: what may be chosen among, on what conditions, and what rewards it."""
+"""The `[[action]]`s of one version of the rules, compiled: what may be chosen among, on what conditions, and
+what rewards it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -1,7 +1,8 @@
 """What a change of rules would take away: looked at before they come into force, for it cannot be had back.
 
-A figure that is not kept for an hour misses that hour for ever, and a tag that goes fires what hangs on it. A file that was cut off, or
-that belongs to something else, looks just so. What the next reload brings back as it was is no loss.
+A figure that is not kept for an hour misses that hour for ever, and a tag that goes fires what hangs on it. A
+file that was cut off, or that belongs to something else, looks just so. What the next reload brings back as
+it was is no loss.
 """
 
 from collections.abc import Sequence

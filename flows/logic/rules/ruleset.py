@@ -1,6 +1,8 @@
-"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a `View`.
+"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a
+`View`.
 
-A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is one.
+A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is
+one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +58,8 @@ class View:
     event: str
     type: str
     channel: str
-    key: str  # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
+    # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
+    key: str
     properties: dict[str, Any]
 
     def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
@@ -233,13 +236,15 @@ class CompiledModel:
         self.unsupervised = bool(known.unsupervised)
         self.horizon, self.every = int(block.horizon), int(block.every)
         self.on = ("*",) if isinstance(block, Churn) else block.on
-        # Where only time says no, a yes is learnt with the noes of its day: else a young model would have heard of nothing but yes.
+        # Where only time says no, a yes is learnt with the noes of its day: else a young model would have
+        # heard of nothing but yes.
         self.at_once = isinstance(block, Model) and bool(block.no)
         self.when = _compiled(block.when if isinstance(block, Model) else "True", scope)
 
 
 def read_as_number(rules: Rules) -> dict[str, list[tuple[str, ...]]]:
-    """By event name or type: the ways to the properties that are to be numbers, for figures, purchases or a trigger that compares them."""
+    """By event name or type: the ways to the properties that are to be numbers, for figures, purchases or a
+    trigger that compares them."""
     found = read_as_numbers(rules.aggregate, rules.value)
     for trigger in rules.trigger:
         if trigger.on.event is not None:
@@ -303,7 +308,8 @@ class CompiledRules:
                     self.outcomes.setdefault(event, []).append((models[asked.name], label))
 
     def models_at(self, key: str) -> tuple[CompiledModel, ...]:
-        """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a timer looks)."""
+        """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a
+        timer looks)."""
         return self._models_at.get(key, self._anywhere)
 
     def watching(self, models: tuple[str, ...]) -> list[Threshold]:
@@ -345,7 +351,8 @@ def expressions(rules: Rules) -> list[tuple[str, str]]:
 
 
 def problems(rules: Rules) -> list[tuple[str, ExpressionError]]:
-    """The expressions that are none, each with its place. (What else is wrong with rules says `schemas.config.consistent`.)"""
+    """The expressions that are none, each with its place. (What else is wrong with rules says
+    `schemas.config.consistent`.)"""
     scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
     found = []
     for path, text in expressions(rules):

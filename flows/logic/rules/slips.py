@@ -1,6 +1,7 @@
 """Rules that can be read and cannot be meant: values that nobody ever has, segments that nobody comes into.
 
-Rules that are in force already are not looked at so: a log may hold such ones, and they decide what they always did.
+Rules that are in force already are not looked at so: a log may hold such ones, and they decide what they
+always did.
 """
 
 from collections import Counter
@@ -78,7 +79,8 @@ def _segments(rules: Rules) -> Found:
 
 
 def named_once(config: Config) -> dict[str, tuple[str, str]]:
-    """Events that are named in one place of the configuration only: where, and `; did you mean ...?` or nothing.
+    """Events that are named in one place of the configuration only: where, and `; did you mean ...?` or
+    nothing.
 
     One may be meant so. One that resembles another is likely to be a slip of the pen.
     """

@@ -1,8 +1,9 @@
 """While identities change sides: what a customer waits for, and which facts wait with it.
 
-When customers are united, or an identifier moves from one to another, a repetition of an old event is routed to a customer
-that has not seen the first copy. So facts of such origins and identifiers are held until what their former customer saw is
-here: the retired customer itself, or the ring of its last messages. All other facts pass; this is a matter of milliseconds.
+When customers are united, or an identifier moves from one to another, a repetition of an old event is routed
+to a customer that has not seen the first copy. So facts of such origins and identifiers are held until what
+their former customer saw is here: the retired customer itself, or the ring of its last messages. All other
+facts pass; this is a matter of milliseconds.
 """
 
 from collections.abc import Collection, Iterable
@@ -18,8 +19,9 @@ _BACK: Final = b"<"
 
 
 def coming_back(customer: bytes) -> bytes:
-    """The name of a customer that is on its way back from a union that was undone. United with another meanwhile, it is expected there
-    twice: as what was given back, and as the one who was to get it and has been retired."""
+    """The name of a customer that is on its way back from a union that was undone. United with another
+    meanwhile, it is expected there twice: as what was given back, and as the one who was to get it and has
+    been retired."""
     return customer + _BACK
 
 
@@ -29,7 +31,8 @@ def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
 
 
 def _loans(transit: Transit, identifier: bytes) -> int:
-    """How often its ring is expected. (Each loan is an identifier, then the origin that it belongs to now.)"""
+    """How often its ring is expected. (Each loan is an identifier, then the origin that it belongs to
+    now.)"""
     return sum(loan[:ID_BYTES] == identifier for loan in transit.identifiers)
 
 
@@ -43,15 +46,18 @@ def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> 
 
 
 def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
-    """The ring of this identifier is to be lent, when all that we expect of it by now is here, but for the last `later` times.
+    """The ring of this identifier is to be lent, when all that we expect of it by now is here, but for the
+    last `later` times.
 
-    Not what we come to expect later: an identifier that goes to and fro between two customers would make each wait for the other.
+    Not what we come to expect later: an identifier that goes to and fro between two customers would make each
+    wait for the other.
     """
     transit.owed.append(Owed(identifier, origin, to, max(0, _loans(transit, identifier) - later)))
 
 
 def expect(transit: Transit, customer: list[bytes], identifier: bytes, home: bytes) -> None:
-    """On their way: a customer (its name, then all its origins; or none), or the ring of an identifier (or none) of the origin `home`."""
+    """On their way: a customer (its name, then all its origins; or none), or the ring of an identifier (or
+    none) of the origin `home`."""
     if customer:
         transit.customers.append(customer)
     if identifier:
@@ -63,7 +69,8 @@ def expect(transit: Transit, customer: list[bytes], identifier: bytes, home: byt
 
 
 def settle(transit: Transit, customer: bytes) -> None:
-    """This customer is here. It may come before the one that was to expect it, which may hold facts of the same origins."""
+    """This customer is here. It may come before the one that was to expect it, which may hold facts of the
+    same origins."""
     for parting in transit.partings:
         if customer in parting.awaited:
             parting.awaited.remove(customer)
@@ -80,7 +87,8 @@ def part(transit: Transit, customer: bytes, origins: list[bytes], union: int) ->
 
 
 def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
-    """What a part that is given back takes along: what was on its way to it, the facts that wait for that, its debts, and what was lent."""
+    """What a part that is given back takes along: what was on its way to it, the facts that wait for that,
+    its debts, and what was lent."""
     gone = set(origins)
     theirs = Transit(
         [customer for customer in transit.customers if customer[0][:ID_BYTES] in gone],
@@ -111,7 +119,8 @@ def partings(transit: Transit) -> list[Parting]:
 
 
 def lent(transit: Transit, identifier: bytes, home: bytes, ring: bytes) -> None:
-    """The ring of an identifier's former customer is here; it may come before a customer that was to expect it is taken in."""
+    """The ring of an identifier's former customer is here; it may come before a customer that was to expect
+    it is taken in."""
     _remember(transit, ring)
     loan = identifier + home
     if loan not in transit.identifiers:
@@ -139,7 +148,8 @@ def _remember(transit: Transit, ring: bytes) -> None:
 def join(transit: Transit, theirs: Transit, origins: Collection[bytes]) -> None:
     """Take in what a retired customer, who had these origins, was waiting for.
 
-    Only what is about these origins waits for it as well: an older debt of ours may be what theirs depends on.
+    Only what is about these origins waits for it as well: an older debt of ours may be what theirs depends
+    on.
     """
     for waiting in _waiting(transit):
         if waiting.origin in origins:

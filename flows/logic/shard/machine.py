@@ -1,7 +1,9 @@
-"""The shard as a state machine: log entries in, changed profiles, timers and outbox out. The same log gives the same state.
+"""The shard as a state machine: log entries in, changed profiles, timers and outbox out. The same log gives
+the same state.
 
-`ShardMachine` serves all shards of one worker. It is handed what a batch needs (profiles, timers that are due) and leaves
-in each `ShardState` what a commit has to write; it reads no clock (`now` is the last tick of the shard's log) and no server.
+`ShardMachine` serves all shards of one worker. It is handed what a batch needs (profiles, timers that are
+due) and leaves in each `ShardState` what a commit has to write; it reads no clock (`now` is the last tick of
+the shard's log) and no server.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +45,9 @@ from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Receipt
 
-DUE_MAX: Final = 50  # customers woken by one tick of one shard, the others by the next ones: those of all shards come before events
+# customers woken by one tick of one shard, the others by the next ones: those of all shards come before
+# events
+DUE_MAX: Final = 50
 
 # What each kind of a model's record ends.
 _ENDS: Final = {
@@ -58,7 +62,8 @@ _decode_announced = msgspec.msgpack.Decoder(Announced).decode
 
 
 class ShardMachine:
-    """Applies log entries. `rules_of` and `scorer_of` load what was announced; both depend on their arguments only."""
+    """Applies log entries. `rules_of` and `scorer_of` load what was announced; both depend on their arguments
+    only."""
 
     def __init__(
         self, rules_of: Callable[[int], CompiledRules], scorer_of: Callable[[str, int], Loaded | None]
@@ -115,8 +120,8 @@ class ShardMachine:
             state.head.mark = mark_of(entry)
 
     def _take_model(self, state: ShardState, sender: str, version: int) -> None:
-        """`learn:NAME` brings a version that was learnt; an operator's `pin:NAME` stays in force until `unpin:NAME`, and his
-        `rollback:NAME` until the next version is learnt."""
+        """`learn:NAME` brings a version that was learnt; an operator's `pin:NAME` stays in force until
+        `unpin:NAME`, and his `rollback:NAME` until the next version is learnt."""
         how, _, model = sender.partition(":")
         if (
             how != "unpin" and self._scorer_of(sender, version) is None
@@ -263,7 +268,8 @@ class ShardMachine:
             schedule(state, rules, view, root)
 
     def _seal(self, state: ShardState, root: bytes, origin: bytes, fact: Fact, message: bytes) -> None:
-        # The user id is always the same, and each worker of `resolve` sends it along the first time that it sees it: no time makes it newer
+        # The user id is always the same, and each worker of `resolve` sends it along the first time that it
+        # sees it: no time makes it newer
         moment = stated_at(fact.time_ms, message)
         fields = {
             name: Sealed(0 if name == "user_id" else moment, value) for name, value in fact.sealed.items()

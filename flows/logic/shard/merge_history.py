@@ -1,10 +1,10 @@
 """What a united customer was made of, so that a union can be undone exactly.
 
-Stage, tags, cooldowns and the like depend on what happened when, so they cannot be taken apart like sums. Instead a customer
-that absorbs another keeps, in a record of its own, what both were and each fact since. Undoing a union is then living those
-days once more without it, in silence: nothing is sent, asked or counted. The record is appended to and never read on the hot
-path. It is given up when it is too long or too old; then fragments are still taken apart exactly, and what follows from them
-is derived anew.
+Stage, tags, cooldowns and the like depend on what happened when, so they cannot be taken apart like sums.
+Instead a customer that absorbs another keeps, in a record of its own, what both were and each fact since.
+Undoing a union is then living those days once more without it, in silence: nothing is sent, asked or counted.
+The record is appended to and never read on the hot path. It is given up when it is too long or too old; then
+fragments are still taken apart exactly, and what follows from them is derived anew.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -153,7 +153,8 @@ class Replay:
 
     def live(self, past: bytes, until_ms: int) -> bool:
         """Up to now. Whether that union was among what there is to live."""
-        # Customers that were joined bring pasts of their own: each is in order, and so is what happened in the same moment.
+        # Customers that were joined bring pasts of their own: each is in order, and so is what happened in
+        # the same moment.
         for entry, packed in sorted(_entries(past), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
                 self._pass_time(entry.clock_ms)
@@ -170,9 +171,11 @@ class Replay:
         return self._found
 
     def separate(self, one: bytes, other: bytes, others: Collection[bytes]) -> bool:
-        """Whether two origins belong to different customers, there are just these two, and `others` go with the second and nobody else.
+        """Whether two origins belong to different customers, there are just these two, and `others` go with
+        the second and nobody else.
 
-        They may not: a customer that came here before the one it is united with by evidence was counted to whoever was there.
+        They may not: a customer that came here before the one it is united with by evidence was counted to
+        whoever was there.
         """
         if (
             len(self._parts) != 2
@@ -237,7 +240,8 @@ class Replay:
             self._home[origin] = survivor
 
     def _pass_time(self, until_ms: int) -> None:
-        """Wake whom the clock would have woken: at the first tick, which is a whole second, that is not before it is due."""
+        """Wake whom the clock would have woken: at the first tick, which is a whole second, that is not
+        before it is due."""
         while True:
             due = min(
                 (
@@ -258,7 +262,8 @@ class Replay:
 
 
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
-    """What stays, and what goes with these origins, where there is no past. Only sums are exact: the rest is to be derived."""
+    """What stays, and what goes with these origins, where there is no past. Only sums are exact: the rest is
+    to be derived."""
     staying = deepcopy(profile)
     leaving = Profile(
         fragments={origin: staying.fragments.pop(origin) for origin in origins if origin in staying.fragments}

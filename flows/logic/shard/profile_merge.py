@@ -1,4 +1,5 @@
-"""Customers that become one, and identifiers that move: what their shards hand over to one another, by way of the directory."""
+"""Customers that become one, and identifiers that move: what their shards hand over to one another, by way of
+the directory."""
 
 from typing import Any, Protocol
 
@@ -51,7 +52,8 @@ def expect(state: ShardState, expect: Expect) -> None:
 
 
 def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
-    """Tell the customer that an identifier moved to which messages were seen under it; later, if they are on their way here themselves."""
+    """Tell the customer that an identifier moved to which messages were seen under it; later, if they are on
+    their way here themselves."""
     live = state.live.get(lend.root)
     if live is None:  # nothing was seen
         state.emit("i", Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier))
@@ -181,7 +183,8 @@ def split(state: ShardState, split: Split, machine: Machine) -> None:
 
 
 def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, machine: Machine) -> None:
-    """Take a part out again: by living the days since the union once more without it, else by its fragments."""
+    """Take a part out again: by living the days since the union once more without it, else by its
+    fragments."""
     united, waiting = live.profile, live.profile.transit
     assert waiting is not None, "a parting waits in it"
     now, packed = state.head.clock_ms, state.past.get(root)
@@ -313,7 +316,8 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
 
 
 def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: int) -> None:
-    """Of what was asked of each, the later question of each model goes on, and what the other did so far answers nothing."""
+    """Of what was asked of each, the later question of each model goes on, and what the other did so far
+    answers nothing."""
     asked = [
         msgspec.structs.replace(question, events=question.events + their_events)
         for question in profile.questions

@@ -1,7 +1,9 @@
-"""A net under each customer's turn: what logic raises on is put aside, and the shard goes on as if it had never come.
+"""A net under each customer's turn: what logic raises on is put aside, and the shard goes on as if it had
+never come.
 
-A worker takes `Careful` instead of `ShardMachine` when something has raised, from the shard's last commit on; until then nobody pays
-for the net. What it does to good facts is the same, so a log gives the same state whatever its batches were.
+A worker takes `Careful` instead of `ShardMachine` when something has raised, from the shard's last commit on;
+until then nobody pays for the net. What it does to good facts is the same, so a log gives the same state
+whatever its batches were.
 """
 
 import traceback
@@ -88,7 +90,8 @@ class Careful(ShardMachine):
         self._seal_user_id(state, found, fact)
 
     def _seal_user_id(self, state: ShardState, found: Quarantined, fact: Fact) -> None:
-        """`resolve` says the plain value once, with the first event of a user: no later one would bring it."""
+        """`resolve` says the plain value once, with the first event of a user: no later one would bring
+        it."""
         fact.sealed = {name: value for name, value in fact.sealed.items() if name == "user_id"}
         if fact.sealed:
             state.customer(found.root)
@@ -130,7 +133,8 @@ class Careful(ShardMachine):
 
 
 def savepoint(state: ShardState, root: bytes) -> Callable[[], None]:
-    """Gives the way back for all that one customer's turn may change. The customer stays the same object, which others hold."""
+    """Gives the way back for all that one customer's turn may change. The customer stays the same object,
+    which others hold."""
     live, sensitive = state.live.get(root), deepcopy(state.sensitive.get(root))
     packed = None if live is None else encode(live.profile)
     changed = {name: copy(getattr(state, name)) for name in _CHANGED}
@@ -163,7 +167,8 @@ def _postpone(state: ShardState, root: bytes, live: Live) -> None:
 
 
 def places(error: BaseException) -> list[str]:
-    """Where it was raised, the outermost first: `flows.logic.profile.fragments:31 add`. No messages and no values: they may be personal data."""
+    """Where it was raised, the outermost first: `flows.logic.profile.fragments:31 add`. No messages and no
+    values: they may be personal data."""
     found = []
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code

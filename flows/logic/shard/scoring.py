@@ -51,7 +51,8 @@ class InForce:
 
 
 class Board:
-    """Some models that are asked together. Features are those of `features.features`: the first `reach` of them, or more."""
+    """Some models that are asked together. Features are those of `features.features`: the first `reach` of
+    them, or more."""
 
     __slots__ = ("_alone", "_panel", "_purchase", "_versions", "models", "reach")
 
@@ -70,7 +71,8 @@ class Board:
         )
 
     def say(self, x: list[float]) -> dict[str, tuple[float, int]]:
-        """What each model gives, with its version; and what a purchase is expected to bring, times how likely it is."""
+        """What each model gives, with its version; and what a purchase is expected to bring, times how likely
+        it is."""
         if self._panel is not None:
             scores = self._panel.scores(x)
         else:
@@ -82,7 +84,8 @@ class Board:
         return said
 
     def explain(self, model: str, x: list[float]) -> list[tuple[str, float]]:
-        """What each feature adds to a model's logit, the largest effect first; nothing where the model was not asked."""
+        """What each feature adds to a model's logit, the largest effect first; nothing where the model was
+        not asked."""
         if model not in self._alone:
             return []
         pick, scorer = self._alone[model]

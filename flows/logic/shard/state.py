@@ -254,7 +254,8 @@ def fold(fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> N
 
 
 def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
-    """The last writer of a field wins (see `flows.logic.fields.stated`). At most `SEALED_MAX` for each origin, first by name."""
+    """The last writer of a field wins (see `flows.logic.fields.stated`). At most `SEALED_MAX` for each
+    origin, first by name."""
     for origin, theirs in newer.origins.items():
         fields = record.origins.setdefault(origin, {})
         for name, sealed in theirs.items():

@@ -22,7 +22,8 @@ def present(
     contact: Mapping[str, str],
     shelf: Shelf | None = None,
 ) -> dict[str, Any]:
-    """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked here."""
+    """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
+    here."""
     view = View(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
@@ -71,7 +72,8 @@ def present(
 
 
 def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
-    """Of (field, moment, value) what was last stated of each field, as with other traits (see `flows.logic.fields.stated`)."""
+    """Of (field, moment, value) what was last stated of each field, as with other traits (see
+    `flows.logic.fields.stated`)."""
     last: dict[str, tuple[int, str]] = {}
     for field, moment, value in stated:
         last[field] = max(last.get(field, (-1, "")), (in_order(moment), value))

@@ -1,6 +1,8 @@
-"""`millrace import`: rows of a file as events in the raw log, each acknowledged, none lost or doubled when it is killed and started again.
+"""`millrace import`: rows of a file as events in the raw log, each acknowledged, none lost or doubled when it
+is killed and started again.
 
-Each row is judged as `resolve` would judge it; a row that it would refuse is not sent, and is listed with its number and reason.
+Each row is judged as `resolve` would judge it; a row that it would refuse is not sent, and is listed with its
+number and reason.
 """
 
 import asyncio
@@ -99,7 +101,8 @@ class Summary(msgspec.Struct):
 
 
 class Reader:
-    """Turns rows into batches of judged events. `after`: rows up to this one were done by an earlier start."""
+    """Turns rows into batches of judged events. `after`: rows up to this one were done by an earlier
+    start."""
 
     def __init__(
         self, job: Job, table: TableFile, validator: Validator, name: str, config: Config, after: int = 0
@@ -300,7 +303,8 @@ class _Run:
         return self._summary(progress, "", 0, preview.outlook), shown
 
     def _preview(self) -> Preview:
-        """Of what the deployment holds; where it holds nothing yet or does not run, of one that knows nobody."""
+        """Of what the deployment holds; where it holds nothing yet or does not run, of one that knows
+        nobody."""
         from flows.runtime import deployment
 
         try:

@@ -1,4 +1,5 @@
-"""How far an import is: a small file that is replaced after each batch that the log has, so that a killed one goes on where it was.
+"""How far an import is: a small file that is replaced after each batch that the log has, so that a killed one
+goes on where it was.
 
 What was sent after the last one is sent again under the same messageIds, and dropped as a duplicate.
 """
@@ -27,7 +28,8 @@ class Progress(msgspec.Struct):
 
 
 class Checkpoint:
-    """`<folder>/<import>.json`, and `<import>.rejects.csv` beside it: number and reason of each rejected row, none of its data."""
+    """`<folder>/<import>.json`, and `<import>.rejects.csv` beside it: number and reason of each rejected row,
+    none of its data."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"

@@ -1,4 +1,5 @@
-"""What the texts of somebody else's column mean: numbers, times and labels in many forms, one form for a whole column."""
+"""What the texts of somebody else's column mean: numbers, times and labels in many forms, one form for a
+whole column."""
 
 import re
 from collections.abc import Sequence
@@ -72,15 +73,16 @@ def is_missing(text: str) -> bool:
 def numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
     """NaN where missing or infinite; None if any is neither a number nor missing, or all are missing.
 
-    Texts are read as figures and rules read them (`flows.logic.expressions.numbers`), with a decimal comma where the whole column may have one.
+    Texts are read as figures and rules read them (`flows.logic.expressions.numbers`), with a decimal comma
+    where the whole column may have one.
     """
     found, bad = read(texts)
     return None if bad or np.isnan(found).all() else found
 
 
 def mostly_numbers(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]] | None:
-    """The same, with the places of the few that are neither numbers nor missing (NaN as well): one in twenty at most, or a single one
-    among five. None if there are more."""
+    """The same, with the places of the few that are neither numbers nor missing (NaN as well): one in twenty
+    at most, or a single one among five. None if there are more."""
     found, bad = read(texts)
     good = int((~np.isnan(found)).sum())
     return (found, bad) if good and are_few(len(bad), good) else None
@@ -136,9 +138,10 @@ def are_times(texts: Sequence[str]) -> bool:
 
 
 def times(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds; if large milli-, micro- or
-    nanoseconds). Where 3/4 may be either, the column decides: a 13 in the first place says that days come first, else
-    points between say so. Raises `ValueError` with the first text that is none."""
+    """Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds; if
+    large milli-, micro- or nanoseconds). Where 3/4 may be either, the column decides: a 13 in the first place
+    says that days come first, else points between say so. Raises `ValueError` with the first text that is
+    none."""
     found = numbers(texts)
     if found is not None and not np.isnan(found).any() and not _are_days(texts):
         largest = float(np.abs(found).max(initial=0.0))
@@ -154,7 +157,8 @@ def times(texts: Sequence[str]) -> NDArray[np.int64]:
 
 
 def no_times(texts: Sequence[str]) -> list[int]:
-    """The places of the few texts that are no times where the others are; none where there are more (`times` then says which)."""
+    """The places of the few texts that are no times where the others are; none where there are more (`times`
+    then says which)."""
     found = mostly_numbers(texts)
     if found is not None:
         return found[1]

@@ -1,4 +1,5 @@
-"""What the directory would do with one row, as it is now: a dry run's guess, by the rules of `state.directory.graph`.
+"""What the directory would do with one row, as it is now: a dry run's guess, by the rules of
+`state.directory.graph`.
 
 What matching would say of names and addresses is not foreseen: it works behind the log.
 """
@@ -72,7 +73,8 @@ def _verified(policy: Policy, held: Sequence[Identifier]) -> bool:
 def _over(
     mine: Sequence[Identifier], theirs: Sequence[Identifier], limits: Sequence[int], policy: Policy
 ) -> list[str]:
-    """What happens in each namespace of which together they would have too many, and where others do not simply leave."""
+    """What happens in each namespace of which together they would have too many, and where others do not
+    simply leave."""
     over: list[str] = []
     for strength in sorted({one.strength for one in theirs}):
         count = sum(one.strength == strength for one in (*mine, *theirs))

@@ -1,7 +1,9 @@
-"""How the texts of a column are written: a table says 1.620 and 03/04/2020 once for all its rows, and each row is an event of its own.
+"""How the texts of a column are written: a table says 1.620 and 03/04/2020 once for all its rows, and each
+row is an event of its own.
 
-What a text says by itself is left to who reads the event. Only what the column alone can tell is said here, before the row leaves it:
-that a comma is decimal, whether the day or the month comes first, and which word of a spreadsheet is a truth value.
+What a text says by itself is left to who reads the event. Only what the column alone can tell is said here,
+before the row leaves it: that a comma is decimal, whether the day or the month comes first, and which word of
+a spreadsheet is a truth value.
 """
 
 import re
@@ -16,7 +18,8 @@ from flows.services.importing import column_values
 from schemas.config import Config
 
 Form = Callable[[str], Any]
-_TRUTHS: Final = {  # of spreadsheets, each in its own language; a word that means something else besides is none
+# of spreadsheets, each in its own language; a word that means something else besides is none
+_TRUTHS: Final = {
     **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "vero"), True),
     **dict.fromkeys(("false", "falsch", "faux", "falso"), False),
 }
@@ -30,7 +33,8 @@ class Forms:
     def __init__(
         self, places: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], config: Config
     ) -> None:
-        """`places` of the columns that are sent. Identifiers and fields that are checked on entry have their own readings."""
+        """`places` of the columns that are sent. Identifiers and fields that are checked on entry have their
+        own readings."""
         self._of: dict[str, Form] = {}
         self.numeric: set[str] = set()  # columns of numbers, in which another text is reported
         kinds = {folded(name): field.kind for field in config.entry.field for name in field.names}

@@ -20,8 +20,8 @@ _INSIDE: Final = ("traits", "properties", "context")
 
 
 def mapping(pairs: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
-    """Of `COLUMN=field` pairs. A field is one of `TOP`, a path such as `traits.email` or `context.device.id`, or the name of a trait
-    (for `track`: of a property). Raises `ConfigError`."""
+    """Of `COLUMN=field` pairs. A field is one of `TOP`, a path such as `traits.email` or `context.device.id`,
+    or the name of a trait (for `track`: of a property). Raises `ConfigError`."""
     found: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
         column, equals, field = pair.rpartition("=")
@@ -58,7 +58,8 @@ def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
 
 
 def unidentified(places: Mapping[str, tuple[str, ...]], config: Config) -> str:
-    """What to map, where no column can say who a row is about, so that each row would be rejected; empty where one can."""
+    """What to map, where no column can say who a row is about, so that each row would be rejected; empty
+    where one can."""
     wanted = [tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths]
     if any(
         path[: len(at)] == at for at in places.values() for path in wanted
@@ -88,8 +89,8 @@ def builder(
     zone: ZoneInfo = _UTC,
     read: Callable[[str, Any], Any] = lambda _column, value: value,
 ) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
-    """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history. `zone`: of times
-    that have none. `read`: what a cell of a column means."""
+    """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history.
+    `zone`: of times that have none. `read`: what a cell of a column means."""
     columns = list(places.items())
 
     def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:

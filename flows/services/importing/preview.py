@@ -1,7 +1,8 @@
-"""What a dry run says about customers: who is known, who would be new, who would become one or go before a steward. Reads only.
+"""What a dry run says about customers: who is known, who would be new, who would become one or go before a
+steward. Reads only.
 
-Each row is looked up as the directory is now. New identifiers are remembered in a temporary file rather than in memory, so that rows
-of one new customer count once.
+Each row is looked up as the directory is now. New identifiers are remembered in a temporary file rather than
+in memory, so that rows of one new customer count once.
 """
 
 import sqlite3

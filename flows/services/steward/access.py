@@ -1,4 +1,5 @@
-"""What stewards work with, made from the deployment: what they see of identities, and where their orders go."""
+"""What stewards work with, made from the deployment: what they see of identities, and where their orders
+go."""
 
 from flows.logic.fields.identifiers import Identifiers
 from flows.runtime import deployment

@@ -1,4 +1,5 @@
-"""A customer's identity, its history, and the pairs that wait for a decision: as plain data, with plain values where they are known."""
+"""A customer's identity, its history, and the pairs that wait for a decision: as plain data, with plain
+values where they are known."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
@@ -185,7 +186,8 @@ class Steward:
         return History(text_id(root), entries, complete, sent)
 
     def sent(self, after: dict[int, int]) -> Iterator[Sent]:
-        """Triggers that went out while customers were united; `after`: shard -> entry of its decisions behind which to look."""
+        """Triggers that went out while customers were united; `after`: shard -> entry of its decisions behind
+        which to look."""
         after = dict(after)
         while after and (found := self._outbox.read("d", after, PAGE, 0)):
             for entry in found:
@@ -236,7 +238,8 @@ class Steward:
     # --- the queue
 
     def reviews(self, after: str = "", limit: int = PAGE) -> Queue:
-        """Pairs that wait, the oldest first, from the first one behind `after`, which need not wait any more. Raises `Unusable`."""
+        """Pairs that wait, the oldest first, from the first one behind `after`, which need not wait any more.
+        Raises `Unusable`."""
         behind = _place(after)
         waiting = [pair for pair in self._ledger.reviews() if (pair.time_ms, _id(pair)) > behind]
         page = waiting[:limit]

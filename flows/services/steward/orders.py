@@ -1,7 +1,8 @@
 """Orders about identities: read, judged, put into the raw log, and waited for.
 
-The directory carries out an order when `resolve` comes to it, and keeps no receipt. So what was wanted is looked for; where it does not
-come to be though `resolve` is past the order, it was refused, and `objection` says why.
+The directory carries out an order when `resolve` comes to it, and keeps no receipt. So what was wanted is
+looked for; where it does not come to be though `resolve` is past the order, it was refused, and `objection`
+says why.
 """
 
 import asyncio
@@ -232,7 +233,8 @@ class Mark:
         self._ahead = {partition: entries for partition, entries in self._first.lag().items() if entries}
 
     def passed(self) -> bool:
-        """What was read since is what lay behind the first position, without what lies behind the one of now."""
+        """What was read since is what lay behind the first position, without what lies behind the one of
+        now."""
         if self._ahead:
             before = self._first.lag()
             self._later.assign(self._positions())

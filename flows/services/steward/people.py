@@ -1,7 +1,7 @@
 """Who is meant by `email:ana@example.org`, and which plain values are known of a customer's identifiers.
 
-The directory holds keyed hashes. A plain value is known where it was also sealed as a trait (or is the user id): then it is opened, hashed
-again, and compared.
+The directory holds keyed hashes. A plain value is known where it was also sealed as a trait (or is the user
+id): then it is opened, hashed again, and compared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,8 @@ class People:
         self._opened = opened
 
     def find(self, named: str) -> bytes | None:
-        """The customer now. `namespace:value`, `customer:hex`, or `identifier:hex`. Raises `Unusable` for what names nobody."""
+        """The customer now. `namespace:value`, `customer:hex`, or `identifier:hex`. Raises `Unusable` for
+        what names nobody."""
         kind, value = apart(named)
         if kind == "customer":
             root = self.directory.root(hexadecimal(value))

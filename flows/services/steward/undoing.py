@@ -1,6 +1,7 @@
 """Many unions undone at once, at a bounded rate: what a bad deploy united, what a rule of matching did.
 
-Nothing is remembered between two starts: what still stands is looked for anew, and to undo what is undone does nothing.
+Nothing is remembered between two starts: what still stands is looked for anew, and to undo what is undone
+does nothing.
 """
 
 import asyncio
@@ -47,7 +48,9 @@ class Outcome(msgspec.Struct, frozen=True):
     refused: int  # given, and still standing though `resolve` is past them; or it does not run
     sent: list[Sent]
     parted: int = 0  # identifiers that a suspended one had collected, and that are customers of their own now
-    taken_out: str = ""  # what became of a suspended identifier that was still a customer's: done, refused, waiting; empty: there was none
+    # what became of a suspended identifier that was still a customer's: done, refused, waiting; empty: there
+    # was none
+    taken_out: str = ""
 
 
 def evidence(union: Union) -> tuple[bytes, bytes]:
@@ -67,7 +70,8 @@ def standing(ledger: Ledger, wanted: Wanted) -> list[int]:
 
 
 def collected(directory: Directory, ledger: Ledger, identifier: bytes) -> list[bytes]:
-    """What came to a customer by this identifier, and was nobody before: weaker ones that joined its origin after it."""
+    """What came to a customer by this identifier, and was nobody before: weaker ones that joined its origin
+    after it."""
     [root] = directory.lookup([identifier])
     held = ledger.members(root)[1] if root is not None else []
     at = next((at for at, one in enumerate(held) if one.hash == identifier), len(held))
@@ -110,7 +114,8 @@ class Undoing:
         return Outcome(followed.done, len(unions) - followed.done, sent)
 
     def part(self, identifier: bytes, others: Sequence[bytes], writer: Callable[[], RawWriter]) -> int:
-        """Make these, which lie in one origin with the identifier, customers of their own; how many are. Raises `Unreachable`."""
+        """Make these, which lie in one origin with the identifier, customers of their own; how many are.
+        Raises `Unreachable`."""
 
         def look() -> int:
             [root, *roots] = self._directory.lookup([identifier, *others])

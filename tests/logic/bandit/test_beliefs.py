@@ -1,4 +1,5 @@
-"""Beliefs: rank-one updates against direct solves, changes of scale, forgetting, and what a context may hold."""
+"""Beliefs: rank-one updates against direct solves, changes of scale, forgetting, and what a context may
+hold."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The learner: regret, snapshots, checkpoints, bad examples, actions that come and go; and the decisions of a shard."""
+"""The learner: regret, snapshots, checkpoints, bad examples, actions that come and go; and the decisions of a
+shard."""
 
 import msgspec
 import numpy as np
@@ -31,7 +32,8 @@ def examples(n: int, seed: int = 0) -> list[Rewarded]:
 
 
 def trained(n: int = 600, **settings: object) -> Learner:
-    learner = Learner("next", FEATURES, ACTIONS, Settings(**settings))  # type: ignore[arg-type]  # keywords of a test
+    # keywords of a test
+    learner = Learner("next", FEATURES, ACTIONS, Settings(**settings))  # type: ignore[arg-type]
     learner.learn(examples(n))
     return learner
 

@@ -1,4 +1,5 @@
-"""Off-policy evaluation: estimates against a known truth, coverage of the intervals, and when it cannot be told."""
+"""Off-policy evaluation: estimates against a known truth, coverage of the intervals, and when it cannot be
+told."""
 
 from collections.abc import Callable
 
@@ -111,7 +112,8 @@ def test_a_nearly_deterministic_log_errs_to_the_safe_side() -> None:
 
 
 def test_a_weight_that_was_not_logged_is_reckoned_with() -> None:
-    """The log never did what the policy always does: the weights seen are all small, and any value is possible."""
+    """The log never did what the policy always does: the weights seen are all small, and any value is
+    possible."""
     logged = Logged(
         np.zeros((500, 0)), np.zeros(500, dtype=np.int64), np.tile([0.0, 1.0], 250), np.full(500, 0.99)
     )
@@ -182,7 +184,8 @@ def test_propensities_that_cannot_be_are_refused(propensity: float) -> None:
 
 
 def test_the_likelihood_is_the_one_of_a_direct_search() -> None:
-    """Owen's weights 1 / (n (1 + t e)) sum to one and have mean zero; the largest sum of logarithms is that of a search over t."""
+    """Owen's weights 1 / (n (1 + t e)) sum to one and have mean zero; the largest sum of logarithms is that
+    of a search over t."""
     errors = np.array([-1.0, -0.2, 0.1, 0.4, 2.0])
     tilts = np.linspace(-0.499, 0.999, 200_001)
     direct = max(np.log1p(tilts[:, None] * errors).sum(axis=1))

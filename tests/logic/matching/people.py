@@ -17,7 +17,8 @@ def _typo(luck: Random, text: str) -> str:
 
 
 def people(seed: int, customers: int, copies: int = 3) -> tuple[list[dict[str, str]], list[int]]:
-    """Rows in random order and the customer of each. Each field of a copy is missing or mistyped now and then."""
+    """Rows in random order and the customer of each. Each field of a copy is missing or mistyped now and
+    then."""
     luck = Random(seed)
     rows: list[tuple[dict[str, str], int]] = []
     families = [_word(luck, 3) for _ in range(customers // 3)]

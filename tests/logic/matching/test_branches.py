@@ -1,4 +1,5 @@
-"""Branches of one organisation are customers of their own where a register has them, and one customer who moved where it has none."""
+"""Branches of one organisation are customers of their own where a register has them, and one customer who
+moved where it has none."""
 
 from random import Random
 

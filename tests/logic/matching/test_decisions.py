@@ -213,7 +213,8 @@ def test_weights_move_from_the_prior_to_what_the_data_say() -> None:
         matching.add(str(number), Record.of(row))
     weights = matching.scorer.weights
     assert weights.version >= 2
-    # A copy is mistyped in 0.08 of its fields, so two of them differ in about 0.15: a postcode then is one character off.
+    # A copy is mistyped in 0.08 of its fields, so two of them differ in about 0.15: a postcode then is one
+    # character off.
     assert 0.78 < weights.of("postcode").same[-1] < 0.95
     assert weights.of("email").other[-1] < 0.001 < weights.of("city").other[-1]
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(weights), type=Weights) == weights

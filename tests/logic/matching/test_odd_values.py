@@ -1,4 +1,5 @@
-"""Whatever stands in a field, against whatever stands in another: nothing is raised, and the order of the two says nothing."""
+"""Whatever stands in a field, against whatever stands in another: nothing is raised, and the order of the two
+says nothing."""
 
 from itertools import combinations, product
 
@@ -155,7 +156,8 @@ def test_events_of_anything_pass_the_stage(said: list[tuple[dict[str, str], dict
 
 
 def test_every_odd_value_of_every_field_passes_the_stage() -> None:
-    """Each in turn said by somebody with a phone and an address that others have too, who say nothing else, or a name."""
+    """Each in turn said by somebody with a phone and an address that others have too, who say nothing else,
+    or a name."""
     table = [{field: value, **tie} for field in FIELDS for value in ODD for tie in (TIES[0], TIES[1])]
     table += [{**tie, name: value} for tie in TIES for name in NAMES for value in ODD]
     ties = len(table) // 50

@@ -1,4 +1,5 @@
-"""What every model must do that gives no probability: the bandit under each policy, recommendations, groups."""
+"""What every model must do that gives no probability: the bandit under each policy, recommendations,
+groups."""
 
 import math
 import random

@@ -1,4 +1,5 @@
-"""Recommendations as a contest: judged by what shards serve, promoted by rule or by hand, and exactly so after any stop."""
+"""Recommendations as a contest: judged by what shards serve, promoted by rule or by hand, and exactly so
+after any stop."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,8 @@ def teacher() -> Recommendations:
 
 
 def thin(count: int) -> Iterator[Example]:
-    """Four tastes, each with 500 items of which most are touched seldom: too few pairs to count, but any item tells the taste."""
+    """Four tastes, each with 500 items of which most are touched seldom: too few pairs to count, but any item
+    tells the taste."""
     luck = random.Random(1)
     for at in range(count):
         taste = luck.randrange(4)
