@@ -1,9 +1,9 @@
-"""The flow `deliver`: outbox -> couriers -> receivers, and the internal lane -> directory.
+"""The flow `deliver`: outbox -> dispatchers -> receivers, and the internal lane -> directory.
 
-    read      each courier from its own cursors, so that none waits for another; blocks while there is nothing
+    read      each dispatcher from its own cursors, so that none waits for another; blocks while there is nothing
               for anybody
     address   decode; which entries are for this connector
-    hand out  to the courier, whose calls run beside this dataflow (`flows.dispatch.dispatcher`,
+    hand out  to the dispatcher, whose calls run beside this dataflow (`flows.dispatch.dispatcher`,
               `flows.dispatch.loop`)
 
 A cursor passes a trigger when it has been delivered, or is safe as a dead letter: at least once, with ids
@@ -25,8 +25,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.sinks.sink import OnThread, Sink
-from flows.dispatch.dispatcher import Courier, Desk, Entry
-from flows.dispatch.loop import Office
+from flows.dispatch.dispatcher import Desk, Dispatcher, Entry
+from flows.dispatch.loop import DeliveryLoop
 from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.sift import note, story
 from schemas.config import Config, Connector
@@ -175,8 +175,8 @@ class Deliveries:
             return {shard: stored.get(shard, 0) for shard in shards}
 
         self._outbox = outbox
-        couriers = [
-            Courier(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
+        dispatchers = [
+            Dispatcher(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
             for connector in config.connector
             if connector.enabled
         ]
@@ -188,23 +188,23 @@ class Deliveries:
             forwarding(directory, desk.dead),
             patiently=patiently,
         )
-        self._readers: list[Reader] = [*couriers, internal]
-        if not couriers:  # triggers for nobody must not fill the outbox
+        self._readers: list[Reader] = [*dispatchers, internal]
+        if not dispatchers:  # triggers for nobody must not fill the outbox
             self._readers.append(
                 Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently)
             )
-        self._office = Office(couriers, outbox)
+        self._loop = DeliveryLoop(dispatchers, outbox)
 
     def start(self) -> None:
-        self._office.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Waits for what is under way."""
-        self._office.close()
+        self._loop.close()
 
     def collect(self) -> list[Work]:
         """What there is for each reader with room; waits up to `BLOCK_MS` for the first entry."""
-        self._office.check()
+        self._loop.check()
         free = [reader for reader in self._readers if reader.room() and reader.positions()]
         work = [found for reader in free if (found := self._read(reader, 0)).items]
         if work:
@@ -303,7 +303,7 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
 
 
 def _desk(config: Config) -> Desk:
-    """Return what the couriers need of state."""
+    """Return what the dispatchers need of state."""
     from flows.runtime import deployment
 
     store = deployment.deliveries(config)

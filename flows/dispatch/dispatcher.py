@@ -1,4 +1,4 @@
-"""A courier takes triggers to one connector: it joins identifiers, tries, tries again, gives up.
+"""A dispatcher takes triggers to one connector: it joins identifiers, tries, tries again, gives up.
 
 It has two sides. The thread of the dataflow reads for it (`positions`, `address`, `accept`); all else happens
 on the event loop of `flows.dispatch.loop`. Each counter is written by one side only, so there are no locks.
@@ -55,7 +55,7 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class Desk:
-    """What a courier needs of state."""
+    """What a dispatcher needs of state."""
 
     identify: Callable[
         [list[str], tuple[str, ...]], list[dict[str, str]]
@@ -99,7 +99,7 @@ def endpoint(connector: Connector) -> str:
     return blake2b(connector.url.encode(), digest_size=8).hexdigest()
 
 
-class Courier:
+class Dispatcher:
     """One connector's triggers in the shards of this worker."""
 
     lane = "t"
@@ -110,7 +110,7 @@ class Courier:
         """`cursors`: where to begin in each shard that is ours."""
         self.name = connector.name
         self.disabled = desk.disabled().get(connector.name) == endpoint(connector)
-        self.moved: Callable[[], None] = lambda: None  # set by the office: a cursor may have moved
+        self.moved: Callable[[], None] = lambda: None  # set by the delivery loop: a cursor may have moved
         self._connector, self._sink, self._desk = connector, sink, desk
         # the reader's side
         self._after = dict(cursors)
@@ -158,8 +158,8 @@ class Courier:
         self._taken += len(entries)
 
     def accept(self, parcels: list[Parcel]) -> None:
-        assert self._loop is not None, "the office runs the courier first"
-        with suppress(RuntimeError):  # the loop has ended: the office's `check` says why
+        assert self._loop is not None, "the delivery loop runs the dispatcher first"
+        with suppress(RuntimeError):  # the loop has ended: the delivery loop's `check` says why
             self._loop.call_soon_threadsafe(self._take, parcels)
 
     def _addressed(self, entry: Entry) -> Parcel:

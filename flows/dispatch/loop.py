@@ -1,4 +1,4 @@
-"""The event loop that all couriers share, in a thread beside the dataflow's. It stores their cursors and
+"""The event loop that all dispatchers share, in a thread beside the dataflow's. It stores their cursors and
 trims the outbox behind them."""
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Protocol
 
 import uvloop
 
-from flows.dispatch.dispatcher import Courier, when_there_is_room
+from flows.dispatch.dispatcher import Dispatcher, when_there_is_room
 
 GRACE_S = 4.0  # for what is under way when we are told to stop; what is not done by then is delivered again
 _CLOSE_S = 1.0
@@ -25,11 +25,11 @@ class Cursors(Protocol):
     def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
 
 
-class Office:
+class DeliveryLoop:
     """`start`, then `check` now and then, and `close` once. What fails on the loop is raised by `check`."""
 
-    def __init__(self, couriers: Sequence[Courier], outbox: Cursors) -> None:
-        self._couriers = couriers
+    def __init__(self, dispatchers: Sequence[Dispatcher], outbox: Cursors) -> None:
+        self._couriers = dispatchers
         self._outbox = outbox
         self._moved = asyncio.Event()
         self._stop = asyncio.Event()
@@ -67,9 +67,9 @@ class Office:
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for courier in self._couriers:
-            courier.moved = self._moved.set
-        tasks = [asyncio.create_task(courier.run()) for courier in self._couriers]
+        for dispatcher in self._couriers:
+            dispatcher.moved = self._moved.set
+        tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in self._couriers]
         keeper = asyncio.create_task(self._keep())
         stop = asyncio.create_task(self._stop.wait())
         self._loop.call_soon(self._ready.set)  # behind the first step of each task
@@ -80,13 +80,13 @@ class Office:
             task.result()
 
     async def _finish(self, tasks: list[asyncio.Task[None]], keeper: asyncio.Task[None]) -> None:
-        for courier in self._couriers:
-            courier.close()
+        for dispatcher in self._couriers:
+            dispatcher.close()
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_S)
-        for courier in self._couriers:
+        for dispatcher in self._couriers:
             with suppress(TimeoutError):
-                await asyncio.wait_for(courier.close_sink(), _CLOSE_S)
+                await asyncio.wait_for(dispatcher.close_sink(), _CLOSE_S)
         keeper.cancel()
         with suppress(TimeoutError):  # no room: what is not stored is delivered again
             await asyncio.wait_for(self._store(), _CLOSE_S)
@@ -106,16 +106,18 @@ class Office:
             dirty |= await self._store()
             if dirty and time.monotonic() - trimmed >= _TRIM_EVERY_S:
                 trimmed, dirty = time.monotonic(), False
-                await when_there_is_room(self._outbox.trim, "t", [courier.name for courier in self._couriers])
+                await when_there_is_room(
+                    self._outbox.trim, "t", [dispatcher.name for dispatcher in self._couriers]
+                )
 
     async def _store(self) -> bool:
         any_moved = False
-        for courier in self._couriers:
-            if moved := courier.unstored():
+        for dispatcher in self._couriers:
+            if moved := dispatcher.unstored():
                 any_moved = True
-                await when_there_is_room(self._outbox.advance, courier.lane, courier.name, moved)
-            if more := courier.uncounted():  # for people: who dies just here leaves them a little too low
-                await when_there_is_room(courier.count, more)
+                await when_there_is_room(self._outbox.advance, dispatcher.lane, dispatcher.name, moved)
+            if more := dispatcher.uncounted():  # for people: who dies just here leaves them a little too low
+                await when_there_is_room(dispatcher.count, more)
         return any_moved
 
 

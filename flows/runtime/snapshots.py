@@ -54,7 +54,7 @@ def seal(signer: Signer, snapshot: Snapshot) -> bytes:
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 
-def seal_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes:
+def sign_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes:
     """A snapshot of before that an operator puts back in force: good only as this announcement of his."""
     return signer.sign(f"{sender}:{number}", packed)
 

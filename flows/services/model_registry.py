@@ -25,7 +25,7 @@ from flows.logic.models.linear import Snapshot as Linear
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime import deployment
-from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, seal_again, sender
+from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
 from state.redis.client import reported
@@ -260,7 +260,7 @@ def _again(config: Config, kind: str, name: str, version: int) -> None:
     """Announce a snapshot of before once more."""
     packed, who = _version(config, name, version).pack(), sender(name, kind)
     number = deployment.directory(config).sent(who) + 1
-    _announce(config, who, number, seal_again(deployment.signer(config), who, number, packed))
+    _announce(config, who, number, sign_again(deployment.signer(config), who, number, packed))
     until = "until it is unpinned" if kind == PIN else "until the next version is learnt"
     print(f"{name}: version {version} is in force {until}")
 

@@ -19,7 +19,7 @@ from schemas.records.shard_log import LogEntry
 from state.memory.twins import MemoryDirectory, MemoryShards
 from state.redis.names import Names
 from state.shards.redis_shards import LANES, RedisOutbox, RedisShards
-from tests.logic.test_profile_replay import MODELS, RULES, finish, lived
+from tests.logic.shard.test_profile_replay import MODELS, RULES, finish, lived
 from tests.world import HOUR, SECOND, SHARDS, START_MS, KeptDirectory, World, person
 
 ANA, BOB = person("ana"), person("bob")

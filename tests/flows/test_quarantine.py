@@ -25,7 +25,7 @@ from schemas.wire.events import Fact, Quarantined
 from state.memory.twins import MemoryShards
 from state.shards.redis_shards import QUARANTINE
 from state.suspended import Suspension
-from tests.logic.test_profile_replay import finish
+from tests.logic.shard.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
 
 ANA, BOB, PHONE = person("ana"), person("bob"), visitor("phone")

@@ -26,7 +26,7 @@ from state.shards.compression import Dictionaries
 from state.shards.redis_shards import LANES, RedisShards, ShardCommit
 from state.state_digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from tests.golden import FOLDER
-from tests.logic.test_profile_replay import MODELS, RULES, live
+from tests.logic.shard.test_profile_replay import MODELS, RULES, live
 from tests.world import LIMITS, SECOND, SHARDS, KeptDirectory, World, person, visitor
 
 LAYOUT, NAMES = Layout("test", SHARDS, 16, LIMITS), Names("t")

@@ -176,7 +176,7 @@ def _advances_first(accept: Any) -> Any:  # noqa: ARG001  # stands in for it
 
 
 def _takes_and_forgets(delivering: Any) -> Any:
-    """The courier's cursor passes what it has only read."""
+    """The dispatcher's cursor passes what it has only read."""
 
     def mutant(site: workers.Site) -> workers.Life:
         taken = Progress.take

@@ -1,7 +1,7 @@
 """The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
 They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax
-does is the order of the calls. Only the couriers, whose sinks talk to the network, are stood in for by a few
+does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a few
 lines.
 """
 

@@ -16,7 +16,7 @@ from flows.logic.facets import outcomes
 from flows.logic.models.best_action import FEATURES
 from flows.logic.models.features import NAMES
 from flows.logic.rules.action_catalogue import Choices
-from flows.logic.rules.ruleset import View
+from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
 from schemas.records.profile import Open
@@ -33,7 +33,9 @@ class Chosen(NamedTuple):
     reasons: dict[str, object]
 
 
-def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, decision: str) -> Chosen | None:
+def choose(
+    state: ShardState, view: EvaluationContext, root: bytes, rule: str, cause: str, decision: str
+) -> Chosen | None:
     """Choose for the trigger with the id `decision`, or for None of the actions where none may be offered. It
     is noted either way."""
     choices, profile, now = rules_of(state).choices, view.p, view.now
@@ -83,16 +85,16 @@ def choose(state: ShardState, view: View, root: bytes, rule: str, cause: str, de
     return Chosen(chosen, _reasons(choice, version, expected, said))
 
 
-def context_of(view: View) -> list[float]:
+def context_of(view: EvaluationContext) -> list[float]:
     """What the policy looks at."""
     return list(_PLACES(view.features(_REACH)))
 
 
-def _allowed(choices: Choices, view: View) -> list[bool | None]:
+def _allowed(choices: Choices, view: EvaluationContext) -> list[bool | None]:
     return [_holds(condition, view) for condition in choices.conditions]
 
 
-def _holds(condition: object, view: View) -> bool | None:
+def _holds(condition: object, view: EvaluationContext) -> bool | None:
     """None where the expression raises. It should not; but then the action is withheld, and the customer's
     turn goes on."""
     assert callable(condition)

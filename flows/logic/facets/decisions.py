@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Final
 
 from flows.logic.facets import actions, item_interactions
-from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, View
+from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import ShardState
 from schemas.records.identity import text_id
 from schemas.records.profile import Fragment, Profile
@@ -16,7 +16,7 @@ from schemas.wire.triggers import Decision, Receipt, Trigger
 _NONE: Final = (-inf, 0)  # a score that nobody has given yet
 
 
-class Moment:
+class TriggerCause:
     """Why rules are looked at now: the cause of what fires. `muted`: of history, which fires nothing."""
 
     __slots__ = ("cause", "explain", "muted", "properties", "receipt", "root", "subject")
@@ -39,11 +39,13 @@ class Moment:
         self.explain: Callable[[str, list[float]], list[tuple[str, float]]] | None = None
 
 
-def timer_moment(cause: str, subject: bytes, root: bytes, due: int, now: int, muted: bool = False) -> Moment:
-    return Moment(root, cause, subject, {}, Receipt(due, due, due, now), muted)
+def timer_moment(
+    cause: str, subject: bytes, root: bytes, due: int, now: int, muted: bool = False
+) -> TriggerCause:
+    return TriggerCause(root, cause, subject, {}, Receipt(due, due, due, now), muted)
 
 
-def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) -> bool:
+def derive(state: ShardState, rules: CompiledRules, view: EvaluationContext, moment: TriggerCause) -> bool:
     """Stage, scores, tags and segment (each may look at those before it), then the triggers on their changes.
 
     True if a timer may be due sooner.
@@ -88,7 +90,9 @@ def derive(state: ShardState, rules: CompiledRules, view: View, moment: Moment) 
     return sooner
 
 
-def _score(state: ShardState, rules: CompiledRules, view: View, moment: Moment) -> list[CompiledTrigger]:
+def _score(
+    state: ShardState, rules: CompiledRules, view: EvaluationContext, moment: TriggerCause
+) -> list[CompiledTrigger]:
     """The triggers whose threshold is crossed. A first score may be above one; only one that was higher falls
     below."""
     profile = view.p
@@ -115,7 +119,7 @@ def _crosses(before: float, threshold: float, score: float, above: bool) -> bool
     return before < threshold <= score if above else score < threshold <= before
 
 
-def fire(state: ShardState, trigger: CompiledTrigger, view: View, moment: Moment) -> None:
+def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, moment: TriggerCause) -> None:
     if not trigger.when(view):
         return
     if (

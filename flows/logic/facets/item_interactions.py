@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flows.logic.facets.actions import context_of
 from flows.logic.models import recommendation_index, segments_learnt
-from flows.logic.rules.ruleset import CompiledRules, View
+from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
 from schemas.records.profile import Profile
 from schemas.wire.triggers import Example
@@ -15,7 +15,9 @@ ITEM_MAX: Final = 64  # characters of an item's id; longer ones are none
 ITEMS_MAX: Final = 16  # of one event
 
 
-def touch(state: ShardState, rules: CompiledRules, view: View, root: bytes, key: str, time_ms: int) -> None:
+def touch(
+    state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, key: str, time_ms: int
+) -> None:
     """An event may be about items: each is learnt together with those that this customer touched before."""
     for rule in rules.touches.get(key, ()):
         recent = view.p.recent
@@ -76,7 +78,7 @@ def join(profile: Profile, theirs: Profile) -> None:
     )
 
 
-def group(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+def group(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
     """The group that the customer belongs to by now, looked for at most every so often; and an example to
     form groups from."""
     settings, profile = rules.rules.clusters, view.p

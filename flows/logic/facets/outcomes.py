@@ -12,7 +12,7 @@ from flows.logic.bandit.rewards import Refusal
 from flows.logic.models.best_action import NAME
 from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.action_catalogue import OPEN_MAX
-from flows.logic.rules.ruleset import CompiledRules, View
+from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.records.profile import MICRO, Open, Profile
 from schemas.wire.triggers import Example
@@ -20,13 +20,13 @@ from schemas.wire.triggers import Example
 Refused = Refusal | Literal["unknown_action"]  # it was removed while its reward was on the way
 
 
-def begin(state: ShardState, view: View, root: bytes, decision: str, made: Open) -> None:
+def begin(state: ShardState, view: EvaluationContext, root: bytes, decision: str, made: Open) -> None:
     """Wait for the rewards of a choice. Where too many wait the oldest leaves before its time."""
     for closed in rules_of(state).choices.ledger(view.p.open).open(decision, made):
         _leave(state, root, closed, view.now)
 
 
-def reward(state: ShardState, rules: CompiledRules, view: View, key: str, time_ms: int) -> None:
+def reward(state: ShardState, rules: CompiledRules, view: EvaluationContext, key: str, time_ms: int) -> None:
     """An event that happened at `time_ms` may be a reward."""
     for rule in rules.choices.rewards.get(key, ()):
         amount = rule.amount
@@ -64,7 +64,7 @@ def due(rules: CompiledRules, profile: Profile) -> int:
     return next(iter(profile.open.values())).decided_ms + rules.choices.within_ms if profile.open else 0
 
 
-def close(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+def close(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
     """The choices whose window has passed leave as examples, with the context as it was."""
     if view.p.open:
         for closed in rules.choices.ledger(view.p.open).due(view.now):

@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from flows.logic.profile import sparse
 from flows.logic.profile.aggregates import amount_of
-from flows.logic.rules.ruleset import CompiledModel, CompiledRules, View
+from flows.logic.rules.ruleset import CompiledModel, CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
 from schemas.records.profile import MICRO, Profile, Question
 from schemas.wire.triggers import UNANSWERED, Example
@@ -30,7 +30,7 @@ _SUSPECT_LEAST: Final = 0.001  # below it nothing is
 Unheard = Literal["unasked", "before", "late", "repeated"]
 
 
-def ask(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> bool:
+def ask(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> bool:
     """Ask what it is time to ask. True if a question begins."""
     profile, begun = view.p, False
     for model in rules.models_at(view.key):
@@ -62,7 +62,7 @@ def _withdraws(profile: Profile, model: str) -> bool:
     return withdrawn
 
 
-def _ask(model: CompiledModel, view: View) -> None:
+def _ask(model: CompiledModel, view: EvaluationContext) -> None:
     profile, name, now = view.p, model.name, view.now
     profile.asked.pop(name, None)
     predicted, version = profile.scores.get(name, (None, 0))
@@ -72,14 +72,14 @@ def _ask(model: CompiledModel, view: View) -> None:
     )
 
 
-def _tell(state: ShardState, model: CompiledModel, view: View, root: bytes) -> None:
+def _tell(state: ShardState, model: CompiledModel, view: EvaluationContext, root: bytes) -> None:
     """It learns what is usual from all, without waiting for answers."""
     predicted, version = view.p.scores.get(model.name, (None, 0))
     features = list(model.features(view.features()))
     state.emit(_LANE, Example(model.name, root, view.now, view.now, features, predicted, version, UNANSWERED))
 
 
-def hear(state: ShardState, rules: CompiledRules, view: View, root: bytes, time_ms: int) -> None:
+def hear(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, time_ms: int) -> None:
     """An event may be the outcome that questions wait for."""
     for model, label in rules.outcomes.get(view.key, ()):
         if label and not model.when(view):
@@ -95,7 +95,9 @@ def hear(state: ShardState, rules: CompiledRules, view: View, root: bytes, time_
             _answer(state, rules, view, root, question)
 
 
-def _unheard(view: View, model: CompiledModel, question: Question | None, time_ms: int) -> Unheard | None:
+def _unheard(
+    view: EvaluationContext, model: CompiledModel, question: Question | None, time_ms: int
+) -> Unheard | None:
     """Why an outcome answers nothing."""
     if question is None:
         asked_ms = view.p.asked.get(model.name)
@@ -107,13 +109,15 @@ def _unheard(view: View, model: CompiledModel, question: Question | None, time_m
     return "late" if time_ms > question.due_ms else None
 
 
-def answer(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+def answer(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
     """The questions whose horizon has passed."""
     for question in [question for question in view.p.questions if question.due_ms <= view.now]:
         _answer(state, rules, view, root, question)
 
 
-def _answer(state: ShardState, rules: CompiledRules, view: View, root: bytes, question: Question) -> None:
+def _answer(
+    state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, question: Question
+) -> None:
     """It leaves; when it was asked is kept for as long as that silences the next one, or tells a second
     outcome from an unknown one."""
     profile, name, now = view.p, question.model, view.now

@@ -4,8 +4,8 @@
 from typing import Final
 
 from flows.logic.facets import outcomes
-from flows.logic.facets.decisions import Moment, fire, timer_moment
-from flows.logic.rules.ruleset import CompiledRules, View
+from flows.logic.facets.decisions import TriggerCause, fire, timer_moment
+from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
 from schemas.records.profile import Wait
 
@@ -17,7 +17,7 @@ SELDOM_MS: Final = (
 ASLEEP_MS: Final = 2 * REFRESH_MS  # ... while less than this lies behind the last boundary that can move
 
 
-def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
+def wait(rules: CompiledRules, view: EvaluationContext, moment: TriggerCause, key: str) -> bool:
     """ "A, then no B": what counts is when both happened, for they may come in any order. True if a wait
     begins: history only ends them."""
     profile, time_ms = view.p, moment.receipt.event_ms
@@ -34,7 +34,7 @@ def wait(rules: CompiledRules, view: View, moment: Moment, key: str) -> bool:
     return bool(begun)
 
 
-def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+def schedule(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
     """Put the profile into the timer index at its next due time. The index may be early, never late."""
     profile, now, lifecycle = view.p, view.now, rules.rules.lifecycle
     dues = [wait.due_ms for wait in profile.waits] + [question.due_ms for question in profile.questions]
@@ -56,7 +56,7 @@ def schedule(state: ShardState, rules: CompiledRules, view: View, root: bytes) -
         state.timers[root] = due
 
 
-def expire(state: ShardState, rules: CompiledRules, view: View, root: bytes) -> None:
+def expire(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
     """The other event did not come in time: fire."""
     profile, now = view.p, view.now
     for waited in [waited for waited in profile.waits if waited.due_ms <= now]:

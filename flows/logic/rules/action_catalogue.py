@@ -16,7 +16,7 @@ OPEN_MAX: Final = 16  # decisions of one customer that wait for rewards
 _MENUS_MAX: Final = 1_024  # sets of eligible actions that are remembered
 
 
-Predicate = Callable[[Any], Any]  # given a `View`
+Predicate = Callable[[Any], Any]  # given a `EvaluationContext`
 
 
 class Choices:

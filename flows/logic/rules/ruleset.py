@@ -1,7 +1,7 @@
 """`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a
-`View`.
+`EvaluationContext`.
 
-A `View` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is
+A `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is
 one.
 """
 
@@ -31,10 +31,10 @@ from schemas.records.profile import MICRO, Fragment, Profile
 DAY_MS: Final = 86_400_000
 MODELS: Final = tuple(BINARY)
 EXPECTED: Final = "expected_value"  # stands among the scores of the purchase model
-Predicate = Callable[["View"], Any]
+Predicate = Callable[["EvaluationContext"], Any]
 
 
-class View:
+class EvaluationContext:
     """What an expression sees: one for each event."""
 
     __slots__ = (
@@ -189,9 +189,9 @@ def _figure_name(figure: Figure) -> Name:
 
 def still(
     rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None
-) -> View:
+) -> EvaluationContext:
     """A view without an event: a timer looks."""
-    view = View(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
     view.event = view.type = view.channel = view.key = ""
     view.properties = {}

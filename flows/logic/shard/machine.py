@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from flows.logic.facets import item_interactions, outcomes
-from flows.logic.facets.decisions import Moment, derive, fire, timer_moment
+from flows.logic.facets.decisions import TriggerCause, derive, fire, timer_moment
 from flows.logic.facets.questions import answer, ask, hear
 from flows.logic.facets.timers import REFRESH_MS, expire, schedule, wait
 from flows.logic.fields import quality, repeats
 from flows.logic.fields.stated import stated_at
 from flows.logic.profile.fragments import ring_id, seen
-from flows.logic.rules.ruleset import CompiledRules, View, still
+from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, still
 from flows.logic.shard import in_flight, merge_history, profile_merge
 from flows.logic.shard.in_flight import HELD_MAX, must_wait
 from flows.logic.shard.state import (
@@ -237,7 +237,7 @@ class ShardMachine:
         if fact.sealed:
             self._seal(state, root, origin, fact, message)
 
-        view = View(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
+        view = EvaluationContext(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = (
             fact.name,
@@ -247,7 +247,7 @@ class ShardMachine:
         )
         key = view.key = fact.name if fact.type == "track" else fact.type
         receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
-        moment = Moment(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
+        moment = TriggerCause(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
         profile.backfilled = fact.backfill
         if quiet_ms >= rules.rules.lifecycle.lost:
             profile.returned_ms = fact.time_ms

@@ -21,7 +21,7 @@ class Scorer(Protocol):
     def explain(self, features: list[float]) -> list[tuple[str, float]]: ...
 
 
-class InForce:
+class ActiveModels:
     """Which version of each model a shard scores with."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from flows.logic.fields.stated import in_order
 from flows.logic.models.recommendation_index import Shelf
 from flows.logic.models.segments_learnt import Assigner
 from flows.logic.rules.ruleset import CompiledRules
-from flows.logic.shard.scoring import InForce, Scorer
+from flows.logic.shard.scoring import ActiveModels, Scorer
 from schemas.records.identity import ID_BYTES
 from schemas.records.profile import Fragment, Head, Profile, Sensitive
 from schemas.records.shard_log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
@@ -121,7 +121,7 @@ class ShardState:
         self.head = head
         self.counters = counters
         self.rules: CompiledRules | None = None
-        self.scorers = InForce()
+        self.scorers = ActiveModels()
         self.learnt = Learnt()
         self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
         self.clear()

@@ -10,12 +10,12 @@ from flows.logic.fields import completion, quality
 from flows.logic.fields.check import Entry, Taken
 from flows.logic.message import Checked
 from flows.logic.resolution.validation import Validator
-from flows.logic.rules.ruleset import View
+from flows.logic.rules.ruleset import EvaluationContext
 from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
 from schemas.records.profile import Fragment
 from schemas.wire.events import Fact, RawEvent, Reject
-from tests.logic.entry.made import resident_id
+from tests.logic.fields.made import resident_id
 
 KEY = b"k" * 32
 NOW = 1_767_225_600_000  # 2026-01-01
@@ -225,7 +225,7 @@ def test_the_surest_source_completes_and_a_stated_value_stays() -> None:
 
 
 def test_expressions_see_what_was_derived_where_nothing_was_stated() -> None:
-    view = View({})
+    view = EvaluationContext({})
     view.f = Fragment(traits=traits_of(checked({"phone": "13912345678"})))
     assert (view.trait("province"), view.trait("carrier"), view.trait("plan")) == ("江苏省", "中国移动", None)
     view.f = Fragment(traits=traits_of(checked({"phone": "13912345678", "province": "湖北"})))

@@ -20,7 +20,7 @@ from schemas.errors import Fenced, Foreign
 from state.history.prefix_switch import Switch, keys_held, pending
 from state.redis.client import connect, introduce, present
 from state.state_digest import Digest
-from tests.flows.test_rebuild import behaviour, configured
+from tests.flows.services.test_rebuild import behaviour, configured
 from tests.lives import lived, millrace
 from tests.site import Site
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.logic.fields.check import checks
 from flows.logic.fields.values import Bad, Good, plain
 from schemas.config import Entry, FieldKind
-from tests.logic.entry.made import resident_id
+from tests.logic.fields.made import resident_id
 
 CHECKS = checks(Entry())
 CN = ("CN",)

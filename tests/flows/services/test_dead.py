@@ -508,7 +508,7 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     applied(site)
     ((name, reason, *words),) = site.listed("--reason", "poison")
     assert reason == "poison"
-    assert " ".join(words).startswith("KeyError at tests.flows.test_dead:")
+    assert " ".join(words).startswith("KeyError at tests.flows.services.test_dead:")
     code, out, _ = site.dead("show", name)
     assert code == 0
     assert "flows.logic.shard.machine:" in out

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.logic.rules.ruleset import NAMES, CompiledRules, View, problems
+from flows.logic.rules.ruleset import NAMES, CompiledRules, EvaluationContext, problems
 from flows.logic.shard.view import mask, present
 from schemas.config import EXPRESSION_NAMES, On, Rules, Segment, Tag, TriggerRule
 from schemas.config.toml import DEFAULT, load
@@ -30,7 +30,7 @@ events = ["Bought"]
 )
 
 
-def view(rules: CompiledRules, *totals: float) -> View:
+def view(rules: CompiledRules, *totals: float) -> EvaluationContext:
     """A customer who bought for these amounts, one a day, the last one hour ago."""
     fragment = Fragment()
     for n, total in enumerate(totals):
@@ -40,7 +40,7 @@ def view(rules: CompiledRules, *totals: float) -> View:
             fact("Bought", when, properties={"total": total, "sku": f"s{n % 2}"}, traits={"plan": "gold"}),
             b"%06d" % n,
         )
-    made = View(rules.reads)
+    made = EvaluationContext(rules.reads)
     made.p = Profile(
         fragments={b"o": fragment},
         tags={"vip": (1, 0)},

@@ -36,7 +36,7 @@ def test_there_are_thirty() -> None:
 
 @by_name
 def test_the_documentation_says_what_it_imitates(export: Export) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "import.md").read_text()
     assert f"| `{export.name}` | {export.imitates} |" in page
 
 

@@ -342,7 +342,7 @@ class TestTrainer:
 
     def test_another_process_with_another_hash_seed_learns_the_same(self) -> None:
         code = (
-            "import importlib.util as u; s=u.spec_from_file_location('t', 'tests/logic/test_models.py'); m=u.module_from_spec(s);"
+            "import importlib.util as u; s=u.spec_from_file_location('t', 'tests/logic/models/test_models.py'); m=u.module_from_spec(s);"
             "s.loader.exec_module(m); print(m.trained().snapshot().digest)"
         )
         outputs = {

@@ -6,7 +6,7 @@ from flows.logic.fields.quality import report
 from flows.logic.fields.repeats import Repeats
 from schemas.config import Repeat
 from schemas.units import Duration
-from tests.logic.test_profile_replay import replayed
+from tests.logic.shard.test_profile_replay import replayed
 from tests.world import MINUTE, SECOND, World, contents, person, visitor
 
 ANA, PHONE = person("ana"), visitor("phone")

@@ -13,7 +13,7 @@ from flows.logic.message import Message
 from schemas.config import Identity, Namespace
 from schemas.records.identity import ID_BYTES, Identifier
 from schemas.wire.events import Reject
-from tests.logic.entry.made import resident_id
+from tests.logic.fields.made import resident_id
 
 KEY = b"k" * 32
 NOW_MS = 1_790_000_000_000  # in 2026
