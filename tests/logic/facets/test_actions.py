@@ -10,7 +10,8 @@ from flows.logic.bandit.choose import uniform
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import Settings
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models.best_action import FEATURES, NAME, OPEN_MAX, actions_of, settings_of
+from flows.logic.models.best_action import FEATURES, NAME, actions_of, settings_of
+from flows.logic.rules.action_catalogue import OPEN_MAX
 from schemas.config.toml import rules_from
 from schemas.errors import Foreign
 from schemas.records.identity import Order, WindowCommit, undo
