@@ -402,6 +402,19 @@ def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
     return dead_letters.deliveries(connect(redis_url(config)), names(config))
 
 
+def _packed_profile(store: Shards, shard: int, root: bytes) -> bytes | None:
+    """None for a customer that the shard does not have, or not yet. Raises `CustomerDamaged` where only the profile is missing.
+
+    Profile and traces are two reads, and a worker may found or retire the customer between them: so both are asked twice.
+    """
+    for _ in range(2):
+        if (packed := store.load(shard, [root])[root]) is not None:
+            return packed
+        if not store.traces({shard: [root]}):
+            return None
+    raise of_customer(store.key("p", shard, root), shard, root, GONE)
+
+
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:
     """Reads one customer by (namespace, plain value); None if unknown. Namespace `customer` takes the hex
     id."""
@@ -420,10 +433,8 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             if root is None:
                 return None
             shard = shard_of(root, config.shards.count)
-            packed = store.load(shard, [root])[root]
+            packed = _packed_profile(store, shard, root)
             if packed is None:
-                if store.traces({shard: [root]}):
-                    raise of_customer(store.key("p", shard, root), shard, root, GONE)
                 return None
             rules = rules_of(ours.sent(RULES))
             try:
