@@ -21,7 +21,7 @@ from schemas.errors import Damaged, Foreign
 from schemas.records.identity import shard_of
 from schemas.wire.events import RawEvent
 from state.damage import of_another_type
-from state.shards import RedisShards
+from state.shards.redis_shards import RedisShards
 from tests.running import COMMAND
 from tests.site import Site
 
@@ -95,7 +95,9 @@ def remedy(shop: Shop) -> str:
     return rf"restore a backup .*`millrace repair customer {shop.root.hex()}`"
 
 
-def test_a_customer_who_is_founded_while_somebody_reads_is_not_damaged(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_customer_who_is_founded_while_somebody_reads_is_not_damaged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The profile was looked for before the commit, its traces after it."""
     load, before = RedisShards.load, [True]
 
