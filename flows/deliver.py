@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
 import msgspec
@@ -25,7 +25,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.sinks.sink import OnThread, Sink
-from flows.dispatch.dispatcher import Desk, Dispatcher, Entry
+from flows.dispatch.admission import Admission, doors
+from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
 from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.sift import note, story
@@ -33,6 +34,9 @@ from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -154,7 +158,7 @@ def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) ->
     return handle
 
 
-class Deliveries:
+class DeliveryWorker:
     """All readers of one worker, and what they share."""
 
     def __init__(
@@ -163,7 +167,8 @@ class Deliveries:
         shards: Sequence[int],
         outbox: Outbox,
         directory: Directory,
-        desk: Desk,
+        records: DeliveryRecords,
+        door: Callable[[Connector], Admission],
         sink: Callable[[Connector], Sink],
         stop: Stop | None = None,
     ) -> None:
@@ -176,7 +181,14 @@ class Deliveries:
 
         self._outbox = outbox
         dispatchers = [
-            Dispatcher(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
+            Dispatcher(
+                connector,
+                config.deliver,
+                sink(connector),
+                door(connector),
+                records,
+                cursors("t", connector.name),
+            )
             for connector in config.connector
             if connector.enabled
         ]
@@ -185,7 +197,7 @@ class Deliveries:
             "i",
             INTERNAL,
             cursors("i", INTERNAL),
-            forwarding(directory, desk.dead),
+            forwarding(directory, records.keep_dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
@@ -227,14 +239,14 @@ class Deliveries:
 
 
 class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
-    def __init__(self, deliveries: Deliveries, stop: Stop) -> None:
-        self._deliveries, self._stop = deliveries, stop
-        self._collect = stop.guard(lambda _: deliveries.collect())
-        self._finish = stop.guard(lambda _: deliveries.stop())
+    def __init__(self, worker: DeliveryWorker, stop: Stop) -> None:
+        self._worker, self._stop = worker, stop
+        self._collect = stop.guard(lambda _: worker.collect())
+        self._finish = stop.guard(lambda _: worker.stop())
 
     # there is one worker
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        self._deliveries.start()
+        self._worker.start()
         return self
 
     def next_batch(self) -> list[Work]:
@@ -261,10 +273,10 @@ def _hand_out(work: Work) -> None:
     work.reader.accept(list(work.items))
 
 
-def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
+def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
     """Ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
-    read = op.input("read", flow, _Source(deliveries, stop))
+    read = op.input("read", flow, _Source(worker, stop))
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
     op.output("hand_out", addressed, _Sink(stop))
     return flow
@@ -302,28 +314,25 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
     return make
 
 
-def _desk(config: Config) -> Desk:
-    """Return what the dispatchers need of state."""
-    from flows.runtime import deployment
-
-    store = deployment.deliveries(config)
-    return Desk(deployment.identify(config), store.bury, store.disable, store.disabled, store.count)
-
-
-def run(config: Config, worker: int, workers: int) -> None:
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`,
     `ConfigError`."""
-    from flows.runtime import deployment
-
+    config = deployment.config
     shards = range(worker, config.shards.count, workers)
-    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), _desk(config)
     stop = Stop()
-    deliveries = Deliveries(
-        config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop
+    made = DeliveryWorker(
+        config,
+        shards,
+        deployment.outbox,
+        deployment.directory,
+        deployment.deliveries,
+        doors(deployment),
+        make_sink(config, deployment.redis_url),
+        stop,
     )
     log.info(
         "deliver_started",
         shards=len(shards),
         connectors=[connector.name for connector in config.connector if connector.enabled],
     )
-    run_flow(dataflow(deliveries, stop), stop)
+    run_flow(dataflow(made, stop), stop)

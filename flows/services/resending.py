@@ -17,8 +17,9 @@ from connectors.sinks.sink import Delivered, Delivery, Outcome, Retry, Sink
 from connectors.wire import formats
 from flows.archive import ARCHIVE
 from flows.deliver import INTERNAL, make_sink
+from flows.dispatch.admission import Admission, Admitted, doors
 from flows.dispatch.attempt import attempt
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
@@ -56,7 +57,7 @@ async def resend(
     """All of these. Raises `LogFull`, `Unreachable`."""
     _readmit(config, facts, tally)
     for dead in examples:
-        deployment.models(config).readmit(dead)
+        Deployment(config).models.readmit(dead)
         tally.sent += 1
     batches = _batches(events)
     if (first := next(batches, None)) is not None:
@@ -71,8 +72,9 @@ async def resend(
 async def _resend_events(
     config: Config, batch: list[DeadEvent] | None, rest: Iterator[list[DeadEvent]], tally: Tally
 ) -> None:
-    letters, mender = deployment.dead_events(config), _Mender(config)
-    writer = deployment.raw_writer(config)
+    deployment = Deployment(config)
+    letters, mender = deployment.dead_events, _Mender(config)
+    writer = deployment.raw_writer()
     try:
         while batch:
             ready: list[tuple[str, RawEvent]] = []
@@ -100,16 +102,17 @@ async def _resend_events(
 
 def hear(config: Config, dead: DeadEvent, tally: Tally) -> None:
     """What matching raised on goes into its log again, as an entry of its own."""
+    deployment = Deployment(config)
     if not config.matching.enabled:
         tally.keep(dead.name, "matching is off (matching.enabled)")
         return
     try:
-        body = deployment.log_seal(config).open(dead.letter.sealed)
+        body = deployment.log_seal.open(dead.letter.sealed)
     except Foreign as error:
         tally.keep(dead.name, str(error))
         return
-    deployment.directory(config).hear_again(dead.name, chr(body[0]), body[1:], dead.letter.received_ms)
-    deployment.dead_events(config).drop([dead.id])
+    deployment.directory.hear_again(dead.name, chr(body[0]), body[1:], dead.letter.received_ms)
+    deployment.dead_events.drop([dead.id])
     tally.sent += 1
 
 
@@ -118,9 +121,10 @@ class _Mender:
     it would count towards `validate.reject_percent`, which suspends its source."""
 
     def __init__(self, config: Config) -> None:
-        self._seal = deployment.log_seal(config)
-        self._avro = deployment.avro_reader(config)
-        self._validator = deployment.validator(config)
+        deployment = Deployment(config)
+        self._seal = deployment.log_seal
+        self._avro = deployment.avro_reader()
+        self._validator = deployment.validator()
 
     def mend(self, letter: DeadLetter) -> tuple[str, RawEvent] | Reject:
         """The event as the raw log takes it, under the key that keeps a customer's order. The time of its
@@ -164,7 +168,8 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
     """They passed once, and what they hold is sealed for their customer, so they go in where windows come
     out: by the directory, into the log of whoever the customer is now. They keep their message id, by which a
     customer counts each once."""
-    directory, letters = deployment.directory(config), deployment.dead_facts(config)
+    deployment = Deployment(config)
+    directory, letters = deployment.directory, deployment.dead_facts
     for dead in facts:
         found = dead.quarantined
         if not found.payload:
@@ -182,8 +187,9 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
 
 async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery]], tally: Tally) -> None:
     connectors = {connector.name: connector for connector in config.connector if connector.enabled}
-    counters: dict[str, _Counter] = {}
-    make = make_sink(config, deployment.redis_url(config))
+    receivers: dict[str, _Receiver] = {}
+    deployment = Deployment(config)
+    door, make = doors(deployment), make_sink(config, deployment.redis_url)
     try:
         for batch in batches:
             by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
@@ -207,17 +213,19 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
                             f"{name}: its secret is not in the environment; set the variable that its `secrets` names",
                         )
                     continue
-                if name not in counters:
-                    counters[name] = _Counter(config, connectors[name], make(connectors[name]))
-                await counters[name].hand_over(found, tally)
+                if name not in receivers:
+                    connector = connectors[name]
+                    receivers[name] = _Receiver(deployment, connector, door(connector), make(connector))
+                await receivers[name].hand_over(found, tally)
     finally:
-        for counter in counters.values():
-            await counter.close()
+        for receiver in receivers.values():
+            await receiver.close()
 
 
 def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
     """Customers who retired, on their way to who survived them."""
-    directory, letters = deployment.directory(config), deployment.dead_deliveries(config)
+    deployment = Deployment(config)
+    directory, letters = deployment.directory, deployment.dead_deliveries
     for dead in found:
         try:
             message = _read_absorb(dead.body)
@@ -232,7 +240,8 @@ def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
 def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
     """Entries that the archive keeps as they lay in the journal: nothing has to be sent, but this build must
     be able to read and to write them."""
-    archive = deployment.archive(config)
+    deployment = Deployment(config)
+    archive = deployment.archive
     for dead in found:
         try:
             kept = archive.entry(int(dead.body))
@@ -247,44 +256,56 @@ def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
                 else f"this build raises on it too: {type(error).__name__}",
             )
             continue
-        deployment.dead_deliveries(config).drop([dead.id])
+        deployment.dead_deliveries.drop([dead.id])
         tally.sent += 1
         tally.notes.append(
             f"{dead.name}: entry {kept.entry.seq} of the journal is whole in the archive: {kept.place}"
         )
 
 
-class _Counter:
+class _Receiver:
     """One receiver. After `deliver.breaker_failures` failures in a row it is left in peace."""
 
-    def __init__(self, config: Config, connector: Connector, sink: Sink) -> None:
-        self._connector = connector
+    def __init__(self, deployment: Deployment, connector: Connector, door: Admission, sink: Sink) -> None:
+        """A receiver that had said that it wants nothing more is asked again: the door is open for it."""
+        self._name = connector.name
+        self._door = door
         self._sink = sink
-        self._letters = deployment.dead_deliveries(config)
-        self._deliveries = deployment.deliveries(config)
-        self._identify = deployment.identify(config)
-        self._failures_max = config.deliver.breaker_failures
+        self._letters = deployment.dead_deliveries
+        self._deliveries = deployment.deliveries
+        self._failures_max = deployment.config.deliver.breaker_failures
         self._failures = 0
 
     async def hand_over(self, found: list[DeadDelivery], tally: Tally) -> None:
+        """Send these, as far as the door and the receiver let them."""
         ready: list[tuple[DeadDelivery, Trigger]] = []
         for dead in found:
-            if (trigger := dead.trigger) is None:
-                tally.keep(dead.name, "what it holds is no trigger")
-            else:
+            trigger = self._door.read(dead.body)
+            if isinstance(trigger, Trigger):
                 ready.append((dead, trigger))
+            else:
+                tally.keep(dead.name, trigger.reason)
         size = self._sink.batch_max
         for at in range(0, len(ready), size):
             part = ready[at : at + size]
             if self._failures >= self._failures_max:
                 for dead, _ in part:
-                    tally.keep(dead.name, f"{self._connector.name} failed {self._failures} times in a row")
+                    tally.keep(dead.name, f"{self._name} failed {self._failures} times in a row")
                 continue
-            triggers = [trigger for _, trigger in part]
-            names = self._identify([trigger.customer for trigger in triggers], self._connector.identify)
-            batch = [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
-            outcomes = await attempt(self._sink, batch, self._connector.name)
-            self._settle([dead for dead, _ in part], outcomes, tally)
+            await self._send(part, tally)
+
+    async def _send(self, part: list[tuple[DeadDelivery, Trigger]], tally: Tally) -> None:
+        going: list[DeadDelivery] = []
+        deliveries: list[Delivery] = []
+        verdicts = await self._door.admit([trigger for _, trigger in part])
+        for (dead, _), verdict in zip(part, verdicts, strict=True):
+            if isinstance(verdict, Admitted):
+                going.append(dead)
+                deliveries.append(verdict.delivery)
+            else:
+                tally.keep(dead.name, verdict.reason)
+        if going:
+            self._settle(going, await attempt(self._sink, deliveries, self._name), tally)
 
     def _settle(self, tried: list[DeadDelivery], outcomes: list[Outcome], tally: Tally) -> None:
         taken = []
@@ -293,13 +314,13 @@ class _Counter:
             if isinstance(outcome, Delivered):
                 taken.append(dead.id)
             else:
-                tally.keep(dead.name, f"{self._connector.name}: {outcome.reason}")
+                tally.keep(dead.name, f"{self._name}: {outcome.reason}")
         self._letters.drop(taken)
         tally.sent += len(taken)
-        if taken and self._connector.name in self._deliveries.disabled():
-            self._deliveries.enable(self._connector.name)
+        if taken and self._name in self._deliveries.disabled():
+            self._deliveries.enable(self._name)
             tally.notes.append(
-                f"{self._connector.name} had answered 410 and takes triggers again: restart `deliver` to go on with it"
+                f"{self._name} had answered 410 and takes triggers again: restart `deliver` to go on with it"
             )
 
     async def close(self) -> None:

@@ -120,10 +120,11 @@ def _play(
     stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None
 ) -> Report:
     """Publish, watch, wait for the end, count."""
-    from flows.runtime import deployment  # connects: only now is there something to connect to
+    from flows.runtime.deployment import Deployment  # connects: only now is there something to connect to
 
     config = stack.config
-    parts = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+    deployment = Deployment(config)
+    parts = deployment.directory, deployment.shards, deployment.outbox
     observer = Observer(
         lambda: collect(config, *parts, time.time_ns() // 1_000_000),
         stack.url,
