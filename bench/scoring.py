@@ -36,7 +36,7 @@ from flows.runtime import deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from schemas.records.shard_log import LogEntry
 from schemas.wire.triggers import Example
 from state.redis.embedded import embedded

@@ -16,7 +16,7 @@ from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
 from schemas.config import Config
 from schemas.errors import Restarted
-from schemas.records.identity import Order
+from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
 from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
 from state.redis.client import connect_apart, reported
@@ -71,7 +71,7 @@ class _Ending:
 
 
 class _Stewardship:
-    """A `connectors.gateway.identity.Stewardship`."""
+    """A `connectors.gateway.identity_routes.Stewardship`."""
 
     def __init__(self, desk: Steward, orders: OrderDesk, ending: _Ending) -> None:
         self._orders = orders

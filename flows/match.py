@@ -26,7 +26,7 @@ from flows.runtime.sift import Poison, note, sift, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.records.identity import ID_BYTES, Order, Put, WindowCommit
+from schemas.records.identity_graph import ID_BYTES, Order, Put, WindowCommit
 from schemas.wire.events import DeadLetter
 from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
 from state.directory.redis_directory import Directory

@@ -16,7 +16,7 @@ import redis
 
 from schemas.errors import Fenced, Foreign
 from schemas.wire.events import Unlearnt
-from state.dead_letters import DeadExample
+from state.dead_letter_logs import DeadExample
 from state.redis.client import wait_for, writing
 from state.redis.names import Names
 

@@ -19,8 +19,8 @@ import msgspec
 import redis
 
 from schemas.errors import Damaged, Moving
-from schemas.records.identity import ID_BYTES, shard_of
-from schemas.records.profile import Head, Sensitive
+from schemas.records.customer_profile import Head, Sensitive
+from schemas.records.identity_graph import ID_BYTES, shard_of
 from schemas.wire.triggers import Trigger
 from state.damage import of_customer, shown
 from state.directory.records import Record, unpack

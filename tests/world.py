@@ -15,8 +15,8 @@ from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from schemas.config.toml import read, rules_document, rules_from
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
-from schemas.records.profile import Profile, Sensitive
+from schemas.records.customer_profile import Profile, Sensitive
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
 from schemas.records.shard_log import LogEntry
 from schemas.wire.events import EventType, Fact
 from schemas.wire.triggers import Absorb, Decision, Example, Trigger

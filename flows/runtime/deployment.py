@@ -31,10 +31,10 @@ from schemas.config import Config, Rules
 from schemas.config import Shards as ShardsTable
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError, Damaged
-from schemas.records.identity import shard_of
-from state import dead_letters
+from schemas.records.identity_graph import shard_of
+from state import dead_letter_logs
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer, shown
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.directory.ledger import RedisLedger
 from state.directory.policy import Policy
 from state.directory.redis_directory import Directory, Layout, RedisDirectory
@@ -387,19 +387,19 @@ def deliveries(config: Config) -> Deliveries:
 
 
 def dead_events(config: Config) -> DeadLetters[DeadEvent]:
-    return dead_letters.events(connect(redis_url(config)), names(config))
+    return dead_letter_logs.events(connect(redis_url(config)), names(config))
 
 
 def dead_facts(config: Config) -> DeadFacts:
-    return dead_letters.facts(connect(redis_url(config)), names(config), config.shards.count)
+    return dead_letter_logs.facts(connect(redis_url(config)), names(config), config.shards.count)
 
 
 def dead_examples(config: Config) -> DeadLetters[DeadExample]:
-    return dead_letters.examples(connect(redis_url(config)), names(config))
+    return dead_letter_logs.examples(connect(redis_url(config)), names(config))
 
 
 def dead_deliveries(config: Config) -> DeadLetters[DeadDelivery]:
-    return dead_letters.deliveries(connect(redis_url(config)), names(config))
+    return dead_letter_logs.deliveries(connect(redis_url(config)), names(config))
 
 
 def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None]:

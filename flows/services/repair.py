@@ -21,7 +21,7 @@ from flows.profile import parted
 from flows.runtime import deployment
 from schemas.config import Config
 from schemas.errors import ConfigError, Damaged
-from schemas.records.identity import ID_BYTES, shard_of
+from schemas.records.identity_graph import ID_BYTES, shard_of
 from state.damage import UNREADABLE
 from state.redis.client import reported
 from state.shards.redis_shards import ShardCommit, Shards

@@ -23,7 +23,7 @@ from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
 from schemas.wire.triggers import Absorb, Trigger
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory.matches import PARTITION as MATCHING
 from state.directory.redis_directory import READMITTED
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from flows.logic.shard.state import sums
 from schemas.config import Config
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from state.directory.matches import PARTITION
 from state.suspended import Suspension
 

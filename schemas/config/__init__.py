@@ -11,8 +11,30 @@ identity  who is one customer
 
 from typing import Any
 
-from schemas.config.entry import Country, Entry, Field, FieldKind, Label, PlanEvent, Privacy, Repeat, Validate
-from schemas.config.identity import Guard, Identity, MatchField, Matching, Namespace
+from schemas.config.field_options import (
+    Country,
+    Entry,
+    Field,
+    FieldKind,
+    Label,
+    PlanEvent,
+    Privacy,
+    Repeat,
+    Validate,
+)
+from schemas.config.identity_options import Guard, Identity, MatchField, Matching, Namespace
+from schemas.config.limited_values import (
+    Address,
+    Count,
+    Daytime,
+    Figure,
+    Pattern,
+    Secret,
+    Text,
+    Texts,
+    Word,
+    Zone,
+)
 from schemas.config.machinery import (
     Archive,
     Backup,
@@ -49,7 +71,6 @@ from schemas.config.rules import (
     TriggerRule,
     Value,
 )
-from schemas.config.values import Address, Count, Daytime, Figure, Pattern, Secret, Text, Texts, Word, Zone
 
 __all__ = [
     "BEST",

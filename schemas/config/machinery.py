@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
+from schemas.config.limited_values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
 from schemas.units import Duration, Size
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from schemas import config
-from schemas.config import EXPRESSION_NAMES, Config, Secret, entry, identity, machinery, rules
+from schemas.config import EXPRESSION_NAMES, Config, Secret, field_options, identity_options, machinery, rules
 from schemas.units import Duration, Size
 
 _HEAD = """# Configuration
@@ -61,7 +61,7 @@ other end. Besides them there are:
 
 def reference() -> str:
     """The whole page."""
-    sources = map(inspect.getsource, (config, entry, identity, machinery, rules))
+    sources = map(inspect.getsource, (config, field_options, identity_options, machinery, rules))
     parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names()]
     return "\n".join(parts)
 

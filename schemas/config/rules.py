@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Count, Figure, Table, Text, Texts, Word
+from schemas.config.limited_values import Count, Figure, Table, Text, Texts, Word
 from schemas.units import Duration
 
 

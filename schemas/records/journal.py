@@ -12,7 +12,7 @@ directory and every shard log again, bit for bit. With it off an entry is a note
 
 import msgspec
 
-from schemas.records.identity import WindowCommit
+from schemas.records.identity_graph import WindowCommit
 from schemas.wire.events import RawEvent
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 
 Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m"]
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from schemas.records.identity import (
+from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
     Identifier,

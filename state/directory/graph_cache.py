@@ -8,7 +8,7 @@ identifiers was half of the directory's time.)
 
 from collections.abc import Iterable, Sequence
 
-from schemas.records.identity import ID_BYTES, Group, Identifier
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier
 
 KNOWN_MAX = 300_000  # identifiers; then it starts afresh
 _NOBODY = bytes(ID_BYTES)

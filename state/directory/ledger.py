@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import redis
 
-from schemas.records.identity import ID_BYTES, Identifier, Pair, Union
+from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union
 from state.directory.records import unpack
 from state.directory.redis_directory import Layout
 from state.redis.gather import Gather

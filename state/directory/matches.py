@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 import redis
 
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 from state.directory.records import unpack
 from state.directory.redis_directory import Layout
 from state.redis.gather import Gather

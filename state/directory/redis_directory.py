@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity import ID_BYTES, Group, WindowCommit, WindowResult
+from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.records.journal import Journalled
 from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb

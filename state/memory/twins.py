@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.records.identity import (
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
     Identifier,
@@ -23,7 +24,6 @@ from schemas.records.identity import (
     shard_of,
 )
 from schemas.records.journal import Journalled
-from schemas.records.profile import Head
 from schemas.records.shard_log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.directory.graph import Graph, Suspended

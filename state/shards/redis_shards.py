@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import WatchError
 
 from schemas.errors import Damaged, Fenced
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from state.damage import CHANGED, GONE, UNREADABLE, number, of_customer, of_shard, shown
 from state.redis.client import wait_for, writing
 from state.redis.names import Names

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit, WindowResult
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit, WindowResult
 from schemas.records.shard_log import Announced, Retire, unpack_facts
 from schemas.wire.triggers import Absorb
 from state.directory.redis_directory import Directory, Layout, RedisDirectory

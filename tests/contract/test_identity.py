@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Stale
-from schemas.records.identity import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
+from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
 from schemas.records.shard_log import Expect, unpack_facts
 from state.directory.ledger import RedisLedger
 from state.directory.matches import RedisMatches

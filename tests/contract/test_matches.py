@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from schemas.errors import Fenced
-from schemas.records.identity import Group, Order, Put, Routed, WindowCommit
+from schemas.records.identity_graph import Group, Order, Put, Routed, WindowCommit
 from state.directory.matches import PARTITION, Matches, RedisMatches, Said
 from state.directory.redis_directory import Directory, RedisDirectory
 from state.memory.twins import MemoryDirectory

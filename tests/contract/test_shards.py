@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from state.memory.twins import MemoryShards
 from state.redis.names import Names
 from state.shards.redis_shards import LANES, OutboxEntry, RedisOutbox, RedisShards, ShardCommit

@@ -13,7 +13,7 @@ from schemas.errors import ConfigError
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb
 from state.damage import of_customer
-from state.dead_letters import deliveries
+from state.dead_letter_logs import deliveries
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
 from tests.deliveries import trigger

@@ -14,7 +14,7 @@ from flows import profile as flow
 from flows.profile import Worker, dataflow
 from flows.runtime.engine import Stop
 from schemas.errors import Fenced
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from schemas.records.shard_log import LogEntry
 from state.memory.twins import MemoryDirectory, MemoryShards
 from state.redis.names import Names

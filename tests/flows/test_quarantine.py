@@ -19,8 +19,8 @@ from flows.runtime.reject_brake import SOURCES_MAX
 from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
-from schemas.records.identity import shard_of
-from schemas.records.profile import Fragment, Sealed
+from schemas.records.customer_profile import Fragment, Sealed
+from schemas.records.identity_graph import shard_of
 from schemas.wire.events import Fact, Quarantined
 from state.memory.twins import MemoryShards
 from state.shards.redis_shards import QUARANTINE

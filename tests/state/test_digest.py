@@ -14,8 +14,8 @@ from zstandard import ZstdCompressionDict
 
 import tests.world
 from schemas.errors import Moving
-from schemas.records.identity import WindowCommit, WindowResult
-from schemas.records.profile import Head, Sealed, Sensitive
+from schemas.records.customer_profile import Head, Sealed, Sensitive
+from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.wire.triggers import Absorb
 from state import state_digest
 from state.directory.redis_directory import Layout, RedisDirectory

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import redis
 
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit
 from schemas.records.journal import Journalled, WindowContent
 from schemas.records.shard_log import LogEntry, Tick
 from schemas.wire.triggers import Absorb

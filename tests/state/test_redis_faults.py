@@ -12,8 +12,8 @@ import redis
 from structlog.testing import capture_logs
 
 from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit
 from schemas.wire.triggers import Absorb
 from state.directory.redis_directory import FORMAT, Layout, RedisDirectory
 from state.keys import DataKeys

@@ -35,7 +35,7 @@ from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
 from schemas.errors import Fatal
-from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.identity_graph import WindowCommit, WindowResult
 from state.memory.twins import MemoryDirectory, MemoryShards
 from state.model_store import Beside, Checkpoint, MemoryModels
 from state.shards.redis_shards import QUARANTINE, ShardCommit

@@ -18,7 +18,7 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from schemas.records.profile import Profile, Sensitive, Transit
+from schemas.records.customer_profile import Profile, Sensitive, Transit
 from schemas.wire.events import DeadLetter, Fact, Quarantined
 from schemas.wire.triggers import Absorb, Receipt, Trigger
 from state import state_digest

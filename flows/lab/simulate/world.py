@@ -16,7 +16,7 @@ from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.config.toml import rules_from
-from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger

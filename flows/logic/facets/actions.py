@@ -19,7 +19,7 @@ from flows.logic.rules.action_catalogue import Choices
 from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
 from schemas.wire.triggers import Decision
 
 _REACH = 1 + max(NAMES.index(name) for name in FEATURES)

@@ -9,8 +9,8 @@ from typing import Any, Final
 from flows.logic.facets import actions, item_interactions
 from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.identity import text_id
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
+from schemas.records.identity_graph import text_id
 from schemas.wire.triggers import Decision, Receipt, Trigger
 
 _NONE: Final = (-inf, 0)  # a score that nobody has given yet

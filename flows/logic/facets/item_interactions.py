@@ -8,7 +8,7 @@ from flows.logic.facets.actions import context_of
 from flows.logic.models import recommendation_index, segments_learnt
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
 from schemas.wire.triggers import Example
 
 ITEM_MAX: Final = 64  # characters of an item's id; longer ones are none

@@ -21,7 +21,7 @@ from flows.logic.profile import sparse
 from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.ruleset import CompiledModel, CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.profile import MICRO, Profile, Question
+from schemas.records.customer_profile import MICRO, Profile, Question
 from schemas.wire.triggers import UNANSWERED, Example
 
 _LANE: Final = "x"

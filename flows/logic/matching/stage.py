@@ -22,7 +22,7 @@ from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
 from flows.logic.matching.verdict import Thresholds, Verdict, are_one, decide
 from flows.logic.matching.weights import Weights
-from schemas.records.identity import Order, OrderKind
+from schemas.records.identity_graph import Order, OrderKind
 
 KEY_BYTES: Final = 8
 CANDIDATES_MAX: Final = 4

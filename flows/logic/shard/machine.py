@@ -39,8 +39,8 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Sealed, Sensitive
+from schemas.records.customer_profile import Sealed, Sensitive
+from schemas.records.identity_graph import ID_BYTES
 from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Receipt

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of
-from schemas.records.profile import Head, Profile
+from schemas.records.customer_profile import Head, Profile
 from schemas.wire.triggers import Absorb, Trigger
 
 PAST_MAX: Final = 256 * 1024  # bytes of one customer; some thousand facts

@@ -22,8 +22,8 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import text_id
-from schemas.records.profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.records.customer_profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.records.identity_graph import text_id
 from schemas.records.shard_log import Expect, Lend, Retire, Split
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Decision

@@ -11,8 +11,8 @@ from flows.logic.models.recommendation_index import Shelf
 from flows.logic.models.segments_learnt import Assigner
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.scoring import ActiveModels, Scorer
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Fragment, Head, Profile, Sensitive
+from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
+from schemas.records.identity_graph import ID_BYTES
 from schemas.records.shard_log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
 from schemas.wire.triggers import Absorb
 

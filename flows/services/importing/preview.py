@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from flows.services.importing.foresee import Apart, Foreseen, Held, foresee
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from state.directory.policy import Policy
 
 

@@ -9,10 +9,10 @@ import msgspec
 from flows.logic.resolution.identity_orders import document
 from flows.services.steward.people import Named, People
 from flows.services.steward.words import Evidence, of_pair, of_union
+from schemas.bilingual import Words
 from schemas.errors import Unusable
-from schemas.records.identity import Pair, Union, shard_of, text_id
+from schemas.records.identity_graph import Pair, Union, shard_of, text_id
 from schemas.wire.triggers import Decision
-from schemas.words import Words
 from state.shards.redis_shards import Outbox
 
 SENT: Final = "sent_while_united"

@@ -19,7 +19,7 @@ from flows.logic.fields.identifiers import Identifiers
 from flows.logic.resolution.identity_orders import STEWARD, OrderReader
 from schemas.config import Identity
 from schemas.errors import LogFull, Unusable
-from schemas.records.identity import Order
+from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
 from state.directory.ledger import Ledger
 from state.directory.policy import Policy, holds

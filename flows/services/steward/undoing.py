@@ -15,7 +15,7 @@ from connectors.raw.log import RawWriter
 from flows.logic.resolution.identity_orders import document
 from flows.services.steward.desk import Sent, Steward
 from flows.services.steward.orders import put
-from schemas.records.identity import ID_BYTES, Union
+from schemas.records.identity_graph import ID_BYTES, Union
 from state.directory.ledger import Ledger
 from state.directory.redis_directory import Directory
 from state.shards.redis_shards import Shards

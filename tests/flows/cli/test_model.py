@@ -20,7 +20,7 @@ from flows.runtime.snapshots import scorers, sender
 from flows.services import model_registry
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names

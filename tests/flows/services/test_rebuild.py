@@ -15,7 +15,7 @@ from flows.services import rebuild
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Foreign
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.wire import cloudevents
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Trigger

@@ -16,9 +16,9 @@ from flows.archive import Archiver
 from flows.runtime import deployment
 from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
-from schemas.records.identity import WindowCommit
+from schemas.records.customer_profile import Sensitive
+from schemas.records.identity_graph import WindowCommit
 from schemas.records.journal import WindowContent
-from schemas.records.profile import Sensitive
 from state import state_digest
 from state.history.archive_files import files
 from tests.lives import lived, millrace, restored, untouched

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from flows.services.status import Behind, Status, collect, screen, without_ticks
 from schemas.config import Config, Connector, Shards
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from state.directory.policy import Policy
 from state.directory.redis_directory import Layout
 from state.memory.twins import MemoryDirectory, MemoryShards

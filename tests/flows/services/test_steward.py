@@ -23,7 +23,7 @@ from flows.services.steward import access
 from flows.services.steward.desk import Queue, Steward
 from flows.services.steward.orders import Given, give
 from schemas.errors import Unusable
-from schemas.records.identity import Group, Identifier, Order, WindowCommit
+from schemas.records.identity_graph import Group, Identifier, Order, WindowCommit
 from schemas.wire.events import RawEvent
 from state.directory.redis_directory import RedisDirectory
 from state.redis.names import Names

@@ -14,7 +14,7 @@ from flows.logic.models.best_action import FEATURES, NAME, actions_of, settings_
 from flows.logic.rules.action_catalogue import OPEN_MAX
 from schemas.config.toml import rules_from
 from schemas.errors import Foreign
-from schemas.records.identity import Order, WindowCommit, undo
+from schemas.records.identity_graph import Order, WindowCommit, undo
 from schemas.wire.triggers import Decision, Example, Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, START_MS, World, document, person, visitor
 

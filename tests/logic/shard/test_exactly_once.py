@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.records.identity import Identifier
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.identity_graph import Identifier
 from schemas.wire.triggers import Absorb
 from tests.world import SHARDS, World, person, sums_of, visitor
 

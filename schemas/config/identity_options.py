@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Count, Figure, Pattern, Table, Texts
+from schemas.config.limited_values import Count, Figure, Pattern, Table, Texts
 from schemas.units import Duration
 
 Normalize = Literal[

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Count, Table, Text, Texts
+from schemas.config.limited_values import Count, Table, Text, Texts
 from schemas.units import Duration
 
 
