@@ -176,7 +176,7 @@ def _archive(config: Config, stop: threading.Event) -> None:
     from flows.runtime import deployment
 
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries(config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries(config).keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
     with deployment.following_keys(config) as follow_keys:
         archiver = Archiver(

@@ -307,7 +307,7 @@ def _desk(config: Config) -> Desk:
     from flows.runtime import deployment
 
     store = deployment.deliveries(config)
-    return Desk(deployment.identify(config), store.bury, store.disable, store.disabled, store.count)
+    return Desk(deployment.identify(config), store.keep_dead, store.disable, store.disabled, store.count)
 
 
 def run(config: Config, worker: int, workers: int) -> None:

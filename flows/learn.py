@@ -241,7 +241,9 @@ class Learning:
 
     def _checkpoint(self, batch: Batch, examples: Sequence[Example | None]) -> Checkpoint:
         snapshots: list[Snapshot] = []
-        if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
+        if isinstance(self._trainer, Contested) and self._trainer.grant(
+            *self._store.promotion_requested(self.model)
+        ):
             snapshots.append(self._trainer.next_snapshot())
         snapshots += self._trainer.learn(
             example for example in examples if example is None or example.model == self.model

@@ -57,7 +57,7 @@ class Kept:
     def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
         self.now_s = 0
         self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
-        self.apart = matches.apart
+        self.cannot_link = matches.cannot_link
         self._matches = matches
         self._keys = keys
         self._keep_s = keep_s

@@ -96,11 +96,11 @@ class ModelStore(Protocol):
     def last(self, model: str) -> Checkpoint | None:
         """The last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         """Ask the trainer, from outside, to make this learner the champion."""
 
-    def wished(self, model: str) -> tuple[int, str]:
-        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number
+    def promotion_requested(self, model: str) -> tuple[int, str]:
+        """The number of the last request (0: none so far), and its learner. A trainer that remembers the number
         grants each once."""
 
     def readmit(self, dead: DeadExample) -> None:
@@ -139,7 +139,7 @@ class RedisModels:
         sealed = cast(bytes | None, self._redis.hget(self._names.model(model), "checkpoint"))
         return None if sealed is None else _open(self._signer, model, sealed)
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         key = self._names.model(model)
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.hincrby(key, "wishes", 1)
@@ -147,7 +147,7 @@ class RedisModels:
         with writing():
             pipeline.execute()
 
-    def wished(self, model: str) -> tuple[int, str]:
+    def promotion_requested(self, model: str) -> tuple[int, str]:
         number, learner = cast(
             list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"])
         )
@@ -196,7 +196,7 @@ class MemoryModels:
         self._signer = signer
         self._revisions: dict[str, int] = {}
         self._sealed: dict[str, bytes] = {}
-        self._wished: dict[str, tuple[int, str]] = {}
+        self._requested: dict[str, tuple[int, str]] = {}
         self._readmitted: dict[str, dict[str, bytes]] = {}
         self.unlearnt: list[DeadExample] = []
         self._number = count(1)
@@ -210,11 +210,11 @@ class MemoryModels:
         sealed = self._sealed.get(model)
         return None if sealed is None else _open(self._signer, model, sealed)
 
-    def wish(self, model: str, learner: str) -> None:
-        self._wished[model] = (self.wished(model)[0] + 1, learner)
+    def request_promotion(self, model: str, learner: str) -> None:
+        self._requested[model] = (self.promotion_requested(model)[0] + 1, learner)
 
-    def wished(self, model: str) -> tuple[int, str]:
-        return self._wished.get(model, (0, ""))
+    def promotion_requested(self, model: str) -> tuple[int, str]:
+        return self._requested.get(model, (0, ""))
 
     def readmit(self, dead: DeadExample) -> None:
         self.unlearnt.remove(dead)

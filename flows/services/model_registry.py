@@ -165,7 +165,7 @@ def promote(config: Config, name: str, learner: str) -> int:
             raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
-        deployment.models(config).wish(name, learner)
+        deployment.models(config).request_promotion(name, learner)
     print(f"{name}: {learner} becomes the champion with the next examples that are learnt")
     return 0
 

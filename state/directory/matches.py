@@ -47,7 +47,7 @@ class Matches(Protocol):
     def customers(self, origins: Sequence[bytes]) -> list[Customer]:
         """The customer that each origin belongs to now, with all its origins; none for who is unknown."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each origin those whose customers it is never to be united with."""
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
@@ -89,10 +89,10 @@ class RedisMatches:
         found.update(zip(survivors, self._gather(directory + b"r:", survivors), strict=True))
         return [_customer(root := roots.get(origin, origin), found[root]) for origin in origins]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        if not origins or not self._redis.hlen(self._names.apart):
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        if not origins or not self._redis.hlen(self._names.cannot_link):
             return [[] for _ in origins]
-        found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins)))
+        found = cast(list[bytes | None], self._redis.hmget(self._names.cannot_link, list(origins)))
         return [
             [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []
             for packed in found

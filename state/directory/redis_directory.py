@@ -18,7 +18,7 @@ from schemas.records.journal import Journalled
 from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
-from state.directory.graph_cache import Known
+from state.directory.graph_cache import GraphCache
 from state.directory.policy import Policy
 from state.redis.client import wait_for, writing
 from state.redis.gather import Gather
@@ -167,7 +167,7 @@ class RedisDirectory:
         self._names = names
         self._layout = layout
         self._replicas = replicas
-        self._known = Known()
+        self._cache = GraphCache()
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
@@ -252,8 +252,8 @@ class RedisDirectory:
                     if route is None
                     for i in group.identifiers
                 ]
-                self._known.learn(asked, answer[7])
-                self._known.forget(
+                self._cache.learn(asked, answer[7])
+                self._cache.forget(
                     answer[8], answer[9]
                 )  # after it: what this window itself has suspended is looked up again
                 wait_for(self._redis, self._replicas)
@@ -278,16 +278,16 @@ class RedisDirectory:
         unsure = False
         for _ in range(CHANGED_RETRIES):
             routes = nowhere if unsure else self._routes(window.groups)
-            answer = self._run("commit", window, content, routes, self._known.epoch)
+            answer = self._run("commit", window, content, routes, self._cache.epoch)
             if answer[0] == b"changed":
-                self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+                self._cache.forget(answer[1], answer[2] if len(answer) > 2 else None)
             elif answer[0] == b"unsure":
                 unsure = True
             else:
                 return routes, answer
         # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we
         # hear nothing.
-        self._known.forget(self._known.epoch, None)
+        self._cache.forget(self._cache.epoch, None)
         return nowhere, self._run("commit", window, content, nowhere, -1)
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
@@ -297,7 +297,7 @@ class RedisDirectory:
         routes: list[Route | None] = []
         for group in groups:
             hashes = [identifier.hash for identifier in group.identifiers]
-            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            routes.append(self._cache.route(group) if earlier.isdisjoint(hashes) else None)
             earlier.update(hashes)
         return routes
 

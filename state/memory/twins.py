@@ -308,8 +308,8 @@ class MemoryDirectory:
     def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
         return [identifier in self.graph.alone for identifier in identifiers]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        return [list(self.graph.apart.get(origin, ())) for origin in origins]
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        return [list(self.graph.cannot_link.get(origin, ())) for origin in origins]
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
         found, complete = dict[int, Union](), True

@@ -25,7 +25,7 @@ class Names:
         self.reviews = (
             self.directory + b"reviews"
         )  # hash: two origins, the smaller first -> since, by whom, evidence
-        self.apart = self.directory + b"apart"  # hash: origin -> origins that it is never united with
+        self.cannot_link = self.directory + b"apart"  # hash: origin -> origins that it is never united with
         self.matches = self.directory + b"matches"  # stream: what matching is to hear of
         self.matcher = self.directory + b"matcher"  # hash: its own state
         self.dictionaries = (

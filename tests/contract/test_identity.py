@@ -78,7 +78,7 @@ class Both:
             assert self.memory.about(known, count) == self.ledger.about(known, count)
             assert self.memory.about(known[:1], count) == self.ledger.about(known[:1], count)
         assert self.memory.homes(known) == self.ledger.homes(known)
-        assert self.memory.apart(known) == self.ledger.apart(known)
+        assert self.memory.cannot_link(known) == self.ledger.cannot_link(known)
         assert self.memory.alone(known) == self.ledger.alone(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()

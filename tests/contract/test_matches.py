@@ -116,9 +116,9 @@ def test_who_belongs_together_and_who_must_not(world: World) -> None:
     assert sorted(members) == sorted([ONE.hash, OTHER.hash])
     assert other == (root, members)
     assert world.matches.customers([ident(1, 9).hash]) == [(ident(1, 9).hash, [])]
-    assert world.matches.apart([ONE.hash]) == [[]]
+    assert world.matches.cannot_link([ONE.hash]) == [[]]
     world.match(1, 2, orders=(Order("apart", ONE.hash, THIRD.hash, origins=True),))
-    assert world.matches.apart([ONE.hash, OTHER.hash, THIRD.hash]) == [[THIRD.hash], [], [ONE.hash]]
+    assert world.matches.cannot_link([ONE.hash, OTHER.hash, THIRD.hash]) == [[THIRD.hash], [], [ONE.hash]]
 
 
 def test_matching_unites_nobody_whom_somebody_has_parted(world: World) -> None:

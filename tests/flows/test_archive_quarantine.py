@@ -35,7 +35,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def archiver(site: Site) -> Archiver:
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries(site.config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries(site.config).keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
     parts = deployment.journal(site.config), deployment.archive(site.config), deployment.log_seal(site.config)
     return Archiver(site.config, *parts, lambda: None, put_aside)

@@ -113,16 +113,16 @@ def test_pace_and_batches_change_nothing(seed: int) -> None:
 def test_a_learner_promoted_by_hand_is_promoted_once_and_told_at_once() -> None:
     world = World()
     world.fill(lanes(200), end=42)
-    world.store.wish("churn", "adagrad")
-    world.store.wish("churn", "no such learner")
+    world.store.request_promotion("churn", "adagrad")
+    world.store.request_promotion("churn", "no such learner")
     drain(world.learning())
     assert world.trainer().champion == "newton"  # the last wish is the one that counts
-    world.store.wish("churn", "adagrad")
+    world.store.request_promotion("churn", "adagrad")
     world.fill(lanes(50), end=43)
     drain(world.learning())
     assert (world.trainer().champion, world.trainer().promotions) == ("adagrad", 1)
     assert open_snapshot(SIGNER, "churn", world.announced()[-1][1]).snapshot.learner == "adagrad"
-    world.store.wish("churn", "newton")
+    world.store.request_promotion("churn", "newton")
     killer = killing(world, 1, after=True)  # the checkpoint is written, nothing is told yet
     next(killer)
     world.fill(lanes(50), end=44)

@@ -254,7 +254,7 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
     )  # what was done was done by lot
     assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
     before = world.announced()
-    world.store.wish(best_action.NAME, "linear_thompson")
+    world.store.request_promotion(best_action.NAME, "linear_thompson")
     world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
     drain(world.learning())
     for number, (version, body) in enumerate(
@@ -336,7 +336,7 @@ def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: 
         """Killed at this effect (0: not at all) of what follows the operator's word."""
         world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 900))
         drain(world.learning())
-        world.store.wish(recommendation_index.NAME, challenger.NAME)
+        world.store.request_promotion(recommendation_index.NAME, challenger.NAME)
         world.fill(lanes(recommendation_index.NAME, 100, seed=2), end=43)
         killer = killing(world, at, after)
         next(killer)

@@ -53,7 +53,7 @@ class Store(Protocol):
     def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
         """The customer that each origin belongs to: its root and all its origins."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """Origins with whom each one is never to be united."""
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]: ...
@@ -220,7 +220,7 @@ class _Walk:
         self._read(unread, own)
         everybody = [(root, origin) for root, members in new.items() for origin, _ in members]
         for (root, _), others in zip(
-            everybody, self._store.apart([origin for _, origin in everybody]), strict=True
+            everybody, self._store.cannot_link([origin for _, origin in everybody]), strict=True
         ):
             if others:
                 self._apart.setdefault(root, set()).update(others)

@@ -145,7 +145,7 @@ class Steward:
             union for seq, _, _ in self._ledger.edges(root) if (union := self._ledger.union(seq)) is not None
         ]
         plain = self.people.plain([root])
-        others = [other for found in self._ledger.apart(origins) for other in found]
+        others = [other for found in self._ledger.cannot_link(origins) for other in found]
         mine = set(origins)
         return Customer(
             text_id(root),

@@ -150,7 +150,7 @@ class OrderDesk:
         return ""
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
-        found = self.ledger.apart(self.ledger.members(b)[0])
+        found = self.ledger.cannot_link(self.ledger.members(b)[0])
         return any(self.directory.root(other) == a for others in found for other in others)
 
 

@@ -123,7 +123,7 @@ class Site:
 
     def bury(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        deployment.deliveries(self.config).bury(
+        deployment.deliveries(self.config).keep_dead(
             connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason
         )
         return [letter.name for letter in deployment.dead_deliveries(self.config).oldest()][-1]
@@ -383,7 +383,7 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
 def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url, "enabled = false\n"))
     ids = [site.bury(1, "crm", "status 500"), site.bury(2, "gone", "status 500")]
-    deployment.deliveries(site.config).bury("internal", b"\xc1", "not an absorb")
+    deployment.deliveries(site.config).keep_dead("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert [line for line in out.splitlines() if ids[0] in line] == [
@@ -523,14 +523,14 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
 def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
     message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
     store, directory = deployment.deliveries(site.config), deployment.directory(site.config)
-    store.bury("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
-    store.bury("internal", b"\xc1", "not an absorb: truncated")
+    store.keep_dead("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
+    store.keep_dead("internal", b"\xc1", "not an absorb: truncated")
     directory.forward(0, 900, message)  # what came later from the same shard does not hide it
     ((_, *_), (name, *_)) = site.listed()
     [letter] = [dead for dead in deployment.dead_deliveries(site.config).oldest() if dead.name == name]
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
-    store.bury("internal", letter.body, letter.reason)
+    store.keep_dead("internal", letter.body, letter.reason)
     absorbed = [entry for entry in directory.read(dict.fromkeys(range(2), 0), 100, 0) if entry.kind == "a"]
     assert len(absorbed) == 2
     assert not directory.forward_again(letter.name, message), "the replay died before the letter was gone"
