@@ -31,6 +31,7 @@ from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.sift import note, story
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
 
@@ -176,22 +177,31 @@ class Deliveries:
 
         self._outbox = outbox
         dispatchers = [
-            Dispatcher(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
+            Dispatcher(
+                connector, config.deliver, sink(connector), desk, cursors(Lane.TRIGGERS, connector.name)
+            )
             for connector in config.connector
             if connector.enabled
         ]
         internal = Steady(
             outbox,
-            "i",
+            Lane.ABSORBS,
             INTERNAL,
-            cursors("i", INTERNAL),
+            cursors(Lane.ABSORBS, INTERNAL),
             forwarding(directory, desk.dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
         if not dispatchers:  # triggers for nobody must not fill the outbox
             self._readers.append(
-                Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently)
+                Steady(
+                    outbox,
+                    Lane.TRIGGERS,
+                    "nobody",
+                    cursors(Lane.TRIGGERS, "nobody"),
+                    lambda _: None,
+                    patiently=patiently,
+                )
             )
         self._loop = DeliveryLoop(dispatchers, outbox)
 
@@ -213,7 +223,7 @@ class Deliveries:
         block_ms = _BUSY_BLOCK_MS if full else BLOCK_MS
         # Who has just found nothing is at the end of every shard, so one of them can wait for all: new
         # triggers wake it
-        waiting = next((reader for reader in free if reader.lane == "t"), None)
+        waiting = next((reader for reader in free if reader.lane == Lane.TRIGGERS), None)
         if waiting is None:
             time.sleep(block_ms / 1000)
             return []

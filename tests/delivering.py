@@ -17,6 +17,7 @@ from flows.deliver import Deliveries, dataflow, make_sink
 from flows.dispatch.dispatcher import Desk
 from flows.runtime.engine import Stop
 from schemas.config import Config, Connector, Deliver, Secret
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb, Trigger
 from state.redis.names import Names
@@ -77,7 +78,7 @@ class Rig:
         self._thread = threading.Thread()
         self._last = dict.fromkeys(range(SHARDS), 0)
 
-    def emit(self, *bodies: Any, shard: int = 0, lane: str = "t") -> None:
+    def emit(self, *bodies: Any, shard: int = 0, lane: str = Lane.TRIGGERS) -> None:
         """As a shard's commit does it."""
         pipeline = self.redis.pipeline()
         for body in bodies:
@@ -132,7 +133,7 @@ class Rig:
             raise stop.fault
         return time.monotonic() - begun
 
-    def cursor(self, consumer: str, shard: int = 0, lane: str = "t") -> int:
+    def cursor(self, consumer: str, shard: int = 0, lane: str = Lane.TRIGGERS) -> int:
         return self.outbox.cursors(lane, consumer)[shard]
 
 

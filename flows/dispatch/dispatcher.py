@@ -24,6 +24,7 @@ from flows.logic.shard.quarantine import places
 from schemas import metrics
 from schemas.config import Connector, Deliver
 from schemas.errors import CustomerDamaged, LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Trigger
 from state.redis.client import INFRASTRUCTURE
 
@@ -102,7 +103,7 @@ def endpoint(connector: Connector) -> str:
 class Dispatcher:
     """One connector's triggers in the shards of this worker."""
 
-    lane = "t"
+    lane = Lane.TRIGGERS
 
     def __init__(
         self, connector: Connector, deliver: Deliver, sink: Sink, desk: Desk, cursors: Mapping[int, int]

@@ -32,6 +32,7 @@ from schemas.config import Shards as ShardsTable
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError, Damaged
 from schemas.records.identity_graph import shard_of
+from schemas.records.shard_log import LogKind
 from state import dead_letter_logs
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer, shown
 from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
@@ -100,7 +101,7 @@ def prepare(config: Config, *, agreed: bool = False) -> int:
 def announced(config: Config, version: int) -> Rules | None:
     """The rules of a version; None where there was none, or it is kept no more."""
     with reported():
-        document = directory(config).body("c", RULES, version) if version > 0 else None
+        document = directory(config).body(LogKind.CONFIG, RULES, version) if version > 0 else None
     return rules_from(document) if document is not None else None
 
 
@@ -247,7 +248,7 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
     @lru_cache(maxsize=8)
     def rules_of(version: int) -> CompiledRules:
         document, what = (
-            source.body("c", RULES, version),
+            source.body(LogKind.CONFIG, RULES, version),
             f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,",
         )
         if document is None:

@@ -28,6 +28,7 @@ from flows.runtime import deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
+from schemas.records.shard_log import LogKind
 from state.redis.client import reported
 
 SHOWN = 20  # versions
@@ -242,7 +243,7 @@ def _versions(config: Config, name: str) -> Iterator[Snapshot]:
 
 
 def _version(config: Config, name: str, version: int) -> Snapshot:
-    body = deployment.directory(config).body("m", sender(name), version) if version > 0 else None
+    body = deployment.directory(config).body(LogKind.MODEL, sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
@@ -266,7 +267,7 @@ def _again(config: Config, kind: str, name: str, version: int) -> None:
 
 
 def _announce(config: Config, who: str, number: int, body: bytes) -> None:
-    if not deployment.directory(config).announce("m", who, number, number, body):
+    if not deployment.directory(config).announce(LogKind.MODEL, who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 

@@ -12,6 +12,7 @@ import msgspec
 import redis
 
 from schemas.records.identity_graph import ID_BYTES
+from schemas.records.match_log import AnyMatchKind, MatchKind
 from state.directory.records import unpack
 from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
@@ -28,7 +29,7 @@ class Said(msgspec.Struct, frozen=True):
     `1` if they are one)."""
 
     seq: int
-    kind: Literal["r", "d"]
+    kind: AnyMatchKind
     body: bytes
     time_ms: int
 
@@ -110,5 +111,5 @@ def _customer(root: bytes, packed: bytes | None) -> Customer:
 
 
 def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:
-    kind: Literal["r", "d"] = "r" if b"r" in fields else "d"
+    kind: AnyMatchKind = MatchKind.RECORDS if b"r" in fields else MatchKind.DECISIONS
     return Said(int(entry_id[:-2]), kind, fields[kind.encode()], int(fields[b"t"]))

@@ -14,7 +14,7 @@ import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
-from schemas.records.journal import Journalled
+from schemas.records.journal import JournalKind, Journalled
 from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
@@ -377,29 +377,43 @@ class RedisDirectory:
         return entries
 
     def tick(self) -> bool:
-        return self._do_append("t", "", 0, b"")
+        return self._do_append(JournalKind.TICK, "", 0, b"")
 
     def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
         return self._do_append(kind, sender, seq, _pack([sender, version]), str(version).encode(), body)
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
+        return self._do_append(JournalKind.ABSORB, f"shard:{shard}", seq, _pack(message), message.survivor)
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
-        return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+        return self._do_append(
+            JournalKind.READMITTED, READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin
+        )
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
-        return self._do_append("a", f"{READMITTED}:{letter}", 1, _pack(message), message.survivor)
+        return self._do_append(
+            JournalKind.ABSORB, f"{READMITTED}:{letter}", 1, _pack(message), message.survivor
+        )
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
-        return self._do_append("h", f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms)
+        return self._do_append(
+            JournalKind.HEARD, f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms
+        )
 
     def replay(self, entry: Journalled) -> bool:
-        if entry.kind == "t":
+        if entry.kind == JournalKind.TICK:
             return self._do_append(
-                "t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000)
+                JournalKind.TICK,
+                "",
+                0,
+                b"",
+                second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000),
             )
-        body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
+        body = (
+            entry.body[ID_BYTES:]
+            if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED)
+            else entry.body
+        )
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 
     def _do_append(

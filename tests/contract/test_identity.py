@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import Stale
 from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
-from schemas.records.shard_log import Expect, unpack_facts
+from schemas.records.shard_log import Expect, LogKind, unpack_facts
 from state.directory.ledger import RedisLedger
 from state.directory.matches import RedisMatches
 from state.directory.policy import Policy
@@ -145,7 +145,7 @@ def test_facts_of_the_part_are_awaited_where_it_comes_back_to(both: Make) -> Non
         (kind, body) for shard, _, kind, body in everything(world.memory) if shard == home
     ]
     assert msgspec.msgpack.decode(expected, type=Expect) == Expect(ANON.hash, [ANON.hash])
-    assert (kind, [fact[:2] for fact in unpack_facts(body)]) == ("e", [(ANON.hash, ANON.hash)])
+    assert (kind, [fact[:2] for fact in unpack_facts(body)]) == (LogKind.EVENTS, [(ANON.hash, ANON.hash)])
     world.same()
 
 

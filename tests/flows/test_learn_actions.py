@@ -30,6 +30,7 @@ from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
 from state.directory.redis_directory import Layout, RedisDirectory
 from state.keys import load_keys
@@ -106,7 +107,7 @@ class Taught(World):
             checkpoint.tick,
             checkpoint.metrics,
             self.announced(),
-            self.outbox.cursors("x", sender(self.model)),
+            self.outbox.cursors(Lane.EXAMPLES, sender(self.model)),
         )
 
 
@@ -172,7 +173,7 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
         opened,
         {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model],
     )
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -409,7 +410,10 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
         whole, luck = sum(map(len, given)), random.Random(1)
 
         def progress() -> list[int]:
-            return [sum(world.outbox.cursors("x", sender(world.model)).values()) for world in worlds.values()]
+            return [
+                sum(world.outbox.cursors(Lane.EXAMPLES, sender(world.model)).values())
+                for world in worlds.values()
+            ]
 
         for life in range(LIVES):
             last, began, until = life == LIVES - 1, sum(progress()), time.monotonic() + 60

@@ -12,6 +12,7 @@ from flows.services.steward.words import Evidence, of_pair, of_union
 from schemas.bilingual import Words
 from schemas.errors import Unusable
 from schemas.records.identity_graph import Pair, Union, shard_of, text_id
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
 from state.shards.redis_shards import Outbox
 
@@ -189,7 +190,7 @@ class Steward:
         """Triggers that went out while customers were united; `after`: shard -> entry of its decisions behind
         which to look."""
         after = dict(after)
-        while after and (found := self._outbox.read("d", after, PAGE, 0)):
+        while after and (found := self._outbox.read(Lane.DECISIONS, after, PAGE, 0)):
             for entry in found:
                 after[entry.shard] = entry.seq
                 decision = _decode_decision(entry.body)
