@@ -24,7 +24,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.sinks.sink import OnThread, Sink
+from connectors.sinks import table
+from connectors.sinks.sink import Sink
+from connectors.sinks.table import Surroundings
 from flows.dispatch.dispatcher import Desk, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
 from flows.runtime.engine import Prompt, Stop, run_flow
@@ -281,35 +283,14 @@ def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
 
 
 def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """How each type of connector is made. Its library is imported when there is one: a restart is mostly
-    imports."""
-    source = f"/millrace/{config.name}"
-
-    def make(connector: Connector) -> Sink:
-        match connector.type:
-            case "webhook":
-                from connectors.sinks.webhook import WebhookSink
-
-                return WebhookSink(connector, source)
-            case "kafka":
-                from connectors.sinks.kafka_sink import KafkaSink
-
-                return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
-            case "redis":
-                from connectors.sinks.redis_sink import RedisSink
-
-                return OnThread(
-                    RedisSink(
-                        redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000
-                    ),
-                    connector.name,
-                )
-            case "file":
-                from connectors.sinks.file_sink import FileSink
-
-                return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
-
-    return make
+    """Return what makes the sink of each connector of this deployment."""
+    surroundings = Surroundings(
+        source=f"/millrace/{config.name}",
+        folder=Path(config.data.folder),
+        redis_url=redis_url,
+        kafka=config.kafka,
+    )
+    return lambda connector: table.make_sink(connector, surroundings)
 
 
 def _desk(config: Config) -> Desk:

@@ -14,7 +14,7 @@ from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from schemas.config import Config
+from schemas.config import Config, KafkaConnector
 from schemas.errors import Restarted
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
@@ -105,6 +105,6 @@ def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:
     topics = [
         connector.topic
         for connector in config.connector
-        if connector.type == "kafka" and connector.format == "avro"
+        if isinstance(connector, KafkaConnector) and connector.format == "avro"
     ]
     return {SUBJECT: REGISTERED} | {f"{topic}-value": REGISTERED for topic in topics}

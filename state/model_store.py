@@ -66,9 +66,8 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     trainer: bytes  # its whole state; may hold a pickle, so it is looked at only behind the signature
     positions: dict[int, int]  # shard -> sequence of the last example learnt, in the outbox lane
     tick: int  # second of the shards' clocks that the last example was merged under
-    announced: list[
-        Announcement
-    ]  # said again at every start, in case the last one died before it could say them
+    # said again at every start, in case the last one died before it could say them
+    announced: list[Announcement]
     metrics: dict[str, float]
     format: int = _FORMAT
 

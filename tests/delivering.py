@@ -16,7 +16,7 @@ from connectors.sinks.sink import Delivery, Outcome, Sink
 from flows.deliver import Deliveries, dataflow, make_sink
 from flows.dispatch.dispatcher import Desk
 from flows.runtime.engine import Stop
-from schemas.config import Config, Connector, Deliver, Secret
+from schemas.config import Config, Connector, Deliver, FileConnector, Secret, WebhookConnector
 from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb, Trigger
@@ -138,12 +138,11 @@ class Rig:
 
 
 def hook(url: str, **changes: Any) -> Connector:
-    return Connector(
-        **{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True}
-        | changes
+    return WebhookConnector(
+        **{"name": "hook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes
     )
 
 
 def named(name: str) -> Connector:
     """A connector whose sink the test gives."""
-    return Connector(name=name, type="file", path=name)
+    return FileConnector(name=name, path=name)

@@ -97,7 +97,7 @@ async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
 
 def endpoint(connector: Connector) -> str:
     """What a 410 disables: another URL is another endpoint. A digest, because a URL may hold a secret."""
-    return blake2b(connector.url.encode(), digest_size=8).hexdigest()
+    return blake2b(connector.endpoint.encode(), digest_size=8).hexdigest()
 
 
 class Dispatcher:

@@ -200,7 +200,7 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
                     for dead in found:
                         tally.keep(dead.name, f"no connector {name} is configured and enabled")
                     continue
-                if not all(map(str, connectors[name].secrets)):
+                if connectors[name].lacks_secret:
                     for dead in found:
                         tally.keep(
                             dead.name,

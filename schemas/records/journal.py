@@ -34,9 +34,8 @@ class Journalled(msgspec.Struct, array_like=True, frozen=True):
     body: bytes  # w: [partition, before, after]; else as in the shards' logs
     sender: str = ""
     sent: int = 0  # the sender's sequence
-    extra: bytes = (
-        b""  # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
-    )
+    # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
+    extra: bytes = b""
     announced: bytes = b""  # c, m
     content: bytes = b""  # a packed `WindowContent`; sealed in the journal, open in what the archive reads
 

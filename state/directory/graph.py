@@ -46,28 +46,22 @@ class Graph:
         self.origins: dict[bytes, bytes] = {}  # identifier -> origin
         self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
         self.records: dict[bytes, Record] = {}
-        self.unions: dict[
-            bytes, tuple[Edge, ...]
-        ] = {}  # root -> the unions that made it, by their numbers in the ledger
+        # root -> the unions that made it, by their numbers in the ledger
+        self.unions: dict[bytes, tuple[Edge, ...]] = {}
         self.ledger: dict[int, Union] = {}
         self.entries = 0  # ever written to the ledger
-        self.cannot_link: dict[
-            bytes, tuple[bytes, ...]
-        ] = {}  # origin -> origins that it is never united with
-        self.suspended: dict[
-            bytes, int
-        ] = {}  # identifiers that are evidence no longer -> since, Unix seconds
-        self.alone: set[bytes] = (
-            set()
-        )  # identifiers that came with others, and had events to themselves since
+        # origin -> origins that it is never united with
+        self.cannot_link: dict[bytes, tuple[bytes, ...]] = {}
+        # identifiers that are evidence no longer -> since, Unix seconds
+        self.suspended: dict[bytes, int] = {}
+        # identifiers that came with others, and had events to themselves since
+        self.alone: set[bytes] = set()
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
-        self.users: dict[
-            bytes, tuple[bytes, ...]
-        ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
+        # identifier that changed sides -> the first four bytes of the user ids that it went to
+        self.users: dict[bytes, tuple[bytes, ...]] = {}
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
-        self.rates = Counter[
-            tuple[int, bytes]
-        ]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
+        # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
+        self.rates = Counter[tuple[int, bytes]]()
 
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""

@@ -28,9 +28,9 @@ FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
-DEAD_BYTES = (
-    256 << 20
-)  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
+# of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the
+# server
+DEAD_BYTES = 256 << 20
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
@@ -43,12 +43,10 @@ class Layout(msgspec.Struct, frozen=True):
     name: str
     shards: int
     buckets: int
-    limits: tuple[
-        int, ...
-    ]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
-    keys: str = (
-        ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
-    )
+    # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
+    limits: tuple[int, ...]
+    # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    keys: str = ""
     policy: Policy = Policy()  # (as above)
 
     @classmethod

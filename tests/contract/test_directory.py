@@ -248,9 +248,8 @@ def test_redis_equals_memory_for_any_sequence_and_whichever_worker(
     client = redis.Redis.from_url(redis_server)
     client.flushall()
     memory = MemoryDirectory(LAYOUT, lambda: 0)
-    workers = [
-        RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)
-    ]  # each knows what it has seen of the graph
+    # each knows what it has seen of the graph
+    workers = [RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)]
     for n, (worker, found) in enumerate(windows):
         assert memory.commit(window(n - 1, n, *found)) == workers[worker].commit(window(n - 1, n, *found))
     real = workers[0]

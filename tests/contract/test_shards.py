@@ -252,9 +252,8 @@ def test_the_numbers_of_an_outbox_go_on_after_everything_was_trimmed(both: Both)
 
 
 roots = st.sampled_from([A, B, C])
-packed = st.none() | st.binary(min_size=1, max_size=4).filter(
-    lambda body: body[0] != 0xC1
-)  # nothing that was packed begins so
+# nothing that was packed begins so
+packed = st.none() | st.binary(min_size=1, max_size=4).filter(lambda body: body[0] != 0xC1)
 changes = st.fixed_dictionaries(
     {
         "counters": st.dictionaries(st.sampled_from("ab"), st.integers(-5, 5)),

@@ -15,7 +15,7 @@ import pytest
 from connectors.sinks.sink import DELIVERED, Failed, Retry
 from flows.deliver import BLOCK_MS
 from flows.dispatch.dispatcher import endpoint
-from schemas.config import Connector, Deliver
+from schemas.config import Deliver, FileConnector, RedisConnector
 from schemas.errors import Unreachable
 from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
@@ -58,8 +58,8 @@ def test_triggers_of_all_shards_arrive_with_their_names(rig: Rig, receiver: Rece
 def test_all_four_kinds_of_connector_at_once(rig: Rig, receiver: Receiver) -> None:
     rig.start(
         hook(receiver.url),
-        Connector(name="lines", type="file", path="lines.jsonl"),
-        Connector(name="stream", type="redis", stream="out"),
+        FileConnector(name="lines", path="lines.jsonl"),
+        RedisConnector(name="stream", stream="out"),
     )
     rig.emit(*(trigger(number, to=("hook", "lines", "stream")) for number in range(50)))
     receiver.wait(50)
@@ -337,7 +337,7 @@ WORKER = """
 import sys, types
 from flows import deliver
 from flows.dispatch.dispatcher import Desk
-from schemas.config import Config, Connector, Secret
+from schemas.config import Config, Secret, WebhookConnector
 from state.redis.names import Names
 from state.shards.redis_shards import RedisOutbox
 import flows, redis
@@ -350,7 +350,7 @@ deliver._desk = lambda config: Desk(lambda customers, fields: [{} for _ in custo
 deployment.redis_url = lambda config: url
 sys.modules["flows.runtime.deployment"] = flows.runtime.deployment = deployment
 shards = Config().shards.__class__(count=4)
-connector = Connector(name="hook", type="webhook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
+connector = WebhookConnector(name="hook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
 deliver.run(Config(shards=shards, connector=(connector,)), 0, 1)
 """
 

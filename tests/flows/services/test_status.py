@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from flows.services.status import Behind, Status, collect, screen, without_ticks
-from schemas.config import Config, Connector, Shards
+from schemas.config import Config, FileConnector, Shards
 from schemas.records.customer_profile import Head
 from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from schemas.records.outbox_lanes import Lane
@@ -24,8 +24,8 @@ CONFIG = Config(
     name="shop",
     shards=Shards(count=2),
     connector=(
-        Connector(name="crm", type="file", path="x"),
-        Connector(name="off", type="file", path="y", enabled=False),
+        FileConnector(name="crm", path="x"),
+        FileConnector(name="off", path="y", enabled=False),
     ),
 )
 
@@ -195,7 +195,7 @@ def test_every_line_fits_80_columns_and_names_stay_whole() -> None:
     head = shards.claim([0])[0]
     counters = {f"{kind}:{name}": 123_456_789_012 for kind in ("triggers", "tag", "stage", "rejected")}
     shards.commit([ShardCommit(0, head, head, counters, {}, {}, {}, [])], NOW_MS)
-    config = msgspec.structs.replace(CONFIG, connector=(Connector(name=name, type="file", path="x"),))
+    config = msgspec.structs.replace(CONFIG, connector=(FileConnector(name=name, path="x"),))
     text = printed(
         collect(config, directory, shards, shards, NOW_MS), 80, {name: {"delivered": 123_456_789_012}}
     )
