@@ -36,7 +36,8 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogEntry
 from schemas.wire.triggers import Example
 from state.redis.embedded import embedded
@@ -88,7 +89,7 @@ def apply(
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
             seconds.append(time.perf_counter() - began)
-            examples += [_decode(body) for lane, _, body in state.outbox if lane == "x"]
+            examples += [_decode(body) for lane, _, body in state.outbox if lane == Lane.EXAMPLES]
             state.clear()
         states.append(state)
     return seconds, states, examples

@@ -41,6 +41,8 @@ from flows.runtime.sift import Poison, note, sift, story
 from flows.runtime.snapshots import seal, sender
 from schemas import metrics
 from schemas.errors import Damaged
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import Unlearnt
 from schemas.wire.triggers import Example
 from state.damage import GONE, RESTORE
@@ -54,7 +56,7 @@ if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
 
 log = structlog.get_logger()
 
-LANE = "x"
+LANE = Lane.EXAMPLES
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
 CAREFUL_EXAMPLES = 50  # of a batch that the trainer has raised on
@@ -111,7 +113,7 @@ class Learning:
         self._promotions = 0
 
         self._revision, last = store.take(self.model)
-        if last is None and any(outbox.cursors("x", self.sender).values()):
+        if last is None and any(outbox.cursors(Lane.EXAMPLES, self.sender).values()):
             raise Damaged(
                 f"model {self.model}: its checkpoint ({{models}}:{self.model}:checkpoint) {GONE}: {RESTORE};"
                 " under another name in the configuration it would begin anew"
@@ -243,7 +245,9 @@ class Learning:
 
     def _checkpoint(self, batch: Batch, examples: Sequence[Example | None]) -> Checkpoint:
         snapshots: list[Snapshot] = []
-        if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
+        if isinstance(self._trainer, Contested) and self._trainer.grant(
+            *self._store.promotion_requested(self.model)
+        ):
             snapshots.append(self._trainer.next_snapshot())
         snapshots += self._trainer.learn(
             example for example in examples if example is None or example.model == self.model
@@ -270,11 +274,11 @@ class Learning:
         for announcement in checkpoint.announced:
             if announcement.version > self._said:
                 self._directory.announce(
-                    "m", self.sender, announcement.version, announcement.version, announcement.body
+                    LogKind.MODEL, self.sender, announcement.version, announcement.version, announcement.body
                 )
                 self._said = announcement.version
                 metrics.MODEL_VERSION.labels(self.model).set(announcement.version)
-                self._directory.drop("m", self.sender, self._outbox.in_force(self.sender) - KEPT)
+                self._directory.drop(LogKind.MODEL, self.sender, self._outbox.in_force(self.sender) - KEPT)
                 log.info("model_announced", model=self.model, version=announcement.version)
         moved = dict(checkpoint.positions.items() - self._acknowledged.items())
         self._outbox.advance(LANE, self.sender, moved)

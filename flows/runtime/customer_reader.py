@@ -14,8 +14,8 @@ from flows.logic.shard.state import Live, Loaded, decode_profile, decode_sensiti
 from flows.logic.shard.view import newest, present
 from flows.runtime.rules_in_force import RULES
 from flows.runtime.snapshots import sender
-from schemas.records.identity import shard_of
-from schemas.records.profile import Sensitive
+from schemas.records.customer_profile import Sensitive
+from schemas.records.identity_graph import shard_of
 from state.damage import CHANGED, GONE, UNREADABLE, of_customer
 from state.directory.redis_directory import Directory
 from state.keys import DataKeys

@@ -17,6 +17,7 @@ from flows.logic.models.segments_learnt import Assigner
 from flows.logic.shard.state import Loaded
 from schemas import metrics
 from schemas.errors import Foreign
+from schemas.records.shard_log import LogKind
 from state.model_store import Signer
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | 
     @lru_cache(maxsize=_CACHED)
     def scorer_of(sender: str, version: int) -> Loaded | None:
         kind, _, model = sender.partition(":")
-        announced = directory.body("m", sender, version)
+        announced = directory.body(LogKind.MODEL, sender, version)
         try:
             if announced is None:
                 raise Foreign("its body is not in the directory")

@@ -28,6 +28,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
+from schemas.records.shard_log import LogKind
 from state.redis.client import reported
 
 SHOWN = 20  # versions
@@ -165,7 +166,7 @@ def promote(config: Config, name: str, learner: str) -> int:
             raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
-        Deployment(config).models.wish(name, learner)
+        Deployment(config).models.request_promotion(name, learner)
     print(f"{name}: {learner} becomes the champion with the next examples that are learnt")
     return 0
 
@@ -244,7 +245,7 @@ def _versions(config: Config, name: str) -> Iterator[Snapshot]:
 
 def _version(config: Config, name: str, version: int) -> Snapshot:
     deployment = Deployment(config)
-    body = deployment.directory.body("m", sender(name), version) if version > 0 else None
+    body = deployment.directory.body(LogKind.MODEL, sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
@@ -269,7 +270,7 @@ def _again(config: Config, kind: str, name: str, version: int) -> None:
 
 
 def _announce(config: Config, who: str, number: int, body: bytes) -> None:
-    if not Deployment(config).directory.announce("m", who, number, number, body):
+    if not Deployment(config).directory.announce(LogKind.MODEL, who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 

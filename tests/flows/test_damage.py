@@ -19,7 +19,7 @@ from flows.runtime.deployment import Deployment
 from flows.services import repair
 from schemas.config import Gateway
 from schemas.errors import Damaged, Foreign
-from schemas.records.identity import shard_of
+from schemas.records.identity_graph import shard_of
 from schemas.wire.events import RawEvent
 from state.damage import of_another_type
 from state.shards.redis_shards import RedisShards

@@ -30,6 +30,7 @@ from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
 from state.directory.redis_directory import Layout, RedisDirectory
 from state.keys import load_keys
@@ -106,7 +107,7 @@ class Taught(World):
             checkpoint.tick,
             checkpoint.metrics,
             self.announced(),
-            self.outbox.cursors("x", sender(self.model)),
+            self.outbox.cursors(Lane.EXAMPLES, sender(self.model)),
         )
 
 
@@ -172,7 +173,7 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
         opened,
         {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model],
     )
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -254,7 +255,7 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
     )  # what was done was done by lot
     assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
     before = world.announced()
-    world.store.wish(best_action.NAME, "linear_thompson")
+    world.store.request_promotion(best_action.NAME, "linear_thompson")
     world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
     drain(world.learning())
     for number, (version, body) in enumerate(
@@ -336,7 +337,7 @@ def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: 
         """Killed at this effect (0: not at all) of what follows the operator's word."""
         world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 900))
         drain(world.learning())
-        world.store.wish(recommendation_index.NAME, challenger.NAME)
+        world.store.request_promotion(recommendation_index.NAME, challenger.NAME)
         world.fill(lanes(recommendation_index.NAME, 100, seed=2), end=43)
         killer = killing(world, at, after)
         next(killer)
@@ -410,7 +411,10 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
         whole, luck = sum(map(len, given)), random.Random(1)
 
         def progress() -> list[int]:
-            return [sum(world.outbox.cursors("x", sender(world.model)).values()) for world in worlds.values()]
+            return [
+                sum(world.outbox.cursors(Lane.EXAMPLES, sender(world.model)).values())
+                for world in worlds.values()
+            ]
 
         for life in range(LIVES):
             last, began, until = life == LIVES - 1, sum(progress()), time.monotonic() + 60

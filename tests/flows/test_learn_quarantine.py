@@ -22,6 +22,7 @@ from flows.runtime.snapshots import sender
 from flows.services import dead_letters
 from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 from tests.learning import SHARDS, SIGNER, World, drain, encode, lanes
 from tests.waiting import eventually
@@ -77,7 +78,7 @@ def test_the_model_is_as_if_it_had_never_come(seed: int, share: float) -> None:
     assert len(world.store.unlearnt) == sent > 0
     digest, _, tick, announced, _ = world.outcome()
     assert (digest, tick, announced) == (without.outcome()[0], without.outcome()[2], without.outcome()[3])
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
     assert {found.unlearnt.model for found in world.store.unlearnt} == {"churn"}
     assert not any("ann@" in found.unlearnt.detail for found in world.store.unlearnt)
 

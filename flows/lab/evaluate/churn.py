@@ -24,13 +24,13 @@ from flows.logic.models.binary import BINARY
 from flows.logic.models.features import DAY_MS, features
 from flows.logic.models.trainer import Trainer
 from flows.logic.profile.fragments import FragmentRules, ring_id
+from schemas.bilingual import Words
 from schemas.config import Rules, Shards, Value
 from schemas.errors import Unusable
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.units import Duration
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Example
-from schemas.words import Words
 
 _HORIZON = Duration.parse("13w")
 _HORIZONS_LEAST = 4  # of history: watched, asked, answered, judged

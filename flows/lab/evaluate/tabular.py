@@ -22,10 +22,10 @@ from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.anomaly import Unusual
 from flows.logic.models.trainer import SNAPSHOT_FIRST, Trainer
+from schemas.bilingual import Words
 from schemas.config import Churn
 from schemas.errors import Unusable
 from schemas.wire.triggers import Example
-from schemas.words import Words
 
 _CHUNK = 25  # rows that are asked about together, with what was known at the first of them
 _DELAYS = 20  # a delay that is not given is this part of the file

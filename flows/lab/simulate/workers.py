@@ -30,6 +30,8 @@ from flows.runtime import snapshots
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Windows
 from schemas.config.toml import rules_from
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import RawBatch
 from schemas.wire.triggers import Example
 from state.shards.redis_shards import OutboxEntry
@@ -125,7 +127,7 @@ def resolving(site: Site, worker: int, workers: int) -> Life:
 
 def machine(directory: Any, world: World) -> ShardMachine:
     def rules_of(version: int) -> CompiledRules:
-        document = directory.body("c", "rules", version)
+        document = directory.body(LogKind.CONFIG, "rules", version)
         assert document is not None, f"rules {version} were announced without a body"
         return compiled(document, version)
 
@@ -161,14 +163,14 @@ def handing_over(site: Site) -> Life:
 
     lane = Steady(
         site.shards,
-        "i",
+        Lane.ABSORBS,
         "internal",
-        site.shards.cursors("i", "internal"),
+        site.shards.cursors(Lane.ABSORBS, "internal"),
         forwarding(site.directory, dead),
         site.world.clock,
     )
     while True:
-        entries = site.shards.read("i", lane.positions(), min(lane.room(), ROOM), 0)
+        entries = site.shards.read(Lane.ABSORBS, lane.positions(), min(lane.room(), ROOM), 0)
         lane.read_up_to(entries)
         yield
         if entries:
@@ -178,14 +180,14 @@ def handing_over(site: Site) -> Life:
 
 def delivering(site: Site) -> Life:
     """At least once: a cursor passes what was taken. Deliveries finish in any order."""
-    cursors = site.shards.cursors("t", CRM)
+    cursors = site.shards.cursors(Lane.TRIGGERS, CRM)
     progress = {shard: Progress(seq) for shard, seq in cursors.items()}
     read = dict(cursors)
     waiting: list[OutboxEntry] = []
     receiver = Line(Receiver(site.world), site.faults, lambda: False)
-    site.shards.trim("t", [CRM])
+    site.shards.trim(Lane.TRIGGERS, [CRM])
     while True:
-        for entry in site.shards.read("t", read, ROOM, 0):
+        for entry in site.shards.read(Lane.TRIGGERS, read, ROOM, 0):
             progress[entry.shard].take(entry.seq)
             read[entry.shard] = entry.seq
             waiting.append(entry)
@@ -198,9 +200,9 @@ def delivering(site: Site) -> Life:
         yield
         moved = {shard: done.cursor for shard, done in progress.items() if done.cursor != cursors[shard]}
         if moved:
-            site.shards.advance("t", CRM, moved)
+            site.shards.advance(Lane.TRIGGERS, CRM, moved)
             cursors |= moved
-            site.shards.trim("t", [CRM])
+            site.shards.trim(Lane.TRIGGERS, [CRM])
 
 
 class Receiver:

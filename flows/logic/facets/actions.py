@@ -19,7 +19,8 @@ from flows.logic.rules.action_catalogue import Choices
 from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
 
 _REACH = 1 + max(NAMES.index(name) for name in FEATURES)
@@ -49,7 +50,7 @@ def choose(
         state.chosen.append((name, why))
     said = dict[str, str](withheld)
     if not eligible:
-        state.emit("d", Decision(root, rule, cause, now, "no_action", decision, withheld=said))
+        state.emit(Lane.DECISIONS, Decision(root, rule, cause, now, "no_action", decision, withheld=said))
         state.count("decisions:no_action")
         return None
     context = context_of(view)
@@ -61,7 +62,7 @@ def choose(
         profile.cooldowns[_cooldown(action.name)] = now + int(chosen.cooldown)
     expected = choice.expected[choice.chosen] if version else 0.0
     state.emit(
-        "d",
+        Lane.DECISIONS,
         Decision(
             root,
             rule,

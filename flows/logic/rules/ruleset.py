@@ -26,7 +26,7 @@ from flows.logic.profile.fragments import FragmentRules
 from flows.logic.rules.action_catalogue import Choices
 from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
 from schemas.errors import ConfigError
-from schemas.records.profile import MICRO, Fragment, Profile
+from schemas.records.customer_profile import MICRO, Fragment, Profile
 
 DAY_MS: Final = 86_400_000
 MODELS: Final = tuple(BINARY)

@@ -39,9 +39,9 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Sealed, Sensitive
-from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
+from schemas.records.customer_profile import Sealed, Sensitive
+from schemas.records.identity_graph import ID_BYTES
+from schemas.records.shard_log import Announced, LogEntry, LogKind, mark_of, unpack_facts
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Receipt
 
@@ -86,33 +86,33 @@ class ShardMachine:
         """Apply the entries of one shard, in order."""
         entry = None
         for entry in entries:
-            state.settled &= entry.kind == "t"
+            state.settled &= entry.kind == LogKind.TICK
             match entry.kind:
-                case "e":
+                case LogKind.EVENTS:
                     for root, origin, payload in unpack_facts(entry.body):
                         self._fact(state, root, origin, payload)
-                case "x":
+                case LogKind.EXPECT:
                     profile_merge.expect(state, decode_expect(entry.body))
-                case "l":
+                case LogKind.LEND:
                     profile_merge.lend(state, decode_lend(entry.body), self)
-                case "r":
+                case LogKind.RETIRE:
                     profile_merge.retire(state, decode_retire(entry.body))
-                case "s":
+                case LogKind.SPLIT:
                     profile_merge.split(state, decode_split(entry.body), self)
-                case "a":
+                case LogKind.ABSORB:
                     profile_merge.absorb(
                         state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self
                     )
-                case "t":
+                case LogKind.TICK:
                     self._tick(state, decode_tick(entry.body).now_ms)
-                case "c":
+                case LogKind.CONFIG:
                     announced = _decode_announced(entry.body)
                     state.head.rules = announced.version
                     state.rules = self._rules_of(announced.version)
                     for live in state.live.values():  # as if they were loaded just now
                         if live is not None:
                             live.total = sum_of(live.profile, state.rules)
-                case "m":
+                case LogKind.MODEL:
                     announced = _decode_announced(entry.body)
                     self._take_model(state, announced.sender, announced.version)
             state.head.offset = entry.seq

@@ -9,8 +9,8 @@ from flows.logic.fields.completion import completed
 from flows.logic.fields.stated import in_order
 from flows.logic.models.recommendation_index import Shelf
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
-from schemas.records.identity import text_id
-from schemas.records.profile import MICRO, Fragment, Profile
+from schemas.records.customer_profile import MICRO, Fragment, Profile
+from schemas.records.identity_graph import text_id
 
 
 def present(

@@ -20,7 +20,8 @@ from flows.runtime.snapshots import scorers, sender
 from flows.services import model_registry
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.shard_log import LogKind
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
@@ -85,7 +86,9 @@ class Site:
             ),
             ShardState(0, Head(), {}),
         )
-        machine.apply(state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == "m"))
+        machine.apply(
+            state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == LogKind.MODEL)
+        )
         again = ShardState(0, state.head, {})
         machine.open(again)
         assert used(again, name) == used(state, name)
@@ -170,9 +173,11 @@ def test_so_it_is_for_what_gives_no_probability(
 
 
 def test_a_pin_of_another_key_is_refused(site: Site) -> None:
-    body = site.directory.body("m", "learn:churn", 1)
+    body = site.directory.body(LogKind.MODEL, "learn:churn", 1)
     assert body is not None
-    assert site.directory.announce("m", "pin:churn", 1, 1, body)  # what was learnt, said again as a pin
+    assert site.directory.announce(
+        LogKind.MODEL, "pin:churn", 1, 1, body
+    )  # what was learnt, said again as a pin
     assert site.in_force() == 3
 
 

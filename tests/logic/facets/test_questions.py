@@ -15,6 +15,7 @@ from flows.logic.profile import sparse
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from flows.runtime.snapshots import scorers, seal
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import UNANSWERED, Example
 from state.memory.twins import MemoryShards
 from state.model_store import Signer
@@ -361,7 +362,7 @@ def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_las
         (5, seal(made.signer, older)),
         (6, seal(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
     ):
-        made.directory.announce("m", "learn:deal", version, version, body)
+        made.directory.announce(LogKind.MODEL, "learn:deal", version, version, body)
         for _ in range(2):
             made.send(ANA, "Quoted")
             said.append(made.profile(ANA).scores["deal"])
