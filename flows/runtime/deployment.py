@@ -16,8 +16,8 @@ import msgspec
 
 from connectors.raw.log import RawReader, RawWriter
 from flows.logic.fields.identifiers import Identifiers
-from flows.logic.models.recommendation_index import NAME as SHELF
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import NAME as RECOMMENDATION
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -408,11 +408,11 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
     ours, store, data = directory(config), shards(config), data_keys(config)
     hashes = Identifiers(config.identity, keys(config).hash, config.entry)
     rules_of = rules_loader(ours, config.shards)
-    shelf_sender, scorer_of = model_travel.sender(SHELF), model_travel.scorers(ours, signer(config))
+    index_sender, scorer_of = model_travel.sender(RECOMMENDATION), model_travel.scorers(ours, signer(config))
 
-    def shelf_of(version: int) -> Shelf | None:
-        found = scorer_of(shelf_sender, version) if version else None
-        return found if isinstance(found, Shelf) else None
+    def index_of(version: int) -> RecommendationIndex | None:
+        found = scorer_of(index_sender, version) if version else None
+        return found if isinstance(found, RecommendationIndex) else None
 
     def read(namespace: str, value: str) -> dict[str, Any] | None:
         with reported():
@@ -431,8 +431,8 @@ def profile_reader(config: Config) -> Callable[[str, str], dict[str, Any] | None
             except UNREADABLE as error:
                 raise of_customer(store.key("p", shard, root), shard, root, f"{CHANGED} ({error})") from error
             contact = _contacts(store, data, config.shards.count, [root], ()).get(root, {})
-            shelf = shelf_of(ours.sent(shelf_sender))
-            return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact, shelf)
+            index = index_of(ours.sent(index_sender))
+            return present(root, live.profile, live.total, rules, int(time.time() * 1000), contact, index)
 
     return read
 
