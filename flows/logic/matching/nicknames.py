@@ -45,5 +45,5 @@ _NONE: Final[frozenset[int]] = frozenset()
 
 
 def same_person_may_be_called(a: str, b: str) -> bool:
-    """Whether both names belong to one group: `bob` and `robert`, `ted` and `edward`."""
+    """Return whether both names belong to one group: `bob` and `robert`, `ted` and `edward`."""
     return not GROUPS_OF.get(a, _NONE).isdisjoint(GROUPS_OF.get(b, _NONE))
