@@ -29,11 +29,11 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.example_merge import Merge
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.release import BUILD
@@ -79,7 +79,7 @@ class Learning:
 
     def __init__(
         self,
-        trainer: Teacher,
+        trainer: Trainer,
         outbox: Outbox,
         directory: Directory,
         store: ModelStore,
@@ -323,7 +323,7 @@ _GAUGES = {
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     best_action.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
     recommendation_index.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
-    segments_learnt.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+    cluster_assigner.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
@@ -390,7 +390,7 @@ def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
 def run(deployment: "Deployment") -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     config = deployment.config
-    all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
+    all_trainers = trainers(config)
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = (
         deployment.outbox,

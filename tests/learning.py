@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from flows.learn import Learning
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.snapshots import sender
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogKind
@@ -61,13 +61,13 @@ class World:
 
     def learning(self) -> Learning:
         """A new process."""
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         return Learning(trainer, self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender("churn")])
 
-    def trainer(self) -> Trainer:
+    def trainer(self) -> BinaryTrainer:
         """As the checkpoint has it."""
         last = self.store.last("churn")
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert last is not None
         trainer.load(last.trainer)
         return trainer
@@ -87,7 +87,7 @@ class World:
     def outcome(self) -> tuple[str, dict[int, int], int, list[tuple[int, bytes]], dict[int, int]]:
         """The model, what it has read, what was announced, and what the outbox was told."""
         _, checkpoint = self.store.take("churn")
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         trainer.load(checkpoint.trainer)
         return (
             trainer.snapshot().digest,

@@ -8,7 +8,7 @@ import msgspec
 
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.models.recommendation_index import NAME as SHELF
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, Loaded, decode_profile, decode_sensitive
 from flows.logic.shard.view import newest, present
@@ -149,10 +149,10 @@ class ProfileReader:
                 return None
         raise of_customer(self._shards.key("p", shard, root), shard, root, GONE)
 
-    def _shelf(self) -> Shelf | None:
+    def _shelf(self) -> RecommendationIndex | None:
         version = self._directory.sent(sender(SHELF))
         found = self._scorer_of(sender(SHELF), version) if version else None
-        return found if isinstance(found, Shelf) else None
+        return found if isinstance(found, RecommendationIndex) else None
 
     def _root(self, namespace: str, value: str) -> bytes | None:
         if namespace == "customer":

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from flows import learn
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.engine import Stop
 from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.errors import Fenced, Foreign
@@ -66,7 +66,7 @@ def test_the_model_is_the_one_that_a_plain_loop_learns() -> None:
     world, given = World(), lanes(600)
     world.fill(given, end=42)
     drain(world.learning())
-    plain = Trainer("churn", FEATURES, 0.05)
+    plain = BinaryTrainer("churn", FEATURES, 0.05)
     order = sorted(
         (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
     )

@@ -16,8 +16,8 @@ import redis
 
 from flows.learn import Learning
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.errors import Fenced
@@ -52,11 +52,11 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
     assert at > 8  # more than one checkpoint, announcement and acknowledgement were tried
 
 
-def two() -> list[Trainer]:
+def two() -> list[BinaryTrainer]:
     """One of them is also told of what has no answers yet."""
     return [
-        Trainer("churn", FEATURES, 0.05),
-        Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
+        BinaryTrainer("churn", FEATURES, 0.05),
+        BinaryTrainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
     ]
 
 
@@ -250,12 +250,12 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
         assert progress() == 12_000
 
         _, checkpoint = world.store.take("churn")
-        plain = Trainer("churn", FEATURES, 0.05)
+        plain = BinaryTrainer("churn", FEATURES, 0.05)
         order = sorted(
             (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
         )
         plain.learn(msgspec.msgpack.decode(given[shard][seq][1], type=Example) for _, shard, seq in order)
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert checkpoint is not None
         trainer.load(checkpoint.trainer)
         assert trainer.snapshot().digest == plain.snapshot().digest

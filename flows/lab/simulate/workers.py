@@ -18,8 +18,9 @@ from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World
 from flows.learn import Learning
 from flows.logic.delivery import Progress
 from flows.logic.models import churn
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -218,7 +219,7 @@ class Receiver:
             self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
 
 
-class Brittle(Trainer):
+class Brittle(BinaryTrainer):
     """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had
     never come."""
 
@@ -231,9 +232,9 @@ class Brittle(Trainer):
 def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
     """One for each model."""
     churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
-    taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
-    senders = [snapshots.sender(teacher.name) for teacher in taught]
-    return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
+    taught: list[Trainer] = [churned, *other_trainers(rules_from(DOCUMENTS[0]))]
+    senders = [snapshots.sender(trainer.name) for trainer in taught]
+    return [Learning(trainer, outbox, directory, store, world.signer, SHARDS, senders) for trainer in taught]
 
 
 def matching(site: Site) -> Life:

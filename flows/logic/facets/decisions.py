@@ -102,17 +102,17 @@ def _score(
     models = rules.models_at(view.key)
     if not view.key:  # time moves all figures
         models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
-    board = state.scorers.board(models)
-    if not board.models:
+    scorers = state.scorers.scorer_set(models)
+    if not scorers.models:
         return []
-    held, said = profile.scores, board.say(view.features(board.reach))
+    held, said = profile.scores, scorers.say(view.features(scorers.reach))
     crossed = [
         trigger
-        for model, threshold, above, trigger in rules.watching(board.models)
+        for model, threshold, above, trigger in rules.watching(scorers.models)
         if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
     ]
     held |= said
-    moment.explain = board.explain
+    moment.explain = scorers.explain
     return crossed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flows.logic.facets.actions import context_of
-from flows.logic.models import recommendation_index, segments_learnt
+from flows.logic.models import cluster_assigner, recommendation_index
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
 from schemas.records.customer_profile import Profile
@@ -96,7 +96,7 @@ def group(state: ShardState, rules: CompiledRules, view: EvaluationContext, root
         _move(state, profile, assigner.assign(context)[0])
     version = assigner.version if assigner else 0
     state.emit(
-        Lane.EXAMPLES, Example(segments_learnt.NAME, root, view.now, view.now, context, None, version, 0.0)
+        Lane.EXAMPLES, Example(cluster_assigner.NAME, root, view.now, view.now, context, None, version, 0.0)
     )
 
 

@@ -237,7 +237,7 @@ class ShardMachine:
         if fact.sealed:
             self._seal(state, root, origin, fact, message)
 
-        view = EvaluationContext(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
+        view = EvaluationContext(rules.reads, state.learnt.recommendations, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = (
             fact.name,
@@ -296,7 +296,7 @@ class ShardMachine:
         state.dirty.add(root)
         profile.indexed_ms = 0
         sent = len(state.outbox)
-        view = still(rules, profile, live.total, now, state.learnt.shelf)
+        view = still(rules, profile, live.total, now, state.learnt.recommendations)
         answer(state, rules, view, root)
         outcomes.close(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))

@@ -351,7 +351,7 @@ def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
 def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
+    view = still(rules, live.profile, live.total, now, state.learnt.recommendations)
     derive(
         state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
     )

@@ -7,8 +7,8 @@ import msgspec
 
 from flows.logic.bandit.snapshot import Decider
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
+from flows.logic.models.cluster_assigner import Assigner
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.scoring import ActiveModels, Scorer
 from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
@@ -41,26 +41,26 @@ class Poisoned(NamedTuple):
 class Learnt:
     """What was learnt besides probabilities; None until there is a model."""
 
-    __slots__ = ("assigner", "decider", "shelf")
+    __slots__ = ("assigner", "decider", "recommendations")
 
     def __init__(self) -> None:
         self.decider: Decider | None = None
-        self.shelf: Shelf | None = None
+        self.recommendations: RecommendationIndex | None = None
         self.assigner: Assigner | None = None
 
-    def take(self, model: Decider | Shelf | Assigner) -> None:
+    def take(self, model: Decider | RecommendationIndex | Assigner) -> None:
         """Use this one from now on."""
         match model:
             case Decider():
                 self.decider = model
-            case Shelf():
-                self.shelf = model
+            case RecommendationIndex():
+                self.recommendations = model
             case Assigner():
                 self.assigner = model
 
 
-LEARNT = (Decider, Shelf, Assigner)
-Loaded = Scorer | Decider | Shelf | Assigner
+LEARNT = (Decider, RecommendationIndex, Assigner)
+Loaded = Scorer | Decider | RecommendationIndex | Assigner
 
 
 class Live:

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from flows.learn import Learning
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.lessons import Recommendations, teachers
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import ShardState
 from flows.runtime.deployment import Deployment
@@ -52,7 +53,7 @@ class Site:
         self.world.fill(lanes(count), end=until)
         drain(
             Learning(
-                Trainer("churn", FEATURES, 0.05),
+                BinaryTrainer("churn", FEATURES, 0.05),
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -65,10 +66,10 @@ class Site:
     def teach(self, config: Config, name: str, count: int, until: int) -> None:
         """The same for what gives no probability."""
         self.world.fill(touches(name, count, seed=until), end=until)
-        (teacher,) = (teacher for teacher in teachers(config) if teacher.name == name)
+        (trainer,) = (trainer for trainer in other_trainers(config) if trainer.name == name)
         drain(
             Learning(
-                teacher,
+                trainer,
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -98,8 +99,8 @@ class Site:
 def used(state: ShardState, name: str) -> int:
     learnt = {
         best_action.NAME: state.learnt.decider,
-        recommendation_index.NAME: state.learnt.shelf,
-        segments_learnt.NAME: state.learnt.assigner,
+        recommendation_index.NAME: state.learnt.recommendations,
+        cluster_assigner.NAME: state.learnt.assigner,
     }
     if name not in learnt:
         return state.scorers.version(name)
@@ -145,7 +146,7 @@ def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
     assert site.in_force() == 5
 
 
-@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME])
+@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, cluster_assigner.NAME])
 def test_so_it_is_for_what_gives_no_probability(
     name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,7 +203,7 @@ def test_a_recommender_by_hand_and_back(
         world.fill(touches(recommendation_index.NAME, 300, seed=at), end=43 + at)
         drain(
             Learning(
-                Recommendations(config),
+                RecommendationTrainer(config),
                 world.outbox,
                 site.directory,
                 world.store,
@@ -220,7 +221,7 @@ def test_a_recommender_by_hand_and_back(
         assert f"<tr class=own><td>{learner}</td>" in page
         version = site.directory.sent(sender(recommendation_index.NAME))
         served = scorers(site.directory, site.signer)(sender(recommendation_index.NAME), version)
-        assert isinstance(served, recommendation_index.Shelf)
+        assert isinstance(served, recommendation_index.RecommendationIndex)
         assert served.snapshot.learner == learner
 
 
