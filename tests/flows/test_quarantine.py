@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard import machine, profile_merge
-from flows.logic.shard.state import Poisoned
+from flows.logic.shard.changes import Poisoned
 from flows.runtime.poison_brake import PoisonBrake, PoisonLimit
 from flows.runtime.reject_brake import SOURCES_MAX
 from flows.runtime.release import BUILD
@@ -205,7 +205,7 @@ def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
     world.send(ANA, "Viewed", total=5)
     world.send(ANA, "Other")
     [found] = quarantined(world.store)
-    assert re.fullmatch(r"OverflowError at flows\.logic\.quarantine:\d+ _turn", found.where), (
+    assert re.fullmatch(r"OverflowError at flows\.logic\.shard\.quarantine:\d+ _turn", found.where), (
         "it has no frame of its own: written there"
     )
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 2**64 - 1

@@ -29,6 +29,7 @@ from flows.logic.facets import decisions, timers
 from flows.logic.fields import identifiers
 from flows.logic.fields.placeholders import Placeholders
 from flows.logic.resolution import validation
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.quarantine import Careful
 from flows.logic.shard.state import ShardState
@@ -197,7 +198,7 @@ def _takes_and_forgets(delivering: Any) -> Any:
 def _clocked(tick: Any) -> Any:
     """Time is asked for, not told."""
     asked = _counter()
-    return lambda self, state, now: tick(self, state, now + 1_000 * (asked() % 7))
+    return lambda self, state, now, turns: tick(self, state, now + 1_000 * (asked() % 7), turns)
 
 
 def _survives_fence(commit: Any) -> Any:
@@ -208,7 +209,7 @@ def _survives_fence(commit: Any) -> Any:
             commit(self, shards)
         except Crash:
             for shard in shards:
-                self._states[shard].clear()
+                self._states[shard].changes = Changes()
                 self._committed[shard] = self._store.heads()[shard]
 
     return mutant
@@ -221,7 +222,7 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
     def mutant(self: ShardState, lane: str, message: Any) -> None:
         emit(self, lane, message)
         if lane == "t" and turns() % 50 == 0:
-            self.outbox.pop()
+            self.changes.outbox.pop()
 
     return mutant
 

@@ -46,7 +46,7 @@ def choose(
     ]
     eligible, withheld = screen(choices.actions, _allowed(choices, view), room)
     for name, why in withheld.items():
-        state.chosen.append((name, why))
+        state.changes.chosen.append((name, why))
     said = dict[str, str](withheld)
     if not eligible:
         state.emit("d", Decision(root, rule, cause, now, "no_action", decision, withheld=said))
@@ -79,7 +79,7 @@ def choose(
         ),
     )
     state.count(f"actions:{action.name}")
-    state.chosen.append((action.name, _how(choice, version)))
+    state.changes.chosen.append((action.name, _how(choice, version)))
     made = Open(now, packed(context), action.name, choice.propensity, version, eligible=list(choice.actions))
     outcomes.begin(state, view, root, decision, made)
     return Chosen(chosen, _reasons(choice, version, expected, said))

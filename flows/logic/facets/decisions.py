@@ -173,7 +173,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, m
         ),
     )
     state.count(f"triggers:{rule.name}")
-    state.fired.append((rule.name, moment.receipt.received_ms))
+    state.changes.fired.append((rule.name, moment.receipt.received_ms))
 
 
 def trigger_id(cause: str, subject: bytes, rule: str) -> str:

@@ -56,7 +56,7 @@ def _credit(
 
 def _refused(state: ShardState, refusal: Refused | None) -> None:
     state.count("rewards" if refusal is None else f"rewards_refused:{refusal}")
-    state.rewarded.append(refusal or "counted")
+    state.changes.rewarded.append(refusal or "counted")
 
 
 def due(rules: CompiledRules, profile: Profile) -> int:

@@ -53,7 +53,7 @@ def schedule(state: ShardState, rules: CompiledRules, view: EvaluationContext, r
     due = max(min(dues, default=now + SELDOM_MS), now + 1)
     if profile.indexed_ms == 0 or due < profile.indexed_ms:
         profile.indexed_ms = due
-        state.timers[root] = due
+        state.changes.timers[root] = due
 
 
 def expire(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:

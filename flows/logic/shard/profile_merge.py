@@ -31,14 +31,17 @@ from schemas.wire.triggers import Absorb, Decision
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
 
-class Machine(merge_history.Machine, Protocol):
-    """What counts facts and sees what follows from them."""
+class Turns(merge_history.Lives, Protocol):
+    """What takes the customers' turns: counts facts, and sees what follows from them."""
+
+    def fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
+        """Count a packed fact, or hold it until what it depends on is here."""
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
-        """Count a fact, and remember it where unions may have to be undone."""
+        """Count a packed fact, and remember it where unions may have to be undone."""
 
     def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
-        """What follows from figures that another customer brought."""
+        """Derive what follows from figures that another customer brought."""
 
 
 def expect(state: ShardState, expect: Expect) -> None:
@@ -51,7 +54,7 @@ def expect(state: ShardState, expect: Expect) -> None:
     in_flight.expect(profile.transit, customer, expect.identifier, expect.home or expect.root)
 
 
-def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
+def lend(state: ShardState, lend: Lend, turns: Turns) -> None:
     """Tell the customer that an identifier moved to which messages were seen under it; later, if they are on
     their way here themselves."""
     live = state.live.get(lend.root)
@@ -61,19 +64,19 @@ def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
     profile = live.profile
     profile.transit = profile.transit or Transit()
     in_flight.owe(profile.transit, lend.identifier, lend.origin, lend.home or lend.to, lend.later)
-    state.dirty.add(lend.root)
-    _release(state, lend.root, live, machine)
+    state.changes.dirty.add(lend.root)
+    _release(state, lend.root, live, turns)
 
 
-def _release(state: ShardState, root: bytes, live: Live, machine: Machine) -> None:
+def _release(state: ShardState, root: bytes, live: Live, turns: Turns) -> None:
     """Give back the parts, count the facts and pay the debts that nothing holds up any longer."""
     profile = live.profile
     assert profile.transit is not None, "only called with one"
     for parting in in_flight.partings(profile.transit):
-        _give_back(state, root, live, parting, machine)
+        _give_back(state, root, live, parting, turns)
     facts, debts = in_flight.release(profile.transit)
     for held in facts:
-        machine.add(state, root, held.origin, held.payload, live)
+        turns.add(state, root, held.origin, held.payload, live)
     for debt in debts:
         fragment = profile.fragments.get(debt.origin)
         ring = (fragment.ring if fragment else b"") + profile.transit.ring
@@ -88,7 +91,7 @@ def retire(state: ShardState, retire: Retire) -> None:
     if live is None:  # nothing to hand over, but it is waited for
         state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
         return
-    sensitive = state.sensitive.pop(retire.retired, None)
+    sensitive = state.changes.sensitive.pop(retire.retired, None)
     state.emit(
         "i",
         Absorb(
@@ -97,17 +100,15 @@ def retire(state: ShardState, retire: Retire) -> None:
             encode(live.profile),
             encode(sensitive) if sensitive and sensitive.origins else b"",
             **_evidence(retire),
-            past=(live.profile.past and state.past.get(retire.retired)) or b"",
+            past=(live.profile.past and state.changes.histories.get(retire.retired)) or b"",
         ),
     )
     _count(state, live.profile, -1)
     if live.profile.past:
-        state.set_past(retire.retired, None)
-    state.live[retire.retired] = None
-    state.dirty.discard(retire.retired)
-    state.sensitive_dirty.discard(retire.retired)
-    state.deleted.add(retire.retired)
-    state.timers[retire.retired] = 0
+        state.set_history(retire.retired, None)
+    state.remove(retire.retired)
+    state.changes.sensitive_dirty.discard(retire.retired)
+    state.changes.timers[retire.retired] = 0
 
 
 def _evidence(retire: Retire) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _count(state: ShardState, profile: Profile, by: int) -> None:
         state.count(f"cluster:{profile.cluster}", by)
 
 
-def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) -> None:
+def absorb(state: ShardState, root: bytes, message: Absorb, turns: Turns) -> None:
     """Take in what was handed over, then count what waited for it."""
     live = state.customer(root)
     profile = live.profile
@@ -140,28 +141,30 @@ def absorb(state: ShardState, root: bytes, message: Absorb, machine: Machine) ->
     if message.restored and message.survivor == root and not profile.fragments:
         _come_back(state, root, live, message)
     elif not message.identifier:
-        unite(state, root, live, message, machine)
-    _release(state, root, live, machine)
+        unite(state, root, live, message, turns)
+    _release(state, root, live, turns)
     if (
         message.restored and live.profile.transit is None and not live.profile.fragments
     ):  # nothing was ever seen of it
         _count(state, live.profile, -1)
-        state.live[root] = None
-        state.dirty.discard(root)
-        state.deleted.add(root)
+        state.remove(root)
 
 
-def unite(state: ShardState, root: bytes, live: Live, message: Absorb, machine: Machine) -> None:
+def unite(state: ShardState, root: bytes, live: Live, message: Absorb, turns: Turns) -> None:
     """Add up two customers, and note what they were."""
     held = live.profile.transit.held if live.profile.transit is not None else ()
-    muted = any(
-        _decode_fact(fact.payload).backfill for fact in held
-    )  # what brings them together waits for the other one
+    # what brings them together waits for the other one
+    muted = any(_decode_fact(fact.payload).backfill for fact in held)
     merge_history.join(state, root, live, message, muted)
     if message.general:
-        muted = muted or of_history(live.profile, message)
-        take_in(state, root, live, message)
-        machine.look_again(state, root, message.retired, live, muted)
+        sum_up(state, root, live, message, muted, turns)
+
+
+def sum_up(state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool, turns: Turns) -> None:
+    """Add up two customers. `muted`: history brought them together."""
+    muted = muted or of_history(live.profile, message)
+    take_in(state, root, live, message)
+    turns.look_again(state, root, message.retired, live, muted)
 
 
 def of_history(profile: Profile, message: Absorb) -> bool:
@@ -169,7 +172,7 @@ def of_history(profile: Profile, message: Absorb) -> bool:
     return profile.backfilled or decode_profile(message.general).backfilled
 
 
-def split(state: ShardState, split: Split, machine: Machine) -> None:
+def split(state: ShardState, split: Split, turns: Turns) -> None:
     """Give a part back; later, if it is on its way here itself."""
     live = state.live.get(split.root)
     if live is None:  # nothing was seen
@@ -178,17 +181,17 @@ def split(state: ShardState, split: Split, machine: Machine) -> None:
     profile = live.profile
     profile.transit = profile.transit or Transit()
     in_flight.part(profile.transit, split.part, split.origins, split.union)
-    state.dirty.add(split.root)
-    _release(state, split.root, live, machine)
+    state.changes.dirty.add(split.root)
+    _release(state, split.root, live, turns)
 
 
-def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, machine: Machine) -> None:
+def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, turns: Turns) -> None:
     """Take a part out again: by living the days since the union once more without it, else by its
     fragments."""
     united, waiting = live.profile, live.profile.transit
     assert waiting is not None, "a parting waits in it"
-    now, packed = state.head.clock_ms, state.past.get(root)
-    replay = merge_history.Replay(machine, state, parting.union)
+    now, packed = state.head.clock_ms, state.changes.histories.get(root)
+    replay = merge_history.Replay(turns, state, parting.union)
     if (
         united.past
         and packed
@@ -208,7 +211,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     for sent in replay.sent:  # what cannot be called back can at least be found
         state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
     leaving.transit = in_flight.leave(waiting, [parting.part, *parting.origins])
-    sensitive = state.sensitive.get(root)
+    sensitive = state.changes.sensitive.get(root)
     sealed = (
         Sensitive(
             {o: sensitive.origins.pop(o) for o in (parting.part, *parting.origins) if o in sensitive.origins}
@@ -217,7 +220,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
         else None
     )
     if sealed and sealed.origins:
-        state.sensitive_dirty.add(root)
+        state.changes.sensitive_dirty.add(root)
     state.emit(
         "i",
         Absorb(
@@ -242,9 +245,9 @@ def _become(state: ShardState, root: bytes, live: Live, profile: Profile, packed
         setattr(live.profile, name, getattr(profile, name))
     live.total = sum_of(live.profile, rules_of(state))
     _count(state, profile, 1)
-    state.timers[root] = profile.indexed_ms
-    state.set_past(root, packed)
-    state.dirty.add(root)
+    state.changes.timers[root] = profile.indexed_ms
+    state.set_history(root, packed)
+    state.changes.dirty.add(root)
 
 
 def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
@@ -263,8 +266,7 @@ def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> N
 
 def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
     """Stage, tags, segment and scores from the figures as they are now, in silence."""
-    scratch = ShardState(state.number, Head(clock_ms=state.head.clock_ms), {})
-    scratch.rules, scratch.scorers, scratch.learnt = state.rules, state.scorers, state.learnt
+    scratch = state.scratch(Head(clock_ms=state.head.clock_ms))
     look_again(scratch, root, root, Live(profile, rules_of(state)), muted=True)
 
 
@@ -309,7 +311,7 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
         theirs.indexed_ms, state.head.clock_ms + 1
     )  # what fell due on the way is looked at next, as a moment of its own
     if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):
-        profile.indexed_ms = state.timers[root] = due
+        profile.indexed_ms = state.changes.timers[root] = due
     live.total = sum_of(profile, rules)
     _unseal(state, root, message)
     state.count("absorbed")
@@ -337,8 +339,10 @@ def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: i
 def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
     """The sensitive record that came along."""
     if message.sensitive:
-        add_sensitive(state.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive))
-        state.sensitive_dirty.add(root)
+        add_sensitive(
+            state.changes.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive)
+        )
+        state.changes.sensitive_dirty.add(root)
 
 
 def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
