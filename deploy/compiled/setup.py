@@ -7,18 +7,13 @@ from mypyc.build import mypycify
 from setuptools import setup
 
 LOGIC = (
-    *(
-        "facets/actions",
-        "facets/decisions",
-        "facets/item_interactions",
-        "facets/outcomes",
-        "facets/questions",
-        "facets/timers",
-    ),
+    *("facets/actions", "facets/all_facets", "facets/cluster_membership", "facets/decisions", "facets/facet"),
+    *("facets/item_interactions", "facets/lifecycle", "facets/outcomes", "facets/questions", "facets/scores"),
+    *("facets/segments", "facets/tags", "facets/waits"),
     *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
     *("profile/aggregates", "profile/fragments", "profile/sparse", "resolution/validation"),
-    *("rules/action_catalogue", "rules/ruleset", "shard/in_flight", "shard/machine", "shard/profile_merge"),
-    *("shard/quarantine", "shard/scoring", "shard/state"),
+    *("rules/action_catalogue", "rules/ruleset", "shard/follow_up", "shard/in_flight", "shard/machine"),
+    *("shard/profile_merge", "shard/quarantine", "shard/scoring", "shard/state"),
 )
 
 setup(

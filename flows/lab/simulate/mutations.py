@@ -25,7 +25,7 @@ from flows.lab.simulate.scheduler import Broken
 from flows.lab.simulate.world import World
 from flows.learn import Learning
 from flows.logic.delivery import Progress
-from flows.logic.facets import decisions, timers
+from flows.logic.facets import decisions, waits
 from flows.logic.fields import identifiers
 from flows.logic.fields.placeholders import Placeholders
 from flows.logic.resolution import validation
@@ -380,7 +380,7 @@ MUTATIONS: Mapping[str, Broken] = {
     "the shards do not go back with the directory": _replace(World, "go_back", _half_back),
     # what follows from an event
     "a trigger's id holds a count of this process": _replace(decisions, "trigger_id", _id_from(_counter())),
-    "a timer's trigger id holds the time it was due": _replace(timers, "cause_of", _due_in_id),
+    "a timer's trigger id holds the time it was due": _replace(waits, "cause_of", _due_in_id),
     "time is asked for by the shard": _replace(ShardMachine, "_tick", _clocked),
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
     "the ring of messages is not asked": _replace(

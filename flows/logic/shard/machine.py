@@ -11,15 +11,11 @@ from typing import Final
 
 import msgspec
 
-from flows.logic.facets import item_interactions, outcomes
-from flows.logic.facets.decisions import TriggerCause, derive, fire, timer_moment
-from flows.logic.facets.questions import answer, ask, hear
-from flows.logic.facets.timers import REFRESH_MS, expire, schedule, wait
 from flows.logic.fields import quality, repeats
 from flows.logic.fields.stated import stated_at
 from flows.logic.profile.fragments import ring_id, seen
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, still
-from flows.logic.shard import in_flight, merge_history, profile_merge
+from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard import follow_up, in_flight, merge_history, profile_merge
 from flows.logic.shard.in_flight import HELD_MAX, must_wait
 from flows.logic.shard.profile_merge import Turns
 from flows.logic.shard.state import (
@@ -44,7 +40,7 @@ from schemas.records.identity import ID_BYTES
 from schemas.records.profile import Profile, Sealed, Sensitive
 from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
 from schemas.wire.events import Fact
-from schemas.wire.triggers import Absorb, Receipt
+from schemas.wire.triggers import Absorb
 
 # customers woken by one tick of one shard, the others by the next ones: those of all shards come before
 # events
@@ -188,32 +184,21 @@ class ShardMachine:
 
     def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
         """Derive what follows from figures that another customer brought."""
-        profile_merge.look_again(state, root, retired, live, muted)
+        follow_up.at_union(state, root, retired, live, muted)
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None:
         """Look at a customer whose timer is due."""
-        rules, now = rules_of(state), state.head.clock_ms
         state.changes.timers[root] = 0
         live = state.live.get(root)
         if live is None:  # retired meanwhile
             return
-        profile = live.profile
         state.changes.dirty.add(root)
-        profile.indexed_ms = 0
+        live.profile.indexed_ms = 0
         sent = len(state.changes.outbox)
-        view = still(rules, profile, live.total, now, state.learnt.shelf)
-        answer(state, rules, view, root)
-        outcomes.close(state, rules, view, root)
-        derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))
-        expire(state, rules, view, root)
-        if profile.stage != "lost":
-            # asked in quiet times too, or the model would know nobody who has been away for a while
-            ask(state, rules, view, root)
-        schedule(state, rules, view, root)
-        if profile.past:  # this also gives up what is too old
-            merge_history.remember(
-                state, root, live, *merge_history.sent_of(now, state.changes.outbox[sent:])
-            )
+        follow_up.at_timer(state, root, live, due)
+        if live.profile.past:  # this also gives up what is too old
+            triggers = merge_history.sent_of(state.head.clock_ms, state.changes.outbox[sent:])
+            merge_history.remember(state, root, live, *triggers)
 
 
 # --- entries about customers
@@ -280,7 +265,7 @@ def _add(state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) 
     profile.backfilled = fact.backfill
     if quiet_ms >= rules.rules.lifecycle.lost:
         profile.returned_ms = fact.time_ms
-    _follow(state, rules, root, fact, live)
+    follow_up.at_event(state, rules, root, fact, live)
 
 
 def _is_repeated(profile: Profile, content: bytes, message: bytes) -> bool:
@@ -337,26 +322,3 @@ def seal(state: ShardState, root: bytes, origin: bytes, fact: Fact, message: byt
     record = state.changes.sensitive.setdefault(root, Sensitive())
     add_sensitive(record, Sensitive({origin: fields}))
     state.changes.sensitive_dirty.add(root)
-
-
-def _follow(state: ShardState, rules: CompiledRules, root: bytes, fact: Fact, live: Live) -> None:
-    """Do what follows from a fact that was counted."""
-    profile, now = live.profile, state.head.clock_ms or fact.received_ms
-    view = EvaluationContext(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
-    view.p, view.f, view.now = profile, live.total, now
-    view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
-    key = view.key = fact.name if fact.type == "track" else fact.type
-    receipt = Receipt(fact.time_ms, fact.received_ms, fact.resolved_ms, max(now, fact.resolved_ms))
-    moment = TriggerCause(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
-    # first: what an event leads to, it is no outcome of
-    outcomes.reward(state, rules, view, key, fact.time_ms)
-    item_interactions.touch(state, rules, view, root, key, fact.time_ms)
-    sooner = derive(state, rules, view, moment)
-    for trigger in rules.on_event.get(key, ()):
-        fire(state, trigger, view, moment)
-    sooner |= 0 < outcomes.due(rules, profile) < profile.indexed_ms
-    sooner |= wait(rules, view, moment, key)
-    hear(state, rules, view, root, fact.time_ms)  # first: no event answers what is asked because of it
-    sooner |= ask(state, rules, view, root)
-    if sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:
-        schedule(state, rules, view, root)  # also of a customer who was asleep and has boundaries again

@@ -5,11 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from flows.logic.facets import item_interactions, outcomes
-from flows.logic.facets.decisions import derive, timer_moment
-from flows.logic.facets.timers import WAITS_MAX, schedule
-from flows.logic.rules.ruleset import still
-from flows.logic.shard import in_flight, merge_history
+from flows.logic.facets.all_facets import COUNT, DIVIDE, UNITE
+from flows.logic.shard import follow_up, in_flight, merge_history
 from flows.logic.shard.state import (
     FRAGMENTS_MAX,
     Live,
@@ -22,8 +19,7 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import text_id
-from schemas.records.profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.records.profile import Head, Parting, Profile, Sensitive, Transit
 from schemas.records.shard_log import Expect, Lend, Retire, Split
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Decision
@@ -117,14 +113,8 @@ def _evidence(retire: Retire) -> dict[str, Any]:
 
 def _count(state: ShardState, profile: Profile, by: int) -> None:
     state.count("profiles", by)
-    for name in profile.tags:
-        state.count(f"tag:{name}", by)
-    if profile.segment:
-        state.count(f"segment:{profile.segment}", by)
-    if profile.stage:
-        state.count(f"stage:{profile.stage}", by)
-    if profile.cluster:
-        state.count(f"cluster:{profile.cluster}", by)
+    for count in COUNT:
+        count(state, profile, by)
 
 
 def absorb(state: ShardState, root: bytes, message: Absorb, turns: Turns) -> None:
@@ -207,7 +197,8 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
         state.count("split_by_fragments")
         for what, customer in ((staying, root), (leaving, parting.part)):
             _derive_anew(state, what, customer)
-    outcomes.part(united, staying, leaving)
+    for divide in DIVIDE:
+        divide(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
         state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
     leaving.transit = in_flight.leave(waiting, [parting.part, *parting.origins])
@@ -267,73 +258,28 @@ def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> N
 def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
     """Stage, tags, segment and scores from the figures as they are now, in silence."""
     scratch = state.scratch(Head(clock_ms=state.head.clock_ms))
-    look_again(scratch, root, root, Live(profile, rules_of(state)), muted=True)
+    follow_up.at_union(scratch, root, root, Live(profile, rules_of(state)), muted=True)
 
 
 def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None:
-    """The sum of both."""
+    """Become the sum of both."""
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
-    _ask_of_both(
-        profile, live.total.events, theirs, sum(fragment.events for fragment in theirs.fragments.values())
-    )
+    for unite_with in UNITE:
+        unite_with(state, root, live, theirs)
     if profile.transit is not None and theirs.transit is not None:
         in_flight.join(profile.transit, theirs.transit, {message.retired, *message.origins})
     for origin, fragment in theirs.fragments.items():
         mine = profile.fragments.get(origin)
         profile.fragments[origin] = fragment if mine is None else rules.fragments.merge(mine, fragment)
     fold(profile.fragments, FRAGMENTS_MAX, rules)
-    for name, (since, until) in theirs.tags.items():
-        held = profile.tags.get(name)
-        if held is None:
-            state.count(f"tag:{name}")
-        profile.tags[name] = (min(since, held[0]), max(until, held[1])) if held else (since, until)
-    outcomes.join(state, root, profile, theirs)
-    before = profile.cluster
-    item_interactions.join(profile, theirs)
-    if profile.cluster and not before:
-        state.count(f"cluster:{profile.cluster}")
-    for rule, until in theirs.cooldowns.items():
-        profile.cooldowns[rule] = max(until, profile.cooldowns.get(rule, 0))
-    for rule, time_ms in theirs.ended.items():
-        profile.ended[rule] = max(time_ms, profile.ended.get(rule, 0))
-    waits: dict[str, Wait] = {}
-    for wait in sorted(
-        profile.waits + theirs.waits, key=lambda wait: (wait.since_ms, wait.due_ms, wait.cause)
-    ):
-        if wait.since_ms >= profile.ended.get(wait.rule, 0):
-            waits[wait.rule] = wait
-    profile.waits = [*waits.values()][-WAITS_MAX:]
-    for model, scored in theirs.scores.items():  # until each is scored anew; whoever retires into whom
-        profile.scores[model] = max(scored, profile.scores.get(model, scored), key=lambda one: one[::-1])
-    profile.returned_ms = max(profile.returned_ms, theirs.returned_ms)
     profile.backfilled |= theirs.backfilled
-    due = max(
-        theirs.indexed_ms, state.head.clock_ms + 1
-    )  # what fell due on the way is looked at next, as a moment of its own
+    # what fell due on the way is looked at next, as a moment of its own
+    due = max(theirs.indexed_ms, state.head.clock_ms + 1)
     if theirs.indexed_ms and (profile.indexed_ms == 0 or due < profile.indexed_ms):
         profile.indexed_ms = state.changes.timers[root] = due
     live.total = sum_of(profile, rules)
     _unseal(state, root, message)
     state.count("absorbed")
-
-
-def _ask_of_both(profile: Profile, events: int, theirs: Profile, their_events: int) -> None:
-    """Of what was asked of each, the later question of each model goes on, and what the other did so far
-    answers nothing."""
-    asked = [
-        msgspec.structs.replace(question, events=question.events + their_events)
-        for question in profile.questions
-    ]
-    asked += [
-        msgspec.structs.replace(question, events=question.events + events) for question in theirs.questions
-    ]
-    latest = {
-        question.model: question
-        for question in sorted(asked, key=lambda question: (question.asked_ms, question.features))
-    }
-    profile.questions = [latest[model] for model in sorted(latest)]
-    for model, asked_ms in theirs.asked.items():
-        profile.asked[model] = max(asked_ms, profile.asked.get(model, 0))
 
 
 def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
@@ -343,13 +289,3 @@ def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
             state.changes.sensitive.setdefault(root, Sensitive()), decode_sensitive(message.sensitive)
         )
         state.changes.sensitive_dirty.add(root)
-
-
-def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
-    """What follows from figures that another customer brought."""
-    rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
-    derive(
-        state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
-    )
-    schedule(state, rules, view, root)

@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from flows.logic.facets.timers import REFRESH_MS
 from flows.logic.shard import profile_merge
 from flows.logic.shard.changes import Poisoned
+from flows.logic.shard.follow_up import REFRESH_MS
 from flows.logic.shard.machine import ShardMachine, seal
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of, sum_of
 from schemas.errors import MillraceError

@@ -77,7 +77,8 @@ def sum_of(profile: Profile, rules: CompiledRules) -> Fragment:
 
 
 class ShardState:
-    """One shard: what lasts (its head, counters, rules, models and customers), and what this batch has changed."""
+    """One shard: what lasts (its head, counters, rules, models and customers), and what this batch has
+    changed."""
 
     __slots__ = ("changes", "counters", "head", "learnt", "live", "number", "rules", "scorers")
 
