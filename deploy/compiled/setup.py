@@ -3,17 +3,19 @@
 Only modules that hold no msgspec structs can be compiled; all others, and all that is not hot, stay Python.
 """
 
+from pathlib import Path
+
 from mypyc.build import mypycify
 from setuptools import setup
 
+FACETS = sorted(f"facets/{path.stem}" for path in Path("flows/logic/facets").glob("[a-z]*.py"))
 LOGIC = (
-    *("facets/actions", "facets/all_facets", "facets/cluster_membership", "facets/decisions", "facets/facet"),
-    *("facets/item_interactions", "facets/lifecycle", "facets/outcomes", "facets/questions", "facets/scores"),
-    *("facets/segments", "facets/tags", "facets/waits"),
+    *FACETS,
     *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
-    *("profile/aggregates", "profile/fragments", "profile/sparse", "resolution/validation"),
-    *("rules/action_catalogue", "rules/ruleset", "shard/follow_up", "shard/in_flight", "shard/machine"),
-    *("shard/profile_merge", "shard/quarantine", "shard/scoring", "shard/state"),
+    *("profile/aggregates", "profile/facet_figures", "profile/fragments", "profile/sparse"),
+    *("resolution/validation", "rules/action_catalogue", "rules/ruleset"),
+    *("shard/follow_up", "shard/in_flight", "shard/machine", "shard/profile_merge", "shard/quarantine"),
+    *("shard/scoring", "shard/state"),
 )
 
 setup(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from connectors.raw.log import RawReader, RawWriter
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.models.recommendation_index import NAME as SHELF
 from flows.logic.models.recommendation_index import Shelf
@@ -256,7 +257,7 @@ def rules_loader(source: Directory, shards: ShardsTable) -> Callable[[int], Comp
             rules = rules_from(document)
         except (*UNREADABLE, ConfigError) as error:
             raise Damaged(f"{what} {CHANGED} ({error}): {RESTORE}") from error
-        return CompiledRules(rules, version, shards.dedupe, shards.count)
+        return compile_rules(rules, version, shards.dedupe, shards.count)
 
     return rules_of
 

@@ -8,8 +8,8 @@ mistake what cannot be had back.
 import time
 from pathlib import Path
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.losses import losses
-from flows.logic.rules.ruleset import CompiledRules
 from schemas.config import Config
 from schemas.config.toml import load, rules_document, rules_from
 from schemas.errors import ConfigError, Losing
@@ -26,7 +26,7 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
     `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
     compile, and `Losing`.
     """
-    CompiledRules(config, 0, config.shards.dedupe)
+    compile_rules(config, 0, config.shards.dedupe)
     document, version = rules_document(config), directory.sent(RULES)
     in_force = directory.body("c", RULES, version) if version else None
     if in_force == document:

@@ -6,6 +6,7 @@ A new concern is one file with a subclass of `Facet`, and one line in `flows.log
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.profile import Profile
@@ -64,7 +65,12 @@ class Facet(Protocol):
         at a union     unite; derive, dues
         at a division  divide
         to a reader    show
+        to rules       figures
     """
+
+    def figures(self) -> tuple[FacetFigure, ...]:
+        """Return what it keeps in each fragment for expressions to name; asked once."""
+        return ()
 
     def before_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
