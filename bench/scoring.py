@@ -28,6 +28,7 @@ from flows.logic.models.linear import Scorer
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.models.trainers import binary_trainers, other_trainers
 from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
@@ -88,8 +89,8 @@ def apply(
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
             seconds.append(time.perf_counter() - began)
-            examples += [_decode(body) for lane, _, body in state.outbox if lane == Lane.EXAMPLES]
-            state.clear()
+            examples += [_decode(body) for lane, _, body in state.changes.outbox if lane == Lane.EXAMPLES]
+            state.changes = Changes()
         states.append(state)
     return seconds, states, examples
 

@@ -29,7 +29,7 @@ LOGIC = (
     ("flows.logic.models",),
     ("flows.logic.rules",),
     ("flows.logic.resolution",),
-    ("flows.logic.shard.state", "flows.logic.shard.scoring"),
+    ("flows.logic.shard.state", "flows.logic.shard.changes", "flows.logic.shard.scoring"),
     ("flows.logic.facets",),
     ("flows.logic.shard",),
     ("flows.logic.delivery",),

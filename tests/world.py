@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
@@ -49,7 +50,7 @@ def _identifier(strength: int, name: str) -> Identifier:
 
 def compiled(text: str, version: int = 1, dedupe: int = 64) -> CompiledRules:
     """Rules given as TOML."""
-    return CompiledRules(rules_from(document(text)), version, dedupe)
+    return compile_rules(rules_from(document(text)), version, dedupe)
 
 
 def document(text: str) -> bytes:
@@ -110,7 +111,7 @@ class World:
     def _rules_of(self, version: int) -> CompiledRules:
         body = self.directory.body(LogKind.CONFIG, "rules", version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
+        return compile_rules(rules_from(body), version, self.dedupe, SHARDS)
 
     # --- what happens
     # -----------------------------------------------------------------------------------------------

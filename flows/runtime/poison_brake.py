@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from flows.logic.shard.state import Poisoned
+from flows.logic.shard.changes import Poisoned
 from flows.runtime.reject_brake import SOURCES_MAX, Suspending
 from schemas.config import Config
 from schemas.errors import LogFull

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.losses import losses
 from flows.logic.rules.ruleset import CompiledRules
 from schemas.config import Config, Shards
@@ -30,7 +31,7 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
     `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
     compile, and `Losing`.
     """
-    CompiledRules(config, 0, config.shards.dedupe)
+    compile_rules(config, 0, config.shards.dedupe)
     document, version = rules_document(config), directory.sent(RULES)
     in_force = directory.body(LogKind.CONFIG, RULES, version) if version else None
     if in_force == document:

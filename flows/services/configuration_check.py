@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.logic.rules import ruleset as logic
-from flows.logic.rules.slips import named_once, slips
+from flows.logic.facets import vocabulary
+from flows.logic.rules.slips import named_once
 from flows.runtime import tracking_plan
 from schemas.config import Config, Connector, TriggerRule, WebhookConnector
 from schemas.config.locate import line_of
@@ -74,7 +74,7 @@ def _rule_problems(reading: Reading) -> list[Problem]:
     """What the logic says of the rules, except where the decoder has spoken already, each place once."""
     spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
     found = []
-    for path, problem in (*logic.problems(reading.config), *slips(reading.config)):
+    for path, problem in vocabulary.problems(reading.config):
         place = unspelled(path)
         if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
             spoken.append(place)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.message import Checked
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -184,7 +185,7 @@ class Foresight:
     def _rules_of(self, version: int) -> CompiledRules:
         body = self._directory.body(LogKind.CONFIG, RULES, version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
+        return compile_rules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
 
     def _settle(self) -> None:
         while entries := self._worker.read():

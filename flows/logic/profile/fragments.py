@@ -10,6 +10,7 @@ from flows.logic import consent
 from flows.logic.fields import group_traits
 from flows.logic.fields.stated import in_order, stated_at
 from flows.logic.profile.aggregates import Figure, amount_of, in_64_bits, is_unread
+from flows.logic.profile.facet_figures import FacetFigure
 from schemas.config import Value
 from schemas.records.customer_profile import Fragment
 from schemas.wire.events import Fact
@@ -38,16 +39,16 @@ class FragmentRules:
 
     def __init__(
         self,
-        figures: Mapping[str, Figure],
+        figures: Mapping[str, Figure | FacetFigure],
         value: Value,
         dedupe: int,
         numbers: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
     ) -> None:
         """`numbers`: by event name or type the properties that are to be numbers, for what is `unread`."""
         self.figures = {figure.slot: figure for figure in figures.values()}
-        self.by_event: dict[str, list[Figure]] = {}
+        self.by_event: dict[str, list[Figure | FacetFigure]] = {}
         for figure in figures.values():
-            for event in dict.fromkeys(figure.aggregate.on):
+            for event in dict.fromkeys(figure.on):
                 self.by_event.setdefault(event, []).append(figure)
         self.any_track = list(dict.fromkeys(self.by_event.get("*", ())))
         self.by_track = {

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of
 from schemas.records.customer_profile import Head, Profile
 from schemas.records.outbox_lanes import Lane
@@ -66,7 +67,7 @@ _decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
-class Machine(Protocol):
+class Lives(Protocol):
     """What lives a customer's days."""
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None: ...
@@ -84,7 +85,7 @@ def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> Non
         forget(state, root, live)
         return
     profile.past += len(packed)
-    state.append_past(root, packed)
+    state.append_history(root, packed)
 
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
@@ -96,7 +97,7 @@ def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sen
 def forget(state: ShardState, root: bytes, live: Live) -> None:
     """From here on the unions of this customer are undone by its fragments alone."""
     live.profile.past = live.profile.joined_ms = 0
-    state.set_past(root, None)
+    state.set_history(root, None)
 
 
 def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
@@ -114,7 +115,7 @@ def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: boo
         forget(state, root, live)
         return
     profile.past += len(packed)
-    state.append_past(root, packed)
+    state.append_history(root, packed)
 
 
 class Part:
@@ -138,16 +139,11 @@ class Part:
 class Replay:
     """Lives the days of a customer again, without one of its unions."""
 
-    def __init__(self, machine: Machine, state: ShardState, union: int) -> None:
-        self._machine = machine
+    def __init__(self, turns: Lives, state: ShardState, union: int) -> None:
+        self._turns = turns
         self._undone = union
         self._found = False
-        self._scratch = ShardState(state.number, Head(), {})  # nothing of it is ever committed
-        self._scratch.rules, self._scratch.scorers, self._scratch.learnt = (
-            state.rules,
-            state.scorers,
-            state.learnt,
-        )
+        self._scratch = state.scratch(Head())
         self._parts: dict[bytes, Part] = {}
         self._home: dict[bytes, bytes] = {}  # origin -> the part that it belongs to by now
         self.sent: list[Sent] = []
@@ -203,7 +199,7 @@ class Replay:
     def _count(self, entry: Counted, packed: bytes) -> None:
         root = self._home.get(entry.origin) or self._home[entry.root]
         part = self._parts[root]
-        self._machine.count(self._scratch, root, entry.origin, entry.payload, part.live)
+        self._turns.count(self._scratch, root, entry.origin, entry.payload, part.live)
         part.entries.append(packed)
 
     def _join(self, entry: Joined, packed: bytes) -> None:
@@ -233,7 +229,7 @@ class Replay:
         part.joined_ms = entry.clock_ms
         if other.live.profile.fragments:
             general = encode(_still(other.live.profile))
-            self._machine.unite(
+            self._turns.unite(
                 self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""), entry.muted
             )
         part.origins += other.origins
@@ -256,10 +252,10 @@ class Replay:
             if due is None or tick > until_ms:
                 break
             self._scratch.head.clock_ms = max(self._scratch.head.clock_ms, tick)
-            self._machine.wake(self._scratch, due[1], due[0])
-            self._scratch.clear()
+            self._turns.wake(self._scratch, due[1], due[0])
+            self._scratch.changes = Changes()
         self._scratch.head.clock_ms = max(self._scratch.head.clock_ms, until_ms)
-        self._scratch.clear()
+        self._scratch.changes = Changes()
 
 
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
