@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.tables import folded
-from flows.lab.evaluate.charts import bars, lines, reliability
-from flows.lab.evaluate.html import document
+from flows.services.pages.charts import bars, lines, reliability
+from flows.services.pages.document import document
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.lessons import BestActions, Teacher, teachers
@@ -192,8 +192,7 @@ def report(config: Config, name: str, html: Path) -> int:
     return 0
 
 
-# --- what there is
-# --------------------------------------------------------------------------------------------------
+# --- what there is --------------------------------------------------------------------------------
 
 
 def _trained(config: Config) -> Iterator[Teacher]:
@@ -252,8 +251,7 @@ def _version(config: Config, name: str, version: int) -> Snapshot:
     return found.snapshot
 
 
-# --- what is decided
-# ------------------------------------------------------------------------------------------------
+# --- what is decided ------------------------------------------------------------------------------
 
 
 def _again(config: Config, kind: str, name: str, version: int) -> None:
@@ -270,8 +268,7 @@ def _announce(config: Config, who: str, number: int, body: bytes) -> None:
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 
-# --- how it is shown
-# ------------------------------------------------------------------------------------------------
+# --- how it is shown ------------------------------------------------------------------------------
 
 
 def _verdicts(trainer: Teacher) -> dict[str, tuple[str, str]]:

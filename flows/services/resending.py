@@ -64,8 +64,7 @@ async def resend(
     await _resend_deliveries(config, _batches(deliveries), tally)
 
 
-# --- events
-# ---------------------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 async def _resend_events(
@@ -156,8 +155,7 @@ class _Mender:
         self._avro.close()
 
 
-# --- facts
-# ----------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
@@ -176,8 +174,7 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
         tally.sent += 1
 
 
-# --- deliveries
-# -----------------------------------------------------------------------------------------------------
+# --- deliveries -----------------------------------------------------------------------------------
 
 
 async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery]], tally: Tally) -> None:

@@ -35,17 +35,16 @@ from state.redis.embedded import embedded
 log = structlog.get_logger()
 
 BY_HTTP, BY_KAFKA = ("http-a", "http-b"), "app"  # publishers
-WARM_S = (
-    Patience().quick_s
-)  # what has not lived for so long is given up when it dies again and again: a fault of its start
+# What has not lived for so long is given up when it dies again and again: a fault of its start.
+WARM_S = Patience().quick_s
 CALM_S = (0.5, 2.0)  # between two faults, drawn
 DRAIN_S = 120.0
 PIPED_WIDTH = 120
 
 
 def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None = None) -> int:
-    """Faults for `seconds`, then the count. 0 if nothing was lost or doubled. `only`: faults whose name
-    contains it."""
+    """Cause faults for `seconds`, then count. Return 0 if nothing was lost or doubled. `only`: faults whose
+    name contains it."""
     report = play(seconds, seed, kafka, only)
     console = Console(stderr=as_json)
     if not console.is_terminal:
@@ -58,8 +57,8 @@ def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None 
 
 
 def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Report:
-    """The whole run, in a temporary folder that is left only where something is wrong. Raises `Unreachable`
-    if millrace ends by itself.
+    """Play the whole run, in a temporary folder that is left only where something is wrong. Raises
+    `Unreachable` if millrace ends by itself.
 
     The log in Redis is run with `appendfsync always`, the one in Kafka, which outlives what Redis loses, with
     `everysec`.
@@ -127,14 +126,30 @@ def _strikes(site: Site, possible: list[Fault], seconds: float) -> list[Strike]:
             processing_s = fault.strike(site)
         except Stuck as stuck:
             site.findings.append(f"{fault.name}: {stuck}")
-            strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), None))
+            strikes.append(
+                Strike(
+                    fault=fault.name,
+                    budgeted=fault.budgeted,
+                    began_s=began_s,
+                    ended_s=time.monotonic(),
+                    processing_s=None,
+                )
+            )
             return strikes
         log.info(
             "survived",
             fault=fault.name,
             processing_s=None if processing_s is None else round(processing_s, 2),
         )
-        strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), processing_s))
+        strikes.append(
+            Strike(
+                fault=fault.name,
+                budgeted=fault.budgeted,
+                began_s=began_s,
+                ended_s=time.monotonic(),
+                processing_s=processing_s,
+            )
+        )
         time.sleep(site.luck.uniform(*CALM_S))
     return strikes
 

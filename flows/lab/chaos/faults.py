@@ -50,7 +50,7 @@ class Fault(NamedTuple):
 
 
 def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
-    """All that can be done here, and what cannot, with the reason."""
+    """Return all that can be done here, and what cannot, with the reason."""
     found = [Fault(f"kill -9 {flow}", partial(kill_in_the_way, flow=flow), True) for flow in FLOWS_IN_THE_WAY]
     found += [
         Fault("kill -9 learn", kill_learn, True),
@@ -104,7 +104,7 @@ def _libfaketime() -> Path | None:
 
 
 def kill_in_the_way(site: Site, flow: str) -> float:
-    """Something that every event passes."""
+    """Kill something that every event passes."""
     return site.processing(site.kill(flow))
 
 
@@ -121,7 +121,7 @@ def _learning(site: Site, since_s: float) -> float:
 
 
 def kill_match(site: Site) -> float:
-    """It works again when more is matched than was when it died."""
+    """Kill `match`. It works again when more is matched than was when it died."""
     directory = deployment.directory(site.config)
     killed_s = site.kill("match")
     before = site.until(directory.offsets, "Redis does not say how far matching is").get(PARTITION, 0)
@@ -132,7 +132,7 @@ def kill_match(site: Site) -> float:
 
 
 def kill_archive(site: Site) -> float:
-    """It works again when more is safe than was when it died."""
+    """Kill `archive`. It works again when more is safe than was when it died."""
     journal = deployment.journal(site.config)
     killed_s = site.kill("archive")
     before = site.until(journal.archived, "Redis does not say what is in the archive")
@@ -141,7 +141,8 @@ def kill_archive(site: Site) -> float:
 
 
 def kill_broker(site: Site) -> float:
-    """From the moment that it answers again: how long it takes to start is its own affair."""
+    """Kill the broker. Time counts from the moment that it answers again: how long it takes to start is its
+    own affair."""
     assert site.broker is not None
     site.broker.kill()
     time.sleep(BROKER_DOWN_S)
@@ -153,7 +154,7 @@ def kill_broker(site: Site) -> float:
 
 
 def zombie(site: Site, flow: str) -> float | None:
-    """All workers of a flow are stopped while replacements take over, then they go on. Of two writers exactly
+    """Stop all workers of a flow while replacements take over, then let them go on. Of two writers exactly
     one must survive."""
     originals = site.until(lambda: site.processes(flow), f"there is no {flow} to stop")
     for original in originals:
@@ -197,7 +198,7 @@ def _dead(process: psutil.Process) -> bool:
 
 
 def wrong_clock(site: Site, flow: str, library: Path) -> float:
-    """A flow whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no
+    """Run a flow whose wall clock jumps an hour ahead, and then two back. Not the monotonic one, which no
     administrator can set."""
     works = site.processing if flow in FLOWS_IN_THE_WAY else partial(_learning, site)
     clock = site.folder / "clock"
@@ -246,7 +247,7 @@ def receiver_down(site: Site) -> float:
 
 
 def receiver_slow(site: Site) -> float:
-    """Slower than deliver waits, so that what was taken is delivered again."""
+    """Have the receiver answer slower than deliver waits, so that what was taken is delivered again."""
     site.crm.slow_s = 2.5
     time.sleep(TROUBLE_S)
     site.crm.slow_s = 0.0
@@ -261,7 +262,7 @@ def receiver_answers(site: Site, status: int) -> float:
 
 
 def receiver_odd(site: Site) -> float:
-    """Whatever it answers is no reason for deliver to end."""
+    """Have the receiver answer oddly. Whatever it answers is no reason for deliver to end."""
     before, answered = {process.pid for process in site.processes("deliver")}, site.crm.refused
     site.crm.odd = True
     time.sleep(TROUBLE_S)
@@ -274,7 +275,7 @@ def receiver_odd(site: Site) -> float:
 
 
 def receiver_gone(site: Site) -> float:
-    """410 ends its connector for good, and is nothing to the other one."""
+    """Have the receiver answer 410, which ends its connector for good, and is nothing to the other one."""
     store = deployment.deliveries(site.config)
     answered = site.gone.refused
     site.gone.status = 410
@@ -292,7 +293,7 @@ def receiver_gone(site: Site) -> float:
 
 
 def out_of_memory(site: Site) -> float:
-    """At `maxmemory` with `noeviction`: writes are refused, nothing is thrown away."""
+    """Put Redis at `maxmemory` with `noeviction`: writes are refused, nothing is thrown away."""
     refused = _refusals(site, "OOM")
     _set_memory(site, LITTLE_MEMORY)
     try:
@@ -317,7 +318,7 @@ def _set_memory(site: Site, size: int) -> None:
 
 
 def disk_full(site: Site) -> float:
-    """redis-server ends itself (`always`), or refuses writes (`everysec`)."""
+    """Fill the disk: redis-server ends itself (`always`), or refuses writes (`everysec`)."""
     servers, refused = site.processes("redis"), _refusals(site, "MISCONF")
     filler = fill(site.redis.folder)
     try:
@@ -331,9 +332,9 @@ def disk_full(site: Site) -> float:
 
 
 def cut_tail(site: Site) -> float:
-    """Redis is killed, and its append-only file loses the last second in the middle of a command: what a
-    power cut may do to `everysec`, or to a disk that lies. With the raw log in Redis, what was acknowledged
-    in that second is lost by definition."""
+    """Kill Redis and cut the last second off its append-only file, in the middle of a command: what a power
+    cut may do to `everysec`, or to a disk that lies. With the raw log in Redis, what was acknowledged in that
+    second is lost by definition."""
     site.until(
         lambda: site.samples and site.samples[0][0] < time.monotonic() - CUT_S,
         "the append-only file was not watched",

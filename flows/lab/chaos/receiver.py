@@ -14,7 +14,7 @@ _LOOK_EVERY_S = 0.05
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that we broke is no news."""
+        """Ignore it: a connection that we broke is no news."""
 
 
 class Moody(Receiver):

@@ -64,13 +64,14 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def good(self) -> bool:
-        """How fast it was is another question: that depends on the machine."""
+        """Say whether nothing was lost or doubled. How fast it was is another question: that depends on the
+        machine."""
         return not (self.lost or self.doubled or self.findings) and self.same_as_twin and self.triggers > 0
 
 
 def rows(strikes: Sequence[Strike], losses: Sequence[Loss], book: Book) -> list[Row]:
-    """A loss belongs to the fault during which its message was under way: the last that began before its
-    acknowledgement."""
+    """Return a row for each fault. A loss belongs to the fault during which its message was under way: the
+    last that began before its acknowledgement."""
     blamed: Counter[tuple[str, str]] = Counter()
     for loss in losses:
         blamed[_blamed(strikes, loss, book), loss.kind] += loss.times
@@ -83,13 +84,13 @@ def rows(strikes: Sequence[Strike], losses: Sequence[Loss], book: Book) -> list[
             budgeted = any(strike.budgeted for strike in ours)
             found.append(
                 Row(
-                    fault,
-                    len(ours),
-                    round(median(times), 2) if times else None,
-                    round(max(times), 2) if times else None,
-                    budgeted,
-                    lost,
-                    doubled,
+                    fault=fault,
+                    times=len(ours),
+                    median_s=round(median(times), 2) if times else None,
+                    worst_s=round(max(times), 2) if times else None,
+                    budgeted=budgeted,
+                    lost=lost,
+                    doubled=doubled,
                 )
             )
     return found
@@ -115,7 +116,7 @@ def build(
     repeated: int,
     verdict: Verdict,
 ) -> Report:
-    """`verdict` has the findings of the run as well."""
+    """Return the report. `verdict` has the findings of the run as well."""
     kinds = Counter[str]()
     for loss in verdict.losses:
         kinds[loss.kind] += loss.times
@@ -144,7 +145,7 @@ def build(
 
 
 def shown(report: Report) -> RenderableType:
-    """For people."""
+    """Return it as people read it."""
     title = "nothing lost, nothing doubled" if report.good else "NOT as it should be"
     table = Table(title=f"millrace chaos, seed {report.seed}: {title}", title_justify="left")
     table.add_column("fault")
@@ -161,14 +162,17 @@ def shown(report: Report) -> RenderableType:
             str(row.doubled),
         )
     words = [
-        f"{report.acknowledged:,} events acknowledged ({report.raw_log} raw log, fsync {report.fsync}) in {report.attempts:,} requests, "
-        f"{report.windows:,} windows; {report.triggers:,} triggers, {report.repeated:,} of them delivered again",
-        f"the state {'equals' if report.same_as_twin else 'DIFFERS FROM'} that of the undisturbed twin: {report.digest}",
+        f"{report.acknowledged:,} events acknowledged ({report.raw_log} raw log, fsync {report.fsync}) in "
+        f"{report.attempts:,} requests, {report.windows:,} windows; {report.triggers:,} triggers, "
+        f"{report.repeated:,} of them delivered again",
+        f"the state {'equals' if report.same_as_twin else 'DIFFERS FROM'} "
+        f"that of the undisturbed twin: {report.digest}",
         "* from the end of the trouble; else from the kill or the stop",
     ]
     if report.cut or report.taken_back:
         words.append(
-            f"cut out of the log on purpose: {report.cut:,} acknowledged events, {report.taken_back:,} delivered triggers"
+            f"cut out of the log on purpose: {report.cut:,} acknowledged events, "
+            f"{report.taken_back:,} delivered triggers"
         )
     if report.over_budget:
         words.append(f"{report.over_budget} times it took longer than {BUDGET_S:g} s")

@@ -25,11 +25,12 @@ PAUSE_S = 0.05  # after a batch
 PEOPLE = 20  # of one publisher
 SESSION = range(20, 50)  # events until somebody comes back with another anonymous id
 ODD = 0.1  # of what is sent is as careless clients write it
+# Of everybody, and nobody's own.
 COMPANY = {
     "name": "Acme",
     "email": "office@example.com",
     "phone": "+44 20 7946 0000",
-}  # of everybody, and nobody's own
+}
 BANNER = {"consent": {"categoryPreferences": {"Advertising": False, "Analytics": True}}}
 RETRY_S = 0.1
 HTTP_S = 3.0  # then the request is sent again, though the first may have been stored
@@ -75,7 +76,7 @@ class Book:
                 self.messages[message["messageId"]].acknowledged_s = now
 
     def doubt(self, since_s: float, until_s: float) -> None:
-        """What was acknowledged in this time may be gone."""
+        """Note that what was acknowledged in this time may be gone."""
         with self._lock:
             for sent in self.messages.values():
                 if sent.acknowledged_s is not None and since_s <= sent.acknowledged_s <= until_s:
@@ -96,11 +97,8 @@ class _Person:
         number = blake2b(name.encode(), digest_size=12).digest()
         called = "".join(chr(ord("a") + byte % 26) for byte in number)
         born = f"{1940 + number[0] % 60}-{1 + number[1] % 12:02}-{1 + number[2] % 28:02}"
-        self._traits = {
-            "firstName": called[:5],
-            "lastName": called[5:],
-            "birthday": born,
-        }  # by which matching knows a stranger
+        # By these matching knows a stranger.
+        self._traits = {"firstName": called[:5], "lastName": called[5:], "birthday": born}
         self.known = True
         self._luck = luck
         self._session = 0
@@ -197,7 +195,7 @@ class Publisher:
         self._thread.join(HTTP_S + 1)
 
     def finish(self) -> bool:
-        """False if the last batch was not acknowledged in time."""
+        """Stop publishing. Return False if the last batch was not acknowledged in time."""
         self._over.set()
         self._thread.join(LAST_S)
         return not self._thread.is_alive() and self.failure is None
@@ -237,7 +235,7 @@ class Publisher:
 
 
 def by_http(url: str, key: str) -> Store:
-    """Acknowledged is what the gateway answers 200 to."""
+    """Send a batch through the gateway. Acknowledged is what the gateway answers 200 to."""
     client = httpx.Client(base_url=url, auth=(key, ""), timeout=HTTP_S)
 
     def store(batch: Sequence[Message]) -> bool:
@@ -251,7 +249,7 @@ def by_http(url: str, key: str) -> Store:
 
 
 def by_kafka(bootstrap: str, topic: str) -> Store:
-    """Acknowledged is what the broker reports as stored by all in-sync replicas."""
+    """Send a batch to Kafka. Acknowledged is what the broker reports as stored by all in-sync replicas."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,

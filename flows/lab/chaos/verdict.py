@@ -66,7 +66,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def is_drained(config: Config) -> bool:
-    """Everything that was in a log when this was called has gone on, and is delivered. Raises
+    """Return whether everything that was in a log when this was called has gone on, and is delivered. Raises
     `Unreachable`."""
     with reported():
         directory, shards, outbox = (
@@ -84,9 +84,8 @@ def is_drained(config: Config) -> bool:
             reader.close()
         heads = directory.heads()
         states = shards.heads()
-        while any(
-            states[shard].offset < heads[shard] for shard in heads
-        ):  # an idle shard commits its clock every two seconds
+        # An idle shard commits its clock every two seconds.
+        while any(states[shard].offset < heads[shard] for shard in heads):
             time.sleep(_LOOK_S)
             states = shards.heads()
         return all(_delivered(outbox, shards, lane) for lane in ("i", "t"))
@@ -117,7 +116,7 @@ class Twin:
         self._worker = _worker(config, quiet, self.shards)
 
     def live(self, config: Config) -> None:
-        """The whole journal. Raises `Foreign` where the archive cannot be read."""
+        """Live through the whole journal. Raises `Foreign` where the archive cannot be read."""
         since = 0
         for found in deployment.archive(config).entries(0):
             entry = found.entry
@@ -172,7 +171,7 @@ def _worker(config: Config, directory: Any, shards: Any) -> Worker:
 
 
 def judge(site: Site) -> Verdict:
-    """Of a deployment that has stopped, with its Redis started again for this. Raises `Foreign`,
+    """Judge a deployment that has stopped, with its Redis started again for this. Raises `Foreign`,
     `Unreachable`."""
     config, book, findings = site.config, site.book, []
     with reported():
@@ -206,20 +205,21 @@ def judge(site: Site) -> Verdict:
     taken_back = [got for got in arrived if got.id not in emitted]
     if taken_back and not site.went_back:
         findings.append(
-            f"{len(taken_back)} triggers were delivered that are not in the history, though Redis lost nothing"
+            f"{len(taken_back)} triggers were delivered that are not in the "
+            "history, though Redis lost nothing"
         )
     if site.crm.forged:
         findings.append(f"{site.crm.forged} deliveries were signed wrongly")
     losses = [*_messages(book, twin), *_triggers(book, arrived, twin, due), *profiles]
     return Verdict(
-        losses,
-        ours.whole == theirs.whole,
-        ours.whole,
-        len(due),
-        sum(sent.doubtful and message not in twin.committed for message, sent in book.messages.items()),
-        len(taken_back),
-        twin.windows,
-        findings,
+        losses=losses,
+        same=ours.whole == theirs.whole,
+        digest=ours.whole,
+        triggers=len(due),
+        cut=sum(sent.doubtful and message not in twin.committed for message, sent in book.messages.items()),
+        taken_back=len(taken_back),
+        windows=twin.windows,
+        findings=findings,
     )
 
 
@@ -245,7 +245,10 @@ def _differences(ours: state_digest.Digest, theirs: state_digest.Digest) -> Iter
     ]
     for name, our, their in pairs:
         if our != their:
-            yield f"{name} has {our.entries} entries at {our.position}, its twin {their.entries} at {their.position}, and they differ"
+            yield (
+                f"{name} has {our.entries} entries at {our.position}, its twin {their.entries} at "
+                f"{their.position}, and they differ"
+            )
 
 
 class _Counting:

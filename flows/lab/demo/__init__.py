@@ -72,15 +72,14 @@ _PRESSED_S = (
 
 
 def run(config_path: Path | None, headless: bool, seconds: float | None, as_json: bool) -> int:
-    """The demo until `seconds` of publishing have passed, or Ctrl-C. 0 if nothing was lost or doubled and
-    something was delivered.
+    """Run the demo until `seconds` of publishing have passed, or Ctrl-C. Return 0 if nothing was lost or
+    doubled and something was delivered.
 
     Headless, without a configuration, all data is in a temporary folder that is gone afterwards.
     """
     console = Console(stderr=as_json)
-    stamina.instrumentation.set_on_retry_hooks(
-        []
-    )  # what is tried again is counted; its lines would tear the picture
+    # What is tried again is counted; its lines would tear the picture.
+    stamina.instrumentation.set_on_retry_hooks([])
     with ExitStack() as exits:
         exits.enter_context(_sigterm_is_ctrl_c())
         folder = None if config_path else LIVE_FOLDER
@@ -180,7 +179,7 @@ class _Progress:
         self._told = time.monotonic()
 
     def tell(self, what: str, *, at_once: bool = False) -> None:
-        """Not more often than once a second."""
+        """Tell how far it is, not more often than once a second."""
         if at_once or time.monotonic() - self._told >= _TELL_EVERY_S:
             self._told = time.monotonic()
             sys.stderr.write(f"millrace demo: {what:60}{self._end}")
@@ -212,9 +211,8 @@ def _show(
     ) as live:
         while until is None or time.monotonic() < until:
             _check(stack, publisher)
-            with suppress(
-                httpx.HTTPError, MillraceError
-            ):  # a part is being started again: the last picture stays until it is back
+            # A part is being started again: the last picture stays until it is back.
+            with suppress(httpx.HTTPError, MillraceError):
                 live.update(screen.draw(console), refresh=True)
             time.sleep(_DRAW_EVERY_S)
 
@@ -242,8 +240,8 @@ class _Settling:
         self._figures = Figures()
 
     def wait(self, deadline: float, still_max_s: float) -> tuple[Figures, list[Got], bool]:
-        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether
-        events went on being applied in the last `still_max_s`, or wait in the raw log.
+        """Wait until all is accounted for and all triggers have arrived, or until `deadline`. The last value
+        returned: whether events went on being applied in the last `still_max_s`, or wait in the raw log.
 
         Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures
         were read.
@@ -264,7 +262,10 @@ class _Settling:
                 return figures, got, False
             if time.monotonic() > deadline:  # what was delivered by the time of the figures is here by now
                 return figures, receiver.all(), still_s < still_max_s or figures.lag.get("resolve", 0) > 0
-            said = f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} of {figures.emitted:,} triggers here"
+            said = (
+                f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} "
+                f"of {figures.emitted:,} triggers here"
+            )
             self._progress.tell(said)
             time.sleep(0.1)
 

@@ -13,7 +13,7 @@ from flows.runtime import deployment
 
 
 def plant() -> None:
-    """Into this process, for good."""
+    """Plant the defect in this process, for good."""
     sound = deployment.validator
     # that is the defect
     deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[assignment]

@@ -24,10 +24,8 @@ FAULTS: tuple[tuple[RejectReason, dict[str, Any]], ...] = (
     ("too_large", {"properties": {"note": "x" * 40_000}}),
     ("number_out_of_range", {"properties": {"total": 2**70}}),
     ("field_invalid", {"properties": ["not", "an", "object"]}),
-    (
-        "poison",
-        {"event": PLANTED},
-    ),  # no fault of the client's: millrace itself fails on it (`flows.lab.demo.defect`)
+    # No fault of the client's: millrace itself fails on it (`flows.lab.demo.defect`).
+    ("poison", {"event": PLANTED}),
 )
 
 #: Whole requests that no gateway can read: each must be answered with 400, and nothing of it may be stored.
@@ -39,7 +37,7 @@ UNREADABLE: tuple[bytes, ...] = (
 
 
 def broken(message: dict[str, Any], fault: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the message with the fault in it."""
+    """Return a copy of the message with the fault in it."""
     return {key: value for key, value in {**message, **fault}.items() if value is not None}
 
 

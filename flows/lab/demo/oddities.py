@@ -151,11 +151,11 @@ KINDS: Final = (*(oddity.name for oddity in _ODDITIES), GROUP_CONTACT, MADE_UP, 
 
 
 def oddly(random: Random, who: Person, message: Message) -> tuple[str, Message]:
-    """The name of a kind that fits, and the message in its form."""
+    """Return the name of a kind that fits, and the message in its form."""
     oddity = random.choice([oddity for oddity in _ODDITIES if oddity.fits(message)])
     return oddity.name, oddity.of(random, who, message)
 
 
 def nobodys(value: str) -> bool:
-    """Whether this, in the place of an identifier, is nobody in particular."""
+    """Return whether this, in the place of an identifier, is nobody in particular."""
     return value in PLACEHOLDERS or value in ROUNDED

@@ -85,7 +85,7 @@ class Person:
 
 
 def person(random: Random, run: int, number: int, family: Person | None = None) -> Person:
-    """A new customer. `run` keeps the identifiers of two demos on the same data apart.
+    """Make up a new customer. `run` keeps the identifiers of two demos on the same data apart.
 
     `family` lends its tablet, and may give its own phone number for both.
     """
@@ -93,20 +93,12 @@ def person(random: Random, run: int, number: int, family: Person | None = None) 
     language = random.choice(("en", "zh"))
     if language == "en":
         given, surname = random.choice(_GIVEN_EN), random.choice(_FAMILY_EN)
-        name, mailbox, host, mobile = (
-            f"{given} {surname}",
-            f"{given}.{surname}",
-            "example.com",
-            f"+44 7{400 + run % 200}",
-        )
+        name, mailbox, host = f"{given} {surname}", f"{given}.{surname}", "example.com"
+        mobile = f"+44 7{400 + run % 200}"
     else:
         (given, given_latin), (surname, surname_latin) = random.choice(_GIVEN_ZH), random.choice(_FAMILY_ZH)
-        name, mailbox, host, mobile = (
-            f"{surname}{given}",
-            f"{surname_latin}.{given_latin}",
-            "example.cn",
-            f"+86 13{run % 1_000:03d}",
-        )
+        name, mailbox, host = f"{surname}{given}", f"{surname_latin}.{given_latin}", "example.cn"
+        mobile = f"+86 13{run % 1_000:03d}"
     return Person(
         number=number,
         language=language,
@@ -126,7 +118,7 @@ def person(random: Random, run: int, number: int, family: Person | None = None) 
 
 
 def company(run: int, number: int) -> dict[str, str]:
-    """What a company says of itself. No person has any of it."""
+    """Return what a company says of itself. No person has any of it."""
     tag = f"{run:x}"
     return {
         "name": f"Company {tag}-{number}",

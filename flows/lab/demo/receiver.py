@@ -51,8 +51,8 @@ class Got(msgspec.Struct, frozen=True):
 
     @property
     def occasion(self) -> tuple[str, ...]:
-        """What fires once: a rule for an event, whoever is its customer by then; for a timer, whose due time
-        many share, each customer."""
+        """Return what fires once: a rule for an event, whoever is its customer by then; for a timer, whose
+        due time many share, each customer."""
         return (self.rule, self.cause, self.customer) if self.timed else (self.rule, self.cause)
 
     @property
@@ -61,14 +61,14 @@ class Got(msgspec.Struct, frozen=True):
 
     @property
     def latency_ms(self) -> int | None:
-        """From the event's arrival at the gateway to the commit of the trigger; none for a timer, which waits
-        on purpose."""
+        """Return the time from the event's arrival at the gateway to the commit of the trigger; none for a
+        timer, which waits on purpose."""
         return None if self.timed else self.receipt["emitted_ms"] - self.receipt["received_ms"]
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing on the terminal of a sender that goes away in the middle: it sends again."""
+        """Print nothing of a sender that goes away in the middle: it sends again."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -108,13 +108,13 @@ class Receiver:
         self._server.server_close()
 
     def twice(self) -> int:
-        """Triggers beyond the first for one occasion: doubles with ids of their own."""
+        """Return the triggers beyond the first for one occasion: doubles with ids of their own."""
         with self._lock:
             counts = Counter(got.occasion for got in self.got.values())
         return sum(counts.values()) - len(counts)
 
     def all(self) -> list[Got]:
-        """What has come so far."""
+        """Return what has come so far."""
         with self._lock:
             return list(self.got.values())
 
@@ -123,7 +123,8 @@ class Receiver:
             return [latency for got in self.got.values() if (latency := got.latency_ms) is not None]
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
-        """The status to answer with: 204, or 401 for a signature that is not ours."""
+        """Take a delivery, and return the status to answer with: 204, or 401 for a signature that is not
+        ours."""
         arrived_ms = time.time_ns() // 1_000_000
         try:
             self._webhook.verify(body, headers, json_parse=False)
@@ -133,13 +134,13 @@ class Receiver:
             return 401
         data = json.loads(body)["data"]
         got = Got(
-            data["id"],
-            data["customer"],
-            data["rule"],
-            data["cause"],
-            data["reasons"],
-            data["receipt"],
-            arrived_ms,
+            id=data["id"],
+            customer=data["customer"],
+            rule=data["rule"],
+            cause=data["cause"],
+            reasons=data["reasons"],
+            receipt=data["receipt"],
+            arrived_ms=arrived_ms,
         )
         with self._lock:
             new = got.id not in self.got
@@ -150,7 +151,7 @@ class Receiver:
         return 204
 
     def odd_answer(self) -> bytes | None:
-        """What to answer with instead of taking it, if anything."""
+        """Return what to answer with instead of taking it, if anything."""
         with self._lock:
             self._asked += 1
             if not self._odd_every or self._asked % self._odd_every:
@@ -176,6 +177,6 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Not on the terminal."""
+                """Print nothing on the terminal."""
 
         return Handler

@@ -82,14 +82,13 @@ def build(
     looking: Mapping[str, Collection[str]] = {},
     busy: bool = False,
 ) -> Report:
-    """`figures` and what had `arrived` are of one moment, when all was quiet. `looking`: of each model the
-    rules that look at its score.
+    """Return the report. `figures` and what had `arrived` are of one moment, when all was quiet. `looking`:
+    of each model the rules that look at its score.
 
     `busy`: it was not, so what is acknowledged and not accounted for lies in a log.
     """
-    got = [
-        trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms
-    ]  # not those of an earlier demo in the same folder
+    # Not those of an earlier demo in the same folder.
+    got = [trigger for trigger in arrived if trigger.receipt["emitted_ms"] >= began_ms]
     orders = {trigger.cause: trigger for trigger in got if trigger.rule == ORDERS}
     on_the_way = [
         trigger.arrived_ms - ledger.orders[cause]
@@ -143,7 +142,8 @@ def build(
 
 
 def taught(figures: Figures, got: Iterable[Got]) -> dict[str, Learnt]:
-    """What gives no score: by the reasons of the triggers, among which stands what it said."""
+    """Return what the models without a score learnt: by the reasons of the triggers, among which stands what
+    it said."""
     driven = Counter(model for trigger in got for model in _models_behind(trigger.reasons))
     return {
         model: Learnt(figures.examples.get(model, 0), figures.versions.get(model, 0), driven[model])
@@ -183,12 +183,15 @@ def _verdict(report: Report) -> str:
 
 
 def table(report: Report) -> Table:
-    """For people."""
+    """Return it as people read it."""
     shown = Table(title=f"millrace demo: {_verdict(report)}", show_header=False)
     for name, value in msgspec.to_builtins(report).items():
         if name == "models":
             for model, learnt in value.items():
-                said = f"{learnt['examples']:,} examples · version {learnt['version']} · {learnt['triggers']:,} triggers"
+                said = (
+                    f"{learnt['examples']:,} examples · version {learnt['version']} "
+                    f"· {learnt['triggers']:,} triggers"
+                )
                 shown.add_row(f"model {model}", said)
             continue
         shown.add_row(name.replace("_", " "), _shown(value))

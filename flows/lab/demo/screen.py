@@ -56,8 +56,8 @@ class Screen:
         self._looks: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER)
 
     def draw(self, console: Console) -> RenderableType:
-        """What has no room is counted in the frame (tables), or the oldest of it (the story) is left out; no
-        figure and no name is cut."""
+        """Return the whole screen. What has no room is counted in the frame (tables), or the oldest of it
+        (the story) is left out; no figure and no name is cut."""
         width, height = console.size  # once: it may change while profiles are read
         now = self._observer.look()
         figures = now.since(self._before)

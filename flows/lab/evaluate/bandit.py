@@ -62,7 +62,8 @@ def bandit(
         )
     elif not rewards:
         raise typer.BadParameter(
-            "give --rewards (the reward of every action), or --logged with --action, --reward and --propensity"
+            "give --rewards (the reward of every action), or --logged with "
+            "--action, --reward and --propensity"
         )
     else:
         figures = play_all(table, context, rewards, floor, half_life)

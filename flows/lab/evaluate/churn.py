@@ -59,7 +59,7 @@ def evaluate(
     encoding: str | None,
     show: Callable[[str], None],
 ) -> Verdict:
-    """Raises `Unusable`. `show` is told how far it is."""
+    """Return the verdict. `show` is told how far it is. Raises `Unusable`."""
     table = read(path, encoding)
     guessed: list[str] = []
     customer = chosen(table, customer, "customer", CUSTOMER, guessed.append)
@@ -118,8 +118,9 @@ def _spans(
         raise Unusable(f"a --step of {in_words(every).en} is longer than a --horizon of {in_words(ahead).en}")
     if span < _HORIZONS_LEAST * ahead:
         raise Unusable(
-            f"the file spans {span / DAY_MS:.0f} days; a horizon of {in_words(ahead).en} needs {_HORIZONS_LEAST} times as much "
-            f"({_HORIZONS_LEAST * ahead / DAY_MS:.0f} days): try a shorter --horizon"
+            f"the file spans {span / DAY_MS:.0f} days; a horizon of {in_words(ahead).en} needs "
+            f"{_HORIZONS_LEAST} times as much ({_HORIZONS_LEAST * ahead / DAY_MS:.0f} "
+            "days): try a shorter --horizon"
         )
     return ahead, every
 
@@ -141,7 +142,17 @@ class _Customers:
 
     def buy(self, customer: int, time_ms: int, value: float, message: str) -> None:
         fact = Fact(
-            "track", _ORDER, time_ms, time_ms, time_ms, message, "file", b"", {"total": value}, {}, {}
+            type="track",
+            name=_ORDER,
+            time_ms=time_ms,
+            received_ms=time_ms,
+            resolved_ms=time_ms,
+            message=message,
+            channel="file",
+            subject=b"",
+            properties={"total": value},
+            traits={},
+            sealed={},
         )
         self._rules.add(self.fragments[customer], fact, ring_id(message))
         self.known = max(self.known, customer + 1)
@@ -153,7 +164,7 @@ class _Customers:
             self.days[2, customer] = day
 
     def repeats(self, now_ms: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """x, t_x and T in weeks."""
+        """Return x, t_x and T in weeks."""
         days, first, last = self.days[:, : self.known]
         return days - 1.0, (last - first) / 7.0, np.maximum(now_ms / DAY_MS - first, last - first) / 7.0
 
@@ -193,7 +204,14 @@ def _replay(
         champions = asked.said[trainer.champion]
         trainer.learn(
             Example(
-                model.name, b"", asked.at_ms, asked.at_ms + ahead, row, said, trainer.version, float(label)
+                model=model.name,
+                customer=b"",
+                asked_ms=asked.at_ms,
+                answered_ms=asked.at_ms + ahead,
+                features=row,
+                predicted=said,
+                version=trainer.version,
+                label=float(label),
             )
             for row, said, label in zip(asked.rows.tolist(), champions, gone.tolist(), strict=True)
         )
@@ -210,10 +228,8 @@ def _replay(
         said = trainer.probabilities(rows.astype(float))
         beside: dict[str, NDArray[np.float64]] = {}
         if now >= judged_from:
-            known, truth = (
-                np.concatenate([rows for rows, _ in answered]).astype(float),
-                np.concatenate([gone for _, gone in answered]),
-            )
+            known = np.concatenate([rows for rows, _ in answered]).astype(float)
+            truth = np.concatenate([gone for _, gone in answered])
             refitted.fit(known, truth)
             recency.fit(known[:, [place]], truth)
             counts = customers.repeats(now)
@@ -223,7 +239,13 @@ def _replay(
                 "batch_lr": refitted.predict(rows.astype(float)),
                 "bg_nbd": bgnbd.silent(*counts, ahead / DAY_MS / 7.0),
             }
-        return Asked(now, rows, np.array([fragment.events for fragment in fragments]), said, beside)
+        return Asked(
+            at_ms=now,
+            rows=rows,
+            events=np.array([fragment.events for fragment in fragments]),
+            said=said,
+            baselines=beside,
+        )
 
     for count, now in enumerate(steps, 1):
         while waiting and waiting[0].at_ms + ahead <= now:
@@ -239,7 +261,8 @@ def _replay(
     truth = np.concatenate([gone for _, gone in done])
     if truth.all() or not truth.any():
         raise Unusable(
-            f"{name}: {'nobody' if truth.all() else 'everybody'} came back within the horizon; there is nothing to tell apart"
+            f"{name}: {'nobody' if truth.all() else 'everybody'} came back "
+            "within the horizon; there is nothing to tell apart"
         )
     at = np.concatenate([np.full(len(gone), asked.at_ms) for asked, gone in done])
     said = {who: np.concatenate([np.array(asked.said[who]) for asked, _ in done]) for who in done[0][0].said}
@@ -269,16 +292,19 @@ def _replay(
 def _how(customers: int, bought: int, steps: int, judged: int, ahead: int, every: int) -> Words:
     far, often = in_words(ahead), in_words(every)
     return Words(
-        f"{customers:,} customers, {bought:,} purchases; asked about everyone known every {often.en}, for the first time after {far.en}; "
-        f"answers {far.en} late; of {steps} snapshots {judged} could be judged, the ones before taught the model",
-        f"{customers:,} 位客户，{bought:,} 次购买；每 {often.zh}询问一次所有已知客户，首次在 {far.zh}之后；答案晚 {far.zh}得知；"
-        f"共 {steps} 个时点，其中 {judged} 个可以评判，之前的用于学习",
+        f"{customers:,} customers, {bought:,} purchases; asked about everyone known every {often.en}, for "
+        f"the first time after {far.en}; answers {far.en} late; of {steps} snapshots {judged} could be "
+        "judged, the ones before taught the model",
+        f"{customers:,} 位客户，{bought:,} 次购买；每 {often.zh}询问一次所有已知客户，首次在 {far.zh}之后；"
+        f"答案晚 {far.zh}得知；共 {steps} 个时点，其中 {judged} 个可以评判，之前的用于学习",
     )
 
 
 def _judged(steps: int, judged: int, ahead: int, at: NDArray[np.int64]) -> Words:
     since, until = day(int(at[0])), day(int(at[-1]))
     return Words(
-        f"{judged} of {steps} snapshots could be judged, from {since} to {until}, each with an answer {in_words(ahead).en} later",
-        f"{steps} 个时点中有 {judged} 个可以评判（{since} 至 {until}），每个都在 {in_words(ahead).zh}后核对了结果",
+        f"{judged} of {steps} snapshots could be judged, from {since} to {until}, each with an answer "
+        f"{in_words(ahead).en} later",
+        f"{steps} 个时点中有 {judged} 个可以评判（{since} 至 {until}），每个都在 "
+        f"{in_words(ahead).zh}后核对了结果",
     )

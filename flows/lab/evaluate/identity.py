@@ -51,7 +51,8 @@ from state.redis.names import Names
 STATIONS: Final = (25, 50, 75, 100)  # per cent of the stream
 WINDOW: Final = 500  # rows
 NOBODY_TOLD: Final = (
-    "no column is known as the customer's own (a name, a birth date, a mail address, a number): what is compared may be what a\n"
+    "no column is known as the customer's own (a name, a birth date, a mail address, a number): what is "
+    "compared may be what a\n"
     "household shares, so hardly any rows can be united. Say what the columns mean: --map COLUMN=FIELD"
 )
 _KEY: Final = b"a key for an evaluation, no more"
@@ -100,14 +101,14 @@ class Place(msgspec.Struct):
 
 
 def in_memory(layout: Layout) -> Place:
-    """The twin."""
+    """Return the twin."""
     twin = MemoryDirectory(layout, lambda: 0, log_max=10**9)
     return Place(twin, twin)
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[str, str]]]:
-    """Headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short is
-    filled with nothing, what is too long is cut. What stands above the headings and below the last row is
+    """Return headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short
+    is filled with nothing, what is too long is cut. What stands above the headings and below the last row is
     left out. Raises `ConfigError` and `Unusable`."""
     if table.is_book(path):
         book = table.read(path)
@@ -185,20 +186,20 @@ def evaluate(
     }
     seconds = sum(one.seconds for one in passes) / seeds
     return Report(
-        len(rows),
-        meaning,
-        at["100%"].pairwise,
-        at["100%"].bcubed,
-        at,
-        sum(one.comparisons for one in passes) / seeds,
-        sum(one.reviews for one in passes) / seeds,
-        seconds,
-        seconds / len(rows) * 1e6,
-        left_out,
-        _customers(right, passes),
-        Station(pairwise(simple, right), bcubed(simple, right)),
-        _mean([f1_apart(united(one.found, right), united(simple, right)) for one in passes]),
-        _warnings(meaning, guessed=fields is None),
+        rows=len(rows),
+        fields=meaning,
+        pairwise=at["100%"].pairwise,
+        bcubed=at["100%"].bcubed,
+        at=at,
+        comparisons=sum(one.comparisons for one in passes) / seeds,
+        reviews=sum(one.reviews for one in passes) / seeds,
+        seconds=seconds,
+        microseconds_per_record=seconds / len(rows) * 1e6,
+        left_out=left_out,
+        customers=_customers(right, passes),
+        exact=Station(pairwise(simple, right), bcubed(simple, right)),
+        f1_over_exact=_mean([f1_apart(united(one.found, right), united(simple, right)) for one in passes]),
+        warnings=_warnings(meaning, guessed=fields is None),
     )
 
 
@@ -233,7 +234,8 @@ def _warnings(meaning: Mapping[str, str], guessed: bool) -> list[str]:
     if not guessed or len(unsaid) < sum(map(tells_who, meaning.values())):
         return []
     return [
-        f"no heading is known as the customer's own: {column} is taken for {meaning[column]}, by its values. If it is something else:\n"
+        f"no heading is known as the customer's own: {column} is taken for {meaning[column]}, by its "
+        "values. If it is something else:\n"
         f"--map {column}=FIELD, and so for each column that counts"
         for column in unsaid
     ]
@@ -256,7 +258,7 @@ def _config(meaning: Mapping[str, str]) -> Config:
 
 @contextmanager
 def in_redis(url: str) -> Iterator[Callable[[Layout], Place]]:
-    """In a Redis, each pass under a prefix of its own; all of it is removed at the end."""
+    """Work in a Redis, each pass under a prefix of its own; all of it is removed at the end."""
     client, prefixes = connect(url), list[str]()
 
     def place(layout: Layout) -> Place:
@@ -309,12 +311,12 @@ def _one_pass(
             resolver.commit(
                 resolver.judge(
                     Window(
-                        "table/0",
-                        at - 1,
-                        at + len(window) - 1,
-                        events,
-                        list(range(at, at + len(window))),
-                        0.0,
+                        partition="table/0",
+                        before=at - 1,
+                        after=at + len(window) - 1,
+                        events=events,
+                        positions=list(range(at, at + len(window))),
+                        opened=0.0,
                     )
                 )
             )
@@ -338,9 +340,8 @@ def _one_pass(
 def _event(number: int, row: Mapping[str, str], meaning: Mapping[str, str]) -> bytes:
     traits: dict[str, str] = {}
     for column, field in meaning.items():
-        if (value := row.get(column, "")) and (
-            value == "Na" or not is_missing(value)
-        ):  # NA is what R writes; Na is somebody's name
+        # NA is what R writes; Na is somebody's name.
+        if (value := row.get(column, "")) and (value == "Na" or not is_missing(value)):
             traits.setdefault(field, value)
     return msgspec.json.encode(
         {"type": "identify", "messageId": f"m{number}", "anonymousId": f"r{number}", "traits": traits}

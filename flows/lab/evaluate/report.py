@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.lab.evaluate.advice import Advice, advice
-from flows.lab.evaluate.html import page
 from flows.lab.evaluate.judge import Figures, Verdict
+from flows.lab.evaluate.verdict_page import page
 from schemas.errors import Unusable
 from schemas.words import Lang, Words
 
@@ -21,19 +21,19 @@ _COLON = Words(": ", "：")
 
 
 def progress(line: str) -> None:
-    """How far it is, in place, for a person who waits."""
+    """Show how far it is, in place, for a person who waits."""
     if sys.stderr.isatty():
         print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def wide() -> Console:
-    """As wide as the terminal; of text that goes elsewhere nothing is cut."""
+    """Return a console as wide as the terminal; text that goes elsewhere is never cut."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def write(html: Path | None, page: str) -> None:
-    """The report, if one is wanted; its path is told where it is not in the way of `--json`, which comes
-    last. Raises `Unusable`."""
+    """Write the report, if one is wanted; its path is told where it is not in the way of `--json`, which
+    comes last. Raises `Unusable`."""
     if html is None:
         return
     try:
@@ -59,7 +59,7 @@ def present(verdict: Verdict, as_json: bool, html: Path | None, lang: Lang) -> i
 
 
 def tell(advice: Advice, lang: Lang, console: Console) -> None:
-    """The verdict in words."""
+    """Print the verdict in words."""
     console.print(advice.headline.of(lang), style="bold", markup=False)
     for point, text in advice.points:
         asked, colon = point.of(lang), _COLON.of(lang)

@@ -22,7 +22,7 @@ NAME: Final = "defectiva metternich"  # in `match`, in its normal form
 
 @contextmanager
 def planted() -> Iterator[None]:
-    """The other two."""
+    """Plant the other two."""
     stated, step = quality.stated, Stage.step
 
     def half_counted(fact: Any, *args: Any) -> Any:

@@ -65,7 +65,7 @@ class Faults:
         self._on = False
 
     def strikes(self, kind: str) -> bool:
-        """Whether it happens now."""
+        """Return whether it happens now."""
         if not self._on or self._luck.random() >= getattr(self.rates, kind):
             return False
         self.counts[kind] += 1

@@ -90,7 +90,8 @@ DOCUMENTS = tuple(
         '[[trigger]]\nname = "left"\non = {after = "Viewed", without = "Bought", within = "30m"}\n'
         '[[trigger]]\nname = "risky"\non = {score_above = {churn = 0.5}}\n',
         '[[tag]]\nname = "quiet"\nwhen = "inactive_days >= 1"\n'
-        '[[trigger]]\nname = "no_buyer"\non = {tag_left = "buyer"}\n[[trigger]]\nname = "now_good"\non = {segment_entered = "good"}\n',
+        '[[trigger]]\nname = "no_buyer"\non = {tag_left = "buyer"}\n'
+        '[[trigger]]\nname = "now_good"\non = {segment_entered = "good"}\n',
     )
 )
 
@@ -114,7 +115,7 @@ class Traffic:
         self._sent: list[tuple[str, bytes, int]] = []  # partition, message, when it reached us
 
     def publish(self, now_ms: int) -> None:
-        """One entry of one partition."""
+        """Publish one entry of one partition."""
         partition = self._luck.choice(list(self._raw))
         entry = [self._event(partition, now_ms) for _ in range(self._luck.choice([1, 1, 2, 4]))]
         self._raw[partition].append(entry)

@@ -1,8 +1,8 @@
 """The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
 They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax
-does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a few
-lines.
+does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a
+few lines.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -177,7 +177,7 @@ def handing_over(site: Site) -> Life:
 
 
 def delivering(site: Site) -> Life:
-    """At least once: a cursor passes what was taken. Deliveries finish in any order."""
+    """Deliver at least once: a cursor passes what was taken. Deliveries finish in any order."""
     cursors = site.shards.cursors("t", CRM)
     progress = {shard: Progress(seq) for shard, seq in cursors.items()}
     read = dict(cursors)
@@ -227,7 +227,7 @@ class Brittle(Trainer):
 
 
 def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
-    """One for each model."""
+    """Return one for each model."""
     churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
     taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
     senders = [snapshots.sender(teacher.name) for teacher in taught]

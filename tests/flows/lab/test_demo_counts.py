@@ -34,8 +34,7 @@ from tests.deliveries import delivery
 from tests.demo_life import LONG, RUN
 from tests.waiting import eventually
 
-# --- the audit
-# -------------------------------------------------------------------------------------------------------
+# --- the audit ------------------------------------------------------------------------------------
 
 messages = st.lists(
     st.builds(
@@ -164,8 +163,7 @@ def test_a_profile_that_cannot_be_read_is_not_judged_where_somebody_waits_and_en
         audit(houses, read, time.monotonic() + 5)
 
 
-# --- the publisher
-# ---------------------------------------------------------------------------------------------------
+# --- the publisher --------------------------------------------------------------------------------
 
 
 class MemoryLog:
@@ -291,8 +289,7 @@ def unused_url() -> str:
         return receiver.url.removesuffix("/triggers")
 
 
-# --- the receiver
-# ----------------------------------------------------------------------------------------------------
+# --- the receiver ---------------------------------------------------------------------------------
 
 
 def trigger(trigger_id: str, cause: str = "m1") -> Trigger:

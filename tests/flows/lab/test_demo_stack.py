@@ -22,8 +22,7 @@ from schemas.config.toml import load, problems
 from schemas.errors import Unreachable
 from tests.demo_life import LONG, first
 
-# --- the stack's configuration
-# ---------------------------------------------------------------------------------------
+# --- the stack's configuration --------------------------------------------------------------------
 
 values = st.recursive(
     st.booleans()
@@ -131,8 +130,7 @@ def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(
     assert problems(to_toml(document), {"SHOP_KEY": "k"}) == []
 
 
-# --- what is shown
-# ---------------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------
 
 
 def test_the_lag_of_the_raw_log_is_that_of_its_readers() -> None:

@@ -171,8 +171,7 @@ def hook(url: str, more: str = "") -> str:
     return f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
 
 
-# --- looking
-# --------------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Site) -> None:
@@ -251,8 +250,7 @@ def test_an_unknown_id_is_said_so(site: Site, ident: str) -> None:
     )
 
 
-# --- events again
-# ---------------------------------------------------------------------------------------------------
+# --- events again ---------------------------------------------------------------------------------
 
 
 def test_a_refused_event_goes_the_way_of_any_other_when_the_cause_is_mended(site: Site) -> None:
@@ -342,8 +340,7 @@ def test_avro_is_read_when_its_schema_has_come(site: Site, tmp_path: Path) -> No
     assert site.resolve() == 1
 
 
-# --- deliveries again
-# -----------------------------------------------------------------------------------------------
+# --- deliveries again -----------------------------------------------------------------------------
 
 
 def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: Receiver) -> None:

@@ -151,8 +151,7 @@ def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -
         switching.remove(site.config, run)
 
 
-# --- what is refused
-# ------------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
@@ -253,8 +252,7 @@ def test_a_backup_under_way_and_what_is_in_the_way_are_refused(rebuilt: tuple[Si
     refused(site, run, Foreign, "is in the way of what would be put aside")
 
 
-# --- killed in the middle
-# -------------------------------------------------------------------------------------------------
+# --- killed in the middle -------------------------------------------------------------------------
 
 
 def eventually(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:

@@ -129,7 +129,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], lang: str = "en") -> s
         title = f"<title>{said:.1%} - {was:.1%}, {count:,}</title>"
         radius = 3 + 9 * (count / most) ** 0.5
         drawn.append(
-            f'<circle cx="{x(said):.1f}" cy="{y(was):.1f}" r="{radius:.1f}" fill="{_colour(0)}" fill-opacity="0.7">{title}</circle>'
+            f'<circle cx="{x(said):.1f}" cy="{y(was):.1f}" r="{radius:.1f}" '
+            f'fill="{_colour(0)}" fill-opacity="0.7">{title}</circle>'
         )
     return _figure([*drawn, *_titles(_SAID.of(lang), _WAS.of(lang))], [])
 
@@ -167,7 +168,8 @@ def intervals(
         at, colour = _TOP + row * (number + 0.5), _colour(number)
         drawn.append(_text(left - 12, at + 4, name, "end"))
         drawn.append(
-            f'<line x1="{x(least):.1f}" x2="{x(most):.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{colour}" stroke-width="3"/>'
+            f'<line x1="{x(least):.1f}" x2="{x(most):.1f}" y1="{at:.1f}" y2="{at:.1f}" '
+            f'stroke="{colour}" stroke-width="3"/>'
         )
         if isfinite(value):
             drawn.append(f'<circle cx="{x(value):.1f}" cy="{at:.1f}" r="5" fill="{colour}"/>')
@@ -238,17 +240,21 @@ def _anchor(at: float, left: float) -> str:
 
 
 def _below(x: float, label: str) -> str:
-    return _text(
-        x,
-        _HEIGHT - _BOTTOM + 18,
-        label,
-        "end" if x > _WIDTH - _RIGHT - 8 else "start" if x < _LEFT + 8 else "middle",
-    )
+    if x > _WIDTH - _RIGHT - 8:
+        anchor = "end"
+    elif x < _LEFT + 8:
+        anchor = "start"
+    else:
+        anchor = "middle"
+    return _text(x, _HEIGHT - _BOTTOM + 18, label, anchor)
 
 
 def _titles(across: str, up: str) -> list[str]:
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    turned = f'<text x="14" y="{middle:.0f}" text-anchor="middle" transform="rotate(-90 14 {middle:.0f})">{escape(up)}</text>'
+    turned = (
+        f'<text x="14" y="{middle:.0f}" text-anchor="middle" '
+        f'transform="rotate(-90 14 {middle:.0f})">{escape(up)}</text>'
+    )
     return [_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, across, "middle"), turned]
 
 
@@ -263,13 +269,15 @@ def _line(a: tuple[float, float], b: tuple[float, float], kind: str = "mark", *,
 
 def _path(places: Sequence[tuple[float, float]], colour: str, width: float) -> str:
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>'
+    stroke = f'stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"'
+    return f'<polyline points="{points}" fill="none" {stroke}/>'
 
 
 def _framed(shape: str) -> str:
     """Without what lies outside of the chart; the stroke of what lies on its edge is whole."""
     x, y, width, height = _LEFT - 2, _TOP - 2, _WIDTH - _LEFT - _RIGHT + 4, _HEIGHT - _TOP - _BOTTOM + 4
-    return f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{x} {y} {width} {height}">{shape}</svg>'
+    place = f'x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{x} {y} {width} {height}"'
+    return f"<svg {place}>{shape}</svg>"
 
 
 def _colour(number: int) -> str:
@@ -287,4 +295,5 @@ def _figure(
         f'<p class="cut">{escape(note)}</p>' for note in notes
     )
     caption = f"<figcaption>{below}</figcaption>" if below else ""
-    return f'<figure><svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img">{"".join(drawn)}</svg>{caption}</figure>'
+    chart = f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img">{"".join(drawn)}</svg>'
+    return f"<figure>{chart}{caption}</figure>"
