@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.tables import folded
-from flows.services.pages.charts import bars, lines, reliability
-from flows.services.pages.document import document
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.lessons import BestActions, Teacher, teachers
@@ -26,6 +24,8 @@ from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime import deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
+from flows.services.pages.charts import bars, lines, reliability
+from flows.services.pages.document import document
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
 from state.redis.client import reported

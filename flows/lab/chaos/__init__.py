@@ -1,10 +1,14 @@
 """`millrace chaos`: the real stack under a known load, while everything goes wrong that can; then the count.
 
-traffic   the load, and the book of it          site      what can be hurt, and how one sees that it works
-receiver  a webhook receiver with moods         faults    what goes wrong
-broker    a Kafka broker that can be killed verdict book, profiles, triggers and an undisturbed twin, compared
-disk      a disk that can be full               ports     where servers listen
-report    the table
+    booked_traffic  the load, and the book of it
+    site            what can be hurt, and how one sees that it works
+    strikes         what goes wrong
+    moody_receiver  a webhook receiver with moods
+    broker          a Kafka broker that can be killed
+    disk            a disk that can be full
+    ports           where servers listen
+    final_count     book, profiles, triggers and an undisturbed twin, compared
+    loss_report     the table
 """
 
 import shutil
@@ -19,16 +23,16 @@ import msgspec
 import structlog
 from rich.console import Console
 
+from flows.lab.chaos.booked_traffic import Book, Publisher, Store, by_http, by_kafka
 from flows.lab.chaos.broker import Broker
 from flows.lab.chaos.disk import small_disk
-from flows.lab.chaos.faults import Fault, faults
-from flows.lab.chaos.receiver import Moody
-from flows.lab.chaos.report import Report, Strike, build, shown
+from flows.lab.chaos.final_count import is_drained, judge
+from flows.lab.chaos.loss_report import Report, Strike, build, shown
+from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.site import APPS_TOPIC, EVENTS_TOPIC, KEY, PARTITIONS, Site, Stuck, Witness, document
-from flows.lab.chaos.traffic import Book, Publisher, Store, by_http, by_kafka
-from flows.lab.chaos.verdict import is_drained, judge
-from flows.lab.demo.receiver import Got
+from flows.lab.chaos.strikes import Fault, faults
 from flows.lab.demo.stack import Stack
+from flows.lab.demo.trigger_receiver import Got
 from flows.runtime.supervisor import Patience
 from state.redis.embedded import embedded
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import psutil
 
+from flows.lab.chaos.booked_traffic import ORDER, Book
 from flows.lab.chaos.broker import Broker
+from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.ports import free_ports
-from flows.lab.chaos.receiver import Moody
-from flows.lab.chaos.traffic import ORDER, Book
-from flows.lab.demo.receiver import Got
 from flows.lab.demo.stack import Stack
+from flows.lab.demo.trigger_receiver import Got
 from flows.runtime import deployment
 from schemas.errors import MillraceError
 from state.redis.client import connect, reported

@@ -1,9 +1,14 @@
 """`millrace demo`: the embedded stack with the life of a simulated shop, live or as one counted run.
 
-shop, people, faults   what happens, with the truth about it audit that truth against what the state holds
-publisher              sends it through the gateway              figures   what the engine says about itself
-receiver               gets the triggers, checks signatures      follow    one customer's story
-stack                  runs millrace                             screen    the live view
+    shop              what happens, with the truth about it: `shoppers`, `oddities`, `malformed`
+    publisher         sends it through the gateway
+    trigger_receiver  gets the triggers, checks signatures
+    stack             runs millrace
+    audit             that truth, against what the state holds
+    figures           what the engine says about itself
+    follow            one customer's story
+    screen            the live view
+    closing_report    what it ends with
 """
 
 import math
@@ -23,14 +28,14 @@ from rich.live import Live
 from rich.text import Text
 
 from flows.lab.demo.audit import Ledger, audit
+from flows.lab.demo.closing_report import Report, build, table
 from flows.lab.demo.figures import Figures, Observer
 from flows.lab.demo.follow import Follower
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import Got, Receiver
-from flows.lab.demo.report import Report, build, table
 from flows.lab.demo.screen import Screen
 from flows.lab.demo.shop import Shop
 from flows.lab.demo.stack import Stack, configuration
+from flows.lab.demo.trigger_receiver import Got, Receiver
 from flows.logic.rules.ruleset import CompiledRules
 from flows.services.status import collect
 from schemas.config import Config

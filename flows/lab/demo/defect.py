@@ -8,7 +8,7 @@ nothing else notices.
 import sys
 
 from flows.cli import main
-from flows.lab.demo.faults import Defective
+from flows.lab.demo.malformed import Defective
 from flows.runtime import deployment
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.lab.demo.receiver import Got
 from flows.lab.demo.shop import Item
+from flows.lab.demo.trigger_receiver import Got
 
 _LINES = 40
 _SHOWN = ("email", "name", "phone")  # as masked by the engine

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flows.lab.demo.people import Person
+from flows.lab.demo.shoppers import Person
 
 Message = dict[str, Any]
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from flows.lab.demo.figures import Figures, Observer, percentile
 from flows.lab.demo.follow import Follower
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import Receiver
+from flows.lab.demo.trigger_receiver import Receiver
 
 _RATE_OVER = 10  # looks; the rate is that between the oldest and the newest
 _LATEST = 2_000  # triggers that the percentiles are over

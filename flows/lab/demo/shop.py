@@ -14,9 +14,9 @@ from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
-from flows.lab.demo.faults import FAULTS, UNREADABLE, broken
+from flows.lab.demo.malformed import FAULTS, UNREADABLE, broken
 from flows.lab.demo.oddities import ALIAS_OF_USERS, GROUP_CONTACT, MADE_UP, oddly
-from flows.lab.demo.people import Person, company, person
+from flows.lab.demo.shoppers import Person, company, person
 from schemas.wire.events import RejectReason
 
 Channel = Literal["web", "app", "store", "social", "desk"]

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import httpx
 
-from flows.lab.demo.receiver import Receiver
 from flows.lab.demo.shop import WRITE_KEYS
+from flows.lab.demo.trigger_receiver import Receiver
 from schemas.config import Config, Gateway
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import Unreachable

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from flows.lab.evaluate.identity import Report, evaluate, in_redis, read
 from flows.lab.evaluate.identity_page import advice, page
-from flows.lab.evaluate.report import tell, wide, write
+from flows.lab.evaluate.matching_trial import Report, evaluate, in_redis, read
+from flows.lab.evaluate.verdict_output import tell, wide, write
 from flows.logic.matching import guess_fields
 from flows.logic.matching.columns import KIND_OF
 from schemas.errors import ConfigError

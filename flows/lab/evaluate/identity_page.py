@@ -4,7 +4,7 @@ from html import escape
 
 from flows.lab.evaluate.advice import BETTER, DO, ENOUGH, GAIN, Advice, between, per_hundred
 from flows.lab.evaluate.agreement import Agreement
-from flows.lab.evaluate.identity import Report
+from flows.lab.evaluate.matching_trial import Report
 from flows.lab.evaluate.verdict_page import told
 from flows.services.pages.charts import lines
 from flows.services.pages.document import OURS, document, notes, section, table

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from flows.lab.demo.faults import PLANTED
+from flows.lab.demo.malformed import PLANTED
 from flows.logic.fields import quality
 from flows.logic.matching.stage import Stage
 

@@ -20,7 +20,7 @@ import flows.logic.shard.quarantine
 import flows.match
 from flows.deliver import Steady
 from flows.lab.simulate import workers
-from flows.lab.simulate.faults import Crash
+from flows.lab.simulate.failures import Crash
 from flows.lab.simulate.scheduler import Broken
 from flows.lab.simulate.world import World
 from flows.learn import Learning

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from connectors.raw.log import START
-from flows.lab.simulate.traffic import Traffic
+from flows.lab.simulate.drawn_traffic import Traffic
 from flows.lab.simulate.workers import learnings, machine, resolver
 from flows.lab.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
 from flows.logic.facets.decisions import trigger_id

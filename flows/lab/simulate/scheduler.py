@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from flows.lab.simulate import oracle
 from flows.lab.simulate.defects import planted
-from flows.lab.simulate.faults import Crash, Faults, Rates
-from flows.lab.simulate.traffic import DOCUMENTS, Traffic
+from flows.lab.simulate.drawn_traffic import DOCUMENTS, Traffic
+from flows.lab.simulate.failures import Crash, Faults, Rates
 from flows.lab.simulate.workers import LIVES, Life, Site
 from flows.lab.simulate.world import CONFIG, PLENTY, World
 from schemas.errors import Damaged, MillraceError, Torn

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from connectors.raw.log import START
 from flows.deliver import Steady, forwarding
-from flows.lab.demo.faults import Defective
-from flows.lab.simulate.faults import Crash, Faults, Line
-from flows.lab.simulate.traffic import DOCUMENTS
+from flows.lab.demo.malformed import Defective
+from flows.lab.simulate.drawn_traffic import DOCUMENTS
+from flows.lab.simulate.failures import Crash, Faults, Line
 from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
 from flows.learn import Learning
 from flows.logic.delivery import Progress

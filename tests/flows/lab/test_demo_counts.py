@@ -23,9 +23,9 @@ from connectors.sinks.sink import DELIVERED, Outcome, Retry
 from connectors.sinks.webhook import WebhookSink
 from flows.lab.demo.audit import Household, Ledger, audit, compare, identifiers
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import ODDITIES, Got, Receiver
 from flows.lab.demo.shop import WRITE_KEYS, Item, Shop
 from flows.lab.demo.stack import CONNECTOR
+from flows.lab.demo.trigger_receiver import ODDITIES, Got, Receiver
 from schemas.config import Connector, Gateway, Secret, WriteKey
 from schemas.wire import cloudevents
 from schemas.wire.events import RawEvent

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from flows.lab.demo import stack
 from flows.lab.demo.figures import Figures, percentile, raw_lag
 from flows.lab.demo.follow import Follower
-from flows.lab.demo.receiver import Got, Receiver
 from flows.lab.demo.shop import WRITE_KEYS
 from flows.lab.demo.stack import CONNECTOR, ORDERS, Stack, configuration, to_toml
+from flows.lab.demo.trigger_receiver import Got, Receiver
 from schemas.config.toml import load, problems
 from schemas.errors import Unreachable
 from tests.demo_life import LONG, first
@@ -63,7 +63,7 @@ def test_demos_that_start_at_the_same_moment_have_ports_of_their_own(tmp_path: P
     """None of them listens yet, and all would like the same one."""
     code = (
         "import pathlib, sys\n"
-        "from flows.lab.demo.receiver import Receiver\n"
+        "from flows.lab.demo.trigger_receiver import Receiver\n"
         "from flows.lab.demo.stack import configuration\n"
         "with Receiver(lambda _: None) as receiver:\n"
         "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], flush=True)\n"

@@ -13,7 +13,7 @@ import pytest
 
 from connectors.files.tables import TableFile
 from connectors.raw.log import START
-from flows.lab.evaluate import identity
+from flows.lab.evaluate import matching_trial
 from flows.lab.evaluate.table import read
 from flows.logic.expressions.numbers import number_of
 from flows.logic.message import Checked
@@ -114,7 +114,7 @@ def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
 
 @by_name
 def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) -> None:
-    headings, rows = identity.read(written(export, tmp_path))
+    headings, rows = matching_trial.read(written(export, tmp_path))
     assert headings == list(export.columns)
     assert [row[export.columns[2]] for row in rows if any(row.values())] == [
         one.last for one in export.people

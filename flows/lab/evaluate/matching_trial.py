@@ -25,8 +25,8 @@ from connectors.files.shape import FOOTER, shaped
 from flows.lab.evaluate import table
 from flows.lab.evaluate.agreement import Agreement, bcubed, f1_apart, pairwise, united
 from flows.lab.evaluate.exact import exact
-from flows.lab.evaluate.report import progress
 from flows.lab.evaluate.tops import Edge
+from flows.lab.evaluate.verdict_output import progress
 from flows.logic.matching import guess_fields
 from flows.logic.matching.columns import tells_who
 from flows.logic.resolution.validation import Validator

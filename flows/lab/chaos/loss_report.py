@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flows.lab.chaos.faults import BUDGET_S
-from flows.lab.chaos.traffic import Book
-from flows.lab.chaos.verdict import Loss, Verdict
+from flows.lab.chaos.booked_traffic import Book
+from flows.lab.chaos.final_count import Loss, Verdict
+from flows.lab.chaos.strikes import BUDGET_S
 
 ELSEWHERE = "(no fault in particular)"
 SHOWN = 10  # losses

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from connectors.raw.log import START
+from flows.lab.chaos.booked_traffic import Book, Sent
 from flows.lab.chaos.site import CRM, GONE, ON_ORDER, SHARDS, Site
-from flows.lab.chaos.traffic import Book, Sent
-from flows.lab.demo.receiver import Got
+from flows.lab.demo.trigger_receiver import Got
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from flows.runtime import deployment

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from typing import Self
 
-from flows.lab.demo.receiver import Got, Receiver
+from flows.lab.demo.trigger_receiver import Got, Receiver
 
 _LOOK_EVERY_S = 0.05
 

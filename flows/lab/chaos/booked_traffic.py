@@ -17,7 +17,7 @@ import httpx
 import msgspec
 from confluent_kafka import KafkaException, Producer
 
-from flows.lab.demo.faults import PLANTED
+from flows.lab.demo.malformed import PLANTED
 
 ORDER = "Order Completed"
 BATCH = 8  # events

@@ -11,8 +11,8 @@ from rich.table import Table
 from flows.lab.demo.audit import Ledger, Verdict
 from flows.lab.demo.figures import Figures, percentile
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import Got, Receiver
 from flows.lab.demo.stack import CONNECTOR, ORDERS
+from flows.lab.demo.trigger_receiver import Got, Receiver
 from flows.logic.models.best_action import NAME as BEST_ACTION
 from flows.logic.models.recommendation_index import NAME as RECOMMENDATION
 from flows.logic.models.segments_learnt import NAME as CLUSTERS
