@@ -61,8 +61,7 @@ def identity_link(
 
 @identity.command("unlink")
 def identity_unlink(one: Who, other: Who, reason: Reason = "", config: ConfigFile = None) -> int:
-    """Undo the last union that made these two one; where none did, the second becomes a customer of its
-    own."""
+    """Undo the last union that made these two one; without one, the second becomes a customer of its own."""
     from flows.cli.identity import order
 
     return order(_load(config), "unlink", (one, other), reason=reason)

@@ -1,4 +1,4 @@
-"""The commands `millrace dead ...`, `source ...`, `repair ...` and `backup ...`.
+"""The commands `millrace dead ...`, `source ...` and `repair ...`.
 
 Each calls one function of another module, imported when it is needed.
 """
@@ -17,7 +17,6 @@ source = typer.Typer(
     no_args_is_help=True, help="Sources that were suspended because too many of their events were rejected."
 )
 repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what another still has.")
-backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 
 
 @dead.command("list")
@@ -87,38 +86,3 @@ def repair_customer(ident: Annotated[str, typer.Argument(metavar="ID")], config:
     from flows.services.repair import customer
 
     return customer(load(config), ident)
-
-
-@backup.command("create")
-def backup_create(config: ConfigFile = None) -> int:
-    """Copy the directory and all shards, consistent and encrypted, into the backup folder."""
-    from flows.services.backups import create
-
-    return create(load(config))
-
-
-@backup.command("list")
-def backup_list(config: ConfigFile = None) -> int:
-    """List them, the oldest first."""
-    from flows.services.backups import listing
-
-    return listing(load(config, secrets=False))
-
-
-@backup.command("verify")
-def backup_verify(
-    name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None
-) -> int:
-    """Read one (or all) and the archive behind it to the last byte."""
-    from flows.services.backups import verify
-
-    return verify(load(config), name)
-
-
-@backup.command("prune")
-def backup_prune(config: ConfigFile = None) -> int:
-    """Remove all but the newest `backup.keep`, and archive files older than `archive.keep` that none of them
-    needs."""
-    from flows.services.backups import prune
-
-    return prune(load(config))
