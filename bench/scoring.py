@@ -32,7 +32,7 @@ from flows.logic.rules.ruleset import CompiledRules, still
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
@@ -49,16 +49,16 @@ Models = dict[str, Loaded]
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
     """What `resolve` writes to the log of each shard."""
-    reader, directory = deployment.raw_reader(config), deployment.directory(config)
+    reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     while ready := windows.poll() or windows.poll():
@@ -168,7 +168,7 @@ def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            deployment.prepare(config)
+            Deployment(config).prepare()
             total = fill(config, customers, each)
             logs = entries(config)
     rules: Any = config

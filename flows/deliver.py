@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
 import msgspec
@@ -33,6 +33,9 @@ from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -302,25 +305,15 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
     return make
 
 
-def _desk(config: Config) -> Desk:
-    """Return what the dispatchers need of state."""
-    from flows.runtime import deployment
-
-    store = deployment.deliveries(config)
-    return Desk(deployment.identify(config), store.bury, store.disable, store.disabled, store.count)
-
-
-def run(config: Config, worker: int, workers: int) -> None:
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`,
     `ConfigError`."""
-    from flows.runtime import deployment
-
+    config, store = deployment.config, deployment.deliveries
     shards = range(worker, config.shards.count, workers)
-    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), _desk(config)
+    desk = Desk(deployment.contacts.identify, store.bury, store.disable, store.disabled, store.count)
+    sink = make_sink(config, deployment.redis_url)
     stop = Stop()
-    deliveries = Deliveries(
-        config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop
-    )
+    deliveries = Deliveries(config, shards, deployment.outbox, deployment.directory, desk, sink, stop)
     log.info(
         "deliver_started",
         shards=len(shards),

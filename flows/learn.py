@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from time import monotonic, perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import bytewax.operators as op
 import msgspec
@@ -40,7 +40,6 @@ from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
 from flows.runtime.snapshots import seal, sender
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import Damaged
 from schemas.wire.events import Unlearnt
 from schemas.wire.triggers import Example
@@ -49,6 +48,9 @@ from state.directory.redis_directory import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
 from state.shards.redis_shards import Outbox
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -381,17 +383,16 @@ def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
     return flow
 
 
-def run(config: Config) -> None:
+def run(deployment: "Deployment") -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-    from flows.runtime import deployment
-
+    config = deployment.config
     all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = (
-        deployment.outbox(config),
-        deployment.directory(config),
-        deployment.models(config),
-        deployment.signer(config),
+        deployment.outbox,
+        deployment.directory,
+        deployment.models,
+        deployment.signer,
     )
     learnings = [
         Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers)

@@ -9,7 +9,7 @@ seconds: after a death they may lack the records since.
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
@@ -33,6 +33,9 @@ from state.directory.redis_directory import Directory
 from state.keys import DataKey, DataKeys, LogSeal
 from state.model_store import Signer
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -354,32 +357,26 @@ def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     return flow
 
 
-def matcher_of(config: Config) -> Matcher:
+def matcher_of(deployment: "Deployment") -> Matcher:
     """Return the flow's steps on this deployment."""
-    from flows.runtime import deployment
     from flows.runtime.archived_windows import match_packer
-    from state.directory.matches import RedisMatches
-    from state.redis.client import connect
 
-    matches = RedisMatches(
-        connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
-    )
-    seal = deployment.log_seal(config)
-    keys = deployment.keys(config)
+    config = deployment.config
     parts = (
         config,
-        deployment.directory(config),
-        matches,
-        deployment.data_keys(config),
-        deployment.signer(config),
-        keys.hash,
-        seal,
+        deployment.directory,
+        deployment.matches,
+        deployment.data_keys,
+        deployment.signer,
+        deployment.keys.hash,
+        deployment.log_seal,
     )
-    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
+    if not config.archive.enabled:
+        return Matcher(*parts)
+    return Matcher(*parts, match_packer(config, deployment.log_seal))
 
 
-def run(config: Config) -> None:
+def run(deployment: "Deployment") -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-
     stop = Stop()
-    run_flow(dataflow(matcher_of(config), stop), stop)
+    run_flow(dataflow(matcher_of(deployment), stop), stop)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import structlog
 from bytewax import operators as op
@@ -27,13 +28,15 @@ from flows.runtime.outbox_room import Room
 from flows.runtime.poison_brake import PoisonBrake
 from flows.runtime.release import BUILD
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.records.profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory.redis_directory import Directory
 from state.shards.redis_shards import ShardCommit, Shards
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -440,22 +443,20 @@ def dataflow(worker: Worker, stop: Stop) -> Dataflow:
     return flow
 
 
-def run(config: Config, worker: int, workers: int) -> None:
-    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows.runtime import deployment
-
-    stop = Stop()
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
+    """Be worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    stop, config = Stop(), deployment.config
     owned = range(worker, config.shards.count, workers)
     made = Worker(
         owned,
-        deployment.directory(config),
-        deployment.shards(config),
-        deployment.machine(config),
+        deployment.directory,
+        deployment.shards,
+        deployment.machine(),
         cache=config.shards.cache,
         outbox_max=config.shards.outbox_max,
         clock_ms=lambda: int(time.time() * 1000),
         rest=stop.wait,
-        poison=deployment.poison_brake(config),
+        poison=deployment.poison_brake(),
     )
     log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
     run_flow(dataflow(made, stop), stop)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
@@ -38,6 +38,9 @@ from state.directory.matches import SEALED_AS
 from state.directory.redis_directory import Directory
 from state.keys import DataKeys, LogSeal
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -455,27 +458,25 @@ def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop
     return flow
 
 
-def run(config: Config, worker: int, workers: int) -> None:
-    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows.runtime import deployment
-
-    stop = Stop()
-    reader = deployment.raw_reader(config)
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
+    """Be worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    stop, config = Stop(), deployment.config
+    reader = deployment.raw_reader()
     partitions = reader.partitions()[worker::workers]
-    directory = deployment.directory(config)
+    directory = deployment.directory
     offsets = directory.offsets()
     positions = {partition: offsets.get(partition, START) for partition in partitions}
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        deployment.validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        deployment.data_keys,
+        deployment.log_seal,
         stop,
         positions=positions,
-        brake=deployment.brake(config),
+        brake=deployment.brake(),
     )
     try:
         run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)

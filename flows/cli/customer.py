@@ -15,7 +15,7 @@ from schemas.errors import Unusable
 def show(config: Config, who: str) -> int:
     """Print the profile of `NAMESPACE:VALUE`, or of a customer's hex id. Raises `Unusable` where there is
     none."""
-    from flows.runtime import deployment
+    from flows.runtime.deployment import Deployment
 
     namespace, colon, value = who.partition(":")
     known = ["customer", *(entry.name for entry in config.identity.namespace)]
@@ -23,7 +23,7 @@ def show(config: Config, who: str) -> int:
         raise Unusable(
             f"{namespace!r} is no namespace: expected one of {', '.join(known)}, such as email:ana@example.org"
         )
-    found = deployment.profile_reader(config)(*((namespace, value) if colon else ("customer", who)))
+    found = Deployment(config).profile_reader(*((namespace, value) if colon else ("customer", who)))
     if found is None:
         raise Unusable(f"nobody is known as {who}: expected NAMESPACE:VALUE, or the id of a customer")
     Console(highlight=False).print(screen(found))

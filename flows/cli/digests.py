@@ -9,7 +9,7 @@ from flows.cli.tables import folded
 from flows.services.backups import moment_text
 from schemas.config import Config
 from state import state_digest
-from state.redis.client import connect, reported
+from state.redis.client import reported
 from state.state_digest import Digest
 
 SHOWN = 16  # hex digits of a unit in the table; `--json` has all
@@ -17,16 +17,18 @@ SHOWN = 16  # hex digits of a unit in the table; `--json` has all
 
 def run(config: Config, as_json: bool) -> int:
     """Print it. Raises `Unreachable`, `Foreign`, `Moving`."""
-    from flows.runtime import deployment
+    from flows.runtime.deployment import Deployment
 
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    deployment = Deployment(config)
+
+    client, names = deployment.client, deployment.names
     with reported():
         reading = state_digest.Reading(
             client,
             names,
-            deployment.layout(config),
-            deployment.directory(config),
-            state_digest.as_said(deployment.data_keys(config)),
+            deployment.layout,
+            deployment.directory,
+            state_digest.as_said(deployment.data_keys),
         )
         found = reading.digest()
         journal, tick = client.hmget(names.meta, "journal", "tick")

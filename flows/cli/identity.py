@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flows.cli.tables import folded
 from flows.logic.resolution.identity_orders import document
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services.dead_letters import PIPED_WIDTH, printable
 from flows.services.restore import moment
 from flows.services.steward import access
@@ -35,7 +35,7 @@ def show(config: Config, named: str, lang: str, as_json: bool) -> int:
     """Print who a customer is: identifiers, what united them, who is kept apart. 1 if nobody has this
     identifier."""
     with reported():
-        found = access.steward(config).show(named)
+        found = access.steward(Deployment(config)).show(named)
     if found is None:
         return _nobody(named)
     if as_json:
@@ -47,7 +47,7 @@ def show(config: Config, named: str, lang: str, as_json: bool) -> int:
 def history(config: Config, named: str, lang: str, as_json: bool) -> int:
     """Print what the ledger says of a customer, and what was sent while it was united with others."""
     with reported():
-        found = access.steward(config).history(named)
+        found = access.steward(Deployment(config)).history(named)
     if found is None:
         return _nobody(named)
     if as_json:
@@ -64,7 +64,7 @@ def history(config: Config, named: str, lang: str, as_json: bool) -> int:
 def suspended(config: Config, as_json: bool) -> int:
     """Print the identifiers that are evidence no longer, the latest first."""
     with reported():
-        found = access.steward(config).suspended()
+        found = access.steward(Deployment(config)).suspended()
     if as_json:
         return as_one_line(found)
     table = _table("identifier", "value", "since", "customer")
@@ -81,7 +81,7 @@ def recent(config: Config, limit: int, lang: str, as_json: bool) -> int:
     """Print what became of identities lately, a line each, cut to the terminal: `history` and `review show`
     have all of it."""
     with reported():
-        found = access.steward(config).recent(limit)
+        found = access.steward(Deployment(config)).recent(limit)
     if as_json:
         return as_one_line(found)
     say = console()
@@ -109,12 +109,13 @@ def order(config: Config, kind: str, named: Sequence[str], *, forced: bool = Fal
 
 def carry_out(config: Config, ordered: bytes) -> int:
     """Give an order, and say what became of it."""
+    deployment = Deployment(config)
     with reported():
         given = give(
-            access.order_desk(config),
+            access.order_desk(deployment),
             ordered,
-            lambda: deployment.raw_writer(config),
-            lambda: deployment.raw_reader(config),
+            deployment.raw_writer,
+            deployment.raw_reader,
         )
     console().print(given.state + (f": {printable(given.why)}" if given.why else ""), markup=False)
     return 0 if given.state == "done" else 1
@@ -124,7 +125,7 @@ def _alike(config: Config, named: list[tuple[str, str]]) -> list[tuple[str, str]
     """Two customers or two identifiers: where one of each is given, the identifier's customer."""
     if len({kind == "customer" for kind, _ in named}) == 1:
         return named
-    people = access.steward(config).people
+    people = access.steward(Deployment(config)).people
     found = [(one, people.find(":".join(one))) for one in named]
     for one, root in found:
         if root is None:
@@ -150,43 +151,42 @@ def unmerge(
 ) -> int:
     """Undo unions, and list what was sent meanwhile. 0 if all of them were undone. `sure` is asked before
     many are. Raises `Unusable`."""
+    deployment = Deployment(config)
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     with reported():
         unions = _selected(config, chosen)
         culprit = _culprit(config, chosen)
-        others = (
-            collected(deployment.directory(config), deployment.ledger(config), culprit) if culprit else []
-        )
+        others = collected(deployment.directory, deployment.ledger, culprit) if culprit else []
         if dry or not (unions or others or _still_held(config, culprit)):
             return _would_undo(config, unions, others, as_json)
         if len(unions) + len(others) > 1 and not sure(_question(unions, others)):
             return 1
         with _bar(say) as bar:
             task = bar.add_task("undone", total=len(unions) + len(others))
-            steward, directory = access.steward(config), deployment.directory(config)
+            steward, directory = access.steward(deployment), deployment.directory
             before = 0
             run = Undoing(
                 steward,
                 directory,
-                deployment.ledger(config),
-                deployment.shards(config),
+                deployment.ledger,
+                deployment.shards,
                 rate,
                 lambda n: bar.update(task, completed=before + n),
             )
-            outcome = run.run(unions, lambda: deployment.raw_writer(config)) if unions else Outcome(0, 0, [])
+            outcome = run.run(unions, deployment.raw_writer) if unions else Outcome(0, 0, [])
             before = len(unions)
             if others:
-                parted = run.part(culprit, others, lambda: deployment.raw_writer(config))
+                parted = run.part(culprit, others, deployment.raw_writer)
                 outcome = msgspec.structs.replace(
                     outcome, parted=parted, refused=outcome.refused + len(others) - parted
                 )
         if _still_held(config, culprit):
             ordered = document("unlink", *[("identifier", culprit.hex())] * 2)
             given = give(
-                access.order_desk(config),
+                access.order_desk(deployment),
                 ordered,
-                lambda: deployment.raw_writer(config),
-                lambda: deployment.raw_reader(config),
+                deployment.raw_writer,
+                deployment.raw_reader,
             )
             outcome = msgspec.structs.replace(outcome, taken_out=given.state)
     if as_json:
@@ -208,7 +208,7 @@ def _culprit(config: Config, chosen: Selection) -> bytes:
     there is none."""
     if chosen.identifier is None:
         return b""
-    people = access.steward(config).people
+    people = access.steward(Deployment(config)).people
     identifier = people.hashed(chosen.identifier)
     alone = not any((chosen.rule, chosen.since, chosen.until))
     return identifier if alone or identifier in people.directory.suspended() else b""
@@ -216,7 +216,7 @@ def _culprit(config: Config, chosen: Selection) -> bytes:
 
 def _still_held(config: Config, culprit: bytes) -> bool:
     """Whether a suspended identifier is still held by a customer with others: who was first seen with it."""
-    people = access.steward(config).people
+    people = access.steward(Deployment(config)).people
     if not culprit or culprit not in people.directory.suspended():
         return False
     [root] = people.directory.lookup([culprit])
@@ -225,9 +225,10 @@ def _still_held(config: Config, culprit: bytes) -> bool:
 
 def _selected(config: Config, chosen: Selection) -> list[int]:
     """Numbers of unions that stand, the newest first."""
-    ledger, desk = deployment.ledger(config), access.order_desk(config)
+    deployment = Deployment(config)
+    ledger, desk = deployment.ledger, access.order_desk(deployment)
     if chosen.target is None:
-        people, now_ms = access.steward(config).people, int(time.time() * 1000)
+        people, now_ms = access.steward(deployment).people, int(time.time() * 1000)
         return standing(
             ledger,
             Wanted(
@@ -243,7 +244,7 @@ def _selected(config: Config, chosen: Selection) -> list[int]:
         if why := read.detail if isinstance(read, Reject) else desk.objection(read):
             raise Unusable(why)
         return [number]
-    root = access.steward(config).people.find(chosen.target)
+    root = access.steward(deployment).people.find(chosen.target)
     if root is None:
         raise Unusable(f"nobody has {chosen.target}")
     return sorted((seq for seq, _, _ in ledger.edges(root)), reverse=True)
@@ -266,7 +267,7 @@ def _would_undo(config: Config, unions: Sequence[int], others: Sequence[bytes], 
             f"{len(others):,} identifiers that were new when they came with it would become customers of their own"
         )
     if unions:
-        entries = access.steward(config).entries(unions[:SENT_SHOWN])
+        entries = access.steward(Deployment(config)).entries(unions[:SENT_SHOWN])
         console().print(_unions(entries, "en"))
         if (more := len(unions) - SENT_SHOWN) > 0:
             console().print(f"... and {more:,} more")

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from flows.cli.identity import as_one_line, carry_out, console, moment_text
 from flows.cli.tables import folded
+from flows.runtime.deployment import Deployment
 from flows.services.dead_letters import printable
 from flows.services.steward import access
 from flows.services.steward.desk import Compared, Said, Side
@@ -17,7 +18,7 @@ from state.redis.client import reported
 def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) -> int:
     """Print a page of the pairs that wait, the oldest first."""
     with reported():
-        queue = access.steward(config).reviews(after, limit)
+        queue = access.steward(Deployment(config)).reviews(after, limit)
     if as_json:
         return as_one_line(queue)
     found = queue.reviews
@@ -38,7 +39,7 @@ def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) ->
 def show(config: Config, ident: str, lang: str, as_json: bool) -> int:
     """Print both sides of a pair and the evidence. 1 if there is no such pair."""
     with reported():
-        found = access.steward(config).review(ident)
+        found = access.steward(Deployment(config)).review(ident)
     if found is None:
         return _none(ident)
     if as_json:
@@ -55,7 +56,7 @@ def show(config: Config, ident: str, lang: str, as_json: bool) -> int:
 def decide(config: Config, ident: str, said: Said, reason: str) -> int:
     """Accept, reject, or say that one cannot tell. 0 if it was carried out."""
     with reported():
-        ordered = access.steward(config).decision(ident, said, reason)
+        ordered = access.steward(Deployment(config)).decision(ident, said, reason)
     return _none(ident) if ordered is None else carry_out(config, ordered)
 
 

@@ -6,13 +6,16 @@ mistake what cannot be had back.
 """
 
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from flows.logic.rules.losses import losses
 from flows.logic.rules.ruleset import CompiledRules
-from schemas.config import Config
+from schemas.config import Config, Shards
 from schemas.config.toml import load, rules_document, rules_from
-from schemas.errors import ConfigError, Losing
+from schemas.errors import ConfigError, Damaged, Losing
+from state.damage import CHANGED, GONE, RESTORE, UNREADABLE
 from state.directory.redis_directory import Directory
 
 RULES = "rules"  # the sender of rule versions
@@ -41,6 +44,24 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
             "other rules were announced at the same moment, and ours were not: look which are meant, and announce those"
         )
     return version + 1
+
+
+def rules_loader(source: Directory, shards: Shards) -> Callable[[int], CompiledRules]:
+    """Return what compiles announced rules by their version, each once. It raises `Damaged`."""
+
+    @lru_cache(maxsize=8)
+    def rules_of(version: int) -> CompiledRules:
+        document = source.body("c", RULES, version)
+        what = f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,"
+        if document is None:
+            raise Damaged(f"{what} {GONE}: {RESTORE}")
+        try:
+            rules = rules_from(document)
+        except (*UNREADABLE, ConfigError) as error:
+            raise Damaged(f"{what} {CHANGED} ({error}): {RESTORE}") from error
+        return CompiledRules(rules, version, shards.dedupe, shards.count)
+
+    return rules_of
 
 
 def settled(path: Path | None) -> Config:

@@ -12,13 +12,13 @@ from rich.table import Table
 
 from flows.cli.progress import Progress
 from flows.cli.tables import folded
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
 from state.history.backup_folders import Manifest
 from state.history.key_snapshot import Copied, Copying
-from state.redis.client import connect, reported
+from state.redis.client import reported
 
 log = structlog.get_logger()
 
@@ -34,14 +34,15 @@ def make(
 ) -> Manifest:
     """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no
     backup."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    deployment = Deployment(config)
+    client, names = deployment.client, deployment.names
     with reported():
         if not client.exists(names.meta):
             raise Foreign(f"there is nothing under the prefix {config.redis.prefix!r} that could be copied")
-        deployment.directory(config)  # it is ours
-        archive = deployment.archive(config).newest()
-        keys = deployment.key_copy(config)
-        writer = deployment.backups(config).begin(clock_ms(), deployment.journal(config).head())
+        deployment.check_data()  # it is ours
+        archive = deployment.archive.newest()
+        keys = deployment.key_copy()
+        writer = deployment.backups.begin(clock_ms(), deployment.journal.head())
         try:
 
             def add(copied: Copied) -> None:
@@ -89,7 +90,7 @@ def create(config: Config) -> int:
 
 def listing(config: Config) -> int:
     """Print all; 1 if a manifest cannot be trusted."""
-    backups = deployment.backups(config)
+    backups = Deployment(config).backups
     table = folded(
         Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
     )
@@ -121,7 +122,8 @@ def listing(config: Config) -> int:
 
 def verify(config: Config, name: str | None) -> int:
     """Read one backup (or all of them) to the last byte, and the archive behind each. Raises `Foreign`."""
-    backups, archive = deployment.backups(config), deployment.archive(config)
+    deployment = Deployment(config)
+    backups, archive = deployment.backups, deployment.archive
     for each in [name] if name else backups.names():
         manifest = backups.manifest(each)
         records = backups.verify(manifest)
@@ -150,13 +152,14 @@ def prune(config: Config) -> int:
 
 
 def _prune(config: Config) -> list[str]:
-    backups = deployment.backups(config)
+    deployment = Deployment(config)
+    backups = deployment.backups
     gone = backups.prune(config.backup.keep)
     if config.archive.keep is not None and (left := backups.names()):
         needed = min(backups.manifest(name).journal for name in left)
         gone += [
             path.name
-            for path in deployment.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)
+            for path in deployment.archive.prune(needed + 1, time.time() - config.archive.keep / 1000)
         ]
     return gone
 

@@ -18,11 +18,13 @@ from state.redis.client import reported
 
 def run(config: Config, as_json: bool) -> int:
     """Print it. Raises `Unreachable`, `Foreign`."""
-    from flows.runtime import deployment
+    from flows.runtime.deployment import Deployment
+
+    deployment = Deployment(config)
 
     with reported():
-        deployment.directory(config)  # that the data is ours
-        totals = sums(deployment.shards(config).counters().values())
+        deployment.check_data()  # that the data is ours
+        totals = sums(deployment.shards.counters().values())
     rows, unread = report(totals), unread_report(totals)
     if as_json:
         found = [*map(figures, rows), *map(msgspec.structs.asdict, unread)]

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.release import BUILD
 from flows.services.resending import Tally, resend
 from schemas.config import Config
@@ -47,16 +47,17 @@ AnyDead = TypeVar("AnyDead", DeadEvent, DeadFact, DeadExample)
 def listing(config: Config, reason: str | None, limit: int) -> int:
     """Print the newest `limit`, without what they hold. `reason`: an event's code, or how the words of a
     delivery's begin."""
+    deployment = Deployment(config)
     table = Table(box=None, pad_edge=False)
     table.add_column("id", no_wrap=True)
     for column in ("reason", "from", "when", "position"):
         table.add_column(column, overflow="fold")
     with reported():
         kinds = (
-            deployment.dead_events(config),
-            deployment.dead_facts(config),
-            deployment.dead_examples(config),
-            deployment.dead_deliveries(config),
+            deployment.dead_events,
+            deployment.dead_facts,
+            deployment.dead_examples,
+            deployment.dead_deliveries,
         )
         each: list[Iterator[Dead]] = [kind.newest() for kind in kinds]
         found = merge(*each, key=_when_ms, reverse=True)
@@ -84,7 +85,7 @@ def show(config: Config, entry: str) -> int:
         letter = dead.letter
         facts = {name: getattr(letter, name) for name in DeadLetter.__struct_fields__ if name != "sealed"}
         facts |= {name: _moment(getattr(letter, name)) for name in ("received_ms", "rejected_ms")}
-        body = deployment.log_seal(config).open(letter.sealed)
+        body = Deployment(config).log_seal.open(letter.sealed)
         if letter.partition == MATCHING:
             body = _said(config, chr(body[0]), body[1:])
     elif isinstance(dead, DeadFact):
@@ -145,13 +146,14 @@ def _said(config: Config, kind: str, body: bytes) -> bytes:
     [(origin, rest)] = pieces(kind, body)
     if kind == "d":
         return f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {'one' if rest[-1:] == b'1' else 'not one'}".encode()
-    said = opened(deployment.data_keys(config), origin, rest)
+    said = opened(Deployment(config).data_keys, origin, rest)
     return text_id(origin).encode() + b"\n" + (b"erased since" if said is None else msgspec.json.format(said))
 
 
 def replay(config: Config, entries: list[str], reason: str | None) -> int:
     """Send these again, or all there are (for this `reason`). 0 if all went out, else 1. Raises `LogFull`,
     `Unreachable`."""
+    deployment = Deployment(config)
     tally = Tally()
     with reported():
         if entries:
@@ -169,17 +171,13 @@ def replay(config: Config, entries: list[str], reason: str | None) -> int:
             ]
         else:
             events = _mended(
-                (dead for dead in deployment.dead_events(config).oldest() if _is_for(dead, reason)), tally
+                (dead for dead in deployment.dead_events.oldest() if _is_for(dead, reason)), tally
             )
-            facts = _mended(
-                (dead for dead in deployment.dead_facts(config).oldest() if _is_for(dead, reason)), tally
-            )
+            facts = _mended((dead for dead in deployment.dead_facts.oldest() if _is_for(dead, reason)), tally)
             examples = _mended(
-                (dead for dead in deployment.dead_examples(config).oldest() if _is_for(dead, reason)), tally
+                (dead for dead in deployment.dead_examples.oldest() if _is_for(dead, reason)), tally
             )
-            deliveries = (
-                dead for dead in deployment.dead_deliveries(config).oldest() if _is_for(dead, reason)
-            )
+            deliveries = (dead for dead in deployment.dead_deliveries.oldest() if _is_for(dead, reason))
         try:
             asyncio.run(resend(config, events, facts, examples, deliveries, tally))
         finally:
@@ -220,18 +218,19 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def _find(config: Config, entry: str) -> Dead | None:
+    deployment = Deployment(config)
     match = _ID.fullmatch(entry)
     if match is None:
         return None
     if match[1] == "q":
         shard, _, seq = match[2].partition("-")
-        return deployment.dead_facts(config).find(int(shard), int(seq))
+        return deployment.dead_facts.find(int(shard), int(seq))
     if match[1] == "x":
-        return deployment.dead_examples(config).find(match[2])
+        return deployment.dead_examples.find(match[2])
     return (
-        deployment.dead_events(config).find(match[2])
+        deployment.dead_events.find(match[2])
         if match[1] == "e"
-        else deployment.dead_deliveries(config).find(match[2])
+        else deployment.dead_deliveries.find(match[2])
     )
 
 

@@ -22,7 +22,7 @@ from flows.logic.models.lessons import BestActions, Teacher, teachers
 from flows.logic.models.linear import Snapshot as Linear
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from flows.services.pages.charts import bars, lines, reliability
 from flows.services.pages.document import document
@@ -134,7 +134,7 @@ def rollback(config: Config, name: str, to: int | None) -> int:
     """Raises `Unusable` where there is no such version."""
     with reported():
         _find(config, name)
-        last = deployment.directory(config).sent(sender(name))
+        last = Deployment(config).directory.sent(sender(name))
         _again(config, ROLLBACK, name, to or last - 1)
     return 0
 
@@ -143,7 +143,7 @@ def pin(config: Config, name: str, to: int | None) -> int:
     """Raises `Unusable` where there is no such version."""
     with reported():
         _find(config, name)
-        _again(config, PIN, name, to or deployment.directory(config).sent(sender(name)))
+        _again(config, PIN, name, to or Deployment(config).directory.sent(sender(name)))
     return 0
 
 
@@ -151,7 +151,7 @@ def unpin(config: Config, name: str) -> int:
     with reported():
         _find(config, name)
         who = sender(name, UNPIN)
-        _announce(config, who, deployment.directory(config).sent(who) + 1, b"")
+        _announce(config, who, Deployment(config).directory.sent(who) + 1, b"")
     print(f"{name}: the last version is in force again, and those that follow")
     return 0
 
@@ -165,7 +165,7 @@ def promote(config: Config, name: str, learner: str) -> int:
             raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
-        deployment.models(config).wish(name, learner)
+        Deployment(config).models.wish(name, learner)
     print(f"{name}: {learner} becomes the champion with the next examples that are learnt")
     return 0
 
@@ -174,7 +174,7 @@ def export(config: Config, name: str, to: int | None, out: Path | None) -> int:
     """Raises `Unusable` where there is no such version."""
     with reported():
         _find(config, name)
-        snapshot = _version(config, name, to or deployment.directory(config).sent(sender(name)))
+        snapshot = _version(config, name, to or Deployment(config).directory.sent(sender(name)))
     written = msgspec.json.format(msgspec.json.encode(snapshot)) + b"\n"
     if out is None:
         sys.stdout.write(written.decode())
@@ -198,7 +198,7 @@ def report(config: Config, name: str, html: Path) -> int:
 def _trained(config: Config) -> Iterator[Teacher]:
     """The trainer of each configured model, as its last checkpoint has it; new where there is none. Raises
     `Foreign`."""
-    store = deployment.models(config)
+    store = Deployment(config).models
     for trainer in (*trainers(config), *teachers(config)):
         last = store.last(trainer.name)
         if last is not None:
@@ -214,8 +214,9 @@ def _find(config: Config, name: str) -> Teacher:
 
 
 def _row(config: Config, trainer: Teacher) -> Row:
-    heads, name = deployment.shards(config).heads().values(), trainer.name
-    version = deployment.directory(config).sent(sender(name))
+    deployment = Deployment(config)
+    heads, name = deployment.shards.heads().values(), trainer.name
+    version = deployment.directory.sent(sender(name))
     in_force: dict[str, list[int]] = {}
     for kind in (PIN, ROLLBACK, LEARN):
         numbers = sorted(
@@ -232,7 +233,7 @@ def _row(config: Config, trainer: Teacher) -> Row:
 
 def _versions(config: Config, name: str) -> Iterator[Snapshot]:
     """The last ones that were learnt and can still be read, newest first."""
-    last = deployment.directory(config).sent(sender(name))
+    last = Deployment(config).directory.sent(sender(name))
     for version in range(last, max(last - SHOWN, 0), -1):
         try:
             yield _version(config, name, version)
@@ -241,11 +242,12 @@ def _versions(config: Config, name: str) -> Iterator[Snapshot]:
 
 
 def _version(config: Config, name: str, version: int) -> Snapshot:
-    body = deployment.directory(config).body("m", sender(name), version) if version > 0 else None
+    deployment = Deployment(config)
+    body = deployment.directory.body("m", sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
-        found = open_snapshot(deployment.signer(config), name, body)
+        found = open_snapshot(deployment.signer, name, body)
     except Foreign as error:
         raise Unusable(f"{name}: version {version} cannot be used: {error}") from None
     return found.snapshot
@@ -256,15 +258,16 @@ def _version(config: Config, name: str, version: int) -> Snapshot:
 
 def _again(config: Config, kind: str, name: str, version: int) -> None:
     """Announce a snapshot of before once more."""
+    deployment = Deployment(config)
     packed, who = _version(config, name, version).pack(), sender(name, kind)
-    number = deployment.directory(config).sent(who) + 1
-    _announce(config, who, number, sign_again(deployment.signer(config), who, number, packed))
+    number = deployment.directory.sent(who) + 1
+    _announce(config, who, number, sign_again(deployment.signer, who, number, packed))
     until = "until it is unpinned" if kind == PIN else "until the next version is learnt"
     print(f"{name}: version {version} is in force {until}")
 
 
 def _announce(config: Config, who: str, number: int, body: bytes) -> None:
-    if not deployment.directory(config).announce("m", who, number, number, body):
+    if not Deployment(config).directory.announce("m", who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 

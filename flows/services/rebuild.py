@@ -19,8 +19,8 @@ from flows.archive import Archiver
 from flows.cli.progress import Progress
 from flows.profile import Worker
 from flows.resolve import ALIAS_OF_USERS, Resolver
-from flows.runtime import deployment
 from flows.runtime.archived_windows import events_of, match_packer, unpacked
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Judged, Window
 from flows.services import switching
@@ -35,7 +35,7 @@ from state.directory.matches import PARTITION as MATCH
 from state.history.archive_files import Found
 from state.history.key_snapshot import UNFINISHED, begin_anew
 from state.history.prefix_switch import LOADED, pending
-from state.redis.client import connect, reported
+from state.redis.client import reported
 from state.shards.redis_shards import RedisShards, ShardCommit
 
 INTERNAL = "internal"  # who has taken what lies in the lane i
@@ -51,8 +51,9 @@ _absorb = msgspec.msgpack.Decoder(Absorb).decode
 def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
     """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that
     must not."""
+    deployment = Deployment(config)
     with server(config), reported():
-        unfinished = pending(connect(deployment.redis_url(config)), deployment.names(config))
+        unfinished = pending(deployment.client, deployment.names)
         if unfinished is not None and not then_switch:
             raise Foreign(
                 f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
@@ -77,7 +78,7 @@ def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
 def _built(config: Config, deliver: bool) -> str:
     """The run's id."""
     started, run_id = time.monotonic(), f"{datetime.now(UTC):%Y%m%d%H%M%S}"
-    archive = deployment.archive(config)
+    archive = Deployment(config).archive
     if not archive.newest():
         raise Foreign(f"there is no archive in {archive.folder}")
     rebuilt = Rebuild(beside(config, run_id), run_id if deliver else "")
@@ -125,46 +126,47 @@ class Rebuild:
 
     def __init__(self, config: Config, run: str) -> None:
         """Raises `Foreign` where the prefix is taken."""
-        self._client, self._names = connect(deployment.redis_url(config)), deployment.names(config)
-        begin_anew(self._client, self._names, deployment.layout(config))
+        deployment = Deployment(config)
+        self._client, self._names = deployment.client, deployment.names
+        begin_anew(self._client, self._names, deployment.layout)
         self._load_keys(config)
-        deployment.prepare(config)
+        deployment.prepare()
         self._delivered = bool(run)
         self._now_s = 0.0
-        self._keys = deployment.data_keys(config)
-        layout = deployment.layout(config)
+        self._keys = deployment.data_keys
+        layout = deployment.layout
         self._directory = Quiet(
             self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM
         )
         self._resolver = Resolver(
             config,
-            deployment.validator(config),
+            deployment.validator(),
             self._directory,
             self._keys,
-            deployment.log_seal(config),
+            deployment.log_seal,
             Stop(),
             clock=lambda: self._now_s,
         )
         self._shards = Stamped(self._client, self._names, layout.shards, layout.shard_buckets)
         self._shards.run = run
-        self._outbox = deployment.outbox(config)
+        self._outbox = deployment.outbox
         self._connectors = [NOBODY, *(connector.name for connector in config.connector)]
         self._worker = Worker(
             range(config.shards.count),
             self._directory,
             self._shards,
-            deployment.machine(config),
+            deployment.machine(),
             cache=config.shards.cache,
             outbox_max=ROOM,
             clock_ms=lambda: int(self._now_s * 1000),
             clock=count(step=10).__next__,
         )
-        self._pack_match = match_packer(config, deployment.log_seal(config))
+        self._pack_match = match_packer(config, deployment.log_seal)
         self._archiver = Archiver(
             config,
-            deployment.journal(config),
-            deployment.archive(config),
-            deployment.log_seal(config),
+            deployment.journal,
+            deployment.archive,
+            deployment.log_seal,
             lambda: None,
         )
         self._gone: set[bytes] = set()  # identifiers of erased customers
@@ -268,7 +270,7 @@ class Rebuild:
         self._outbox.trim(lane, consumers)
 
     def _load_keys(self, config: Config) -> None:
-        copy = deployment.key_copy(config)
+        copy = Deployment(config).key_copy()
         try:
             loaded = copy.load(self._client, self._names)
         finally:

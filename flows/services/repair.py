@@ -18,7 +18,7 @@ import time
 
 from flows.logic.shard.state import decode_profile, decode_sensitive
 from flows.profile import parted
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config import Config
 from schemas.errors import ConfigError, Damaged
 from schemas.records.identity import ID_BYTES, shard_of
@@ -32,13 +32,14 @@ INTERNAL = ("i", "internal")  # lane, consumer
 def shard(config: Config, number: int) -> int:
     """Repair it, and say what was done. Its worker ends, and is started again. Raises `ConfigError`,
     `Unreachable`."""
+    deployment = Deployment(config)
     if number >= config.shards.count:
         raise ConfigError(f"there is no shard {number}: shards.count is {config.shards.count}")
     with reported():
         directory, shards, outbox = (
-            deployment.directory(config),
-            deployment.shards(config),
-            deployment.outbox(config),
+            deployment.directory,
+            deployment.shards,
+            deployment.outbox,
         )
         end, head = directory.heads()[number], shards.heads()[number]
         cursor, sent = outbox.cursors(*INTERNAL)[number], directory.sent(f"shard:{number}")
@@ -77,7 +78,7 @@ def customer(config: Config, ident: str) -> int:
             f"{ident!r} is no customer: expected {2 * ID_BYTES} hex digits, as the line says that names him"
         )
     with reported():
-        store, number = deployment.shards(config), shard_of(root, config.shards.count)
+        store, number = Deployment(config).shards, shard_of(root, config.shards.count)
         if not _is_damaged(store, number, root):
             print(
                 f"customer {ident} (shard {number}): his profile is there and can be read: nothing to repair"

@@ -18,7 +18,7 @@ from connectors.wire import formats
 from flows.archive import ARCHIVE
 from flows.deliver import INTERNAL, make_sink
 from flows.dispatch.attempt import attempt
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
@@ -56,7 +56,7 @@ async def resend(
     """All of these. Raises `LogFull`, `Unreachable`."""
     _readmit(config, facts, tally)
     for dead in examples:
-        deployment.models(config).readmit(dead)
+        Deployment(config).models.readmit(dead)
         tally.sent += 1
     batches = _batches(events)
     if (first := next(batches, None)) is not None:
@@ -70,8 +70,9 @@ async def resend(
 async def _resend_events(
     config: Config, batch: list[DeadEvent] | None, rest: Iterator[list[DeadEvent]], tally: Tally
 ) -> None:
-    letters, mender = deployment.dead_events(config), _Mender(config)
-    writer = deployment.raw_writer(config)
+    deployment = Deployment(config)
+    letters, mender = deployment.dead_events, _Mender(config)
+    writer = deployment.raw_writer()
     try:
         while batch:
             ready: list[tuple[str, RawEvent]] = []
@@ -99,16 +100,17 @@ async def _resend_events(
 
 def hear(config: Config, dead: DeadEvent, tally: Tally) -> None:
     """What matching raised on goes into its log again, as an entry of its own."""
+    deployment = Deployment(config)
     if not config.matching.enabled:
         tally.keep(dead.name, "matching is off (matching.enabled)")
         return
     try:
-        body = deployment.log_seal(config).open(dead.letter.sealed)
+        body = deployment.log_seal.open(dead.letter.sealed)
     except Foreign as error:
         tally.keep(dead.name, str(error))
         return
-    deployment.directory(config).hear_again(dead.name, chr(body[0]), body[1:], dead.letter.received_ms)
-    deployment.dead_events(config).drop([dead.id])
+    deployment.directory.hear_again(dead.name, chr(body[0]), body[1:], dead.letter.received_ms)
+    deployment.dead_events.drop([dead.id])
     tally.sent += 1
 
 
@@ -117,9 +119,10 @@ class _Mender:
     it would count towards `validate.reject_percent`, which suspends its source."""
 
     def __init__(self, config: Config) -> None:
-        self._seal = deployment.log_seal(config)
-        self._avro = deployment.avro_reader(config)
-        self._validator = deployment.validator(config)
+        deployment = Deployment(config)
+        self._seal = deployment.log_seal
+        self._avro = deployment.avro_reader()
+        self._validator = deployment.validator()
 
     def mend(self, letter: DeadLetter) -> tuple[str, RawEvent] | Reject:
         """The event as the raw log takes it, under the key that keeps a customer's order. The time of its
@@ -162,7 +165,8 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
     """They passed once, and what they hold is sealed for their customer, so they go in where windows come
     out: by the directory, into the log of whoever the customer is now. They keep their message id, by which a
     customer counts each once."""
-    directory, letters = deployment.directory(config), deployment.dead_facts(config)
+    deployment = Deployment(config)
+    directory, letters = deployment.directory, deployment.dead_facts
     for dead in facts:
         found = dead.quarantined
         if not found.payload:
@@ -180,7 +184,7 @@ def _readmit(config: Config, facts: Iterable[DeadFact], tally: Tally) -> None:
 async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery]], tally: Tally) -> None:
     connectors = {connector.name: connector for connector in config.connector if connector.enabled}
     counters: dict[str, _Counter] = {}
-    make = make_sink(config, deployment.redis_url(config))
+    make = make_sink(config, Deployment(config).redis_url)
     try:
         for batch in batches:
             by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
@@ -214,7 +218,8 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
 
 def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
     """Customers who retired, on their way to who survived them."""
-    directory, letters = deployment.directory(config), deployment.dead_deliveries(config)
+    deployment = Deployment(config)
+    directory, letters = deployment.directory, deployment.dead_deliveries
     for dead in found:
         try:
             message = _read_absorb(dead.body)
@@ -229,7 +234,8 @@ def _forward(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
 def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
     """Entries that the archive keeps as they lay in the journal: nothing has to be sent, but this build must
     be able to read and to write them."""
-    archive = deployment.archive(config)
+    deployment = Deployment(config)
+    archive = deployment.archive
     for dead in found:
         try:
             kept = archive.entry(int(dead.body))
@@ -244,7 +250,7 @@ def _look_up(config: Config, found: list[DeadDelivery], tally: Tally) -> None:
                 else f"this build raises on it too: {type(error).__name__}",
             )
             continue
-        deployment.dead_deliveries(config).drop([dead.id])
+        deployment.dead_deliveries.drop([dead.id])
         tally.sent += 1
         tally.notes.append(
             f"{dead.name}: entry {kept.entry.seq} of the journal is whole in the archive: {kept.place}"
@@ -255,11 +261,12 @@ class _Counter:
     """One receiver. After `deliver.breaker_failures` failures in a row it is left in peace."""
 
     def __init__(self, config: Config, connector: Connector, sink: Sink) -> None:
+        deployment = Deployment(config)
         self._connector = connector
         self._sink = sink
-        self._letters = deployment.dead_deliveries(config)
-        self._deliveries = deployment.deliveries(config)
-        self._identify = deployment.identify(config)
+        self._letters = deployment.dead_deliveries
+        self._deliveries = deployment.deliveries
+        self._identify = deployment.contacts.identify
         self._failures_max = config.deliver.breaker_failures
         self._failures = 0
 

@@ -17,9 +17,10 @@ from connectors.raw.redis_log import reserve
 from flows.cli.progress import Progress
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from flows.runtime import deployment
+from flows.runtime import rules_in_force
 from flows.runtime import snapshots as model_travel
 from flows.runtime.archived_windows import unpacked
+from flows.runtime.deployment import Deployment
 from flows.services.backups import moment_text
 from schemas.config import Config
 from schemas.errors import ConfigError, Fenced, Foreign, LogFull, Stale
@@ -31,7 +32,7 @@ from state.history.archive_files import Archive, Found
 from state.history.backup_folders import Backups, Manifest, usable
 from state.history.key_snapshot import begin_anew, load
 from state.redis import embedded
-from state.redis.client import check_server, connect, reported
+from state.redis.client import check_server, reported
 from state.shards.redis_shards import RedisShards
 
 log = structlog.get_logger()
@@ -81,7 +82,8 @@ def server(config: Config) -> Iterator[None]:
 def plan(config: Config, upto_ms: int | None, source: str | None) -> tuple[Manifest | None, Archive]:
     """What to begin with (None: the archive's beginning). All that will be read is read once here, before
     anything is written."""
-    backups, archive = deployment.backups(config), deployment.archive(config)
+    deployment = Deployment(config)
+    backups, archive = deployment.backups, deployment.archive
     manifest = _chosen(backups, archive, upto_ms, source)
     if manifest is None and not archive.newest():
         raise Foreign(
@@ -132,20 +134,21 @@ def restore(
 ) -> tuple[int, int]:
     """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises
     `Foreign`."""
+    deployment = Deployment(config)
     client, names, layout = (
-        connect(deployment.redis_url(config)),
-        deployment.names(config),
-        deployment.layout(config),
+        deployment.client,
+        deployment.names,
+        deployment.layout,
     )
     check_server(client)
     begin_anew(client, names, layout)
-    keys = deployment.key_copy(config)
+    keys = deployment.key_copy()
     try:
         keys.load(client, names)
     finally:
         keys.close()
     if manifest is not None:
-        load(client, names, deployment.backups(config).records(manifest))
+        load(client, names, deployment.backups.records(manifest))
     replay = Replay(config)
     entries = 0
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
@@ -178,13 +181,14 @@ class Replay:
     """Commits what the journal says, and lets the shards follow."""
 
     def __init__(self, config: Config) -> None:
-        self._client, self._names = connect(deployment.redis_url(config)), deployment.names(config)
-        self._layout = layout = deployment.layout(config)
+        deployment = Deployment(config)
+        self._client, self._names = deployment.client, deployment.names
+        self._layout = layout = deployment.layout
         self._by_limits: dict[tuple[tuple[int, ...], bytes], RedisDirectory] = {}
         self.directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max)
         rules, scorers = (
-            deployment.rules_loader(self.directory, config.shards),
-            model_travel.scorers(self.directory, deployment.signer(config)),
+            rules_in_force.rules_loader(self.directory, config.shards),
+            model_travel.scorers(self.directory, deployment.signer),
         )
         self._log_max = config.shards.log_max
         self._worker = Worker(

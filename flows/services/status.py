@@ -88,12 +88,14 @@ class Status(msgspec.Struct, frozen=True):
 
 def show(config: Config) -> None:
     """Print it. Raises `Unreachable`, `Foreign`."""
-    from flows.runtime import deployment
+    from flows.runtime.deployment import Deployment
+
+    deployment = Deployment(config)
 
     directory, shards, outbox = (
-        deployment.directory(config),
-        deployment.shards(config),
-        deployment.outbox(config),
+        deployment.directory,
+        deployment.shards,
+        deployment.outbox,
     )
     status = collect(
         config,
@@ -101,10 +103,10 @@ def show(config: Config) -> None:
         shards,
         outbox,
         int(time.time() * 1000),
-        deployment.sources(config).all(),
-        deployment.given_up(config).all(),
+        deployment.sources.all(),
+        deployment.given_up.all(),
     )
-    Console().print(screen(without_ticks(status, directory, shards), deployment.deliveries(config).counts()))
+    Console().print(screen(without_ticks(status, directory, shards), deployment.deliveries.counts()))
 
 
 def without_ticks(status: Status, logs: Logs, shards: Shards) -> Status:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services.dead_letters import PIPED_WIDTH, printable
 from schemas.config import Config
 from state.redis.client import reported
@@ -18,7 +18,7 @@ from state.suspended import Suspension
 def listing(config: Config) -> int:
     """Print those that are suspended now."""
     with reported():
-        held = {source: found for source, found in deployment.sources(config).all().items() if found.holds}
+        held = {source: found for source, found in Deployment(config).sources.all().items() if found.holds}
     if not held:
         print("no source is suspended")
         return 0
@@ -58,7 +58,7 @@ def _meanwhile(config: Config, source: str) -> str:
 def resume(config: Config, source: str) -> int:
     """Go on with it. 1 if it is not suspended. Raises `LogFull`, `Unreachable`."""
     with reported():
-        sources = deployment.sources(config)
+        sources = Deployment(config).sources
         if sources.resume(source, time.time_ns() // 1_000_000):
             print(f"{printable(source)} goes on within about a second")
             return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from flows.logic.shard.state import decode_tick
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import status
 from flows.services.restore import server
 from schemas.config import Config
@@ -22,7 +22,7 @@ from schemas.errors import Fenced, Foreign, Unreachable
 from state.directory.redis_directory import Directory
 from state.durable import sync_folder
 from state.history.prefix_switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
-from state.redis.client import connect, present, reported
+from state.redis.client import present, reported
 from state.shards.redis_shards import Shards
 
 GATEWAY = "gateway"  # it only writes to the raw log, which stays where it is
@@ -47,14 +47,15 @@ def at(config: Config, run_id: str) -> Config:
     """The same deployment where it lies under this id."""
     return replace(
         config,
-        redis=replace(config.redis, prefix=beside(deployment.names(config), run_id).prefix.decode()),
+        redis=replace(config.redis, prefix=beside(Deployment(config).names, run_id).prefix.decode()),
         archive=replace(config.archive, folder=str(_sibling(Path(config.archive.folder), run_id))),
         backup=replace(config.backup, folder=str(_sibling(Path(config.backup.folder), run_id))),
     )
 
 
 def switch(config: Config, run_id: str) -> None:
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    deployment = Deployment(config)
+    client, names = deployment.client, deployment.names
     unfinished = pending(client, names)
     if unfinished not in (None, run_id):
         raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
@@ -70,7 +71,8 @@ def switch(config: Config, run_id: str) -> None:
 
 def stopped(config: Config) -> None:
     """Raises `Fenced` while a flow of this deployment has a connection, or a backup is being made."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    deployment = Deployment(config)
+    client, names = deployment.client, deployment.names
     if running := [
         flow for flow in present(client, names.prefix.decode()) if flow.partition("-")[0] != GATEWAY
     ]:
@@ -83,19 +85,20 @@ def stopped(config: Config) -> None:
 
 def remove(config: Config, run_id: str) -> int:
     """Remove what lies beside under this id, keys and folders. Raises `Foreign`, `Fenced`."""
+    deployment = Deployment(config)
     if not _ID.fullmatch(run_id):
         raise Foreign(
             f"{run_id!r} is no id of a run: expected one such as 20260131120000, or before-20260131120000"
         )
     there = at(config, run_id)
     with server(config), reported():
-        client, names = connect(deployment.redis_url(config)), deployment.names(config)
+        client, names = deployment.client, deployment.names
         if (unfinished := pending(client, names)) is not None:
             raise Foreign(
                 f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
             )
         stopped(there)
-        keys = unlink_all(client, deployment.names(there))
+        keys = unlink_all(client, Deployment(there).names)
     folders = [folder for folder in map(Path, (there.archive.folder, there.backup.folder)) if folder.exists()]
     for folder in folders:
         shutil.rmtree(folder)
@@ -107,7 +110,8 @@ def remove(config: Config, run_id: str) -> int:
 
 def _check(config: Config, run_id: str) -> None:
     """That nothing would be lost or come twice. Raises `Foreign`, `Unreachable`."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    deployment = Deployment(config)
+    client, names = deployment.client, deployment.names
     fresh = beside(names, run_id)
     if client.hget(fresh.meta, "name") != config.name.encode():
         raise Foreign(
@@ -117,14 +121,14 @@ def _check(config: Config, run_id: str) -> None:
         raise Foreign(
             f"there is nothing under the prefix {config.redis.prefix!r} whose place it could take: set redis.prefix instead"
         )
-    ours = deployment.directory(config)
-    theirs = deployment.directory(at(config, run_id))
+    ours = deployment.directory
+    theirs = Deployment(at(config, run_id)).directory
     if ours.offsets() != theirs.offsets():
         raise Foreign(
             f"{run_id} ends elsewhere than what runs, at {theirs.offsets()} and not {ours.offsets()}: stop the flows and rebuild"
         )
-    shards = deployment.shards(config)
-    found = status.collect(config, ours, shards, deployment.outbox(config), 0)
+    shards = deployment.shards
+    found = status.collect(config, ours, shards, deployment.outbox, 0)
     for one in found.behind:
         if one.reader == "profile" and _only_the_clock(ours, shards, one.entries):
             continue

@@ -27,7 +27,7 @@ from flows.logic.shard.view import mask as masked
 from flows.logic.shard.view import own, present
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.rules_in_force import RULES, announce
 from flows.runtime.windows import Window
@@ -131,7 +131,7 @@ class Foresight:
         self._directory.tick()
         self._store = MemoryShards(count)
         self._rules = self._rules_of(self._directory.sent(RULES))
-        validator = deployment.validator(config, NO_KEY)
+        validator = Deployment(config).validator(NO_KEY)
         keys: Any = OpenKeys()
         self._resolver = Resolver(
             config, validator, self._directory, keys, LogSeal(NO_KEY), Stop(), clock=lambda: now_ms / 1000

@@ -8,7 +8,7 @@ import redis
 
 from flows import archive
 from flows.archive import ARCHIVE, Archiver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import dead_letters
 from schemas.errors import LogFull
 from schemas.records.journal import Journalled
@@ -35,14 +35,14 @@ def plant(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def archiver(site: Site) -> Archiver:
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries(site.config).bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        Deployment(site.config).deliveries.bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
-    parts = deployment.journal(site.config), deployment.archive(site.config), deployment.log_seal(site.config)
+    parts = Deployment(site.config).journal, Deployment(site.config).archive, Deployment(site.config).log_seal
     return Archiver(site.config, *parts, lambda: None, put_aside)
 
 
 def notes(site: Site) -> list[DeadDelivery]:
-    return list(deployment.dead_deliveries(site.config).oldest())
+    return list(Deployment(site.config).dead_deliveries.oldest())
 
 
 @pytest.mark.breaking
@@ -58,9 +58,9 @@ def test_what_it_raises_on_is_restored_like_everything_else(
         second = archiver(site)
         was = lived(site, second, 3)
         second.close()
-    journal = deployment.journal(site.config)
+    journal = Deployment(site.config).journal
     assert journal.archived() == journal.head(), "it went on behind them"
-    kept = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
+    kept = [found.entry.seq for found in Deployment(site.config).archive.entries(0)]
     assert kept == [*range(1, journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
     found = notes(site)
@@ -99,8 +99,8 @@ def test_killed_before_it_said_so_it_writes_them_once(site: Site, monkeypatch: p
             killed.round(block_ms=0)
     killed._writer.abandon()
     was = lived(site, archiver(site), 3)
-    seqs = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
-    assert seqs == [*range(1, deployment.journal(site.config).head() + 1)]
+    seqs = [found.entry.seq for found in Deployment(site.config).archive.entries(0)]
+    assert seqs == [*range(1, Deployment(site.config).journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
 
 

@@ -25,7 +25,7 @@ from flows.logic.models.recommendation_index import Shelf
 from flows.logic.models.segments_learnt import Assigner
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
@@ -373,8 +373,9 @@ _PROCESS = """
 import sys
 from pathlib import Path
 from flows import learn
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
-learn.run(load(Path(sys.argv[1])))
+learn.run(Deployment(load(Path(sys.argv[1]))))
 """
 LIVES = 6
 
@@ -393,7 +394,7 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
-    deployment.directory(load(file))  # as a deployment makes it, before there is anything else
+    Deployment(load(file)).check_data()  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(
             client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100])

@@ -201,9 +201,12 @@ def test_of_two_trainers_the_older_one_is_fenced() -> None:
 _PROCESS = """
 import sys
 from flows import learn
+from flows.runtime.deployment import Deployment
 from schemas.config import Config, Keys, Redis, Secret, Shards
 url, keys, shards = sys.argv[1:]
-learn.run(Config(name="test", redis=Redis(url=Secret(url), prefix="test"), keys=Keys(path=keys), shards=Shards(count=int(shards))))
+redis = Redis(url=Secret(url), prefix="test")
+config = Config(name="test", redis=redis, keys=Keys(path=keys), shards=Shards(count=int(shards)))
+learn.run(Deployment(config))
 """
 
 

@@ -15,7 +15,7 @@ from flows.logic.models.challenger import Challenger
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.lessons import Recommendations
 from flows.logic.models.trainer import Trainer
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.snapshots import sender
@@ -194,12 +194,12 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load(_file(tmp_path, redis_url))
-    deployment.prepare(config)
+    Deployment(config).prepare()
     world = World(
-        deployment.shards(config),
-        deployment.outbox(config),
-        deployment.directory(config),
-        deployment.models(config),
+        Deployment(config).shards,
+        Deployment(config).outbox,
+        Deployment(config).directory,
+        Deployment(config).models,
     )
     running: list[tuple[Stop, threading.Thread]] = []
 
@@ -209,7 +209,7 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
             world.outbox,
             world.directory,
             world.store,
-            deployment.signer(config),
+            Deployment(config).signer,
             SHARDS,
             [sender("churn")],
         )
@@ -245,7 +245,7 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         more = len(lanes(20, 4)[0])
         eventually(lambda: learnt() == 200 + more)
         over()
-    found = list(deployment.dead_examples(config).oldest())
+    found = list(Deployment(config).dead_examples.oldest())
     assert len(found) == sent > 1
     assert found[0].build == BUILD
     assert found[0].unlearnt.detail.startswith("KeyError at tests.flows.test_learn_quarantine:")
@@ -257,7 +257,7 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     assert "ann@" not in said
     assert dead_letters.replay(config, [], "poison") == 1, "this build raised on them"
     assert dead_letters.replay(config, [each.name for each in found], None) == 0
-    assert list(deployment.dead_examples(config).oldest()) == []
+    assert list(Deployment(config).dead_examples.oldest()) == []
     start()
     eventually(lambda: learnt() == 200 + more + sent)
     over()

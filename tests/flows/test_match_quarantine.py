@@ -17,7 +17,7 @@ from flows.logic.matching import stage
 from flows.logic.matching.estimation import Learner
 from flows.logic.matching.record import Record
 from flows.match import Kept, dataflow
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.services import dead_letters
@@ -120,7 +120,7 @@ def state_of(world: World) -> dict[str, Any]:
 def letters(world: World) -> list[DeadEvent]:
     return [
         letter
-        for letter in deployment.dead_events(world.config).oldest()
+        for letter in Deployment(world.config).dead_events.oldest()
         if letter.letter.partition == "match"
     ]
 

@@ -1,14 +1,14 @@
 """`millrace chaos`: the real stack under a known load, while everything goes wrong that can; then the count.
 
-    booked_traffic  the load, and the book of it
-    site            what can be hurt, and how one sees that it works
-    strikes         what goes wrong
-    moody_receiver  a webhook receiver with moods
-    broker          a Kafka broker that can be killed
-    disk            a disk that can be full
-    ports           where servers listen
-    final_count     book, profiles, triggers and an undisturbed twin, compared
-    loss_report     the table
+booked_traffic  the load, and the book of it
+site            what can be hurt, and how one sees that it works
+strikes         what goes wrong
+moody_receiver  a webhook receiver with moods
+broker          a Kafka broker that can be killed
+disk            a disk that can be full
+ports           where servers listen
+final_count     book, profiles, triggers and an undisturbed twin, compared
+loss_report     the table
 """
 
 import shutil

@@ -20,9 +20,10 @@ from flows.lab.chaos.site import CRM, GONE, ON_ORDER, SHARDS, Site
 from flows.lab.demo.trigger_receiver import Got
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from flows.runtime import deployment
+from flows.runtime import rules_in_force
 from flows.runtime import snapshots as model_travel
 from flows.runtime.archived_windows import unpacked
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from flows.services.restore import Quiet, drained
 from schemas.config import Config
@@ -30,7 +31,7 @@ from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
 from state.memory.twins import MemoryDirectory, MemoryShards
-from state.redis.client import connect, reported
+from state.redis.client import reported
 from state.shards.redis_shards import Outbox, Shards
 from state.state_digest import Sealing, Unseal
 
@@ -68,13 +69,14 @@ class Verdict(msgspec.Struct, frozen=True):
 def is_drained(config: Config) -> bool:
     """Return whether everything that was in a log when this was called has gone on, and is delivered. Raises
     `Unreachable`."""
+    deployment = Deployment(config)
     with reported():
         directory, shards, outbox = (
-            deployment.directory(config),
-            deployment.shards(config),
-            deployment.outbox(config),
+            deployment.directory,
+            deployment.shards,
+            deployment.outbox,
         )
-        reader = deployment.raw_reader(config)
+        reader = deployment.raw_reader()
         try:
             offsets = directory.offsets()
             reader.assign({partition: offsets.get(partition, START) for partition in reader.partitions()})
@@ -107,7 +109,7 @@ class Twin:
     """The deployment as it is when nothing goes wrong."""
 
     def __init__(self, config: Config) -> None:
-        self.directory = MemoryDirectory(deployment.layout(config), lambda: 0, log_max=_PLENTY)
+        self.directory = MemoryDirectory(Deployment(config).layout, lambda: 0, log_max=_PLENTY)
         self.shards = MemoryShards(SHARDS)
         self.emitted: list[tuple[int, int, Trigger]] = []  # shard, sequence
         self.committed: Counter[str] = Counter()  # how often each message is in a window
@@ -118,7 +120,7 @@ class Twin:
     def live(self, config: Config) -> None:
         """Live through the whole journal. Raises `Foreign` where the archive cannot be read."""
         since = 0
-        for found in deployment.archive(config).entries(0):
+        for found in Deployment(config).archive.entries(0):
             entry = found.entry
             if entry.kind == "w":
                 commit = unpacked(entry.content).commit
@@ -154,12 +156,12 @@ class _Quiet:
 
 def _worker(config: Config, directory: Any, shards: Any) -> Worker:
     """Of all shards; catches up with what is in their logs."""
-    rules = deployment.rules_loader(directory, config.shards)
+    rules = rules_in_force.rules_loader(directory, config.shards)
     return Worker(
         range(SHARDS),
         directory,
         shards,
-        ShardMachine(rules, model_travel.scorers(directory, deployment.signer(config))),
+        ShardMachine(rules, model_travel.scorers(directory, Deployment(config).signer)),
         cache=config.shards.cache,
         outbox_max=_PLENTY,
         clock_ms=lambda: 0,
@@ -174,24 +176,25 @@ def judge(site: Site) -> Verdict:
     """Judge a deployment that has stopped, with its Redis started again for this. Raises `Foreign`,
     `Unreachable`."""
     config, book, findings = site.config, site.book, []
+    deployment = Deployment(config)
     with reported():
         client, names, layout = (
-            connect(deployment.redis_url(config)),
-            deployment.names(config),
-            deployment.layout(config),
+            deployment.client,
+            deployment.names,
+            deployment.layout,
         )
         quiet = Quiet(client, names, layout, log_max=_PLENTY)
-        shards, outbox = deployment.shards(config), deployment.outbox(config)
+        shards, outbox = deployment.shards, deployment.outbox
         drained(_worker(config, quiet, shards))  # the last ticks
         twin = Twin(config)
         twin.live(config)
-        if (missing := deployment.journal(config).head() - len(twin.directory.journal)) != 0:
+        if (missing := deployment.journal.head() - len(twin.directory.journal)) != 0:
             findings.append(f"the archive lacks {missing} entries of the journal")
         delivered = _trim(outbox, twin.shards)
-        unseal = _Counting(state_digest.as_said(deployment.data_keys(config)))
-        ours = state_digest.Reading(client, names, layout, deployment.directory(config), unseal).digest()
+        unseal = _Counting(state_digest.as_said(deployment.data_keys))
+        ours = state_digest.Reading(client, names, layout, deployment.directory, unseal).digest()
         theirs = state_digest.of_memory(
-            twin.directory, twin.shards, state_digest.as_said(deployment.data_keys(config))
+            twin.directory, twin.shards, state_digest.as_said(deployment.data_keys)
         )
         profiles = list(_profiles(config, book, twin))
     findings += _differences(ours, theirs)
@@ -297,7 +300,7 @@ def _triggers(book: Book, arrived: Sequence[Got], twin: Twin, due: set[str]) -> 
 def _profiles(config: Config, book: Book, twin: Twin) -> Iterator[Loss]:
     """Every person's committed messages count once, in all figures. (What is committed is checked by
     `_messages`.)"""
-    read = deployment.profile_reader(config)
+    read = Deployment(config).profile_reader
     wanted: dict[str, list[Sent]] = {person: [] for person in book.sessions}
     for message, sent in book.messages.items():
         if message in twin.committed:

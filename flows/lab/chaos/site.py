@@ -20,9 +20,9 @@ from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.ports import free_ports
 from flows.lab.demo.stack import Stack
 from flows.lab.demo.trigger_receiver import Got
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.errors import MillraceError
-from state.redis.client import connect, reported
+from state.redis.client import reported
 from state.redis.embedded import Embedded, die_with_parent, embedded
 from state.redis.servers import is_server
 
@@ -130,7 +130,7 @@ class Site:
         self.config = stack.config
         self.folder = Path(self.config.data.folder)
         self.redis: Embedded = embedded(self.config)
-        self.client = connect(deployment.redis_url(self.config))
+        self.client = Deployment(self.config).client
         self.findings: list[str] = []  # what no figure tells
         self.went_back = False  # Redis lost a tail: what it said in that time it may say again, or not
         self.samples: deque[tuple[float, Path, int]] = deque(maxlen=_SAMPLES)

@@ -16,7 +16,7 @@ import psutil
 
 from flows.lab.chaos.disk import fill
 from flows.lab.chaos.site import CRM, GONE, Site, Stuck
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from state.directory.matches import PARTITION
 
@@ -114,7 +114,7 @@ def kill_learn(site: Site) -> float:
 
 def _learning(site: Site, since_s: float) -> float:
     """It works when it has learnt more than was learnt at first."""
-    outbox, name = deployment.outbox(site.config), sender("churn")
+    outbox, name = Deployment(site.config).outbox, sender("churn")
     before = site.until(lambda: outbox.cursors("x", name), "Redis does not say what has been learnt")
     site.until(lambda: outbox.cursors("x", name) != before, "nothing has been learnt")
     return time.monotonic() - since_s
@@ -122,7 +122,7 @@ def _learning(site: Site, since_s: float) -> float:
 
 def kill_match(site: Site) -> float:
     """Kill `match`. It works again when more is matched than was when it died."""
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     killed_s = site.kill("match")
     before = site.until(directory.offsets, "Redis does not say how far matching is").get(PARTITION, 0)
     site.until(
@@ -133,7 +133,7 @@ def kill_match(site: Site) -> float:
 
 def kill_archive(site: Site) -> float:
     """Kill `archive`. It works again when more is safe than was when it died."""
-    journal = deployment.journal(site.config)
+    journal = Deployment(site.config).journal
     killed_s = site.kill("archive")
     before = site.until(journal.archived, "Redis does not say what is in the archive")
     site.until(lambda: (journal.archived() or 0) > before, "nothing has been archived since the kill")
@@ -276,7 +276,7 @@ def receiver_odd(site: Site) -> float:
 
 def receiver_gone(site: Site) -> float:
     """Have the receiver answer 410, which ends its connector for good, and is nothing to the other one."""
-    store = deployment.deliveries(site.config)
+    store = Deployment(site.config).deliveries
     answered = site.gone.refused
     site.gone.status = 410
     began_s = time.monotonic()

@@ -1,14 +1,14 @@
 """`millrace demo`: the embedded stack with the life of a simulated shop, live or as one counted run.
 
-    shop              what happens, with the truth about it: `shoppers`, `oddities`, `malformed`
-    publisher         sends it through the gateway
-    trigger_receiver  gets the triggers, checks signatures
-    stack             runs millrace
-    audit             that truth, against what the state holds
-    figures           what the engine says about itself
-    follow            one customer's story
-    screen            the live view
-    closing_report    what it ends with
+shop              what happens, with the truth about it: `shoppers`, `oddities`, `malformed`
+publisher         sends it through the gateway
+trigger_receiver  gets the triggers, checks signatures
+stack             runs millrace
+audit             that truth, against what the state holds
+figures           what the engine says about itself
+follow            one customer's story
+screen            the live view
+closing_report    what it ends with
 """
 
 import math
@@ -124,10 +124,11 @@ def _play(
     stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None
 ) -> Report:
     """Publish, watch, wait for the end, count."""
-    from flows.runtime import deployment  # connects: only now is there something to connect to
+    from flows.runtime.deployment import Deployment  # connects: only now is there something to connect to
 
     config = stack.config
-    parts = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+    deployment = Deployment(config)
+    parts = deployment.directory, deployment.shards, deployment.outbox
     observer = Observer(
         lambda: collect(config, *parts, time.time_ns() // 1_000_000),
         stack.url,

@@ -239,7 +239,7 @@ class Loader:
 
 def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
     """Import, or say what an import would do. Raises `ConfigError`, `Unreachable`, `Foreign`."""
-    from flows.runtime import deployment
+    from flows.runtime.deployment import Deployment
 
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     table = TableFile(job.path, job.sheet, job.encoding, job.quoted)
@@ -256,7 +256,7 @@ def run(config: Config, job: Job, dry: bool, as_json: bool) -> int:
             config,
             job,
             table,
-            deployment.validator(lean, hashes),
+            Deployment(lean).validator(hashes),
             say,
             lambda: bar.update(task, completed=table.progress()),
         )
@@ -305,15 +305,15 @@ class _Run:
     def _preview(self) -> Preview:
         """Of what the deployment holds; where it holds nothing yet or does not run, of one that knows
         nobody."""
-        from flows.runtime import deployment
+        from flows.runtime.deployment import Deployment
 
         try:
             with reported():
                 if Path(self._config.keys.path).exists():
-                    layout = deployment.layout(self._config)
+                    layout = Deployment(self._config).layout
                     return Preview(
-                        deployment.directory(self._config),
-                        deployment.ledger(self._config),
+                        Deployment(self._config).directory,
+                        Deployment(self._config).ledger,
                         layout.policy,
                         layout.limits,
                     )
@@ -349,9 +349,9 @@ class _Run:
             return self._summary(progress, str(checkpoint.rejects), before, None), shown
 
     async def _loaded(self, checkpoint: Checkpoint, batches: Iterable[Batch]) -> list[tuple[int, str, str]]:
-        from flows.runtime import deployment
+        from flows.runtime.deployment import Deployment
 
-        return await Loader(deployment.raw_writer(self._config), checkpoint, self._said).load(batches)
+        return await Loader(Deployment(self._config).raw_writer(), checkpoint, self._said).load(batches)
 
     def _reader(self, after: int) -> Reader:
         reader = Reader(self._job, self._table, self._validator, self._name, self._config, after)

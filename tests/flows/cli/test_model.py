@@ -15,7 +15,7 @@ from flows.logic.models.lessons import Recommendations, teachers
 from flows.logic.models.trainer import Trainer
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import ShardState
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import scorers, sender
 from flows.services import model_registry
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
@@ -42,7 +42,7 @@ class Site:
         )
         self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
         names = Names("test")
-        self.directory = deployment.directory(self.config)
+        self.directory = Deployment(self.config).directory
         shards, outbox = RedisShards(client, names, SHARDS, 16), RedisOutbox(client, names, SHARDS)
         self.world = World(shards, outbox, self.directory, RedisModels(client, names, self.signer))
         self.learn(1_100, 42)

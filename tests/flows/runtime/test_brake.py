@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from connectors.raw.log import START
 from flows.cli import main
-from flows.runtime import deployment, reject_brake
+from flows.runtime import reject_brake
+from flows.runtime.deployment import Deployment
 from flows.runtime.reject_brake import Brake, RejectLimit
 from flows.runtime.windows import Windows
 from schemas.config import Config, Kafka, Raw, Validate, toml
@@ -286,7 +287,7 @@ def file(tmp_path: Path, redis_url: str) -> Path:
     file.write_text(
         f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n[kafka]\ntopics = ["events", "shop"]\n'
     )
-    deployment.prepare(toml.load(file))
+    Deployment(toml.load(file)).prepare()
     return file
 
 
@@ -302,7 +303,7 @@ def millrace(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def test_one_command_shows_and_one_goes_on(file: Path, millrace: Call) -> None:
     assert millrace("source", "list") == (0, "no source is suspended\n")
-    sources = deployment.sources(toml.load(file))
+    sources = Deployment(toml.load(file)).sources
     for source in ("web", "shop", "events"):
         sources.suspend(source, Suspension(1_790_000_000_000, 1_000, 600, {"timestamp_out_of_range": 9}))
     code, said = millrace("source", "list")
@@ -325,10 +326,10 @@ def test_the_gateway_is_told(file: Path) -> None:
     from flows.gateway import standing
 
     config = toml.load(file)
-    ask = standing(config)
-    deployment.sources(config).suspend("web", Suspension(1))
-    deployment.given_up(config).say("till", ["match-0"])
+    ask = standing(Deployment(config).apart())
+    Deployment(config).sources.suspend("web", Suspension(1))
+    Deployment(config).given_up.say("till", ["match-0"])
     assert (ask().suspended, ask().given_up) == ({"web"}, ("match-0@till",))
-    deployment.sources(config).resume("web", 2)
-    deployment.given_up(config).say("till", [])
+    Deployment(config).sources.resume("web", 2)
+    Deployment(config).given_up.say("till", [])
     assert (ask().suspended, ask().given_up) == (frozenset(), ())

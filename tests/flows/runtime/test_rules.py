@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from flows.archive import Archiver
-from flows.runtime import deployment, rules_in_force
+from flows.runtime import rules_in_force
+from flows.runtime.deployment import Deployment
 from flows.runtime.rules_in_force import RULES, settled
 from flows.services import configuration_changes
 from schemas.config import Config
@@ -23,7 +24,7 @@ ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 
 def in_force(site: Site) -> tuple[int, bytes | None]:
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     return directory.sent(RULES), directory.body("c", RULES, directory.sent(RULES))
 
 
@@ -111,7 +112,7 @@ def test_who_only_looks_needs_no_secret_of_a_receiver(site: Site, argv: list[str
 def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     site.file.write_text(site.file.read_text() + ANOTHER)
     ours = load(site.file)
     monkeypatch.setattr(directory, "sent", lambda _sender: 0)  # as it was before the other one
@@ -178,7 +179,7 @@ def announced(site: Site, archiver: Archiver, how: str) -> None:
     if how == "command":
         assert said(site, "reload")[0] == 0
     else:
-        assert deployment.prepare(load(site.file)) == 2  # as a SIGHUP and the start of `run`
+        assert Deployment(load(site.file)).prepare() == 2  # as a SIGHUP and the start of `run`
     archiver.round(block_ms=0)
 
 
@@ -189,7 +190,7 @@ def test_a_change_of_rules_is_restored_whoever_made_it(site: Site, how: str) -> 
         site.window()
     site.tick()
     announced(site, archiver, how)
-    entries = [found.entry for found in deployment.archive(site.config).entries(0) if found.entry.kind == "c"]
+    entries = [found.entry for found in Deployment(site.config).archive.entries(0) if found.entry.kind == "c"]
     assert [int(entry.extra) for entry in entries] == [1, 2]
     assert not any(entry.bare for entry in entries)
     for _ in range(3):
@@ -211,7 +212,7 @@ def test_the_flows_go_on_while_such_a_change_comes(site: Site) -> None:
         load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=()
     )
     with pytest.raises(Losing):
-        deployment.prepare(loose)
-    assert deployment.prepare(loose, agreed=True) == before + 1
+        Deployment(loose).prepare()
+    assert Deployment(loose).prepare(agreed=True) == before + 1
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]

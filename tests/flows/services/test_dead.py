@@ -20,7 +20,7 @@ from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard.state import sums
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.windows import Windows
@@ -50,7 +50,7 @@ class Site:
         self._url = redis_url
         self._millrace = millrace
         self.configure()
-        deployment.prepare(self.config)
+        Deployment(self.config).prepare()
 
     def configure(self, text: str = "") -> None:
         """The file anew, with `text` behind what every test has."""
@@ -74,13 +74,13 @@ class Site:
         """Events that `resolve` refuses, under its own commit; their ids, the oldest first."""
         self.append(*values, fault=fault)
         assert self.resolve() == 0
-        return [letter.name for letter in deployment.dead_events(self.config).oldest()]
+        return [letter.name for letter in Deployment(self.config).dead_events.oldest()]
 
     def append(self, *values: bytes, fault: str | None = None) -> None:
         events = [("k", RawEvent(value, 1_700_000_000_000, "till", fault)) for value in values]  # type: ignore[arg-type]
 
         async def store() -> None:
-            writer = deployment.raw_writer(self.config)
+            writer = Deployment(self.config).raw_writer()
             await writer.append(events)
             await writer.close()
 
@@ -89,7 +89,7 @@ class Site:
     def resolve(self) -> int:
         """Run `resolve` over all there is; how many events it routed."""
         config = self.config
-        reader, directory = deployment.raw_reader(config), deployment.directory(config)
+        reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
         routed = directory.stats().get("events", 0)
         offsets = directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
@@ -97,10 +97,10 @@ class Site:
         windows = Windows(reader, config.window, positions)
         resolver = Resolver(
             config,
-            deployment.validator(config),
+            Deployment(config).validator(),
             directory,
-            deployment.data_keys(config),
-            deployment.log_seal(config),
+            Deployment(config).data_keys,
+            Deployment(config).log_seal,
             Stop(),
         )
         ready = []
@@ -113,7 +113,7 @@ class Site:
 
     def facts(self) -> list[Fact]:
         """What has reached the shards' logs."""
-        entries = deployment.directory(self.config).read({0: 0, 1: 0}, 100, 1)
+        entries = Deployment(self.config).directory.read({0: 0, 1: 0}, 100, 1)
         bodies = [entry.body for entry in entries if entry.kind == "e"]
         return [
             msgspec.msgpack.decode(payload, type=Fact)
@@ -123,10 +123,10 @@ class Site:
 
     def bury(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        deployment.deliveries(self.config).bury(
+        Deployment(self.config).deliveries.bury(
             connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason
         )
-        return [letter.name for letter in deployment.dead_deliveries(self.config).oldest()][-1]
+        return [letter.name for letter in Deployment(self.config).dead_deliveries.oldest()][-1]
 
 
 @pytest.fixture
@@ -380,7 +380,7 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
 def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url, "enabled = false\n"))
     ids = [site.bury(1, "crm", "status 500"), site.bury(2, "gone", "status 500")]
-    deployment.deliveries(site.config).bury("internal", b"\xc1", "not an absorb")
+    Deployment(site.config).deliveries.bury("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert [line for line in out.splitlines() if ids[0] in line] == [
@@ -395,12 +395,12 @@ def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> N
 
 def test_an_endpoint_that_had_gone_and_takes_one_is_used_again(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
-    deployment.deliveries(site.config).disable("crm", "digest")
+    Deployment(site.config).deliveries.disable("crm", "digest")
     ident = site.bury(1, "crm", "the connector is disabled")
     code, out, _ = site.dead("replay", ident)
     assert code == 0
     assert "restart `deliver`" in out
-    assert deployment.deliveries(site.config).disabled() == {}
+    assert Deployment(site.config).deliveries.disabled() == {}
 
 
 def test_a_lost_server_is_one_line(site: Site, tmp_path: Path) -> None:
@@ -417,17 +417,17 @@ def applied(site: Site) -> dict[str, int]:
     config = site.config
     worker = Worker(
         range(2),
-        deployment.directory(config),
-        deployment.shards(config),
-        deployment.machine(config),
+        Deployment(config).directory,
+        Deployment(config).shards,
+        Deployment(config).machine(),
         cache=10,
         outbox_max=10,
         clock_ms=lambda: 1_700_000_000_000,
     )
     with capture_logs():
-        while sum(deployment.directory(config).heads().values()) > sum(worker._read.values()):
+        while sum(Deployment(config).directory.heads().values()) > sum(worker._read.values()):
             worker.commit(worker.apply(worker.read()))
-    return sums(deployment.shards(config).counters().values())
+    return sums(Deployment(config).shards.counters().values())
 
 
 def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
@@ -452,7 +452,7 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(
 ) -> None:
     name = raised_on(site, monkeypatch, "0.0.1")
     assert "applied" not in applied(site)
-    dead = deployment.dead_facts(site.config).find(int(name[2]), int(name[4:]))
+    dead = Deployment(site.config).dead_facts.find(int(name[2]), int(name[4:]))
     assert dead is not None
     assert site.dead("replay", name)[:2] == (0, "1 sent again, 0 not\n")
     assert site.dead("replay", name)[:2] == (
@@ -460,12 +460,12 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(
         f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n",
     )
     assert applied(site)["applied"] == 1
-    found = deployment.profile_reader(site.config)("user_id", "ana")
+    found = Deployment(site.config).profile_reader("user_id", "ana")
     assert found is not None
     assert (found["events"], found["identifiers"]["email"]) == (1, "a***@example.com")
 
     # It died between the two steps of a replay, or the app has sent it again: the message id tells
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     assert directory.readmit(
         directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload
     )
@@ -513,18 +513,18 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     assert '"message": "m1"' in out
     assert '"email"' in out
     assert "ana@example.com" not in out
-    assert deployment.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
+    assert Deployment(site.config).shards.counters()[int(name[2])]["poisoned"] == 1
     assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1
 
 
 def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
     message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
-    store, directory = deployment.deliveries(site.config), deployment.directory(site.config)
+    store, directory = Deployment(site.config).deliveries, Deployment(site.config).directory
     store.bury("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
     store.bury("internal", b"\xc1", "not an absorb: truncated")
     directory.forward(0, 900, message)  # what came later from the same shard does not hide it
     ((_, *_), (name, *_)) = site.listed()
-    [letter] = [dead for dead in deployment.dead_deliveries(site.config).oldest() if dead.name == name]
+    [letter] = [dead for dead in Deployment(site.config).dead_deliveries.oldest() if dead.name == name]
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
     store.bury("internal", letter.body, letter.reason)

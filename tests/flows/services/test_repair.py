@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import repair
 from schemas.errors import ConfigError, Torn
 from schemas.records.profile import Profile
@@ -123,7 +123,7 @@ def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_
     site._message = messages
     for _ in range(40):  # the same again, and then others
         site.window()
-    heads, ends = deployment.shards(site.config).heads(), site.directory.heads()
+    heads, ends = Deployment(site.config).shards.heads(), site.directory.heads()
     assert all(head.offset < ends[shard] for shard, head in heads.items()), (
         "the logs have not grown enough: the test shows nothing"
     )

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from flows.archive import Archiver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
 from schemas.records.identity import WindowCommit
@@ -45,7 +45,7 @@ def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(
 
 def test_the_latest_is_restored_without_a_time_and_goes_on_as_if_nothing_had_been(site: Site) -> None:
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as follow_keys:
+    with Deployment(site.config).following_keys() as follow_keys:
         archiver._follow_keys = follow_keys
         was = lived(site, archiver, 20, (7,))
     other = restored(site, "again", few=site.few)
@@ -87,7 +87,7 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
     manifest, _ = restore.plan(Site(site.folder, site.url, "d").config, None, None)
     assert manifest is not None
     assert manifest.tick_s <= middle  # the later backup is of what is void now
-    void = deployment.backups(site.config).names()[-1]
+    void = Deployment(site.config).backups.names()[-1]
     with pytest.raises(Foreign, match="history took another way"):
         restore.plan(other.config, None, void)
 
@@ -99,7 +99,7 @@ def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
     backups.make(site.config)
     was = lived(site, archiver, 3)
     other = Site(site.folder, site.url, "b")
-    names = deployment.names(other.config)
+    names = Deployment(other.config).names
     for wait in (0.0, 0.15):
         process = millrace(other, "restore")
         deadline = time.monotonic() + 60
@@ -111,7 +111,7 @@ def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
         process.kill()
         process.wait()
         with pytest.raises(Foreign, match="unfinished restore"):
-            deployment.prepare(other.config)
+            Deployment(other.config).prepare()
     finished = millrace(other, "restore")
     said = finished.communicate(timeout=60)[0].decode()
     assert finished.returncode == 0, said
@@ -127,7 +127,7 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
     lived(site, archiver, 30, (2, 4))
     archiver.close()
     folder, other = Path(site.config.backup.folder), Site(site.folder, site.url, "b")
-    newest = deployment.backups(site.config).names()[-1]
+    newest = Deployment(site.config).backups.names()[-1]
     chunk = folder / newest / "00000.chunk"
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
@@ -153,7 +153,7 @@ def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: 
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     theirs = Site(stranger, site.url, "b")
-    deployment.prepare(theirs.config)
+    Deployment(theirs.config).prepare()
     site.client.flushall()
     config = msgspec.structs.replace(
         theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder)
@@ -197,7 +197,7 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
 
 def data_keys(site: Site) -> int:
     buckets = set(
-        site.client.scan_iter(deployment.names(site.config).data_keys + b"*")
+        site.client.scan_iter(Deployment(site.config).names.data_keys + b"*")
     )  # SCAN may give one twice
     return sum(site.client.hlen(key) for key in buckets)
 
@@ -205,10 +205,10 @@ def data_keys(site: Site) -> int:
 def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     """The backup and the archive are older than the erasure: without the key they tell nothing."""
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as follow_keys:
+    with Deployment(site.config).following_keys() as follow_keys:
         archiver._follow_keys = follow_keys
         lived(site, archiver, 20, (10,))
-        names = deployment.names(site.config)
+        names = Deployment(site.config).names
         bucket, origin = next(
             (key, origin)
             for key in sorted(site.client.scan_iter(names.data_keys + b"*"))
@@ -220,7 +220,7 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     archiver.close()
     other = restored(site, "b")
     assert data_keys(other) == kept
-    said = state_digest.as_said(deployment.data_keys(other.config))
+    said = state_digest.as_said(Deployment(other.config).data_keys)
     found: dict[bytes, set[bool]] = {}
     for key in site.client.scan_iter(b"b:{s0?}:xs:*"):
         for packed in site.client.hvals(key):  # type: ignore[union-attr]  # not asynchronous
@@ -239,7 +239,7 @@ def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixtur
     assert "no backup in" in capsys.readouterr().out
     lived(site, archiver, 3)
     assert backups.create(site.config) == 0
-    name = deployment.backups(site.config).names()[0]
+    name = Deployment(site.config).backups.names()[0]
     assert backups.listing(site.config) == 0
     assert backups.verify(site.config, None) == 0
     assert backups.prune(site.config) == 0
@@ -267,7 +267,7 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     far = (int(time.time() * 1000) + 86_400_000) << 20  # as if the clock had been a day ahead
     commit = WindowCommit("events/3", -1, far, [], [], {})
     content = msgspec.msgpack.encode(WindowContent([1, 3, 5, 20, 100], commit, [], [], []))
-    site.directory.commit(commit, deployment.log_seal(site.config).seal(content))
+    site.directory.commit(commit, Deployment(site.config).log_seal.seal(content))
     archiver.round(block_ms=0)
     other = restored(site, "b")
     client = redis.Redis.from_url(site.url)
@@ -275,4 +275,4 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     entry = client.xadd("b:raw:03", {"b": b"x"})
     ms, _, seq = entry.partition(b"-")
     assert int(ms) << 20 | int(seq) > far
-    assert deployment.directory(other.config).offsets()["events/3"] == far
+    assert Deployment(other.config).directory.offsets()["events/3"] == far

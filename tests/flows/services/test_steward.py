@@ -17,7 +17,7 @@ from flows.cli import identity, review
 from flows.cli.identity import Selection
 from flows.logic.matching.stage import Note
 from flows.logic.resolution.identity_orders import document
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Windows
 from flows.services.steward import access
 from flows.services.steward.desk import Queue, Steward
@@ -48,7 +48,7 @@ class Engine:
             self.fault = fault
 
     def _go(self) -> None:
-        site, reader = self.site, deployment.raw_reader(self.site.config)
+        site, reader = self.site, Deployment(self.site.config).raw_reader()
         offsets = site.directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
         reader.assign(positions)
@@ -81,7 +81,7 @@ def running(site: Site) -> Iterator[Site]:
 
 def send(site: Site, *messages: dict[str, Any]) -> None:
     async def append() -> None:
-        writer = deployment.raw_writer(site.config)
+        writer = Deployment(site.config).raw_writer()
         events = [
             RawEvent(msgspec.json.encode({"type": "page"} | message), site.now_s * 1000, "web")
             for message in messages
@@ -102,12 +102,12 @@ def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
 
 @cache
 def desk(site: Site) -> Steward:
-    return access.steward(site.config)
+    return access.steward(Deployment(site.config))
 
 
 @cache
 def profiles(site: Site) -> Callable[[str, str], dict[str, Any] | None]:
-    return deployment.profile_reader(site.config)
+    return Deployment(site.config).profile_reader
 
 
 def root(site: Site, named: str) -> bytes | None:
@@ -123,10 +123,10 @@ def people(site: Site, *named: str) -> None:
 def ordered(site: Site, body: bytes, wait_s: float = 15) -> Given:
     config = site.config
     return give(
-        access.order_desk(config),
+        access.order_desk(Deployment(config)),
         body,
-        lambda: deployment.raw_writer(config),
-        lambda: deployment.raw_reader(config),
+        lambda: Deployment(config).raw_writer(),
+        lambda: Deployment(config).raw_reader(),
         wait_s,
     )
 
@@ -224,11 +224,15 @@ def test_an_order_waits_where_resolve_does_not_run(site: Site) -> None:
     assert given.state == "waiting"
     assert "resolve" in given.why
     with Engine(site).working():
-        until(lambda: access.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
+        until(
+            lambda: access.order_desk(Deployment(site.config)).carried_out(
+                _read(site, document("apart", ANA, BOB))
+            )
+        )
 
 
 def _read(site: Site, body: bytes) -> Order:
-    order = access.order_desk(site.config).read(body)
+    order = access.order_desk(Deployment(site.config)).read(body)
     assert isinstance(order, Order)
     return order
 
@@ -305,7 +309,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         ]
         origins = [
             origin
-            for edge in deployment.ledger(site.config).edges(root(site, "user_id:app-user") or b"")
+            for edge in Deployment(site.config).ledger.edges(root(site, "user_id:app-user") or b"")
             for origin in edge[1:]
         ]
         assert len(together) == 51  # with the one that it was seen with first
@@ -350,7 +354,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         assert (
             sum(
                 counters.get("split_by_fragments", 0)
-                for counters in deployment.shards(site.config).counters().values()
+                for counters in Deployment(site.config).shards.counters().values()
             )
             == 0
         )
@@ -436,13 +440,13 @@ def test_a_mass_undo_keeps_to_its_rate(
     """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
     many, rate = 1_500, 1_000
     site = Site(tmp_path, redis_url, archive=False).start()
-    hashes = deployment.validator(site.config).identifiers
+    hashes = Deployment(site.config).validator().identifiers
     named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
     new = [Group([one], []) for one in named]
     united = [
         Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)
     ]
-    layout = deployment.layout(site.config)
+    layout = Deployment(site.config).layout
     generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
     directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
     directory.commit(WindowCommit("crm", -1, 0, new, [], {}, united, site.now_s * 1000))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import backups as backup
 from flows.services import rebuild, restore, switching
 from schemas.errors import Fenced, Foreign
@@ -68,7 +68,7 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
     assert behaviour(site, site.config) == customers
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
     assert site.client.xlen("mr:raw:00") == 1
-    read = deployment.profile_reader(site.config)
+    read = Deployment(site.config).profile_reader
     profiles = [profile for number in range(12) if (profile := read("user_id", f"user-{number}")) is not None]
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
     assert any(
@@ -82,7 +82,7 @@ def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, st
     """Backups of the history that was put aside are not taken for its own."""
     site, run = rebuilt
     switching.run(site.config, run)
-    assert deployment.backups(site.config).names() == []
+    assert Deployment(site.config).backups.names() == []
     site.start()
     site._forwarded = site.outbox.cursors("i", "internal")
     archiver = site.archiver()
@@ -95,18 +95,18 @@ def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, st
 
 def test_there_is_a_way_back(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
-    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, deployment.names(site.config))
-    backups = deployment.backups(site.config).names()
+    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, Deployment(site.config).names)
+    backups = Deployment(site.config).backups.names()
     switching.run(site.config, run)
     assert (
-        keys_held(site.client, deployment.names(switching.at(site.config, f"before-{run}"))) == 0
+        keys_held(site.client, Deployment(switching.at(site.config, f"before-{run}")).names) == 0
     )  # an erasure must find all of them
     switching.run(site.config, f"before-{run}")
     assert digest(site) == was
-    assert deployment.backups(site.config).names() == backups != []
-    assert keys_held(site.client, deployment.names(site.config)) == held
+    assert Deployment(site.config).backups.names() == backups != []
+    assert keys_held(site.client, Deployment(site.config).names) == held
     assert beside(site, f"before-before-{run}") == fresh
-    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
+    assert Deployment(site.config).archive.last() == Deployment(site.config).journal.archived()
 
 
 def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +145,7 @@ def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -
     with pytest.raises(Fenced, match="profile-0"):
         switching.remove(site.config, run)
     elsewhere.connection_pool.disconnect()
-    names = deployment.names(site.config)
+    names = Deployment(site.config).names
     Switch(site.client, names, run).begin()
     with pytest.raises(Foreign, match="is under way: finish it"):
         switching.remove(site.config, run)
@@ -159,7 +159,7 @@ def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         switching.run(site.config, run)
     assert (digest(site), sorted(path.name for path in site.folder.rglob("*"))) == was
-    assert pending(site.client, deployment.names(site.config)) is None
+    assert pending(site.client, Deployment(site.config).names) is None
 
 
 def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may_stay(
@@ -284,7 +284,7 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
     site, run = padded
     fresh, old = beside(site, run), digest(site)
     moved: dict[str, Callable[[], bool]] = {
-        "begun": lambda: pending(site.client, deployment.names(site.config)) == run,
+        "begun": lambda: pending(site.client, Deployment(site.config).names) == run,
         "aside": lambda: bool(site.client.exists(f"mr-before-{run}:{{s00}}:p:".encode() + b"%016d" % 7)),
         "in": lambda: site.client.hget("mr:{dir}:meta", "switch_step") == b"in",
     }
@@ -293,9 +293,9 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
         eventually(process, reached)
         process.kill()
         process.wait()
-        assert pending(site.client, deployment.names(site.config)) == run
+        assert pending(site.client, Deployment(site.config).names) == run
         with pytest.raises(Foreign, match=f"unfinished: run `millrace switch {run}`"):
-            deployment.prepare(site.config)
+            Deployment(site.config).prepare()
         with pytest.raises(Foreign, match="is under way: finish it"):
             rebuild.run(site.config, False)
         with pytest.raises(Foreign, match="is under way: finish it"):
@@ -318,7 +318,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
 ) -> None:
     """Each attempt comes a step or two further than the one before."""
     site, run = rebuilt
-    fresh, old, names = beside(site, run), digest(site), deployment.names(site.config)
+    fresh, old, names = beside(site, run), digest(site), Deployment(site.config).names
     left = attempts = 0
 
     def mortal(kind: type, name: str) -> None:
@@ -355,5 +355,5 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
     assert digest(site) == fresh
     assert beside(site, f"before-{run}") == old
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
-    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
-    assert deployment.backups(site.config).names() == []
+    assert Deployment(site.config).archive.last() == Deployment(site.config).journal.archived()
+    assert Deployment(site.config).backups.names() == []
