@@ -20,18 +20,18 @@ def check(
 ) -> int:
     """Print every error of a configuration file, or what is active; or what an event would do."""
     if event is None:
-        from flows.services.configuration_check import check
+        from flows.cli.configuration_screen import check
 
         return check(file)
+    from flows.cli.what_if_screen import show
     from flows.services.configuration_check import sound
-    from flows.services.what_if import show
 
     return show(sound(file), event)
 
 
 def init(file: Annotated[Path, typer.Argument(dir_okay=False)] = Path("millrace.toml")) -> None:
     """Write a short configuration to begin with, every line explained."""
-    from flows.cli.init import init
+    from flows.services.first_configuration import init
 
     init(file)
     print(f"{file} is written. Next:\n  millrace check {file}\n  millrace run -c {file}")

@@ -13,7 +13,7 @@ backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run
 @backup.command("create")
 def backup_create(config: ConfigFile = None) -> int:
     """Copy the directory and all shards, consistent and encrypted, into the backup folder."""
-    from flows.services.backups import create
+    from flows.cli.backup_screen import create
 
     return create(load(config))
 
@@ -21,7 +21,7 @@ def backup_create(config: ConfigFile = None) -> int:
 @backup.command("list")
 def backup_list(config: ConfigFile = None) -> int:
     """List them, the oldest first."""
-    from flows.services.backups import listing
+    from flows.cli.backup_screen import listing
 
     return listing(load(config, secrets=False))
 
@@ -31,7 +31,7 @@ def backup_verify(
     name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None
 ) -> int:
     """Read one (or all) and the archive behind it to the last byte."""
-    from flows.services.backups import verify
+    from flows.cli.backup_screen import verify
 
     return verify(load(config), name)
 
@@ -39,7 +39,7 @@ def backup_verify(
 @backup.command("prune")
 def backup_prune(config: ConfigFile = None) -> int:
     """Remove all but the newest `backup.keep`, and what is older than `archive.keep` and not needed."""
-    from flows.services.backups import prune
+    from flows.cli.backup_screen import prune
 
     return prune(load(config))
 
@@ -56,7 +56,7 @@ def restore(
     config: ConfigFile = None,
 ) -> int:
     """Fill an empty Redis from a backup and the archive behind it."""
-    from flows.services.restore import run
+    from flows.cli.restore_screen import run
 
     return run(load(config), to, source)
 
@@ -73,7 +73,7 @@ def rebuild(
     config: ConfigFile = None,
 ) -> int:
     """Build everything again from the archive, with this configuration, beside what runs."""
-    from flows.services.rebuild import run
+    from flows.cli.rebuild_screen import run
 
     return run(load(config), deliver, switching)
 
@@ -86,6 +86,6 @@ def switch(
     config: ConfigFile = None,
 ) -> int:
     """Make what was rebuilt the one that runs, with the flows stopped; what was there is put aside."""
-    from flows.services import switching
+    from flows.cli import switching_screen
 
-    return (switching.remove if remove else switching.run)(load(config), run_id)
+    return (switching_screen.remove if remove else switching_screen.run)(load(config), run_id)

@@ -73,17 +73,18 @@ def import_(
         raise typer.BadParameter(
             f"--zone {zone}: there is no such time zone; expected one such as Asia/Shanghai"
         )
-    from flows.services.importing import Job, run
+    from flows.cli.import_screen import run
+    from flows.services.importing.job import Job
 
     what: Literal["track", "identify"] = "track" if kind == "track" else "identify"
     job = Job(
-        file,
-        tuple(pairs or ()),
-        what,
-        event,
-        source,
-        sheet,
-        encoding,
+        path=file,
+        pairs=tuple(pairs or ()),
+        kind=what,
+        event=event,
+        source=source,
+        sheet=sheet,
+        encoding=encoding,
         quoted=quote == "double",
         zone=zone,
         backfill=backfill,

@@ -10,7 +10,7 @@ from schemas.config.toml import load
 
 def status(config: ConfigFile = None) -> None:
     """Print one screen: what the deployment holds, and how far each part is."""
-    from flows.services.status import show
+    from flows.cli.status_screen import show
 
     show(load(config, secrets=False))
 
@@ -22,20 +22,20 @@ def customer(
     config: ConfigFile = None,
 ) -> int:
     """Print all that is held of a customer on one screen, contact details masked."""
-    from flows.cli.customer import show
+    from flows.cli.customer_screen import show
 
     return show(load(config, secrets=False), who)
 
 
 def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print one hash for each shard, for the directory and for the whole: equal digests are equal systems."""
-    from flows.cli.digests import run
+    from flows.cli.digest_screen import run
 
     return run(load(config), as_json)
 
 
 def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print by source and field how many records state it, validly, or against what was held."""
-    from flows.services.data_quality import run
+    from flows.cli.quality_screen import run
 
     return run(load(config), as_json)

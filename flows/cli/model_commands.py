@@ -22,7 +22,7 @@ Version = Annotated[
 @model.command("list")
 def model_list(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """List the models: examples, versions, how good they are, who is champion, what has drifted."""
-    from flows.services.model_registry import listing
+    from flows.cli.model_screen import listing
 
     return listing(load(config), as_json)
 
@@ -30,7 +30,7 @@ def model_list(as_json: AsJson = False, config: ConfigFile = None) -> int:
 @model.command("show")
 def model_show(name: Name, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Show one with its last versions, its learners side by side, and the weights of the last version."""
-    from flows.services.model_registry import show
+    from flows.cli.model_screen import show
 
     return show(load(config), name, as_json)
 
@@ -38,7 +38,7 @@ def model_show(name: Name, as_json: AsJson = False, config: ConfigFile = None) -
 @model.command("rollback")
 def model_rollback(name: Name, to: Version = None, config: ConfigFile = None) -> int:
     """Score with an older version (the one before the last) until the next one is learnt."""
-    from flows.services.model_registry import rollback
+    from flows.cli.model_screen import rollback
 
     return rollback(load(config), name, to)
 
@@ -46,7 +46,7 @@ def model_rollback(name: Name, to: Version = None, config: ConfigFile = None) ->
 @model.command("pin")
 def model_pin(name: Name, to: Version = None, config: ConfigFile = None) -> int:
     """Score with one version (the last) until it is unpinned; learning goes on."""
-    from flows.services.model_registry import pin
+    from flows.cli.model_screen import pin
 
     return pin(load(config), name, to)
 
@@ -54,7 +54,7 @@ def model_pin(name: Name, to: Version = None, config: ConfigFile = None) -> int:
 @model.command("unpin")
 def model_unpin(name: Name, config: ConfigFile = None) -> int:
     """Score with the last version again, and with all that follow."""
-    from flows.services.model_registry import unpin
+    from flows.cli.model_screen import unpin
 
     return unpin(load(config), name)
 
@@ -68,7 +68,7 @@ def model_promote(
     config: ConfigFile = None,
 ) -> int:
     """Make a challenger (of best_action another policy) the champion, once more examples are learnt."""
-    from flows.services.model_registry import promote
+    from flows.cli.model_screen import promote
 
     return promote(load(config), name, learner)
 
@@ -81,7 +81,7 @@ def model_export(
     config: ConfigFile = None,
 ) -> int:
     """Write a version (the last) as plain JSON: all that shards use of it."""
-    from flows.services.model_registry import export
+    from flows.cli.model_screen import export
 
     return export(load(config), name, to, out)
 
@@ -93,6 +93,6 @@ def model_report(
     config: ConfigFile = None,
 ) -> int:
     """Write a page with charts: reliability, log-loss as learnt, label delay, contest of the learners."""
-    from flows.services.model_registry import report
+    from flows.cli.model_screen import report
 
     return report(load(config), name, html)

@@ -92,24 +92,20 @@ def _say_unsound(path: Path | None) -> None:
 
 
 def _reload(path: Path | None, yes: bool = False) -> str:
-    """What came into force, and what waits for a restart."""
-    from flows.runtime.deployment import Deployment
-    from flows.runtime.rules_in_force import settled
-    from flows.services.configuration_changes import of_rules, waiting
+    """Return in words what came into force, and what waits for a restart."""
+    from flows.services import reloading
 
-    config = settled(path)
-    deployment = Deployment(config)
     try:
-        version = deployment.prepare(agreed=yes)
+        done = reloading.reload(path, agreed=yes)
     except Losing as error:
         raise Losing(f"{error}\nThe rules in force stay. If this is meant: `millrace reload --yes`") from None
-    lines = [
-        f"the rules are in force as version {version}" if version else "these rules are in force already"
-    ]
-    if before := deployment.announced(version - 1):
-        lines += [f"  {change}" for change in of_rules(before, config)]
-    if waits := waiting(config, path):
-        lines.append(f"waits until `millrace run` is started again: {', '.join(waits)}")
+    if done.version:
+        lines = [f"the rules are in force as version {done.version}"]
+    else:
+        lines = ["these rules are in force already"]
+    lines += [f"  {change}" for change in done.changes]
+    if done.waiting:
+        lines.append(f"waits until `millrace run` is started again: {', '.join(done.waiting)}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import inspection_commands, main, run_commands
-from flows.services.configuration_check import check
+from flows.cli.configuration_screen import check
 from schemas.errors import Fenced, MillraceError
 
 Call = Callable[..., tuple[int, str, str]]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from flows.cli.digests import run
+from flows.cli.digest_screen import run
 from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from state.state_digest import Digest

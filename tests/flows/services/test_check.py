@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.cli.configuration_screen import check
 from flows.logic.rules.ruleset import scope_of
-from flows.services.configuration_check import check
 from schemas.config import EXPRESSION_NAMES
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from connectors.raw.log import START
 from flows.cli import main
+from flows.cli.printing import printable
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard.state import sums
 from flows.profile import Worker
@@ -24,7 +25,6 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.windows import Windows
-from flows.services.dead_letters import printable
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import LogFull

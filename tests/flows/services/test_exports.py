@@ -13,6 +13,7 @@ import pytest
 
 from connectors.files.tables import TableFile
 from connectors.raw.log import START
+from flows.cli.import_screen import run
 from flows.lab.evaluate import matching_trial
 from flows.lab.evaluate.table import read
 from flows.logic.expressions.numbers import number_of
@@ -21,7 +22,8 @@ from flows.resolve import Resolver
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from flows.services.importing import NO_KEY, Batch, Job, Reader, run
+from flows.services.importing.job import NO_KEY, Batch, Job
+from flows.services.importing.reading import Reader
 from schemas.config import Config
 from schemas.config.toml import load
 from tests.exports import EXPORTS, written

@@ -20,12 +20,13 @@ import pyarrow.parquet
 import pytest
 
 from connectors.raw.log import START
+from flows.cli.import_screen import run
 from flows.resolve import Resolver
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from flows.services.importing import Job, run
 from flows.services.importing.checkpoint import Checkpoint
+from flows.services.importing.job import Job
 from flows.services.importing.mapping import builder, cell, guessed, mapping, place
 from schemas.config import Config
 from schemas.config.toml import load

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from flows.cli.progress import IN_PLACE_S, LINE_S, Progress
+from flows.cli.progress_line import IN_PLACE_S, LINE_S, Progress
 
 
 class Terminal(io.StringIO):

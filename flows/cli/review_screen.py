@@ -4,11 +4,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.identity import as_one_line, carry_out, console, moment_text
-from flows.cli.tables import folded
+from flows.cli.identity_screen import plain, say_given
+from flows.cli.printing import folded, moment_or_nothing, print_json, printable
 from flows.runtime.deployment import Deployment
-from flows.services.dead_letters import printable
-from flows.services.steward import access
+from flows.services.steward import access, giving_orders
 from flows.services.steward.desk import Compared, Said, Side
 from flows.services.steward.people import Named
 from schemas.config import Config
@@ -20,19 +19,20 @@ def listing(config: Config, after: str, limit: int, lang: str, as_json: bool) ->
     with reported():
         queue = access.steward(Deployment(config)).reviews(after, limit)
     if as_json:
-        return as_one_line(queue)
+        print_json(queue)
+        return 0
     found = queue.reviews
     table = folded(Table("id", "since", "by", "evidence", padding=(0, 1, 0, 0), box=SIMPLE_HEAD))
     for review in found:
         table.add_row(
             review.id,
-            moment_text(review.since_ms),
+            moment_or_nothing(review.since_ms),
             review.by,
             Text(printable(review.evidence.words.of(lang))),
         )
-    console().print(table if found else "nothing waits for a decision")
+    plain().print(table if found else "nothing waits for a decision")
     if queue.next is not None:
-        console().print(f"more: --after {queue.next}", markup=False, soft_wrap=True)
+        plain().print(f"more: --after {queue.next}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -43,8 +43,9 @@ def show(config: Config, ident: str, lang: str, as_json: bool) -> int:
     if found is None:
         return _none(ident)
     if as_json:
-        return as_one_line(found)
-    evidence, say = found.review.evidence, console()
+        print_json(found)
+        return 0
+    evidence, say = found.review.evidence, plain()
     say.print(printable(evidence.words.of(lang)), markup=False)
     for title, words in (("for", evidence.speaks_for), ("against", evidence.against)):
         if words:
@@ -55,9 +56,8 @@ def show(config: Config, ident: str, lang: str, as_json: bool) -> int:
 
 def decide(config: Config, ident: str, said: Said, reason: str) -> int:
     """Accept, reject, or say that one cannot tell. 0 if it was carried out."""
-    with reported():
-        ordered = access.steward(Deployment(config)).decision(ident, said, reason)
-    return _none(ident) if ordered is None else carry_out(config, ordered)
+    given = giving_orders.decide(Deployment(config), ident, said, reason)
+    return _none(ident) if given is None else say_given(given)
 
 
 def _sides(found: Compared) -> Table:
@@ -86,5 +86,5 @@ def _said(side: Side) -> dict[str, str]:
 
 
 def _none(ident: str) -> int:
-    console().print(f"no pair (or more than one) has an id that begins with {printable(ident)}", markup=False)
+    plain().print(f"no pair (or more than one) has an id that begins with {printable(ident)}", markup=False)
     return 1

@@ -1,4 +1,4 @@
-"""`millrace customer ID`: one customer as a person reads him, contact details masked."""
+"""`millrace customer ID`: one customer as a person reads it, contact details masked."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,34 +8,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.runtime.deployment import Deployment
+from flows.services.customers import profile
 from schemas.config import Config
-from schemas.errors import Unusable
 
 
 def show(config: Config, who: str) -> int:
     """Print the profile of `NAMESPACE:VALUE`, or of a customer's hex id. Raises `Unusable` where there is
     none."""
-    from flows.runtime.deployment import Deployment
-
-    namespace, colon, value = who.partition(":")
-    known = ["customer", *(entry.name for entry in config.identity.namespace)]
-    if colon and namespace not in known:
-        raise Unusable(
-            f"{namespace!r} is no namespace: expected one of {', '.join(known)}, such as email:ana@example.org"
-        )
-    found = Deployment(config).profile_reader(*((namespace, value) if colon else ("customer", who)))
-    if found is None:
-        raise Unusable(f"nobody is known as {who}: expected NAMESPACE:VALUE, or the id of a customer")
-    Console(highlight=False).print(screen(found))
+    Console(highlight=False).print(screen(profile(Deployment(config), who)))
     return 0
 
 
-def screen(profile: Mapping[str, Any]) -> Table:
-    """What `flows.logic.shard.view` gives, as a table that fits 80 columns."""
+def screen(found: Mapping[str, Any]) -> Table:
+    """Return what `flows.logic.shard.view` gives as a table that fits 80 columns."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in profile.items():
+    for name, value in found.items():
         for index, line in enumerate(_lines(value)):
             table.add_row(
                 name.removesuffix("_ms") if index == 0 else "",

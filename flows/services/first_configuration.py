@@ -1,5 +1,4 @@
-"""`millrace init`: a short configuration to begin with, every line explained. All other options have their
-defaults."""
+"""A short configuration to begin with, every line explained. All other options have their defaults."""
 
 import secrets
 from pathlib import Path
@@ -13,7 +12,8 @@ TEXT = """\
 name = "shop"  # of the deployment; its data carries it
 
 [data]
-folder = "./data"  # all that must last, beside this file; keys.json in it is needed to read anything: keep a copy
+folder = "./data"  # all that must last, beside this file; \
+keys.json in it is needed to read anything: keep a copy
 
 [gateway]
 listen = "127.0.0.1:8080"
@@ -51,7 +51,7 @@ path = "triggers.jsonl"  # in the data folder, one a line
 
 
 def init(path: Path) -> None:
-    """Write it, with keys of its own. Raises `Unusable` where there is a file."""
+    """Write it to a file, with keys of its own. Raises `Unusable` where there is one."""
     text = TEXT.format(name=path, key=secrets.token_urlsafe(16), token=secrets.token_urlsafe(24))
     try:
         with path.open("x", encoding="utf-8") as file:
