@@ -179,7 +179,7 @@ def _archive(deployment: "Deployment", stop: threading.Event) -> None:
     config = deployment.config
 
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries.bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries.keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
     with deployment.following_keys() as follow_keys:
         archiver = Archiver(

@@ -25,7 +25,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.sinks.sink import OnThread, Sink
-from flows.dispatch.dispatcher import Desk, Dispatcher, Entry
+from flows.dispatch.admission import Admission, doors
+from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
 from flows.runtime.engine import Prompt, Stop, run_flow
 from flows.runtime.sift import note, story
@@ -157,7 +158,7 @@ def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) ->
     return handle
 
 
-class Deliveries:
+class DeliveryWorker:
     """All readers of one worker, and what they share."""
 
     def __init__(
@@ -166,7 +167,8 @@ class Deliveries:
         shards: Sequence[int],
         outbox: Outbox,
         directory: Directory,
-        desk: Desk,
+        records: DeliveryRecords,
+        door: Callable[[Connector], Admission],
         sink: Callable[[Connector], Sink],
         stop: Stop | None = None,
     ) -> None:
@@ -179,7 +181,14 @@ class Deliveries:
 
         self._outbox = outbox
         dispatchers = [
-            Dispatcher(connector, config.deliver, sink(connector), desk, cursors("t", connector.name))
+            Dispatcher(
+                connector,
+                config.deliver,
+                sink(connector),
+                door(connector),
+                records,
+                cursors("t", connector.name),
+            )
             for connector in config.connector
             if connector.enabled
         ]
@@ -188,7 +197,7 @@ class Deliveries:
             "i",
             INTERNAL,
             cursors("i", INTERNAL),
-            forwarding(directory, desk.dead),
+            forwarding(directory, records.keep_dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
@@ -230,14 +239,14 @@ class Deliveries:
 
 
 class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
-    def __init__(self, deliveries: Deliveries, stop: Stop) -> None:
-        self._deliveries, self._stop = deliveries, stop
-        self._collect = stop.guard(lambda _: deliveries.collect())
-        self._finish = stop.guard(lambda _: deliveries.stop())
+    def __init__(self, worker: DeliveryWorker, stop: Stop) -> None:
+        self._worker, self._stop = worker, stop
+        self._collect = stop.guard(lambda _: worker.collect())
+        self._finish = stop.guard(lambda _: worker.stop())
 
     # there is one worker
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        self._deliveries.start()
+        self._worker.start()
         return self
 
     def next_batch(self) -> list[Work]:
@@ -264,10 +273,10 @@ def _hand_out(work: Work) -> None:
     work.reader.accept(list(work.items))
 
 
-def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
+def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
     """Ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
-    read = op.input("read", flow, _Source(deliveries, stop))
+    read = op.input("read", flow, _Source(worker, stop))
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
     op.output("hand_out", addressed, _Sink(stop))
     return flow
@@ -308,15 +317,22 @@ def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
 def run(deployment: "Deployment", worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`,
     `ConfigError`."""
-    config, store = deployment.config, deployment.deliveries
+    config = deployment.config
     shards = range(worker, config.shards.count, workers)
-    desk = Desk(deployment.contacts.identify, store.bury, store.disable, store.disabled, store.count)
-    sink = make_sink(config, deployment.redis_url)
     stop = Stop()
-    deliveries = Deliveries(config, shards, deployment.outbox, deployment.directory, desk, sink, stop)
+    made = DeliveryWorker(
+        config,
+        shards,
+        deployment.outbox,
+        deployment.directory,
+        deployment.deliveries,
+        doors(deployment),
+        make_sink(config, deployment.redis_url),
+        stop,
+    )
     log.info(
         "deliver_started",
         shards=len(shards),
         connectors=[connector.name for connector in config.connector if connector.enabled],
     )
-    run_flow(dataflow(deliveries, stop), stop)
+    run_flow(dataflow(made, stop), stop)

@@ -17,6 +17,7 @@ from connectors.sinks.sink import Delivered, Delivery, Outcome, Retry, Sink
 from connectors.wire import formats
 from flows.archive import ARCHIVE
 from flows.deliver import INTERNAL, make_sink
+from flows.dispatch.admission import Admission, Admitted, doors
 from flows.dispatch.attempt import attempt
 from flows.runtime.deployment import Deployment
 from schemas.config import Connector
@@ -181,8 +182,8 @@ async def _resend_deliveries(
     deployment: Deployment, batches: Iterator[list[DeadDelivery]], tally: Tally
 ) -> None:
     connectors = {connector.name: connector for connector in deployment.config.connector if connector.enabled}
-    counters: dict[str, _Counter] = {}
-    make = make_sink(deployment.config, deployment.redis_url)
+    receivers: dict[str, _Receiver] = {}
+    door, make = doors(deployment), make_sink(deployment.config, deployment.redis_url)
     try:
         for batch in batches:
             by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
@@ -197,12 +198,13 @@ async def _resend_deliveries(
                     for dead in found:
                         tally.keep(dead.name, why)
                 else:
-                    if name not in counters:
-                        counters[name] = _Counter(deployment, connectors[name], make(connectors[name]))
-                    await counters[name].hand_over(found, tally)
+                    if name not in receivers:
+                        connector = connectors[name]
+                        receivers[name] = _Receiver(deployment, connector, door(connector), make(connector))
+                    await receivers[name].hand_over(found, tally)
     finally:
-        for counter in counters.values():
-            await counter.close()
+        for receiver in receivers.values():
+            await receiver.close()
 
 
 def _no_receiver(name: str, connector: Connector | None) -> str:
@@ -249,37 +251,49 @@ def _look_up(deployment: Deployment, found: list[DeadDelivery], tally: Tally) ->
         )
 
 
-class _Counter:
+class _Receiver:
     """One receiver. After `deliver.breaker_failures` failures in a row it is left in peace."""
 
-    def __init__(self, deployment: Deployment, connector: Connector, sink: Sink) -> None:
-        self._connector = connector
+    def __init__(self, deployment: Deployment, connector: Connector, door: Admission, sink: Sink) -> None:
+        """A receiver that had said that it wants nothing more is asked again: the door is open for it."""
+        self._name = connector.name
+        self._door = door
         self._sink = sink
         self._letters = deployment.dead_deliveries
         self._deliveries = deployment.deliveries
-        self._identify = deployment.contacts.identify
         self._failures_max = deployment.config.deliver.breaker_failures
         self._failures = 0
 
     async def hand_over(self, found: list[DeadDelivery], tally: Tally) -> None:
+        """Send these, as far as the door and the receiver let them."""
         ready: list[tuple[DeadDelivery, Trigger]] = []
         for dead in found:
-            if (trigger := dead.trigger) is None:
-                tally.keep(dead.name, "what it holds is no trigger")
-            else:
+            trigger = self._door.read(dead.body)
+            if isinstance(trigger, Trigger):
                 ready.append((dead, trigger))
+            else:
+                tally.keep(dead.name, trigger.reason)
         size = self._sink.batch_max
         for at in range(0, len(ready), size):
             part = ready[at : at + size]
             if self._failures >= self._failures_max:
                 for dead, _ in part:
-                    tally.keep(dead.name, f"{self._connector.name} failed {self._failures} times in a row")
+                    tally.keep(dead.name, f"{self._name} failed {self._failures} times in a row")
                 continue
-            triggers = [trigger for _, trigger in part]
-            names = self._identify([trigger.customer for trigger in triggers], self._connector.identify)
-            batch = [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
-            outcomes = await attempt(self._sink, batch, self._connector.name)
-            self._settle([dead for dead, _ in part], outcomes, tally)
+            await self._send(part, tally)
+
+    async def _send(self, part: list[tuple[DeadDelivery, Trigger]], tally: Tally) -> None:
+        going: list[DeadDelivery] = []
+        deliveries: list[Delivery] = []
+        verdicts = await self._door.admit([trigger for _, trigger in part])
+        for (dead, _), verdict in zip(part, verdicts, strict=True):
+            if isinstance(verdict, Admitted):
+                going.append(dead)
+                deliveries.append(verdict.delivery)
+            else:
+                tally.keep(dead.name, verdict.reason)
+        if going:
+            self._settle(going, await attempt(self._sink, deliveries, self._name), tally)
 
     def _settle(self, tried: list[DeadDelivery], outcomes: list[Outcome], tally: Tally) -> None:
         taken = []
@@ -288,14 +302,13 @@ class _Counter:
             if isinstance(outcome, Delivered):
                 taken.append(dead.id)
             else:
-                tally.keep(dead.name, f"{self._connector.name}: {outcome.reason}")
+                tally.keep(dead.name, f"{self._name}: {outcome.reason}")
         self._letters.drop(taken)
         tally.sent += len(taken)
-        if taken and self._connector.name in self._deliveries.disabled():
-            self._deliveries.enable(self._connector.name)
-            tally.notes.append(
-                f"{self._connector.name} had answered 410 and takes triggers again: restart `deliver` to go on with it"
-            )
+        if taken and self._name in self._deliveries.disabled():
+            self._deliveries.enable(self._name)
+            again = f"{self._name} had answered 410 and takes triggers again"
+            tally.notes.append(f"{again}: restart `deliver` to go on with it")
 
     async def close(self) -> None:
         await self._sink.close()

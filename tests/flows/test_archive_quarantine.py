@@ -35,7 +35,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def archiver(site: Site) -> Archiver:
     def put_aside(entry: int, detail: str) -> None:
-        Deployment(site.config).deliveries.bury(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        Deployment(site.config).deliveries.keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
     parts = Deployment(site.config).journal, Deployment(site.config).archive, Deployment(site.config).log_seal
     return Archiver(site.config, *parts, lambda: None, put_aside)

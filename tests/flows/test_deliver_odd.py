@@ -257,6 +257,6 @@ def test_a_directory_that_is_away_is_nobodys_poison(rig: Rig, monkeypatch: pytes
 
 def test_a_reason_of_a_receiver_may_hold_anything(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
-        Deliveries(client, Names("t")).bury("a", b"body", "said \udcff\x00")
+        Deliveries(client, Names("t")).keep_dead("a", b"body", "said \udcff\x00")
         [dead] = deliveries(client, Names("t")).newest()
     assert dead.reason == "said \\udcff\x00"

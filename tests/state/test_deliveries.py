@@ -15,8 +15,8 @@ def client(redis_url: str) -> redis.Redis:
 
 def test_a_dead_delivery_is_found_with_its_reason(client: redis.Redis) -> None:
     store = Deliveries(client, Names("t"))
-    store.bury("crm", b"\x00trigger", "the receiver answered 400")
-    store.bury("mail", b"other", "too many attempts")
+    store.keep_dead("crm", b"\x00trigger", "the receiver answered 400")
+    store.keep_dead("mail", b"other", "too many attempts")
     found = list(dead_letters.deliveries(client, Names("t")).oldest())
     assert [(letter.connector, letter.body, letter.reason) for letter in found] == [
         ("crm", b"\x00trigger", "the receiver answered 400"),

@@ -96,7 +96,7 @@ def test_without_memory_every_commit_is_back_pressure_and_writes_nothing(own: Si
         lambda: own.outbox.advance("t", "crm", {0: 1}),
         lambda: DataKeys(own.client, own.names, b"k" * 32, 16).of([ROOT], create=True),
         lambda: models.save("churn", revision, Checkpoint(b"", {}, 0, [], {})),
-        lambda: Deliveries(own.client, own.names).bury("crm", b"body", "gone"),
+        lambda: Deliveries(own.client, own.names).keep_dead("crm", b"body", "gone"),
     ):
         with pytest.raises(LogFull, match=r"Redis has no room: .*command not allowed when used memory >"):
             write()

@@ -121,9 +121,9 @@ class Site:
             for _, _, payload in unpack_facts(body)
         ]
 
-    def bury(self, number: int, connector: str, reason: str) -> str:
+    def dead_delivery(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        Deployment(self.config).deliveries.bury(
+        Deployment(self.config).deliveries.keep_dead(
             connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason
         )
         return [letter.name for letter in Deployment(self.config).dead_deliveries.oldest()][-1]
@@ -155,16 +155,16 @@ def _receiver() -> Iterator[Receiver]:
 
 def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
     (refused,) = site.refuse(b'{"type":"track","userId":"u","messageId":"m1","properties":{}}')
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     site.configure(hook("https://crm.example/").replace(SECRET, "${CRM_SECRET_THAT_IS_NOT_SET}"))
     code, out, err = site.dead("replay", "--all")
     assert (code, err) == (1, "")
     assert f"{refused} not sent: " in out
     assert (
-        f"{buried} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
+        f"{letter} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
         in out
     )
-    assert site.listed()[0][0] == buried
+    assert site.listed()[0][0] == letter
 
 
 def hook(url: str, more: str = "") -> str:
@@ -176,9 +176,9 @@ def hook(url: str, more: str = "") -> str:
 
 def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Site) -> None:
     refused = site.refuse(b'{"type":"track","userId":"anna@example.org"}', b"{oops")
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     rows = site.listed()
-    assert [row[0] for row in rows] == [buried, *reversed(refused)]
+    assert [row[0] for row in rows] == [letter, *reversed(refused)]
     assert rows[0][1:6] == ["status", "503;", "12", "attempts", "crm"]
     assert rows[0][-2:] == ["cart_left", "trg-1"]
     assert rows[1][1:3] == ["not_json", "till"]
@@ -190,10 +190,10 @@ def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Sit
 
 def test_a_reason_and_a_limit_narrow_the_list(site: Site) -> None:
     ids = site.refuse(b"{", b"[]", b"{x")
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     assert [row[0] for row in site.listed("--reason", "not_json")] == [ids[2], ids[0]]
-    assert [row[0] for row in site.listed("--reason", "status 503")] == [buried]
-    assert [row[0] for row in site.listed("--limit", "2")] == [buried, ids[2]]
+    assert [row[0] for row in site.listed("--reason", "status 503")] == [letter]
+    assert [row[0] for row in site.listed("--limit", "2")] == [letter, ids[2]]
     assert site.dead("list", "--reason", "empty")[:2] == (0, "nothing is dead for the reason empty\n")
 
 
@@ -229,7 +229,7 @@ def test_show_does_not_let_a_sender_steer_the_terminal(site: Site) -> None:
 
 
 def test_show_of_a_delivery_is_its_trigger(site: Site) -> None:
-    code, out, _ = site.dead("show", site.bury(7, "crm", "413: the receiver finds it too large"))
+    code, out, _ = site.dead("show", site.dead_delivery(7, "crm", "413: the receiver finds it too large"))
     facts, _, body = out.partition("\n\n")
     assert code == 0
     assert "reason     413: the receiver finds it too large" in facts
@@ -345,7 +345,7 @@ def test_avro_is_read_when_its_schema_has_come(site: Site, tmp_path: Path) -> No
 
 def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
-    ids = [site.bury(number, "crm", "status 503; 12 attempts") for number in (1, 2, 3)]
+    ids = [site.dead_delivery(number, "crm", "status 503; 12 attempts") for number in (1, 2, 3)]
     assert site.dead("replay", ids[1])[:2] == (0, "1 sent again, 0 not\n")
     assert receiver.accepted == ["trg-2"]
     assert site.dead("replay", "--reason", "status 503")[:2] == (0, "2 sent again, 0 not\n")
@@ -357,7 +357,7 @@ def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: 
 def test_what_the_receiver_still_refuses_stays_with_the_reason(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
     receiver.script.extend([Answer(500), Answer(200)])
-    ids = [site.bury(number, "crm", "status 503; 12 attempts") for number in (1, 2)]
+    ids = [site.dead_delivery(number, "crm", "status 503; 12 attempts") for number in (1, 2)]
     assert site.dead("replay", *ids)[:2] == (1, f"{ids[0]} not sent: crm: status 500\n1 sent again, 1 not\n")
     assert [row[0] for row in site.listed()] == [ids[0]]
 
@@ -366,7 +366,7 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
     site.configure(hook(receiver.url, "[deliver]\nbreaker_failures = 3\n"))
     receiver.always = Answer(503)
     for number in range(10):
-        site.bury(number, "crm", "status 503; 12 attempts")
+        site.dead_delivery(number, "crm", "status 503; 12 attempts")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert out.splitlines()[-2:] == [
@@ -379,8 +379,8 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
 
 def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url, "enabled = false\n"))
-    ids = [site.bury(1, "crm", "status 500"), site.bury(2, "gone", "status 500")]
-    Deployment(site.config).deliveries.bury("internal", b"\xc1", "not an absorb")
+    ids = [site.dead_delivery(1, "crm", "status 500"), site.dead_delivery(2, "gone", "status 500")]
+    Deployment(site.config).deliveries.keep_dead("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert [line for line in out.splitlines() if ids[0] in line] == [
@@ -396,7 +396,7 @@ def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> N
 def test_an_endpoint_that_had_gone_and_takes_one_is_used_again(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
     Deployment(site.config).deliveries.disable("crm", "digest")
-    ident = site.bury(1, "crm", "the connector is disabled")
+    ident = site.dead_delivery(1, "crm", "the connector is disabled")
     code, out, _ = site.dead("replay", ident)
     assert code == 0
     assert "restart `deliver`" in out
@@ -520,14 +520,14 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
 def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
     message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
     store, directory = Deployment(site.config).deliveries, Deployment(site.config).directory
-    store.bury("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
-    store.bury("internal", b"\xc1", "not an absorb: truncated")
+    store.keep_dead("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
+    store.keep_dead("internal", b"\xc1", "not an absorb: truncated")
     directory.forward(0, 900, message)  # what came later from the same shard does not hide it
     ((_, *_), (name, *_)) = site.listed()
     [letter] = [dead for dead in Deployment(site.config).dead_deliveries.oldest() if dead.name == name]
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
-    store.bury("internal", letter.body, letter.reason)
+    store.keep_dead("internal", letter.body, letter.reason)
     absorbed = [entry for entry in directory.read(dict.fromkeys(range(2), 0), 100, 0) if entry.kind == "a"]
     assert len(absorbed) == 2
     assert not directory.forward_again(letter.name, message), "the replay died before the letter was gone"
