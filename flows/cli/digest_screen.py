@@ -31,8 +31,8 @@ def run(config: Config, as_json: bool) -> int:
 def _moment(found: Digest, tick_ms: int | None) -> str:
     of = f"tick {moment_text(tick_ms)}, " if tick_ms else ""
     return (
-        f"as of {of}entry {found.directory.position:,} of the journal: only a digest of the same moment can be "
-        "equal (docs/simulation.md)"
+        f"as of {of}entry {found.directory.position:,} of the journal: only a digest of the same moment can "
+        "be equal (docs/simulation.md)"
     )
 
 

@@ -15,8 +15,8 @@ from flows.cli.printing import console, folded, moment_or_nothing, print_json, p
 from flows.runtime.deployment import Deployment
 from flows.services.steward import access, giving_orders
 from flows.services.steward.desk import Customer, Entry, Sent
+from flows.services.steward.named_customers import Named
 from flows.services.steward.orders import Given
-from flows.services.steward.people import Named
 from flows.services.steward.undoing import Outcome
 from flows.services.steward.unmerging import Choice, Plan, Unmerging
 from schemas.config import Config
@@ -112,7 +112,7 @@ class Selection(msgspec.Struct, frozen=True):
     identifier: str | None
 
     def wants_many(self) -> bool:
-        """Whether it says which of all."""
+        """Return whether it says which of all."""
         return any((self.rule, self.since, self.until, self.identifier))
 
     def parsed(self, now_ms: int) -> Choice:

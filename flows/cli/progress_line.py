@@ -18,7 +18,7 @@ class Progress:
     def __init__(
         self, what: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`what` goes before the number, such as `restoring: entries`."""
+        """Begin. `what` goes before the number, such as `restoring: entries`."""
         self._what, self._out, self._clock = what, out or sys.stderr, clock
         self._in_place = self._out.isatty()
         self._begun = self._said = clock()

@@ -9,7 +9,7 @@ from flows.cli.printing import folded, moment_or_nothing, print_json, printable
 from flows.runtime.deployment import Deployment
 from flows.services.steward import access, giving_orders
 from flows.services.steward.desk import Compared, Said, Side
-from flows.services.steward.people import Named
+from flows.services.steward.named_customers import Named
 from schemas.config import Config
 from state.redis.client import reported
 

@@ -1,6 +1,7 @@
 """The commands `millrace identity ...` and `millrace review ...`.
 
-Each calls one function of `flows.cli.identity_screen` or `flows.cli.review_screen`, imported when it is needed.
+Each calls one function of `flows.cli.identity_screen` or `flows.cli.review_screen`, imported when it is
+needed.
 """
 
 from pathlib import Path
@@ -139,7 +140,7 @@ def identity_unmerge(
     """Undo unions: one, those of a customer, or all that fit. Started again it goes on where it was."""
     from flows.cli.identity_screen import Selection, unmerge
 
-    chosen = Selection(target, rule, since, until, identifier)
+    chosen = Selection(target=target, rule=rule, since=since, until=until, identifier=identifier)
     if (target is not None) == chosen.wants_many():
         raise typer.BadParameter(
             "give a union or a customer, or some of --rule, --since, --until, --identifier"

@@ -1,7 +1,7 @@
 """What the trainers have learnt, and which version of it the shards score with.
 
-Nothing here trains. What is returned comes from checkpoints and announcements; what is decided goes through the
-directory as a record of all shards' logs (`pin:NAME`, `rollback:NAME`, `unpin:NAME`), so that a replay
+Nothing here trains. What is returned comes from checkpoints and announcements; what is decided goes through
+the directory as a record of all shards' logs (`pin:NAME`, `rollback:NAME`, `unpin:NAME`), so that a replay
 decides the same at the same place. A promotion is a wish that the trainer grants with its next checkpoint,
 once.
 """
@@ -118,7 +118,7 @@ def snapshot(deployment: Deployment, name: str, to: int | None) -> Snapshot:
 
 
 def _trained(deployment: Deployment) -> Iterator[Teacher]:
-    """Yield the trainer of each configured model, as its last checkpoint has it; new where there is none. Raises
+    """Yield the trainer of each configured model, as its last checkpoint has it (new without one). Raises
     `Foreign`."""
     config, store = deployment.config, deployment.models
     for trainer in (*trainers(config), *teachers(config)):

@@ -39,7 +39,7 @@ class Resent(msgspec.Struct, frozen=True):
 
     @property
     def gone(self) -> bool:
-        """Whether messages between the two are lost."""
+        """Return whether messages between the two are lost."""
         return self.first > self.sent + 1
 
 

@@ -255,7 +255,8 @@ class _Receiver:
     """One receiver. After `deliver.breaker_failures` failures in a row it is left in peace."""
 
     def __init__(self, deployment: Deployment, connector: Connector, door: Admission, sink: Sink) -> None:
-        """A receiver that had said that it wants nothing more is asked again: the door is open for it."""
+        """Take a receiver's door and sink. A receiver that had said that it wants nothing more is asked
+        again: the door is open for it."""
         self._name = connector.name
         self._door = door
         self._sink = sink

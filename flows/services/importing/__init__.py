@@ -1,5 +1,5 @@
-"""Rows of a file as events in the raw log, each acknowledged, none lost or doubled when the import is killed and
-started again.
+"""Rows of a file as events in the raw log, each acknowledged, none lost or doubled when the import is killed
+and started again.
 
 Each row is judged as `resolve` would judge it; a row that it would refuse is not sent, and is listed with its
 number and reason.

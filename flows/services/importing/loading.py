@@ -1,5 +1,5 @@
-"""Batches of rows into the raw log, each acknowledged, and what they were into the checkpoint; or, in a dry run,
-only what would be sent."""
+"""Batches of rows into the raw log, each acknowledged, and what they were into the checkpoint; or, in a dry
+run, only what would be sent."""
 
 import asyncio
 import csv
@@ -155,8 +155,8 @@ class _Run:
                     shown = asyncio.run(self._loaded(checkpoint, batches))
                 except KeyboardInterrupt:
                     self._say(
-                        f"stopped after row {checkpoint.progress.row:,}; the same command goes on from there, "
-                        "and no row counts twice"
+                        f"stopped after row {checkpoint.progress.row:,}; the same command goes on from "
+                        "there, and no row counts twice"
                     )
                     raise
             return self._summary(progress, str(checkpoint.rejects), before, None), shown

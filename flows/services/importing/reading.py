@@ -34,7 +34,7 @@ class Reader:
     def __init__(
         self, job: Job, table: TableFile, validator: Validator, name: str, config: Config, after: int = 0
     ) -> None:
-        """Raises `ConfigError` for a mapping that does not fit the file."""
+        """Begin to read. Raises `ConfigError` for a mapping that does not fit the file."""
         self._source, self._validator, self._name, self._after = job.source, validator, name, after
         # More rows of one customer in one batch could not be told from new ones if they were sent again.
         self._per_customer = max(1, config.shards.dedupe // 2)
@@ -49,7 +49,8 @@ class Reader:
                 break
             if len(begin) == BATCH:
                 raise ConfigError(
-                    f"{table.path.name}: none of its first {BATCH:,} rows can be read: {row.reason} {row.detail}"
+                    f"{table.path.name}: none of its first {BATCH:,} rows can be read: "
+                    f"{row.reason} {row.detail}"
                 )
         columns = named if table.columns is None else table.columns
         if columns is not None:  # in JSON lines it is the first good one that names them
@@ -72,11 +73,12 @@ class Reader:
         missing = [column for column in self.places if column not in columns]
         if missing and table.kind != ".jsonl":  # whose lines may each have other members
             raise ConfigError(
-                f"--map: {table.path.name} has no column {', '.join(map(repr, missing))}, but {', '.join(columns)}"
+                f"--map: {table.path.name} has no column {', '.join(map(repr, missing))}, "
+                f"but {', '.join(columns)}"
             )
 
     def batches(self, clock_ms: Callable[[], int]) -> Iterator[Batch]:
-        """`clock_ms` says when a row was received."""
+        """Yield the rows, judged. `clock_ms` says when a row was received."""
         batch, customers = Batch(), Counter[bytes]()
         for number, row in self._rows:
             if number <= self._after:

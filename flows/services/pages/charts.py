@@ -27,8 +27,8 @@ Place = Callable[[float], float]
 
 
 def nice(low: float, high: float) -> list[float]:
-    """Round values from `low` or just below it to `high` or just above: where an axis begins, ends and has
-    its lines.
+    """Return round values from `low` or just below it to `high` or just above: where an axis begins, ends and
+    has its lines.
 
     >>> nice(0.307, 0.382)
     [0.3, 0.32, 0.34, 0.36, 0.38, 0.4]
@@ -47,8 +47,8 @@ def lines(
     lang: str = "en",
     counts: Sequence[int] | None = None,
 ) -> str:
-    """One line for each; the first one is ours, and decides what is shown: what lies far from it is cut, and
-    told below.
+    """Draw one line for each; the first one is ours, and decides what is shown: what lies far from it is cut,
+    and told below.
 
     Points have `labels` and are evenly apart, or `counts`, and the axis then begins with 0.
     """
@@ -99,8 +99,8 @@ def _window(known: Sequence[Sequence[float]]) -> tuple[float, float]:
 def gains(
     shares: Sequence[float], series: Mapping[str, Sequence[float]], mark: float, lang: str = "en"
 ) -> str:
-    """Of all that are looked for, the share that is found by acting on so many; `mark` is the share that is
-    spoken of."""
+    """Draw the share of all that are looked for which is found by acting on so many; `mark` is the share that
+    is spoken of."""
     x, y = _across(0.0, 1.0), _up(0.0, 1.0)
     drawn = [
         _levels(y, (0.0, 0.25, 0.5, 0.75, 1.0), _per_cent),
@@ -119,7 +119,7 @@ def gains(
 
 
 def reliability(bins: Sequence[tuple[float, float, int]], lang: str = "en") -> str:
-    """Bins of (mean prediction, share of true answers, count)."""
+    """Draw bins of (mean prediction, share of true answers, count)."""
     x, y = _across(0.0, 1.0), _up(0.0, 1.0)
     ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
     most = max(count for _, _, count in bins)
@@ -138,8 +138,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], lang: str = "en") -> s
 def intervals(
     entries: Mapping[str, tuple[float, float, float]], level: float, named: str, lang: str = "en"
 ) -> str:
-    """Value, low and high of each, on a line of its own, beside a `level` that is `named`. What is endless or
-    far off is cut."""
+    """Draw value, low and high of each, on a line of its own, beside a `level` that is `named`. What is
+    endless or far off is cut."""
     values = [value for value, _, _ in entries.values() if isfinite(value)] + [level]
     spans = sorted(high - low for _, low, high in entries.values() if isfinite(high - low))
     room = 1.5 * spans[len(spans) // 2] if spans else abs(level) or 1.0
@@ -179,7 +179,7 @@ def intervals(
 
 
 def bars(values: Mapping[str, int]) -> str:
-    """One bar for each, as high as its value."""
+    """Draw one bar for each, as high as its value."""
     ticks = nice(0.0, float(max(values.values())))
     y, width = _up(0.0, ticks[-1]), (_WIDTH - _LEFT - _RIGHT) / len(values)
     drawn = [_levels(y, ticks)]

@@ -46,7 +46,7 @@ _NOTES = Words("How it was done", "评估方法")
 
 
 def document(title: str, parts: Sequence[str], lang: Lang = "en") -> str:
-    """A whole page."""
+    """Return a whole page."""
     light, dark = (
         "; ".join(f"--c{number}: {colour}" for number, colour in enumerate(colours))
         for colours in (_LIGHT, _DARK)
@@ -60,7 +60,7 @@ def document(title: str, parts: Sequence[str], lang: Lang = "en") -> str:
 
 
 def section(title: Words, sentence: Words, shown: str, lang: Lang) -> str:
-    """A heading, what is to be seen, and how it is read."""
+    """Return a heading, what is to be seen, and how it is read."""
     return f"<h2>{escape(title.of(lang))}</h2><p>{escape(sentence.of(lang))}</p>{shown}"
 
 
@@ -75,7 +75,7 @@ def notes(said: Sequence[Words], lang: Lang) -> str:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, own: str = OURS, words: Sequence[int] = ()
 ) -> str:
-    """The row whose first cell is `own` stands out; columns of `words` are not of figures."""
+    """Return a table. The row whose first cell is `own` stands out; columns of `words` are not of figures."""
 
     def cells(kind: str, row: Sequence[str]) -> str:
         classes = [" class=words" if place in words else "" for place in range(len(row))]

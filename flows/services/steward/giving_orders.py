@@ -7,8 +7,8 @@ from flows.logic.resolution.identity_orders import document
 from flows.runtime.deployment import Deployment
 from flows.services.steward import access
 from flows.services.steward.desk import Said
+from flows.services.steward.named_customers import apart
 from flows.services.steward.orders import Given, give
-from flows.services.steward.people import apart
 from schemas.errors import Unusable
 from state.redis.client import reported
 

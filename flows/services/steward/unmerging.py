@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether nothing is left to do."""
         return not (self.unions or self.identifiers or self.is_held)
 
 
@@ -79,12 +79,12 @@ class Unmerging:
     def _run(self, rate: int, said: Callable[[int], None]) -> Undoing:
         deployment = self._deployment
         return Undoing(
-            self._steward,
-            deployment.directory,
-            deployment.ledger,
-            deployment.shards,
-            rate,
-            said,
+            steward=self._steward,
+            directory=deployment.directory,
+            ledger=deployment.ledger,
+            shards=deployment.shards,
+            rate=rate,
+            said=said,
         )
 
     def selected(self) -> list[int]:
@@ -111,8 +111,8 @@ class Unmerging:
         return sorted((seq for seq, _, _ in ledger.edges(root)), reverse=True)
 
     def _culprit(self) -> bytes:
-        """The identifier of which all is to be undone: it is suspended, or nothing else is selected by. Empty:
-        there is none."""
+        """The identifier of which all is to be undone: it is suspended, or nothing else is selected by.
+        Empty: there is none."""
         choice = self._choice
         if choice.identifier is None:
             return b""

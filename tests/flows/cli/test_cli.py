@@ -90,7 +90,10 @@ def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) ->
 
 
 def test_no_command_loads_what_only_a_flow_needs() -> None:
-    code = "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
+    code = (
+        "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', "
+        "'cryptography') if name in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout
         == "[]\n"

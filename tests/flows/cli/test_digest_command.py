@@ -18,7 +18,8 @@ from state.state_digest import Digest
 def config_file(folder: Path, redis_url: str) -> Path:
     file = folder / "millrace.toml"
     file.write_text(
-        f'name = "shop"\n[data]\nfolder = "{folder}"\n[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[identity]\ncapacity = 1000\n'
+        f'name = "shop"\n[data]\nfolder = "{folder}"\n[redis]\nurl = "{redis_url}"\n'
+        "[shards]\ncount = 2\n[identity]\ncapacity = 1000\n"
     )
     return file
 

@@ -9,7 +9,7 @@ from flows.cli import import_screen, quality_screen
 from flows.cli.identity_screen import identifiers
 from flows.logic.fields.quality import FieldQuality
 from flows.services.importing.job import Summary
-from flows.services.steward.people import Named
+from flows.services.steward.named_customers import Named
 
 NAME = "[bold]" + "客户忠诚度" * 9 + "w" * 90
 QUALITY = FieldQuality(NAME, NAME, 10, 10, 9, 1, {"invalid": 1})

@@ -221,8 +221,8 @@ class Story:
 
     def look(self, _read: object, _now_ms: int) -> list[tuple[str, str, str]]:
         contact = (
-            "12 events; email z***@example.com, name 张*, phone +86 *** **** **78, a customer of the household of "
-            + "张伟" * 12
+            "12 events; email z***@example.com, name 张*, phone +86 *** **** "
+            "**78, a customer of the household of " + "张伟" * 12
         )
         return [
             (

@@ -66,7 +66,8 @@ def test_demos_that_start_at_the_same_moment_have_ports_of_their_own(tmp_path: P
         "from flows.lab.demo.trigger_receiver import Receiver\n"
         "from flows.lab.demo.stack import configuration\n"
         "with Receiver(lambda _: None) as receiver:\n"
-        "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], flush=True)\n"
+        "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], "
+        "flush=True)\n"
         "    sys.stdin.read()\n"
     )
     demos = [

@@ -161,7 +161,7 @@ def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
         return Config()
 
     file.write_text('name = "shop"')
-    monkeypatch.setattr("flows.services.configuration_check.sound", loaded)
+    monkeypatch.setattr("flows.services.reloading.sound", loaded)
     with pytest.raises(ConfigError, match="is being written"):
         settled(file)
 

@@ -161,14 +161,17 @@ def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
     assert (code, err) == (1, "")
     assert f"{refused} not sent: " in out
     assert (
-        f"{letter} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
-        in out
+        f"{letter} not sent: crm: its secret is not in the environment; "
+        "set the variable that its `secrets` names" in out
     )
     assert site.listed()[0][0] == letter
 
 
 def hook(url: str, more: str = "") -> str:
-    return f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
+    return (
+        f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\n'
+        f"allow_private = true\nidentify = []\n{more}"
+    )
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -436,7 +439,8 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
         broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
         broken.setattr("flows.profile.BUILD", build)
         site.append(
-            b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}'
+            b'{"type": "identify", "userId": "ana", "messageId": "m1", '
+            b'"traits": {"email": "ana@example.com"}}'
         )
         site.append(b'{"type": "track", "event": "Viewed", "userId": "ana", "messageId": "m2"}')
         assert site.resolve() == 2

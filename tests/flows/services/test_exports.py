@@ -161,7 +161,8 @@ def test_all_thirty_for_real_are_six_customers(
     """The dry run says so of each, and what `resolve` makes of the rows that arrived is nobody twice."""
     file = tmp_path / "millrace.toml"
     file.write_text(
-        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n'
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n'
+        "[raw]\npartitions = 1\n"
     )
     config = load(file)
     Deployment(config).prepare()

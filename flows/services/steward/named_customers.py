@@ -15,9 +15,8 @@ from schemas.records.identity import ID_BYTES, ID_MAX, text_id
 from state.directory.ledger import Ledger
 from state.directory.redis_directory import Directory
 
-Opened = Callable[
-    [Sequence[bytes]], Mapping[bytes, Sequence[tuple[str, int, str]]]
-]  # root -> field, when, value of all that was sealed
+# Root -> field, when, value of all that was sealed.
+Opened = Callable[[Sequence[bytes]], Mapping[bytes, Sequence[tuple[str, int, str]]]]
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -47,8 +46,8 @@ class People:
         self._opened = opened
 
     def find(self, named: str) -> bytes | None:
-        """The customer now. `namespace:value`, `customer:hex`, or `identifier:hex`. Raises `Unusable` for
-        what names nobody."""
+        """Return the customer now. `namespace:value`, `customer:hex`, or `identifier:hex`. Raises `Unusable`
+        for what names nobody."""
         kind, value = apart(named)
         if kind == "customer":
             root = self.directory.root(hexadecimal(value))
@@ -56,13 +55,14 @@ class People:
         return self.directory.lookup([self.hashed(named)])[0]
 
     def hashed(self, named: str) -> bytes:
-        """The identifier. Raises `Unusable`."""
+        """Return the identifier. Raises `Unusable`."""
         kind, value = apart(named)
         if kind == "identifier":
             return hexadecimal(value)
         if kind not in self._namespaces:
             raise Unusable(
-                f"there is no namespace {kind!r}: expected customer, identifier, {', '.join(self._namespaces)}"
+                f"there is no namespace {kind!r}: expected customer, identifier, "
+                f"{', '.join(self._namespaces)}"
             )
         found = self._hashes.hash(kind, value)
         if found is None:
@@ -70,7 +70,7 @@ class People:
         return found
 
     def plain(self, roots: Sequence[bytes]) -> dict[bytes, str]:
-        """Of these customers' identifiers the plain values that are known."""
+        """Return the plain values that are known of these customers' identifiers."""
         known: dict[bytes, str] = {}
         stated = self._opened(list(dict.fromkeys(roots)))
         for value in dict.fromkeys(
@@ -83,11 +83,11 @@ class People:
         return known
 
     def newest(self, root: bytes) -> dict[str, str]:
-        """What was last stated of each sealed field; not what entry noted about it."""
+        """Return what was last stated of each sealed field; not what entry noted about it."""
         return own(newest(self._opened([root]).get(root, ())))
 
     def identifiers(self, root: bytes, plain: Mapping[bytes, str]) -> list[Named]:
-        """The strongest namespace first, in each the oldest first."""
+        """Return them, the strongest namespace first, in each the oldest first."""
         suspended = self.directory.suspended()
         held = sorted(self.ledger.members(root)[1], key=lambda identifier: identifier.strength)
         return [
@@ -104,14 +104,14 @@ class People:
         return self._namespaces[strength] if strength < len(self._namespaces) else "identifier"
 
     def caller(self, plain: Mapping[bytes, str]) -> Callable[[int, bytes], str]:
-        """What people call an identifier: its value, or the beginning of its hash."""
+        """Return what people call an identifier: its value, or the beginning of its hash."""
         return lambda strength, identifier: (
             f"{self.namespace(strength)} {plain.get(identifier) or '#' + text_id(identifier)[:8]}"
         )
 
 
 def apart(named: str) -> tuple[str, str]:
-    """`email:a@b.c` as its namespace and its value. Raises `Unusable`."""
+    """Return `email:a@b.c` as its namespace and its value. Raises `Unusable`."""
     namespace, colon, value = named.partition(":")
     if not (namespace and colon and value):
         raise Unusable(
@@ -121,7 +121,7 @@ def apart(named: str) -> tuple[str, str]:
 
 
 def hexadecimal(text: str) -> bytes:
-    """A customer's id or an identifier's hash. Raises `Unusable`."""
+    """Return a customer's id or an identifier's hash. Raises `Unusable`."""
     try:
         found = bytes.fromhex(text)
     except ValueError:

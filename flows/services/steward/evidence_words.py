@@ -24,7 +24,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 def of_union(union: Union, call: Call) -> Evidence:
-    """Of an entry of the ledger."""
+    """Say the evidence of an entry of the ledger."""
     if union.kind == "undo":
         return Evidence(
             Words(
@@ -36,7 +36,7 @@ def of_union(union: Union, call: Call) -> Evidence:
 
 
 def of_pair(pair: Pair, call: Call) -> Evidence:
-    """Of two who may be one."""
+    """Say the evidence about two who may be one."""
     if pair.by != "limit":
         return _evidence(pair.by, pair.note, call)
     shared = _evidence("event", pair.note, call).words
