@@ -14,7 +14,7 @@ from schemas.config import Config
 from schemas.config.toml import load, rules_document, rules_from
 from schemas.errors import ConfigError, Losing
 from schemas.records.shard_log import LogKind
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 
 RULES = "rules"  # the sender of rule versions
 SETTLE_S = 0.3  # a file that stays as it is for so long is not being written

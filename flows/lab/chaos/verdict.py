@@ -31,7 +31,8 @@ from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.client import connect, reported
 from state.shards.redis_shards import Outbox, Shards
 from state.state_digest import Sealing, Unseal
