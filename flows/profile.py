@@ -33,7 +33,7 @@ from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.shards.redis_shards import ShardCommit, Shards
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps

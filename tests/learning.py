@@ -14,9 +14,11 @@ from flows.runtime.snapshots import sender
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogKind
 from schemas.wire.triggers import Example
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import MemoryModels, Signer
+from state.directory.layout import Layout
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Signer
 from state.shards.redis_shards import ShardCommit
 
 SHARDS = 3

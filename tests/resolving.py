@@ -19,7 +19,8 @@ from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawBatch, RawEvent
-from state.directory.redis_directory import Directory, Layout
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
 from state.keys import DataKeys, LogSeal
 from state.redis.names import Names
 

@@ -43,7 +43,7 @@ FLOWS = (
 )
 THINKING = ("flows/logic/",)
 REDIS_STREAMS = ("connectors/raw/redis_log.py", "connectors/sinks/redis_sink.py")
-TWINS = ("state/memory",)  # state/memory/twins.py, or a folder state/memory/
+TWINS = ("state/memory",)  # the twins in memory
 EDGES_IN_BYTEWAX = ("bytewax.inputs", "bytewax.outputs")
 OUTSIDE_WORLD = (
     "time",

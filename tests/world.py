@@ -22,9 +22,10 @@ from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogEntry, LogKind
 from schemas.wire.events import EventType, Fact
 from schemas.wire.triggers import Absorb, Decision, Example, Trigger
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z

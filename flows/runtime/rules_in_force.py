@@ -16,7 +16,7 @@ from schemas.config.toml import rules_document, rules_from
 from schemas.errors import ConfigError, Damaged, Losing
 from schemas.records.shard_log import LogKind
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 
 RULES = "rules"  # the sender of rule versions
 

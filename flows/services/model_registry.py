@@ -19,6 +19,7 @@ from flows.logic.models.trainers import trainers
 from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.errors import Foreign, Unusable
+from schemas.records.shard_log import LogKind
 from state.redis.client import reported
 
 SHOWN = 20  # versions
@@ -175,7 +176,7 @@ def _versions(deployment: Deployment, name: str) -> Iterator[Snapshot]:
 
 
 def _version(deployment: Deployment, name: str, version: int) -> Snapshot:
-    body = deployment.directory.body("m", sender(name), version) if version > 0 else None
+    body = deployment.directory.body(LogKind.MODEL, sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
@@ -196,5 +197,5 @@ def _again(deployment: Deployment, kind: str, name: str, version: int) -> None:
 
 
 def _announce(deployment: Deployment, who: str, number: int, body: bytes) -> None:
-    if not deployment.directory.announce("m", who, number, number, body):
+    if not deployment.directory.announce(LogKind.MODEL, who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")

@@ -79,8 +79,8 @@ def shard(deployment: Deployment, number: int) -> RepairedShard:
             back_to = first - 1
             shards.rewind(number, back_to)
         if cursor > sent:
-            behind = head.outbox.get("i", 0) + 1
-            first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), behind)
+            behind = head.outbox.get(Lane.ABSORBS, 0) + 1
+            first = next((entry.seq for entry in outbox.read(Lane.ABSORBS, {number: sent}, 1, 0)), behind)
             outbox.set_back(*INTERNAL, number, sent)
             resent = Resent(first, sent)
     return RepairedShard(number, read=head.offset, end=end, back_to=back_to, resent=resent)

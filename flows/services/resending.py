@@ -25,8 +25,8 @@ from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
 from schemas.wire.triggers import Absorb, Trigger
 from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.directory.directory_protocol import READMITTED
 from state.directory.matches import PARTITION as MATCHING
-from state.directory.redis_directory import READMITTED
 
 BATCH = 100
 _read_absorb = msgspec.msgpack.Decoder(Absorb).decode

@@ -14,12 +14,13 @@ from flows.logic.shard.state import sums
 from flows.runtime.deployment import Deployment
 from schemas.config import Config
 from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from state.directory.matches import PARTITION
 from state.suspended import Suspension
 
 DELIVER = "deliver "  # before the connector, in the name of a reader
-TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
+TRIGGERS, EXAMPLES = Lane.TRIGGERS, Lane.EXAMPLES
 _TICKS_MAX = 10  # looked at in the log of each shard; more of them wait only where other things do too
 
 

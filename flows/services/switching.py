@@ -20,7 +20,7 @@ from flows.services.restore import server
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign, Unreachable
 from schemas.records.shard_log import LogKind
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.durable import sync_folder
 from state.history.prefix_switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
 from state.redis.client import present, reported

@@ -36,10 +36,11 @@ from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
 from schemas.wire.triggers import Decision, Trigger
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
 from state.keys import LogSeal
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.open_keys import OpenKeys
 
 EVENTS_MAX = 1_000

@@ -23,7 +23,7 @@ from schemas.records.customer_profile import Fragment, Sealed
 from schemas.records.identity_graph import shard_of
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact, Quarantined
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.suspended import Suspension
 from tests.logic.shard.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor

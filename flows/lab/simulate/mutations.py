@@ -38,8 +38,10 @@ from flows.resolve import Resolver
 from schemas.errors import Fatal
 from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.records.outbox_lanes import Lane
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import Beside, Checkpoint, MemoryModels
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Beside, Checkpoint
 from state.shards.redis_shards import ShardCommit
 
 

@@ -21,11 +21,13 @@ from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
+from state.directory.layout import Layout
 from state.directory.matches import PARTITION as MATCH
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import MemoryModels, Signer
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Signer
 from state.shards.redis_shards import ShardCommit
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode

@@ -21,9 +21,9 @@ from schemas.config import Identity
 from schemas.errors import LogFull, Unusable
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
+from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
 from state.directory.policy import Policy, holds
-from state.directory.redis_directory import Directory
 
 POLL_S: Final = 0.05
 LOOK_S: Final = 1.0  # that long only what was wanted is looked for

@@ -17,8 +17,8 @@ from flows.services.steward.desk import Sent, Steward
 from flows.services.steward.orders import put
 from schemas.records.identity_graph import ID_BYTES, Union
 from schemas.records.outbox_lanes import Lane
+from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
-from state.directory.redis_directory import Directory
 from state.shards.redis_shards import Shards
 
 PAGE: Final = 1_000

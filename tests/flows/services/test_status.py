@@ -13,9 +13,10 @@ from schemas.records.customer_profile import Head
 from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.shards.redis_shards import ShardCommit
 from state.suspended import Suspension
 from tests.contract.test_directory import group, ident
