@@ -116,7 +116,14 @@ class Site:
         """One window with these events, judged and committed."""
         resolver = resolver or self.resolver()
         before = self.directory.offsets().get(partition, START)
-        window = Window(partition, before, before + 1, list(events), [before + 1] * len(events), 0.0)
+        window = Window(
+            partition=partition,
+            before=before,
+            after=before + 1,
+            events=list(events),
+            positions=[before + 1] * len(events),
+            opened=0.0,
+        )
         return resolver.commit(resolver.judge(window))
 
     def facts(self) -> list[tuple[bytes, bytes, Fact]]:
