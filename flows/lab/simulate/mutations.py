@@ -228,7 +228,7 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
 
 
 def _waits_for_all(owe: Any) -> Any:
-    return lambda transit, identifier, origin, to, later: owe(transit, identifier, origin, to, 0)  # noqa: ARG005  # that is the mutation
+    return lambda merge, identifier, origin, to, later: owe(merge, identifier, origin, to, 0)  # noqa: ARG005  # that is the mutation
 
 
 def _known_too_early(groups: Any) -> Any:
@@ -390,7 +390,7 @@ MUTATIONS: Mapping[str, Broken] = {
         flows.logic.shard.machine, "must_wait", lambda _: lambda *_: False
     ),
     "a borrowed ring is forgotten": _replace(
-        flows.logic.shard.in_flight, "_remember", lambda _: lambda transit, ring: None
+        flows.logic.shard.in_flight, "_remember", lambda _: lambda merge, ring: None
     ),
     "a debt also waits for what is younger": _replace(flows.logic.shard.in_flight, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
