@@ -23,7 +23,7 @@ from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.binary import BINARY
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.features import DAY_MS, features
-from flows.logic.profile.fragments import FragmentRules, ring_id
+from flows.logic.profile.fragments import FragmentRules, dedupe_id
 from schemas.bilingual import Words
 from schemas.config import Rules, Shards, Value
 from schemas.errors import Unusable
@@ -154,7 +154,7 @@ class _Customers:
             traits={},
             sealed={},
         )
-        self._rules.add(self.fragments[customer], fact, ring_id(message))
+        self._rules.add(self.fragments[customer], fact, dedupe_id(message))
         self.known = max(self.known, customer + 1)
         day = float(time_ms // DAY_MS)
         if self.days[0, customer] == 0:

@@ -18,7 +18,7 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from schemas.records.customer_profile import Profile, Sensitive, Transit
+from schemas.records.customer_profile import InFlightMerge, Profile, Sensitive
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.events import DeadLetter, Fact, Quarantined
@@ -257,7 +257,7 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
             f"{len(traffic.good) + traffic.aliases} messages were acknowledged, "
             f"{counted} count, {refused} were refused"
         )
-    if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
+    if waiting := sum(profile.in_flight is not None and _waits(profile.in_flight) for profile in profiles):
         yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
     if rejected - refused != traffic.bad:
@@ -278,14 +278,9 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
         )
 
 
-def _waits(transit: Transit) -> bool:
+def _waits(merge: InFlightMerge) -> bool:
     return bool(
-        transit.customers
-        or transit.arrived
-        or transit.identifiers
-        or transit.early
-        or transit.held
-        or transit.owed
+        merge.customers or merge.arrived or merge.identifiers or merge.early or merge.held or merge.owed
     )
 
 

@@ -14,6 +14,7 @@ from flows.logic.facets.outcomes import Outcomes
 from flows.logic.facets.questions import Questions
 from flows.logic.facets.scores import Scores
 from flows.logic.facets.segments import Segments
+from flows.logic.facets.streaks import Streaks
 from flows.logic.facets.tags import Tags
 from flows.logic.facets.waits import Waits
 
@@ -29,6 +30,7 @@ FACETS: Final[tuple[Facet, ...]] = (
     Questions(),
     Outcomes(),
     ItemInteractions(),
+    Streaks(),
 )
 
 

@@ -117,8 +117,8 @@ def _reasons(
 
 
 def trigger_id(cause: str, subject: bytes, rule: str) -> str:
-    """Return an id that is stable for ever: from what caused it, whom the cause was about, and the rule; never
-    from a position or a clock."""
+    """Return an id that is stable for ever: from what caused it, whom the cause was about, and the rule;
+    never from a position or a clock."""
     hashed = blake2b(cause.encode("utf-8", "surrogatepass"), digest_size=16, key=subject)
     hashed.update(b"\0" + rule.encode())
     return "trg_" + hashed.hexdigest()

@@ -13,7 +13,7 @@ import msgspec
 
 from flows.logic.fields import quality, repeats
 from flows.logic.fields.stated import stated_at
-from flows.logic.profile.fragments import ring_id, seen
+from flows.logic.profile.fragments import dedupe_id, seen
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard import follow_up, in_flight, merge_history, profile_merge
 from flows.logic.shard.in_flight import HELD_MAX, must_wait
@@ -161,7 +161,7 @@ class ShardMachine:
     def fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
         """Count a packed fact, or hold it until what it depends on is here."""
         fact, live = _decode_fact(payload), state.customer(root)
-        coming = live.profile.transit
+        coming = live.profile.in_flight
         if coming is not None and must_wait(coming, origin, fact.subject):
             if len(coming.held) < HELD_MAX:
                 in_flight.hold(coming, origin, fact.subject, payload)
@@ -196,7 +196,7 @@ class ShardMachine:
         live.profile.indexed_ms = 0
         sent = len(state.changes.outbox)
         follow_up.at_timer(state, root, live, due)
-        if live.profile.past:  # this also gives up what is too old
+        if live.profile.history_bytes:  # this also gives up what is too old
             triggers = merge_history.sent_of(state.head.clock_ms, state.changes.outbox[sent:])
             merge_history.remember(state, root, live, *triggers)
 
@@ -236,7 +236,7 @@ def _remembered(state: ShardState, root: bytes, origin: bytes, fact: Fact, live:
     """Count a fact, and remember it where unions may have to be undone."""
     applied, sent = state.changes.applied, len(state.changes.outbox)
     _add(state, root, origin, fact, live)
-    if live.profile.past and state.changes.applied > applied:
+    if live.profile.history_bytes and state.changes.applied > applied:
         now = state.head.clock_ms
         # these need no undoing, and each handling would make them others
         fact.sealed, fact.resolved_ms = {}, fact.received_ms
@@ -248,7 +248,7 @@ def _remembered(state: ShardState, root: bytes, origin: bytes, fact: Fact, live:
 def _add(state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) -> None:
     """Count a fact, and do all that follows from it."""
     rules, profile, changes = rules_of(state), live.profile, state.changes
-    message = ring_id(fact.message)
+    message = dedupe_id(fact.message)
     changes.came[fact.channel] = changes.came.get(fact.channel, 0) + 1
     if fact.content and _is_repeated(profile, fact.content, message):
         state.count("repeats")
@@ -271,18 +271,18 @@ def _add(state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) 
 def _is_repeated(profile: Profile, content: bytes, message: bytes) -> bool:
     """Whether another message that says the same was counted."""
     marks = repeats.split(content)
-    rings = [fragment.ring for fragment in profile.fragments.values()]
-    rings.append(profile.transit.ring if profile.transit else b"")
+    rings = [fragment.dedupe_ring for fragment in profile.fragments.values()]
+    rings.append(profile.in_flight.dedupe_ring if profile.in_flight else b"")
     said = any(seen(ring, mark) for ring in rings for mark in marks)
     return said and not any(seen(ring, message) for ring in rings)
 
 
 def _is_duplicate(profile: Profile, message: bytes) -> bool:
     """Whether this very message was counted."""
-    if profile.transit is not None and seen(profile.transit.ring, message):
+    if profile.in_flight is not None and seen(profile.in_flight.dedupe_ring, message):
         return True
     for fragment in profile.fragments.values():  # noqa: SIM110  # a generator would cost each event as much again
-        if seen(fragment.ring, message):
+        if seen(fragment.dedupe_ring, message):
             return True
     return False
 

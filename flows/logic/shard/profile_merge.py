@@ -19,7 +19,7 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.customer_profile import Head, Parting, Profile, Sensitive, Transit
+from schemas.records.customer_profile import Head, InFlightMerge, Parting, Profile, Sensitive
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Expect, Lend, Retire, Split
 from schemas.wire.events import Fact
@@ -44,11 +44,11 @@ class Turns(merge_history.Lives, Protocol):
 def expect(state: ShardState, expect: Expect) -> None:
     """Facts that depend on what is announced here are held from now on."""
     profile = state.customer(expect.root).profile
-    profile.transit = profile.transit or Transit()
+    profile.in_flight = profile.in_flight or InFlightMerge()
     customer = expect.origins
     if customer and customer[0] == expect.root:
         customer = [in_flight.coming_back(expect.root), *customer]
-    in_flight.expect(profile.transit, customer, expect.identifier, expect.home or expect.root)
+    in_flight.expect(profile.in_flight, customer, expect.identifier, expect.home or expect.root)
 
 
 def lend(state: ShardState, lend: Lend, turns: Turns) -> None:
@@ -61,8 +61,8 @@ def lend(state: ShardState, lend: Lend, turns: Turns) -> None:
         )
         return
     profile = live.profile
-    profile.transit = profile.transit or Transit()
-    in_flight.owe(profile.transit, lend.identifier, lend.origin, lend.home or lend.to, lend.later)
+    profile.in_flight = profile.in_flight or InFlightMerge()
+    in_flight.owe(profile.in_flight, lend.identifier, lend.origin, lend.home or lend.to, lend.later)
     state.changes.dirty.add(lend.root)
     _release(state, lend.root, live, turns)
 
@@ -70,18 +70,20 @@ def lend(state: ShardState, lend: Lend, turns: Turns) -> None:
 def _release(state: ShardState, root: bytes, live: Live, turns: Turns) -> None:
     """Give back the parts, count the facts and pay the debts that nothing holds up any longer."""
     profile = live.profile
-    assert profile.transit is not None, "only called with one"
-    for parting in in_flight.partings(profile.transit):
+    assert profile.in_flight is not None, "only called with one"
+    for parting in in_flight.partings(profile.in_flight):
         _give_back(state, root, live, parting, turns)
-    facts, debts = in_flight.release(profile.transit)
+    facts, debts = in_flight.release(profile.in_flight)
     for held in facts:
         turns.add(state, root, held.origin, held.payload, live)
     for debt in debts:
         fragment = profile.fragments.get(debt.origin)
-        ring = (fragment.ring if fragment else b"") + profile.transit.ring
-        state.emit(Lane.ABSORBS, Absorb(debt.to, root, b"", b"", identifier=debt.identifier, ring=ring))
-    if in_flight.over(profile.transit):
-        profile.transit = None
+        ring = (fragment.dedupe_ring if fragment else b"") + profile.in_flight.dedupe_ring
+        state.emit(
+            Lane.ABSORBS, Absorb(debt.to, root, b"", b"", identifier=debt.identifier, dedupe_ring=ring)
+        )
+    if in_flight.over(profile.in_flight):
+        profile.in_flight = None
 
 
 def retire(state: ShardState, retire: Retire) -> None:
@@ -99,11 +101,11 @@ def retire(state: ShardState, retire: Retire) -> None:
             encode(live.profile),
             encode(sensitive) if sensitive and sensitive.origins else b"",
             **_evidence(retire),
-            past=(live.profile.past and state.changes.histories.get(retire.retired)) or b"",
+            history=(live.profile.history_bytes and state.changes.histories.get(retire.retired)) or b"",
         ),
     )
     _count(state, live.profile, -1)
-    if live.profile.past:
+    if live.profile.history_bytes:
         state.set_history(retire.retired, None)
     state.remove(retire.retired)
     state.changes.sensitive_dirty.discard(retire.retired)
@@ -124,12 +126,12 @@ def absorb(state: ShardState, root: bytes, message: Absorb, turns: Turns) -> Non
     """Take in what was handed over, then count what waited for it."""
     live = state.customer(root)
     profile = live.profile
-    profile.transit = profile.transit or Transit()
+    profile.in_flight = profile.in_flight or InFlightMerge()
     if message.identifier:
-        in_flight.lent(profile.transit, message.identifier, message.survivor, message.ring)
+        in_flight.lent(profile.in_flight, message.identifier, message.survivor, message.dedupe_ring)
     else:
         in_flight.settle(
-            profile.transit, in_flight.coming_back(message.retired) if message.restored else message.retired
+            profile.in_flight, in_flight.coming_back(message.retired) if message.restored else message.retired
         )
     if message.restored and message.survivor == root and not profile.fragments:
         _come_back(state, root, live, message)
@@ -137,7 +139,7 @@ def absorb(state: ShardState, root: bytes, message: Absorb, turns: Turns) -> Non
         unite(state, root, live, message, turns)
     _release(state, root, live, turns)
     if (
-        message.restored and live.profile.transit is None and not live.profile.fragments
+        message.restored and live.profile.in_flight is None and not live.profile.fragments
     ):  # nothing was ever seen of it
         _count(state, live.profile, -1)
         state.remove(root)
@@ -145,7 +147,7 @@ def absorb(state: ShardState, root: bytes, message: Absorb, turns: Turns) -> Non
 
 def unite(state: ShardState, root: bytes, live: Live, message: Absorb, turns: Turns) -> None:
     """Add up two customers, and note what they were."""
-    held = live.profile.transit.held if live.profile.transit is not None else ()
+    held = live.profile.in_flight.held if live.profile.in_flight is not None else ()
     # what brings them together waits for the other one
     muted = any(_decode_fact(fact.payload).backfill for fact in held)
     merge_history.join(state, root, live, message, muted)
@@ -174,8 +176,8 @@ def split(state: ShardState, split: Split, turns: Turns) -> None:
         )
         return
     profile = live.profile
-    profile.transit = profile.transit or Transit()
-    in_flight.part(profile.transit, split.part, split.origins, split.union)
+    profile.in_flight = profile.in_flight or InFlightMerge()
+    in_flight.part(profile.in_flight, split.part, split.origins, split.union)
     state.changes.dirty.add(split.root)
     _release(state, split.root, live, turns)
 
@@ -183,12 +185,12 @@ def split(state: ShardState, split: Split, turns: Turns) -> None:
 def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, turns: Turns) -> None:
     """Take a part out again: by living the days since the union once more without it, else by its
     fragments."""
-    united, waiting = live.profile, live.profile.transit
+    united, waiting = live.profile, live.profile.in_flight
     assert waiting is not None, "a parting waits in it"
     now, packed = state.head.clock_ms, state.changes.histories.get(root)
     replay = merge_history.Replay(turns, state, parting.union)
     if (
-        united.past
+        united.history_bytes
         and packed
         and replay.live(packed, now)
         and replay.separate(root, parting.part, parting.origins)
@@ -198,7 +200,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
     else:
         staying, leaving = merge_history.by_fragments(united, [parting.part, *parting.origins])
         packed, theirs = None, b""
-        staying.past = staying.joined_ms = 0
+        staying.history_bytes = staying.joined_ms = 0
         state.count("split_by_fragments")
         for what, customer in ((staying, root), (leaving, parting.part)):
             _derive_anew(state, what, customer)
@@ -208,7 +210,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
         state.emit(
             Lane.DECISIONS, Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united")
         )
-    leaving.transit = in_flight.leave(waiting, [parting.part, *parting.origins])
+    leaving.in_flight = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.changes.sensitive.get(root)
     sealed = (
         Sensitive(
@@ -224,15 +226,15 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
         Absorb(
             parting.part,
             parting.part,
-            encode(leaving) if leaving.fragments or leaving.transit else b"",
+            encode(leaving) if leaving.fragments or leaving.in_flight else b"",
             encode(sealed) if sealed and sealed.origins else b"",
             origins=parting.origins,
-            past=theirs,
+            history=theirs,
             restored=True,
         ),
     )
     _count(state, united, -1)
-    staying.transit = waiting
+    staying.in_flight = waiting
     _become(state, root, live, staying, packed or None)
     state.count("split")
 
@@ -253,13 +255,13 @@ def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> N
     _unseal(state, root, message)
     if not message.general:
         return
-    profile, waiting = decode_profile(message.general), live.profile.transit
+    profile, waiting = decode_profile(message.general), live.profile.in_flight
     assert waiting is not None, "it expected itself"
-    if profile.transit is not None:
-        in_flight.join(waiting, profile.transit, {message.retired, *message.origins})
-    profile.transit = waiting
+    if profile.in_flight is not None:
+        in_flight.join(waiting, profile.in_flight, {message.retired, *message.origins})
+    profile.in_flight = waiting
     _count(state, live.profile, -1)
-    _become(state, root, live, profile, message.past or None)
+    _become(state, root, live, profile, message.history or None)
 
 
 def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
@@ -273,8 +275,8 @@ def take_in(state: ShardState, root: bytes, live: Live, message: Absorb) -> None
     rules, profile, theirs = rules_of(state), live.profile, decode_profile(message.general)
     for unite_with in UNITE:
         unite_with(state, root, live, theirs)
-    if profile.transit is not None and theirs.transit is not None:
-        in_flight.join(profile.transit, theirs.transit, {message.retired, *message.origins})
+    if profile.in_flight is not None and theirs.in_flight is not None:
+        in_flight.join(profile.in_flight, theirs.in_flight, {message.retired, *message.origins})
     for origin, fragment in theirs.fragments.items():
         mine = profile.fragments.get(origin)
         profile.fragments[origin] = fragment if mine is None else rules.fragments.merge(mine, fragment)

@@ -18,6 +18,7 @@ class Shown(Facet):
         return {"shown": 1}
 
 
+@pytest.mark.breaking
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_facet_is_not_called_for_what_it_does_not_do(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Shown()
