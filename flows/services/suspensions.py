@@ -1,5 +1,5 @@
 """`millrace source`: which sources are suspended, and the word to go on (see
-`flows.runtime.reject_brake`)."""
+`flows.runtime.limits`)."""
 
 import time
 from datetime import UTC, datetime
