@@ -24,8 +24,8 @@ import structlog
 from bench.run import alive, applied, flowing, publish, running
 from bench.steps import fill
 from flows.learn import Batch, Learning
+from flows.logic.models.binary_trainer import SNAPSHOT_EVERY, BinaryTrainer
 from flows.logic.models.churn import FEATURES, NAME
-from flows.logic.models.trainer import SNAPSHOT_EVERY, Trainer
 from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from schemas.config import Config
@@ -47,7 +47,7 @@ def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[f
     """Seconds of each round."""
     outbox, who, shown = Deployment(config).outbox, sender(NAME), examples()
     learning = Learning(
-        Trainer(NAME, FEATURES, config.churn.learning_rate),
+        BinaryTrainer(NAME, FEATURES, config.churn.learning_rate),
         outbox,
         Deployment(config).directory,
         Deployment(config).models,

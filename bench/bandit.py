@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import ActionSet
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.snapshot import Decider
@@ -38,10 +38,10 @@ def main() -> None:
         learner.learn(examples)
         learn = (process_time() - begun) / LESSONS
         snapshot = learner.snapshot()
-        decider, menu, times = Decider(snapshot), Menu(actions), []
+        decider, action_set, times = Decider(snapshot), ActionSet(actions), []
         for context in contexts[:DECISIONS]:
             begun = perf_counter()
-            decider.decide(context, menu, 0.5)
+            decider.decide(context, action_set, 0.5)
             times.append(perf_counter() - begun)
         print(
             f"{policy:20} decide {1e6 * median(times):6.1f} us (least {1e6 * min(times):.1f})"

@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from flows.logic.models import recommendation_index
-from flows.logic.models.lessons import Recommendations
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from schemas.config import Recommendation, Rules, Touch
 from schemas.wire.triggers import Example
 
@@ -97,7 +97,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
     for made in (leanings, circles, mates, chance):
         for items, customers in ((480, 2_000), (1_500, 10_000)):
-            taught = Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),))))
+            taught = RecommendationTrainer(
+                Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
+            )
             promoted = ""
             for example in touches(made, items, customers, count):
                 before = taught.champion

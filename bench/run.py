@@ -36,10 +36,10 @@ from flows.runtime.deployment import Deployment
 from flows.services.processes import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.config.toml import DEFAULT
+from schemas.records.outbox_lanes import LANES, Lane
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Trigger
 from state.redis.embedded import embedded
-from state.shards.redis_shards import LANES
 
 NAIVE_EVENTS = 50_000
 WARM_S = 5.0
@@ -198,7 +198,7 @@ def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) 
     outbox = Deployment(config).outbox
     before = {
         entry.shard: entry.seq
-        for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
+        for entry in outbox.read(Lane.TRIGGERS, dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
     }
     with flowing(folder, "resolve", "profile"):
         time.sleep(3)

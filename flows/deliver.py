@@ -22,7 +22,9 @@ import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
 
-from connectors.sinks.sink import OnThread, Sink
+from connectors.sinks import table
+from connectors.sinks.sink import Sink
+from connectors.sinks.table import Surroundings
 from flows.dispatch.admission import Admission, doors
 from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
@@ -31,6 +33,7 @@ from flows.runtime.sift import note, story
 from flows.runtime.steps import each, steps_sink, steps_source
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
 
@@ -186,23 +189,30 @@ class DeliveryWorker:
                 sink(connector),
                 door(connector),
                 records,
-                cursors("t", connector.name),
+                cursors(Lane.TRIGGERS, connector.name),
             )
             for connector in config.connector
             if connector.enabled
         ]
         internal = Steady(
             outbox,
-            "i",
+            Lane.ABSORBS,
             INTERNAL,
-            cursors("i", INTERNAL),
+            cursors(Lane.ABSORBS, INTERNAL),
             forwarding(directory, records.keep_dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
         if not dispatchers:  # triggers for nobody must not fill the outbox
             self._readers.append(
-                Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently)
+                Steady(
+                    outbox,
+                    Lane.TRIGGERS,
+                    "nobody",
+                    cursors(Lane.TRIGGERS, "nobody"),
+                    lambda _: None,
+                    patiently=patiently,
+                )
             )
         self._loop = DeliveryLoop(dispatchers, outbox)
 
@@ -224,7 +234,7 @@ class DeliveryWorker:
         block_ms = _BUSY_BLOCK_MS if full else BLOCK_MS
         # Who has just found nothing is at the end of every shard, so one of them can wait for all: new
         # triggers wake it
-        waiting = next((reader for reader in free if reader.lane == "t"), None)
+        waiting = next((reader for reader in free if reader.lane == Lane.TRIGGERS), None)
         if waiting is None:
             time.sleep(block_ms / 1000)
             return []
@@ -252,35 +262,14 @@ def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
 
 
 def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """How each type of connector is made. Its library is imported when there is one: a restart is mostly
-    imports."""
-    source = f"/millrace/{config.name}"
-
-    def make(connector: Connector) -> Sink:
-        match connector.type:
-            case "webhook":
-                from connectors.sinks.webhook import WebhookSink
-
-                return WebhookSink(connector, source)
-            case "kafka":
-                from connectors.sinks.kafka_sink import KafkaSink
-
-                return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
-            case "redis":
-                from connectors.sinks.redis_sink import RedisSink
-
-                return OnThread(
-                    RedisSink(
-                        redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000
-                    ),
-                    connector.name,
-                )
-            case "file":
-                from connectors.sinks.file_sink import FileSink
-
-                return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
-
-    return make
+    """Return what makes the sink of each connector of this deployment."""
+    surroundings = Surroundings(
+        source=f"/millrace/{config.name}",
+        folder=Path(config.data.folder),
+        redis_url=redis_url,
+        kafka=config.kafka,
+    )
+    return lambda connector: table.make_sink(connector, surroundings)
 
 
 def run(deployment: "Deployment", worker: int, workers: int) -> None:

@@ -29,7 +29,7 @@ from flows.runtime.release import BUILD
 from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
-from schemas.records.profile import Head, Sensitive
+from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory.redis_directory import Directory

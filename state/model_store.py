@@ -16,7 +16,7 @@ import redis
 
 from schemas.errors import Fenced, Foreign
 from schemas.wire.events import Unlearnt
-from state.dead_letters import DeadExample
+from state.dead_letter_logs import DeadExample
 from state.redis.client import wait_for, writing
 from state.redis.names import Names
 
@@ -66,9 +66,8 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     trainer: bytes  # its whole state; may hold a pickle, so it is looked at only behind the signature
     positions: dict[int, int]  # shard -> sequence of the last example learnt, in the outbox lane
     tick: int  # second of the shards' clocks that the last example was merged under
-    announced: list[
-        Announcement
-    ]  # said again at every start, in case the last one died before it could say them
+    # said again at every start, in case the last one died before it could say them
+    announced: list[Announcement]
     metrics: dict[str, float]
     format: int = _FORMAT
 
@@ -96,11 +95,11 @@ class ModelStore(Protocol):
     def last(self, model: str) -> Checkpoint | None:
         """The last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         """Ask the trainer, from outside, to make this learner the champion."""
 
-    def wished(self, model: str) -> tuple[int, str]:
-        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number
+    def promotion_requested(self, model: str) -> tuple[int, str]:
+        """The number of the last request (0: none so far), and its learner. A trainer that remembers the number
         grants each once."""
 
     def readmit(self, dead: DeadExample) -> None:
@@ -139,7 +138,7 @@ class RedisModels:
         sealed = cast(bytes | None, self._redis.hget(self._names.model(model), "checkpoint"))
         return None if sealed is None else _open(self._signer, model, sealed)
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         key = self._names.model(model)
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.hincrby(key, "wishes", 1)
@@ -147,7 +146,7 @@ class RedisModels:
         with writing():
             pipeline.execute()
 
-    def wished(self, model: str) -> tuple[int, str]:
+    def promotion_requested(self, model: str) -> tuple[int, str]:
         number, learner = cast(
             list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"])
         )
@@ -196,7 +195,7 @@ class MemoryModels:
         self._signer = signer
         self._revisions: dict[str, int] = {}
         self._sealed: dict[str, bytes] = {}
-        self._wished: dict[str, tuple[int, str]] = {}
+        self._requested: dict[str, tuple[int, str]] = {}
         self._readmitted: dict[str, dict[str, bytes]] = {}
         self.unlearnt: list[DeadExample] = []
         self._number = count(1)
@@ -210,11 +209,11 @@ class MemoryModels:
         sealed = self._sealed.get(model)
         return None if sealed is None else _open(self._signer, model, sealed)
 
-    def wish(self, model: str, learner: str) -> None:
-        self._wished[model] = (self.wished(model)[0] + 1, learner)
+    def request_promotion(self, model: str, learner: str) -> None:
+        self._requested[model] = (self.promotion_requested(model)[0] + 1, learner)
 
-    def wished(self, model: str) -> tuple[int, str]:
-        return self._wished.get(model, (0, ""))
+    def promotion_requested(self, model: str) -> tuple[int, str]:
+        return self._requested.get(model, (0, ""))
 
     def readmit(self, dead: DeadExample) -> None:
         self.unlearnt.remove(dead)

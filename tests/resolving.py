@@ -17,7 +17,7 @@ from flows.runtime.engine import Stop
 from flows.runtime.limits import RejectBrake
 from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.records.shard_log import unpack_facts
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawBatch, RawEvent
 from state.directory.redis_directory import Directory, Layout
 from state.keys import DataKeys, LogSeal
@@ -123,7 +123,9 @@ class Site:
 
     def facts(self) -> list[tuple[bytes, bytes, Fact]]:
         entries = self.directory.read(dict.fromkeys(range(LAYOUT.shards), 0), 10_000, 0)
-        found = [fact for entry in entries if entry.kind == "e" for fact in unpack_facts(entry.body)]
+        found = [
+            fact for entry in entries if entry.kind == LogKind.EVENTS for fact in unpack_facts(entry.body)
+        ]
         return [(root, origin, msgspec.msgpack.decode(payload, type=Fact)) for root, origin, payload in found]
 
     def opened(self) -> dict[str, dict[str, Any]]:

@@ -15,9 +15,10 @@ from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from schemas.config.toml import read, rules_document, rules_from
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
-from schemas.records.profile import Profile, Sensitive
-from schemas.records.shard_log import LogEntry
+from schemas.records.customer_profile import Profile, Sensitive
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogEntry, LogKind
 from schemas.wire.events import EventType, Fact
 from schemas.wire.triggers import Absorb, Decision, Example, Trigger
 from state.directory.policy import Policy
@@ -107,7 +108,7 @@ class World:
         self.worker = self.new_worker(self.store, self.cache)
 
     def _rules_of(self, version: int) -> CompiledRules:
-        body = self.directory.body("c", "rules", version)
+        body = self.directory.body(LogKind.CONFIG, "rules", version)
         assert body is not None
         return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
 
@@ -116,10 +117,10 @@ class World:
 
     def announce(self, rules: str) -> None:
         version = self.directory.sent("rules") + 1
-        self.directory.announce("c", "rules", version, version, document(rules))
+        self.directory.announce(LogKind.CONFIG, "rules", version, version, document(rules))
 
     def announce_model(self, version: int, model: str = "churn", how: str = "learn") -> None:
-        self.directory.announce("m", f"{how}:{model}", version, version, b"")
+        self.directory.announce(LogKind.MODEL, f"{how}:{model}", version, version, b"")
 
     def send(self, who: Identifier | Sequence[Identifier], name: str = "Viewed", **details: Any) -> None:
         """An event of whoever has these identifiers (strongest first), and all that follows from it."""
@@ -190,7 +191,7 @@ class World:
 
     def forward(self) -> None:
         """What `deliver` does with the internal lane."""
-        for entry in self.store.read("i", self._forwarded, 1_000, 0):
+        for entry in self.store.read(Lane.ABSORBS, self._forwarded, 1_000, 0):
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 
@@ -219,16 +220,16 @@ class World:
         return {name: n for name, n in total.items() if n}
 
     def triggers(self) -> list[Trigger]:
-        return self._lane("t", Trigger)
+        return self._lane(Lane.TRIGGERS, Trigger)
 
     def rules_fired(self) -> list[str]:
         return [trigger.rule for trigger in self.triggers()]
 
     def decisions(self) -> list[Decision]:
-        return self._lane("d", Decision)
+        return self._lane(Lane.DECISIONS, Decision)
 
     def examples(self) -> list[Example]:
-        return self._lane("x", Example)
+        return self._lane(Lane.EXAMPLES, Example)
 
     def _lane(self, lane: str, kind: type[Any]) -> list[Any]:
         entries = self.store.read(lane, dict.fromkeys(range(SHARDS), 0), 10_000, 0)

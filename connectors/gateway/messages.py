@@ -121,9 +121,8 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
         if merged is not None:
             additions[name] = merged
             taken |= own is not UNSET
-    bare = (
-        head.userId is UNSET and head.anonymousId is UNSET
-    )  # perhaps `{}`, where nothing may be followed by a comma
+    # perhaps `{}`, where nothing may be followed by a comma
+    bare = head.userId is UNSET and head.anonymousId is UNSET
     try:
         value = _add(message, additions, taken or bare) if additions else message
     except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need

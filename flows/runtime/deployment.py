@@ -25,9 +25,10 @@ from flows.runtime.limits import PoisonBrake, RejectBrake
 from schemas.config import Config, Rules
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError
-from state import dead_letters
+from schemas.records.shard_log import LogKind
+from state import dead_letter_logs
 from state.damage import shown
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.directory.ledger import RedisLedger
 from state.directory.policy import Policy
 from state.directory.redis_directory import Layout, RedisDirectory
@@ -97,7 +98,7 @@ class Deployment:
         if version <= 0:
             return None
         with reported():
-            document = self.directory.body("c", rules_in_force.RULES, version)
+            document = self.directory.body(LogKind.CONFIG, rules_in_force.RULES, version)
         return None if document is None else rules_from(document)
 
     def check_data(self) -> None:
@@ -259,22 +260,22 @@ class Deployment:
     @cached_property
     def dead_events(self) -> DeadLetters[DeadEvent]:
         """Events that were rejected."""
-        return dead_letters.events(self.client, self.names)
+        return dead_letter_logs.events(self.client, self.names)
 
     @cached_property
     def dead_facts(self) -> DeadFacts:
         """Facts that our own logic raised on."""
-        return dead_letters.facts(self.client, self.names, self.config.shards.count)
+        return dead_letter_logs.facts(self.client, self.names, self.config.shards.count)
 
     @cached_property
     def dead_examples(self) -> DeadLetters[DeadExample]:
         """Examples that our own logic raised on."""
-        return dead_letters.examples(self.client, self.names)
+        return dead_letter_logs.examples(self.client, self.names)
 
     @cached_property
     def dead_deliveries(self) -> DeadLetters[DeadDelivery]:
         """Triggers that no receiver took."""
-        return dead_letters.deliveries(self.client, self.names)
+        return dead_letter_logs.deliveries(self.client, self.names)
 
     # --- history
 

@@ -29,10 +29,11 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.release import BUILD
 from flows.services.resending import Tally, resend
 from schemas.config import Config
-from schemas.records.identity import text_id
+from schemas.records.identity_graph import text_id
+from schemas.records.match_log import MatchKind
 from schemas.wire.events import DeadLetter, Fact
 from schemas.wire.triggers import Example
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory.matches import PARTITION as MATCHING
 from state.redis.client import reported
 
@@ -144,7 +145,7 @@ def _said(config: Config, kind: str, body: bytes) -> bytes:
     from flows.match import opened, pieces
 
     [(origin, rest)] = pieces(kind, body)
-    if kind == "d":
+    if kind == MatchKind.DECISIONS:
         return f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {'one' if rest[-1:] == b'1' else 'not one'}".encode()
     said = opened(Deployment(config).data_keys, origin, rest)
     return text_id(origin).encode() + b"\n" + (b"erased since" if said is None else msgspec.json.format(said))

@@ -19,8 +19,9 @@ from flows.cli.tables import folded
 from flows.lab.evaluate.charts import bars, lines, reliability
 from flows.lab.evaluate.html import document
 from flows.logic.models.announced import Snapshot
+from flows.logic.models.best_action_trainer import BestActionTrainer
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.duel import Contested
-from flows.logic.models.lessons import BestActions, Teacher, teachers
 from flows.logic.models.linear import Snapshot as Linear
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
@@ -28,6 +29,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.config import Config
 from schemas.errors import Foreign, Unusable
+from schemas.records.shard_log import LogKind
 from state.redis.client import reported
 
 SHOWN = 20  # versions
@@ -165,7 +167,7 @@ def promote(config: Config, name: str, learner: str) -> int:
             raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
-        Deployment(config).models.wish(name, learner)
+        Deployment(config).models.request_promotion(name, learner)
     print(f"{name}: {learner} becomes the champion with the next examples that are learnt")
     return 0
 
@@ -196,25 +198,25 @@ def report(config: Config, name: str, html: Path) -> int:
 # --------------------------------------------------------------------------------------------------
 
 
-def _trained(config: Config) -> Iterator[Teacher]:
+def _trained(config: Config) -> Iterator[Trainer]:
     """The trainer of each configured model, as its last checkpoint has it; new where there is none. Raises
     `Foreign`."""
     store = Deployment(config).models
-    for trainer in (*trainers(config), *teachers(config)):
+    for trainer in trainers(config):
         last = store.last(trainer.name)
         if last is not None:
             trainer.load(last.trainer)
         yield trainer
 
 
-def _find(config: Config, name: str) -> Teacher:
+def _find(config: Config, name: str) -> Trainer:
     found = {trainer.name: trainer for trainer in _trained(config)}
     if name not in found:
         raise Unusable(f"there is no model {name}: configured are {', '.join(found)}")
     return found[name]
 
 
-def _row(config: Config, trainer: Teacher) -> Row:
+def _row(config: Config, trainer: Trainer) -> Row:
     deployment = Deployment(config)
     heads, name = deployment.shards.heads().values(), trainer.name
     version = deployment.directory.sent(sender(name))
@@ -244,7 +246,7 @@ def _versions(config: Config, name: str) -> Iterator[Snapshot]:
 
 def _version(config: Config, name: str, version: int) -> Snapshot:
     deployment = Deployment(config)
-    body = deployment.directory.body("m", sender(name), version) if version > 0 else None
+    body = deployment.directory.body(LogKind.MODEL, sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
@@ -269,7 +271,7 @@ def _again(config: Config, kind: str, name: str, version: int) -> None:
 
 
 def _announce(config: Config, who: str, number: int, body: bytes) -> None:
-    if not Deployment(config).directory.announce("m", who, number, number, body):
+    if not Deployment(config).directory.announce(LogKind.MODEL, who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")
 
 
@@ -277,9 +279,9 @@ def _announce(config: Config, who: str, number: int, body: bytes) -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-def _verdicts(trainer: Teacher) -> dict[str, tuple[str, str]]:
+def _verdicts(trainer: Trainer) -> dict[str, tuple[str, str]]:
     """Of each policy in the shadow of the one that decides."""
-    return trainer.verdicts() if isinstance(trainer, BestActions) else {}
+    return trainer.verdicts() if isinstance(trainer, BestActionTrainer) else {}
 
 
 def _figure(figures: dict[str, float], name: str) -> str:
@@ -295,7 +297,7 @@ def _in_force(row: Row) -> str:
     return "none"
 
 
-def _page(row: Row, trainer: Teacher) -> str:
+def _page(row: Row, trainer: Trainer) -> str:
     title = f"Model {row.name}"
     columns = [name for name in _FIGURES if any(name in figures for figures in row.contest.values())]
     head = "".join(f"<th>{name}</th>" for name in ("learner", *columns))
@@ -310,7 +312,7 @@ def _page(row: Row, trainer: Teacher) -> str:
         f"<h1>{title}</h1><p>{told}</p>",
         f"<table><tr>{head}</tr>{body}</table>",
     ]
-    if not isinstance(trainer, Trainer):
+    if not isinstance(trainer, BinaryTrainer):
         rows = "".join(
             f"<tr><td>{name}</td><td>{_figure(row.figures, name)}</td></tr>" for name in row.figures
         )
@@ -344,7 +346,7 @@ def _page(row: Row, trainer: Teacher) -> str:
 
 
 def _seconds(bucket: int) -> str:
-    """The upper end of a bucket of `Trainer.delays`, such as `8s` or `3d`."""
+    """The upper end of a bucket of `BinaryTrainer.delays`, such as `8s` or `3d`."""
     most = float(1 << bucket)
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if most >= size:

@@ -21,12 +21,13 @@ from flows.profile import parted
 from flows.runtime.deployment import Deployment
 from schemas.config import Config
 from schemas.errors import ConfigError, Damaged
-from schemas.records.identity import ID_BYTES, shard_of
+from schemas.records.identity_graph import ID_BYTES, shard_of
+from schemas.records.outbox_lanes import Lane
 from state.damage import UNREADABLE
 from state.redis.client import reported
 from state.shards.redis_shards import ShardCommit, Shards
 
-INTERNAL = ("i", "internal")  # lane, consumer
+INTERNAL = (Lane.ABSORBS, "internal")  # lane, consumer
 
 
 def shard(config: Config, number: int) -> int:
@@ -53,7 +54,8 @@ def shard(config: Config, number: int) -> int:
             print(f"shard {number}: back from entry {head.offset} to {first - 1}; its log ends at {end}")
         if cursor > sent:
             first = next(
-                (entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), head.outbox.get("i", 0) + 1
+                (entry.seq for entry in outbox.read(Lane.ABSORBS, {number: sent}, 1, 0)),
+                head.outbox.get(Lane.ABSORBS, 0) + 1,
             )
             outbox.set_back(*INTERNAL, number, sent)
             print(

@@ -24,7 +24,7 @@ from schemas.config import Config, Connector
 from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
 from schemas.wire.triggers import Absorb, Trigger
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory.matches import PARTITION as MATCHING
 from state.directory.redis_directory import READMITTED
 
@@ -206,7 +206,7 @@ async def _resend_deliveries(config: Config, batches: Iterator[list[DeadDelivery
                     for dead in found:
                         tally.keep(dead.name, f"no connector {name} is configured and enabled")
                     continue
-                if not all(map(str, connectors[name].secrets)):
+                if connectors[name].lacks_secret:
                     for dead in found:
                         tally.keep(
                             dead.name,

@@ -36,7 +36,8 @@ from flows.services.importing import NO_KEY
 from schemas.config import Config
 from schemas.config.toml import rules_from
 from schemas.errors import Unusable
-from schemas.records.shard_log import unpack_facts
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
 from schemas.wire.triggers import Decision, Trigger
 from state.directory.policy import Policy
@@ -173,7 +174,7 @@ class Foresight:
         self._resolver.commit(judged)
         outlook = Outlook()
         for entry in self._directory.read(ends, 100, 0):
-            for root, _origin, payload in unpack_facts(entry.body) if entry.kind == "e" else ():
+            for root, _origin, payload in unpack_facts(entry.body) if entry.kind == LogKind.EVENTS else ():
                 self._say_fact(outlook, _fact(payload), judged.checked[0], known=root in known)
         self._settle()
         self._say_changes(outlook, known)
@@ -181,7 +182,7 @@ class Foresight:
         return outlook
 
     def _rules_of(self, version: int) -> CompiledRules:
-        body = self._directory.body("c", RULES, version)
+        body = self._directory.body(LogKind.CONFIG, RULES, version)
         assert body is not None
         return CompiledRules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
 
@@ -224,10 +225,10 @@ class Foresight:
     def _say_sent(self, outlook: Outlook, lanes: Mapping[int, Mapping[str, int]]) -> None:
         for shard in range(self._config.shards.count):
             done = lanes[shard]
-            for one in self._store.read("t", {shard: done.get("t", 0)}, 100, 0):
+            for one in self._store.read(Lane.TRIGGERS, {shard: done.get(Lane.TRIGGERS, 0)}, 100, 0):
                 trigger = _trigger(one.body)
                 outlook.lines.append(("trigger", f"{trigger.rule} -> {', '.join(trigger.to) or 'nowhere'}"))
-            for one in self._store.read("d", {shard: done.get("d", 0)}, 100, 0):
+            for one in self._store.read(Lane.DECISIONS, {shard: done.get(Lane.DECISIONS, 0)}, 100, 0):
                 decision = _decision(one.body)
                 outlook.lines.append(("held", f"{decision.rule}: {decision.reason}"))
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from schemas.records.identity import (
+from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
     Identifier,
@@ -46,26 +46,22 @@ class Graph:
         self.origins: dict[bytes, bytes] = {}  # identifier -> origin
         self.roots: dict[bytes, bytes] = {}  # origin -> root, where it is not its own
         self.records: dict[bytes, Record] = {}
-        self.unions: dict[
-            bytes, tuple[Edge, ...]
-        ] = {}  # root -> the unions that made it, by their numbers in the ledger
+        # root -> the unions that made it, by their numbers in the ledger
+        self.unions: dict[bytes, tuple[Edge, ...]] = {}
         self.ledger: dict[int, Union] = {}
         self.entries = 0  # ever written to the ledger
-        self.apart: dict[bytes, tuple[bytes, ...]] = {}  # origin -> origins that it is never united with
-        self.suspended: dict[
-            bytes, int
-        ] = {}  # identifiers that are evidence no longer -> since, Unix seconds
-        self.alone: set[bytes] = (
-            set()
-        )  # identifiers that came with others, and had events to themselves since
+        # origin -> origins that it is never united with
+        self.cannot_link: dict[bytes, tuple[bytes, ...]] = {}
+        # identifiers that are evidence no longer -> since, Unix seconds
+        self.suspended: dict[bytes, int] = {}
+        # identifiers that came with others, and had events to themselves since
+        self.alone: set[bytes] = set()
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
-        self.users: dict[
-            bytes, tuple[bytes, ...]
-        ] = {}  # identifier that changed sides -> the first four bytes of the user ids that it went to
+        # identifier that changed sides -> the first four bytes of the user ids that it went to
+        self.users: dict[bytes, tuple[bytes, ...]] = {}
         self.moves = Counter[tuple[int, bytes]]()  # (slot of time, identifier) -> how often it changed sides
-        self.rates = Counter[
-            tuple[int, bytes]
-        ]()  # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
+        # (slot of time, survivor) -> by how much it grew; (.., n + survivor) -> by made-up ones
+        self.rates = Counter[tuple[int, bytes]]()
 
     def copy(self) -> "Graph":
         """For a window that may yet be refused. All values are immutable, so that it shares them."""
@@ -76,7 +72,7 @@ class Graph:
             "records",
             "unions",
             "ledger",
-            "apart",
+            "cannot_link",
             "suspended",
             "alone",
             "reviews",
@@ -330,11 +326,11 @@ class Graph:
         self.rates[slot] += 1
         return self.rates[slot]
 
-    def _kept_apart(self, a: bytes, b: bytes) -> bool:
+    def _link_forbidden(self, a: bytes, b: bytes) -> bool:
         return any(
             self.root(other) == a
             for member in self.records[b].members
-            for other in self.apart.get(member, ())
+            for other in self.cannot_link.get(member, ())
         )
 
     # --- unions
@@ -348,7 +344,7 @@ class Graph:
         ra, rb = self.records[a], self.records[b]
         if (
             self._united >= self.policy.budget
-            or self._kept_apart(a, b)
+            or self._link_forbidden(a, b)
             or (not forced and self._both_verified(ra, rb))
         ):
             self._result.refused += 1
@@ -471,9 +467,9 @@ class Graph:
                 self._settle(x, y)
                 for one, other in ((a, b), (b, a)) if order.by != "match" else ():
                     for member in self.records[one].members if one in self.records else ():
-                        kept = tuple(o for o in self.apart.pop(member, ()) if self.root(o) != other)
+                        kept = tuple(o for o in self.cannot_link.pop(member, ()) if self.root(o) != other)
                         if kept:
-                            self.apart[member] = kept
+                            self.cannot_link[member] = kept
                 if a != b:
                     self._unite(x, y, order.by, order.note, None, order.forced)
             case "apart":
@@ -481,13 +477,13 @@ class Graph:
                 if a == b:
                     self._result.refused += 1
                 else:
-                    self._keep_apart(x, y)
+                    self._forbid_link(x, y)
             case "review":
-                if a != b and not self._kept_apart(a, b):
+                if a != b and not self._link_forbidden(a, b):
                     self._review(x, y, order.by, order.note)
             case "unlink":
                 if a != b:
-                    self._keep_apart(x, y)
+                    self._forbid_link(x, y)
                 elif x == y and order.origins:
                     self._result.refused += 1
                 elif x == y:
@@ -504,10 +500,10 @@ class Graph:
             for b in self.records[self.root(y)].members:
                 self.reviews.pop(min(a, b) + max(a, b), None)
 
-    def _keep_apart(self, x: bytes, y: bytes) -> None:
+    def _forbid_link(self, x: bytes, y: bytes) -> None:
         for one, other in ((x, y), (y, x)):
-            if other not in self.apart.get(one, ()):
-                self.apart[one] = (*self.apart.get(one, ()), other)
+            if other not in self.cannot_link.get(one, ()):
+                self.cannot_link[one] = (*self.cannot_link.get(one, ()), other)
 
     def _reached(self, root: bytes, origin: bytes, without: int) -> list[bytes]:
         """The origins that hang together with this one, by all unions but one."""
@@ -548,7 +544,7 @@ class Graph:
         for member in leaving:
             self.roots[member] = part
         del self.roots[part]
-        self._keep_apart(entry.one, entry.other)
+        self._forbid_link(entry.one, entry.other)
         self._note("undo", part, root, entry.one, entry.other, seq, by, b"")
         self._changes.add(Split(root, part, leaving, seq))
         self._result.divided += 1
@@ -566,5 +562,5 @@ class Graph:
         identifier = a if strengths[a] > strengths[b] else b
         root = self._found(identifier)
         self._move(Identifier(strengths[identifier], identifier), root, None)
-        self._keep_apart(root, before)
+        self._forbid_link(root, before)
         self._result.divided += 1

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import redis
 
-from schemas.records.identity import ID_BYTES, Identifier, Pair, Union
+from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union
 from state.directory.records import unpack
 from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
@@ -53,7 +53,7 @@ class Ledger(Protocol):
         """For each whether it came with others and had events to itself since (noted where newcomers may
         leave)."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each the origins that it is never united with."""
 
     def reviews(self) -> list[Pair]:
@@ -133,9 +133,11 @@ class RedisLedger:
             for identifier, origin in zip(identifiers, found, strict=True)
         ]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         found = (
-            cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
+            cast(list[bytes | None], self._redis.hmget(self._names.cannot_link, list(origins)))
+            if origins
+            else []
         )
         return [
             [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []

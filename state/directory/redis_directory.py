@@ -13,12 +13,12 @@ import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity import ID_BYTES, Group, WindowCommit, WindowResult
-from schemas.records.journal import Journalled
+from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
+from schemas.records.journal import JournalKind, Journalled
 from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
-from state.directory.graph_cache import Known
+from state.directory.graph_cache import GraphCache
 from state.directory.policy import Policy
 from state.redis.client import wait_for, writing
 from state.redis.gather import Gather
@@ -28,9 +28,9 @@ FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
-DEAD_BYTES = (
-    256 << 20
-)  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
+# of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the
+# server
+DEAD_BYTES = 256 << 20
 READMITTED = "readmitted"  # the sender of facts that were put aside
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
@@ -43,12 +43,10 @@ class Layout(msgspec.Struct, frozen=True):
     name: str
     shards: int
     buckets: int
-    limits: tuple[
-        int, ...
-    ]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
-    keys: str = (
-        ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
-    )
+    # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
+    limits: tuple[int, ...]
+    # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
+    keys: str = ""
     policy: Policy = Policy()  # (as above)
 
     @classmethod
@@ -167,7 +165,7 @@ class RedisDirectory:
         self._names = names
         self._layout = layout
         self._replicas = replicas
-        self._known = Known()
+        self._cache = GraphCache()
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
@@ -252,8 +250,8 @@ class RedisDirectory:
                     if route is None
                     for i in group.identifiers
                 ]
-                self._known.learn(asked, answer[7])
-                self._known.forget(
+                self._cache.learn(asked, answer[7])
+                self._cache.forget(
                     answer[8], answer[9]
                 )  # after it: what this window itself has suspended is looked up again
                 wait_for(self._redis, self._replicas)
@@ -278,16 +276,16 @@ class RedisDirectory:
         unsure = False
         for _ in range(CHANGED_RETRIES):
             routes = nowhere if unsure else self._routes(window.groups)
-            answer = self._run("commit", window, content, routes, self._known.epoch)
+            answer = self._run("commit", window, content, routes, self._cache.epoch)
             if answer[0] == b"changed":
-                self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+                self._cache.forget(answer[1], answer[2] if len(answer) > 2 else None)
             elif answer[0] == b"unsure":
                 unsure = True
             else:
                 return routes, answer
         # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we
         # hear nothing.
-        self._known.forget(self._known.epoch, None)
+        self._cache.forget(self._cache.epoch, None)
         return nowhere, self._run("commit", window, content, nowhere, -1)
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
@@ -297,7 +295,7 @@ class RedisDirectory:
         routes: list[Route | None] = []
         for group in groups:
             hashes = [identifier.hash for identifier in group.identifiers]
-            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            routes.append(self._cache.route(group) if earlier.isdisjoint(hashes) else None)
             earlier.update(hashes)
         return routes
 
@@ -377,29 +375,43 @@ class RedisDirectory:
         return entries
 
     def tick(self) -> bool:
-        return self._do_append("t", "", 0, b"")
+        return self._do_append(JournalKind.TICK, "", 0, b"")
 
     def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
         return self._do_append(kind, sender, seq, _pack([sender, version]), str(version).encode(), body)
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
+        return self._do_append(JournalKind.ABSORB, f"shard:{shard}", seq, _pack(message), message.survivor)
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
-        return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+        return self._do_append(
+            JournalKind.READMITTED, READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin
+        )
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
-        return self._do_append("a", f"{READMITTED}:{letter}", 1, _pack(message), message.survivor)
+        return self._do_append(
+            JournalKind.ABSORB, f"{READMITTED}:{letter}", 1, _pack(message), message.survivor
+        )
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
-        return self._do_append("h", f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms)
+        return self._do_append(
+            JournalKind.HEARD, f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms
+        )
 
     def replay(self, entry: Journalled) -> bool:
-        if entry.kind == "t":
+        if entry.kind == JournalKind.TICK:
             return self._do_append(
-                "t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000)
+                JournalKind.TICK,
+                "",
+                0,
+                b"",
+                second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000),
             )
-        body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
+        body = (
+            entry.body[ID_BYTES:]
+            if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED)
+            else entry.body
+        )
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 
     def _do_append(

@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.records.identity import (
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
     Identifier,
@@ -22,28 +23,35 @@ from schemas.records.identity import (
     WindowResult,
     shard_of,
 )
-from schemas.records.journal import Journalled
-from schemas.records.profile import Head
-from schemas.records.shard_log import Announced, Expect, Kind, Lend, LogEntry, Retire, Split, Tick, pack_fact
+from schemas.records.journal import JournalKind, Journalled
+from schemas.records.outbox_lanes import LANES, QUEUES, Lane
+from schemas.records.shard_log import (
+    Announced,
+    Expect,
+    Kind,
+    Lend,
+    LogEntry,
+    LogKind,
+    Retire,
+    Split,
+    Tick,
+    pack_fact,
+)
 from schemas.wire.triggers import Absorb
 from state.directory.graph import Graph, Suspended
 from state.directory.handed_over import Changes
 from state.directory.matches import PARTITION, Customer, Said, Table
 from state.directory.redis_directory import READMITTED, Layout
-from state.shards.redis_shards import (
-    DECISIONS_MAX,
-    LANES,
-    QUARANTINE,
-    QUARANTINED_MAX,
-    QUEUES,
-    OutboxEntry,
-    ShardCommit,
-)
+from state.shards.redis_shards import DECISIONS_MAX, QUARANTINED_MAX, OutboxEntry, ShardCommit
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-_GIVES: dict[type, tuple[str, Kind]] = {Retire: ("retired", "r"), Lend: ("root", "l"), Split: ("root", "s")}
+_GIVES: dict[type, tuple[str, Kind]] = {
+    Retire: ("retired", LogKind.RETIRE),
+    Lend: ("root", LogKind.LEND),
+    Split: ("root", LogKind.SPLIT),
+}
 
 
 def _both(change: Retire | Lend | Split) -> tuple[bytes, bytes]:
@@ -114,11 +122,11 @@ class MemoryDirectory:
         for lend in changes.lent:
             self._expect(lend)
         for number, parts in bodies.items():
-            self._append(number, "e", b"".join(parts))
+            self._append(number, LogKind.EVENTS, b"".join(parts))
         for lend in changes.lent:
-            self._append(shard(lend.root), "l", _encode(lend))
+            self._append(shard(lend.root), LogKind.LEND, _encode(lend))
         for retire in changes.retired:
-            self._append(shard(retire.retired), "r", _encode(retire))
+            self._append(shard(retire.retired), LogKind.RETIRE, _encode(retire))
         for change in changes.then:
             self._expect(change)
             giver, kind = _GIVES[type(change)]
@@ -154,7 +162,9 @@ class MemoryDirectory:
             if n:
                 self._stats[name] = self._stats.get(name, 0) + n
         self._offsets[window.partition] = window.after
-        self.journal.append(("w", _encode([window.partition, str(window.before), str(window.after)])))
+        self.journal.append(
+            (JournalKind.WINDOW, _encode([window.partition, str(window.before), str(window.after)]))
+        )
         result.journal = len(self.journal)
         return result
 
@@ -166,7 +176,7 @@ class MemoryDirectory:
             if isinstance(change, Lend)
             else [taker, change.origins]
         )
-        self._append(shard_of(taker, self.layout.shards), "x", _encode(body))
+        self._append(shard_of(taker, self.layout.shards), LogKind.EXPECT, _encode(body))
 
     def _next_said(self) -> int:
         self._said += 1
@@ -205,7 +215,7 @@ class MemoryDirectory:
         if second <= self.ticked_s:
             return False
         self.ticked_s = second
-        self._broadcast("t", _encode(Tick(second * 1000)))
+        self._broadcast(LogKind.TICK, _encode(Tick(second * 1000)))
         return True
 
     def _broadcast(self, kind: Kind, body: bytes) -> None:
@@ -236,19 +246,19 @@ class MemoryDirectory:
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
-        self._take_in("a", message.survivor, _encode(message))
+        self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
         return True
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
         if self._taken(READMITTED, seq):
             return False
-        self._take_in("e", origin, pack_fact(origin, origin, payload)[ID_BYTES:])
+        self._take_in(LogKind.EVENTS, origin, pack_fact(origin, origin, payload)[ID_BYTES:])
         return True
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
         if self._taken(f"{READMITTED}:{letter}", 1):
             return False
-        self._take_in("a", message.survivor, _encode(message))
+        self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
         return True
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
@@ -259,7 +269,7 @@ class MemoryDirectory:
 
     def _hear(self, body: bytes, time_ms: int) -> None:
         self.said.append(Said(self._next_said(), "r" if body[:1] == b"r" else "d", body[1:], time_ms))
-        self.journal.append(("h", body))
+        self.journal.append((JournalKind.HEARD, body))
 
     def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> None:
         """For whoever the origin belongs to now."""
@@ -268,23 +278,27 @@ class MemoryDirectory:
         self.journal.append((kind, root + message))
 
     def replay(self, entry: Journalled) -> bool:
-        if entry.kind == "t":
+        if entry.kind == JournalKind.TICK:
             second = msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000
             if second <= self.ticked_s:
                 return False
             self.ticked_s = second
-            self._broadcast("t", entry.body)
+            self._broadcast(LogKind.TICK, entry.body)
             return True
         if self._taken(entry.sender, entry.sent):
             return False
-        if entry.kind in ("a", "e"):
-            self._take_in("a" if entry.kind == "a" else "e", entry.extra, entry.body[ID_BYTES:])
+        if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED):
+            self._take_in(
+                LogKind.ABSORB if entry.kind == JournalKind.ABSORB else "e",
+                entry.extra,
+                entry.body[ID_BYTES:],
+            )
             return True
-        if entry.kind == "h":
+        if entry.kind == JournalKind.HEARD:
             self._hear(entry.body, int(entry.extra))
             return True
         self._bodies[entry.kind, entry.sender, int(entry.extra)] = entry.announced
-        self._broadcast("c" if entry.kind == "c" else "m", entry.body)
+        self._broadcast(LogKind.CONFIG if entry.kind == JournalKind.CONFIG else "m", entry.body)
         return True
 
     def suspended(self) -> dict[bytes, int]:
@@ -308,8 +322,8 @@ class MemoryDirectory:
     def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
         return [identifier in self.graph.alone for identifier in identifiers]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        return [list(self.graph.apart.get(origin, ())) for origin in origins]
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        return [list(self.graph.cannot_link.get(origin, ())) for origin in origins]
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
         found, complete = dict[int, Union](), True
@@ -388,7 +402,7 @@ class MemoryShards:
         self.sensitive: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.past: dict[int, dict[bytes, bytes]] = {shard: {} for shard in range(count)}
         self.timers: dict[int, dict[bytes, int]] = {shard: {} for shard in range(count)}
-        lanes = (*LANES, QUARANTINE)
+        lanes = (*LANES, Lane.QUARANTINE)
         self.outbox: dict[tuple[int, str], list[OutboxEntry]] = {
             (shard, lane): [] for shard in range(count) for lane in lanes
         }
@@ -460,8 +474,8 @@ class MemoryShards:
                     self.timers[shard].pop(root, None)
             for lane, seq, body in commit.outbox:
                 self.outbox[shard, lane].append(OutboxEntry(shard, seq, body, stamp_ms))
-            del self.outbox[shard, "d"][:-DECISIONS_MAX]
-            del self.outbox[shard, QUARANTINE][:-QUARANTINED_MAX]
+            del self.outbox[shard, Lane.DECISIONS][:-DECISIONS_MAX]
+            del self.outbox[shard, Lane.QUARANTINE][:-QUARANTINED_MAX]
 
     def heads(self) -> dict[int, Head]:
         return {shard: head.copy() for shard, head in self._heads.items()}

@@ -12,7 +12,7 @@ from flows.runtime.deployment import Deployment
 from flows.services import dead_letters
 from schemas.errors import LogFull
 from schemas.records.journal import Journalled
-from state.dead_letters import DeadDelivery
+from state.dead_letter_logs import DeadDelivery
 from state.history.archive_files import Archive
 from tests.lives import lived, restored
 from tests.site import Site

@@ -18,11 +18,11 @@ from flows.runtime.limits import SOURCES_MAX, PoisonBrake, SlidingSample
 from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
-from schemas.records.identity import shard_of
-from schemas.records.profile import Fragment, Sealed
+from schemas.records.customer_profile import Fragment, Sealed
+from schemas.records.identity_graph import shard_of
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact, Quarantined
 from state.memory.twins import MemoryShards
-from state.shards.redis_shards import QUARANTINE
 from state.suspended import Suspension
 from tests.logic.shard.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
@@ -66,16 +66,16 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quarantined(store: MemoryShards) -> list[Quarantined]:
-    entries = store.read(QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
+    entries = store.read(Lane.QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
     return [msgspec.msgpack.decode(entry.body, type=Quarantined) for entry in entries]
 
 
 def without_quarantine(store: MemoryShards) -> dict[str, Any]:
     found = contents(store)
     for shard in range(SHARDS):
-        found["outbox"][shard, QUARANTINE] = []
+        found["outbox"][shard, Lane.QUARANTINE] = []
         found["counters"][shard].pop("poisoned", None)
-        found["heads"][shard].outbox.pop(QUARANTINE, None)
+        found["heads"][shard].outbox.pop(Lane.QUARANTINE, None)
         found["heads"][shard].offset, found["heads"][shard].mark = (
             0,
             b"",

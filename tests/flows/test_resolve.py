@@ -22,7 +22,7 @@ from flows.runtime.windows import Judged, Window, Windows
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, MillraceError, Stale
-from schemas.records.identity import Group, WindowCommit, WindowResult
+from schemas.records.identity_graph import Group, WindowCommit, WindowResult
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawBatch, RawEvent
 from state.directory.redis_directory import Directory, RedisDirectory

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from schemas.errors import Foreign, Unreachable
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
 from state.directory.redis_directory import Layout
 from state.history.backup_folders import Backups, Manifest, usable
 from state.history.changed_keys import Changes

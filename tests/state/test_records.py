@@ -2,7 +2,7 @@
 
 import redis
 
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from state.directory.ledger import RedisLedger
 from state.directory.records import Record, unpack
 from state.directory.redis_directory import Layout, RedisDirectory

@@ -27,6 +27,8 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from flows.services.restore import Quiet, drained
 from schemas.config import Config
+from schemas.records.journal import JournalKind
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
@@ -35,7 +37,11 @@ from state.redis.client import reported
 from state.shards.redis_shards import Outbox, Shards
 from state.state_digest import Sealing, Unseal
 
-CONSUMERS = {"t": (CRM, GONE), "i": ("internal",), "x": (sender("churn"),)}  # of the outboxes' lanes
+CONSUMERS = {
+    Lane.TRIGGERS: (CRM, GONE),
+    Lane.ABSORBS: ("internal",),
+    Lane.EXAMPLES: (sender("churn"),),
+}  # of the outboxes' lanes
 _PLENTY = 2**53
 _DRAIN_EVERY = 50
 _LOOK_S = 0.1
@@ -91,7 +97,7 @@ def is_drained(config: Config) -> bool:
         ):  # an idle shard commits its clock every two seconds
             time.sleep(_LOOK_S)
             states = shards.heads()
-        return all(_delivered(outbox, shards, lane) for lane in ("i", "t"))
+        return all(_delivered(outbox, shards, lane) for lane in (Lane.ABSORBS, Lane.TRIGGERS))
 
 
 def _delivered(outbox: Outbox, shards: Shards, lane: str) -> bool:
@@ -123,7 +129,7 @@ class Twin:
         since = 0
         for found in Deployment(config).archive.entries(0):
             entry = found.entry
-            if entry.kind == "w":
+            if entry.kind == JournalKind.WINDOW:
                 commit = unpacked(entry.content).commit
                 self.directory.commit(commit)
                 self.committed.update(
@@ -138,7 +144,7 @@ class Twin:
         drained(self._worker)
         for shard in range(SHARDS):
             self.emitted += [
-                (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, "t"]
+                (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, Lane.TRIGGERS]
             ]
 
 

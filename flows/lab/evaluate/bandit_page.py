@@ -8,7 +8,7 @@ from flows.lab.evaluate.advice import Advice
 from flows.lab.evaluate.bandit_advice import said_of
 from flows.lab.evaluate.charts import intervals, lines
 from flows.lab.evaluate.html import document, notes, section, table, told
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _TITLE = Words("Next best action: {file}", "最佳下一步动作：{file}")
 _POLICIES = Words("The policies", "各策略")

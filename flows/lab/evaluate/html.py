@@ -9,7 +9,7 @@ from flows.lab.evaluate.advice import METHODS, Advice, advice, between, per_hund
 from flows.lab.evaluate.charts import COLOURS, gains, lines, reliability
 from flows.lab.evaluate.judge import Figures, Verdict
 from flows.lab.evaluate.tops import SHARE, SHARES
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _LIGHT = ("#0b6e4f", "#c8553d", "#3d5a80", "#b08900", "#7b4b94", "#555555", "#00838f", "#ad1457")
 _DARK = ("#4fc79b", "#f08a73", "#8fb3e3", "#e6c04d", "#c59be0", "#b5b5b5", "#4dd0e1", "#f48fb1")

@@ -7,7 +7,7 @@ from flows.lab.evaluate.agreement import Agreement
 from flows.lab.evaluate.charts import lines
 from flows.lab.evaluate.html import OURS, document, notes, section, table, told
 from flows.lab.evaluate.identity import Report
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _UNITS_LEAST = 30  # customers with several rows
 _SAFE = 0.98  # of the pairs that are united: below it somebody has to look

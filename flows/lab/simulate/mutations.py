@@ -35,10 +35,11 @@ from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
 from schemas.errors import Fatal
-from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.identity_graph import WindowCommit, WindowResult
+from schemas.records.outbox_lanes import Lane
 from state.memory.twins import MemoryDirectory, MemoryShards
 from state.model_store import Beside, Checkpoint, MemoryModels
-from state.shards.redis_shards import QUARANTINE, ShardCommit
+from state.shards.redis_shards import ShardCommit
 
 
 def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
@@ -220,7 +221,7 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
 
     def mutant(self: ShardState, lane: str, message: Any) -> None:
         emit(self, lane, message)
-        if lane == "t" and turns() % 50 == 0:
+        if lane == Lane.TRIGGERS and turns() % 50 == 0:
             self.outbox.pop()
 
     return mutant
@@ -334,7 +335,7 @@ def _without_net(turn: Any) -> Any:  # noqa: ARG001  # stands in for it
 
 
 def _thrown_away(emit: Any) -> Any:
-    return lambda self, lane, message: None if lane == QUARANTINE else emit(self, lane, message)
+    return lambda self, lane, message: None if lane == Lane.QUARANTINE else emit(self, lane, message)
 
 
 def _retried(sifted: Any) -> Any:  # noqa: ARG001  # stands in for it

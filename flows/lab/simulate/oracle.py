@@ -18,11 +18,12 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from schemas.records.profile import Profile, Sensitive, Transit
+from schemas.records.customer_profile import Profile, Sensitive, Transit
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import DeadLetter, Fact, Quarantined
 from schemas.wire.triggers import Absorb, Receipt, Trigger
 from state import state_digest
-from state.shards.redis_shards import QUARANTINE
 
 _profile = msgspec.msgpack.Decoder(Profile).decode
 _sensitive = msgspec.msgpack.Decoder(Sensitive).decode
@@ -73,11 +74,11 @@ class Undisturbed:
             self._again(past)
         self._work()
         shards = self.world.shards
-        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, "i"]}:
+        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, Lane.ABSORBS]}:
             raise Diverged(f"{len(left)} messages between shards were never handed over")
         for shard in range(SHARDS):
-            shards.advance("t", "crm", {shard: PLENTY})
-        shards.trim("t", ["crm"])
+            shards.advance(Lane.TRIGGERS, "crm", {shard: PLENTY})
+        shards.trim(Lane.TRIGGERS, ["crm"])
         if silent := self._said.keys() - {
             (past[1], past[3]) for past in self._told.directory.history if past[0] == "m"
         }:
@@ -96,23 +97,23 @@ class Undisturbed:
                 directory.tick()
             case "a", shard, seq:
                 self._work()
-                lane = self.world.shards.outbox[shard, "i"]
+                lane = self.world.shards.outbox[shard, Lane.ABSORBS]
                 if not lane or lane[0].seq != seq:
                     raise Diverged(
                         f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due"
                     )
                 directory.forward(shard, seq, _absorb(lane[0].body))
-                self.world.shards.advance("i", "internal", {shard: seq})
-                self.world.shards.trim("i", ["internal"])
+                self.world.shards.advance(Lane.ABSORBS, "internal", {shard: seq})
+                self.world.shards.trim(Lane.ABSORBS, ["internal"])
             case "c", name, seq, version:
-                body = self._told.directory.body("c", name, version)
+                body = self._told.directory.body(LogKind.CONFIG, name, version)
                 assert body is not None, f"rules {version} have no body"
-                directory.announce("c", name, seq, version, body)
+                directory.announce(LogKind.CONFIG, name, seq, version, body)
             case "m", name, seq, version:
                 self._work()
                 if (name, version) not in self._said:
                     raise Diverged(f"{name} announced version {version}, which the examples do not give")
-                directory.announce("m", name, seq, version, self._said[name, version])
+                directory.announce(LogKind.MODEL, name, seq, version, self._said[name, version])
 
     def _window(self, partition: str, before: int, after: int, refused: list[tuple[int, int]]) -> None:
         entries = self.world.raw[partition][before + 1 : after + 1]
@@ -199,7 +200,7 @@ def _poison(world: World, traffic: Traffic) -> Iterator[str]:
     quarantined = [
         _quarantined(entry.body)
         for shard in range(SHARDS)
-        for entry in world.shards.outbox[shard, QUARANTINE]
+        for entry in world.shards.outbox[shard, Lane.QUARANTINE]
     ]
     kept = {_fact(found.payload).message for found in quarantined}
     if kept != traffic.poison:

@@ -16,7 +16,8 @@ from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.config.toml import rules_from
-from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.identity_graph import WindowCommit, WindowResult
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
@@ -97,7 +98,10 @@ class ShardStore(MemoryShards):
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         super().commit(commits, stamp_ms)
         self.emitted += [
-            decode_trigger(body) for commit in commits for lane, _seq, body in commit.outbox if lane == "t"
+            decode_trigger(body)
+            for commit in commits
+            for lane, _seq, body in commit.outbox
+            if lane == Lane.TRIGGERS
         ]
 
 

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flows.logic.bandit.allowances import Allowances
-from flows.logic.bandit.choose import Choice, Menu, screen, uniform
+from flows.logic.bandit.choose import ActionSet, Choice, screen, uniform
 from flows.logic.bandit.rewards import packed
 from flows.logic.facets import outcomes
 from flows.logic.models.best_action import FEATURES
@@ -19,7 +19,8 @@ from flows.logic.rules.action_catalogue import Choices
 from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
 
 _REACH = 1 + max(NAMES.index(name) for name in FEATURES)
@@ -49,11 +50,11 @@ def choose(
         state.chosen.append((name, why))
     said = dict[str, str](withheld)
     if not eligible:
-        state.emit("d", Decision(root, rule, cause, now, "no_action", decision, withheld=said))
+        state.emit(Lane.DECISIONS, Decision(root, rule, cause, now, "no_action", decision, withheld=said))
         state.count("decisions:no_action")
         return None
     context = context_of(view)
-    choice, version = _draw(state, context, choices.menu(eligible), decision)
+    choice, version = _draw(state, context, choices.action_set(eligible), decision)
     action, chosen = eligible[choice.chosen], choices.rules[choice.action]
     allowances.keep(choices.actions)
     allowances.take(action, now)
@@ -61,7 +62,7 @@ def choose(
         profile.cooldowns[_cooldown(action.name)] = now + int(chosen.cooldown)
     expected = choice.expected[choice.chosen] if version else 0.0
     state.emit(
-        "d",
+        Lane.DECISIONS,
         Decision(
             root,
             rule,
@@ -104,13 +105,15 @@ def _holds(condition: object, view: EvaluationContext) -> bool | None:
         return None
 
 
-def _draw(state: ShardState, context: list[float], menu: Menu, decision: str) -> tuple[Choice, int]:
+def _draw(
+    state: ShardState, context: list[float], action_set: ActionSet, decision: str
+) -> tuple[Choice, int]:
     """By the hash of the decision's id, so that the same log gives the same choice. With the version of the
     model, or 0."""
-    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(menu.names)
+    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(action_set.names)
     if decider is not None:
-        return decider.decide(context, menu, draw), decider.version
-    return Choice(int(draw * count), menu.names, (1.0 / count,) * count, (0.0,) * count), 0
+        return decider.decide(context, action_set, draw), decider.version
+    return Choice(int(draw * count), action_set.names, (1.0 / count,) * count, (0.0,) * count), 0
 
 
 def _how(choice: Choice, version: int) -> str:

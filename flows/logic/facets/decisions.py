@@ -9,8 +9,9 @@ from typing import Any, Final
 from flows.logic.facets import actions, item_interactions
 from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.identity import text_id
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
+from schemas.records.identity_graph import text_id
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision, Receipt, Trigger
 
 _NONE: Final = (-inf, 0)  # a score that nobody has given yet
@@ -101,17 +102,17 @@ def _score(
     models = rules.models_at(view.key)
     if not view.key:  # time moves all figures
         models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
-    board = state.scorers.board(models)
-    if not board.models:
+    scorers = state.scorers.scorer_set(models)
+    if not scorers.models:
         return []
-    held, said = profile.scores, board.say(view.features(board.reach))
+    held, said = profile.scores, scorers.say(view.features(scorers.reach))
     crossed = [
         trigger
-        for model, threshold, above, trigger in rules.watching(board.models)
+        for model, threshold, above, trigger in rules.watching(scorers.models)
         if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
     ]
     held |= said
-    moment.explain = board.explain
+    moment.explain = scorers.explain
     return crossed
 
 
@@ -129,7 +130,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, m
         return
     rule, profile = trigger.rule, view.p
     if trigger.cooldown and view.now < profile.cooldowns.get(rule.name, 0):
-        state.emit("d", Decision(moment.root, rule.name, moment.cause, view.now, "cooldown"))
+        state.emit(Lane.DECISIONS, Decision(moment.root, rule.name, moment.cause, view.now, "cooldown"))
         state.count("decisions:cooldown")
         return
     named = trigger_id(moment.cause, moment.subject, rule.name)
@@ -156,7 +157,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, m
         model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()
     }
     state.emit(
-        "t",
+        Lane.TRIGGERS,
         Trigger(
             named,
             text_id(moment.root),

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flows.logic.facets.actions import context_of
-from flows.logic.models import recommendation_index, segments_learnt
+from flows.logic.models import cluster_assigner, recommendation_index
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 ITEM_MAX: Final = 64  # characters of an item's id; longer ones are none
@@ -23,7 +24,7 @@ def touch(
         recent = view.p.recent
         for item in items_of(view.properties, rule.item.split(".")):
             state.emit(
-                "x",
+                Lane.EXAMPLES,
                 Example(
                     recommendation_index.NAME,
                     root,
@@ -94,7 +95,9 @@ def group(state: ShardState, rules: CompiledRules, view: EvaluationContext, root
     if assigner is not None:
         _move(state, profile, assigner.assign(context)[0])
     version = assigner.version if assigner else 0
-    state.emit("x", Example(segments_learnt.NAME, root, view.now, view.now, context, None, version, 0.0))
+    state.emit(
+        Lane.EXAMPLES, Example(cluster_assigner.NAME, root, view.now, view.now, context, None, version, 0.0)
+    )
 
 
 def _move(state: ShardState, profile: Profile, cluster: str) -> None:

@@ -14,7 +14,8 @@ from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.action_catalogue import OPEN_MAX
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
-from schemas.records.profile import MICRO, Open, Profile
+from schemas.records.customer_profile import MICRO, Open, Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 Refused = Refusal | Literal["unknown_action"]  # it was removed while its reward was on the way
@@ -76,7 +77,7 @@ def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:
         state.count("decisions_dropped:unknown_action")
         return
     state.emit(
-        "x",
+        Lane.EXAMPLES,
         Example(
             NAME,
             root,

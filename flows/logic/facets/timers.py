@@ -7,7 +7,7 @@ from flows.logic.facets import outcomes
 from flows.logic.facets.decisions import TriggerCause, fire, timer_moment
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import ShardState
-from schemas.records.profile import Wait
+from schemas.records.customer_profile import Wait
 
 WAITS_MAX: Final = 16
 REFRESH_MS: Final = 86_400_000  # figures over time windows are looked at again once a day ...

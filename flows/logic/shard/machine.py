@@ -39,9 +39,9 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Sealed, Sensitive
-from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
+from schemas.records.customer_profile import Sealed, Sensitive
+from schemas.records.identity_graph import ID_BYTES
+from schemas.records.shard_log import Announced, LogEntry, LogKind, mark_of, unpack_facts
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Receipt
 
@@ -86,33 +86,33 @@ class ShardMachine:
         """Apply the entries of one shard, in order."""
         entry = None
         for entry in entries:
-            state.settled &= entry.kind == "t"
+            state.settled &= entry.kind == LogKind.TICK
             match entry.kind:
-                case "e":
+                case LogKind.EVENTS:
                     for root, origin, payload in unpack_facts(entry.body):
                         self._fact(state, root, origin, payload)
-                case "x":
+                case LogKind.EXPECT:
                     profile_merge.expect(state, decode_expect(entry.body))
-                case "l":
+                case LogKind.LEND:
                     profile_merge.lend(state, decode_lend(entry.body), self)
-                case "r":
+                case LogKind.RETIRE:
                     profile_merge.retire(state, decode_retire(entry.body))
-                case "s":
+                case LogKind.SPLIT:
                     profile_merge.split(state, decode_split(entry.body), self)
-                case "a":
+                case LogKind.ABSORB:
                     profile_merge.absorb(
                         state, entry.body[:ID_BYTES], decode_absorb(entry.body[ID_BYTES:]), self
                     )
-                case "t":
+                case LogKind.TICK:
                     self._tick(state, decode_tick(entry.body).now_ms)
-                case "c":
+                case LogKind.CONFIG:
                     announced = _decode_announced(entry.body)
                     state.head.rules = announced.version
                     state.rules = self._rules_of(announced.version)
                     for live in state.live.values():  # as if they were loaded just now
                         if live is not None:
                             live.total = sum_of(live.profile, state.rules)
-                case "m":
+                case LogKind.MODEL:
                     announced = _decode_announced(entry.body)
                     self._take_model(state, announced.sender, announced.version)
             state.head.offset = entry.seq
@@ -237,7 +237,7 @@ class ShardMachine:
         if fact.sealed:
             self._seal(state, root, origin, fact, message)
 
-        view = EvaluationContext(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
+        view = EvaluationContext(rules.reads, state.learnt.recommendations, rules.rules.recommendation.k)
         view.p, view.f, view.now = profile, live.total, now
         view.event, view.type, view.channel, view.properties = (
             fact.name,
@@ -296,7 +296,7 @@ class ShardMachine:
         state.dirty.add(root)
         profile.indexed_ms = 0
         sent = len(state.outbox)
-        view = still(rules, profile, live.total, now, state.learnt.shelf)
+        view = still(rules, profile, live.total, now, state.learnt.recommendations)
         answer(state, rules, view, root)
         outcomes.close(state, rules, view, root)
         derive(state, rules, view, timer_moment(f"timer:wake:{due}", root, root, due, now))

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 import msgspec
 
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of
-from schemas.records.profile import Head, Profile
+from schemas.records.customer_profile import Head, Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb, Trigger
 
 PAST_MAX: Final = 256 * 1024  # bytes of one customer; some thousand facts
@@ -88,7 +89,7 @@ def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> Non
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
     """The triggers among what was just put into the outbox."""
-    sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == "t"]
+    sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == Lane.TRIGGERS]
     return [Sent(clock_ms, trigger.rule, trigger.cause) for trigger in sent]
 
 

@@ -22,8 +22,9 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import text_id
-from schemas.records.profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.records.customer_profile import Head, Parting, Profile, Sensitive, Transit, Wait
+from schemas.records.identity_graph import text_id
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Expect, Lend, Retire, Split
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Decision
@@ -56,7 +57,9 @@ def lend(state: ShardState, lend: Lend, machine: Machine) -> None:
     their way here themselves."""
     live = state.live.get(lend.root)
     if live is None:  # nothing was seen
-        state.emit("i", Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier))
+        state.emit(
+            Lane.ABSORBS, Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier)
+        )
         return
     profile = live.profile
     profile.transit = profile.transit or Transit()
@@ -77,7 +80,7 @@ def _release(state: ShardState, root: bytes, live: Live, machine: Machine) -> No
     for debt in debts:
         fragment = profile.fragments.get(debt.origin)
         ring = (fragment.ring if fragment else b"") + profile.transit.ring
-        state.emit("i", Absorb(debt.to, root, b"", b"", identifier=debt.identifier, ring=ring))
+        state.emit(Lane.ABSORBS, Absorb(debt.to, root, b"", b"", identifier=debt.identifier, ring=ring))
     if in_flight.over(profile.transit):
         profile.transit = None
 
@@ -86,11 +89,11 @@ def retire(state: ShardState, retire: Retire) -> None:
     """Hand the whole customer over to the survivor."""
     live = state.live.get(retire.retired)
     if live is None:  # nothing to hand over, but it is waited for
-        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
+        state.emit(Lane.ABSORBS, Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
         return
     sensitive = state.sensitive.pop(retire.retired, None)
     state.emit(
-        "i",
+        Lane.ABSORBS,
         Absorb(
             retire.survivor,
             retire.retired,
@@ -173,7 +176,9 @@ def split(state: ShardState, split: Split, machine: Machine) -> None:
     """Give a part back; later, if it is on its way here itself."""
     live = state.live.get(split.root)
     if live is None:  # nothing was seen
-        state.emit("i", Absorb(split.part, split.part, b"", b"", origins=split.origins, restored=True))
+        state.emit(
+            Lane.ABSORBS, Absorb(split.part, split.part, b"", b"", origins=split.origins, restored=True)
+        )
         return
     profile = live.profile
     profile.transit = profile.transit or Transit()
@@ -206,7 +211,9 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
             _derive_anew(state, what, customer)
     outcomes.part(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
-        state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
+        state.emit(
+            Lane.DECISIONS, Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united")
+        )
     leaving.transit = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.sensitive.get(root)
     sealed = (
@@ -219,7 +226,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, mac
     if sealed and sealed.origins:
         state.sensitive_dirty.add(root)
     state.emit(
-        "i",
+        Lane.ABSORBS,
         Absorb(
             parting.part,
             parting.part,
@@ -344,7 +351,7 @@ def _unseal(state: ShardState, root: bytes, message: Absorb) -> None:
 def look_again(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
     """What follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
+    view = still(rules, live.profile, live.total, now, state.learnt.recommendations)
     derive(
         state, rules, view, timer_moment(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
     )

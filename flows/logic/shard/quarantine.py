@@ -17,12 +17,13 @@ from flows.logic.facets.timers import REFRESH_MS
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Live, Poisoned, ShardState, decode_profile, encode, rules_of, sum_of
 from schemas.errors import MillraceError
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact, Quarantined
 
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
-LANE: Final = "q"
+LANE: Final = Lane.QUARANTINE
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 _CHANGED: Final = (
     *(

@@ -7,10 +7,10 @@ from flows.logic.fields import group_traits
 from flows.logic.fields.check import NOTES, OK, QUALITY
 from flows.logic.fields.completion import completed
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
-from schemas.records.identity import text_id
-from schemas.records.profile import MICRO, Fragment, Profile
+from schemas.records.customer_profile import MICRO, Fragment, Profile
+from schemas.records.identity_graph import text_id
 
 
 def present(
@@ -20,11 +20,11 @@ def present(
     rules: CompiledRules,
     now_ms: int,
     contact: Mapping[str, str],
-    shelf: Shelf | None = None,
+    recommendations: RecommendationIndex | None = None,
 ) -> dict[str, Any]:
     """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
     here."""
-    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
     tags = [(rules.weights.get(name, 1.0), name, since) for name, (since, _until) in profile.tags.items()]

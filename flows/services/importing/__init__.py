@@ -27,7 +27,7 @@ from rich.text import Text
 
 from connectors.files.cells import Broken, Row
 from connectors.files.csv_files import GUESSES
-from connectors.files.tables import Rows, TableFile
+from connectors.files.table_rows import Rows, TableFile
 from connectors.raw.log import RawWriter
 from flows.cli.tables import folded
 from flows.logic.expressions.numbers import number_of
@@ -44,7 +44,7 @@ from flows.services.importing.mapping import Kind, builder, guessed, mapping, un
 from flows.services.importing.preview import Nobody, Outlook, Preview
 from schemas.config import Config
 from schemas.errors import ConfigError, LogFull, Unreachable
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from schemas.wire.events import RawEvent, Reject
 from state.directory.policy import Policy
 from state.redis.client import reported

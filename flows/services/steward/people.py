@@ -11,7 +11,7 @@ import msgspec
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.view import newest, own
 from schemas.errors import Unusable
-from schemas.records.identity import ID_BYTES, ID_MAX, text_id
+from schemas.records.identity_graph import ID_BYTES, ID_MAX, text_id
 from state.directory.ledger import Ledger
 from state.directory.redis_directory import Directory
 

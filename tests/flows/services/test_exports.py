@@ -11,7 +11,7 @@ import numpy as np
 import openpyxl
 import pytest
 
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from connectors.raw.log import START
 from flows.lab.evaluate import identity
 from flows.lab.evaluate.table import read

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import ActionSet
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.shadow import HALF_LIFE, Shadows, Tally
@@ -121,7 +121,9 @@ def test_a_policy_counts_by_how_probable_it_makes_what_was_done() -> None:
     for made in decisions(20, seed=7):
         shadows.look(made)
         for policy in POLICIES:
-            choice = Decider(shadows.snapshot(policy)).decide(made.context, Menu(ACTIONS), chance.random())
+            choice = Decider(shadows.snapshot(policy)).decide(
+                made.context, ActionSet(ACTIONS), chance.random()
+            )
             expected[policy] += choice.propensities[choice.actions.index(made.action)] / made.propensity
     for policy in POLICIES:
         assert shadows.tallies[policy].w == pytest.approx(expected[policy], rel=1e-3)  # it has faded a little

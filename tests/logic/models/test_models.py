@@ -17,15 +17,15 @@ from river import metrics
 
 from flows.logic.models import churn
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, BinaryTrainer
 from flows.logic.models.example_merge import Merge
 from flows.logic.models.features import DAY_MS, FEATURES, NAMES, SLOT_MS, features
 from flows.logic.models.linear import SNAPSHOT_BYTES_MAX, Scorer
 from flows.logic.models.progress import Progress
-from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer
-from flows.logic.models.trainers import trainers
+from flows.logic.models.trainers import binary_trainers
 from schemas.config import Churn, Rules
 from schemas.errors import Foreign
-from schemas.records.profile import MICRO, Fragment
+from schemas.records.customer_profile import MICRO, Fragment
 from schemas.wire.triggers import Example
 
 WIDTH = len(churn.FEATURES)
@@ -71,8 +71,8 @@ def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]
         )
 
 
-def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> Trainer:
-    trainer = Trainer("churn", churn.FEATURES, 0.05)
+def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> BinaryTrainer:
+    trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
     trainer.learn(simulated(count, seed, bias))
     return trainer
 
@@ -201,7 +201,7 @@ class TestScorer:
             )
 
     def test_a_feature_that_never_varied_is_ignored(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         trainer.learn(example([7.0, *x.features[1:]], x.label) for x in simulated(100))
         scorer = Scorer.from_snapshot(trainer.snapshot().pack())
         x = next(simulated(1)).features
@@ -212,7 +212,7 @@ class TestScorer:
         )
 
     def test_an_untrained_model_says_one_half(self) -> None:
-        scorer = Scorer.from_snapshot(Trainer("churn", churn.FEATURES, 0.05).snapshot().pack())
+        scorer = Scorer.from_snapshot(BinaryTrainer("churn", churn.FEATURES, 0.05).snapshot().pack())
         assert scorer.score([1e6] * WIDTH) == 0.5
 
     @pytest.mark.parametrize("value", [1e300, -1e300])
@@ -280,7 +280,7 @@ class TestTrainer:
         )  # of always saying the base rate
 
     def test_predictions_are_made_before_their_answer_is_learnt(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         expected = []
         for asked in simulated(80):
             expected.append((asked.label == 1.0, trainer.probability(asked.features)))
@@ -288,7 +288,7 @@ class TestTrainer:
         assert trainer.progressive.answers() == expected
 
     def test_served_predictions_are_judged_by_themselves(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         trainer.learn(
             example(x.features, x.label, predicted=p)
             for x, p in zip(simulated(4), (0.9, None, math.nan, 2.0), strict=True)
@@ -296,7 +296,7 @@ class TestTrainer:
         assert [p for _, p in trainer.served.answers()] == [0.9]
 
     def test_snapshots_fall_due_by_the_number_of_examples(self) -> None:
-        snapshots = Trainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
+        snapshots = BinaryTrainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
         assert [(s.version, s.examples) for s in snapshots] == [
             (1, SNAPSHOT_FIRST),
             (2, SNAPSHOT_EVERY),
@@ -319,7 +319,7 @@ class TestTrainer:
     )
     def test_a_bad_example_is_counted_and_changes_nothing(self, bad: Example | None, reason: str) -> None:
         good = list(simulated(120))
-        mixed, clean = (Trainer("churn", churn.FEATURES, 0.05) for _ in range(2))
+        mixed, clean = (BinaryTrainer("churn", churn.FEATURES, 0.05) for _ in range(2))
         snapshots = mixed.learn([*good[:30], bad, *good[30:]])
         assert [s.digest for s in snapshots] == [s.digest for s in clean.learn(good)]
         assert mixed.snapshot() == clean.snapshot()
@@ -328,11 +328,11 @@ class TestTrainer:
     @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
     def test_batches_and_reloads_change_nothing(self, sizes: list[int]) -> None:
         examples = list(simulated(sum(sizes), seed=5))
-        whole = Trainer("churn", churn.FEATURES, 0.05)
+        whole = BinaryTrainer("churn", churn.FEATURES, 0.05)
         expected = whole.learn(examples)
-        trainer, snapshots = Trainer("churn", churn.FEATURES, 0.05), []
+        trainer, snapshots = BinaryTrainer("churn", churn.FEATURES, 0.05), []
         for size in sizes:
-            reloaded = Trainer("churn", churn.FEATURES, 0.05)
+            reloaded = BinaryTrainer("churn", churn.FEATURES, 0.05)
             assert reloaded.load(trainer.dump())
             trainer = reloaded
             snapshots += trainer.learn(examples[:size])
@@ -359,15 +359,15 @@ class TestTrainer:
         assert outputs == {trained().snapshot().digest}
 
     def test_other_features_start_afresh_under_the_next_version(self) -> None:
-        old = Trainer("churn", (*churn.FEATURES[:-1], "older"), 0.05)
+        old = BinaryTrainer("churn", (*churn.FEATURES[:-1], "older"), 0.05)
         old.learn(simulated(60))
-        new = Trainer("churn", churn.FEATURES, 0.05)
+        new = BinaryTrainer("churn", churn.FEATURES, 0.05)
         assert new.load(old.dump()) is False
         assert (new.version, new.examples) == (1, 0)
         assert [s.version for s in new.learn(simulated(50))] == [2]
 
     def test_a_changed_learning_rate_holds_after_a_reload(self) -> None:
-        slow, fast = Trainer("churn", churn.FEATURES, 0.0), Trainer("churn", churn.FEATURES, 0.5)
+        slow, fast = BinaryTrainer("churn", churn.FEATURES, 0.0), BinaryTrainer("churn", churn.FEATURES, 0.5)
         state = trained(100).dump()
         for trainer in (slow, fast):
             trainer.load(state)
@@ -382,19 +382,19 @@ class TestTrainer:
     @pytest.mark.parametrize("body", [b"", b"\x90", b"not msgpack at all"])
     def test_a_state_that_is_none_is_foreign(self, body: bytes) -> None:
         with pytest.raises(Foreign):
-            Trainer("churn", churn.FEATURES, 0.05).load(body)
+            BinaryTrainer("churn", churn.FEATURES, 0.05).load(body)
 
     @pytest.mark.parametrize("smuggled", [subprocess.Popen, print, eval, pickle.loads, metrics.ROCAUC()])
     def test_a_pickle_of_anything_but_a_pipeline_is_refused(self, smuggled: object) -> None:
         state = msgspec.msgpack.decode(trained(60).dump())
         state[8]["adagrad"][0] = pickle.dumps(smuggled)
         with pytest.raises(Foreign, match="cannot be loaded"):
-            Trainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
+            BinaryTrainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
 
     def test_a_model_that_is_switched_off_still_takes_its_answers(self) -> None:
         assert (
-            [t.name for t in trainers(Rules(churn=Churn(enabled=False)))]
-            == [t.name for t in trainers(Rules())]
+            [t.name for t in binary_trainers(Rules(churn=Churn(enabled=False)))]
+            == [t.name for t in binary_trainers(Rules())]
             == ["churn"]
         )
 

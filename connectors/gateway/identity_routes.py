@@ -19,7 +19,7 @@ from connectors.gateway.refusals import Code, Refused, answer, later
 from connectors.gateway.routes import Routes, private
 from connectors.gateway.tokens import Reader, Tokens
 from schemas.errors import Unreachable, Unusable
-from schemas.records.identity import Order, text_id
+from schemas.records.identity_graph import Order, text_id
 from schemas.wire.events import RawEvent, Reject
 
 log = structlog.get_logger()
