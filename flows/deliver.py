@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
@@ -22,9 +21,7 @@ import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
 
-from connectors.sinks import table
 from connectors.sinks.sink import Sink
-from connectors.sinks.table import Surroundings
 from flows.dispatch.admission import Admission, doors
 from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
@@ -167,6 +164,7 @@ class DeliveryWorker:
         self,
         config: Config,
         shards: Sequence[int],
+        *,
         outbox: Outbox,
         directory: Directory,
         records: DeliveryRecords,
@@ -252,24 +250,13 @@ def _hand_out(work: Work) -> None:
 
 
 def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
-    """Ends when `stop` says so; what is under way is waited for."""
+    """Read, address, hand out. It ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
     source = steps_source(worker.collect, stop, begin=worker.start, end=worker.stop)
     read = op.input("read", flow, source)
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
     op.output("hand_out", addressed, steps_sink(each(_hand_out), stop))
     return flow
-
-
-def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """Return what makes the sink of each connector of this deployment."""
-    surroundings = Surroundings(
-        source=f"/millrace/{config.name}",
-        folder=Path(config.data.folder),
-        redis_url=redis_url,
-        kafka=config.kafka,
-    )
-    return lambda connector: table.make_sink(connector, surroundings)
 
 
 def run(deployment: "Deployment", worker: int, workers: int) -> None:
@@ -281,12 +268,12 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
     made = DeliveryWorker(
         config,
         shards,
-        deployment.outbox,
-        deployment.directory,
-        deployment.deliveries,
-        doors(deployment),
-        make_sink(config, deployment.redis_url),
-        stop,
+        outbox=deployment.outbox,
+        directory=deployment.directory,
+        records=deployment.deliveries,
+        door=doors(deployment),
+        sink=deployment.sink,
+        stop=stop,
     )
     log.info(
         "deliver_started",
