@@ -14,24 +14,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
 import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.sinks import table
 from connectors.sinks.sink import Sink
-from connectors.sinks.table import Surroundings
 from flows.dispatch.admission import Admission, doors
 from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.sift import note, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.records.outbox_lanes import Lane
@@ -168,6 +164,7 @@ class DeliveryWorker:
         self,
         config: Config,
         shards: Sequence[int],
+        *,
         outbox: Outbox,
         directory: Directory,
         records: DeliveryRecords,
@@ -248,59 +245,18 @@ class DeliveryWorker:
         return Work(reader, entries)
 
 
-class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
-    def __init__(self, worker: DeliveryWorker, stop: Stop) -> None:
-        self._worker, self._stop = worker, stop
-        self._collect = stop.guard(lambda _: worker.collect())
-        self._finish = stop.guard(lambda _: worker.stop())
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        self._worker.start()
-        return self
-
-    def next_batch(self) -> list[Work]:
-        if self._stop.is_set:
-            self._finish(None)
-            raise StopIteration
-        return self._collect(None) or []
-
-
-class _Sink(DynamicSink[Work], StatelessSinkPartition[Work]):
-    def __init__(self, stop: Stop) -> None:
-        self._accept = stop.guard(_hand_out)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Work]) -> None:
-        for work in items:
-            self._accept(work)
-
-
 def _hand_out(work: Work) -> None:
     work.reader.accept(list(work.items))
 
 
 def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
-    """Ends when `stop` says so; what is under way is waited for."""
+    """Read, address, hand out. It ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
-    read = op.input("read", flow, _Source(worker, stop))
+    source = steps_source(worker.collect, stop, begin=worker.start, end=worker.stop)
+    read = op.input("read", flow, source)
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
-    op.output("hand_out", addressed, _Sink(stop))
+    op.output("hand_out", addressed, steps_sink(each(_hand_out), stop))
     return flow
-
-
-def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """Return what makes the sink of each connector of this deployment."""
-    surroundings = Surroundings(
-        source=f"/millrace/{config.name}",
-        folder=Path(config.data.folder),
-        redis_url=redis_url,
-        kafka=config.kafka,
-    )
-    return lambda connector: table.make_sink(connector, surroundings)
 
 
 def run(deployment: "Deployment", worker: int, workers: int) -> None:
@@ -312,12 +268,12 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
     made = DeliveryWorker(
         config,
         shards,
-        deployment.outbox,
-        deployment.directory,
-        deployment.deliveries,
-        doors(deployment),
-        make_sink(config, deployment.redis_url),
-        stop,
+        outbox=deployment.outbox,
+        directory=deployment.directory,
+        records=deployment.deliveries,
+        door=doors(deployment),
+        sink=deployment.sink,
+        stop=stop,
     )
     log.info(
         "deliver_started",

@@ -13,8 +13,9 @@ import redis
 from bytewax.testing import run_main
 
 from connectors.sinks.sink import Delivery, Outcome, Sink
-from flows.deliver import DeliveryWorker, dataflow, make_sink
+from flows.deliver import DeliveryWorker, dataflow
 from flows.dispatch.admission import Admission, Gate
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from schemas.config import Config, Connector, Deliver, FileConnector, Secret, WebhookConnector
 from schemas.records.outbox_lanes import Lane
@@ -106,15 +107,16 @@ class Rig:
             data=msgspec.structs.replace(self.config.data, folder=str(self.folder)),
         )
         config = msgspec.structs.replace(config, **settings)
-        real = make_sink(config, self.url)
+        deployment = Deployment(config)
+        deployment.redis_url = self.url
         worker = DeliveryWorker(
             config,
             shards,
-            self.outbox,
-            self,
-            _Records(self),
-            lambda connector: Admission(connector, self.identify, self.gates),
-            lambda connector: self.sinks.get(connector.name) or real(connector),
+            outbox=self.outbox,
+            directory=self,
+            records=_Records(self),
+            door=lambda connector: Admission(connector, self.identify, self.gates),
+            sink=lambda connector: self.sinks.get(connector.name) or deployment.sink(connector),
         )
         self.stopping = Stop()
         self._thread = threading.Thread(target=run_main, args=(dataflow(worker, self.stopping),))

@@ -21,9 +21,8 @@ from flows.logic.resolution.validation import Validator
 from flows.logic.shard.machine import ShardMachine
 from flows.runtime import rules_in_force, snapshots
 from flows.runtime.customer_reader import ContactReader, ProfileReader
-from flows.runtime.poison_brake import PoisonBrake
-from flows.runtime.reject_brake import Brake
-from schemas.config import Config, Rules
+from flows.runtime.limits import PoisonBrake, RejectBrake
+from schemas.config import Config, Connector, Rules
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError
 from schemas.records.shard_log import LogKind
@@ -56,6 +55,7 @@ from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:
+    from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
     from state.directory.matches import RedisMatches
     from state.history.archive_files import Archive
@@ -359,6 +359,19 @@ class Deployment:
             stay_with_server,
         )
 
+    def sink(self, connector: Connector) -> "Sink":
+        """Make the receiver that a connector's options describe. Raises `ConfigError` for what can never
+        work."""
+        from connectors.sinks.table import Surroundings, make_sink
+
+        surroundings = Surroundings(
+            source=f"/millrace/{self.config.name}",
+            folder=Path(self.config.data.folder),
+            redis_url=self.redis_url,
+            kafka=self.config.kafka,
+        )
+        return make_sink(connector, surroundings)
+
     def avro_reader(self) -> "AvroReader":
         """Make what reads Avro by the schemas of the data folder and the registry."""
         from connectors.wire.avro import AvroReader, SchemaRegistry
@@ -391,9 +404,9 @@ class Deployment:
             snapshots.scorers(self.directory, self.signer),
         )
 
-    def brake(self) -> Brake:
+    def reject_brake(self) -> RejectBrake:
         """Make what suspends sources whose events are rejected."""
-        return Brake(self.config, self.sources)
+        return RejectBrake(self.config, self.sources)
 
     def poison_brake(self) -> PoisonBrake:
         """Make what suspends sources on whose events our own logic raises."""

@@ -16,7 +16,7 @@ import msgspec
 from connectors.sinks.sink import Delivered, Delivery, Outcome, Retry, Sink
 from connectors.wire import formats
 from flows.archive import ARCHIVE
-from flows.deliver import INTERNAL, make_sink
+from flows.deliver import INTERNAL
 from flows.dispatch.admission import Admission, Admitted, doors
 from flows.dispatch.attempt import attempt
 from flows.runtime.deployment import Deployment
@@ -183,7 +183,7 @@ async def _resend_deliveries(
 ) -> None:
     connectors = {connector.name: connector for connector in deployment.config.connector if connector.enabled}
     receivers: dict[str, _Receiver] = {}
-    door, make = doors(deployment), make_sink(deployment.config, deployment.redis_url)
+    door = doors(deployment)
     try:
         for batch in batches:
             by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
@@ -200,7 +200,9 @@ async def _resend_deliveries(
                 else:
                     if name not in receivers:
                         connector = connectors[name]
-                        receivers[name] = _Receiver(deployment, connector, door(connector), make(connector))
+                        receivers[name] = _Receiver(
+                            deployment, connector, door(connector), deployment.sink(connector)
+                        )
                     await receivers[name].hand_over(found, tally)
     finally:
         for receiver in receivers.values():
