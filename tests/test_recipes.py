@@ -1,5 +1,5 @@
-"""The recipes of docs/contributing.md, followed word for word in a copy of the repository: they take the files
-that they name, and work."""
+"""The recipes of docs/contributing.md, followed word for word in a copy of the repository: they take the
+files that they name, and work."""
 
 import re
 import shutil
