@@ -50,7 +50,7 @@ from state.damage import GONE, RESTORE
 from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
-from state.shards.redis_shards import Outbox
+from state.shards.shard_protocols import Outbox
 
 log = structlog.get_logger()
 

@@ -50,7 +50,8 @@ from state.redis import embedded
 from state.redis.client import Connect, check_server, connect, reported, stay_with_server, wait_until_loaded
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import Outbox, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from state.keys import KEY_BYTES, DataKeys
 from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
-from state.shards.redis_shards import RedisShards, ShardCommit
+from state.shards.redis_shards import RedisShards
+from state.shards.shard_protocols import ShardCommit
 from state.state_digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from tests.golden import FOLDER
 from tests.logic.shard.test_profile_replay import MODELS, RULES, live

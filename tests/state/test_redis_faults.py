@@ -33,7 +33,8 @@ from state.redis.embedded import Embedded
 from state.redis.names import Names
 from state.redis.servers import find_server
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import RedisOutbox, RedisShards, ShardCommit
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import ShardCommit
 from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))

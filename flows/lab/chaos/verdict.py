@@ -34,7 +34,7 @@ from state import state_digest
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_shards import MemoryShards
 from state.redis.client import connect, reported
-from state.shards.redis_shards import Outbox, Shards
+from state.shards.shard_protocols import Outbox, Shards
 from state.state_digest import Sealing, Unseal
 
 CONSUMERS = {
