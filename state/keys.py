@@ -57,7 +57,8 @@ def load_keys(path: Path, *, create: bool) -> KeyRing:
     if not path.exists():
         if not create:
             raise ConfigError(
-                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the file from its backup"
+                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the"
+                " file from its backup"
             )
         _create(path)
     if path.stat().st_mode & 0o077:
@@ -199,7 +200,8 @@ class DataKeys:
         except InvalidUnwrap:
             where = f"{shown(self._bucket(origin))}, field {origin.hex()},"
             raise Foreign(
-                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that file, or the key copy"
+                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that"
+                " file, or the key copy"
             ) from None
 
     def _bucket(self, origin: bytes) -> bytes:

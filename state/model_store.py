@@ -190,7 +190,8 @@ class RedisModels:
 def taken_by_another(model: str, revision: int, found: int) -> Fenced:
     """Return the error of a trainer that is not the newest any more."""
     return Fenced(
-        f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it"
+        f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken"
+        " it"
     )
 
 
@@ -213,7 +214,8 @@ def opened_checkpoint(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
         raise Foreign(f"model {model}: the checkpoint cannot be read by this release: {error}") from error
     if checkpoint.format > _FORMAT:
         raise Foreign(
-            f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to {_FORMAT}"
+            f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to"
+            f" {_FORMAT}"
         )
     return checkpoint
 

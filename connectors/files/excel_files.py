@@ -68,7 +68,8 @@ class ExcelSheet:
         self._book.close()
         if not self._book.sheetnames and _is_strict(self._path):
             raise ConfigError(
-                f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook (.xlsx)"
+                f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook"
+                " (.xlsx)"
             )
         there = f"but {', '.join(tables)}" if tables else "nor any other"
         if name in self._book.sheetnames or name is None:

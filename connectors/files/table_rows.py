@@ -100,7 +100,8 @@ class TableFile:
                 raise ConfigError(f"{self.path.name}: its headings cannot be read: {first.detail}")
             if any("\0" in cell for cell in first):
                 raise ConfigError(
-                    f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding utf-16-le"
+                    f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding"
+                    " utf-16-le"
                 )
             headings = self._headings(first)
             for number, cells in found:

@@ -22,7 +22,8 @@ Judge = Callable[[RawEvent], Reject | None]
 _PROPERTY_BYTES: Final = 5  # of the shortest, with its comma: `"":1,`
 _DIGITS: Final = 19  # of the smallest number that 64 bits may not hold
 _SAME: Final = 10  # times one sign alone: no id of anybody
-_SHAPE: Final = bytes(48 if 48 <= code < 58 else 91 if code in b"{[" else 32 for code in range(256))
+_SHAPES: Final = dict.fromkeys(b"0123456789", ord("0")) | dict.fromkeys(b"{[", ord("["))
+_SHAPE: Final = bytes(_SHAPES.get(code, ord(" ")) for code in range(256))
 _BIG: Final = b"0" * _DIGITS
 _tells: Final = re.compile("[1-9]").search  # somebody from somebody else, as few placeholders do
 _EVERY_MS: Final = 60_000

@@ -96,7 +96,8 @@ class Intake:
         if sender is None:
             raise Refused(
                 "write_key_invalid",
-                "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body",
+                "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the"
+                " body",
             )
         if not sender.enabled:
             raise Refused("source_disabled", "this write key is switched off")

@@ -144,7 +144,13 @@ def _additions(head: Head, shared: Shared, message_id: object) -> tuple[dict[str
 
 def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:
     """An event for the dead-letter log."""
-    return str(uuid4()), RawEvent(message[: shared.limit], shared.received_ms, shared.source, reason, detail)
+    return str(uuid4()), RawEvent(
+        value=message[: shared.limit],
+        received_ms=shared.received_ms,
+        source=shared.source,
+        fault=reason,
+        detail=detail,
+    )
 
 
 def fields_of(value: Raw | UnsetType) -> dict[str, Raw]:

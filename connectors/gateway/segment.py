@@ -72,7 +72,14 @@ def message_endpoint(intake: Intake, kind: str) -> Endpoint:
         key, event = keyed_by(
             head,
             body,
-            Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges, door=intake.door),
+            Shared(
+                source=sender.source,
+                received_ms=now_ms(),
+                limit=intake.event_bytes,
+                kind=kind,
+                merges=sender.merges,
+                door=intake.door,
+            ),
         )
         await intake.store(sender, [(key, event)])
         return one(event)
@@ -119,7 +126,8 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
     if common * len(body.batch) > intake.spread_bytes:
         raise Refused(
             "batch_too_large",
-            f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are more than"
+            f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are"
+            " more than"
             f" {intake.spread_bytes} in all: send smaller batches",
         )
     sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)

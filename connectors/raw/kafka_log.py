@@ -107,7 +107,8 @@ class KafkaRawWriter:
             self._bytes -= size
         if failed is not None:
             raise Unreachable(
-                f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}"
+                f"Kafka at {self._link.bootstrap} did not store our events:"
+                f" {self._link.trouble or failed.str()}"
             )
 
     def _hand_over(
@@ -239,7 +240,8 @@ class KafkaRawReader:
                 continue
             if position >= high:
                 raise Foreign(
-                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records"
+                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew,"
+                    " or has lost records"
                 )
             following = max(position + 1, low)
             if following > position + 1:
@@ -261,7 +263,8 @@ class KafkaRawReader:
     def _pass_over(self, name: str, following: int, low: int) -> None:
         if not self._skips:
             raise Foreign(
-                f"{name} begins at offset {low} and we have read up to {following - 1}: its retention was too short for us. To go on"
+                f"{name} begins at offset {low} and we have read up to {following - 1}: its retention was"
+                " too short for us. To go on"
                 f" without these {low - following} records set kafka.trimmed to skip"
             )
         KAFKA_SKIPPED.labels(name).inc(low - following)

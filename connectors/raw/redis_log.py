@@ -197,7 +197,8 @@ class RedisRawWriter:
             )
         if not room and replicas < self._replicas:
             raise Unreachable(
-                f"raw log: expected {self._replicas} replicas to have our events within {WAIT_MS} ms, {replicas} have them: check"
+                f"raw log: expected {self._replicas} replicas to have our events within {WAIT_MS} ms,"
+                f" {replicas} have them: check"
                 " `redis.replicas` and the replicas"
             )
         return room

@@ -116,10 +116,12 @@ class WebhookSink:
 
 
 def is_public(address: str) -> bool:
-    """Whether this IP address is one of the public internet, also where it wraps an IPv4 address.
+    """Return whether this IP address is one of the public internet, also where it wraps an IPv4 address.
 
-    >>> is_public("93.184.215.14"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1"), is_public("169.254.169.254")
-    (True, False, False, False)
+    >>> is_public("93.184.215.14"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
+    (True, False, False)
+    >>> is_public("169.254.169.254")
+    False
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):

@@ -78,7 +78,8 @@ class Model(Table, frozen=True):
     when: Text = "True"  # an expression: which of these events count, such as `properties.rating <= 2`
     # event names that answer no before the horizon; with them answers are learnt at once
     no: tuple[Text, ...] = ()
-    # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times too
+    # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times
+    # too
     on: Texts = ("*",)
     enabled: bool = True  # false: nothing is asked or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes

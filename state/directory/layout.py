@@ -33,7 +33,8 @@ class Layout(msgspec.Struct, frozen=True):
         policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> "Layout":
         """Return the layout for so many identifiers (`capacity`)."""
-        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
+        buckets = max(16, capacity // IDS_PER_BUCKET)
+        return cls(name, shards, buckets, limits=tuple(limits), keys=keys, policy=policy)
 
     @property
     def shard_buckets(self) -> int:

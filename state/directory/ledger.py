@@ -173,23 +173,27 @@ def _before(fields: dict[bytes, bytes], origin: bytes) -> int:
 def _union(entry_id: bytes, fields: dict[bytes, bytes]) -> Union:
     one, other = fields[b"o"][:ID_BYTES], fields[b"o"][ID_BYTES:]
     return Union(
-        int(entry_id[:-2]),
-        "union" if fields[b"k"] == b"union" else "undo",
-        fields[b"r"],
-        fields[b"s"],
-        one,
-        other,
-        int(fields[b"n"]),
-        fields[b"b"].decode(),
-        fields[b"e"],
-        int(fields[b"t"]),
-        fields[b"p"].decode(),
-        int(fields[b"a"]),
+        seq=int(entry_id[:-2]),
+        kind="union" if fields[b"k"] == b"union" else "undo",
+        retired=fields[b"r"],
+        survivor=fields[b"s"],
+        one=one,
+        other=other,
+        undone=int(fields[b"n"]),
+        by=fields[b"b"].decode(),
+        evidence=fields[b"e"],
+        time_ms=int(fields[b"t"]),
+        partition=fields[b"p"].decode(),
+        position=int(fields[b"a"]),
     )
 
 
 def _pair(key: bytes, packed: bytes) -> Pair:
     time_ms, length = int.from_bytes(packed[:8]), packed[8]
     return Pair(
-        key[:ID_BYTES], key[ID_BYTES:], packed[9 : 9 + length].decode(), packed[9 + length :], time_ms
+        a=key[:ID_BYTES],
+        b=key[ID_BYTES:],
+        by=packed[9 : 9 + length].decode(),
+        note=packed[9 + length :],
+        time_ms=time_ms,
     )

@@ -100,7 +100,15 @@ def files(folder: Path) -> list[File]:
     found = []
     for path in folder.glob("*.avro*"):
         if match := _NAME.fullmatch(path.name):
-            found.append(File(int(match[1]), int(match[2]), bool(match[3]), not match[4], path))
+            found.append(
+                File(
+                    number=int(match[1]),
+                    first=int(match[2]),
+                    branch=bool(match[3]),
+                    closed=not match[4],
+                    path=path,
+                )
+            )
     return sorted(found)
 
 
@@ -158,14 +166,16 @@ class Archive:
                 continue
             if file.first > expected:
                 raise Foreign(
-                    f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there is a gap before it"
+                    f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there"
+                    " is a gap before it"
                 )
             for entry, place in self._file(file, expected):
                 if void is not None and entry.seq >= void:
                     break
                 if entry.seq != expected:
                     raise Foreign(
-                        f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a gap"
+                        f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a"
+                        " gap"
                     )
                 yield Found(entry, place)
                 expected += 1
@@ -186,12 +196,14 @@ class Archive:
             owner = reader.metadata.get("millrace.keys")
             if owner != self._owner:
                 raise Foreign(
-                    f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of another deployment"
+                    f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of"
+                    " another deployment"
                 )
             unpack = _UNPACK.get(found := reader.metadata.get("millrace.format", "none"))
             if unpack is None:
                 raise Foreign(
-                    f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer millrace that wrote it"
+                    f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer"
+                    " millrace that wrote it"
                 )
             yield from self._records(file, reader, since, unpack)
 

@@ -137,19 +137,22 @@ class Backups:
             raise Foreign(f"{path}: cannot be read ({error}): damaged, or of a newer release") from error
         if (manifest.deployment, manifest.keys) != (self._layout.name, self._keys.fingerprint):
             raise Foreign(
-                f"{path}: a backup of {manifest.deployment!r} with key file {manifest.keys}; this is {self._layout.name!r} with key "
+                f"{path}: a backup of {manifest.deployment!r} with key file {manifest.keys}; this is"
+                f" {self._layout.name!r} with key "
                 f"file {self._keys.fingerprint}"
             )
         if not hmac.compare_digest(signed.mac, self._mac(bytes(signed.manifest))):
             raise Foreign(f"{path}: its signature is wrong: the manifest was damaged or changed")
         if manifest.format > FORMAT or manifest.name != name:
             raise Foreign(
-                f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and the folder's name"
+                f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and"
+                " the folder's name"
             )
         ours, theirs = (self._layout.shards, self._layout.buckets), (manifest.shards, manifest.buckets)
         if ours != theirs:
             raise Foreign(
-                f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives {ours[0]} and {ours[1]}"
+                f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives"
+                f" {ours[0]} and {ours[1]}"
             )
         return manifest
 
@@ -170,7 +173,8 @@ class Backups:
             at += chunk.bytes
         if digests.hex() != manifest.digests:
             raise Foreign(
-                f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of what was copied"
+                f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of"
+                " what was copied"
             )
 
     def verify(self, manifest: Manifest) -> int:
@@ -232,20 +236,20 @@ class BackupWriter:
             self._write()
         ours, layout = self._backups, self._backups._layout
         manifest = Manifest(
-            self.name,
-            layout.name,
-            ours._keys.fingerprint,
-            FORMAT,
-            layout.shards,
-            layout.buckets,
-            self._begun_ms,
-            now_ms,
-            cut.journal,
-            cut.tick_s,
-            cut.offsets,
-            archive,
-            self._digests.hex(),
-            self._chunks,
+            name=self.name,
+            deployment=layout.name,
+            keys=ours._keys.fingerprint,
+            format=FORMAT,
+            shards=layout.shards,
+            buckets=layout.buckets,
+            begun_ms=self._begun_ms,
+            ended_ms=now_ms,
+            journal=cut.journal,
+            tick_s=cut.tick_s,
+            offsets=cut.offsets,
+            archive=archive,
+            digests=self._digests.hex(),
+            chunks=self._chunks,
         )
         body = msgspec.json.encode(manifest)
         self._save(_MANIFEST, msgspec.json.encode(_Signed(msgspec.Raw(body), ours._mac(body))))

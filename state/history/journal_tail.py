@@ -72,12 +72,12 @@ class RedisJournal:
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Journalled:
     kind, body = next(iter(fields.items()))
     return Journalled(
-        int(entry_id[:-2]),
-        kind.decode(),
-        body,
-        fields.get(b"sender", b"").decode(),
-        int(fields.get(b"sent", 0)),
-        fields.get(b"extra", b""),
-        fields.get(b"announced", b""),
-        fields.get(b"content", b""),
+        seq=int(entry_id[:-2]),
+        kind=kind.decode(),
+        body=body,
+        sender=fields.get(b"sender", b"").decode(),
+        sent=int(fields.get(b"sent", 0)),
+        extra=fields.get(b"extra", b""),
+        announced=fields.get(b"announced", b""),
+        content=fields.get(b"content", b""),
     )

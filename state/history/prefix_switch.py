@@ -53,7 +53,8 @@ class Switch:
             left := next(self._redis.scan_iter(match=self._aside.prefix + b":*", count=PAGE), None)
         ) is not None:
             raise Foreign(
-                f"{left!r} is in the way of what would be put aside: remove what lies under {self._aside.prefix.decode()!r}"
+                f"{left!r} is in the way of what would be put aside: remove what lies under"
+                f" {self._aside.prefix.decode()!r}"
             )
         mark: dict[Any, Any] = {
             "name": f"(unfinished: run `millrace switch {self._run}`)",
@@ -95,7 +96,8 @@ class Switch:
                     raise answer
                 if not answer:
                     raise Foreign(
-                        f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a flow run?"
+                        f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a"
+                        " flow run?"
                     )
                 n += 1
         log.info("keys_moved", source=source.prefix.decode(), target=target.prefix.decode(), keys=n)

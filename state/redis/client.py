@@ -91,7 +91,8 @@ class _SameServer:
         if self._run_id.setdefault("first", found) != found:  # one step, since threads connect too
             connection.disconnect()  # or the next caller would take it for a good one
             raise Restarted(
-                "Redis was started again, or another one took its place: it may have come back older, so we begin anew"
+                "Redis was started again, or another one took its place: it may have come back older, so we"
+                " begin anew"
             )
 
 
@@ -105,7 +106,8 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
         except redis.BusyLoadingError:
             if time.monotonic() >= deadline:
                 raise Unreachable(
-                    f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is done"
+                    f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is"
+                    " done"
                 ) from None
             time.sleep(0.1)
         else:
@@ -116,7 +118,8 @@ def check_server(client: redis.Redis) -> None:
     """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
     if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
         raise Foreign(
-            "redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas"
+            "redis.url names a node of a Redis Cluster: this release needs a server of its own, with or"
+            " without replicas"
         )
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
@@ -138,7 +141,10 @@ def _forgets(client: redis.Redis) -> str:
     if settings.get("appendonly") == "no":
         return "Redis has appendonly no: when it is killed, all since its last snapshot is gone"
     if settings.get("appendfsync") == "no":
-        return "Redis has appendfsync no: after a power cut what the kernel had not yet written is gone, as a rule up to 30 s"
+        return (
+            "Redis has appendfsync no: after a power cut what the kernel had not yet written is gone, as"
+            " a rule up to 30 s"
+        )
     return ""
 
 
@@ -147,7 +153,8 @@ def wait_for(client: redis.Redis, replicas: int) -> None:
     `Unreachable`."""
     if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
         raise Unreachable(
-            f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas"
+            f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas`"
+            " and the replicas"
         )
 
 

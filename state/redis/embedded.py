@@ -49,8 +49,8 @@ appendonly yes
 appendfsync {fsync}
 maxmemory {max_memory}
 maxmemory-policy noeviction
-# Buckets of identifiers and of sealed records stay one flat allocation. (The old names of these settings are the only
-# ones that every release knows.)
+# Buckets of identifiers and of sealed records stay one flat allocation. (The old names of these settings are
+# the only ones that every release knows.)
 hash-max-ziplist-entries 160
 hash-max-ziplist-value 1024
 """
@@ -103,7 +103,8 @@ class Embedded:
         if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
             needed, there = DISK_MIN >> 20, free >> 20
             raise Unreachable(
-                f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room"
+                f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB;"
+                " make room"
             )
         program = self._program()
         lock = self._lock()
@@ -219,7 +220,8 @@ class Embedded:
         socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if socket.parent.stat().st_uid != os.getuid():
             raise Unreachable(
-                f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there"
+                f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be"
+                " put there"
             )
         (self._home / "socket.path").write_text(str(socket))
 

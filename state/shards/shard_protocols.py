@@ -86,11 +86,12 @@ class Outbox(Protocol):
     def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
 
     def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
-        """Raise cursors, never lower them: a stale consumer moves none back. Raises `LogFull` where the server has no
-        room."""
+        """Raise cursors, never lower them: a stale consumer moves none back. Raises `LogFull` where the
+        server has no room."""
 
     def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
-        """Set a cursor back to `seq`: for a consumer that is ahead of what it feeds. Raises `LogFull` as above."""
+        """Set a cursor back to `seq`: for a consumer that is ahead of what it feeds. Raises `LogFull` as
+        above."""
 
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         """Drop what all these consumers have taken. Raises `LogFull` where the server has no disk."""

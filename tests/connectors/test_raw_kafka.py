@@ -170,7 +170,10 @@ class TestForms:
         assert (event.value, event.fault) == (b"", "empty")
 
     def test_structured_cloudevent(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
-        event = b'{"specversion":"1.0","id":"e1","source":"/till","type":"Paid","subject":"u1","data":{"total":5}}'
+        event = (
+            b'{"specversion":"1.0","id":"e1","source":"/till","type":"Paid","subject":"u1",'
+            b'"data":{"total":5}}'
+        )
         produce(kafka, topic, event, {"content-type": b"application/cloudevents+json; charset=UTF-8"})
         message = msgspec.json.decode(one(kafka, topic, avro).value)
         assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e1")
