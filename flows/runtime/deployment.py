@@ -287,7 +287,7 @@ def raw_writer(config: Config) -> RawWriter:
         from connectors.raw.kafka_log import KafkaRawWriter
 
         return KafkaRawWriter(config.kafka, seal)
-    from connectors.raw.redis_log import RedisRawWriter
+    from connectors.raw.redis_writer import RedisRawWriter
 
     per_partition = max(1, config.raw.max_events // config.raw.partitions)
     return RedisRawWriter(

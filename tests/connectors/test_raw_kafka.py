@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from structlog.testing import capture_logs
 
-from connectors.raw import kafka_log
+from connectors.raw import kafka_link, kafka_log
 from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
 from connectors.raw.log import START
 from connectors.wire.avro import AvroReader, SchemaRegistry
@@ -360,8 +360,8 @@ class TestGrowth:
     ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        assert kafka_log.LOOK_EVERY_S < 60
-        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
+        assert kafka_link.LOOK_EVERY_S < 60
+        monkeypatch.setattr(kafka_link, "LOOK_EVERY_S", 0.2)
         reader = reader_of(kafka, topic, avro=avro)
         produce(kafka, topic, MESSAGE)
         read(reader, 1)
@@ -382,7 +382,7 @@ class TestGrowth:
     ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
+        monkeypatch.setattr(kafka_link, "LOOK_EVERY_S", 0.2)
 
         async def drive() -> None:
             writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None)

@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from connectors.raw.log import START
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from schemas.errors import Restarted
 from schemas.wire.events import RawEvent
 from state.redis.client import stay_with_server

@@ -15,7 +15,8 @@ import redis
 
 from connectors.gateway import build
 from connectors.raw.log import START
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from flows.lab.chaos.ports import free_ports
 from schemas.errors import Unreachable
 from schemas.wire.events import RawEvent

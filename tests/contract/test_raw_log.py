@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, TopicPartition
 from connectors.raw import redis_log
 from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
 from connectors.raw.log import START, RawWriter
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka
 from schemas.errors import Foreign, LogFull, Unreachable

@@ -35,7 +35,8 @@ def test_they_are_those_of_what_is_stored() -> None:
         "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m",
     }  # fmt: skip
     assert letters(JournalKind) == {
-        "WINDOW": "w", "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m", "READMITTED": "e", "HEARD": "h",
+        "WINDOW": "w", "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m", "READMITTED": "e",
+        "HEARD": "h",
     }  # fmt: skip
     assert letters(Lane) == {
         "TRIGGERS": "t", "ABSORBS": "i", "EXAMPLES": "x", "DECISIONS": "d", "QUARANTINE": "q",
