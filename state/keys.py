@@ -45,7 +45,7 @@ class KeyRing(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Names the keys without telling them."""
+        """Return what names the keys without telling them."""
         return blake2b(
             b"".join((self.hash, self.log, self.sign, self.kek)), digest_size=8, person=b"millrace"
         ).hexdigest()
@@ -102,7 +102,7 @@ class LogSeal:
         return nonce + self._aead.encrypt(nonce, plain, b"log")
 
     def open(self, sealed: bytes) -> bytes:
-        """Raises `Foreign` for what another deployment sealed, or somebody changed."""
+        """Open. Raises `Foreign` for what another deployment sealed, or somebody changed."""
         try:
             return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
         except (InvalidTag, ValueError):
@@ -125,7 +125,7 @@ class DataKey:
         return nonce + self._aead.encrypt(nonce, plain, self._origin + field.encode())
 
     def open(self, field: str, sealed: bytes) -> bytes | None:
-        """None if this key did not seal it (the customer was erased and came back)."""
+        """Open; None if this key did not seal it (the customer was erased and came back)."""
         try:
             return self._aead.decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode()
@@ -148,7 +148,7 @@ class DataKeys:
         self._cache: OrderedDict[bytes, DataKey] = OrderedDict()
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
-        """The data keys of these origins; those that have none are left out, or given one."""
+        """Return the data keys of these origins; those that have none are left out, or given one."""
         wanted = dict.fromkeys(origins)
         missing = [origin for origin in wanted if origin not in self._cache]
         if missing:
@@ -158,8 +158,8 @@ class DataKeys:
         return found
 
     def current(self, origins: Sequence[bytes]) -> list[DataKey | None]:
-        """The keys as they are now, None for who has none: who was erased a moment ago must not be opened
-        from memory.
+        """Return the keys as they are now, None for who has none: who was erased a moment ago must not be
+        opened from memory.
 
         It is the same object for as long as it is the same key, and remembered.
         """

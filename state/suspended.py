@@ -33,13 +33,13 @@ class Sources(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def all(self) -> dict[str, Suspension]:
-        """Of every source that was ever suspended."""
+        """Return what is known of every source that was ever suspended."""
 
     def suspend(self, source: str, suspension: Suspension) -> None:
-        """Raises `LogFull` where the server has no room."""
+        """Suspend a source. Raises `LogFull` where the server has no room."""
 
     def resume(self, source: str, now_ms: int) -> bool:
-        """False if it is not suspended. Raises `LogFull` as above."""
+        """Let it go on; False if it is not suspended. Raises `LogFull` as above."""
 
 
 class RedisSources:

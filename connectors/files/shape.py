@@ -31,7 +31,7 @@ Cells = Callable[[Any], list[Any]]  # the cells of a row, empty ones too or not
 
 
 def shaped(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
-    """The headings and the rows below them, with their own numbers; rows of nothing are left out."""
+    """Yield the headings and the rows below them, with their own numbers; rows of nothing are left out."""
     found = _below_titles(rows, cells)
     head = next(found, None)
     if head is None:

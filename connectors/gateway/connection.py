@@ -35,7 +35,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def bounded(bounds: Bounds) -> type["Connection"]:
-    """The connections of one server, which know of each other."""
+    """Return the connections of one server, which know of each other."""
     return type("BoundedConnection", (Connection,), {"bounds": bounds, "idle": {}})
 
 

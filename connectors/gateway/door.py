@@ -46,8 +46,8 @@ class Door:
         self._oldest = self._newest = timedelta()  # since 1970
 
     def refusal(self, kind: str, head: Any, message_id: Any, event: RawEvent) -> Reject | None:
-        """Why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`: what the
-        event has now."""
+        """Return why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`:
+        what the event has now."""
         if self._looks_good(kind, head, message_id, event.value, event.received_ms):
             return None
         try:

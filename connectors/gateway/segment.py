@@ -36,11 +36,11 @@ _read_batch = msgspec.json.Decoder(_Batch).decode
 
 
 def segment_routes(intake: Intake) -> Routes:
-    """`POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET
+    """Return `POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET
     /v1/projects/{writeKey}/settings`."""
 
     async def client_metrics(request: Request) -> Response:
-        """The browser client's figures about itself: taken, not kept."""
+        """Take the browser client's figures about itself, and do not keep them."""
         await intake.body(request)
         return many([])
 
@@ -111,7 +111,7 @@ def batch_endpoint(intake: Intake) -> Endpoint:
 
 
 def now_ms() -> int:
-    """The gateway's clock: what `received_ms` says."""
+    """Return the gateway's clock: what `received_ms` says."""
     return time.time_ns() // 1_000_000
 
 

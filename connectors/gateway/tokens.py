@@ -43,7 +43,7 @@ class Tokens:
         return bool(self._readers)
 
     def reader(self, request: Request) -> Reader | None:
-        """Who asks; None for a token that is none of these."""
+        """Return who asks; None for a token that is none of these."""
         given = (credential(request) or "").encode()
         found = None
         for token, reader in self._readers:

@@ -130,7 +130,7 @@ class KafkaRawWriter:
             ) from error
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Wait for what is under way."""
         await asyncio.to_thread(self._producer.flush, DELIVERY_MS / 1000)
         self._closing.set()
         await asyncio.to_thread(self._thread.join)
@@ -208,12 +208,12 @@ class KafkaRawReader:
         self._found = self._link.partitions(self._consumer, config.topics)
 
     def partitions(self) -> list[str]:
-        """Topic by topic in the order of the configuration, each in the order of its numbers."""
+        """Return them topic by topic in the order of the configuration, each in the order of its numbers."""
         return [f"{topic}/{number}" for topic, count in self._found.items() for number in range(count)]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does
-        not say to skip it)."""
+        """Read these. Raises `Foreign` where the broker does not have what follows a position (and
+        `kafka.trimmed` does not say to skip it)."""
         self._next = {}
         self.join(positions)
 
@@ -302,14 +302,14 @@ class KafkaRawReader:
         ]
 
     def lag(self) -> dict[str, int]:
-        """In offsets, by what the broker said with the last records it gave."""
+        """Return it in offsets, by what the broker said with the last records it gave."""
         return {
             f"{topic}/{number}": max(0, self._end(topic, number) - following)
             for (topic, number), following in self._next.items()
         }
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """Writes the group offsets that lag dashboards look at, without waiting, at most once a second.
+        """Write the group offsets that lag dashboards look at, without waiting, at most once a second.
         Nothing here reads them."""
         self._commits |= {_split(name): position + 1 for name, position in positions.items()}
         now = time.monotonic()

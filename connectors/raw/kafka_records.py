@@ -31,7 +31,7 @@ _FAULTS = frozenset(get_args(RejectReason))
 
 
 def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
-    """What goes beside the value of an event that the gateway writes."""
+    """Return what goes beside the value of an event that the gateway writes."""
     headers = [(RECEIVED, b"%d" % event.received_ms), (SOURCE, event.source.encode())]
     if sealed:
         headers.append((SEALED, b"1"))
@@ -43,7 +43,7 @@ def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
 def read_record(
     message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int
 ) -> RawEvent:
-    """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises
+    """Return the event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises
     `Foreign` where it cannot; `clock` gives the Unix time in ms, for records without a timestamp. What an app
     wrote may have `bytes_max`.
     """

@@ -65,8 +65,8 @@ class RedisRawReader:
         self._trim_at = 0.0
 
     def partitions(self) -> list[str]:
-        """`events/0` ... in the order of their numbers; more than configured where a partition of former
-        times still holds events."""
+        """Return `events/0` ... in the order of their numbers; more than configured where a partition of
+        former times still holds events."""
         counts = self._counts()
         numbers = [int(field[2:]) for field in counts if field.startswith(b"a:")]
         held = (number for number in numbers if counts[b"a:%d" % number] > counts.get(b"t:%d" % number, 0))
@@ -99,7 +99,7 @@ class RedisRawReader:
         return [batch for source in self._sources.values() if (batch := source.take(self._open)) is not None]
 
     def lag(self) -> dict[str, int]:
-        """In events."""
+        """Return it in events."""
         counts = self._counts()
         return {
             name: max(0, counts.get(b"a:%d" % source.number, 0) - source.polled)
@@ -107,7 +107,7 @@ class RedisRawReader:
         }
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """Trims what is committed, at most once a second."""
+        """Trim what is committed, at most once a second."""
         for name, position in positions.items():
             if (source := self._sources.get(name)) is not None:
                 source.commit(position)
@@ -178,7 +178,7 @@ class _Source:
         self.fetched = position
 
     def take(self, open: Transform | None) -> RawBatch | None:
-        """As many whole entries as make up to `ENTRY_EVENTS` events, and one at least."""
+        """Return as many whole entries as make up to `ENTRY_EVENTS` events, and one at least."""
         events: list[RawEvent] = []
         positions: list[int] = []
         while self.entries:

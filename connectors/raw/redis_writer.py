@@ -88,7 +88,7 @@ class RedisRawWriter:
             raise Unreachable(f"raw log: redis does not answer: {error}") from error
 
     async def close(self) -> None:
-        """Waits for the appends under way."""
+        """Wait for the appends under way."""
         if self._flusher is not None:
             await self._flusher
         await self._redis.aclose()

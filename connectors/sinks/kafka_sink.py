@@ -43,7 +43,7 @@ class KafkaSink:
         self._broken = False
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Returns when every delivery report is in, or `connector.timeout` has passed."""
+        """Send them; return when every delivery report is in, or `connector.timeout` has passed."""
         if self._broken:
             self.close()
             self._producer, self._broken = self._connect(), False
@@ -59,7 +59,7 @@ class KafkaSink:
         return outcomes
 
     def close(self) -> None:
-        """Nothing is on its way between two batches."""
+        """End the producer: nothing is on its way between two batches."""
         self._producer.purge()
         self._producer.flush(_CLOSE_S)
 

@@ -59,7 +59,7 @@ class WebhookSink:
         self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """One request for each delivery. 2xx is success, 410 disables, anything else is tried again."""
+        """Send one request for each delivery. 2xx is success, 410 disables, anything else is tried again."""
         bodies = encode_each(
             batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers)
         )
@@ -134,8 +134,8 @@ def is_public(address: str) -> bool:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """The pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at most an
-    hour).
+    """Return the pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at
+    most an hour).
 
     None if it asks for none: where it cannot be read, is 0, or lies in the past.
     """

@@ -76,8 +76,8 @@ def structured(body: bytes) -> bytes | Reject:
 
 
 def binary(attributes: Mapping[str, str], content_type: str, data: bytes) -> bytes | Reject:
-    """A CloudEvent in binary mode, as Segment JSON. `attributes` are the headers without their `ce-` or
-    `ce_`, already decoded."""
+    """Return a CloudEvent in binary mode, as Segment JSON. `attributes` are the headers without their
+    `ce-` or `ce_`, already decoded."""
     known = {
         name: attributes[name]
         for name in ("specversion", "id", "source", "type", "subject", "time")

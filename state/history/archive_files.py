@@ -96,7 +96,7 @@ class Found(NamedTuple):
 
 
 def files(folder: Path) -> list[File]:
-    """By number: the order in which they were begun."""
+    """Return them by number: the order in which they were begun."""
     found = []
     for path in folder.glob("*.avro*"):
         if match := _NAME.fullmatch(path.name):
@@ -123,15 +123,15 @@ class Archive:
         self._compress = zstandard.ZstdCompressor(level=_LEVEL).compress
 
     def packed(self, entry: Journalled) -> bytes:
-        """What is written of an entry whose content is open."""
+        """Return what is written of an entry whose content is open."""
         return self._seal.seal(self._compress(_encode(entry)))
 
     def newest(self) -> int:
-        """The number of the newest file; 0 without any."""
+        """Return the number of the newest file; 0 without any."""
         return max((file.number for file in files(self.folder)), default=0)
 
     def last(self) -> int:
-        """The last entry; 0 without any. Raises `Foreign`."""
+        """Return the last entry; 0 without any. Raises `Foreign`."""
         found = files(self.folder)
         if not found:
             return 0
@@ -140,12 +140,12 @@ class Archive:
         )
 
     def entry(self, seq: int) -> Found | None:
-        """One of them. Raises `Foreign` for what cannot be read."""
+        """Return one of them. Raises `Foreign` for what cannot be read."""
         return next((found for found in self.entries(seq - 1) if found.entry.seq == seq), None)
 
     def branched(self, since: int, upto: int) -> File | None:
-        """The first file with a number above `since` in which history takes another way at entry `upto` or
-        before."""
+        """Return the first file with a number above `since` in which history takes another way at entry
+        `upto` or before."""
         return next(
             (
                 file
@@ -156,8 +156,8 @@ class Archive:
         )
 
     def entries(self, after: int) -> Iterator[Found]:
-        """All behind `after`, one by one without a gap. Raises `Foreign`, naming file and record: damage, a
-        gap, other keys."""
+        """Yield all behind `after`, one by one without a gap. Raises `Foreign`, naming file and record:
+        damage, a gap, other keys."""
         found = files(self.folder)
         expected = after + 1
         for at, file in enumerate(found):
@@ -278,11 +278,12 @@ class ArchiveWriter:
         self._open: _Open | None = None
 
     def write(self, entry: Journalled, now_s: float, ready: bytes | None = None) -> None:
-        """`entry` is the one behind the last; its content is open. `now_s`: any clock that only grows."""
+        """Write an entry. `entry` is the one behind the last; its content is open. `now_s`: any clock that
+        only grows."""
         self._write(entry.seq, entry.kind, ready or self._archive.packed(entry), now_s, entry)
 
     def write_raw(self, entry: Journalled, now_s: float) -> None:
-        """The same for one that cannot be made ready: `entry` as it lay in the journal, its content still
+        """Write one that cannot be made ready: `entry` as it lay in the journal, its content still
         sealed by itself."""
         self._write(entry.seq, RAW, self._archive._seal.seal(_encode(entry)), now_s, None)
 
@@ -303,7 +304,7 @@ class ArchiveWriter:
         self._open.write(seq, kind, body)
 
     def sync(self) -> None:
-        """Everything written so far is on the disk. Raises `OSError`."""
+        """See to it that everything written so far is on the disk. Raises `OSError`."""
         if self._open is not None:
             self._open.sync()
 
@@ -315,7 +316,7 @@ class ArchiveWriter:
         self._lock = -1
 
     def abandon(self) -> None:
-        """After an `OSError`: what was not safe is written again by the next writer."""
+        """Let go after an `OSError`: what was not safe is written again by the next writer."""
         if self._open is not None:
             self._open.abandon()
             self._open = None

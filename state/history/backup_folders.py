@@ -99,14 +99,14 @@ class Backups:
         self._seal = LogSeal(keys.log)
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
-        """`journal`: about where the journal is; for the name."""
+        """Begin a backup. `journal`: about where the journal is; for the name."""
         name = (
             f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y%m%dT%H%M%S}.{now_ms % 1000:03d}Z-{journal:012d}"
         )
         return BackupWriter(self, name, now_ms)
 
     def names(self) -> list[str]:
-        """Complete ones, the oldest first."""
+        """Return the complete ones, the oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(
@@ -116,7 +116,7 @@ class Backups:
         )
 
     def newest(self) -> datetime | None:
-        """When the newest complete one was begun; None without any."""
+        """Return when the newest complete one was begun; None without any."""
         names = self.names()
         return (
             datetime.strptime(names[-1].partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
@@ -125,8 +125,8 @@ class Backups:
         )
 
     def manifest(self, name: str) -> Manifest:
-        """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer
-        release's."""
+        """Return what it says of itself. Raises `Foreign`, naming the file: no such backup, damage,
+        another deployment's, a newer release's."""
         path = self.folder / name / _MANIFEST
         if not path.exists():
             raise Foreign(f"{path} does not exist: there is no such backup, or it was never completed")
@@ -157,8 +157,8 @@ class Backups:
         return manifest
 
     def records(self, manifest: Manifest) -> Iterator[Copied]:
-        """Everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk that is
-        not as it was."""
+        """Yield everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk
+        that is not as it was."""
         at = 0
         digests = Digests()
         for number, chunk in enumerate(manifest.chunks):
@@ -231,7 +231,7 @@ class BackupWriter:
             self._write()
 
     def finish(self, cut: Cut, archive: int, now_ms: int) -> Manifest:
-        """Now it is a backup."""
+        """Make it a backup."""
         if self._records:
             self._write()
         ours, layout = self._backups, self._backups._layout
@@ -287,7 +287,7 @@ class Digests:
         self._sums: dict[str, int] = {}
 
     def add(self, record: Copied) -> bytes:
-        """The packed record."""
+        """Add a packed record."""
         packed = _encode(record)
         unit = record.key[1 : record.key.find(b"}")].decode()
         self._sums[unit] = (
@@ -300,6 +300,6 @@ class Digests:
 
 
 def usable(manifests: Iterable[Manifest], upto_ms: int | None) -> list[Manifest]:
-    """Those that stand for a moment up to `upto_ms`, the newest first."""
+    """Return those that stand for a moment up to `upto_ms`, the newest first."""
     found = [manifest for manifest in manifests if upto_ms is None or manifest.tick_s * 1000 <= upto_ms]
     return sorted(found, key=lambda manifest: (manifest.journal, manifest.begun_ms), reverse=True)

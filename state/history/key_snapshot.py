@@ -356,5 +356,5 @@ def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
 
 
 def keys_of(client: redis.Redis, names: Names) -> Iterator[bytes]:
-    """Every key of the deployment."""
+    """Yield every key of the deployment."""
     return cast(Iterator[bytes], client.scan_iter(match=names.prefix + b":*", count=PAGE))

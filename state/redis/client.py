@@ -36,7 +36,7 @@ _WANTS_ROOM = (
 
 @lru_cache(maxsize=8)
 def connect(url: str) -> redis.Redis:
-    """This process's client of a server. It does not retry: a worker that lost its server ends, and is
+    """Return this process's client of a server. It does not retry: a worker that lost its server ends, and is
     started again."""
     return redis.Redis.from_url(
         url,
@@ -49,17 +49,17 @@ def connect(url: str) -> redis.Redis:
 
 @lru_cache(maxsize=8)
 def connect_apart(url: str) -> redis.Redis:
-    """A client that `introduce` and `stay_with_server` have nothing to do with."""
+    """Return a client that `introduce` and `stay_with_server` have nothing to do with."""
     return connect.__wrapped__(url)
 
 
 def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
-    """Every connection that this process opens from here on says whose it is, for `present`."""
+    """Have every connection that this process opens from here on say whose it is, for `present`."""
     client.connection_pool.connection_kwargs["client_name"] = f"{_OURS}{prefix}:{flow}"
 
 
 def present(client: redis.Redis, prefix: str) -> list[str]:
-    """The flows of a deployment that have a connection, on whatever machine."""
+    """Return the flows of a deployment that have a connection, on whatever machine."""
     ours = f"{_OURS}{prefix}:"
     return sorted(
         {each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)}
@@ -67,8 +67,8 @@ def present(client: redis.Redis, prefix: str) -> list[str]:
 
 
 def stay_with_server(client: redis.Redis) -> None:
-    """From here on a connection to any other server than the one that answers first raises `Restarted`: for
-    workers, which remember.
+    """See to it that from here on a connection to any other server than the one that answers first raises
+    `Restarted`: for workers, which remember.
 
     A client connects anew without a word, and what a process remembers (positions, keys that it made,
     versions that it compiled) may be younger than what a server that was started again, or a replica that
@@ -160,8 +160,8 @@ def wait_for(client: redis.Redis, replicas: int) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around a commit: a server without room (memory, disk, replicas) has written nothing, and is waited for.
-    Raises `LogFull`."""
+    """Stand around a commit: a server without room (memory, disk, replicas) has written nothing, and is
+    waited for. Raises `LogFull`."""
     try:
         yield
     except redis.ResponseError as error:
@@ -172,7 +172,8 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """A lost, refusing or full server as one clear line. Raises `Unreachable`, `Refused`, `LogFull`."""
+    """Report a lost, refusing or full server as one clear line. Raises `Unreachable`, `Refused`,
+    `LogFull`."""
     try:
         with writing():
             yield

@@ -57,8 +57,8 @@ hash-max-ziplist-value 1024
 
 
 def url(config: Config) -> str:
-    """The Redis URL that every process of this deployment uses; for the embedded mode the socket in the data
-    folder."""
+    """Return the Redis URL that every process of this deployment uses; for the embedded mode the socket in
+    the data folder."""
     return embedded(config).url if config.redis.url == "embedded" else str(config.redis.url)
 
 
@@ -85,8 +85,8 @@ class Embedded:
 
     @property
     def socket(self) -> Path:
-        """In the folder; where that path is too long for a socket, in a short one that a file in the folder
-        names."""
+        """Return its socket: in the folder; where that path is too long for a socket, in a short one that
+        a file in the folder names."""
         beside = self._home / "redis.sock"
         if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
             return beside
@@ -147,11 +147,11 @@ class Embedded:
             aside.unlink(missing_ok=True)
 
     def ready(self) -> bool:
-        """Whether it answers, and has loaded its data."""
+        """Return whether it answers, and has loaded its data."""
         return _answers(self.socket)
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
+        """Wait until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
         self._wait(process, self.socket)
 
     def _wait(self, process: subprocess.Popen[bytes], socket: Path) -> None:
@@ -170,7 +170,7 @@ class Embedded:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """A running server for the length of a `with`; gives its URL."""
+        """Run a server for the length of a `with`; give its URL."""
         process = self.spawn()
         try:
             self.wait(process)
@@ -256,8 +256,8 @@ def _answers(socket: Path) -> bool:
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel sends `how` to the new process when the one that started it dies (Linux;
-    nothing elsewhere)."""
+    """Ask the kernel, in `preexec_fn`, to send `how` to the new process when the one that started it dies
+    (Linux; nothing elsewhere)."""
     if sys.platform != "linux":
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

@@ -17,7 +17,8 @@ _LENGTH: Final = re.compile(rb"\$(\d{1,9})\r\n")
 
 
 def is_torn(folder: Path) -> bool:
-    """Whether the last file of commands in the data folder of a server ends within one. In doubt it does."""
+    """Return whether the last file of commands in the data folder of a server ends within one. In doubt it
+    does."""
     file = _last(folder)
     if file is None or file.stat().st_size == 0:
         return False

@@ -26,7 +26,7 @@ _MAX = {Lane.DECISIONS: DECISIONS_MAX, Lane.QUARANTINE: QUARANTINED_MAX}
 
 
 def script(name: str) -> str:
-    """A Lua script without its comments: inside a transaction it is sent whole each time."""
+    """Return a Lua script without its comments: inside a transaction it is sent whole each time."""
     lines = files("state.shards").joinpath(f"{name}.lua").read_text().splitlines()
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
@@ -40,7 +40,8 @@ _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
 def bucket_of(root: bytes, buckets: int) -> int:
-    """Where in its shard a customer's sealed record and timer lie. (The first bytes say in which shard.)"""
+    """Return where in its shard a customer's sealed record and timer lie. (The first bytes say in which
+    shard.)"""
     return int.from_bytes(root[4:8]) % buckets
 
 
