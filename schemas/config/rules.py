@@ -106,7 +106,7 @@ class Action(Table, frozen=True):
     # money for each `best_action.period`
     budget: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] | None = None
     capacity: Count | None = None  # how often in each `best_action.period`
-    cooldown: Duration | None = None  # for each customer: not offered again so long
+    cooldown: Duration | None = None  # for each customer: not offered again for this long
     silent: bool = False  # true: do nothing; chosen and learnt like the others, and nothing is sent
     channel: str = ""  # by which channel; empty: the trigger's
     purpose: str = ""  # what consent is asked for; empty: the trigger's
@@ -162,7 +162,7 @@ class Recommendation(Table, frozen=True):
 
     touch: tuple[Touch, ...] = ()  # which events are about items
     k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5  # how many `recommended` gives
-    half_life: Duration = Duration.parse("30d")  # a touch so long ago counts half
+    half_life: Duration = Duration.parse("30d")  # a touch this long ago counts half
 
 
 class Clusters(Table, frozen=True):
@@ -194,7 +194,7 @@ class TriggerRule(Table, frozen=True):
     name: Word  # the rule's name in triggers, metrics and decisions
     on: On  # what fires it, such as `{event = "Order Completed"}`
     when: Text = "True"  # an expression
-    cooldown: Duration | None = None  # for each customer: silent so long after it fired
+    cooldown: Duration | None = None  # for each customer: silent for this long after it fired
     # what the receiver should do; the rule's name where empty; `best`: the best `[[action]]`
     action: str = ""
     channel: str = ""  # by which channel it should be done, such as `push`
