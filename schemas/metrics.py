@@ -169,7 +169,7 @@ MODEL_TRAINED = Gauge(
 )
 MODEL_DELAY = Gauge(
     "millrace_model_label_delay_seconds",
-    "Half of the answers took at most so long",
+    "Half of the answers took at most this long",
     ["model"],
     multiprocess_mode="mostrecent",
 )

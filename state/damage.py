@@ -1,8 +1,8 @@
 """What is said of a key that is gone though others speak of it, or that cannot be read: which, of which
 shard, and what to do.
 
-Going on as if nothing had ever been there would be quiet: a customer would begin anew, a position would go
-back to the start.
+Going on as if nothing had ever been there would be quiet: a customer would begin again from nothing, a
+position would go back to the start.
 """
 
 import struct
@@ -43,7 +43,7 @@ _TYPES: Final = {  # what stands behind the tag, up to a number or an id
 
 def of_customer(key: str, shard: int, root: bytes, reason: str) -> CustomerDamaged:
     """Return the error about one customer, who can be given up while the others go on."""
-    repair = f"`millrace repair customer {text_id(root)}`, which gives up his history"
+    repair = f"`millrace repair customer {text_id(root)}`, which gives up their history"
     return CustomerDamaged(
         f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}"
     )

@@ -112,7 +112,7 @@ def number_entries(kind: bytes, found: Mapping[str, int]) -> Iterator[Entry]:
 
 def head_entries(head: Head) -> Iterator[Entry]:
     """Yield a head without the epoch: it counts who has claimed the shard, not what happened in it. And
-    without the mark of the last entry: it goes by the bytes of seals, which a rebuilt log has anew."""
+    without the mark of the last entry: it goes by the bytes of seals, which are others in a rebuilt log."""
     fixed = {"offset": head.offset, "clock": head.clock_ms, "rules": head.rules}
     yield from number_entries(b"head", fixed)
     yield from number_entries(b"out-seq", head.outbox)

@@ -75,7 +75,7 @@ class Beside(msgspec.Struct, frozen=True):
     """What changes in the same write as a checkpoint."""
 
     unlearnt: Sequence[Unlearnt] = ()  # examples that the trainer raised on
-    taken: Sequence[str] = ()  # readmitted ones that are learnt by now, or put aside anew
+    taken: Sequence[str] = ()  # readmitted ones that are learnt by now, or put aside again
 
 
 NOTHING: Final = Beside()

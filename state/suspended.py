@@ -18,7 +18,7 @@ class Suspension(msgspec.Struct, frozen=True):
     """What is known of a source that is suspended, or was. Times in Unix milliseconds."""
 
     since_ms: int
-    events: int = 0  # the last so many ...
+    events: int = 0  # among this many of the last ones ...
     rejects: int = 0  # ... of which these were rejected
     reasons: dict[str, int] = {}  # lately
     # 0 while it is suspended; then, what was received up to here counts towards no new suspension

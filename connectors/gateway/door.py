@@ -1,5 +1,5 @@
 """What would be refused behind the gateway is refused at it: its sender hears of it, and it cannot suspend
-his source.
+the sender's source.
 
 Judging an event costs ten times what taking it in does. So only those are judged whose look is not that of a
 good event; to look takes about a microsecond, and errs on the side of looking good: `resolve` judges

@@ -24,7 +24,7 @@ from schemas.wire.events import RawEvent
 _BODY_S = 30  # for the whole body to arrive
 _LOG_S = 10  # for the log to take a request's events
 _SUSPENDED_S = 60  # until a sender whose source is suspended asks again: a person has to mend it
-_SPREAD = 16  # what a batch says once for all its events may make so many times the largest body of it
+_SPREAD = 16  # what a batch says once for all its events may make this many times the largest body of it
 _SUCCESS = b'{"success":true}'
 
 Keyed = tuple[str, RawEvent]  # with the key that keeps the order

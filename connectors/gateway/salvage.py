@@ -18,7 +18,7 @@ _scalar: Final = re.compile(rb"[^\s,:\[\]{}\"]++").match
 _brackets: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}])", re.DOTALL).match
 _space: Final = re.compile(rb"[ \t\r\n]*+").match
 _CROWD = 50_000  # commas, more than a batch of 500 KB has that holds events
-_SAMPLE = 61  # one byte of so many
+_SAMPLE = 61  # one byte of this many
 _LOOK_EVERY = 64  # brackets between two looks at the clock
 
 

@@ -198,7 +198,7 @@ class KafkaRawReader:
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 8192,  # for each partition ...
-                "fetch.queue.backoff.ms": 10,  # ... and so long until a full queue is looked at again
+                "fetch.queue.backoff.ms": 10,  # ... and how long until a full queue is looked at again
             },
         )
         self._next: dict[tuple[str, int], int] = {}
@@ -233,7 +233,7 @@ class KafkaRawReader:
                 continue
             if position >= high:
                 raise Foreign(
-                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew,"
+                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made again,"
                     " or has lost records"
                 )
             following = max(position + 1, low)
@@ -294,7 +294,7 @@ class KafkaRawReader:
             raise Refused(f"Kafka at {self._link.bootstrap} {self._link.verdict}")
         for place, (_, positions) in batches.items():
             self._next[place] = positions[-1] + 1
-        if self._stopped:  # librdkafka has given a partition up: all of them anew from where we are
+        if self._stopped:  # librdkafka has given a partition up: read all of them again from where we are
             self._consume()
         return [
             RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)

@@ -41,8 +41,8 @@ class RedisRawWriter:
 
     `seal` encrypts an entry's blob; None leaves it plain. `max_events` is what each partition may hold; of an
     append that raises `LogFull` nothing is stored, whichever of its partitions is full. An append returns
-    when so many `replicas` have it; it raises `Unreachable` if they are fewer, although the server itself may
-    keep it.
+    when this many `replicas` have it; it raises `Unreachable` if they are fewer, although the server itself
+    may keep it.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class RedisRawWriter:
         return fitting
 
     def _arguments(self, waiting: list[_Append]) -> list[Any]:
-        """Of the script: events that came together share entries."""
+        """Return what the script gets: events that came together share entries."""
         entries: list[_Entry] = []
         open_entries: dict[int, _Entry] = {}
         for events, _ in waiting:

@@ -109,7 +109,7 @@ def _settings(connector: KafkaConnector, kafka: Kafka) -> dict[str, str | int | 
         # the only one besides none that every client reads without a further library
         "compression.type": "gzip",
         "linger.ms": 5,
-        # so long until a topic that is not there is said to be missing
+        # how long until a topic that is not there is said to be missing
         "topic.metadata.propagation.max.ms": 5_000,
         "partitioner": "murmur2_random",  # the Java clients' choice
         "batch.size": 65_536,  # a topic's limit holds for a whole batch: small ones never reach it

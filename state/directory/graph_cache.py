@@ -2,7 +2,7 @@
 
 A group whose identifiers are all known to belong to one customer is committed as (customer, facts) alone.
 That is only right while nothing of it has changed, so each commit says up to which change of the graph we
-know; the directory answers what has changed since, and the commit is made anew. (Measured: looking up three
+know; the directory answers what has changed since, and the commit is made again. (Measured: looking up three
 identifiers was half of the directory's time.)
 """
 

@@ -32,7 +32,7 @@ class Layout(msgspec.Struct, frozen=True):
         keys: str = "",
         policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> "Layout":
-        """Return the layout for so many identifiers (`capacity`)."""
+        """Return the layout that is planned for `capacity` identifiers."""
         buckets = max(16, capacity // IDS_PER_BUCKET)
         return cls(name, shards, buckets, limits=tuple(limits), keys=keys, policy=policy)
 

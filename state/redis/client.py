@@ -70,7 +70,7 @@ def stay_with_server(client: redis.Redis) -> None:
     """See to it that from here on a connection to any other server than the one that answers first raises
     `Restarted`: for workers, which remember.
 
-    A client connects anew without a word, and what a process remembers (positions, keys that it made,
+    A client connects again without a word, and what a process remembers (positions, keys that it made,
     versions that it compiled) may be younger than what a server that was started again, or a replica that
     took over, still has.
     """
@@ -149,8 +149,8 @@ def _forgets(client: redis.Redis) -> str:
 
 
 def wait_for(client: redis.Redis, replicas: int) -> None:
-    """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises
-    `Unreachable`."""
+    """Wait until this many replicas have what this thread wrote last (it gets its own connection back).
+    Raises `Unreachable`."""
     if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
         raise Unreachable(
             f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas`"

@@ -37,7 +37,7 @@ DISK_MIN = 8 << 20  # bytes; one that writes through ends when the disk is full
 LOADING_WAIT_S = 600.0  # an append-only file of some gigabytes
 
 _CONFIG = """\
-# Written anew at each start of millrace: changes here are lost.
+# Written again at each start of millrace: changes here are lost.
 port 0
 unixsocket {socket}
 unixsocketperm 700
