@@ -51,7 +51,8 @@ from state.redis.client import (
 )
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import Outbox, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class Deployment:
             from connectors.raw.kafka_log import KafkaRawWriter
 
             return KafkaRawWriter(config.kafka, seal)
-        from connectors.raw.redis_log import RedisRawWriter
+        from connectors.raw.redis_writer import RedisRawWriter
 
         per_partition = max(1, config.raw.max_events // config.raw.partitions)
         return RedisRawWriter(

@@ -34,11 +34,11 @@ from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
 from state.damage import GONE
+from state.digest_entries import Sealing, Unseal
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_shards import MemoryShards
 from state.redis.client import reported
-from state.shards.redis_shards import Outbox, Shards
-from state.state_digest import Sealing, Unseal
+from state.shards.shard_protocols import Outbox, Shards
 
 CONSUMERS = {
     Lane.TRIGGERS: (CRM, GONE),

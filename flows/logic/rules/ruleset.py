@@ -12,11 +12,11 @@ from typing import Any, Final
 from flows.logic.expressions.expression import (
     ExpressionError,
     Name,
-    Scope,
     compared_with_numbers,
     compile_expression,
     names_used,
 )
+from flows.logic.expressions.source import Scope
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared

@@ -19,7 +19,7 @@ from schemas.records.identity_graph import ID_BYTES, Union
 from schemas.records.outbox_lanes import Lane
 from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
-from state.shards.redis_shards import Shards
+from state.shards.shard_protocols import Shards
 
 PAGE: Final = 1_000
 STEPS_S: Final = 0.1  # so often some are given

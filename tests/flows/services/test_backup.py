@@ -11,10 +11,10 @@ from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from flows.services.restore import Replay
 from schemas.errors import Foreign, MillraceError
+from state.digest_entries import Digest
 from state.history.backup_folders import Manifest
 from state.history.key_snapshot import begin_anew
 from state.redis.client import connect
-from state.state_digest import Digest
 from tests.lives import lived, millrace, restored, untouched
 from tests.site import Site
 

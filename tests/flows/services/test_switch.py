@@ -19,9 +19,9 @@ from flows.services import backups as backup
 from flows.services import restore, switching
 from schemas.errors import Fenced, Foreign
 from schemas.records.outbox_lanes import Lane
+from state.digest_entries import Digest
 from state.history.prefix_switch import Switch, keys_held, pending
 from state.redis.client import connect, introduce, present
-from state.state_digest import Digest
 from tests.flows.services.test_rebuild import behaviour, configured
 from tests.lives import lived, millrace
 from tests.site import Site
