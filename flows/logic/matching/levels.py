@@ -174,11 +174,9 @@ def _text(a: str, b: str) -> int:
         return 2 if min(len(a), len(b)) > 3 and _edits(a, b, score_cutoff=1) <= 1 else 0
     if _alike(a, b) >= 0.92:
         return 2
-    return (
-        1
-        if token_sort_ratio(a, b, score_cutoff=75) >= 75 or (min(len(a), len(b)) > 3 and (a in b or b in a))
-        else 0
-    )
+    if token_sort_ratio(a, b, score_cutoff=75) >= 75:
+        return 1
+    return 1 if min(len(a), len(b)) > 3 and (a in b or b in a) else 0
 
 
 Level = Callable[[str, str], int]

@@ -71,9 +71,9 @@ def have_home_or_contact_in_common(a: Cluster, b: Cluster) -> bool:
 def _has_many_bearers(one: Cluster) -> bool:
     """A Chinese name of two or three characters has thousands, whoever has been counted so far."""
     whole, given = one.values.get("full_name", ()), one.values.get("given_name", ())
-    return any(is_han(name) and len(name) <= _SHORT for name in whole) or any(
-        is_han(name) and len(name) < _SHORT for name in given
-    )
+    if any(is_han(name) and len(name) <= _SHORT for name in whole):
+        return True
+    return any(is_han(name) and len(name) < _SHORT for name in given)
 
 
 def _agree(a: Cluster, b: Cluster, fields: Iterable[tuple[str, int]]) -> bool:
@@ -85,10 +85,12 @@ def _agree(a: Cluster, b: Cluster, fields: Iterable[tuple[str, int]]) -> bool:
 
 def _born(a: Cluster, b: Cluster) -> int | None:
     """The best level of birth dates that are whole; None if one of them has none."""
-    ours, theirs = (
-        [day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY] for one in (a, b)
-    )
+    ours, theirs = _whole_dates(a), _whole_dates(b)
     return _nearest(KINDS["date"], ours, theirs) if ours and theirs else None
+
+
+def _whole_dates(one: Cluster) -> list[str]:
+    return [day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY]
 
 
 def _other_contacts(a: Cluster, b: Cluster) -> bool:
