@@ -51,7 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Names the content: SHA-256 of the packed form, 64 hex digits."""
+        """The name of the content: SHA-256 of the packed form, 64 hex digits."""
         return sha256(self.pack()).hexdigest()
 
 
@@ -59,7 +59,8 @@ class Decider:
     """Decides with one snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        """Raises `Foreign` where its arrays do not fit together or hold numbers that are not finite."""
+        """Unpack the arrays. Raises `Foreign` where they do not fit together or hold numbers that are not
+        finite."""
         self.snapshot = snapshot
         self._shared = snapshot.settings.shared
         self._width = 1 + snapshot.action_features if self._shared else 1

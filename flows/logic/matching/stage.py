@@ -116,7 +116,7 @@ class Stage:
 
         return take_back
 
-    def touch(self, cluster: Cluster) -> None:
+    def before_change(self, cluster: Cluster) -> None:
         """Note what a cluster says that is about to be changed."""
         if id(cluster) not in self._said:
             self._said[id(cluster)] = (cluster, cluster.copy())
@@ -208,7 +208,7 @@ class _Walk:
             self._members[root] = members
             held = self._stage.remembered(root, members)
             if held is not None:
-                self._stage.touch(held)
+                self._stage.before_change(held)
                 held.id = root.hex()  # it may have been remembered under the name of who has retired
                 self._clusters[root] = held
             else:
@@ -336,7 +336,7 @@ class _Walk:
     def _keep(self, origin: bytes, record: Record, keys: Sequence[bytes]) -> None:
         root = self._root(origin)
         cluster = self._clusters[root]
-        self._stage.touch(cluster)
+        self._stage.before_change(cluster)
         count_values(self._stage.frequencies, cluster.add(record))
         self._records[origin] = [*self._records[origin], record]
         self._result.records.setdefault(origin, []).append(record)

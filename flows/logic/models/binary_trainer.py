@@ -239,7 +239,8 @@ class BinaryTrainer(Contested):
 
     def figures(self) -> dict[str, float]:
         """Return the progressive figures, those of the served predictions behind `served_` (see
-        `Progress.figures`), and `delay_s`: what half of the answers took at most, to the next power of two."""
+        `Progress.figures`), and `delay_s`: what half of the answers took at most, to the next power of
+        two."""
         served = {f"served_{name}": value for name, value in self.served.figures().items()}
         delay = {"delay_s": self._delay_s()} if self.delays else {}
         return self.progressive.figures() | served | delay

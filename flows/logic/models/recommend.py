@@ -112,7 +112,7 @@ class Recommender:
         return self._state.dropped
 
     def learn(self, interactions: Iterable[Interaction]) -> None:
-        """Learn in this order. One without an item or a weight is dropped and counted."""
+        """Learn in this order. An interaction without an item or a weight is dropped and counted."""
         for interaction in interactions:
             if not self.fit(interaction):
                 self._state.dropped += 1
