@@ -26,7 +26,7 @@ from bench.steps import fill
 from flows.learn import Batch, Learning
 from flows.logic.models.binary_trainer import SNAPSHOT_EVERY, BinaryTrainer
 from flows.logic.models.churn import FEATURES, NAME
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.wire.triggers import Example
@@ -54,13 +54,13 @@ def examples() -> Iterator[Example | None]:
 
 def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[float]:
     """Seconds of each round."""
-    outbox, who, shown = deployment.outbox(config), sender(NAME), examples()
+    outbox, who, shown = Deployment(config).outbox, sender(NAME), examples()
     learning = Learning(
         BinaryTrainer(NAME, FEATURES, config.churn.learning_rate),
         outbox,
-        deployment.directory(config),
-        deployment.models(config),
-        deployment.signer(config),
+        Deployment(config).directory,
+        Deployment(config).models,
+        Deployment(config).signer,
         config.shards.count,
         [who],
     )

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from random import Random
 
-from flows.lab.evaluate.identity import read
+from flows.lab.evaluate.matching_trial import read
 from flows.logic.matching import Record, blocking_keys, guess_fields
 from flows.logic.matching.lists import KeyList, near
 from flows.logic.matching.stage import KEY_BYTES, NEAR_MAX
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 
 
 def measure(records: list[tuple[str, Record]]) -> dict[str, float]:

@@ -22,8 +22,9 @@ from statistics import median
 
 import redis
 
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
-from state.directory.redis_directory import Layout, RedisDirectory
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.redis.client import connect
 from state.redis.embedded import Embedded
 from state.redis.names import Names

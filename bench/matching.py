@@ -24,12 +24,11 @@ import msgspec
 from bench.registers import voters
 from flows.match import matcher_of
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Window
 from schemas.config import Config, Data, Identity, Keys, MatchField, Matching, Namespace
 from schemas.wire.events import RawEvent
-from state.redis.client import connect
 from state.redis.embedded import Embedded
 
 WINDOW = 500
@@ -96,18 +95,18 @@ def windows(records: int, once: bool = False) -> Iterator[Window]:
 
 
 def measure(config: Config, records: int, once: bool) -> None:
-    client = connect(deployment.redis_url(config))
-    deployment.prepare(config)
-    directory = deployment.directory(config)
+    client = Deployment(config).client
+    Deployment(config).prepare()
+    directory = Deployment(config).directory
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
-    matcher = matcher_of(config)
+    matcher = matcher_of(Deployment(config))
     tune_collector()
     first: float | None = None
     print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}")

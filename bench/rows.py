@@ -25,7 +25,7 @@ import openpyxl
 import pyarrow
 import pyarrow.parquet
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from state.redis.embedded import Embedded
 
@@ -140,7 +140,7 @@ def measure(kind: str, count: int, dry: bool) -> None:
         file, config = Path(name) / f"rows.{kind}", Path(name) / "millrace.toml"
         WRITERS[kind](file, count)
         config.write_text(_CONFIG.format(url=url, room=2 * count))
-        deployment.prepare(load(config))
+        Deployment(load(config)).prepare()
         for options in [("--dry-run",), ()] if dry else [()]:
             said, seconds, cpu, memory = imported(file, config, *options)
             assert (said["rows"], said["sent"]) == (count, count - -(-count // BROKEN_EVERY)), said

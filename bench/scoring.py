@@ -28,14 +28,16 @@ from flows.logic.models.linear import Scorer
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.models.trainers import binary_trainers, other_trainers
 from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogEntry
 from schemas.wire.triggers import Example
 from state.redis.embedded import embedded
@@ -48,16 +50,16 @@ Models = dict[str, Loaded]
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
     """What `resolve` writes to the log of each shard."""
-    reader, directory = deployment.raw_reader(config), deployment.directory(config)
+    reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     while ready := windows.poll() or windows.poll():
@@ -86,8 +88,8 @@ def apply(
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
             seconds.append(time.perf_counter() - began)
-            examples += [_decode(body) for lane, _, body in state.outbox if lane == "x"]
-            state.clear()
+            examples += [_decode(body) for lane, _, body in state.changes.outbox if lane == Lane.EXAMPLES]
+            state.changes = Changes()
         states.append(state)
     return seconds, states, examples
 
@@ -174,7 +176,7 @@ def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            deployment.prepare(config)
+            Deployment(config).prepare()
             total = fill(config, customers, each)
             logs = entries(config)
     rules: Any = config

@@ -11,11 +11,14 @@ from flows.learn import Learning
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
 from flows.runtime.snapshots import sender
-from schemas.records.shard_log import Announced
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import Announced, LogKind
 from schemas.wire.triggers import Example
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import MemoryModels, Signer
+from state.directory.layout import Layout
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Signer
 from state.shards.redis_shards import ShardCommit
 
 SHARDS = 3
@@ -48,7 +51,7 @@ class World:
         head.clock_ms = second * 1000
         first = self.sequences[shard] + 1
         self.sequences[shard] += len(bodies)
-        outbox = [("x", seq, body) for seq, body in enumerate(bodies, first)]
+        outbox = [(Lane.EXAMPLES, seq, body) for seq, body in enumerate(bodies, first)]
         self.shards.commit(
             [
                 ShardCommit(
@@ -90,10 +93,11 @@ class World:
         records = [
             msgspec.msgpack.decode(e.body, type=Announced)
             for e in self.directory.read({0: 0}, 1_000, 0)
-            if e.kind == "m"
+            if e.kind == LogKind.MODEL
         ]
         return [
-            (record.version, self.directory.body("m", record.sender, record.version)) for record in records
+            (record.version, self.directory.body(LogKind.MODEL, record.sender, record.version))
+            for record in records
         ]
 
     def outcome(self) -> tuple[str, dict[int, int], int, list[tuple[int, bytes]], dict[int, int]]:
@@ -106,7 +110,7 @@ class World:
             checkpoint.positions,
             checkpoint.tick,
             self.announced(),
-            self.outbox.cursors("x", sender("churn")),
+            self.outbox.cursors(Lane.EXAMPLES, sender("churn")),
         )
 
 

@@ -17,6 +17,7 @@ from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.shard.state import Loaded
 from schemas import metrics
 from schemas.errors import Foreign
+from schemas.records.shard_log import LogKind
 from state.model_store import Signer
 
 log = structlog.get_logger()
@@ -49,8 +50,8 @@ def sender(model: str, kind: str = LEARN) -> str:
     return f"{kind}:{model}"
 
 
-def seal(signer: Signer, snapshot: Snapshot) -> bytes:
-    """A snapshot as it is announced."""
+def sign_snapshot(signer: Signer, snapshot: Snapshot) -> bytes:
+    """Return a snapshot as it is announced."""
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 
@@ -77,7 +78,7 @@ def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | 
     @lru_cache(maxsize=_CACHED)
     def scorer_of(sender: str, version: int) -> Loaded | None:
         kind, _, model = sender.partition(":")
-        announced = directory.body("m", sender, version)
+        announced = directory.body(LogKind.MODEL, sender, version)
         try:
             if announced is None:
                 raise Foreign("its body is not in the directory")

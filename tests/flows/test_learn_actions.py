@@ -28,13 +28,15 @@ from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import binary_trainers
-from flows.runtime import deployment
-from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
+from flows.runtime.deployment import Deployment
+from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
@@ -111,7 +113,7 @@ class Taught(World):
             checkpoint.tick,
             checkpoint.metrics,
             self.announced(),
-            self.outbox.cursors("x", sender(self.model)),
+            self.outbox.cursors(Lane.EXAMPLES, sender(self.model)),
         )
 
 
@@ -181,7 +183,7 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
             cluster_assigner.NAME: Assigner,
         }[model],
     )
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -198,7 +200,7 @@ def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> 
     with pytest.raises(Foreign):
         open_snapshot(SIGNER, model, SIGNER.sign(f"snapshot:{model}", b"\x90"))
     # all have one
-    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
+    assert sign_snapshot(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -263,7 +265,7 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
     )  # what was done was done by lot
     assert {verdict for verdict, _ in trainer.verdicts().values()} == {"better"}
     before = world.announced()
-    world.store.wish(best_action.NAME, "linear_thompson")
+    world.store.request_promotion(best_action.NAME, "linear_thompson")
     world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
     drain(world.learning())
     for number, (version, body) in enumerate(
@@ -345,7 +347,7 @@ def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: 
         """Killed at this effect (0: not at all) of what follows the operator's word."""
         world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 900))
         drain(world.learning())
-        world.store.wish(recommendation_index.NAME, challenger.NAME)
+        world.store.request_promotion(recommendation_index.NAME, challenger.NAME)
         world.fill(lanes(recommendation_index.NAME, 100, seed=2), end=43)
         killer = killing(world, at, after)
         next(killer)
@@ -382,8 +384,10 @@ _PROCESS = """
 import sys
 from pathlib import Path
 from flows import learn
+from flows.logic.models.trainers import binary_trainers
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
-learn.run(load(Path(sys.argv[1])))
+learn.run(Deployment(load(Path(sys.argv[1]))))
 """
 LIVES = 6
 
@@ -402,7 +406,7 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
-    deployment.directory(load(file))  # as a deployment makes it, before there is anything else
+    Deployment(load(file)).check_data()  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(
             client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100])
@@ -418,7 +422,10 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
         whole, luck = sum(map(len, given)), random.Random(1)
 
         def progress() -> list[int]:
-            return [sum(world.outbox.cursors("x", sender(world.model)).values()) for world in worlds.values()]
+            return [
+                sum(world.outbox.cursors(Lane.EXAMPLES, sender(world.model)).values())
+                for world in worlds.values()
+            ]
 
         for life in range(LIVES):
             last, began, until = life == LIVES - 1, sum(progress()), time.monotonic() + 60

@@ -10,18 +10,19 @@ import pytest
 import redis
 from bytewax.testing import run_main
 
+from flows.cli import dead_letter_screen
 from flows.learn import Learning, dataflow
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.recommendation_trainer import RecommendationTrainer
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.snapshots import sender
-from flows.services import dead_letters
 from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 from tests.learning import SHARDS, SIGNER, World, drain, encode, lanes
 from tests.waiting import eventually
@@ -77,7 +78,7 @@ def test_the_model_is_as_if_it_had_never_come(seed: int, share: float) -> None:
     assert len(world.store.unlearnt) == sent > 0
     digest, _, tick, announced, _ = world.outcome()
     assert (digest, tick, announced) == (without.outcome()[0], without.outcome()[2], without.outcome()[3])
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
     assert {found.unlearnt.model for found in world.store.unlearnt} == {"churn"}
     assert not any("ann@" in found.unlearnt.detail for found in world.store.unlearnt)
 
@@ -194,12 +195,12 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load(_file(tmp_path, redis_url))
-    deployment.prepare(config)
+    Deployment(config).prepare()
     world = World(
-        deployment.shards(config),
-        deployment.outbox(config),
-        deployment.directory(config),
-        deployment.models(config),
+        Deployment(config).shards,
+        Deployment(config).outbox,
+        Deployment(config).directory,
+        Deployment(config).models,
     )
     running: list[tuple[Stop, threading.Thread]] = []
 
@@ -209,7 +210,7 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
             world.outbox,
             world.directory,
             world.store,
-            deployment.signer(config),
+            Deployment(config).signer,
             SHARDS,
             [sender("churn")],
         )
@@ -246,19 +247,19 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         more = len(lanes(20, 4)[0])
         eventually(lambda: learnt() == 200 + more)
         over()
-    found = list(deployment.dead_examples(config).oldest())
+    found = list(Deployment(config).dead_examples.oldest())
     assert len(found) == sent > 1
     assert found[0].build == BUILD
     assert found[0].unlearnt.detail.startswith("KeyError at tests.flows.test_learn_quarantine:")
-    assert dead_letters.listing(config, "poison", 100) == 0
-    assert dead_letters.show(config, found[0].name) == 0
+    assert dead_letter_screen.listing(config, "poison", 100) == 0
+    assert dead_letter_screen.show(config, found[0].name) == 0
     said = capsys.readouterr().out
     assert found[0].name in said
     assert POISON.hex() in said
     assert "ann@" not in said
-    assert dead_letters.replay(config, [], "poison") == 1, "this build raised on them"
-    assert dead_letters.replay(config, [each.name for each in found], None) == 0
-    assert list(deployment.dead_examples(config).oldest()) == []
+    assert dead_letter_screen.replay(config, [], "poison") == 1, "this build raised on them"
+    assert dead_letter_screen.replay(config, [each.name for each in found], None) == 0
+    assert list(Deployment(config).dead_examples.oldest()) == []
     start()
     eventually(lambda: learnt() == 200 + more + sent)
     over()

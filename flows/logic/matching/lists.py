@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Final
 
 from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, ONE_KEY, WORTH
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 
 # origins that no more than one rare key, or two common ones, speak for: among many customers chance brings
 # them

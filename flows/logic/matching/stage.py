@@ -22,7 +22,7 @@ from flows.logic.matching.record import Record
 from flows.logic.matching.score import Scorer, count_values
 from flows.logic.matching.verdict import Thresholds, Verdict, are_one, decide
 from flows.logic.matching.weights import Weights
-from schemas.records.identity import Order, OrderKind
+from schemas.records.identity_graph import Order, OrderKind
 
 KEY_BYTES: Final = 8
 CANDIDATES_MAX: Final = 4
@@ -52,7 +52,7 @@ class Store(Protocol):
     def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
         """Return the customer that each origin belongs to: its root and all its origins."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """Origins with whom each one is never to be united."""
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]: ...
@@ -216,7 +216,7 @@ class _Walk:
         self._read(unread, own)
         everybody = [(root, origin) for root, members in new.items() for origin, _ in members]
         for (root, _), others in zip(
-            everybody, self._store.apart([origin for _, origin in everybody]), strict=True
+            everybody, self._store.cannot_link([origin for _, origin in everybody]), strict=True
         ):
             if others:
                 self._cannot_link.setdefault(root, set()).update(others)

@@ -10,7 +10,7 @@ from flows.logic.bandit.settings import Action
 from flows.logic.models.best_action import actions_of
 from schemas.config import Action as ActionRule
 from schemas.config import Reward, Rules
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
 
 OPEN_MAX: Final = 16  # decisions of one customer that wait for rewards
 _ACTION_SETS_MAX: Final = 1_024  # sets of eligible actions that are remembered

@@ -11,7 +11,7 @@ from flows.logic.bandit.rewards import Ledger, Repeat, packed
 from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
 from flows.logic.bandit.snapshot import Decider, Snapshot
 from schemas.errors import Foreign
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
 
 FEATURES = ("x", "y", "z")
 ACTIONS = [Action(name=name) for name in ("a", "b", "c")]

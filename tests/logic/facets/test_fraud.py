@@ -9,7 +9,7 @@ from flows.logic.models.binary import BINARY
 from flows.logic.models.binary_trainer import CONFIRMED_LEAST, UNSUPERVISED, BinaryTrainer
 from flows.logic.models.features import LATEST
 from flows.logic.models.linear import Scorer
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from schemas.wire.triggers import UNANSWERED, Trigger
 from tests.world import DAY, HOUR, MINUTE, World, person
 

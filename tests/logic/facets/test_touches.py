@@ -18,6 +18,7 @@ from flows.logic.shard.state import Live
 from flows.logic.shard.view import present
 from schemas.config.toml import rules_from
 from schemas.errors import Foreign
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Example
 from tests.world import HOUR, World, document, person, visitor
 
@@ -55,7 +56,7 @@ def of(world: World, model: str) -> list[Example]:
 
 def announce(world: World, model: str, made: object, version: int = 1) -> None:
     world.scorers[version] = made
-    world.directory.announce("m", f"learn:{model}", version, version, b"")
+    world.directory.announce(LogKind.MODEL, f"learn:{model}", version, version, b"")
     world.settle()
 
 

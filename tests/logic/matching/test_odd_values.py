@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.lab.evaluate.identity import evaluate
+from flows.lab.evaluate.matching_trial import evaluate
 from flows.logic.matching import Cluster, Frequencies, MemoryIndex, Record, Scorer, Weights
 from flows.logic.matching.columns import KIND_OF, KINDS
 from flows.logic.matching.levels import LEVEL

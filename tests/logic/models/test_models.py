@@ -25,7 +25,7 @@ from flows.logic.models.progress import Progress
 from flows.logic.models.trainers import binary_trainers
 from schemas.config import Churn, Rules
 from schemas.errors import Foreign
-from schemas.records.profile import MICRO, Fragment
+from schemas.records.customer_profile import MICRO, Fragment
 from schemas.wire.triggers import Example
 
 WIDTH = len(churn.FEATURES)
