@@ -45,7 +45,7 @@ class Allowances:
         return None
 
     def _share(self, whole: int) -> int:
-        """Of a number of times; the first shards have what does not divide."""
+        """Return this shard's share of a number of times; the first shards have what does not divide."""
         return whole // self._shards + (self._shard < whole % self._shards)
 
     def take(self, action: Action, now_ms: int) -> None:

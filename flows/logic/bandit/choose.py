@@ -123,7 +123,7 @@ def uniform(decision: bytes) -> float:
 
 
 def _net(scores: NDArray[np.floating], action_set: ActionSet, logistic: bool) -> NDArray[np.floating]:
-    """Money expected under `scores`, shape (..., k)."""
+    """Return the money expected under `scores`, shape (..., k)."""
     if not logistic:
         return np.asarray(scores * action_set.values - action_set.costs)
     odds: NDArray[np.floating] = np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))

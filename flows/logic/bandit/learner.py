@@ -109,8 +109,8 @@ class Learner:
         self._posterior = Posterior(1 if settings.shared else len(names), *self._prior())
 
     def _prior(self) -> tuple[Floats, Floats]:
-        """Mean and precision: the pooled reward for each action, and a score whose variance is `spread` over
-        all features."""
+        """Return mean and precision: the pooled reward for each action, and a score whose variance is
+        `spread` over all features."""
         features = max(len(self.features), 1)
         precision = np.full((1 + len(self.features), self._width), features / self.settings.spread)
         precision[0] = 1.0 / _INTERCEPT_VARIANCE
@@ -218,8 +218,8 @@ class Learner:
             self._posterior.join(data, mean, self._adapted(first))
 
     def _adapted(self, first: Floats) -> Floats:
-        """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian
-        Learning, 2001).
+        """Return the precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse
+        Bayesian Learning, 2001).
 
         A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first`
         counts as `_PRIOR_ROWS` more row with the mean variance over all features, so that few actions cannot
@@ -345,12 +345,12 @@ class Learner:
 
 
 def _doubled(count: int) -> bool:
-    """Whether it is a power of two."""
+    """Return whether it is a power of two."""
     return count & (count - 1) == 0
 
 
 def _kind(settings: Settings) -> tuple[bool, bool, float]:
-    """What a posterior depends on; another way to explore may go on with it."""
+    """Return what a posterior depends on; another way to explore may go on with it."""
     return settings.logistic, settings.shared, settings.spread
 
 

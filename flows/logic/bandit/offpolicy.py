@@ -192,6 +192,6 @@ def rewards_model(logged: Logged, actions: int) -> Floats:
 
 
 def _range(rewards: Floats) -> tuple[float, float]:
-    """What a reward may be: 0 to 1, or where some are not what there was."""
+    """Return what a reward may be: 0 to 1, or where some are not, what there was."""
     least, most = float(rewards.min()), float(rewards.max())
     return (0.0, 1.0) if least >= 0.0 and most <= 1.0 else (least, most)

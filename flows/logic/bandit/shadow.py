@@ -133,7 +133,8 @@ class Shadows:
                 tally.add(probability / made.propensity, earned, made.reward != 0.0)
 
     def _action_set(self, names: tuple[str, ...]) -> ActionSet | None:
-        """None where one of them is gone: what it brought is not known any more."""
+        """Return the set of these actions; None where one of them is gone: what it brought is not known any
+        more."""
         if names not in self._action_sets:
             if len(self._action_sets) >= _ACTION_SETS_MAX:
                 self._action_sets.clear()

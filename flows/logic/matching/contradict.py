@@ -59,7 +59,7 @@ def _agree(a: Cluster, b: Cluster) -> bool:
 
 
 def _disagree(a: Cluster, b: Cluster) -> bool:
-    """In given name or birth date; what is missing does not."""
+    """Return whether they disagree in given name or birth date; what is missing does not."""
     if _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME):
         return True
     return _are_others(_pairs(a, b, "date_of_birth"), _date, _OTHER_DATE)

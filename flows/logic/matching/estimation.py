@@ -125,10 +125,10 @@ class Learner(msgspec.Struct, array_like=True):
             self.neither += rest < 0.0
 
     def _relatives_each(self) -> float:
-        """How many relatives a customer has.
+        """Return how many relatives a customer has.
 
         The faults of one customer's records are independent: name and rest are both wrong as often as chance
-        has it. What is more is relatives.
+        has it. What goes beyond that is relatives.
         """
         told = self.both + self.name_only + self.rest_only + self.neither
         excess = max(0.0, self.neither - self.name_only * self.rest_only / max(1, self.both))
@@ -204,8 +204,8 @@ class Learner(msgspec.Struct, array_like=True):
 
 
 def _bounded(shares: tuple[float, ...], differs_max: float) -> tuple[float, ...]:
-    """At most `differs_max` in the lowest level: relatives, who agree in all but one field, would teach that
-    this field means nothing."""
+    """Hold the lowest level at `differs_max` or less: relatives, who agree in all but one field, would teach
+    that this field means nothing."""
     if shares[0] <= differs_max:
         return shares
     scale = (1.0 - differs_max) / (1.0 - shares[0])

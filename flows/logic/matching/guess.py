@@ -110,8 +110,8 @@ def guess_fields(
 
 
 def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str | None:
-    """Of the columns of unknown meaning the one whose values are words, and most of them its row's own; None
-    if there is none."""
+    """Return the column of unknown meaning whose values are words, and most of them its row's own; None if
+    there is no such column."""
     best, most = None, _NAME_DISTINCT
     for heading, field in guessed.items():
         values = _values(heading, rows)
@@ -126,7 +126,7 @@ def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, st
 
 
 def _values(heading: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The values of a column that are not blank."""
+    """Return the values of a column that are not blank."""
     return [value for row in rows if (value := (row.get(heading) or "").strip())]
 
 
@@ -135,7 +135,7 @@ def _is_wordy(value: str) -> bool:
 
 
 def _plain(heading: str) -> str:
-    """`Date Of Birth`, `dateOfBirth` and `date-of-birth` are one."""
+    """Write a heading plainly: `Date Of Birth`, `dateOfBirth` and `date-of-birth` are one."""
     return re.sub(r"[^\w]+|_+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", heading.strip())).strip("_").lower()
 
 
@@ -145,7 +145,7 @@ def _meaning(name: str) -> str | None:
 
 
 def _look(name: str, values: list[str]) -> str | None:
-    """What nine of ten values look like."""
+    """Return what nine of ten values look like."""
     if name in ("name", "title"):
         return None
     for field, normal, sign in _LOOKS:
@@ -158,8 +158,8 @@ def _look(name: str, values: list[str]) -> str | None:
 
 
 def _is_serial(field: str, heading: str, rows: Sequence[Mapping[str, str]]) -> bool:
-    """A column of unknown meaning whose values are all different and hold a number is an id, whatever it is
-    called."""
+    """Return whether it is an id, whatever it is called: a column of unknown meaning whose values are all
+    different and hold a number."""
     if field != _plain(heading) or _meaning(field) or field in ("name", "title"):
         return False
     values = _values(heading, rows)

@@ -97,8 +97,11 @@ _NO_YEAR: Final = dateutil_parser.parse("0004-01-01")
 
 
 def _checked(year: str, month: str, day: str) -> str:
-    """Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to
-    `19610131` than to another."""
+    """Return the date, empty for an impossible year.
+
+    Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to
+    `19610131` than to another.
+    """
     return f"{year}{month:0>2}{day:0>2}" if "1000" < year < "2200" else ""
 
 

@@ -195,8 +195,8 @@ class _Walk:
         return self._result
 
     def _fetch(self, origins: Iterable[bytes], own: Sequence[bytes] = ()) -> None:
-        """The customers of these origins, and what their records say; of those in `own` what each has said
-        itself."""
+        """Fetch the customers of these origins, and what their records say; of those in `own` what each has
+        said itself."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._roots]
         if not missing:
             return
@@ -264,8 +264,8 @@ class _Walk:
         self._keep(origin, record, keys)
 
     def _candidates(self, mine: bytes, found: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Customers to compare with, each with the origin by which it was found; not those who are to stay
-        apart."""
+        """Return the customers to compare with, each with the origin by which it was found; not those who are
+        to stay apart."""
         if not self._roots.keys() >= set(found):
             self._fetch(found)
         by_root: dict[bytes, bytes] = {}
@@ -282,7 +282,8 @@ class _Walk:
         return by_root
 
     def _with(self, own: Cluster, record: Record, verdict: Verdict) -> Verdict:
-        """The customer has records already: both must fit, not just this record."""
+        """Return the verdict on a customer that has records already: all of them must fit, not just this
+        record."""
         stage = self._stage
         best = self._clusters[bytes.fromhex(verdict.cluster)]
         if are_one(record, own, best, stage.scorer, stage.thresholds, stage.scorer.prior_bits()):

@@ -78,8 +78,7 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
 def _but_for_the_number(
     record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds
 ) -> Verdict:
-    """A steward is asked where nothing but a number that is quite another keeps the record from a
-    customer."""
+    """Ask a steward where nothing but a number that is quite another keeps the record from a customer."""
     alone, prior = Cluster.of("", [record]), scorer.prior_bits()
     for weight, _, cluster, found in sorted(scored, key=lambda one: one[:2], reverse=True):
         numbers = sum(bits for field, _, bits in found if field in IDS)
@@ -93,8 +92,8 @@ def _but_for_the_number(
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
-    """Whether a single record of the cluster speaks for it: one with the name of one and the city of another
-    fits neither."""
+    """Return whether a single record of the cluster speaks for it: one with the name of one and the city of
+    another fits neither."""
     return cluster.size == 1 or any(
         scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records)
     )

@@ -6,9 +6,9 @@ Usual     how far each feature lies outside its usual range, summed: no trees, s
           other model
 
 Until enough frauds are confirmed the `fraud` model is a `Usual` of what the last purchase alone shows:
-customers differ in so many ways that beside all of them one odd purchase is nothing. Its score says how rare
-so unusual a purchase is: 0.5 is more unusual than 99 of the last 100, the usual one has 0.02. Ranks decide,
-so nothing is assumed about how features are distributed.
+customers differ in so many ways that one odd purchase is nothing beside all of them. Its score says how rare
+such an unusual purchase is: 0.5 is more unusual than 99 of the last 100, the usual one has 0.02. Ranks
+decide, so nothing is assumed about how features are distributed.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,8 @@ class Usual(msgspec.Struct, array_like=True):
             self.squares[place] += miss * (value - self.means[place])
 
     def _distance(self, features: Sequence[float]) -> float:
-        """Σ over features of what lies beyond one deviation from the mean: deviations, at most `CLIP` - 1."""
+        """Return Σ over features of what lies beyond one deviation from the mean: in deviations, at most
+        `CLIP` - 1 each."""
         total = 0.0
         for value, mean, deviation in zip(features, self.means, self._deviations(), strict=True):
             if deviation:
@@ -96,6 +97,6 @@ class Usual(msgspec.Struct, array_like=True):
         )
 
     def _ranked(self, rank: float) -> float:
-        """The distance at this rank, 0 to 1, of the last examples."""
+        """Return the distance at this rank, 0 to 1, of the last examples."""
         ranked = sorted(self.ring) or [0.0]
         return ranked[min(int(rank * len(ranked)), len(ranked) - 1)]

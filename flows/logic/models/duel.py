@@ -74,7 +74,7 @@ class Contested(ABC):
     def promote(self, challenger: str) -> None:
         """Make a challenger the champion, by rule or by hand; all duels begin again.
 
-        Raises `KeyError` if there is none of that name.
+        Raises `KeyError` for an unknown name.
         """
         self._duels[challenger]
         self.champion = challenger

@@ -137,7 +137,7 @@ def latest(total: Fragment) -> list[float]:
 
 
 def _bounded(value: float) -> float:
-    """0 ... `MOST`: NaN and negative become 0, what is larger `MOST`."""
+    """Hold a value within 0 and `MOST`: NaN and negative become 0."""
     if 0.0 <= value <= MOST:
         return value
     return MOST if value > MOST else 0.0

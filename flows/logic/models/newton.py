@@ -140,8 +140,11 @@ class Newton:
             self._step(*self._kept, whole=True)
 
     def _carry_over(self) -> None:
-        """Into a new frame: each memory's weights by weighted least squares on what it says of the latest
-        rows, and as much evidence as it had (the intercept's counts it all), spread over them."""
+        """Change into a new frame.
+
+        Each memory's weights are found by weighted least squares on what it says of the latest rows, and as
+        much evidence as it had (the intercept's counts it all) is spread over them.
+        """
         rows = self._kept[0]
         said, evidence = self._basis(rows) @ self._weights.T, self._precision[:, 0, 0].copy()
         self._take_frame()
@@ -155,17 +158,20 @@ class Newton:
             self._precision[member] = _symmetric(spread * (evidence[member] / weight.sum()))
 
     def _judge(self, rows: Array, answers: Array, stress: Array) -> None:
-        """How likely each memory found these answers, before it learns them."""
+        """Note how likely each memory found these answers, before it learns them."""
         logits = self._basis(rows) @ self._weights.T
         for member in range(len(self._decay)):
             fresh = _loss(_sigmoid(logits[:, member]), answers, stress)
             self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
 
     def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
-        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the
-        weights, and the step is halved until it is one downhill; where they are a block, the rest of the past
-        is in the precision, and no answer of the block may be moved too far at once. (A full Newton step of a
-        logistic model can overshoot without end.)"""
+        """Take one Newton step of each memory.
+
+        Where the rows are the `whole` past, its prior pulls at the weights, and the step is halved until it
+        is one downhill; where they are a block, the rest of the past is in the precision, and no answer of
+        the block may be moved too far at once. (A full Newton step of a logistic model can overshoot without
+        end.)
+        """
         basis = self._basis(rows)
         for member, decay in enumerate(self._decay):
             weights, prior = self._weights[member], np.diag(self._ridge[member])
@@ -225,7 +231,7 @@ class Newton:
         self._mix()
 
     def _become(self, state: _State) -> None:
-        """Raises `ValueError` for arrays of another shape."""
+        """Take over a state. Raises `ValueError` for arrays of another shape."""
         width = self._mean.shape
         self._mean = _array(state.mean, width)
         self._squares = _array(state.squares, width)
@@ -246,7 +252,7 @@ class Newton:
             self._due = self._count + LATEST  # the rows to fit a new one on are not kept yet
 
     def _measure(self, rows: Array) -> None:
-        """Running mean and sum of squared deviations (Chan et al. 1979)."""
+        """Update the running mean and the sum of squared deviations (Chan et al. 1979)."""
         added = len(rows)
         mean = rows.mean(axis=0)
         total = self._count + added
@@ -271,7 +277,7 @@ class Newton:
         return np.concatenate([np.ones((len(z), 1)), z, *splines], axis=1)
 
     def _mix(self) -> None:
-        """What the memories say together: each weighs as much as its predictions of late were likely."""
+        """Combine what the memories say: each weighs as much as its latest predictions were likely."""
         likely = np.exp(self._losses.min() - self._losses)
         self._mixed = np.asarray((self._weights * (likely / likely.sum())[:, None]).sum(axis=0))
 
@@ -285,7 +291,7 @@ def _array(packed: bytes, shape: tuple[int, ...]) -> Array:
 
 
 def _symmetric(matrix: Array) -> Array:
-    """The lower triangle on both sides, as it comes back from a checkpoint."""
+    """Return the lower triangle on both sides, as it comes back from a checkpoint."""
     return np.asarray(np.tril(matrix) + np.tril(matrix, -1).T)
 
 
@@ -296,8 +302,8 @@ def _sigmoid(logits: Array) -> Array:
 def _downhill(
     basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array
 ) -> Array:
-    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are
-    where they should be."""
+    """Return the weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they
+    are where they should be."""
 
     def height(at: Array) -> float:
         return _loss(_sigmoid(basis @ at), answers, stress) + 0.5 * float((prior * at * at).sum())

@@ -59,8 +59,8 @@ class Progress:
 
 
 def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
-    """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural
-    Networks, 2017)."""
+    """Return the expected calibration error over ten bins of equal width (Guo et al., On Calibration of
+    Modern Neural Networks, 2017)."""
     surplus = [0.0] * _BINS
     count = 0
     for answer, predicted in answers:
@@ -70,8 +70,8 @@ def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
 
 
 def _area_under_curve(answers: Iterable[tuple[bool, float]]) -> float:
-    """How often a true answer was predicted higher than a false one, ties counting half (the Mann-Whitney
-    statistic).
+    """Return how often a true answer was predicted higher than a false one, ties counting half (the
+    Mann-Whitney statistic).
 
     River's `RollingROCAUC` gives 0 for some ties, so it is not used. Needs both answers.
     """
