@@ -250,8 +250,7 @@ def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(
     )
 
 
-# --- sealed values
-# --------------------------------------------------------------------------------------------------
+# --- sealed values --------------------------------------------------------------------------------
 
 
 def sensitive_twin(keys: DataKeys, plain: bytes) -> tuple[World, bytes]:
@@ -284,8 +283,7 @@ def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     assert len({*said, damaged, *erased}) == 4
 
 
-# --- while others write
-# ---------------------------------------------------------------------------------------------
+# --- while others write ---------------------------------------------------------------------------
 
 
 class Busy(redis.Redis):

@@ -1,5 +1,5 @@
-"""A deployment is built once: the key file is read once, one client connects, and nothing is made before it is
-asked for."""
+"""A deployment is built once: the key file is read once, one client connects, and nothing is made before it
+is asked for."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -22,7 +22,10 @@ from schemas.records.shard_log import LogKind
 from tests.lives import lived, millrace, restored
 from tests.site import Site
 
-HOOK = '\n[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "https://crm.example/${CRM_SECRET}"\nsecrets = ["${CRM_SECRET}"]\n'
+HOOK = (
+    '\n[[connector]]\nname = "crm"\ntype = "webhook"\n'
+    'url = "https://crm.example/${CRM_SECRET}"\nsecrets = ["${CRM_SECRET}"]\n'
+)
 ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 

@@ -231,7 +231,10 @@ def test_names_are_looked_for_as_they_are_spelled(name: str) -> None:
 
 
 def test_names_used_are_spelled_as_expressions() -> None:
-    text = 'orders > 3 and score.churn < 0.5 and properties.a.b == properties["Order Total"] and max(total, 1) > 0'
+    text = (
+        "orders > 3 and score.churn < 0.5"
+        ' and properties.a.b == properties["Order Total"] and max(total, 1) > 0'
+    )
     used = names_used(text, SCOPE)
     assert used == {"orders", "score.churn", "properties.a.b", "properties['Order Total']", "total"}
     assert not any(
@@ -285,12 +288,11 @@ def test_refusals_say_what_and_where(text: str, column: int, message: str) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "orders.__class__", "().__class__", "__import__('os')", "(lambda: 1)()", "[x for x in tags]", "f'{orders}'", "orders if True",
-        "v", "v.orders > 3", "(orders := 3)", "open('x')", "properties[orders]", "tags[0]", "{1: 2}", "{1, 2}",
-        "orders // 2", "orders << 99",
-        "~orders", "+orders", "max(*tags)", "round(number=1)", "await orders", "yield", "3j", "b'a' == stage",
-        "...", "properties.a()", "orders @ total",
-        "exec",         "_less(1, 2)", "_BROKEN_PROMISES", "careful(1)",
+        "orders.__class__", "().__class__", "__import__('os')", "(lambda: 1)()", "[x for x in tags]",
+        "f'{orders}'", "orders if True", "v", "v.orders > 3", "(orders := 3)", "open('x')",
+        "properties[orders]", "tags[0]", "{1: 2}", "{1, 2}", "orders // 2", "orders << 99", "~orders",
+        "+orders", "max(*tags)", "round(number=1)", "await orders", "yield", "3j", "b'a' == stage", "...",
+        "properties.a()", "orders @ total", "exec", "_less(1, 2)", "_BROKEN_PROMISES", "careful(1)",
     ],
 )  # fmt: skip
 def test_everything_else_is_refused(text: str) -> None:
@@ -406,7 +408,8 @@ ARITHMETIC: dict[Any, Any] = {
     ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b, ast.Mod: lambda a, b: a % b,
 }  # fmt: skip
 ORDER: dict[Any, Any] = {
-    ast.Lt: lambda a, b: a < b, ast.LtE: lambda a, b: a <= b, ast.Gt: lambda a, b: a > b, ast.GtE: lambda a, b: a >= b,
+    ast.Lt: lambda a, b: a < b, ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b, ast.GtE: lambda a, b: a >= b,
 }  # fmt: skip
 CALLS: dict[str, Any] = {
     "min": lambda *a: calculated(min, *a),
@@ -423,15 +426,18 @@ CALLS: dict[str, Any] = {
 }
 
 odd = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(-9, 9), st.floats(), st.text(max_size=3), st.just(10**400),
+    st.none(), st.booleans(), st.integers(), st.integers(-9, 9), st.floats(), st.text(max_size=3),
+    st.just(10**400),
     st.sampled_from(["3", "-2", "3,5", "¥7", "1,620", "6_2"]),
-    st.lists(st.sampled_from(["vip", 1, None]), max_size=2), st.dictionaries(st.sampled_from(["a"]), st.integers(), max_size=1),
+    st.lists(st.sampled_from(["vip", 1, None]), max_size=2),
+    st.dictionaries(st.sampled_from(["a"]), st.integers(), max_size=1),
 )  # fmt: skip
 numbers = st.integers(-9, 9) | st.floats() | st.integers(-(2**63), 2**63)
 texts = st.sampled_from(["", "a", "vip", "active", "Ab"])
 views = st.builds(
-    view, orders=numbers, total=numbers, best=st.none() | numbers, churn=st.none() | numbers, stage=texts, favourite=st.none() | texts,
-    tags=st.frozensets(texts), flag=st.booleans(), last=odd, properties=st.dictionaries(st.sampled_from("xy"), odd),
+    view, orders=numbers, total=numbers, best=st.none() | numbers, churn=st.none() | numbers, stage=texts,
+    favourite=st.none() | texts, tags=st.frozensets(texts), flag=st.booleans(), last=odd,
+    properties=st.dictionaries(st.sampled_from("xy"), odd),
 )  # fmt: skip
 odd_views = st.builds(
     view, orders=odd, total=odd, best=odd, churn=odd, stage=odd, favourite=odd, tags=odd, flag=odd, last=odd,
@@ -542,7 +548,6 @@ tokens = st.sampled_from(
         "is",
         "if",
         "else",
-        # fmt: skip
         "lambda",
         "None",
         "True",
