@@ -161,7 +161,8 @@ class Identifiers:
         return identifier.hash if identifier else None
 
     def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:
-        """Distinct, strongest first. `now_ms`: when it was received; who is born later is nobody."""
+        """Return distinct identifiers, strongest first. `now_ms`: when it was received; nobody is born
+        later."""
         found: list[Identifier] = []
         refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
         malformed = ""
@@ -179,14 +180,10 @@ class Identifiers:
                 malformed = malformed or place.path
                 continue
             namespace = place.namespace
-            countries = (
-                self._countries.of(message.traits, message.context)
-                if namespace.local and value[0:1] != "+"
-                else ()
-            )
-            identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(
-                value, countries
-            )
+            local = namespace.local and value[0:1] != "+"
+            countries = self._countries.of(message.traits, message.context) if local else ()
+            identifier = None if countries else namespace.cache.get(value)
+            identifier = identifier or namespace.identifier(value, countries)
             if identifier is None or (namespace.unborn is not None and namespace.unborn(value, now_ms)):
                 refused.append((namespace, value, countries))
             elif identifier not in found and not (
@@ -196,10 +193,7 @@ class Identifiers:
         if message.previousId is not None and self._previous is not None:
             if len(str(message.previousId)) > ID_MAX:
                 return _malformed("previousId")
-            previous = self._previous.identifier(str(message.previousId))
-            if previous is not None and previous not in found:
-                found.append(previous)
-                found.sort(key=lambda identifier: identifier.strength)
+            _insert(self._previous.identifier(str(message.previousId)), found)
         if found:
             return found
         return _malformed(malformed) if malformed else _nobody(refused, now_ms)
@@ -210,6 +204,13 @@ def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise
         return key_of(cast(FieldKind, config.normalize), entry, made)
     plainly = _NORMALISE[config.normalize]
     return lambda value, _countries: plainly(value)
+
+
+def _insert(identifier: Identifier | None, found: list[Identifier]) -> None:
+    """Add an identifier at its place, if it is new."""
+    if identifier is not None and identifier not in found:
+        found.append(identifier)
+        found.sort(key=lambda each: each.strength)
 
 
 def _malformed(path: str) -> Reject:
@@ -230,7 +231,5 @@ def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]], now_ms: int)
             "id_invalid",
             "a number of which a spreadsheet has kept the first digits alone: send the column as text",
         )
-    return Reject(
-        "id_invalid",
-        f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check",
-    )
+    names = sorted({namespace.config.name for namespace, _, _ in refused})
+    return Reject("id_invalid", f"expected {' or '.join(names)} to hold its check")

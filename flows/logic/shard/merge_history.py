@@ -258,8 +258,8 @@ class Replay:
 
 
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
-    """What stays, and what goes with these origins, where there is no history. Only sums are exact: the rest is
-    to be derived."""
+    """Return what stays, and what goes with these origins, where there is no history. Only sums are exact:
+    the rest is to be derived."""
     staying = deepcopy(profile)
     leaving = Profile(
         fragments={origin: staying.fragments.pop(origin) for origin in origins if origin in staying.fragments}
