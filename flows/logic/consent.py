@@ -15,11 +15,12 @@ _CATEGORY_MAX: Final = 64  # characters
 
 NAME: Final = "consent"
 _DENIED: Final = frozenset(
-    "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn revoke revoked"
-    " opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
+    "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn"
+    " revoke revoked opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
 )
 _GRANTED: Final = frozenset(
-    "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in subscribed 是 同意".split()
+    "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in"
+    " subscribed 是 同意".split()
 )
 
 Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`); what
@@ -77,7 +78,9 @@ def restriction(value: Any) -> int:
     if type(value) is dict:
         return 2
     word = str(value).strip().lower()
-    return 3 if word in _DENIED else 0 if word in _GRANTED else 1
+    if word in _DENIED:
+        return 3
+    return 0 if word in _GRANTED else 1
 
 
 def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Entry:
         stated = [(name, known) for name in traits if (known := fields[name]) is not None]
         if not stated:
             return None
-        taken = Taken(dict(traits), {}, {}, {}, {})
+        taken = Taken(traits=dict(traits), original={}, invalid={}, quality={}, derived={})
         countries = self._countries.of(traits, context)
         zones = countries if (zone := self._zone(stated, traits, context)) is None else (zone, *countries)
         for name, (field, kind) in stated:

@@ -114,12 +114,12 @@ class Identifiers:
         made = made or checks(replace(entry, complete=False))
         namespaces = [
             _Namespace(
-                namespace,
-                strength,
-                blocked,
-                hash_key,
-                _normalise(namespace, entry, made),
-                _unborn(namespace, made),
+                config=namespace,
+                strength=strength,
+                blocked=blocked,
+                key=hash_key,
+                normalise=_normalise(namespace, entry, made),
+                unborn=_unborn(namespace, made),
             )
             for strength, namespace in enumerate(config.namespace)
         ]
@@ -155,9 +155,9 @@ class Identifiers:
     def hash(self, namespace: str, value: str) -> bytes | None:
         """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
         known = self._by_name.get(namespace)
-        identifier = (
-            known.identifier(value, self._countries.default if known.local else ()) if known else None
-        )
+        if known is None:
+            return None
+        identifier = known.identifier(value, self._countries.default if known.local else ())
         return identifier.hash if identifier else None
 
     def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:

@@ -116,9 +116,14 @@ def report(totals: Mapping[str, int]) -> list[FieldQuality]:
     for (source, field), counts in sorted(outcomes.items()):
         valid, conflicts = counts.pop(OK, 0), counts.pop(CONFLICT, 0)
         bad = dict(sorted(counts.items(), key=lambda reason: (-reason[1], reason[0])))
-        found.append(
-            FieldQuality(
-                source, field, records.get(source, 0), valid + sum(bad.values()), valid, conflicts, bad
-            )
+        quality = FieldQuality(
+            source=source,
+            field=field,
+            records=records.get(source, 0),
+            stated=valid + sum(bad.values()),
+            valid=valid,
+            conflicts=conflicts,
+            bad=bad,
         )
+        found.append(quality)
     return found

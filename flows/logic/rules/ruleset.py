@@ -1,8 +1,8 @@
-"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a
+"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over an
 `EvaluationContext`.
 
-A `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is
-one.
+An `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event,
+if there is one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -102,9 +102,11 @@ class EvaluationContext:
 
     def value_tier(self, middle: float, high: float) -> str | None:
         held = self.p.scores.get(EXPECTED)
-        return (
-            None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
-        )
+        if held is None:
+            return None
+        if held[0] >= high:
+            return "high"
+        return "middle" if held[0] >= middle else "low"
 
     def recommended(self) -> list[str]:
         """Items for this customer, the best first."""

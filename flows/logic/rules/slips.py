@@ -70,10 +70,11 @@ def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
         elif fixed is False:
             yield path, f"never holds, so nobody comes into `{segment.name}`"
         elif fixed and not last:
-            yield (
-                path,
-                f"always holds, so nobody comes into `{rules.segment[i + 1].name}` or what is below it: put `{segment.name}` last",
+            below = rules.segment[i + 1].name
+            said = (
+                f"always holds, so nobody comes into `{below}` or what is below it: put `{segment.name}` last"
             )
+            yield path, said
         elif last and not fixed:
             yield path, f"the last segment takes whom no other does: expected `True`, got `{segment.when}`"
         if fixed is None:

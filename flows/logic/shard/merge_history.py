@@ -104,11 +104,16 @@ def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: boo
     profile, now = live.profile, state.head.clock_ms
     begun = b"" if profile.history_bytes else _pack(_began(now, root, list(profile.fragments), profile))
     theirs = message.history or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
-    packed = (
-        begun
-        + theirs
-        + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
+    union = Joined(
+        clock_ms=now,
+        union=message.union,
+        retired=message.retired,
+        survivor=root,
+        one=message.one,
+        other=message.other,
+        muted=muted,
     )
+    packed = begun + theirs + _pack(union)
     profile.joined_ms = now
     if profile.history_bytes + len(packed) > HISTORY_MAX:
         forget(state, root, live)

@@ -200,7 +200,14 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
     for divide in DIVIDE:
         divide(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
-        state.emit("d", Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united"))
+        told = Decision(
+            customer=parting.part,
+            rule=sent.rule,
+            cause=sent.cause,
+            at_ms=sent.clock_ms,
+            reason="sent_while_united",
+        )
+        state.emit("d", told)
     leaving.in_flight = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.changes.sensitive.get(root)
     sealed = (
