@@ -241,7 +241,8 @@ json_values = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt properties traits context".split()
+    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt"
+    " properties traits context".split()
 )
 
 
@@ -260,7 +261,6 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
 
 
 # --- time
-# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

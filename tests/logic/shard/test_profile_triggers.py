@@ -23,7 +23,8 @@ def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
             action="thank",
             channel="email",
         )
-        + 'purpose = "service"\nto = ["crm"]\n[[connector]]\nname = "crm"\ntype = "file"\npath = "crm.jsonl"\n'
+        + 'purpose = "service"\nto = ["crm"]\n'
+        + '[[connector]]\nname = "crm"\ntype = "file"\npath = "crm.jsonl"\n'
     )
     world.at(START_MS)
     world.send(ANA, "Bought", total=5, message="m-cheap")
