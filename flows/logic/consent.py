@@ -27,7 +27,7 @@ Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`);
 
 
 def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
-    """What consent banners put on each event, as traits: `{"consent.Advertising": False}`.
+    """Return what consent banners put on each event, as traits: `{"consent.Advertising": False}`.
 
     Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client
     writes `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
@@ -54,13 +54,13 @@ def _said(context: Mapping[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def is_one(name: str) -> bool:
-    """Whether a trait of this name is a consent."""
+    """Return whether a trait of this name is a consent."""
     return name == NAME or name.startswith("consent.")
 
 
 def join(a: Entry, b: Entry) -> Entry:
-    """The more restrictive of two statements; of two that are alike the newer one, then the larger text.
-    Objects are joined key by key.
+    """Return the more restrictive of two statements; of two that are alike the newer one, then the larger
+    text. Objects are joined key by key.
 
     >>> join((1, "denied"), (2, "granted"))
     (1, 'denied')
@@ -73,8 +73,8 @@ def join(a: Entry, b: Entry) -> Entry:
 
 
 def restriction(value: Any) -> int:
-    """3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0 for a
-    grant."""
+    """Return 3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0
+    for a grant."""
     if type(value) is dict:
         return 2
     word = str(value).strip().lower()

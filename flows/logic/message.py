@@ -110,7 +110,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def decode(value: bytes) -> Message:
-    """The strict decode. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
+    """Decode strictly. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
     message = _decode(value)
     if _NEARLY in value and _FINER.search(value):
         for name, text in msgspec.structs.asdict(_decode_times(value)).items():

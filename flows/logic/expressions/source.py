@@ -109,7 +109,7 @@ class Writer:
         self._held = 0
 
     def whole(self, node: ast.expr, expect: Expected) -> str:
-        """Source of the whole expression. Raises `Refused`."""
+        """Return the source of the whole expression. Raises `Refused`."""
         if expect == "bool":
             return self._condition(node)
         piece = self._write(node)

@@ -56,8 +56,8 @@ class _Namespace:
         self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
     def identifier(self, value: str, countries: tuple[str, ...] = ()) -> Identifier | None:
-        """None for a value that is blocked, or does not hold. `countries`: of a number without one; the
-        likeliest first."""
+        """Return the identifier; None for a value that is blocked, or does not hold. `countries`: for a
+        number without one; the likeliest first."""
         known = (value, countries) if countries else value
         if known in self.cache:
             return self.cache[known]
@@ -76,7 +76,7 @@ class _Namespace:
         return identifier
 
     def holds(self, value: str, countries: tuple[str, ...], now_ms: int) -> bool:
-        """Whether it is a value of its kind at all."""
+        """Return whether it is a value of its kind at all."""
         if self.unborn is not None and self.unborn(value, now_ms):
             return False
         return not is_rounded(value) and self.normalise(value, countries) is not None
@@ -132,8 +132,8 @@ class Identifiers:
         self._user = self._namespace_of("userId")
 
     def previous(self, message: Any) -> tuple[bytes, bytes] | None:
-        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself
-        names no other user."""
+        """Return whom the `previousId` of an alias names, as a user and as a visitor; None where the alias
+        itself names no other user."""
         if (
             message.previousId is None
             or message.user_id is None
@@ -153,7 +153,7 @@ class Identifiers:
         return next((place.namespace for place in self._places if place.path == path), None)
 
     def hash(self, namespace: str, value: str) -> bytes | None:
-        """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
+        """Return the keyed hash of a plain value; None for an unknown namespace or a blocked value."""
         known = self._by_name.get(namespace)
         if known is None:
             return None

@@ -59,8 +59,8 @@ class OrderReader:
         self._sources = frozenset(sources)
 
     def read(self, raw: RawEvent, refused: Reject) -> Order | Reject:
-        """The order in an event that is none of the Segment spec's types; `refused` if it is no order
-        either."""
+        """Return the order in an event that is none of the Segment spec's types; `refused` if it is not an
+        order either."""
         if refused.reason != "type_unknown" or raw.fault is not None or len(raw.value) > _MAX:
             return refused
         try:
@@ -118,7 +118,7 @@ def _said(error: Exception) -> str:
 
 
 def document(order: str, *named: tuple[str, str], **more: Any) -> bytes:
-    """An order as a steward gives it; `named`: (namespace, value) each."""
+    """Return an order as a steward gives it; `named`: (namespace, value) each."""
     message = {
         "type": "identity",
         "order": order,

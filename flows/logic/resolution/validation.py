@@ -69,13 +69,13 @@ class Validator:
         self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
-        """One event. Never raises for what is in it."""
+        """Check one event. Never raises for what is in it."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else self._checked(stated, raw)
 
     def refusal(self, raw: RawEvent) -> Reject | None:
-        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by
-        the size of the event."""
+        """Return why `check` refuses it, without all that it does to what it takes: what this costs is
+        bounded by the size of the event."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else None
 
@@ -279,9 +279,9 @@ def _message_id_of(message: Message, raw: RawEvent) -> str | Reject:
 
 
 def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
-    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those
-    that `entry.field` calls the same, and those of kinds that are personal. (`traits.name` is one only of a
-    trait: a product's name is no secret, nor a company's.)"""
+    """Return the names that are sensitive among properties, among traits, and among what is stated of a
+    group: those of `privacy.sensitive`, those that `entry.field` calls the same, and those of kinds that are
+    personal. (`traits.name` is sensitive only as a trait: a product's name is no secret, nor a company's.)"""
     kinds = entry.kinds
     of_traits = {
         folded(name.removeprefix("traits."))

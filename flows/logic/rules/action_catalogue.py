@@ -35,7 +35,7 @@ class Choices:
         self._menus: dict[tuple[str, ...], Menu] = {}
 
     def menu(self, eligible: Sequence[Action]) -> Menu:
-        """Made once for each set of eligible actions."""
+        """Return the menu of a set of eligible actions, made once for each set."""
         names = tuple(action.name for action in eligible)
         menu = self._menus.get(names)
         if menu is None:
@@ -45,5 +45,5 @@ class Choices:
         return menu
 
     def ledger(self, waiting: dict[str, Open]) -> Ledger:
-        """What waits for rewards, of one customer."""
+        """Return what waits for rewards, of one customer."""
         return Ledger(self.within_ms, self._repeat, OPEN_MAX, waiting)

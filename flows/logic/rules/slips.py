@@ -82,8 +82,8 @@ def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
 
 
 def named_once(config: Config) -> dict[str, tuple[str, str]]:
-    """Events that are named in one place of the configuration only: where, and `; did you mean ...?` or
-    nothing.
+    """Return events that are named in one place of the configuration only: where, and `; did you mean ...?`
+    or nothing.
 
     One may be meant so. One that resembles another is likely to be a slip of the pen.
     """

@@ -69,11 +69,14 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 class Lives(Protocol):
     """What lives a customer's days."""
 
-    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None: ...
+    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact."""
 
-    def wake(self, state: ShardState, root: bytes, due: int) -> None: ...
+    def wake(self, state: ShardState, root: bytes, due: int) -> None:
+        """Look at a customer whose timer is due."""
 
-    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None: ...
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
+        """Add up two customers. `muted`: history brought them together."""
 
 
 def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> None:
@@ -88,13 +91,14 @@ def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> Non
 
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
-    """The triggers among what was just put into the outbox."""
+    """Return the triggers among what was just put into the outbox."""
     sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == "t"]
     return [Sent(clock_ms, trigger.rule, trigger.cause) for trigger in sent]
 
 
 def forget(state: ShardState, root: bytes, live: Live) -> None:
-    """From here on the unions of this customer are undone by its fragments alone."""
+    """Give the merge history up: from here on the unions of this customer are undone by its fragments
+    alone."""
     live.profile.history_bytes = live.profile.joined_ms = 0
     state.set_history(root, None)
 
@@ -134,7 +138,7 @@ class Part:
         self.joined_ms = 0  # its last union
 
     def finish(self) -> tuple[Profile, bytes]:
-        """Its profile and its history, if it still has one."""
+        """Return its profile and its merge history, if it still has one."""
         history = b"".join(self.entries) if self.joined_ms else b""
         self.live.profile.history_bytes, self.live.profile.joined_ms = len(history), self.joined_ms
         return self.live.profile, history
@@ -153,8 +157,8 @@ class Replay:
         self.sent: list[Sent] = []
 
     def live(self, history: bytes, until_ms: int) -> bool:
-        """Up to now. Whether that union was among what there is to live."""
-        # Customers that were joined bring pasts of their own: each is in order, and so is what happened in
+        """Live up to `until_ms`. Return whether the union was among what there is to live."""
+        # Customers that were joined bring histories of their own: each is in order, and so is what happened in
         # the same moment.
         for entry, packed in sorted(_entries(history), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
@@ -172,8 +176,8 @@ class Replay:
         return self._found
 
     def separate(self, one: bytes, other: bytes, others: Collection[bytes]) -> bool:
-        """Whether two origins belong to different customers, there are just these two, and `others` go with
-        the second and nobody else.
+        """Return whether two origins belong to different customers, there are just these two, and `others` go
+        with the second and nobody else.
 
         They may not: a customer that came here before the one it is united with by evidence was counted to
         whoever was there.
@@ -189,7 +193,7 @@ class Replay:
         return leaving == {other, *others} & self._home.keys()
 
     def part(self, origin: bytes) -> Part:
-        """The customer that an origin belongs to in the end."""
+        """Return the customer that an origin belongs to in the end."""
         return self._parts[self._home[origin]]
 
     def _begin(self, entry: Began) -> None:

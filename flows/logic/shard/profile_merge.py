@@ -41,7 +41,7 @@ class Turns(merge_history.Lives, Protocol):
 
 
 def expect(state: ShardState, expect: Expect) -> None:
-    """Facts that depend on what is announced here are held from now on."""
+    """Hold facts that depend on what is announced here, from now on."""
     profile = state.customer(expect.root).profile
     profile.in_flight = profile.in_flight or InFlightMerge()
     customer = expect.origins
@@ -158,7 +158,7 @@ def sum_up(state: ShardState, root: bytes, live: Live, message: Absorb, muted: b
 
 
 def of_history(profile: Profile, message: Absorb) -> bool:
-    """Whether history is the last that is known of either: what they sum up to is no news then."""
+    """Return whether history is the last that is known of either: what they sum up to is no news then."""
     return profile.backfilled or decode_profile(message.general).backfilled
 
 
