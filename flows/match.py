@@ -9,30 +9,33 @@ seconds: after a death they may lack the records since.
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.records.identity import ID_BYTES, Order, Put, WindowCommit
+from schemas.records.identity_graph import ID_BYTES, Order, Put, WindowCommit
+from schemas.records.match_log import MatchKind
 from schemas.wire.events import DeadLetter
+from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
-from state.directory.redis_directory import Directory
 from state.keys import DataKey, DataKeys, LogSeal
 from state.model_store import Signer
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -57,7 +60,7 @@ class Kept:
     def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
         self.now_s = 0
         self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
-        self.apart = matches.apart
+        self.cannot_link = matches.cannot_link
         self._matches = matches
         self._keys = keys
         self._keep_s = keep_s
@@ -124,7 +127,7 @@ class Kept:
 def pieces(kind: str, body: bytes) -> list[Piece]:
     """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or
     `0`)."""
-    if kind == "d":
+    if kind == MatchKind.DECISIONS:
         return [
             (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
             for at in range(0, len(body), DECIDED_BYTES)
@@ -142,7 +145,7 @@ def pieces(kind: str, body: bytes) -> list[Piece]:
 def joined(kind: str, piece: Piece) -> bytes:
     """An entry that holds this alone."""
     origin, rest = piece
-    return origin + rest if kind == "d" else origin + len(rest).to_bytes(4) + rest
+    return origin + rest if kind == MatchKind.DECISIONS else origin + len(rest).to_bytes(4) + rest
 
 
 def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
@@ -216,7 +219,7 @@ class Matcher:
         self._unsaved += made.records
         metrics.MATCH_RECORDS.inc(made.records)
         puts = made.puts + self._aged(said.seq, {put.field for put in made.puts if put.table == "mr"})
-        if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
+        if said.kind == MatchKind.DECISIONS or self._unsaved >= CHECKPOINT_EVERY:
             self._unsaved = 0
             puts.append(
                 self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner)))
@@ -230,7 +233,7 @@ class Matcher:
         """What follows from an entry without the pieces of it that our logic raises on, and these. Raises
         `Fatal` if it is no piece."""
         take_back = self.stage.savepoint()
-        step = self._learn if said.kind == "d" else self._match
+        step = self._learn if said.kind == MatchKind.DECISIONS else self._match
         found = [*enumerate(pieces(said.kind, said.body))]
 
         def attempt(some: Sequence[tuple[int, Piece]]) -> Made:
@@ -314,72 +317,39 @@ class Matcher:
 # ---------------------------------------------------------------------------------------------------
 
 
-class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        self._read = stop.guard(lambda _: matcher.read(BLOCK_MS))
-        self._stop = stop
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[Said]:
-        if self._stop.is_set:
-            raise StopIteration
-        return self._read(None) or []
-
-
-class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        def take(said: Said) -> None:
-            window = matcher.judge(said)
-            stop.patiently(lambda: matcher.commit(window))
-
-        self._take = stop.guard(take)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Said]) -> None:
-        for said in items:
-            self._take(said)
-
-
 def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     """records -> match and commit."""
+
+    def take(said: Said) -> None:
+        window = matcher.judge(said)
+        stop.patiently(lambda: matcher.commit(window))
+
     flow = Dataflow("match")
-    said = op.input("read", flow, _Source(matcher, stop))
-    op.output("take", said, _Sink(matcher, stop))
+    said = op.input("read", flow, steps_source(lambda: matcher.read(BLOCK_MS), stop))
+    op.output("take", said, steps_sink(each(take), stop))
     return flow
 
 
-def matcher_of(config: Config) -> Matcher:
+def matcher_of(deployment: "Deployment") -> Matcher:
     """Return the flow's steps on this deployment."""
-    from flows.runtime import deployment
     from flows.runtime.archived_windows import match_packer
-    from state.directory.matches import RedisMatches
-    from state.redis.client import connect
 
-    matches = RedisMatches(
-        connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
-    )
-    seal = deployment.log_seal(config)
-    keys = deployment.keys(config)
+    config = deployment.config
     parts = (
         config,
-        deployment.directory(config),
-        matches,
-        deployment.data_keys(config),
-        deployment.signer(config),
-        keys.hash,
-        seal,
+        deployment.directory,
+        deployment.matches,
+        deployment.data_keys,
+        deployment.signer,
+        deployment.keys.hash,
+        deployment.log_seal,
     )
-    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
+    if not config.archive.enabled:
+        return Matcher(*parts)
+    return Matcher(*parts, match_packer(config, deployment.log_seal))
 
 
-def run(config: Config) -> None:
+def run(deployment: "Deployment") -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-
     stop = Stop()
-    run_flow(dataflow(matcher_of(config), stop), stop)
+    run_flow(dataflow(matcher_of(deployment), stop), stop)

@@ -16,12 +16,13 @@ import redis
 from flows.archive import Archiver
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.config.toml import load
-from schemas.records.journal import Journalled
+from schemas.records.journal import JournalKind, Journalled
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Tick
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Absorb
@@ -91,23 +92,24 @@ class Site:
 
     def start(self) -> "Site":
         """A new deployment, or one that was restored."""
-        deployment.prepare(self.config)
-        self.directory = deployment.directory(self.config)
-        self.outbox = deployment.outbox(self.config)
+        deployment = Deployment(self.config)
+        deployment.prepare()
+        self.directory = deployment.directory
+        self.outbox = deployment.outbox
         self.resolver = Resolver(
             self.config,
-            deployment.validator(self.config),
+            deployment.validator(),
             self.directory,
-            deployment.data_keys(self.config),
-            deployment.log_seal(self.config),
+            deployment.data_keys,
+            deployment.log_seal,
             Stop(),
             clock=lambda: float(self.now_s),
         )
         self.worker = Worker(
             range(self.config.shards.count),
             self.directory,
-            deployment.shards(self.config),
-            deployment.machine(self.config),
+            deployment.shards,
+            deployment.machine(),
             cache=50,
             outbox_max=100_000,
             clock_ms=lambda: self.now_s * 1000,
@@ -119,11 +121,12 @@ class Site:
         return self
 
     def archiver(self) -> Archiver:
+        deployment = Deployment(self.config)
         return Archiver(
             self.config,
-            deployment.journal(self.config),
-            deployment.archive(self.config),
-            deployment.log_seal(self.config),
+            deployment.journal,
+            deployment.archive,
+            deployment.log_seal,
             lambda: None,
         )
 
@@ -149,7 +152,12 @@ class Site:
         before = self.directory.offsets().get(partition, -1)
         events = [self._event() for _ in range(n or self.random.randint(1, 6))]
         window = Window(
-            partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0
+            partition=partition,
+            before=before,
+            after=before + len(events),
+            events=events,
+            positions=[before + 1 + i for i in range(len(events))],
+            opened=0.0,
         )
         assert self.resolver.commit(self.resolver.judge(window)) is window
 
@@ -176,15 +184,17 @@ class Site:
 
     def tick(self) -> None:
         self.now_s += 1
-        assert self.directory.replay(Journalled(0, "t", msgspec.msgpack.encode(Tick(self.now_s * 1000))))
+        assert self.directory.replay(
+            Journalled(0, JournalKind.TICK, msgspec.msgpack.encode(Tick(self.now_s * 1000)))
+        )
 
     def announce(self) -> None:
         """Other rules from here on."""
         self.config = self._configured(self.random.randrange(1, 5))
-        deployment.prepare(self.config, agreed=True)
+        Deployment(self.config).prepare(agreed=True)
 
     def forward(self) -> None:
-        for entry in self.outbox.read("i", self._forwarded, 100, 0):
+        for entry in self.outbox.read(Lane.ABSORBS, self._forwarded, 100, 0):
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 
@@ -200,11 +210,10 @@ class Site:
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""
-        names, layout = deployment.names(self.config), deployment.layout(self.config)
-        unseal = state_digest.as_said(deployment.data_keys(self.config)) if said else state_digest.as_stored
-        return state_digest.Reading(
-            self.client, names, layout, deployment.directory(self.config), unseal
-        ).digest()
+        deployment = Deployment(self.config)
+        names, layout = deployment.names, deployment.layout
+        unseal = state_digest.as_said(deployment.data_keys) if said else state_digest.as_stored
+        return state_digest.Reading(self.client, names, layout, deployment.directory, unseal).digest()
 
 
 class _Untimed:

@@ -1,47 +1,46 @@
-"""`millrace check FILE`: every error at once, each with its line; or, when all is well, what is active."""
+"""What is wrong with a configuration file, every error at once with its line; or, when all is well, what is
+active."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec.structs import replace
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from flows.logic.facets import vocabulary
 from flows.logic.rules.slips import named_once
 from flows.runtime import tracking_plan
-from schemas.config import Config, Connector, TriggerRule
+from schemas.config import Config, Connector, TriggerRule, WebhookConnector
 from schemas.config.locate import line_of
 from schemas.config.toml import Problem, Reading, lacks_secret, read, resolved, text_of, unspelled
 from schemas.errors import ConfigError
 
 
-def check(path: Path) -> int:
-    """Print the outcome for the file at `path`; 0 if it may be used, else 1."""
-    try:
-        text = text_of(path)
-    except ConfigError as error:
-        print(error)
-        return 1
-    reading = read(text)
-    found = errors(reading, path.absolute().parent)
-    for problem in found:
-        print(said(path, problem))
-    if found:
-        print(f"{len(found)} {'error' if len(found) == 1 else 'errors'}")
-        return 1
+class Examined(msgspec.Struct, frozen=True):
+    """What `millrace check` says of a file."""
+
+    errors: list[Problem]
+    warnings: list[Problem] = []
+    active: list[tuple[str, list[str]]] = []  # what is active, by its kind; none where there are errors
+
+
+def examine(path: Path) -> Examined:
+    """Look at the file at `path`. Raises `ConfigError` where it cannot be read."""
+    reading, folder = read(text_of(path)), path.absolute().parent
+    if found := errors(reading, folder):
+        return Examined(found)
     lone = named_once(reading.config)
+    warnings = []
     for name, (place, hint) in lone.items():
         if hint:
             warning = f"warning: the event `{name}` is named nowhere else{hint}"
-            print(said(path, Problem(line_of(reading.places, unspelled(place)), place, warning)))
-    _show(path, resolved(reading.config, path.absolute().parent), list(lone))
-    return 0
+            warnings.append(Problem(line_of(reading.places, unspelled(place)), place, warning))
+    active = [*_active(resolved(reading.config, folder)), ("named once", list(lone))]
+    return Examined([], warnings, active)
 
 
 def errors(reading: Reading, folder: Path) -> list[Problem]:
-    """Everything that is wrong with a configuration file of this folder, by line."""
+    """Return everything that is wrong with a configuration file of this folder, by line."""
     return sorted(
         [
             *reading.problems,
@@ -53,13 +52,13 @@ def errors(reading: Reading, folder: Path) -> list[Problem]:
 
 
 def said(path: Path, problem: Problem) -> str:
-    """A problem as a person sees it: file, line, place, and what is wrong."""
+    """Return a problem as a person sees it: file, line, place, and what is wrong."""
     return f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}"
 
 
 def sound(path: Path) -> Config:
-    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules
-    need none of.
+    """Return the configuration in a file in which `millrace check` finds nothing wrong, but for secrets, of
+    which rules need none.
 
     Raises `ConfigError` with every error, one a line.
     """
@@ -88,7 +87,9 @@ def _private_receivers(reading: Reading) -> list[Problem]:
     found = []
     for index, connector in enumerate(reading.config.connector):
         path = f"connector[{index}].url"
-        if connector.url and not connector.allow_private and _is_private(connector.url):
+        if not isinstance(connector, WebhookConnector) or connector.allow_private:
+            continue
+        if connector.url and _is_private(connector.url):
             message = "this address is not public: choose another, or set `allow_private = true`"
             found.append(Problem(line_of(reading.places, unspelled(path)), path, message))
     return found
@@ -118,25 +119,6 @@ def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
     return found
 
 
-def _show(path: Path, config: Config, lone: list[str]) -> None:
-    """`lone`: events that are named once."""
-    table = Table(
-        title=f"{path}: ready",
-        title_justify="left",
-        title_style="bold",
-        show_header=False,
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, values in [*_active(config), ("named once", lone)]:
-        for index, value in enumerate(values or ["none"]):
-            table.add_row(name if index == 0 else "", Text(value))  # Text: brackets in names are no markup
-    console = Console()
-    console.print(table)
-
-
 def _active(config: Config) -> list[tuple[str, list[str]]]:
     sources = sorted({key.source for key in config.gateway.write_keys if key.enabled})
     raw = config.raw
@@ -145,9 +127,8 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         if raw.log == "kafka"
         else f"redis streams, {raw.partitions} partitions, at most {raw.max_events:,} events"
     )
-    state = (
-        "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]
-    )  # the rest may hold a password
+    scheme = config.redis.url.partition("://")[0]  # the rest may hold a password
+    state = "embedded" if config.redis.url == "embedded" else scheme
     planned = [entry.event for entry in config.validate.plan]
     return [
         ("name", [config.name]),
@@ -199,5 +180,5 @@ def _trigger(config: Config, rule: TriggerRule) -> str:
 
 def _connector(entry: Connector) -> str:
     """Without its URL, which may hold a token."""
-    where = entry.topic or entry.stream or entry.path
-    return f"{entry.name}: {entry.type}{f' {where}' if where else ''}{'' if entry.enabled else ' (off)'}"
+    place = f" {entry.place}" if entry.place else ""
+    return f"{entry.name}: {entry.type}{place}{'' if entry.enabled else ' (off)'}"

@@ -92,6 +92,5 @@ class Absorb(msgspec.Struct, array_like=True):
     union: int = 0  # number in the ledger
     one: bytes = b""  # the origins that its evidence is about
     other: bytes = b""
-    restored: bool = (
-        False  # it comes back from a union that was undone: `survivor` and `retired` are the same
-    )
+    # it comes back from a union that was undone: `survivor` and `retired` are the same
+    restored: bool = False

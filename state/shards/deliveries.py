@@ -1,7 +1,7 @@
 """What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want
 nothing more.
 
-`state.dead_letters` reads the former.
+`state.dead_letter_logs` reads the former.
 """
 
 import time
@@ -25,7 +25,7 @@ class Deliveries:
         self._disabled = names.disabled
         self._counts = names.delivered
 
-    def bury(self, connector: str, body: bytes, reason: str) -> None:
+    def keep_dead(self, connector: str, body: bytes, reason: str) -> None:
         """Keep a delivery that failed for good. Raises `LogFull` where the server has no room."""
         words = reason.encode(errors="backslashreplace")  # they may be a receiver's
         fields: dict[Any, Any] = {"c": connector, "b": body, "r": words, "t": int(time.time() * 1000)}

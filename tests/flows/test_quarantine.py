@@ -14,16 +14,15 @@ from structlog.testing import capture_logs
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard import follow_up, profile_merge
 from flows.logic.shard.changes import Poisoned
-from flows.runtime.poison_brake import PoisonBrake, PoisonLimit
-from flows.runtime.reject_brake import SOURCES_MAX
+from flows.runtime.limits import SOURCES_MAX, PoisonBrake, SlidingSample
 from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
-from schemas.records.identity import shard_of
-from schemas.records.profile import Fragment, Sealed
+from schemas.records.customer_profile import Fragment, Sealed
+from schemas.records.identity_graph import shard_of
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact, Quarantined
-from state.memory.twins import MemoryShards
-from state.shards.redis_shards import QUARANTINE
+from state.memory.memory_shards import MemoryShards
 from state.suspended import Suspension
 from tests.logic.shard.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
@@ -67,16 +66,16 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quarantined(store: MemoryShards) -> list[Quarantined]:
-    entries = store.read(QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
+    entries = store.read(Lane.QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
     return [msgspec.msgpack.decode(entry.body, type=Quarantined) for entry in entries]
 
 
 def without_quarantine(store: MemoryShards) -> dict[str, Any]:
     found = contents(store)
     for shard in range(SHARDS):
-        found["outbox"][shard, QUARANTINE] = []
+        found["outbox"][shard, Lane.QUARANTINE] = []
         found["counters"][shard].pop("poisoned", None)
-        found["heads"][shard].outbox.pop(QUARANTINE, None)
+        found["heads"][shard].outbox.pop(Lane.QUARANTINE, None)
         found["heads"][shard].offset, found["heads"][shard].mark = (
             0,
             b"",
@@ -276,14 +275,14 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
 
 
 def test_the_limit_is_a_share_of_the_last_events_and_of_one_defect() -> None:
-    limit = PoisonLimit(5, 1_000)
+    limit = SlidingSample(5, 1_000)
     assert limit.exceeded(900, Counter({"KeyError at a": 45, "ValueError at b": 40})) is None
     assert limit.exceeded(100, Counter({"KeyError at a": 5})) is None
     assert limit.exceeded(100, Counter()) is None, (
         "the first 900 still count, without them there is no sample"
     )
     assert limit.exceeded(1_000, Counter({"KeyError at a": 50})) is None
-    assert PoisonLimit(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (
+    assert SlidingSample(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (
         200,
         61,
         "KeyError at a",
@@ -390,7 +389,7 @@ def test_sources_that_an_app_invents_are_bounded(held: Held) -> None:
     brake = PoisonBrake(LIMITS, held)
     for number in range(2 * SOURCES_MAX):
         brake.count({}, [Poisoned("KeyError at a", f"made-up-{number}", 1)])
-    assert len(brake._limits) == SOURCES_MAX
+    assert len(brake._samples) == SOURCES_MAX
 
 
 @pytest.mark.breaking

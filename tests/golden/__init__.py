@@ -9,9 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.records.identity import Group, Identifier, Order, Put, Routed, WindowCommit
-from schemas.records.journal import Journalled, WindowContent
-from schemas.records.profile import (
+from schemas.records.customer_profile import (
     Fragment,
     Head,
     Held,
@@ -25,6 +23,8 @@ from schemas.records.profile import (
     Sensitive,
     Wait,
 )
+from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
+from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -167,7 +167,7 @@ SAMPLES: dict[str, Any] = {
         ),
         _commit,
         WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A], b"policy"),
-        Journalled(9, "a", b"body", "shard:3", 7, b"extra", b"announced", b"content"),
+        Journalled(9, JournalKind.ABSORB, b"body", "shard:3", 7, b"extra", b"announced", b"content"),
         Checkpoint(b"trainer", {0: 5, 1: 0}, NOW // 1000, [Announcement(4, b"signed")], {"auc": 0.75}),
     )
 }

@@ -11,7 +11,7 @@ import redis
 from zstandard import ZstdCompressionDict
 
 from schemas.errors import Damaged
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
 from state.redis.names import Names
 from state.shards.compression import SAMPLE, TRIED_AGAIN, Compressor, Dictionaries
 from state.shards.redis_shards import RedisShards, ShardCommit

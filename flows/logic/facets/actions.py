@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flows.logic.bandit.allowances import Allowances
-from flows.logic.bandit.choose import Choice, Menu, screen, uniform
+from flows.logic.bandit.choose import ActionSet, Choice, screen, uniform
 from flows.logic.bandit.rewards import packed
 from flows.logic.facets import outcomes
 from flows.logic.models.best_action import FEATURES
@@ -19,7 +19,8 @@ from flows.logic.rules.action_catalogue import Choices
 from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
 
 _REACH = 1 + max(NAMES.index(name) for name in FEATURES)
@@ -52,11 +53,11 @@ def choose(
         record = Decision(
             customer=root, rule=rule, cause=cause, at_ms=now, reason="no_action", id=decision, withheld=said
         )
-        state.emit("d", record)
+        state.emit(Lane.DECISIONS, record)
         state.count("decisions:no_action")
         return None
     context = context_of(view)
-    choice, version = _draw(state, context, choices.menu(eligible), decision)
+    choice, version = _draw(state, context, choices.action_set(eligible), decision)
     action, chosen = eligible[choice.chosen], choices.rules[choice.action]
     allowances.keep(choices.actions)
     allowances.take(action, now)
@@ -78,7 +79,7 @@ def choose(
         context=context,
         version=version,
     )
-    state.emit("d", record)
+    state.emit(Lane.DECISIONS, record)
     state.count(f"actions:{action.name}")
     state.changes.chosen.append((action.name, _how(choice, version)))
     made = Open(
@@ -112,13 +113,15 @@ def _holds(condition: object, view: EvaluationContext) -> bool | None:
         return None
 
 
-def _draw(state: ShardState, context: list[float], menu: Menu, decision: str) -> tuple[Choice, int]:
+def _draw(
+    state: ShardState, context: list[float], action_set: ActionSet, decision: str
+) -> tuple[Choice, int]:
     """By the hash of the decision's id, so that the same log gives the same choice. With the version of the
     model, or 0."""
-    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(menu.names)
+    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(action_set.names)
     if decider is not None:
-        return decider.decide(context, menu, draw), decider.version
-    return Choice(int(draw * count), menu.names, (1.0 / count,) * count, (0.0,) * count), 0
+        return decider.decide(context, action_set, draw), decider.version
+    return Choice(int(draw * count), action_set.names, (1.0 / count,) * count, (0.0,) * count), 0
 
 
 def _how(choice: Choice, version: int) -> str:

@@ -4,10 +4,11 @@ from typing import Any
 
 from flows.logic.facets.actions import context_of
 from flows.logic.facets.facet import Facet, TriggerCause
-from flows.logic.models import segments_learnt
+from flows.logic.models import cluster_assigner
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 
@@ -32,7 +33,7 @@ class ClusterMembership(Facet):
             _move(state, profile, assigner.assign(context)[0])
         version = assigner.version if assigner else 0
         example = Example(
-            model=segments_learnt.NAME,
+            model=cluster_assigner.NAME,
             customer=cause.root,
             asked_ms=now,
             answered_ms=now,
@@ -41,7 +42,7 @@ class ClusterMembership(Facet):
             version=version,
             label=0.0,
         )
-        state.emit("x", example)
+        state.emit(Lane.EXAMPLES, example)
         return False
 
     def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:

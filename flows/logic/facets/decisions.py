@@ -9,8 +9,9 @@ from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.facets.scores import said_of
 from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.identity import text_id
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.identity_graph import text_id
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision, Trigger
 
 
@@ -55,7 +56,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, c
         withheld = Decision(
             customer=cause.root, rule=rule.name, cause=cause.cause, at_ms=view.now, reason="cooldown"
         )
-        state.emit("d", withheld)
+        state.emit(Lane.DECISIONS, withheld)
         state.count("decisions:cooldown")
         return
     named = trigger_id(cause.cause, cause.subject, rule.name)
@@ -68,7 +69,7 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, c
         profile.cooldowns[rule.name] = view.now + trigger.cooldown
     if chosen is not None and chosen.rule.silent:
         return
-    state.emit("t", _message(named, trigger, chosen, view, cause))
+    state.emit(Lane.TRIGGERS, _message(named, trigger, chosen, view, cause))
     state.count(f"triggers:{rule.name}")
     state.changes.fired.append((rule.name, cause.receipt.received_ms))
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
 from schemas.wire.triggers import Receipt
 
 

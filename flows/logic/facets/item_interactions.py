@@ -8,7 +8,8 @@ from flows.logic.models import recommendation_index
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
 from schemas.config import Touch
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 ITEM_MAX: Final = 64  # characters of an item's id; what is longer is not taken for an item
@@ -55,7 +56,7 @@ def _touch(state: ShardState, rule: Touch, view: EvaluationContext, cause: Trigg
             recent=recent,
             segment=view.p.segment,
         )
-        state.emit("x", example)
+        state.emit(Lane.EXAMPLES, example)
         recent = [item, *(other for other in recent if other != item)][: recommendation_index.RECENT_MAX]
     view.p.recent = recent
 

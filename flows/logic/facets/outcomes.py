@@ -19,7 +19,8 @@ from flows.logic.rules.action_catalogue import OPEN_MAX
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState, rules_of
 from schemas.config import Reward
-from schemas.records.profile import MICRO, Open, Profile
+from schemas.records.customer_profile import MICRO, Open, Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 Refused = Refusal | Literal["unknown_action"]  # it was removed while its reward was on the way
@@ -146,4 +147,4 @@ def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:
         decision=closed.decision,
         eligible=closed.eligible,
     )
-    state.emit("x", example)
+    state.emit(Lane.EXAMPLES, example)

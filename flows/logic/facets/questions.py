@@ -25,10 +25,11 @@ from flows.logic.profile import sparse
 from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.ruleset import CompiledModel, CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import MICRO, Profile, Question
+from schemas.records.customer_profile import MICRO, Profile, Question
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
 
-_LANE: Final = "x"
+_LANE: Final = Lane.EXAMPLES
 _MORE: Final = 4.0  # times the odds
 _SUSPECT_LEAST: Final = 0.001  # below it nothing is
 Unheard = Literal["unasked", "before", "late", "repeated"]

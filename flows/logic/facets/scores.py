@@ -6,7 +6,7 @@ from typing import Any, Final
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
 
 _NONE: Final = (-inf, 0)  # a score that nobody has given yet
 
@@ -27,17 +27,17 @@ class Scores(Facet):
         models = rules.models_at(view.key)
         if not view.key:  # time moves all figures
             models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
-        board = state.scorers.board(models)
-        if not board.models:
+        scorers = state.scorers.scorer_set(models)
+        if not scorers.models:
             return False
-        held, said = profile.scores, board.say(view.features(board.reach))
+        held, said = profile.scores, scorers.say(view.features(scorers.reach))
         cause.crossed += [
             trigger
-            for model, threshold, above, trigger in rules.watching(board.models)
+            for model, threshold, above, trigger in rules.watching(scorers.models)
             if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
         ]
         held |= said
-        cause.explain = board.explain
+        cause.explain = scorers.explain
         return False
 
     def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:

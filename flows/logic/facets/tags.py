@@ -6,7 +6,7 @@ from typing import Any
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
 
 
 class Tags(Facet):

@@ -7,7 +7,7 @@ from flows.logic.facets.decisions import fire
 from flows.logic.facets.facet import Facet, TriggerCause, timer_cause
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.profile import Profile, Wait
+from schemas.records.customer_profile import Profile, Wait
 
 WAITS_MAX: Final = 16
 

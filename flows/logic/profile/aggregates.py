@@ -20,7 +20,7 @@ from zlib import crc32
 
 from flows.logic.expressions.numbers import number_of
 from schemas.config import Aggregate, Value
-from schemas.records.profile import MICRO
+from schemas.records.customer_profile import MICRO
 
 BUCKETS_PER_WINDOW: Final = 12  # a window slides in steps of a twelfth
 HALF_LIVES: Final = 32  # older contributions are below 1 in 4 billion

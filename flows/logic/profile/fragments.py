@@ -12,7 +12,7 @@ from flows.logic.fields.stated import in_order, stated_at
 from flows.logic.profile.aggregates import Figure, amount_of, in_64_bits, is_unread
 from flows.logic.profile.facet_figures import FacetFigure
 from schemas.config import Value
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.wire.events import Fact
 
 SLOT_MS: Final = 30 * 60_000  # activity in neighbouring half hours is one session

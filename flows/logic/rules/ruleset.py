@@ -20,14 +20,14 @@ from flows.logic.expressions.expression import (
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.profile.aggregates import Figure, Read, read_as_numbers
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.rules.action_catalogue import Choices
 from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
 from schemas.errors import ConfigError
-from schemas.records.profile import MICRO, Fragment, Profile
+from schemas.records.customer_profile import MICRO, Fragment, Profile
 
 DAY_MS: Final = 86_400_000
 MODELS: Final = tuple(BINARY)
@@ -49,7 +49,7 @@ class EvaluationContext:
         "p",
         "properties",
         "reads",
-        "shelf",
+        "recommendations",
         "type",
     )
 
@@ -63,10 +63,12 @@ class EvaluationContext:
     key: str
     properties: dict[str, Any]
 
-    def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
-        """`shelf`: what to recommend `k` items with."""
+    def __init__(
+        self, reads: Mapping[int, Read], recommendations: RecommendationIndex | None = None, k: int = 0
+    ) -> None:
+        """`recommendations`: what to recommend `k` items with."""
         self.reads = reads
-        self.shelf = shelf
+        self.recommendations = recommendations
         self.k = k
         self._features: list[float] | None = None
 
@@ -111,7 +113,8 @@ class EvaluationContext:
 
     def recommended(self) -> list[str]:
         """Return items for this customer, the best first."""
-        return self.shelf.recommend(self.p.recent, self.p.segment, self.k) if self.shelf else []
+        index = self.recommendations
+        return index.recommend(self.p.recent, self.p.segment, self.k) if index else []
 
     def purchase_recency(self) -> float | None:
         return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
@@ -197,10 +200,14 @@ def _figure_name(figure: Figure) -> Name:
 
 
 def still(
-    rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None
+    rules: "CompiledRules",
+    profile: Profile,
+    total: Fragment,
+    now: int,
+    recommendations: RecommendationIndex | None = None,
 ) -> EvaluationContext:
     """Return a view without an event: a timer looks."""
-    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
     view.event = view.type = view.channel = view.key = ""
     view.properties = {}

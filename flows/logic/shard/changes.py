@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.records.profile import Sensitive
+from schemas.records.customer_profile import Sensitive
 
 
 class Poisoned(NamedTuple):

@@ -14,7 +14,7 @@ from flows.logic.facets.all_facets import (
 from flows.logic.facets.facet import TriggerCause, timer_cause
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, still
 from flows.logic.shard.state import Live, ShardState, rules_of
-from schemas.records.identity import text_id
+from schemas.records.identity_graph import text_id
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Receipt
 
@@ -27,7 +27,7 @@ SELDOM_MS: Final = 365 * REFRESH_MS
 def at_event(state: ShardState, rules: CompiledRules, root: bytes, fact: Fact, live: Live) -> None:
     """Do what follows from a fact that was counted."""
     profile, now = live.profile, state.head.clock_ms or fact.received_ms
-    view = EvaluationContext(rules.reads, state.learnt.shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, state.learnt.recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, live.total, now
     view.event, view.type, view.channel, view.properties = fact.name, fact.type, fact.channel, fact.properties
     view.key = fact.name if fact.type == "track" else fact.type
@@ -47,7 +47,7 @@ def at_event(state: ShardState, rules: CompiledRules, root: bytes, fact: Fact, l
 def at_timer(state: ShardState, root: bytes, live: Live, due: int) -> None:
     """Do what follows from the time that has passed."""
     rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
+    view = still(rules, live.profile, live.total, now, state.learnt.recommendations)
     cause = timer_cause(f"timer:wake:{due}", root, root, due, now)
     for before in BEFORE_TIMER:
         before(state, rules, view, cause)
@@ -60,7 +60,7 @@ def at_timer(state: ShardState, root: bytes, live: Live, due: int) -> None:
 def at_union(state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
     """Do what follows from figures that another customer brought."""
     rules, now = rules_of(state), state.head.clock_ms
-    view = still(rules, live.profile, live.total, now, state.learnt.shelf)
+    view = still(rules, live.profile, live.total, now, state.learnt.recommendations)
     cause = timer_cause(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
     _derive(state, rules, view, cause)
     _schedule(state, rules, view, root)

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from flows.logic.profile.fragments import DEDUPE_ID, seen
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Held, InFlightMerge, Owed, Parting
+from schemas.records.customer_profile import Held, InFlightMerge, Owed, Parting
+from schemas.records.identity_graph import ID_BYTES
 
 HELD_MAX: Final = 256  # facts of one customer
 LENT_MAX: Final = 128  # messages remembered from former customers of our identifiers

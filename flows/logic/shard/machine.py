@@ -36,9 +36,9 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Profile, Sealed, Sensitive
-from schemas.records.shard_log import Announced, LogEntry, mark_of, unpack_facts
+from schemas.records.customer_profile import Profile, Sealed, Sensitive
+from schemas.records.identity_graph import ID_BYTES
+from schemas.records.shard_log import Announced, LogEntry, LogKind, mark_of, unpack_facts
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb
 
@@ -68,15 +68,15 @@ class ShardMachine:
         self._rules_of = rules_of
         self._scorer_of = scorer_of
         self._handlers: dict[str, Callable[[ShardState, bytes, Turns], None]] = {
-            "e": _take_facts,
-            "x": _take_expect,
-            "l": _take_lend,
-            "r": _take_retire,
-            "s": _take_split,
-            "a": _take_absorb,
-            "t": self._take_tick,
-            "c": self._take_rules,
-            "m": self._take_model,
+            LogKind.EVENTS: _take_facts,
+            LogKind.EXPECT: _take_expect,
+            LogKind.LEND: _take_lend,
+            LogKind.RETIRE: _take_retire,
+            LogKind.SPLIT: _take_split,
+            LogKind.ABSORB: _take_absorb,
+            LogKind.TICK: self._take_tick,
+            LogKind.CONFIG: self._take_rules,
+            LogKind.MODEL: self._take_model,
         }
 
     def open(self, state: ShardState) -> None:
@@ -97,7 +97,7 @@ class ShardMachine:
         """
         turns, entry = turns or self, None
         for entry in entries:
-            state.changes.settled &= entry.kind == "t"
+            state.changes.settled &= entry.kind == LogKind.TICK
             self._handlers[entry.kind](state, entry.body, turns)
             state.head.offset = entry.seq
         if entry is not None:

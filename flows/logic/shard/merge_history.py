@@ -15,7 +15,8 @@ import msgspec
 
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of
-from schemas.records.profile import Head, Profile
+from schemas.records.customer_profile import Head, Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb, Trigger
 
 HISTORY_MAX: Final = 256 * 1024  # bytes of one customer; some thousand facts
@@ -92,7 +93,7 @@ def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> Non
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
     """Return the triggers among what was just put into the outbox."""
-    sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == "t"]
+    sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == Lane.TRIGGERS]
     return [Sent(clock_ms, trigger.rule, trigger.cause) for trigger in sent]
 
 
@@ -158,8 +159,8 @@ class Replay:
 
     def live(self, history: bytes, until_ms: int) -> bool:
         """Live up to `until_ms`. Return whether the union was among what there is to live."""
-        # Customers that were joined bring histories of their own: each is in order, and so is what happened in
-        # the same moment.
+        # Customers that were joined bring histories of their own: each is in order, and so is what happened
+        # in the same moment.
         for entry, packed in sorted(_entries(history), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
                 self._pass_time(entry.clock_ms)

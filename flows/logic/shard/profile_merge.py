@@ -19,7 +19,8 @@ from flows.logic.shard.state import (
     rules_of,
     sum_of,
 )
-from schemas.records.profile import Head, InFlightMerge, Parting, Profile, Sensitive
+from schemas.records.customer_profile import Head, InFlightMerge, Parting, Profile, Sensitive
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Expect, Lend, Retire, Split
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Absorb, Decision
@@ -55,7 +56,9 @@ def lend(state: ShardState, lend: Lend, turns: Turns) -> None:
     their way here themselves."""
     live = state.live.get(lend.root)
     if live is None:  # nothing was seen
-        state.emit("i", Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier))
+        state.emit(
+            Lane.ABSORBS, Absorb(lend.home or lend.to, lend.root, b"", b"", identifier=lend.identifier)
+        )
         return
     profile = live.profile
     profile.in_flight = profile.in_flight or InFlightMerge()
@@ -76,7 +79,9 @@ def _release(state: ShardState, root: bytes, live: Live, turns: Turns) -> None:
     for debt in debts:
         fragment = profile.fragments.get(debt.origin)
         ring = (fragment.dedupe_ring if fragment else b"") + profile.in_flight.dedupe_ring
-        state.emit("i", Absorb(debt.to, root, b"", b"", identifier=debt.identifier, dedupe_ring=ring))
+        state.emit(
+            Lane.ABSORBS, Absorb(debt.to, root, b"", b"", identifier=debt.identifier, dedupe_ring=ring)
+        )
     if in_flight.over(profile.in_flight):
         profile.in_flight = None
 
@@ -85,11 +90,11 @@ def retire(state: ShardState, retire: Retire) -> None:
     """Hand the whole customer over to the survivor."""
     live = state.live.get(retire.retired)
     if live is None:  # nothing to hand over, but it is waited for
-        state.emit("i", Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
+        state.emit(Lane.ABSORBS, Absorb(retire.survivor, retire.retired, b"", b"", **_evidence(retire)))
         return
     sensitive = state.changes.sensitive.pop(retire.retired, None)
     state.emit(
-        "i",
+        Lane.ABSORBS,
         Absorb(
             retire.survivor,
             retire.retired,
@@ -166,7 +171,9 @@ def split(state: ShardState, split: Split, turns: Turns) -> None:
     """Give a part back; later, if it is on its way here itself."""
     live = state.live.get(split.root)
     if live is None:  # nothing was seen
-        state.emit("i", Absorb(split.part, split.part, b"", b"", origins=split.origins, restored=True))
+        state.emit(
+            Lane.ABSORBS, Absorb(split.part, split.part, b"", b"", origins=split.origins, restored=True)
+        )
         return
     profile = live.profile
     profile.in_flight = profile.in_flight or InFlightMerge()
@@ -207,7 +214,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
             at_ms=sent.clock_ms,
             reason="sent_while_united",
         )
-        state.emit("d", told)
+        state.emit(Lane.DECISIONS, told)
     leaving.in_flight = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.changes.sensitive.get(root)
     sealed = (
@@ -220,7 +227,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
     if sealed and sealed.origins:
         state.changes.sensitive_dirty.add(root)
     state.emit(
-        "i",
+        Lane.ABSORBS,
         Absorb(
             parting.part,
             parting.part,

@@ -19,14 +19,15 @@ from flows.logic.shard.follow_up import REFRESH_MS
 from flows.logic.shard.machine import ShardMachine, seal
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of, sum_of
 from schemas.errors import MillraceError
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogEntry
 from schemas.wire.events import Fact, Quarantined
 from schemas.wire.triggers import Absorb
 
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
-LANE: Final = "q"
+LANE: Final = Lane.QUARANTINE
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
 
 

@@ -7,14 +7,14 @@ import msgspec
 
 from flows.logic.bandit.snapshot import Decider
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
+from flows.logic.models.cluster_assigner import Assigner
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.scoring import ActiveModels, Scorer
-from schemas.records.identity import ID_BYTES
-from schemas.records.profile import Fragment, Head, Profile, Sensitive
-from schemas.records.shard_log import Expect, Lend, LogEntry, Retire, Split, Tick, unpack_facts
+from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
+from schemas.records.identity_graph import ID_BYTES
+from schemas.records.shard_log import Expect, Lend, LogEntry, LogKind, Retire, Split, Tick, unpack_facts
 from schemas.wire.triggers import Absorb
 
 FRAGMENTS_MAX: Final = 32
@@ -34,26 +34,26 @@ decode_tick = msgspec.msgpack.Decoder(Tick).decode
 class Learnt:
     """What was learnt besides probabilities; None until there is a model."""
 
-    __slots__ = ("assigner", "decider", "shelf")
+    __slots__ = ("assigner", "decider", "recommendations")
 
     def __init__(self) -> None:
         self.decider: Decider | None = None
-        self.shelf: Shelf | None = None
+        self.recommendations: RecommendationIndex | None = None
         self.assigner: Assigner | None = None
 
-    def take(self, model: Decider | Shelf | Assigner) -> None:
+    def take(self, model: Decider | RecommendationIndex | Assigner) -> None:
         """Use this one from now on."""
         match model:
             case Decider():
                 self.decider = model
-            case Shelf():
-                self.shelf = model
+            case RecommendationIndex():
+                self.recommendations = model
             case Assigner():
                 self.assigner = model
 
 
-LEARNT = (Decider, Shelf, Assigner)
-Loaded = Scorer | Decider | Shelf | Assigner
+LEARNT = (Decider, RecommendationIndex, Assigner)
+Loaded = Scorer | Decider | RecommendationIndex | Assigner
 
 
 class Live:
@@ -177,21 +177,21 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
     needs = Needs()
     for entry in entries:
         match entry.kind:
-            case "e":
+            case LogKind.EVENTS:
                 for root, _origin, _payload in unpack_facts(entry.body):
                     needs.profiles.add(root)
-            case "x":
+            case LogKind.EXPECT:
                 needs.profiles.add(decode_expect(entry.body).root)
-            case "l":
+            case LogKind.LEND:
                 needs.profiles.add(decode_lend(entry.body).root)
-            case "r":
+            case LogKind.RETIRE:
                 retired = decode_retire(entry.body).retired
                 needs.whole(retired)
-            case "s":
+            case LogKind.SPLIT:
                 needs.whole(decode_split(entry.body).root)
-            case "a":
+            case LogKind.ABSORB:
                 needs.whole(entry.body[:ID_BYTES])
-            case "t":
+            case LogKind.TICK:
                 needs.tick_ms = decode_tick(entry.body).now_ms
                 needs.ticks += 1
     return needs

@@ -8,10 +8,10 @@ from flows.logic.fields import group_traits
 from flows.logic.fields.check import NOTES, OK, QUALITY
 from flows.logic.fields.completion import completed
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
-from schemas.records.identity import text_id
-from schemas.records.profile import MICRO, Fragment, Profile
+from schemas.records.customer_profile import MICRO, Fragment, Profile
+from schemas.records.identity_graph import text_id
 
 # What facets show that stands among the figures; what others show stands behind all.
 _FIRST: Final = ("stage", "segment", "tags", "cluster", "recommended", "waiting_for_reward", "scores")
@@ -24,11 +24,11 @@ def present(
     rules: CompiledRules,
     now_ms: int,
     contact: Mapping[str, str],
-    shelf: Shelf | None = None,
+    recommendations: RecommendationIndex | None = None,
 ) -> dict[str, Any]:
     """Return the answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
     here."""
-    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
     shown = {name: value for show in SHOW for name, value in show(rules, view).items()}

@@ -13,7 +13,7 @@ from flows.logic.rules.ruleset import EvaluationContext
 from flows.logic.shard.state import Live
 from flows.logic.shard.view import present
 from schemas.config.toml import rules_from
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
 from tests.logic.shard import test_profile_replay as replay
 from tests.logic.shard import test_unmerge as unmerge
 from tests.world import (

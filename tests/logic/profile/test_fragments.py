@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flows.logic.profile.aggregates import AMOUNT_MAX, amount_of
 from flows.logic.profile.fragments import CHANNELS_MAX, DEDUPE_ID, TRAITS_MAX, add_traits, dedupe_id, seen
-from schemas.records.profile import MICRO, Fragment
+from schemas.records.customer_profile import MICRO, Fragment
 from schemas.wire.events import Fact
 from tests.world import DAY, HOUR, MINUTE, START_MS, compiled, fact
 

@@ -11,7 +11,7 @@ from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, problems
 from flows.logic.rules.slips import slips
 from schemas.config import Rules
 from schemas.config.toml import rules_from
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
 from tests.world import DAY, START_MS, document, fact
 
 

@@ -8,7 +8,7 @@ import pytest
 from flows.logic.shard.changes import Changes, Poisoned
 from flows.logic.shard.quarantine import savepoint
 from flows.logic.shard.state import ShardState
-from schemas.records.profile import Head, Sensitive
+from schemas.records.customer_profile import Head, Sensitive
 from tests.world import compiled
 
 ROOT = b"r" * 12

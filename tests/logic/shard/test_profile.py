@@ -14,7 +14,7 @@ from flows.logic.models import churn
 from flows.logic.profile.fragments import add_traits, dedupe_id, join_traits
 from flows.logic.shard.state import FRAGMENTS_MAX, SEALED_MAX, add_sensitive
 from flows.logic.shard.view import newest
-from schemas.records.profile import MICRO, Sealed, Sensitive
+from schemas.records.customer_profile import MICRO, Sealed, Sensitive
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 

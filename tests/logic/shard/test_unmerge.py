@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.records.identity import Order, WindowCommit, shard_of, undo
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.identity_graph import Order, WindowCommit, shard_of, undo
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, World, visitor
 
 RULES = """
