@@ -268,8 +268,8 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
     world.publish(PHONE)
     with pytest.raises(
         Fatal,
-        match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\."
-        r" This is a defect",
+        match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\. "
+        "This is a defect",
     ):
         world.send([ANA, PHONE])
 
