@@ -25,7 +25,7 @@ SETTLE_TRIES = 10
 
 
 def announce(directory: Directory, config: Config, *, agreed: bool = False) -> int:
-    """Announce the rules if they are not in force. Returns their version, 0 where they were in force already.
+    """Announce the rules if they are not in force. Return their version, 0 where they were in force already.
 
     `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
     compile, and `Losing`.
@@ -42,7 +42,8 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
         and directory.body(LogKind.CONFIG, RULES, version + 1) != document
     ):
         raise ConfigError(
-            "other rules were announced at the same moment, and ours were not: look which are meant, and announce those"
+            "other rules were announced at the same moment, and ours were not: look which are meant, and "
+            "announce those"
         )
     return version + 1
 

@@ -312,7 +312,8 @@ def test_one_command_shows_and_one_goes_on(file: Path, millrace: Call) -> None:
     for line in (
         r"web 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 the gateway answers 429",
         r"shop 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 wait in the topic",
-        r"events 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 go on to the dead letters where they are bad: the gateway",
+        r"events 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 go on to the dead letters where "
+        r"they are bad: the gateway",
     ):
         assert line in " ".join(said.split()), said
     assert "suspended sources, whose events are not taken: events, shop, web" in " ".join(
