@@ -1,9 +1,9 @@
 """What one decision and one lesson of the next-best-action bandit cost: 100 actions x 50 features, by policy.
 
+    python -m bench.bandit
+
 Decisions by the clock, each for itself; lessons in CPU time of one core over all, with every refresh and
 every snapshot that falls due.
-
-python -m bench.bandit
 """
 
 from statistics import median
@@ -26,7 +26,14 @@ def main() -> None:
     contexts = chance.standard_normal((LESSONS, FEATURES)).tolist()
     examples = [
         Rewarded(
-            "", 0, number, context, f"a{number % ACTIONS}", 1.0 / ACTIONS, float(context[0] > number % 3), 0
+            decision="",
+            decided_ms=0,
+            answered_ms=number,
+            context=context,
+            action=f"a{number % ACTIONS}",
+            propensity=1.0 / ACTIONS,
+            reward=float(context[0] > number % 3),
+            version=0,
         )
         for number, context in enumerate(contexts)
     ]
@@ -45,7 +52,8 @@ def main() -> None:
             times.append(perf_counter() - begun)
         print(
             f"{policy:20} decide {1e6 * median(times):6.1f} us (least {1e6 * min(times):.1f})"
-            f"  learn {1e6 * learn:6.1f} us, {1.0 / learn:7,.0f} examples/s  snapshot {len(snapshot.pack()) / 1e6:.2f} MB",
+            f"  learn {1e6 * learn:6.1f} us, {1.0 / learn:7,.0f} examples/s"
+            f"  snapshot {len(snapshot.pack()) / 1e6:.2f} MB",
             flush=True,
         )
 

@@ -1,7 +1,7 @@
 """What learning costs: microseconds of CPU for each example and examples/s of one core, for every model; and
 the largest checkpoint.
 
-python -m bench.learning [EXAMPLES]
+    python -m bench.learning [EXAMPLES]
 """
 
 import random
@@ -58,14 +58,14 @@ def examples(trainer: Trainer, count: int) -> list[Example]:
         customer = b"%d" % luck.randrange(CUSTOMERS)
         weight = 1.0 if trainer.name == recommendation_index.NAME else label
         example = Example(
-            trainer.name,
-            customer,
-            at,
-            at * 10,
-            x,
-            0.2,
-            1,
-            weight,
+            model=trainer.name,
+            customer=customer,
+            asked_ms=at,
+            answered_ms=at * 10,
+            features=x,
+            predicted=0.2,
+            version=1,
+            label=weight,
             action=action,
             propensity=0.1,
             recent=recent,

@@ -1,12 +1,11 @@
 """`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in
 `millrace run`.
 
-throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left
-             out
-latency      half of that load, in real time: an event's arrival -> the commit of its trigger, the first
-             seconds (all caches are empty)
-             left out; and the same in a burst, where all customers identify themselves within some two
-             seconds
+throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, without the
+             start-up
+latency      half of that load, in real time: an event's arrival -> the commit of its trigger, without the
+             first seconds (all caches are empty); and the same in a burst, where all customers identify
+             themselves within some two seconds
 memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
 idle         CPU of the whole embedded stack with nothing to do
 naive        bench/naive.py on the same machine in the same run

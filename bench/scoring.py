@@ -1,11 +1,11 @@
 """What models cost an event in `profile`: the same log entries applied with all models in force, with the
 binary ones, with none.
 
-All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine
-disturbs little. What models have learnt does not matter for what they cost: they are taught with the load's
-features and touches, and labels by chance.
+    python -m bench.scoring [customers] [events each] [rounds]
 
-python -m bench.scoring [customers] [events each] [rounds]
+All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine
+disturbs little. What models have learnt does not matter for what they cost: they learn from the features and
+interactions of the load, with labels by chance.
 """
 
 import random
@@ -28,6 +28,7 @@ from flows.logic.models.linear import Scorer
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.models.trainers import binary_trainers, other_trainers
 from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
@@ -88,8 +89,8 @@ def apply(
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
             seconds.append(time.perf_counter() - began)
-            examples += [_decode(body) for lane, _, body in state.outbox if lane == Lane.EXAMPLES]
-            state.clear()
+            examples += [_decode(body) for lane, _, body in state.changes.outbox if lane == Lane.EXAMPLES]
+            state.changes = Changes()
         states.append(state)
     return seconds, states, examples
 
@@ -105,7 +106,15 @@ def taught(config: Config, rules: Rules, states: list[ShardState], examples: lis
         places = BINARY[trainer.name].places  # type: ignore[index]
         taught = [
             Example(
-                trainer.name, b"", 0, at, [x[i] for i in places], None, 0, float(chance.random() < 0.3), 10.0
+                model=trainer.name,
+                customer=b"",
+                asked_ms=0,
+                answered_ms=at,
+                features=[x[i] for i in places],
+                predicted=None,
+                version=0,
+                label=float(chance.random() < 0.3),
+                amount=10.0,
             )
             for at, x in enumerate(shown)
         ]
@@ -136,14 +145,14 @@ def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -
     for at, context in enumerate(contexts):
         reward = float(chance.random() < 0.2)
         yield Example(
-            best_action.NAME,
-            b"",
-            at,
-            at,
-            context,
-            None,
-            0,
-            reward,
+            model=best_action.NAME,
+            customer=b"",
+            asked_ms=at,
+            answered_ms=at,
+            features=context,
+            predicted=None,
+            version=0,
+            label=reward,
             action=chance.choice(names),
             propensity=1 / len(names),
             decision=str(at),

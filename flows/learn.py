@@ -45,7 +45,7 @@ from schemas.records.shard_log import LogKind
 from schemas.wire.events import Unlearnt
 from schemas.wire.triggers import Example
 from state.damage import GONE, RESTORE
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
 from state.shards.redis_shards import Outbox

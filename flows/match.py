@@ -28,8 +28,8 @@ from schemas.errors import Foreign
 from schemas.records.identity_graph import ID_BYTES, Order, Put, WindowCommit
 from schemas.records.match_log import MatchKind
 from schemas.wire.events import DeadLetter
+from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
-from state.directory.redis_directory import Directory
 from state.keys import DataKey, DataKeys, LogSeal
 from state.model_store import Signer
 from state.redis.client import INFRASTRUCTURE

@@ -25,10 +25,12 @@ from schemas.records.outbox_lanes import LANES, Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Trigger
 from state.damage import of_customer, shown
+from state.directory.layout import Layout
 from state.directory.records import Record, unpack
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.keys import DataKeys
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
 from state.shards.redis_shards import DECISIONS_MAX

@@ -14,9 +14,11 @@ from flows.runtime.snapshots import sender
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogKind
 from schemas.wire.triggers import Example
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import MemoryModels, Signer
+from state.directory.layout import Layout
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Signer
 from state.shards.redis_shards import ShardCommit
 
 SHARDS = 3
@@ -50,7 +52,21 @@ class World:
         first = self.sequences[shard] + 1
         self.sequences[shard] += len(bodies)
         outbox = [(Lane.EXAMPLES, seq, body) for seq, body in enumerate(bodies, first)]
-        self.shards.commit([ShardCommit(shard, before, head, {}, {}, {}, {}, outbox)], 0)
+        self.shards.commit(
+            [
+                ShardCommit(
+                    shard=shard,
+                    before=before,
+                    head=head,
+                    counters={},
+                    profiles={},
+                    sensitive={},
+                    timers={},
+                    outbox=outbox,
+                )
+            ],
+            0,
+        )
 
     def fill(self, lanes: list[list[tuple[int, bytes]]], end: int) -> None:
         """All lanes at once: (second, body) in each."""
@@ -111,7 +127,16 @@ def lanes(count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, 
         second = 1 + at * seconds // count
         x = [luck.gauss(0, 1) for _ in FEATURES]
         label = float(luck.random() < (0.8 if x[0] > 0.3 else 0.2))
-        example = Example("churn", b"c", 0, second * 1000 + luck.randrange(1000), x, luck.random(), 0, label)
+        example = Example(
+            model="churn",
+            customer=b"c",
+            asked_ms=0,
+            answered_ms=second * 1000 + luck.randrange(1000),
+            features=x,
+            predicted=luck.random(),
+            version=0,
+            label=label,
+        )
         found[luck.randrange(SHARDS)].append((second, encode(example)))
     return found
 

@@ -152,7 +152,12 @@ class Site:
         before = self.directory.offsets().get(partition, -1)
         events = [self._event() for _ in range(n or self.random.randint(1, 6))]
         window = Window(
-            partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0
+            partition=partition,
+            before=before,
+            after=before + len(events),
+            events=events,
+            positions=[before + 1 + i for i in range(len(events))],
+            opened=0.0,
         )
         assert self.resolver.commit(self.resolver.judge(window)) is window
 

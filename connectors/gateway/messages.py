@@ -84,43 +84,16 @@ def keyed(message: bytes, shared: Shared) -> Keyed:
 def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
     """`keyed` for a message whose head is known already."""
     if len(message) > shared.limit:
-        return faulty(
-            "too_large",
-            f"the event has {len(message)} bytes, at most {shared.limit} are allowed",
-            message,
-            shared,
-        )
+        detail = f"the event has {len(message)} bytes, at most {shared.limit} are allowed"
+        return faulty("too_large", detail, message, shared)
     if isinstance(head, Reject):
         return faulty(head.reason, head.detail, message, shared)
     kind = shared.kind or head.type
-    if kind in ORDER_TYPES:
-        if not shared.merges:
-            return faulty(
-                "order_forbidden", f"{kind} needs a write key with `merges = true`", message, shared
-            )
-    elif shared.kind is None and kind not in EVENT_TYPES:
-        return faulty("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}", message, shared)
-    additions: dict[str, bytes] = {}
-    taken = False  # an addition's name stands in the message already
-    if shared.kind is not None and head.type != shared.kind:
-        additions["type"] = _TYPE_JSON[shared.kind]
-        taken |= head.type is not UNSET
-    message_id = head.messageId
-    if message_id in _ABSENT:
-        taken |= message_id is not UNSET
-        message_id = str(uuid4())
-        additions["messageId"] = f'"{message_id}"'.encode()
-    if shared.sent_at is not None and (head.sentAt is UNSET or head.sentAt == _NULL):
-        additions["sentAt"] = shared.sent_at
-        taken |= head.sentAt is not UNSET
-    for name, common, own in (
-        ("context", shared.context, head.context),
-        ("integrations", shared.integrations, head.integrations),
-    ):
-        merged = _merge(common, own) if common else None
-        if merged is not None:
-            additions[name] = merged
-            taken |= own is not UNSET
+    if (refused := _of_wrong_type(kind, shared)) is not None:
+        return faulty(refused.reason, refused.detail, message, shared)
+    absent = head.messageId in _ABSENT
+    message_id = str(uuid4()) if absent else head.messageId
+    additions, taken = _additions(head, shared, message_id if absent else None)
     # perhaps `{}`, where nothing may be followed by a comma
     bare = head.userId is UNSET and head.anonymousId is UNSET
     try:
@@ -133,6 +106,40 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
         if refused is not None:
             return faulty(refused.reason, refused.detail, value, shared)  # as it would be judged again
     return _key(head, message_id), event
+
+
+def _of_wrong_type(kind: object, shared: Shared) -> Reject | None:
+    if kind in ORDER_TYPES:
+        if not shared.merges:
+            return Reject("order_forbidden", f"{kind} needs a write key with `merges = true`")
+    elif shared.kind is None and kind not in EVENT_TYPES:
+        return Reject("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}")
+    return None
+
+
+def _additions(head: Head, shared: Shared, message_id: object) -> tuple[dict[str, bytes], bool]:
+    """Return the members that a message lacks or that its batch changes (`message_id`: the one that it lacks,
+    else None), and whether one of their names stands in the message already."""
+    additions: dict[str, bytes] = {}
+    taken = False
+    if shared.kind is not None and head.type != shared.kind:
+        additions["type"] = _TYPE_JSON[shared.kind]
+        taken |= head.type is not UNSET
+    if message_id is not None:
+        additions["messageId"] = f'"{message_id}"'.encode()
+        taken |= head.messageId is not UNSET
+    if shared.sent_at is not None and (head.sentAt is UNSET or head.sentAt == _NULL):
+        additions["sentAt"] = shared.sent_at
+        taken |= head.sentAt is not UNSET
+    for name, common, own in (
+        ("context", shared.context, head.context),
+        ("integrations", shared.integrations, head.integrations),
+    ):
+        merged = _merge(common, own) if common else None
+        if merged is not None:
+            additions[name] = merged
+            taken |= own is not UNSET
+    return additions, taken
 
 
 def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:

@@ -17,7 +17,7 @@ from flows.runtime.snapshots import sender
 from schemas.records.customer_profile import Sensitive
 from schemas.records.identity_graph import shard_of
 from state.damage import CHANGED, GONE, UNREADABLE, of_customer
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.keys import DataKeys
 from state.redis.client import reported
 from state.shards.redis_shards import Shards

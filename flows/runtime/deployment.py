@@ -29,9 +29,10 @@ from schemas.records.shard_log import LogKind
 from state import dead_letter_logs
 from state.damage import shown
 from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
+from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.given_up import RedisGivenUp
 from state.history.journal_tail import RedisJournal
 from state.history.key_snapshot import keys_of

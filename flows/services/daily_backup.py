@@ -26,7 +26,7 @@ def run(deployment: Deployment, now: Callable[[], datetime], wait: Callable[[flo
         if due_in(config.backup.daily, backups.newest(), now()) > 0:
             continue
         try:
-            create_and_prune(config, lambda: int(now().timestamp() * 1000))
+            create_and_prune(deployment, lambda: int(now().timestamp() * 1000))
         except (MillraceError, OSError) as error:
             metrics.BACKUPS_FAILED.inc()
             log.error("backup_failed", error=str(error), retry_in_s=AGAIN_S)

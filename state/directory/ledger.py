@@ -1,7 +1,6 @@
 """What there is to read of identities: the ledger of unions, the queue for stewards.
 
-All of it is written by the directory's script alone; `state.memory.twins.MemoryDirectory` is the twin here,
-too.
+All of it is written by the directory's script alone; `state.memory.memory_ledger.MemoryLedger` is the twin.
 """
 
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from typing import Any, Protocol, cast
 import redis
 
 from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union
+from state.directory.layout import Layout
 from state.directory.records import unpack
-from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
 from state.redis.names import Names
 

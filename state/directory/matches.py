@@ -2,7 +2,7 @@
 belongs together.
 
 It writes like everybody else: a `WindowCommit` whose partition is `PARTITION` and whose positions are those
-of its log. `state.memory.twins.MemoryDirectory` is the twin.
+of its log. `state.memory.memory_directory.MemoryDirectory` is the twin.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import redis
 
 from schemas.records.identity_graph import ID_BYTES
 from schemas.records.match_log import AnyMatchKind, MatchKind
+from state.directory.layout import Layout
 from state.directory.records import unpack
-from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
 from state.redis.names import Names
 

@@ -1,7 +1,7 @@
 """The shards on Redis: profiles, timers, counters and outbox of each, committed together with the position in
 its log.
 
-Its twin is `state.memory.twins.MemoryShards`; `tests/contract/test_shards.py` runs on both.
+Its twin is `state.memory.memory_shards.MemoryShards`; `tests/contract/test_shards.py` runs on both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

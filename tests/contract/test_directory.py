@@ -12,8 +12,10 @@ from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit, WindowResult
 from schemas.records.shard_log import Announced, LogKind, Retire, unpack_facts
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import Directory, Layout, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=4, buckets=16, limits=(1, 2, 3))

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from schemas.errors import Stale
 from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
 from schemas.records.shard_log import Expect, LogKind, unpack_facts
+from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.matches import RedisMatches
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, everything, group, groups, ident
 

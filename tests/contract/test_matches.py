@@ -6,9 +6,10 @@ import redis
 from schemas.errors import Fenced
 from schemas.records.identity_graph import Group, Order, Put, Routed, WindowCommit
 from schemas.records.match_log import MatchKind
+from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, Matches, RedisMatches, Said
-from state.directory.redis_directory import Directory, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, ident
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import Fenced
 from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import LANES, Lane
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.redis_shards import OutboxEntry, RedisOutbox, RedisShards, ShardCommit
 

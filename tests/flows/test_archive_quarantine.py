@@ -8,8 +8,8 @@ import redis
 
 from flows import archive
 from flows.archive import ARCHIVE, Archiver
+from flows.cli import dead_letter_screen
 from flows.runtime.deployment import Deployment
-from flows.services import dead_letters
 from schemas.errors import LogFull
 from schemas.records.journal import Journalled
 from state.dead_letter_logs import DeadDelivery
@@ -68,12 +68,12 @@ def test_what_it_raises_on_is_restored_like_everything_else(
     assert all(
         note.reason.startswith("poison: KeyError at tests.flows.test_archive_quarantine:") for note in found
     )
-    assert dead_letters.listing(site.config, "poison", 100) == 0
-    assert dead_letters.show(site.config, found[0].name) == 0
+    assert dead_letter_screen.listing(site.config, "poison", 100) == 0
+    assert dead_letter_screen.show(site.config, found[0].name) == 0
     said = capsys.readouterr()
     assert found[0].name in said.out
     assert "ann@" not in said.out + said.err
-    assert dead_letters.replay(site.config, [], "poison") == 0
+    assert dead_letter_screen.replay(site.config, [], "poison") == 0
     assert notes(site) == []
     assert "is whole in the archive" in capsys.readouterr().out
 
@@ -83,7 +83,7 @@ def test_the_note_stays_while_the_build_is_not_mended(site: Site, monkeypatch: p
     plant(monkeypatch, "packing")
     lived(site, archiver(site), 2)
     before = notes(site)
-    assert dead_letters.replay(site.config, [], "poison") == 1
+    assert dead_letter_screen.replay(site.config, [], "poison") == 1
     assert notes(site) == before != []
 
 

@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.gateway import build
+from flows.cli import repair_screen
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.state import decode_profile
 from flows.runtime import rules_in_force
 from flows.runtime.deployment import Deployment
-from flows.services import repair
 from schemas.config import Gateway
 from schemas.errors import Damaged, Foreign
 from schemas.records.identity_graph import shard_of
@@ -304,13 +304,13 @@ def test_a_customer_who_is_given_up_begins_anew_and_his_shard_goes_on(
     shop: Shop, harm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = shop.prefix_of_shard + b"p:" + shop.root
-    assert repair.customer(shop.config, shop.root.hex()) == 0
+    assert repair_screen.customer(shop.config, shop.root.hex()) == 0
     assert "nothing to repair" in capsys.readouterr().out
     if harm == "gone":
         shop.client.delete(key)
     else:
         cut(shop, key)
-    assert repair.customer(shop.config, shop.root.hex()) == 0
+    assert repair_screen.customer(shop.config, shop.root.hex()) == 0
     assert f"customer {shop.root.hex()} (shard {shop.shard}): removed" in capsys.readouterr().out
     assert shop.profile() is None
     shop.start()

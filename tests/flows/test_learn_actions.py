@@ -35,7 +35,8 @@ from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names

@@ -24,7 +24,8 @@ from schemas.errors import Fenced
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogKind
 from schemas.wire.triggers import UNANSWERED, Example
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names

@@ -10,6 +10,7 @@ import pytest
 import redis
 from bytewax.testing import run_main
 
+from flows.cli import dead_letter_screen
 from flows.learn import Learning, dataflow
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.challenger import Challenger
@@ -19,7 +20,6 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.snapshots import sender
-from flows.services import dead_letters
 from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
 from schemas.records.outbox_lanes import Lane
@@ -251,14 +251,14 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     assert len(found) == sent > 1
     assert found[0].build == BUILD
     assert found[0].unlearnt.detail.startswith("KeyError at tests.flows.test_learn_quarantine:")
-    assert dead_letters.listing(config, "poison", 100) == 0
-    assert dead_letters.show(config, found[0].name) == 0
+    assert dead_letter_screen.listing(config, "poison", 100) == 0
+    assert dead_letter_screen.show(config, found[0].name) == 0
     said = capsys.readouterr().out
     assert found[0].name in said
     assert POISON.hex() in said
     assert "ann@" not in said
-    assert dead_letters.replay(config, [], "poison") == 1, "this build raised on them"
-    assert dead_letters.replay(config, [each.name for each in found], None) == 0
+    assert dead_letter_screen.replay(config, [], "poison") == 1, "this build raised on them"
+    assert dead_letter_screen.replay(config, [each.name for each in found], None) == 0
     assert list(Deployment(config).dead_examples.oldest()) == []
     start()
     eventually(lambda: learnt() == 200 + more + sent)

@@ -17,7 +17,8 @@ from schemas.errors import Fenced
 from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import LANES, Lane
 from schemas.records.shard_log import LogEntry, LogKind
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.logic.shard.test_profile_replay import MODELS, RULES, finish, lived

@@ -13,6 +13,7 @@ from schemas.records.customer_profile import (
     Fragment,
     Head,
     Held,
+    InFlightMerge,
     Open,
     Owed,
     Parting,
@@ -20,7 +21,6 @@ from schemas.records.customer_profile import (
     Question,
     Sealed,
     Sensitive,
-    Transit,
     Wait,
 )
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
@@ -47,7 +47,7 @@ _fragment = Fragment(
     b"ring01ring02",
     (5_000_000, NOW // 1000 - 86_400),
 )
-_transit = Transit(
+_in_flight = InFlightMerge(
     [[A, C]],
     [B, B],
     [C],
@@ -73,7 +73,7 @@ _profile = Profile(
         Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4),
         Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5),
     ],
-    *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
+    *(NOW, _in_flight, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
     *(
         {"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2, ["call", "mail"])},
         ["SKU-2", "SKU-1"],

@@ -20,9 +20,10 @@ from schemas.records.outbox_lanes import LANES
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Absorb
 from state import state_digest
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
 from state.shards.redis_shards import RedisShards, ShardCommit

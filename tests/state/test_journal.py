@@ -12,9 +12,11 @@ from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.match_log import MatchKind
 from schemas.records.shard_log import LogEntry, LogKind, Tick
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import Directory, Layout, RedisDirectory
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.history.journal_tail import RedisJournal
-from state.memory.twins import MemoryDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.client import connect
 from state.redis.names import Names
 

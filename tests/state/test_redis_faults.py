@@ -17,7 +17,8 @@ from schemas.records.identity_graph import Group, Identifier, Routed, WindowComm
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import FORMAT, Layout, RedisDirectory
+from state.directory.layout import FORMAT, Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import DataKeys
 from state.model_store import Checkpoint, RedisModels, Signer
 from state.redis.client import (

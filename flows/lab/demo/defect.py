@@ -8,12 +8,12 @@ nothing else notices.
 import sys
 
 from flows.cli import main
-from flows.lab.demo.faults import Defective
+from flows.lab.demo.malformed import Defective
 from flows.runtime.deployment import Deployment
 
 
 def plant() -> None:
-    """Into this process, for good."""
+    """Plant the defect in this process, for good."""
     sound = Deployment.validator
     # that is the defect
     Deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[method-assign, assignment]

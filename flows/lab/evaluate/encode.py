@@ -46,7 +46,7 @@ class Numbers:
         return self.columns[at].tolist()  # type: ignore[no-any-return]
 
     def learn(self, at: int, answer: bool) -> None:
-        """Numbers need no answers."""
+        """Do nothing: numbers need no answers."""
 
 
 class Clock:
@@ -73,7 +73,7 @@ class Clock:
         return self._columns[at].tolist()  # type: ignore[no-any-return]  # as above
 
     def learn(self, at: int, answer: bool) -> None:
-        """Times need no answers."""
+        """Do nothing: times need no answers."""
 
 
 class Words:
@@ -122,7 +122,7 @@ class Encoder:
         *,
         clock: bool,
     ) -> None:
-        """`times` in that order; `clock`: look at them too."""
+        """Take `times` in that order; `clock`: look at them too."""
         self._parts: list[Numbers | Words | Clock] = [Clock(times)] if clock else []
         for name in columns:
             column = table.column(name)

@@ -1,8 +1,8 @@
 """The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
 They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax
-does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a few
-lines.
+does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a
+few lines.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from connectors.raw.log import START
 from flows.deliver import Steady, forwarding
-from flows.lab.demo.faults import Defective
-from flows.lab.simulate.faults import Crash, Faults, Line
-from flows.lab.simulate.traffic import DOCUMENTS
+from flows.lab.demo.malformed import Defective
+from flows.lab.simulate.drawn_traffic import DOCUMENTS
+from flows.lab.simulate.failures import Crash, Faults, Line
 from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
 from flows.learn import Learning
 from flows.logic.delivery import Progress
@@ -180,8 +180,8 @@ def handing_over(site: Site) -> Life:
 
 
 def delivering(site: Site) -> Life:
-    """At least once: a cursor passes what was taken. Deliveries finish in any order."""
-    cursors = site.shards.cursors(Lane.TRIGGERS, CRM)
+    """Deliver at least once: a cursor passes what was taken. Deliveries finish in any order."""
+    cursors = site.shards.cursors("t", CRM)
     progress = {shard: Progress(seq) for shard, seq in cursors.items()}
     read = dict(cursors)
     waiting: list[OutboxEntry] = []
@@ -230,7 +230,7 @@ class Brittle(BinaryTrainer):
 
 
 def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
-    """One for each model."""
+    """Return one for each model."""
     churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
     taught: list[Trainer] = [churned, *other_trainers(rules_from(DOCUMENTS[0]))]
     senders = [snapshots.sender(trainer.name) for trainer in taught]

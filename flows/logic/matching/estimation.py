@@ -170,13 +170,13 @@ class Learner(msgspec.Struct, array_like=True):
         }
         records_each = min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS)))
         self.weights = Weights(
-            self.weights.version + 1,
-            fields,
-            records_each,
-            self._relatives_each(),
-            self.branches.each(records_each),
-            self.branches.phone(),
-            self.branches.city(),
+            version=self.weights.version + 1,
+            fields=fields,
+            records_each=records_each,
+            relatives_each=self._relatives_each(),
+            branches_each=self.branches.each(records_each),
+            branches_phone=self.branches.phone(),
+            branches_city=self.branches.city(),
         )
         return self.weights
 

@@ -302,17 +302,19 @@ class _Walk:
     def _say(self, origin: bytes, by_root: dict[bytes, bytes], verdict: Verdict) -> None:
         version = self._stage.scorer.weights.version
         note = Note(
-            round(verdict.probability, 6),
-            round(verdict.weight, 2),
-            version,
-            explain(verdict),
-            explain(verdict, "zh"),
+            probability=round(verdict.probability, 6),
+            weight=round(verdict.weight, 2),
+            version=version,
+            words=explain(verdict),
+            words_zh=explain(verdict, "zh"),
         )
         packed = msgspec.msgpack.encode(note)
         for cluster in (verdict.cluster, *verdict.also):
             root = bytes.fromhex(cluster)
             kind: OrderKind = "link" if verdict.kind == "merge" else "review"
-            self._result.orders.append(Order(kind, origin, by_root[root], "match", packed, origins=True))
+            self._result.orders.append(
+                Order(kind=kind, a=origin, b=by_root[root], by="match", note=packed, origins=True)
+            )
             if verdict.kind == "merge":
                 self._unite(self._root(origin), root)
 

@@ -73,7 +73,9 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
     also = [
         other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)
     ]
-    return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+    return Verdict(
+        kind="merge", cluster=best.id, weight=weight, evidence=scorer.evidence(found), also=tuple(also)
+    )
 
 
 def _but_for_the_number(

@@ -3,8 +3,8 @@ go."""
 
 from flows.runtime.deployment import Deployment
 from flows.services.steward.desk import Steward
+from flows.services.steward.named_customers import People
 from flows.services.steward.orders import OrderDesk
-from flows.services.steward.people import People
 
 
 def steward(deployment: Deployment) -> Steward:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from flows.cli.digests import run
+from flows.cli.digest_screen import run
 from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from state.state_digest import Digest
@@ -18,7 +18,8 @@ from state.state_digest import Digest
 def config_file(folder: Path, redis_url: str) -> Path:
     file = folder / "millrace.toml"
     file.write_text(
-        f'name = "shop"\n[data]\nfolder = "{folder}"\n[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[identity]\ncapacity = 1000\n'
+        f'name = "shop"\n[data]\nfolder = "{folder}"\n[redis]\nurl = "{redis_url}"\n'
+        "[shards]\ncount = 2\n[identity]\ncapacity = 1000\n"
     )
     return file
 

@@ -12,7 +12,7 @@ from flows.lab.simulate.scheduler import simulate
 from flows.runtime.outbox_room import SAY_AFTER_S, SAY_EVERY_S, Room
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.shards.redis_shards import ShardCommit
 
 MOST = 3

@@ -11,8 +11,9 @@ import pytest
 from flows.archive import Archiver
 from flows.runtime import rules_in_force
 from flows.runtime.deployment import Deployment
-from flows.runtime.rules_in_force import RULES, settled
-from flows.services import configuration_changes
+from flows.runtime.rules_in_force import RULES
+from flows.services import configuration_changes, reloading
+from flows.services.reloading import settled
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError, Losing
@@ -137,7 +138,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 
     def write() -> None:
         for part in parts:
-            time.sleep(rules_in_force.SETTLE_S / 2)
+            time.sleep(reloading.SETTLE_S / 2)
             site.file.write_text(part)
 
     writer = threading.Thread(target=write)
@@ -152,7 +153,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules_in_force, "SETTLE_S", 0.0)
+    monkeypatch.setattr(reloading, "SETTLE_S", 0.0)
     file = tmp_path / "millrace.toml"
     with pytest.raises(ConfigError, match="cannot be read"):
         settled(file)
@@ -162,7 +163,7 @@ def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
         return Config()
 
     file.write_text('name = "shop"')
-    monkeypatch.setattr("flows.services.configuration_check.sound", loaded)
+    monkeypatch.setattr("flows.services.reloading.sound", loaded)
     with pytest.raises(ConfigError, match="is being written"):
         settled(file)
 

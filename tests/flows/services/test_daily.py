@@ -79,7 +79,7 @@ def test_one_that_was_missed_is_caught_up_at_once_and_only_once(config: Config) 
 
 
 def test_one_that_was_made_by_hand_is_as_good_for_its_day(config: Config) -> None:
-    backups.make(config, lambda: int(NOON.timestamp() * 1000))
+    backups.make(Deployment(config), lambda: int(NOON.timestamp() * 1000))
     ran(config, 0.5)
     assert made(config) == ["20260101T120000"]
 

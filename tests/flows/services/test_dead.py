@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from connectors.raw.log import START
 from flows.cli import main
+from flows.cli.printing import printable
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard.state import sums
 from flows.profile import Worker
@@ -24,7 +25,6 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.windows import Windows
-from flows.services.dead_letters import printable
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import LogFull
@@ -161,18 +161,20 @@ def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
     assert (code, err) == (1, "")
     assert f"{refused} not sent: " in out
     assert (
-        f"{letter} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
-        in out
+        f"{letter} not sent: crm: its secret is not in the environment; "
+        "set the variable that its `secrets` names" in out
     )
     assert site.listed()[0][0] == letter
 
 
 def hook(url: str, more: str = "") -> str:
-    return f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
+    return (
+        f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\n'
+        f"allow_private = true\nidentify = []\n{more}"
+    )
 
 
-# --- looking
-# --------------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Site) -> None:
@@ -251,8 +253,7 @@ def test_an_unknown_id_is_said_so(site: Site, ident: str) -> None:
     )
 
 
-# --- events again
-# ---------------------------------------------------------------------------------------------------
+# --- events again ---------------------------------------------------------------------------------
 
 
 def test_a_refused_event_goes_the_way_of_any_other_when_the_cause_is_mended(site: Site) -> None:
@@ -342,8 +343,7 @@ def test_avro_is_read_when_its_schema_has_come(site: Site, tmp_path: Path) -> No
     assert site.resolve() == 1
 
 
-# --- deliveries again
-# -----------------------------------------------------------------------------------------------
+# --- deliveries again -----------------------------------------------------------------------------
 
 
 def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: Receiver) -> None:
@@ -439,7 +439,8 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
         broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
         broken.setattr("flows.profile.BUILD", build)
         site.append(
-            b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}'
+            b'{"type": "identify", "userId": "ana", "messageId": "m1", '
+            b'"traits": {"email": "ana@example.com"}}'
         )
         site.append(b'{"type": "track", "event": "Viewed", "userId": "ana", "messageId": "m2"}')
         assert site.resolve() == 2

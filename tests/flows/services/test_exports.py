@@ -13,7 +13,8 @@ import pytest
 
 from connectors.files.table_rows import TableFile
 from connectors.raw.log import START
-from flows.lab.evaluate import identity
+from flows.cli.import_screen import run
+from flows.lab.evaluate import matching_trial
 from flows.lab.evaluate.table import read
 from flows.logic.expressions.numbers import number_of
 from flows.logic.message import Checked
@@ -21,7 +22,8 @@ from flows.resolve import Resolver
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from flows.services.importing import NO_KEY, Batch, Job, Reader, run
+from flows.services.importing.job import NO_KEY, Batch, Job
+from flows.services.importing.reading import Reader
 from schemas.config import Config
 from schemas.config.toml import load
 from tests.exports import EXPORTS, written
@@ -114,7 +116,7 @@ def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
 
 @by_name
 def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) -> None:
-    headings, rows = identity.read(written(export, tmp_path))
+    headings, rows = matching_trial.read(written(export, tmp_path))
     assert headings == list(export.columns)
     assert [row[export.columns[2]] for row in rows if any(row.values())] == [
         one.last for one in export.people
@@ -159,7 +161,8 @@ def test_all_thirty_for_real_are_six_customers(
     """The dry run says so of each, and what `resolve` makes of the rows that arrived is nobody twice."""
     file = tmp_path / "millrace.toml"
     file.write_text(
-        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n'
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n'
+        "[raw]\npartitions = 1\n"
     )
     config = load(file)
     Deployment(config).prepare()

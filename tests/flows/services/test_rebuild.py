@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from flows.cli import rebuild_screen
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.machine import decode_profile
 from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Judged, Window
-from flows.services import rebuild
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Foreign
@@ -32,7 +32,7 @@ def configured(site: Site, more: str = "") -> Config:
 
 def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = False) -> tuple[Config, str]:
     """The configuration after the switch, and what was said."""
-    assert rebuild.run(config, deliver) == 0
+    assert rebuild_screen.run(config, deliver) == 0
     said = capsys.readouterr().out
     there = tomllib.loads(said[said.index("    [redis]") :])  # what it says that is to be set
     tables = {
@@ -183,9 +183,9 @@ def test_an_archive_without_its_beginning_is_refused(
 ) -> None:
     files(Path(archived.config.archive.folder))[0].path.unlink()
     with pytest.raises(Foreign, match="expected 1: there is a gap before it"):
-        rebuild.run(configured(archived), False)
+        rebuild_screen.run(configured(archived), False)
 
 
 def test_without_an_archive_there_is_nothing_to_rebuild_from(site: Site) -> None:
     with pytest.raises(Foreign, match="there is no archive in"):
-        rebuild.run(configured(site), False)
+        rebuild_screen.run(configured(site), False)

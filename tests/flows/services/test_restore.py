@@ -13,6 +13,8 @@ import pytest
 import redis
 
 from flows.archive import Archiver
+from flows.cli import backup_screen, restore_screen
+from flows.cli.moments import moment
 from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
@@ -40,7 +42,7 @@ def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(
     for cut in site.random.sample(sorted(was), 100):
         other = restored(site, f"cut{cut}", cut)
         assert other.digest() == was[cut], f"seed {seed}, cut at second {cut - START_S}"
-        begun.add(restore.plan(other.config, cut * 1000, None)[0] is not None)
+        begun.add(restore.plan(Deployment(other.config), cut * 1000, None)[0] is not None)
     assert begun == {True, False}  # from a backup, and from the archive's beginning alone
 
 
@@ -67,7 +69,8 @@ def test_shards_whose_logs_may_hold_little_are_restored_step_by_step(site: Site)
     config = msgspec.structs.replace(
         other.config, shards=msgspec.structs.replace(other.config.shards, log_max=2)
     )
-    restore.restore(config, *restore.plan(config, None, None), None)
+    deployment = Deployment(config)
+    restore.restore(deployment, *restore.plan(deployment, None, None), None)
     assert other.digest() == was[site.now_s]
 
 
@@ -85,19 +88,19 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
     found = files(Path(site.config.archive.folder))
     assert [file.branch for file in found].count(True) == 1
     assert restored(other, "c").digest() == was[other.now_s]
-    manifest, _ = restore.plan(Site(site.folder, site.url, "d").config, None, None)
+    manifest, _ = restore.plan(Deployment(Site(site.folder, site.url, "d").config), None, None)
     assert manifest is not None
     assert manifest.tick_s <= middle  # the later backup is of what is void now
     void = Deployment(site.config).backups.names()[-1]
     with pytest.raises(Foreign, match="history took another way"):
-        restore.plan(other.config, None, void)
+        restore.plan(Deployment(other.config), None, void)
 
 
 def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
     big: tuple[Site, Archiver],
 ) -> None:
     site, archiver = big
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     was = lived(site, archiver, 3)
     other = Site(site.folder, site.url, "b")
     names = Deployment(other.config).names
@@ -150,7 +153,7 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
 def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: Path) -> None:
     with pytest.raises(Foreign, match="nothing to restore from: no backup in"):
         restored(site, "b")
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     theirs = Site(stranger, site.url, "b")
@@ -160,7 +163,7 @@ def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: 
         theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder)
     )
     with pytest.raises(Foreign, match=r"manifest\.json: a backup of 'millrace' with key file"):
-        restore.plan(config, None, None)
+        restore.plan(Deployment(config), None, None)
     assert untouched(theirs)
 
 
@@ -191,7 +194,7 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
     with pytest.raises(Foreign, match="without its content: a backup made after it is needed"):
         restored(site, "b")
     site.apply()
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]
 
@@ -236,31 +239,31 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
 
 def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     archiver = site.archiver()
-    assert backups.listing(site.config) == 0
+    assert backup_screen.listing(site.config) == 0
     assert "no backup in" in capsys.readouterr().out
     lived(site, archiver, 3)
-    assert backups.create(site.config) == 0
+    assert backup_screen.create(site.config) == 0
     name = Deployment(site.config).backups.names()[0]
-    assert backups.listing(site.config) == 0
-    assert backups.verify(site.config, None) == 0
-    assert backups.prune(site.config) == 0
+    assert backup_screen.listing(site.config) == 0
+    assert backup_screen.verify(site.config, None) == 0
+    assert backup_screen.prune(site.config) == 0
     out = capsys.readouterr().out
     assert f"{name}: 1 chunks, " in out
     assert "as of 2026-01-01 00:00:03Z" in out
     other = Site(site.folder, site.url, "b")
-    assert restore.run(other.config, "2026-01-01T00:00:02Z", None) == 0
+    assert restore_screen.run(other.config, "2026-01-01T00:00:02Z", None) == 0
     assert "restored from the beginning of the archive" in capsys.readouterr().out
     with pytest.raises(MillraceError, match="expected a time such as"):
-        restore.run(other.config, "yesterday", None)
+        restore_screen.run(other.config, "yesterday", None)
     with pytest.raises(Foreign, match="stands for a later time than --to"):
-        restore.run(other.config, "2026-01-01T00:00:00Z", name)
+        restore_screen.run(other.config, "2026-01-01T00:00:00Z", name)
 
 
 @pytest.mark.parametrize(
     "text", ["2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00", "2026-01-01"]
 )
 def test_a_time_is_read_as_utc_unless_it_says_otherwise(text: str) -> None:
-    assert restore.moment(text) == START_S * 1_000
+    assert moment(text) == START_S * 1_000
 
 
 def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) -> None:

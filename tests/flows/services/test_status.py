@@ -6,15 +6,17 @@ import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 
-from flows.services.status import Behind, Status, collect, screen, without_ticks
+from flows.cli.status_screen import screen
+from flows.services.status import Behind, Status, collect, without_ticks
 from schemas.config import Config, FileConnector, Shards
 from schemas.records.customer_profile import Head
 from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.shards.redis_shards import ShardCommit
 from state.suspended import Suspension
 from tests.contract.test_directory import group, ident

@@ -26,7 +26,16 @@ def examples(n: int, seed: int = 0) -> list[Rewarded]:
         context, arm = chance.standard_normal(3), int(chance.integers(3))
         reward = float(chance.random() < 1.0 / (1.0 + np.exp(-WEIGHTS[arm] @ context)))
         made.append(
-            Rewarded(str(number), number, number + 10, context.tolist(), "abc"[arm], 1 / 3, reward, 0)
+            Rewarded(
+                decision=str(number),
+                decided_ms=number,
+                answered_ms=number + 10,
+                context=context.tolist(),
+                action="abc"[arm],
+                propensity=1 / 3,
+                reward=reward,
+                version=0,
+            )
         )
     return made
 
@@ -165,7 +174,7 @@ def test_a_damaged_snapshot_or_checkpoint_is_refused() -> None:
 
 
 def opened(at_ms: int) -> Open:
-    return Open(at_ms, packed([1.0]), "a", 0.5, 3)
+    return Open(decided_ms=at_ms, context=packed([1.0]), action="a", propensity=0.5, version=3)
 
 
 @pytest.mark.parametrize(("repeat", "expected"), [("first", 0.2), ("max", 0.7), ("sum", 1.2)])

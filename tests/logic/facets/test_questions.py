@@ -17,7 +17,7 @@ from flows.profile import Worker
 from flows.runtime.snapshots import scorers, sign_snapshot
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import UNANSWERED, Example
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
 from tests.world import DAY, HOUR, MINUTE, SHARDS, START_MS, World, person, visitor
 

@@ -42,7 +42,16 @@ def stream(name: ModelName, count: int, seed: int = 1) -> Iterator[Example]:
     for at in range(count):
         x = [luck.gauss(0, 1) for _ in range(width)]
         logit = 1.5 * x[0] + 2.0 * abs(x[1]) - 3.0
-        yield Example(name, b"c", 0, at * 1000, x, None, 0, float(luck.random() < 1 / (1 + math.exp(-logit))))
+        yield Example(
+            model=name,
+            customer=b"c",
+            asked_ms=0,
+            answered_ms=at * 1000,
+            features=x,
+            predicted=None,
+            version=0,
+            label=float(luck.random() < 1 / (1 + math.exp(-logit))),
+        )
 
 
 def test_it_learns_and_is_calibrated(name: ModelName, champion: str) -> None:
@@ -100,7 +109,20 @@ def test_a_value_that_is_none_is_dropped_and_counted(name: ModelName, value: flo
     for each in (trainer, clean):
         each.learn(stream(name, 100))
     width = len(BINARY[name].features)
-    trainer.learn([Example(name, b"c", 0, 0, [value] + [0.0] * (width - 1), None, 0, 1.0)])
+    trainer.learn(
+        [
+            Example(
+                model=name,
+                customer=b"c",
+                asked_ms=0,
+                answered_ms=0,
+                features=[value] + [0.0] * (width - 1),
+                predicted=None,
+                version=0,
+                label=1.0,
+            )
+        ]
+    )
     assert trainer.dropped == {"feature_range": 1}
     assert trainer.snapshot() == clean.snapshot()
 
@@ -161,7 +183,18 @@ def test_rare_answers_may_weigh_more_and_probabilities_stay_right() -> None:
     for _ in range(12_000):
         x = [luck.gauss(0, 1) for _ in range(width)]
         trainer.learn(
-            [Example("fraud", b"c", 0, 0, x, None, 0, float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))))]
+            [
+                Example(
+                    model="fraud",
+                    customer=b"c",
+                    asked_ms=0,
+                    answered_ms=0,
+                    features=x,
+                    predicted=None,
+                    version=0,
+                    label=float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))),
+                )
+            ]
         )
     assert trainer.figures()["ece"] < 0.03
 
@@ -181,7 +214,16 @@ def test_an_error_that_jumps_raises_the_alarm_and_forgetting_helps() -> None:
         trainer.learn(stream("churn", 6_000))
         assert not trainer.drifts["log_loss"]
         turned = [
-            Example(e.model, b"", 0, 0, [-e.features[0], *e.features[1:]], None, 0, e.label)
+            Example(
+                model=e.model,
+                customer=b"",
+                asked_ms=0,
+                answered_ms=0,
+                features=[-e.features[0], *e.features[1:]],
+                predicted=None,
+                version=0,
+                label=e.label,
+            )
             for e in stream("churn", 5_000, seed=2)
         ]
         trainer.learn(turned)
@@ -195,7 +237,16 @@ def test_a_feature_that_moves_raises_the_alarm() -> None:
     trainer.learn(stream("churn", 3_000))
     before = sum(trainer.drifts.values())
     trainer.learn(
-        Example(e.model, b"", 0, 0, [*e.features[:3], e.features[3] + 2.0, *e.features[4:]], None, 0, e.label)
+        Example(
+            model=e.model,
+            customer=b"",
+            asked_ms=0,
+            answered_ms=0,
+            features=[*e.features[:3], e.features[3] + 2.0, *e.features[4:]],
+            predicted=None,
+            version=0,
+            label=e.label,
+        )
         for e in stream("churn", 3_000)
     )
     assert trainer.drifts[BINARY["churn"].features[3]]

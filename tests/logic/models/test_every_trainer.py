@@ -51,14 +51,14 @@ def stream(trainer: Trainer, count: int, seed: int = 1) -> Iterator[Example]:
         pays = float(luck.random() < 1 / (1 + math.exp(number - x[0]))) if x else 0.5
         name = f"a{number}" if trainer.name == best_action.NAME else item
         yield Example(
-            trainer.name,
-            b"c%d" % luck.randrange(90),
-            at,
-            at * 1000,
-            x,
-            None,
-            0,
-            pays,
+            model=trainer.name,
+            customer=b"c%d" % luck.randrange(90),
+            asked_ms=at,
+            answered_ms=at * 1000,
+            features=x,
+            predicted=None,
+            version=0,
+            label=pays,
             action=name,
             propensity=0.25,
             recent=recent,

@@ -33,7 +33,16 @@ NOW = 1_700_000_000_000
 
 
 def example(features: list[float], label: float, at_s: int = 0, predicted: float | None = None) -> Example:
-    return Example("churn", b"customer", at_s * 1000, at_s * 1000 + 500, features, predicted, 0, label)
+    return Example(
+        model="churn",
+        customer=b"customer",
+        asked_ms=at_s * 1000,
+        answered_ms=at_s * 1000 + 500,
+        features=features,
+        predicted=predicted,
+        version=0,
+        label=label,
+    )
 
 
 def fragment(
@@ -44,7 +53,15 @@ def fragment(
     slots = [slot for n in range(sessions) for slot in [last // SLOT_MS - 2 * (sessions - n)] * 2]
     names = {f"channel{n}": 1 for n in range(channels)}
     return Fragment(
-        first, last, events, orders, round(spent * MICRO), last if orders else 0, names, {}, slots
+        first_ms=first,
+        last_ms=last,
+        events=events,
+        orders=orders,
+        spent=round(spent * MICRO),
+        ordered_ms=last if orders else 0,
+        channels=names,
+        hours={},
+        sessions=slots,
     )
 
 
@@ -263,7 +280,10 @@ class TestScorer:
             Scorer.from_snapshot(bytes(SNAPSHOT_BYTES_MAX + 1))
 
     def test_scoring_needs_no_river(self) -> None:
-        code = "import sys; import flows.logic.models.linear, flows.logic.models.churn; sys.exit('river' in sys.modules)"
+        code = (
+            "import sys; import flows.logic.models.linear, flows.logic.models.churn;"
+            " sys.exit('river' in sys.modules)"
+        )
         assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
@@ -342,7 +362,9 @@ class TestTrainer:
 
     def test_another_process_with_another_hash_seed_learns_the_same(self) -> None:
         code = (
-            "import importlib.util as u; s=u.spec_from_file_location('t', 'tests/logic/models/test_models.py'); m=u.module_from_spec(s);"
+            "import importlib.util as u;"
+            "s=u.spec_from_file_location('t', 'tests/logic/models/test_models.py');"
+            "m=u.module_from_spec(s);"
             "s.loader.exec_module(m); print(m.trained().snapshot().digest)"
         )
         outputs = {
@@ -416,16 +438,14 @@ class TestProgress:
         for low in range(10):
             members = [(y, p) for y, p in answers if low == min(9, int(p * 10))]
             if members:
-                share, said = (
-                    sum(y for y, _ in members) / len(members),
-                    sum(p for _, p in members) / len(members),
-                )
+                share = sum(y for y, _ in members) / len(members)
+                said = sum(p for _, p in members) / len(members)
                 ece += len(members) / n * abs(share - said)
         assert figures["ece"] == pytest.approx(ece)
         pairs = [(p, q) for y, p in answers if y for z, q in answers if not z]
         if pairs:
             assert figures["auc"] == pytest.approx(
-                sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs)
+                sum((p > q) + 0.5 * (p == q) for p, q in pairs) / len(pairs)
             )
         else:
             assert "auc" not in figures

@@ -98,7 +98,14 @@ def test_what_is_usual_is_said_again_when_there_is_an_eighth_more() -> None:
 
 def example(label: float, luck: random.Random) -> Example:
     return Example(
-        "fraud", b"c", 0, 0, [luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES], None, 0, label
+        model="fraud",
+        customer=b"c",
+        asked_ms=0,
+        answered_ms=0,
+        features=[luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES],
+        predicted=None,
+        version=0,
+        label=label,
     )
 
 

@@ -17,7 +17,7 @@ DAY = 86_400_000
 
 
 def touch(item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new") -> Interaction:
-    return Interaction(at_ms, item, weight, list(recent), segment)
+    return Interaction(at_ms=at_ms, item=item, weight=weight, recent=list(recent), segment=segment)
 
 
 def learned(*touches: Interaction, half_life_ms: int = 30 * DAY) -> Recommender:

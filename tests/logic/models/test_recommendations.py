@@ -1,4 +1,4 @@
-"""RecommendationTrainer as a contest: judged by what shards serve, promoted by rule or by hand, and exactly so
+"""Recommendations as a contest: judged by what shards serve, promoted by rule or by hand, and exactly so
 after any stop."""
 
 import random
@@ -43,7 +43,17 @@ def mates(count: int) -> Iterator[Example]:
 
 def example(at: int, item: str, *recent: str) -> Example:
     return Example(
-        NAME, b"c", at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=list(recent), segment="s"
+        model=NAME,
+        customer=b"c",
+        asked_ms=at * 1_000,
+        answered_ms=at * 1_000,
+        features=[],
+        predicted=None,
+        version=0,
+        label=1.0,
+        action=item,
+        recent=list(recent),
+        segment="s",
     )
 
 
