@@ -58,6 +58,6 @@ def rules_loader(source: Directory, shards: Shards) -> Callable[[int], CompiledR
             rules = rules_from(document)
         except (*UNREADABLE, ConfigError) as error:
             raise Damaged(f"{what} {CHANGED} ({error}): {RESTORE}") from error
-        return CompiledRules(rules, version, shards.dedupe, shards.count)
+        return compile_rules(rules, version, shards.dedupe, shards.count)
 
     return rules_of
