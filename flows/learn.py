@@ -341,7 +341,6 @@ def _decode(body: bytes) -> Example | None:
 
 
 # --- the dataflow
-# ---------------------------------------------------------------------------------------------------
 
 
 def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:

@@ -317,7 +317,6 @@ class Matcher:
 
 
 # --- the dataflow
-# ---------------------------------------------------------------------------------------------------
 
 
 def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:

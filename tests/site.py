@@ -131,7 +131,6 @@ class Site:
         )
 
     # --- what happens
-    # -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """One of the things that happen."""
@@ -206,7 +205,6 @@ class Site:
             self.worker.commit(self.worker.apply(entries))
 
     # --- what came of it
-    # --------------------------------------------------------------------------------------------
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""

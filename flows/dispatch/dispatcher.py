@@ -141,7 +141,6 @@ class Dispatcher:
         self._delivered_seconds = metrics.DELIVERED_SECONDS.labels(self.name)
 
     # --- the reader's side
-    # ------------------------------------------------------------------------------------------
 
     def positions(self) -> dict[int, int]:
         """Return where to read on, for each shard that has room."""
@@ -180,7 +179,6 @@ class Dispatcher:
                 return PendingDelivery(entry.shard, entry.seq, entry.body, trigger)
 
     # --- the loop's side
-    # --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until `close`, and then until what is under way has come back."""

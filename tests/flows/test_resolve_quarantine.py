@@ -223,7 +223,8 @@ def test_what_is_no_event_ends_the_flow_with_its_place(
     monkeypatch.setattr(Resolver, "_groups", lambda *_, **__: 1 / 0)
     with pytest.raises(
         Fatal,
-        match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*This is a defect of millrace",
+        match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*"
+        "This is a defect of millrace",
     ):
         site.take(raw(userId="ana", messageId="m1"))
     assert site.directory.offsets() == {}
