@@ -57,7 +57,7 @@ class _Ending:
         self.end: Callable[[], None] = lambda: None
 
     def guard(self, read: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
-        """The same, which may find that out."""
+        """Return `read`, which may find that out now."""
 
         def guarded(*args: Asked.args, **options: Asked.kwargs) -> Answer:
             try:
@@ -102,7 +102,8 @@ def standing(apart: Deployment) -> Callable[[], Standing]:
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:
-    """The trigger schema under its own subject, and under that of each topic that gets triggers as Avro."""
+    """Return the trigger schema under its own subject, and under that of each topic that gets triggers as
+    Avro."""
     topics = [
         connector.topic
         for connector in config.connector

@@ -130,7 +130,7 @@ class Site:
             lambda: None,
         )
 
-    # --- what happens -----------------------------------------------------------------------------
+    # --- what happens
 
     def step(self) -> None:
         """One of the things that happen."""
@@ -204,7 +204,7 @@ class Site:
                 return
             self.worker.commit(self.worker.apply(entries))
 
-    # --- what came of it --------------------------------------------------------------------------
+    # --- what came of it
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""

@@ -225,7 +225,7 @@ def test_what_is_no_event_ends_the_flow_with_its_place(
     with pytest.raises(
         Fatal,
         match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*"
-        r"This is a defect of millrace",
+        "This is a defect of millrace",
     ):
         site.take(raw(userId="ana", messageId="m1"))
     assert site.directory.offsets() == {}
