@@ -21,15 +21,14 @@ import bytewax.operators as op
 import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.sinks.sink import OnThread, Sink
 from flows.dispatch.admission import Admission, doors
 from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.sift import note, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.wire.triggers import Absorb
@@ -238,37 +237,6 @@ class DeliveryWorker:
         return Work(reader, entries)
 
 
-class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
-    def __init__(self, worker: DeliveryWorker, stop: Stop) -> None:
-        self._worker, self._stop = worker, stop
-        self._collect = stop.guard(lambda _: worker.collect())
-        self._finish = stop.guard(lambda _: worker.stop())
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        self._worker.start()
-        return self
-
-    def next_batch(self) -> list[Work]:
-        if self._stop.is_set:
-            self._finish(None)
-            raise StopIteration
-        return self._collect(None) or []
-
-
-class _Sink(DynamicSink[Work], StatelessSinkPartition[Work]):
-    def __init__(self, stop: Stop) -> None:
-        self._accept = stop.guard(_hand_out)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Work]) -> None:
-        for work in items:
-            self._accept(work)
-
-
 def _hand_out(work: Work) -> None:
     work.reader.accept(list(work.items))
 
@@ -276,9 +244,10 @@ def _hand_out(work: Work) -> None:
 def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
     """Ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
-    read = op.input("read", flow, _Source(worker, stop))
+    source = steps_source(worker.collect, stop, begin=worker.start, end=worker.stop)
+    read = op.input("read", flow, source)
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
-    op.output("hand_out", addressed, _Sink(stop))
+    op.output("hand_out", addressed, steps_sink(each(_hand_out), stop))
     return flow
 
 

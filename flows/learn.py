@@ -16,9 +16,9 @@ Let in again, it is learnt behind whatever has come since.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,8 +26,6 @@ import bytewax.operators as op
 import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.logic.models import best_action, recommendation_index, segments_learnt
 from flows.logic.models.announced import Snapshot
@@ -35,10 +33,11 @@ from flows.logic.models.duel import Contested
 from flows.logic.models.example_merge import Merge
 from flows.logic.models.lessons import Teacher, teachers
 from flows.logic.models.trainers import trainers
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
-from flows.runtime.snapshots import seal, sender
+from flows.runtime.snapshots import sender, sign_snapshot
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.errors import Damaged
 from schemas.wire.events import Unlearnt
@@ -250,7 +249,8 @@ class Learning:
         )
         if snapshots:
             self._announced = [
-                Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots
+                Announcement(snapshot.version, sign_snapshot(self._signer, snapshot))
+                for snapshot in snapshots
             ]
         figures = self._trainer.figures()
         return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
@@ -338,49 +338,27 @@ def _decode(body: bytes) -> Example | None:
 # ---------------------------------------------------------------------------------------------------
 
 
-class _Lanes(Prompt, DynamicSource[Batch], StatelessSourcePartition[Batch]):
-    def __init__(self, learning: Learning, stop: Stop) -> None:
-        self._poll = stop.guard(lambda _: learning.poll())
-        self._stop = stop
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[Batch]:
-        if self._stop.is_set:
-            raise StopIteration
-        batch = self._poll(None)
-        if batch is None:
-            self._stop.wait(IDLE_S)
-            return []
-        return [batch]
-
-
-class _Commits(DynamicSink[Checkpoint], StatelessSinkPartition[Checkpoint]):
-    def __init__(self, learning: Learning, stop: Stop) -> None:
-        def commit(checkpoint: Checkpoint) -> None:
-            stop.patiently(lambda: learning.commit(checkpoint))
-
-        self._commit = stop.guard(commit)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: Iterable[Checkpoint]) -> None:
-        for item in items:
-            self._commit(item)
-
-
 def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
     """One stream for each model; they share nothing."""
     flow = Dataflow("learn")
     for learning in learnings:
-        batches = op.input(f"poll_{learning.model}", flow, _Lanes(learning, stop))
+        batches = op.input(f"poll_{learning.model}", flow, steps_source(partial(_poll, learning, stop), stop))
         checkpoints = op.filter_map(f"learn_{learning.model}", batches, stop.guard(learning.learn))
-        op.output(f"commit_{learning.model}", checkpoints, _Commits(learning, stop))
+        commit = partial(_commit, learning, stop)
+        op.output(f"commit_{learning.model}", checkpoints, steps_sink(each(commit), stop))
     return flow
+
+
+def _poll(learning: Learning, stop: Stop) -> list[Batch]:
+    batch = learning.poll()
+    if batch is None:
+        stop.wait(IDLE_S)
+        return []
+    return [batch]
+
+
+def _commit(learning: Learning, stop: Stop, checkpoint: Checkpoint) -> None:
+    stop.patiently(lambda: learning.commit(checkpoint))
 
 
 def run(deployment: "Deployment") -> None:

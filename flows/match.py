@@ -15,14 +15,13 @@ import msgspec
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
@@ -317,43 +316,16 @@ class Matcher:
 # ---------------------------------------------------------------------------------------------------
 
 
-class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        self._read = stop.guard(lambda _: matcher.read(BLOCK_MS))
-        self._stop = stop
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[Said]:
-        if self._stop.is_set:
-            raise StopIteration
-        return self._read(None) or []
-
-
-class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        def take(said: Said) -> None:
-            window = matcher.judge(said)
-            stop.patiently(lambda: matcher.commit(window))
-
-        self._take = stop.guard(take)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Said]) -> None:
-        for said in items:
-            self._take(said)
-
-
 def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     """records -> match and commit."""
+
+    def take(said: Said) -> None:
+        window = matcher.judge(said)
+        stop.patiently(lambda: matcher.commit(window))
+
     flow = Dataflow("match")
-    said = op.input("read", flow, _Source(matcher, stop))
-    op.output("take", said, _Sink(matcher, stop))
+    said = op.input("read", flow, steps_source(lambda: matcher.read(BLOCK_MS), stop))
+    op.output("take", said, steps_sink(each(take), stop))
     return flow
 
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.logic.shard.machine import DUE_MAX, ShardMachine
 from flows.logic.shard.quarantine import Careful, places
 from flows.logic.shard.state import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
+from flows.runtime.limits import PoisonBrake
 from flows.runtime.outbox_room import Room
-from flows.runtime.poison_brake import PoisonBrake
+from flows.runtime.patience import patiently
 from flows.runtime.release import BUILD
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.records.profile import Head, Sensitive
@@ -315,16 +315,14 @@ class Worker:
             self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
 
     def _patiently(self, commit: Callable[[], None]) -> bool:
-        """Wait while Redis has no room. False if there is no more time."""
-        while True:
-            try:
-                with metrics.COMMIT_SECONDS.labels("profile").time():
-                    commit()
-                return True
-            except LogFull as full:
-                log.warning("commit_waits", reason=str(full))
-                if self._rest(full.retry_after_s):
-                    return False
+        """Commit, waiting while Redis has no room. Return False if there is no more time."""
+
+        def done() -> bool:
+            with metrics.COMMIT_SECONDS.labels("profile").time():
+                commit()
+            return True
+
+        return bool(patiently(done, self._rest, _commit_waits))
 
     def _count_poison(self, shards: Sequence[int]) -> None:
         """Before the commit, so that a source is suspended as soon as it can be."""
@@ -372,6 +370,10 @@ class Worker:
             del live[next(iter(live))]
 
 
+def _commit_waits(full: LogFull) -> None:
+    log.warning("commit_waits", reason=str(full))
+
+
 def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
     """Shards that have applied something else at their position than their log holds there now; and the
     position.
@@ -405,41 +407,17 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
         metrics.EVENTS_QUARANTINED.labels(found.where).inc()
 
 
-class _Source(Prompt, DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
-    def __init__(self, worker: Worker, stop: Stop) -> None:
-        self._read = stop.guard(lambda _: worker.read())
-        self._stop = stop
-
-    # one worker a process
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[list[LogEntry]]:
-        if self._stop.is_set:
-            raise StopIteration
-        entries = self._read(None)
-        return [entries] if entries else []
-
-
-class _Sink(DynamicSink[list[int]], StatelessSinkPartition[list[int]]):
-    def __init__(self, worker: Worker, stop: Stop) -> None:
-        self._commit = stop.guard(worker.commit)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[list[int]]) -> None:
-        for shards in items:
-            self._commit(shards)
-
-
 def dataflow(worker: Worker, stop: Stop) -> Dataflow:
     """shard logs -> apply -> commit."""
+
+    def read() -> list[list[LogEntry]]:
+        entries = worker.read()
+        return [entries] if entries else []
+
     flow = Dataflow("profile")
-    entries = op.input("read", flow, _Source(worker, stop))
+    entries = op.input("read", flow, steps_source(read, stop))
     touched = op.filter_map("apply", entries, stop.guard(worker.apply))
-    op.output("commit", touched, _Sink(worker, stop))
+    op.output("commit", touched, steps_sink(each(worker.commit), stop))
     return flow
 
 

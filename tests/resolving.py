@@ -14,7 +14,7 @@ from connectors.raw.log import START
 from flows.logic.resolution.validation import Validator
 from flows.resolve import Resolver
 from flows.runtime.engine import Stop
-from flows.runtime.reject_brake import Brake
+from flows.runtime.limits import RejectBrake
 from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.records.shard_log import unpack_facts
@@ -96,7 +96,10 @@ class Site:
         return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
 
     def resolver(
-        self, config: Config | None = None, directory: Directory | None = None, brake: Brake | None = None
+        self,
+        config: Config | None = None,
+        directory: Directory | None = None,
+        brake: RejectBrake | None = None,
     ) -> Resolver:
         config = config or Config()
         return Resolver(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -21,9 +22,10 @@ from connectors.sinks.sink import Delivered, Delivery, Disable, Outcome, Retry, 
 from flows.dispatch.admission import DISABLED, Admission, Admitted, Dead, Dropped, Postponed, Refusal
 from flows.dispatch.attempt import Raised, attempt
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
+from flows.runtime.engine import no_room
+from flows.runtime.patience import patiently_beside
 from schemas import metrics
 from schemas.config import Connector, Deliver
-from schemas.errors import LogFull
 from schemas.wire.triggers import Trigger
 
 log = structlog.get_logger()
@@ -84,12 +86,7 @@ class PendingDelivery:
 
 async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
     """`call` in a thread, again and again while Redis has no room for what it writes."""
-    while True:
-        try:
-            return await asyncio.to_thread(call, *args)
-        except LogFull as full:
-            log.warning("no_room", reason=str(full))
-            await asyncio.sleep(full.retry_after_s)
+    await patiently_beside(partial(call, *args), no_room)
 
 
 def endpoint(connector: Connector) -> str:

@@ -21,8 +21,7 @@ from flows.logic.resolution.validation import Validator
 from flows.logic.shard.machine import ShardMachine
 from flows.runtime import rules_in_force, snapshots
 from flows.runtime.customer_reader import ContactReader, ProfileReader
-from flows.runtime.poison_brake import PoisonBrake
-from flows.runtime.reject_brake import Brake
+from flows.runtime.limits import PoisonBrake, RejectBrake
 from schemas.config import Config, Rules
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError
@@ -389,9 +388,9 @@ class Deployment:
             snapshots.scorers(self.directory, self.signer),
         )
 
-    def brake(self) -> Brake:
+    def reject_brake(self) -> RejectBrake:
         """Make what suspends sources whose events are rejected."""
-        return Brake(self.config, self.sources)
+        return RejectBrake(self.config, self.sources)
 
     def poison_brake(self) -> PoisonBrake:
         """Make what suspends sources on whose events our own logic raises."""

@@ -49,8 +49,8 @@ def sender(model: str, kind: str = LEARN) -> str:
     return f"{kind}:{model}"
 
 
-def seal(signer: Signer, snapshot: Snapshot) -> bytes:
-    """A snapshot as it is announced."""
+def sign_snapshot(signer: Signer, snapshot: Snapshot) -> bytes:
+    """Return a snapshot as it is announced."""
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 

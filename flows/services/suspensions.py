@@ -1,4 +1,4 @@
-"""Which sources are suspended, and the word to go on (see `flows.runtime.reject_brake`)."""
+"""Which sources are suspended, and the word to go on (see `flows.runtime.limits`)."""
 
 import time
 from typing import Literal

@@ -15,7 +15,7 @@ from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
 from flows.logic.models.churn import FEATURES
 from flows.logic.models.trainer import Trainer
 from flows.runtime.engine import Stop
-from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
+from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.errors import Fenced, Foreign
 from schemas.wire.triggers import Example
 from state.directory.redis_directory import RedisDirectory
@@ -262,10 +262,10 @@ class TestScorers:
         snapshot = open_snapshot(SIGNER, "churn", first).snapshot
         forged = {
             11: second[:-1] + bytes([second[-1] ^ 1]),  # damaged
-            12: seal(Signer(bytes(32)), snapshot),  # of another key
+            12: sign_snapshot(Signer(bytes(32)), snapshot),  # of another key
             13: SIGNER.sign("checkpoint:churn", snapshot.pack()),  # signed as something else
             14: first,  # an old one said again
-            15: seal(
+            15: sign_snapshot(
                 SIGNER, msgspec.structs.replace(snapshot, version=15, features=("other",) * len(FEATURES))
             ),
             16: b"",

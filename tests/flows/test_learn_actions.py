@@ -26,7 +26,7 @@ from flows.logic.models.segments_learnt import Assigner
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime.deployment import Deployment
-from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
+from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
@@ -189,7 +189,7 @@ def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> 
     with pytest.raises(Foreign):
         open_snapshot(SIGNER, model, SIGNER.sign(f"snapshot:{model}", b"\x90"))
     # all have one
-    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
+    assert sign_snapshot(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -14,7 +14,7 @@ from flows.logic.models.order_value import Worth
 from flows.logic.profile import sparse
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from flows.runtime.snapshots import scorers, seal
+from flows.runtime.snapshots import scorers, sign_snapshot
 from schemas.wire.triggers import UNANSWERED, Example
 from state.memory.twins import MemoryShards
 from state.model_store import Signer
@@ -351,15 +351,15 @@ def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_las
     made.at(START_MS)
     features = BINARY["deal"].features
     older = replace(scorer("deal", 5).snapshot, features=("of_an_older_release", *features[1:]))
-    sealed = seal(made.signer, scorer("deal", 1).snapshot)
+    sealed = sign_snapshot(made.signer, scorer("deal", 1).snapshot)
     said, before = [], refused()
     for version, body in (
         (1, sealed),
         (2, sealed[:-1] + bytes([sealed[-1] ^ 1])),  # one bit
-        (3, seal(Signer(bytes(32)), scorer("deal", 3).snapshot)),  # of another key
+        (3, sign_snapshot(Signer(bytes(32)), scorer("deal", 3).snapshot)),  # of another key
         (4, sealed),  # an old one said again
-        (5, seal(made.signer, older)),
-        (6, seal(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
+        (5, sign_snapshot(made.signer, older)),
+        (6, sign_snapshot(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
     ):
         made.directory.announce("m", "learn:deal", version, version, body)
         for _ in range(2):

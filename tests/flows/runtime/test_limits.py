@@ -1,6 +1,7 @@
-"""The brake: a source that sends mostly what is rejected is suspended, and nobody else is held back."""
+"""The limits: a source that sends mostly what is rejected is suspended, and nobody else is held back."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -11,9 +12,8 @@ from structlog.testing import capture_logs
 
 from connectors.raw.log import START
 from flows.cli import main
-from flows.runtime import reject_brake
 from flows.runtime.deployment import Deployment
-from flows.runtime.reject_brake import Brake, RejectLimit
+from flows.runtime.limits import SOURCES_MAX, RejectBrake, SlidingSample
 from flows.runtime.windows import Windows
 from schemas.config import Config, Kafka, Raw, Validate, toml
 from schemas.config import Window as WindowConfig
@@ -74,7 +74,7 @@ class Worker:
     """A resolver with a brake of its own."""
 
     def __init__(self, site: Site, sources: RedisSources, config: Config = ON_REDIS) -> None:
-        self.brake = Brake(config, sources)
+        self.brake = RejectBrake(config, sources)
         self._site, self._resolver = site, site.resolver(config, brake=self.brake)
 
     def takes(self, *events: RawEvent, partition: str = PARTITION) -> bool:
@@ -132,20 +132,21 @@ def test_faults_of_records_that_an_app_wrote_count(site: Site, sources: RedisSou
 
 @pytest.mark.parametrize(("rejects", "exceeds"), [(4, False), (5, False), (6, True), (10, True)])
 def test_the_limit_is_a_share_of_the_last_events(rejects: int, exceeds: bool) -> None:
-    limit = RejectLimit(50, 10)
-    limit.exceeded(10, 0)  # long ago and good
-    assert limit.exceeded(10, rejects) == ((10, rejects) if exceeds else None)
+    sample = SlidingSample(50, 10)
+    sample.exceeded(10, Counter())  # long ago and good
+    found = sample.exceeded(10, Counter(rejected=rejects))
+    assert found == ((10, rejects, "rejected") if exceeds else None)
 
 
 def test_few_events_are_no_sample() -> None:
-    assert RejectLimit(50, 1_000).exceeded(999, 999) is None
+    assert SlidingSample(50, 1_000).exceeded(999, Counter(rejected=999)) is None
 
 
 def test_names_that_an_app_invents_are_bounded(site: Site, sources: RedisSources) -> None:
-    one = Brake(ON_KAFKA, sources)
-    for number in range(2 * reject_brake.SOURCES_MAX):
+    one = RejectBrake(ON_KAFKA, sources)
+    for number in range(2 * SOURCES_MAX):
         one.passes("events/0", bad(f"made-up-{number}"), [], NOW_MS)
-    assert len(one._limits) == reject_brake.SOURCES_MAX
+    assert len(one._samples) == SOURCES_MAX
 
 
 # --- a source on a topic
