@@ -84,7 +84,14 @@ def windows(records: int, once: bool = False) -> Iterator[Window]:
             )
             for person in mixed[at : at + WINDOW]
         ]
-        yield Window("bench/0", at - 1, at + len(events) - 1, events, list(range(at, at + len(events))), 0.0)
+        yield Window(
+            partition="bench/0",
+            before=at - 1,
+            after=at + len(events) - 1,
+            events=events,
+            positions=list(range(at, at + len(events))),
+            opened=0.0,
+        )
 
 
 def measure(config: Config, records: int, once: bool) -> None:
@@ -121,7 +128,8 @@ def measure(config: Config, records: int, once: bool) -> None:
             first = first or units
             each = (matcher.comparisons - compared) / CHUNK
             print(
-                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {each:9.2f}",
+                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f}"
+                f" {units / first:8.2f} {each:9.2f}",
                 flush=True,
             )
             flow, server, paces, compared = [], [], [], matcher.comparisons

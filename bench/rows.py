@@ -4,7 +4,7 @@
     python -m bench.rows 100000                      # all of them
 
 A file of made-up customers (id, name, phone, e-mail, city, birthday) goes into the raw log of a Redis of its
-own, where nothing else runs. One row in a hundred has nobody in it. The dry run comes first, when nobody is
+own, where nothing else runs. One row in a hundred names nobody. The dry run comes first, while nobody is
 known.
 """
 
@@ -146,7 +146,8 @@ def measure(kind: str, count: int, dry: bool) -> None:
             assert (said["rows"], said["sent"]) == (count, count - -(-count // BROKEN_EVERY)), said
             what = "dry run" if options else "import"
             print(
-                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f} {cpu / count * 1e6:8.0f} {memory:8,}",
+                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f}"
+                f" {cpu / count * 1e6:8.0f} {memory:8,}",
                 flush=True,
             )
 

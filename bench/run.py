@@ -1,12 +1,11 @@
 """`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in
 `millrace run`.
 
-throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left
-             out
-latency      half of that load, in real time: an event's arrival -> the commit of its trigger, the first
-             seconds (all caches are empty)
-             left out; and the same in a burst, where all customers identify themselves within some two
-             seconds
+throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, without the
+             start-up
+latency      half of that load, in real time: an event's arrival -> the commit of its trigger, without the
+             first seconds (all caches are empty); and the same in a burst, where all customers identify
+             themselves within some two seconds
 memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
 idle         CPU of the whole embedded stack with nothing to do
 naive        bench/naive.py on the same machine in the same run
@@ -36,10 +35,10 @@ from flows.runtime.deployment import Deployment
 from flows.services.processes import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.config.toml import DEFAULT
+from schemas.records.outbox_lanes import LANES, Lane
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Trigger
 from state.redis.embedded import embedded
-from state.shards.redis_shards import LANES
 
 NAIVE_EVENTS = 50_000
 WARM_S = 5.0
@@ -198,7 +197,7 @@ def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) 
     outbox = Deployment(config).outbox
     before = {
         entry.shard: entry.seq
-        for entry in outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
+        for entry in outbox.read(Lane.TRIGGERS, dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
     }
     with flowing(folder, "resolve", "profile"):
         time.sleep(3)

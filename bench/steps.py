@@ -1,7 +1,7 @@
 """CPU of each step of the whole path, in one process against a real Redis: where the time goes, and what a
 profiler can look at.
 
-python bench/steps.py [events]
+    python -m bench.steps [events] [rounds]
 """
 
 import asyncio

@@ -24,7 +24,7 @@ from flows.runtime.sift import note, story
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
-from schemas.records.journal import Journalled
+from schemas.records.journal import JournalKind, Journalled
 from schemas.records.shard_log import Tick
 from state.history.archive_files import Archive, ArchiveWriter
 from state.history.journal_tail import RedisJournal
@@ -120,7 +120,7 @@ class Archiver:
         try:
             opened = self._opened(entry)
             ready = self._archive.packed(opened)
-            if entry.kind == "t":
+            if entry.kind == JournalKind.TICK:
                 self._tick_ms = _tick(entry.body).now_ms
         except INFRASTRUCTURE:
             raise

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
@@ -22,7 +21,7 @@ import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
 
-from connectors.sinks.sink import OnThread, Sink
+from connectors.sinks.sink import Sink
 from flows.dispatch.admission import Admission, doors
 from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
@@ -31,6 +30,7 @@ from flows.runtime.sift import note, story
 from flows.runtime.steps import each, steps_sink, steps_source
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
 
@@ -164,6 +164,7 @@ class DeliveryWorker:
         self,
         config: Config,
         shards: Sequence[int],
+        *,
         outbox: Outbox,
         directory: Directory,
         records: DeliveryRecords,
@@ -186,23 +187,30 @@ class DeliveryWorker:
                 sink(connector),
                 door(connector),
                 records,
-                cursors("t", connector.name),
+                cursors(Lane.TRIGGERS, connector.name),
             )
             for connector in config.connector
             if connector.enabled
         ]
         internal = Steady(
             outbox,
-            "i",
+            Lane.ABSORBS,
             INTERNAL,
-            cursors("i", INTERNAL),
+            cursors(Lane.ABSORBS, INTERNAL),
             forwarding(directory, records.keep_dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
         if not dispatchers:  # triggers for nobody must not fill the outbox
             self._readers.append(
-                Steady(outbox, "t", "nobody", cursors("t", "nobody"), lambda _: None, patiently=patiently)
+                Steady(
+                    outbox,
+                    Lane.TRIGGERS,
+                    "nobody",
+                    cursors(Lane.TRIGGERS, "nobody"),
+                    lambda _: None,
+                    patiently=patiently,
+                )
             )
         self._loop = DeliveryLoop(dispatchers, outbox)
 
@@ -224,7 +232,7 @@ class DeliveryWorker:
         block_ms = _BUSY_BLOCK_MS if full else BLOCK_MS
         # Who has just found nothing is at the end of every shard, so one of them can wait for all: new
         # triggers wake it
-        waiting = next((reader for reader in free if reader.lane == "t"), None)
+        waiting = next((reader for reader in free if reader.lane == Lane.TRIGGERS), None)
         if waiting is None:
             time.sleep(block_ms / 1000)
             return []
@@ -242,45 +250,13 @@ def _hand_out(work: Work) -> None:
 
 
 def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
-    """Ends when `stop` says so; what is under way is waited for."""
+    """Read, address, hand out. It ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
     source = steps_source(worker.collect, stop, begin=worker.start, end=worker.stop)
     read = op.input("read", flow, source)
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
     op.output("hand_out", addressed, steps_sink(each(_hand_out), stop))
     return flow
-
-
-def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """How each type of connector is made. Its library is imported when there is one: a restart is mostly
-    imports."""
-    source = f"/millrace/{config.name}"
-
-    def make(connector: Connector) -> Sink:
-        match connector.type:
-            case "webhook":
-                from connectors.sinks.webhook import WebhookSink
-
-                return WebhookSink(connector, source)
-            case "kafka":
-                from connectors.sinks.kafka_sink import KafkaSink
-
-                return OnThread(KafkaSink(connector, config.kafka, source), connector.name)
-            case "redis":
-                from connectors.sinks.redis_sink import RedisSink
-
-                return OnThread(
-                    RedisSink(
-                        redis_url, connector.stream, connector.max_length, source, connector.timeout / 1000
-                    ),
-                    connector.name,
-                )
-            case "file":
-                from connectors.sinks.file_sink import FileSink
-
-                return OnThread(FileSink(Path(config.data.folder) / connector.path, source), connector.name)
-
-    return make
 
 
 def run(deployment: "Deployment", worker: int, workers: int) -> None:
@@ -292,12 +268,12 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
     made = DeliveryWorker(
         config,
         shards,
-        deployment.outbox,
-        deployment.directory,
-        deployment.deliveries,
-        doors(deployment),
-        make_sink(config, deployment.redis_url),
-        stop,
+        outbox=deployment.outbox,
+        directory=deployment.directory,
+        records=deployment.deliveries,
+        door=doors(deployment),
+        sink=deployment.sink,
+        stop=stop,
     )
     log.info(
         "deliver_started",

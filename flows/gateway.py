@@ -13,9 +13,9 @@ from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from schemas.config import Config
+from schemas.config import Config, KafkaConnector
 from schemas.errors import Restarted
-from schemas.records.identity import Order
+from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
 from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
 from state.redis.client import reported
@@ -72,7 +72,7 @@ class _Ending:
 
 
 class _Stewardship:
-    """A `connectors.gateway.identity.Stewardship`."""
+    """A `connectors.gateway.identity_routes.Stewardship`."""
 
     def __init__(self, desk: Steward, orders: OrderDesk, ending: _Ending) -> None:
         self._orders = orders
@@ -106,6 +106,6 @@ def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:
     topics = [
         connector.topic
         for connector in config.connector
-        if connector.type == "kafka" and connector.format == "avro"
+        if isinstance(connector, KafkaConnector) and connector.format == "avro"
     ]
     return {SUBJECT: REGISTERED} | {f"{topic}-value": REGISTERED for topic in topics}

@@ -27,11 +27,11 @@ import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
 
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.example_merge import Merge
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
@@ -40,10 +40,12 @@ from flows.runtime.snapshots import sender, sign_snapshot
 from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.errors import Damaged
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import Unlearnt
 from schemas.wire.triggers import Example
 from state.damage import GONE, RESTORE
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
 from state.shards.redis_shards import Outbox
@@ -53,7 +55,7 @@ if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
 
 log = structlog.get_logger()
 
-LANE = "x"
+LANE = Lane.EXAMPLES
 READ_EXAMPLES = 200  # of each shard at a time; at most twice as many wait in memory
 BATCH_EXAMPLES = 1_000  # at most between two checkpoints
 CAREFUL_EXAMPLES = 50  # of a batch that the trainer has raised on
@@ -76,7 +78,7 @@ class Learning:
 
     def __init__(
         self,
-        trainer: Teacher,
+        trainer: Trainer,
         outbox: Outbox,
         directory: Directory,
         store: ModelStore,
@@ -110,7 +112,7 @@ class Learning:
         self._promotions = 0
 
         self._revision, last = store.take(self.model)
-        if last is None and any(outbox.cursors("x", self.sender).values()):
+        if last is None and any(outbox.cursors(Lane.EXAMPLES, self.sender).values()):
             raise Damaged(
                 f"model {self.model}: its checkpoint ({{models}}:{self.model}:checkpoint) {GONE}: {RESTORE};"
                 " under another name in the configuration it would begin anew"
@@ -242,7 +244,9 @@ class Learning:
 
     def _checkpoint(self, batch: Batch, examples: Sequence[Example | None]) -> Checkpoint:
         snapshots: list[Snapshot] = []
-        if isinstance(self._trainer, Contested) and self._trainer.grant(*self._store.wished(self.model)):
+        if isinstance(self._trainer, Contested) and self._trainer.grant(
+            *self._store.promotion_requested(self.model)
+        ):
             snapshots.append(self._trainer.next_snapshot())
         snapshots += self._trainer.learn(
             example for example in examples if example is None or example.model == self.model
@@ -270,11 +274,11 @@ class Learning:
         for announcement in checkpoint.announced:
             if announcement.version > self._said:
                 self._directory.announce(
-                    "m", self.sender, announcement.version, announcement.version, announcement.body
+                    LogKind.MODEL, self.sender, announcement.version, announcement.version, announcement.body
                 )
                 self._said = announcement.version
                 metrics.MODEL_VERSION.labels(self.model).set(announcement.version)
-                self._directory.drop("m", self.sender, self._outbox.in_force(self.sender) - KEPT)
+                self._directory.drop(LogKind.MODEL, self.sender, self._outbox.in_force(self.sender) - KEPT)
                 log.info("model_announced", model=self.model, version=announcement.version)
         moved = dict(checkpoint.positions.items() - self._acknowledged.items())
         self._outbox.advance(LANE, self.sender, moved)
@@ -319,7 +323,7 @@ _GAUGES = {
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     best_action.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
     recommendation_index.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
-    segments_learnt.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+    cluster_assigner.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
@@ -364,7 +368,7 @@ def _commit(learning: Learning, stop: Stop, checkpoint: Checkpoint) -> None:
 def run(deployment: "Deployment") -> None:
     """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     config = deployment.config
-    all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
+    all_trainers = trainers(config)
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = (
         deployment.outbox,

@@ -25,10 +25,11 @@ from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.records.identity import ID_BYTES, Order, Put, WindowCommit
+from schemas.records.identity_graph import ID_BYTES, Order, Put, WindowCommit
+from schemas.records.match_log import MatchKind
 from schemas.wire.events import DeadLetter
+from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
-from state.directory.redis_directory import Directory
 from state.keys import DataKey, DataKeys, LogSeal
 from state.model_store import Signer
 from state.redis.client import INFRASTRUCTURE
@@ -59,7 +60,7 @@ class Kept:
     def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
         self.now_s = 0
         self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
-        self.apart = matches.apart
+        self.cannot_link = matches.cannot_link
         self._matches = matches
         self._keys = keys
         self._keep_s = keep_s
@@ -126,7 +127,7 @@ class Kept:
 def pieces(kind: str, body: bytes) -> list[Piece]:
     """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or
     `0`)."""
-    if kind == "d":
+    if kind == MatchKind.DECISIONS:
         return [
             (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
             for at in range(0, len(body), DECIDED_BYTES)
@@ -144,7 +145,7 @@ def pieces(kind: str, body: bytes) -> list[Piece]:
 def joined(kind: str, piece: Piece) -> bytes:
     """An entry that holds this alone."""
     origin, rest = piece
-    return origin + rest if kind == "d" else origin + len(rest).to_bytes(4) + rest
+    return origin + rest if kind == MatchKind.DECISIONS else origin + len(rest).to_bytes(4) + rest
 
 
 def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
@@ -218,7 +219,7 @@ class Matcher:
         self._unsaved += made.records
         metrics.MATCH_RECORDS.inc(made.records)
         puts = made.puts + self._aged(said.seq, {put.field for put in made.puts if put.table == "mr"})
-        if said.kind == "d" or self._unsaved >= CHECKPOINT_EVERY:
+        if said.kind == MatchKind.DECISIONS or self._unsaved >= CHECKPOINT_EVERY:
             self._unsaved = 0
             puts.append(
                 self._signed("matcher", STATE, _encode((self.stage.frequencies.pack(), self.stage.learner)))
@@ -232,7 +233,7 @@ class Matcher:
         """What follows from an entry without the pieces of it that our logic raises on, and these. Raises
         `Fatal` if it is no piece."""
         take_back = self.stage.savepoint()
-        step = self._learn if said.kind == "d" else self._match
+        step = self._learn if said.kind == MatchKind.DECISIONS else self._match
         found = [*enumerate(pieces(said.kind, said.body))]
 
         def attempt(some: Sequence[tuple[int, Piece]]) -> Made:

@@ -18,6 +18,7 @@ import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import DUE_MAX, ShardMachine
 from flows.logic.shard.quarantine import Careful, places
 from flows.logic.shard.state import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
@@ -29,10 +30,10 @@ from flows.runtime.release import BUILD
 from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
-from schemas.records.profile import Head, Sensitive
+from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.shards.redis_shards import ShardCommit, Shards
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
@@ -189,7 +190,7 @@ class Worker:
                 " or restore a backup"
             ) from error
         self._join_sealed(needs)
-        for where, n in Counter(found.where for found in state.poisoned).items():
+        for where, n in Counter(found.where for found in state.changes.poisoned).items():
             log.error(
                 "events_quarantined",
                 shard=shard,
@@ -215,7 +216,7 @@ class Worker:
             if need.ticks
         }
         for shard, due in (self._store.due(ticked) if ticked else {}).items():
-            self._states[shard].due = due
+            self._states[shard].changes.due = due
             needs[shard].profiles.update(root for _, root in due)
         profiles = {}
         for shard, need in needs.items():
@@ -229,16 +230,16 @@ class Worker:
         if not profiles and not sensitive:
             return
         packed, sealed = self._store.load_many(profiles, sensitive)
-        pasts = {shard: sorted(need.past) for shard, need in needs.items() if need.past}
+        pasts = {shard: sorted(need.histories) for shard, need in needs.items() if need.histories}
         whole = iter(self._store.load_past(pasts) if pasts else ())
         for shard, roots in pasts.items():
-            self._states[shard].past |= {root: next(whole) for root in roots}
+            self._states[shard].changes.histories |= {root: next(whole) for root in roots}
         self._put(profiles, packed)
         opened = iter(sealed)
         for shard, roots in sensitive.items():
             for root in roots:
                 if (found := next(opened)) is not None:
-                    self._states[shard].sensitive[root] = self._decoded(shard, root, found)
+                    self._states[shard].changes.sensitive[root] = self._decoded(shard, root, found)
 
     def _put(self, wanted: Mapping[int, Sequence[bytes]], packed: Sequence[bytes | None]) -> None:
         """Into memory. Whoever has no profile is new, or his is gone. Raises `Damaged`."""
@@ -272,13 +273,14 @@ class Worker:
         """Few facts hold personal data, so their records are read only now: what was sealed in this batch is
         added to what is stored."""
         late = {
-            shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()
+            shard: list(self._states[shard].changes.sensitive_dirty - need.sensitive)
+            for shard, need in needs.items()
         }
         if not any(late.values()):
             return
         stored = iter(self._store.load_many({}, late)[1])
         for shard, roots in late.items():
-            sensitive = self._states[shard].sensitive
+            sensitive = self._states[shard].changes.sensitive
             for root in roots:
                 if (found := next(stored)) is not None:
                     record = self._decoded(shard, root, found)
@@ -309,7 +311,7 @@ class Worker:
             self._committed[shard] = state.head.copy()
             self._since[shard] = []
             _measure(state, stamp)
-            state.clear()
+            state.changes = Changes()
             self._evict(shard)
         with suppress(LogFull):  # a later commit trims as far
             self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
@@ -330,8 +332,10 @@ class Worker:
             return
         came = Counter[str]()
         for shard in shards:
-            came.update(self._states[shard].came)
-        self._poison.count(came, [found for shard in shards for found in self._states[shard].poisoned])
+            came.update(self._states[shard].changes.came)
+        self._poison.count(
+            came, [found for shard in shards for found in self._states[shard].changes.poisoned]
+        )
 
     def _packed(self, shard: int) -> ShardCommit:
         try:
@@ -343,13 +347,13 @@ class Worker:
             return self._pack(self._states[shard])
 
     def _pack(self, state: ShardState) -> ShardCommit:
-        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
-        for root in state.dirty:
+        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
+        for root in state.changes.dirty:
             held = state.live[root]
             if held is not None:
                 profiles[root] = encode(held.profile)
-        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
-        sensitive |= {root: encode(state.sensitive[root]) for root in state.sensitive_dirty}
+        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
+        sensitive |= {root: encode(state.changes.sensitive[root]) for root in state.changes.sensitive_dirty}
         return ShardCommit(
             state.number,
             self._committed[state.number],
@@ -357,10 +361,10 @@ class Worker:
             state.counters,
             profiles,
             sensitive,
-            state.timers,
-            state.outbox,
-            {root: state.past[root] for root in state.past_changed},
-            state.past_more,
+            state.changes.timers,
+            state.changes.outbox,
+            {root: state.changes.histories[root] for root in state.changes.histories_set},
+            state.changes.histories_more,
         )
 
     def _evict(self, shard: int) -> None:
@@ -391,19 +395,19 @@ def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
 
 
 def _measure(state: ShardState, stamp_ms: int) -> None:
-    for rule, received_ms in state.fired:
+    for rule, received_ms in state.changes.fired:
         metrics.TRIGGERS_EMITTED.labels(rule).inc()
         metrics.TRIGGER_SECONDS.observe(max(0, stamp_ms - received_ms) / 1000)
-    metrics.EVENTS_APPLIED.inc(state.applied)
-    metrics.DUPLICATES.inc(state.duplicates)
-    metrics.REPEATS.inc(state.repeats)
-    for (source, field, outcome), n in Counter(state.stated).items():
+    metrics.EVENTS_APPLIED.inc(state.changes.applied)
+    metrics.DUPLICATES.inc(state.changes.duplicates)
+    metrics.REPEATS.inc(state.changes.repeats)
+    for (source, field, outcome), n in Counter(state.changes.stated).items():
         metrics.QUALITY.labels(source, field, outcome).inc(n)
-    for (action, outcome), n in Counter(state.chosen).items():
+    for (action, outcome), n in Counter(state.changes.chosen).items():
         metrics.ACTIONS.labels(action, outcome).inc(n)
-    for outcome in state.rewarded:
+    for outcome in state.changes.rewarded:
         metrics.REWARDS.labels(outcome).inc()
-    for found in state.poisoned:
+    for found in state.changes.poisoned:
         metrics.EVENTS_QUARANTINED.labels(found.where).inc()
 
 

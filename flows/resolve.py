@@ -32,10 +32,10 @@ from flows.runtime.windows import Judged, Window, Windows
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.records.identity import Group, Order, Routed, WindowCommit, WindowResult, text_id
+from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, text_id
 from schemas.wire.events import DeadLetter, Fact, Reject
+from state.directory.directory_protocol import Directory
 from state.directory.matches import SEALED_AS
-from state.directory.redis_directory import Directory
 from state.keys import DataKeys, LogSeal
 from state.redis.client import INFRASTRUCTURE
 

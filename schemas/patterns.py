@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
-COMPILED_MAX = (
-    128 << 10
-)  # bytes of a compiled pattern: with the length of a text (an event has 32 KB) it bounds a match, at about 0.5 s
+# bytes of a compiled pattern: with the length of a text (an event has 32 KB) it bounds a match, at about 0.5
+# s
+COMPILED_MAX = 128 << 10
 OPTIONS = RegexOptions(size_limit=COMPILED_MAX, dfa_size_limit=1 << 20)
 
 _UNKNOWN = (  # what no engine can do in linear time
@@ -43,4 +43,7 @@ def fault(pattern: str) -> str:
         re.compile(pattern)
     except re.error as error:
         return f"no regular expression: {error}: {pattern!r}"
-    return f"no regular expression of JSON Schema (ECMA-262), or too large when compiled (for lengths there is maxLength): {pattern!r}"
+    return (
+        "no regular expression of JSON Schema (ECMA-262), or too large when compiled"
+        f" (for lengths there is maxLength): {pattern!r}"
+    )

@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from schemas.errors import CustomerDamaged, Damaged
-from schemas.records.identity import text_id
+from schemas.records.identity_graph import text_id
 from state.redis.names import Names
 
 UNREADABLE: Final = (msgspec.MsgspecError, struct.error, UnicodeDecodeError)

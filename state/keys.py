@@ -143,9 +143,8 @@ class DataKeys:
         self._kek = kek
         self._buckets = buckets
         self._gather = Gather(client, buckets)
-        self._cache: OrderedDict[bytes, DataKey] = (
-            OrderedDict()
-        )  # from a plain dict the oldest leaves in ever more time
+        # from a plain dict the oldest leaves in ever more time
+        self._cache: OrderedDict[bytes, DataKey] = OrderedDict()
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
         """The data keys of these origins; those that have none are left out, or given one."""

@@ -8,7 +8,6 @@ ModelStore    keeps the last checkpoint of each model, and refuses all writers b
 
 import hmac
 from collections.abc import Sequence
-from itertools import count
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -16,7 +15,7 @@ import redis
 
 from schemas.errors import Fenced, Foreign
 from schemas.wire.events import Unlearnt
-from state.dead_letters import DeadExample
+from state.dead_letter_logs import DeadExample
 from state.redis.client import wait_for, writing
 from state.redis.names import Names
 
@@ -66,9 +65,8 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     trainer: bytes  # its whole state; may hold a pickle, so it is looked at only behind the signature
     positions: dict[int, int]  # shard -> sequence of the last example learnt, in the outbox lane
     tick: int  # second of the shards' clocks that the last example was merged under
-    announced: list[
-        Announcement
-    ]  # said again at every start, in case the last one died before it could say them
+    # said again at every start, in case the last one died before it could say them
+    announced: list[Announcement]
     metrics: dict[str, float]
     format: int = _FORMAT
 
@@ -96,12 +94,12 @@ class ModelStore(Protocol):
     def last(self, model: str) -> Checkpoint | None:
         """The last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         """Ask the trainer, from outside, to make this learner the champion."""
 
-    def wished(self, model: str) -> tuple[int, str]:
-        """The number of the last wish (0: none so far), and its learner. A trainer that remembers the number
-        grants each once."""
+    def promotion_requested(self, model: str) -> tuple[int, str]:
+        """The number of the last request (0: none so far), and its learner. A trainer that remembers the
+        number grants each once."""
 
     def readmit(self, dead: DeadExample) -> None:
         """An example that was put aside is to be learnt after all: it moves, at once."""
@@ -133,13 +131,13 @@ class RedisModels:
         pipeline.hincrby(key, "revision", 1)
         pipeline.hget(key, "checkpoint")
         revision, sealed = pipeline.execute()
-        return revision, None if sealed is None else _open(self._signer, model, sealed)
+        return revision, None if sealed is None else opened_checkpoint(self._signer, model, sealed)
 
     def last(self, model: str) -> Checkpoint | None:
         sealed = cast(bytes | None, self._redis.hget(self._names.model(model), "checkpoint"))
-        return None if sealed is None else _open(self._signer, model, sealed)
+        return None if sealed is None else opened_checkpoint(self._signer, model, sealed)
 
-    def wish(self, model: str, learner: str) -> None:
+    def request_promotion(self, model: str, learner: str) -> None:
         key = self._names.model(model)
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.hincrby(key, "wishes", 1)
@@ -147,7 +145,7 @@ class RedisModels:
         with writing():
             pipeline.execute()
 
-    def wished(self, model: str) -> tuple[int, str]:
+    def promotion_requested(self, model: str) -> tuple[int, str]:
         number, learner = cast(
             list[bytes | None], self._redis.hmget(self._names.model(model), ["wishes", "wished"])
         )
@@ -165,13 +163,13 @@ class RedisModels:
         return [(ident.decode(), fields[b"b"]) for ident, fields in found]
 
     def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
-        sealed = _seal(self._signer, model, checkpoint)
+        sealed = sealed_checkpoint(self._signer, model, checkpoint)
         key = self._names.model(model)
         with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in the library
             found = int(cast(bytes | None, pipeline.hget(key, "revision")) or 0)
             if found != revision:
-                raise _fenced(model, revision, found)
+                raise taken_by_another(model, revision, found)
             pipeline.multi()
             pipeline.hset(key, mapping={"revision": revision + 1, "checkpoint": sealed})
             for unlearnt in beside.unlearnt:
@@ -184,65 +182,20 @@ class RedisModels:
                 with writing():
                     pipeline.execute()
             except redis.WatchError as error:
-                raise _fenced(model, revision, revision + 1) from error
+                raise taken_by_another(model, revision, revision + 1) from error
         wait_for(self._redis, self._replicas)
         return revision + 1
 
 
-class MemoryModels:
-    """The twin of `RedisModels`."""
-
-    def __init__(self, signer: Signer) -> None:
-        self._signer = signer
-        self._revisions: dict[str, int] = {}
-        self._sealed: dict[str, bytes] = {}
-        self._wished: dict[str, tuple[int, str]] = {}
-        self._readmitted: dict[str, dict[str, bytes]] = {}
-        self.unlearnt: list[DeadExample] = []
-        self._number = count(1)
-
-    def take(self, model: str) -> tuple[int, Checkpoint | None]:
-        self._revisions[model] = self._revisions.get(model, 0) + 1
-        sealed = self._sealed.get(model)
-        return self._revisions[model], None if sealed is None else _open(self._signer, model, sealed)
-
-    def last(self, model: str) -> Checkpoint | None:
-        sealed = self._sealed.get(model)
-        return None if sealed is None else _open(self._signer, model, sealed)
-
-    def wish(self, model: str, learner: str) -> None:
-        self._wished[model] = (self.wished(model)[0] + 1, learner)
-
-    def wished(self, model: str) -> tuple[int, str]:
-        return self._wished.get(model, (0, ""))
-
-    def readmit(self, dead: DeadExample) -> None:
-        self.unlearnt.remove(dead)
-        self._readmitted.setdefault(dead.unlearnt.model, {})[dead.id] = dead.unlearnt.body
-
-    def readmitted(self, model: str, count: int) -> list[tuple[str, bytes]]:
-        return list(self._readmitted.get(model, {}).items())[:count]
-
-    def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
-        sealed = _seal(self._signer, model, checkpoint)
-        found = self._revisions.get(model, 0)
-        if found != revision:
-            raise _fenced(model, revision, found)
-        self._revisions[model] = revision + 1
-        self._sealed[model] = sealed
-        self.unlearnt += [DeadExample(f"{next(self._number)}-0", unlearnt) for unlearnt in beside.unlearnt]
-        for ident in beside.taken:
-            del self._readmitted[model][ident]
-        return revision + 1
-
-
-def _fenced(model: str, revision: int, found: int) -> Fenced:
+def taken_by_another(model: str, revision: int, found: int) -> Fenced:
+    """Return the error of a trainer that is not the newest any more."""
     return Fenced(
         f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it"
     )
 
 
-def _seal(signer: Signer, model: str, checkpoint: Checkpoint) -> bytes:
+def sealed_checkpoint(signer: Signer, model: str, checkpoint: Checkpoint) -> bytes:
+    """Sign a checkpoint. Raises `Foreign` beyond 16 MB."""
     sealed = signer.sign(f"checkpoint:{model}", _encode(checkpoint))
     if len(sealed) > CHECKPOINT_BYTES_MAX:
         raise Foreign(
@@ -251,7 +204,8 @@ def _seal(signer: Signer, model: str, checkpoint: Checkpoint) -> bytes:
     return sealed
 
 
-def _open(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
+def opened_checkpoint(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
+    """Return what was signed. Raises `Foreign` if it was not with our key, or by a newer release."""
     body = signer.verify(f"checkpoint:{model}", sealed)
     try:
         checkpoint = _decode(body)

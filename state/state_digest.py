@@ -19,17 +19,21 @@ import msgspec
 import redis
 
 from schemas.errors import Damaged, Moving
-from schemas.records.identity import ID_BYTES, shard_of
-from schemas.records.profile import Head, Sensitive
+from schemas.records.customer_profile import Head, Sensitive
+from schemas.records.identity_graph import ID_BYTES, shard_of
+from schemas.records.outbox_lanes import LANES, Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Trigger
 from state.damage import of_customer, shown
+from state.directory.layout import Layout
 from state.directory.records import Record, unpack
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.keys import DataKeys
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
-from state.shards.redis_shards import DECISIONS_MAX, LANES
+from state.shards.redis_shards import DECISIONS_MAX
 
 TRIES = 8  # for a shard that is committed while it is read
 PAGE = 1_000  # entries asked of the server at a time
@@ -160,7 +164,11 @@ def _sealed(records: Iterable[tuple[bytes, bytes]], unseal: Unseal) -> Iterator[
 
 def _queued(lane: str, seq: int, body: bytes) -> Entry:
     """A trigger by its id: its body also says when it was handled, and that is different each time."""
-    return b"out:" + lane.encode(), _number(seq), _TRIGGER(body).id.encode() if lane == "t" else body
+    return (
+        b"out:" + lane.encode(),
+        _number(seq),
+        _TRIGGER(body).id.encode() if lane == Lane.TRIGGERS else body,
+    )
 
 
 def _record(record: Record) -> bytes:
@@ -181,7 +189,7 @@ def _directory(directory: Directory, senders: Mapping[str, int], marks: Mapping[
     yield from _numbers(b"mark", marks)
     yield from _numbers(b"sender", senders)
     for sender, version in senders.items():
-        for kind in ("c", "m"):
+        for kind in (LogKind.CONFIG, LogKind.MODEL):
             if (body := directory.body(kind, sender, version)) is not None:
                 yield b"body", f"{kind}:{sender}:{version}".encode(), body
 
@@ -369,7 +377,9 @@ class Reading:
             yield from ((b"timer", root, _number(int(time_ms))) for root, time_ms in due)
             at += PAGE
         for lane in LANES:
-            yield from self._lane(shard, lane, head.outbox.get(lane, 0) - DECISIONS_MAX if lane == "d" else 0)
+            yield from self._lane(
+                shard, lane, head.outbox.get(lane, 0) - DECISIONS_MAX if lane == Lane.DECISIONS else 0
+            )
 
     def _buckets(self, shard: int) -> Iterator[Entry]:
         """Sealed records and timers. A bucket whose timers would never be looked at is as wrong as one

@@ -21,9 +21,8 @@ class Suspension(msgspec.Struct, frozen=True):
     events: int = 0  # the last so many ...
     rejects: int = 0  # ... of which these were rejected
     reasons: dict[str, int] = {}  # lately
-    resumed_ms: int = (
-        0  # 0 while it is suspended; then, what was received up to here counts towards no new suspension
-    )
+    # 0 while it is suspended; then, what was received up to here counts towards no new suspension
+    resumed_ms: int = 0
 
     @property
     def holds(self) -> bool:

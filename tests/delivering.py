@@ -13,10 +13,12 @@ import redis
 from bytewax.testing import run_main
 
 from connectors.sinks.sink import Delivery, Outcome, Sink
-from flows.deliver import DeliveryWorker, dataflow, make_sink
+from flows.deliver import DeliveryWorker, dataflow
 from flows.dispatch.admission import Admission, Gate
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
-from schemas.config import Config, Connector, Deliver, Secret
+from schemas.config import Config, Connector, Deliver, FileConnector, Secret, WebhookConnector
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb, Trigger
 from state.redis.names import Names
@@ -78,7 +80,7 @@ class Rig:
         self._thread = threading.Thread()
         self._last = dict.fromkeys(range(SHARDS), 0)
 
-    def emit(self, *bodies: Any, shard: int = 0, lane: str = "t") -> None:
+    def emit(self, *bodies: Any, shard: int = 0, lane: str = Lane.TRIGGERS) -> None:
         """As a shard's commit does it."""
         pipeline = self.redis.pipeline()
         for body in bodies:
@@ -105,15 +107,16 @@ class Rig:
             data=msgspec.structs.replace(self.config.data, folder=str(self.folder)),
         )
         config = msgspec.structs.replace(config, **settings)
-        real = make_sink(config, self.url)
+        deployment = Deployment(config)
+        deployment.redis_url = self.url
         worker = DeliveryWorker(
             config,
             shards,
-            self.outbox,
-            self,
-            _Records(self),
-            lambda connector: Admission(connector, self.identify, self.gates),
-            lambda connector: self.sinks.get(connector.name) or real(connector),
+            outbox=self.outbox,
+            directory=self,
+            records=_Records(self),
+            door=lambda connector: Admission(connector, self.identify, self.gates),
+            sink=lambda connector: self.sinks.get(connector.name) or deployment.sink(connector),
         )
         self.stopping = Stop()
         self._thread = threading.Thread(target=run_main, args=(dataflow(worker, self.stopping),))
@@ -132,7 +135,7 @@ class Rig:
             raise stop.fault
         return time.monotonic() - begun
 
-    def cursor(self, consumer: str, shard: int = 0, lane: str = "t") -> int:
+    def cursor(self, consumer: str, shard: int = 0, lane: str = Lane.TRIGGERS) -> int:
         return self.outbox.cursors(lane, consumer)[shard]
 
 
@@ -156,12 +159,11 @@ class _Records:
 
 
 def hook(url: str, **changes: Any) -> Connector:
-    return Connector(
-        **{"name": "hook", "type": "webhook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True}
-        | changes
+    return WebhookConnector(
+        **{"name": "hook", "url": url, "secrets": (Secret(SECRET),), "allow_private": True} | changes
     )
 
 
 def named(name: str) -> Connector:
     """A connector whose sink the test gives."""
-    return Connector(name=name, type="file", path=name)
+    return FileConnector(name=name, path=name)

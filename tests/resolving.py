@@ -17,9 +17,10 @@ from flows.runtime.engine import Stop
 from flows.runtime.limits import RejectBrake
 from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.records.shard_log import unpack_facts
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawBatch, RawEvent
-from state.directory.redis_directory import Directory, Layout
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
 from state.keys import DataKeys, LogSeal
 from state.redis.names import Names
 
@@ -118,12 +119,21 @@ class Site:
         """One window with these events, judged and committed."""
         resolver = resolver or self.resolver()
         before = self.directory.offsets().get(partition, START)
-        window = Window(partition, before, before + 1, list(events), [before + 1] * len(events), 0.0)
+        window = Window(
+            partition=partition,
+            before=before,
+            after=before + 1,
+            events=list(events),
+            positions=[before + 1] * len(events),
+            opened=0.0,
+        )
         return resolver.commit(resolver.judge(window))
 
     def facts(self) -> list[tuple[bytes, bytes, Fact]]:
         entries = self.directory.read(dict.fromkeys(range(LAYOUT.shards), 0), 10_000, 0)
-        found = [fact for entry in entries if entry.kind == "e" for fact in unpack_facts(entry.body)]
+        found = [
+            fact for entry in entries if entry.kind == LogKind.EVENTS for fact in unpack_facts(entry.body)
+        ]
         return [(root, origin, msgspec.msgpack.decode(payload, type=Fact)) for root, origin, payload in found]
 
     def opened(self) -> dict[str, dict[str, Any]]:

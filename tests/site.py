@@ -21,7 +21,8 @@ from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.config.toml import load
-from schemas.records.journal import Journalled
+from schemas.records.journal import JournalKind, Journalled
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Tick
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Absorb
@@ -151,7 +152,12 @@ class Site:
         before = self.directory.offsets().get(partition, -1)
         events = [self._event() for _ in range(n or self.random.randint(1, 6))]
         window = Window(
-            partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0
+            partition=partition,
+            before=before,
+            after=before + len(events),
+            events=events,
+            positions=[before + 1 + i for i in range(len(events))],
+            opened=0.0,
         )
         assert self.resolver.commit(self.resolver.judge(window)) is window
 
@@ -178,7 +184,9 @@ class Site:
 
     def tick(self) -> None:
         self.now_s += 1
-        assert self.directory.replay(Journalled(0, "t", msgspec.msgpack.encode(Tick(self.now_s * 1000))))
+        assert self.directory.replay(
+            Journalled(0, JournalKind.TICK, msgspec.msgpack.encode(Tick(self.now_s * 1000)))
+        )
 
     def announce(self) -> None:
         """Other rules from here on."""
@@ -186,7 +194,7 @@ class Site:
         Deployment(self.config).prepare(agreed=True)
 
     def forward(self) -> None:
-        for entry in self.outbox.read("i", self._forwarded, 100, 0):
+        for entry in self.outbox.read(Lane.ABSORBS, self._forwarded, 100, 0):
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 

@@ -29,7 +29,7 @@ LOGIC = (
     ("flows.logic.models",),
     ("flows.logic.rules",),
     ("flows.logic.resolution",),
-    ("flows.logic.shard.state", "flows.logic.shard.scoring"),
+    ("flows.logic.shard.state", "flows.logic.shard.changes", "flows.logic.shard.scoring"),
     ("flows.logic.facets",),
     ("flows.logic.shard",),
     ("flows.logic.delivery",),
@@ -43,7 +43,7 @@ FLOWS = (
 )
 THINKING = ("flows/logic/",)
 REDIS_STREAMS = ("connectors/raw/redis_log.py", "connectors/sinks/redis_sink.py")
-TWINS = ("state/memory",)  # state/memory/twins.py, or a folder state/memory/
+TWINS = ("state/memory",)  # the twins in memory
 EDGES_IN_BYTEWAX = ("bytewax.inputs", "bytewax.outputs")
 OUTSIDE_WORLD = (
     "time",

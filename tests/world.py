@@ -11,18 +11,21 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from schemas.config.toml import read, rules_document, rules_from
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
-from schemas.records.profile import Profile, Sensitive
-from schemas.records.shard_log import LogEntry
+from schemas.records.customer_profile import Profile, Sensitive
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit, shard_of
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogEntry, LogKind
 from schemas.wire.events import EventType, Fact
 from schemas.wire.triggers import Absorb, Decision, Example, Trigger
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -48,7 +51,7 @@ def _identifier(strength: int, name: str) -> Identifier:
 
 def compiled(text: str, version: int = 1, dedupe: int = 64) -> CompiledRules:
     """Rules given as TOML."""
-    return CompiledRules(rules_from(document(text)), version, dedupe)
+    return compile_rules(rules_from(document(text)), version, dedupe)
 
 
 def document(text: str) -> bytes:
@@ -60,7 +63,19 @@ def document(text: str) -> bytes:
 
 def fact(name: str = "Viewed", at: int = START_MS, message: str = "m", **changes: Any) -> Fact:
     """One track event; its properties are given as `properties={...}`."""
-    made = Fact("track", name, at, at, at, message, "web", b"s" * ID_BYTES, {}, {}, {})
+    made = Fact(
+        type="track",
+        name=name,
+        time_ms=at,
+        received_ms=at,
+        resolved_ms=at,
+        message=message,
+        channel="web",
+        subject=b"s" * ID_BYTES,
+        properties={},
+        traits={},
+        sealed={},
+    )
     return msgspec.structs.replace(made, **changes)
 
 
@@ -107,19 +122,19 @@ class World:
         self.worker = self.new_worker(self.store, self.cache)
 
     def _rules_of(self, version: int) -> CompiledRules:
-        body = self.directory.body("c", "rules", version)
+        body = self.directory.body(LogKind.CONFIG, "rules", version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
+        return compile_rules(rules_from(body), version, self.dedupe, SHARDS)
 
     # --- what happens
     # -----------------------------------------------------------------------------------------------
 
     def announce(self, rules: str) -> None:
         version = self.directory.sent("rules") + 1
-        self.directory.announce("c", "rules", version, version, document(rules))
+        self.directory.announce(LogKind.CONFIG, "rules", version, version, document(rules))
 
     def announce_model(self, version: int, model: str = "churn", how: str = "learn") -> None:
-        self.directory.announce("m", f"{how}:{model}", version, version, b"")
+        self.directory.announce(LogKind.MODEL, f"{how}:{model}", version, version, b"")
 
     def send(self, who: Identifier | Sequence[Identifier], name: str = "Viewed", **details: Any) -> None:
         """An event of whoever has these identifiers (strongest first), and all that follows from it."""
@@ -147,25 +162,30 @@ class World:
         happened = self.now_ms - ago
         packed = _pack(
             Fact(
-                type,
-                name,
-                happened,
-                self.now_ms,
-                self.now_ms,
-                message or f"m{self._sent}",
-                channel,
-                identifiers[0].hash,
-                properties,
-                dict(traits or {}),
-                dict(sealed or {}),
-                content,
-                backfill,
+                type=type,
+                name=name,
+                time_ms=happened,
+                received_ms=self.now_ms,
+                resolved_ms=self.now_ms,
+                message=message or f"m{self._sent}",
+                channel=channel,
+                subject=identifiers[0].hash,
+                properties=properties,
+                traits=dict(traits or {}),
+                sealed=dict(sealed or {}),
+                content=content,
+                backfill=backfill,
             )
         )
         before, self._position = self._position or -1, self._position + 1
         self.directory.commit(
             WindowCommit(
-                "events/0", before, self._position, [Group(identifiers, [Routed(0, packed)])], [], {}
+                partition="events/0",
+                before=before,
+                after=self._position,
+                groups=[Group(identifiers, [Routed(0, packed)])],
+                dead=[],
+                rejected={},
             )
         )
 
@@ -190,7 +210,7 @@ class World:
 
     def forward(self) -> None:
         """What `deliver` does with the internal lane."""
-        for entry in self.store.read("i", self._forwarded, 1_000, 0):
+        for entry in self.store.read(Lane.ABSORBS, self._forwarded, 1_000, 0):
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 
@@ -219,16 +239,16 @@ class World:
         return {name: n for name, n in total.items() if n}
 
     def triggers(self) -> list[Trigger]:
-        return self._lane("t", Trigger)
+        return self._lane(Lane.TRIGGERS, Trigger)
 
     def rules_fired(self) -> list[str]:
         return [trigger.rule for trigger in self.triggers()]
 
     def decisions(self) -> list[Decision]:
-        return self._lane("d", Decision)
+        return self._lane(Lane.DECISIONS, Decision)
 
     def examples(self) -> list[Example]:
-        return self._lane("x", Example)
+        return self._lane(Lane.EXAMPLES, Example)
 
     def _lane(self, lane: str, kind: type[Any]) -> list[Any]:
         entries = self.store.read(lane, dict.fromkeys(range(SHARDS), 0), 10_000, 0)

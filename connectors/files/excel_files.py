@@ -27,14 +27,12 @@ from connectors.files.cells import MARKS, Broken, cell_of
 from schemas.errors import ConfigError
 
 _DIGITS_MAX: Final = 10**15  # a cell holds 15 digits; the rest of a longer number is gone
-_ESCAPED: Final = re.compile(
-    r"_x([0-9A-Fa-f]{4})_"
-)  # a character that XML does not hold (ECMA-376, ST_Xstring)
+# a character that XML does not hold (ECMA-376, ST_Xstring)
+_ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DAMAGED: Final = (BadZipFile, ParseError, zlib.error, EOFError, KeyError, IndexError, ValueError, TypeError)
 _STRICT: Final = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
-_NO_CODE: Final = re.compile(
-    r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.'
-)  # of a number format: texts, colours, languages, blanks
+# of a number format: texts, colours, languages, blanks
+_NO_CODE: Final = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
 # Formats that Chinese, Japanese and Korean editions have without saying them (ECMA-376, 18.8.30): dates, and
 # times of the day.
 _EASTERN: Final = frozenset((*range(27, 37), *range(50, 59)))
@@ -147,9 +145,8 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
         elif type(value) is str:
             cell["value"] = _text(value)
         elif kind == "n" and value is not None and abs(value) >= _DIGITS_MAX:
-            cell["value"] = (
-                f"{float(value):.15G}"  # as the spreadsheet shows it: no digits that are not there
-            )
+            # as the spreadsheet shows it: no digits that are not there
+            cell["value"] = f"{float(value):.15G}"
         elif (shown := self._shown.get(cell["style_id"])) is not None and value is not None:
             cell["value"] = shown(value)
         return cell
@@ -208,7 +205,6 @@ def _is_strict(path: Path) -> bool:
 def _text(value: str) -> str | Broken:
     if "_x" in value:
         value = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
-        value = value.encode("utf-16", "surrogatepass").decode(
-            "utf-16", "replace"
-        )  # halves of a pair may stand one by one
+        # halves of a pair may stand one by one
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return cell_of(value) if value[:1] in MARKS else value

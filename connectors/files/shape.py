@@ -13,9 +13,8 @@ from typing import Any, Final
 from connectors.files.cells import Broken
 
 _LOOKED_AT: Final = 12  # rows among which the headings are
-_WIDTH: Final = (
-    3  # filled cells of the widest of them; in a narrower table nobody can tell a title from a heading
-)
+# filled cells of the widest of them; in a narrower table nobody can tell a title from a heading
+_WIDTH: Final = 3
 _FOOT_MAX: Final = 12  # rows; more are no footer
 # What the first cell of a row of totals says.
 _TOTAL: Final = re.compile(

@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.gateway.cloudevents import cloudevent_routes
+from connectors.gateway.cloudevents_routes import cloudevent_routes
 from connectors.gateway.cors import Cors
 from connectors.gateway.dialects import dialect_routes
 from connectors.gateway.door import Door
 from connectors.gateway.health import health_routes
-from connectors.gateway.identity import Stewardship, identity_routes
+from connectors.gateway.identity_routes import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
-from connectors.gateway.profiles import ReadProfile, profile_routes
+from connectors.gateway.profile_routes import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, later, problem
-from connectors.gateway.registry import registry_routes
+from connectors.gateway.registry_routes import registry_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch

@@ -28,9 +28,8 @@ class Bounds(msgspec.Struct, frozen=True):
     connections: int = 4_096  # beyond it requests are answered 503, but for `health.PATHS`
     reserve: int = 64  # connections that are still taken for them
     head_s: float = 10.0  # from the first byte of a head (or from connecting) to its last
-    head_bytes: int = (
-        32 * 1024
-    )  # the request line and all headers; also what comes between two pieces of a body, and behind it
+    # the request line and all headers; also what comes between two pieces of a body, and behind it
+    head_bytes: int = 32 * 1024
     headers: int = 100
     answer_s: float = 30.0  # for a client to take more of an answer that it does not read
 
@@ -44,9 +43,8 @@ class Connection(HttpToolsProtocol):
     """To be made by `bounded`."""
 
     bounds: ClassVar[Bounds]
-    idle: ClassVar[
-        dict["Connection", None]
-    ]  # those that have no request under way; the one that waits longest stands first
+    # those that have no request under way; the one that waits longest stands first
+    idle: ClassVar[dict["Connection", None]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

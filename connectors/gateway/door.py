@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from schemas.config import Config
-from schemas.records.identity import ID_MAX
+from schemas.records.identity_graph import ID_MAX
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 Judge = Callable[[RawEvent], Reject | None]

@@ -12,9 +12,8 @@ MEMBERS: Final = 256  # a body packed block by block has a few; each costs as mu
 _WINDOW = 31  # zlib's name for "with a gzip header"
 _PACKED = 16 * 1024  # bytes that go in at once: what zlib gives back unread is copied, so it has to be little
 _UNPACKED = 128 * 1024  # bytes that come out at once
-_padding: Final = re.compile(
-    rb"\0*+"
-).match  # what fills up a block is no part of the file (gzip(1); RFC 1952 has no word for it)
+# what fills up a block is no part of the file (gzip(1); RFC 1952 has no word for it)
+_padding: Final = re.compile(rb"\0*+").match
 
 
 async def gunzip(body: bytes, limit: int) -> bytes:

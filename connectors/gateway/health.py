@@ -17,9 +17,8 @@ from connectors.raw.log import RawWriter
 from schemas.errors import Unreachable
 from schemas.metrics import exposition
 
-PATHS: Final = frozenset(
-    (b"/healthz", b"/readyz", b"/metrics")
-)  # answered even where all connections are in use
+# answered even where all connections are in use
+PATHS: Final = frozenset((b"/healthz", b"/readyz", b"/metrics"))
 _READY_S = 2
 
 

@@ -84,32 +84,50 @@ def keyed(message: bytes, shared: Shared) -> Keyed:
 def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
     """`keyed` for a message whose head is known already."""
     if len(message) > shared.limit:
-        return faulty(
-            "too_large",
-            f"the event has {len(message)} bytes, at most {shared.limit} are allowed",
-            message,
-            shared,
-        )
+        detail = f"the event has {len(message)} bytes, at most {shared.limit} are allowed"
+        return faulty("too_large", detail, message, shared)
     if isinstance(head, Reject):
         return faulty(head.reason, head.detail, message, shared)
     kind = shared.kind or head.type
+    if (refused := _of_wrong_type(kind, shared)) is not None:
+        return faulty(refused.reason, refused.detail, message, shared)
+    absent = head.messageId in _ABSENT
+    message_id = str(uuid4()) if absent else head.messageId
+    additions, taken = _additions(head, shared, message_id if absent else None)
+    # perhaps `{}`, where nothing may be followed by a comma
+    bare = head.userId is UNSET and head.anonymousId is UNSET
+    try:
+        value = _add(message, additions, taken or bare) if additions else message
+    except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need
+        return faulty("not_json", "the event is not JSON", message, shared)
+    event = RawEvent(value, shared.received_ms, shared.source)
+    if shared.door is not None and kind not in ORDER_TYPES:
+        refused = shared.door.refusal(kind, head, message_id, event)
+        if refused is not None:
+            return faulty(refused.reason, refused.detail, value, shared)  # as it would be judged again
+    return _key(head, message_id), event
+
+
+def _of_wrong_type(kind: object, shared: Shared) -> Reject | None:
     if kind in ORDER_TYPES:
         if not shared.merges:
-            return faulty(
-                "order_forbidden", f"{kind} needs a write key with `merges = true`", message, shared
-            )
+            return Reject("order_forbidden", f"{kind} needs a write key with `merges = true`")
     elif shared.kind is None and kind not in EVENT_TYPES:
-        return faulty("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}", message, shared)
+        return Reject("type_unknown", f"type must be one of {', '.join(EVENT_TYPES)}")
+    return None
+
+
+def _additions(head: Head, shared: Shared, message_id: object) -> tuple[dict[str, bytes], bool]:
+    """Return the members that a message lacks or that its batch changes (`message_id`: the one that it lacks,
+    else None), and whether one of their names stands in the message already."""
     additions: dict[str, bytes] = {}
-    taken = False  # an addition's name stands in the message already
+    taken = False
     if shared.kind is not None and head.type != shared.kind:
         additions["type"] = _TYPE_JSON[shared.kind]
         taken |= head.type is not UNSET
-    message_id = head.messageId
-    if message_id in _ABSENT:
-        taken |= message_id is not UNSET
-        message_id = str(uuid4())
+    if message_id is not None:
         additions["messageId"] = f'"{message_id}"'.encode()
+        taken |= head.messageId is not UNSET
     if shared.sent_at is not None and (head.sentAt is UNSET or head.sentAt == _NULL):
         additions["sentAt"] = shared.sent_at
         taken |= head.sentAt is not UNSET
@@ -121,19 +139,7 @@ def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
         if merged is not None:
             additions[name] = merged
             taken |= own is not UNSET
-    bare = (
-        head.userId is UNSET and head.anonymousId is UNSET
-    )  # perhaps `{}`, where nothing may be followed by a comma
-    try:
-        value = _add(message, additions, taken or bare) if additions else message
-    except ValueError:  # a name that is no UTF-8: `head_of` passes over what it does not need
-        return faulty("not_json", "the event is not JSON", message, shared)
-    event = RawEvent(value, shared.received_ms, shared.source)
-    if shared.door is not None and kind not in ORDER_TYPES:
-        refused = shared.door.refusal(kind, head, message_id, event)
-        if refused is not None:
-            return faulty(refused.reason, refused.detail, value, shared)  # as it would be judged again
-    return _key(head, message_id), event
+    return additions, taken
 
 
 def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:

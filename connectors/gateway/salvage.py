@@ -14,9 +14,8 @@ from connectors.gateway.turns import Turns
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _string: Final = re.compile(_STRING, re.DOTALL).match
 _scalar: Final = re.compile(rb"[^\s,:\[\]{}\"]++").match
-_brackets: Final = re.compile(
-    rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}])", re.DOTALL
-).match  # the next, outside of strings
+# the next, outside of strings
+_brackets: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}])", re.DOTALL).match
 _space: Final = re.compile(rb"[ \t\r\n]*+").match
 _CROWD = 50_000  # commas, more than a batch of 500 KB has that holds events
 _SAMPLE = 61  # one byte of so many
@@ -50,9 +49,8 @@ def crowded(body: bytes) -> bool:
     others waiting."""
     if len(body) < _CROWD:
         return False
-    sample = body[
-        randrange(_SAMPLE) :: _SAMPLE
-    ]  # counting them all would take a tenth of the time that decoding does
+    # counting them all would take a tenth of the time that decoding does
+    sample = body[randrange(_SAMPLE) :: _SAMPLE]
     return sample.count(b",") * _SAMPLE > _CROWD
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.kafka_trouble import Trouble
 from connectors.sinks.sink import DELIVERED, Delivery, Failed, Outcome, Retry, encode_each
-from schemas.config import Connector, Kafka
+from schemas.config import Kafka, KafkaConnector
 from schemas.errors import ConfigError
 from schemas.wire import cloudevents, trigger_avro
 
@@ -32,7 +32,7 @@ class KafkaSink:
 
     batch_max = 1_000
 
-    def __init__(self, connector: Connector, kafka: Kafka, source: str) -> None:
+    def __init__(self, connector: KafkaConnector, kafka: Kafka, source: str) -> None:
         self._trouble = Trouble(connector=connector.name)
         self._topic = connector.topic
         self._timeout_s = connector.timeout / 1000
@@ -102,7 +102,7 @@ class KafkaSink:
             raise ConfigError(f"kafka.options: {error.args[0].str()}") from None
 
 
-def _settings(connector: Connector, kafka: Kafka) -> dict[str, str | int | float | bool]:
+def _settings(connector: KafkaConnector, kafka: Kafka) -> dict[str, str | int | float | bool]:
     return {
         "log_level": 2,  # its own lines on stderr are not ours; what matters comes to `Trouble`
         "message.max.bytes": 1_000_000,

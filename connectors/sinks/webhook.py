@@ -23,7 +23,7 @@ import aiohttp
 from standardwebhooks import Webhook
 
 from connectors.sinks.sink import DELIVERED, Delivery, Disable, Failed, Outcome, Retry, encode_each
-from schemas.config import Connector
+from schemas.config import WebhookConnector
 from schemas.errors import ConfigError
 from schemas.wire import cloudevents
 
@@ -44,7 +44,9 @@ class WebhookSink:
 
     batch_max = 1
 
-    def __init__(self, connector: Connector, source: str, clock: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, connector: WebhookConnector, source: str, clock: Clock = lambda: datetime.now(UTC)
+    ) -> None:
         """Raises `ConfigError` for a URL or a secret that can never work."""
         _check_url(connector)
         if not connector.secrets:
@@ -71,9 +73,8 @@ class WebhookSink:
             await self._session.close()
 
     async def _send(self, trigger_id: str, body: bytes) -> Outcome:
-        self._session = (
-            self._session or self._open()
-        )  # here, because a session belongs to the loop that it is made in
+        # here, because a session belongs to the loop that it is made in
+        self._session = self._session or self._open()
         try:
             async with self._session.post(
                 self._connector.url, data=body, headers=self._signed(trigger_id, body), allow_redirects=False
@@ -178,7 +179,7 @@ def _outcome(status: int, retry_after: str | None, now: datetime) -> Outcome:
     return Retry(f"status {status}", retry_after_s(retry_after, now))
 
 
-def _check_url(connector: Connector) -> None:
+def _check_url(connector: WebhookConnector) -> None:
     """Never names the URL in its errors, which may hold a secret."""
     try:
         url = urlsplit(connector.url)

@@ -15,9 +15,8 @@ from uuid import UUID
 import fastavro
 from fastavro.read import LOGICAL_READERS
 
-_SCALE_MAX: Final = (
-    1_000  # decimal places, or zeros: far beyond any number that is meant, and none that fills the memory
-)
+# decimal places, or zeros: far beyond any number that is meant, and none that fills the memory
+_SCALE_MAX: Final = 1_000
 _NANOS: Final = 1_000_000_000
 _UNSCALED: Final = fastavro.parse_schema("bytes")
 _SCALE: Final = fastavro.parse_schema("int")

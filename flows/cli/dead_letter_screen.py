@@ -11,7 +11,7 @@ from flows.services import dead_letter_desk
 from flows.services.dead_letter_desk import Dead, when_ms
 from flows.services.resending import Tally
 from schemas.config import Config
-from state.dead_letters import DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadEvent, DeadExample, DeadFact
 
 KEPT_SHOWN = 20
 

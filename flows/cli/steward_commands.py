@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import AsJson, ConfigFile
-from schemas import words
+from schemas import bilingual
 from schemas.config import Config
 from schemas.config.toml import load
 
 identity = typer.Typer(no_args_is_help=True, help="Who a customer is and why; unite and part customers.")
 review = typer.Typer(no_args_is_help=True, help="Pairs of customers that may be one, for a person to decide.")
 
-Lang = Annotated[words.Lang, typer.Option(help="The language of evidence.")]
+Lang = Annotated[bilingual.Lang, typer.Option(help="The language of evidence.")]
 Who = Annotated[
     str, typer.Argument(metavar="NAMESPACE:VALUE", help="Such as email:ana@example.org, or customer:HEX.")
 ]

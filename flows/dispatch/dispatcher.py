@@ -26,6 +26,7 @@ from flows.runtime.engine import no_room
 from flows.runtime.patience import patiently_beside
 from schemas import metrics
 from schemas.config import Connector, Deliver
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Trigger
 
 log = structlog.get_logger()
@@ -91,13 +92,13 @@ async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
 
 def endpoint(connector: Connector) -> str:
     """What a 410 disables: another URL is another endpoint. A digest, because a URL may hold a secret."""
-    return blake2b(connector.url.encode(), digest_size=8).hexdigest()
+    return blake2b(connector.endpoint.encode(), digest_size=8).hexdigest()
 
 
 class Dispatcher:
     """One connector's triggers in the shards of this worker."""
 
-    lane = "t"
+    lane = Lane.TRIGGERS
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import Protocol
 import uvloop
 
 from flows.dispatch.dispatcher import Dispatcher, when_there_is_room
+from schemas.records.outbox_lanes import Lane
 
 GRACE_S = 4.0  # for what is under way when we are told to stop; what is not done by then is delivered again
 _CLOSE_S = 1.0
@@ -107,7 +108,7 @@ class DeliveryLoop:
             if dirty and time.monotonic() - trimmed >= _TRIM_EVERY_S:
                 trimmed, dirty = time.monotonic(), False
                 await when_there_is_room(
-                    self._outbox.trim, "t", [dispatcher.name for dispatcher in self._dispatchers]
+                    self._outbox.trim, Lane.TRIGGERS, [dispatcher.name for dispatcher in self._dispatchers]
                 )
 
     async def _store(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from schemas.wire.events import EVENT_TYPES, EventType, Reject
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")

@@ -10,7 +10,7 @@ import msgspec
 
 from flows.runtime.windows import Judged
 from schemas.config import Config
-from schemas.records.identity import WindowCommit
+from schemas.records.identity_graph import WindowCommit
 from schemas.records.journal import WindowContent
 from schemas.wire.events import RawEvent
 from state.directory.policy import Policy

@@ -8,16 +8,16 @@ import msgspec
 
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.models.recommendation_index import NAME as SHELF
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, Loaded, decode_profile, decode_sensitive
 from flows.logic.shard.view import newest, present
 from flows.runtime.rules_in_force import RULES
 from flows.runtime.snapshots import sender
-from schemas.records.identity import shard_of
-from schemas.records.profile import Sensitive
+from schemas.records.customer_profile import Sensitive
+from schemas.records.identity_graph import shard_of
 from state.damage import CHANGED, GONE, UNREADABLE, of_customer
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 from state.keys import DataKeys
 from state.redis.client import reported
 from state.shards.redis_shards import Shards
@@ -121,10 +121,8 @@ class ProfileReader:
 
     def _profile(self, root: bytes) -> dict[str, Any] | None:
         shard = shard_of(root, self._count)
-        packed = self._shards.load(shard, [root])[root]
+        packed = self._packed(shard, root)
         if packed is None:
-            if self._shards.traces({shard: [root]}):
-                raise of_customer(self._shards.key("p", shard, root), shard, root, GONE)
             return None
         rules = self._rules_of(self._directory.sent(RULES))
         try:
@@ -136,10 +134,25 @@ class ProfileReader:
         now_ms = int(time.time() * 1000)
         return present(root, live.profile, live.total, rules, now_ms, contact, self._shelf())
 
-    def _shelf(self) -> Shelf | None:
+    def _packed(self, shard: int, root: bytes) -> bytes | None:
+        """Return the profile; None for a customer that the shard does not have, or not yet. Raises
+        `CustomerDamaged` where only the profile is missing.
+
+        Profile and traces are two reads, and a worker may found or retire the customer between them: so both
+        are asked twice.
+        """
+        for _ in range(2):
+            packed = self._shards.load(shard, [root])[root]
+            if packed is not None:
+                return packed
+            if not self._shards.traces({shard: [root]}):
+                return None
+        raise of_customer(self._shards.key("p", shard, root), shard, root, GONE)
+
+    def _shelf(self) -> RecommendationIndex | None:
         version = self._directory.sent(sender(SHELF))
         found = self._scorer_of(sender(SHELF), version) if version else None
-        return found if isinstance(found, Shelf) else None
+        return found if isinstance(found, RecommendationIndex) else None
 
     def _root(self, namespace: str, value: str) -> bytes | None:
         if namespace == "customer":

@@ -22,15 +22,17 @@ from flows.logic.shard.machine import ShardMachine
 from flows.runtime import rules_in_force, snapshots
 from flows.runtime.customer_reader import ContactReader, ProfileReader
 from flows.runtime.limits import PoisonBrake, RejectBrake
-from schemas.config import Config, Rules
+from schemas.config import Config, Connector, Rules
 from schemas.config.toml import rules_from
 from schemas.errors import ConfigError
-from state import dead_letters
+from schemas.records.shard_log import LogKind
+from state import dead_letter_logs
 from state.damage import shown
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
+from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.given_up import RedisGivenUp
 from state.history.journal_tail import RedisJournal
 from state.history.key_snapshot import keys_of
@@ -53,6 +55,7 @@ from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:
+    from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
     from state.directory.matches import RedisMatches
     from state.history.archive_files import Archive
@@ -97,7 +100,7 @@ class Deployment:
         if version <= 0:
             return None
         with reported():
-            document = self.directory.body("c", rules_in_force.RULES, version)
+            document = self.directory.body(LogKind.CONFIG, rules_in_force.RULES, version)
         return None if document is None else rules_from(document)
 
     def check_data(self) -> None:
@@ -259,22 +262,22 @@ class Deployment:
     @cached_property
     def dead_events(self) -> DeadLetters[DeadEvent]:
         """Events that were rejected."""
-        return dead_letters.events(self.client, self.names)
+        return dead_letter_logs.events(self.client, self.names)
 
     @cached_property
     def dead_facts(self) -> DeadFacts:
         """Facts that our own logic raised on."""
-        return dead_letters.facts(self.client, self.names, self.config.shards.count)
+        return dead_letter_logs.facts(self.client, self.names, self.config.shards.count)
 
     @cached_property
     def dead_examples(self) -> DeadLetters[DeadExample]:
         """Examples that our own logic raised on."""
-        return dead_letters.examples(self.client, self.names)
+        return dead_letter_logs.examples(self.client, self.names)
 
     @cached_property
     def dead_deliveries(self) -> DeadLetters[DeadDelivery]:
         """Triggers that no receiver took."""
-        return dead_letters.deliveries(self.client, self.names)
+        return dead_letter_logs.deliveries(self.client, self.names)
 
     # --- history
 
@@ -355,6 +358,19 @@ class Deployment:
             unseal if config.raw.seal else None,
             stay_with_server,
         )
+
+    def sink(self, connector: Connector) -> "Sink":
+        """Make the receiver that a connector's options describe. Raises `ConfigError` for what can never
+        work."""
+        from connectors.sinks.table import Surroundings, make_sink
+
+        surroundings = Surroundings(
+            source=f"/millrace/{self.config.name}",
+            folder=Path(self.config.data.folder),
+            redis_url=self.redis_url,
+            kafka=self.config.kafka,
+        )
+        return make_sink(connector, surroundings)
 
     def avro_reader(self) -> "AvroReader":
         """Make what reads Avro by the schemas of the data folder and the registry."""

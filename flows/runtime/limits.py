@@ -24,7 +24,7 @@ from contextlib import suppress
 
 import structlog
 
-from flows.logic.shard.state import Poisoned
+from flows.logic.shard.changes import Poisoned
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import LogFull

@@ -11,12 +11,13 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
 log = structlog.get_logger()
 
-EXAMPLES = "x"
-TAKEN_BY = {"t": "deliver", "i": "deliver", EXAMPLES: "learn"}
+EXAMPLES = Lane.EXAMPLES
+TAKEN_BY = {Lane.TRIGGERS: "deliver", Lane.ABSORBS: "deliver", EXAMPLES: "learn"}
 SAY_AFTER_S = 5.0
 SAY_EVERY_S = 60.0
 SAID_MAX = 5  # shards in one go

@@ -8,13 +8,15 @@ mistake what cannot be had back.
 from collections.abc import Callable
 from functools import lru_cache
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.losses import losses
 from flows.logic.rules.ruleset import CompiledRules
 from schemas.config import Config, Shards
 from schemas.config.toml import rules_document, rules_from
 from schemas.errors import ConfigError, Damaged, Losing
+from schemas.records.shard_log import LogKind
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE
-from state.directory.redis_directory import Directory
+from state.directory.directory_protocol import Directory
 
 RULES = "rules"  # the sender of rule versions
 
@@ -25,16 +27,16 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
     `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
     compile, and `Losing`.
     """
-    CompiledRules(config, 0, config.shards.dedupe)
+    compile_rules(config, 0, config.shards.dedupe)
     document, version = rules_document(config), directory.sent(RULES)
-    in_force = directory.body("c", RULES, version) if version else None
+    in_force = directory.body(LogKind.CONFIG, RULES, version) if version else None
     if in_force == document:
         return 0
     if in_force is not None and not agreed and (lost := losses(rules_from(in_force), config)):
         raise Losing("these rules would take away what cannot be had back: " + "; ".join(lost))
     if (
-        not directory.announce("c", RULES, version + 1, version + 1, document)
-        and directory.body("c", RULES, version + 1) != document
+        not directory.announce(LogKind.CONFIG, RULES, version + 1, version + 1, document)
+        and directory.body(LogKind.CONFIG, RULES, version + 1) != document
     ):
         raise ConfigError(
             "other rules were announced at the same moment, and ours were not: look which are meant, and announce those"
@@ -47,7 +49,7 @@ def rules_loader(source: Directory, shards: Shards) -> Callable[[int], CompiledR
 
     @lru_cache(maxsize=8)
     def rules_of(version: int) -> CompiledRules:
-        document = source.body("c", RULES, version)
+        document = source.body(LogKind.CONFIG, RULES, version)
         what = f"the directory: {{dir}}:body:c:{RULES}:{version}, the rules in force,"
         if document is None:
             raise Damaged(f"{what} {GONE}: {RESTORE}")

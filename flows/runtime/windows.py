@@ -10,7 +10,7 @@ from connectors.raw.log import START, RawReader
 from flows.logic.message import Checked
 from flows.logic.resolution.joint_window import Joint
 from schemas.config import Window as WindowConfig
-from schemas.records.identity import Order
+from schemas.records.identity_graph import Order
 from schemas.wire.events import RawBatch, RawEvent, Reject
 
 # windows with this part of `window.events` are worth waiting for: small ones would cost more than they gain

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from flows.logic.rules import ruleset as logic
-from flows.logic.rules.slips import named_once, slips
+from flows.logic.facets import vocabulary
+from flows.logic.rules.slips import named_once
 from flows.runtime import tracking_plan
-from schemas.config import Config, Connector, TriggerRule
+from schemas.config import Config, Connector, TriggerRule, WebhookConnector
 from schemas.config.locate import line_of
 from schemas.config.toml import Problem, Reading, lacks_secret, read, resolved, text_of, unspelled
 from schemas.errors import ConfigError
@@ -73,7 +73,7 @@ def _rule_problems(reading: Reading) -> list[Problem]:
     """What the logic says of the rules, except where the decoder has spoken already, each place once."""
     spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
     found = []
-    for path, problem in (*logic.problems(reading.config), *slips(reading.config)):
+    for path, problem in vocabulary.problems(reading.config):
         place = unspelled(path)
         if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
             spoken.append(place)
@@ -87,7 +87,9 @@ def _private_receivers(reading: Reading) -> list[Problem]:
     found = []
     for index, connector in enumerate(reading.config.connector):
         path = f"connector[{index}].url"
-        if connector.url and not connector.allow_private and _is_private(connector.url):
+        if not isinstance(connector, WebhookConnector) or connector.allow_private:
+            continue
+        if connector.url and _is_private(connector.url):
             message = "this address is not public: choose another, or set `allow_private = true`"
             found.append(Problem(line_of(reading.places, unspelled(path)), path, message))
     return found
@@ -178,5 +180,5 @@ def _trigger(config: Config, rule: TriggerRule) -> str:
 
 def _connector(entry: Connector) -> str:
     """Without its URL, which may hold a token."""
-    where = entry.topic or entry.stream or entry.path
-    return f"{entry.name}: {entry.type}{f' {where}' if where else ''}{'' if entry.enabled else ' (off)'}"
+    place = f" {entry.place}" if entry.place else ""
+    return f"{entry.name}: {entry.type}{place}{'' if entry.enabled else ' (off)'}"

@@ -24,10 +24,10 @@ import msgspec
 from flows.runtime.deployment import Deployment
 from flows.runtime.release import BUILD
 from flows.services.resending import Tally, resend
-from schemas.records.identity import text_id
+from schemas.records.identity_graph import text_id
 from schemas.wire.events import DeadLetter, Fact
 from schemas.wire.triggers import Example
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
 from state.directory.matches import PARTITION as MATCHING
 from state.redis.client import reported
 

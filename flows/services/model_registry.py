@@ -2,7 +2,7 @@
 
 Nothing here trains. What is returned comes from checkpoints and announcements; what is decided goes through
 the directory as a record of all shards' logs (`pin:NAME`, `rollback:NAME`, `unpin:NAME`), so that a replay
-decides the same at the same place. A promotion is a wish that the trainer grants with its next checkpoint,
+decides the same at the same place. A promotion is a request that the trainer grants with its next checkpoint,
 once.
 """
 
@@ -12,12 +12,14 @@ from collections.abc import Iterator
 import msgspec
 
 from flows.logic.models.announced import Snapshot
+from flows.logic.models.best_action_trainer import BestActionTrainer
 from flows.logic.models.duel import Contested
-from flows.logic.models.lessons import BestActions, Teacher, teachers
+from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
 from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import LEARN, PIN, ROLLBACK, UNPIN, open_snapshot, sender, sign_again
 from schemas.errors import Foreign, Unusable
+from schemas.records.shard_log import LogKind
 from state.redis.client import reported
 
 SHOWN = 20  # versions
@@ -61,7 +63,7 @@ def shown(deployment: Deployment, name: str) -> Shown:
     """Return all of one. Raises `Unusable` where there is none, `Unreachable`, `Foreign`."""
     with reported():
         trainer = find(deployment, name)
-        verdicts = trainer.verdicts() if isinstance(trainer, BestActions) else {}
+        verdicts = trainer.verdicts() if isinstance(trainer, BestActionTrainer) else {}
         return Shown(row_of(deployment, trainer), list(_versions(deployment, name)), verdicts)
 
 
@@ -103,7 +105,7 @@ def promote(deployment: Deployment, name: str, learner: str) -> None:
             raise Unusable(f"{name} learns alone: it has no challenger")
         if learner not in known:
             raise Unusable(f"{name} has no learner {learner}, but {', '.join(known)}")
-        deployment.models.wish(name, learner)
+        deployment.models.request_promotion(name, learner)
 
 
 def snapshot(deployment: Deployment, name: str, to: int | None) -> Snapshot:
@@ -117,18 +119,18 @@ def snapshot(deployment: Deployment, name: str, to: int | None) -> Snapshot:
 # --- what there is --------------------------------------------------------------------------------
 
 
-def _trained(deployment: Deployment) -> Iterator[Teacher]:
+def _trained(deployment: Deployment) -> Iterator[Trainer]:
     """Yield the trainer of each configured model, as its last checkpoint has it (new without one). Raises
     `Foreign`."""
     config, store = deployment.config, deployment.models
-    for trainer in (*trainers(config), *teachers(config)):
+    for trainer in trainers(config):
         last = store.last(trainer.name)
         if last is not None:
             trainer.load(last.trainer)
         yield trainer
 
 
-def find(deployment: Deployment, name: str) -> Teacher:
+def find(deployment: Deployment, name: str) -> Trainer:
     """Return the trainer of a model. Raises `Unusable` where there is none."""
     found = {trainer.name: trainer for trainer in _trained(deployment)}
     if name not in found:
@@ -136,7 +138,7 @@ def find(deployment: Deployment, name: str) -> Teacher:
     return found[name]
 
 
-def row_of(deployment: Deployment, trainer: Teacher) -> Row:
+def row_of(deployment: Deployment, trainer: Trainer) -> Row:
     """Return one model as it is now."""
     heads, name = deployment.shards.heads().values(), trainer.name
     version = deployment.directory.sent(sender(name))
@@ -174,7 +176,7 @@ def _versions(deployment: Deployment, name: str) -> Iterator[Snapshot]:
 
 
 def _version(deployment: Deployment, name: str, version: int) -> Snapshot:
-    body = deployment.directory.body("m", sender(name), version) if version > 0 else None
+    body = deployment.directory.body(LogKind.MODEL, sender(name), version) if version > 0 else None
     if body is None:
         raise Unusable(f"{name} has no version {version}")
     try:
@@ -195,5 +197,5 @@ def _again(deployment: Deployment, kind: str, name: str, version: int) -> None:
 
 
 def _announce(deployment: Deployment, who: str, number: int, body: bytes) -> None:
-    if not deployment.directory.announce("m", who, number, number, body):
+    if not deployment.directory.announce(LogKind.MODEL, who, number, number, body):
         raise Unusable(f"{who}: somebody else has just done the same; look with `millrace model list`")

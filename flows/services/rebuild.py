@@ -26,7 +26,8 @@ from flows.services import switching
 from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained
 from schemas.config import Config
 from schemas.errors import Foreign
-from schemas.records.journal import WindowContent
+from schemas.records.journal import JournalKind, WindowContent
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Tick
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
@@ -106,7 +107,8 @@ class Stamped(RedisShards):
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         for commit in commits:
             commit.outbox = [
-                (lane, seq, self._stamped(body) if lane == "t" else body) for lane, seq, body in commit.outbox
+                (lane, seq, self._stamped(body) if lane == Lane.TRIGGERS else body)
+                for lane, seq, body in commit.outbox
             ]
         super().commit(commits, stamp_ms)
 
@@ -175,10 +177,10 @@ class Rebuild:
         """Apply an entry. Raises `Foreign`."""
         entry, place = found
         match entry.kind:
-            case "t":
+            case JournalKind.TICK:
                 self._now_s = _tick(entry.body).now_ms / 1000
                 self._directory.replay(entry)
-            case "w":
+            case JournalKind.WINDOW:
                 if entry.bare:
                     raise Foreign(
                         f"{place}: entry {entry.seq} was written without its content: "
@@ -252,18 +254,18 @@ class Rebuild:
             drained(self._worker)
         if not self._delivered:
             self._take(
-                "t",
+                Lane.TRIGGERS,
                 self._connectors,
-                {shard: head.outbox.get("t", 0) for shard, head in self._shards.heads().items()},
+                {shard: head.outbox.get(Lane.TRIGGERS, 0) for shard, head in self._shards.heads().items()},
             )
         while self._archiver.round(block_ms=0):
             pass
 
     def _forward(self) -> bool:
-        found = self._outbox.read("i", self._outbox.cursors("i", INTERNAL), _PAGE, 0)
+        found = self._outbox.read(Lane.ABSORBS, self._outbox.cursors(Lane.ABSORBS, INTERNAL), _PAGE, 0)
         for one in found:
             self._directory.forward(one.shard, one.seq, _absorb(one.body))
-        self._take("i", [INTERNAL], {one.shard: one.seq for one in found})
+        self._take(Lane.ABSORBS, [INTERNAL], {one.shard: one.seq for one in found})
         return bool(found)
 
     def _take(self, lane: str, consumers: Sequence[str], upto: Mapping[int, int]) -> None:

@@ -23,12 +23,13 @@ from flows.logic.shard.state import decode_profile, decode_sensitive
 from flows.profile import parted
 from flows.runtime.deployment import Deployment
 from schemas.errors import ConfigError, Damaged
-from schemas.records.identity import ID_BYTES, shard_of
+from schemas.records.identity_graph import ID_BYTES, shard_of
+from schemas.records.outbox_lanes import Lane
 from state.damage import UNREADABLE
 from state.redis.client import reported
 from state.shards.redis_shards import ShardCommit, Shards
 
-INTERNAL = ("i", "internal")  # lane, consumer
+INTERNAL = (Lane.ABSORBS, "internal")  # lane, consumer
 
 
 class Resent(msgspec.Struct, frozen=True):
@@ -78,8 +79,8 @@ def shard(deployment: Deployment, number: int) -> RepairedShard:
             back_to = first - 1
             shards.rewind(number, back_to)
         if cursor > sent:
-            behind = head.outbox.get("i", 0) + 1
-            first = next((entry.seq for entry in outbox.read("i", {number: sent}, 1, 0)), behind)
+            behind = head.outbox.get(Lane.ABSORBS, 0) + 1
+            first = next((entry.seq for entry in outbox.read(Lane.ABSORBS, {number: sent}, 1, 0)), behind)
             outbox.set_back(*INTERNAL, number, sent)
             resent = Resent(first, sent)
     return RepairedShard(number, read=head.offset, end=end, back_to=back_to, resent=resent)

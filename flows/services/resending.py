@@ -16,7 +16,7 @@ import msgspec
 from connectors.sinks.sink import Delivered, Delivery, Outcome, Retry, Sink
 from connectors.wire import formats
 from flows.archive import ARCHIVE
-from flows.deliver import INTERNAL, make_sink
+from flows.deliver import INTERNAL
 from flows.dispatch.admission import Admission, Admitted, doors
 from flows.dispatch.attempt import attempt
 from flows.runtime.deployment import Deployment
@@ -24,9 +24,9 @@ from schemas.config import Connector
 from schemas.errors import Foreign
 from schemas.wire.events import DeadLetter, RawEvent, Reject
 from schemas.wire.triggers import Absorb, Trigger
-from state.dead_letters import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
+from state.directory.directory_protocol import READMITTED
 from state.directory.matches import PARTITION as MATCHING
-from state.directory.redis_directory import READMITTED
 
 BATCH = 100
 _read_absorb = msgspec.msgpack.Decoder(Absorb).decode
@@ -183,7 +183,7 @@ async def _resend_deliveries(
 ) -> None:
     connectors = {connector.name: connector for connector in deployment.config.connector if connector.enabled}
     receivers: dict[str, _Receiver] = {}
-    door, make = doors(deployment), make_sink(deployment.config, deployment.redis_url)
+    door = doors(deployment)
     try:
         for batch in batches:
             by_connector: dict[str, list[DeadDelivery]] = defaultdict(list)
@@ -200,7 +200,9 @@ async def _resend_deliveries(
                 else:
                     if name not in receivers:
                         connector = connectors[name]
-                        receivers[name] = _Receiver(deployment, connector, door(connector), make(connector))
+                        receivers[name] = _Receiver(
+                            deployment, connector, door(connector), deployment.sink(connector)
+                        )
                     await receivers[name].hand_over(found, tally)
     finally:
         for receiver in receivers.values():
@@ -211,7 +213,7 @@ def _no_receiver(name: str, connector: Connector | None) -> str:
     """Why nothing can be sent to it; empty where something can."""
     if connector is None:
         return f"no connector {name} is configured and enabled"
-    if not all(map(str, connector.secrets)):
+    if connector.lacks_secret:
         return f"{name}: its secret is not in the environment; set the variable that its `secrets` names"
     return ""
 

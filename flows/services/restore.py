@@ -20,7 +20,7 @@ from flows.runtime.archived_windows import unpacked
 from flows.runtime.deployment import Deployment
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.journal import WindowContent
+from schemas.records.journal import JournalKind, WindowContent
 from schemas.records.shard_log import LogEntry, Tick
 from state.directory.policy import Policy
 from state.directory.redis_directory import RedisDirectory
@@ -93,7 +93,11 @@ def _chosen(backups: Backups, archive: Archive, upto_ms: int | None, source: str
 def until(entries: Iterator[Found], upto_ms: int | None) -> Iterator[Found]:
     """Yield the entries up to the last tick at or before `upto_ms`."""
     for found in entries:
-        if upto_ms is not None and found.entry.kind == "t" and _tick(found.entry.body).now_ms > upto_ms:
+        if (
+            upto_ms is not None
+            and found.entry.kind == JournalKind.TICK
+            and _tick(found.entry.body).now_ms > upto_ms
+        ):
             return
         yield found
 
@@ -175,7 +179,7 @@ class Replay:
         """Apply an entry. Raises `Foreign` where it does not follow from what is there."""
         entry, place = found
         try:
-            if entry.kind == "w":
+            if entry.kind == JournalKind.WINDOW:
                 content = unpacked(entry.content)
                 fits = self._window(content) == entry.seq
             else:

@@ -13,12 +13,14 @@ import msgspec
 from flows.logic.shard.state import sums
 from flows.runtime.deployment import Deployment
 from schemas.config import Config
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from state.directory.matches import PARTITION
 from state.suspended import Suspension
 
 DELIVER = "deliver "  # before the connector, in the name of a reader
-TRIGGERS, EXAMPLES = "t", "x"  # lanes of a shard's outbox
+TRIGGERS, EXAMPLES = Lane.TRIGGERS, Lane.EXAMPLES
 _TICKS_MAX = 10  # looked at in the log of each shard; more of them wait only where other things do too
 
 
@@ -101,7 +103,9 @@ def without_ticks(status: Status, logs: Logs, shards: Shards) -> Status:
     (`switch` asks for all of it.)"""
     positions = {shard: head.offset for shard, head in shards.heads().items()}
     ends = logs.heads()
-    ticks = Counter(entry.shard for entry in logs.read(positions, _TICKS_MAX, 0) if entry.kind == "t")
+    ticks = Counter(
+        entry.shard for entry in logs.read(positions, _TICKS_MAX, 0) if entry.kind == LogKind.TICK
+    )
     profile = _behind(
         "profile", ends, {shard: position + ticks[shard] for shard, position in positions.items()}
     )

@@ -19,7 +19,8 @@ from flows.services import status
 from flows.services.restore import server
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign, Unreachable
-from state.directory.redis_directory import Directory
+from schemas.records.shard_log import LogKind
+from state.directory.directory_protocol import Directory
 from state.durable import sync_folder
 from state.history.prefix_switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
 from state.redis.client import present, reported
@@ -161,7 +162,7 @@ def _only_the_clock(ours: Directory, shards: Shards, entries: int) -> bool:
     """Whether what profile has not committed are ticks that wake nobody: while nothing else comes, it leaves
     those for later."""
     left = ours.read({shard: head.offset for shard, head in shards.heads().items()}, TICKS_MAX, 0)
-    if len(left) < entries or any(entry.kind != "t" for entry in left):
+    if len(left) < entries or any(entry.kind != LogKind.TICK for entry in left):
         return False
     woken = shards.due({entry.shard: (decode_tick(entry.body).now_ms, 1) for entry in left})
     return not any(woken.values())

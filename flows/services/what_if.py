@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.message import Checked
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -31,13 +32,15 @@ from flows.services.importing.job import NO_KEY
 from schemas.config import Config
 from schemas.config.toml import rules_from
 from schemas.errors import Unusable
-from schemas.records.shard_log import unpack_facts
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
 from schemas.wire.triggers import Decision, Trigger
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
 from state.keys import LogSeal
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.open_keys import OpenKeys
 
 EVENTS_MAX = 1_000
@@ -164,7 +167,7 @@ class Foresight:
         self._resolver.commit(judged)
         outlook = Outlook()
         for entry in self._directory.read(ends, 100, 0):
-            for root, _origin, payload in unpack_facts(entry.body) if entry.kind == "e" else ():
+            for root, _origin, payload in unpack_facts(entry.body) if entry.kind == LogKind.EVENTS else ():
                 self._say_fact(outlook, _fact(payload), judged.checked[0], known=root in known)
         self._settle()
         self._say_changes(outlook, known)
@@ -172,9 +175,9 @@ class Foresight:
         return outlook
 
     def _rules_of(self, version: int) -> CompiledRules:
-        body = self._directory.body("c", RULES, version)
+        body = self._directory.body(LogKind.CONFIG, RULES, version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
+        return compile_rules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
 
     def _settle(self) -> None:
         while entries := self._worker.read():
@@ -215,10 +218,10 @@ class Foresight:
     def _say_sent(self, outlook: Outlook, lanes: Mapping[int, Mapping[str, int]]) -> None:
         for shard in range(self._config.shards.count):
             done = lanes[shard]
-            for one in self._store.read("t", {shard: done.get("t", 0)}, 100, 0):
+            for one in self._store.read(Lane.TRIGGERS, {shard: done.get(Lane.TRIGGERS, 0)}, 100, 0):
                 trigger = _trigger(one.body)
                 outlook.lines.append(("trigger", f"{trigger.rule} -> {', '.join(trigger.to) or 'nowhere'}"))
-            for one in self._store.read("d", {shard: done.get("d", 0)}, 100, 0):
+            for one in self._store.read(Lane.DECISIONS, {shard: done.get(Lane.DECISIONS, 0)}, 100, 0):
                 decision = _decision(one.body)
                 outlook.lines.append(("held", f"{decision.rule}: {decision.reason}"))
 

@@ -4,19 +4,51 @@
 log as a record, so that a replay sees the rules that were in force; everything else is about this process
 only.
 
-values    what an option may be        entry        what an event must be
-rules     what the profile looks like  machinery    processes, folders, servers, connectors
-identity  who is one customer
+limited_values    what an option may be
+field_options     what an event must be
+identity_options  who is one customer
+rules             what the profile looks like
+machinery         processes, folders, servers
+connectors        where triggers go
 """
 
 from typing import Any
 
-from schemas.config.entry import Country, Entry, Field, FieldKind, Label, PlanEvent, Privacy, Repeat, Validate
-from schemas.config.identity import Guard, Identity, MatchField, Matching, Namespace
+from schemas.config.connectors import (
+    AnyConnector,
+    Connector,
+    FileConnector,
+    KafkaConnector,
+    RedisConnector,
+    WebhookConnector,
+)
+from schemas.config.field_options import (
+    Country,
+    Entry,
+    Field,
+    FieldKind,
+    Label,
+    PlanEvent,
+    Privacy,
+    Repeat,
+    Validate,
+)
+from schemas.config.identity_options import Guard, Identity, MatchField, Matching, Namespace
+from schemas.config.limited_values import (
+    Address,
+    Count,
+    Daytime,
+    Figure,
+    Pattern,
+    Secret,
+    Text,
+    Texts,
+    Word,
+    Zone,
+)
 from schemas.config.machinery import (
     Archive,
     Backup,
-    Connector,
     Data,
     Deliver,
     Gateway,
@@ -49,7 +81,6 @@ from schemas.config.rules import (
     TriggerRule,
     Value,
 )
-from schemas.config.values import Address, Count, Daytime, Figure, Pattern, Secret, Text, Texts, Word, Zone
 
 __all__ = [
     "BEST",
@@ -57,6 +88,7 @@ __all__ = [
     "Action",
     "Address",
     "Aggregate",
+    "AnyConnector",
     "Archive",
     "Backup",
     "BestAction",
@@ -73,10 +105,12 @@ __all__ = [
     "Field",
     "FieldKind",
     "Figure",
+    "FileConnector",
     "Gateway",
     "Guard",
     "Identity",
     "Kafka",
+    "KafkaConnector",
     "Keys",
     "Label",
     "Lifecycle",
@@ -93,6 +127,7 @@ __all__ = [
     "Raw",
     "Recommendation",
     "Redis",
+    "RedisConnector",
     "Repeat",
     "Reward",
     "Rules",
@@ -106,6 +141,7 @@ __all__ = [
     "TriggerRule",
     "Validate",
     "Value",
+    "WebhookConnector",
     "Window",
     "Word",
     "WriteKey",
@@ -133,7 +169,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shards: Shards = Shards()
     archive: Archive = Archive()
     backup: Backup = Backup()
-    connector: tuple[Connector, ...] = ()
+    connector: tuple[AnyConnector, ...] = ()
     deliver: Deliver = Deliver()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -144,7 +180,7 @@ def rules_of(document: dict[str, Any]) -> dict[str, Any]:
     return {name: document[name] for name in Rules.__struct_fields__ if name in document}
 
 
-# What `when` expressions may name besides the aggregates: type and meaning. An aggregate may not take one of these names.
+# What `when` expressions may name besides the aggregates: type and meaning. No aggregate may be called so.
 EXPRESSION_NAMES: dict[str, tuple[str, str]] = {
     "event": ("text", "name of the event that is looked at; empty when a timer looks"),
     "type": ("text", "its type: track, identify, page, screen, group, alias; empty when a timer looks"),

@@ -51,11 +51,10 @@ class _Walk:
 
     def any(self, kind: Any, data: Any, path: Path) -> Any:
         origin = get_origin(kind)
-        if origin in (
-            Union,
-            types.UnionType,
-        ):  # only `X | None`: TOML has no null, and canonical JSON leaves it out
-            return self.any(get_args(kind)[0], data, path)
+        if origin in (Union, types.UnionType):
+            return self.one_of(
+                [member for member in get_args(kind) if member is not types.NoneType], data, path
+            )
         if origin is Annotated and get_origin(get_args(kind)[0]) is tuple:
             return self.array(get_args(get_args(kind)[0])[0], data, path, at_least=1)
         if origin is tuple:
@@ -68,10 +67,53 @@ class _Walk:
             return self.choice(get_args(kind), data, path)
         return self.leaf(kind, data, path)
 
-    def table(self, kind: type[msgspec.Struct], data: Any, path: Path) -> Any:
+    def one_of(self, kinds: list[Any], data: Any, path: Path) -> Any:
+        """Decode `X | None` (TOML has no null, canonical JSON leaves it out), or a tagged union of tables."""
+        if len(kinds) == 1:
+            return self.any(kinds[0], data, path)
+        if not isinstance(data, dict):
+            return self.fault(kinds[0], path, f"expected a table, got {_named(data)}")
+        return self.tagged({str(kind.__struct_config__.tag): kind for kind in kinds}, data, path)
+
+    def tagged(self, kinds: dict[str, type[msgspec.Struct]], data: dict[str, Any], path: Path) -> Any:
+        """Decode the table of the kind that its tag names. A key of another kind is an error that says whose
+        it is."""
+        fields = {kind: _fields(table) for kind, table in kinds.items()}
+        everywhere = {name: field for each in fields.values() for name, field in each.items()}
+        tag_field = str(next(iter(kinds.values())).__struct_config__.tag_field)
+        place = (*path, tag_field)
+        for key in data.keys() - everywhere.keys() - {tag_field}:
+            self.faults[*path, key] = f"unknown key `{key}`{suggest(key, [*everywhere, tag_field])}"
+        if tag_field not in data:
+            self.faults[place] = f"`{tag_field}` is missing"
+        else:
+            self.choice(tuple(kinds), data[tag_field], place)
+        if place in self.faults:  # what belongs to any kind may be right
+            self.common(list(kinds.values()), {key: data[key] for key in data if key in everywhere}, path)
+            return _blank(next(iter(kinds.values())))
+        chosen = data[tag_field]
+        for key in data.keys() & everywhere.keys() - fields[chosen].keys():
+            owners = " or ".join(kind for kind in kinds if key in fields[kind])
+            noun = path[0]
+            self.faults[*path, key] = f"`{key}` is for {noun}s of type {owners}, this one is {chosen}"
+        own = {key: data[key] for key in data if key in fields[chosen]}
+        return self.table(kinds[chosen], own, path, f"a {path[0]} of type {chosen} needs `{{}}`")
+
+    def common(self, kinds: list[type[msgspec.Struct]], data: dict[str, Any], path: Path) -> None:
+        """Find what is wrong with a table of which nobody knows the kind."""
+        everywhere = {name: field for kind in kinds for name, field in _fields(kind).items()}
+        for name, field in everywhere.items():
+            if name in data:
+                self.any(field.type, data[name], (*path, name))
+            elif field.required and all(name in _fields(kind) for kind in kinds):
+                self.faults[*path, name] = f"`{name}` is missing"
+
+    def table(
+        self, kind: type[msgspec.Struct], data: Any, path: Path, missing: str = "`{}` is missing"
+    ) -> Any:
         if not isinstance(data, dict):
             return self.fault(kind, path, f"expected a table, got {_named(data)}")
-        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         for key in data.keys() - fields.keys():
             self.faults[*path, key] = f"unknown key `{key}`{suggest(key, fields)}"
         values: dict[str, Any] = {}
@@ -86,7 +128,7 @@ class _Walk:
                 ):
                     values[name] = value
             elif field.required:
-                self.faults[*path, name] = f"`{name}` is missing"
+                self.faults[*path, name] = missing.format(name)
                 values[name] = _blank(field.type)
         return kind(**values)
 
@@ -143,6 +185,10 @@ class _Walk:
         return _blank(kind)
 
 
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(kind)}
+
+
 def _blank(kind: Any) -> Any:
     """Something of this type, to stand where the real value is wrong or missing."""
     origin = get_origin(kind)
@@ -164,22 +210,16 @@ def _named(data: Any) -> str:
         return str(data).lower()
     if isinstance(data, (str, int, float)):
         return repr(data) if len(repr(data)) <= 60 else f"{repr(data)[:57]}..."
-    return (
-        "a list"
-        if isinstance(data, list)
-        else "a table"
-        if isinstance(data, dict)
-        else f"a {type(data).__name__}"
-    )
+    if isinstance(data, list):
+        return "a list"
+    return "a table" if isinstance(data, dict) else f"a {type(data).__name__}"
 
 
 def _explain(kind: Any, message: str, data: Any) -> str:
     """msgspec's message in the words of the reference: Expected `int` >= 1 -> expected a whole number >= 1,
     got 0."""
     meta = getattr(kind, "__metadata__", ())
-    expected = (
-        meta[0].description
-        if meta and meta[0].description
-        else message.split(", got ")[0].removeprefix("Expected ")
-    )
-    return f"expected {re.sub(r'`(int|float|str|bool)`', lambda match: _WORDS[match[1]], expected)}, got {_named(data)}"
+    described = meta[0].description if meta else None
+    expected = described or message.split(", got ")[0].removeprefix("Expected ")
+    in_words = re.sub(r"`(int|float|str|bool)`", lambda match: _WORDS[match[1]], expected)
+    return f"expected {in_words}, got {_named(data)}"

@@ -1,11 +1,11 @@
-"""The machinery: Redis, the raw log, the gateway, the processes and folders, connectors. It is about this
+"""The machinery: Redis, the raw log, the gateway, the processes and folders. It is about this
 deployment only."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
+from schemas.config.limited_values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
 from schemas.units import Duration, Size
 
 
@@ -18,17 +18,14 @@ class Data(Table, frozen=True):
 class Redis(Table, frozen=True):
     """The state store."""
 
-    url: Secret = Secret(
-        "embedded"
-    )  # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
+    # `embedded`: millrace starts one itself; or redis://, rediss://, unix://
+    url: Secret = Secret("embedded")
     prefix: Word = "mr"  # of every key
-    fsync: Literal["always", "everysec"] = (
-        "always"  # embedded only; `everysec` may lose a second at a power cut
-    )
+    # embedded only; `everysec` may lose a second at a power cut
+    fsync: Literal["always", "everysec"] = "always"
     max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = (
-        0  # so many have each commit, and each event that is acknowledged
-    )
+    # so many have each commit, and each event that is acknowledged
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
 
 
 class Raw(Table, frozen=True):
@@ -45,12 +42,10 @@ class Kafka(Table, frozen=True):
 
     bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
     topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
-    trimmed: Literal["fail", "skip"] = (
-        "fail"  # retention was faster than we: stop, or go on and count what is missing
-    )
-    registry: str = (
-        ""  # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
-    )
+    # retention was faster than we: stop, or go on and count what is missing
+    trimmed: Literal["fail", "skip"] = "fail"
+    # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
+    registry: str = ""
     zones: dict[str, Zone] = {}  # topic -> the zone of times that come without one; of others UTC
     options: dict[str, Secret] = {}  # handed to librdkafka: security.protocol, sasl.*, ssl.*
 
@@ -62,7 +57,8 @@ class WriteKey(Table, frozen=True):
     source: Word  # names the channel: web, app, store ...
     events_per_second: Count = 5_000  # beyond it the gateway answers 429
     zone: Zone = "UTC"  # of times that come without one
-    merges: bool = False  # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
+    # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
+    merges: bool = False
     enabled: bool = True  # false: refused
 
 
@@ -74,12 +70,10 @@ class Gateway(Table, frozen=True):
         WriteKey(key=Secret("demo"), source="web"),
     )  # without one nobody can send
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
-    steward_tokens: tuple[
-        Secret, ...
-    ] = ()  # who may read identities in the clear, unite and part customers; none: nobody over HTTP
-    misses_per_minute: Count = (
-        600  # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
-    )
+    # who may read identities in the clear, unite and part customers; none: nobody over HTTP
+    steward_tokens: tuple[Secret, ...] = ()
+    # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
+    misses_per_minute: Count = 600
     event_bytes: Size = Size.parse("32KB")  # of one event
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
@@ -90,9 +84,8 @@ class Window(Table, frozen=True):
     """Events of one partition that are resolved together: what came while the ones before were handled, at
     most `events`."""
 
-    wait: Duration = Duration.parse(
-        "200ms"
-    )  # at most so long, however long that takes; 30s or more is refused
+    # at most so long, however long that takes; 30s or more is refused
+    wait: Duration = Duration.parse("200ms")
     events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
 
 
@@ -120,38 +113,19 @@ class Archive(Table, frozen=True):
     rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is so large ...
     rotate_every: Duration = Duration.parse("1h")  # ... or so old
     journal_max: Count = 2_000  # windows that may wait for it; beyond it resolve waits
-    keep: Duration | None = (
-        None  # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
-    )
+    # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
+    keep: Duration | None = None
 
 
 class Backup(Table, frozen=True):
     """Full copies while the flows run. See docs/backup.md."""
 
-    daily: Daytime = ""  # when one is made and old ones are removed, UTC, such as `03:00`; empty: only by `millrace backup create`
+    # when one is made and old ones are removed, UTC, such as `03:00`; empty: only by `millrace backup create`
+    daily: Daytime = ""
     folder: Text = "backup"  # relative to the data folder; better on another disk
     keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # the newest so many
-    keys: Text = "keycopy.db"  # the copy of the customers' data keys, relative to the data folder; apart from the backups
-
-
-class Connector(Table, frozen=True):
-    """Where triggers go. Which fields are needed depends on `type`; `millrace check` says so."""
-
-    name: Word  # what `trigger.to` calls it
-    type: Literal["webhook", "kafka", "redis", "file"]  # which kind
-    url: str = ""  # webhook
-    secrets: tuple[Secret, ...] = ()  # webhook: whsec_...; two during rotation, the first signs first
-    allow_private: bool = False  # webhook: addresses of private networks
-    timeout: Duration = Duration.parse("15s")  # of one attempt
-    topic: str = ""  # kafka
-    bootstrap: str = ""  # kafka; empty: the one of [kafka]
-    format: Literal["json", "avro"] = "json"  # kafka: how the CloudEvent is written
-    stream: str = ""  # redis
-    max_length: Count = 1_000_000  # redis: entries that are kept
-    path: str = ""  # file, relative to the data folder
-    identify: tuple[str, ...] = ("user_id",)  # sealed fields that this receiver gets to know the customer by
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 16  # webhook: requests at a time
-    enabled: bool = True  # false: nothing is sent to it
+    # the copy of the customers' data keys, relative to the data folder; apart from the backups
+    keys: Text = "keycopy.db"
 
 
 class Deliver(Table, frozen=True):
@@ -167,7 +141,8 @@ class Deliver(Table, frozen=True):
 class Metrics(Table, frozen=True):
     """Where Prometheus finds the figures."""
 
-    listen: Address = "127.0.0.1:9464"  # of a flow that runs alone (a second one takes the next port); `run all` serves them at the gateway
+    # of a flow that runs alone (a second one takes the next port); `run all` serves them at the gateway
+    listen: Address = "127.0.0.1:9464"
 
 
 class Log(Table, frozen=True):

@@ -10,29 +10,43 @@ import json
 import sys
 import tokenize
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from schemas import config
-from schemas.config import EXPRESSION_NAMES, Config, Secret, entry, identity, machinery, rules
+from schemas.config import (
+    EXPRESSION_NAMES,
+    Config,
+    Secret,
+    connectors,
+    field_options,
+    identity_options,
+    machinery,
+    rules,
+)
 from schemas.units import Duration, Size
+
+Said = dict[tuple[str, str], str]
 
 _HEAD = """# Configuration
 
 <!-- Written by `python -m schemas.config.reference`; change schemas/config/ instead. -->
 
-One TOML file, given as `-c FILE`; without it the packaged `deploy/millrace.toml`, which shows every option, holds.
-`millrace check FILE` lists every error with its line, or what is active. Unknown keys are errors; so is what can be read and not be
-meant: an expression that asks for a tag, segment, stage or group that there is not, a segment that nobody comes into, a webhook to this
-machine without `allow_private`. An event that is named in one place only, and resembles another, is a warning. `reload` refuses the same.
+One TOML file, given as `-c FILE`; without it the packaged `deploy/millrace.toml`, which shows every
+option, applies. `millrace check FILE` lists every error with its line, or what is active. Unknown keys
+are errors; so is what can be read but cannot be meant: an expression that asks for a tag, segment,
+stage or group that does not exist, a segment that no customer can enter, a webhook to this machine
+without `allow_private`. An event that is named in one place only, and resembles another, is a warning.
+`reload` refuses the same.
 
 - A duration is written `200ms`, `30s`, `5m`, `12h`, `90d` or `2w`; a size `512B`, `32KB` or `4MB`.
-- Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `model`, `trigger`) may hold `${NAME}`,
-  which is taken from the environment. Secrets are written only so.
-- The data folder and plan schemas are relative to the file (with the packaged file: to the current folder); keys and
-  file connectors are relative to the data folder.
+- Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `model`,
+  `trigger`) may hold `${NAME}`, which is taken from the environment. Secrets are only written
+  this way.
+- The data folder and plan schemas are relative to the file (with the packaged file: to the current
+  folder); keys and file connectors are relative to the data folder.
 """
 
 _EXPRESSIONS = """## Expressions
@@ -43,35 +57,44 @@ _EXPRESSIONS = """## Expressions
 - `==`, `!=`, `<`, `<=`, `>`, `>=`, also chained: `1 < orders <= 5`
 - `"vip" in tags`, `stage in ("new", "active")`, `not in`
 - `+`, `-`, `*`, `/`, `%` with numbers; numbers, `"texts"`, `True`, `False`, `None`
-- `min(a, b)`, `max(a, b)`, `abs(a)`, `round(a, digits)`, `len(text or set)`, `lower(text)`, `upper(text)`,
-  `startswith(text, "p")`, `contains(text, "s")`, `coalesce(a, b)` (the first that is there), `has(name)` (whether it is)
+- `min(a, b)`, `max(a, b)`, `abs(a)`, `round(a, digits)`, `len(text or set)`, `lower(text)`,
+  `upper(text)`, `startswith(text, "p")`, `contains(text, "s")`, `coalesce(a, b)` (the first that is
+  there), `has(name)` (whether it is)
 
-A value that is missing makes a calculation missing and any comparison but `==` and `!=` False; so do a division by
-zero and a value of the wrong type. A text that is a number is one, as it is in figures: `"620"`, `"1,620.00"`, `"¥620"`,
-`"40.90元"`, `"1.620,00"`, `"40,90"` (`"1,620"` is grouped by thousands; `"6_20"` is none). Two texts are compared as numbers where
-both are, by `==` as they are written.
-Names are looked for as they are spelled: `properties.ＶＩＰ等级` is not `VIP等级`.
-An expression has at most 2,000 characters and may be 48 deep.
+A value that is missing makes a calculation missing and any comparison but `==` and `!=` False; so do a
+division by zero and a value of the wrong type. A text that reads as a number is one, as in figures:
+`"620"`, `"1,620.00"`, `"¥620"`, `"40.90元"`, `"1.620,00"`, `"40,90"` (`"1,620"` is grouped by thousands;
+`"6_20"` is not a number). Two texts are compared as numbers where both are, by `==` as they are written.
 
-Each aggregate is a name: `count`, `sum` and `distinct` are numbers, `min` and `max` numbers that may be missing, `last`
-may be anything, `top_k` is a set. An amount beyond 1e9 does not count; a sum beyond 9.2e12, of either sign, begins again at the
-other end. Besides them there are:
+Names are looked for as they are spelled: `properties.ＶＩＰ等级` is not `VIP等级`. An expression has at most
+2,000 characters and may be 48 deep.
+
+Each aggregate is a name: `count`, `sum` and `distinct` are numbers, `min` and `max` numbers that may be
+missing, `last` may be anything, `top_k` is a set. An amount beyond 1e9 does not count; a sum beyond
+9.2e12, of either sign, begins again at the other end. Besides them there are:
 """
 
 
 def reference() -> str:
-    """The whole page."""
-    sources = map(inspect.getsource, (config, entry, identity, machinery, rules))
+    """Return the whole page."""
+    modules = (config, field_options, identity_options, machinery, connectors, rules)
+    sources = map(inspect.getsource, modules)
     parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names()]
     return "\n".join(parts)
 
 
-def comments(source: str) -> dict[tuple[str, str], str]:
-    """{(class, field): the comment behind it} of a module's source."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    behind = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+def comments(source: str) -> Said:
+    """Return {(class, field): what is said of it} of a module's source: the comment behind the field, or the
+    lines of comment above it."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    said = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    alone = {
+        token.start[0]
+        for token in tokens
+        if token.type == tokenize.COMMENT and not token.line[: token.start[1]].strip()
+    }
     return {
-        (node.name, field.target.id): behind.get(field.lineno, "")
+        (node.name, field.target.id): _behind(field, said) or " ".join(_above(field.lineno, said, alone))
         for node in ast.parse(source).body
         if isinstance(node, ast.ClassDef)
         for field in node.body
@@ -79,41 +102,71 @@ def comments(source: str) -> dict[tuple[str, str], str]:
     }
 
 
-def _section(table: type[msgspec.Struct], path: str, said: dict[tuple[str, str], str]) -> Iterator[str]:
-    """The table's own keys, then a section for each table in it."""
-    rows, inner = [], []
+def _behind(field: ast.AnnAssign, said: dict[int, str]) -> str:
+    return said.get(field.lineno) or said.get(field.end_lineno or field.lineno, "")
+
+
+def _above(line: int, said: dict[int, str], alone: set[int]) -> list[str]:
+    first = line
+    while first - 1 in alone:
+        first -= 1
+    return [said[above] for above in range(first, line)]
+
+
+def _section(table: type[msgspec.Struct], path: str, said: Said) -> Iterator[str]:
+    """Yield the table of the table's own keys, then a section for each table in it."""
+    inner = []
+    own = []
     for field in msgspec.structs.fields(table):
-        element, is_list = _struct_in(field.type)
-        below = f"{path}.{field.name}".lstrip(".")
-        if element is not None:
-            inner.append((element, f"[[{below}]]" if is_list else f"[{below}]", below))
-            continue
-        owner = next(base.__name__ for base in table.__mro__ if field.name in inspect.get_annotations(base))
-        default = (
-            "needed"
-            if field.required
-            else f"`{_toml(field.default_factory() if callable(field.default_factory) else field.default)}`"
-        )
-        rows.append(
-            _row(
-                f"`{field.name}`",
-                _type(field.type),
-                "" if default == "`None`" else default,
-                said[owner, field.name],
-            )
-        )
-    if rows:
-        yield (
-            _row("key", "type", "default", "meaning")
-            + "\n"
-            + _row("---", "---", "---", "---")
-            + "\n"
-            + "\n".join(rows)
-            + "\n"
-        )
-    for element, title, below in inner:
-        yield f"## {title}\n\n{inspect.getdoc(element)}\n"
-        yield from _section(element, below, said)
+        elements, is_list = _structs_in(field.type)
+        if elements:
+            below = f"{path}.{field.name}".lstrip(".")
+            inner.append((elements, f"[[{below}]]" if is_list else f"[{below}]", below))
+        else:
+            own.append(_field(table, field, said))
+    if own:
+        yield _table(own)
+    for elements, title, below in inner:
+        if len(elements) == 1:
+            yield f"## {title}\n\n{inspect.getdoc(elements[0])}\n"
+            yield from _section(elements[0], below, said)
+        else:
+            yield from _union(elements, title, said)
+
+
+def _union(members: Sequence[type[msgspec.Struct]], title: str, said: Said) -> Iterator[str]:
+    """Yield what all types of a table have in common, then what each has besides."""
+    base = members[0].__base__
+    assert base is not None and issubclass(base, msgspec.Struct)
+    tag_field = members[0].__struct_config__.tag_field
+    tags = [str(member.__struct_config__.tag) for member in members]
+    common = msgspec.structs.fields(base)
+    rows = [_field(base, field, said) for field in common]
+    rows.insert(1, _row(f"`{tag_field}`", " or ".join(f'`"{tag}"`' for tag in tags), "needed", "which kind"))
+    yield f"## {title}\n\n{inspect.getdoc(base)}\n"
+    yield _table(rows)
+    shared = {field.name for field in common}
+    for member, tag in zip(members, tags, strict=True):
+        own = [field for field in msgspec.structs.fields(member) if field.name not in shared]
+        yield f'### {title}, {tag_field} = "{tag}"\n\n{inspect.getdoc(member)}\n'
+        yield _table([_field(member, field, said) for field in own])
+
+
+def _table(rows: Sequence[str]) -> str:
+    head = _row("key", "type", "default", "meaning"), _row("---", "---", "---", "---")
+    return "\n".join((*head, *rows)) + "\n"
+
+
+def _field(table: type[msgspec.Struct], field: msgspec.structs.FieldInfo, said: Said) -> str:
+    owner = next(base.__name__ for base in table.__mro__ if field.name in inspect.get_annotations(base))
+    return _row(f"`{field.name}`", _type(field.type), _default(field), said[owner, field.name])
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "needed"
+    value = field.default_factory() if callable(field.default_factory) else field.default
+    return "" if value is None else f"`{_toml(value)}`"
 
 
 def _names() -> str:
@@ -130,11 +183,12 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _struct_in(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
-    """The table that a field holds, or holds a list of."""
+def _structs_in(kind: Any) -> tuple[list[type[msgspec.Struct]], bool]:
+    """Return the table that a field holds, or holds a list of; several where its type says which."""
     if get_origin(kind) is tuple:
-        return _struct_in(get_args(kind)[0])[0], True
-    return (kind, False) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else (None, False)
+        return _structs_in(get_args(kind)[0])[0], True
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [each for each in members if isinstance(each, type) and issubclass(each, msgspec.Struct)], False
 
 
 def _type(kind: Any) -> str:

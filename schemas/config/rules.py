@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Count, Figure, Table, Text, Texts, Word
+from schemas.config.limited_values import Count, Figure, Table, Text, Texts, Word
 from schemas.units import Duration
 
 
@@ -26,9 +26,8 @@ class Value(Table, frozen=True):
 
     events: Texts = ("Order Completed",)  # event names that are purchases
     amount: Text = "total"  # the property that holds what was paid
-    middle: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = (
-        20.0  # `value_tier` is middle from this `expected_value` on ...
-    )
+    # `value_tier` is middle from this `expected_value` on ...
+    middle: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 20.0
     high: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 100.0  # ... and high from this
 
 
@@ -54,9 +53,8 @@ class Tag(Table, frozen=True):
 
     name: Word  # what expressions find in `tags`
     when: Text  # an expression
-    weight: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = (
-        1.0  # how much it says; highest first where tags are shown
-    )
+    # how much it says; highest first where tags are shown
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 1.0
     ttl: Duration | None = None  # how long it stays on; none: no longer than `when` holds
 
 
@@ -67,9 +65,8 @@ class Churn(Table, frozen=True):
     enabled: bool = True  # false: nothing is asked, learned or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
     every: Duration = Duration.parse("1d")  # at most one question in this time
-    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = (
-        0.05  # of the challenger; the champion has none
-    )
+    # of the challenger; the champion has none
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
 
 
 class Model(Table, frozen=True):
@@ -79,22 +76,18 @@ class Model(Table, frozen=True):
     name: Literal["purchase", "deal", "complaint", "fraud"]  # what is asked; each at most once
     yes: Texts  # event names that answer yes, such as `Order Completed`
     when: Text = "True"  # an expression: which of these events count, such as `properties.rating <= 2`
-    no: tuple[
-        Text, ...
-    ] = ()  # event names that answer no before the horizon; with them answers are learnt at once
-    on: Texts = (
-        "*",
-    )  # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times too
+    # event names that answer no before the horizon; with them answers are learnt at once
+    no: tuple[Text, ...] = ()
+    # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times too
+    on: Texts = ("*",)
     enabled: bool = True  # false: nothing is asked or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
     every: Duration = Duration.parse("1d")  # at most one question in this time
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # of the challenger
-    positive_weight: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = (
-        1.0  # how much more a yes counts in learning
-    )
-    on_drift: Literal["alarm", "forget"] = (
-        "alarm"  # when the error drifts: say so, or also forget most of the past
-    )
+    # how much more a yes counts in learning
+    positive_weight: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0
+    # when the error drifts: say so, or also forget most of the past
+    on_drift: Literal["alarm", "forget"] = "alarm"
 
 
 BEST = "best"  # the action of a trigger that chooses one
@@ -106,13 +99,11 @@ class Action(Table, frozen=True):
 
     name: Word  # what the receiver should do
     when: Text = "True"  # an expression: who may be offered it
-    value: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = (
-        1.0  # what a reward of 1 is worth, in money
-    )
+    # what a reward of 1 is worth, in money
+    value: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 1.0
     cost: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 0.0  # of doing it once, in money
-    budget: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] | None = (
-        None  # money for each `best_action.period`
-    )
+    # money for each `best_action.period`
+    budget: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] | None = None
     capacity: Count | None = None  # how often in each `best_action.period`
     cooldown: Duration | None = None  # for each customer: not offered again so long
     silent: bool = False  # true: do nothing; chosen and learnt like the others, and nothing is sent
@@ -126,35 +117,31 @@ class Reward(Table, frozen=True):
     """An event that says that an action was right."""
 
     event: Text  # an event name, or a type such as `page`
-    amount: Annotated[float, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)] = (
-        1.0  # the reward; 0 to 1 for the logistic policies
-    )
+    # the reward; 0 to 1 for the logistic policies
+    amount: Annotated[float, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)] = 1.0
     property: str = ""  # which property holds the amount instead, such as `total`; for the linear policies
-    decision: str = ""  # which property holds the trigger's id; empty: it counts for all that waits for a reward of this customer
+    # which property holds the trigger's id; empty: it counts for all that waits for a reward of this customer
+    decision: str = ""
 
 
 class BestAction(Table, frozen=True):
     """How the best `[[action]]` is chosen and learnt (a contextual bandit)."""
 
+    # which one
     policy: Literal["logistic_ucb", "logistic_thompson", "linucb", "linear_thompson", "epsilon_greedy"] = (
-        "logistic_ucb"  # which one
+        "logistic_ucb"
     )
     shared: bool = False  # one model over the actions' `features`, instead of one for each action
-    exploration: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = (
-        None  # in deviations; none: what suits the policy
-    )
-    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = (
-        0.005  # share of choices made uniformly, so that the log can judge other policies
-    )
-    half_life: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = (
-        0  # examples after which one counts half; 0: nothing is forgotten
-    )
-    within: Duration = Duration.parse(
-        "1d"
-    )  # attribution window: how long after the choice a reward still counts
-    repeat: Literal["first", "max", "sum"] = (
-        "max"  # how several rewards of one choice become one; sum for the linear policies
-    )
+    # in deviations; none: what suits the policy
+    exploration: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    # share of choices made uniformly, so that the log can judge other policies
+    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.005
+    # examples after which one counts half; 0: nothing is forgotten
+    half_life: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    # attribution window: how long after the choice a reward still counts
+    within: Duration = Duration.parse("1d")
+    # how several rewards of one choice become one; sum for the linear policies
+    repeat: Literal["first", "max", "sum"] = "max"
     period: Duration = Duration.parse("1d")  # of budgets and capacities; begins at midnight UTC for 1d
     reward: tuple[Reward, ...] = ()  # what counts as success
 
@@ -163,7 +150,8 @@ class Touch(Table, frozen=True):
     """An event that says that a customer cares for an item."""
 
     event: Text  # an event name
-    item: Text = "product_id"  # which property holds the item's id; `products.product_id` looks into each entry of a list
+    # which property holds the item's id; `products.product_id` looks into each entry of a list
+    item: Text = "product_id"
     weight: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0  # how much it says
 
 
@@ -206,9 +194,8 @@ class TriggerRule(Table, frozen=True):
     on: On  # what fires it, such as `{event = "Order Completed"}`
     when: Text = "True"  # an expression
     cooldown: Duration | None = None  # for each customer: silent so long after it fired
-    action: str = (
-        ""  # what the receiver should do; the rule's name where empty; `best`: the best `[[action]]`
-    )
+    # what the receiver should do; the rule's name where empty; `best`: the best `[[action]]`
+    action: str = ""
     channel: str = ""  # by which channel it should be done, such as `push`
     purpose: Text = "marketing"  # what consent is asked for
     to: tuple[str, ...] = ()  # names of connectors

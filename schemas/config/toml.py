@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.config import Config, Connector, Rules
+from schemas.config import AnyConnector, Config, FileConnector, Rules
 from schemas.config.consistent import inconsistencies
 from schemas.config.decode import NOT_THERE, decode
 from schemas.config.locate import Path as Place
@@ -25,7 +25,8 @@ DEFAULT = Path(__file__).parent.parent.parent / "deploy" / "millrace.toml"
 
 _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
-# A file that an editor or a copy has just begun to write is empty too, and would put the defaults in the place of all rules.
+# A file that an editor or a copy has just begun to write is empty too, and would replace all rules by the
+# defaults.
 EMPTY = 'the file is empty: expected at least one option; for the defaults alone write name = "millrace"'
 
 _RETIRED = {("keys", "provider"): "file"}  # options of older files, each with the only value that it ever had
@@ -82,8 +83,9 @@ def text_of(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
         raise ConfigError(
-            f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}"
+            f"{path}:{line}: not UTF-8: expected text in UTF-8, got the byte 0x{byte:02x}"
         ) from error
 
 
@@ -114,7 +116,7 @@ def read(text: str, environment: Mapping[str, str] | None = None) -> Reading:
             del inner[key]
     decoded = decode(Config, document, os.environ if environment is None else environment)
     config: Config = decoded.value
-    found = [*decoded.faults.items(), *inconsistencies(config, document, decoded.faults.keys())]
+    found = [*decoded.faults.items(), *inconsistencies(config, decoded.faults.keys())]
     listed = [Problem(line_of(places, place), spelled(place), message) for place, message in found]
     return Reading(config, sorted(listed), places)
 
@@ -155,8 +157,8 @@ def resolved(config: Config, folder: Path) -> Config:
     data = folder / config.data.folder
     replace = msgspec.structs.replace
 
-    def connector(entry: Connector) -> Connector:
-        return replace(entry, path=str(data / entry.path)) if entry.path else entry
+    def connector(entry: AnyConnector) -> AnyConnector:
+        return replace(entry, path=str(data / entry.path)) if isinstance(entry, FileConnector) else entry
 
     return replace(
         config,

@@ -1,19 +1,29 @@
 """The journal: the order in which the directory committed windows and everything else. Entries are dense from
 1.
 
-w          a window was committed
-a t c m    as in a shard's log (`schemas.records.shard_log`)
-e          a fact that was put aside, and was let in again
-h          what matching put aside, and is to hear again
-
 With the archive on an entry holds all that is needed to commit it again: the journal, replayed, gives the
 directory and every shard log again, bit for bit. With it off an entry is a note of a few bytes.
 """
 
+from typing import Final
+
 import msgspec
 
-from schemas.records.identity import WindowCommit
+from schemas.records.identity_graph import WindowCommit
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import RawEvent
+
+
+class JournalKind:
+    """The letter of each kind of entry."""
+
+    WINDOW: Final = "w"  # a window was committed
+    ABSORB: Final = LogKind.ABSORB  # this and the next three: as in a shard's log
+    TICK: Final = LogKind.TICK
+    CONFIG: Final = LogKind.CONFIG
+    MODEL: Final = LogKind.MODEL
+    READMITTED: Final = LogKind.EVENTS  # a fact that was put aside, and was let in again
+    HEARD: Final = "h"  # what matching put aside, and is to hear again
 
 
 class Journalled(msgspec.Struct, array_like=True, frozen=True):
@@ -24,16 +34,19 @@ class Journalled(msgspec.Struct, array_like=True, frozen=True):
     body: bytes  # w: [partition, before, after]; else as in the shards' logs
     sender: str = ""
     sent: int = 0  # the sender's sequence
-    extra: bytes = (
-        b""  # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
-    )
+    # a: the survivor as it was known; e: the origin; c, m: the version as text; h: Unix ms
+    extra: bytes = b""
     announced: bytes = b""  # c, m
     content: bytes = b""  # a packed `WindowContent`; sealed in the journal, open in what the archive reads
 
     @property
     def bare(self) -> bool:
         """Written while the archive was off: it cannot be committed again."""
-        return not self.content if self.kind == "w" else not self.sender and self.kind != "t"
+        return (
+            not self.content
+            if self.kind == JournalKind.WINDOW
+            else not self.sender and self.kind != JournalKind.TICK
+        )
 
 
 class WindowContent(msgspec.Struct, array_like=True):

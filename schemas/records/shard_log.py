@@ -1,24 +1,29 @@
-"""What lies in a shard's log. Only the directory writes it; each entry has a dense sequence number from 1.
-
-x  expect   another customer's shard is about to hand over what it has under these origins, or this identifier
-e  events   packed facts of one window, each behind its root and origin
-l  lend     tell the customer that this identifier moved to which messages you have seen under it
-r  retire   this customer is now part of another
-s  split    part of this customer was united with it by mistake: give it back
-a  absorb   take in what another customer's shard hands over
-t  tick     the time, once a second
-c  config   from here on these rules hold (the body lies in the directory)
-m  model    from here on this model scores (the body lies in the directory)
-"""
+"""What lies in a shard's log. Only the directory writes it; each entry has a dense sequence number from 1."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
 from struct import Struct
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
+
+
+class LogKind:
+    """The letter of each kind of entry. Plain text rather than an `Enum`: the letters are compared for each
+    entry."""
+
+    EXPECT: Final = "x"  # another customer's shard is about to hand over what it has of these origins
+    EVENTS: Final = "e"  # packed facts of one window, each behind its root and origin
+    LEND: Final = "l"  # tell the customer that this identifier moved to which messages you have seen under it
+    RETIRE: Final = "r"  # this customer is now part of another
+    SPLIT: Final = "s"  # part of this customer was united with it by mistake: give it back
+    ABSORB: Final = "a"  # take in what another customer's shard hands over
+    TICK: Final = "t"  # the time, once a second
+    CONFIG: Final = "c"  # from here on these rules hold (the body lies in the directory)
+    MODEL: Final = "m"  # from here on this model scores (the body lies in the directory)
+
 
 Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m"]
 

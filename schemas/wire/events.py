@@ -84,9 +84,8 @@ class Fact(msgspec.Struct, array_like=True):
     properties: dict[str, Any]
     traits: dict[str, Any]  # general traits
     sealed: dict[str, bytes]  # sensitive traits, each sealed under the origin's data key
-    content: bytes = (
-        b""  # marks of what it says, where a repetition of it is to be dropped (`flows.logic.fields.repeats`)
-    )
+    # marks of what it says, where a repetition of it is to be dropped (`flows.logic.fields.repeats`)
+    content: bytes = b""
     backfill: bool = False  # history: it counts and is learnt from, and nothing is sent because of it
 
 

@@ -8,14 +8,14 @@ identifiers was half of the directory's time.)
 
 from collections.abc import Iterable, Sequence
 
-from schemas.records.identity import ID_BYTES, Group, Identifier
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier
 
-KNOWN_MAX = 300_000  # identifiers; then it starts afresh
+CACHED_MAX = 300_000  # identifiers; then it starts afresh
 _NOBODY = bytes(ID_BYTES)
 _TOLD = 2 * ID_BYTES + 1
 
 
-class Known:
+class GraphCache:
     """Identifier -> (origin, root, whether the directory is to hear of its first event to itself), as of
     change number `epoch`."""
 
@@ -47,7 +47,7 @@ class Known:
     def learn(self, identifiers: Sequence[Identifier], told: bytes) -> None:
         """`told`: of each identifier origin, root, and 1 for a newcomer without an event to itself; or
         zeros."""
-        if len(self._of) + len(identifiers) > KNOWN_MAX:
+        if len(self._of) + len(identifiers) > CACHED_MAX:
             self._of.clear()
             self._retired.clear()
         for at, identifier in zip(range(0, len(told), _TOLD), identifiers, strict=True):

@@ -13,9 +13,8 @@ class Changes(msgspec.Struct):
 
     retired: list[Retire] = []
     lent: list[Lend] = []
-    then: list[
-        Retire | Lend | Split
-    ] = []  # what follows from orders, in their order; all the rest comes of the groups before them
+    # what follows from orders, in their order; all the rest comes of the groups before them
+    then: list[Retire | Lend | Split] = []
     labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
     ordering: bool = False
 

@@ -1,7 +1,6 @@
 """What there is to read of identities: the ledger of unions, the queue for stewards.
 
-All of it is written by the directory's script alone; `state.memory.twins.MemoryDirectory` is the twin here,
-too.
+All of it is written by the directory's script alone; `state.memory.memory_ledger.MemoryLedger` is the twin.
 """
 
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from typing import Any, Protocol, cast
 
 import redis
 
-from schemas.records.identity import ID_BYTES, Identifier, Pair, Union
+from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union
+from state.directory.layout import Layout
 from state.directory.records import unpack
-from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
 from state.redis.names import Names
 
@@ -53,7 +52,7 @@ class Ledger(Protocol):
         """For each whether it came with others and had events to itself since (noted where newcomers may
         leave)."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each the origins that it is never united with."""
 
     def reviews(self) -> list[Pair]:
@@ -133,9 +132,11 @@ class RedisLedger:
             for identifier, origin in zip(identifiers, found, strict=True)
         ]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         found = (
-            cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins))) if origins else []
+            cast(list[bytes | None], self._redis.hmget(self._names.cannot_link, list(origins)))
+            if origins
+            else []
         )
         return [
             [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []

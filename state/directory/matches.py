@@ -2,7 +2,7 @@
 belongs together.
 
 It writes like everybody else: a `WindowCommit` whose partition is `PARTITION` and whose positions are those
-of its log. `state.memory.twins.MemoryDirectory` is the twin.
+of its log. `state.memory.memory_directory.MemoryDirectory` is the twin.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 import redis
 
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
+from schemas.records.match_log import AnyMatchKind, MatchKind
+from state.directory.layout import Layout
 from state.directory.records import unpack
-from state.directory.redis_directory import Layout
 from state.redis.gather import Gather
 from state.redis.names import Names
 
@@ -28,7 +29,7 @@ class Said(msgspec.Struct, frozen=True):
     `1` if they are one)."""
 
     seq: int
-    kind: Literal["r", "d"]
+    kind: AnyMatchKind
     body: bytes
     time_ms: int
 
@@ -47,7 +48,7 @@ class Matches(Protocol):
     def customers(self, origins: Sequence[bytes]) -> list[Customer]:
         """The customer that each origin belongs to now, with all its origins; none for who is unknown."""
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """For each origin those whose customers it is never to be united with."""
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
@@ -89,10 +90,10 @@ class RedisMatches:
         found.update(zip(survivors, self._gather(directory + b"r:", survivors), strict=True))
         return [_customer(root := roots.get(origin, origin), found[root]) for origin in origins]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        if not origins or not self._redis.hlen(self._names.apart):
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+        if not origins or not self._redis.hlen(self._names.cannot_link):
             return [[] for _ in origins]
-        found = cast(list[bytes | None], self._redis.hmget(self._names.apart, list(origins)))
+        found = cast(list[bytes | None], self._redis.hmget(self._names.cannot_link, list(origins)))
         return [
             [packed[at : at + ID_BYTES] for at in range(0, len(packed), ID_BYTES)] if packed else []
             for packed in found
@@ -110,5 +111,5 @@ def _customer(root: bytes, packed: bytes | None) -> Customer:
 
 
 def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:
-    kind: Literal["r", "d"] = "r" if b"r" in fields else "d"
+    kind: AnyMatchKind = MatchKind.RECORDS if b"r" in fields else MatchKind.DECISIONS
     return Said(int(entry_id[:-2]), kind, fields[kind.encode()], int(fields[b"t"]))

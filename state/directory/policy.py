@@ -23,9 +23,8 @@ class Policy(msgspec.Struct, frozen=True):
     # newcomers leave, the oldest first: who had no customer of its own when it came, and no event to itself
     # since. (So nothing that was counted can come to another customer.)
     at_limit: tuple[AtLimit, ...] = ()
-    verified: tuple[
-        bool, ...
-    ] = ()  # two customers who both have such an identifier are never united, but by an explicit link
+    # two customers who both have such an identifier are never united, but by an explicit link
+    verified: tuple[bool, ...] = ()
     guarded: tuple[bool, ...] = ()  # used by too many customers, such an identifier is evidence no longer
     shared_customers: int = 8  # that many customers ...
     shared_moves: int = 20  # ... or that many changes between customers ...
@@ -35,9 +34,8 @@ class Policy(msgspec.Struct, frozen=True):
     budget: int = 500  # unions in one window; what is beyond is refused, and can come with a later window
     ledger: int = 1_000_000  # unions that can still be undone
     reviews: int = 10_000  # pairs that wait for a steward
-    matches: int = (
-        100_000  # windows with records that may wait for matching; the oldest go first. 0: nothing is matched
-    )
+    # windows with records that may wait for matching; the oldest go first. 0: nothing is matched
+    matches: int = 100_000
 
     @classmethod
     def of(cls, identity: Identity, matching: Matching) -> "Policy":

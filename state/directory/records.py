@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 
 ITSELF: Final = 0x80
 

@@ -1,149 +1,38 @@
 """The directory on Redis: keyed identifiers -> origin -> root customer, and the only writer of the shards'
 logs.
 
-Its twin is `state.memory.twins.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
+Its twin is `state.memory.memory_directory.MemoryDirectory`; `tests/contract/test_directory.py` runs on both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity import ID_BYTES, Group, WindowCommit, WindowResult
-from schemas.records.journal import Journalled
-from schemas.records.shard_log import Kind, LogEntry, Tick, pack_fact
+from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
+from schemas.records.journal import JournalKind, Journalled
+from schemas.records.shard_log import LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
-from state.directory.graph_cache import Known
-from state.directory.policy import Policy
+from state.directory.directory_protocol import READMITTED
+from state.directory.graph_cache import GraphCache
+from state.directory.layout import FORMAT, Layout
 from state.redis.client import wait_for, writing
 from state.redis.gather import Gather
 from state.redis.names import Names
 
-FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
-IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 SCRIPT = ("directory.lua", "graph.lua", "orders.lua", "window.lua")  # parts of one
 DROPPED_AT_ONCE = 1_000
-DEAD_BYTES = (
-    256 << 20
-)  # of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the server
-READMITTED = "readmitted"  # the sender of facts that were put aside
+# of dead letters: large ones by the thousand, which anybody with a write key can send, must not fill the
+# server
+DEAD_BYTES = 256 << 20
 CHANGED_RETRIES = 5  # a window is tried again so often when others have changed the graph
 Route = tuple[bytes, list[bytes]]  # a group's root, the origin of each of its facts
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Layout(msgspec.Struct, frozen=True):
-    """What is fixed when a deployment is created."""
-
-    name: str
-    shards: int
-    buckets: int
-    limits: tuple[
-        int, ...
-    ]  # identifiers for each customer, by strength; 0 is the user id's. (These may change.)
-    keys: str = (
-        ""  # fingerprint of the key file: with another one nobody would be found, and nothing could be opened
-    )
-    policy: Policy = Policy()  # (as above)
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        shards: int,
-        capacity: int,
-        limits: Sequence[int],
-        keys: str = "",
-        policy: Policy = Policy(),  # noqa: B008  # frozen
-    ) -> "Layout":
-        """`capacity`: identifiers planned for."""
-        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
-
-    @property
-    def shard_buckets(self) -> int:
-        """Buckets of each shard: with three identifiers each, of some twenty customers."""
-        return max(1, self.buckets // self.shards)
-
-
-class Directory(Protocol):
-    """Raises `Unreachable` where the server cannot be reached."""
-
-    def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
-        """Graph, shard logs, dead letters and source position, all at once. Raises `Fenced`, `Stale`,
-        `LogFull`.
-
-        `content`: what the journal keeps of it for the archive (a sealed `WindowContent`).
-        """
-
-    def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        """The origin where each fact (in order) would land now. Reads only."""
-
-    def offsets(self) -> dict[str, int]:
-        """The committed position of each source partition."""
-
-    def read(self, after: Mapping[int, int], count: int, block_ms: int) -> list[LogEntry]:
-        """Up to `count` entries of each shard's log behind `after[shard]`; waits up to `block_ms` for the
-        first."""
-
-    def tick(self) -> bool:
-        """Append the time to all shard logs, once a second whoever calls; True if it was us."""
-
-    def announce(self, kind: Kind, sender: str, seq: int, version: int, body: bytes) -> bool:
-        """Store `body` and append a config ("c") or model ("m") record to all logs; False if seen before."""
-
-    def body(self, kind: str, sender: str, version: int) -> bytes | None:
-        """What was announced."""
-
-    def drop(self, kind: str, sender: str, before: int) -> None:
-        """What was announced before this version is needed no longer."""
-
-    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
-
-    def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
-        """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if
-        `seq` was taken before."""
-
-    def forward_again(self, letter: str, message: Absorb) -> bool:
-        """As `forward`, for one that was put aside under this id; False if that was done before."""
-
-    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
-        """Append to matching's log what it put aside under this id: an entry as
-        `state.directory.matches.Said` has it. False if done before."""
-
-    def replay(self, entry: Journalled) -> bool:
-        """Append again what the journal says: a, e, h, t, c or m (a window is committed). False if seen
-        before."""
-
-    def lookup(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        """The root customer of each identifier, None where unknown."""
-
-    def root(self, origin: bytes) -> bytes:
-        """The customer that an origin belongs to now."""
-
-    def suspended(self) -> dict[bytes, int]:
-        """Identifiers that are evidence no longer, and since when (Unix seconds)."""
-
-    def trim(self, positions: Mapping[int, int]) -> None:
-        """Drop the log entries that these shards have committed (not while a backup copies). Raises `LogFull`
-        without disk."""
-
-    def heads(self) -> dict[int, int]:
-        """The last sequence in each shard's log."""
-
-    def sent(self, sender: str) -> int:
-        """The last sequence taken from this sender."""
-
-    def stats(self) -> dict[str, int]:
-        """Counters since creation: events, created, attached, united, moved, refused, rejected:<reason>."""
-
-    def said_last(self) -> int:
-        """The last entry in the log of matching."""
 
 
 class RedisDirectory:
@@ -167,7 +56,7 @@ class RedisDirectory:
         self._names = names
         self._layout = layout
         self._replicas = replicas
-        self._known = Known()
+        self._cache = GraphCache()
         self._gather = Gather(client, layout.buckets)
         self._archived = journal_max > 0
         policy = layout.policy.settings(len(layout.limits))
@@ -204,34 +93,36 @@ class RedisDirectory:
         for field, value in mine.items():
             self._redis.hsetnx(self._names.meta, field, str(value))
         found = {field: cast(bytes, self._redis.hget(self._names.meta, field)).decode() for field in mine}
-        if (format_found := number(found["format"].encode(), self._names.meta)) > FORMAT:
+        format_found = number(found["format"].encode(), self._names.meta)
+        if format_found > FORMAT:
             raise Foreign(
-                f"state has format {found['format']}, this release reads up to {FORMAT}: use the newer millrace that wrote it"
+                f"state has format {found['format']}, this release reads up to {FORMAT}:"
+                " use the newer millrace that wrote it"
             )
         for field, value in mine.items():
             if found[field] != str(value) and field != "format":
                 remedy = "restore the key file that it was written with" if field == "keys" else "set it back"
+                prefix = self._names.prefix.decode()
                 raise Foreign(
-                    f"the data under prefix {self._names.prefix.decode()!r} has {field} {found[field]!r}, we have {value!r}: "
-                    f"this is fixed at creation; {remedy}, or use another redis.prefix or data folder"
+                    f"the data under prefix {prefix!r} has {field} {found[field]!r}, we have {value!r}:"
+                    f" this is fixed at creation; {remedy}, or use another redis.prefix or data folder"
                 )
         if format_found < FORMAT:  # from here on earlier releases do not know all that is there
             self._redis.hset(self._names.meta, "format", str(FORMAT))
         self._check_positions()
 
     def _check_mark(self) -> None:
-        """Before it is made: that it is not gone from beside its data. Raises `Damaged`."""
+        """Check, before it is made, that it is not gone from beside its data. Raises `Damaged`."""
         names, client = self._names, self._redis
         if client.exists(names.meta):
             return
         other = next(iter(client.scan_iter(match=names.prefix + b":{*", count=1_000)), None)
-        if other is not None and not client.exists(
-            names.meta
-        ):  # or another worker of a new deployment has made it meanwhile
+        # Where it exists by now, another worker of a new deployment has made it meanwhile.
+        if other is not None and not client.exists(names.meta):
             raise of_directory(names.meta, f"is gone, and {shown(other)} is there")
 
     def _check_positions(self) -> None:
-        """That none of the few keys is gone by which all that is new is placed. Raises `Damaged`."""
+        """Check that none of the few keys is gone by which all that is new is placed. Raises `Damaged`."""
         names, client = self._names, self._redis
         for field in ("journal", "tick", "matches"):
             number(cast(bytes | None, client.hget(names.meta, field)), names.meta)
@@ -246,16 +137,11 @@ class RedisDirectory:
         routes, answer = self._commit(window, content)
         match answer[0]:
             case b"ok":
-                asked = [
-                    i
-                    for group, route in zip(window.groups, routes, strict=True)
-                    if route is None
-                    for i in group.identifiers
-                ]
-                self._known.learn(asked, answer[7])
-                self._known.forget(
-                    answer[8], answer[9]
-                )  # after it: what this window itself has suspended is looked up again
+                groups = zip(window.groups, routes, strict=True)
+                asked = [one for group, route in groups if route is None for one in group.identifiers]
+                self._cache.learn(asked, answer[7])
+                # after it: what this window itself has suspended is looked up again
+                self._cache.forget(answer[8], answer[9])
                 wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:7], *answer[10:12])
             case b"suspended":
@@ -269,35 +155,36 @@ class RedisDirectory:
             case _:
                 found = answer[1].decode()
                 raise Fenced(
-                    f"{window.partition}: expected position {window.before}, the directory has {found}: another worker reads it"
+                    f"{window.partition}: expected position {window.before}, the directory has {found}:"
+                    " another worker reads it"
                 )
 
     def _commit(self, window: WindowCommit, content: bytes) -> tuple[list[Route | None], list[Any]]:
-        """Where we knew that its groups go, and what the directory answered."""
+        """Return where we knew that its groups go, and what the directory answered."""
         nowhere: list[Route | None] = [None] * len(window.groups)
         unsure = False
         for _ in range(CHANGED_RETRIES):
             routes = nowhere if unsure else self._routes(window.groups)
-            answer = self._run("commit", window, content, routes, self._known.epoch)
+            answer = self._run("commit", window, content, routes, self._cache.epoch)
             if answer[0] == b"changed":
-                self._known.forget(answer[1], answer[2] if len(answer) > 2 else None)
+                self._cache.forget(answer[1], answer[2] if len(answer) > 2 else None)
             elif answer[0] == b"unsure":
                 unsure = True
             else:
                 return routes, answer
         # Others unite customers faster than we can follow: all is looked up, and of what changes meanwhile we
         # hear nothing.
-        self._known.forget(self._known.epoch, None)
+        self._cache.forget(self._cache.epoch, None)
         return nowhere, self._run("commit", window, content, nowhere, -1)
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
-        """Where we know that groups go. Not one that shares an identifier with an earlier one of its window,
-        which may move it."""
+        """Return where we know that groups go. Not one that shares an identifier with an earlier one of
+        its window, which may move it."""
         earlier: set[bytes] = set()
         routes: list[Route | None] = []
         for group in groups:
             hashes = [identifier.hash for identifier in group.identifiers]
-            routes.append(self._known.route(group) if earlier.isdisjoint(hashes) else None)
+            routes.append(self._cache.route(group) if earlier.isdisjoint(hashes) else None)
             earlier.update(hashes)
         return routes
 
@@ -319,10 +206,15 @@ class RedisDirectory:
                 numbers.append(identifier.strength)
                 blobs.append(identifier.hash)
             for fact in group.facts:
-                blobs.append(fact.payload)
-                numbers += (fact.anchor, 0 if fact.expected is None else 2 if fact.match else 1)
-                if fact.expected is not None:
-                    blobs += (fact.expected, fact.match) if fact.match else (fact.expected,)
+                if fact.expected is None:
+                    numbers += (fact.anchor, 0)
+                    blobs.append(fact.payload)
+                elif not fact.match:
+                    numbers += (fact.anchor, 1)
+                    blobs += (fact.payload, fact.expected)
+                else:
+                    numbers += (fact.anchor, 2)
+                    blobs += (fact.payload, fact.expected, fact.match)
         for order in window.orders:
             blobs += (order.a, order.b, order.note)
         for put in window.puts:
@@ -347,7 +239,7 @@ class RedisDirectory:
 
     @contextmanager
     def _reporting_damage(self) -> Iterator[None]:
-        """What the script has found, as `Damaged`."""
+        """Raise what the script has found, as `Damaged`."""
         try:
             yield
         except redis.ResponseError as error:
@@ -356,9 +248,8 @@ class RedisDirectory:
             raise
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
-        origins = self._run(
-            "plan", WindowCommit("", -1, -1, list(groups), [], {}), b"", [None] * len(groups), -1
-        )[1]
+        window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
+        origins = self._run("plan", window, b"", [None] * len(groups), -1)[1]
         return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
 
     def offsets(self) -> dict[str, int]:
@@ -377,29 +268,36 @@ class RedisDirectory:
         return entries
 
     def tick(self) -> bool:
-        return self._do_append("t", "", 0, b"")
+        return self._do_append(JournalKind.TICK, "", 0, b"")
 
     def announce(self, kind: str, sender: str, seq: int, version: int, body: bytes) -> bool:
         return self._do_append(kind, sender, seq, _pack([sender, version]), str(version).encode(), body)
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        return self._do_append("a", f"shard:{shard}", seq, _pack(message), message.survivor)
+        return self._do_append(JournalKind.ABSORB, f"shard:{shard}", seq, _pack(message), message.survivor)
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
-        return self._do_append("e", READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin)
+        return self._do_append(
+            JournalKind.READMITTED, READMITTED, seq, pack_fact(origin, origin, payload)[ID_BYTES:], origin
+        )
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
-        return self._do_append("a", f"{READMITTED}:{letter}", 1, _pack(message), message.survivor)
+        return self._do_append(
+            JournalKind.ABSORB, f"{READMITTED}:{letter}", 1, _pack(message), message.survivor
+        )
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
-        return self._do_append("h", f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms)
+        return self._do_append(
+            JournalKind.HEARD, f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms
+        )
 
     def replay(self, entry: Journalled) -> bool:
-        if entry.kind == "t":
-            return self._do_append(
-                "t", "", 0, b"", second=str(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000)
-            )
-        body = entry.body[ID_BYTES:] if entry.kind in ("a", "e") else entry.body
+        if entry.kind == JournalKind.TICK:
+            second = msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000
+            return self._do_append(JournalKind.TICK, "", 0, b"", second=str(second))
+        body = entry.body
+        if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED):
+            body = body[ID_BYTES:]
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 
     def _do_append(

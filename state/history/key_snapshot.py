@@ -25,8 +25,8 @@ import structlog
 from redis.exceptions import WatchError
 
 from schemas.errors import Foreign, Unreachable
-from schemas.records.profile import Head
-from state.directory.redis_directory import FORMAT, Layout
+from schemas.records.customer_profile import Head
+from state.directory.layout import FORMAT, Layout
 from state.history.changed_keys import Changes
 from state.redis.names import Names
 

@@ -9,9 +9,8 @@ class Names:
         p = prefix.encode()
         self.prefix = p
         # the directory
-        self.directory = (
-            p + b":{dir}:"
-        )  # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> a:<bucket> log:<shard> ...
+        # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> a:<bucket> log:<shard> ...
+        self.directory = p + b":{dir}:"
         self.meta = self.directory + b"meta"  # hash: deployment, shards, buckets, format; journal, tick
         self.offsets = self.directory + b"offsets"  # hash: source partition -> position
         self.stats = self.directory + b"stats"  # hash: counters
@@ -22,21 +21,18 @@ class Names:
         self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
         self.ledger = self.directory + b"ledger"  # stream: unions, and those that were undone
-        self.reviews = (
-            self.directory + b"reviews"
-        )  # hash: two origins, the smaller first -> since, by whom, evidence
-        self.apart = self.directory + b"apart"  # hash: origin -> origins that it is never united with
+        # hash: two origins, the smaller first -> since, by whom, evidence
+        self.reviews = self.directory + b"reviews"
+        self.cannot_link = self.directory + b"apart"  # hash: origin -> origins that it is never united with
         self.matches = self.directory + b"matches"  # stream: what matching is to hear of
         self.matcher = self.directory + b"matcher"  # hash: its own state
-        self.dictionaries = (
-            self.directory + b"dictionaries"
-        )  # hash: number -> what profiles are compressed with
+        # hash: number -> what profiles are compressed with
+        self.dictionaries = self.directory + b"dictionaries"
         self.suspended = self.directory + b"suspended"  # hash: identifier -> since
         self.sources = self.directory + b"sources"  # hash: source -> its suspension
         self.given_up = self.directory + b"given_up"  # hash: supervisor -> processes that it has given up
-        self.barrier = (
-            p + b":{copy}:"
-        )  # and who listens to changes: written to see that it has heard of all before
+        # and who listens to changes: written to see that it has heard of all before
+        self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
         self.deliveries = p + b":{deliver}:"

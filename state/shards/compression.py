@@ -103,9 +103,8 @@ class Compressor:
         self._number: int | None = None
         self._tool: ZstdCompressor | None = None
         self._mark = b""
-        self._latest: dict[
-            bytes, bytes
-        ] = {}  # by customer, so that nobody who is written often counts as many
+        # by customer, so that nobody who is written often counts as many
+        self._latest: dict[bytes, bytes] = {}
         self._written = 0
         self._due = SAMPLE
 
@@ -157,9 +156,8 @@ def shared(profiles: Sequence[bytes]) -> list[bytes]:
     sizes = [len(each) for each in pieces]
     found, which = np.unique(np.concatenate(pieces), return_inverse=True)
     whose = np.repeat(np.arange(len(profiles)), sizes)
-    pairs = np.sort(
-        which * len(profiles) + whose
-    )  # a piece, and whose: how often they have it does not count
+    # a piece, and whose: how often they have it does not count
+    pairs = np.sort(which * len(profiles) + whose)
     had = np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] // len(profiles), minlength=len(found))
     common = np.split((had >= MANY)[which], np.cumsum(sizes)[:-1])
     return [_only(profile, np.flatnonzero(starts)) for profile, starts in zip(profiles, common, strict=True)]

@@ -1,7 +1,7 @@
 """What delivery remembers beside its cursors: deliveries that failed for good, and endpoints that want
 nothing more.
 
-`state.dead_letters` reads the former.
+`state.dead_letter_logs` reads the former.
 """
 
 import time

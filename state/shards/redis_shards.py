@@ -1,7 +1,7 @@
 """The shards on Redis: profiles, timers, counters and outbox of each, committed together with the position in
 its log.
 
-Its twin is `state.memory.twins.MemoryShards`; `tests/contract/test_shards.py` runs on both.
+Its twin is `state.memory.memory_shards.MemoryShards`; `tests/contract/test_shards.py` runs on both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,21 +13,15 @@ import redis
 from redis.exceptions import WatchError
 
 from schemas.errors import Damaged, Fenced
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import LANES, QUEUES, Lane
 from state.damage import CHANGED, GONE, UNREADABLE, number, of_customer, of_shard, shown
 from state.redis.client import wait_for, writing
 from state.redis.names import Names
 from state.shards.compression import Compressor, Dictionaries
 
-LANES = ("t", "i", "x", "d")  # triggers, internal, examples, decisions
-QUEUES = (
-    "t",
-    "i",
-    "x",
-)  # somebody has to take what lies in these, so they are back-pressure; decisions are looked up, not taken
-QUARANTINE = "q"  # what logic raised on: a note for the operator, in no digest
 DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
-_MAX = {"d": DECISIONS_MAX, QUARANTINE: QUARANTINED_MAX}
+_MAX = {Lane.DECISIONS: DECISIONS_MAX, Lane.QUARANTINE: QUARANTINED_MAX}
 
 
 def script(name: str) -> str:
@@ -380,7 +374,7 @@ class RedisOutbox:
         self._names = names
         self._count = count
         self._shard_of = {
-            (names.outbox(shard, lane)): shard for shard in range(count) for lane in (*LANES, QUARANTINE)
+            (names.outbox(shard, lane)): shard for shard in range(count) for lane in (*LANES, Lane.QUARANTINE)
         }
 
     def cursors(self, lane: str, consumer: str) -> dict[int, int]:

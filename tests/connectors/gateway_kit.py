@@ -10,7 +10,7 @@ import httpx
 from starlette.routing import Route
 
 from connectors.gateway import Door, build
-from connectors.gateway.identity import Stewardship
+from connectors.gateway.identity_routes import Stewardship
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.wire.events import RawEvent
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from connectors.gateway import Standing, build, listen, server
 from connectors.gateway.connection import Bounds
-from connectors.gateway.profiles import ReadProfile
+from connectors.gateway.profile_routes import ReadProfile
 from schemas.wire.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, MemoryWriter
 

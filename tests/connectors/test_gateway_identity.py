@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.errors import Unreachable, Unusable
-from schemas.records.identity import Order, undo
+from schemas.records.identity_graph import Order, undo
 from schemas.wire.events import RawEvent, Reject
 from tests.connectors.gateway_kit import CONFIG, KEYS, Client, gateway
 

@@ -13,9 +13,8 @@ import pytest
 from connectors.gateway import build
 from tests.connectors.gateway_kit import CONFIG, MemoryWriter
 
-SLICE_S = (
-    0.015  # of work without a turn for the others; a few milliseconds, and some for a machine that is slower
-)
+# of work without a turn for the others; a few milliseconds, and some for a machine that is slower
+SLICE_S = 0.015
 BYTES = 499_000  # as many as one request may have
 TINY = gzip.compress(b" ", mtime=0)
 SMALL = b",".join([b'{"type":"track","userId":"u"}'] * 2_500)

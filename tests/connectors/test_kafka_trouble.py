@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from connectors.kafka_trouble import SAY_EVERY_S, Trouble
 from connectors.sinks.kafka_sink import KafkaSink
-from schemas.config import Connector, Kafka, Secret
+from schemas.config import Kafka, KafkaConnector, Secret
 from schemas.errors import ConfigError
 
 
@@ -36,4 +36,4 @@ def test_trouble_is_one_line_in_ten_seconds() -> None:
 def test_a_sink_with_an_option_that_librdkafka_does_not_know_is_an_error_of_the_configuration() -> None:
     kafka = Kafka(options={"sasl.pasword": Secret("x")})
     with pytest.raises(ConfigError, match=r"kafka\.options: .*sasl\.pasword"):
-        KafkaSink(Connector(name="bus", type="kafka", topic="t"), kafka, "/millrace/test")
+        KafkaSink(KafkaConnector(name="bus", topic="t"), kafka, "/millrace/test")

@@ -1,5 +1,6 @@
 """File, Redis Stream and Kafka sinks against the real things."""
 
+import asyncio
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import fastavro
@@ -20,8 +21,9 @@ from confluent_kafka import Consumer, TopicPartition
 from connectors.sinks.file_sink import FileSink
 from connectors.sinks.kafka_sink import KafkaSink, _settings
 from connectors.sinks.redis_sink import RedisSink
-from connectors.sinks.sink import DELIVERED, Delivery, Failed, Outcome, Retry
-from schemas.config import Connector, Kafka, Secret
+from connectors.sinks.sink import DELIVERED, Delivery, Failed, Outcome, Retry, Sink
+from connectors.sinks.table import SINKS, Surroundings, make_sink
+from schemas.config import AnyConnector, FileConnector, Kafka, KafkaConnector, RedisConnector, Secret
 from schemas.units import Duration
 from schemas.wire import cloudevents, trigger_avro
 from tests.deliveries import delivery, trigger
@@ -32,6 +34,25 @@ BATCH = [delivery(number, user_id=f"user {number}") for number in range(5)]
 
 def unencodable() -> Delivery:
     return Delivery(trigger(99, reasons={"what": object()}), {})
+
+
+def test_every_type_of_connector_has_a_sink(tmp_path: Path, redis_url: str) -> None:
+    """What the configuration takes, something delivers; and the table makes it of its own options alone."""
+    assert set(SINKS) == set(get_args(AnyConnector))
+    surroundings = Surroundings(source=SOURCE, folder=tmp_path, redis_url=redis_url, kafka=Kafka())
+    lines = make_sink(FileConnector(name="lines", path="lines.jsonl"), surroundings)
+    stream = make_sink(RedisConnector(name="stream", stream="out", max_length=3), surroundings)
+    for sink in (lines, stream):
+        assert asyncio.run(_deliver(sink)) == [DELIVERED] * 5
+    assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == 5
+    assert redis.Redis.from_url(redis_url).xlen("out") >= 3
+
+
+async def _deliver(sink: Sink) -> list[Outcome]:
+    try:
+        return await sink.deliver(BATCH)
+    finally:
+        await sink.close()
 
 
 class TestFile:
@@ -141,9 +162,8 @@ def read_back(bootstrap: str, topic: str, count: int) -> list[Any]:
         {"bootstrap.servers": bootstrap, "group.id": uuid4().hex, "auto.offset.reset": "earliest"}
     )
     try:
-        partitions = (
-            consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        )  # the mock has its own number of them
+        # the mock has its own number of them
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         messages: list[Any] = []
         deadline = time.monotonic() + 60
@@ -161,10 +181,8 @@ def from_wire_format(value: bytes) -> Any:
     return fastavro.schemaless_reader(io.BytesIO(value[5:]), fastavro.parse_schema(schema), None)
 
 
-def connector(topic: str, **changes: Any) -> Connector:
-    return Connector(
-        **{"name": "bus", "type": "kafka", "topic": topic, "timeout": Duration(15_000)} | changes
-    )
+def connector(topic: str, **changes: Any) -> KafkaConnector:
+    return KafkaConnector(**{"name": "bus", "topic": topic, "timeout": Duration(15_000)} | changes)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connectors.files.cells import Broken
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from schemas.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ import pytest
 from openpyxl.chart import BarChart, Reference
 
 from connectors.files.cells import Broken
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from schemas.errors import ConfigError
 
 SHEET = "xl/worksheets/sheet1.xml"

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from connectors.files.cells import Broken
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from schemas.errors import ConfigError
 
 ROWS: list[dict[str, Any]] = [{"user": f"u{n}", "城市": "深圳", "n": n} for n in range(2_500)]

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.files.cells import Broken
 from connectors.files.shape import FOOTER
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 
 
 def found(folder: Path, *lines: str, between: str = ",") -> tuple[int, list[tuple[int, Any]]]:

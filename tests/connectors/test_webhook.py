@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from connectors.sinks.sink import DELIVERED, Disable, Failed, Outcome, Retry
 from connectors.sinks.webhook import WebhookSink, is_public, retry_after_s
-from schemas.config import Connector, Secret
+from schemas.config import Secret, WebhookConnector
 from schemas.errors import ConfigError
 from schemas.units import Duration
 from tests.deliveries import delivery, trigger
@@ -32,18 +32,19 @@ def _receiver():
         yield running
 
 
-def connector(url: str, **changes: object) -> Connector:
+def connector(url: str, **changes: object) -> WebhookConnector:
     settings = {
         "name": "hook",
-        "type": "webhook",
         "url": url,
         "secrets": (Secret(SECRET),),
         "allow_private": True,
     } | changes
-    return Connector(**settings)
+    return WebhookConnector(**settings)
 
 
-def send(settings: Connector, *numbers: int, clock: Callable[[], datetime] | None = None) -> list[Outcome]:
+def send(
+    settings: WebhookConnector, *numbers: int, clock: Callable[[], datetime] | None = None
+) -> list[Outcome]:
     """Deliver these one after the other, over one session."""
 
     async def all_of_them() -> list[Outcome]:

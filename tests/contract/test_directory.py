@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit, WindowResult
-from schemas.records.shard_log import Announced, Retire, unpack_facts
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit, WindowResult
+from schemas.records.shard_log import Announced, LogKind, Retire, unpack_facts
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import Directory, Layout, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=4, buckets=16, limits=(1, 2, 3))
@@ -51,7 +53,12 @@ def everything(directory: Directory) -> list[tuple[int, int, str, bytes]]:
 
 
 def facts(directory: Directory) -> list[tuple[bytes, bytes, bytes]]:
-    return [fact for *_, kind, body in everything(directory) if kind == "e" for fact in unpack_facts(body)]
+    return [
+        fact
+        for *_, kind, body in everything(directory)
+        if kind == LogKind.EVENTS
+        for fact in unpack_facts(body)
+    ]
 
 
 USER, OTHER, MAIL, ANON = ident(0, 1), ident(0, 2), ident(1, 3), ident(2, 4)
@@ -138,22 +145,26 @@ def test_a_full_log_is_back_pressure_and_writes_nothing(make: Make) -> None:
 
 def test_what_is_announced_reaches_every_log_once(make: Make) -> None:
     directory = make()
-    assert directory.announce("m", "learn:churn", 3, 3, b"weights")
-    assert not directory.announce("m", "learn:churn", 3, 3, b"weights")
+    assert directory.announce(LogKind.MODEL, "learn:churn", 3, 3, b"weights")
+    assert not directory.announce(LogKind.MODEL, "learn:churn", 3, 3, b"weights")
     assert [(s, kind, body) for s, _, kind, body in everything(directory)] == [
         (shard, "m", msgspec.msgpack.encode(Announced("learn:churn", 3))) for shard in range(4)
     ]
-    assert directory.body("m", "learn:churn", 3) == b"weights"
-    assert directory.body("m", "learn:churn", 4) is None
+    assert directory.body(LogKind.MODEL, "learn:churn", 3) == b"weights"
+    assert directory.body(LogKind.MODEL, "learn:churn", 4) is None
 
 
 def test_bodies_that_nobody_needs_are_dropped(make: Make) -> None:
     directory = make()
     for version in (1, 2, 5):
-        directory.announce("m", "learn:churn", version, version, b"v%d" % version)
-    directory.drop("m", "learn:churn", 5)
-    directory.drop("m", "learn:churn", -3)
-    assert [directory.body("m", "learn:churn", version) for version in (1, 2, 5)] == [None, None, b"v5"]
+        directory.announce(LogKind.MODEL, "learn:churn", version, version, b"v%d" % version)
+    directory.drop(LogKind.MODEL, "learn:churn", 5)
+    directory.drop(LogKind.MODEL, "learn:churn", -3)
+    assert [directory.body(LogKind.MODEL, "learn:churn", version) for version in (1, 2, 5)] == [
+        None,
+        None,
+        b"v5",
+    ]
 
 
 def test_a_tick_reaches_every_log_once_a_second(make: Make) -> None:
@@ -173,7 +184,9 @@ def test_an_absorb_follows_the_survivor_and_is_taken_once(make: Make) -> None:
     message = Absorb(survivor, b"gone-gone-go", b"general", b"")
     assert directory.forward(2, 1, message)
     assert not directory.forward(2, 1, message)
-    absorbed = [(shard, body[:12]) for shard, _, kind, body in everything(directory) if kind == "a"]
+    absorbed = [
+        (shard, body[:12]) for shard, _, kind, body in everything(directory) if kind == LogKind.ABSORB
+    ]
     assert absorbed == [(int.from_bytes(USER.hash[:2]) % 4, USER.hash)]
 
 
@@ -184,7 +197,7 @@ def test_an_absorb_that_was_put_aside_is_forwarded_once_whatever_came_since(make
     assert directory.forward(2, 7, Absorb(USER.hash, b"another-gone", b"general", b""))
     assert directory.forward_again("d:5-0", message)
     assert not directory.forward_again("d:5-0", message)
-    bodies = [body for _, _, kind, body in everything(directory) if kind == "a"]
+    bodies = [body for _, _, kind, body in everything(directory) if kind == LogKind.ABSORB]
     assert [b"gone-gone-go" in body for body in bodies] == [False, True]
 
 
@@ -237,9 +250,8 @@ def test_redis_equals_memory_for_any_sequence_and_whichever_worker(
     client = redis.Redis.from_url(redis_server)
     client.flushall()
     memory = MemoryDirectory(LAYOUT, lambda: 0)
-    workers = [
-        RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)
-    ]  # each knows what it has seen of the graph
+    # each knows what it has seen of the graph
+    workers = [RedisDirectory(client, Names("t"), LAYOUT) for _ in range(2)]
     for n, (worker, found) in enumerate(windows):
         assert memory.commit(window(n - 1, n, *found)) == workers[worker].commit(window(n - 1, n, *found))
     real = workers[0]

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Stale
-from schemas.records.identity import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
-from schemas.records.shard_log import Expect, unpack_facts
+from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, shard_of, undo
+from schemas.records.shard_log import Expect, LogKind, unpack_facts
+from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.matches import RedisMatches
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, everything, group, groups, ident
 
@@ -78,7 +79,7 @@ class Both:
             assert self.memory.about(known, count) == self.ledger.about(known, count)
             assert self.memory.about(known[:1], count) == self.ledger.about(known[:1], count)
         assert self.memory.homes(known) == self.ledger.homes(known)
-        assert self.memory.apart(known) == self.ledger.apart(known)
+        assert self.memory.cannot_link(known) == self.ledger.cannot_link(known)
         assert self.memory.alone(known) == self.ledger.alone(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
@@ -145,7 +146,7 @@ def test_facts_of_the_part_are_awaited_where_it_comes_back_to(both: Make) -> Non
         (kind, body) for shard, _, kind, body in everything(world.memory) if shard == home
     ]
     assert msgspec.msgpack.decode(expected, type=Expect) == Expect(ANON.hash, [ANON.hash])
-    assert (kind, [fact[:2] for fact in unpack_facts(body)]) == ("e", [(ANON.hash, ANON.hash)])
+    assert (kind, [fact[:2] for fact in unpack_facts(body)]) == (LogKind.EVENTS, [(ANON.hash, ANON.hash)])
     world.same()
 
 

@@ -4,10 +4,12 @@ import pytest
 import redis
 
 from schemas.errors import Fenced
-from schemas.records.identity import Group, Order, Put, Routed, WindowCommit
+from schemas.records.identity_graph import Group, Order, Put, Routed, WindowCommit
+from schemas.records.match_log import MatchKind
+from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, Matches, RedisMatches, Said
-from state.directory.redis_directory import Directory, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 from tests.contract.test_directory import LAYOUT, ident
 
@@ -51,9 +53,12 @@ def test_what_is_said_is_read_in_order_and_from_where_one_was(world: World) -> N
     world.say((THIRD.hash, b"c"), time_ms=7)
     first = ONE.hash + (1).to_bytes(4) + b"a" + OTHER.hash + (2).to_bytes(4) + b"bb"
     second = THIRD.hash + (1).to_bytes(4) + b"c"
-    assert world.matches.said_since(0, 10, 0) == [Said(1, "r", first, 5), Said(2, "r", second, 7)]
-    assert world.matches.said_since(0, 1, 0) == [Said(1, "r", first, 5)]
-    assert world.matches.said_since(1, 10, 0) == [Said(2, "r", second, 7)]
+    assert world.matches.said_since(0, 10, 0) == [
+        Said(1, MatchKind.RECORDS, first, 5),
+        Said(2, MatchKind.RECORDS, second, 7),
+    ]
+    assert world.matches.said_since(0, 1, 0) == [Said(1, MatchKind.RECORDS, first, 5)]
+    assert world.matches.said_since(1, 10, 0) == [Said(2, MatchKind.RECORDS, second, 7)]
 
 
 def test_what_was_put_aside_is_heard_again_once(world: World) -> None:
@@ -63,8 +68,8 @@ def test_what_was_put_aside_is_heard_again_once(world: World) -> None:
     assert world.directory.hear_again("e:2-0", "d", b"decided", 7)
     world.say((OTHER.hash, b"b"))
     [_, *heard, last] = world.matches.said_since(0, 10, 0)
-    assert heard == [Said(2, "r", b"body", 6), Said(3, "d", b"decided", 7)]
-    assert (last.seq, last.kind) == (4, "r")
+    assert heard == [Said(2, MatchKind.RECORDS, b"body", 6), Said(3, MatchKind.DECISIONS, b"decided", 7)]
+    assert (last.seq, last.kind) == (4, MatchKind.RECORDS)
     assert world.directory.said_last() == 4
 
 
@@ -116,9 +121,9 @@ def test_who_belongs_together_and_who_must_not(world: World) -> None:
     assert sorted(members) == sorted([ONE.hash, OTHER.hash])
     assert other == (root, members)
     assert world.matches.customers([ident(1, 9).hash]) == [(ident(1, 9).hash, [])]
-    assert world.matches.apart([ONE.hash]) == [[]]
+    assert world.matches.cannot_link([ONE.hash]) == [[]]
     world.match(1, 2, orders=(Order("apart", ONE.hash, THIRD.hash, origins=True),))
-    assert world.matches.apart([ONE.hash, OTHER.hash, THIRD.hash]) == [[THIRD.hash], [], [ONE.hash]]
+    assert world.matches.cannot_link([ONE.hash, OTHER.hash, THIRD.hash]) == [[THIRD.hash], [], [ONE.hash]]
 
 
 def test_matching_unites_nobody_whom_somebody_has_parted(world: World) -> None:
@@ -139,4 +144,4 @@ def test_a_decision_of_a_steward_is_told(world: World) -> None:
     world.say((ONE.hash, b"a"), (OTHER.hash, b"b"))
     world.match(-1, 1, orders=(Order("apart", ONE.hash, OTHER.hash, "review", origins=True),))
     [said] = world.matches.said_since(0, 10, 0)
-    assert (said.kind, said.body) == ("d", ONE.hash + OTHER.hash + b"0")
+    assert (said.kind, said.body) == (MatchKind.DECISIONS, ONE.hash + OTHER.hash + b"0")

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced
-from schemas.records.profile import Head
-from state.memory.twins import MemoryShards
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import LANES, Lane
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
-from state.shards.redis_shards import LANES, OutboxEntry, RedisOutbox, RedisShards, ShardCommit
+from state.shards.redis_shards import OutboxEntry, RedisOutbox, RedisShards, ShardCommit
 
 COUNT = 3
 A, B, C = (bytes([n]) * 12 for n in (1, 2, 3))
@@ -93,7 +94,7 @@ def test_a_rewound_shard_reads_on_from_there_and_its_writer_is_stale(both: Both)
 
 def test_a_commit_writes_everything_at_once(both: Both) -> None:
     head = both.shards.claim([0])[0]
-    outbox = [("t", 1, b"trigger"), ("t", 2, b"another"), ("x", 1, b"example")]
+    outbox = [(Lane.TRIGGERS, 1, b"trigger"), (Lane.TRIGGERS, 2, b"another"), (Lane.EXAMPLES, 1, b"example")]
     commit = following(
         head,
         counters={"n": 3},
@@ -108,11 +109,11 @@ def test_a_commit_writes_everything_at_once(both: Both) -> None:
     assert both.shards.load(0, [A, B, C]) == {A: b"a", B: b"b", C: None}
     assert both.shards.load_many({0: [B], 1: [A]}, {0: [A, B]}) == ([b"b", None], [b"secret", None])
     assert both.shards.due({0: (100, 10)}) == {0: [(40, B), (50, A)]}
-    assert both.outbox.read("t", {0: 0}, 10, 0) == [
+    assert both.outbox.read(Lane.TRIGGERS, {0: 0}, 10, 0) == [
         OutboxEntry(0, 1, b"trigger", 777),
         OutboxEntry(0, 2, b"another", 777),
     ]
-    assert both.outbox.read("x", {0: 0, 1: 0}, 10, 0) == [OutboxEntry(0, 1, b"example", 777)]
+    assert both.outbox.read(Lane.EXAMPLES, {0: 0, 1: 0}, 10, 0) == [OutboxEntry(0, 1, b"example", 777)]
     assert both.outbox.clocks() == {0: 1_000, 1: 0, 2: 0}
 
 
@@ -142,7 +143,7 @@ def test_a_stale_writer_is_fenced_and_nothing_of_its_commit_is_written(both: Bot
     new = both.shards.claim([1])
     before = everything(both)
     commits = [
-        following(old[shard], shard, profiles={A: b"stale"}, timers={A: 1}, outbox=[("t", 1, b"x")])
+        following(old[shard], shard, profiles={A: b"stale"}, timers={A: 1}, outbox=[(Lane.TRIGGERS, 1, b"x")])
         for shard in (0, 1)
     ]
     with pytest.raises(Fenced):
@@ -190,22 +191,33 @@ def test_due_is_bounded_by_time_and_number_and_ordered_by_time_and_customer(both
 def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: Both) -> None:
     head = both.shards.claim([0])[0]
     both.shards.commit(
-        [following(head, outbox=[("t", seq, b"%d" % seq) for seq in range(1, 7)] + [("d", 1, b"d")])], 1
+        [
+            following(
+                head,
+                outbox=[(Lane.TRIGGERS, seq, b"%d" % seq) for seq in range(1, 7)]
+                + [(Lane.DECISIONS, 1, b"d")],
+            )
+        ],
+        1,
     )
-    assert [entry.seq for entry in both.outbox.read("t", {0: 2}, 3, 0)] == [3, 4, 5]
-    assert both.outbox.cursors("t", "crm") == {0: 0, 1: 0, 2: 0}
-    both.outbox.advance("t", "crm", {0: 4})
-    both.outbox.advance("t", "mail", {0: 2})
-    assert both.outbox.cursors("t", "crm") == {0: 4, 1: 0, 2: 0}
-    both.outbox.trim("t", ["crm", "mail"])
-    assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [3, 4, 5, 6]
-    both.outbox.trim("t", ["crm", "mail", "new"])
-    both.outbox.trim("t", [])
-    assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [3, 4, 5, 6]
-    both.outbox.trim("t", ["crm"])
-    assert [entry.seq for entry in both.outbox.read("t", {0: 0}, 10, 0)] == [5, 6]
+    assert [entry.seq for entry in both.outbox.read(Lane.TRIGGERS, {0: 2}, 3, 0)] == [3, 4, 5]
+    assert both.outbox.cursors(Lane.TRIGGERS, "crm") == {0: 0, 1: 0, 2: 0}
+    both.outbox.advance(Lane.TRIGGERS, "crm", {0: 4})
+    both.outbox.advance(Lane.TRIGGERS, "mail", {0: 2})
+    assert both.outbox.cursors(Lane.TRIGGERS, "crm") == {0: 4, 1: 0, 2: 0}
+    both.outbox.trim(Lane.TRIGGERS, ["crm", "mail"])
+    assert [entry.seq for entry in both.outbox.read(Lane.TRIGGERS, {0: 0}, 10, 0)] == [3, 4, 5, 6]
+    both.outbox.trim(Lane.TRIGGERS, ["crm", "mail", "new"])
+    both.outbox.trim(Lane.TRIGGERS, [])
+    assert [entry.seq for entry in both.outbox.read(Lane.TRIGGERS, {0: 0}, 10, 0)] == [3, 4, 5, 6]
+    both.outbox.trim(Lane.TRIGGERS, ["crm"])
+    assert [entry.seq for entry in both.outbox.read(Lane.TRIGGERS, {0: 0}, 10, 0)] == [5, 6]
     assert both.shards.backlog([0, 1]) == {0: {"t": 2, "i": 0, "x": 0}, 1: {"t": 0, "i": 0, "x": 0}}
-    assert (both.shards.oldest(0, "t"), both.shards.oldest(0, "x"), both.shards.oldest(1, "t")) == (
+    assert (
+        both.shards.oldest(0, Lane.TRIGGERS),
+        both.shards.oldest(0, Lane.EXAMPLES),
+        both.shards.oldest(1, Lane.TRIGGERS),
+    ) == (
         b"5",
         None,
         None,
@@ -215,31 +227,33 @@ def test_an_outbox_is_read_behind_a_place_and_trimmed_behind_the_slowest(both: B
 
 def test_a_cursor_only_rises_unless_it_is_set_back(both: Both) -> None:
     """A stale consumer is late, and must not move back what its follower has moved on."""
-    both.outbox.advance("t", "crm", {0: 4, 1: 12})
-    both.outbox.advance("t", "crm", {0: 3, 1: 9, 2: 1})
-    both.outbox.advance("t", "mail", {0: 2})
-    assert both.outbox.cursors("t", "crm") == {0: 4, 1: 12, 2: 1}
-    both.outbox.advance("t", "crm", {0: 2**53, 1: 100})
-    assert both.outbox.cursors("t", "crm") == {0: 2**53, 1: 100, 2: 1}
-    both.outbox.set_back("t", "crm", 0, 7)
-    assert both.outbox.cursors("t", "crm") == {0: 7, 1: 100, 2: 1}
-    assert both.outbox.cursors("t", "mail") == {0: 2, 1: 0, 2: 0}
+    both.outbox.advance(Lane.TRIGGERS, "crm", {0: 4, 1: 12})
+    both.outbox.advance(Lane.TRIGGERS, "crm", {0: 3, 1: 9, 2: 1})
+    both.outbox.advance(Lane.TRIGGERS, "mail", {0: 2})
+    assert both.outbox.cursors(Lane.TRIGGERS, "crm") == {0: 4, 1: 12, 2: 1}
+    both.outbox.advance(Lane.TRIGGERS, "crm", {0: 2**53, 1: 100})
+    assert both.outbox.cursors(Lane.TRIGGERS, "crm") == {0: 2**53, 1: 100, 2: 1}
+    both.outbox.set_back(Lane.TRIGGERS, "crm", 0, 7)
+    assert both.outbox.cursors(Lane.TRIGGERS, "crm") == {0: 7, 1: 100, 2: 1}
+    assert both.outbox.cursors(Lane.TRIGGERS, "mail") == {0: 2, 1: 0, 2: 0}
 
 
 def test_the_numbers_of_an_outbox_go_on_after_everything_was_trimmed(both: Both) -> None:
     head = both.shards.claim([0])[0]
-    first = following(head, outbox=[("t", 1, b"1")])
+    first = following(head, outbox=[(Lane.TRIGGERS, 1, b"1")])
     both.shards.commit([first], 1)
-    both.outbox.advance("t", "crm", {0: 1})
-    both.outbox.trim("t", ["crm"])
-    both.shards.commit([following(first.head, outbox=[("t", 2, b"2")])], 2)
-    assert [entry.seq for entry in both.outbox.read("t", both.outbox.cursors("t", "crm"), 10, 0)] == [2]
+    both.outbox.advance(Lane.TRIGGERS, "crm", {0: 1})
+    both.outbox.trim(Lane.TRIGGERS, ["crm"])
+    both.shards.commit([following(first.head, outbox=[(Lane.TRIGGERS, 2, b"2")])], 2)
+    assert [
+        entry.seq
+        for entry in both.outbox.read(Lane.TRIGGERS, both.outbox.cursors(Lane.TRIGGERS, "crm"), 10, 0)
+    ] == [2]
 
 
 roots = st.sampled_from([A, B, C])
-packed = st.none() | st.binary(min_size=1, max_size=4).filter(
-    lambda body: body[0] != 0xC1
-)  # nothing that was packed begins so
+# nothing that was packed begins so
+packed = st.none() | st.binary(min_size=1, max_size=4).filter(lambda body: body[0] != 0xC1)
 changes = st.fixed_dictionaries(
     {
         "counters": st.dictionaries(st.sampled_from("ab"), st.integers(-5, 5)),

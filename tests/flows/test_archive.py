@@ -11,7 +11,7 @@ import pytest
 
 from flows.runtime.deployment import Deployment
 from schemas.errors import Fenced, LogFull
-from schemas.records.identity import WindowCommit
+from schemas.records.identity_graph import WindowCommit
 from state.history.archive_files import files
 from tests.lives import lived, millrace, restored
 from tests.site import Site

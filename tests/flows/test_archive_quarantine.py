@@ -12,7 +12,7 @@ from flows.cli import dead_letter_screen
 from flows.runtime.deployment import Deployment
 from schemas.errors import LogFull
 from schemas.records.journal import Journalled
-from state.dead_letters import DeadDelivery
+from state.dead_letter_logs import DeadDelivery
 from state.history.archive_files import Archive
 from tests.lives import lived, restored
 from tests.site import Site

@@ -19,9 +19,10 @@ from flows.runtime import rules_in_force
 from flows.runtime.deployment import Deployment
 from schemas.config import Gateway
 from schemas.errors import Damaged, Foreign
-from schemas.records.identity import shard_of
+from schemas.records.identity_graph import shard_of
 from schemas.wire.events import RawEvent
 from state.damage import of_another_type
+from state.shards.redis_shards import RedisShards
 from tests.running import COMMAND
 from tests.site import Site
 
@@ -93,6 +94,22 @@ def cut(shop: Shop, key: bytes) -> None:
 
 def remedy(shop: Shop) -> str:
     return rf"restore a backup .*`millrace repair customer {shop.root.hex()}`"
+
+
+def test_a_customer_who_is_founded_while_somebody_reads_is_not_damaged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile was looked for before the commit, its traces after it."""
+    load, before = RedisShards.load, [True]
+
+    def load_at(store: RedisShards, shard: int, roots: list[bytes]) -> dict[bytes, bytes | None]:
+        return dict.fromkeys(roots) if before and before.pop() else load(store, shard, roots)
+
+    monkeypatch.setattr(RedisShards, "load", load_at)
+    found = shop.profile()
+    assert not before
+    assert found is not None
+    assert found["events"] == 2
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 from connectors.sinks.sink import DELIVERED, Failed, Retry
 from flows.deliver import BLOCK_MS
 from flows.dispatch.dispatcher import endpoint
-from schemas.config import Connector, Deliver
+from schemas.config import Deliver, FileConnector, RedisConnector
 from schemas.errors import Unreachable
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb
 from tests.deliveries import trigger
@@ -45,7 +46,7 @@ def test_triggers_of_all_shards_arrive_with_their_names(rig: Rig, receiver: Rece
     for shard in range(SHARDS):
         rig.emit(*(trigger(10 * shard + number) for number in range(5)), shard=shard)
     requests = receiver.wait(20)
-    eventually(lambda: rig.outbox.cursors("t", "hook") == dict.fromkeys(range(SHARDS), 5))
+    eventually(lambda: rig.outbox.cursors(Lane.TRIGGERS, "hook") == dict.fromkeys(range(SHARDS), 5))
     assert sorted(receiver.accepted) == sorted(
         f"trg-{10 * shard + number}" for shard in range(SHARDS) for number in range(5)
     )
@@ -57,8 +58,8 @@ def test_triggers_of_all_shards_arrive_with_their_names(rig: Rig, receiver: Rece
 def test_all_four_kinds_of_connector_at_once(rig: Rig, receiver: Receiver) -> None:
     rig.start(
         hook(receiver.url),
-        Connector(name="lines", type="file", path="lines.jsonl"),
-        Connector(name="stream", type="redis", stream="out"),
+        FileConnector(name="lines", path="lines.jsonl"),
+        RedisConnector(name="stream", stream="out"),
     )
     rig.emit(*(trigger(number, to=("hook", "lines", "stream")) for number in range(50)))
     receiver.wait(50)
@@ -157,7 +158,7 @@ def test_a_dead_connector_holds_nobody_else(rig: Rig, receiver: Receiver) -> Non
     rig.emit(trigger(99_999, to=("slow", "hook")))
     receiver.wait(1)
     eventually(lambda: rig.cursor("hook", 0) > 2_000)
-    assert sum(rig.outbox.cursors("t", "slow").values()) < 100
+    assert sum(rig.outbox.cursors(Lane.TRIGGERS, "slow").values()) < 100
 
 
 def test_the_breaker_spares_a_receiver_that_is_down(rig: Rig) -> None:
@@ -254,27 +255,27 @@ def test_the_outbox_is_trimmed_behind_the_slowest(rig: Rig) -> None:
     rig.emit(*(trigger(number, to=("a", "b")) for number in range(100)))
     eventually(lambda: rig.cursor("a") == 100)
     time.sleep(1.2)
-    assert rig.redis.xlen(rig.names.outbox(0, "t")) == 100
+    assert rig.redis.xlen(rig.names.outbox(0, Lane.TRIGGERS)) == 100
     gate.set()
-    eventually(lambda: rig.redis.xlen(rig.names.outbox(0, "t")) == 0)
+    eventually(lambda: rig.redis.xlen(rig.names.outbox(0, Lane.TRIGGERS)) == 0)
 
 
 def test_without_connectors_triggers_do_not_fill_the_outbox(rig: Rig) -> None:
     rig.start()
     rig.emit(*(trigger(number, to=()) for number in range(300)))
-    eventually(lambda: rig.redis.xlen(rig.names.outbox(0, "t")) == 0)
+    eventually(lambda: rig.redis.xlen(rig.names.outbox(0, Lane.TRIGGERS)) == 0)
 
 
 def test_absorbs_go_to_the_directory_in_order(rig: Rig) -> None:
     rig.start()
     messages = [Absorb(b"survivor%04d" % n, b"retired-%04d" % n, b"general", b"") for n in range(250)]
-    rig.emit(*messages[:200], shard=1, lane="i")
-    rig.emit(b"\xc1", *messages[200:], shard=2, lane="i")
+    rig.emit(*messages[:200], shard=1, lane=Lane.ABSORBS)
+    rig.emit(b"\xc1", *messages[200:], shard=2, lane=Lane.ABSORBS)
     eventually(lambda: (rig.cursor("internal", 1, "i"), rig.cursor("internal", 2, "i")) == (200, 51))
     assert [message for shard, _, message in rig.forwarded if shard == 1] == messages[:200]
     assert [seq for shard, seq, _ in rig.forwarded if shard == 2] == list(range(2, 52))
     assert [letter[0] for letter in rig.dead] == ["internal"]
-    eventually(lambda: rig.redis.xlen(rig.names.outbox(1, "i")) == 0)
+    eventually(lambda: rig.redis.xlen(rig.names.outbox(1, Lane.ABSORBS)) == 0)
 
 
 def test_each_worker_takes_its_own_shards(rig: Rig) -> None:
@@ -337,13 +338,13 @@ import sys
 from types import SimpleNamespace
 from flows import deliver
 from flows.runtime.deployment import Deployment
-from schemas.config import Config, Connector, Secret
+from schemas.config import Config, Secret, WebhookConnector
 from state.redis.names import Names
 import redis
 
 url, hook, secret = sys.argv[1:]
 shards = Config().shards.__class__(count=4)
-connector = Connector(name="hook", type="webhook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
+connector = WebhookConnector(name="hook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
 deployment = Deployment(Config(shards=shards, connector=(connector,)), lambda _: redis.Redis.from_url(url))
 deployment.redis_url, deployment.names, deployment.directory = url, Names("t"), None
 deployment.contacts = SimpleNamespace(identify=lambda customers, fields: [{} for _ in customers])

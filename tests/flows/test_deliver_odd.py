@@ -10,10 +10,11 @@ import redis
 from connectors.sinks.sink import DELIVERED, Delivery, Outcome
 from schemas.config import Deliver
 from schemas.errors import ConfigError
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.triggers import Absorb
 from state.damage import of_customer
-from state.dead_letters import deliveries
+from state.dead_letter_logs import deliveries
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
 from tests.deliveries import trigger
@@ -57,8 +58,8 @@ def test_a_healthy_receiver_beside_an_odd_one_gets_each_trigger_once(
             rig.emit(trigger(number, to=("odd", "well")), shard=number % SHARDS)
         eventually(
             lambda: (
-                sum(rig.outbox.cursors("t", "odd").values())
-                == sum(rig.outbox.cursors("t", "well").values())
+                sum(rig.outbox.cursors(Lane.TRIGGERS, "odd").values())
+                == sum(rig.outbox.cursors(Lane.TRIGGERS, "well").values())
                 == count
             )
         )
@@ -228,11 +229,11 @@ def test_an_absorb_that_our_logic_raises_on_holds_back_nobody(
 
     monkeypatch.setattr(rig, "forward", forward)
     messages = [Absorb(b"survivor%04d" % n, b"retired-%04d" % n, b"general", b"") for n in range(12)]
-    rig.emit(*messages[:10], shard=1, lane="i")
+    rig.emit(*messages[:10], shard=1, lane=Lane.ABSORBS)
     rig.start()
     eventually(lambda: rig.cursor("internal", 1, "i") == 10)
     rig.stop()
-    rig.emit(*messages[10:], shard=1, lane="i")
+    rig.emit(*messages[10:], shard=1, lane=Lane.ABSORBS)
     rig.start()
     eventually(lambda: rig.cursor("internal", 1, "i") == 12)
     assert [message for _, _, message in rig.forwarded] == [*messages[:7], *messages[8:]]
@@ -247,7 +248,7 @@ def test_a_directory_that_is_away_is_nobodys_poison(rig: Rig, monkeypatch: pytes
         raise redis.ConnectionError("away")
 
     monkeypatch.setattr(rig, "forward", forward)
-    rig.emit(Absorb(b"survivor0001", b"retired-0001", b"general", b""), shard=1, lane="i")
+    rig.emit(Absorb(b"survivor0001", b"retired-0001", b"general", b""), shard=1, lane=Lane.ABSORBS)
     rig.start()
     eventually(lambda: rig.stopping is not None and rig.stopping.fault is not None)
     with pytest.raises(redis.ConnectionError):

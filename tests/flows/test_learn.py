@@ -12,11 +12,13 @@ from structlog.testing import capture_logs
 
 from flows import learn
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.engine import Stop
 from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.errors import Fenced, Foreign
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Example
 from state.directory.redis_directory import RedisDirectory
 from state.model_store import RedisModels, Signer
@@ -57,14 +59,14 @@ def test_a_model_is_learnt_and_announced_and_the_lanes_are_emptied() -> None:
     drain(world.learning())
     assert [version for version, _ in world.announced()] == [1, 2]
     assert open_snapshot(SIGNER, "churn", world.announced()[-1][1]).snapshot.examples == 500
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
 def test_the_model_is_the_one_that_a_plain_loop_learns() -> None:
     world, given = World(), lanes(600)
     world.fill(given, end=42)
     drain(world.learning())
-    plain = Trainer("churn", FEATURES, 0.05)
+    plain = BinaryTrainer("churn", FEATURES, 0.05)
     order = sorted(
         (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
     )
@@ -113,16 +115,16 @@ def test_pace_and_batches_change_nothing(seed: int) -> None:
 def test_a_learner_promoted_by_hand_is_promoted_once_and_told_at_once() -> None:
     world = World()
     world.fill(lanes(200), end=42)
-    world.store.wish("churn", "adagrad")
-    world.store.wish("churn", "no such learner")
+    world.store.request_promotion("churn", "adagrad")
+    world.store.request_promotion("churn", "no such learner")
     drain(world.learning())
     assert world.trainer().champion == "newton"  # the last wish is the one that counts
-    world.store.wish("churn", "adagrad")
+    world.store.request_promotion("churn", "adagrad")
     world.fill(lanes(50), end=43)
     drain(world.learning())
     assert (world.trainer().champion, world.trainer().promotions) == ("adagrad", 1)
     assert open_snapshot(SIGNER, "churn", world.announced()[-1][1]).snapshot.learner == "adagrad"
-    world.store.wish("churn", "newton")
+    world.store.request_promotion("churn", "newton")
     killer = killing(world, 1, after=True)  # the checkpoint is written, nothing is told yet
     next(killer)
     world.fill(lanes(50), end=44)
@@ -204,18 +206,18 @@ def test_bad_examples_are_counted_and_dropped() -> None:
         drain(each.learning())
     assert [dropped(reason) - n for reason, n in zip(reasons, before, strict=True)] == [3, 1, 2, 1]
     assert [version for version, _ in world.announced()] == [1]
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
 
 def test_examples_that_are_gone_are_told_and_learning_goes_on() -> None:
     world = World()
     world.fill(lanes(100), end=42)
-    world.outbox.advance("x", "other", {0: 5})
-    world.outbox.trim("x", ["other"])
+    world.outbox.advance(Lane.EXAMPLES, "other", {0: 5})
+    world.outbox.trim(Lane.EXAMPLES, ["other"])
     before = REGISTRY.get_sample_value("millrace_model_examples_lost_total", {"model": "churn"}) or 0.0
     drain(world.learning())
     assert REGISTRY.get_sample_value("millrace_model_examples_lost_total", {"model": "churn"}) == before + 5
-    assert world.outbox.cursors("x", sender("churn")) == world.sequences
+    assert world.outbox.cursors(Lane.EXAMPLES, sender("churn")) == world.sequences
 
 
 def test_memory_is_bounded_however_long_the_lanes() -> None:
@@ -271,7 +273,7 @@ class TestScorers:
             16: b"",
         }
         for version, body in forged.items():
-            assert world.directory.announce("m", "learn:churn", version, version, body)
+            assert world.directory.announce(LogKind.MODEL, "learn:churn", version, version, body)
         scorer_of = scorers(world.directory, SIGNER)
         assert [scorer_of("learn:churn", version) for version in forged] == [None] * len(forged)
         assert scorer_of("learn:churn", 99) is None  # never announced
@@ -339,4 +341,4 @@ def test_on_redis_it_is_the_same_model(redis_url: str) -> None:
             learning = world.learning()
         drain(learning)
         assert world.outcome() == memory.outcome()
-        assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+        assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []

@@ -16,14 +16,16 @@ import redis
 
 from flows.learn import Learning
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.errors import Fenced
-from schemas.records.shard_log import Announced
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import Announced, LogKind
 from schemas.wire.triggers import UNANSWERED, Example
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
@@ -51,11 +53,11 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
     assert at > 8  # more than one checkpoint, announcement and acknowledgement were tried
 
 
-def two() -> list[Trainer]:
+def two() -> list[BinaryTrainer]:
     """One of them is also told of what has no answers yet."""
     return [
-        Trainer("churn", FEATURES, 0.05),
-        Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
+        BinaryTrainer("churn", FEATURES, 0.05),
+        BinaryTrainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
     ]
 
 
@@ -79,7 +81,7 @@ def outcomes(world: World) -> list[Any]:
     records = [
         msgspec.msgpack.decode(e.body, type=Announced)
         for e in world.directory.read({0: 0}, 1_000, 0)
-        if e.kind == "m"
+        if e.kind == LogKind.MODEL
     ]
     found = []
     for trainer in two():
@@ -87,7 +89,7 @@ def outcomes(world: World) -> list[Any]:
         assert last is not None
         trainer.load(last.trainer)
         said = [
-            (who.version, world.directory.body("m", who.sender, who.version))
+            (who.version, world.directory.body(LogKind.MODEL, who.sender, who.version))
             for who in records
             if who.sender == sender(trainer.name)
         ]
@@ -127,7 +129,7 @@ def test_two_models_side_by_side_killed_at_any_effect_end_as_if_they_had_not_bee
     drain_both(learnings(undisturbed))
     expected = outcomes(undisturbed)
     assert [len(announced) for *_, announced in expected] == [2, 2]
-    assert undisturbed.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert undisturbed.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
     for at, world in killed_everywhere(
         lambda: filled(mixed(1_300)), lambda world: drain_both(learnings(world)), after
     ):
@@ -229,7 +231,7 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
             world.commit(shard, 42, [])
 
         def progress() -> int:
-            return sum(world.outbox.cursors("x", sender("churn")).values())
+            return sum(world.outbox.cursors(Lane.EXAMPLES, sender("churn")).values())
 
         for upto in (2_000, 6_000, 12_000):
             command = [sys.executable, "-c", _PROCESS, redis_url, str(tmp_path / "keys.json"), str(SHARDS)]
@@ -249,12 +251,12 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
         assert progress() == 12_000
 
         _, checkpoint = world.store.take("churn")
-        plain = Trainer("churn", FEATURES, 0.05)
+        plain = BinaryTrainer("churn", FEATURES, 0.05)
         order = sorted(
             (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
         )
         plain.learn(msgspec.msgpack.decode(given[shard][seq][1], type=Example) for _, shard, seq in order)
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert checkpoint is not None
         trainer.load(checkpoint.trainer)
         assert trainer.snapshot().digest == plain.snapshot().digest

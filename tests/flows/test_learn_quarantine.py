@@ -12,16 +12,17 @@ from bytewax.testing import run_main
 
 from flows.cli import dead_letter_screen
 from flows.learn import Learning, dataflow
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.lessons import Recommendations
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.snapshots import sender
 from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 from tests.learning import SHARDS, SIGNER, World, drain, encode, lanes
 from tests.waiting import eventually
@@ -48,14 +49,14 @@ def with_poison(
 
 def plant(monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect that shows after the example has been taken by half, with words that it should not hold."""
-    real = Trainer._take
+    real = BinaryTrainer._take
 
-    def broken(self: Trainer, chunk: list[Example]) -> None:
+    def broken(self: BinaryTrainer, chunk: list[Example]) -> None:
         real(self, chunk)
         if any(example.customer == POISON for example in chunk):
             raise KeyError("ann@example.org")
 
-    monkeypatch.setattr(Trainer, "_take", broken)
+    monkeypatch.setattr(BinaryTrainer, "_take", broken)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_model_is_as_if_it_had_never_come(seed: int, share: float) -> None:
     assert len(world.store.unlearnt) == sent > 0
     digest, _, tick, announced, _ = world.outcome()
     assert (digest, tick, announced) == (without.outcome()[0], without.outcome()[2], without.outcome()[3])
-    assert world.outbox.read("x", dict.fromkeys(range(SHARDS), 0), 10, 0) == []
+    assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
     assert {found.unlearnt.model for found in world.store.unlearnt} == {"churn"}
     assert not any("ann@" in found.unlearnt.detail for found in world.store.unlearnt)
 
@@ -114,12 +115,12 @@ def test_a_teacher_of_another_kind_goes_on_as_well(monkeypatch: pytest.MonkeyPat
         world.commit(0, 5, bodies)
         for shard in range(SHARDS):
             world.commit(shard, 9, [])
-        teacher = Recommendations(rules)
+        trainer = RecommendationTrainer(rules)
         learning = Learning(
-            teacher, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(teacher.name)]
+            trainer, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(trainer.name)]
         )
         drain(learning)
-        return world.store.last(teacher.name).trainer, len(world.store.unlearnt)
+        return world.store.last(trainer.name).trainer, len(world.store.unlearnt)
 
     without, none = learnt(poison=False)
     monkeypatch.setattr(Challenger, "learn", broken)
@@ -140,7 +141,7 @@ def test_infrastructure_is_nobodys_poison(monkeypatch: pytest.MonkeyPatch, error
 
     world = World()
     world.fill(lanes(60), end=42)
-    monkeypatch.setattr(Trainer, "_take", trouble)
+    monkeypatch.setattr(BinaryTrainer, "_take", trouble)
     with pytest.raises(type(error)):
         drain(world.learning())
     assert world.store.unlearnt == []
@@ -151,7 +152,7 @@ def test_infrastructure_is_nobodys_poison(monkeypatch: pytest.MonkeyPatch, error
 def test_what_is_no_example_ends_the_flow_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.fill(lanes(60), end=42)
-    monkeypatch.setattr(Trainer, "dump", lambda _: 1 / 0)
+    monkeypatch.setattr(BinaryTrainer, "dump", lambda _: 1 / 0)
     with pytest.raises(
         Fatal,
         match=r"model churn: nothing can be learnt: ZeroDivisionError at .*This is a defect of millrace",
@@ -204,7 +205,7 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     running: list[tuple[Stop, threading.Thread]] = []
 
     def start() -> None:
-        trainer, stop = Trainer("churn", FEATURES, 0.05), Stop()
+        trainer, stop = BinaryTrainer("churn", FEATURES, 0.05), Stop()
         parts = (
             world.outbox,
             world.directory,
@@ -228,7 +229,8 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         return (
             0
             if last is None
-            else Trainer.load(trainer := Trainer("churn", FEATURES, 0.05), last.trainer) and trainer.examples
+            else BinaryTrainer.load(trainer := BinaryTrainer("churn", FEATURES, 0.05), last.trainer)
+            and trainer.examples
         )
 
     mixed, sent = with_poison(lanes(200, 3), 3, 0.05)

@@ -24,7 +24,7 @@ from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Fenced
-from schemas.records.identity import Order, WindowCommit
+from schemas.records.identity_graph import Order, WindowCommit
 from schemas.wire.events import RawEvent
 from state.directory.matches import RedisMatches
 

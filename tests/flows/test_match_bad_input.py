@@ -13,7 +13,7 @@ from flows.logic.matching.normalise import VALUE_MAX
 from flows.logic.matching.stage import CANDIDATES_MAX
 from flows.runtime.windows import Window
 from schemas.config import Config
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 from schemas.wire.events import RawEvent
 from tests.flows.test_match import ANNA, World
 

@@ -23,8 +23,8 @@ from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from schemas.errors import Fatal, LogFull
 from schemas.metrics import PUT_ASIDE
-from schemas.records.identity import Order
-from state.dead_letters import DeadEvent
+from schemas.records.identity_graph import Order
+from state.dead_letter_logs import DeadEvent
 from tests.flows.test_match import ANNA, DOUBTFUL, ELSE, World
 from tests.waiting import eventually
 

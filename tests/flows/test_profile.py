@@ -14,11 +14,13 @@ from flows import profile as flow
 from flows.profile import Worker, dataflow
 from flows.runtime.engine import Stop
 from schemas.errors import Fenced
-from schemas.records.profile import Head
-from schemas.records.shard_log import LogEntry
-from state.memory.twins import MemoryDirectory, MemoryShards
+from schemas.records.customer_profile import Head
+from schemas.records.outbox_lanes import LANES, Lane
+from schemas.records.shard_log import LogEntry, LogKind
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
-from state.shards.redis_shards import LANES, RedisOutbox, RedisShards
+from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.logic.shard.test_profile_replay import MODELS, RULES, finish, lived
 from tests.world import HOUR, SECOND, SHARDS, START_MS, KeptDirectory, World, person
 
@@ -180,7 +182,7 @@ def test_what_is_committed_is_trimmed_from_the_log() -> None:
     world = World("")
     world.directory.__class__ = MemoryDirectory
     world.send(ANA)
-    assert not any(entry.kind == "e" for log in world.directory.logs.values() for entry in log)
+    assert not any(entry.kind == LogKind.EVENTS for log in world.directory.logs.values() for entry in log)
     world.restart()
     world.send(ANA)
     assert world.counters()["applied"] == 2
@@ -205,14 +207,14 @@ def test_a_shard_whose_outbox_is_full_stops_reading_and_goes_on_when_there_is_ro
         if entries := worker.read():
             worker.commit(worker.apply(entries))
     shard = next(shard for shard in range(SHARDS) if world.store.profiles[shard])
-    assert len(world.store.outbox[shard, "t"]) == 2
+    assert len(world.store.outbox[shard, Lane.TRIGGERS]) == 2
     world.publish(BOB, "Other")
-    world.store.advance("t", "crm", {shard: 2})
-    world.store.trim("t", ["crm"])
+    world.store.advance(Lane.TRIGGERS, "crm", {shard: 2})
+    world.store.trim(Lane.TRIGGERS, ["crm"])
     for _ in range(3):
         if entries := worker.read():
             worker.commit(worker.apply(entries))
-    assert world.store.heads()[shard].outbox["t"] > 2
+    assert world.store.heads()[shard].outbox[Lane.TRIGGERS] > 2
 
 
 def test_ticks_alone_are_committed_now_and_then_not_each_second(monkeypatch: pytest.MonkeyPatch) -> None:

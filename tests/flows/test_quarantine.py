@@ -12,17 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from flows.logic.profile.fragments import FragmentRules
-from flows.logic.shard import machine, profile_merge
-from flows.logic.shard.state import Poisoned
+from flows.logic.shard import follow_up, profile_merge
+from flows.logic.shard.changes import Poisoned
 from flows.runtime.limits import SOURCES_MAX, PoisonBrake, SlidingSample
 from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
-from schemas.records.identity import shard_of
-from schemas.records.profile import Fragment, Sealed
+from schemas.records.customer_profile import Fragment, Sealed
+from schemas.records.identity_graph import shard_of
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact, Quarantined
-from state.memory.twins import MemoryShards
-from state.shards.redis_shards import QUARANTINE
+from state.memory.memory_shards import MemoryShards
 from state.suspended import Suspension
 from tests.logic.shard.test_profile_replay import finish
 from tests.world import DAY, HOUR, SHARDS, World, contents, person, visitor
@@ -66,16 +66,16 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quarantined(store: MemoryShards) -> list[Quarantined]:
-    entries = store.read(QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
+    entries = store.read(Lane.QUARANTINE, dict.fromkeys(range(SHARDS), 0), 10_000, 0)
     return [msgspec.msgpack.decode(entry.body, type=Quarantined) for entry in entries]
 
 
 def without_quarantine(store: MemoryShards) -> dict[str, Any]:
     found = contents(store)
     for shard in range(SHARDS):
-        found["outbox"][shard, QUARANTINE] = []
+        found["outbox"][shard, Lane.QUARANTINE] = []
         found["counters"][shard].pop("poisoned", None)
-        found["heads"][shard].outbox.pop(QUARANTINE, None)
+        found["heads"][shard].outbox.pop(Lane.QUARANTINE, None)
         found["heads"][shard].offset, found["heads"][shard].mark = (
             0,
             b"",
@@ -236,7 +236,7 @@ def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch)
     world = World(RULES)
     world.send(ANA)
     with monkeypatch.context() as broken:
-        broken.setattr(machine, "expire", raising(machine.expire))
+        broken.setattr(follow_up, "AFTER_TIMER", tuple(map(raising, follow_up.AFTER_TIMER)))
         world.later(HOUR)
         world.later(HOUR)
     assert [(found.error, found.payload) for found in quarantined(world.store)] == [
@@ -254,7 +254,7 @@ def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(
     world = World(RULES)
     world.send(ANA)
     world.send(PHONE)
-    monkeypatch.setattr(profile_merge, "derive", raising(profile_merge.derive))
+    monkeypatch.setattr(follow_up, "at_union", raising(follow_up.at_union))
     world.send([ANA, PHONE])
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 3
     assert [found.error for found in quarantined(world.store)] == ["ZeroDivisionError"]

@@ -22,11 +22,12 @@ from flows.runtime.windows import Judged, Window, Windows
 from schemas.config import Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fenced, MillraceError, Stale
-from schemas.records.identity import Group, WindowCommit, WindowResult
+from schemas.records.identity_graph import Group, WindowCommit, WindowResult
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawBatch, RawEvent
-from state.directory.redis_directory import Directory, RedisDirectory
-from state.memory.twins import MemoryDirectory
+from state.directory.directory_protocol import Directory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.names import Names
 from tests.resolving import BAD, KEY, LAYOUT, NOW_MS, PARTITION, SEAL, Reader, Site, numbers, raw
 

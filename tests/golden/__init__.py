@@ -9,12 +9,11 @@ from typing import Any
 
 import msgspec
 
-from schemas.records.identity import Group, Identifier, Order, Put, Routed, WindowCommit
-from schemas.records.journal import Journalled, WindowContent
-from schemas.records.profile import (
+from schemas.records.customer_profile import (
     Fragment,
     Head,
     Held,
+    InFlightMerge,
     Open,
     Owed,
     Parting,
@@ -22,9 +21,10 @@ from schemas.records.profile import (
     Question,
     Sealed,
     Sensitive,
-    Transit,
     Wait,
 )
+from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
+from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -47,7 +47,7 @@ _fragment = Fragment(
     b"ring01ring02",
     (5_000_000, NOW // 1000 - 86_400),
 )
-_transit = Transit(
+_in_flight = InFlightMerge(
     [[A, C]],
     [B, B],
     [C],
@@ -73,7 +73,7 @@ _profile = Profile(
         Question("churn", NOW, NOW + 9, 30, b"\x00\x00\x80?", 0.5, 4),
         Question("purchase", NOW, NOW + 9, 30, b"", None, 0, 1.0, 12.5),
     ],
-    *(NOW, _transit, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
+    *(NOW, _in_flight, NOW + 86_400_000, 4_096, NOW - 3, {"deal": NOW - 5}),
     *(
         {"trg_0": Open(NOW, b"\x00\x00\x80?", "call", 0.25, 4, 1.0, 2, ["call", "mail"])},
         ["SKU-2", "SKU-1"],
@@ -167,7 +167,7 @@ SAMPLES: dict[str, Any] = {
         ),
         _commit,
         WindowContent([1, 3], _commit, [RawEvent(b"{}", NOW, "web")], [5], [A], b"policy"),
-        Journalled(9, "a", b"body", "shard:3", 7, b"extra", b"announced", b"content"),
+        Journalled(9, JournalKind.ABSORB, b"body", "shard:3", 7, b"extra", b"announced", b"content"),
         Checkpoint(b"trainer", {0: 5, 1: 0}, NOW // 1000, [Announcement(4, b"signed")], {"auc": 0.75}),
     )
 }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flows.logic.consent import STAMPS_MAX, join, stamped
 from flows.logic.profile.fragments import TRAITS_MAX, add_traits, join_traits
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from tests.logic.profile.test_fragments import RULES
 from tests.world import fact
 

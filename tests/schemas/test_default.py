@@ -3,6 +3,7 @@ logs."""
 
 import re
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -58,7 +59,9 @@ def options(table: type[msgspec.Struct]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for field in msgspec.structs.fields(table):
         element = get_args(field.type)[0] if get_origin(field.type) is tuple else field.type
-        inner = options(element) if isinstance(element, type) and issubclass(element, msgspec.Struct) else {}
+        kinds = get_args(element) if get_origin(element) is UnionType else (element,)
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+        inner = {name: below for kind in tables for name, below in options(kind).items()}
         mark = "[]" if element is not field.type else ""
         known |= {field.name: field} | {f"{field.name}{mark}.{name}": below for name, below in inner.items()}
     return known

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-import schemas.records.identity
+import schemas.records.customer_profile
+import schemas.records.identity_graph
 import schemas.records.journal
-import schemas.records.profile
 import schemas.records.shard_log
 import schemas.wire.events
 import schemas.wire.triggers
@@ -21,7 +21,7 @@ INSIDE = {
     "Question",
     "Held",
     "Owed",
-    "Transit",
+    "InFlightMerge",
     "Receipt",
     "Identifier",
     "Routed",
@@ -34,10 +34,10 @@ INSIDE = {
 NOT_KEPT = {"Reject", "RawBatch", "LogEntry", "WindowResult", "Pair", "Union"}  # in memory, or an answer
 MODULES = (
     schemas.wire.events,
-    schemas.records.identity,
+    schemas.records.identity_graph,
     schemas.records.journal,
     schemas.records.shard_log,
-    schemas.records.profile,
+    schemas.records.customer_profile,
     schemas.wire.triggers,
 )
 

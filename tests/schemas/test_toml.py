@@ -230,6 +230,22 @@ def entries(kind: str, *bodies: str) -> str:
             "line 5: connector[0].topic: `topic` is for connectors of type kafka, this one is file",
         ),
         (
+            entries("connector", "name = 'a'\ntype = 'kafka'\ntopic = 'y'\nconcurrency = 2"),
+            "line 5: connector[0].concurrency: `concurrency` is for connectors of type webhook, this one is kafka",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\ntopik = 'y'"),
+            "line 5: connector[0].topik: unknown key `topik`; did you mean `topic`?",
+        ),
+        (
+            entries("connector", "name = 'a'\ntype = 'file'\npath = ''"),
+            "line 4: connector[0].path: expected text that is not empty, got ''",
+        ),
+        (
+            entries("connector", f"name = 'a'\nurl = 'https://x'\nsecrets = ['{SECRET}']"),
+            "line 1: connector[0].type: `type` is missing",
+        ),
+        (
             entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\nidentify = ['emai']"),
             "line 5: connector[0].identify[0]: neither a namespace nor a sensitive field: `emai`; did you mean `email`?",
         ),
@@ -257,6 +273,16 @@ def entries(kind: str, *bodies: str) -> str:
 )
 def test_one_error_in_an_entry(text: str, message: str) -> None:
     assert found(text) == [message]
+
+
+def test_a_connector_of_no_known_type_is_still_looked_at() -> None:
+    """What belongs to any type may be right; its values are checked all the same."""
+    text = entries("connector", "name = 'a'\ntype = 'fil'\npath = 'x'\nurl = ''\nmax_length = 0")
+    assert found(text) == [
+        "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'fil'; did you mean `file`?",
+        "line 5: connector[0].url: expected text that is not empty, got ''",
+        "line 6: connector[0].max_length: expected a whole number >= 1, got 0",
+    ]
 
 
 ONE_OF = "exactly one of event, tag_entered, tag_left, segment_entered, segment_left, score_above, score_below or after/without/within"

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from schemas.errors import Fenced, Foreign
-from schemas.records.journal import Journalled
+from schemas.records.journal import JournalKind, Journalled
 from state.history.archive_files import Archive, ArchiveWriter, files
 from state.keys import LogSeal
 from tests.golden import FOLDER as GOLDEN
@@ -25,7 +25,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def entry(seq: int, history: str = "") -> Journalled:
-    return Journalled(seq, "w", b"note", content=f"window {seq}{history}".encode() * 20)
+    return Journalled(seq, JournalKind.WINDOW, b"note", content=f"window {seq}{history}".encode() * 20)
 
 
 def writer(
@@ -254,10 +254,10 @@ def test_old_files_go_and_what_is_left_has_no_hole(archive: Archive) -> None:
 
 
 def test_an_entry_survives_the_way_through_bytes() -> None:
-    full = Journalled(7, "a", b"b", "shard:3", 9, b"e", b"n", b"c")
+    full = Journalled(7, JournalKind.ABSORB, b"b", "shard:3", 9, b"e", b"n", b"c")
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(full), type=Journalled) == full
     assert not full.bare
     assert entry(1).bare is False
-    assert Journalled(1, "w", b"note").bare
-    assert Journalled(1, "c", b"note").bare
-    assert not Journalled(1, "t", b"note").bare
+    assert Journalled(1, JournalKind.WINDOW, b"note").bare
+    assert Journalled(1, JournalKind.CONFIG, b"note").bare
+    assert not Journalled(1, JournalKind.TICK, b"note").bare

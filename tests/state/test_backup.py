@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from schemas.errors import Foreign, Unreachable
-from schemas.records.profile import Head
-from state.directory.redis_directory import Layout
+from schemas.records.customer_profile import Head
+from state.directory.layout import Layout
 from state.history.backup_folders import Backups, Manifest, usable
 from state.history.changed_keys import Changes
 from state.history.data_key_copy import KeyCopy

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 import redis
 
-from schemas.records.identity import WindowCommit
+from schemas.records.identity_graph import WindowCommit
 from state.directory.redis_directory import RedisDirectory
 from state.redis.names import Names
 from tests.resolving import LAYOUT

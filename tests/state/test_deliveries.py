@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from state import dead_letters
+from state import dead_letter_logs
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
 
@@ -17,7 +17,7 @@ def test_a_dead_delivery_is_found_with_its_reason(client: redis.Redis) -> None:
     store = Deliveries(client, Names("t"))
     store.keep_dead("crm", b"\x00trigger", "the receiver answered 400")
     store.keep_dead("mail", b"other", "too many attempts")
-    found = list(dead_letters.deliveries(client, Names("t")).oldest())
+    found = list(dead_letter_logs.deliveries(client, Names("t")).oldest())
     assert [(letter.connector, letter.body, letter.reason) for letter in found] == [
         ("crm", b"\x00trigger", "the receiver answered 400"),
         ("mail", b"other", "too many attempts"),

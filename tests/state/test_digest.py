@@ -14,16 +14,19 @@ from zstandard import ZstdCompressionDict
 
 import tests.world
 from schemas.errors import Moving
-from schemas.records.identity import WindowCommit, WindowResult
-from schemas.records.profile import Head, Sealed, Sensitive
+from schemas.records.customer_profile import Head, Sealed, Sensitive
+from schemas.records.identity_graph import WindowCommit, WindowResult
+from schemas.records.outbox_lanes import LANES
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Absorb
 from state import state_digest
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
-from state.shards.redis_shards import LANES, RedisShards, ShardCommit
+from state.shards.redis_shards import RedisShards, ShardCommit
 from state.state_digest import Digest, Reading, Sum, as_said, as_stored, of_memory
 from tests.golden import FOLDER
 from tests.logic.shard.test_profile_replay import MODELS, RULES, live
@@ -138,7 +141,7 @@ def test_a_lost_entry_or_a_flipped_bit_anywhere_on_redis_changes_it(redis_url: s
     world = lived(client, 7, 120)
     newest = {
         NAMES.body(kind, sender, world.directory.sent(sender))
-        for kind, sender in (("c", "rules"), ("m", "learn:churn"))
+        for kind, sender in ((LogKind.CONFIG, "rules"), (LogKind.MODEL, "learn:churn"))
     }
     whole = reading(client).digest().whole
     touched = set()

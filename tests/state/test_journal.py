@@ -7,13 +7,16 @@ import msgspec
 import pytest
 import redis
 
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit
-from schemas.records.journal import Journalled, WindowContent
-from schemas.records.shard_log import LogEntry, Tick
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit
+from schemas.records.journal import JournalKind, Journalled, WindowContent
+from schemas.records.match_log import MatchKind
+from schemas.records.shard_log import LogEntry, LogKind, Tick
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import Directory, Layout, RedisDirectory
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
+from state.directory.redis_directory import RedisDirectory
 from state.history.journal_tail import RedisJournal
-from state.memory.twins import MemoryDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.redis.client import connect
 from state.redis.names import Names
 
@@ -53,7 +56,7 @@ def happened(directory: RedisDirectory, seed: int) -> None:
                 directory.commit(window, _pack(WindowContent([1, 2, 3], window, [], [], [])))
                 position += 1
             case "t":
-                directory.replay(Journalled(0, "t", _pack(Tick(1_767_225_600_000 + n * 1_000))))
+                directory.replay(Journalled(0, JournalKind.TICK, _pack(Tick(1_767_225_600_000 + n * 1_000))))
             case "a":
                 directory.forward(
                     chance.randrange(4),
@@ -63,11 +66,11 @@ def happened(directory: RedisDirectory, seed: int) -> None:
             case "e":
                 directory.readmit(n, chance.choice(survivors), b"payload%d" % n)
             case "h":
-                directory.hear_again(f"e:{n}-0", "r", b"record%d" % n, n)
+                directory.hear_again(f"e:{n}-0", MatchKind.RECORDS, b"record%d" % n, n)
             case "c":
-                directory.announce("c", "rules", n, n, b"rules%d" % n)
+                directory.announce(LogKind.CONFIG, "rules", n, n, b"rules%d" % n)
             case _:
-                directory.announce("m", "learn:churn", n, n + 1_000, b"model%d" % n)
+                directory.announce(LogKind.MODEL, "learn:churn", n, n + 1_000, b"model%d" % n)
 
 
 def logs(directory: Directory) -> list[LogEntry]:
@@ -77,7 +80,7 @@ def logs(directory: Directory) -> list[LogEntry]:
 
 def replayed(directory: Directory, entries: list[Journalled]) -> None:
     for entry in entries:
-        if entry.kind == "w":
+        if entry.kind == JournalKind.WINDOW:
             directory.commit(msgspec.msgpack.decode(entry.content, type=WindowContent).commit)
         else:
             assert directory.replay(entry)
@@ -99,10 +102,12 @@ def test_replayed_it_gives_the_same_logs_bit_for_bit(client: redis.Redis, seed: 
             original.offsets(),
             original.heads(),
         )
-        assert not any(other.replay(entry) for entry in entries if entry.kind != "w")  # seen before
+        assert not any(
+            other.replay(entry) for entry in entries if entry.kind != JournalKind.WINDOW
+        )  # seen before
         for kind, sender, version in (
-            ("c", "rules", original.sent("rules")),
-            ("m", "learn:churn", original.sent("learn:churn") + 1_000),
+            (JournalKind.CONFIG, "rules", original.sent("rules")),
+            (JournalKind.MODEL, "learn:churn", original.sent("learn:churn") + 1_000),
         ):
             assert other.body(kind, sender, version) == original.body(kind, sender, version) is not None
 
@@ -110,23 +115,23 @@ def test_replayed_it_gives_the_same_logs_bit_for_bit(client: redis.Redis, seed: 
 def test_without_an_archive_it_keeps_short_notes(client: redis.Redis) -> None:
     happened(RedisDirectory(client, Names("a"), LAYOUT), 1)
     entries = RedisJournal(client, Names("a")).read(0, 10_000, 0)
-    assert all(entry.bare for entry in entries if entry.kind != "t")
+    assert all(entry.bare for entry in entries if entry.kind != JournalKind.TICK)
 
 
 def test_what_an_operators_command_appends_is_whole_where_an_archive_was_begun(client: redis.Redis) -> None:
     """The command may have another configuration than the flows. (`learn` is a flow, and announces much.)"""
     directory, journal = RedisDirectory(client, Names("a"), LAYOUT), RedisJournal(client, Names("a"))
     journal.advance(0)
-    directory.announce("c", "rules", 1, 1, b"x")
-    directory.announce("m", "pin:churn", 1, 1, b"x")
+    directory.announce(LogKind.CONFIG, "rules", 1, 1, b"x")
+    directory.announce(LogKind.MODEL, "pin:churn", 1, 1, b"x")
     directory.readmit(1, b"o" * 12, b"payload")
-    directory.announce("m", "learn:churn", 1, 1, b"x")
+    directory.announce(LogKind.MODEL, "learn:churn", 1, 1, b"x")
     entries = journal.read(0, 10, 0)
     assert [(entry.kind, entry.bare) for entry in entries] == [
-        ("c", False),
-        ("m", False),
-        ("e", False),
-        ("m", True),
+        (JournalKind.CONFIG, False),
+        (JournalKind.MODEL, False),
+        (JournalKind.READMITTED, False),
+        (JournalKind.MODEL, True),
     ]
     assert (entries[0].sender, entries[0].sent, entries[0].extra, entries[0].announced) == (
         "rules",
@@ -143,11 +148,11 @@ def test_an_archive_begins_behind_the_last_entry_that_is_not_whole(client: redis
         RedisDirectory(client, Names("a"), LAYOUT),
         RedisDirectory(client, Names("a"), LAYOUT, journal_max=100),
     )
-    whole.announce("c", "rules", 1, 1, b"x")
+    whole.announce(LogKind.CONFIG, "rules", 1, 1, b"x")
     assert journal.start(0) == 0
-    bare.announce("c", "rules", 2, 2, b"x")
-    whole.announce("c", "rules", 3, 3, b"x")
-    whole.announce("c", "rules", 4, 4, b"x")
+    bare.announce(LogKind.CONFIG, "rules", 2, 2, b"x")
+    whole.announce(LogKind.CONFIG, "rules", 3, 3, b"x")
+    whole.announce(LogKind.CONFIG, "rules", 4, 4, b"x")
     assert journal.start(0) == 2
     assert journal.archived() is None
     journal.advance(3)
@@ -159,7 +164,7 @@ def test_an_archive_begins_behind_the_last_entry_that_is_not_whole(client: redis
 
 def test_logs_are_not_trimmed_while_a_backup_copies(client: redis.Redis) -> None:
     directory = RedisDirectory(client, Names("a"), LAYOUT)
-    directory.announce("c", "rules", 1, 1, b"x")
+    directory.announce(LogKind.CONFIG, "rules", 1, 1, b"x")
     client.set(Names("a").hold, "a backup")
     directory.trim(dict.fromkeys(range(4), 1))
     assert len(logs(directory)) == 4

@@ -6,15 +6,8 @@ import pytest
 import redis
 
 from schemas.errors import Fenced, Foreign
-from state.model_store import (
-    CHECKPOINT_BYTES_MAX,
-    Announcement,
-    Checkpoint,
-    MemoryModels,
-    ModelStore,
-    RedisModels,
-    Signer,
-)
+from state.memory.memory_models import MemoryModels
+from state.model_store import CHECKPOINT_BYTES_MAX, Announcement, Checkpoint, ModelStore, RedisModels, Signer
 from state.redis.names import Names
 
 KEY = bytes(range(32))

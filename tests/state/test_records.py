@@ -2,10 +2,11 @@
 
 import redis
 
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
+from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.records import Record, unpack
-from state.directory.redis_directory import Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.redis.names import Names
 from tests.contract.test_directory import ANON, MAIL, USER, group, window
 

@@ -12,10 +12,13 @@ import redis
 from structlog.testing import capture_logs
 
 from schemas.errors import TRY_AGAIN, Foreign, LogFull, Refused, Restarted, Unreachable
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Absorb
-from state.directory.redis_directory import FORMAT, Layout, RedisDirectory
+from state.directory.layout import FORMAT, Layout
+from state.directory.redis_directory import RedisDirectory
 from state.keys import DataKeys
 from state.model_store import Checkpoint, RedisModels, Signer
 from state.redis.client import (
@@ -44,9 +47,16 @@ def window(before: int, after: int) -> WindowCommit:
 
 
 def commit_of(before: Head, offset: int) -> ShardCommit:
-    head = msgspec.structs.replace(before, offset=offset, outbox={"t": offset})
+    head = msgspec.structs.replace(before, offset=offset, outbox={Lane.TRIGGERS: offset})
     return ShardCommit(
-        0, before, head, {"n": offset}, {ROOT: b"%d" % offset}, {}, {ROOT: 0}, [("t", offset, b"trigger")]
+        0,
+        before,
+        head,
+        {"n": offset},
+        {ROOT: b"%d" % offset},
+        {},
+        {ROOT: 0},
+        [(Lane.TRIGGERS, offset, b"trigger")],
     )
 
 
@@ -90,10 +100,10 @@ def test_without_memory_every_commit_is_back_pressure_and_writes_nothing(own: Si
     for write in (
         lambda: own.directory.commit(window(0, 1)),
         lambda: own.directory.tick(),
-        lambda: own.directory.announce("c", "rules", 1, 1, b"rules"),
+        lambda: own.directory.announce(LogKind.CONFIG, "rules", 1, 1, b"rules"),
         lambda: own.directory.forward(0, 1, absorb),
         lambda: own.shards.commit([commit_of(head, 1)], 5),
-        lambda: own.outbox.advance("t", "crm", {0: 1}),
+        lambda: own.outbox.advance(Lane.TRIGGERS, "crm", {0: 1}),
         lambda: DataKeys(own.client, own.names, b"k" * 32, 16).of([ROOT], create=True),
         lambda: models.save("churn", revision, Checkpoint(b"", {}, 0, [], {})),
         lambda: Deliveries(own.client, own.names).keep_dead("crm", b"body", "gone"),
@@ -102,7 +112,7 @@ def test_without_memory_every_commit_is_back_pressure_and_writes_nothing(own: Si
             write()
     assert own.everything() == before
     own.directory.trim({0: 0})  # what makes room is always taken
-    own.outbox.trim("t", ["crm"])
+    own.outbox.trim(Lane.TRIGGERS, ["crm"])
     own.client.config_set("maxmemory", 0)
     own.directory.commit(window(0, 1))
     own.shards.commit([commit_of(head, 1)], 5)
@@ -132,7 +142,7 @@ def test_flushed_scripts_are_loaded_again(site: Site) -> None:
         site.client.script_flush()
         site.directory.commit(window(after - 1, after))
     site.client.script_flush()
-    assert site.directory.announce("c", "rules", 1, 1, b"rules")
+    assert site.directory.announce(LogKind.CONFIG, "rules", 1, 1, b"rules")
     site.client.script_flush()
     site.directory.trim({0: 1})
     assert site.directory.offsets() == {"events/0": 2}

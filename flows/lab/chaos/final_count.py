@@ -16,8 +16,9 @@ import msgspec
 
 from connectors.raw.log import START
 from flows.lab.chaos.booked_traffic import Book, Sent
-from flows.lab.chaos.site import CRM, GONE, ON_ORDER, SHARDS, Site
+from flows.lab.chaos.site import ON_ORDER, SHARDS, Site
 from flows.lab.demo.trigger_receiver import Got
+from flows.lab.simulate.workers import CRM
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from flows.runtime import rules_in_force
@@ -27,15 +28,23 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from flows.services.restore import Quiet, drained
 from schemas.config import Config
+from schemas.records.journal import JournalKind
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.damage import GONE
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.redis.client import reported
 from state.shards.redis_shards import Outbox, Shards
 from state.state_digest import Sealing, Unseal
 
-CONSUMERS = {"t": (CRM, GONE), "i": ("internal",), "x": (sender("churn"),)}  # of the outboxes' lanes
+CONSUMERS = {
+    Lane.TRIGGERS: (CRM, GONE),
+    Lane.ABSORBS: ("internal",),
+    Lane.EXAMPLES: (sender("churn"),),
+}  # of the outboxes' lanes
 _PLENTY = 2**53
 _DRAIN_EVERY = 50
 _LOOK_S = 0.1
@@ -86,7 +95,7 @@ def is_drained(config: Config) -> bool:
         while any(states[shard].offset < heads[shard] for shard in heads):
             time.sleep(_LOOK_S)
             states = shards.heads()
-        return all(_delivered(outbox, shards, lane) for lane in ("i", "t"))
+        return all(_delivered(outbox, shards, lane) for lane in (Lane.ABSORBS, Lane.TRIGGERS))
 
 
 def _delivered(outbox: Outbox, shards: Shards, lane: str) -> bool:
@@ -118,7 +127,7 @@ class Twin:
         since = 0
         for found in Deployment(config).archive.entries(0):
             entry = found.entry
-            if entry.kind == "w":
+            if entry.kind == JournalKind.WINDOW:
                 commit = unpacked(entry.content).commit
                 self.directory.commit(commit)
                 self.committed.update(
@@ -133,7 +142,7 @@ class Twin:
         drained(self._worker)
         for shard in range(SHARDS):
             self.emitted += [
-                (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, "t"]
+                (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, Lane.TRIGGERS]
             ]
 
 

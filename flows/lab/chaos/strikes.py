@@ -18,6 +18,7 @@ from flows.lab.chaos.disk import fill
 from flows.lab.chaos.site import CRM, GONE, Site, Stuck
 from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
+from schemas.records.outbox_lanes import Lane
 from state.directory.matches import PARTITION
 
 FLOWS_IN_THE_WAY = ("gateway", "resolve", "profile", "deliver")
@@ -115,8 +116,10 @@ def kill_learn(site: Site) -> float:
 def _learning(site: Site, since_s: float) -> float:
     """It works when it has learnt more than was learnt at first."""
     outbox, name = Deployment(site.config).outbox, sender("churn")
-    before = site.until(lambda: outbox.cursors("x", name), "Redis does not say what has been learnt")
-    site.until(lambda: outbox.cursors("x", name) != before, "nothing has been learnt")
+    before = site.until(
+        lambda: outbox.cursors(Lane.EXAMPLES, name), "Redis does not say what has been learnt"
+    )
+    site.until(lambda: outbox.cursors(Lane.EXAMPLES, name) != before, "nothing has been learnt")
     return time.monotonic() - since_s
 
 

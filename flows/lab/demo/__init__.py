@@ -36,7 +36,7 @@ from flows.lab.demo.screen import Screen
 from flows.lab.demo.shop import Shop
 from flows.lab.demo.stack import Stack, configuration
 from flows.lab.demo.trigger_receiver import Got, Receiver
-from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.facets.vocabulary import compile_rules
 from flows.services.status import collect
 from schemas.config import Config
 from schemas.errors import MillraceError, Unreachable
@@ -194,7 +194,7 @@ class _Progress:
 
 def _looking(config: Config) -> dict[str, list[str]]:
     """Of each model that is enabled the rules that look at its score."""
-    rules = CompiledRules(config, 0, config.shards.dedupe)
+    rules = compile_rules(config, 0, config.shards.dedupe)
     return {
         model.name: [trigger.rule.name for trigger in rules.triggers if model.name in trigger.models]
         for model in rules.models

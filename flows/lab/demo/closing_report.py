@@ -14,8 +14,8 @@ from flows.lab.demo.publisher import Publisher
 from flows.lab.demo.stack import CONNECTOR, ORDERS
 from flows.lab.demo.trigger_receiver import Got, Receiver
 from flows.logic.models.best_action import NAME as BEST_ACTION
+from flows.logic.models.cluster_assigner import NAME as CLUSTERS
 from flows.logic.models.recommendation_index import NAME as RECOMMENDATION
-from flows.logic.models.segments_learnt import NAME as CLUSTERS
 
 
 class Percentiles(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from flows.lab.evaluate.judge import Kind, Verdict
 from flows.lab.evaluate.tops import SHARE, Edge, Top
-from schemas.words import Words
+from schemas.bilingual import Words
 
 UNITS_LEAST = 30  # of either answer: below it nothing is said
 _MOST_TIMES = 100  # as much data: who would need more will not wait for it

@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.lab.evaluate.advice import BETTER, DO, ENOUGH, GAIN, Advice
 from flows.logic.bandit.offpolicy import REWARDED_LEAST, SAMPLE_LEAST
-from schemas.words import Words
+from schemas.bilingual import Words
 
 _DECISIONS = 1_000  # that rewards of 0 to 1 are told for
 _ROUNDS_LEAST = 200

@@ -9,7 +9,7 @@ from flows.lab.evaluate.bandit_advice import said_of
 from flows.lab.evaluate.verdict_page import told
 from flows.services.pages.charts import intervals, lines
 from flows.services.pages.document import document, notes, section, table
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _TITLE = Words("Next best action: {file}", "最佳下一步动作：{file}")
 _POLICIES = Words("The policies", "各策略")

@@ -11,7 +11,7 @@ import typer
 from flows.lab.evaluate.bandit_table import contexts, pick
 from flows.lab.evaluate.table import Table
 from flows.lab.evaluate.tops import Z
-from flows.logic.bandit.choose import Menu, probabilities, uniform
+from flows.logic.bandit.choose import ActionSet, probabilities, uniform
 from flows.logic.bandit.learner import Learner
 from flows.logic.bandit.offpolicy import Logged, evaluate
 from flows.logic.bandit.scale import Floats, Scale
@@ -84,10 +84,10 @@ def play(
     """Return what the policy earns in each round; it learns from its own reward alone, after each round."""
     actions = [Action(name=name) for name in names]
     learner = Learner("eval", features, actions, settings)
-    menu = Menu(actions)
+    action_set = ActionSet(actions)
     got = np.empty(len(x))
     for row, now in enumerate(x):
-        chances = np.cumsum(probabilities(learner.forecast(now), menu, settings))
+        chances = np.cumsum(probabilities(learner.forecast(now), action_set, settings))
         arm = min(int(np.searchsorted(chances, uniform(b"%d" % row), side="right")), len(names) - 1)
         got[row] = earned[row, arm]
         learner.add(now, arm, got[row])
@@ -198,8 +198,8 @@ def _candidates(
     learner = Learner("eval", features, actions, settings)
     for row in range(cut):
         learner.add(x[row], int(log.actions[row]), float(log.rewards[row]))
-    menu = Menu(actions)
-    learnt = np.array([probabilities(learner.forecast(now), menu, settings) for now in x[cut:]])
+    action_set = ActionSet(actions)
+    learnt = np.array([probabilities(learner.forecast(now), action_set, settings) for now in x[cut:]])
     return {"uniform": np.full((rest, arms), 1.0 / arms), "best_constant": constant, settings.policy: learnt}
 
 

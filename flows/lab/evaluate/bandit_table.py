@@ -12,7 +12,7 @@ from flows.lab.evaluate.table import Table
 from flows.logic.bandit.scale import Floats
 from flows.logic.bandit.settings import FEATURES_MAX
 from flows.services.importing.column_values import is_missing
-from schemas.words import Words
+from schemas.bilingual import Words
 
 _CATEGORIES_MAX = 32  # of one text column; the rarer ones are together `other`
 _NAMED = 12  # columns, in a note

@@ -21,16 +21,16 @@ from flows.lab.evaluate.purchases import Purchases, purchases_of
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.features import DAY_MS, features
-from flows.logic.models.trainer import Trainer
-from flows.logic.profile.fragments import FragmentRules, ring_id
+from flows.logic.profile.fragments import FragmentRules, dedupe_id
+from schemas.bilingual import Words
 from schemas.config import Rules, Shards, Value
 from schemas.errors import Unusable
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.units import Duration
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Example
-from schemas.words import Words
 
 _HORIZON = Duration.parse("13w")
 _HORIZONS_LEAST = 4  # of history: watched, asked, answered, judged
@@ -154,7 +154,7 @@ class _Customers:
             traits={},
             sealed={},
         )
-        self._rules.add(self.fragments[customer], fact, ring_id(message))
+        self._rules.add(self.fragments[customer], fact, dedupe_id(message))
         self.known = max(self.known, customer + 1)
         day = float(time_ms // DAY_MS)
         if self.days[0, customer] == 0:
@@ -173,7 +173,7 @@ def _replay(
     purchases: Purchases, ahead: int, every: int, name: str, notes: list[Words], show: Callable[[str], None]
 ) -> Verdict:
     model = BINARY["churn"]
-    trainer = Trainer(model.name, model.features, Rules().churn.learning_rate)
+    trainer = BinaryTrainer(model.name, model.features, Rules().churn.learning_rate)
     customers = _Customers(int(purchases.customers.max()) + 1)
     begin, end = int(purchases.times[0]), _end(purchases)
     steps = range(begin + ahead, end - ahead + 1, every)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.lab.evaluate.table import Table
+from flows.logic.models.binary_trainer import FEATURE_MAX
 from flows.logic.models.features import DAY_MS
-from flows.logic.models.trainer import FEATURE_MAX
 from flows.services.importing.column_values import is_missing
 
 LOOKED_AT = 1_000  # first rows, whose numbers (never labels) tell how large a column's are

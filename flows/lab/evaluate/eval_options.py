@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from schemas import words
+from schemas import bilingual
 
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="With a header; also gzipped.")]
 Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="When it happened: dates, or seconds.")]
@@ -13,7 +13,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the las
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="REPORT.html", help="Also write a report with charts.")
 ]
-Lang = Annotated[words.Lang, typer.Option(help="The language of the verdict and the report.")]
+Lang = Annotated[bilingual.Lang, typer.Option(help="The language of the verdict and the report.")]
 Encoding = Annotated[
     str | None,
     typer.Option(

@@ -11,8 +11,8 @@ from flows.lab.evaluate.matching_trial import Report, evaluate, in_redis, read
 from flows.lab.evaluate.verdict_output import tell, wide, write
 from flows.logic.matching import guess_fields
 from flows.logic.matching.columns import KIND_OF
+from schemas.bilingual import Lang
 from schemas.errors import ConfigError
-from schemas.words import Lang
 
 
 def run(

@@ -8,7 +8,7 @@ from flows.lab.evaluate.matching_trial import Report
 from flows.lab.evaluate.verdict_page import told
 from flows.services.pages.charts import lines
 from flows.services.pages.document import OURS, document, notes, section, table
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _UNITS_LEAST = 30  # customers with several rows
 _SAFE = 0.98  # of the pairs that are united: below it somebody has to look

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from flows.lab.evaluate.tops import Top, tops
-from schemas.words import Words
+from schemas.bilingual import Words
 
 Array = NDArray[np.float64]
 Figures = dict[str, float]

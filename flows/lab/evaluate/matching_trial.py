@@ -38,11 +38,13 @@ from flows.services.importing.column_values import is_missing
 from schemas.config import Config, Identity, MatchField, Matching, Namespace
 from schemas.errors import ConfigError
 from schemas.wire.events import RawEvent
+from state.directory.directory_protocol import Directory
+from state.directory.layout import Layout
 from state.directory.matches import Matches, RedisMatches
 from state.directory.policy import Policy
-from state.directory.redis_directory import Directory, Layout, RedisDirectory
+from state.directory.redis_directory import RedisDirectory
 from state.keys import LogSeal
-from state.memory.twins import MemoryDirectory
+from state.memory.memory_directory import MemoryDirectory
 from state.model_store import Signer
 from state.open_keys import OpenKeys
 from state.redis.client import connect, reported

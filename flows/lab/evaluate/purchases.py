@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from flows.lab.evaluate.headings import OF_ONE, OF_ONE_WITHIN
 from flows.lab.evaluate.table import Table, has_word
-from schemas.words import Words
+from schemas.bilingual import Words
 
 
 class Purchases(NamedTuple):

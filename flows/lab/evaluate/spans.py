@@ -1,8 +1,8 @@
 """Spans of time as a person says them, and as options take them."""
 
+from schemas.bilingual import Words
 from schemas.errors import Unusable
 from schemas.units import Duration
-from schemas.words import Words
 
 _UNITS = (  # the largest first: milliseconds, as an option, in words
     (604_800_000, "w", "week", "周"),

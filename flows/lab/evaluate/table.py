@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from connectors.files.cells import MARKS, Broken, cell_of
 from connectors.files.csv_files import looked_through, records
 from connectors.files.shape import FOOTER, shaped
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from flows.services.importing import column_values
+from schemas.bilingual import Words
 from schemas.errors import ConfigError, Unusable
-from schemas.words import Words
 
 Lines = Iterator[tuple[int, list[str] | Broken]]
 _ZIP = b"PK\x03\x04"

@@ -21,11 +21,11 @@ from flows.lab.evaluate.judge import Case, Verdict, auc, day, judge
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.anomaly import Unusual
-from flows.logic.models.trainer import SNAPSHOT_FIRST, Trainer
+from flows.logic.models.binary_trainer import SNAPSHOT_FIRST, BinaryTrainer
+from schemas.bilingual import Words
 from schemas.config import Churn
 from schemas.errors import Unusable
 from schemas.wire.triggers import Example
-from schemas.words import Words
 
 _CHUNK = 25  # rows that are asked about together, with what was known at the first of them
 _DELAYS = 20  # a delay that is not given is this part of the file
@@ -181,7 +181,7 @@ class _Replay:
         self._times, self._answers, self._late = asked.times, asked.answers, asked.late
         names = (*encoder.names, "unusual") if anomaly else encoder.names
         bent = [*encoder.bent, True] if anomaly else encoder.bent
-        self._trainer = Trainer("propensity", names, Churn().learning_rate, bent=bent)
+        self._trainer = BinaryTrainer("propensity", names, Churn().learning_rate, bent=bent)
         self._unusual = Unusual(len(encoder.names), _SEED) if anomaly else None
         self.batch: dict[str, Batch] = {"batch_lr": Refitted(), "batch_gbt": Boosted()}
         # The model says nothing before, nor is anything judged.

@@ -11,8 +11,8 @@ from rich.table import Table
 from flows.lab.evaluate.advice import Advice, advice
 from flows.lab.evaluate.judge import Figures, Verdict
 from flows.lab.evaluate.verdict_page import page
+from schemas.bilingual import Lang, Words
 from schemas.errors import Unusable
-from schemas.words import Lang, Words
 
 _COLUMNS = ("auc", "log_loss", "brier", "ece")
 _WIDE = 100

@@ -8,7 +8,7 @@ from flows.lab.evaluate.judge import Figures, Verdict
 from flows.lab.evaluate.tops import SHARE, SHARES
 from flows.services.pages.charts import gains, lines, reliability
 from flows.services.pages.document import OURS, document, notes, section, table
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _COLUMNS = ("auc", "log_loss", "brier", "ece")
 

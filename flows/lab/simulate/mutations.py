@@ -25,20 +25,24 @@ from flows.lab.simulate.scheduler import Broken
 from flows.lab.simulate.world import World
 from flows.learn import Learning
 from flows.logic.delivery import Progress
-from flows.logic.facets import decisions, timers
+from flows.logic.facets import decisions, waits
 from flows.logic.fields import identifiers
 from flows.logic.fields.placeholders import Placeholders
 from flows.logic.resolution import validation
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.quarantine import Careful
 from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
 from schemas.errors import Fatal
-from schemas.records.identity import WindowCommit, WindowResult
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import Beside, Checkpoint, MemoryModels
-from state.shards.redis_shards import QUARANTINE, ShardCommit
+from schemas.records.identity_graph import WindowCommit, WindowResult
+from schemas.records.outbox_lanes import Lane
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Beside, Checkpoint
+from state.shards.redis_shards import ShardCommit
 
 
 def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
@@ -194,7 +198,7 @@ def _takes_and_forgets(delivering: Any) -> Any:
 def _clocked(tick: Any) -> Any:
     """Time is asked for, not told."""
     asked = _counter()
-    return lambda self, state, now: tick(self, state, now + 1_000 * (asked() % 7))
+    return lambda self, state, now, turns: tick(self, state, now + 1_000 * (asked() % 7), turns)
 
 
 def _survives_fence(commit: Any) -> Any:
@@ -205,7 +209,7 @@ def _survives_fence(commit: Any) -> Any:
             commit(self, shards)
         except Crash:
             for shard in shards:
-                self._states[shard].clear()
+                self._states[shard].changes = Changes()
                 self._committed[shard] = self._store.heads()[shard]
 
     return mutant
@@ -217,8 +221,8 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
 
     def mutant(self: ShardState, lane: str, message: Any) -> None:
         emit(self, lane, message)
-        if lane == "t" and turns() % 50 == 0:
-            self.outbox.pop()
+        if lane == Lane.TRIGGERS and turns() % 50 == 0:
+            self.changes.outbox.pop()
 
     return mutant
 
@@ -328,7 +332,7 @@ def _without_net(_turn: Any) -> Any:
 
 
 def _thrown_away(emit: Any) -> Any:
-    return lambda self, lane, message: None if lane == QUARANTINE else emit(self, lane, message)
+    return lambda self, lane, message: None if lane == Lane.QUARANTINE else emit(self, lane, message)
 
 
 def _retried(_sifted: Any) -> Any:
@@ -373,7 +377,7 @@ MUTATIONS: Mapping[str, Broken] = {
     "the shards do not go back with the directory": _replace(World, "go_back", _half_back),
     # what follows from an event
     "a trigger's id holds a count of this process": _replace(decisions, "trigger_id", _id_from(_counter())),
-    "a timer's trigger id holds the time it was due": _replace(timers, "cause_of", _due_in_id),
+    "a timer's trigger id holds the time it was due": _replace(waits, "cause_of", _due_in_id),
     "time is asked for by the shard": _replace(ShardMachine, "_tick", _clocked),
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
     "the ring of messages is not asked": _replace(

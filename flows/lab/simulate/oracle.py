@@ -18,11 +18,12 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from schemas.records.profile import Profile, Sensitive, Transit
+from schemas.records.customer_profile import InFlightMerge, Profile, Sensitive
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import DeadLetter, Fact, Quarantined
 from schemas.wire.triggers import Absorb, Receipt, Trigger
 from state import state_digest
-from state.shards.redis_shards import QUARANTINE
 
 _profile = msgspec.msgpack.Decoder(Profile).decode
 _sensitive = msgspec.msgpack.Decoder(Sensitive).decode
@@ -73,11 +74,11 @@ class Undisturbed:
             self._again(past)
         self._work()
         shards = self.world.shards
-        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, "i"]}:
+        if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, Lane.ABSORBS]}:
             raise Diverged(f"{len(left)} messages between shards were never handed over")
         for shard in range(SHARDS):
-            shards.advance("t", "crm", {shard: PLENTY})
-        shards.trim("t", ["crm"])
+            shards.advance(Lane.TRIGGERS, "crm", {shard: PLENTY})
+        shards.trim(Lane.TRIGGERS, ["crm"])
         if silent := self._said.keys() - {
             (past[1], past[3]) for past in self._told.directory.history if past[0] == "m"
         }:
@@ -96,24 +97,24 @@ class Undisturbed:
                 directory.tick()
             case "a", shard, seq:
                 self._work()
-                lane = self.world.shards.outbox[shard, "i"]
+                lane = self.world.shards.outbox[shard, Lane.ABSORBS]
                 if not lane or lane[0].seq != seq:
                     raise Diverged(
                         f"message {seq} of shard {shard} was handed over, but "
                         f"{'none' if not lane else lane[0].seq} is due"
                     )
                 directory.forward(shard, seq, _absorb(lane[0].body))
-                self.world.shards.advance("i", "internal", {shard: seq})
-                self.world.shards.trim("i", ["internal"])
+                self.world.shards.advance(Lane.ABSORBS, "internal", {shard: seq})
+                self.world.shards.trim(Lane.ABSORBS, ["internal"])
             case "c", name, seq, version:
-                body = self._told.directory.body("c", name, version)
+                body = self._told.directory.body(LogKind.CONFIG, name, version)
                 assert body is not None, f"rules {version} have no body"
-                directory.announce("c", name, seq, version, body)
+                directory.announce(LogKind.CONFIG, name, seq, version, body)
             case "m", name, seq, version:
                 self._work()
                 if (name, version) not in self._said:
                     raise Diverged(f"{name} announced version {version}, which the examples do not give")
-                directory.announce("m", name, seq, version, self._said[name, version])
+                directory.announce(LogKind.MODEL, name, seq, version, self._said[name, version])
 
     def _window(self, partition: str, before: int, after: int, refused: list[tuple[int, int]]) -> None:
         entries = self.world.raw[partition][before + 1 : after + 1]
@@ -204,7 +205,7 @@ def _poison(world: World, traffic: Traffic) -> Iterator[str]:
     quarantined = [
         _quarantined(entry.body)
         for shard in range(SHARDS)
-        for entry in world.shards.outbox[shard, QUARANTINE]
+        for entry in world.shards.outbox[shard, Lane.QUARANTINE]
     ]
     kept = {_fact(found.payload).message for found in quarantined}
     if kept != traffic.poison:
@@ -256,7 +257,7 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
             f"{len(traffic.good) + traffic.aliases} messages were acknowledged, "
             f"{counted} count, {refused} were refused"
         )
-    if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
+    if waiting := sum(profile.in_flight is not None and _waits(profile.in_flight) for profile in profiles):
         yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
     if rejected - refused != traffic.bad:
@@ -277,14 +278,9 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
         )
 
 
-def _waits(transit: Transit) -> bool:
+def _waits(merge: InFlightMerge) -> bool:
     return bool(
-        transit.customers
-        or transit.arrived
-        or transit.identifiers
-        or transit.early
-        or transit.held
-        or transit.owed
+        merge.customers or merge.arrived or merge.identifiers or merge.early or merge.held or merge.owed
     )
 
 

@@ -17,7 +17,8 @@ from flows.lab.simulate.failures import Crash, Faults, Rates
 from flows.lab.simulate.workers import LIVES, Life, Site
 from flows.lab.simulate.world import CONFIG, PLENTY, World
 from schemas.errors import Damaged, MillraceError, Torn
-from state.shards.redis_shards import QUEUES
+from schemas.records.outbox_lanes import QUEUES
+from schemas.records.shard_log import LogKind
 
 STEPS = 500
 DEPTH_MAX = 2  # of turns inside a turn
@@ -115,8 +116,8 @@ class Simulation:
         """As `millrace reload`."""
         directory = self.world.directory
         version = directory.sent(RULES)
-        if version == 0 or directory.body("c", RULES, version) != self._wanted:
-            directory.announce("c", RULES, version + 1, version + 1, self._wanted)
+        if version == 0 or directory.body(LogKind.CONFIG, RULES, version) != self._wanted:
+            directory.announce(LogKind.CONFIG, RULES, version + 1, version + 1, self._wanted)
 
     def _go_back(self) -> None:
         """What was kept later than this is a future that will not be."""

@@ -18,8 +18,9 @@ from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World
 from flows.learn import Learning
 from flows.logic.delivery import Progress
 from flows.logic.models import churn
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -30,6 +31,8 @@ from flows.runtime import snapshots
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Windows
 from schemas.config.toml import rules_from
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
 from schemas.wire.events import RawBatch
 from schemas.wire.triggers import Example
 from state.shards.redis_shards import OutboxEntry
@@ -125,7 +128,7 @@ def resolving(site: Site, worker: int, workers: int) -> Life:
 
 def machine(directory: Any, world: World) -> ShardMachine:
     def rules_of(version: int) -> CompiledRules:
-        document = directory.body("c", "rules", version)
+        document = directory.body(LogKind.CONFIG, "rules", version)
         assert document is not None, f"rules {version} were announced without a body"
         return compiled(document, version)
 
@@ -161,14 +164,14 @@ def handing_over(site: Site) -> Life:
 
     lane = Steady(
         site.shards,
-        "i",
+        Lane.ABSORBS,
         "internal",
-        site.shards.cursors("i", "internal"),
+        site.shards.cursors(Lane.ABSORBS, "internal"),
         forwarding(site.directory, dead),
         site.world.clock,
     )
     while True:
-        entries = site.shards.read("i", lane.positions(), min(lane.room(), ROOM), 0)
+        entries = site.shards.read(Lane.ABSORBS, lane.positions(), min(lane.room(), ROOM), 0)
         lane.read_up_to(entries)
         yield
         if entries:
@@ -183,9 +186,9 @@ def delivering(site: Site) -> Life:
     read = dict(cursors)
     waiting: list[OutboxEntry] = []
     receiver = Line(Receiver(site.world), site.faults, lambda: False)
-    site.shards.trim("t", [CRM])
+    site.shards.trim(Lane.TRIGGERS, [CRM])
     while True:
-        for entry in site.shards.read("t", read, ROOM, 0):
+        for entry in site.shards.read(Lane.TRIGGERS, read, ROOM, 0):
             progress[entry.shard].take(entry.seq)
             read[entry.shard] = entry.seq
             waiting.append(entry)
@@ -198,9 +201,9 @@ def delivering(site: Site) -> Life:
         yield
         moved = {shard: done.cursor for shard, done in progress.items() if done.cursor != cursors[shard]}
         if moved:
-            site.shards.advance("t", CRM, moved)
+            site.shards.advance(Lane.TRIGGERS, CRM, moved)
             cursors |= moved
-            site.shards.trim("t", [CRM])
+            site.shards.trim(Lane.TRIGGERS, [CRM])
 
 
 class Receiver:
@@ -216,7 +219,7 @@ class Receiver:
             self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
 
 
-class Brittle(Trainer):
+class Brittle(BinaryTrainer):
     """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had
     never come."""
 
@@ -229,9 +232,9 @@ class Brittle(Trainer):
 def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
     """Return one for each model."""
     churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
-    taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
-    senders = [snapshots.sender(teacher.name) for teacher in taught]
-    return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
+    taught: list[Trainer] = [churned, *other_trainers(rules_from(DOCUMENTS[0]))]
+    senders = [snapshots.sender(trainer.name) for trainer in taught]
+    return [Learning(trainer, outbox, directory, store, world.signer, SHARDS, senders) for trainer in taught]
 
 
 def matching(site: Site) -> Life:

@@ -16,15 +16,18 @@ from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.config.toml import rules_from
-from schemas.records.identity import WindowCommit, WindowResult
+from schemas.records.identity_graph import WindowCommit, WindowResult
+from schemas.records.outbox_lanes import Lane
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
+from state.directory.layout import Layout
 from state.directory.matches import PARTITION as MATCH
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
-from state.model_store import MemoryModels, Signer
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_models import MemoryModels
+from state.memory.memory_shards import MemoryShards
+from state.model_store import Signer
 from state.shards.redis_shards import ShardCommit
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
@@ -97,7 +100,10 @@ class ShardStore(MemoryShards):
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         super().commit(commits, stamp_ms)
         self.emitted += [
-            decode_trigger(body) for commit in commits for lane, _seq, body in commit.outbox if lane == "t"
+            decode_trigger(body)
+            for commit in commits
+            for lane, _seq, body in commit.outbox
+            if lane == Lane.TRIGGERS
         ]
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from flows.logic.bandit.learner import Rewarded
-from schemas.records.profile import Open
+from schemas.records.customer_profile import Open
 
 Repeat = Literal["first", "max", "sum"]  # how several rewards of one decision become one
 Refusal = Literal[

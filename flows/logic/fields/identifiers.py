@@ -17,7 +17,7 @@ from flows.logic.fields.values import Check, is_rounded
 from schemas.config import Entry as EntryConfig
 from schemas.config import FieldKind, Namespace
 from schemas.config import Identity as IdentityConfig
-from schemas.records.identity import ID_BYTES, ID_MAX, Identifier
+from schemas.records.identity_graph import ID_BYTES, ID_MAX, Identifier
 from schemas.wire.events import Reject
 
 CACHE_MAX: Final = 200_000

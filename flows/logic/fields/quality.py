@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from flows.logic.fields.check import OK, QUALITY
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.wire.events import Fact
 
 PREFIX: Final = "quality:"

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Final
 
 from flows.logic.matching.index import COMMON, FLOOR, FOR_A_KEY, ONE_KEY, WORTH
-from schemas.records.identity import ID_BYTES
+from schemas.records.identity_graph import ID_BYTES
 
 # origins that no more than one rare key, or two common ones, speak for: among many customers chance brings
 # them
@@ -30,15 +30,17 @@ class KeyList:
             self.origins = tuple(found)
 
     def add(self, origin: bytes) -> None:
+        """Take in an origin that has the key."""
         self.count += 1
         self.origins = (*self.origins, origin)[-FOR_A_KEY:]
 
     def pack(self) -> bytes:
+        """Return it as it lies in the directory."""
         return self.count.to_bytes(_COUNT) + b"".join(self.origins)
 
 
 def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[bytes]:
-    """At most `k` origins, those first that share the most and the rarest keys.
+    """Return at most `k` origins, those first that share the most and the rarest keys.
 
     Common keys are left out once they could bring nobody who is worth a comparison.
     """

@@ -10,7 +10,7 @@ in place, append a new one (the model starts afresh).
 from math import log, log1p
 from typing import Literal, NamedTuple
 
-from schemas.records.profile import MICRO, Fragment
+from schemas.records.customer_profile import MICRO, Fragment
 
 Purpose = Literal["marketing", "sales", "service", "security"]
 PURPOSES: tuple[Purpose, ...] = ("marketing", "sales", "service", "security")

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from flows.logic.expressions.numbers import number_of
 from schemas.config import Aggregate, Value
-from schemas.records.profile import MICRO
+from schemas.records.customer_profile import MICRO
 
 BUCKETS_PER_WINDOW: Final = 12  # a window slides in steps of a twelfth
 HALF_LIVES: Final = 32  # older contributions are below 1 in 4 billion
@@ -202,10 +202,11 @@ def _merge_top(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 class Figure:
     """One `[[aggregate]]`, resolved once: how to take a value out of an event, update, merge and read."""
 
-    __slots__ = ("aggregate", "merge", "path", "read", "slot", "update", "value_of")
+    __slots__ = ("aggregate", "merge", "on", "path", "read", "slot", "update", "value_of")
 
     def __init__(self, aggregate: Aggregate) -> None:
         self.aggregate = aggregate
+        self.on = aggregate.on
         self.slot = slot_of(aggregate)
         self.path = steps_of(aggregate.value)
         self.update: Update

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from flows.logic.fields.identifiers import Identifiers
-from schemas.records.identity import ID_BYTES, Order, OrderKind, undo
+from schemas.records.identity_graph import ID_BYTES, Order, OrderKind, undo
 from schemas.wire.events import RawEvent, Reject
 
 STEWARD: Final = "$steward"  # the source of what a person decided; no write key or topic can have this name

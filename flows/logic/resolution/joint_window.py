@@ -8,7 +8,7 @@ seen last.
 
 from collections.abc import Sequence
 
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 
 
 class Draft:

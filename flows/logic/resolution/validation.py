@@ -35,7 +35,7 @@ from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
 from flows.logic.message import Checked, Message, decode, rescue
 from schemas.config import Config
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from state.directory.policy import Policy, holds
 
 Held = Mapping[bytes, Sequence[Identifier]]  # customer -> its identifiers

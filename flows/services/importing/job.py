@@ -7,7 +7,7 @@ import msgspec
 
 from flows.services.importing.mapping import Kind
 from flows.services.importing.preview import Outlook
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from schemas.wire.events import RawEvent
 
 BATCH: Final = 1_000  # rows between two checkpoints

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from connectors.raw.log import RawWriter
 from flows.logic.resolution.validation import Validator
 from flows.runtime.deployment import Deployment

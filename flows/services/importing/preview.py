@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from flows.services.importing.foresee import Apart, Foreseen, Held, foresee
-from schemas.records.identity import Identifier
+from schemas.records.identity_graph import Identifier
 from state.directory.policy import Policy
 
 
@@ -26,7 +26,7 @@ class Directory(Protocol):
 
 class Ledger(Protocol):
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]: ...
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]: ...
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]: ...
 
 
 class Nobody:
@@ -38,7 +38,7 @@ class Nobody:
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
         return [([], []) for _ in roots]
 
-    def apart(self, origins: Sequence[bytes]) -> list[list[bytes]]:
+    def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         return [[] for _ in origins]
 
 
@@ -96,7 +96,7 @@ class Preview:
         origins = {root: origins for root, (origins, _) in zip(roots, holdings, strict=True) if root in many}
         owner = {origin: root for root, members in origins.items() for origin in members}
         apart: dict[bytes, set[bytes]] = {}
-        for origin, others in zip(owner, self._ledger.apart(list(owner)), strict=True):
+        for origin, others in zip(owner, self._ledger.cannot_link(list(owner)), strict=True):
             apart.setdefault(owner[origin], set()).update(owner[other] for other in others if other in owner)
         return held, apart
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from connectors.files.cells import Broken, Row
-from connectors.files.tables import Rows, TableFile
+from connectors.files.table_rows import Rows, TableFile
 from flows.logic.expressions.numbers import number_of
 from flows.logic.fields.check import OK, QUALITY
 from flows.logic.fields.quality import NOT_A_NUMBER

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil, floor, isfinite, log10
 
-from schemas.words import Words
+from schemas.bilingual import Words
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 14, 46

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from flows.services.pages.charts import COLOURS
-from schemas.words import Lang, Words
+from schemas.bilingual import Lang, Words
 
 _LIGHT = ("#0b6e4f", "#c8553d", "#3d5a80", "#b08900", "#7b4b94", "#555555", "#00838f", "#ad1457")
 _DARK = ("#4fc79b", "#f08a73", "#8fb3e3", "#e6c04d", "#c59be0", "#b5b5b5", "#4dd0e1", "#f48fb1")

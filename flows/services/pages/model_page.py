@@ -1,6 +1,6 @@
 """The page of one model: its learners side by side, and charts of how good they were."""
 
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.runtime.deployment import Deployment
 from flows.services.model_registry import FIGURES, Row, find, row_of
 from flows.services.pages.charts import bars, lines, reliability
@@ -14,7 +14,7 @@ def page(deployment: Deployment, name: str) -> str:
         trainer = find(deployment, name)
         row = row_of(deployment, trainer)
     parts = [f"<h1>{_title(row)}</h1><p>{_told(row)}</p>", _learners(row)]
-    if isinstance(trainer, Trainer):
+    if isinstance(trainer, BinaryTrainer):
         parts += [_reliability(trainer), _losses(trainer), _delays(trainer)]
         parts += [_counted("Drift alarms", row.drifts), _counted("Dropped examples", row.dropped)]
     else:
@@ -54,7 +54,7 @@ def _figures(row: Row) -> str:
     return f"<table>{''.join(f'<tr>{each}</tr>' for each in cells)}</table>"
 
 
-def _reliability(trainer: Trainer) -> str:
+def _reliability(trainer: BinaryTrainer) -> str:
     bins = trainer.progressive.reliability()
     if not bins:
         return ""
@@ -62,7 +62,7 @@ def _reliability(trainer: Trainer) -> str:
     return f"<h2>Reliability</h2><p>{told}</p>{reliability(bins)}"
 
 
-def _losses(trainer: Trainer) -> str:
+def _losses(trainer: BinaryTrainer) -> str:
     if not trainer.history:
         return ""
     labels = [f"{examples:,}" for examples, _ in trainer.history]
@@ -74,7 +74,7 @@ def _losses(trainer: Trainer) -> str:
     return f"<h2>{title}</h2><p>{told}</p>{lines(labels, series)}"
 
 
-def _delays(trainer: Trainer) -> str:
+def _delays(trainer: BinaryTrainer) -> str:
     if not trainer.delays:
         return ""
     buckets = range(min(trainer.delays), max(trainer.delays) + 1)
@@ -89,7 +89,7 @@ def _counted(what: str, counts: dict[str, int]) -> str:
 
 
 def _seconds(bucket: int) -> str:
-    """The upper end of a bucket of `Trainer.delays`, such as `8s` or `3d`."""
+    """The upper end of a bucket of `BinaryTrainer.delays`, such as `8s` or `3d`."""
     most = float(1 << bucket)
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if most >= size:

@@ -9,10 +9,11 @@ import msgspec
 from flows.logic.resolution.identity_orders import document
 from flows.services.steward.evidence_words import Evidence, of_pair, of_union
 from flows.services.steward.named_customers import Named, People
+from schemas.bilingual import Words
 from schemas.errors import Unusable
-from schemas.records.identity import Pair, Union, shard_of, text_id
+from schemas.records.identity_graph import Pair, Union, shard_of, text_id
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
-from schemas.words import Words
 from state.shards.redis_shards import Outbox
 
 SENT: Final = "sent_while_united"
@@ -145,7 +146,7 @@ class Steward:
             union for seq, _, _ in self._ledger.edges(root) if (union := self._ledger.union(seq)) is not None
         ]
         plain = self.people.plain([root])
-        others = [other for found in self._ledger.apart(origins) for other in found]
+        others = [other for found in self._ledger.cannot_link(origins) for other in found]
         mine = set(origins)
         return Customer(
             customer=text_id(root),
@@ -192,7 +193,7 @@ class Steward:
         """Yield the triggers that went out while customers were united; `after`: shard -> entry of its
         decisions behind which to look."""
         after = dict(after)
-        while after and (found := self._outbox.read("d", after, PAGE, 0)):
+        while after and (found := self._outbox.read(Lane.DECISIONS, after, PAGE, 0)):
             for entry in found:
                 after[entry.shard] = entry.seq
                 decision = _decode_decision(entry.body)

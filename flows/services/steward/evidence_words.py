@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from flows.logic.matching.stage import Note
-from schemas.records.identity import ID_BYTES, Pair, Union
-from schemas.words import Words
+from schemas.bilingual import Words
+from schemas.records.identity_graph import ID_BYTES, Pair, Union
 
 _PAIR: Final = 2 * (1 + ID_BYTES)  # two identifiers, each with its strength
 _decode_note = msgspec.msgpack.Decoder(Note).decode

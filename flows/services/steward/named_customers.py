@@ -11,9 +11,9 @@ import msgspec
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.view import newest, own
 from schemas.errors import Unusable
-from schemas.records.identity import ID_BYTES, ID_MAX, text_id
+from schemas.records.identity_graph import ID_BYTES, ID_MAX, text_id
+from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
-from state.directory.redis_directory import Directory
 
 # Root -> field, when, value of all that was sealed.
 Opened = Callable[[Sequence[bytes]], Mapping[bytes, Sequence[tuple[str, int, str]]]]

@@ -19,11 +19,11 @@ from flows.logic.fields.identifiers import Identifiers
 from flows.logic.resolution.identity_orders import STEWARD, OrderReader
 from schemas.config import Identity
 from schemas.errors import LogFull, Unusable
-from schemas.records.identity import Order
+from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
+from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
 from state.directory.policy import Policy, holds
-from state.directory.redis_directory import Directory
 
 POLL_S: Final = 0.05
 LOOK_S: Final = 1.0  # that long only what was wanted is looked for
@@ -153,7 +153,7 @@ class OrderDesk:
         return ""
 
     def _kept_apart(self, a: bytes, b: bytes) -> bool:
-        found = self.ledger.apart(self.ledger.members(b)[0])
+        found = self.ledger.cannot_link(self.ledger.members(b)[0])
         return any(self.directory.root(other) == a for others in found for other in others)
 
 

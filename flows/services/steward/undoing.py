@@ -15,9 +15,10 @@ from connectors.raw.log import RawWriter
 from flows.logic.resolution.identity_orders import document
 from flows.services.steward.desk import Sent, Steward
 from flows.services.steward.orders import put
-from schemas.records.identity import ID_BYTES, Union
+from schemas.records.identity_graph import ID_BYTES, Union
+from schemas.records.outbox_lanes import Lane
+from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
-from state.directory.redis_directory import Directory
 from state.shards.redis_shards import Shards
 
 PAGE: Final = 1_000
@@ -106,7 +107,7 @@ class Undoing:
     def run(self, unions: Sequence[int], writer: Callable[[], RawWriter]) -> Outcome:
         """Undo these, `rate` a second. Raises `Unreachable`."""
         newest = self._ledger.newest(2**48, 1)
-        before = {shard: head.outbox.get("d", 0) for shard, head in self._shards.heads().items()}
+        before = {shard: head.outbox.get(Lane.DECISIONS, 0) for shard, head in self._shards.heads().items()}
         followed = _Followed(self._ledger, newest[0].seq if newest else 0, unions)
         self._give([document("undo", union=seq) for seq in unions], writer, followed.look)
         self._settle()

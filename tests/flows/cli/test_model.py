@@ -10,17 +10,19 @@ import redis
 
 from flows.cli import model_screen
 from flows.learn import Learning
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.lessons import Recommendations, teachers
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import ShardState
 from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import scorers, sender
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
-from schemas.records.profile import Head
+from schemas.records.customer_profile import Head
+from schemas.records.shard_log import LogKind
 from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
@@ -51,7 +53,7 @@ class Site:
         self.world.fill(lanes(count), end=until)
         drain(
             Learning(
-                Trainer("churn", FEATURES, 0.05),
+                BinaryTrainer("churn", FEATURES, 0.05),
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -64,10 +66,10 @@ class Site:
     def teach(self, config: Config, name: str, count: int, until: int) -> None:
         """The same for what gives no probability."""
         self.world.fill(touches(name, count, seed=until), end=until)
-        (teacher,) = (teacher for teacher in teachers(config) if teacher.name == name)
+        (trainer,) = (trainer for trainer in other_trainers(config) if trainer.name == name)
         drain(
             Learning(
-                teacher,
+                trainer,
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -82,7 +84,8 @@ class Site:
         no_rules = lambda _: pytest.fail("no rules are announced")  # noqa: E731
         machine = ShardMachine(no_rules, scorers(self.directory, self.signer))
         state = ShardState(0, Head(), {})
-        machine.apply(state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == "m"))
+        entries = self.directory.read({0: 0}, 1_000, 0)
+        machine.apply(state, (entry for entry in entries if entry.kind == LogKind.MODEL))
         again = ShardState(0, state.head, {})
         machine.open(again)
         assert used(again, name) == used(state, name)
@@ -92,8 +95,8 @@ class Site:
 def used(state: ShardState, name: str) -> int:
     learnt = {
         best_action.NAME: state.learnt.decider,
-        recommendation_index.NAME: state.learnt.shelf,
-        segments_learnt.NAME: state.learnt.assigner,
+        recommendation_index.NAME: state.learnt.recommendations,
+        cluster_assigner.NAME: state.learnt.assigner,
     }
     if name not in learnt:
         return state.scorers.version(name)
@@ -139,7 +142,7 @@ def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
     assert site.in_force() == 5
 
 
-@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME])
+@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, cluster_assigner.NAME])
 def test_so_it_is_for_what_gives_no_probability(
     name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,9 +170,11 @@ def test_so_it_is_for_what_gives_no_probability(
 
 
 def test_a_pin_of_another_key_is_refused(site: Site) -> None:
-    body = site.directory.body("m", "learn:churn", 1)
+    body = site.directory.body(LogKind.MODEL, "learn:churn", 1)
     assert body is not None
-    assert site.directory.announce("m", "pin:churn", 1, 1, body)  # what was learnt, said again as a pin
+    assert site.directory.announce(
+        LogKind.MODEL, "pin:churn", 1, 1, body
+    )  # what was learnt, said again as a pin
     assert site.in_force() == 3
 
 
@@ -194,7 +199,7 @@ def test_a_recommender_by_hand_and_back(
         world.fill(touches(recommendation_index.NAME, 300, seed=at), end=43 + at)
         drain(
             Learning(
-                Recommendations(config),
+                RecommendationTrainer(config),
                 world.outbox,
                 site.directory,
                 world.store,
@@ -212,7 +217,7 @@ def test_a_recommender_by_hand_and_back(
         assert f"<tr class=own><td>{learner}</td>" in page
         version = site.directory.sent(sender(recommendation_index.NAME))
         served = scorers(site.directory, site.signer)(sender(recommendation_index.NAME), version)
-        assert isinstance(served, recommendation_index.Shelf)
+        assert isinstance(served, recommendation_index.RecommendationIndex)
         assert served.snapshot.learner == learner
 
 

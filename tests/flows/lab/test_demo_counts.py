@@ -26,7 +26,7 @@ from flows.lab.demo.publisher import Publisher
 from flows.lab.demo.shop import WRITE_KEYS, Item, Shop
 from flows.lab.demo.stack import CONNECTOR
 from flows.lab.demo.trigger_receiver import ODDITIES, Got, Receiver
-from schemas.config import Connector, Gateway, Secret, WriteKey
+from schemas.config import Gateway, Secret, WebhookConnector, WriteKey
 from schemas.wire import cloudevents
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Receipt, Trigger
@@ -346,9 +346,8 @@ def test_a_forged_trigger_is_refused() -> None:
 def test_a_receiver_that_answers_oddly_takes_nothing_then_and_what_is_sent_again_counts_once() -> None:
     """Each oddity once, to the connector that deliver uses."""
     with Receiver(lambda _: None, odd_every=2) as receiver:
-        hook = Connector(
+        hook = WebhookConnector(
             name=CONNECTOR,
-            type="webhook",
             url=receiver.url,
             secrets=(Secret(receiver.secret),),
             allow_private=True,

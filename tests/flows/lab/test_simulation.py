@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 import flows.lab.simulate
 from flows.lab.simulate.mutations import MUTATIONS
 from flows.lab.simulate.scheduler import Simulation, simulate
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import DeadLetter
-from state.shards.redis_shards import QUARANTINE
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 SLOW = pytest.mark.slow
@@ -91,7 +91,9 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
             if letter.reason == "poison"
         }
         put_aside |= {
-            "profile" for (_, lane), entries in world.shards.outbox.items() if lane == QUARANTINE and entries
+            "profile"
+            for (_, lane), entries in world.shards.outbox.items()
+            if lane == Lane.QUARANTINE and entries
         }
         put_aside |= {"learn" for _ in world.models.unlearnt}
         kinds |= {past[0] for past in simulation.world.directory.history}

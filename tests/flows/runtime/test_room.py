@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 from flows.lab.simulate import scheduler
 from flows.lab.simulate.scheduler import simulate
 from flows.runtime.outbox_room import SAY_AFTER_S, SAY_EVERY_S, Room
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.shards.redis_shards import ShardCommit
 
 MOST = 3
@@ -47,7 +48,7 @@ def outboxes() -> Outboxes:
     return Outboxes()
 
 
-@pytest.mark.parametrize("lane", ["t", "i", "x"])
+@pytest.mark.parametrize("lane", [Lane.TRIGGERS, Lane.ABSORBS, Lane.EXAMPLES])
 def test_a_shard_with_a_full_lane_waits(outboxes: Outboxes, lane: str) -> None:
     outboxes.emit(0, lane, *[example(6)] * (MOST - 1))
     assert outboxes.full({0: 7, 1: 7}) == set()
@@ -57,23 +58,23 @@ def test_a_shard_with_a_full_lane_waits(outboxes: Outboxes, lane: str) -> None:
 
 def test_examples_of_a_second_that_goes_on_are_no_reason_to_wait(outboxes: Outboxes) -> None:
     """Nobody can take them before its end."""
-    outboxes.emit(0, "x", *[example(7)] * (2 * MOST))
+    outboxes.emit(0, Lane.EXAMPLES, *[example(7)] * (2 * MOST))
     assert outboxes.full({0: 7, 1: 9}) == set()
     assert outboxes.full({0: 8, 1: 9}) == {0}, "now learn can"
-    outboxes.emit(0, "t", *[b""] * MOST)
+    outboxes.emit(0, Lane.TRIGGERS, *[b""] * MOST)
     assert outboxes.full({0: 7, 1: 9}) == {0}, "another lane is full as well"
 
 
 def test_what_learn_passes_over_is_waited_for(outboxes: Outboxes) -> None:
-    outboxes.emit(0, "x", *[b"?"] * MOST)
+    outboxes.emit(0, Lane.EXAMPLES, *[b"?"] * MOST)
     assert outboxes.full({0: 7, 1: 7}) == {0}
 
 
 def test_who_waits_says_for_whom_within_ten_seconds_and_not_all_the_time(outboxes: Outboxes) -> None:
-    outboxes.emit(1, "t", *[b""] * (MOST + 1))
-    outboxes.store.advance("t", "crm", {1: 3})
-    outboxes.store.advance("t", "mail", {1: 1})
-    outboxes.emit(0, "x", *[example(6)] * MOST)
+    outboxes.emit(1, Lane.TRIGGERS, *[b""] * (MOST + 1))
+    outboxes.store.advance(Lane.TRIGGERS, "crm", {1: 3})
+    outboxes.store.advance(Lane.TRIGGERS, "mail", {1: 1})
+    outboxes.emit(0, Lane.EXAMPLES, *[example(6)] * MOST)
     said: list[Any] = []
     with capture_logs() as lines:
         for second in range(int(SAY_EVERY_S) + 20):
@@ -99,9 +100,9 @@ def test_a_shard_that_had_room_in_between_has_not_waited(outboxes: Outboxes) -> 
         for second in range(60):
             outboxes.now = float(second)
             if second % 4 == 0:
-                outboxes.emit(0, "t", *[b""] * MOST)
+                outboxes.emit(0, Lane.TRIGGERS, *[b""] * MOST)
             if second % 4 == 3:
-                outboxes.store.outbox[0, "t"].clear()
+                outboxes.store.outbox[0, Lane.TRIGGERS].clear()
             outboxes.full({0: 7})
     assert lines == []
 

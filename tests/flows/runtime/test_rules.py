@@ -17,6 +17,8 @@ from flows.services.reloading import settled
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError, Losing
+from schemas.records.journal import JournalKind
+from schemas.records.shard_log import LogKind
 from tests.lives import lived, millrace, restored
 from tests.site import Site
 
@@ -26,7 +28,7 @@ ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 def in_force(site: Site) -> tuple[int, bytes | None]:
     directory = Deployment(site.config).directory
-    return directory.sent(RULES), directory.body("c", RULES, directory.sent(RULES))
+    return directory.sent(RULES), directory.body(LogKind.CONFIG, RULES, directory.sent(RULES))
 
 
 def said(site: Site, *argv: str) -> tuple[int, str]:
@@ -191,7 +193,11 @@ def test_a_change_of_rules_is_restored_whoever_made_it(site: Site, how: str) -> 
         site.window()
     site.tick()
     announced(site, archiver, how)
-    entries = [found.entry for found in Deployment(site.config).archive.entries(0) if found.entry.kind == "c"]
+    entries = [
+        found.entry
+        for found in Deployment(site.config).archive.entries(0)
+        if found.entry.kind == JournalKind.CONFIG
+    ]
     assert [int(entry.extra) for entry in entries] == [1, 2]
     assert not any(entry.bare for entry in entries)
     for _ in range(3):

@@ -28,7 +28,7 @@ from flows.runtime.windows import Windows
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import LogFull
-from schemas.records.shard_log import unpack_facts
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
 from schemas.wire.triggers import Absorb
 from tests.deliveries import trigger
@@ -114,7 +114,7 @@ class Site:
     def facts(self) -> list[Fact]:
         """What has reached the shards' logs."""
         entries = Deployment(self.config).directory.read({0: 0, 1: 0}, 100, 1)
-        bodies = [entry.body for entry in entries if entry.kind == "e"]
+        bodies = [entry.body for entry in entries if entry.kind == LogKind.EVENTS]
         return [
             msgspec.msgpack.decode(payload, type=Fact)
             for body in bodies
@@ -532,6 +532,8 @@ def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> No
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
     store.keep_dead("internal", letter.body, letter.reason)
-    absorbed = [entry for entry in directory.read(dict.fromkeys(range(2), 0), 100, 0) if entry.kind == "a"]
+    absorbed = [
+        entry for entry in directory.read(dict.fromkeys(range(2), 0), 100, 0) if entry.kind == LogKind.ABSORB
+    ]
     assert len(absorbed) == 2
     assert not directory.forward_again(letter.name, message), "the replay died before the letter was gone"

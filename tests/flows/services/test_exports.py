@@ -11,7 +11,7 @@ import numpy as np
 import openpyxl
 import pytest
 
-from connectors.files.tables import TableFile
+from connectors.files.table_rows import TableFile
 from connectors.raw.log import START
 from flows.cli.import_screen import run
 from flows.lab.evaluate import matching_trial

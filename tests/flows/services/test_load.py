@@ -31,7 +31,7 @@ from flows.services.importing.mapping import builder, cell, guessed, mapping, pl
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError
-from schemas.records.shard_log import unpack_facts
+from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
 from state.keys import load_keys
 from tests.running import COMMAND, environment
@@ -146,7 +146,9 @@ def test_rows_are_history_unless_they_are_to_be_live(
     )
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     made.commit(made.judge(window))
-    entries = [entry for entry in directory.read(dict.fromkeys(range(4), 0), 100, 0) if entry.kind == "e"]
+    entries = [
+        entry for entry in directory.read(dict.fromkeys(range(4), 0), 100, 0) if entry.kind == LogKind.EVENTS
+    ]
     facts = [
         msgspec.msgpack.decode(payload, type=Fact)
         for entry in entries

@@ -15,7 +15,8 @@ from flows.runtime.windows import Judged, Window
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Foreign
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
+from schemas.records.outbox_lanes import Lane
 from schemas.wire import cloudevents
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Trigger
@@ -57,7 +58,9 @@ def behaviour(site: Site, config: Config) -> dict[bytes, list[Any]]:
 
 
 def lane(config: Config) -> list[Trigger]:
-    found = Deployment(config).outbox.read("t", dict.fromkeys(range(config.shards.count), 0), 10_000, 0)
+    found = Deployment(config).outbox.read(
+        Lane.TRIGGERS, dict.fromkeys(range(config.shards.count), 0), 10_000, 0
+    )
     return [msgspec.msgpack.decode(entry.body, type=Trigger) for entry in found]
 
 

@@ -14,7 +14,7 @@ import pytest
 from flows.cli import repair_screen
 from flows.runtime.deployment import Deployment
 from schemas.errors import ConfigError, Torn
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
 from schemas.wire.events import RawEvent
 from tests.running import COMMAND
 from tests.site import Site

@@ -18,9 +18,10 @@ from flows.cli.moments import moment
 from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
-from schemas.records.identity import WindowCommit
+from schemas.records.customer_profile import Sensitive
+from schemas.records.identity_graph import WindowCommit
 from schemas.records.journal import WindowContent
-from schemas.records.profile import Sensitive
+from schemas.records.outbox_lanes import Lane
 from state import state_digest
 from state.history.archive_files import files
 from tests.lives import lived, millrace, restored, untouched
@@ -81,7 +82,7 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
     middle = site.now_s - 10
     other = restored(site, "b", middle).start()
     other.random.seed(99)
-    other.now_s, other._forwarded = middle, other.outbox.cursors("i", "internal")
+    other.now_s, other._forwarded = middle, other.outbox.cursors(Lane.ABSORBS, "internal")
     archiver = other.archiver()
     was = lived(other, archiver, 10)
     found = files(Path(site.config.archive.folder))

@@ -8,12 +8,15 @@ from rich.console import Console
 
 from flows.cli.status_screen import screen
 from flows.services.status import Behind, Status, collect, without_ticks
-from schemas.config import Config, Connector, Shards
-from schemas.records.identity import ID_BYTES, Group, Identifier, Routed, WindowCommit
-from schemas.records.profile import Head
+from schemas.config import Config, FileConnector, Shards
+from schemas.records.customer_profile import Head
+from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit
+from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogKind
+from state.directory.layout import Layout
 from state.directory.policy import Policy
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory, MemoryShards
+from state.memory.memory_directory import MemoryDirectory
+from state.memory.memory_shards import MemoryShards
 from state.shards.redis_shards import ShardCommit
 from state.suspended import Suspension
 from tests.contract.test_directory import group, ident
@@ -23,15 +26,15 @@ CONFIG = Config(
     name="shop",
     shards=Shards(count=2),
     connector=(
-        Connector(name="crm", type="file", path="x"),
-        Connector(name="off", type="file", path="y", enabled=False),
+        FileConnector(name="crm", path="x"),
+        FileConnector(name="off", path="y", enabled=False),
     ),
 )
 
 
 def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
     directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
-    directory.announce("c", "rules", 1, 1, b"{}")
+    directory.announce(LogKind.CONFIG, "rules", 1, 1, b"{}")
     directory.tick()
     shards = MemoryShards(2)
     before = shards.claim([0, 1])
@@ -41,7 +44,7 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
             epoch=1,
             offset=2,
             clock_ms=NOW_MS - 400,
-            outbox={"t": 2, "x": 1},
+            outbox={Lane.TRIGGERS: 2, Lane.EXAMPLES: 1},
             rules=2,
             models={"learn:churn": 5},
         ),
@@ -52,7 +55,7 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
     shards.commit(
         [ShardCommit(n, before[n], heads[n], counters[n], {}, {}, {}, bodies[n]) for n in (0, 1)], NOW_MS
     )
-    shards.advance("t", "crm", {0: 1})
+    shards.advance(Lane.TRIGGERS, "crm", {0: 1})
 
     status = collect(CONFIG, directory, shards, shards, NOW_MS)
 
@@ -148,7 +151,7 @@ def test_it_tells_how_far_matching_is_behind() -> None:
 
 def test_the_clock_is_no_work_that_waits_on_the_screen_but_is_for_switch() -> None:
     directory, shards = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS), MemoryShards(2)
-    directory.announce("c", "rules", 1, 1, b"{}")
+    directory.announce(LogKind.CONFIG, "rules", 1, 1, b"{}")
     directory.tick()
     shards.claim([0, 1])
     found = collect(CONFIG, directory, shards, shards, NOW_MS)
@@ -164,7 +167,7 @@ def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
             ShardCommit(
                 0,
                 head,
-                Head(epoch=1, outbox={"t": 5}),
+                Head(epoch=1, outbox={Lane.TRIGGERS: 5}),
                 {"duplicates": 3},
                 {},
                 {},
@@ -174,7 +177,7 @@ def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
         ],
         NOW_MS,
     )
-    shards.advance("t", "crm", {0: 1})
+    shards.advance(Lane.TRIGGERS, "crm", {0: 1})
     status = collect(CONFIG, directory, shards, shards, NOW_MS)
     console = Console(width=80, force_terminal=False)
     with console.capture() as capture:
@@ -194,7 +197,7 @@ def test_every_line_fits_80_columns_and_names_stay_whole() -> None:
     head = shards.claim([0])[0]
     counters = {f"{kind}:{name}": 123_456_789_012 for kind in ("triggers", "tag", "stage", "rejected")}
     shards.commit([ShardCommit(0, head, head, counters, {}, {}, {}, [])], NOW_MS)
-    config = msgspec.structs.replace(CONFIG, connector=(Connector(name=name, type="file", path="x"),))
+    config = msgspec.structs.replace(CONFIG, connector=(FileConnector(name=name, path="x"),))
     text = printed(
         collect(config, directory, shards, shards, NOW_MS), 80, {name: {"delivered": 123_456_789_012}}
     )

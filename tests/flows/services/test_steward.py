@@ -24,7 +24,8 @@ from flows.services.steward.desk import Queue, Steward
 from flows.services.steward.orders import Given, give
 from flows.services.steward.unmerging import Unmerging
 from schemas.errors import Unusable
-from schemas.records.identity import Group, Identifier, Order, WindowCommit
+from schemas.records.identity_graph import Group, Identifier, Order, WindowCommit
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import RawEvent
 from state.directory.redis_directory import RedisDirectory
 from state.redis.names import Names
@@ -330,7 +331,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         until(
             lambda: any(
                 entry.body.find(b"meanwhile") >= 0
-                for entry in site.outbox.read("t", dict.fromkeys(range(4), 0), 10_000, 0)
+                for entry in site.outbox.read(Lane.TRIGGERS, dict.fromkeys(range(4), 0), 10_000, 0)
             )
         )
 

@@ -18,6 +18,7 @@ from flows.runtime.deployment import Deployment
 from flows.services import backups as backup
 from flows.services import restore, switching
 from schemas.errors import Fenced, Foreign
+from schemas.records.outbox_lanes import Lane
 from state.history.prefix_switch import Switch, keys_held, pending
 from state.redis.client import connect, introduce, present
 from state.state_digest import Digest
@@ -83,7 +84,7 @@ def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, st
     switching_screen.run(site.config, run)
     assert Deployment(site.config).backups.names() == []
     site.start()
-    site._forwarded = site.outbox.cursors("i", "internal")
+    site._forwarded = site.outbox.cursors(Lane.ABSORBS, "internal")
     archiver = site.archiver()
     was = lived(site, archiver, 5, (2,))
     archiver.close()

@@ -22,7 +22,7 @@ from flows.logic.expressions.expression import (
 from flows.logic.expressions.numbers import number_of
 from flows.logic.expressions.operations import is_number
 from flows.logic.profile.aggregates import amount_of
-from schemas.records.profile import MICRO
+from schemas.records.customer_profile import MICRO
 
 SCOPE = Scope(
     names={

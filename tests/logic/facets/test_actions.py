@@ -14,7 +14,8 @@ from flows.logic.models.best_action import FEATURES, NAME, actions_of, settings_
 from flows.logic.rules.action_catalogue import OPEN_MAX
 from schemas.config.toml import rules_from
 from schemas.errors import Foreign
-from schemas.records.identity import Order, WindowCommit, undo
+from schemas.records.identity_graph import Order, WindowCommit, undo
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Decision, Example, Trigger
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, START_MS, World, document, person, visitor
 
@@ -74,7 +75,7 @@ def decider(rules: str, liked: str = "", version: int = 1) -> Decider:
 
 def announce(world: World, model: Decider) -> None:
     world.scorers[model.version] = model
-    world.directory.announce("m", f"learn:{NAME}", model.version, model.version, b"")
+    world.directory.announce(LogKind.MODEL, f"learn:{NAME}", model.version, model.version, b"")
     world.settle()
 
 
@@ -133,7 +134,9 @@ class TestChoosing:
     def test_a_snapshot_that_cannot_be_trusted_is_kept_out_and_the_last_good_one_stays(self) -> None:
         world = World(TWO)
         announce(world, decider(TWO, "mail"))
-        world.directory.announce("m", f"learn:{NAME}", 2, 2, b"forged")  # the loader gives None for it
+        world.directory.announce(
+            LogKind.MODEL, f"learn:{NAME}", 2, 2, b"forged"
+        )  # the loader gives None for it
         list(many(world))
         assert {decision.version for decision in chosen(world)} == {1}
         assert world.counters()["models_refused"] == SHARDS

@@ -10,13 +10,14 @@ from prometheus_client import REGISTRY
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import KNOTS, Scorer, Snapshot, probability
-from flows.logic.models.order_value import Worth
+from flows.logic.models.order_value import OrderValue
 from flows.logic.profile import sparse
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from flows.runtime.snapshots import scorers, sign_snapshot
+from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import UNANSWERED, Example
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
 from tests.world import DAY, HOUR, MINUTE, SHARDS, START_MS, World, person, visitor
 
@@ -71,7 +72,7 @@ def world(rules: str = RULES, **scorers: Scorer) -> World:
 
 
 def scorer(
-    model: str, version: int, intercept: float = 0.0, worth: Worth | None = None, **weights: float
+    model: str, version: int, intercept: float = 0.0, order_value: OrderValue | None = None, **weights: float
 ) -> Scorer:
     """A straight line over features as they are."""
     features = BINARY[model].features  # type: ignore[index]
@@ -89,7 +90,7 @@ def scorer(
         examples=100,
         trained_ms=0,
         metrics={},
-        worth=worth,
+        order_value=order_value,
     )
     return Scorer.from_snapshot(snapshot.pack(), features)
 
@@ -264,8 +265,8 @@ def test_a_model_is_scored_at_its_events_and_says_why() -> None:
 
 
 def test_what_a_purchase_is_expected_to_bring() -> None:
-    worth = Worth(first=8.0, base=100.0, slope=0.5)
-    made = world(purchase=scorer("purchase", 1, worth=worth))
+    order_value = OrderValue(first=8.0, base=100.0, slope=0.5)
+    made = world(purchase=scorer("purchase", 1, order_value=order_value))
     made.send(ANA, "Viewed")
     assert made.profile(ANA).scores["expected_value"] == (4.0, 1)
     made.send(BOB, "Bought", total=40)
@@ -293,7 +294,7 @@ def test_together_models_say_what_each_says_alone() -> None:
 
 
 def test_a_model_that_is_switched_off_is_forgotten() -> None:
-    made = world(purchase=scorer("purchase", 1, worth=Worth(1.0)), deal=scorer("deal", 2))
+    made = world(purchase=scorer("purchase", 1, order_value=OrderValue(1.0)), deal=scorer("deal", 2))
     made.send(ANA, "Quoted")
     assert set(made.profile(ANA).scores) == {"purchase", "deal", "expected_value"}
     made.announce(RULES.replace('name = "purchase"', 'name = "purchase"\nenabled = false'))
@@ -361,7 +362,7 @@ def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_las
         (5, sign_snapshot(made.signer, older)),
         (6, sign_snapshot(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
     ):
-        made.directory.announce("m", "learn:deal", version, version, body)
+        made.directory.announce(LogKind.MODEL, "learn:deal", version, version, body)
         for _ in range(2):
             made.send(ANA, "Quoted")
             said.append(made.profile(ANA).scores["deal"])

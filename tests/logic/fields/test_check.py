@@ -13,7 +13,7 @@ from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import EvaluationContext
 from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
-from schemas.records.profile import Fragment
+from schemas.records.customer_profile import Fragment
 from schemas.wire.events import Fact, RawEvent, Reject
 from tests.logic.fields.made import resident_id
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.message import Message
 from schemas.config import Identity, Namespace
-from schemas.records.identity import ID_BYTES, Identifier
+from schemas.records.identity_graph import ID_BYTES, Identifier
 from schemas.wire.events import Reject
 from tests.logic.fields.made import resident_id
 

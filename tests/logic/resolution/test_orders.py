@@ -8,7 +8,7 @@ import pytest
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.resolution.identity_orders import STEWARD, OrderReader, document
 from schemas.config import Identity
-from schemas.records.identity import Order, undo
+from schemas.records.identity_graph import Order, undo
 from schemas.wire.events import RawEvent, Reject
 
 HASHES = Identifiers(Identity(), b"k" * 32)

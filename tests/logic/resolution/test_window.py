@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.logic.resolution.joint_window import group
-from schemas.records.identity import Group, Identifier, Routed, WindowCommit
-from state.directory.redis_directory import Layout
-from state.memory.twins import MemoryDirectory
+from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit
+from state.directory.layout import Layout
+from state.memory.memory_directory import MemoryDirectory
 from tests.world import person, visitor
 
 Event = list[Identifier]

@@ -9,7 +9,7 @@ from flows.logic.shard.view import mask, present
 from schemas.config import EXPRESSION_NAMES, On, Rules, Segment, Tag, TriggerRule
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
 from tests.world import DAY, HOUR, START_MS, compiled, fact
 
 FIGURES = """

@@ -8,8 +8,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.records.identity import Identifier
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.identity_graph import Identifier
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb
 from tests.world import SHARDS, World, person, sums_of, visitor
 
@@ -44,7 +45,7 @@ def happen(world: World, luck: random.Random, steps: int) -> int:
                     world.worker.commit(world.worker.apply(entries))
             case "forward":
                 shard = luck.randrange(SHARDS)
-                for entry in world.store.read("i", {shard: forwarded[shard]}, luck.randint(1, 2), 0):
+                for entry in world.store.read(Lane.ABSORBS, {shard: forwarded[shard]}, luck.randint(1, 2), 0):
                     world.directory.forward(shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
                     forwarded[shard] = entry.seq
     world.settle()
@@ -69,7 +70,7 @@ def test_every_message_counts_once(seed: int, steps: int) -> None:
         f"m{number + 1}" for number in range(messages)
     )
     assert len(world.triggers()) == messages
-    assert all(profile.transit is None or not profile.transit.held for profile in profiles(world))
+    assert all(profile.in_flight is None or not profile.in_flight.held for profile in profiles(world))
     counters = world.counters()
     assert counters.get("applied", 0) == messages
     assert counters.get("profiles", 0) == len(list(profiles(world)))

@@ -9,7 +9,7 @@ from flows.logic.fields.check import NOTES
 from flows.logic.profile.fragments import TRAITS_MAX, add_traits
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.view import newest, own, present
-from schemas.records.profile import Fragment, Profile
+from schemas.records.customer_profile import Fragment, Profile
 from tests.world import START_MS, compiled
 
 RULES: CompiledRules = compiled('[[tag]]\nname = "a"\nwhen = "True"\n')

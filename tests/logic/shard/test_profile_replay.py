@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flows import profile as flow
 from flows.logic.shard import machine as logic
-from state.memory.twins import MemoryShards
+from state.memory.memory_shards import MemoryShards
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, World, contents, person, visitor
 
 PLAIN = """

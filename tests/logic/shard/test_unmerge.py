@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.records.identity import Order, WindowCommit, shard_of, undo
-from schemas.records.profile import Profile
+from schemas.records.customer_profile import Profile
+from schemas.records.identity_graph import Order, WindowCommit, shard_of, undo
 from tests.world import DAY, HOUR, MINUTE, SECOND, SHARDS, World, visitor
 
 RULES = """
@@ -210,7 +210,9 @@ def compare(seed: int, steps: int) -> None:
     ours, theirs = history.customers(), reference.customers()
     assert ours.keys() == theirs.keys()
     for members, (profile, timer, past) in theirs.items():
-        assert ours[members][0] == msgspec.structs.replace(profile, past=ours[members][0].past)
+        assert ours[members][0] == msgspec.structs.replace(
+            profile, history_bytes=ours[members][0].history_bytes
+        )
         assert ours[members][1:] == (timer, past)
     assert history.world.counters().get("split_by_fragments", 0) == 0
     for name in {*history.world.counters(), *reference.world.counters()}:

@@ -26,10 +26,9 @@ class Fragment(msgspec.Struct, array_like=True):
     sessions: list[int] = []  # [first, last, first, last ...] half-hour slots of the last 30 days
     aggregates: dict[int, Any] = {}  # slot of the definition -> state of its kind
     traits: dict[str, tuple[int, Any]] = {}  # name -> (moment, value): the last writer wins, as with `Sealed`
-    ring: bytes = b""  # hashes of the last messages, 6 bytes each
-    latest: tuple[int, int] | None = (
-        None  # millionths of the purchase at `ordered_ms`; second of the one before, 0 = none. None: none
-    )
+    dedupe_ring: bytes = b""  # hashes of the last messages, 6 bytes each
+    # millionths of the purchase at `ordered_ms`; second of the one before, 0 = none. None: none
+    latest: tuple[int, int] | None = None
 
 
 class Wait(msgspec.Struct, array_like=True):
@@ -96,20 +95,18 @@ class Parting(msgspec.Struct, array_like=True):
     awaited: list[bytes]  # the customers that were still expected
 
 
-class Transit(msgspec.Struct, array_like=True):
+class InFlightMerge(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted
     before it is here."""
 
-    customers: list[
-        list[bytes]
-    ] = []  # expected: of each customer that is united with this one its name, and its origins
-    identifiers: list[
-        bytes
-    ] = []  # whose rings are expected, each as often as it is, and the origin that it belongs to
+    # expected: of each customer that is united with this one its name, and its origins
+    customers: list[list[bytes]] = []
+    # whose rings are expected, each as often as it is, and the origin that it belongs to
+    identifiers: list[bytes] = []
     early: list[bytes] = []  # such whose ring came before it was expected
     held: list[Held] = []  # in order
     owed: list[Owed] = []
-    ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
+    dedupe_ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
     arrived: list[bytes] = []  # customers that are here and were expected by one that is still on its way
     partings: list[Parting] = []
 
@@ -128,13 +125,12 @@ class Profile(msgspec.Struct, array_like=True):
     ended: dict[str, int] = {}  # rule of a wait -> when the event that ends it last happened
     questions: list[Question] = []
     asked_ms: int = 0  # releases that knew one model
-    transit: Transit | None = None
+    in_flight: InFlightMerge | None = None
     indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
-    past: int = 0  # bytes of the record from which unions can be undone; 0 = there is none
+    history_bytes: int = 0  # of the record from which unions can be undone; 0 = there is none
     joined_ms: int = 0  # the last of these unions
-    asked: dict[
-        str, int
-    ] = {}  # model -> when it was last asked, while that still matters and the question is no more
+    # model -> when it was last asked, while that still matters and the question is no more
+    asked: dict[str, int] = {}
     open: dict[str, Open] = {}  # id of the trigger -> what was chosen, in order
     recent: list[str] = []  # items touched, the latest first
     cluster: str = ""
@@ -164,9 +160,8 @@ class Head(msgspec.Struct, array_like=True):
     outbox: dict[str, int] = {}  # lane -> last sequence
     rules: int = 0  # version of the rules in force; 0 = none yet
     models: dict[str, int] = {}  # sender -> version of the model in force
-    mark: bytes = (
-        b""  # of the entry at `offset` (`schemas.records.shard_log.mark_of`); empty where it is not known
-    )
+    # of the entry at `offset` (`schemas.records.shard_log.mark_of`); empty where it is not known
+    mark: bytes = b""
     used: dict[str, tuple[int, int]] = {}  # action -> (period, how often it was chosen in it)
 
     def copy(self) -> "Head":

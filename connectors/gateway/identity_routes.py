@@ -19,7 +19,7 @@ from connectors.gateway.refusals import Code, Refused, answer, later
 from connectors.gateway.routes import Routes, private
 from connectors.gateway.tokens import Reader, Tokens
 from schemas.errors import Unreachable, Unusable
-from schemas.records.identity import Order, text_id
+from schemas.records.identity_graph import Order, text_id
 from schemas.wire.events import RawEvent, Reject
 
 log = structlog.get_logger()
@@ -53,31 +53,35 @@ class _Decision(msgspec.Struct):
 
 
 def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes:
-    def holder(request: Request) -> Reader:
-        """Who asks. Raises `Refused`."""
-        if not tokens:
-            raise Refused(
-                "stewards_none",
-                "gateway.steward_tokens is empty: over HTTP nobody may see or change identities",
-            )
-        found = tokens.reader(request)
-        if found is None:
-            raise Refused(
-                "token_invalid",
-                "identities need a token of gateway.steward_tokens, as Bearer or as Basic user",
-            )
-        return found
+    """Return the routes for stewards; their answers are for nobody on the way to keep."""
+    pages = _Pages(tokens, desk, intake)
+    routes: Routes = [
+        ("GET", "/v1/identity/{identifier:path}", pages.customer),
+        ("POST", "/v1/identity/orders", pages.orders),
+        ("GET", "/v1/reviews", pages.reviews),
+        ("GET", "/v1/reviews/{id}", pages.review),
+        ("POST", "/v1/reviews/{id}", pages.decide),
+    ]
+    return private(routes)
 
-    def steward(request: Request) -> str:
-        """The fingerprint of the token. Raises `Refused`."""
-        return holder(request).fingerprint
 
-    async def customer(request: Request) -> Response:
-        who, named = holder(request), request.path_params["identifier"]
+class _Pages:
+    """What each route answers. All raise `Refused`."""
+
+    def __init__(self, tokens: Tokens, desk: Stewardship, intake: Intake) -> None:
+        self._tokens = tokens
+        self._desk = desk
+        self._intake = intake
+
+    async def customer(self, request: Request) -> Response:
+        who, named = self._holder(request), request.path_params["identifier"]
         who.ask()
         wanted, _, last = named.rpartition("/")
         history = last == "history" and ":" in wanted
-        found = await _asked(desk.history, wanted) if history else await _asked(desk.show, named)
+        if history:
+            found = await _asked(self._desk.history, wanted)
+        else:
+            found = await _asked(self._desk.show, named)
         log.info(
             "identity_read",
             token=who.fingerprint,
@@ -88,65 +92,78 @@ def identity_routes(tokens: Tokens, desk: Stewardship, intake: Intake) -> Routes
             raise who.missed()
         return answer(found)
 
-    async def orders(request: Request) -> Response:
-        who = steward(request)
-        return await give(who, await read(request, ORDER_BYTES))
+    async def orders(self, request: Request) -> Response:
+        who = self._holder(request).fingerprint
+        return await self._give(who, await read(request, ORDER_BYTES))
 
-    async def reviews(request: Request) -> Response:
-        who = steward(request)
+    async def reviews(self, request: Request) -> Response:
+        who = self._holder(request).fingerprint
         log.info("identity_read", token=who, what="reviews")
-        return answer(
-            await _asked(desk.reviews, request.query_params.get("after", ""), wrong="cursor_invalid")
-        )
+        after = request.query_params.get("after", "")
+        return answer(await _asked(self._desk.reviews, after, wrong="cursor_invalid"))
 
-    async def review(request: Request) -> Response:
-        who, ident = steward(request), request.path_params["id"]
-        found = await _asked(desk.review, ident)
+    async def review(self, request: Request) -> Response:
+        who, ident = self._holder(request).fingerprint, request.path_params["id"]
+        found = await _asked(self._desk.review, ident)
         log.info("identity_read", token=who, what="review", review=ident[:64] if found is not None else None)
         if found is None:
             raise Refused("review_unknown", "no such pair waits for a decision")
         return answer(found)
 
-    async def decide(request: Request) -> Response:
-        who = steward(request)
+    async def decide(self, request: Request) -> Response:
+        who = self._holder(request).fingerprint
         try:
             said = msgspec.json.decode(await read(request, ORDER_BYTES), type=_Decision).decision
         except (ValueError, RecursionError) as error:
             raise Refused(
                 "decision_invalid", 'expected {"decision": "accept"}, "reject" or "unsure"'
             ) from error
-        document = await _asked(desk.decision, request.path_params["id"], said, wrong="decision_invalid")
+        ident = request.path_params["id"]
+        document = await _asked(self._desk.decision, ident, said, wrong="decision_invalid")
         if document is None:
             raise Refused("review_unknown", "no such pair waits for a decision")
-        return await give(who, document)
+        return await self._give(who, document)
 
-    async def give(who: str, document: bytes) -> Response:
-        """Into the raw log: it is carried out when `resolve` comes to it."""
-        judged = await _asked(desk.judge, document)
+    def _holder(self, request: Request) -> Reader:
+        """Return who asks."""
+        if not self._tokens:
+            raise Refused(
+                "stewards_none",
+                "gateway.steward_tokens is empty: over HTTP nobody may see or change identities",
+            )
+        found = self._tokens.reader(request)
+        if found is None:
+            raise Refused(
+                "token_invalid",
+                "identities need a token of gateway.steward_tokens, as Bearer or as Basic user",
+            )
+        return found
+
+    async def _give(self, who: str, document: bytes) -> Response:
+        """Put an order into the raw log: it is carried out when `resolve` comes to it."""
+        judged = await _asked(self._desk.judge, document)
         if isinstance(judged, Reject):
             raise Refused(judged.reason, judged.detail)
         order, event, objection = judged
-        about = (
-            [int.from_bytes(order.a)]
-            if order.kind == "undo"
-            else [text_id(one) for one in (order.a, order.b) if one]
-        )
         log.info(
-            "identity_order", token=who, order=order.kind, by=order.by, about=about, refused=objection or None
+            "identity_order",
+            token=who,
+            order=order.kind,
+            by=order.by,
+            about=_about(order),
+            refused=objection or None,
         )
         if objection:
             raise Refused("order_refused", objection)
-        await intake.append([(event.source, event)])
+        await self._intake.append([(event.source, event)])
         return answer({"accepted": True, "order": order.kind}, 202)
 
-    routes: Routes = [
-        ("GET", "/v1/identity/{identifier:path}", customer),
-        ("POST", "/v1/identity/orders", orders),
-        ("GET", "/v1/reviews", reviews),
-        ("GET", "/v1/reviews/{id}", review),
-        ("POST", "/v1/reviews/{id}", decide),
-    ]
-    return private(routes)
+
+def _about(order: Order) -> list[int] | list[str]:
+    """Return the number of the union, or the ids of the customers."""
+    if order.kind == "undo":
+        return [int.from_bytes(order.a)]
+    return [text_id(one) for one in (order.a, order.b) if one]
 
 
 async def _asked(

@@ -1,5 +1,7 @@
-"""What a shard finds a customer's group with: the centroids at one moment. How they are formed stands in
-`clusters`."""
+"""What a shard finds a customer's cluster with: the centroids at one moment.
+
+How they are formed is in `clusters`.
+"""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -35,7 +37,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     model: str = NAME
 
     def pack(self) -> bytes:
-        """The same snapshot is always the same bytes."""
+        """Return the packed form: the same snapshot is always the same bytes."""
         return msgspec.msgpack.encode(self)
 
 
@@ -49,8 +51,8 @@ class Assigner:
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...]) -> "Assigner":
-        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for other
-        features."""
+        """Make one of a packed snapshot whose signature was verified. Raises `Foreign` for damage, and for
+        other features."""
         try:
             snapshot = msgspec.msgpack.decode(body, type=Snapshot)
         except msgspec.MsgspecError as error:
@@ -72,18 +74,20 @@ class Assigner:
         return self.snapshot.version
 
     def assign(self, features: Sequence[float]) -> tuple[str, float]:
-        """The cluster, and the distance from its centroid in deviations, as a root mean square over the
-        features."""
-        away = distances(place(np.array(features), self._means, self._inverse)[None], self._centroids)[0]
+        """Return the cluster, and the distance from its centroid in deviations, as a root mean square over
+        the features."""
+        x = standardised(np.array(features), self._means, self._inverse)
+        away = distances(x[None], self._centroids)[0]
         nearest = int(away.argmin())
         return self.snapshot.names[nearest], sqrt(float(away[nearest]) / max(len(features), 1))
 
 
-def place(x: Floats, means: Floats, inverse: Floats) -> Floats:
-    placed = np.where(np.isnan(x), 0.0, np.clip(x, -VALUE_MAX, VALUE_MAX) - means) * inverse
-    return np.clip(placed, -_FAR, _FAR)
+def standardised(x: Floats, means: Floats, inverse: Floats) -> Floats:
+    """Return `x` in deviations from the means; what is missing (NaN) is average."""
+    away = np.where(np.isnan(x), 0.0, np.clip(x, -VALUE_MAX, VALUE_MAX) - means)
+    return np.clip(away * inverse, -_FAR, _FAR)
 
 
 def distances(points: Floats, centroids: Floats) -> Floats:
-    """Squared, shape (n, k)."""
+    """Return the squared distances, shape (n, k)."""
     return np.asarray(((points[:, None, :] - centroids[None]) ** 2).sum(axis=2))

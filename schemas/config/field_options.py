@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.values import Count, Table, Text, Texts
+from schemas.config.limited_values import Count, Table, Text, Texts
 from schemas.units import Duration
 
 
@@ -24,13 +24,11 @@ class Validate(Table, frozen=True):
     past: Duration = Duration.parse("3650d")  # older events are refused
     future: Duration = Duration.parse("1d")  # events further ahead are refused
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
-    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = (
-        50.0  # of a source: more rejects than this suspend it ...
-    )
+    # of a source: more rejects than this suspend it ...
+    reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0
     reject_sample: Count = 1_000  # ... counted over so many of its events
-    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = (
-        5.0  # of them: more on which our own logic fails alike suspend it, too
-    )
+    # of them: more on which our own logic fails alike suspend it, too
+    poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 
@@ -65,10 +63,11 @@ class Field(Table, frozen=True):
     """Traits of one kind, however they are spelled (firstName, first_name). Without an entry: those of the
     packaged file."""
 
-    kind: FieldKind  # what they are checked as; those of a personal kind are sealed, even if `privacy.sensitive` does not name them
-    names: Annotated[
-        tuple[Label, ...], msgspec.Meta(min_length=1)
-    ]  # of the traits; of the parts of an address as well
+    # what they are checked as; those of a personal kind are sealed, even if `privacy.sensitive` does not name
+    # them
+    kind: FieldKind
+    # of the traits; of the parts of an address as well
+    names: Annotated[tuple[Label, ...], msgspec.Meta(min_length=1)]
 
 
 class Repeat(Table, frozen=True):
@@ -105,9 +104,8 @@ class Entry(Table, frozen=True):
             "throwawaymail.com",
         ),
     )
-    complete: bool = (
-        True  # derive what is missing; the tables of regions take each worker of resolve about 100 MB
-    )
+    # derive what is missing; the tables of regions take each worker of resolve about 100 MB
+    complete: bool = True
     field: tuple[Field, ...] = (  # what is checked
         Field(
             kind="phone",

@@ -24,9 +24,8 @@ class Routed(msgspec.Struct, array_like=True):
 
     anchor: int
     payload: bytes
-    expected: bytes | None = (
-        None  # the origin that its personal data was sealed for; landing elsewhere is `Stale`
-    )
+    # the origin that its personal data was sealed for; landing elsewhere is `Stale`
+    expected: bytes | None = None
     match: bytes = b""  # what it says of the customer that matching compares, sealed for the same origin
 
 

@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 import redis
 
+from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import DeadLetter, Quarantined, Unlearnt
 from schemas.wire.triggers import Trigger
 from state.redis.names import Names
-from state.shards.redis_shards import QUARANTINE
 
 Fields = dict[bytes, bytes]
 Entry = TypeVar("Entry")
@@ -132,7 +132,8 @@ class DeadFacts:
 
     def __init__(self, client: redis.Redis, names: Names, count: int) -> None:
         self._lanes = [
-            DeadLetters(client, names.outbox(shard, QUARANTINE), _fact_of(shard)) for shard in range(count)
+            DeadLetters(client, names.outbox(shard, Lane.QUARANTINE), _fact_of(shard))
+            for shard in range(count)
         ]
 
     def newest(self) -> Iterator[DeadFact]:

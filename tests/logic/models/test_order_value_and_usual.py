@@ -7,9 +7,9 @@ import pytest
 
 from flows.logic.models.anomaly import Usual
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import CONFIRMED_LEAST, UNSUPERVISED, BinaryTrainer
 from flows.logic.models.linear import Scorer
-from flows.logic.models.order_value import Worths
-from flows.logic.models.trainer import CONFIRMED_LEAST, UNSUPERVISED, Trainer
+from flows.logic.models.order_value import OrderValueModel
 from schemas.wire.triggers import UNANSWERED, Example
 
 FEATURES = BINARY["fraud"].features
@@ -17,7 +17,7 @@ PLACES = range(len(FEATURES))
 
 
 def test_amounts_follow_the_own_mean_as_far_as_it_says_something() -> None:
-    luck, worths = random.Random(1), Worths()
+    luck, worths = random.Random(1), OrderValueModel()
     for _ in range(3_000):
         own = luck.uniform(10, 200)
         worths.learn(math.log1p(own), 20 + 0.5 * own + luck.gauss(0, 5))
@@ -29,14 +29,14 @@ def test_amounts_follow_the_own_mean_as_far_as_it_says_something() -> None:
 
 @pytest.mark.parametrize("amount", [math.nan, math.inf, -1.0])
 def test_amounts_that_are_none_say_nothing(amount: float) -> None:
-    worths, clean = Worths(), Worths()
+    worths, clean = OrderValueModel(), OrderValueModel()
     worths.learn(1.0, amount)
     assert worths == clean
     assert worths.learnt().finite
 
 
 def test_few_purchases_are_not_taken_at_their_word() -> None:
-    worths = Worths()
+    worths = OrderValueModel()
     for own, amount in ((10.0, 10.0), (1_000.0, 1_000.0)):
         worths.learn(math.log1p(own), amount)
     assert worths.learnt().slope < 0.2
@@ -50,7 +50,7 @@ def usual(count: int, seed: int = 1) -> Usual:
 
 
 def scorer(made: Usual) -> Scorer:
-    trainer = Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
+    trainer = BinaryTrainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
     trainer._usual = made
     snapshot = trainer.snapshot()
     assert snapshot.learner == UNSUPERVISED
@@ -91,19 +91,26 @@ def test_only_what_is_to_be_judged_is_judged() -> None:
 
 
 def test_what_is_usual_is_said_again_when_there_is_an_eighth_more() -> None:
-    luck, trainer = random.Random(6), Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES[:1])
+    luck, trainer = random.Random(6), BinaryTrainer("fraud", FEATURES, 0.05, unsupervised=FEATURES[:1])
     at = [n for n in range(1, 12_001) if trainer.learn([example(UNANSWERED, luck)])]
     assert at == [50, *range(500, 4_096, 500), *range(4_096, 8_192, 512), *range(8_192, 12_001, 1_024)]
 
 
 def example(label: float, luck: random.Random) -> Example:
     return Example(
-        "fraud", b"c", 0, 0, [luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES], None, 0, label
+        model="fraud",
+        customer=b"c",
+        asked_ms=0,
+        answered_ms=0,
+        features=[luck.gauss(2.0 if label == 1.0 else 0.0, 1) for _ in FEATURES],
+        predicted=None,
+        version=0,
+        label=label,
     )
 
 
 def test_it_is_by_itself_until_enough_is_confirmed() -> None:
-    luck, trainer = random.Random(2), Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
+    luck, trainer = random.Random(2), BinaryTrainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
     first = trainer.learn(example(UNANSWERED, luck) for _ in range(600))
     assert [snapshot.learner for snapshot in first] == [UNSUPERVISED] * 2
     assert trainer.examples == 0  # nothing was answered yet
@@ -115,13 +122,13 @@ def test_it_is_by_itself_until_enough_is_confirmed() -> None:
 def test_however_it_is_cut_it_learns_the_same() -> None:
     luck = random.Random(3)
     examples = [example(luck.choice([UNANSWERED, 0.0, 1.0]), luck) for _ in range(1_600)]
-    whole, cut = (Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES) for _ in range(2))
+    whole, cut = (BinaryTrainer("fraud", FEATURES, 0.05, unsupervised=FEATURES) for _ in range(2))
     expected, found = whole.learn(examples), []
     while examples:
         upto = luck.randrange(1, 60)
         found += cut.learn(examples[:upto])
         examples = examples[upto:]
-        again = Trainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
+        again = BinaryTrainer("fraud", FEATURES, 0.05, unsupervised=FEATURES)
         assert again.load(cut.dump())
         cut = again
     assert found == expected
@@ -129,6 +136,6 @@ def test_however_it_is_cut_it_learns_the_same() -> None:
 
 
 def test_who_needs_answers_drops_what_has_none() -> None:
-    luck, trainer = random.Random(4), Trainer("deal", FEATURES, 0.05)
+    luck, trainer = random.Random(4), BinaryTrainer("deal", FEATURES, 0.05)
     trainer.learn([example(UNANSWERED, luck)])
     assert trainer.dropped == {"label_range": 1}

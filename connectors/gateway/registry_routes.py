@@ -19,6 +19,7 @@ from schemas.wire.trigger_avro import Registered
 
 _MEDIA = "application/vnd.schemaregistry.v1+json"
 _BODY_BYTES = 64 * 1024  # many times the largest schema of ours; reading one takes its time
+_ID_DIGITS = 10
 
 Subjects = Mapping[str, Sequence[Registered]]  # versions rising
 
@@ -28,18 +29,36 @@ class _LookUp(msgspec.Struct):
 
 
 def registry_routes(subjects: Subjects) -> Routes:
-    by_id = {entry.id: entry for entries in subjects.values() for entry in entries}
+    """Return the routes of a registry that holds these subjects."""
+    pages = _Pages(subjects)
+    return [
+        ("GET", "/subjects", pages.names),
+        ("GET", "/subjects/{subject}/versions", pages.versions),
+        ("GET", "/subjects/{subject}/versions/{version}", pages.version),
+        ("GET", "/schemas/ids/{id}", pages.by_schema_id),
+        ("GET", "/schemas/ids/{id}/subjects", pages.subjects_of),
+        ("GET", "/schemas/ids/{id}/versions", pages.versions_of),
+        ("POST", "/subjects/{subject}", pages.look_up),
+    ]
 
-    async def names(_: Request) -> Response:
-        return _answer(sorted(subjects))
 
-    async def versions(request: Request) -> Response:
-        entries = subjects.get(request.path_params["subject"])
+class _Pages:
+    """What each route answers."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        self._subjects = subjects
+        self._by_id = {entry.id: entry for entries in subjects.values() for entry in entries}
+
+    async def names(self, _: Request) -> Response:
+        return _answer(sorted(self._subjects))
+
+    async def versions(self, request: Request) -> Response:
+        entries = self._subjects.get(request.path_params["subject"])
         return _no_subject() if entries is None else _answer([entry.version for entry in entries])
 
-    async def version(request: Request) -> Response:
+    async def version(self, request: Request) -> Response:
         subject, wanted = request.path_params["subject"], request.path_params["version"]
-        entries = subjects.get(subject)
+        entries = self._subjects.get(subject)
         if entries is None:
             return _no_subject()
         if wanted == "latest":
@@ -51,56 +70,42 @@ def registry_routes(subjects: Subjects) -> Routes:
                 return _answer(_described(subject, entry))
         return _error(40402, "Version not found.")
 
-    async def by_schema_id(request: Request) -> Response:
+    async def by_schema_id(self, request: Request) -> Response:
         wanted = request.path_params["id"]
-        entry = (
-            by_id.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= 10 else None
-        )
+        known = wanted.isascii() and wanted.isdecimal() and len(wanted) <= _ID_DIGITS
+        entry = self._by_id.get(int(wanted)) if known else None
         return _error(40403, "Schema not found") if entry is None else _answer({"schema": _text(entry)})
 
-    async def placed(request: Request, describe: Callable[[str, Registered], object]) -> Response:
+    async def subjects_of(self, request: Request) -> Response:
+        return self._placed(request, lambda subject, _: subject)
+
+    async def versions_of(self, request: Request) -> Response:
+        return self._placed(request, lambda subject, entry: {"subject": subject, "version": entry.version})
+
+    def _placed(self, request: Request, describe: Callable[[str, Registered], object]) -> Response:
         wanted = request.path_params["id"]
         found = [
             describe(name, entry)
-            for name in sorted(subjects)
-            for entry in subjects[name]
+            for name in sorted(self._subjects)
+            for entry in self._subjects[name]
             if str(entry.id) == wanted
         ]
         return _answer(found) if found else _error(40403, "Schema not found")
 
-    async def subjects_of(request: Request) -> Response:
-        return await placed(request, lambda subject, _: subject)
-
-    async def versions_of(request: Request) -> Response:
-        return await placed(request, lambda subject, entry: {"subject": subject, "version": entry.version})
-
-    async def look_up(request: Request) -> Response:
+    async def look_up(self, request: Request) -> Response:
         subject = request.path_params["subject"]
-        entries = subjects.get(subject)
+        entries = self._subjects.get(subject)
         if entries is None:
             return _no_subject()
         try:
-            wanted = _canonical(
-                msgspec.json.decode(
-                    msgspec.json.decode(await read(request, _BODY_BYTES), type=_LookUp).schema
-                )
-            )
+            body = msgspec.json.decode(await read(request, _BODY_BYTES), type=_LookUp)
+            wanted = _canonical(msgspec.json.decode(body.schema))
         except (ValueError, TypeError, KeyError, RecursionError, SchemaParseException, UnknownType):
             return _error(42201, 'The body must be {"schema": "..."} with a valid Avro schema')
         for entry in entries:
             if _canonical(entry.schema) == wanted:
                 return _answer(_described(subject, entry))
         return _error(40403, "Schema not found")
-
-    return [
-        ("GET", "/subjects", names),
-        ("GET", "/subjects/{subject}/versions", versions),
-        ("GET", "/subjects/{subject}/versions/{version}", version),
-        ("GET", "/schemas/ids/{id}", by_schema_id),
-        ("GET", "/schemas/ids/{id}/subjects", subjects_of),
-        ("GET", "/schemas/ids/{id}/versions", versions_of),
-        ("POST", "/subjects/{subject}", look_up),
-    ]
 
 
 def _described(subject: str, entry: Registered) -> dict[str, object]:

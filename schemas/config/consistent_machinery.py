@@ -1,0 +1,177 @@
+"""What the machinery demands: queues with room, ports, folders apart, zones that agree, connectors that can
+work."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from os.path import normpath
+from pathlib import PurePath
+from zoneinfo import available_timezones
+
+from schemas.config import Config, Connector, WebhookConnector
+from schemas.config.decode import suggest
+from schemas.config.locate import Path
+from schemas.units import Duration
+
+Found = Iterator[tuple[Path, str]]
+
+_WINDOW_WAIT_MAX = Duration.parse("30s")
+# Entries: a tick comes each second, and a shard with nothing else to do commits, and so trims, every two.
+_LOG_MIN = 10
+_SECRET_BYTES = range(24, 65)  # as the Standard Webhooks specification has it
+
+
+def machinery_problems(config: Config) -> Found:
+    """Yield (path, message) of what is wrong between one part of the deployment and another."""
+    yield from _edges(config)
+    yield from _gateway(config)
+    yield from _room(config)
+    yield from _plan(config)
+    yield from _zones(config)
+    yield from _folders(config)
+    for index, connector in enumerate(config.connector):
+        yield from _connector(config, connector, ("connector", index))
+
+
+def _edges(config: Config) -> Found:
+    if config.window.wait >= _WINDOW_WAIT_MAX:
+        yield ("window", "wait"), f"must be shorter than {_WINDOW_WAIT_MAX}, got {config.window.wait}"
+    if config.deliver.backoff > config.deliver.backoff_max:
+        yield ("deliver", "backoff_max"), f"must not be shorter than `backoff` ({config.deliver.backoff})"
+    if config.redis.url != "embedded" and not config.redis.url.startswith(
+        ("redis://", "rediss://", "unix://")
+    ):
+        yield ("redis", "url"), "expected `embedded`, redis://, rediss:// or unix://"
+    if config.kafka.registry and not config.kafka.registry.startswith(("http://", "https://")):
+        yield ("kafka", "registry"), "expected http:// or https://"
+    for path, address in (
+        (("gateway", "listen"), config.gateway.listen),
+        (("metrics", "listen"), config.metrics.listen),
+    ):
+        if int(address.rpartition(":")[2] or 0) > 65_535:
+            yield path, f"a port is at most 65535, got {address}"
+
+
+def _plan(config: Config) -> Found:
+    for index, entry in enumerate(config.validate.plan):
+        if not entry.schema.endswith((".json", ".avsc")):
+            at: Path = ("validate", "plan", index, "schema")
+            yield at, f"expected a file ending in .json or .avsc, got {entry.schema!r}"
+
+
+def _gateway(config: Config) -> Found:
+    gateway = config.gateway
+    if gateway.event_bytes > gateway.batch_bytes:
+        yield ("gateway", "event_bytes"), f"must not be larger than `batch_bytes` ({gateway.batch_bytes})"
+    seen: set[str] = set()
+    for index, entry in enumerate(gateway.write_keys):  # keys are secrets: no message shows one
+        at: Path = ("gateway", "write_keys", index, "key")
+        if not entry.key:
+            yield at, "the key is empty"
+        elif entry.key in seen:
+            yield at, "another source has the same key"
+        seen.add(entry.key)
+    tokens = [(("gateway", "read_tokens", index), token) for index, token in enumerate(gateway.read_tokens)]
+    tokens += [
+        (("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)
+    ]
+    for at, token in tokens:
+        if not token:
+            yield at, "the token is empty"
+        elif token in seen:  # a write key stands in web pages for all to see
+            yield at, "a write key or another token is the same"
+        seen.add(token)
+
+
+def _room(config: Config) -> Found:
+    """A queue that has no room for what comes in one piece would stand still for ever."""
+    shards, raw = config.shards, config.raw
+    if shards.log_max < _LOG_MIN:
+        yield (
+            ("shards", "log_max"),
+            f"expected at least {_LOG_MIN}: a shard's clock alone fills it, got {shards.log_max}",
+        )
+    if shards.outbox_max < config.window.events:
+        yield (
+            ("shards", "outbox_max"),
+            f"expected at least `window.events` ({config.window.events}), which may all lead to one shard at"
+            f" once, got {shards.outbox_max}",
+        )
+    if raw.log == "redis" and raw.max_events // raw.partitions < config.gateway.batch_events:
+        yield (
+            ("raw", "max_events"),
+            f"expected room for a request (`gateway.batch_events`, {config.gateway.batch_events}) in each of"
+            f" the {raw.partitions} partitions, so at least {config.gateway.batch_events * raw.partitions},"
+            f" got {raw.max_events}",
+        )
+
+
+def _zones(config: Config) -> Found:
+    """An event says its source, not its write key: so all keys of a source have one zone."""
+    zones: dict[str, str] = {}
+    for index, entry in enumerate(config.gateway.write_keys):
+        at: Path = ("gateway", "write_keys", index, "zone")
+        yield from _zone(at, entry.zone)
+        if zones.setdefault(entry.source, entry.zone) != entry.zone:
+            yield at, f"another key of the source `{entry.source}` says {zones[entry.source]}"
+    for topic, zone in config.kafka.zones.items():
+        yield from _zone(("kafka", "zones", topic), zone)
+        if topic not in config.kafka.topics:
+            yield (
+                ("kafka", "zones", topic),
+                f"it is none of `kafka.topics`{suggest(topic, config.kafka.topics)}",
+            )
+        elif zones.setdefault(topic, zone) != zone:
+            yield ("kafka", "zones", topic), f"the write key of this name says {zones[topic]}"
+
+
+def _zone(at: Path, zone: str) -> Found:
+    known = available_timezones()
+    if zone not in known:
+        yield at, f"there is no time zone `{zone}`{suggest(zone, sorted(known))}"
+
+
+def _folders(config: Config) -> Found:
+    """The copy of the customers' keys, and the key file, lie apart from what they open: who copies one folder
+    away must not have both."""
+    holders = {"backup": config.backup.folder, "archive": config.archive.folder}
+    for place, file in ((("backup", "keys"), config.backup.keys), (("keys", "path"), config.keys.path)):
+        for kind, folder in holders.items():
+            if _inside(config, file, folder):
+                yield place, f"must not lie in {kind}.folder ({folder}): who has the data would have its keys"
+
+
+def _inside(config: Config, file: str, folder: str) -> bool:
+    """Relative ones are relative to the data folder, and that to the file's, which is not known here."""
+    data = PurePath("/<the file's folder>", config.data.folder)
+    inner, outer = (PurePath(normpath(data / path)) for path in (file, folder))
+    return inner.is_relative_to(outer)
+
+
+def _connector(config: Config, connector: Connector, at: Path) -> Found:
+    if isinstance(connector, WebhookConnector):
+        yield from _webhook(connector, at)
+    fields = [*(namespace.name for namespace in config.identity.namespace), *config.privacy.sensitive]
+    for index, name in enumerate(connector.identify):
+        if name not in fields:
+            yield (
+                (*at, "identify", index),
+                f"neither a namespace nor a sensitive field: `{name}`{suggest(name, fields)}",
+            )
+
+
+def _webhook(connector: WebhookConnector, at: Path) -> Found:
+    if not connector.url.startswith(("http://", "https://")):
+        yield (*at, "url"), "expected http:// or https://"
+    for index, secret in enumerate(connector.secrets):
+        if not _is_webhook_secret(secret):
+            yield (*at, "secrets", index), "expected `whsec_` and the base64 of 24 to 64 random bytes"
+
+
+def _is_webhook_secret(secret: str) -> bool:
+    if not secret.startswith("whsec_"):
+        return False
+    try:
+        return len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) in _SECRET_BYTES
+    except binascii.Error:
+        return False
