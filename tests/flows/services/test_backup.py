@@ -53,10 +53,8 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     assert len({manifest.journal for manifest in made}) > 4
     for number, manifest in enumerate(made):
         assert restored(site, f"with{number}", source=manifest.name).digest() == was
-        alone, reference = (
-            Site(site.folder, site.url, f"alone{number}"),
-            Site(site.folder, site.url, f"ref{number}"),
-        )
+        alone = Site(site.folder, site.url, f"alone{number}")
+        reference = Site(site.folder, site.url, f"ref{number}")
         empty = Deployment(site.config).archive
         monkeypatch.setattr(empty, "folder", site.folder / "no archive")
         restore.restore(Deployment(alone.config), manifest, empty, None)

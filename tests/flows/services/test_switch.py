@@ -51,10 +51,8 @@ def beside(site: Site, run: str) -> Digest:
 
 
 def digest(site: Site, prefix: str = "mr") -> Digest:
-    before, site.config = (
-        site.config,
-        msgspec.structs.replace(site.config, redis=msgspec.structs.replace(site.config.redis, prefix=prefix)),
-    )
+    before, there = site.config, msgspec.structs.replace(site.config.redis, prefix=prefix)
+    site.config = msgspec.structs.replace(site.config, redis=there)
     try:
         return site.digest()
     finally:
