@@ -389,11 +389,13 @@ class Deployment:
         """Hashes identifiers with our key."""
         return Identifiers(self.config.identity, self.keys.hash, self.config.entry)
 
-    def validator(self, key: bytes | None = None) -> Validator:
-        """Make what judges events. `key`: hash identifiers with it, instead of ours."""
+    def validator(self, key: bytes | None = None, *, planned: bool = True) -> Validator:
+        """Make what judges events. `key`: hash identifiers with it, instead of ours; `planned`: by the
+        tracking plan too. Raises `ConfigError` where that cannot be used.
+        """
         key = self.keys.hash if key is None else key
         config = self.config
-        if not config.validate.plan:
+        if not (planned and config.validate.plan):
             return Validator(config, key, {})
         from flows.runtime import tracking_plan
 
