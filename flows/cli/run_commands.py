@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.options import ConfigFile
 from flows.cli.trouble import fail
-from flows.services.processes import FLOWS, SINGLE, everything, one, several
+from flows.services.processes import FLOWS, SINGLE, check_disk, everything, one, several
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError, Losing, MillraceError
@@ -71,6 +71,7 @@ def _started(path: Path | None) -> Config:
 
     config = load(path)
     _say_unsound(path)
+    check_disk(Path(config.data.folder))
     remember(config, path)
     return config
 

@@ -73,7 +73,7 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     from flows.runtime import logs
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
-    _check_disk(Path(config.data.folder))
+    check_disk(Path(config.data.folder))
     from flows.runtime.deployment import Deployment
     from state.redis.client import introduce, reported, stay_with_server, warn_if_it_forgets
 
@@ -257,7 +257,7 @@ def _metrics_folder(config: Config, what: str) -> Path:
     the metrics library is imported."""
     folder = Path(config.data.folder).resolve() / "metrics" / what
     folder.mkdir(parents=True, exist_ok=True)
-    _check_disk(folder)
+    check_disk(folder)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return folder
 
@@ -276,7 +276,7 @@ def _hold(folder: Path, flow: Flow) -> IO[bytes]:
     return lock
 
 
-def _check_disk(folder: Path) -> None:
+def check_disk(folder: Path) -> None:
     """Check that there is room: figures lie in mapped files, and on a full disk they would end the process
     with a bus error and no word. Raises `Unreachable`."""
     if folder.exists() and (free := disk_usage(folder).free) < DISK_MIN:
