@@ -125,7 +125,12 @@ class Windows:
         if window is None:
             before = self._positions[batch.partition]
             window = self._open[batch.partition] = Window(
-                batch.partition, before, batch.after, [], [], self._clock()
+                partition=batch.partition,
+                before=before,
+                after=batch.after,
+                events=[],
+                positions=[],
+                opened=self._clock(),
             )
         window.events += batch.events
         window.positions += batch.positions
