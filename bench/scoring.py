@@ -83,9 +83,8 @@ def apply(
     for shard, log in logs.items():
         state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
         machine.open(state)
-        plain = [
-            entry for entry in log if entry.kind not in "cm"
-        ]  # these would bring the rules of the deployment
+        # c and m would bring the rules of the deployment
+        plain = [entry for entry in log if entry.kind not in "cm"]
         for at in range(0, len(plain), BATCH):
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])

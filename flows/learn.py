@@ -48,7 +48,7 @@ from state.damage import GONE, RESTORE
 from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
-from state.shards.redis_shards import Outbox
+from state.shards.shard_protocols import Outbox
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
     from flows.runtime.deployment import Deployment

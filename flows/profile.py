@@ -34,7 +34,7 @@ from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory.directory_protocol import Directory
-from state.shards.redis_shards import ShardCommit, Shards
+from state.shards.shard_protocols import ShardCommit, Shards
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
     from flows.runtime.deployment import Deployment

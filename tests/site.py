@@ -27,7 +27,7 @@ from schemas.records.shard_log import Tick
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Absorb
 from state import state_digest
-from state.state_digest import Digest
+from state.digest_entries import Digest
 
 START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
 TEXT = """

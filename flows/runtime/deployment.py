@@ -51,7 +51,8 @@ from state.redis.client import (
 )
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import Outbox, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ class Deployment:
             from connectors.raw.kafka_log import KafkaRawWriter
 
             return KafkaRawWriter(config.kafka, seal)
-        from connectors.raw.redis_log import RedisRawWriter
+        from connectors.raw.redis_writer import RedisRawWriter
 
         per_partition = max(1, config.raw.max_events // config.raw.partitions)
         return RedisRawWriter(
@@ -388,11 +389,13 @@ class Deployment:
         """Hashes identifiers with our key."""
         return Identifiers(self.config.identity, self.keys.hash, self.config.entry)
 
-    def validator(self, key: bytes | None = None) -> Validator:
-        """Make what judges events. `key`: hash identifiers with it, instead of ours."""
+    def validator(self, key: bytes | None = None, *, planned: bool = True) -> Validator:
+        """Make what judges events. `key`: hash identifiers with it, instead of ours; `planned`: by the
+        tracking plan too. Raises `ConfigError` where that cannot be used.
+        """
         key = self.keys.hash if key is None else key
         config = self.config
-        if not config.validate.plan:
+        if not (planned and config.validate.plan):
             return Validator(config, key, {})
         from flows.runtime import tracking_plan
 

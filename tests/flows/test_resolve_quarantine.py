@@ -13,8 +13,9 @@ from bytewax.testing import run_main
 from connectors.raw.log import START
 from flows import resolve
 from flows.logic.resolution.identity_orders import OrderReader
-from flows.resolve import Resolver, Windows, dataflow
+from flows.resolve import Resolver, dataflow
 from flows.runtime.engine import Stop
+from flows.runtime.windows import Windows
 from schemas.config import Archive, Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fatal

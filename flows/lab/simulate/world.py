@@ -29,7 +29,7 @@ from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
 from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
