@@ -202,9 +202,9 @@ class DeliveryWorker:
                 connector,
                 config.deliver,
                 sink(connector),
-                door(connector),
-                records,
-                cursors(Lane.TRIGGERS, connector.name),
+                door=door(connector),
+                records=records,
+                cursors=cursors(Lane.TRIGGERS, connector.name),
             )
             for connector in config.connector
             if connector.enabled

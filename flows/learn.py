@@ -259,7 +259,13 @@ class Learning:
                 for snapshot in snapshots
             ]
         figures = self._trainer.figures()
-        return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
+        return Checkpoint(
+            trainer=self._trainer.dump(),
+            positions=batch.positions,
+            tick=batch.tick,
+            announced=self._announced,
+            metrics=figures,
+        )
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Make the batch count. Raises `Fenced` if another trainer has taken the model."""
@@ -371,14 +377,16 @@ def run(deployment: "Deployment") -> None:
     config = deployment.config
     all_trainers = trainers(config)
     consumers = [sender(trainer.name) for trainer in all_trainers]
-    outbox, directory, store, signer = (
-        deployment.outbox,
-        deployment.directory,
-        deployment.models,
-        deployment.signer,
-    )
     learnings = [
-        Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers)
+        Learning(
+            trainer,
+            outbox=deployment.outbox,
+            directory=deployment.directory,
+            store=deployment.models,
+            signer=deployment.signer,
+            shards=config.shards.count,
+            consumers=consumers,
+        )
         for trainer in all_trainers
     ]
     stop = Stop()

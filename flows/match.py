@@ -156,6 +156,11 @@ def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
     return None if plain is None else msgspec.json.encode(_decode_fields(plain))
 
 
+def no_content(_window: WindowCommit) -> bytes:
+    """Return what the journal keeps of a window where there is no archive: nothing."""
+    return b""
+
+
 class Made(NamedTuple):
     """What follows from the pieces of an entry."""
 
@@ -177,7 +182,7 @@ class Matcher:
         signer: Signer,
         hash_key: bytes,
         seal: LogSeal,
-        content: Callable[[WindowCommit], bytes] = lambda _: b"",
+        content: Callable[[WindowCommit], bytes] = no_content,
     ) -> None:
         """Go on from the last checkpoint. `content`: what the journal keeps of a window for the archive,
         where there is one."""
@@ -228,7 +233,15 @@ class Matcher:
             )
         dead = [self._letter(said, index, piece, error) for (index, piece), error in poison]
         return WindowCommit(
-            PARTITION, self._position or -1, said.seq, [], dead, {}, made.orders, said.time_ms, puts
+            partition=PARTITION,
+            before=self._position or -1,
+            after=said.seq,
+            groups=[],
+            dead=dead,
+            rejected={},
+            orders=made.orders,
+            time_ms=said.time_ms,
+            puts=puts,
         )
 
     def _made(self, said: Said) -> tuple[Made, list[Poison[tuple[int, Piece]]]]:
@@ -254,16 +267,16 @@ class Matcher:
         note("match", error, entry=said.seq, index=index)
         body = self._seal.seal(said.kind.encode() + joined(said.kind, piece))
         letter = DeadLetter(
-            "poison",
-            story(error),
-            PARTITION,
-            said.seq,
-            index,
-            "match",
-            said.time_ms,
-            said.time_ms,
-            body,
-            BUILD,
+            reason="poison",
+            detail=story(error),
+            partition=PARTITION,
+            position=said.seq,
+            index=index,
+            source="match",
+            received_ms=said.time_ms,
+            rejected_ms=said.time_ms,
+            sealed=body,
+            build=BUILD,
         )
         return _encode(letter)
 
@@ -337,18 +350,17 @@ def matcher_of(deployment: "Deployment") -> Matcher:
     from flows.runtime.archived_windows import match_packer
 
     config = deployment.config
-    parts = (
+    content = match_packer(config, deployment.log_seal) if config.archive.enabled else no_content
+    return Matcher(
         config,
         deployment.directory,
         deployment.matches,
-        deployment.data_keys,
-        deployment.signer,
-        deployment.keys.hash,
-        deployment.log_seal,
+        keys=deployment.data_keys,
+        signer=deployment.signer,
+        hash_key=deployment.keys.hash,
+        seal=deployment.log_seal,
+        content=content,
     )
-    if not config.archive.enabled:
-        return Matcher(*parts)
-    return Matcher(*parts, match_packer(config, deployment.log_seal))
 
 
 def run(deployment: "Deployment") -> None:

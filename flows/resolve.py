@@ -485,9 +485,9 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
         config,
         deployment.validator(),
         directory,
-        deployment.data_keys,
-        deployment.log_seal,
-        stop,
+        keys=deployment.data_keys,
+        seal=deployment.log_seal,
+        stop=stop,
         positions=positions,
         brake=deployment.reject_brake(),
     )

@@ -100,7 +100,8 @@ def uses(path: str, *modules: str) -> list[str]:
 def forbidden(path: str) -> list[str]:
     """The imports of a file that its floor does not allow."""
     thinking, model = path.startswith(THINKING), path.startswith("flows/logic/models/")
-    drives_flows = path.startswith("flows/") and not thinking
+    is_process = path.startswith("flows/") and path.count("/") == 1
+    drives_flows = is_process or path.startswith("flows/runtime/")
     found = []
     if path.startswith("schemas/"):
         found += uses(path, "flows", "state", "connectors")
@@ -217,6 +218,29 @@ def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:
     ]
 
 
+# What connects, or stands on what lies in Redis, in Kafka, in the key file, or in the folders of history.
+ADAPTER = re.compile(
+    r"(Redis|Kafka)\w+|load_keys|connect|connect_apart|DataKeys|Deliveries|Archive|Backups|KeyCopy"
+)
+MAKE_ADAPTERS = {
+    "flows/runtime/deployment.py": "it is what all others have them from",
+    "flows/runtime/key_watch.py": "looks at the key file as it is now, again and again",
+    "flows/services/restore.py": "a directory with the limits of each former moment",
+    "flows/lab/evaluate/matching_trial.py": "a directory for each trial, and no deployment",
+}
+
+
+def test_a_deployment_alone_makes_the_adapters() -> None:
+    makers = set()
+    for path in FILES:
+        if path.startswith("flows/"):
+            calls = (node for node in ast.walk(tree(ROOT / path)) if isinstance(node, ast.Call))
+            names = [ast.unparse(call.func) for call in calls]
+            if any(ADAPTER.fullmatch(name) for name in names):
+                makers.add(path)
+    assert makers == MAKE_ADAPTERS.keys()
+
+
 def test_the_floors_see_what_goes_upwards() -> None:
     """A check of the check."""
     graph = networkx.DiGraph(
@@ -245,7 +269,10 @@ def test_the_rules_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Monk
         "schemas/x.py": ("import state.redis.names", ["state.redis.names"]),
         "flows/logic/x.py": ("from flows.cli import main\nimport time", ["flows.cli.main"]),
         "flows/logic/y.py": ("from river import linear_model", ["river.linear_model"]),
-        "flows/x.py": ("def f():\n    import cryptography.hazmat", ["cryptography.hazmat"]),
+        "flows/x.py": ("def f():\n    import cryptography.hazmat\nimport bytewax", ["cryptography.hazmat"]),
+        "flows/runtime/x.py": ("import bytewax.run\nimport river", ["river"]),
+        "flows/dispatch/x.py": ("import bytewax.run", ["bytewax.run"]),
+        "flows/services/x.py": ("from bytewax import inputs", ["bytewax.inputs"]),
         "state/x.py": ("import bytewax\nimport redis", ["bytewax"]),
         "connectors/sinks/webhook.py": ("import redis\nfrom bytewax.inputs import X", ["redis"]),
         "connectors/raw/redis_log.py": (

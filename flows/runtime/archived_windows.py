@@ -60,9 +60,15 @@ class _Packer:
     def __call__(
         self, commit: WindowCommit, events: list[RawEvent], positions: list[int], origins: list[bytes]
     ) -> bytes:
-        return self._seal.seal(
-            _encode(WindowContent(self._limits, commit, events, positions, origins, self._policy))
+        content = WindowContent(
+            limits=self._limits,
+            commit=commit,
+            events=events,
+            positions=positions,
+            origins=origins,
+            policy=self._policy,
         )
+        return self._seal.seal(_encode(content))
 
 
 def unpacked(content: bytes) -> WindowContent:

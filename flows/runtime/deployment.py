@@ -169,12 +169,12 @@ class Deployment:
         """What is fixed at creation."""
         config = self.config
         return Layout.of(
-            config.name,
-            config.shards.count,
-            config.identity.capacity,
-            [namespace.limit for namespace in config.identity.namespace],
-            self.keys.fingerprint,
-            Policy.of(config.identity, config.matching),
+            name=config.name,
+            shards=config.shards.count,
+            capacity=config.identity.capacity,
+            limits=[namespace.limit for namespace in config.identity.namespace],
+            keys=self.keys.fingerprint,
+            policy=Policy.of(config.identity, config.matching),
         )
 
     @cached_property
@@ -339,9 +339,9 @@ class Deployment:
             self.redis_url,
             config.redis.prefix,
             config.raw.partitions,
-            per_partition,
-            seal,
-            config.redis.replicas,
+            max_events=per_partition,
+            seal=seal,
+            replicas=config.redis.replicas,
         )
 
     def raw_reader(self) -> RawReader:
@@ -358,8 +358,8 @@ class Deployment:
             self.redis_url,
             config.redis.prefix,
             config.raw.partitions,
-            unseal if config.raw.seal else None,
-            stay_with_server,
+            open=unseal if config.raw.seal else None,
+            hold=stay_with_server,
         )
 
     def sink(self, connector: Connector) -> "Sink":
@@ -429,8 +429,8 @@ class Deployment:
             self.directory,
             self.shards,
             self.contacts,
-            self.identifiers,
-            rules_in_force.rules_loader(self.directory, self.config.shards),
-            snapshots.scorers(self.directory, self.signer),
-            self.config.shards.count,
+            hashes=self.identifiers,
+            rules_of=rules_in_force.rules_loader(self.directory, self.config.shards),
+            scorer_of=snapshots.scorers(self.directory, self.signer),
+            count=self.config.shards.count,
         )

@@ -195,14 +195,16 @@ class Supervisor:
         ):
             self._give_up(state, how)
             return
-        times, most = (
-            (state.absences, self._patience.away_s_max)
-            if away
-            else (state.quick_deaths, self._patience.backoff_s_max)
-        )
-        delay = min(most, self._patience.backoff_s * 2 ** min(10, max(0, times - 1))) if quick else 0.0
+        delay = self._delay_s(state, away=away) if quick else 0.0
         state.start_at = time.monotonic() + delay
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
+
+    def _delay_s(self, state: _State, *, away: bool) -> float:
+        times, most = state.quick_deaths, self._patience.backoff_s_max
+        if away:
+            times, most = state.absences, self._patience.away_s_max
+        doublings = min(10, max(0, times - 1))
+        return min(most, self._patience.backoff_s * float(2**doublings))
 
     def _give_up(self, state: _State, how: str) -> None:
         """Give a child up for a while. Raises `Fatal` if nothing could go on without it."""

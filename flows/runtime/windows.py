@@ -81,18 +81,16 @@ class Windows:
         if self._handed is not None:
             handled_s, self._handed = now - self._handed, None
             self._patience_s = self._wait_s if self._busy else min(self._wait_s, handled_s)
-        due = (
-            min(window.opened for window in self._open.values()) + self._patience_s
-            if self._open
-            else now + self._wait_s
-        )
+        due = now + self._wait_s
+        if self._open:
+            due = min(window.opened for window in self._open.values()) + self._patience_s
         for batch in self._reader.poll(max(0, ceil((due - now) * 1000))):
             self._add(batch)
         now = self._clock()
         ready = [
-            w
-            for w in self._open.values()
-            if len(w.events) >= self._events or now - w.opened >= self._patience_s
+            window
+            for window in self._open.values()
+            if len(window.events) >= self._events or now - window.opened >= self._patience_s
         ]
         for window in ready:
             del self._open[window.partition]
@@ -127,7 +125,12 @@ class Windows:
         if window is None:
             before = self._positions[batch.partition]
             window = self._open[batch.partition] = Window(
-                batch.partition, before, batch.after, [], [], self._clock()
+                partition=batch.partition,
+                before=before,
+                after=batch.after,
+                events=[],
+                positions=[],
+                opened=self._clock(),
             )
         window.events += batch.events
         window.positions += batch.positions
