@@ -75,7 +75,7 @@ class Facet(Protocol):
     def before_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
     ) -> None:
-        """Do what an event ends. (What it leads to, it is no outcome of: so this comes first.)"""
+        """Do what an event ends. This comes first, for an event is not an outcome of what it leads to."""
         return
 
     def before_timer(

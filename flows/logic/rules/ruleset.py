@@ -59,7 +59,7 @@ class EvaluationContext:
     event: str
     type: str
     channel: str
-    # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
+    # by what rules find the event: its name, or its type if it is not a track; empty when a timer looks
     key: str
     properties: dict[str, Any]
 
@@ -301,7 +301,7 @@ class CompiledRules:
         for touch in rules.recommendation.touch:
             self.touches.setdefault(touch.event, []).append(touch)
         windows = [aggregate.over or 0 for aggregate in rules.aggregate]
-        self.settled_ms = max([rules.lifecycle.lost, *windows])  # quiet so long, all windows are empty
+        self.settled_ms = max([rules.lifecycle.lost, *windows])  # after so much quiet all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
         self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
         self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
