@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from flows.logic.profile.facet_figures import FacetFigure
-from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 from schemas.wire.triggers import Receipt
