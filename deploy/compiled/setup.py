@@ -13,7 +13,7 @@ LOGIC = (
     *FACETS,
     *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
     *("profile/aggregates", "profile/facet_figures", "profile/fragments", "profile/sparse"),
-    *("resolution/validation", "rules/action_catalogue", "rules/ruleset"),
+    *("resolution/validation", "rules/action_catalogue", "rules/evaluation_context", "rules/ruleset"),
     *("shard/follow_up", "shard/in_flight", "shard/machine", "shard/profile_merge", "shard/quarantine"),
     *("shard/scoring", "shard/state"),
 )

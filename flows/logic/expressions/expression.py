@@ -1,6 +1,6 @@
 """Expressions of the rules (`orders_90d > 3 and "vip" in tags`): a safe subset of Python's, compiled once.
 
-The text is parsed by `ast`, checked and typed node by node, and written anew as source of our own: a node
+The text is parsed by `ast`, checked and typed node by node, and written again as source of our own: a node
 that is not listed here cannot get through. Each expression becomes two functions. The quick one trusts the
 types in the scope, so that a comparison of known numbers is just that. Where a value breaks its promise
 Python raises, and the careful one, which trusts nothing (`flows.logic.expressions.operations`), gives the
@@ -41,7 +41,7 @@ _BROKEN_PROMISES: Final = (TypeError, ValueError, ArithmeticError, AttributeErro
 
 
 class ExpressionError(msgspec.Struct, frozen=True):
-    """Why a text is no expression. `column` counts from 1 within `text`, which is in one line."""
+    """Why a text is not an expression. `column` counts from 1 within `text`, which is in one line."""
 
     message: str
     column: int

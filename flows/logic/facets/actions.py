@@ -16,7 +16,7 @@ from flows.logic.facets import outcomes
 from flows.logic.models.best_action import FEATURES
 from flows.logic.models.features import NAMES
 from flows.logic.rules.action_catalogue import Choices
-from flows.logic.rules.ruleset import EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
 from flows.logic.shard.state import ShardState, rules_of
 from schemas.config import Action as ActionRule
 from schemas.records.customer_profile import Open

@@ -5,7 +5,8 @@ from typing import Any
 from flows.logic.facets.actions import context_of
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.models import cluster_assigner
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 from schemas.records.outbox_lanes import Lane

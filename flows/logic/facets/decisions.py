@@ -7,7 +7,8 @@ from flows.logic.facets import actions
 from flows.logic.facets.actions import Chosen
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.facets.scores import said_of
-from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 from schemas.records.identity_graph import text_id

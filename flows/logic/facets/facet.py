@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from flows.logic.profile.facet_figures import FacetFigure
-from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, CompiledTrigger
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 from schemas.wire.triggers import Receipt
@@ -75,7 +76,7 @@ class Facet(Protocol):
     def before_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
     ) -> None:
-        """Do what an event ends. (What it leads to, it is no outcome of: so this comes first.)"""
+        """Do what an event ends. This comes first, for an event is not an outcome of what it leads to."""
         return
 
     def before_timer(

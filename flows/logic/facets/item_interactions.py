@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.models import recommendation_index
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.config import Touch
 from schemas.records.customer_profile import Profile

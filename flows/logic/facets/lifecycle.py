@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from flows.logic.facets.facet import Facet, TriggerCause
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 

@@ -16,7 +16,8 @@ from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.models.best_action import NAME
 from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.action_catalogue import OPEN_MAX
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState, rules_of
 from schemas.config import Reward
 from schemas.records.customer_profile import MICRO, Open, Profile

@@ -23,7 +23,8 @@ import msgspec
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.profile import sparse
 from flows.logic.profile.aggregates import amount_of
-from flows.logic.rules.ruleset import CompiledModel, CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledModel, CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import MICRO, Profile, Question
 from schemas.records.outbox_lanes import Lane

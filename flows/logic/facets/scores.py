@@ -4,7 +4,8 @@ from math import inf
 from typing import Any, Final
 
 from flows.logic.facets.facet import Facet, TriggerCause
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from flows.logic.facets.facet import Facet
 from flows.logic.profile.facet_figures import FacetFigure
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 
 DAY_MS: Final = 86_400_000
-DAYS_MAX: Final = 366  # back from the last day; a longer streak is counted as so long
+DAYS_MAX: Final = 366  # back from the last day: a longer streak counts as this many
 
 
 class Streaks(Facet):

@@ -5,7 +5,8 @@ from typing import Final
 
 from flows.logic.facets.decisions import fire
 from flows.logic.facets.facet import Facet, TriggerCause, timer_cause
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile, Wait
 

@@ -12,7 +12,7 @@ from typing import Final
 from schemas import patterns
 from schemas.config import Identity
 
-ONE_SIGN_MIN: Final = 10  # so many times nothing but one digit or letter is no number of anybody
+ONE_SIGN_MIN: Final = 10  # one digit or letter repeated this often is nobody's number
 _NOTHING: Final = re.compile(
     r"[0\W_]*"
 )  # all zeros, an empty UUID, blanks, `???`, a phone number without digits

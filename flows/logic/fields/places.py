@@ -31,7 +31,7 @@ _POSTAL: Final = {  # of countries whose form is simple; others by the general o
     "GB": re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][A-Z]{2}"),
 }
 _SINCE: Final = re.compile(r"^\[\d{4}-\]")  # of a division that has not always been one
-_ENDED: Final = re.compile(r"^\[\d{0,4}-\d{4}\]")  # of one that is no more
+_ENDED: Final = re.compile(r"^\[\d{0,4}-\d{4}\]")  # of one that has ended
 _SUFFIX: Final = re.compile(
     r"(特别行政区|特別行政區|壮族自治区|回族自治区|维吾尔自治区|自治区|自治州|地区|省|市|盟)$"
 )

@@ -3,7 +3,7 @@ same time always the same one.
 
 A mark of the event's messageId stands behind the milliseconds. So all that one event states wins or loses
 together, a value with what entry noted about it, in the open record and in the sealed one, whichever event
-comes first and however often it is sealed anew.
+comes first and however often it is sealed again.
 """
 
 from typing import Final

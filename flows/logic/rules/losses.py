@@ -36,19 +36,18 @@ def losses(before: Rules, after: Rules) -> list[str]:
 
 
 def _figures(before: Rules, after: Rules) -> list[str]:
-    kept, names = (
-        {slot_of(aggregate) for aggregate in after.aggregate},
-        {aggregate.name for aggregate in after.aggregate},
-    )
+    kept = {slot_of(aggregate) for aggregate in after.aggregate}
+    names = {aggregate.name for aggregate in after.aggregate}
     lost = [aggregate.name for aggregate in before.aggregate if slot_of(aggregate) not in kept]
-    gone, anew = [name for name in lost if name not in names], [name for name in lost if name in names]
+    gone = [name for name in lost if name not in names]
+    redefined = [name for name in lost if name in names]
     found = []
     if gone:
         found.append(
             f"{_counted(gone, before.aggregate, 'aggregate')}, and what was counted with it: {_listed(gone)}"
         )
-    if anew:
-        found.append(f"defined otherwise, and so counted from nothing again: {_listed(anew)}")
+    if redefined:
+        found.append(f"defined otherwise, and so counted from nothing again: {_listed(redefined)}")
     return found
 
 

@@ -1,202 +1,28 @@
-"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over an
-`EvaluationContext`.
+"""`Rules` compiled once: tags, segments, triggers and models as closures over an `EvaluationContext`."""
 
-An `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event,
-if there is one.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from flows.logic.expressions.expression import (
     ExpressionError,
-    Name,
     compared_with_numbers,
     compile_expression,
     names_used,
 )
 from flows.logic.expressions.source import Scope
-from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
-from flows.logic.models.features import FEATURES, latest, shared
 from flows.logic.models.recommendation_index import RecommendationIndex
-from flows.logic.profile.aggregates import Figure, Read, read_as_numbers
+from flows.logic.profile.aggregates import Figure, read_as_numbers
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.rules.action_catalogue import Choices
-from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
+from flows.logic.rules.evaluation_context import EXPECTED, MODELS, EvaluationContext, Predicate, scope_of
+from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule
 from schemas.errors import ConfigError
-from schemas.records.customer_profile import MICRO, Fragment, Profile
-
-DAY_MS: Final = 86_400_000
-MODELS: Final = tuple(BINARY)
-EXPECTED: Final = "expected_value"  # stands among the scores of the purchase model
-Predicate = Callable[["EvaluationContext"], Any]
-
-
-class EvaluationContext:
-    """What an expression sees: one for each event."""
-
-    __slots__ = (
-        "_features",
-        "channel",
-        "event",
-        "f",
-        "k",
-        "key",
-        "now",
-        "p",
-        "properties",
-        "reads",
-        "recommendations",
-        "type",
-    )
-
-    p: Profile
-    f: Fragment
-    now: int
-    event: str
-    type: str
-    channel: str
-    # by what rules find the event: its name, or its type where it is no track; empty when a timer looks
-    key: str
-    properties: dict[str, Any]
-
-    def __init__(
-        self, reads: Mapping[int, Read], recommendations: RecommendationIndex | None = None, k: int = 0
-    ) -> None:
-        """`recommendations`: what to recommend `k` items with."""
-        self.reads = reads
-        self.recommendations = recommendations
-        self.k = k
-        self._features: list[float] | None = None
-
-    def property(self, name: str) -> Any:
-        """Return a property. `a.b` looks into the object `a`, unless a property has the dotted name
-        itself."""
-        value: Any = self.properties.get(name)
-        if value is None and "." in name:
-            value = self.properties
-            for step in name.split("."):
-                value = value.get(step) if type(value) is dict else None
-        return value
-
-    def trait(self, name: str) -> Any:
-        """Return a trait as stated; where it never was, as it was derived."""
-        held = self.f.traits.get(name)
-        if held is not None:
-            return held[1]
-        found = derived(self.f.traits, name) if name in CONFIDENCE else None
-        return None if found is None else found[0]
-
-    def features(self, reach: int = len(FEATURES)) -> list[float]:
-        """Return what models look at, computed once: the first `reach` of them, or more."""
-        found = self._features
-        if found is None:
-            found = self._features = shared(self.f, self.now)
-        if len(found) < reach:
-            found += latest(self.f)
-        return found
-
-    def score(self, model: str) -> float | None:
-        held = self.p.scores.get(model)
-        return None if held is None else held[0]
-
-    def value_tier(self, middle: float, high: float) -> str | None:
-        held = self.p.scores.get(EXPECTED)
-        if held is None:
-            return None
-        if held[0] >= high:
-            return "high"
-        return "middle" if held[0] >= middle else "low"
-
-    def recommended(self) -> list[str]:
-        """Return items for this customer, the best first."""
-        index = self.recommendations
-        return index.recommend(self.p.recent, self.p.segment, self.k) if index else []
-
-    def purchase_recency(self) -> float | None:
-        return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
-
-    def favourite(self, counts: dict[Any, int]) -> Any:
-        if len(counts) == 1:
-            return next(iter(counts))
-        return max(counts, key=lambda name: (counts[name], name)) if counts else None
-
-
-NAMES: Final[dict[str, Name]] = {
-    "event": Name("text", "v.event", doc="the event's name; empty when a timer looks"),
-    "type": Name("text", "v.type", doc="track, identify, page ...; empty when a timer looks"),
-    "channel": Name("text", "v.channel", doc="source of the event"),
-    "tags": Name("set", "v.p.tags", doc="tags that are on"),
-    "segment": Name("text", "v.p.segment"),
-    "stage": Name("text", "v.p.stage", doc="new, active, slipping, lost or won_back"),
-    "recency_days": Name("number", "v.purchase_recency()", nullable=True, doc="days since the last purchase"),
-    "frequency": Name("number", "v.f.orders", doc="purchases ever"),
-    "monetary": Name("number", f"(v.f.spent / {MICRO})", doc="spent ever"),
-    "inactive_days": Name("number", f"((v.now - v.f.last_ms) / {DAY_MS})", doc="days since the last event"),
-    "age_days": Name("number", f"((v.now - v.f.first_ms) / {DAY_MS})", doc="days since the first event"),
-    "events": Name("number", "v.f.events", doc="events ever"),
-    "sessions": Name("number", "(len(v.f.sessions) // 2)", doc="sessions in the last 30 days"),
-    "hour": Name("number", "(v.now // 3600000 % 24)", doc="hour of day now, UTC"),
-    EXPECTED: Name(
-        "number", f"v.score({EXPECTED!r})", nullable=True, doc="of the next purchase, times its probability"
-    ),
-    "value_tier": Name(
-        "text",
-        f"v.value_tier({Value().middle!r}, {Value().high!r})",
-        nullable=True,
-        doc="low, middle or high",
-    ),
-    "cluster": Name(
-        "text", "v.p.cluster", doc="group of customers that behave alike; empty until groups are formed"
-    ),
-    "recommended": Name("set", "v.recommended()", doc="items to recommend; empty until there is a model"),
-    "top_channel": Name(
-        "text", "v.favourite(v.f.channels)", nullable=True, doc="channel with the most events"
-    ),
-    "top_hour": Name(
-        "number", "v.favourite(v.f.hours)", nullable=True, doc="hour of day with the most events, UTC"
-    ),
-}
-
+from schemas.records.customer_profile import Fragment, Profile
 
 _OF_VALUE: Final = (EXPECTED, "value_tier")
-
-
-def scope_of(
-    figures: Mapping[str, Figure],
-    value: Value = Value(),  # noqa: B008  # frozen
-    of_facets: Iterable[FacetFigure] = (),
-) -> Scope:
-    """Return all names that expressions may use under these aggregates, tiers of value and facets. An
-    aggregate goes before a facet's figure of the same name: it was there first."""
-    names = NAMES | {figure.name: figure.named() for figure in of_facets}
-    for name, figure in figures.items():
-        names[name] = _figure_name(figure)
-    names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
-    names["value_tier"] = Name("text", f"v.value_tier({value.middle!r}, {value.high!r})", nullable=True)
-    return Scope(names, {"properties": "v.property({key!r})", "traits": "v.trait({key!r})"})
-
-
-def _figure_name(figure: Figure) -> Name:
-    slot, aggregate = figure.slot, figure.aggregate
-    if aggregate.over is None and aggregate.half_life is None:  # the common kinds are read in place
-        if aggregate.of == "count":
-            return Name("number", f"v.f.aggregates.get({slot}, 0)")
-        if aggregate.of == "sum":
-            return Name("number", f"(v.f.aggregates.get({slot}, 0) / {MICRO})")
-    read = f"v.reads[{slot}](v.f.aggregates.get({slot}), v.now)"
-    match aggregate.of:
-        case "count" | "sum" | "distinct":
-            return Name("number", read)
-        case "min" | "max":
-            return Name("number", read, nullable=True)
-        case "last":
-            return Name("any", read, nullable=True)
-        case "top_k":
-            return Name("set", read)
 
 
 def still(
@@ -301,7 +127,7 @@ class CompiledRules:
         for touch in rules.recommendation.touch:
             self.touches.setdefault(touch.event, []).append(touch)
         windows = [aggregate.over or 0 for aggregate in rules.aggregate]
-        self.settled_ms = max([rules.lifecycle.lost, *windows])  # quiet so long, all windows are empty
+        self.settled_ms = max([rules.lifecycle.lost, *windows])  # after so much quiet all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
         self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
         self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}

@@ -11,7 +11,8 @@ from flows.logic.expressions.expression import ExpressionError, compile_expressi
 from flows.logic.expressions.literals import literals
 from flows.logic.profile.aggregates import Figure
 from flows.logic.profile.facet_figures import FacetFigure
-from flows.logic.rules.ruleset import expressions, scope_of
+from flows.logic.rules.evaluation_context import scope_of
+from flows.logic.rules.ruleset import expressions
 from schemas.config import Config, Rules
 from schemas.config.decode import suggest
 

@@ -12,7 +12,8 @@ from flows.logic.facets.all_facets import (
     DUES,
 )
 from flows.logic.facets.facet import TriggerCause, timer_cause
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, still
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, still
 from flows.logic.shard.state import Live, ShardState, rules_of
 from schemas.records.identity_graph import text_id
 from schemas.wire.events import Fact

@@ -4,7 +4,7 @@ Stage, tags, cooldowns and the like depend on what happened when, so they cannot
 Instead a customer that absorbs another keeps, in a record of its own, what both were and each fact since.
 Undoing a union is then living those days once more without it, in silence: nothing is sent, asked or counted.
 The record is appended to and never read on the hot path. It is given up when it is too long or too old; then
-fragments are still taken apart exactly, and what follows from them is derived anew.
+fragments are still taken apart exactly, and what follows from them is derived again.
 """
 
 from collections.abc import Collection, Iterable, Iterator

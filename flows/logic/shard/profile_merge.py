@@ -203,7 +203,7 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
         staying.history_bytes = staying.joined_ms = 0
         state.count("split_by_fragments")
         for what, customer in ((staying, root), (leaving, parting.part)):
-            _derive_anew(state, what, customer)
+            _derive_again(state, what, customer)
     for divide in DIVIDE:
         divide(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
@@ -269,7 +269,7 @@ def _come_back(state: ShardState, root: bytes, live: Live, message: Absorb) -> N
     _become(state, root, live, profile, message.history or None)
 
 
-def _derive_anew(state: ShardState, profile: Profile, root: bytes) -> None:
+def _derive_again(state: ShardState, profile: Profile, root: bytes) -> None:
     """Stage, tags, segment and scores from the figures as they are now, in silence."""
     scratch = state.scratch(Head(clock_ms=state.head.clock_ms))
     follow_up.at_union(scratch, root, root, Live(profile, rules_of(state)), muted=True)

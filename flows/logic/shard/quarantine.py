@@ -105,7 +105,7 @@ class Careful:
     ) -> None:
         """Write down what was raised and on what, and tell the worker, which counts it."""
         all_of_it = places(error)
-        # no place of this module; unless there is no other, for then it was the check of what is written
+        # without the places of this module, unless there are no others: then its own check raised
         trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[-1:]
         put_aside = Quarantined(
             error=type(error).__name__,

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Scorer as Linear
 from flows.logic.models.scorer_set import LinearScorerSet
-from flows.logic.rules.ruleset import EXPECTED, CompiledModel
+from flows.logic.rules.evaluation_context import EXPECTED
+from flows.logic.rules.ruleset import CompiledModel
 
 TOGETHER_LEAST: Final = 2  # models; one is as quick alone
 

@@ -9,7 +9,8 @@ from flows.logic.fields.check import NOTES, OK, QUALITY
 from flows.logic.fields.completion import completed
 from flows.logic.fields.stated import in_order
 from flows.logic.models.recommendation_index import RecommendationIndex
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 from schemas.records.customer_profile import MICRO, Fragment, Profile
 from schemas.records.identity_graph import text_id
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.cli.configuration_screen import check
-from flows.logic.rules.ruleset import scope_of
+from flows.logic.rules.evaluation_context import scope_of
 from schemas.config import EXPRESSION_NAMES
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError

@@ -6,7 +6,8 @@ import pytest
 
 from flows.logic.facets import all_facets
 from flows.logic.facets.facet import Facet
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules
 
 VERBS = [name for name in vars(Facet) if not name.startswith("_") and name != "figures"]
 

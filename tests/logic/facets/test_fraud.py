@@ -43,7 +43,7 @@ class Shop:
         self._learnt_ms = 0
 
     def buys(self, who: Identifier, times: float = 1.0) -> list[Trigger]:
-        """A purchase of so many times the usual, and the triggers that it fires."""
+        """A purchase of many times the usual, and the triggers that it fires."""
         before = len(self.world.triggers())
         self.world.send(who, "Bought", total=round(USUAL * times * self.luck.lognormvariate(0, 0.3), 2))
         return self.world.triggers()[before:]
@@ -132,7 +132,7 @@ def test_what_is_learnt_of_a_chargeback_is_the_purchase_it_is_about() -> None:
     victim = shop.regular("victim")
     shop.buys(victim, 30.0)
     shop.world.later(MINUTE)
-    for _ in range(3):  # usual ones after it are no reason to ask anew
+    for _ in range(3):  # usual ones after it are no reason to ask again
         shop.world.later(3 * DAY)
         shop.buys(victim)
     shop.world.send(victim, "Chargeback")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flows.logic.facets import vocabulary
 from flows.logic.facets.streaks import DAYS_MAX, STREAK
-from flows.logic.rules.ruleset import EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
 from flows.logic.shard.state import Live
 from flows.logic.shard.view import present
 from schemas.config.toml import rules_from

@@ -139,7 +139,9 @@ class TestRecommended:
         first, second = world.triggers()
         assert set(first.reasons["recommended"]) == {"cup", "pot"}
         assert first.reasons["recommended"][0] in ("cup", "pot")
-        assert len(second.reasons["recommended"]) == 2  # nothing is known of him: what everyone likes
+        assert (
+            len(second.reasons["recommended"]) == 2
+        )  # nothing is known of the customer: what everyone likes
 
     def test_profiles_show_it(self) -> None:
         world = World(RULES)

@@ -10,7 +10,7 @@ from flows.logic.fields import completion, quality
 from flows.logic.fields.check import Entry, Taken
 from flows.logic.message import Checked
 from flows.logic.resolution.validation import Validator
-from flows.logic.rules.ruleset import EvaluationContext
+from flows.logic.rules.evaluation_context import EvaluationContext
 from schemas.config import Config, Field, Identity, Namespace, Repeat
 from schemas.config import Entry as EntryConfig
 from schemas.records.customer_profile import Fragment

@@ -182,7 +182,7 @@ def test_an_amount_is_exact_whatever_the_order() -> None:
 
 @pytest.mark.parametrize("amount", [AMOUNT_MAX, -AMOUNT_MAX])
 def test_amounts_beyond_64_bits_are_kept_whatever_the_order(amount: float) -> None:
-    """Whoever has a public key can send as many of the largest as he likes."""
+    """Whoever has a public key can send as many of the largest as they like."""
     paid = [
         fact("Bought", message=f"m{n}", properties={"total": amount if n % 5 else 0.25})
         for n in range(25_000)

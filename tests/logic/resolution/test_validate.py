@@ -406,7 +406,7 @@ def test_traits_of_the_context_count_too() -> None:
 
 def test_the_consent_that_a_browser_stamps_on_events_is_kept() -> None:
     """As `@segment/analytics-consent-tools` writes it on every event, and in one of its own when the visitor
-    decides anew."""
+    decides again."""
     stamp = {"consent": {"categoryPreferences": {"Advertising": False, "Functional": True}}}
     for changes in (
         {"context": stamp},

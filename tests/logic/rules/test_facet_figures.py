@@ -7,7 +7,8 @@ import pytest
 
 from flows.logic.facets import vocabulary
 from flows.logic.profile.facet_figures import FacetFigure
-from flows.logic.rules.ruleset import CompiledRules, EvaluationContext, problems
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, problems
 from flows.logic.rules.slips import slips
 from schemas.config import Rules
 from schemas.config.toml import rules_from
@@ -80,7 +81,7 @@ def test_the_check_knows_it(figures: tuple[FacetFigure, ...]) -> None:
 
 
 def test_facets_bring_names_that_nobody_else_has() -> None:
-    from flows.logic.rules.ruleset import NAMES
+    from flows.logic.rules.evaluation_context import NAMES
     from schemas.config import EXPRESSION_NAMES
 
     names = [figure.name for figure in vocabulary.FIGURES]

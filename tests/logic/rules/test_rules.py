@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from flows.logic.rules.ruleset import NAMES, CompiledRules, EvaluationContext, problems
+from flows.logic.rules.evaluation_context import NAMES, EvaluationContext
+from flows.logic.rules.ruleset import CompiledRules, problems
 from flows.logic.shard.view import mask, present
 from schemas.config import EXPRESSION_NAMES, On, Rules, Segment, Tag, TriggerRule
 from schemas.config.toml import DEFAULT, load

@@ -1,4 +1,4 @@
-"""How a customer is shown: what is his own, and which of several stated values counts."""
+"""How a customer is shown: what is their own, and which of several stated values counts."""
 
 from itertools import permutations
 
