@@ -79,6 +79,13 @@ class TestScorer:
         with pytest.raises(Foreign, match=complaint):
             Scorer.from_snapshot(snapshot.pack(), churn.FEATURES)
 
+    def test_the_names_in_announced_snapshots_stay(self) -> None:
+        """Another release reads them."""
+        assert list(msgspec.msgpack.decode(trained(60).snapshot().pack())) == [
+            *("means", "deviations", "weights", "bends", "intercept", "format", "model", "version"),
+            *("features", "learner", "examples", "trained_ms", "metrics", "worth"),
+        ]
+
     @given(st.binary(max_size=200))
     def test_random_bytes_are_foreign(self, body: bytes) -> None:
         with pytest.raises(Foreign):
