@@ -254,7 +254,7 @@ def organisations(luck: Random, customers: int) -> Iterator[Row]:
 
 
 def branches(luck: Random, customers: int) -> Iterator[Row]:
-    """Each place is a customer of its own. One of five organisations has several, of which many have the
+    """Make each place a customer of its own. One of five organisations has several, of which many have the
     phone of the first."""
     names, streets, towns = Names(luck, 5_000, 4), Names(luck, 1_500, 3), Names(luck, 120, 3)
     made = 0
@@ -331,7 +331,7 @@ REGISTERS: dict[str, Callable[[Random, int], Iterator[Row]]] = {
 
 
 def rows(register: str, customers: int, seed: int = 1) -> list[Row]:
-    """In random order; `row` and `entity` are no evidence."""
+    """Return the rows in random order; `row` and `entity` are not evidence."""
     luck = Random(seed)
     found = list(REGISTERS[register](luck, customers))
     luck.shuffle(found)

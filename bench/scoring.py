@@ -49,7 +49,7 @@ Models = dict[str, Loaded]
 
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
-    """What `resolve` writes to the log of each shard."""
+    """Return what `resolve` writes to the log of each shard."""
     reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
@@ -75,7 +75,7 @@ def entries(config: Config) -> dict[int, list[LogEntry]]:
 def apply(
     config: Config, rules: Rules, models: Models, logs: Mapping[int, list[LogEntry]]
 ) -> tuple[list[float], list[ShardState], list[Example]]:
-    """Seconds for each batch, the shards afterwards, and the examples that left."""
+    """Return the seconds for each batch, the shards afterwards, and the examples that left."""
     compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
     machine = ShardMachine(lambda _: compiled, lambda sender, _: models.get(sender.partition(":")[2]))
     states, examples, seconds = [], [], []
@@ -95,7 +95,7 @@ def apply(
 
 
 def taught(config: Config, rules: Rules, states: list[ShardState], examples: list[Example]) -> Models:
-    """A snapshot of each model."""
+    """Return a snapshot of each model."""
     chance = random.Random(1)
     compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
     customers = [live for state in states for live in state.live.values() if live is not None][:TAUGHT]
@@ -159,7 +159,7 @@ def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -
 
 
 def without(rules: Rules, *, binary: bool) -> Rules:
-    """Without actions, recommendation and groups; and without the binary models."""
+    """Return the rules without actions, recommendations and clusters; and without the binary models."""
     replace = msgspec.structs.replace
     lean = replace(
         rules,
@@ -172,7 +172,7 @@ def without(rules: Rules, *, binary: bool) -> Rules:
 
 
 def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
-    """µs an event."""
+    """Return the µs an event."""
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
