@@ -269,7 +269,7 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
     with pytest.raises(
         Fatal,
         match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\."
-        r" This is a defect",
+        " This is a defect",
     ):
         world.send([ANA, PHONE])
 
@@ -410,7 +410,7 @@ def test_what_a_customer_is_called_by_stays(together: bool) -> None:
     assert world.counters()["applied"] == 1
 
 
-# --- a log that does not fit ----------------------------------------------------------------------
+# --- a log that does not fit
 
 
 def test_a_shard_ahead_of_its_log_stops_and_names_the_repair() -> None:

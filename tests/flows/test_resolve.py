@@ -46,7 +46,7 @@ def memory(redis_url: str) -> Site:
     return Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
 
 
-# --- windows --------------------------------------------------------------------------------------
+# --- windows
 
 
 class Clock:
@@ -103,7 +103,7 @@ def test_windows_follow_one_another_without_a_gap() -> None:
     assert [window.before for window in found] == [START, *(window.after for window in found)][:-1]
 
 
-# --- facts ----------------------------------------------------------------------------------------
+# --- facts
 
 
 def test_an_event_becomes_a_fact_in_the_log_of_its_customer(site: Site) -> None:
@@ -246,7 +246,7 @@ def test_a_window_that_is_always_stale_ends_the_worker(memory: Site) -> None:
         memory.take(raw(userId="ana"), resolver=memory.resolver(directory=Never(memory.directory, [])))  # type: ignore[arg-type]
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- what is refused
 
 
 def letters(site: Site) -> list[DeadLetter]:
@@ -288,7 +288,7 @@ def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(
     assert "ana" not in letter.detail
 
 
-# --- limits, rivals, restarts ---------------------------------------------------------------------
+# --- limits, rivals, restarts
 
 
 class Waiting(Stop):

@@ -85,8 +85,8 @@ def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: 
 
 
 def held(client: redis.Redis, key: bytes) -> object:
-    """Of a stream its entries: its dump has counters of its past. Of a set its members: they have no
-    order."""
+    """Compare a stream by its entries, for its dump has counters of its past, and a set by its members,
+    which have no order."""
     match client.type(key):
         case b"stream":
             return client.xrange(key)
@@ -119,7 +119,7 @@ class Writers:
             thread.join()
 
     def _shard(self, shard: int) -> None:
-        """Each commit moves 1 from one profile to another, makes one anew and takes one away."""
+        """Each commit moves 1 from one profile to another, makes a new one and takes one away."""
         tag = f"t:{{s{shard:02d}}}:"
         values = dict.fromkeys(range(self._profiles), 1_000)
         offset = 0

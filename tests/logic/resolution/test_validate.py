@@ -241,10 +241,8 @@ json_values = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    (
-        "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt"
-        " properties traits context"
-    ).split()
+    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt"
+    " properties traits context".split()
 )
 
 
@@ -262,7 +260,7 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
     assert accepted(value).message != accepted(value | {"event": "Other"}).message
 
 
-# --- time -----------------------------------------------------------------------------------------
+# --- time
 
 
 @pytest.mark.parametrize(
