@@ -53,7 +53,7 @@ def examples() -> Iterator[Example | None]:
 
 
 def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[float]:
-    """Seconds of each round."""
+    """Return the seconds of each round."""
     outbox, who, shown = Deployment(config).outbox, sender(NAME), examples()
     learning = Learning(
         BinaryTrainer(NAME, FEATURES, config.churn.learning_rate),

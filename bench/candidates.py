@@ -20,8 +20,8 @@ from schemas.records.identity_graph import ID_BYTES
 
 
 def measure(records: list[tuple[str, Record]]) -> dict[str, float]:
-    """`found`: the share of records whose customer is among the candidates, of those whose customer is
-    there."""
+    """Return `found`, the share of records whose customer is among the candidates, of those whose customer is
+    there; and what that costs."""
     lists: dict[bytes, KeyList] = {}
     ids: dict[str, bytes] = {}
     found = there = candidates = keys_each = 0

@@ -22,7 +22,7 @@ def softmax(scores: Floats) -> Floats:
 
 
 def actions(count: int) -> Floats:
-    """Shape (count, 2): weights of the log-odds of a reward in two features, in all directions."""
+    """Return weights of the log-odds of a reward in two features, in all directions, shape (count, 2)."""
     angles = np.arange(count) * (2.0 * np.pi / count)
     return np.column_stack((np.cos(angles), np.sin(angles)))
 
@@ -32,7 +32,7 @@ def pays(scores: Floats, rate: float) -> Floats:
 
 
 def judged(scores: Floats) -> Floats:
-    """The policy that is asked about: it prefers what pays."""
+    """Return the policy that is asked about: it prefers what pays."""
     return softmax(2.0 * scores)
 
 

@@ -23,7 +23,7 @@ _Figures = tuple[int, float]
 
 
 def count(held: _Figures | None, event: dict[str, object]) -> tuple[_Figures, tuple[int, float]]:
-    """One customer's count and sum."""
+    """Keep one customer's count and sum."""
     n, total = held or (0, 0.0)
     properties = event.get("properties")
     amount = properties.get("total", 0.0) if isinstance(properties, dict) else 0.0

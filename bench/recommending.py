@@ -20,7 +20,7 @@ Next = Callable[[int, list[str]], int]  # (customer, recent items) -> an item
 
 
 def leanings(luck: random.Random, items: int, customers: int) -> Next:
-    """Each customer and each item leans somewhere in six dimensions, and some items are liked by all."""
+    """Let each customer and each item lean somewhere in six dimensions; some items are liked by all."""
     source = np.random.default_rng(luck.randrange(1 << 32))
     people, things, liked = (
         source.normal(size=(customers, 6)),
@@ -36,7 +36,7 @@ def leanings(luck: random.Random, items: int, customers: int) -> Next:
 
 
 def circles(luck: random.Random, items: int, customers: int) -> Next:
-    """Customers keep to sixty items, four times of five; within them some are liked more."""
+    """Keep customers to sixty items, four times of five; within them some are liked more."""
     sums = list(accumulate(luck.lognormvariate(0, 1) for _ in range(60)))
     of = [luck.randrange(items // 60) for _ in range(customers)]
 
@@ -48,7 +48,7 @@ def circles(luck: random.Random, items: int, customers: int) -> Next:
 
 
 def mates(luck: random.Random, items: int, _: int) -> Next:
-    """Half of the time one of four items that go with the last."""
+    """Choose, half of the time, one of four items that go with the last."""
     sums = list(accumulate(luck.lognormvariate(0, 1) for _ in range(items)))
     goes_with = [[luck.randrange(items) for _ in range(4)] for _ in range(items)]
 
@@ -61,7 +61,7 @@ def mates(luck: random.Random, items: int, _: int) -> Next:
 
 
 def chance(luck: random.Random, items: int, _: int) -> Next:
-    """Some items are liked more, and that is all."""
+    """Choose by chance; some items are liked more, and that is all."""
     sums = list(accumulate(luck.lognormvariate(0, 1) for _ in range(items)))
     return lambda _customer, _recent: luck.choices(range(items), cum_weights=sums)[0]
 

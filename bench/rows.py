@@ -38,7 +38,7 @@ _CONFIG = '[redis]\nurl = "{url}"\n[raw]\nmax_events = {room}\n'
 
 
 def rows(count: int) -> Iterator[list[str]]:
-    """One in `BROKEN_EVERY` has nobody in it."""
+    """Give rows, of which one in `BROKEN_EVERY` names nobody."""
     for n in range(count):
         who = "" if n % BROKEN_EVERY == 0 else f"customer-{n}"
         born = date(1950, 1, 1) + timedelta(n % 20_000)
@@ -105,7 +105,8 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
 
 
 def imported(file: Path, config: Path, *options: str) -> tuple[dict[str, int], float, float, int]:
-    """What the command printed, its seconds, those of its CPU, the most memory that it took in MB."""
+    """Return what the command printed, its seconds, those of its CPU, and the most memory that it took in
+    MB."""
     mapped = [part for pair in MAPPED for part in ("--map", pair)]
     argv = [
         sys.executable,

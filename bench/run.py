@@ -48,7 +48,7 @@ _STEPS = (4_000, 15)  # customers and events each of the step-by-step measuremen
 
 
 def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
-    """All figures."""
+    """Return all figures."""
     with running() as (config, _folder):
         steps = measure(config, fill(config, *_STEPS))
     with running() as (config, folder):

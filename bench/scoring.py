@@ -39,7 +39,7 @@ from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
 from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import Lane
-from schemas.records.shard_log import LogEntry
+from schemas.records.shard_log import LogEntry, LogKind
 from schemas.wire.triggers import Example
 from state.redis.embedded import embedded
 
@@ -50,7 +50,7 @@ Models = dict[str, Loaded]
 
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
-    """What `resolve` writes to the log of each shard."""
+    """Return what `resolve` writes to the log of each shard."""
     reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
@@ -76,15 +76,15 @@ def entries(config: Config) -> dict[int, list[LogEntry]]:
 def apply(
     config: Config, rules: Rules, models: Models, logs: Mapping[int, list[LogEntry]]
 ) -> tuple[list[float], list[ShardState], list[Example]]:
-    """Seconds for each batch, the shards afterwards, and the examples that left."""
+    """Return the seconds for each batch, the shards afterwards, and the examples that left."""
     compiled = compile_rules(rules, 1, config.shards.dedupe, config.shards.count)
     machine = ShardMachine(lambda _: compiled, lambda sender, _: models.get(sender.partition(":")[2]))
     states, examples, seconds = [], [], []
     for shard, log in logs.items():
         state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
         machine.open(state)
-        # c and m would bring the rules of the deployment
-        plain = [entry for entry in log if entry.kind not in "cm"]
+        # these would bring the rules and models of the deployment
+        plain = [entry for entry in log if entry.kind not in (LogKind.CONFIG, LogKind.MODEL)]
         for at in range(0, len(plain), BATCH):
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
@@ -96,7 +96,7 @@ def apply(
 
 
 def taught(config: Config, rules: Rules, states: list[ShardState], examples: list[Example]) -> Models:
-    """A snapshot of each model."""
+    """Return a snapshot of each model."""
     chance = random.Random(1)
     compiled = compile_rules(rules, 1, config.shards.dedupe, config.shards.count)
     customers = [live for state in states for live in state.live.values() if live is not None][:TAUGHT]
@@ -160,7 +160,7 @@ def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -
 
 
 def without(rules: Rules, *, binary: bool) -> Rules:
-    """Without actions, recommendation and groups; and without the binary models."""
+    """Return the rules without actions, recommendations and clusters; and without the binary models."""
     replace = msgspec.structs.replace
     lean = replace(
         rules,
@@ -173,7 +173,7 @@ def without(rules: Rules, *, binary: bool) -> Rules:
 
 
 def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
-    """µs an event."""
+    """Return the µs an event."""
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():

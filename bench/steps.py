@@ -27,7 +27,7 @@ from state.redis.embedded import embedded
 
 
 def configuration(folder: Path) -> Config:
-    """The packaged file in a folder of its own, with room for all events at once."""
+    """Write the packaged file to a folder of its own, with room for all events at once."""
     config = load(None)
     replace = msgspec.structs.replace
     return replace(
@@ -67,7 +67,7 @@ def redis_cpu_s(config: Config) -> float:
 
 
 def measure(config: Config, total: int) -> dict[str, float]:
-    """µs of CPU for each event, by step."""
+    """Return the µs of CPU for each event, by step."""
     spent: dict[str, float] = {}
 
     def timed(step: str, call: Callable[..., Any]) -> Callable[..., Any]:

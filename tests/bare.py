@@ -19,7 +19,7 @@ POINTERS = ("JAVA_HOME", "M2_HOME", "NODE_PATH")  # would lead around PATH
 
 
 def path_without(hidden: frozenset[str], path: str, scratch: Path) -> str:
-    """`path`, but what has one of these names is not found on it."""
+    """Return `path`, but so that what has one of these names is not found on it."""
     shown = []
     for number, folder in enumerate(Path(each) for each in path.split(os.pathsep) if each):
         if not folder.is_dir():

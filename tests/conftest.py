@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
-    """The URL of a redis-server of this test session alone."""
+    """Give the URL of a redis-server of this test session alone."""
     with (
         tempfile.TemporaryDirectory(prefix="mr-") as folder,
         Embedded(Path(folder), fsync="no").running() as url,
@@ -54,7 +54,7 @@ def redis_server() -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
-    """The URL of an empty Redis, `unix:///...`."""
+    """Give the URL of an empty Redis, `unix:///...`."""
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server

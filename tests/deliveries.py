@@ -7,7 +7,7 @@ from schemas.wire.triggers import Receipt, Trigger
 
 
 def trigger(number: int, to: tuple[str, ...] = ("hook",), **changes: object) -> Trigger:
-    """A trigger that is told from others by its number."""
+    """Make a trigger that is told from others by its number."""
     made = Trigger(
         id=f"trg-{number}",
         customer=f"{number:024x}",

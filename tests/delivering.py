@@ -81,7 +81,7 @@ class Rig:
         self._last = dict.fromkeys(range(SHARDS), 0)
 
     def emit(self, *bodies: Any, shard: int = 0, lane: str = Lane.TRIGGERS) -> None:
-        """As a shard's commit does it."""
+        """Emit as a shard's commit does."""
         pipeline = self.redis.pipeline()
         for body in bodies:
             self._last[shard] += 1
@@ -124,7 +124,7 @@ class Rig:
         return self
 
     def stop(self) -> float:
-        """As SIGTERM does it; the seconds that it took. Raises what ended the flow."""
+        """Stop as SIGTERM does; return the seconds that it took. Raises what ended the flow."""
         stop, self.stopping = self.stopping, None
         assert stop is not None
         begun = time.monotonic()
@@ -165,5 +165,5 @@ def hook(url: str, **changes: Any) -> Connector:
 
 
 def named(name: str) -> Connector:
-    """A connector whose sink the test gives."""
+    """Make a connector whose sink the test gives."""
     return FileConnector(name=name, path=name)

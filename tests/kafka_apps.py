@@ -41,7 +41,7 @@ def produce(
     key: bytes | None = None,
     headers: Headers | None = None,
 ) -> str:
-    """One record. Where it lies: `topic/partition offset`."""
+    """Write one record; return where it lies: `topic/partition offset`."""
     reports: list[Message] = []
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce(
@@ -64,7 +64,7 @@ def consume(
     enough: Callable[[list[Read]], bool],
     within_s: float = 60,
 ) -> list[Read]:
-    """What `read` makes of a topic's records, from its beginning until there are `enough`."""
+    """Return what `read` makes of a topic's records, from its beginning until there are `enough`."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
     )
@@ -89,7 +89,7 @@ def json_reader(message: Message) -> Any:
 
 
 def avro_reader(registry: SchemaRegistryClient, topic: str) -> Callable[[Message], Any]:
-    """By the published deserializer."""
+    """Make a reader with the published deserializer."""
     deserialize = AvroDeserializer(registry)
     return lambda message: deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
 
@@ -113,7 +113,7 @@ def track(user: str, **more: Any) -> dict[str, Any]:
 
 
 def cloudevent(user: str) -> dict[str, Any]:
-    """Without its data."""
+    """Return a CloudEvent without its data."""
     return {"specversion": "1.0", "id": f"{user}-1", "source": "/till", "type": "Paid", "subject": user}
 
 
@@ -124,8 +124,8 @@ def avro_of_the_folder(user: str) -> bytes:
 
 
 def forms(registry: str, topic: str) -> dict[str, Form]:
-    """Every form in which an app may write it; Avro also by the published serializer, its schema registered
-    by itself."""
+    """Return every form in which an app may write it; Avro also by the published serializer, its schema
+    registered by itself."""
     client, schema = SchemaRegistryClient({"url": registry}), json.dumps(SCHEMA)
     stock = AvroSerializer(client, schema)
     stock_with_header = AvroSerializer(

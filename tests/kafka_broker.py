@@ -73,7 +73,7 @@ Broker = RealBroker | MockBroker
 
 @functools.cache
 def available() -> bool:
-    """Whether a real broker can be run here; fetches its jars the first time."""
+    """Return whether a real broker can be run here; fetches its jars the first time."""
     if shutil.which("bash") is None or shutil.which("java") is None:
         return False
     try:
@@ -88,7 +88,7 @@ def available() -> bool:
 
 
 def kafka_header() -> str:
-    """The line of the pytest header."""
+    """Return the line of the pytest header."""
     if available():
         return "kafka: a real Apache Kafka broker (deploy/kafka)"
     return (
@@ -103,8 +103,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that needs the broker runs on one worker: a second JVM is heavy, and a broker that one test kills
-    is not there for another."""
+    """Run all that needs the broker on one worker: a second JVM is heavy, and a broker that one test kills is
+    not there for another."""
     for item in items:
         if isinstance(item, pytest.Function) and "kafka" in (*item.fixturenames, *_parameters(item)):
             item.add_marker(pytest.mark.xdist_group("kafka"))
@@ -116,7 +116,7 @@ def _parameters(item: pytest.Function) -> list[object]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
-    """One broker for the session; make a topic of your own in it."""
+    """Give one broker for the session; make a topic of your own in it."""
     if not available():
         yield MockBroker()
         return

@@ -45,7 +45,7 @@ class World:
         self.shards.claim(range(SHARDS))
 
     def commit(self, shard: int, second: int, bodies: list[bytes]) -> None:
-        """A shard's commit: its clock is `second` now, and it has emitted these."""
+        """Commit as a shard: its clock is `second` now, and it has emitted these."""
         before = self.shards.heads()[shard]
         head = deepcopy(before)
         head.clock_ms = second * 1000
@@ -69,19 +69,19 @@ class World:
         )
 
     def fill(self, lanes: list[list[tuple[int, bytes]]], end: int) -> None:
-        """All lanes at once: (second, body) in each."""
+        """Fill all lanes at once: (second, body) in each."""
         for shard, lane in enumerate(lanes):
             for second, body in lane:
                 self.commit(shard, second, [body])
             self.commit(shard, end, [])
 
     def learning(self) -> Learning:
-        """A new process."""
+        """Start a new process."""
         trainer = BinaryTrainer("churn", FEATURES, 0.05)
         return Learning(trainer, self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender("churn")])
 
     def trainer(self) -> BinaryTrainer:
-        """As the checkpoint has it."""
+        """Return the trainer as the checkpoint has it."""
         last = self.store.last("churn")
         trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert last is not None
@@ -89,7 +89,7 @@ class World:
         return trainer
 
     def announced(self) -> list[tuple[int, bytes]]:
-        """(version, body) as shard 0 finds them in its log."""
+        """Return (version, body) as shard 0 finds them in its log."""
         records = [
             msgspec.msgpack.decode(e.body, type=Announced)
             for e in self.directory.read({0: 0}, 1_000, 0)
@@ -101,7 +101,7 @@ class World:
         ]
 
     def outcome(self) -> tuple[str, dict[int, int], int, list[tuple[int, bytes]], dict[int, int]]:
-        """The model, what it has read, what was announced, and what the outbox was told."""
+        """Return the model, what it has read, what was announced, and what the outbox was told."""
         _, checkpoint = self.store.take("churn")
         trainer = BinaryTrainer("churn", FEATURES, 0.05)
         trainer.load(checkpoint.trainer)
@@ -115,7 +115,7 @@ class World:
 
 
 def drain(learning: Learning) -> None:
-    """What the dataflow does, until there is nothing to do."""
+    """Do what the dataflow does, until there is nothing to do."""
     while (batch := learning.poll()) is not None:
         learning.commit(learning.learn(batch))
 

@@ -120,7 +120,7 @@ class OddReceiver:
     def __init__(
         self, seed: int, answers: Sequence[str] = tuple(ANSWERS), certificate: Path | None = None
     ) -> None:
-        """`certificate`: a file with key and certificate; the receiver then speaks TLS."""
+        """Speak TLS where there is a `certificate`, a file with key and certificate."""
         self.answered: list[str] = []
         self._names = list(answers)
         random.Random(seed).shuffle(self._names)
@@ -198,7 +198,7 @@ def _some(stream: socket.socket) -> bytes:
 
 
 def certificate(folder: Path) -> Path:
-    """A certificate that nobody has signed but itself, with its key, in one file."""
+    """Make a certificate that nobody has signed but itself, with its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "odd.invalid")])
     now = datetime.now(UTC)

@@ -18,7 +18,7 @@ _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
 def header() -> list[str]:
-    """For the top of the report."""
+    """Return the lines for the top of the report."""
     ours = find_server()
     from_path = any(shutil.which(name) == str(ours) for name in NAMES)
     found = {name: version for name, option in PROGRAMS.items() if (version := _version(name, option))}
@@ -34,7 +34,7 @@ def header() -> list[str]:
 
 
 def looks_for_parts(item: pytest.Item) -> bool:
-    """Whether the test, or what it asks for, looks for a program that need not be installed."""
+    """Return whether the test, or what it asks for, looks for a program that need not be installed."""
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or _looks(item.path)
 
 

@@ -66,7 +66,7 @@ LEFT = trigger("left", 'after = "Added", without = "Bought", within = "30m"')
 
 
 def waited(world: World) -> list[Trigger]:
-    """After half an hour and a bit."""
+    """Let half an hour and a bit pass."""
     world.later(30 * MINUTE)
     world.later(SECOND)
     return world.triggers()

@@ -40,7 +40,7 @@ class Publisher:
         assert not self._thread.is_alive(), "a batch was never acknowledged"
 
     def await_batches(self, count: int) -> None:
-        """Until so many more are acknowledged."""
+        """Wait until this many more are acknowledged."""
         wanted = self._batches + count
         eventually(lambda: self._batches >= wanted, lambda: f"{count} batches")
 

@@ -22,7 +22,7 @@ NOBODY = "127.0.0.1:1"
 
 
 def scramble(value: bytes) -> bytes:
-    """Stands for a seal: not what it was, and known when seen again."""
+    """Stand for a seal: not what it was, and known when seen again."""
     return b"sealed:" + bytes(byte ^ 0x5A for byte in value)
 
 
@@ -95,7 +95,7 @@ def from_start(reader: RawReader) -> None:
 
 
 def read(reader: RawReader, count: int, within_s: float = 60) -> list[RawBatch]:
-    """Batches of at least so many events."""
+    """Return batches of at least so many events."""
     batches: list[RawBatch] = []
     deadline = time.monotonic() + within_s
     while count > 0:

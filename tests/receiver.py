@@ -74,11 +74,11 @@ class Receiver:
 
     @property
     def accepted(self) -> list[str]:
-        """Ids that were answered with 2xx, repeats included."""
+        """The ids that were answered with 2xx, repeats included."""
         return [request.id for request in self.requests if 200 <= request.status < 300]
 
     def wait(self, count: int, timeout_s: float = 60.0) -> list[Request]:
-        """The requests, when there are `count` of them."""
+        """Return the requests, when there are `count` of them."""
         deadline = time.monotonic() + timeout_s
         while len(self.requests) < count:
             assert time.monotonic() < deadline, (
@@ -149,7 +149,7 @@ class Receiver:
                 self.wfile.write(answer.body)
 
             def do_GET(self) -> None:
-                """Where a redirect would lead: nobody should come."""
+                """Note who comes where a redirect would lead: nobody should."""
                 receiver._note("GET", b"", {}, False, 200)
                 self.send_response_only(200)
                 self.send_header("content-length", "0")

@@ -116,7 +116,7 @@ class Site:
     def take(
         self, *events: RawEvent, resolver: Resolver | None = None, partition: str = PARTITION
     ) -> Window | None:
-        """One window with these events, judged and committed."""
+        """Judge and commit one window with these events."""
         resolver = resolver or self.resolver()
         before = self.directory.offsets().get(partition, START)
         window = Window(
@@ -137,7 +137,7 @@ class Site:
         return [(root, origin, msgspec.msgpack.decode(payload, type=Fact)) for root, origin, payload in found]
 
     def opened(self) -> dict[str, dict[str, Any]]:
-        """Sealed fields by message, opened with the key of the origin where they landed."""
+        """Return sealed fields by message, opened with the key of the origin where they landed."""
         found: dict[str, dict[str, Any]] = {}
         for _, origin, fact in self.facts():
             key = self.keys().of([origin]).get(origin)

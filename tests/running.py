@@ -41,7 +41,7 @@ class Running:
         self.file.chmod(0o600)
 
     def spawn(self, *arguments: str) -> None:
-        """`millrace run <arguments>`, its output at the end of the log."""
+        """Start `millrace run <arguments>`, its output at the end of the log."""
         with self.log.open("ab") as output:
             argv = [*COMMAND, "run", *arguments, "-c", str(self.file)]
             self.process = subprocess.Popen(
@@ -49,12 +49,12 @@ class Running:
             )
 
     def start(self) -> None:
-        """Returns when it is ready."""
+        """Start it, and return when it is ready."""
         self.spawn("all")
         self.eventually(self.ready)
 
     def stop(self) -> None:
-        """Whatever does not end in order is a failure, and nothing is left of it."""
+        """Stop it: whatever does not end in order is a failure, and nothing is left of it."""
         family = self.family()
         self.process.terminate()
         try:
@@ -65,7 +65,7 @@ class Running:
                     member.kill()
 
     def kill(self) -> None:
-        """As a power cut would: the kernel ends the children with it."""
+        """Kill it as a power cut would: the kernel ends the children with it."""
         family = self.family()
         self.process.kill()
         self.process.wait()
@@ -75,14 +75,14 @@ class Running:
         return self.process.poll() is None
 
     def family(self) -> list[psutil.Process]:
-        """The supervisor and all that is below it."""
+        """Return the supervisor and all that is below it."""
         if not self.up():
             return []
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
     def pids(self, what: str) -> list[int]:
-        """Processes of one flow, or of the redis-server."""
+        """Return the processes of one flow, or of the redis-server."""
         found = []
         for child in self.family()[1:]:
             try:
@@ -97,15 +97,15 @@ class Running:
         return self.http.post(path, json=body, auth=("demo", ""), timeout=timeout_s)
 
     def stored(self, batch: list[dict[str, Any]], timeout_s: float = 3) -> bool:
-        """Whether it was acknowledged; where it was not, it may be stored all the same."""
+        """Return whether it was acknowledged; where it was not, it may be stored all the same."""
         try:
             return self.post("/v1/batch", {"batch": batch}, timeout_s).status_code == 200
         except httpx.TransportError:
             return False
 
     def profile(self, user: str) -> dict[str, Any]:
-        """What is known of a `user_id`; {} where it is nobody's. A gateway that is about to start again is
-        asked again."""
+        """Return what is known of a `user_id`; {} where it is nobody's. A gateway that is about to start
+        again is asked again."""
         answers: list[httpx.Response] = []
 
         def answered() -> bool:
@@ -125,13 +125,13 @@ class Running:
             return False
 
     def command(self, *arguments: str) -> str:
-        """What `millrace ...` prints on this configuration."""
+        """Return what `millrace ...` prints on this configuration."""
         done = self.tried(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The same of one that may be refused."""
+        """Return the same of a command that may be refused."""
         argv = [*COMMAND, *arguments, "-c", str(self.file)]
         return subprocess.run(
             argv,
@@ -167,5 +167,5 @@ def running(folder: Path, config: str, gateway: str = "") -> Iterator[Running]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would make the processes share their figures with us."""
+    """Return our environment, without what would make the processes share their figures with us."""
     return {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}

@@ -15,7 +15,7 @@ FIRST_ID = 1_001
 
 @contextmanager
 def schema_registry() -> Iterator[str]:
-    """Its URL. Every schema that is registered gets the next id, and a GUID."""
+    """Give its URL. Every schema that is registered gets the next id, and a GUID."""
     entries: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

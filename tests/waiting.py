@@ -9,7 +9,7 @@ WITHIN_S = 120.0  # what comes, comes within seconds; nobody waits longer than i
 def eventually(
     holds: Callable[[], object], said: Callable[[], str] = str, within_s: float = WITHIN_S
 ) -> None:
-    """Returns when `holds`. Where it does not in time, `said` is what the test ends with."""
+    """Return when `holds`. Where it does not in time, `said` is what the test ends with."""
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"not within {within_s} s {said()}"

@@ -36,12 +36,12 @@ _CHURN_OFF = "\n[churn]\nenabled = false\n"
 
 
 def person(name: str) -> Identifier:
-    """A user id."""
+    """Return a user id."""
     return _identifier(0, name)
 
 
 def visitor(name: str) -> Identifier:
-    """An anonymous id."""
+    """Return an anonymous id."""
     return _identifier(4, name)
 
 
@@ -50,19 +50,19 @@ def _identifier(strength: int, name: str) -> Identifier:
 
 
 def compiled(text: str, version: int = 1, dedupe: int = 64) -> CompiledRules:
-    """Rules given as TOML."""
+    """Compile rules given as TOML."""
     return compile_rules(rules_from(document(text)), version, dedupe)
 
 
 def document(text: str) -> bytes:
-    """Rules as they are announced; churn is off where the text does not speak of it."""
+    """Return rules as they are announced; churn is off where the text does not speak of it."""
     reading = read(text if "[churn]" in text else text + _CHURN_OFF)
     assert not reading.problems, [str(problem) for problem in reading.problems]
     return rules_document(reading.config)
 
 
 def fact(name: str = "Viewed", at: int = START_MS, message: str = "m", **changes: Any) -> Fact:
-    """One track event; its properties are given as `properties={...}`."""
+    """Make one track event; its properties are given as `properties={...}`."""
     made = Fact(
         type="track",
         name=name,
@@ -106,7 +106,7 @@ class World:
         self._forwarded = dict.fromkeys(range(SHARDS), 0)
 
     def new_worker(self, store: MemoryShards, cache: int) -> Worker:
-        """As after a restart."""
+        """Take up the work as after a restart."""
         machine = ShardMachine(self._rules_of, lambda _sender, version: self.scorers.get(version))
         return Worker(
             range(SHARDS),
@@ -136,7 +136,8 @@ class World:
         self.directory.announce(LogKind.MODEL, f"{how}:{model}", version, version, b"")
 
     def send(self, who: Identifier | Sequence[Identifier], name: str = "Viewed", **details: Any) -> None:
-        """An event of whoever has these identifiers (strongest first), and all that follows from it."""
+        """Send an event of whoever has these identifiers (strongest first), and do all that follows from
+        it."""
         self.publish(who, name, **details)
         self.settle()
 
@@ -155,7 +156,7 @@ class World:
         backfill: bool = False,
         **properties: Any,
     ) -> None:
-        """As `send`, but nobody has read the log yet."""
+        """Publish as `send` does, but nobody has read the log yet."""
         identifiers = [who] if isinstance(who, Identifier) else list(who)
         self._sent += 1
         happened = self.now_ms - ago
@@ -189,7 +190,7 @@ class World:
         )
 
     def at(self, now_ms: int) -> None:
-        """The time is announced to all shards."""
+        """Announce the time to all shards."""
         self.now_ms = now_ms
         self.directory.tick()
         self.settle()
@@ -198,7 +199,7 @@ class World:
         self.at(self.now_ms + by_ms)
 
     def settle(self) -> None:
-        """Until nothing is left to apply, nor to be taken in by another customer."""
+        """Go on until nothing is left to apply, nor to be taken in by another customer."""
         self.forward()
         while entries := self.unread():
             self.worker.commit(self.worker.apply(entries))
@@ -208,7 +209,7 @@ class World:
         return self.directory.read(self.worker._read, 1_000, 0)
 
     def forward(self) -> None:
-        """What `deliver` does with the internal lane."""
+        """Do what `deliver` does with the internal lane."""
         for entry in self.store.read(Lane.ABSORBS, self._forwarded, 1_000, 0):
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
@@ -229,7 +230,7 @@ class World:
         return msgspec.msgpack.decode(self.store.sensitive[shard_of(root, SHARDS)][root], type=Sensitive)
 
     def counters(self) -> dict[str, int]:
-        """Of all shards, without those that are 0."""
+        """Return the counters of all shards, without those that are 0."""
         total: dict[str, int] = {}
         for counters in self.store.counters().values():
             for name, n in counters.items():
@@ -254,7 +255,7 @@ class World:
 
 
 def contents(store: MemoryShards) -> dict[str, Any]:
-    """All that a store holds, bit for bit; heads without their epochs, which count restarts."""
+    """Return all that a store holds, bit for bit; heads without their epochs, which count restarts."""
     heads = store.heads()
     return {
         "profiles": store.profiles,
@@ -267,5 +268,5 @@ def contents(store: MemoryShards) -> dict[str, Any]:
 
 
 def sums_of(profiles: Iterable[Profile]) -> int:
-    """Events in all fragments of all these profiles."""
+    """Return the number of events in all fragments of all these profiles."""
     return sum(fragment.events for profile in profiles for fragment in profile.fragments.values())

@@ -59,7 +59,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 def main() -> int:
-    """Try each client that is asked for; 1 if one of them does not work."""
+    """Try each client that is asked for; return 1 if one of them does not work."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "names", nargs="*", help="parts of names; none: all of them, and docs/clients.md is written"

@@ -88,12 +88,12 @@ def command(client: Client, folder: Path) -> list[str]:
 
 
 def arguments(client: Client) -> list[str]:
-    """What its program is told besides URL, write key and user."""
+    """Return what its program is told besides URL, write key and user."""
     return [client.program, *client.arguments] if client.kind is Kind.BROWSER else list(client.arguments)
 
 
 def environment() -> dict[str, str]:
-    """Ours, with the browser's place."""
+    """Return our environment, with the browser's place."""
     return {**os.environ, "CHROMIUM": shutil.which("chromium") or ""}
 
 

@@ -15,7 +15,7 @@ EXPORTS: tuple[Export, ...] = (*TEXTS, *BOOKS)
 
 
 def written(export: Export, folder: Path) -> Path:
-    """The file of that export."""
+    """Write the file of that export, and return it."""
     path = folder / export.name
     export.write(path)
     return path

@@ -121,7 +121,7 @@ class Export:
 
 
 def within(encoding: str) -> tuple[Person, ...]:
-    """Those whose names an encoding can write."""
+    """Return those whose names an encoding can write."""
     return tuple(one for one in PEOPLE if _fits(f"{one.first}{one.last}", encoding))
 
 

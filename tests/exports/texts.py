@@ -74,7 +74,7 @@ def _export(
 
 
 def _salesforce(lines: list[str]) -> list[str]:
-    """Of a report; the notes stand under five empty lines."""
+    """Add the notes of a report, under five empty lines."""
     notes = (
         "Customers with revenue",
         "Copyright (c) 2000-2026 salesforce.com, inc. All rights reserved.",

@@ -33,19 +33,19 @@ class Words:
 def grouped(
     thousands: str, point: str, before: str = "", behind: str = "", digits: int = 2
 ) -> Callable[[float], str]:
-    """1,234.50 with these signs, and a currency on either side."""
+    """Write 1,234.50 with these signs, and a currency on either side."""
     return lambda value: (
         before + f"{value:,.{digits}f}".translate(str.maketrans({",": thousands, ".": point})) + behind
     )
 
 
 def plainly(point: str = ".", behind: str = "") -> Callable[[float], str]:
-    """1234.5 as a cell without a format shows it."""
+    """Write 1234.5 as a cell without a format shows it."""
     return lambda value: f"{value:.10g}".replace(".", point) + behind
 
 
 def german_mixed(value: float) -> str:
-    """Whole amounts without cents: 1.620 beside 1.234,50."""
+    """Write whole amounts without cents: 1.620 beside 1.234,50."""
     return grouped(".", ",", digits=0 if value == int(value) else 2)(value)
 
 
@@ -54,7 +54,7 @@ def dotted(day: date) -> str:
 
 
 def slashed(day: date) -> str:
-    """Year first, as in China."""
+    """Write the year first, as in China."""
     return f"{day.year}/{day.month}/{day.day}"
 
 
@@ -71,7 +71,7 @@ def chinese(day: date) -> str:
 
 
 def half(moment: datetime, words: tuple[str, str]) -> tuple[str, str]:
-    """The half of the day, and the time on a clock of twelve hours."""
+    """Write the half of the day, and the time on a clock of twelve hours."""
     return words[moment.hour >= 12], f"{(moment.hour - 1) % 12 + 1}:{moment:%M}"
 
 
@@ -89,7 +89,7 @@ def american_half(blank: str, comma: str = "") -> Callable[[datetime], str]:
 
 
 def at(day: Callable[[date], str], between: str = " ", seconds: bool = False) -> Callable[[datetime], str]:
-    """A day and a time of 24 hours."""
+    """Write a day and a time of 24 hours."""
     return lambda moment: (
         f"{day(moment)}{between}{moment:%H:%M:%S}"
         if seconds
