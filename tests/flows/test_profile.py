@@ -108,7 +108,7 @@ def test_a_second_worker_makes_the_first_one_stale(redis_url: str, on_redis: boo
     assert sum(counters.get("applied", 0) for counters in store.counters().values()) == 1
 
 
-def test_a_worker_that_dies_at_any_step_leaves_no_trace() -> None:
+def test_a_worker_that_dies_at_any_step_leaves_no_trace() -> None:  # noqa: C901  # small steps of one life
     """Killed once at every call that it makes of directory or store, before and after the call took
     effect."""
 
