@@ -79,7 +79,7 @@ def reference() -> str:
     """Return the whole page."""
     modules = (config, field_options, identity_options, machinery, connectors, rules)
     sources = map(inspect.getsource, modules)
-    parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names()]
+    parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names(), _FACETS]
     return "\n".join(parts)
 
 
@@ -168,6 +168,16 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "needed"
     value = field.default_factory() if callable(field.default_factory) else field.default
     return "" if value is None else f"`{_toml(value)}`"
+
+
+# What facets add lies above this floor; a test holds it to them.
+_FACETS = """
+Facets add names of their own, unless an aggregate is called so; kept from when rules first name them:
+
+| name | type | meaning |
+| --- | --- | --- |
+| `streak` | number | days in a row with activity, UTC |
+"""
 
 
 def _names() -> str:

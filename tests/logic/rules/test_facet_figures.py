@@ -1,5 +1,6 @@
 """What a facet keeps in fragments: under rules that name it, and under no others."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -87,3 +88,11 @@ def test_facets_bring_names_that_nobody_else_has() -> None:
     names = [figure.name for figure in vocabulary.FIGURES]
     assert len(names) == len(set(names))
     assert not set(names) & (NAMES.keys() | EXPRESSION_NAMES.keys())
+
+
+def test_the_reference_says_what_facets_add() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    for figure in vocabulary.FIGURES:
+        assert f"| `{figure.name}` | {figure.kind} | {figure.doc} |" in page, (
+            "add it to schemas.config.reference"
+        )
