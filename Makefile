@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow clients lint bench compiled bench-compiled chaos kafka lock clean
+.PHONY: help setup demo test quick test-bare test-slow findings clients lint bench compiled bench-compiled chaos kafka lock clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -27,6 +27,11 @@ test-bare: setup ## the tests that look for Redis, Java, Node.js ... as on a mac
 
 test-slow: setup ## the tests that take minutes: real faults on the real thing
 	@$(BIN)/pytest -m slow $(ARGS)
+
+findings: ## what surprised us in the libraries and tools around us: runs each script of findings/ (needs the network)
+	@failed=0; for script in findings/*.sh; do \
+	  if bash "$$script" >/dev/null 2>&1; then echo "as described: $$script"; else echo "OTHERWISE NOW: $$script"; failed=1; fi; \
+	done; exit $$failed
 
 clients: setup ## what others publish: their clients, against a running millrace; writes docs/clients.md (needs the network)
 	@$(BIN)/python -m tests.clients $(ARGS)

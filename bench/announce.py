@@ -1,12 +1,12 @@
 """How long a version of a model takes from `learn` into the head of every shard: checkpoint, announcement,
 log, commit.
 
-Redis and the workers of `resolve` and `profile` are processes, as in `millrace run`; the trainer is `learn`'s
-own, and begins a round with 500 examples learnt. With nothing else to do; while so many events come each
-second; and while a full raw log is worked off as fast as it goes, where a version waits its turn behind the
-events that were before it in the log of its shard.
+    python -m bench.announce [rounds] [events/s] [customers] [events each]
 
-python -m bench.announce [rounds] [events/s] [customers] [events each]
+Redis and the workers of `resolve` and `profile` are processes, as in `millrace run`; the trainer is that of
+`learn`, and begins a round with 500 examples learnt. Measured three times: with nothing else to do; while so
+many events come each second; and while a full raw log is worked off as fast as it goes, where a version waits
+its turn behind the events that were before it in the log of its shard.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ import structlog
 from bench.run import alive, applied, flowing, publish, running
 from bench.steps import fill
 from flows.learn import Batch, Learning
+from flows.logic.models.binary_trainer import SNAPSHOT_EVERY, BinaryTrainer
 from flows.logic.models.churn import FEATURES, NAME
-from flows.logic.models.trainer import SNAPSHOT_EVERY, Trainer
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.wire.triggers import Example
@@ -40,18 +40,27 @@ def examples() -> Iterator[Example | None]:
     luck = random.Random(1)
     while True:
         x = [luck.gauss(0.0, 1.0) for _ in FEATURES]
-        yield Example(NAME, b"c", 0, 0, x, None, 0, float(luck.random() < 0.3))
+        yield Example(
+            model=NAME,
+            customer=b"c",
+            asked_ms=0,
+            answered_ms=0,
+            features=x,
+            predicted=None,
+            version=0,
+            label=float(luck.random() < 0.3),
+        )
 
 
 def spread(config: Config, rounds: int, alive: Callable[[], None]) -> Iterator[float]:
     """Seconds of each round."""
-    outbox, who, shown = deployment.outbox(config), sender(NAME), examples()
+    outbox, who, shown = Deployment(config).outbox, sender(NAME), examples()
     learning = Learning(
-        Trainer(NAME, FEATURES, config.churn.learning_rate),
+        BinaryTrainer(NAME, FEATURES, config.churn.learning_rate),
         outbox,
-        deployment.directory(config),
-        deployment.models(config),
-        deployment.signer(config),
+        Deployment(config).directory,
+        Deployment(config).models,
+        Deployment(config).signer,
         config.shards.count,
         [who],
     )
@@ -102,7 +111,8 @@ def main(rounds: int, rate: int, customers: int, each: int) -> None:
 def show(load: str, seconds: list[float]) -> None:
     if seconds:
         print(
-            f"{load:10} {len(seconds)} rounds: median {1e3 * statistics.median(seconds):.0f} ms, most {1e3 * max(seconds):.0f} ms",
+            f"{load:10} {len(seconds)} rounds: median {1e3 * statistics.median(seconds):.0f} ms,"
+            f" most {1e3 * max(seconds):.0f} ms",
             flush=True,
         )
 

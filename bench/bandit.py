@@ -1,9 +1,9 @@
 """What one decision and one lesson of the next-best-action bandit cost: 100 actions x 50 features, by policy.
 
+    python -m bench.bandit
+
 Decisions by the clock, each for itself; lessons in CPU time of one core over all, with every refresh and
 every snapshot that falls due.
-
-python -m bench.bandit
 """
 
 from statistics import median
@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import ActionSet
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.snapshot import Decider
@@ -26,7 +26,14 @@ def main() -> None:
     contexts = chance.standard_normal((LESSONS, FEATURES)).tolist()
     examples = [
         Rewarded(
-            "", 0, number, context, f"a{number % ACTIONS}", 1.0 / ACTIONS, float(context[0] > number % 3), 0
+            decision="",
+            decided_ms=0,
+            answered_ms=number,
+            context=context,
+            action=f"a{number % ACTIONS}",
+            propensity=1.0 / ACTIONS,
+            reward=float(context[0] > number % 3),
+            version=0,
         )
         for number, context in enumerate(contexts)
     ]
@@ -38,14 +45,15 @@ def main() -> None:
         learner.learn(examples)
         learn = (process_time() - begun) / LESSONS
         snapshot = learner.snapshot()
-        decider, menu, times = Decider(snapshot), Menu(actions), []
+        decider, action_set, times = Decider(snapshot), ActionSet(actions), []
         for context in contexts[:DECISIONS]:
             begun = perf_counter()
-            decider.decide(context, menu, 0.5)
+            decider.decide(context, action_set, 0.5)
             times.append(perf_counter() - begun)
         print(
             f"{policy:20} decide {1e6 * median(times):6.1f} us (least {1e6 * min(times):.1f})"
-            f"  learn {1e6 * learn:6.1f} us, {1.0 / learn:7,.0f} examples/s  snapshot {len(snapshot.pack()) / 1e6:.2f} MB",
+            f"  learn {1e6 * learn:6.1f} us, {1.0 / learn:7,.0f} examples/s"
+            f"  snapshot {len(snapshot.pack()) / 1e6:.2f} MB",
             flush=True,
         )
 

@@ -1,10 +1,10 @@
-"""How many of the records whose customer is there already find it by their blocking keys, and what that
+"""How many of the records whose customer is already there find it by their blocking keys, and what that
 costs.
 
-    python -m bench.candidates FILE.csv TRUTH [ID ...]      as `millrace eval identity` reads it, in one
-                                                            random order
+    python -m bench.candidates FILE.csv TRUTH [ID ...]
 
-Customers are united by the truth here, so nothing but the keys and the bounds of the index can miss them.
+The file is read as `millrace eval identity` reads it, in one random order. Customers are united by the truth,
+so nothing but the keys and the bounds of the index can miss them.
 """
 
 import sys
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from flows.lab.evaluate.identity import read
+from flows.lab.evaluate.matching_trial import read
 from flows.logic.matching import Record, blocking_keys, guess_fields
 from flows.logic.matching.lists import KeyList, near
 from flows.logic.matching.stage import KEY_BYTES, NEAR_MAX

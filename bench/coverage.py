@@ -1,7 +1,7 @@
 """How often the 95 % intervals of off-policy evaluation cover the truth: logs of four kinds of policies,
 three rates of rewards.
 
-python -m bench.coverage [RESAMPLES] [DECISIONS] [ACTIONS]
+    python -m bench.coverage [RESAMPLES] [DECISIONS] [ACTIONS]
 """
 
 import sys
@@ -59,7 +59,8 @@ def main() -> None:
     weights = actions(arms)
     many = np.random.default_rng(0).standard_normal((_MANY, 2)) @ weights.T
     print(
-        "| log | rate | effective sample | IPS, SNIPS | DR | gain | cannot tell | wrong |\n|---|---|---|---|---|---|---|---|"
+        "| log | rate | effective sample | IPS, SNIPS | DR | gain | cannot tell | wrong |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for kind, logging in LOGGING.items():
         for rate in RATES:

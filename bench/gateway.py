@@ -1,8 +1,9 @@
-"""What the gateway costs by itself, and how long one sender makes the others wait; its log is a list that is
-thrown away.
+"""What the gateway costs by itself, and how long one sender makes the others wait.
 
-python -m bench.gateway [seconds]      prints CPU of the server for each request and event, then the longest
-                                       wait under each body
+    python -m bench.gateway [seconds]
+
+It prints the server's CPU for each request and event, then the longest wait under each body. The log is a
+list that is thrown away.
 """
 
 import gzip

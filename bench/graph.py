@@ -1,13 +1,12 @@
 """What a customer takes in the directory, and how long it takes to find one and to commit what it does: many
 customers against few.
 
-    python -m bench.graph 100000 1000000                     # planned for as many as there are
-    python -m bench.graph 100000 --planned 100000            # identity.capacity of so many identifiers: what
-                                                             a wrong plan costs
+    python -m bench.graph 100000 1000000              # planned for as many as there are
+    python -m bench.graph 100000 --planned 100000     # planned for other numbers: what a wrong plan costs
 
-Customers with four identifiers each (a user id, a phone, an e-mail, a visitor) are committed in windows of
-500. Then identifiers are looked up at random, and windows are committed by a worker that knows none of the
-customers: of old ones, of new ones.
+`--planned` is `identity.capacity`, in identifiers. Customers with four identifiers each (a user id, a phone,
+an e-mail, a visitor) are committed in windows of 500. Then identifiers are looked up at random, and windows
+are committed by a worker that knows none of the customers: of old ones, of new ones.
 """
 
 import argparse
@@ -132,7 +131,16 @@ class Site:
         return RedisDirectory(self._client, self._names, self._layout)
 
     def _commit(self, directory: RedisDirectory, found: list[Group]) -> None:
-        directory.commit(WindowCommit("bench/0", self._position, self._position + len(found), found, [], {}))
+        directory.commit(
+            WindowCommit(
+                partition="bench/0",
+                before=self._position,
+                after=self._position + len(found),
+                groups=found,
+                dead=[],
+                rejected={},
+            )
+        )
         self._position += len(found)
 
     def _trim(self) -> None:

@@ -1,7 +1,7 @@
 """What learning costs: microseconds of CPU for each example and examples/s of one core, for every model; and
 the largest checkpoint.
 
-python -m bench.learning [EXAMPLES]
+    python -m bench.learning [EXAMPLES]
 """
 
 import random
@@ -10,9 +10,12 @@ from collections.abc import Callable
 from time import process_time
 
 from flows.logic.bandit.settings import POLICIES
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
+from flows.logic.models.best_action_trainer import BestActionTrainer
 from flows.logic.models.binary import BINARY
-from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher
+from flows.logic.models.binary_trainer import BinaryTrainer
+from flows.logic.models.cluster_trainer import ClusterTrainer
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from flows.logic.models.trainer import Trainer
 from schemas.config import Action, BestAction, Clusters, Recommendation, Reward, Rules, Touch
 from schemas.wire.triggers import Example
@@ -22,45 +25,47 @@ BATCH = 1_000  # examples between two checkpoints
 _ON = "Order Completed"
 
 
-def models() -> dict[str, Callable[[], Teacher]]:
-    found: dict[str, Callable[[], Teacher]] = {
-        name: lambda model=model: Trainer(model.name, model.features, 0.05, unsupervised=model.unsupervised)  # type: ignore[misc]
+def models() -> dict[str, Callable[[], Trainer]]:
+    found: dict[str, Callable[[], Trainer]] = {
+        name: lambda model=model: BinaryTrainer(
+            model.name, model.features, 0.05, unsupervised=model.unsupervised
+        )  # type: ignore[misc]
         for name, model in BINARY.items()
     }
     actions = tuple(Action(name=f"a{number}") for number in range(ACTIONS))
     for policy in POLICIES:
         rules = Rules(best_action=BestAction(policy=policy, reward=(Reward(event=_ON),)), action=actions)
-        found[policy] = lambda rules=rules: BestActions(rules)  # type: ignore[misc]
-    found[recommendation_index.NAME] = lambda: Recommendations(
+        found[policy] = lambda rules=rules: BestActionTrainer(rules)  # type: ignore[misc]
+    found[recommendation_index.NAME] = lambda: RecommendationTrainer(
         Rules(recommendation=Recommendation(touch=(Touch(event=_ON),)))
     )
-    found[segments_learnt.NAME] = lambda: Groups(Rules(clusters=Clusters(enabled=True)))
+    found[cluster_assigner.NAME] = lambda: ClusterTrainer(Rules(clusters=Clusters(enabled=True)))
     return found
 
 
-def examples(teacher: Teacher, count: int) -> list[Example]:
-    luck, width = random.Random(1), len(teacher.features)
+def examples(trainer: Trainer, count: int) -> list[Example]:
+    luck, width = random.Random(1), len(trainer.features)
     made = []
     for at in range(count):
         x = [luck.gauss(0.0, 1.0) for _ in range(width)]
         number, label = luck.randrange(ACTIONS), float(luck.random() < (0.5 if x and x[0] > 0.0 else 0.1))
         action = (
             f"a{number}"
-            if teacher.name == best_action.NAME
+            if trainer.name == best_action.NAME
             else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
         )
         recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
         customer = b"%d" % luck.randrange(CUSTOMERS)
-        weight = 1.0 if teacher.name == recommendation_index.NAME else label
+        weight = 1.0 if trainer.name == recommendation_index.NAME else label
         example = Example(
-            teacher.name,
-            customer,
-            at,
-            at * 10,
-            x,
-            0.2,
-            1,
-            weight,
+            model=trainer.name,
+            customer=customer,
+            asked_ms=at,
+            answered_ms=at * 10,
+            features=x,
+            predicted=0.2,
+            version=1,
+            label=weight,
             action=action,
             propensity=0.1,
             recent=recent,
@@ -74,14 +79,14 @@ def examples(teacher: Teacher, count: int) -> list[Example]:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     for name, new in models().items():
-        teacher = new()
-        given, learnt, dumped, largest = examples(teacher, count), 0.0, 0.0, 0
+        trainer = new()
+        given, learnt, dumped, largest = examples(trainer, count), 0.0, 0.0, 0
         for begin in range(0, count, BATCH):
             begun = process_time()
-            teacher.learn(given[begin : begin + BATCH])
+            trainer.learn(given[begin : begin + BATCH])
             learnt += process_time() - begun
             begun = process_time()
-            largest = max(largest, len(teacher.dump()))
+            largest = max(largest, len(trainer.dump()))
             dumped += process_time() - begun
         each, dump = learnt / count * 1e6, dumped / (count / BATCH) * 1e3
         speed = f"{each:7.1f} us  {1e6 / each:8,.0f} examples/s"

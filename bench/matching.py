@@ -24,12 +24,11 @@ import msgspec
 from bench.registers import voters
 from flows.match import matcher_of
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Window
 from schemas.config import Config, Data, Identity, Keys, MatchField, Matching, Namespace
 from schemas.wire.events import RawEvent
-from state.redis.client import connect
 from state.redis.embedded import Embedded
 
 WINDOW = 500
@@ -85,22 +84,29 @@ def windows(records: int, once: bool = False) -> Iterator[Window]:
             )
             for person in mixed[at : at + WINDOW]
         ]
-        yield Window("bench/0", at - 1, at + len(events) - 1, events, list(range(at, at + len(events))), 0.0)
+        yield Window(
+            partition="bench/0",
+            before=at - 1,
+            after=at + len(events) - 1,
+            events=events,
+            positions=list(range(at, at + len(events))),
+            opened=0.0,
+        )
 
 
 def measure(config: Config, records: int, once: bool) -> None:
-    client = connect(deployment.redis_url(config))
-    deployment.prepare(config)
-    directory = deployment.directory(config)
+    client = Deployment(config).client
+    Deployment(config).prepare()
+    directory = Deployment(config).directory
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
-    matcher = matcher_of(config)
+    matcher = matcher_of(Deployment(config))
     tune_collector()
     first: float | None = None
     print(f"{'records':>9} {'flow':>8} {'Redis':>8} {'growth':>8} {'compared':>9}")
@@ -122,7 +128,8 @@ def measure(config: Config, records: int, once: bool) -> None:
             first = first or units
             each = (matcher.comparisons - compared) / CHUNK
             print(
-                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f} {units / first:8.2f} {each:9.2f}",
+                f"{number * WINDOW:9,} {median(flow):8.1f} {median(server):8.1f}"
+                f" {units / first:8.2f} {each:9.2f}",
                 flush=True,
             )
             flow, server, paces, compared = [], [], [], matcher.comparisons

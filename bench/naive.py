@@ -1,7 +1,7 @@
 """The flow that most people would write first: Bytewax `stateful_map` for each item, and one redis-py HSET
 for each event.
 
-    python bench/naive.py REDIS_URL EVENTS      prints {"events": n, "seconds": s}
+    python bench/naive.py REDIS_URL EVENTS      # prints {"events": n, "seconds": s}
 
 It has a far smaller job than millrace: no identity, no validation, no exactly-once; a count, a sum and one
 rule.

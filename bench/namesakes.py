@@ -2,9 +2,9 @@
 few years of each other.
 
 Rows are as shops have them: a whole name, a birth date, a phone, a mail address, a city; some are fragments
-of two or three of these. A row keeps its customer's phone or address mostly, else nothing could tell. Some
-customers are doubles of another: name and city are equal, the birth dates less than two months apart, or
-equal but for the year.
+of two or three of these. A row mostly keeps its customer's phone or address, else nothing could tell. Some
+customers are doubles of another: name and city are equal, and the birth dates are less than two months apart,
+or equal but for the year.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ _FAMILIES = """
 胡:12 郭:11 何:11 林:11 高:10 罗:10 郑:9 梁:8 谢:8 宋:7 唐:7 许:6 韩:6 冯:6
 邓:6 曹:6 彭:5 曾:5 萧:5 田:5 董:5 潘:4 袁:4 蔡:4 蒋:4 余:4 于:4 杜:4
 叶:4 程:4 魏:4 苏:4 吕:4 丁:3 任:3 卢:3""".split()
-_GIVEN = (
-    "伟 芳 娜 秀英 敏 静 丽 强 磊 军 洋 勇 艳 杰 娟 涛 明 超 秀兰 霞 平 刚 桂英 浩 宇 婷 欣怡 子涵 浩然 建国 建华 志强 海燕 丹 鹏 飞 波 斌 "
-    "雪 琳 晨 佳 俊 帅 凯 鑫 玲 红 梅 晶"
-).split()
+_GIVEN = """
+    伟 芳 娜 秀英 敏 静 丽 强 磊 军 洋 勇 艳 杰 娟 涛 明 超 秀兰 霞 平 刚 桂英 浩 宇 婷 欣怡 子涵 浩然 建国
+    建华 志强 海燕 丹 鹏 飞 波 斌 雪 琳 晨 佳 俊 帅 凯 鑫 玲 红 梅 晶
+    """.split()
 _CITIES = "北京 上海 广州 深圳 成都 杭州 武汉 重庆".split()
 _HOSTS = "qq.com 163.com 126.com outlook.com gmail.com".split()
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -42,10 +42,8 @@ def _double(luck: Random, other: Row) -> Row:
     if luck.random() < 0.5:
         apart = timedelta(luck.choice((-1, 1)) * luck.randint(12, 55))
         return {**other, "birthday": f"{born + apart}"}
-    return {
-        **other,
-        "birthday": f"{born.replace(day=min(born.day, 28), year=born.year + luck.choice((-7, -5, -3, 2, 4, 6)))}",
-    }
+    year = born.year + luck.choice((-7, -5, -3, 2, 4, 6))
+    return {**other, "birthday": f"{born.replace(day=min(born.day, 28), year=year)}"}
 
 
 def _person(luck: Random) -> Row:

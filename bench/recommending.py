@@ -1,7 +1,7 @@
-"""What recommendations are worth on streams that are made: hit rate and reciprocal rank of what each learner
-would serve, and after how many touches a challenger took over.
+"""What recommendations are worth on made-up streams: hit rate and reciprocal rank of what each learner would
+serve, and after how many interactions a challenger took over.
 
-python -m bench.recommending [TOUCHES]
+    python -m bench.recommending [INTERACTIONS]
 """
 
 import random
@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from flows.logic.models import recommendation_index
-from flows.logic.models.lessons import Recommendations
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from schemas.config import Recommendation, Rules, Touch
 from schemas.wire.triggers import Example
 
@@ -76,14 +76,14 @@ def touches(
         known = recent.get(customer, [])
         item = str(choose(customer, known))
         yield Example(
-            recommendation_index.NAME,
-            b"%d" % customer,
-            at * 1_000,
-            at * 1_000,
-            [],
-            None,
-            0,
-            1.0,
+            model=recommendation_index.NAME,
+            customer=b"%d" % customer,
+            asked_ms=at * 1_000,
+            answered_ms=at * 1_000,
+            features=[],
+            predicted=None,
+            version=0,
+            label=1.0,
             action=item,
             recent=known,
             segment="all",
@@ -97,7 +97,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
     for made in (leanings, circles, mates, chance):
         for items, customers in ((480, 2_000), (1_500, 10_000)):
-            taught = Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),))))
+            taught = RecommendationTrainer(
+                Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
+            )
             promoted = ""
             for example in touches(made, items, customers, count):
                 before = taught.champion
@@ -108,7 +110,8 @@ def main() -> None:
                 f"{name} {side['hit_rate']:.3f} {side['mrr']:.3f}" for name, side in taught.contest().items()
             )
             print(
-                f"{made.__name__:9} {items:6,} items {customers:7,} customers   hit rate, mrr: {sides}{promoted}",
+                f"{made.__name__:9} {items:6,} items {customers:7,} customers"
+                f"   hit rate, mrr: {sides}{promoted}",
                 flush=True,
             )
 

@@ -1,8 +1,8 @@
 """Made-up registers of people and companies whose rows repeat with the faults of real ones, and the truth
 beside them.
 
-    python -m bench.registers voters 20000 > voters.csv; millrace eval identity voters.csv --id row --truth
-    entity
+    python -m bench.registers voters 20000 > voters.csv
+    millrace eval identity voters.csv --id row --truth entity
 
 voters         complete rows, families at one address, people who move and marry
 historical     names, a year of birth and a place, half of it missing; many namesakes, spellings that wander
@@ -24,14 +24,15 @@ from bench.namesakes import namesakes
 
 Row = dict[str, str]
 _SYLLABLES = """
-al an ar ba be ber bo bri ca con da del do ed el en er fa fer ga gor ha hil hol il in ja jo ka ker
-la lan lo ma mar mil mo na nel no ol per ra ren ri ro sa sen son ta ten tho ton va ver vi wal wil win yor""".split()
+    al an ar ba be ber bo bri ca con da del do ed el en er fa fer ga gor ha hil hol il in ja jo ka ker la
+    lan lo ma mar mil mo na nel no ol per ra ren ri ro sa sen son ta ten tho ton va ver vi wal wil win yor
+    """.split()
 _GIVEN = """
-mary john elizabeth william anne thomas margaret george sarah james jane robert
-alice henry catherine charles ellen edward emma joseph
-hannah richard martha samuel susan david dorothy daniel lucy peter harriet michael julia paul helen frederick clara walter florence albert
-edith
-arthur rose alfred ada ernest grace herbert ruth ralph laura hugh agnes oscar esther felix irene leonard vera stanley""".split()
+    mary john elizabeth william anne thomas margaret george sarah james jane robert alice henry catherine
+    charles ellen edward emma joseph hannah richard martha samuel susan david dorothy daniel lucy peter
+    harriet michael julia paul helen frederick clara walter florence albert edith arthur rose alfred ada
+    ernest grace herbert ruth ralph laura hugh agnes oscar esther felix irene leonard vera stanley
+    """.split()
 _SHORT = {
     "elizabeth": "beth",
     "william": "bill",
@@ -42,7 +43,10 @@ _SHORT = {
     "frederick": "fred",
 }
 _STREETS = ("street", "st"), ("road", "rd"), ("avenue", "ave"), ("lane", "ln")
-_TRADES = "logistics software trading foods energy textiles consulting engineering pharma media insurance optics steel travel systems".split()
+_TRADES = """
+    logistics software trading foods energy textiles consulting engineering pharma media insurance optics
+    steel travel systems
+    """.split()
 _FORMS = (
     ("limited", "ltd", "ltd."),
     ("incorporated", "inc", "inc."),
@@ -153,6 +157,11 @@ def voters(luck: Random, customers: int) -> Iterator[Row]:
                 yield row
 
 
+def _postcode(luck: Random) -> str:
+    area = f"{luck.choice('abcdefgh')}{luck.randint(1, 40)}"
+    return f"{area} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}"
+
+
 def historical(luck: Random, customers: int) -> Iterator[Row]:
     families, towns, trades = _Names(luck, 2_500, 3), _Names(luck, 120, 3), _Names(luck, 80, 3)
     for entity in range(customers):
@@ -163,7 +172,7 @@ def historical(luck: Random, customers: int) -> Iterator[Row]:
             "birth_place": towns.one(),
             "gender": luck.choice(("male", "female")),
             "occupation": trades.one(),
-            "postcode_fake": f"{luck.choice('abcdefgh')}{luck.randint(1, 40)} {luck.randint(1, 9)}{luck.choice('abdef')}{luck.choice('ghjln')}",  # noqa: E501  # as above
+            "postcode_fake": _postcode(luck),
         }
         for copy in range(_copies(luck, 3.0)):
             row = {"entity": str(entity), **person}

@@ -4,7 +4,7 @@
     python -m bench.rows 100000                      # all of them
 
 A file of made-up customers (id, name, phone, e-mail, city, birthday) goes into the raw log of a Redis of its
-own, where nothing else runs. One row in a hundred has nobody in it. The dry run comes first, when nobody is
+own, where nothing else runs. One row in a hundred names nobody. The dry run comes first, while nobody is
 known.
 """
 
@@ -25,7 +25,7 @@ import openpyxl
 import pyarrow
 import pyarrow.parquet
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from state.redis.embedded import Embedded
 
@@ -140,13 +140,14 @@ def measure(kind: str, count: int, dry: bool) -> None:
         file, config = Path(name) / f"rows.{kind}", Path(name) / "millrace.toml"
         WRITERS[kind](file, count)
         config.write_text(_CONFIG.format(url=url, room=2 * count))
-        deployment.prepare(load(config))
+        Deployment(load(config)).prepare()
         for options in [("--dry-run",), ()] if dry else [()]:
             said, seconds, cpu, memory = imported(file, config, *options)
             assert (said["rows"], said["sent"]) == (count, count - -(-count // BROKEN_EVERY)), said
             what = "dry run" if options else "import"
             print(
-                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f} {cpu / count * 1e6:8.0f} {memory:8,}",
+                f"{kind:>8} {what:>8} {count:10,} {seconds:8.1f} {count / seconds:9,.0f}"
+                f" {cpu / count * 1e6:8.0f} {memory:8,}",
                 flush=True,
             )
 

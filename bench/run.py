@@ -1,12 +1,11 @@
 """`millrace bench`: what the engine does on this machine. Redis, resolve and profile as processes, as in
 `millrace run`.
 
-throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, start-up left
-             out
-latency      half of that load, in real time: an event's arrival -> the commit of its trigger, the first
-             seconds (all caches are empty)
-             left out; and the same in a burst, where all customers identify themselves within some two
-             seconds
+throughput   a full raw log, JSON in -> trigger in the outbox; from 5 % to 100 % of the events, without the
+             start-up
+latency      half of that load, in real time: an event's arrival -> the commit of its trigger, without the
+             first seconds (all caches are empty); and the same in a burst, where all customers identify
+             themselves within some two seconds
 memory       of Redis when all is applied, for each customer (3 identifiers, 30 events)
 idle         CPU of the whole embedded stack with nothing to do
 naive        bench/naive.py on the same machine in the same run
@@ -32,14 +31,13 @@ from bench.load import CUSTOMERS, EVENTS_EACH, events
 from bench.steps import configuration, fill, measure, redis_cpu_s
 from flows.lab.demo.stack import to_toml
 from flows.logic.facets import decisions
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services.processes import Flow, workers_of_this_machine
 from schemas.config import Config
 from schemas.config.toml import DEFAULT
 from schemas.records.outbox_lanes import LANES, Lane
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Trigger
-from state.redis.client import connect
 from state.redis.embedded import embedded
 
 NAIVE_EVENTS = 50_000
@@ -57,7 +55,7 @@ def run(customers: int = CUSTOMERS, each: int = EVENTS_EACH) -> dict[str, Any]:
         report = _throughput(config, folder, customers, each)
         report["latency_ms"] = _latency(config, folder, report["events_per_s"] / 2)
         report["burst_latency_ms"] = _latency(config, folder, report["events_per_s"] / 2, burst=True)
-        naive = _naive(deployment.redis_url(config))
+        naive = _naive(Deployment(config).redis_url)
     with running(server=False) as (_config, folder):
         idle = _idle(folder)
     report["us_per_event"] |= {f"step:{step}": round(us, 2) for step, us in steps.items()}
@@ -81,7 +79,7 @@ def running(*, server: bool = True) -> Iterator[tuple[Config, Path]]:
         _write(config, folder / "bench.toml")
         if server:
             with embedded(config).running():
-                deployment.prepare(config)
+                Deployment(config).prepare()
                 yield config, folder
         else:
             yield config, folder
@@ -134,12 +132,12 @@ def flowing(folder: Path, *names: Flow) -> Iterator[list[tuple[Flow, psutil.Proc
 def applied(config: Config) -> int:
     return sum(
         counters.get("applied", 0) + counters.get("duplicates", 0)
-        for counters in deployment.shards(config).counters().values()
+        for counters in Deployment(config).shards.counters().values()
     )
 
 
 def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict[str, Any]:
-    client = connect(deployment.redis_url(config))
+    client = Deployment(config).client
     empty = client.info("memory")["used_memory"]
     total = fill(config, customers, each)
     with flowing(folder, "resolve", "profile") as processes:
@@ -169,7 +167,7 @@ def _throughput(config: Config, folder: Path, customers: int, each: int) -> dict
 def _empty_outbox(config: Config) -> None:
     """What triggers and examples take that nobody has read in this benchmark is not the customers'. (MEMORY
     USAGE of a stream is a guess, and may be a tenth too much.)"""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    client, names = Deployment(config).client, Deployment(config).names
     for shard in range(config.shards.count):
         for lane in LANES:
             client.xtrim(names.outbox(shard, lane), maxlen=0, approximate=False)
@@ -196,7 +194,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) -> dict[str, float]:
     """Publish in real time, then read the receipts of the triggers that these events caused."""
-    outbox = deployment.outbox(config)
+    outbox = Deployment(config).outbox
     before = {
         entry.shard: entry.seq
         for entry in outbox.read(Lane.TRIGGERS, dict.fromkeys(range(config.shards.count), 0), 10_000_000, 0)
@@ -225,7 +223,7 @@ def _latency(config: Config, folder: Path, rate: float, *, burst: bool = False) 
 
 
 async def publish(config: Config, rate: float, *, burst: bool = False) -> None:
-    writer, first = deployment.raw_writer(config), b'"b-' if burst else b'"n-'
+    writer, first = Deployment(config).raw_writer(), b'"b-' if burst else b'"n-'
     source = events(CUSTOMERS, EVENTS_EACH, spread=not burst)
     began, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < WARM_S + LATENCY_S:

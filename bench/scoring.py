@@ -1,11 +1,11 @@
 """What models cost an event in `profile`: the same log entries applied with all models in force, with the
 binary ones, with none.
 
-All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine
-disturbs little. What models have learnt does not matter for what they cost: they are taught with the load's
-features and touches, and labels by chance.
+    python -m bench.scoring [customers] [events each] [rounds]
 
-python -m bench.scoring [customers] [events each] [rounds]
+All in one process and in memory, in turns; of each batch the least of several rounds, so that a busy machine
+disturbs little. What models have learnt does not matter for what they cost: they learn from the features and
+interactions of the load, with labels by chance.
 """
 
 import random
@@ -21,18 +21,18 @@ import msgspec
 from bench.steps import configuration, fill
 from connectors.raw.log import START
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.binary import BINARY
-from flows.logic.models.lessons import teachers
+from flows.logic.models.cluster_assigner import Assigner
 from flows.logic.models.linear import Scorer
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
-from flows.logic.models.trainers import trainers
+from flows.logic.models.recommendation_index import RecommendationIndex
+from flows.logic.models.trainers import binary_trainers, other_trainers
 from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import BEST, Config, Rules
@@ -50,16 +50,16 @@ Models = dict[str, Loaded]
 
 def entries(config: Config) -> dict[int, list[LogEntry]]:
     """What `resolve` writes to the log of each shard."""
-    reader, directory = deployment.raw_reader(config), deployment.directory(config)
+    reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     while ready := windows.poll() or windows.poll():
@@ -89,8 +89,8 @@ def apply(
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
             seconds.append(time.perf_counter() - began)
-            examples += [_decode(body) for lane, _, body in state.outbox if lane == Lane.EXAMPLES]
-            state.clear()
+            examples += [_decode(body) for lane, _, body in state.changes.outbox if lane == Lane.EXAMPLES]
+            state.changes = Changes()
         states.append(state)
     return seconds, states, examples
 
@@ -102,27 +102,35 @@ def taught(config: Config, rules: Rules, states: list[ShardState], examples: lis
     customers = [live for state in states for live in state.live.values() if live is not None][:TAUGHT]
     shown = [still(compiled, live.profile, live.total, live.total.last_ms).features() for live in customers]
     found: Models = {}
-    for trainer in trainers(rules):
+    for trainer in binary_trainers(rules):
         places = BINARY[trainer.name].places  # type: ignore[index]
         taught = [
             Example(
-                trainer.name, b"", 0, at, [x[i] for i in places], None, 0, float(chance.random() < 0.3), 10.0
+                model=trainer.name,
+                customer=b"",
+                asked_ms=0,
+                answered_ms=at,
+                features=[x[i] for i in places],
+                predicted=None,
+                version=0,
+                label=float(chance.random() < 0.3),
+                amount=10.0,
             )
             for at, x in enumerate(shown)
         ]
         found[trainer.name] = Scorer.from_snapshot(list(trainer.learn(taught))[-1].pack())
-    for teacher in teachers(rules):
-        own = [example for example in examples if example.model == teacher.name]
-        if teacher.name == best_action.NAME:
+    for trainer in other_trainers(rules):
+        own = [example for example in examples if example.model == trainer.name]
+        if trainer.name == best_action.NAME:
             own = list(_choices(rules, chance, [[x[i] for i in menu_places()] for x in shown]))
-        packed = list(teacher.learn(own))[-1].pack()
-        match teacher.name:
+        packed = list(trainer.learn(own))[-1].pack()
+        match trainer.name:
             case best_action.NAME:
                 found[best_action.NAME] = Decider.from_snapshot(packed, best_action.FEATURES)
             case recommendation_index.NAME:
-                found[recommendation_index.NAME] = Shelf.from_snapshot(packed)
-            case segments_learnt.NAME:
-                found[segments_learnt.NAME] = Assigner.from_snapshot(packed, segments_learnt.FEATURES)
+                found[recommendation_index.NAME] = RecommendationIndex.from_snapshot(packed)
+            case cluster_assigner.NAME:
+                found[cluster_assigner.NAME] = Assigner.from_snapshot(packed, cluster_assigner.FEATURES)
     return found
 
 
@@ -137,14 +145,14 @@ def _choices(rules: Rules, chance: random.Random, contexts: list[list[float]]) -
     for at, context in enumerate(contexts):
         reward = float(chance.random() < 0.2)
         yield Example(
-            best_action.NAME,
-            b"",
-            at,
-            at,
-            context,
-            None,
-            0,
-            reward,
+            model=best_action.NAME,
+            customer=b"",
+            asked_ms=at,
+            answered_ms=at,
+            features=context,
+            predicted=None,
+            version=0,
+            label=reward,
             action=chance.choice(names),
             propensity=1 / len(names),
             decision=str(at),
@@ -169,7 +177,7 @@ def measure(customers: int, each: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            deployment.prepare(config)
+            Deployment(config).prepare()
             total = fill(config, customers, each)
             logs = entries(config)
     rules: Any = config

@@ -1,7 +1,7 @@
 """CPU of each step of the whole path, in one process against a real Redis: where the time goes, and what a
 profiler can look at.
 
-python bench/steps.py [events]
+    python -m bench.steps [events] [rounds]
 """
 
 import asyncio
@@ -18,12 +18,11 @@ from bench.load import CUSTOMERS, events
 from connectors.raw.log import START
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop, tune_collector
 from flows.runtime.windows import Windows
 from schemas.config import Config
 from schemas.config.toml import load
-from state.redis.client import connect
 from state.redis.embedded import embedded
 
 
@@ -47,7 +46,7 @@ def fill(config: Config, customers: int, each: int) -> int:
     """Put the load into the raw log, as the gateway would."""
 
     async def work() -> int:
-        writer, sent = deployment.raw_writer(config), 0
+        writer, sent = Deployment(config).raw_writer(), 0
         batch: list[Any] = []
         for pair in events(customers, each):
             batch.append(pair)
@@ -63,7 +62,7 @@ def fill(config: Config, customers: int, each: int) -> int:
 
 
 def redis_cpu_s(config: Config) -> float:
-    info = connect(deployment.redis_url(config)).info("cpu")
+    info = Deployment(config).client.info("cpu")
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
@@ -81,23 +80,23 @@ def measure(config: Config, total: int) -> dict[str, float]:
 
         return run
 
-    reader, directory = deployment.raw_reader(config), deployment.directory(config)
+    reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
     positions = dict.fromkeys(reader.partitions(), START)
     reader.assign(positions)
     windows = Windows(reader, config.window, positions)
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     worker = Worker(
         range(config.shards.count),
         directory,
-        deployment.shards(config),
-        deployment.machine(config),
+        Deployment(config).shards,
+        Deployment(config).machine(),
         cache=config.shards.cache,
         outbox_max=10_000_000,
         clock_ms=lambda: int(time.time() * 1000),
@@ -134,7 +133,7 @@ def main(customers: int, each: int) -> None:
     with tempfile.TemporaryDirectory(prefix="mr-") as name:
         config = configuration(Path(name))
         with embedded(config).running():
-            deployment.prepare(config)
+            Deployment(config).prepare()
             total = fill(config, customers, each)
             steps = measure(config, total)
     for step, us in steps.items():

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -30,6 +30,9 @@ from state.history.archive_files import Archive, ArchiveWriter
 from state.history.journal_tail import RedisJournal
 from state.keys import LogSeal
 from state.redis.client import INFRASTRUCTURE, reported
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -149,41 +152,41 @@ class Archiver:
         )
 
 
-def run(config: Config) -> None:
-    """Until a signal. There is one process of it. Raises `Fatal`."""
-    from flows.runtime import deployment
+def run(deployment: "Deployment") -> None:
+    """Archive until a signal. There is one process of this. Raises `Fatal`."""
     from flows.services import daily_backup
 
+    config = deployment.config
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with reported():
-        deployment.directory(config)
+        deployment.check_data()
         begun()
         if config.backup.daily:
             threading.Thread(
                 target=daily_backup.run,
-                args=(config, lambda: datetime.now(UTC), stop.wait),
+                args=(deployment, lambda: datetime.now(UTC), stop.wait),
                 name="backup",
                 daemon=True,
             ).start()
         if config.archive.enabled:
-            _archive(config, stop)
+            _archive(deployment, stop)
     stop.wait()
 
 
-def _archive(config: Config, stop: threading.Event) -> None:
-    from flows.runtime import deployment
+def _archive(deployment: "Deployment", stop: threading.Event) -> None:
+    config = deployment.config
 
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries(config).keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        deployment.deliveries.keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
-    with deployment.following_keys(config) as follow_keys:
+    with deployment.following_keys() as follow_keys:
         archiver = Archiver(
             config,
-            deployment.journal(config),
-            deployment.archive(config),
-            deployment.log_seal(config),
+            deployment.journal,
+            deployment.archive,
+            deployment.log_seal,
             follow_keys,
             put_aside,
         )

@@ -14,28 +14,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import bytewax.operators as op
 import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.sinks import table
 from connectors.sinks.sink import Sink
-from connectors.sinks.table import Surroundings
-from flows.dispatch.dispatcher import Desk, Dispatcher, Entry
+from flows.dispatch.admission import Admission, doors
+from flows.dispatch.dispatcher import DeliveryRecords, Dispatcher, Entry
 from flows.dispatch.loop import DeliveryLoop
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.sift import note, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas.config import Config, Connector
 from schemas.errors import LogFull
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -157,16 +157,18 @@ def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) ->
     return handle
 
 
-class Deliveries:
+class DeliveryWorker:
     """All readers of one worker, and what they share."""
 
     def __init__(
         self,
         config: Config,
         shards: Sequence[int],
+        *,
         outbox: Outbox,
         directory: Directory,
-        desk: Desk,
+        records: DeliveryRecords,
+        door: Callable[[Connector], Admission],
         sink: Callable[[Connector], Sink],
         stop: Stop | None = None,
     ) -> None:
@@ -180,7 +182,12 @@ class Deliveries:
         self._outbox = outbox
         dispatchers = [
             Dispatcher(
-                connector, config.deliver, sink(connector), desk, cursors(Lane.TRIGGERS, connector.name)
+                connector,
+                config.deliver,
+                sink(connector),
+                door(connector),
+                records,
+                cursors(Lane.TRIGGERS, connector.name),
             )
             for connector in config.connector
             if connector.enabled
@@ -190,7 +197,7 @@ class Deliveries:
             Lane.ABSORBS,
             INTERNAL,
             cursors(Lane.ABSORBS, INTERNAL),
-            forwarding(directory, desk.dead),
+            forwarding(directory, records.keep_dead),
             patiently=patiently,
         )
         self._readers: list[Reader] = [*dispatchers, internal]
@@ -238,83 +245,39 @@ class Deliveries:
         return Work(reader, entries)
 
 
-class _Source(Prompt, DynamicSource[Work], StatelessSourcePartition[Work]):
-    def __init__(self, deliveries: Deliveries, stop: Stop) -> None:
-        self._deliveries, self._stop = deliveries, stop
-        self._collect = stop.guard(lambda _: deliveries.collect())
-        self._finish = stop.guard(lambda _: deliveries.stop())
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        self._deliveries.start()
-        return self
-
-    def next_batch(self) -> list[Work]:
-        if self._stop.is_set:
-            self._finish(None)
-            raise StopIteration
-        return self._collect(None) or []
-
-
-class _Sink(DynamicSink[Work], StatelessSinkPartition[Work]):
-    def __init__(self, stop: Stop) -> None:
-        self._accept = stop.guard(_hand_out)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Work]) -> None:
-        for work in items:
-            self._accept(work)
-
-
 def _hand_out(work: Work) -> None:
     work.reader.accept(list(work.items))
 
 
-def dataflow(deliveries: Deliveries, stop: Stop) -> Dataflow:
-    """Ends when `stop` says so; what is under way is waited for."""
+def dataflow(worker: DeliveryWorker, stop: Stop) -> Dataflow:
+    """Read, address, hand out. It ends when `stop` says so; what is under way is waited for."""
     flow = Dataflow("deliver")
-    read = op.input("read", flow, _Source(deliveries, stop))
+    source = steps_source(worker.collect, stop, begin=worker.start, end=worker.stop)
+    read = op.input("read", flow, source)
     addressed = op.map("address", read, lambda work: Work(work.reader, work.reader.address(work.items)))
-    op.output("hand_out", addressed, _Sink(stop))
+    op.output("hand_out", addressed, steps_sink(each(_hand_out), stop))
     return flow
 
 
-def make_sink(config: Config, redis_url: str) -> Callable[[Connector], Sink]:
-    """Return what makes the sink of each connector of this deployment."""
-    surroundings = Surroundings(
-        source=f"/millrace/{config.name}",
-        folder=Path(config.data.folder),
-        redis_url=redis_url,
-        kafka=config.kafka,
-    )
-    return lambda connector: table.make_sink(connector, surroundings)
-
-
-def _desk(config: Config) -> Desk:
-    """Return what the dispatchers need of state."""
-    from flows.runtime import deployment
-
-    store = deployment.deliveries(config)
-    return Desk(deployment.identify(config), store.keep_dead, store.disable, store.disabled, store.count)
-
-
-def run(config: Config, worker: int, workers: int) -> None:
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
     """Deliver what the shards at `worker` modulo `workers` send, until SIGTERM or SIGINT. Raises `Fatal`,
     `ConfigError`."""
-    from flows.runtime import deployment
-
+    config = deployment.config
     shards = range(worker, config.shards.count, workers)
-    outbox, directory, desk = deployment.outbox(config), deployment.directory(config), _desk(config)
     stop = Stop()
-    deliveries = Deliveries(
-        config, shards, outbox, directory, desk, make_sink(config, deployment.redis_url(config)), stop
+    made = DeliveryWorker(
+        config,
+        shards,
+        outbox=deployment.outbox,
+        directory=deployment.directory,
+        records=deployment.deliveries,
+        door=doors(deployment),
+        sink=deployment.sink,
+        stop=stop,
     )
     log.info(
         "deliver_started",
         shards=len(shards),
         connectors=[connector.name for connector in config.connector if connector.enabled],
     )
-    run_flow(dataflow(deliveries, stop), stop)
+    run_flow(dataflow(made, stop), stop)

@@ -8,8 +8,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from connectors.gateway import Door, Standing, build, listen, server
-from flows.runtime.deployment import given_up as processes_given_up
-from flows.runtime.deployment import profile_reader, raw_writer, sources, validator
+from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
@@ -19,7 +18,7 @@ from schemas.errors import Restarted
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
 from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
-from state.redis.client import connect_apart, reported
+from state.redis.client import reported
 
 log = structlog.get_logger()
 
@@ -27,18 +26,20 @@ Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 
 
-def run(config: Config) -> None:
+def run(deployment: Deployment) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is
     another one."""
+    config = deployment.config
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(0)
     )  # the server raises the signal again when it has stopped
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
-        desk = _Stewardship(steward(config), order_desk(config), ending)
-        door = Door(config, validator(config).refusal)
-        read = ending.guard(profile_reader(config))
-        app = build(config.gateway, raw_writer(config), read, subjects(config), desk, standing(config), door)
+        desk = _Stewardship(steward(deployment), order_desk(deployment), ending)
+        door = Door(config, deployment.validator().refusal)
+        read = ending.guard(deployment.profile_reader)
+        told = standing(deployment.apart())
+        app = build(config.gateway, deployment.raw_writer(), read, subjects(config), desk, told, door)
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
@@ -87,10 +88,10 @@ class _Stewardship:
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
 
 
-def standing(config: Config) -> Callable[[], Standing]:
-    """What the gateway is told, of whichever Redis is there now: it remembers nothing that could be
-    younger."""
-    suspended, given_up = sources(config, connect_apart), processes_given_up(config, connect_apart)
+def standing(apart: Deployment) -> Callable[[], Standing]:
+    """Return what tells the gateway, by whichever Redis is there now, whose events are not taken and which
+    processes are given up. It remembers nothing that could be younger."""
+    suspended, given_up = apart.sources, apart.given_up
 
     def ask() -> Standing:
         with reported():

@@ -16,31 +16,29 @@ Let in again, it is learnt behind whatever has come since.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic, perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import bytewax.operators as op
 import msgspec
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.duel import Contested
 from flows.logic.models.example_merge import Merge
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import trainers
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
-from flows.runtime.snapshots import seal, sender
+from flows.runtime.snapshots import sender, sign_snapshot
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import Damaged
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
@@ -51,6 +49,9 @@ from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
 from state.shards.shard_protocols import Outbox
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ class Learning:
 
     def __init__(
         self,
-        trainer: Teacher,
+        trainer: Trainer,
         outbox: Outbox,
         directory: Directory,
         store: ModelStore,
@@ -252,7 +253,8 @@ class Learning:
         )
         if snapshots:
             self._announced = [
-                Announcement(snapshot.version, seal(self._signer, snapshot)) for snapshot in snapshots
+                Announcement(snapshot.version, sign_snapshot(self._signer, snapshot))
+                for snapshot in snapshots
             ]
         figures = self._trainer.figures()
         return Checkpoint(self._trainer.dump(), batch.positions, batch.tick, self._announced, figures)
@@ -321,7 +323,7 @@ _GAUGES = {
 _GAUGES_OF = {  # model -> what stands before the first `_` of its figures
     best_action.NAME: {"reward": metrics.MODEL_REWARD, "gain": metrics.POLICY_GAIN},
     recommendation_index.NAME: {"hits": metrics.RECOMMENDER_HIT_RATE, "mrr": metrics.RECOMMENDER_MRR},
-    segments_learnt.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
+    cluster_assigner.NAME: {"drift": metrics.CLUSTER_DRIFT, "share": metrics.CLUSTER_SHARE},
 }
 _DECODED = 16_384  # entries: all models of a process read the same lanes at about the same time
 _decoder = msgspec.msgpack.Decoder(Example)
@@ -340,62 +342,39 @@ def _decode(body: bytes) -> Example | None:
 # ---------------------------------------------------------------------------------------------------
 
 
-class _Lanes(Prompt, DynamicSource[Batch], StatelessSourcePartition[Batch]):
-    def __init__(self, learning: Learning, stop: Stop) -> None:
-        self._poll = stop.guard(lambda _: learning.poll())
-        self._stop = stop
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Lanes":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[Batch]:
-        if self._stop.is_set:
-            raise StopIteration
-        batch = self._poll(None)
-        if batch is None:
-            self._stop.wait(IDLE_S)
-            return []
-        return [batch]
-
-
-class _Commits(DynamicSink[Checkpoint], StatelessSinkPartition[Checkpoint]):
-    def __init__(self, learning: Learning, stop: Stop) -> None:
-        def commit(checkpoint: Checkpoint) -> None:
-            stop.patiently(lambda: learning.commit(checkpoint))
-
-        self._commit = stop.guard(commit)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Commits":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: Iterable[Checkpoint]) -> None:
-        for item in items:
-            self._commit(item)
-
-
 def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
     """One stream for each model; they share nothing."""
     flow = Dataflow("learn")
     for learning in learnings:
-        batches = op.input(f"poll_{learning.model}", flow, _Lanes(learning, stop))
+        batches = op.input(f"poll_{learning.model}", flow, steps_source(partial(_poll, learning, stop), stop))
         checkpoints = op.filter_map(f"learn_{learning.model}", batches, stop.guard(learning.learn))
-        op.output(f"commit_{learning.model}", checkpoints, _Commits(learning, stop))
+        commit = partial(_commit, learning, stop)
+        op.output(f"commit_{learning.model}", checkpoints, steps_sink(each(commit), stop))
     return flow
 
 
-def run(config: Config) -> None:
-    """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-    from flows.runtime import deployment
+def _poll(learning: Learning, stop: Stop) -> list[Batch]:
+    batch = learning.poll()
+    if batch is None:
+        stop.wait(IDLE_S)
+        return []
+    return [batch]
 
-    all_trainers: list[Teacher] = [*trainers(config), *teachers(config)]
+
+def _commit(learning: Learning, stop: Stop, checkpoint: Checkpoint) -> None:
+    stop.patiently(lambda: learning.commit(checkpoint))
+
+
+def run(deployment: "Deployment") -> None:
+    """Train until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
+    config = deployment.config
+    all_trainers = trainers(config)
     consumers = [sender(trainer.name) for trainer in all_trainers]
     outbox, directory, store, signer = (
-        deployment.outbox(config),
-        deployment.directory(config),
-        deployment.models(config),
-        deployment.signer(config),
+        deployment.outbox,
+        deployment.directory,
+        deployment.models,
+        deployment.signer,
     )
     learnings = [
         Learning(trainer, outbox, directory, store, signer, config.shards.count, consumers)

@@ -9,20 +9,19 @@ seconds: after a death they may lack the records since.
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
@@ -34,6 +33,9 @@ from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
 from state.keys import DataKey, DataKeys, LogSeal
 from state.model_store import Signer
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -315,72 +317,39 @@ class Matcher:
 # ---------------------------------------------------------------------------------------------------
 
 
-class _Source(Prompt, DynamicSource[Said], StatelessSourcePartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        self._read = stop.guard(lambda _: matcher.read(BLOCK_MS))
-        self._stop = stop
-
-    # there is one worker
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[Said]:
-        if self._stop.is_set:
-            raise StopIteration
-        return self._read(None) or []
-
-
-class _Sink(DynamicSink[Said], StatelessSinkPartition[Said]):
-    def __init__(self, matcher: Matcher, stop: Stop) -> None:
-        def take(said: Said) -> None:
-            window = matcher.judge(said)
-            stop.patiently(lambda: matcher.commit(window))
-
-        self._take = stop.guard(take)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Said]) -> None:
-        for said in items:
-            self._take(said)
-
-
 def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     """records -> match and commit."""
+
+    def take(said: Said) -> None:
+        window = matcher.judge(said)
+        stop.patiently(lambda: matcher.commit(window))
+
     flow = Dataflow("match")
-    said = op.input("read", flow, _Source(matcher, stop))
-    op.output("take", said, _Sink(matcher, stop))
+    said = op.input("read", flow, steps_source(lambda: matcher.read(BLOCK_MS), stop))
+    op.output("take", said, steps_sink(each(take), stop))
     return flow
 
 
-def matcher_of(config: Config) -> Matcher:
+def matcher_of(deployment: "Deployment") -> Matcher:
     """Return the flow's steps on this deployment."""
-    from flows.runtime import deployment
     from flows.runtime.archived_windows import match_packer
-    from state.directory.matches import RedisMatches
-    from state.redis.client import connect
 
-    matches = RedisMatches(
-        connect(deployment.redis_url(config)), deployment.names(config), deployment.layout(config)
-    )
-    seal = deployment.log_seal(config)
-    keys = deployment.keys(config)
+    config = deployment.config
     parts = (
         config,
-        deployment.directory(config),
-        matches,
-        deployment.data_keys(config),
-        deployment.signer(config),
-        keys.hash,
-        seal,
+        deployment.directory,
+        deployment.matches,
+        deployment.data_keys,
+        deployment.signer,
+        deployment.keys.hash,
+        deployment.log_seal,
     )
-    return Matcher(*parts, match_packer(config, seal)) if config.archive.enabled else Matcher(*parts)
+    if not config.archive.enabled:
+        return Matcher(*parts)
+    return Matcher(*parts, match_packer(config, deployment.log_seal))
 
 
-def run(config: Config) -> None:
+def run(deployment: "Deployment") -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
-
     stop = Stop()
-    run_flow(dataflow(matcher_of(config), stop), stop)
+    run_flow(dataflow(matcher_of(deployment), stop), stop)

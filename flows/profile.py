@@ -12,28 +12,32 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import DUE_MAX, ShardMachine
 from flows.logic.shard.quarantine import Careful, places
 from flows.logic.shard.state import Needs, ShardState, add_sensitive, decode_sensitive, encode, needs_of
-from flows.runtime.engine import Prompt, Stop, run_flow
+from flows.runtime.engine import Stop, run_flow
+from flows.runtime.limits import PoisonBrake
 from flows.runtime.outbox_room import Room
-from flows.runtime.poison_brake import PoisonBrake
+from flows.runtime.patience import patiently
 from flows.runtime.release import BUILD
+from flows.runtime.steps import each, steps_sink, steps_source
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import Damaged, Fatal, Fenced, LogFull, MillraceError, Torn
 from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory.directory_protocol import Directory
 from state.shards.shard_protocols import ShardCommit, Shards
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -186,7 +190,7 @@ class Worker:
                 " or restore a backup"
             ) from error
         self._join_sealed(needs)
-        for where, n in Counter(found.where for found in state.poisoned).items():
+        for where, n in Counter(found.where for found in state.changes.poisoned).items():
             log.error(
                 "events_quarantined",
                 shard=shard,
@@ -212,7 +216,7 @@ class Worker:
             if need.ticks
         }
         for shard, due in (self._store.due(ticked) if ticked else {}).items():
-            self._states[shard].due = due
+            self._states[shard].changes.due = due
             needs[shard].profiles.update(root for _, root in due)
         profiles = {}
         for shard, need in needs.items():
@@ -226,16 +230,16 @@ class Worker:
         if not profiles and not sensitive:
             return
         packed, sealed = self._store.load_many(profiles, sensitive)
-        pasts = {shard: sorted(need.past) for shard, need in needs.items() if need.past}
+        pasts = {shard: sorted(need.histories) for shard, need in needs.items() if need.histories}
         whole = iter(self._store.load_past(pasts) if pasts else ())
         for shard, roots in pasts.items():
-            self._states[shard].past |= {root: next(whole) for root in roots}
+            self._states[shard].changes.histories |= {root: next(whole) for root in roots}
         self._put(profiles, packed)
         opened = iter(sealed)
         for shard, roots in sensitive.items():
             for root in roots:
                 if (found := next(opened)) is not None:
-                    self._states[shard].sensitive[root] = self._decoded(shard, root, found)
+                    self._states[shard].changes.sensitive[root] = self._decoded(shard, root, found)
 
     def _put(self, wanted: Mapping[int, Sequence[bytes]], packed: Sequence[bytes | None]) -> None:
         """Into memory. Whoever has no profile is new, or his is gone. Raises `Damaged`."""
@@ -269,13 +273,14 @@ class Worker:
         """Few facts hold personal data, so their records are read only now: what was sealed in this batch is
         added to what is stored."""
         late = {
-            shard: list(self._states[shard].sensitive_dirty - need.sensitive) for shard, need in needs.items()
+            shard: list(self._states[shard].changes.sensitive_dirty - need.sensitive)
+            for shard, need in needs.items()
         }
         if not any(late.values()):
             return
         stored = iter(self._store.load_many({}, late)[1])
         for shard, roots in late.items():
-            sensitive = self._states[shard].sensitive
+            sensitive = self._states[shard].changes.sensitive
             for root in roots:
                 if (found := next(stored)) is not None:
                     record = self._decoded(shard, root, found)
@@ -306,22 +311,20 @@ class Worker:
             self._committed[shard] = state.head.copy()
             self._since[shard] = []
             _measure(state, stamp)
-            state.clear()
+            state.changes = Changes()
             self._evict(shard)
         with suppress(LogFull):  # a later commit trims as far
             self._directory.trim({shard: self._states[shard].head.offset for shard in changed})
 
     def _patiently(self, commit: Callable[[], None]) -> bool:
-        """Wait while Redis has no room. False if there is no more time."""
-        while True:
-            try:
-                with metrics.COMMIT_SECONDS.labels("profile").time():
-                    commit()
-                return True
-            except LogFull as full:
-                log.warning("commit_waits", reason=str(full))
-                if self._rest(full.retry_after_s):
-                    return False
+        """Commit, waiting while Redis has no room. Return False if there is no more time."""
+
+        def done() -> bool:
+            with metrics.COMMIT_SECONDS.labels("profile").time():
+                commit()
+            return True
+
+        return bool(patiently(done, self._rest, _commit_waits))
 
     def _count_poison(self, shards: Sequence[int]) -> None:
         """Before the commit, so that a source is suspended as soon as it can be."""
@@ -329,8 +332,10 @@ class Worker:
             return
         came = Counter[str]()
         for shard in shards:
-            came.update(self._states[shard].came)
-        self._poison.count(came, [found for shard in shards for found in self._states[shard].poisoned])
+            came.update(self._states[shard].changes.came)
+        self._poison.count(
+            came, [found for shard in shards for found in self._states[shard].changes.poisoned]
+        )
 
     def _packed(self, shard: int) -> ShardCommit:
         try:
@@ -342,13 +347,13 @@ class Worker:
             return self._pack(self._states[shard])
 
     def _pack(self, state: ShardState) -> ShardCommit:
-        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
-        for root in state.dirty:
+        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
+        for root in state.changes.dirty:
             held = state.live[root]
             if held is not None:
                 profiles[root] = encode(held.profile)
-        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.deleted)
-        sensitive |= {root: encode(state.sensitive[root]) for root in state.sensitive_dirty}
+        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
+        sensitive |= {root: encode(state.changes.sensitive[root]) for root in state.changes.sensitive_dirty}
         return ShardCommit(
             state.number,
             self._committed[state.number],
@@ -356,10 +361,10 @@ class Worker:
             state.counters,
             profiles,
             sensitive,
-            state.timers,
-            state.outbox,
-            {root: state.past[root] for root in state.past_changed},
-            state.past_more,
+            state.changes.timers,
+            state.changes.outbox,
+            {root: state.changes.histories[root] for root in state.changes.histories_set},
+            state.changes.histories_more,
         )
 
     def _evict(self, shard: int) -> None:
@@ -367,6 +372,10 @@ class Worker:
         live = self._states[shard].live
         while len(live) > self._cache_max:
             del live[next(iter(live))]
+
+
+def _commit_waits(full: LogFull) -> None:
+    log.warning("commit_waits", reason=str(full))
 
 
 def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
@@ -386,76 +395,50 @@ def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
 
 
 def _measure(state: ShardState, stamp_ms: int) -> None:
-    for rule, received_ms in state.fired:
+    for rule, received_ms in state.changes.fired:
         metrics.TRIGGERS_EMITTED.labels(rule).inc()
         metrics.TRIGGER_SECONDS.observe(max(0, stamp_ms - received_ms) / 1000)
-    metrics.EVENTS_APPLIED.inc(state.applied)
-    metrics.DUPLICATES.inc(state.duplicates)
-    metrics.REPEATS.inc(state.repeats)
-    for (source, field, outcome), n in Counter(state.stated).items():
+    metrics.EVENTS_APPLIED.inc(state.changes.applied)
+    metrics.DUPLICATES.inc(state.changes.duplicates)
+    metrics.REPEATS.inc(state.changes.repeats)
+    for (source, field, outcome), n in Counter(state.changes.stated).items():
         metrics.QUALITY.labels(source, field, outcome).inc(n)
-    for (action, outcome), n in Counter(state.chosen).items():
+    for (action, outcome), n in Counter(state.changes.chosen).items():
         metrics.ACTIONS.labels(action, outcome).inc(n)
-    for outcome in state.rewarded:
+    for outcome in state.changes.rewarded:
         metrics.REWARDS.labels(outcome).inc()
-    for found in state.poisoned:
+    for found in state.changes.poisoned:
         metrics.EVENTS_QUARANTINED.labels(found.where).inc()
-
-
-class _Source(Prompt, DynamicSource[list[LogEntry]], StatelessSourcePartition[list[LogEntry]]):
-    def __init__(self, worker: Worker, stop: Stop) -> None:
-        self._read = stop.guard(lambda _: worker.read())
-        self._stop = stop
-
-    # one worker a process
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
-
-    def next_batch(self) -> list[list[LogEntry]]:
-        if self._stop.is_set:
-            raise StopIteration
-        entries = self._read(None)
-        return [entries] if entries else []
-
-
-class _Sink(DynamicSink[list[int]], StatelessSinkPartition[list[int]]):
-    def __init__(self, worker: Worker, stop: Stop) -> None:
-        self._commit = stop.guard(worker.commit)
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[list[int]]) -> None:
-        for shards in items:
-            self._commit(shards)
 
 
 def dataflow(worker: Worker, stop: Stop) -> Dataflow:
     """shard logs -> apply -> commit."""
+
+    def read() -> list[list[LogEntry]]:
+        entries = worker.read()
+        return [entries] if entries else []
+
     flow = Dataflow("profile")
-    entries = op.input("read", flow, _Source(worker, stop))
+    entries = op.input("read", flow, steps_source(read, stop))
     touched = op.filter_map("apply", entries, stop.guard(worker.apply))
-    op.output("commit", touched, _Sink(worker, stop))
+    op.output("commit", touched, steps_sink(each(worker.commit), stop))
     return flow
 
 
-def run(config: Config, worker: int, workers: int) -> None:
-    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows.runtime import deployment
-
-    stop = Stop()
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
+    """Be worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    stop, config = Stop(), deployment.config
     owned = range(worker, config.shards.count, workers)
     made = Worker(
         owned,
-        deployment.directory(config),
-        deployment.shards(config),
-        deployment.machine(config),
+        deployment.directory,
+        deployment.shards,
+        deployment.machine(),
         cache=config.shards.cache,
         outbox_max=config.shards.outbox_max,
         clock_ms=lambda: int(time.time() * 1000),
         rest=stop.wait,
-        poison=deployment.poison_brake(config),
+        poison=deployment.poison_brake(),
     )
     log.info("profile_starts", worker=worker, workers=workers, shards=len(owned))
     run_flow(dataflow(made, stop), stop)

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.raw.log import START, RawReader
 from flows.logic.message import Checked
@@ -25,9 +23,11 @@ from flows.logic.resolution.identity_orders import OrderReader
 from flows.logic.resolution.joint_window import Joint, group
 from flows.logic.resolution.validation import Validator
 from flows.runtime.archived_windows import packer
-from flows.runtime.engine import Prompt, Stop, run_flow
-from flows.runtime.reject_brake import Brake
+from flows.runtime.engine import Stop, run_flow
+from flows.runtime.limits import RejectBrake
+from flows.runtime.patience import patiently
 from flows.runtime.sift import note, sift, story, where
+from flows.runtime.steps import steps_sink, steps_source
 from flows.runtime.windows import Judged, Window, Windows
 from schemas import metrics
 from schemas.config import Config
@@ -38,6 +38,9 @@ from state.directory.directory_protocol import Directory
 from state.directory.matches import SEALED_AS
 from state.keys import DataKeys, LogSeal
 from state.redis.client import INFRASTRUCTURE
+
+if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
+    from flows.runtime.deployment import Deployment
 
 log = structlog.get_logger()
 
@@ -67,7 +70,7 @@ class Resolver:
         stop: Stop,
         clock: Callable[[], float] = time.time,
         positions: Mapping[str, int] | None = None,
-        brake: Brake | None = None,
+        brake: RejectBrake | None = None,
     ) -> None:
         """`positions`: where the directory is now, for the partitions of this worker. `brake`: none where
         what is read was taken long ago."""
@@ -277,17 +280,7 @@ class Resolver:
             return self._directory.commit(commit, content) if content else self._directory.commit(commit)
 
     def _patiently(self, step: Callable[[], Made]) -> Made | None:
-        began = time.monotonic()
-        say_at = began + SAY_AFTER_S
-        while True:
-            try:
-                return step()
-            except LogFull as full:
-                if (now := time.monotonic()) >= say_at:
-                    say_at = now + SAY_EVERY_S
-                    log.warning("window_waits", behind=str(full), seconds=round(now - began))
-                if self._stop.wait(full.retry_after_s):
-                    return None
+        return patiently(step, self._stop.wait, _Waits())
 
     def _groups(self, judged: Judged, now: int, plan_all: bool) -> tuple[list[Group], list[bytes]]:
         """The window's groups with packed facts; personal data sealed for the origin where a plan says that
@@ -397,85 +390,82 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
 
 
-class _Source(Prompt, DynamicSource[Window], StatelessSourcePartition[Window]):
-    def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> None:
-        self._poll = stop.guard(lambda _: self._measured_poll(windows))
-        self._resolver = resolver
-        self._reader = reader
-        self._stop = stop
-        self._measured = 0.0
+class _Waits:
+    """Says that a window finds no room, and where: after a while, and then now and then."""
 
-    # one worker a process
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Source":  # noqa: ARG002
-        return self
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._say_at = self._began + SAY_AFTER_S
 
-    def next_batch(self) -> list[Window]:
-        if self._stop.is_set:
-            raise StopIteration
-        return self._poll(None) or []
-
-    def _measured_poll(self, windows: Windows) -> list[Window]:
-        ready = windows.poll()
+    def __call__(self, full: LogFull) -> None:
         now = time.monotonic()
-        if now - self._measured >= 1:
-            self._measured = now
-            self._resolver.confirm()
-            if (brake := self._resolver.brake) is not None:
-                brake.look()
-                windows.hold(
-                    [partition for partition in windows.partitions if brake.holds(partition)],
-                    self._resolver.offsets,
-                )
-            for partition, entries in self._reader.lag().items():
-                metrics.LAG.labels("resolve", partition).set(entries)
+        if now >= self._say_at:
+            self._say_at = now + SAY_EVERY_S
+            log.warning("window_waits", behind=str(full), seconds=round(now - self._began))
+
+
+class _Reading:
+    """Reads windows; once a second it looks whether what was committed still holds, and which partitions
+    wait."""
+
+    def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver) -> None:
+        self._windows = windows
+        self._reader = reader
+        self._resolver = resolver
+        self._looked = 0.0
+
+    def poll(self) -> list[Window]:
+        ready = self._windows.poll()
+        now = time.monotonic()
+        if now - self._looked >= 1:
+            self._looked = now
+            self._look()
         return ready
 
+    def _look(self) -> None:
+        self._resolver.confirm()
+        if (brake := self._resolver.brake) is not None:
+            brake.look()
+            waiting = [partition for partition in self._windows.partitions if brake.holds(partition)]
+            self._windows.hold(waiting, self._resolver.offsets)
+        for partition, entries in self._reader.lag().items():
+            metrics.LAG.labels("resolve", partition).set(entries)
 
-class _Sink(DynamicSink[Window], StatelessSinkPartition[Window]):
-    """Tells the reader what is committed, so that it can trim."""
-
-    def __init__(self, reader: RawReader) -> None:
-        self._reader = reader
-
-    # as above
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Sink":  # noqa: ARG002
-        return self
-
-    def write_batch(self, items: list[Window]) -> None:
-        self._reader.committed({window.partition: window.after for window in items})
+    def trim(self, windows: list[Window]) -> None:
+        """Tell the reader what is committed."""
+        self._reader.committed({window.partition: window.after for window in windows})
 
 
 def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> Dataflow:
     """raw log -> judge -> commit -> trim."""
     flow = Dataflow("resolve")
-    collected = op.input("windows", flow, _Source(windows, reader, resolver, stop))
+    reading = _Reading(windows, reader, resolver)
+    collected = op.input("windows", flow, steps_source(reading.poll, stop))
     judged = op.filter_map("judge", collected, stop.guard(resolver.judge))
     committed = op.filter_map("commit", judged, stop.guard(resolver.commit))
-    op.output("committed", committed, _Sink(reader))
+    op.output("committed", committed, steps_sink(reading.trim, stop))
     return flow
 
 
-def run(config: Config, worker: int, workers: int) -> None:
-    """Worker `worker` of `workers`, until a signal. Raises `Fatal`."""
-    from flows.runtime import deployment
-
-    stop = Stop()
-    reader = deployment.raw_reader(config)
+def run(deployment: "Deployment", worker: int, workers: int) -> None:
+    """Be worker `worker` of `workers`, until a signal. Raises `Fatal`."""
+    stop, config = Stop(), deployment.config
+    reader = deployment.raw_reader()
     partitions = reader.partitions()[worker::workers]
-    directory = deployment.directory(config)
+    directory = deployment.directory
     offsets = directory.offsets()
     positions = {partition: offsets.get(partition, START) for partition in partitions}
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
     resolver = Resolver(
         config,
-        deployment.validator(config),
+        deployment.validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        deployment.data_keys,
+        deployment.log_seal,
         stop,
         positions=positions,
-        brake=deployment.brake(config),
+        brake=deployment.reject_brake(),
     )
     try:
         run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)

@@ -1,5 +1,6 @@
 """What all tests share: a real redis-server on a unix socket, and (in `tests/kafka_broker.py`) a real Kafka
-broker."""
+broker.
+"""
 
 import tempfile
 from collections.abc import Iterator

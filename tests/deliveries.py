@@ -20,7 +20,9 @@ def trigger(number: int, to: tuple[str, ...] = ("hook",), **changes: object) -> 
         reasons={"cart_value": 99.5, "items": 2},
         scores={"churn": {"score": 0.25, "version": 3}},
         properties={"product": "Tee ☕"},
-        receipt=Receipt(1_000, 2_000, 3_000, 4_000, 5_000),
+        receipt=Receipt(
+            event_ms=1_000, received_ms=2_000, resolved_ms=3_000, applied_ms=4_000, emitted_ms=5_000
+        ),
     )
     return msgspec.structs.replace(made, **changes)
 

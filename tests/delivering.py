@@ -4,7 +4,7 @@ it is given."""
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import redis
 from bytewax.testing import run_main
 
 from connectors.sinks.sink import Delivery, Outcome, Sink
-from flows.deliver import Deliveries, dataflow, make_sink
-from flows.dispatch.dispatcher import Desk
+from flows.deliver import DeliveryWorker, dataflow
+from flows.dispatch.admission import Admission, Gate
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from schemas.config import Config, Connector, Deliver, FileConnector, Secret, WebhookConnector
 from schemas.records.outbox_lanes import Lane
@@ -68,6 +69,7 @@ class Rig:
         self.config = Config(deliver=QUICK)
         self.folder = folder
         self.sinks: dict[str, Sink] = {}
+        self.gates: list[Gate] = []
         self.dead: list[tuple[str, bytes, str]] = []
         self.disabled: dict[str, str] = {}
         self.counted: dict[str, Counter[str]] = {}  # what attempts came to
@@ -105,19 +107,19 @@ class Rig:
             data=msgspec.structs.replace(self.config.data, folder=str(self.folder)),
         )
         config = msgspec.structs.replace(config, **settings)
-        desk = Desk(
-            identify=self.identify,
-            dead=lambda *letter: self.dead.append(letter),
-            disable=self.disabled.__setitem__,
-            disabled=lambda: self.disabled,
-            count=lambda name, more: self.counted.setdefault(name, Counter()).update(more),
-        )
-        real = make_sink(config, self.url)
-        deliveries = Deliveries(
-            config, shards, self.outbox, self, desk, lambda c: self.sinks.get(c.name) or real(c)
+        deployment = Deployment(config)
+        deployment.redis_url = self.url
+        worker = DeliveryWorker(
+            config,
+            shards,
+            outbox=self.outbox,
+            directory=self,
+            records=_Records(self),
+            door=lambda connector: Admission(connector, self.identify, self.gates),
+            sink=lambda connector: self.sinks.get(connector.name) or deployment.sink(connector),
         )
         self.stopping = Stop()
-        self._thread = threading.Thread(target=run_main, args=(dataflow(deliveries, self.stopping),))
+        self._thread = threading.Thread(target=run_main, args=(dataflow(worker, self.stopping),))
         self._thread.start()
         return self
 
@@ -135,6 +137,25 @@ class Rig:
 
     def cursor(self, consumer: str, shard: int = 0, lane: str = Lane.TRIGGERS) -> int:
         return self.outbox.cursors(lane, consumer)[shard]
+
+
+class _Records:
+    """What is remembered of deliveries, in the rig."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def keep_dead(self, connector: str, body: bytes, reason: str) -> None:
+        self._rig.dead.append((connector, body, reason))
+
+    def disable(self, connector: str, endpoint: str) -> None:
+        self._rig.disabled[connector] = endpoint
+
+    def disabled(self) -> dict[str, str]:
+        return self._rig.disabled
+
+    def count(self, connector: str, more: Mapping[str, int]) -> None:
+        self._rig.counted.setdefault(connector, Counter()).update(more)
 
 
 def hook(url: str, **changes: Any) -> Connector:

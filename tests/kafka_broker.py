@@ -24,7 +24,8 @@ listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},LOGIN
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
 listener.name.login.sasl.enabled.mechanisms=PLAIN
-listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_mill="race";
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+user_mill="race";
 """
 
 
@@ -90,7 +91,10 @@ def kafka_header() -> str:
     """The line of the pytest header."""
     if available():
         return "kafka: a real Apache Kafka broker (deploy/kafka)"
-    return "kafka: librdkafka's MOCK cluster, for want of Java 17 or of Maven's jars; tests of restarts and logins are skipped"
+    return (
+        "kafka: librdkafka's MOCK cluster, for want of Java 17 or of Maven's jars;"
+        " tests of restarts and logins are skipped"
+    )
 
 
 def pytest_report_header() -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from flows.learn import Learning
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.snapshots import sender
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogKind
@@ -52,7 +52,21 @@ class World:
         first = self.sequences[shard] + 1
         self.sequences[shard] += len(bodies)
         outbox = [(Lane.EXAMPLES, seq, body) for seq, body in enumerate(bodies, first)]
-        self.shards.commit([ShardCommit(shard, before, head, {}, {}, {}, {}, outbox)], 0)
+        self.shards.commit(
+            [
+                ShardCommit(
+                    shard=shard,
+                    before=before,
+                    head=head,
+                    counters={},
+                    profiles={},
+                    sensitive={},
+                    timers={},
+                    outbox=outbox,
+                )
+            ],
+            0,
+        )
 
     def fill(self, lanes: list[list[tuple[int, bytes]]], end: int) -> None:
         """All lanes at once: (second, body) in each."""
@@ -63,13 +77,13 @@ class World:
 
     def learning(self) -> Learning:
         """A new process."""
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         return Learning(trainer, self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender("churn")])
 
-    def trainer(self) -> Trainer:
+    def trainer(self) -> BinaryTrainer:
         """As the checkpoint has it."""
         last = self.store.last("churn")
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert last is not None
         trainer.load(last.trainer)
         return trainer
@@ -89,7 +103,7 @@ class World:
     def outcome(self) -> tuple[str, dict[int, int], int, list[tuple[int, bytes]], dict[int, int]]:
         """The model, what it has read, what was announced, and what the outbox was told."""
         _, checkpoint = self.store.take("churn")
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         trainer.load(checkpoint.trainer)
         return (
             trainer.snapshot().digest,
@@ -113,7 +127,16 @@ def lanes(count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, 
         second = 1 + at * seconds // count
         x = [luck.gauss(0, 1) for _ in FEATURES]
         label = float(luck.random() < (0.8 if x[0] > 0.3 else 0.2))
-        example = Example("churn", b"c", 0, second * 1000 + luck.randrange(1000), x, luck.random(), 0, label)
+        example = Example(
+            model="churn",
+            customer=b"c",
+            asked_ms=0,
+            answered_ms=second * 1000 + luck.randrange(1000),
+            features=x,
+            predicted=luck.random(),
+            version=0,
+            label=label,
+        )
         found[luck.randrange(SHARDS)].append((second, encode(example)))
     return found
 

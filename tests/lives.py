@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from flows.archive import Archiver
+from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from state.state_digest import Digest
 from tests.site import Site
@@ -20,7 +21,7 @@ def lived(
         if archiver:
             archiver.round(block_ms=0)
         if second in backups_at:  # with the shards somewhere on their way
-            backups.make(site.config)
+            backups.make(Deployment(site.config))
         site.apply()
         found[site.now_s] = site.digest()
         site.tick()
@@ -36,8 +37,9 @@ def restored(
 ) -> Site:
     other = Site(site.folder, site.url, prefix, few=few)
     upto_ms = None if upto_s is None else upto_s * 1000
-    manifest, archive = restore.plan(other.config, upto_ms, source)
-    restore.restore(other.config, manifest, archive, upto_ms)
+    deployment = Deployment(other.config)
+    manifest, archive = restore.plan(deployment, upto_ms, source)
+    restore.restore(deployment, manifest, archive, upto_ms)
     return other
 
 

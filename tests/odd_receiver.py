@@ -61,7 +61,9 @@ def _retry_after(value: str) -> bytes:
 ANSWERS: dict[str, bytes] = {
     **{f"retry-after date {value!r}": _retry_after(value) for value in DATES},
     **{f"retry-after number {value!r}": _retry_after(value) for value in NUMBERS},
-    "retry-after twice": _head("429 Slow", "Retry-After: x", "Retry-After: 0", "Content-Length: 0", "Connection: close"),
+    "retry-after twice": _head(
+        "429 Slow", "Retry-After: x", "Retry-After: 0", "Content-Length: 0", "Connection: close"
+    ),
     "nothing": b"",
     "no http": b"220 mail.example ESMTP\r\n",
     "random bytes": random.Random(7).randbytes(400),
@@ -83,7 +85,9 @@ ANSWERS: dict[str, bytes] = {
     "folded header": b"HTTP/1.1 500 No\r\nX: a\r\n  b\r\nContent-Length: 0\r\n\r\n",
     "bare line feeds": b"HTTP/1.1 500 No\nContent-Length: 0\n\n",
     "one huge header": b"HTTP/1.1 500 No\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
-    "a thousand headers": b"HTTP/1.1 500 No\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(1_000)) + b"Content-Length: 0\r\n\r\n",
+    "a thousand headers": b"HTTP/1.1 500 No\r\n"
+    + b"".join(b"X-%d: y\r\n" % n for n in range(1_000))
+    + b"Content-Length: 0\r\n\r\n",
     "many headers": b"HTTP/1.1 500 No\r\n" + b"X: y\r\n" * 40_000 + b"\r\n",
     "length is a word": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
     "length is negative": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
@@ -91,15 +95,19 @@ ANSWERS: dict[str, bytes] = {
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "body too short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
     "chunk size is a word": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
-    "chunk size is absurd": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\nab",
+    "chunk size is absurd": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"ffffffffffffffffffff\r\nab",
     "chunks without an end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
-    "chunked and a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "chunked and a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"
+    b"0\r\n\r\n",
     "unknown coding": b"HTTP/1.1 500 No\r\nTransfer-Encoding: snappy\r\n\r\nabc",
     "gzip that is none": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     "redirect to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
     "redirect to itself": b"HTTP/1.1 308 Moved\r\nLocation: /hook\r\nContent-Length: 0\r\n\r\n",
-    "cookies": b"HTTP/1.1 500 No\r\nSet-Cookie: \xff=\x00; Max-Age=99999999999999999999; Expires=never\r\nContent-Length: 0\r\n\r\n",
-    "content type of bytes": b"HTTP/1.1 500 No\r\nContent-Type: \xff/;;charset=\"nope\r\nContent-Length: 1\r\n\r\n\xff",
+    "cookies": b"HTTP/1.1 500 No\r\nSet-Cookie: \xff=\x00; Max-Age=99999999999999999999; Expires=never\r\n"
+    b"Content-Length: 0\r\n\r\n",
+    "content type of bytes": b"HTTP/1.1 500 No\r\nContent-Type: \xff/;;charset=\"nope\r\n"
+    b"Content-Length: 1\r\n\r\n\xff",
     "tls alert": b"\x15\x03\x01\x00\x02\x02\x28",
     "http/2 settings": b"\x00\x00\x00\x04\x00\x00\x00\x00\x00",
 }  # fmt: skip

@@ -109,17 +109,19 @@ class Receiver:
                 answer = Answer(401)
             else:
                 answer = self.script.popleft() if self.script else self.always or Answer()
-            self.requests.append(
-                Request(
-                    headers.get("webhook-id", ""), body, headers, verified, answer.status, time.monotonic()
-                )
-            )
+            self._note(headers.get("webhook-id", ""), body, headers, verified, answer.status)
             self._open += 1
             self.concurrent_max = max(self.concurrent_max, self._open)
         self._over.wait(answer.after_s)
         with self._lock:
             self._open -= 1
         return answer
+
+    def _note(self, id: str, body: bytes, headers: dict[str, str], verified: bool, status: int) -> None:
+        request = Request(
+            id=id, body=body, headers=headers, verified=verified, status=status, at=time.monotonic()
+        )
+        self.requests.append(request)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self
@@ -148,7 +150,7 @@ class Receiver:
 
             def do_GET(self) -> None:
                 """Where a redirect would lead: nobody should come."""
-                receiver.requests.append(Request("GET", b"", {}, False, 200, time.monotonic()))
+                receiver._note("GET", b"", {}, False, 200)
                 self.send_response_only(200)
                 self.send_header("content-length", "0")
                 self.end_headers()

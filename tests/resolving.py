@@ -14,7 +14,7 @@ from connectors.raw.log import START
 from flows.logic.resolution.validation import Validator
 from flows.resolve import Resolver
 from flows.runtime.engine import Stop
-from flows.runtime.reject_brake import Brake
+from flows.runtime.limits import RejectBrake
 from flows.runtime.windows import Window
 from schemas.config import Config
 from schemas.records.shard_log import LogKind, unpack_facts
@@ -97,7 +97,10 @@ class Site:
         return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
 
     def resolver(
-        self, config: Config | None = None, directory: Directory | None = None, brake: Brake | None = None
+        self,
+        config: Config | None = None,
+        directory: Directory | None = None,
+        brake: RejectBrake | None = None,
     ) -> Resolver:
         config = config or Config()
         return Resolver(
@@ -116,7 +119,14 @@ class Site:
         """One window with these events, judged and committed."""
         resolver = resolver or self.resolver()
         before = self.directory.offsets().get(partition, START)
-        window = Window(partition, before, before + 1, list(events), [before + 1] * len(events), 0.0)
+        window = Window(
+            partition=partition,
+            before=before,
+            after=before + 1,
+            events=list(events),
+            positions=[before + 1] * len(events),
+            opened=0.0,
+        )
         return resolver.commit(resolver.judge(window))
 
     def facts(self) -> list[tuple[bytes, bytes, Fact]]:

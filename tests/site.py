@@ -16,7 +16,7 @@ import redis
 from flows.archive import Archiver
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
 from schemas.config import Config
@@ -92,23 +92,24 @@ class Site:
 
     def start(self) -> "Site":
         """A new deployment, or one that was restored."""
-        deployment.prepare(self.config)
-        self.directory = deployment.directory(self.config)
-        self.outbox = deployment.outbox(self.config)
+        deployment = Deployment(self.config)
+        deployment.prepare()
+        self.directory = deployment.directory
+        self.outbox = deployment.outbox
         self.resolver = Resolver(
             self.config,
-            deployment.validator(self.config),
+            deployment.validator(),
             self.directory,
-            deployment.data_keys(self.config),
-            deployment.log_seal(self.config),
+            deployment.data_keys,
+            deployment.log_seal,
             Stop(),
             clock=lambda: float(self.now_s),
         )
         self.worker = Worker(
             range(self.config.shards.count),
             self.directory,
-            deployment.shards(self.config),
-            deployment.machine(self.config),
+            deployment.shards,
+            deployment.machine(),
             cache=50,
             outbox_max=100_000,
             clock_ms=lambda: self.now_s * 1000,
@@ -120,11 +121,12 @@ class Site:
         return self
 
     def archiver(self) -> Archiver:
+        deployment = Deployment(self.config)
         return Archiver(
             self.config,
-            deployment.journal(self.config),
-            deployment.archive(self.config),
-            deployment.log_seal(self.config),
+            deployment.journal,
+            deployment.archive,
+            deployment.log_seal,
             lambda: None,
         )
 
@@ -150,7 +152,12 @@ class Site:
         before = self.directory.offsets().get(partition, -1)
         events = [self._event() for _ in range(n or self.random.randint(1, 6))]
         window = Window(
-            partition, before, before + len(events), events, [before + 1 + i for i in range(len(events))], 0.0
+            partition=partition,
+            before=before,
+            after=before + len(events),
+            events=events,
+            positions=[before + 1 + i for i in range(len(events))],
+            opened=0.0,
         )
         assert self.resolver.commit(self.resolver.judge(window)) is window
 
@@ -184,7 +191,7 @@ class Site:
     def announce(self) -> None:
         """Other rules from here on."""
         self.config = self._configured(self.random.randrange(1, 5))
-        deployment.prepare(self.config, agreed=True)
+        Deployment(self.config).prepare(agreed=True)
 
     def forward(self) -> None:
         for entry in self.outbox.read(Lane.ABSORBS, self._forwarded, 100, 0):
@@ -203,11 +210,10 @@ class Site:
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""
-        names, layout = deployment.names(self.config), deployment.layout(self.config)
-        unseal = state_digest.as_said(deployment.data_keys(self.config)) if said else state_digest.as_stored
-        return state_digest.Reading(
-            self.client, names, layout, deployment.directory(self.config), unseal
-        ).digest()
+        deployment = Deployment(self.config)
+        names, layout = deployment.names, deployment.layout
+        unseal = state_digest.as_said(deployment.data_keys) if said else state_digest.as_stored
+        return state_digest.Reading(self.client, names, layout, deployment.directory, unseal).digest()
 
 
 class _Untimed:

@@ -29,7 +29,7 @@ LOGIC = (
     ("flows.logic.models",),
     ("flows.logic.rules",),
     ("flows.logic.resolution",),
-    ("flows.logic.shard.state", "flows.logic.shard.scoring"),
+    ("flows.logic.shard.state", "flows.logic.shard.changes", "flows.logic.shard.scoring"),
     ("flows.logic.facets",),
     ("flows.logic.shard",),
     ("flows.logic.delivery",),
@@ -184,6 +184,30 @@ def test_everything_that_thinks_has_a_floor() -> None:
         for path in FILES
         if path.startswith(THINKING) and path.count("/") > 2 and floor(module(path), LOGIC) is None
     ] == []
+
+
+def speaks(path: str) -> list[str]:
+    """What a file does that is for commands alone: it prints, or knows of terminals and of options."""
+    calls = (ast.unparse(node.func) for node in ast.walk(tree(ROOT / path)) if isinstance(node, ast.Call))
+    said = ("print", "sys.stdout.write", "sys.stderr.write")
+    return [*uses(path, "rich", "typer"), *(call for call in calls if call in said)]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.startswith("flows/services/")])
+def test_a_service_never_prints_and_knows_no_command(path: str) -> None:
+    """Plain data in and out: whoever asks, a command or a page, says it in its own way."""
+    assert speaks(path) == []
+    assert uses(path, "flows.cli", "flows.lab") == []
+
+
+def test_what_speaks_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of the check."""
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "x.py").write_text(
+        "import sys\nimport typer\ndef f():\n    from rich.table import Table\n    print(Table())\n"
+        "sys.stdout.write('')\nprintable = 1\n"
+    )
+    assert sorted(speaks("x.py")) == ["print", "rich.table.Table", "sys.stdout.write", "typer"]
 
 
 def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:

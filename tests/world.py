@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
@@ -50,7 +51,7 @@ def _identifier(strength: int, name: str) -> Identifier:
 
 def compiled(text: str, version: int = 1, dedupe: int = 64) -> CompiledRules:
     """Rules given as TOML."""
-    return CompiledRules(rules_from(document(text)), version, dedupe)
+    return compile_rules(rules_from(document(text)), version, dedupe)
 
 
 def document(text: str) -> bytes:
@@ -62,7 +63,19 @@ def document(text: str) -> bytes:
 
 def fact(name: str = "Viewed", at: int = START_MS, message: str = "m", **changes: Any) -> Fact:
     """One track event; its properties are given as `properties={...}`."""
-    made = Fact("track", name, at, at, at, message, "web", b"s" * ID_BYTES, {}, {}, {})
+    made = Fact(
+        type="track",
+        name=name,
+        time_ms=at,
+        received_ms=at,
+        resolved_ms=at,
+        message=message,
+        channel="web",
+        subject=b"s" * ID_BYTES,
+        properties={},
+        traits={},
+        sealed={},
+    )
     return msgspec.structs.replace(made, **changes)
 
 
@@ -111,7 +124,7 @@ class World:
     def _rules_of(self, version: int) -> CompiledRules:
         body = self.directory.body(LogKind.CONFIG, "rules", version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self.dedupe, SHARDS)
+        return compile_rules(rules_from(body), version, self.dedupe, SHARDS)
 
     # --- what happens
     # -----------------------------------------------------------------------------------------------
@@ -149,25 +162,30 @@ class World:
         happened = self.now_ms - ago
         packed = _pack(
             Fact(
-                type,
-                name,
-                happened,
-                self.now_ms,
-                self.now_ms,
-                message or f"m{self._sent}",
-                channel,
-                identifiers[0].hash,
-                properties,
-                dict(traits or {}),
-                dict(sealed or {}),
-                content,
-                backfill,
+                type=type,
+                name=name,
+                time_ms=happened,
+                received_ms=self.now_ms,
+                resolved_ms=self.now_ms,
+                message=message or f"m{self._sent}",
+                channel=channel,
+                subject=identifiers[0].hash,
+                properties=properties,
+                traits=dict(traits or {}),
+                sealed=dict(sealed or {}),
+                content=content,
+                backfill=backfill,
             )
         )
         before, self._position = self._position or -1, self._position + 1
         self.directory.commit(
             WindowCommit(
-                "events/0", before, self._position, [Group(identifiers, [Routed(0, packed)])], [], {}
+                partition="events/0",
+                before=before,
+                after=self._position,
+                groups=[Group(identifiers, [Routed(0, packed)])],
+                dead=[],
+                rejected={},
             )
         )
 

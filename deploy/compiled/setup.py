@@ -3,22 +3,19 @@
 Only modules that hold no msgspec structs can be compiled; all others, and all that is not hot, stay Python.
 """
 
+from pathlib import Path
+
 from mypyc.build import mypycify
 from setuptools import setup
 
+FACETS = sorted(f"facets/{path.stem}" for path in Path("flows/logic/facets").glob("[a-z]*.py"))
 LOGIC = (
-    *(
-        "facets/actions",
-        "facets/decisions",
-        "facets/item_interactions",
-        "facets/outcomes",
-        "facets/questions",
-        "facets/timers",
-    ),
+    *FACETS,
     *("fields/extract", "fields/identifiers", "fields/repeats", "models/features", "models/scorer_set"),
-    *("profile/aggregates", "profile/fragments", "profile/sparse", "resolution/validation"),
-    *("rules/action_catalogue", "rules/ruleset", "shard/in_flight", "shard/machine", "shard/profile_merge"),
-    *("shard/quarantine", "shard/scoring", "shard/state"),
+    *("profile/aggregates", "profile/facet_figures", "profile/fragments", "profile/sparse"),
+    *("resolution/validation", "rules/action_catalogue", "rules/ruleset"),
+    *("shard/follow_up", "shard/in_flight", "shard/machine", "shard/profile_merge", "shard/quarantine"),
+    *("shard/scoring", "shard/state"),
 )
 
 setup(

@@ -10,7 +10,7 @@ _BENCH = Path(__file__).resolve().parent.parent.parent / "bench" / "run.py"
 
 
 def run(as_json: bool) -> int:
-    """Raises `ConfigError` outside a checkout."""
+    """Run them. Raises `ConfigError` outside a checkout."""
     if not _BENCH.exists():
         raise ConfigError(
             "the benchmarks are not part of the installed package: run `make bench` in a checkout"

@@ -2,72 +2,61 @@
 stands in `flows.services.model_registry`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from schemas.config import Config
+from flows.cli.options import AsJson, ConfigFile
+from schemas.config.toml import load
 
 model = typer.Typer(
     no_args_is_help=True, help="The models that learn: look at them, and decide which version is in force."
 )
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-c",
-        "--config",
-        exists=True,
-        dir_okay=False,
-        help="The configuration file; without it deploy/millrace.toml.",
-    ),
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="One of those that `list` names.")]
 Version = Annotated[
     int | None, typer.Option("--to", metavar="VERSION", min=1, help="Which; without it as the command says.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 
 @model.command("list")
 def model_list(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """List the models: examples, versions, how good they are, who is champion, what has drifted."""
-    from flows.services.model_registry import listing
+    from flows.cli.model_screen import listing
 
-    return listing(_load(config), as_json)
+    return listing(load(config), as_json)
 
 
 @model.command("show")
 def model_show(name: Name, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Show one with its last versions, its learners side by side, and the weights of the last version."""
-    from flows.services.model_registry import show
+    from flows.cli.model_screen import show
 
-    return show(_load(config), name, as_json)
+    return show(load(config), name, as_json)
 
 
 @model.command("rollback")
 def model_rollback(name: Name, to: Version = None, config: ConfigFile = None) -> int:
     """Score with an older version (the one before the last) until the next one is learnt."""
-    from flows.services.model_registry import rollback
+    from flows.cli.model_screen import rollback
 
-    return rollback(_load(config), name, to)
+    return rollback(load(config), name, to)
 
 
 @model.command("pin")
 def model_pin(name: Name, to: Version = None, config: ConfigFile = None) -> int:
     """Score with one version (the last) until it is unpinned; learning goes on."""
-    from flows.services.model_registry import pin
+    from flows.cli.model_screen import pin
 
-    return pin(_load(config), name, to)
+    return pin(load(config), name, to)
 
 
 @model.command("unpin")
 def model_unpin(name: Name, config: ConfigFile = None) -> int:
     """Score with the last version again, and with all that follow."""
-    from flows.services.model_registry import unpin
+    from flows.cli.model_screen import unpin
 
-    return unpin(_load(config), name)
+    return unpin(load(config), name)
 
 
 @model.command("promote")
@@ -78,11 +67,10 @@ def model_promote(
     ],
     config: ConfigFile = None,
 ) -> int:
-    """Make a challenger (of best_action another policy) the champion, with the next examples that are
-    learnt."""
-    from flows.services.model_registry import promote
+    """Make a challenger (of best_action another policy) the champion, once more examples are learnt."""
+    from flows.cli.model_screen import promote
 
-    return promote(_load(config), name, learner)
+    return promote(load(config), name, learner)
 
 
 @model.command("export")
@@ -93,9 +81,9 @@ def model_export(
     config: ConfigFile = None,
 ) -> int:
     """Write a version (the last) as plain JSON: all that shards use of it."""
-    from flows.services.model_registry import export
+    from flows.cli.model_screen import export
 
-    return export(_load(config), name, to, out)
+    return export(load(config), name, to, out)
 
 
 @model.command("report")
@@ -104,14 +92,7 @@ def model_report(
     html: Annotated[Path, typer.Option("--html", help="The file to write.")],
     config: ConfigFile = None,
 ) -> int:
-    """Write a page with charts: reliability, log-loss as it was learnt, label delay, the contest of the
-    learners."""
-    from flows.services.model_registry import report
+    """Write a page with charts: reliability, log-loss as learnt, label delay, contest of the learners."""
+    from flows.cli.model_screen import report
 
-    return report(_load(config), name, html)
-
-
-def _load(path: Path | None) -> "Config":
-    from schemas.config.toml import load
-
-    return load(path)
+    return report(load(config), name, html)

@@ -1,6 +1,7 @@
 """The commands `millrace identity ...` and `millrace review ...`.
 
-Each calls one function of `flows.cli.identity` or `flows.cli.review`, imported when it is needed.
+Each calls one function of `flows.cli.identity_screen` or `flows.cli.review_screen`, imported when it is
+needed.
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ def _load(path: Path | None) -> Config:
 @identity.command("show")
 def identity_show(who: Who, lang: Lang = "en", as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print a customer's identifiers, what united them, who is kept apart, what waits for a decision."""
-    from flows.cli.identity import show
+    from flows.cli.identity_screen import show
 
     return show(_load(config), who, lang, as_json)
 
@@ -40,7 +41,7 @@ def identity_show(who: Who, lang: Lang = "en", as_json: AsJson = False, config: 
 @identity.command("history")
 def identity_history(who: Who, lang: Lang = "en", as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print each union and undo of a customer, and the triggers that went out while it was united."""
-    from flows.cli.identity import history
+    from flows.cli.identity_screen import history
 
     return history(_load(config), who, lang, as_json)
 
@@ -54,16 +55,15 @@ def identity_link(
     config: ConfigFile = None,
 ) -> int:
     """Unite two customers."""
-    from flows.cli.identity import order
+    from flows.cli.identity_screen import order
 
     return order(_load(config), "link", (one, other), forced=force, reason=reason)
 
 
 @identity.command("unlink")
 def identity_unlink(one: Who, other: Who, reason: Reason = "", config: ConfigFile = None) -> int:
-    """Undo the last union that made these two one; where none did, the second becomes a customer of its
-    own."""
-    from flows.cli.identity import order
+    """Undo the last union that made these two one; without one, the second becomes a customer of its own."""
+    from flows.cli.identity_screen import order
 
     return order(_load(config), "unlink", (one, other), reason=reason)
 
@@ -71,7 +71,7 @@ def identity_unlink(one: Who, other: Who, reason: Reason = "", config: ConfigFil
 @identity.command("apart")
 def identity_apart(one: Who, other: Who, reason: Reason = "", config: ConfigFile = None) -> int:
     """Never unite these two."""
-    from flows.cli.identity import order
+    from flows.cli.identity_screen import order
 
     return order(_load(config), "apart", (one, other), reason=reason)
 
@@ -84,7 +84,7 @@ def identity_release(
     config: ConfigFile = None,
 ) -> int:
     """Make a suspended identifier evidence again."""
-    from flows.cli.identity import order
+    from flows.cli.identity_screen import order
 
     return order(_load(config), "release", (who,))
 
@@ -92,7 +92,7 @@ def identity_release(
 @identity.command("suspended")
 def identity_suspended(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """List the identifiers that are evidence no longer."""
-    from flows.cli.identity import suspended
+    from flows.cli.identity_screen import suspended
 
     return suspended(_load(config), as_json)
 
@@ -105,7 +105,7 @@ def identity_recent(
     config: ConfigFile = None,
 ) -> int:
     """List the last unions, undos, pairs put to review and suspensions, a line each."""
-    from flows.cli.identity import recent
+    from flows.cli.identity_screen import recent
 
     return recent(_load(config), limit, lang, as_json)
 
@@ -138,9 +138,9 @@ def identity_unmerge(
     config: ConfigFile = None,
 ) -> int:
     """Undo unions: one, those of a customer, or all that fit. Started again it goes on where it was."""
-    from flows.cli.identity import Selection, unmerge
+    from flows.cli.identity_screen import Selection, unmerge
 
-    chosen = Selection(target, rule, since, until, identifier)
+    chosen = Selection(target=target, rule=rule, since=since, until=until, identifier=identifier)
     if (target is not None) == chosen.wants_many():
         raise typer.BadParameter(
             "give a union or a customer, or some of --rule, --since, --until, --identifier"
@@ -164,7 +164,7 @@ def review_list(
     config: ConfigFile = None,
 ) -> int:
     """List the pairs that wait, the oldest first."""
-    from flows.cli.review import listing
+    from flows.cli.review_screen import listing
 
     return listing(_load(config), after, limit, lang, as_json)
 
@@ -172,7 +172,7 @@ def review_list(
 @review.command("show")
 def review_show(pair: PairId, lang: Lang = "en", as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print both sides and the evidence for and against."""
-    from flows.cli.review import show
+    from flows.cli.review_screen import show
 
     return show(_load(config), pair, lang, as_json)
 
@@ -180,7 +180,7 @@ def review_show(pair: PairId, lang: Lang = "en", as_json: AsJson = False, config
 @review.command("accept")
 def review_accept(pair: PairId, reason: Reason = "", config: ConfigFile = None) -> int:
     """They are one: unite them, and let matching learn from it."""
-    from flows.cli.review import decide
+    from flows.cli.review_screen import decide
 
     return decide(_load(config), pair, "accept", reason)
 
@@ -188,7 +188,7 @@ def review_accept(pair: PairId, reason: Reason = "", config: ConfigFile = None) 
 @review.command("reject")
 def review_reject(pair: PairId, reason: Reason = "", config: ConfigFile = None) -> int:
     """They are not one: never unite them, and let matching learn from it."""
-    from flows.cli.review import decide
+    from flows.cli.review_screen import decide
 
     return decide(_load(config), pair, "reject", reason)
 
@@ -196,6 +196,6 @@ def review_reject(pair: PairId, reason: Reason = "", config: ConfigFile = None) 
 @review.command("unsure")
 def review_unsure(pair: PairId, reason: Reason = "", config: ConfigFile = None) -> int:
     """Nobody can tell: take the pair off the queue."""
-    from flows.cli.review import decide
+    from flows.cli.review_screen import decide
 
     return decide(_load(config), pair, "unsure", reason)

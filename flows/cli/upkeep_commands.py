@@ -1,4 +1,4 @@
-"""The commands `millrace dead ...`, `source ...`, `repair ...` and `backup ...`.
+"""The commands `millrace dead ...`, `source ...` and `repair ...`.
 
 Each calls one function of another module, imported when it is needed.
 """
@@ -17,7 +17,6 @@ source = typer.Typer(
     no_args_is_help=True, help="Sources that were suspended because too many of their events were rejected."
 )
 repair = typer.Typer(no_args_is_help=True, help="Go on after a server lost what another still has.")
-backup = typer.Typer(no_args_is_help=True, help="Full copies while the flows run.")
 
 
 @dead.command("list")
@@ -27,7 +26,7 @@ def dead_list(
     config: ConfigFile = None,
 ) -> int:
     """List what failed, the newest first, each with the id that `show` and `replay` take."""
-    from flows.services.dead_letters import listing
+    from flows.cli.dead_letter_screen import listing
 
     return listing(load(config, secrets=False), reason, limit)
 
@@ -35,7 +34,7 @@ def dead_list(
 @dead.command("show")
 def dead_show(entry: Annotated[str, typer.Argument(metavar="ID")], config: ConfigFile = None) -> int:
     """Show one with its original bytes."""
-    from flows.services.dead_letters import show
+    from flows.cli.dead_letter_screen import show
 
     return show(load(config, secrets=False), entry)
 
@@ -50,7 +49,7 @@ def dead_replay(
     """Send them again: events into the raw log, triggers to their receiver with their old ids."""
     if sum((bool(entries), reason is not None, all_of_them)) != 1:
         raise typer.BadParameter("give ids, or --reason, or --all")
-    from flows.services.dead_letters import replay
+    from flows.cli.dead_letter_screen import replay
 
     return replay(load(config, secrets=False), entries or [], reason)
 
@@ -58,7 +57,7 @@ def dead_replay(
 @source.command("list")
 def source_list(config: ConfigFile = None) -> int:
     """List the sources that are suspended: since when, for what, and how to go on."""
-    from flows.services.suspensions import listing
+    from flows.cli.suspension_screen import listing
 
     return listing(load(config, secrets=False))
 
@@ -66,7 +65,7 @@ def source_list(config: ConfigFile = None) -> int:
 @source.command("resume")
 def source_resume(name: Annotated[str, typer.Argument(metavar="NAME")], config: ConfigFile = None) -> int:
     """Take the events of a source again; what was received until now counts towards no new suspension."""
-    from flows.services.suspensions import resume
+    from flows.cli.suspension_screen import resume
 
     return resume(load(config), name)
 
@@ -76,7 +75,7 @@ def repair_shard(
     number: Annotated[int, typer.Argument(metavar="N", min=0)], config: ConfigFile = None
 ) -> int:
     """Have a shard that is ahead of its log read on from the log's end."""
-    from flows.services.repair import shard
+    from flows.cli.repair_screen import shard
 
     return shard(load(config), number)
 
@@ -84,41 +83,6 @@ def repair_shard(
 @repair.command("customer")
 def repair_customer(ident: Annotated[str, typer.Argument(metavar="ID")], config: ConfigFile = None) -> int:
     """Give up what is kept of a customer whose profile is gone or cannot be read."""
-    from flows.services.repair import customer
+    from flows.cli.repair_screen import customer
 
     return customer(load(config), ident)
-
-
-@backup.command("create")
-def backup_create(config: ConfigFile = None) -> int:
-    """Copy the directory and all shards, consistent and encrypted, into the backup folder."""
-    from flows.services.backups import create
-
-    return create(load(config))
-
-
-@backup.command("list")
-def backup_list(config: ConfigFile = None) -> int:
-    """List them, the oldest first."""
-    from flows.services.backups import listing
-
-    return listing(load(config, secrets=False))
-
-
-@backup.command("verify")
-def backup_verify(
-    name: Annotated[str | None, typer.Argument(metavar="BACKUP")] = None, config: ConfigFile = None
-) -> int:
-    """Read one (or all) and the archive behind it to the last byte."""
-    from flows.services.backups import verify
-
-    return verify(load(config), name)
-
-
-@backup.command("prune")
-def backup_prune(config: ConfigFile = None) -> int:
-    """Remove all but the newest `backup.keep`, and archive files older than `archive.keep` that none of them
-    needs."""
-    from flows.services.backups import prune
-
-    return prune(load(config))

@@ -1,4 +1,4 @@
-"""A dispatcher takes triggers to one connector: it joins identifiers, tries, tries again, gives up.
+"""A dispatcher takes triggers to one connector: it asks at the door, tries, tries again, gives up.
 
 It has two sides. The thread of the dataflow reads for it (`positions`, `address`, `accept`); all else happens
 on the event loop of `flows.dispatch.loop`. Each counter is written by one side only, so there are no locks.
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -18,26 +19,24 @@ import msgspec
 import structlog
 
 from connectors.sinks.sink import Delivered, Delivery, Disable, Outcome, Retry, Sink
+from flows.dispatch.admission import DISABLED, Admission, Admitted, Dead, Dropped, Postponed, Refusal
 from flows.dispatch.attempt import Raised, attempt
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
-from flows.logic.shard.quarantine import places
+from flows.runtime.engine import no_room
+from flows.runtime.patience import patiently_beside
 from schemas import metrics
 from schemas.config import Connector, Deliver
-from schemas.errors import CustomerDamaged, LogFull
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Trigger
-from state.redis.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
 
 IN_FLIGHT_MAX = 4_096  # triggers of one connector in memory, those that wait for a retry included
 OUTCOMES = ("delivered", "retried", "dead")
-SPAN_MAX = (
-    2_000  # of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
-)
-_IDENTIFY = 256  # customers in one call, unless the sink takes larger batches
+# of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
+SPAN_MAX = 2_000
+_ADMITTED_MAX = 256  # deliveries that the door is asked about at once, unless the sink takes larger batches
 
-_decode = msgspec.msgpack.Decoder(Trigger).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -54,31 +53,32 @@ class Entry(Protocol):
     def stamp_ms(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What a dispatcher needs of state."""
+class DeliveryRecords(Protocol):
+    """What is remembered of deliveries beside the cursors (`state.shards.deliveries`)."""
 
-    identify: Callable[
-        [list[str], tuple[str, ...]], list[dict[str, str]]
-    ]  # the sealed fields of these customers, opened
-    dead: Callable[[str, bytes, str], None]  # keep (connector, packed trigger, reason) for `millrace dead`
-    disable: Callable[[str, str], None]  # remember that this (connector, endpoint) wants nothing more
-    disabled: Callable[[], Mapping[str, str]]  # connector -> endpoint of those remembered
-    count: Callable[[str, Mapping[str, int]], None] = lambda _connector, _more: (
-        None
-    )  # add these to what `millrace status` shows
+    def keep_dead(self, connector: str, body: bytes, reason: str) -> None:
+        """Keep a packed trigger for `millrace dead`."""
+
+    def disable(self, connector: str, endpoint: str) -> None:
+        """Remember that this endpoint wants nothing more."""
+
+    def disabled(self) -> Mapping[str, str]:
+        """Return connector -> endpoint of those remembered."""
+
+    def count(self, connector: str, more: Mapping[str, int]) -> None:
+        """Add to what `millrace status` shows."""
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
-    """One outbox entry on its way to one connector. Without a trigger it has nothing to carry: not for us, or
-    broken (`fault`)."""
+class PendingDelivery:
+    """One outbox entry on its way to one connector. Without a trigger there is nothing to send: `refused`
+    says why."""
 
     shard: int
     seq: int
     body: bytes
     trigger: Trigger | None = None
-    fault: str = ""
+    refused: Refusal | None = None
     rank: int = 0  # the order of arrival
     attempts: int = 0
     due_ms: float = 0.0
@@ -87,12 +87,7 @@ class Parcel:
 
 async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
     """`call` in a thread, again and again while Redis has no room for what it writes."""
-    while True:
-        try:
-            return await asyncio.to_thread(call, *args)
-        except LogFull as full:
-            log.warning("no_room", reason=str(full))
-            await asyncio.sleep(full.retry_after_s)
+    await patiently_beside(partial(call, *args), no_room)
 
 
 def endpoint(connector: Connector) -> str:
@@ -106,13 +101,20 @@ class Dispatcher:
     lane = Lane.TRIGGERS
 
     def __init__(
-        self, connector: Connector, deliver: Deliver, sink: Sink, desk: Desk, cursors: Mapping[int, int]
+        self,
+        connector: Connector,
+        deliver: Deliver,
+        sink: Sink,
+        door: Admission,
+        records: DeliveryRecords,
+        cursors: Mapping[int, int],
     ) -> None:
         """`cursors`: where to begin in each shard that is ours."""
         self.name = connector.name
-        self.disabled = desk.disabled().get(connector.name) == endpoint(connector)
         self.moved: Callable[[], None] = lambda: None  # set by the delivery loop: a cursor may have moved
-        self._connector, self._sink, self._desk = connector, sink, desk
+        self._connector, self._sink, self._records = connector, sink, records
+        self._door = door
+        self._door.disabled = records.disabled().get(connector.name) == endpoint(connector)
         # the reader's side
         self._after = dict(cursors)
         self._taken = 0
@@ -121,13 +123,13 @@ class Dispatcher:
         self._settled = 0
         self._progress = {shard: Progress(seq) for shard, seq in cursors.items()}
         self._stored = dict(cursors)
-        self._waiting: Waiting[Parcel] = Waiting()
-        self._lost: list[tuple[Parcel, str]] = []  # to be dead letters
+        self._waiting: Waiting[PendingDelivery] = Waiting()
+        self._lost: list[tuple[PendingDelivery, str]] = []  # to be dead letters
         self._rank = 0
         self._backoff = Backoff(deliver.backoff, deliver.backoff_max)
         self._breaker = Breaker(BreakerPolicy(deliver.breaker_failures, deliver.breaker_rest))
         self._attempts_max = deliver.attempts
-        self._group = max(_IDENTIFY, sink.batch_max)
+        self._group = max(_ADMITTED_MAX, sink.batch_max)
         self._slots = asyncio.Semaphore(sink.concurrency)
         self._wake = asyncio.Event()
         self._closing = False
@@ -148,8 +150,8 @@ class Dispatcher:
         free = max(IN_FLIGHT_MAX, 4 * len(self._after)) - (self._taken - self._settled)
         return free // len(self._after) if free >= IN_FLIGHT_MAX // 4 and self._after else 0
 
-    def address(self, entries: Sequence[Entry]) -> list[Parcel]:
-        """Which of them are for this connector."""
+    def address(self, entries: Sequence[Entry]) -> list[PendingDelivery]:
+        """Return what each of them is for this connector."""
         return [self._addressed(entry) for entry in entries]
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:
@@ -158,40 +160,39 @@ class Dispatcher:
             self._after[entry.shard] = entry.seq
         self._taken += len(entries)
 
-    def accept(self, parcels: list[Parcel]) -> None:
+    def accept(self, pending: list[PendingDelivery]) -> None:
+        """Take what `address` made of entries that were read."""
         assert self._loop is not None, "the delivery loop runs the dispatcher first"
         with suppress(RuntimeError):  # the loop has ended: the delivery loop's `check` says why
-            self._loop.call_soon_threadsafe(self._take, parcels)
+            self._loop.call_soon_threadsafe(self._take, pending)
 
-    def _addressed(self, entry: Entry) -> Parcel:
-        if self.disabled:
-            return Parcel(entry.shard, entry.seq, b"")
-        try:
-            trigger = _decode(entry.body)
-        except (ValueError, RecursionError) as error:  # a text that is no UTF-8 is no error of msgspec's own
-            return Parcel(entry.shard, entry.seq, entry.body, fault=f"not a trigger: {error}")
-        if self.name not in trigger.to:
-            return Parcel(entry.shard, entry.seq, b"")
-        trigger.receipt.emitted_ms = entry.stamp_ms
-        return Parcel(entry.shard, entry.seq, entry.body, trigger)
+    def _addressed(self, entry: Entry) -> PendingDelivery:
+        match self._door.read(entry.body):
+            case Dropped() as refused:
+                return PendingDelivery(entry.shard, entry.seq, b"", refused=refused)
+            case Dead() as refused:
+                return PendingDelivery(entry.shard, entry.seq, entry.body, refused=refused)
+            case trigger:
+                trigger.receipt.emitted_ms = entry.stamp_ms
+                return PendingDelivery(entry.shard, entry.seq, entry.body, trigger)
 
     # --- the loop's side
     # --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `close`, and then until what is under way has come back."""
+        """Deliver until `close`, and then until what is under way has come back."""
         self._loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as calls:
             while not self._closing:
-                if self.disabled:
-                    self._lost += [(parcel, "the connector is disabled") for parcel in self._waiting.clear()]
+                if self._door.disabled:
+                    self._lost += [(pending, DISABLED.reason) for pending in self._waiting.clear()]
                 if self._lost:
-                    await self._bury()
+                    await self._keep_dead()
                 elif group := self._due():
                     await self._dispatch(group, calls)
                 else:
                     await self._rest()
-        await self._bury()
+        await self._keep_dead()
 
     def close(self) -> None:
         """Start nothing new."""
@@ -217,152 +218,141 @@ class Dispatcher:
         return dict(more)
 
     def count(self, more: Mapping[str, int]) -> None:
-        self._desk.count(self.name, more)
+        self._records.count(self.name, more)
 
     def _count(self, outcome: str) -> None:
         self._deliveries[outcome].inc()
         self._uncounted[outcome] += 1
 
-    def _take(self, parcels: list[Parcel]) -> None:
-        for parcel in parcels:
-            self._progress[parcel.shard].take(parcel.seq)
-            if parcel.fault:
-                self._lost.append((parcel, parcel.fault))
-            elif parcel.trigger is None:
-                self._finish(parcel)
-            else:
-                self._rank += 1
-                parcel.rank = self._rank
-                self._waiting.push(parcel.due_ms, parcel.rank, parcel)
+    def _take(self, taken: list[PendingDelivery]) -> None:
+        for pending in taken:
+            self._progress[pending.shard].take(pending.seq)
+            match pending.refused:
+                case Dead(reason):
+                    self._lost.append((pending, reason))
+                case Dropped():
+                    self._finish(pending)
+                case None:
+                    self._rank += 1
+                    pending.rank = self._rank
+                    self._waiting.push(pending.due_ms, pending.rank, pending)
         self.moved()
         self._wake.set()
 
-    def _due(self) -> list[Parcel]:
+    def _due(self) -> list[PendingDelivery]:
         now = _now_ms()
         if self._breaker.wait_ms(now) != 0:
             return []
         return self._waiting.pop(now, 1 if self._breaker.is_open else self._group)
 
-    async def _dispatch(self, group: list[Parcel], calls: asyncio.TaskGroup) -> None:
-        """Start a call for each batch of these, as the sink's concurrency and the breaker let them; what may
-        not go waits on."""
-        group, deliveries = await self._identified(group)
+    async def _dispatch(self, due: list[PendingDelivery], calls: asyncio.TaskGroup) -> None:
+        """Start a call for each batch of what the door lets pass, as the sink's concurrency and the breaker
+        let them; what may not go yet waits on."""
+        group, deliveries = await self._admitted(due)
         at = 0
         while at < len(group):
             await self._slots.acquire()
-            wanted = 0 if self._closing or self.disabled else self._batch_size(group, at)
+            wanted = 0 if self._closing or self._door.disabled else self._batch_size(group, at)
             count = self._breaker.admit(_now_ms(), wanted)
             if count == 0:
                 self._slots.release()
                 break
             calls.create_task(self._attempt(group[at : at + count], deliveries[at : at + count]))
             at += count
-        for parcel in group[at:]:
-            self._waiting.push(parcel.due_ms, parcel.rank, parcel)
+        for pending in group[at:]:
+            self._waiting.push(pending.due_ms, pending.rank, pending)
 
-    def _batch_size(self, group: Sequence[Parcel], at: int) -> int:
+    def _batch_size(self, group: Sequence[PendingDelivery], at: int) -> int:
         """How many from `at` on may go in one call."""
         if group[at].alone:
             return 1
         end = min(len(group), at + self._sink.batch_max)
         return next((here for here in range(at, end) if group[here].alone), end) - at
 
-    async def _identified(self, group: list[Parcel]) -> tuple[list[Parcel], list[Delivery]]:
-        """Asked anew for each attempt: a customer who has been erased since must not go out from memory.
-        Without those who cannot be named, which wait for another attempt."""
-        try:
-            return group, await self._named(group)
-        except CustomerDamaged as error:
-            where = str(error)
-        except INFRASTRUCTURE:
-            raise
-        except Exception as error:  # noqa: BLE001  # a defect of ours, on somebody among them
-            where = f"{type(error).__name__} at {places(error)[-1]}"
-        if len(group) == 1:
-            log.error(
-                "customer_not_named",
-                connector=self.name,
-                where=where,
-                then="tried again, in the end a dead letter",
-            )
-            self._later(group[0], f"the customer cannot be named: {where}")
-            return [], []
-        alone = [await self._identified([parcel]) for parcel in group]
-        return [parcel for parcels, _ in alone for parcel in parcels], [
-            delivery for _, found in alone for delivery in found
-        ]
+    async def _admitted(self, due: list[PendingDelivery]) -> tuple[list[PendingDelivery], list[Delivery]]:
+        """Return those of these that the door lets pass, and what each of them sends."""
+        going, deliveries = [], []
+        triggers = [pending.trigger for pending in due if pending.trigger is not None]
+        for pending, verdict in zip(due, await self._door.admit(triggers), strict=True):
+            match verdict:
+                case Admitted(delivery):
+                    going.append(pending)
+                    deliveries.append(delivery)
+                case Postponed(reason):
+                    self._later(pending, reason)
+                case Dead(reason):
+                    self._lost.append((pending, reason))
+                case Dropped(reason):
+                    log.info("delivery_dropped", connector=self.name, reason=reason)
+                    self._finish(pending)
+                    self.moved()
+        return going, deliveries
 
-    async def _named(self, group: list[Parcel]) -> list[Delivery]:
-        triggers = [parcel.trigger for parcel in group if parcel.trigger is not None]
-        if not self._connector.identify:
-            return [Delivery(trigger, {}) for trigger in triggers]
-        customers = [trigger.customer for trigger in triggers]
-        names = await asyncio.to_thread(self._desk.identify, customers, self._connector.identify)
-        return [Delivery(trigger, known) for trigger, known in zip(triggers, names, strict=True)]
-
-    async def _attempt(self, parcels: list[Parcel], deliveries: list[Delivery]) -> None:
+    async def _attempt(self, group: list[PendingDelivery], deliveries: list[Delivery]) -> None:
         with self._attempt_seconds.time():
             outcomes = await attempt(self._sink, deliveries, self.name)
         self._slots.release()
-        was_open, was_disabled = self._breaker.is_open, self.disabled
-        for parcel, outcome in zip(parcels, outcomes, strict=True):
-            self._settle(parcel, outcome)
+        was_open, was_disabled = self._breaker.is_open, self._door.disabled
+        for pending, outcome in zip(group, outcomes, strict=True):
+            self._settle(pending, outcome)
         self.moved()
         if self._breaker.is_open != was_open:
             self._report_breaker(outcomes[-1])
-        if self.disabled and not was_disabled:
+        if self._door.disabled and not was_disabled:
             log.warning("connector_disabled", connector=self.name)
-            await when_there_is_room(self._desk.disable, self.name, endpoint(self._connector))
+            await when_there_is_room(self._records.disable, self.name, endpoint(self._connector))
         self._wake.set()
 
-    def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
+    def _settle(self, pending: PendingDelivery, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
             pause_ms = None if outcome.after_s is None else outcome.after_s * 1000
             self._breaker.failed(_now_ms(), pause_ms)
-            parcel.alone = isinstance(outcome, Raised)
-            self._later(parcel, outcome.reason, pause_ms)
+            pending.alone = isinstance(outcome, Raised)
+            self._later(pending, outcome.reason, pause_ms)
             return
         self._breaker.succeeded()  # whatever it says of this one, it is there
         if isinstance(outcome, Delivered):
-            self._note_delivered(parcel)
-            self._finish(parcel)
+            self._note_delivered(pending)
+            self._finish(pending)
         else:
-            self._lost.append((parcel, outcome.reason))
-            self.disabled |= isinstance(outcome, Disable)
+            self._lost.append((pending, outcome.reason))
+            self._door.disabled |= isinstance(outcome, Disable)
 
-    def _later(self, parcel: Parcel, reason: str, pause_ms: float | None = None) -> None:
+    def _later(self, pending: PendingDelivery, reason: str, pause_ms: float | None = None) -> None:
         """Another attempt, if there is one left."""
-        parcel.attempts += 1
-        if parcel.attempts >= self._attempts_max:
-            self._lost.append((parcel, f"{reason}; {parcel.attempts} attempts"))
+        pending.attempts += 1
+        if pending.attempts >= self._attempts_max:
+            self._lost.append((pending, f"{reason}; {pending.attempts} attempts"))
             return
         self._count("retried")
         self.moved()
-        parcel.due_ms = _now_ms() + max(
-            self._backoff.delay_ms(parcel.attempts, random.random()), pause_ms or 0
+        pending.due_ms = _now_ms() + max(
+            self._backoff.delay_ms(pending.attempts, random.random()), pause_ms or 0
         )
-        self._waiting.push(parcel.due_ms, parcel.rank, parcel)
+        self._waiting.push(pending.due_ms, pending.rank, pending)
 
-    async def _bury(self) -> None:
+    async def _keep_dead(self) -> None:
         """Only when a dead letter is safe may the cursor pass its trigger."""
         lost, self._lost = self._lost, []
-        for parcel, reason in lost:
-            body = _encode(parcel.trigger) if parcel.trigger else parcel.body
-            await when_there_is_room(self._desk.dead, self.name, body, reason)
+        for pending, reason in lost:
+            body = _encode(pending.trigger) if pending.trigger else pending.body
+            await when_there_is_room(self._records.keep_dead, self.name, body, reason)
             self._count("dead")
-            self._finish(parcel)
+            self._finish(pending)
         if lost:
             self.moved()
             log.warning("deliveries_dead", connector=self.name, count=len(lost), reason=lost[-1][1])
 
-    def _finish(self, parcel: Parcel) -> None:
-        self._progress[parcel.shard].finish(parcel.seq)
+    def _finish(self, pending: PendingDelivery) -> None:
+        self._progress[pending.shard].finish(pending.seq)
         self._settled += 1
 
-    def _note_delivered(self, parcel: Parcel) -> None:
+    def _note_delivered(self, pending: PendingDelivery) -> None:
         self._count("delivered")
-        if parcel.trigger is not None:
-            self._delivered_seconds.observe(max(0.0, time.time() - parcel.trigger.receipt.received_ms / 1000))
+        if pending.trigger is not None:
+            self._delivered_seconds.observe(
+                max(0.0, time.time() - pending.trigger.receipt.received_ms / 1000)
+            )
 
     def _report_breaker(self, outcome: Outcome) -> None:
         metrics.BREAKER_OPEN.labels(self.name).set(self._breaker.is_open)

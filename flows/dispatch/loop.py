@@ -30,27 +30,27 @@ class DeliveryLoop:
     """`start`, then `check` now and then, and `close` once. What fails on the loop is raised by `check`."""
 
     def __init__(self, dispatchers: Sequence[Dispatcher], outbox: Cursors) -> None:
-        self._couriers = dispatchers
+        self._dispatchers = dispatchers
         self._outbox = outbox
         self._moved = asyncio.Event()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="office", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
-        """Returns when parcels can be accepted."""
+        """Return when deliveries can be accepted."""
         self._thread.start()
         self._ready.wait()
 
     def check(self) -> None:
-        """Raises what made the loop end."""
+        """Raise what made the loop end."""
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """Waits for what is under way, stores the cursors and ends the thread; takes at most about five
+        """Wait for what is under way, store the cursors and end the thread; this takes at most about five
         seconds."""
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -68,9 +68,9 @@ class DeliveryLoop:
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for dispatcher in self._couriers:
+        for dispatcher in self._dispatchers:
             dispatcher.moved = self._moved.set
-        tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in self._couriers]
+        tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers]
         keeper = asyncio.create_task(self._keep())
         stop = asyncio.create_task(self._stop.wait())
         self._loop.call_soon(self._ready.set)  # behind the first step of each task
@@ -81,11 +81,11 @@ class DeliveryLoop:
             task.result()
 
     async def _finish(self, tasks: list[asyncio.Task[None]], keeper: asyncio.Task[None]) -> None:
-        for dispatcher in self._couriers:
+        for dispatcher in self._dispatchers:
             dispatcher.close()
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_S)
-        for dispatcher in self._couriers:
+        for dispatcher in self._dispatchers:
             with suppress(TimeoutError):
                 await asyncio.wait_for(dispatcher.close_sink(), _CLOSE_S)
         keeper.cancel()
@@ -108,12 +108,12 @@ class DeliveryLoop:
             if dirty and time.monotonic() - trimmed >= _TRIM_EVERY_S:
                 trimmed, dirty = time.monotonic(), False
                 await when_there_is_room(
-                    self._outbox.trim, Lane.TRIGGERS, [dispatcher.name for dispatcher in self._couriers]
+                    self._outbox.trim, Lane.TRIGGERS, [dispatcher.name for dispatcher in self._dispatchers]
                 )
 
     async def _store(self) -> bool:
         any_moved = False
-        for dispatcher in self._couriers:
+        for dispatcher in self._dispatchers:
             if moved := dispatcher.unstored():
                 any_moved = True
                 await when_there_is_room(self._outbox.advance, dispatcher.lane, dispatcher.name, moved)

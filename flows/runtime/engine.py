@@ -5,40 +5,24 @@ import gc
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from flows.runtime.patience import patiently
 from flows.runtime.ready import begun
 from schemas.errors import LogFull
 from state.redis.client import reported
 
-_GC = (
-    50_000,
-    20,
-    1_000,
-)  # batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
+# batches make many objects and no cycles: with Python's own thresholds a third of the time goes into looking
+_GC = (50_000, 20, 1_000)
 
 log = structlog.get_logger()
 
-_LONG_AGO = datetime.fromtimestamp(0, UTC)
-
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-
-
-class Prompt:
-    """For sources, which wait by themselves: what comes next is asked for at once.
-
-    Bytewax's own pause after an empty batch is an instant of the wall clock: if that is set back by an hour,
-    so long is the pause.
-    """
-
-    def next_awake(self) -> datetime:
-        return _LONG_AGO
 
 
 class Stop:
@@ -51,27 +35,24 @@ class Stop:
 
     @property
     def is_set(self) -> bool:
-        """Sources raise `StopIteration` then."""
+        """Whether the flow is to end: sources raise `StopIteration` then."""
         return self.fault is not None or self.asked.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """True if the flow is to end."""
+        """Wait; return True if the flow is to end."""
         return self.asked.wait(seconds)
 
     def patiently(self, step: Callable[[], object]) -> bool:
-        """`step`, again and again while what it writes to has no room. False if the flow is to end first."""
-        while True:
-            try:
-                step()
-            except LogFull as full:
-                log.warning("no_room", reason=str(full))
-                if self.wait(full.retry_after_s):
-                    return False
-            else:
-                return True
+        """Do a step, waiting while what it writes to has no room. Return False if the flow is to end first."""
+
+        def done() -> bool:
+            step()
+            return True
+
+        return bool(patiently(done, self.wait, no_room))
 
     def guard(self, step: Callable[[Given], Made]) -> Callable[[Given], Made | None]:
-        """`step`, until one has failed; None from then on."""
+        """Return `step`, which does nothing and returns None once any step has failed."""
 
         def guarded(given: Given) -> Made | None:
             if self.fault is None:
@@ -84,8 +65,14 @@ class Stop:
         return guarded
 
 
+def no_room(full: LogFull) -> None:
+    """Say that something waits for room."""
+    log.warning("no_room", reason=str(full))
+
+
 def tune_collector() -> None:
-    """For a worker: what is there by now stays, and what batches make is looked at seldom."""
+    """Tune the garbage collector for a worker: what is there by now stays, and what batches make is looked at
+    seldom."""
     gc.freeze()
     gc.set_threshold(*_GC)
 

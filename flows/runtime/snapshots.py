@@ -8,12 +8,12 @@ from typing import Protocol
 import structlog
 
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.announced import Snapshot
 from flows.logic.models.binary import BINARY
+from flows.logic.models.cluster_assigner import Assigner
 from flows.logic.models.linear import Scorer
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.shard.state import Loaded
 from schemas import metrics
 from schemas.errors import Foreign
@@ -32,10 +32,10 @@ _FEATURES: dict[str, tuple[str, ...]] = {
     name: model.features for name, model in BINARY.items()
 }  # of every model that this release scores with
 _CACHED = 64  # scorers: the shards of a worker take up the same version one after the other
-_OTHERS: dict[str, Callable[[bytes], Decider | Shelf | Assigner]] = {  # that give no score
+_OTHERS: dict[str, Callable[[bytes], Decider | RecommendationIndex | Assigner]] = {  # that give no score
     best_action.NAME: lambda body: Decider.from_snapshot(body, best_action.FEATURES),
-    recommendation_index.NAME: Shelf.from_snapshot,
-    segments_learnt.NAME: lambda body: Assigner.from_snapshot(body, segments_learnt.FEATURES),
+    recommendation_index.NAME: RecommendationIndex.from_snapshot,
+    cluster_assigner.NAME: lambda body: Assigner.from_snapshot(body, cluster_assigner.FEATURES),
 }
 
 
@@ -50,8 +50,8 @@ def sender(model: str, kind: str = LEARN) -> str:
     return f"{kind}:{model}"
 
 
-def seal(signer: Signer, snapshot: Snapshot) -> bytes:
-    """A snapshot as it is announced."""
+def sign_snapshot(signer: Signer, snapshot: Snapshot) -> bytes:
+    """Return a snapshot as it is announced."""
     return signer.sign(f"snapshot:{snapshot.model}", snapshot.pack())
 
 
@@ -62,7 +62,7 @@ def sign_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes
 
 def open_snapshot(
     signer: Signer, model: str, announced: bytes, purpose: str = ""
-) -> Scorer | Decider | Shelf | Assigner:
+) -> Scorer | Decider | RecommendationIndex | Assigner:
     """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release
     does not have."""
     if model not in _OTHERS and model not in _FEATURES:

@@ -141,7 +141,7 @@ class Supervisor:
             self._run_reload()
         for state in self._states:
             if state.process is not None and state.process.poll() is not None:
-                self._bury(
+                self._note_death(
                     state, how=_how(state.process.returncode), away=state.process.returncode == TRY_AGAIN
                 )
             if state.process is None and time.monotonic() >= state.start_at and self._may_start(state.child):
@@ -174,7 +174,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
 
-    def _bury(self, state: _State, how: str, *, away: bool) -> None:
+    def _note_death(self, state: _State, how: str, *, away: bool) -> None:
         """Note a death (or a failed start), and when to start again. `away`: it waits for something that is
         no fault of its own."""
         quick = time.monotonic() - state.started < self._patience.quick_s
@@ -237,7 +237,7 @@ class Supervisor:
         try:
             state.process = state.child.spawn()
         except (MillraceError, OSError) as error:  # the latter for a full disk
-            self._bury(
+            self._note_death(
                 state, how=str(error), away=isinstance(error, MillraceError) and error.exit_code == TRY_AGAIN
             )
             return

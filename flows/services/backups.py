@@ -1,28 +1,42 @@
-"""`millrace backup`: full copies while the flows run. `state.history.key_snapshot` says how one is
-consistent, `state.history.backup_folders` how it lies there."""
+"""Full copies while the flows run. `state.history.key_snapshot` says how one is consistent,
+`state.history.backup_folders` how it lies there."""
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
+import msgspec
 import structlog
-from rich.console import Console
-from rich.table import Table
 
-from flows.cli.progress import Progress
-from flows.cli.tables import folded
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import Foreign, Unreachable
 from state.history.backup_folders import Manifest
 from state.history.key_snapshot import Copied, Copying
-from state.redis.client import connect, reported
+from state.redis.client import reported
 
 log = structlog.get_logger()
 
-PIPED_WIDTH = 160
+
+class Listed(msgspec.Struct, frozen=True):
+    """All backups, the oldest first."""
+
+    manifests: list[Manifest]
+    broken: list[str]  # what is wrong with those that cannot be trusted
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A backup that is whole."""
+
+    name: str
+    chunks: int
+    records: int
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """The archive behind a backup, whole: its entries."""
+
+    first: int
+    last: int
 
 
 def _now_ms() -> int:
@@ -30,18 +44,21 @@ def _now_ms() -> int:
 
 
 def make(
-    config: Config, clock_ms: Callable[[], int] = _now_ms, step: Callable[[], None] = lambda: None
+    deployment: Deployment,
+    clock_ms: Callable[[], int] = _now_ms,
+    step: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Copy everything; `step` is called with each key. Raises `Unreachable`, `Foreign`; then there is no
     backup."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+    config = deployment.config
+    client, names = deployment.client, deployment.names
     with reported():
         if not client.exists(names.meta):
             raise Foreign(f"there is nothing under the prefix {config.redis.prefix!r} that could be copied")
-        deployment.directory(config)  # it is ours
-        archive = deployment.archive(config).newest()
-        keys = deployment.key_copy(config)
-        writer = deployment.backups(config).begin(clock_ms(), deployment.journal(config).head())
+        deployment.check_data()  # it is ours
+        archive = deployment.archive.newest()
+        keys = deployment.key_copy()
+        writer = deployment.backups.begin(clock_ms(), deployment.journal.head())
         try:
 
             def add(copied: Copied) -> None:
@@ -71,96 +88,53 @@ def make(
     return manifest
 
 
-def create_and_prune(config: Config, clock_ms: Callable[[], int] = _now_ms) -> None:
-    """What happens daily."""
-    make(config, clock_ms)
-    _prune(config)
+def create_and_prune(deployment: Deployment, clock_ms: Callable[[], int] = _now_ms) -> None:
+    """Do what is done daily."""
+    make(deployment, clock_ms)
+    prune(deployment)
 
 
-def create(config: Config) -> int:
-    with Progress("copying: keys") as step:
-        manifest = make(config, step=step)
-    seconds = (manifest.ended_ms - manifest.begun_ms) / 1000
-    print(
-        f"{manifest.name}: {manifest.bytes:,} bytes in {seconds:.1f} s, as of {moment_text(manifest.tick_s * 1000)}"
-    )
-    return 0
-
-
-def listing(config: Config) -> int:
-    """Print all; 1 if a manifest cannot be trusted."""
-    backups = deployment.backups(config)
-    table = folded(
-        Table("backup", "as of", "bytes", "journal", "customers' logs up to", box=None, pad_edge=False)
-    )
-    bad = 0
+def listed(deployment: Deployment) -> Listed:
+    """Return what is in the backup folder."""
+    backups, found = deployment.backups, Listed([], [])
     for name in backups.names():
         try:
-            manifest = backups.manifest(name)
+            found.manifests.append(backups.manifest(name))
         except Foreign as error:
-            print(f"millrace: {error}")
-            bad += 1
-            continue
-        upto = max(manifest.offsets.values(), default=0)
-        table.add_row(
-            name,
-            moment_text(manifest.tick_s * 1000),
-            f"{manifest.bytes:,}",
-            f"{manifest.journal:,}",
-            f"{upto:,}",
-        )
-    if table.row_count:
-        console = Console()
-        if not console.is_terminal:
-            console.width = PIPED_WIDTH
-        console.print(table)
-    elif not bad:
-        print(f"no backup in {config.backup.folder}")
-    return 1 if bad else 0
+            found.broken.append(str(error))
+    return found
 
 
-def verify(config: Config, name: str | None) -> int:
-    """Read one backup (or all of them) to the last byte, and the archive behind each. Raises `Foreign`."""
-    backups, archive = deployment.backups(config), deployment.archive(config)
-    for each in [name] if name else backups.names():
+def verify(
+    deployment: Deployment, name: str | None, told: Callable[[Verified], None], step: Callable[[], None]
+) -> Behind | None:
+    """Read one backup (or all of them) to the last byte, and the archive behind each. Return what of the
+    archive was read, None where there is none. `told` hears of each backup, `step` is called with each entry
+    of the archive. Raises `Foreign`."""
+    backups, archive = deployment.backups, deployment.archive
+    names = [name] if name else backups.names()
+    for each in names:
         manifest = backups.manifest(each)
-        records = backups.verify(manifest)
-        print(f"{each}: {len(manifest.chunks)} chunks, {records:,} records, whole")
-    oldest = min(
-        (backups.manifest(each).journal for each in ([name] if name else backups.names())), default=0
-    )
+        told(Verified(each, len(manifest.chunks), backups.verify(manifest)))
+    oldest = min((backups.manifest(each).journal for each in names), default=0)
     last = oldest
-    with Progress("reading: entries of the archive") as step:
-        for found in archive.entries(oldest):
-            step()
-            last = found.entry.seq
-            if found.entry.bare:
-                raise Foreign(
-                    f"{found.place}: entry {last} was written without its content: restore needs a backup made after it"
-                )
-    if archive.newest():
-        print(f"{Path(config.archive.folder)}: entries {oldest + 1:,} to {last:,}, whole")
-    return 0
+    for found in archive.entries(oldest):
+        step()
+        last = found.entry.seq
+        if found.entry.bare:
+            raise Foreign(
+                f"{found.place}: entry {last} was written without its content: "
+                "restore needs a backup made after it"
+            )
+    return Behind(oldest + 1, last) if archive.newest() else None
 
 
-def prune(config: Config) -> int:
-    for name in _prune(config):
-        print(f"removed {name}")
-    return 0
-
-
-def _prune(config: Config) -> list[str]:
-    backups = deployment.backups(config)
+def prune(deployment: Deployment) -> list[str]:
+    """Remove backups and archive files that are older than what is to be kept. Return their names."""
+    config, backups = deployment.config, deployment.backups
     gone = backups.prune(config.backup.keep)
     if config.archive.keep is not None and (left := backups.names()):
         needed = min(backups.manifest(name).journal for name in left)
-        gone += [
-            path.name
-            for path in deployment.archive(config).prune(needed + 1, time.time() - config.archive.keep / 1000)
-        ]
+        before_s = time.time() - config.archive.keep / 1000
+        gone += [path.name for path in deployment.archive.prune(needed + 1, before_s)]
     return gone
-
-
-def moment_text(time_ms: int) -> str:
-    """As `2026-01-31 12:00:00Z`."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -16,15 +16,12 @@ from schemas.config import Config, Rules
 from schemas.config.toml import DEFAULT, read
 
 STARTED: Final = "started.json"
-_HOW: Final = {
-    (True, True): "changed",
-    (False, True): "new",
-    (True, False): "gone",
-}  # (there before, there now)
+# By whether it was there before, and is there now.
+_HOW: Final = {(True, True): "changed", (False, True): "new", (True, False): "gone"}
 
 
 def of_rules(before: Rules, after: Rules) -> list[str]:
-    """Each rule that is new, gone or another, such as `tag vip: changed`."""
+    """Return each rule that is new, gone or another, such as `tag vip: changed`."""
     found = []
     for table in Rules.__struct_fields__:
         old, new = _named(getattr(before, table)), _named(getattr(after, table))
@@ -45,8 +42,8 @@ def remember(config: Config, path: Path | None) -> None:
 
 
 def waiting(config: Config, path: Path | None) -> list[str]:
-    """The options that are not as `run` was started with, such as `gateway.listen`; none where it never was,
-    on this machine."""
+    """Return the options that are not as `run` was started with, such as `gateway.listen`; none where it
+    never was, on this machine."""
     try:
         started = msgspec.json.decode((Path(config.data.folder) / STARTED).read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError):

@@ -1,15 +1,14 @@
-"""`millrace check FILE`: every error at once, each with its line; or, when all is well, what is active."""
+"""What is wrong with a configuration file, every error at once with its line; or, when all is well, what is
+active."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec.structs import replace
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from flows.logic.rules import ruleset as logic
-from flows.logic.rules.slips import named_once, slips
+from flows.logic.facets import vocabulary
+from flows.logic.rules.slips import named_once
 from flows.runtime import tracking_plan
 from schemas.config import Config, Connector, TriggerRule, WebhookConnector
 from schemas.config.locate import line_of
@@ -17,31 +16,31 @@ from schemas.config.toml import Problem, Reading, lacks_secret, read, resolved, 
 from schemas.errors import ConfigError
 
 
-def check(path: Path) -> int:
-    """Print the outcome for the file at `path`; 0 if it may be used, else 1."""
-    try:
-        text = text_of(path)
-    except ConfigError as error:
-        print(error)
-        return 1
-    reading = read(text)
-    found = errors(reading, path.absolute().parent)
-    for problem in found:
-        print(said(path, problem))
-    if found:
-        print(f"{len(found)} {'error' if len(found) == 1 else 'errors'}")
-        return 1
+class Examined(msgspec.Struct, frozen=True):
+    """What `millrace check` says of a file."""
+
+    errors: list[Problem]
+    warnings: list[Problem] = []
+    active: list[tuple[str, list[str]]] = []  # what is active, by its kind; none where there are errors
+
+
+def examine(path: Path) -> Examined:
+    """Look at the file at `path`. Raises `ConfigError` where it cannot be read."""
+    reading, folder = read(text_of(path)), path.absolute().parent
+    if found := errors(reading, folder):
+        return Examined(found)
     lone = named_once(reading.config)
+    warnings = []
     for name, (place, hint) in lone.items():
         if hint:
             warning = f"warning: the event `{name}` is named nowhere else{hint}"
-            print(said(path, Problem(line_of(reading.places, unspelled(place)), place, warning)))
-    _show(path, resolved(reading.config, path.absolute().parent), list(lone))
-    return 0
+            warnings.append(Problem(line_of(reading.places, unspelled(place)), place, warning))
+    active = [*_active(resolved(reading.config, folder)), ("named once", list(lone))]
+    return Examined([], warnings, active)
 
 
 def errors(reading: Reading, folder: Path) -> list[Problem]:
-    """Everything that is wrong with a configuration file of this folder, by line."""
+    """Return everything that is wrong with a configuration file of this folder, by line."""
     return sorted(
         [
             *reading.problems,
@@ -53,13 +52,13 @@ def errors(reading: Reading, folder: Path) -> list[Problem]:
 
 
 def said(path: Path, problem: Problem) -> str:
-    """A problem as a person sees it: file, line, place, and what is wrong."""
+    """Return a problem as a person sees it: file, line, place, and what is wrong."""
     return f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}"
 
 
 def sound(path: Path) -> Config:
-    """The configuration in a file in which `millrace check` finds nothing wrong, but for secrets, which rules
-    need none of.
+    """Return the configuration in a file in which `millrace check` finds nothing wrong, but for secrets, of
+    which rules need none.
 
     Raises `ConfigError` with every error, one a line.
     """
@@ -74,7 +73,7 @@ def _rule_problems(reading: Reading) -> list[Problem]:
     """What the logic says of the rules, except where the decoder has spoken already, each place once."""
     spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
     found = []
-    for path, problem in (*logic.problems(reading.config), *slips(reading.config)):
+    for path, problem in vocabulary.problems(reading.config):
         place = unspelled(path)
         if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
             spoken.append(place)
@@ -120,25 +119,6 @@ def _plan_problems(reading: Reading, folder: Path) -> list[Problem]:
     return found
 
 
-def _show(path: Path, config: Config, lone: list[str]) -> None:
-    """`lone`: events that are named once."""
-    table = Table(
-        title=f"{path}: ready",
-        title_justify="left",
-        title_style="bold",
-        show_header=False,
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, values in [*_active(config), ("named once", lone)]:
-        for index, value in enumerate(values or ["none"]):
-            table.add_row(name if index == 0 else "", Text(value))  # Text: brackets in names are no markup
-    console = Console()
-    console.print(table)
-
-
 def _active(config: Config) -> list[tuple[str, list[str]]]:
     sources = sorted({key.source for key in config.gateway.write_keys if key.enabled})
     raw = config.raw
@@ -147,9 +127,8 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
         if raw.log == "kafka"
         else f"redis streams, {raw.partitions} partitions, at most {raw.max_events:,} events"
     )
-    state = (
-        "embedded" if config.redis.url == "embedded" else config.redis.url.partition("://")[0]
-    )  # the rest may hold a password
+    scheme = config.redis.url.partition("://")[0]  # the rest may hold a password
+    state = "embedded" if config.redis.url == "embedded" else scheme
     planned = [entry.event for entry in config.validate.plan]
     return [
         ("name", [config.name]),

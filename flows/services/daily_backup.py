@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services.backups import create_and_prune
 from schemas import metrics
-from schemas.config import Config
 from schemas.errors import MillraceError
 
 log = structlog.get_logger()
@@ -18,16 +17,16 @@ LOOK_EVERY_S = 60.0  # a clock may be set, and a machine may sleep
 AGAIN_S = 600.0  # after a failure
 
 
-def run(config: Config, now: Callable[[], datetime], wait: Callable[[float], bool]) -> None:
+def run(deployment: Deployment, now: Callable[[], datetime], wait: Callable[[float], bool]) -> None:
     """Until `wait` (so many seconds, or until it is to end) says True. `now`: UTC."""
-    backups = deployment.backups(config)
+    config, backups = deployment.config, deployment.backups
     if (newest := backups.newest()) is not None:
         metrics.BACKUP_ENDED.set(newest.timestamp())
     while not wait(min(LOOK_EVERY_S, due_in(config.backup.daily, backups.newest(), now()))):
         if due_in(config.backup.daily, backups.newest(), now()) > 0:
             continue
         try:
-            create_and_prune(config, lambda: int(now().timestamp() * 1000))
+            create_and_prune(deployment, lambda: int(now().timestamp() * 1000))
         except (MillraceError, OSError) as error:
             metrics.BACKUPS_FAILED.inc()
             log.error("backup_failed", error=str(error), retry_in_s=AGAIN_S)

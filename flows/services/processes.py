@@ -25,6 +25,7 @@ from schemas.config import Config
 from schemas.errors import Losing, MillraceError, Refused, Unreachable
 
 if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
+    from flows.runtime.deployment import Deployment
     from flows.runtime.supervisor import Child
 
 log = structlog.get_logger()
@@ -65,64 +66,64 @@ def workers_of_this_machine(flow: Flow) -> int:
 
 
 def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
-    """This process is worker `worker` of `workers` of a flow, until a signal ends it. Raises `Fatal`."""
+    """Be worker `worker` of `workers` of a flow, until a signal ends this process. Raises `Fatal`."""
     from flows.runtime import logs
 
     logs.configure(config.log, flow, f"{worker}/{workers}")
     _check_disk(Path(config.data.folder))
-    from flows.runtime.deployment import prepare_if_new, redis_url
-    from state.redis.client import connect, introduce, reported, stay_with_server, warn_if_it_forgets
+    from flows.runtime.deployment import Deployment
+    from state.redis.client import introduce, reported, stay_with_server, warn_if_it_forgets
 
-    introduce(connect(redis_url(config)), config.redis.prefix, f"{flow}-{worker}")
-    stay_with_server(connect(redis_url(config)))
-    prepare_if_new(config)
+    deployment = Deployment(config)
+    introduce(deployment.client, config.redis.prefix, f"{flow}-{worker}")
+    stay_with_server(deployment.client)
+    deployment.prepare_if_new()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # no supervisor above us
         _watch_keys(config)
-        warn_if_it_forgets(connect(redis_url(config)))
+        warn_if_it_forgets(deployment.client)
         if flow != "gateway":
             _serve_metrics(config.metrics.listen)
     try:
         with reported():
-            _run_flow(flow, config, worker, workers)
+            _run_flow(flow, deployment, worker, workers)
     except Refused as refused:
         if "WRONGTYPE" not in str(refused):
             raise
-        from flows.runtime.deployment import names
         from state.damage import of_another_type
 
-        raise next(of_another_type(connect(redis_url(config)), names(config)), refused) from refused
+        raise next(of_another_type(deployment.client, deployment.names), refused) from refused
 
 
-def _run_flow(flow: Flow, config: Config, worker: int, workers: int) -> None:
+def _run_flow(flow: Flow, deployment: "Deployment", worker: int, workers: int) -> None:
     match flow:
         case "gateway":
             from flows import gateway
 
-            gateway.run(config)
+            gateway.run(deployment)
         case "resolve":
             from flows import resolve
 
-            resolve.run(config, worker, workers)
+            resolve.run(deployment, worker, workers)
         case "profile":
             from flows import profile
 
-            profile.run(config, worker, workers)
+            profile.run(deployment, worker, workers)
         case "deliver":
             from flows import deliver
 
-            deliver.run(config, worker, workers)
+            deliver.run(deployment, worker, workers)
         case "learn":
             from flows import learn
 
-            learn.run(config)
+            learn.run(deployment)
         case "match":
             from flows import match
 
-            match.run(config)
+            match.run(deployment)
         case "archive":
             from flows import archive
 
-            archive.run(config)
+            archive.run(deployment)
 
 
 def everything(
@@ -137,13 +138,14 @@ def everything(
     logs.configure(config.log, "supervisor")
     metrics = _metrics_folder(config, "all")
     from connectors.listening import listen
-    from flows.runtime.deployment import check_raw_log, prepare, redis_url
+    from flows.runtime.deployment import Deployment
     from flows.runtime.key_watch import KeyWatch
     from flows.runtime.ready import Ready
     from flows.runtime.supervisor import Child, Supervisor
-    from state.redis.client import connect, warn_if_it_forgets
+    from state.redis.client import warn_if_it_forgets
     from state.redis.embedded import embedded
 
+    deployment = Deployment(config)
     tell = _telling(config, "all")
     with Supervisor(reload=reload, tell=tell) as supervisor:
         redis = None
@@ -156,7 +158,7 @@ def everything(
         )  # not before the data folder is ours: a second start must not take the first one's figures
         _reserve(metrics)
         try:
-            prepare(config)
+            deployment.prepare()
         except (
             Losing
         ) as error:  # what runs on the rules in force loses nothing; what does not start loses events
@@ -164,8 +166,8 @@ def everything(
                 "rules_not_announced", error=str(error), remedy="mend the file, or `millrace reload --yes`"
             )
         tell(())  # what was said here before is over
-        warn_if_it_forgets(connect(redis_url(config)))
-        check_raw_log(config)  # here it is one line; in the workers it would be one of each, five times
+        warn_if_it_forgets(deployment.client)
+        deployment.check_raw_log()  # here it is one line; in the workers it would be one of each, five times
         listen(config.gateway.listen).close()  # as above
         for flow in FLOWS:
             if flow == "archive" and not (config.archive.enabled or config.backup.daily):
@@ -213,12 +215,12 @@ def _telling(config: Config, what: str) -> Callable[[Sequence[str]], None]:
     supervisor = gethostname() if what == "all" else f"{gethostname()}/{what}"
 
     def tell(names: Sequence[str]) -> None:
-        from flows.runtime import deployment
+        from flows.runtime.deployment import Deployment
         from state.redis.client import reported
 
         try:
             with reported():
-                deployment.given_up(config).say(supervisor, names)
+                Deployment(config).given_up.say(supervisor, names)
         except MillraceError as error:  # the log has it all the same
             log.warning("given_up_not_noted", error=str(error))
 

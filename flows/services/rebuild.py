@@ -1,14 +1,14 @@
-"""`millrace rebuild`: the archive's raw events, in the journal's order, through the rules of *this*
-configuration, into a fresh prefix.
+"""The archive's raw events, in the journal's order, through the rules of *this* configuration, into a fresh
+prefix.
 
 Windows are as they were, time is that of the recorded ticks; validation, identities, profiles, tags and
-triggers are made anew. What was announced in the past (rules, models) is left out, absorbs come from the new
+triggers are made again. What was announced in the past (rules, models) is left out, absorbs come from the new
 shards themselves, and facts that were put aside come with their windows. Triggers go nowhere unless asked
 for; then each says which run fired it. Events of erased customers are left out.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 
@@ -16,15 +16,14 @@ import msgspec
 
 from connectors.raw.redis_log import reserve
 from flows.archive import Archiver
-from flows.cli.progress import Progress
 from flows.profile import Worker
 from flows.resolve import ALIAS_OF_USERS, Resolver
-from flows.runtime import deployment
 from flows.runtime.archived_windows import events_of, match_packer, unpacked
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Judged, Window
 from flows.services import switching
-from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained, server
+from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained
 from schemas.config import Config
 from schemas.errors import Foreign
 from schemas.records.journal import JournalKind, WindowContent
@@ -36,7 +35,6 @@ from state.directory.matches import PARTITION as MATCH
 from state.history.archive_files import Found
 from state.history.key_snapshot import UNFINISHED, begin_anew
 from state.history.prefix_switch import LOADED, pending
-from state.redis.client import connect, reported
 from state.shards.redis_shards import RedisShards
 from state.shards.shard_protocols import ShardCommit
 
@@ -50,56 +48,53 @@ _trigger = msgspec.msgpack.Decoder(Trigger).decode
 _absorb = msgspec.msgpack.Decoder(Absorb).decode
 
 
-def run(config: Config, deliver: bool, then_switch: bool = False) -> int:
-    """Rebuild; switch to it, or say how to. Raises `Foreign`, `Unreachable`; `Fenced` where flows run that
-    must not."""
-    with server(config), reported():
-        unfinished = pending(connect(deployment.redis_url(config)), deployment.names(config))
-        if unfinished is not None and not then_switch:
-            raise Foreign(
-                f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
-            )
-        if then_switch:
-            switching.stopped(config)
-        run_id = unfinished or _built(config, deliver)
-        if then_switch:
-            return switching.run(config, run_id)
-    print(
-        f"\nTo switch: stop the flows when nothing is behind (`millrace status`), rebuild, and `millrace switch {run_id}`; or at once:"
-    )
-    print("`millrace rebuild --switch`. To look at it first, start millrace with these:\n")
-    there = switching.at(config, run_id)
-    print(f'    [redis]\n    prefix = "{there.redis.prefix}"')
-    print(
-        f'    [archive]\n    folder = "{there.archive.folder}"\n    [backup]\n    folder = "{there.backup.folder}"'
-    )
-    return 0
+class Built(msgspec.Struct, frozen=True):
+    """What was made."""
+
+    run_id: str
+    windows: int
+    events: int
+    erased: int  # events of erased customers, which were left out
+    fired: int  # triggers
+    seconds: float
 
 
-def _built(config: Config, deliver: bool) -> str:
-    """The run's id."""
+def begin(deployment: Deployment, then_switch: bool) -> str | None:
+    """Check that a rebuild may begin. Return the id of one that is built and only has to be switched to.
+    Raises `Foreign`, `Unreachable`; `Fenced` where flows run that must not."""
+    unfinished = pending(deployment.client, deployment.names)
+    if unfinished is not None and not then_switch:
+        raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
+    if then_switch:
+        switching.stopped(deployment)
+    return unfinished
+
+
+def build(deployment: Deployment, deliver: bool, step: Callable[[], None]) -> Built:
+    """Rebuild beside what runs. `step` is called with each entry of the archive. Raises `Foreign`,
+    `Unreachable`."""
+    config, archive = deployment.config, deployment.archive
     started, run_id = time.monotonic(), f"{datetime.now(UTC):%Y%m%d%H%M%S}"
-    archive = deployment.archive(config)
     if not archive.newest():
         raise Foreign(f"there is no archive in {archive.folder}")
-    rebuilt = Rebuild(beside(config, run_id), run_id if deliver else "")
-    with Progress("rebuilding: entries of the archive") as step:
-        for found in archive.entries(0):
-            rebuilt.apply(found)
-            step()
+    rebuilt = Rebuild(Deployment(beside(config, run_id)), run_id if deliver else "")
+    for found in archive.entries(0):
+        rebuilt.apply(found)
+        step()
     rebuilt.finish(config.name)
-    print(
-        f"run {run_id}: {rebuilt.windows:,} windows with {rebuilt.events:,} events in {time.monotonic() - started:.1f} s"
+    return Built(
+        run_id=run_id,
+        windows=rebuilt.windows,
+        events=rebuilt.events,
+        erased=rebuilt.erased,
+        fired=rebuilt.fired,
+        seconds=time.monotonic() - started,
     )
-    if rebuilt.erased:
-        print(f"{rebuilt.erased:,} events of erased customers were left out")
-    print(f"{rebuilt.fired:,} triggers fired: {'they' if deliver else 'none of them'} will be delivered")
-    return run_id
 
 
 def beside(config: Config, run_id: str) -> Config:
-    """The same deployment under another prefix, with an archive of its own; under a name that no flow takes
-    until it is whole."""
+    """Return the same deployment under another prefix, with an archive of its own; under a name that no flow
+    takes until it is whole."""
     replace, there = msgspec.structs.replace, switching.at(config, run_id)
     return replace(there, name=UNFINISHED, archive=replace(there.archive, enabled=True, journal_max=ROOM))
 
@@ -126,48 +121,49 @@ class Stamped(RedisShards):
 class Rebuild:
     """`run`: its id, if triggers are to be delivered; empty if not."""
 
-    def __init__(self, config: Config, run: str) -> None:
-        """Raises `Foreign` where the prefix is taken."""
-        self._client, self._names = connect(deployment.redis_url(config)), deployment.names(config)
-        begin_anew(self._client, self._names, deployment.layout(config))
-        self._load_keys(config)
-        deployment.prepare(config)
+    def __init__(self, deployment: Deployment, run: str) -> None:
+        """Begin. Raises `Foreign` where the prefix is taken."""
+        config = deployment.config
+        self._client, self._names = deployment.client, deployment.names
+        begin_anew(self._client, self._names, deployment.layout)
+        self._load_keys(deployment)
+        deployment.prepare()
         self._delivered = bool(run)
         self._now_s = 0.0
-        self._keys = deployment.data_keys(config)
-        layout = deployment.layout(config)
+        self._keys = deployment.data_keys
+        layout = deployment.layout
         self._directory = Quiet(
             self._client, self._names, layout, log_max=config.shards.log_max, journal_max=ROOM
         )
         self._resolver = Resolver(
             config,
-            deployment.validator(config),
+            deployment.validator(),
             self._directory,
             self._keys,
-            deployment.log_seal(config),
+            deployment.log_seal,
             Stop(),
             clock=lambda: self._now_s,
         )
         self._shards = Stamped(self._client, self._names, layout.shards, layout.shard_buckets)
         self._shards.run = run
-        self._outbox = deployment.outbox(config)
+        self._outbox = deployment.outbox
         self._connectors = [NOBODY, *(connector.name for connector in config.connector)]
         self._worker = Worker(
             range(config.shards.count),
             self._directory,
             self._shards,
-            deployment.machine(config),
+            deployment.machine(),
             cache=config.shards.cache,
             outbox_max=ROOM,
             clock_ms=lambda: int(self._now_s * 1000),
             clock=count(step=10).__next__,
         )
-        self._pack_match = match_packer(config, deployment.log_seal(config))
+        self._pack_match = match_packer(config, deployment.log_seal)
         self._archiver = Archiver(
             config,
-            deployment.journal(config),
-            deployment.archive(config),
-            deployment.log_seal(config),
+            deployment.journal,
+            deployment.archive,
+            deployment.log_seal,
             lambda: None,
         )
         self._gone: set[bytes] = set()  # identifiers of erased customers
@@ -179,7 +175,7 @@ class Rebuild:
         return self._shards.fired
 
     def apply(self, found: Found) -> None:
-        """Raises `Foreign`."""
+        """Apply an entry. Raises `Foreign`."""
         entry, place = found
         match entry.kind:
             case JournalKind.TICK:
@@ -188,7 +184,8 @@ class Rebuild:
             case JournalKind.WINDOW:
                 if entry.bare:
                     raise Foreign(
-                        f"{place}: entry {entry.seq} was written without its content: it cannot be built again"
+                        f"{place}: entry {entry.seq} was written without its content: "
+                        "it cannot be built again"
                     )
                 self._window(unpacked(entry.content))
         if entry.seq % DRAIN_EVERY == 0:
@@ -217,13 +214,20 @@ class Rebuild:
     def _judged(
         self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]
     ) -> Judged:
-        """Of these events. Which aliases were refused then holds: it was a question of who was known at that
-        moment."""
+        """Judge these events. Which aliases were refused then holds: it was a question of who was known at
+        that moment."""
         commit, positions = content.commit, [content.positions[index] for index in left]
         letters = [letter for letter in map(_letter, commit.dead) if letter.reason == ALIAS_OF_USERS.reason]
         refused = {content.positions.index(letter.position) + letter.index for letter in letters}
         found = [event for index in left if (event := events[index]) is not None]
-        window = Window(commit.partition, commit.before, commit.after, found, positions, 0.0)
+        window = Window(
+            partition=commit.partition,
+            before=commit.before,
+            after=commit.after,
+            events=found,
+            positions=positions,
+            opened=0.0,
+        )
         return self._resolver.judge(window, [place for place, index in enumerate(left) if index in refused])
 
     def _note_erased(self, content: WindowContent) -> None:
@@ -236,7 +240,7 @@ class Rebuild:
                 self._gone.update(users or (identifier.hash for identifier in group.identifiers))
 
     def finish(self, name: str) -> None:
-        """From here on it is a deployment: as whole as the archive was."""
+        """Make it a deployment: as whole as the archive was."""
         self._settle()
         self._archiver.close()
         if self._raw_is_redis:
@@ -270,8 +274,8 @@ class Rebuild:
             self._outbox.advance(lane, consumer, upto)
         self._outbox.trim(lane, consumers)
 
-    def _load_keys(self, config: Config) -> None:
-        copy = deployment.key_copy(config)
+    def _load_keys(self, deployment: Deployment) -> None:
+        copy = deployment.key_copy()
         try:
             loaded = copy.load(self._client, self._names)
         finally:

@@ -1,8 +1,9 @@
-"""`millrace repair customer ID`: what is left of a customer whose profile is gone, or cannot be read, is
-removed, and he begins anew.
+"""Going on after a server lost what another still has.
 
-`millrace repair shard N`: a shard that its log does not go with any more goes back, so that nothing of what
-comes is skipped.
+`customer`: what is left of a customer whose profile is gone, or cannot be read, is removed, and the customer
+begins again.
+
+`shard`: a shard that its log does not go with any more goes back, so that nothing of what comes is skipped.
 
 That happens when the directory comes back older than the shard: its server lost a tail that the shard's had.
 The log may have grown since, so its end says nothing; but all that it holds is either new to the shard or was
@@ -16,10 +17,11 @@ count twice, and so they may where two customers were united since. A restored b
 
 import time
 
+import msgspec
+
 from flows.logic.shard.state import decode_profile, decode_sensitive
 from flows.profile import parted
-from flows.runtime import deployment
-from schemas.config import Config
+from flows.runtime.deployment import Deployment
 from schemas.errors import ConfigError, Damaged
 from schemas.records.identity_graph import ID_BYTES, shard_of
 from schemas.records.outbox_lanes import Lane
@@ -30,46 +32,63 @@ from state.shards.shard_protocols import ShardCommit, Shards
 INTERNAL = (Lane.ABSORBS, "internal")  # lane, consumer
 
 
-def shard(config: Config, number: int) -> int:
-    """Repair it, and say what was done. Its worker ends, and is started again. Raises `ConfigError`,
+class Resent(msgspec.Struct, frozen=True):
+    """What a shard hands over to others goes out again, behind `sent`."""
+
+    first: int
+    sent: int  # what the others have had
+
+    @property
+    def gone(self) -> bool:
+        """Return whether messages between the two are lost."""
+        return self.first > self.sent + 1
+
+
+class RepairedShard(msgspec.Struct, frozen=True):
+    """What became of a shard."""
+
+    number: int
+    read: int  # entry of its log that it had come to
+    end: int  # of its log
+    back_to: int | None  # entry that it has gone back to
+    resent: Resent | None
+
+
+class RepairedCustomer(msgspec.Struct, frozen=True):
+    """What became of a customer."""
+
+    shard: int
+    removed: bool  # False: the profile is there and can be read
+
+
+def shard(deployment: Deployment, number: int) -> RepairedShard:
+    """Repair it, and return what was done. Its worker ends, and is started again. Raises `ConfigError`,
     `Unreachable`."""
-    if number >= config.shards.count:
-        raise ConfigError(f"there is no shard {number}: shards.count is {config.shards.count}")
+    count = deployment.config.shards.count
+    if number >= count:
+        raise ConfigError(f"there is no shard {number}: shards.count is {count}")
     with reported():
-        directory, shards, outbox = (
-            deployment.directory(config),
-            deployment.shards(config),
-            deployment.outbox(config),
-        )
+        directory, shards, outbox = deployment.directory, deployment.shards, deployment.outbox
         end, head = directory.heads()[number], shards.heads()[number]
         cursor, sent = outbox.cursors(*INTERNAL)[number], directory.sent(f"shard:{number}")
         torn = head.offset > end or number in parted(directory, {number: head})
-        if not torn and cursor <= sent:
-            print(f"shard {number} has read its log up to entry {head.offset} of {end}: nothing to repair")
-            return 0
+        back_to: int | None = None
+        resent: Resent | None = None
         if torn:
             first = next((entry.seq for entry in directory.read({number: 0}, 1, 0)), end + 1)
-            shards.rewind(number, first - 1)
-            print(f"shard {number}: back from entry {head.offset} to {first - 1}; its log ends at {end}")
+            back_to = first - 1
+            shards.rewind(number, back_to)
         if cursor > sent:
-            first = next(
-                (entry.seq for entry in outbox.read(Lane.ABSORBS, {number: sent}, 1, 0)),
-                head.outbox.get(Lane.ABSORBS, 0) + 1,
-            )
+            behind = head.outbox.get(Lane.ABSORBS, 0) + 1
+            first = next((entry.seq for entry in outbox.read(Lane.ABSORBS, {number: sent}, 1, 0)), behind)
             outbox.set_back(*INTERNAL, number, sent)
-            print(
-                f"shard {number}: what it hands over to other shards goes out again from message {first}; restart `deliver`"
-            )
-            if first > sent + 1:
-                print(
-                    f"messages {sent + 1} to {first - 1} are gone: customers that wait for them wait on; restore a backup if that matters"
-                )
-    return 0
+            resent = Resent(first, sent)
+    return RepairedShard(number, read=head.offset, end=end, back_to=back_to, resent=resent)
 
 
-def customer(config: Config, ident: str) -> int:
-    """Give up what is kept of a customer. The worker of his shard ends, and is started again. Raises
-    `ConfigError`, `Unreachable`."""
+def customer(deployment: Deployment, ident: str) -> RepairedCustomer:
+    """Give up what is kept of a customer, and return whether it had to be. The worker of the customer's shard
+    ends, and is started again. Raises `ConfigError`, `Unreachable`."""
     try:
         root = bytes.fromhex(ident)
     except ValueError:
@@ -79,12 +98,9 @@ def customer(config: Config, ident: str) -> int:
             f"{ident!r} is no customer: expected {2 * ID_BYTES} hex digits, as the line says that names him"
         )
     with reported():
-        store, number = deployment.shards(config), shard_of(root, config.shards.count)
+        store, number = deployment.shards, shard_of(root, deployment.config.shards.count)
         if not _is_damaged(store, number, root):
-            print(
-                f"customer {ident} (shard {number}): his profile is there and can be read: nothing to repair"
-            )
-            return 0
+            return RepairedCustomer(number, removed=False)
         head, counters = store.claim([number])[number], store.counters()[number]
         counters["profiles"] = counters.get("profiles", 1) - 1
         gone: dict[bytes, bytes | None] = {root: None}
@@ -100,10 +116,7 @@ def customer(config: Config, ident: str) -> int:
             past=gone,
         )
         store.commit([commit], int(time.time() * 1000))
-    print(
-        f"customer {ident} (shard {number}): removed; his identifiers stay his, and his history begins with his next event"
-    )
-    return 0
+    return RepairedCustomer(number, removed=True)
 
 
 def _is_damaged(store: Shards, number: int, root: bytes) -> bool:

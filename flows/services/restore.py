@@ -1,28 +1,25 @@
-"""`millrace restore`: a full backup, then the archive from there on, into an empty Redis; the shards apply
-their logs as it goes.
+"""A full backup, then the archive from there on, into an empty Redis; the shards apply their logs as it goes.
 
 Until all of it is there the deployment carries another name, so that no flow takes it for whole; a restore
-that died is begun again from nothing.
+that died begins again from nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import count
 
 import msgspec
 import structlog
 
 from connectors.raw.redis_log import reserve
-from flows.cli.progress import Progress
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from flows.runtime import deployment
+from flows.runtime import rules_in_force
 from flows.runtime import snapshots as model_travel
 from flows.runtime.archived_windows import unpacked
-from flows.services.backups import moment_text
+from flows.runtime.deployment import Deployment
 from schemas.config import Config
-from schemas.errors import ConfigError, Fenced, Foreign, LogFull, Stale
+from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.records.journal import JournalKind, WindowContent
 from schemas.records.shard_log import LogEntry, Tick
 from state.directory.policy import Policy
@@ -31,7 +28,7 @@ from state.history.archive_files import Archive, Found
 from state.history.backup_folders import Backups, Manifest, usable
 from state.history.key_snapshot import begin_anew, load
 from state.redis import embedded
-from state.redis.client import check_server, connect, reported
+from state.redis.client import check_server
 from state.shards.redis_shards import RedisShards
 
 log = structlog.get_logger()
@@ -43,34 +40,10 @@ _policy = msgspec.msgpack.Decoder(Policy).decode
 _tick = msgspec.msgpack.Decoder(Tick).decode
 
 
-def run(config: Config, to: str | None, source: str | None) -> int:
-    """Restore, and say what came of it. `to`: ISO 8601, UTC unless it says otherwise. Raises `Foreign`,
-    `ConfigError`, `Unreachable`."""
-    upto_ms = None if to is None else moment(to)
-    manifest, found = plan(config, upto_ms, source)
-    with server(config), reported(), Progress("restoring: entries of the archive") as step:
-        entries, tick_ms = restore(config, manifest, found, upto_ms, step)
-    begun = manifest.name if manifest else "the beginning of the archive"
-    print(f"restored from {begun}, then {entries:,} entries of the archive: as of {moment_text(tick_ms)}")
-    return 0
-
-
-def moment(text: str, option: str = "--to") -> int:
-    """Unix milliseconds. Raises `ConfigError`.
-
-    >>> moment("2026-01-01T00:00:00Z") == moment("2026-01-01 01:00+01:00") == 1_767_225_600_000
-    True
-    """
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{option} {text}: expected a time such as 2026-01-31T12:00:00Z") from None
-    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 @contextmanager
 def server(config: Config) -> Iterator[None]:
-    """The Redis of this deployment, started for the time being if it is embedded and does not run."""
+    """Have the Redis of this deployment run: it is started for the time being if it is embedded and does
+    not."""
     if config.redis.url != "embedded" or embedded.embedded(config).ready():
         yield
     else:
@@ -78,10 +51,10 @@ def server(config: Config) -> Iterator[None]:
             yield
 
 
-def plan(config: Config, upto_ms: int | None, source: str | None) -> tuple[Manifest | None, Archive]:
-    """What to begin with (None: the archive's beginning). All that will be read is read once here, before
-    anything is written."""
-    backups, archive = deployment.backups(config), deployment.archive(config)
+def plan(deployment: Deployment, upto_ms: int | None, source: str | None) -> tuple[Manifest | None, Archive]:
+    """Return what to begin with (None: the archive's beginning). All that will be read is read once here,
+    before anything is written. Raises `Foreign`."""
+    backups, archive = deployment.backups, deployment.archive
     manifest = _chosen(backups, archive, upto_ms, source)
     if manifest is None and not archive.newest():
         raise Foreign(
@@ -92,7 +65,8 @@ def plan(config: Config, upto_ms: int | None, source: str | None) -> tuple[Manif
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
         if found.entry.bare:
             raise Foreign(
-                f"{found.place}: entry {found.entry.seq} was written without its content: a backup made after it is needed"
+                f"{found.place}: entry {found.entry.seq} was written without its "
+                "content: a backup made after it is needed"
             )
     return manifest, archive
 
@@ -107,7 +81,8 @@ def _chosen(backups: Backups, archive: Archive, upto_ms: int | None, source: str
             return manifest
         if source:
             raise Foreign(
-                f"{source} stands for entry {manifest.journal}, and in {branch.path} history took another way at {branch.first}"
+                f"{source} stands for entry {manifest.journal}, and in {branch.path} "
+                f"history took another way at {branch.first}"
             )
         log.warning("backup_passed_over", backup=manifest.name, branch=str(branch.path))
     if source:
@@ -116,7 +91,7 @@ def _chosen(backups: Backups, archive: Archive, upto_ms: int | None, source: str
 
 
 def until(entries: Iterator[Found], upto_ms: int | None) -> Iterator[Found]:
-    """Up to the last tick at or before `upto_ms`."""
+    """Yield the entries up to the last tick at or before `upto_ms`."""
     for found in entries:
         if (
             upto_ms is not None
@@ -128,29 +103,26 @@ def until(entries: Iterator[Found], upto_ms: int | None) -> Iterator[Found]:
 
 
 def restore(
-    config: Config,
+    deployment: Deployment,
     manifest: Manifest | None,
     archive: Archive,
     upto_ms: int | None,
     step: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
-    """How many entries of the archive were replayed, and the last tick. `step` is called with each. Raises
-    `Foreign`."""
-    client, names, layout = (
-        connect(deployment.redis_url(config)),
-        deployment.names(config),
-        deployment.layout(config),
-    )
+    """Restore, and return how many entries of the archive were replayed, and the last tick. `step` is called
+    with each. Raises `Foreign`."""
+    config, client, names = deployment.config, deployment.client, deployment.names
+    layout = deployment.layout
     check_server(client)
     begin_anew(client, names, layout)
-    keys = deployment.key_copy(config)
+    keys = deployment.key_copy()
     try:
         keys.load(client, names)
     finally:
         keys.close()
     if manifest is not None:
-        load(client, names, deployment.backups(config).records(manifest))
-    replay = Replay(config)
+        load(client, names, deployment.backups.records(manifest))
+    replay = Replay(deployment)
     entries = 0
     for found in until(archive.entries(manifest.journal if manifest else 0), upto_ms):
         replay.apply(found)
@@ -181,15 +153,14 @@ class Quiet(RedisDirectory):
 class Replay:
     """Commits what the journal says, and lets the shards follow."""
 
-    def __init__(self, config: Config) -> None:
-        self._client, self._names = connect(deployment.redis_url(config)), deployment.names(config)
-        self._layout = layout = deployment.layout(config)
+    def __init__(self, deployment: Deployment) -> None:
+        config = deployment.config
+        self._client, self._names = deployment.client, deployment.names
+        self._layout = layout = deployment.layout
         self._by_limits: dict[tuple[tuple[int, ...], bytes], RedisDirectory] = {}
         self.directory = Quiet(self._client, self._names, layout, log_max=config.shards.log_max)
-        rules, scorers = (
-            deployment.rules_loader(self.directory, config.shards),
-            model_travel.scorers(self.directory, deployment.signer(config)),
-        )
+        rules = rules_in_force.rules_loader(self.directory, config.shards)
+        scorers = model_travel.scorers(self.directory, deployment.signer)
         self._log_max = config.shards.log_max
         self._worker = Worker(
             range(layout.shards),
@@ -199,14 +170,13 @@ class Replay:
             cache=config.shards.cache,
             outbox_max=ROOM,
             clock_ms=lambda: 0,
-            clock=count(
-                step=10
-            ).__next__,  # each look at it is later enough for an idle shard to be committed
+            # Each look at it is later enough for an idle shard to be committed.
+            clock=count(step=10).__next__,
         )
         self._applied = 0
 
     def apply(self, found: Found) -> None:
-        """Raises `Foreign` where it does not follow from what is there."""
+        """Apply an entry. Raises `Foreign` where it does not follow from what is there."""
         entry, place = found
         try:
             if entry.kind == JournalKind.WINDOW:
@@ -244,12 +214,12 @@ class Replay:
         return self._by_limits[limits, policy]
 
     def drain(self) -> None:
-        """The shards apply all that is in their logs."""
+        """Have the shards apply all that is in their logs."""
         drained(self._worker)
 
 
 def drained(worker: Worker, between: Callable[[], None] = lambda: None) -> None:
-    """Until nothing is left in the logs."""
+    """Apply entries until nothing is left in the logs. `between` is called after each read."""
     while entries := worker.read():
         worker.commit(worker.apply(entries))
         between()

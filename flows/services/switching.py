@@ -1,5 +1,4 @@
-"""`millrace switch RUN`: what was rebuilt beside becomes what runs, under the names that the configuration
-has; and back again.
+"""What was rebuilt beside becomes what runs, under the names that the configuration has; and back again.
 
 The keys move in Redis (`state.history.prefix_switch`); the folders of archive and backups are renamed,
 because what lies in them is of the history that is put aside. Each step can be done again, so a switch that
@@ -11,10 +10,11 @@ import re
 import shutil
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from flows.logic.shard.state import decode_tick
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import status
 from flows.services.restore import server
 from schemas.config import Config
@@ -23,7 +23,7 @@ from schemas.records.shard_log import LogKind
 from state.directory.directory_protocol import Directory
 from state.durable import sync_folder
 from state.history.prefix_switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
-from state.redis.client import connect, present, reported
+from state.redis.client import present, reported
 from state.shards.shard_protocols import Shards
 
 GATEWAY = "gateway"  # it only writes to the raw log, which stays where it is
@@ -33,105 +33,116 @@ TICKS_MAX = 10  # of one shard; a worker that was killed leaves no more
 _ID = re.compile(r"(before-)*\d{14}")
 
 
-def run(config: Config, run_id: str) -> int:
-    """Switch, and say what was put where. Raises `Foreign`, `Fenced`, `Unreachable`."""
-    with server(config), reported():
-        switch(config, run_id)
-    print(
-        f"run {run_id} is what runs from now on; make a backup. What was there is put aside under {aside(run_id)!r}:"
-    )
-    print(f"`millrace switch {aside(run_id)}` brings it back for as long as no flow has run since.")
-    return 0
+class Removed(msgspec.Struct, frozen=True):
+    """What lay beside."""
+
+    keys: int
+    folders: list[Path]
 
 
 def at(config: Config, run_id: str) -> Config:
-    """The same deployment where it lies under this id."""
+    """Return the same deployment where it lies under this id."""
     return replace(
         config,
-        redis=replace(config.redis, prefix=beside(deployment.names(config), run_id).prefix.decode()),
+        redis=replace(config.redis, prefix=beside(Deployment(config).names, run_id).prefix.decode()),
         archive=replace(config.archive, folder=str(_sibling(Path(config.archive.folder), run_id))),
         backup=replace(config.backup, folder=str(_sibling(Path(config.backup.folder), run_id))),
     )
 
 
-def switch(config: Config, run_id: str) -> None:
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
-    unfinished = pending(client, names)
-    if unfinished not in (None, run_id):
-        raise Foreign(f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`")
-    stopped(config)
-    moving = Switch(client, names, run_id)
-    if unfinished is None:
-        _check(config, run_id)
-        moving.begin()
-    for folder in (config.archive.folder, config.backup.folder):
-        _rename(Path(folder), run_id)
-    moving.carry_on(config.name)
+def switch(deployment: Deployment, run_id: str) -> None:
+    """Switch to what was rebuilt under this id, or finish doing so. Raises `Foreign`, `Fenced`,
+    `Unreachable`."""
+    config = deployment.config
+    with server(config), reported():
+        client, names = deployment.client, deployment.names
+        unfinished = pending(client, names)
+        if unfinished not in (None, run_id):
+            raise Foreign(
+                f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
+            )
+        stopped(deployment)
+        moving = Switch(client, names, run_id)
+        if unfinished is None:
+            _check(deployment, run_id)
+            moving.begin()
+        for folder in (config.archive.folder, config.backup.folder):
+            _rename(Path(folder), run_id)
+        moving.carry_on(config.name)
 
 
-def stopped(config: Config) -> None:
-    """Raises `Fenced` while a flow of this deployment has a connection, or a backup is being made."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+def stopped(deployment: Deployment) -> None:
+    """Check that it is. Raises `Fenced` while a flow of it has a connection, or a backup is being
+    made."""
+    client, names = deployment.client, deployment.names
     if running := [
         flow for flow in present(client, names.prefix.decode()) if flow.partition("-")[0] != GATEWAY
     ]:
         raise Fenced(
-            f"{', '.join(running)} of {config.name} still run: stop them first (the gateway may stay: what it takes waits)"
+            f"{', '.join(running)} of {deployment.config.name} still run: stop them first (the gateway may "
+            "stay: what it takes waits)"
         )
     if client.exists(names.hold):
         raise Fenced("a backup is being made: wait for it")
 
 
-def remove(config: Config, run_id: str) -> int:
-    """Remove what lies beside under this id, keys and folders. Raises `Foreign`, `Fenced`."""
+def remove(deployment: Deployment, run_id: str) -> Removed:
+    """Remove what lies beside under this id, keys and folders, and return what it was. Raises `Foreign`,
+    `Fenced`."""
     if not _ID.fullmatch(run_id):
         raise Foreign(
             f"{run_id!r} is no id of a run: expected one such as 20260131120000, or before-20260131120000"
         )
-    there = at(config, run_id)
+    config = deployment.config
+    there = Deployment(at(config, run_id))
     with server(config), reported():
-        client, names = connect(deployment.redis_url(config)), deployment.names(config)
-        if (unfinished := pending(client, names)) is not None:
+        client = deployment.client
+        if (unfinished := pending(client, deployment.names)) is not None:
             raise Foreign(
                 f"a switch to {unfinished} is under way: finish it with `millrace switch {unfinished}`"
             )
         stopped(there)
-        keys = unlink_all(client, deployment.names(there))
-    folders = [folder for folder in map(Path, (there.archive.folder, there.backup.folder)) if folder.exists()]
+        keys = unlink_all(client, there.names)
+    beside_it = map(Path, (there.config.archive.folder, there.config.backup.folder))
+    folders = [folder for folder in beside_it if folder.exists()]
     for folder in folders:
         shutil.rmtree(folder)
     if not keys and not folders:
         raise Foreign(f"there is nothing beside under {run_id!r}")
-    print(f"removed {keys:,} keys" + "".join(f", {folder}" for folder in folders))
-    return 0
+    return Removed(keys, folders)
 
 
-def _check(config: Config, run_id: str) -> None:
-    """That nothing would be lost or come twice. Raises `Foreign`, `Unreachable`."""
-    client, names = connect(deployment.redis_url(config)), deployment.names(config)
+def _check(deployment: Deployment, run_id: str) -> None:
+    """Check that nothing would be lost or come twice. Raises `Foreign`, `Unreachable`."""
+    config = deployment.config
+    client, names = deployment.client, deployment.names
     fresh = beside(names, run_id)
     if client.hget(fresh.meta, "name") != config.name.encode():
         raise Foreign(
-            f"there is nothing whole under the prefix {fresh.prefix.decode()!r}: `millrace rebuild` makes it and prints its id"
+            f"there is nothing whole under the prefix {fresh.prefix.decode()!r}: "
+            "`millrace rebuild` makes it and prints its id"
         )
     if not client.exists(names.meta):
         raise Foreign(
-            f"there is nothing under the prefix {config.redis.prefix!r} whose place it could take: set redis.prefix instead"
+            f"there is nothing under the prefix {config.redis.prefix!r} whose "
+            "place it could take: set redis.prefix instead"
         )
-    ours = deployment.directory(config)
-    theirs = deployment.directory(at(config, run_id))
+    ours = deployment.directory
+    theirs = Deployment(at(config, run_id)).directory
     if ours.offsets() != theirs.offsets():
         raise Foreign(
-            f"{run_id} ends elsewhere than what runs, at {theirs.offsets()} and not {ours.offsets()}: stop the flows and rebuild"
+            f"{run_id} ends elsewhere than what runs, at {theirs.offsets()} "
+            f"and not {ours.offsets()}: stop the flows and rebuild"
         )
-    shards = deployment.shards(config)
-    found = status.collect(config, ours, shards, deployment.outbox(config), 0)
+    shards = deployment.shards
+    found = status.collect(config, ours, shards, deployment.outbox, 0)
     for one in found.behind:
         if one.reader == "profile" and _only_the_clock(ours, shards, one.entries):
             continue
         if one.entries and not one.reader.startswith("learn "):
             raise Foreign(
-                f"{one.reader} is {one.entries} entries behind: start the flows until nothing is (`millrace status`), then rebuild"
+                f"{one.reader} is {one.entries} entries behind: start the flows "
+                "until nothing is (`millrace status`), then rebuild"
             )
     loaded, held = client.hget(fresh.meta, LOADED), keys_held(client, names)
     if loaded is not None and int(loaded) != held:

@@ -1,5 +1,4 @@
-"""`millrace check FILE --event EVENTS`: what these events would do in a deployment that knows nobody yet.
-Nothing has to run.
+"""What events would do in a deployment that knows nobody yet. Nothing has to run.
 
 They go the way of all events, through the same code: `resolve` and `profile` on the twins in memory. What
 clients of other dialects send is translated by the gateway, which is not asked here: an event is as Segment's
@@ -8,17 +7,15 @@ specification has it.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.message import Checked
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -27,12 +24,11 @@ from flows.logic.shard.view import mask as masked
 from flows.logic.shard.view import own, present
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.rules_in_force import RULES, announce
 from flows.runtime.windows import Window
-from flows.services.dead_letters import printable
-from flows.services.importing import NO_KEY
+from flows.services.importing.job import NO_KEY
 from schemas.config import Config
 from schemas.config.toml import rules_from
 from schemas.errors import Unusable
@@ -63,7 +59,7 @@ class Outlook:
 
 
 def events_of(path: Path) -> list[bytes]:
-    """One event, a list or a `batch` of them, or one a line. Raises `Unusable`."""
+    """Return the events of a file: one, a list or a `batch` of them, or one a line. Raises `Unusable`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -81,22 +77,11 @@ def events_of(path: Path) -> list[bytes]:
     return found
 
 
-def show(config: Config, path: Path) -> int:
-    """Print what each would do, in order. 1 where one would be refused. Raises `Unusable`, `ConfigError`."""
-    foresight, console, refused = Foresight(config, int(time.time() * 1000)), Console(highlight=False), 0
-    for number, value in enumerate(events_of(path), 1):
-        seen = foresight.see(value)
-        refused += bool(seen.refused)
-        verdict = f"refused: {seen.refused}" if seen.refused else "accepted"
-        console.print(Text(printable(f"event {number}: {verdict}"), style="bold"), overflow="fold")
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(style="cyan", no_wrap=True)
-        table.add_column(overflow="fold")
-        for what, how in seen.lines:
-            table.add_row(f"  {what}", Text(printable(how)))
-        if seen.lines:
-            console.print(table)
-    return 1 if refused else 0
+def foresee(config: Config, events: Iterable[bytes], now_ms: int) -> Iterator[Outlook]:
+    """Yield what each of these would do, in their order. Raises `ConfigError`."""
+    foresight = Foresight(config, now_ms)
+    for event in events:
+        yield foresight.see(event)
 
 
 def _parsed(text: str) -> Any:
@@ -133,7 +118,7 @@ class Foresight:
         self._directory.tick()
         self._store = MemoryShards(count)
         self._rules = self._rules_of(self._directory.sent(RULES))
-        validator = deployment.validator(config, NO_KEY)
+        validator = Deployment(config).validator(NO_KEY)
         keys: Any = OpenKeys()
         self._resolver = Resolver(
             config, validator, self._directory, keys, LogSeal(NO_KEY), Stop(), clock=lambda: now_ms / 1000
@@ -156,7 +141,16 @@ class Foresight:
         """Take this event in, and say what came of it."""
         raw = RawEvent(value, self._now_ms, self._source)
         before, self._position = self._position or -1, self._position + 1
-        judged = self._resolver.judge(Window("check", before, self._position, [raw], [self._position], 0.0))
+        judged = self._resolver.judge(
+            Window(
+                partition="check",
+                before=before,
+                after=self._position,
+                events=[raw],
+                positions=[self._position],
+                opened=0.0,
+            )
+        )
         if judged.rejects:
             [(_, reject)] = judged.rejects
             self._resolver.commit(judged)
@@ -167,10 +161,8 @@ class Foresight:
                     ("steward", "an order about identities, which only a deployment that runs can carry out")
                 ]
             )
-        ends, lanes = (
-            self._directory.heads(),
-            {shard: dict(head.outbox) for shard, head in self._store.heads().items()},
-        )
+        ends = self._directory.heads()
+        lanes = {shard: dict(head.outbox) for shard, head in self._store.heads().items()}
         known = self._profiles()
         self._resolver.commit(judged)
         outlook = Outlook()
@@ -185,7 +177,7 @@ class Foresight:
     def _rules_of(self, version: int) -> CompiledRules:
         body = self._directory.body(LogKind.CONFIG, RULES, version)
         assert body is not None
-        return CompiledRules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
+        return compile_rules(rules_from(body), version, self._config.shards.dedupe, self._config.shards.count)
 
     def _settle(self) -> None:
         while entries := self._worker.read():

@@ -26,7 +26,7 @@ class Fragment(msgspec.Struct, array_like=True):
     sessions: list[int] = []  # [first, last, first, last ...] half-hour slots of the last 30 days
     aggregates: dict[int, Any] = {}  # slot of the definition -> state of its kind
     traits: dict[str, tuple[int, Any]] = {}  # name -> (moment, value): the last writer wins, as with `Sealed`
-    ring: bytes = b""  # hashes of the last messages, 6 bytes each
+    dedupe_ring: bytes = b""  # hashes of the last messages, 6 bytes each
     # millionths of the purchase at `ordered_ms`; second of the one before, 0 = none. None: none
     latest: tuple[int, int] | None = None
 
@@ -95,7 +95,7 @@ class Parting(msgspec.Struct, array_like=True):
     awaited: list[bytes]  # the customers that were still expected
 
 
-class Transit(msgspec.Struct, array_like=True):
+class InFlightMerge(msgspec.Struct, array_like=True):
     """While identities change sides: what is on its way to this customer, and facts that must not be counted
     before it is here."""
 
@@ -106,7 +106,7 @@ class Transit(msgspec.Struct, array_like=True):
     early: list[bytes] = []  # such whose ring came before it was expected
     held: list[Held] = []  # in order
     owed: list[Owed] = []
-    ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
+    dedupe_ring: bytes = b""  # messages that other customers have seen under identifiers that are ours now
     arrived: list[bytes] = []  # customers that are here and were expected by one that is still on its way
     partings: list[Parting] = []
 
@@ -125,9 +125,9 @@ class Profile(msgspec.Struct, array_like=True):
     ended: dict[str, int] = {}  # rule of a wait -> when the event that ends it last happened
     questions: list[Question] = []
     asked_ms: int = 0  # releases that knew one model
-    transit: Transit | None = None
+    in_flight: InFlightMerge | None = None
     indexed_ms: int = 0  # when the shard's timer index will look at this profile; 0 = never
-    past: int = 0  # bytes of the record from which unions can be undone; 0 = there is none
+    history_bytes: int = 0  # of the record from which unions can be undone; 0 = there is none
     joined_ms: int = 0  # the last of these unions
     # model -> when it was last asked, while that still matters and the question is no more
     asked: dict[str, int] = {}

@@ -86,9 +86,9 @@ class Absorb(msgspec.Struct, array_like=True):
     general: bytes  # the packed profile, or empty
     sensitive: bytes  # the packed sensitive record, or empty
     identifier: bytes = b""
-    ring: bytes = b""
+    dedupe_ring: bytes = b""  # of the lender
     origins: list[bytes] = []  # of the retired customer
-    past: bytes = b""  # what it was made of (see `flows.logic.shard.merge_history`)
+    history: bytes = b""  # what it was made of (see `flows.logic.shard.merge_history`)
     union: int = 0  # number in the ledger
     one: bytes = b""  # the origins that its evidence is about
     other: bytes = b""

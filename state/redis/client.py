@@ -25,7 +25,8 @@ INFRASTRUCTURE: Final = (
     OSError,
     redis.RedisError,
 )  # nobody's data is to blame for these: a worker ends
-Connect = Callable[[str], redis.Redis]
+Client = redis.Redis
+Connect = Callable[[str], Client]
 _OURS = "millrace:"  # begins the names of our connections
 _WANTS_ROOM = (
     "when used memory >",

@@ -36,9 +36,12 @@ value = "total"
 """
 HEAD = """# Published clients
 
-What others publish, tried against a running millrace by `make clients` (outside CI; it fetches each client by its own package manager).
-Each program does what its client's own documentation shows, with no option but host and write key, and publishes two orders of one user, a
-trait where the client can say one, and a few other messages. *Works* means: the client reported no error, each of its messages was
+What others publish, tried against a running millrace by `make clients` (outside CI; it fetches each client \
+by its own package manager).
+Each program does what its client's own documentation shows, with no option but host and write key, and \
+publishes two orders of one user, a
+trait where the client can say one, and a few other messages. *Works* means: the client reported no error, \
+each of its messages was
 applied once, the profile has the trait and both amounts, and nothing is among the dead letters.
 
 | client | version | runs in | messages | result | |
@@ -134,10 +137,8 @@ def _dead(millrace: Running) -> int:
 
 
 def _say(tried: Tried) -> Tried:
-    print(
-        f"{tried.client.name:40} {tried.result or 'not tried'} {'' if tried.result == 'works' else tried.why}",
-        flush=True,
-    )
+    why = "" if tried.result == "works" else tried.why
+    print(f"{tried.client.name:40} {tried.result or 'not tried'} {why}", flush=True)
     return tried
 
 

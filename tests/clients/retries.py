@@ -17,10 +17,14 @@ WAIT_S = 60
 HEADING = "## Refused with 429"
 HEAD = f"""{HEADING}
 
-The same programs against a server that refuses the first requests with 429 and `Retry-After: 1`, and then takes all; how many of a client's
-messages it had when the program had ended by itself. The gateway stores nothing of a request that it refuses: what is not sent again is
-lost. A program that flushes or closes its client waits as long as the client's own defaults let it; those for Node.js of Segment's kind set
-`maxRetries: 3`. A browser's page is left after three seconds: what a client would send later, or from the next page, is not seen here,
+The same programs against a server that refuses the first requests with 429 and `Retry-After: 1`, and then \
+takes all; how many of a client's
+messages it had when the program had ended by itself. The gateway stores nothing of a request that it \
+refuses: what is not sent again is
+lost. A program that flushes or closes its client waits as long as the client's own defaults let it; those \
+for Node.js of Segment's kind set
+`maxRetries: 3`. A browser's page is left after three seconds: what a client would send later, or from the \
+next page, is not seen here,
 nor what Jitsu's for Node.js might send half a second after its last message.
 *Says so*: the program ends with an error.
 
@@ -80,7 +84,9 @@ def _tried(client: Client, times: int, gateway: str) -> str:
 
 
 def _counted(taken: int, messages: int) -> str:
-    return "all" if taken >= messages else f"{taken} of {messages}" if taken else "none"
+    if taken >= messages:
+        return "all"
+    return f"{taken} of {messages}" if taken else "none"
 
 
 def _row(client: Client, found: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from tests.running import Running, running
 
@@ -95,7 +95,7 @@ class Shop:
 
     def await_archive(self) -> None:
         """Until all that has happened so far is in it."""
-        journal = deployment.journal(load(self.millrace.file))
+        journal = Deployment(load(self.millrace.file)).journal
         last = journal.head()
         self.millrace.eventually(lambda: (journal.archived() or 0) >= last)
 

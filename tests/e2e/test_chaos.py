@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.lab.chaos.faults import _dead, wrong_clock, zombie
-from flows.lab.chaos.report import ELSEWHERE, Strike, rows
+from flows.lab.chaos.booked_traffic import BATCH, ORDER, Book, Message, Publisher, Sent
+from flows.lab.chaos.final_count import Loss, _messages, _triggers
+from flows.lab.chaos.loss_report import ELSEWHERE, Strike, rows
 from flows.lab.chaos.site import ON_ORDER
-from flows.lab.chaos.traffic import BATCH, ORDER, Book, Message, Publisher, Sent
-from flows.lab.chaos.verdict import Loss, _messages, _triggers
-from flows.lab.demo.receiver import Got
+from flows.lab.chaos.strikes import _dead, wrong_clock, zombie
+from flows.lab.demo.trigger_receiver import Got
 from tests.kafka_broker import available
 from tests.running import environment
 from tests.waiting import eventually
@@ -224,7 +224,7 @@ def test_all_workers_of_a_flow_become_zombies(two: TwoWorkers) -> None:
 def test_all_workers_of_a_flow_get_a_wrong_clock(
     two: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["flows.lab.chaos.faults"], "STEP_S", 0.01)
+    monkeypatch.setattr(sys.modules["flows.lab.chaos.strikes"], "STEP_S", 0.01)
     site: Any = two
     site.folder = tmp_path
     assert wrong_clock(site, "profile", tmp_path / "faketime.so") == 0.1

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from flows.lab.chaos.ports import free_ports
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.binary import BINARY
 from schemas.config.toml import DEFAULT
 from tests.waiting import eventually
@@ -194,7 +194,7 @@ def test_every_model_has_asked_learnt_scored_and_driven_a_trigger(tmp_path: Path
         *BINARY,
         best_action.NAME,
         recommendation_index.NAME,
-        segments_learnt.NAME,
+        cluster_assigner.NAME,
     }
     for model, learnt in report["models"].items():
         assert learnt["examples"] >= 50, model

@@ -1,5 +1,6 @@
-"""Excel files: by openpyxl, and then rewritten in the parts that it writes in its own way and other programs
-do not."""
+"""Excel files: written by openpyxl, and then rewritten in the parts that it writes in its own way and other
+programs do not.
+"""
 
 import re
 import zipfile
@@ -162,7 +163,8 @@ def _share(parts: dict[str, str]) -> None:
 
 def _export(name: str, imitates: str, columns: tuple[str, ...], fill: Fill, **how: Any) -> Export:
     said = {key: how.pop(key) for key in ("footer", "heading_row") if key in how}
-    return Export(name, imitates, columns, partial(_write, columns=columns, fill=fill, **how), PEOPLE, **said)
+    write = partial(_write, columns=columns, fill=fill, **how)
+    return Export(name=name, imitates=imitates, columns=columns, write=write, people=PEOPLE, **said)
 
 
 # The built-in format 31, which Chinese editions show as 1990年3月6日 and do not say in the file.

@@ -84,7 +84,15 @@ def _person(
 ) -> Person:
     first, last = name.split()
     return Person(
-        id, first, last, phone, date.fromisoformat(born), amount, share, vip, datetime.fromisoformat(since)
+        id=id,
+        first=first,
+        last=last,
+        phone=phone,
+        born=date.fromisoformat(born),
+        amount=amount,
+        share=share,
+        vip=vip,
+        since=datetime.fromisoformat(since),
     )
 
 

@@ -62,7 +62,15 @@ def _export(
     **how: object,
 ) -> Export:
     write = partial(_write, columns=columns, words=words, encoding=encoding, **how)
-    return Export(name, imitates, columns, write, within(encoding), footer, heading_row)
+    return Export(
+        name=name,
+        imitates=imitates,
+        columns=columns,
+        write=write,
+        people=within(encoding),
+        footer=footer,
+        heading_row=heading_row,
+    )
 
 
 def _salesforce(lines: list[str]) -> list[str]:
@@ -219,11 +227,11 @@ TEXTS: tuple[Export, ...] = (
         "LibreOffice fr-FR: 1 234,50 € with narrow blanks, 06/03/1990, VRAI",
         FRENCH,
         Words(
-            grouped(NARROW, ",", behind=f"{NBSP}€"),
-            plainly(",", f"{NARROW}%"),
-            french,
-            at(french),
-            ("VRAI", "FAUX"),
+            amount=grouped(NARROW, ",", behind=f"{NBSP}€"),
+            share=plainly(",", f"{NARROW}%"),
+            day=french,
+            moment=at(french),
+            truths=("VRAI", "FAUX"),
         ),
         "utf-8",
         between=";",

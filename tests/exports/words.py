@@ -1,4 +1,4 @@
-"""How programs spell what is no text, each in the form of its language."""
+"""How programs spell what is not text, each in the form of its language."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NBSP, NARROW = "\u00a0", "\u202f"
 
 @dataclass(frozen=True)
 class Words:
-    """Of a person the texts of a row."""
+    """How a program spells what it says of a person."""
 
     amount: Callable[[float], str]
     share: Callable[[float], str]
@@ -102,7 +102,13 @@ def iso(day: date) -> str:
 
 
 ZH = Words(grouped(",", ".", "¥"), plainly(behind="%"), slashed, at(slashed))
-DE = Words(grouped(".", ",", behind=" €"), plainly(",", "%"), dotted, at(dotted), ("WAHR", "FALSCH"))
+DE = Words(
+    amount=grouped(".", ",", behind=" €"),
+    share=plainly(",", "%"),
+    day=dotted,
+    moment=at(dotted),
+    truths=("WAHR", "FALSCH"),
+)
 US = Words(grouped(",", ".", " $", " "), grouped(",", ".", behind="%"), american, at(american))
 
 

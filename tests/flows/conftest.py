@@ -9,7 +9,7 @@ import pytest
 
 from flows.archive import Archiver
 from flows.cli.main import main
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from tests.evaluating import Run
 from tests.lives import lived
 from tests.site import Site
@@ -40,7 +40,7 @@ def archived(tmp_path: Path, redis_url: str) -> Site:
     """Everything that it did is in the archive, and nothing is on its way any more."""
     site = Site(tmp_path, redis_url, seed=4).start()
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as follow_keys:
+    with Deployment(site.config).following_keys() as follow_keys:
         archiver._follow_keys = follow_keys
         lived(site, archiver, 30)
         for _ in range(3):

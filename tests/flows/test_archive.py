@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from schemas.errors import Fenced, LogFull
 from schemas.records.identity_graph import WindowCommit
 from state.history.archive_files import files
@@ -46,8 +46,8 @@ def test_an_archiver_killed_before_it_said_so_writes_nothing_twice(
         killed.round(block_ms=0)
     killed._writer.abandon()
     was = lived(site, site.archiver(), 3)
-    seqs = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
-    assert seqs == [*range(1, deployment.journal(site.config).head() + 1)]
+    seqs = [found.entry.seq for found in Deployment(site.config).archive.entries(0)]
+    assert seqs == [*range(1, Deployment(site.config).journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
 
 
@@ -56,10 +56,10 @@ def test_a_full_journal_makes_resolve_wait_and_loses_nothing(tmp_path: Path, red
     settings = msgspec.structs.replace(
         site.config, archive=msgspec.structs.replace(site.config.archive, journal_max=5)
     )
-    site.directory = deployment.directory(settings)
+    site.directory = Deployment(settings).directory
     archiver = site.archiver()
     empty = WindowCommit("events/9", -1, 0, [], [], {})
-    sealed = deployment.log_seal(settings).seal(b"content")
+    sealed = Deployment(settings).log_seal.seal(b"content")
     for n in range(4):  # the first entry are the rules
         site.directory.commit(msgspec.structs.replace(empty, before=n - 1, after=n), sealed)
     with pytest.raises(LogFull, match="the journal is full"):
@@ -89,7 +89,7 @@ def test_a_full_disk_stops_nothing_until_the_journal_is_full_and_loses_nothing(s
 
 def test_sigterm_ends_the_archive_process_with_everything_safe(site: Site) -> None:
     process = millrace(site, "run", "archive", "--worker", "0/1")
-    journal = deployment.journal(site.config)
+    journal = Deployment(site.config).journal
     deadline = time.monotonic() + 60
     was = lived(site, None, 4)
     while journal.archived() != journal.head():

@@ -8,8 +8,8 @@ import redis
 
 from flows import archive
 from flows.archive import ARCHIVE, Archiver
-from flows.runtime import deployment
-from flows.services import dead_letters
+from flows.cli import dead_letter_screen
+from flows.runtime.deployment import Deployment
 from schemas.errors import LogFull
 from schemas.records.journal import Journalled
 from state.dead_letter_logs import DeadDelivery
@@ -35,14 +35,14 @@ def plant(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def archiver(site: Site) -> Archiver:
     def put_aside(entry: int, detail: str) -> None:
-        deployment.deliveries(site.config).keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
+        Deployment(site.config).deliveries.keep_dead(ARCHIVE, b"%d" % entry, f"poison: {detail}")
 
-    parts = deployment.journal(site.config), deployment.archive(site.config), deployment.log_seal(site.config)
+    parts = Deployment(site.config).journal, Deployment(site.config).archive, Deployment(site.config).log_seal
     return Archiver(site.config, *parts, lambda: None, put_aside)
 
 
 def notes(site: Site) -> list[DeadDelivery]:
-    return list(deployment.dead_deliveries(site.config).oldest())
+    return list(Deployment(site.config).dead_deliveries.oldest())
 
 
 @pytest.mark.breaking
@@ -58,9 +58,9 @@ def test_what_it_raises_on_is_restored_like_everything_else(
         second = archiver(site)
         was = lived(site, second, 3)
         second.close()
-    journal = deployment.journal(site.config)
+    journal = Deployment(site.config).journal
     assert journal.archived() == journal.head(), "it went on behind them"
-    kept = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
+    kept = [found.entry.seq for found in Deployment(site.config).archive.entries(0)]
     assert kept == [*range(1, journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
     found = notes(site)
@@ -68,12 +68,12 @@ def test_what_it_raises_on_is_restored_like_everything_else(
     assert all(
         note.reason.startswith("poison: KeyError at tests.flows.test_archive_quarantine:") for note in found
     )
-    assert dead_letters.listing(site.config, "poison", 100) == 0
-    assert dead_letters.show(site.config, found[0].name) == 0
+    assert dead_letter_screen.listing(site.config, "poison", 100) == 0
+    assert dead_letter_screen.show(site.config, found[0].name) == 0
     said = capsys.readouterr()
     assert found[0].name in said.out
     assert "ann@" not in said.out + said.err
-    assert dead_letters.replay(site.config, [], "poison") == 0
+    assert dead_letter_screen.replay(site.config, [], "poison") == 0
     assert notes(site) == []
     assert "is whole in the archive" in capsys.readouterr().out
 
@@ -83,7 +83,7 @@ def test_the_note_stays_while_the_build_is_not_mended(site: Site, monkeypatch: p
     plant(monkeypatch, "packing")
     lived(site, archiver(site), 2)
     before = notes(site)
-    assert dead_letters.replay(site.config, [], "poison") == 1
+    assert dead_letter_screen.replay(site.config, [], "poison") == 1
     assert notes(site) == before != []
 
 
@@ -99,8 +99,8 @@ def test_killed_before_it_said_so_it_writes_them_once(site: Site, monkeypatch: p
             killed.round(block_ms=0)
     killed._writer.abandon()
     was = lived(site, archiver(site), 3)
-    seqs = [found.entry.seq for found in deployment.archive(site.config).entries(0)]
-    assert seqs == [*range(1, deployment.journal(site.config).head() + 1)]
+    seqs = [found.entry.seq for found in Deployment(site.config).archive.entries(0)]
+    assert seqs == [*range(1, Deployment(site.config).journal.head() + 1)]
     assert restored(site, "b").digest() == was[site.now_s]
 
 

@@ -12,15 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.gateway import build
+from flows.cli import repair_screen
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.state import decode_profile
-from flows.runtime import deployment
-from flows.services import repair
+from flows.runtime import rules_in_force
+from flows.runtime.deployment import Deployment
 from schemas.config import Gateway
 from schemas.errors import Damaged, Foreign
 from schemas.records.identity_graph import shard_of
 from schemas.wire.events import RawEvent
 from state.damage import of_another_type
+from state.shards.redis_shards import RedisShards
 from tests.running import COMMAND
 from tests.site import Site
 
@@ -57,7 +59,7 @@ class Shop(Site):
         return self.event()
 
     def _hash(self) -> bytes:
-        hashed = Identifiers(self.config.identity, deployment.keys(self.config).hash, self.config.entry).hash(
+        hashed = Identifiers(self.config.identity, Deployment(self.config).keys.hash, self.config.entry).hash(
             "user_id", ANA
         )
         assert hashed is not None
@@ -69,7 +71,7 @@ class Shop(Site):
         self.apply()
 
     def profile(self) -> dict[str, object] | None:
-        return deployment.profile_reader(self.config)("user_id", ANA)
+        return Deployment(self.config).profile_reader("user_id", ANA)
 
     def field(self, kind: bytes) -> tuple[bytes, bytes]:
         """The bucket of that kind that holds the customer, and the field."""
@@ -92,6 +94,22 @@ def cut(shop: Shop, key: bytes) -> None:
 
 def remedy(shop: Shop) -> str:
     return rf"restore a backup .*`millrace repair customer {shop.root.hex()}`"
+
+
+def test_a_customer_who_is_founded_while_somebody_reads_is_not_damaged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile was looked for before the commit, its traces after it."""
+    load, before = RedisShards.load, [True]
+
+    def load_at(store: RedisShards, shard: int, roots: list[bytes]) -> dict[bytes, bytes | None]:
+        return dict.fromkeys(roots) if before and before.pop() else load(store, shard, roots)
+
+    monkeypatch.setattr(RedisShards, "load", load_at)
+    found = shop.profile()
+    assert not before
+    assert found is not None
+    assert found["events"] == 2
 
 
 @pytest.mark.parametrize(
@@ -140,7 +158,7 @@ def test_whoever_is_new_is_no_fault(shop: Shop) -> None:
     )
     shop.start()
     shop.again()
-    assert deployment.profile_reader(shop.config)("user_id", "user-2") is not None
+    assert Deployment(shop.config).profile_reader("user_id", "user-2") is not None
 
 
 def test_a_sealed_record(shop: Shop) -> None:
@@ -231,7 +249,7 @@ def test_the_rules_in_force(shop: Shop, harm: str) -> None:
     else:
         shop.client.set(key, b"[[[")
     with pytest.raises(Damaged, match=r"the directory: {dir}:body:c:rules:1, .*restore a backup"):
-        deployment.rules_loader(shop.directory, shop.config.shards)(1)
+        rules_in_force.rules_loader(shop.directory, shop.config.shards)(1)
 
 
 def test_a_data_key(shop: Shop) -> None:
@@ -240,15 +258,15 @@ def test_a_data_key(shop: Shop) -> None:
     with pytest.raises(
         Foreign, match=rf"{key.decode()}, field {field.hex()}, .*restore that file, or the key copy"
     ):
-        deployment.data_keys(shop.config).of([shop.root])
+        Deployment(shop.config).data_keys.of([shop.root])
 
 
 def test_a_key_of_another_type_is_named(shop: Shop) -> None:
-    assert list(of_another_type(shop.client, deployment.names(shop.config))) == []
+    assert list(of_another_type(shop.client, Deployment(shop.config).names)) == []
     shop.client.delete("mr:{dir}:offsets", "mr:{s01}:due")
     shop.client.set("mr:{dir}:offsets", "x")
     shop.client.hset("mr:{s01}:due", "x", "y")
-    assert sorted(map(str, of_another_type(shop.client, deployment.names(shop.config)))) == [
+    assert sorted(map(str, of_another_type(shop.client, Deployment(shop.config).names))) == [
         "mr:{dir}:offsets is a string, expected a hash: restore a backup (docs/backup.md)",
         "mr:{s01}:due is a hash, expected a zset: restore a backup (docs/backup.md)",
     ]
@@ -286,13 +304,13 @@ def test_a_customer_who_is_given_up_begins_anew_and_his_shard_goes_on(
     shop: Shop, harm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = shop.prefix_of_shard + b"p:" + shop.root
-    assert repair.customer(shop.config, shop.root.hex()) == 0
+    assert repair_screen.customer(shop.config, shop.root.hex()) == 0
     assert "nothing to repair" in capsys.readouterr().out
     if harm == "gone":
         shop.client.delete(key)
     else:
         cut(shop, key)
-    assert repair.customer(shop.config, shop.root.hex()) == 0
+    assert repair_screen.customer(shop.config, shop.root.hex()) == 0
     assert f"customer {shop.root.hex()} (shard {shop.shard}): removed" in capsys.readouterr().out
     assert shop.profile() is None
     shop.start()
@@ -300,4 +318,4 @@ def test_a_customer_who_is_given_up_begins_anew_and_his_shard_goes_on(
     held = shop.client.get(key)
     assert held is not None
     assert [fragment.events for fragment in decode_profile(held).fragments.values()] == [1]
-    assert deployment.shards(shop.config).counters()[shop.shard]["profiles"] == 1
+    assert Deployment(shop.config).shards.counters()[shop.shard]["profiles"] == 1

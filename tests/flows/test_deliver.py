@@ -334,24 +334,21 @@ def test_a_new_trigger_goes_out_at_once(rig: Rig, receiver: Receiver) -> None:
 
 
 WORKER = """
-import sys, types
+import sys
+from types import SimpleNamespace
 from flows import deliver
-from flows.dispatch.dispatcher import Desk
+from flows.runtime.deployment import Deployment
 from schemas.config import Config, Secret, WebhookConnector
 from state.redis.names import Names
-from state.shards.redis_shards import RedisOutbox
-import flows, redis
+import redis
 
 url, hook, secret = sys.argv[1:]
-deployment = types.ModuleType("flows.runtime.deployment")
-deployment.outbox = lambda config: RedisOutbox(redis.Redis.from_url(url), Names("t"), 4)
-deployment.directory = lambda config: None
-deliver._desk = lambda config: Desk(lambda customers, fields: [{} for _ in customers], print, print, dict)
-deployment.redis_url = lambda config: url
-sys.modules["flows.runtime.deployment"] = flows.runtime.deployment = deployment
 shards = Config().shards.__class__(count=4)
 connector = WebhookConnector(name="hook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
-deliver.run(Config(shards=shards, connector=(connector,)), 0, 1)
+deployment = Deployment(Config(shards=shards, connector=(connector,)), lambda _: redis.Redis.from_url(url))
+deployment.redis_url, deployment.names, deployment.directory = url, Names("t"), None
+deployment.contacts = SimpleNamespace(identify=lambda customers, fields: [{} for _ in customers])
+deliver.run(deployment, 0, 1)
 """
 
 

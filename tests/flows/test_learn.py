@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from flows import learn
 from flows.learn import BATCH_EXAMPLES, READ_EXAMPLES, dataflow
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.engine import Stop
-from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
+from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.errors import Fenced, Foreign
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
@@ -66,7 +66,7 @@ def test_the_model_is_the_one_that_a_plain_loop_learns() -> None:
     world, given = World(), lanes(600)
     world.fill(given, end=42)
     drain(world.learning())
-    plain = Trainer("churn", FEATURES, 0.05)
+    plain = BinaryTrainer("churn", FEATURES, 0.05)
     order = sorted(
         (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
     )
@@ -264,10 +264,10 @@ class TestScorers:
         snapshot = open_snapshot(SIGNER, "churn", first).snapshot
         forged = {
             11: second[:-1] + bytes([second[-1] ^ 1]),  # damaged
-            12: seal(Signer(bytes(32)), snapshot),  # of another key
+            12: sign_snapshot(Signer(bytes(32)), snapshot),  # of another key
             13: SIGNER.sign("checkpoint:churn", snapshot.pack()),  # signed as something else
             14: first,  # an old one said again
-            15: seal(
+            15: sign_snapshot(
                 SIGNER, msgspec.structs.replace(snapshot, version=15, features=("other",) * len(FEATURES))
             ),
             16: b"",

@@ -18,15 +18,18 @@ from flows.learn import Learning
 from flows.logic.bandit import choose
 from flows.logic.bandit.settings import POLICIES
 from flows.logic.bandit.snapshot import Decider
-from flows.logic.models import best_action, challenger, recommendation_index, segments_learnt
+from flows.logic.models import best_action, challenger, cluster_assigner, recommendation_index
+from flows.logic.models.best_action_trainer import BestActionTrainer
 from flows.logic.models.binary import BINARY
-from flows.logic.models.lessons import BestActions, Groups, Recommendations, Teacher
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
+from flows.logic.models.binary_trainer import BinaryTrainer
+from flows.logic.models.cluster_assigner import Assigner
+from flows.logic.models.cluster_trainer import ClusterTrainer
+from flows.logic.models.recommendation_index import RecommendationIndex
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from flows.logic.models.trainer import Trainer
-from flows.logic.models.trainers import trainers
-from flows.runtime import deployment
-from flows.runtime.snapshots import open_snapshot, scorers, seal, sender
+from flows.logic.models.trainers import binary_trainers
+from flows.runtime.deployment import Deployment
+from flows.runtime.snapshots import open_snapshot, scorers, sender, sign_snapshot
 from schemas.config import Config, Rules
 from schemas.config.toml import load, rules_from
 from schemas.errors import Foreign
@@ -58,31 +61,33 @@ k = 3
 """
 RULES: Rules = rules_from(document(TAUGHT))
 EFFECTS = 5  # of one batch: checkpoint, announcement, two of the outbox; and there is no fifth
-MODELS = [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME]
+MODELS = [best_action.NAME, recommendation_index.NAME, cluster_assigner.NAME]
 ASKED = """
 [churn]
 enabled = true
 """ + "".join(f'[[model]]\nname = "{name}"\nyes = ["Bought"]\n' for name in BINARY if name != "churn")
 
 
-def _bandit(policy: str) -> Callable[[], Teacher]:
-    return lambda: BestActions(
+def _bandit(policy: str) -> Callable[[], Trainer]:
+    return lambda: BestActionTrainer(
         msgspec.structs.replace(RULES, best_action=msgspec.structs.replace(RULES.best_action, policy=policy))
     )
 
 
-def _binary(name: str) -> Callable[[], Teacher]:
-    return lambda: next(trainer for trainer in trainers(rules_from(document(ASKED))) if trainer.name == name)
+def _binary(name: str) -> Callable[[], Trainer]:
+    return lambda: next(
+        trainer for trainer in binary_trainers(rules_from(document(ASKED))) if trainer.name == name
+    )
 
 
-TEACHERS: dict[str, Callable[[], Teacher]] = {
-    best_action.NAME: lambda: BestActions(RULES),
-    recommendation_index.NAME: lambda: Recommendations(RULES),
-    segments_learnt.NAME: lambda: Groups(RULES),
+TRAINERS: dict[str, Callable[[], Trainer]] = {
+    best_action.NAME: lambda: BestActionTrainer(RULES),
+    recommendation_index.NAME: lambda: RecommendationTrainer(RULES),
+    cluster_assigner.NAME: lambda: ClusterTrainer(RULES),
     **{policy: _bandit(policy) for policy in POLICIES},
     **{name: _binary(name) for name in BINARY},
 }
-KINDS = [kind if kind in MODELS else pytest.param(kind, marks=pytest.mark.slow) for kind in TEACHERS]
+KINDS = [kind if kind in MODELS else pytest.param(kind, marks=pytest.mark.slow) for kind in TRAINERS]
 
 
 class Taught(World):
@@ -90,20 +95,20 @@ class Taught(World):
 
     def __init__(self, kind: str, *parts: Any) -> None:
         super().__init__(*parts)
-        self.kind, self.model = kind, TEACHERS[kind]().name
+        self.kind, self.model = kind, TRAINERS[kind]().name
 
-    def teacher(self) -> Teacher:
-        return TEACHERS[self.kind]()
+    def trainer(self) -> Trainer:
+        return TRAINERS[self.kind]()
 
     def learning(self) -> Learning:
         return Learning(
-            self.teacher(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)]
+            self.trainer(), self.outbox, self.directory, self.store, SIGNER, SHARDS, [sender(self.model)]
         )
 
     def outcome(self) -> Any:
         _, checkpoint = self.store.take(self.model)
         return (
-            known(self.teacher(), checkpoint.trainer),
+            known(self.trainer(), checkpoint.trainer),
             checkpoint.positions,
             checkpoint.tick,
             checkpoint.metrics,
@@ -112,13 +117,13 @@ class Taught(World):
         )
 
 
-def known(teacher: Teacher, packed: bytes) -> Any:
+def known(trainer: Trainer, packed: bytes) -> Any:
     """What a checkpoint holds: bit for bit, but for the pickles of River's parts, which may share their
     strings or not."""
-    if not isinstance(teacher, Trainer):
+    if not isinstance(trainer, BinaryTrainer):
         return packed
-    assert teacher.load(packed)
-    return teacher.snapshot().digest, teacher.contest(), teacher.drifts, teacher.delays, teacher.history
+    assert trainer.load(packed)
+    return trainer.snapshot().digest, trainer.contest(), trainer.drifts, trainer.delays, trainer.history
 
 
 def example(model: str, luck: random.Random, answered_ms: int) -> Example:
@@ -147,7 +152,7 @@ def example(model: str, luck: random.Random, answered_ms: int) -> Example:
 
 
 def lanes(kind: str, count: int, seed: int = 1, seconds: int = 40) -> list[list[tuple[int, bytes]]]:
-    luck, model = random.Random(seed), TEACHERS[kind]().name
+    luck, model = random.Random(seed), TRAINERS[kind]().name
     found: list[list[tuple[int, bytes]]] = [[] for _ in range(SHARDS)]
     for at in range(count):
         second = 1 + at * seconds // count
@@ -172,7 +177,11 @@ def test_it_is_learnt_announced_and_opened_by_the_shards(model: str) -> None:
     opened = scorers(world.directory, SIGNER)(sender(model), announced[-1][0])
     assert isinstance(
         opened,
-        {best_action.NAME: Decider, recommendation_index.NAME: Shelf, segments_learnt.NAME: Assigner}[model],
+        {
+            best_action.NAME: Decider,
+            recommendation_index.NAME: RecommendationIndex,
+            cluster_assigner.NAME: Assigner,
+        }[model],
     )
     assert world.outbox.read(Lane.EXAMPLES, dict.fromkeys(range(SHARDS), 0), 10, 0) == []
 
@@ -191,7 +200,7 @@ def test_a_forged_snapshot_and_that_of_another_model_are_refused(model: str) -> 
     with pytest.raises(Foreign):
         open_snapshot(SIGNER, model, SIGNER.sign(f"snapshot:{model}", b"\x90"))
     # all have one
-    assert seal(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
+    assert sign_snapshot(SIGNER, open_snapshot(SIGNER, model, body).snapshot) == body  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -238,7 +247,7 @@ def test_the_bandit_learns_which_action_suits_whom_and_an_action_added_on_the_wa
     assert figures["reward_mail"] == pytest.approx(0.45, abs=0.05)
     decider = open_snapshot(SIGNER, best_action.NAME, world.announced()[-1][1])
     assert isinstance(decider, Decider)
-    actions = choose.Menu(best_action.actions_of(RULES))
+    actions = choose.ActionSet(best_action.actions_of(RULES))
     liked = decider.decide([2.0] + [0.0] * (len(best_action.FEATURES) - 1), actions, 0.5)
     assert (liked.action, liked.propensity > 0.9) == ("mail", True)
     assert decider.decide([-2.0] + [0.0] * (len(best_action.FEATURES) - 1), actions, 0.5).action == "call"
@@ -247,14 +256,14 @@ def test_the_bandit_learns_which_action_suits_whom_and_an_action_added_on_the_wa
 def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() -> None:
     world = filled(best_action.NAME, lanes(best_action.NAME, 4_000))
     drain(world.learning())
-    teacher = world.teacher()
-    teacher.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
-    assert isinstance(teacher, BestActions)
-    assert set(teacher.contest()) == set(POLICIES)
+    trainer = world.trainer()
+    trainer.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # there is one
+    assert isinstance(trainer, BestActionTrainer)
+    assert set(trainer.contest()) == set(POLICIES)
     assert all(
-        figures["gain_low"] > 0.0 for figures in teacher.contest().values()
+        figures["gain_low"] > 0.0 for figures in trainer.contest().values()
     )  # what was done was done by lot
-    assert {verdict for verdict, _ in teacher.verdicts().values()} == {"better"}
+    assert {verdict for verdict, _ in trainer.verdicts().values()} == {"better"}
     before = world.announced()
     world.store.request_promotion(best_action.NAME, "linear_thompson")
     world.fill(lanes(best_action.NAME, 100, seed=2), end=43)
@@ -267,10 +276,10 @@ def test_policies_in_the_shadow_are_judged_and_one_is_made_champion_by_hand() ->
         assert version == number == decider.version
         assert decider.snapshot.settings.policy == "linear_thompson"
     assert version > before[-1][0]
-    again = world.teacher()
+    again = world.trainer()
     again.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # as above
     assert (again.champion, again.promotions) == ("linear_thompson", 1)
-    other = TEACHERS["epsilon_greedy"]()  # the operator names another one in the configuration
+    other = TRAINERS["epsilon_greedy"]()  # the operator names another one in the configuration
     other.load(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]  # as above
     assert other.champion == "epsilon_greedy"
     assert other.examples == again.examples
@@ -282,14 +291,14 @@ def test_a_bandit_of_a_release_without_shadows_goes_on() -> None:
     # there is one
     kept = msgspec.msgpack.decode(world.store.last(best_action.NAME).trainer)  # type: ignore[union-attr]
     del kept[-1]["beside"]
-    teacher = BestActions(RULES)
-    assert teacher.load(msgspec.msgpack.encode(kept))
-    assert (teacher.examples, teacher.champion) == (600, "logistic_ucb")
-    assert not any(teacher.contest().values())
+    trainer = BestActionTrainer(RULES)
+    assert trainer.load(msgspec.msgpack.encode(kept))
+    assert (trainer.examples, trainer.champion) == (600, "logistic_ucb")
+    assert not any(trainer.contest().values())
     luck = random.Random(3)
-    snapshots = teacher.learn([example(best_action.NAME, luck, 50_000) for _ in range(600)])
+    snapshots = trainer.learn([example(best_action.NAME, luck, 50_000) for _ in range(600)])
     assert [snapshot.version for snapshot in snapshots] == [kept[1] + 1]
-    assert all(teacher.contest().values())
+    assert all(trainer.contest().values())
 
 
 BAD = {
@@ -305,13 +314,13 @@ BAD = {
 def test_bad_examples_are_counted_and_not_learnt(fault: str) -> None:
     luck = random.Random(2)
     good = example(best_action.NAME, luck, 5_000)
-    teacher = BestActions(RULES)
-    teacher.learn([msgspec.structs.replace(good, **BAD[fault]), None])
-    assert teacher.dropped == ({"undecodable": 1} if fault == "nan" else {fault: 1, "undecodable": 1})
+    trainer = BestActionTrainer(RULES)
+    trainer.learn([msgspec.structs.replace(good, **BAD[fault]), None])
+    assert trainer.dropped == ({"undecodable": 1} if fault == "nan" else {fault: 1, "undecodable": 1})
 
 
 def test_touches_and_points_that_are_none_are_counted() -> None:
-    recommendations, groups = Recommendations(RULES), Groups(RULES)
+    recommendations, groups = RecommendationTrainer(RULES), ClusterTrainer(RULES)
     touch = example(recommendation_index.NAME, random.Random(2), 5_000)
     recommendations.learn(
         [
@@ -329,7 +338,7 @@ def test_touches_and_points_that_are_none_are_counted() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_checkpoint_that_is_none_is_refused(model: str) -> None:
     with pytest.raises(Foreign):
-        Taught(model).teacher().load(b"\x90")
+        Taught(model).trainer().load(b"\x90")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -356,7 +365,7 @@ def test_a_recommender_promoted_by_hand_reaches_the_shards_whatever_dies(after: 
         assert world.outcome() == expected
         version, _ = world.announced()[-1]
         served = scorers(world.directory, SIGNER)(sender(recommendation_index.NAME), version)
-        assert isinstance(served, Shelf)
+        assert isinstance(served, RecommendationIndex)
         assert (served.snapshot.learner, served.version) == (challenger.NAME, version)
 
 
@@ -364,7 +373,7 @@ def test_what_goes_together_is_found_and_the_rate_of_hits_says_so() -> None:
     world = filled(recommendation_index.NAME, lanes(recommendation_index.NAME, 3_000))
     drain(world.learning())
     found = open_snapshot(SIGNER, recommendation_index.NAME, world.announced()[-1][1])
-    assert isinstance(found, Shelf)
+    assert isinstance(found, RecommendationIndex)
     assert {item.split("-")[0] for item in found.recommend(["tea-0"], "garden", 3)} == {"tea"}
     assert {item.split("-")[0] for item in found.recommend([], "garden", 3)} == {"garden"}
     _, checkpoint = world.store.take(recommendation_index.NAME)
@@ -375,8 +384,10 @@ _PROCESS = """
 import sys
 from pathlib import Path
 from flows import learn
+from flows.logic.models.trainers import binary_trainers
+from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
-learn.run(load(Path(sys.argv[1])))
+learn.run(Deployment(load(Path(sys.argv[1]))))
 """
 LIVES = 6
 
@@ -395,7 +406,7 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")
-    deployment.directory(load(file))  # as a deployment makes it, before there is anything else
+    Deployment(load(file)).check_data()  # as a deployment makes it, before there is anything else
     with redis.Redis.from_url(redis_url) as client:
         directory = RedisDirectory(
             client, names, Layout.of("test", SHARDS, Config().identity.capacity, [1, 3, 5, 20, 100])
@@ -439,7 +450,7 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
             found, expected = world.store.last(world.model), undisturbed.store.last(world.model)
             assert found is not None
             assert expected is not None
-            assert known(world.teacher(), found.trainer) == known(world.teacher(), expected.trainer), kind
+            assert known(world.trainer(), found.trainer) == known(world.trainer(), expected.trainer), kind
             assert (found.positions, found.tick, found.metrics) == (
                 expected.positions,
                 expected.tick,

@@ -16,8 +16,8 @@ import redis
 
 from flows.learn import Learning
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.trainer import Trainer
 from flows.runtime.snapshots import sender
 from schemas.config import Config
 from schemas.errors import Fenced
@@ -53,11 +53,11 @@ def test_killed_at_any_effect_it_ends_as_if_it_had_not_been(after: bool) -> None
     assert at > 8  # more than one checkpoint, announcement and acknowledgement were tried
 
 
-def two() -> list[Trainer]:
+def two() -> list[BinaryTrainer]:
     """One of them is also told of what has no answers yet."""
     return [
-        Trainer("churn", FEATURES, 0.05),
-        Trainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
+        BinaryTrainer("churn", FEATURES, 0.05),
+        BinaryTrainer("fraud", FRAUD, 0.05, positive_weight=5.0, unsupervised=BINARY["fraud"].unsupervised),
     ]
 
 
@@ -203,9 +203,12 @@ def test_of_two_trainers_the_older_one_is_fenced() -> None:
 _PROCESS = """
 import sys
 from flows import learn
+from flows.runtime.deployment import Deployment
 from schemas.config import Config, Keys, Redis, Secret, Shards
 url, keys, shards = sys.argv[1:]
-learn.run(Config(name="test", redis=Redis(url=Secret(url), prefix="test"), keys=Keys(path=keys), shards=Shards(count=int(shards))))
+redis = Redis(url=Secret(url), prefix="test")
+config = Config(name="test", redis=redis, keys=Keys(path=keys), shards=Shards(count=int(shards)))
+learn.run(Deployment(config))
 """
 
 
@@ -248,12 +251,12 @@ def test_processes_that_are_really_killed_learn_the_same_model(redis_url: str, t
         assert progress() == 12_000
 
         _, checkpoint = world.store.take("churn")
-        plain = Trainer("churn", FEATURES, 0.05)
+        plain = BinaryTrainer("churn", FEATURES, 0.05)
         order = sorted(
             (second, shard, seq) for shard, lane in enumerate(given) for seq, (second, _) in enumerate(lane)
         )
         plain.learn(msgspec.msgpack.decode(given[shard][seq][1], type=Example) for _, shard, seq in order)
-        trainer = Trainer("churn", FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", FEATURES, 0.05)
         assert checkpoint is not None
         trainer.load(checkpoint.trainer)
         assert trainer.snapshot().digest == plain.snapshot().digest

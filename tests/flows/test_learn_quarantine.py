@@ -10,16 +10,16 @@ import pytest
 import redis
 from bytewax.testing import run_main
 
+from flows.cli import dead_letter_screen
 from flows.learn import Learning, dataflow
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.challenger import Challenger
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.lessons import Recommendations
-from flows.logic.models.trainer import Trainer
-from flows.runtime import deployment
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.snapshots import sender
-from flows.services import dead_letters
 from schemas.config.toml import load
 from schemas.errors import Fatal, LogFull
 from schemas.records.outbox_lanes import Lane
@@ -49,14 +49,14 @@ def with_poison(
 
 def plant(monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect that shows after the example has been taken by half, with words that it should not hold."""
-    real = Trainer._take
+    real = BinaryTrainer._take
 
-    def broken(self: Trainer, chunk: list[Example]) -> None:
+    def broken(self: BinaryTrainer, chunk: list[Example]) -> None:
         real(self, chunk)
         if any(example.customer == POISON for example in chunk):
             raise KeyError("ann@example.org")
 
-    monkeypatch.setattr(Trainer, "_take", broken)
+    monkeypatch.setattr(BinaryTrainer, "_take", broken)
 
 
 @pytest.fixture
@@ -115,12 +115,12 @@ def test_a_teacher_of_another_kind_goes_on_as_well(monkeypatch: pytest.MonkeyPat
         world.commit(0, 5, bodies)
         for shard in range(SHARDS):
             world.commit(shard, 9, [])
-        teacher = Recommendations(rules)
+        trainer = RecommendationTrainer(rules)
         learning = Learning(
-            teacher, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(teacher.name)]
+            trainer, world.outbox, world.directory, world.store, SIGNER, SHARDS, [sender(trainer.name)]
         )
         drain(learning)
-        return world.store.last(teacher.name).trainer, len(world.store.unlearnt)
+        return world.store.last(trainer.name).trainer, len(world.store.unlearnt)
 
     without, none = learnt(poison=False)
     monkeypatch.setattr(Challenger, "learn", broken)
@@ -141,7 +141,7 @@ def test_infrastructure_is_nobodys_poison(monkeypatch: pytest.MonkeyPatch, error
 
     world = World()
     world.fill(lanes(60), end=42)
-    monkeypatch.setattr(Trainer, "_take", trouble)
+    monkeypatch.setattr(BinaryTrainer, "_take", trouble)
     with pytest.raises(type(error)):
         drain(world.learning())
     assert world.store.unlearnt == []
@@ -152,7 +152,7 @@ def test_infrastructure_is_nobodys_poison(monkeypatch: pytest.MonkeyPatch, error
 def test_what_is_no_example_ends_the_flow_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.fill(lanes(60), end=42)
-    monkeypatch.setattr(Trainer, "dump", lambda _: 1 / 0)
+    monkeypatch.setattr(BinaryTrainer, "dump", lambda _: 1 / 0)
     with pytest.raises(
         Fatal,
         match=r"model churn: nothing can be learnt: ZeroDivisionError at .*This is a defect of millrace",
@@ -195,22 +195,22 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load(_file(tmp_path, redis_url))
-    deployment.prepare(config)
+    Deployment(config).prepare()
     world = World(
-        deployment.shards(config),
-        deployment.outbox(config),
-        deployment.directory(config),
-        deployment.models(config),
+        Deployment(config).shards,
+        Deployment(config).outbox,
+        Deployment(config).directory,
+        Deployment(config).models,
     )
     running: list[tuple[Stop, threading.Thread]] = []
 
     def start() -> None:
-        trainer, stop = Trainer("churn", FEATURES, 0.05), Stop()
+        trainer, stop = BinaryTrainer("churn", FEATURES, 0.05), Stop()
         parts = (
             world.outbox,
             world.directory,
             world.store,
-            deployment.signer(config),
+            Deployment(config).signer,
             SHARDS,
             [sender("churn")],
         )
@@ -229,7 +229,8 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         return (
             0
             if last is None
-            else Trainer.load(trainer := Trainer("churn", FEATURES, 0.05), last.trainer) and trainer.examples
+            else BinaryTrainer.load(trainer := BinaryTrainer("churn", FEATURES, 0.05), last.trainer)
+            and trainer.examples
         )
 
     mixed, sent = with_poison(lanes(200, 3), 3, 0.05)
@@ -246,19 +247,19 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_learns_it_when_it_is_m
         more = len(lanes(20, 4)[0])
         eventually(lambda: learnt() == 200 + more)
         over()
-    found = list(deployment.dead_examples(config).oldest())
+    found = list(Deployment(config).dead_examples.oldest())
     assert len(found) == sent > 1
     assert found[0].build == BUILD
     assert found[0].unlearnt.detail.startswith("KeyError at tests.flows.test_learn_quarantine:")
-    assert dead_letters.listing(config, "poison", 100) == 0
-    assert dead_letters.show(config, found[0].name) == 0
+    assert dead_letter_screen.listing(config, "poison", 100) == 0
+    assert dead_letter_screen.show(config, found[0].name) == 0
     said = capsys.readouterr().out
     assert found[0].name in said
     assert POISON.hex() in said
     assert "ann@" not in said
-    assert dead_letters.replay(config, [], "poison") == 1, "this build raised on them"
-    assert dead_letters.replay(config, [each.name for each in found], None) == 0
-    assert list(deployment.dead_examples(config).oldest()) == []
+    assert dead_letter_screen.replay(config, [], "poison") == 1, "this build raised on them"
+    assert dead_letter_screen.replay(config, [each.name for each in found], None) == 0
+    assert list(Deployment(config).dead_examples.oldest()) == []
     start()
     eventually(lambda: learnt() == 200 + more + sent)
     over()

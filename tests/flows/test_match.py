@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from flows.logic.matching.stage import Note
 from flows.match import Matcher, matcher_of
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
 from schemas.config import Config
@@ -65,26 +65,26 @@ class World:
         self.file = folder / "millrace.toml"
         self.file.write_text(TEXT.format(url=url, folder=folder, keep=keep, log_max=log_max))
         self.config: Config = load(self.file)
-        deployment.prepare(self.config)
+        Deployment(self.config).prepare()
         self.client = redis.Redis.from_url(url)
-        self.directory = deployment.directory(self.config)
-        self.ledger = deployment.ledger(self.config)
-        self.names, self.layout = deployment.names(self.config), deployment.layout(self.config)
-        self.validator = deployment.validator(self.config)
+        self.directory = Deployment(self.config).directory
+        self.ledger = Deployment(self.config).ledger
+        self.names, self.layout = Deployment(self.config).names, Deployment(self.config).layout
+        self.validator = Deployment(self.config).validator()
         self.matches = RedisMatches(self.client, self.names, self.layout)
         self.resolver = Resolver(
             self.config,
             self.validator,
             self.directory,
-            deployment.data_keys(self.config),
-            deployment.log_seal(self.config),
+            Deployment(self.config).data_keys,
+            Deployment(self.config).log_seal,
             Stop(),
         )
         self.matcher = self.new_matcher()
         self.message = count(1)
 
     def new_matcher(self) -> Matcher:
-        return matcher_of(self.config)
+        return matcher_of(Deployment(self.config))
 
     def resolve(self, *said: tuple[str, dict[str, Any]], time_ms: int = 1_000_000) -> None:
         """One window in which visitors say who they are."""
@@ -221,7 +221,7 @@ def test_no_plain_value_lies_anywhere(world: World) -> None:
 def test_records_are_sealed_under_the_key_of_their_own_customer(world: World) -> None:
     world.say(("laptop", ANNA), ("phone", ELSE))
     anna, other = world.hash("laptop"), world.hash("phone")
-    keys = deployment.data_keys(world.config).of([anna, other])
+    keys = Deployment(world.config).data_keys.of([anna, other])
     [packed] = world.matches.keep("mr", [anna])
     assert packed is not None
     [(at_s, sealed)] = msgspec.msgpack.decode(packed)

@@ -13,14 +13,14 @@ import redis
 from bytewax.testing import run_main
 
 from flows import match
+from flows.cli import dead_letter_screen
 from flows.logic.matching import stage
 from flows.logic.matching.estimation import Learner
 from flows.logic.matching.record import Record
 from flows.match import Kept, dataflow
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
-from flows.services import dead_letters
 from schemas.errors import Fatal, LogFull
 from schemas.metrics import PUT_ASIDE
 from schemas.records.identity_graph import Order
@@ -120,7 +120,7 @@ def state_of(world: World) -> dict[str, Any]:
 def letters(world: World) -> list[DeadEvent]:
     return [
         letter
-        for letter in deployment.dead_events(world.config).oldest()
+        for letter in Deployment(world.config).dead_events.oldest()
         if letter.letter.partition == "match"
     ]
 
@@ -179,7 +179,7 @@ def test_it_is_a_dead_letter_with_its_place_and_not_its_words(
     assert "put_aside" in said.out + said.err
     assert not any(word in letter.letter.detail + said.out + said.err for word in (BAD, "ann@example.org"))
     assert counted() - before == 1
-    assert dead_letters.show(world.config, letter.name) == 0
+    assert dead_letter_screen.show(world.config, letter.name) == 0
     assert BAD.lower() in capsys.readouterr().out.lower(), "only `show` opens it"
 
 
@@ -214,9 +214,9 @@ def test_the_flow_goes_on_behind_it_through_a_restart_and_takes_it_when_it_is_me
     names = [letter.name for letter in letters(world)]
     assert len(names) == 2
     assert not world.united("bad", "bad again")
-    assert dead_letters.replay(world.config, [], "poison") == 1, "this build raised on them"
+    assert dead_letter_screen.replay(world.config, [], "poison") == 1, "this build raised on them"
     assert len(letters(world)) == 2
-    assert dead_letters.replay(world.config, names, None) == 0
+    assert dead_letter_screen.replay(world.config, names, None) == 0
     third = run()
     eventually(lambda: world.united("bad", "bad again"))
     over(third)
@@ -236,8 +236,8 @@ def test_a_decision_that_it_raises_on_is_put_aside_and_let_in_again(
     [letter] = letters(world)
     assert letter.letter.detail.startswith("ZeroDivisionError at ")
     assert world.matcher.stage.learner.labels == []
-    assert dead_letters.show(world.config, letter.name) == 0
-    assert dead_letters.replay(world.config, [letter.name], None) == 0
+    assert dead_letter_screen.show(world.config, letter.name) == 0
+    assert dead_letter_screen.replay(world.config, [letter.name], None) == 0
     world.match()
     assert [same for _, same in world.matcher.stage.learner.labels] == [True]
 

@@ -12,10 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from flows.logic.profile.fragments import FragmentRules
-from flows.logic.shard import machine, profile_merge
-from flows.logic.shard.state import Poisoned
-from flows.runtime.poison_brake import PoisonBrake, PoisonLimit
-from flows.runtime.reject_brake import SOURCES_MAX
+from flows.logic.shard import follow_up, profile_merge
+from flows.logic.shard.changes import Poisoned
+from flows.runtime.limits import SOURCES_MAX, PoisonBrake, SlidingSample
 from flows.runtime.release import BUILD
 from schemas.config import Config, Validate
 from schemas.errors import Fatal, LogFull, Torn
@@ -205,7 +204,7 @@ def test_a_figure_that_outgrows_64_bits_is_found_at_the_commit() -> None:
     world.send(ANA, "Viewed", total=5)
     world.send(ANA, "Other")
     [found] = quarantined(world.store)
-    assert re.fullmatch(r"OverflowError at flows\.logic\.quarantine:\d+ _turn", found.where), (
+    assert re.fullmatch(r"OverflowError at flows\.logic\.shard\.quarantine:\d+ _turn", found.where), (
         "it has no frame of its own: written there"
     )
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 2**64 - 1
@@ -237,7 +236,7 @@ def test_a_timer_is_looked_at_again_a_day_later(monkeypatch: pytest.MonkeyPatch)
     world = World(RULES)
     world.send(ANA)
     with monkeypatch.context() as broken:
-        broken.setattr(machine, "expire", raising(machine.expire))
+        broken.setattr(follow_up, "AFTER_TIMER", tuple(map(raising, follow_up.AFTER_TIMER)))
         world.later(HOUR)
         world.later(HOUR)
     assert [(found.error, found.payload) for found in quarantined(world.store)] == [
@@ -255,7 +254,7 @@ def test_what_another_customer_brought_stays_when_a_rule_raises_on_it(
     world = World(RULES)
     world.send(ANA)
     world.send(PHONE)
-    monkeypatch.setattr(profile_merge, "derive", raising(profile_merge.derive))
+    monkeypatch.setattr(follow_up, "at_union", raising(follow_up.at_union))
     world.send([ANA, PHONE])
     assert sum(fragment.events for fragment in world.profile(ANA).fragments.values()) == 3
     assert [found.error for found in quarantined(world.store)] == ["ZeroDivisionError"]
@@ -275,14 +274,14 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
 
 
 def test_the_limit_is_a_share_of_the_last_events_and_of_one_defect() -> None:
-    limit = PoisonLimit(5, 1_000)
+    limit = SlidingSample(5, 1_000)
     assert limit.exceeded(900, Counter({"KeyError at a": 45, "ValueError at b": 40})) is None
     assert limit.exceeded(100, Counter({"KeyError at a": 5})) is None
     assert limit.exceeded(100, Counter()) is None, (
         "the first 900 still count, without them there is no sample"
     )
     assert limit.exceeded(1_000, Counter({"KeyError at a": 50})) is None
-    assert PoisonLimit(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (
+    assert SlidingSample(5, 100).exceeded(200, Counter({"KeyError at a": 61, "b": 1})) == (
         200,
         61,
         "KeyError at a",
@@ -389,7 +388,7 @@ def test_sources_that_an_app_invents_are_bounded(held: Held) -> None:
     brake = PoisonBrake(LIMITS, held)
     for number in range(2 * SOURCES_MAX):
         brake.count({}, [Poisoned("KeyError at a", f"made-up-{number}", 1)])
-    assert len(brake._limits) == SOURCES_MAX
+    assert len(brake._samples) == SOURCES_MAX
 
 
 @pytest.mark.breaking

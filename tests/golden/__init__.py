@@ -13,6 +13,7 @@ from schemas.records.customer_profile import (
     Fragment,
     Head,
     Held,
+    InFlightMerge,
     Open,
     Owed,
     Parting,
@@ -20,7 +21,6 @@ from schemas.records.customer_profile import (
     Question,
     Sealed,
     Sensitive,
-    Transit,
     Wait,
 )
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
@@ -59,16 +59,16 @@ _fragment = Fragment(
     sessions=[981_791, 981_792],
     aggregates={1: 3, 2: 12.5, 3: [["x", 2]], 4: {"x": [1, NOW]}},
     traits={"plan": (NOW, "gold"), "age": (NOW, 33)},
-    ring=b"ring01ring02",
+    dedupe_ring=b"ring01ring02",
     latest=(5_000_000, NOW // 1000 - 86_400),
 )
-_transit = Transit(
+_in_flight = InFlightMerge(
     customers=[[A, C]],
     identifiers=[B, B],
     early=[C],
     held=[Held(A, B, 1, b"payload")],
     owed=[Owed(B, A, C, 2)],
-    ring=b"ring03",
+    dedupe_ring=b"ring03",
     arrived=[B],
     partings=[Parting(B, [B, C], 3, [A])],
 )
@@ -105,9 +105,9 @@ _profile = Profile(
         ),
     ],
     asked_ms=NOW,
-    transit=_transit,
+    in_flight=_in_flight,
     indexed_ms=NOW + 86_400_000,
-    past=4_096,
+    history_bytes=4_096,
     joined_ms=NOW - 3,
     asked={"deal": NOW - 5},
     open={
@@ -217,9 +217,9 @@ SAMPLES: dict[str, Any] = {
             general=b"general",
             sensitive=b"sensitive",
             identifier=C,
-            ring=b"ring01",
+            dedupe_ring=b"ring01",
             origins=[B, C],
-            past=b"past",
+            history=b"past",
             union=7,
             one=C,
             other=A,

@@ -21,7 +21,7 @@ INSIDE = {
     "Question",
     "Held",
     "Owed",
-    "Transit",
+    "InFlightMerge",
     "Receipt",
     "Identifier",
     "Routed",

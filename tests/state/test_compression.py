@@ -30,7 +30,7 @@ def profiles(count: int, seed: int = 1, word: str = "plan") -> dict[bytes, bytes
     for number in range(count):
         at = 1_767_225_600_000 + chance.randrange(10**9)
         traits = {f"{word} {n}": (at + n, f"{word} value {n}") for n in range(5)}
-        fragment = Fragment(at, at + 9, 30, traits=traits, ring=chance.randbytes(60))
+        fragment = Fragment(at, at + 9, 30, traits=traits, dedupe_ring=chance.randbytes(60))
         cooldowns = {f"{word}_rule_{n}": at + n for n in range(5)}
         profile = Profile({chance.randbytes(12): fragment}, {f"{word}_tag": (at, 0)}, cooldowns=cooldowns)
         made[b"%012d" % number] = msgspec.msgpack.encode(profile)

@@ -1,10 +1,14 @@
 """`millrace chaos`: the real stack under a known load, while everything goes wrong that can; then the count.
 
-traffic   the load, and the book of it          site      what can be hurt, and how one sees that it works
-receiver  a webhook receiver with moods         faults    what goes wrong
-broker    a Kafka broker that can be killed verdict book, profiles, triggers and an undisturbed twin, compared
-disk      a disk that can be full               ports     where servers listen
-report    the table
+booked_traffic  the load, and the book of it
+site            what can be hurt, and how one sees that it works
+strikes         what goes wrong
+moody_receiver  a webhook receiver with moods
+broker          a Kafka broker that can be killed
+disk            a disk that can be full
+ports           where servers listen
+final_count     book, profiles, triggers and an undisturbed twin, compared
+loss_report     the table
 """
 
 import shutil
@@ -19,33 +23,32 @@ import msgspec
 import structlog
 from rich.console import Console
 
+from flows.lab.chaos.booked_traffic import Book, Publisher, Store, by_http, by_kafka
 from flows.lab.chaos.broker import Broker
 from flows.lab.chaos.disk import small_disk
-from flows.lab.chaos.faults import Fault, faults
-from flows.lab.chaos.receiver import Moody
-from flows.lab.chaos.report import Report, Strike, build, shown
+from flows.lab.chaos.final_count import is_drained, judge
+from flows.lab.chaos.loss_report import Report, Strike, build, shown
+from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.site import APPS_TOPIC, EVENTS_TOPIC, KEY, PARTITIONS, Site, Stuck, Witness, document
-from flows.lab.chaos.traffic import Book, Publisher, Store, by_http, by_kafka
-from flows.lab.chaos.verdict import is_drained, judge
-from flows.lab.demo.receiver import Got
+from flows.lab.chaos.strikes import Fault, faults
 from flows.lab.demo.stack import Stack
+from flows.lab.demo.trigger_receiver import Got
 from flows.runtime.supervisor import Patience
 from state.redis.embedded import embedded
 
 log = structlog.get_logger()
 
 BY_HTTP, BY_KAFKA = ("http-a", "http-b"), "app"  # publishers
-WARM_S = (
-    Patience().quick_s
-)  # what has not lived for so long is given up when it dies again and again: a fault of its start
+# What has not lived for so long is given up when it dies again and again: a fault of its start.
+WARM_S = Patience().quick_s
 CALM_S = (0.5, 2.0)  # between two faults, drawn
 DRAIN_S = 120.0
 PIPED_WIDTH = 120
 
 
 def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None = None) -> int:
-    """Faults for `seconds`, then the count. 0 if nothing was lost or doubled. `only`: faults whose name
-    contains it."""
+    """Cause faults for `seconds`, then count. Return 0 if nothing was lost or doubled. `only`: faults whose
+    name contains it."""
     report = play(seconds, seed, kafka, only)
     console = Console(stderr=as_json)
     if not console.is_terminal:
@@ -58,8 +61,8 @@ def run(seconds: float, seed: int, kafka: bool, as_json: bool, only: str | None 
 
 
 def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Report:
-    """The whole run, in a temporary folder that is left only where something is wrong. Raises `Unreachable`
-    if millrace ends by itself.
+    """Play the whole run, in a temporary folder that is left only where something is wrong. Raises
+    `Unreachable` if millrace ends by itself.
 
     The log in Redis is run with `appendfsync always`, the one in Kafka, which outlives what Redis loses, with
     `everysec`.
@@ -127,14 +130,30 @@ def _strikes(site: Site, possible: list[Fault], seconds: float) -> list[Strike]:
             processing_s = fault.strike(site)
         except Stuck as stuck:
             site.findings.append(f"{fault.name}: {stuck}")
-            strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), None))
+            strikes.append(
+                Strike(
+                    fault=fault.name,
+                    budgeted=fault.budgeted,
+                    began_s=began_s,
+                    ended_s=time.monotonic(),
+                    processing_s=None,
+                )
+            )
             return strikes
         log.info(
             "survived",
             fault=fault.name,
             processing_s=None if processing_s is None else round(processing_s, 2),
         )
-        strikes.append(Strike(fault.name, fault.budgeted, began_s, time.monotonic(), processing_s))
+        strikes.append(
+            Strike(
+                fault=fault.name,
+                budgeted=fault.budgeted,
+                began_s=began_s,
+                ended_s=time.monotonic(),
+                processing_s=processing_s,
+            )
+        )
         time.sleep(site.luck.uniform(*CALM_S))
     return strikes
 

@@ -33,7 +33,8 @@ class Broker:
     def __init__(self, folder: Path, extra: str = "") -> None:
         if not RUN.exists():
             raise ConfigError(
-                "the Kafka broker is not part of the installed package: run `millrace chaos --kafka` in a checkout"
+                "the Kafka broker is not part of the installed package: run `millrace "
+                "chaos --kafka` in a checkout"
             )
         folder.mkdir()
         self._folder = folder
@@ -51,7 +52,7 @@ class Broker:
         self.kill()
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the broker, and return when it answers."""
         with (self._folder / "broker.log").open("ab") as output:
             self._process = subprocess.Popen(
                 ["bash", str(RUN), str(self._folder / "data"), str(self._port), str(self._extra)],
@@ -70,14 +71,14 @@ class Broker:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """As a power cut would, but for what the kernel has and the disk has not."""
+        """End it as a power cut would, but for what the kernel has and the disk has not."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_S)
             self._process = None
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Returns when every partition has its leader."""
+        """Create a topic, and return when every partition has its leader."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         admin.create_topics([NewTopic(name, partitions)])[name].result(STOP_S)
         deadline = time.monotonic() + STOP_S

@@ -35,7 +35,7 @@ def _mount(*arguments: str) -> bool:
 
 
 def fill(folder: Path) -> Path:
-    """Until nothing more fits; the file to remove."""
+    """Fill it until nothing more fits. Return the file to remove."""
     file = folder / "filler"
     with file.open("wb", buffering=0) as output:
         for size in (1 << 20, 4096, 1):

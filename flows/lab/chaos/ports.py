@@ -5,8 +5,8 @@ import socket
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports in a row, below those that the system gives to outgoing connections: nobody takes one while
-    its server is down."""
+    """Return free ports in a row, below those that the system gives to outgoing connections: nobody takes one
+    while its server is down."""
     while True:
         first = random.randrange(20_000, 32_000)
         try:

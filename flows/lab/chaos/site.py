@@ -14,15 +14,15 @@ from typing import Any
 
 import psutil
 
+from flows.lab.chaos.booked_traffic import ORDER, Book
 from flows.lab.chaos.broker import Broker
+from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.ports import free_ports
-from flows.lab.chaos.receiver import Moody
-from flows.lab.chaos.traffic import ORDER, Book
-from flows.lab.demo.receiver import Got
 from flows.lab.demo.stack import Stack
-from flows.runtime import deployment
+from flows.lab.demo.trigger_receiver import Got
+from flows.runtime.deployment import Deployment
 from schemas.errors import MillraceError
-from state.redis.client import connect, reported
+from state.redis.client import reported
 from state.redis.embedded import Embedded, die_with_parent, embedded
 from state.redis.servers import is_server
 
@@ -41,7 +41,7 @@ class Stuck(Exception):
 
 
 def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) -> dict[str, Any]:
-    """The configuration. `bootstrap`: of Kafka; empty where the raw log is in Redis."""
+    """Return the configuration. `bootstrap`: of Kafka; empty where the raw log is in Redis."""
     gateway, metrics = free_ports(2)
     hook = {"type": "webhook", "allow_private": True, "timeout": "2s", "identify": ["user_id", "email"]}
     kafka = {"kafka": {"bootstrap": bootstrap, "topics": [EVENTS_TOPIC, APPS_TOPIC]}} if bootstrap else {}
@@ -100,7 +100,8 @@ class Witness:
                 self._news.notify_all()
 
     def wait(self, since_s: float, timeout_s: float) -> bool:
-        """Until an event of each publisher that was first sent after `since_s` has come out as a trigger."""
+        """Wait until an event of each publisher that was first sent after `since_s` has come out as a
+        trigger."""
         with self._news:
             return self._news.wait_for(lambda: min(self._latest_s.values()) >= since_s, timeout_s)
 
@@ -129,7 +130,7 @@ class Site:
         self.config = stack.config
         self.folder = Path(self.config.data.folder)
         self.redis: Embedded = embedded(self.config)
-        self.client = connect(deployment.redis_url(self.config))
+        self.client = Deployment(self.config).client
         self.findings: list[str] = []  # what no figure tells
         self.went_back = False  # Redis lost a tail: what it said in that time it may say again, or not
         self.samples: deque[tuple[float, Path, int]] = deque(maxlen=_SAMPLES)
@@ -150,7 +151,7 @@ class Site:
         return psutil.Process(self.stack.pid)
 
     def processes(self, what: str) -> list[psutil.Process]:
-        """The workers of one flow, or the redis-server, below the supervisor."""
+        """Return the workers of one flow, or the redis-server, below the supervisor."""
         found = []
         for child in self.supervisor.children():
             try:
@@ -166,7 +167,7 @@ class Site:
         return found
 
     def kill(self, what: str) -> float:
-        """`kill -9`; when it was."""
+        """Send `kill -9`, and return when that was."""
         found = self.until(lambda: self.processes(what), f"there is no {what} to kill")
         for process in found:
             with suppress(psutil.NoSuchProcess):  # it was faster
@@ -174,7 +175,7 @@ class Site:
         return time.monotonic()
 
     def stand_in(self, process: psutil.Process, **environment: str) -> subprocess.Popen[bytes]:
-        """The same command line once more. Ours: the supervisor does not know of it."""
+        """Start the same command line once more. It is ours: the supervisor does not know of it."""
         with self.stack.log.open("ab") as log:
             return subprocess.Popen(
                 process.cmdline(),
@@ -188,8 +189,8 @@ class Site:
     # --- whether it works
 
     def processing(self, since_s: float) -> float:
-        """How long after `since_s` until something that was sent after it has gone all the way, by every way
-        in. Raises `Stuck`."""
+        """Return how long after `since_s` until something that was sent after it has gone all the way, by
+        every way in. Raises `Stuck`."""
         deadline = since_s + PROCESSING_S_MAX
         while not self._witness.wait(since_s, 0.5):
             self.stack.check()
@@ -198,7 +199,7 @@ class Site:
         return time.monotonic() - since_s
 
     def until(self, holds: Callable[[], Any], otherwise: str, within_s: float = PROCESSING_S_MAX) -> Any:
-        """What `holds` gives, when it is something. Servers that do not answer are waited for. Raises
+        """Return what `holds` gives, when it is something. Servers that do not answer are waited for. Raises
         `Stuck`."""
         deadline = time.monotonic() + within_s
         while True:
@@ -217,7 +218,7 @@ class Site:
     # --- the append-only file
 
     def append_only(self) -> Path | None:
-        """The file that Redis appends to now."""
+        """Return the file that Redis appends to now."""
         parts = sorted(
             self.redis.folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(file.name.split(".")[-3])
         )

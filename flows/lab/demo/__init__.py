@@ -1,9 +1,14 @@
 """`millrace demo`: the embedded stack with the life of a simulated shop, live or as one counted run.
 
-shop, people, faults   what happens, with the truth about it audit that truth against what the state holds
-publisher              sends it through the gateway              figures   what the engine says about itself
-receiver               gets the triggers, checks signatures      follow    one customer's story
-stack                  runs millrace                             screen    the live view
+shop              what happens, with the truth about it: `shoppers`, `oddities`, `malformed`
+publisher         sends it through the gateway
+trigger_receiver  gets the triggers, checks signatures
+stack             runs millrace
+audit             that truth, against what the state holds
+figures           what the engine says about itself
+follow            one customer's story
+screen            the live view
+closing_report    what it ends with
 """
 
 import math
@@ -23,15 +28,15 @@ from rich.live import Live
 from rich.text import Text
 
 from flows.lab.demo.audit import Ledger, audit
+from flows.lab.demo.closing_report import Report, build, table
 from flows.lab.demo.figures import Figures, Observer
 from flows.lab.demo.follow import Follower
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import Got, Receiver
-from flows.lab.demo.report import Report, build, table
 from flows.lab.demo.screen import Screen
 from flows.lab.demo.shop import Shop
 from flows.lab.demo.stack import Stack, configuration
-from flows.logic.rules.ruleset import CompiledRules
+from flows.lab.demo.trigger_receiver import Got, Receiver
+from flows.logic.facets.vocabulary import compile_rules
 from flows.services.status import collect
 from schemas.config import Config
 from schemas.errors import MillraceError, Unreachable
@@ -72,15 +77,14 @@ _PRESSED_S = (
 
 
 def run(config_path: Path | None, headless: bool, seconds: float | None, as_json: bool) -> int:
-    """The demo until `seconds` of publishing have passed, or Ctrl-C. 0 if nothing was lost or doubled and
-    something was delivered.
+    """Run the demo until `seconds` of publishing have passed, or Ctrl-C. Return 0 if nothing was lost or
+    doubled and something was delivered.
 
     Headless, without a configuration, all data is in a temporary folder that is gone afterwards.
     """
     console = Console(stderr=as_json)
-    stamina.instrumentation.set_on_retry_hooks(
-        []
-    )  # what is tried again is counted; its lines would tear the picture
+    # What is tried again is counted; its lines would tear the picture.
+    stamina.instrumentation.set_on_retry_hooks([])
     with ExitStack() as exits:
         exits.enter_context(_sigterm_is_ctrl_c())
         folder = None if config_path else LIVE_FOLDER
@@ -120,10 +124,11 @@ def _play(
     stack: Stack, receiver: Receiver, follower: Follower, console: Console | None, seconds: float | None
 ) -> Report:
     """Publish, watch, wait for the end, count."""
-    from flows.runtime import deployment  # connects: only now is there something to connect to
+    from flows.runtime.deployment import Deployment  # connects: only now is there something to connect to
 
     config = stack.config
-    parts = deployment.directory(config), deployment.shards(config), deployment.outbox(config)
+    deployment = Deployment(config)
+    parts = deployment.directory, deployment.shards, deployment.outbox
     observer = Observer(
         lambda: collect(config, *parts, time.time_ns() // 1_000_000),
         stack.url,
@@ -180,7 +185,7 @@ class _Progress:
         self._told = time.monotonic()
 
     def tell(self, what: str, *, at_once: bool = False) -> None:
-        """Not more often than once a second."""
+        """Tell how far it is, not more often than once a second."""
         if at_once or time.monotonic() - self._told >= _TELL_EVERY_S:
             self._told = time.monotonic()
             sys.stderr.write(f"millrace demo: {what:60}{self._end}")
@@ -189,7 +194,7 @@ class _Progress:
 
 def _looking(config: Config) -> dict[str, list[str]]:
     """Of each model that is enabled the rules that look at its score."""
-    rules = CompiledRules(config, 0, config.shards.dedupe)
+    rules = compile_rules(config, 0, config.shards.dedupe)
     return {
         model.name: [trigger.rule.name for trigger in rules.triggers if model.name in trigger.models]
         for model in rules.models
@@ -212,9 +217,8 @@ def _show(
     ) as live:
         while until is None or time.monotonic() < until:
             _check(stack, publisher)
-            with suppress(
-                httpx.HTTPError, MillraceError
-            ):  # a part is being started again: the last picture stays until it is back
+            # A part is being started again: the last picture stays until it is back.
+            with suppress(httpx.HTTPError, MillraceError):
                 live.update(screen.draw(console), refresh=True)
             time.sleep(_DRAW_EVERY_S)
 
@@ -242,8 +246,8 @@ class _Settling:
         self._figures = Figures()
 
     def wait(self, deadline: float, still_max_s: float) -> tuple[Figures, list[Got], bool]:
-        """Until all is accounted for and all triggers have arrived, or until `deadline`. The last: whether
-        events went on being applied in the last `still_max_s`, or wait in the raw log.
+        """Wait until all is accounted for and all triggers have arrived, or until `deadline`. The last value
+        returned: whether events went on being applied in the last `still_max_s`, or wait in the raw log.
 
         Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures
         were read.
@@ -264,7 +268,10 @@ class _Settling:
                 return figures, got, False
             if time.monotonic() > deadline:  # what was delivered by the time of the figures is here by now
                 return figures, receiver.all(), still_s < still_max_s or figures.lag.get("resolve", 0) > 0
-            said = f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} of {figures.emitted:,} triggers here"
+            said = (
+                f"{sum(now):,} of {publisher.accepted:,} events applied, {len(got):,} "
+                f"of {figures.emitted:,} triggers here"
+            )
             self._progress.tell(said)
             time.sleep(0.1)
 

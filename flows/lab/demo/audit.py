@@ -13,7 +13,7 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,8 +32,8 @@ _PAGE = 60  # households, then a look at the time
 
 
 def identifiers(message: Mapping[str, Any]) -> list[Identifier]:
-    """By what a customer can be recognised in a valid message of the shop: not by what a placeholder, or a
-    company, is known by."""
+    """Return by what a customer can be recognised in a valid message of the shop: not by what a placeholder,
+    or a company, is known by."""
     context = message.get("context") or {}
     own = {} if message.get("type") == "group" else message.get("traits") or {}
     contact = own | (context.get("traits") or {})
@@ -83,7 +83,7 @@ class Ledger:
         self.orders: dict[str, int] = {}  # messageId -> when it was handed to the client, Unix ms
 
     def sent(self, message: Mapping[str, Any], at_ms: int) -> None:
-        """A unique valid message was handed to a client."""
+        """Note that a unique valid message was handed to a client."""
         with self._lock:
             known = identifiers(message)
             for other in known[1:]:
@@ -93,13 +93,13 @@ class Ledger:
                 self.orders[message["messageId"]] = at_ms
 
     def doubt(self, message: Mapping[str, Any]) -> None:
-        """The client gave up on it: nobody knows whether the gateway has it."""
+        """Note that the client gave up on it: nobody knows whether the gateway has it."""
         with self._lock:
             self._unsure[identifiers(message)[0]] += 1
             self.orders.pop(message["messageId"], None)
 
     def totals(self) -> tuple[int, int]:
-        """Unique valid events, and how many of these are in doubt."""
+        """Return the numbers of unique valid events, and how many of these are in doubt."""
         with self._lock:
             return self._events.total(), self._unsure.total()
 
@@ -145,8 +145,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def compare(house: Household, read: ReadProfile) -> Found:
-    """Each message of the shop has a user id or an anonymous id, so these lead to every profile that has any
-    of them."""
+    """Compare a household with its profiles. Each message of the shop has a user id or an anonymous id, so
+    these lead to every profile that has any of them."""
     profiles = [
         read(namespace, value)
         for namespace, value in sorted(house.identifiers)
@@ -170,47 +170,77 @@ def audit(
     *,
     hurried: bool = False,
 ) -> Verdict:
-    """Reads all households; those that are not right are read again until `deadline` (monotonic seconds):
-    fragments may be on their way.
+    """Read all households and return what is wrong over all of them; those that are not right are read again
+    until `deadline` (monotonic seconds): fragments may be on their way.
 
     What was never read by then is not judged. `told` hears how many have been read, and of how many.
     `hurried`: nobody waits for one that is under way, and what cannot be read is not judged either. Raises
     `httpx.TransportError`.
     """
-    unread, results = list(houses), list[Found]()
-    many, wrong = len(unread), list[tuple[Household, Found]]()
+    with ThreadPoolExecutor(_READERS) as readers:
+        look = _Look(readers, read, deadline, hurried=hurried)
+        look.at_all(list(houses), told)
+        look.again_at_the_wrong()
+    return _verdict(look.results)
 
-    def looked_at(house: Household) -> Found | None:
-        if hurried and time.monotonic() > deadline:
+
+class _Look:
+    """One audit under way."""
+
+    def __init__(
+        self, readers: ThreadPoolExecutor, read: ReadProfile, deadline: float, *, hurried: bool
+    ) -> None:
+        self._readers = readers
+        self._read = read
+        self._deadline = deadline
+        self._hurried = hurried
+        self._right: list[Found] = []
+        self._wrong: list[tuple[Household, Found]] = []
+
+    @property
+    def results(self) -> list[Found]:
+        return [*self._right, *(found for _house, found in self._wrong)]
+
+    def at_all(self, houses: Sequence[Household], told: Callable[[int, int], None]) -> None:
+        """Read each once, a page at a time, until the deadline."""
+        for first in range(0, len(houses), _PAGE):
+            page = houses[first : first + _PAGE]
+            self._sort(page)
+            told(first + len(page), len(houses))
+            if time.monotonic() > self._deadline:
+                return
+
+    def again_at_the_wrong(self) -> None:
+        """Read those that are not right until they are, or the deadline is near."""
+        while self._wrong and time.monotonic() + _LOOK_AGAIN_S < self._deadline:
+            time.sleep(_LOOK_AGAIN_S)
+            again = [house for house, _found in self._wrong]
+            self._wrong.clear()
+            for first in range(0, len(again), _PAGE):
+                self._sort(again[first : first + _PAGE])
+
+    def _sort(self, chosen: Sequence[Household]) -> None:
+        for house, found in zip(chosen, self._readers.map(self._compared, chosen), strict=True):
+            if found is None:
+                continue
+            if found.right:
+                self._right.append(found)
+            else:
+                self._wrong.append((house, found))
+
+    def _compared(self, house: Household) -> Found | None:
+        """Return None for one that cannot be read in a hurry."""
+        if self._hurried and time.monotonic() > self._deadline:
             return None
         try:
-            return compare(house, read)
+            return compare(house, self._read)
         except httpx.TransportError:
-            if not hurried:
+            if not self._hurried:
                 raise
             return None
 
-    def look(chosen: list[Household]) -> None:
-        for house, found in zip(chosen, readers.map(looked_at, chosen), strict=True):
-            if found is not None and found.right:
-                results.append(found)
-            elif found is not None:
-                wrong.append((house, found))
 
-    with ThreadPoolExecutor(_READERS) as readers:
-        while unread:
-            look(unread[:_PAGE])
-            del unread[:_PAGE]
-            told(many - len(unread), many)
-            if time.monotonic() > deadline:
-                break
-        while wrong and time.monotonic() + _LOOK_AGAIN_S < deadline:
-            time.sleep(_LOOK_AGAIN_S)
-            again = [house for house, _found in wrong]
-            wrong.clear()
-            for first in range(0, len(again), _PAGE):
-                look(again[first : first + _PAGE])
-    results += [found for _house, found in wrong]
+def _verdict(results: Sequence[Found]) -> Verdict:
     owners = Counter(customer for result in results for customer in result.customers)
     return Verdict(
         households=len(results),

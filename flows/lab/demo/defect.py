@@ -8,15 +8,15 @@ nothing else notices.
 import sys
 
 from flows.cli import main
-from flows.lab.demo.faults import Defective
-from flows.runtime import deployment
+from flows.lab.demo.malformed import Defective
+from flows.runtime.deployment import Deployment
 
 
 def plant() -> None:
-    """Into this process, for good."""
-    sound = deployment.validator
+    """Plant the defect in this process, for good."""
+    sound = Deployment.validator
     # that is the defect
-    deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[assignment]
+    Deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ class Figures(msgspec.Struct, frozen=True):
 
     @property
     def malformed(self) -> int:
-        """Rejects without those that are no fault of the event alone: an alias between two users who are both
-        known by then."""
+        """Return the rejects without those that are no fault of the event alone: an alias between two users
+        who are both known by then."""
         return self.rejects - self.rejected.get(ALIAS_OF_USERS, 0)
 
     @property
@@ -71,7 +71,7 @@ class Figures(msgspec.Struct, frozen=True):
         return sum(self.triggers.values())
 
     def since(self, before: "Figures") -> "Figures":
-        """The totals without those of an earlier reading."""
+        """Return the totals without those of an earlier reading."""
         return msgspec.structs.replace(
             self,
             applied=self.applied - before.applied,
@@ -108,11 +108,12 @@ class Observer:
         )
 
     def hurry(self, patience_s: float) -> None:
-        """From here on nobody waits longer than that for a profile."""
+        """Wait no longer than that for a profile from here on."""
         self._patience_s = patience_s
 
     def profile(self, namespace: str, value: str) -> dict[str, Any] | None:
-        """As any client reads it, through the gateway; `None` if nobody is known by this identifier."""
+        """Read a profile as any client does, through the gateway; `None` if nobody is known by this
+        identifier."""
         for attempt in stamina.retry_context(on=httpx.TransportError, attempts=6, timeout=self._patience_s):
             with attempt:
                 answer = self._http.get(
@@ -128,14 +129,14 @@ class Observer:
 
 
 def raw_lag(metrics: str) -> int:
-    """Entries of the raw log that no window has, out of a Prometheus exposition."""
+    """Return the number of entries of the raw log that no window has, out of a Prometheus exposition."""
     families = text_string_to_metric_families(metrics)
     lags = (sample for family in families if family.name == "millrace_lag" for sample in family.samples)
     return sum(int(sample.value) for sample in lags if sample.labels["flow"] == "resolve")
 
 
 def of_models(metrics: str, name: str) -> dict[str, int]:
-    """A counter or gauge by model, out of a Prometheus exposition."""
+    """Return a counter or gauge by model, out of a Prometheus exposition."""
     samples = (
         sample
         for family in text_string_to_metric_families(metrics)
@@ -150,7 +151,7 @@ def of_models(metrics: str, name: str) -> dict[str, int]:
 
 
 def percentile(values: list[int], part: float) -> int | None:
-    """The nearest-rank percentile; none of nothing."""
+    """Return the nearest-rank percentile; `None` of nothing."""
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)] if values else None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.lab.demo.receiver import Got
 from flows.lab.demo.shop import Item
+from flows.lab.demo.trigger_receiver import Got
 
 _LINES = 40
 _SHOWN = ("email", "name", "phone")  # as masked by the engine
@@ -30,7 +30,7 @@ class Follower:
         self._began_ms = 0
 
     def published(self, item: Item, at_ms: int) -> None:
-        """Takes the items of one `story` after the other, each from its first."""
+        """Take the items of one `story` after the other, each from its first."""
         message = item.message
         if item.journey != "story" or not item.valid or item.duplicate or isinstance(message, bytes):
             return
@@ -46,7 +46,7 @@ class Follower:
             self._write(at_ms, item.channel, _told(message))
 
     def delivered(self, got: Got) -> None:
-        """A trigger that one of this customer's events caused."""
+        """Take a trigger that one of this customer's events caused."""
         with self._lock:
             cause_ms = self._causes.get(got.cause.rsplit(":", 1)[-1])
             if cause_ms is None:
@@ -55,7 +55,7 @@ class Follower:
             self._write(got.arrived_ms, "trigger", f"{got.rule} delivered, {waited}")
 
     def look(self, read: ReadProfile, now_ms: int) -> list[tuple[str, str, str]]:
-        """(time, where, what) of each line, oldest first, after a look at the customer's profile."""
+        """Return (time, where, what) of each line, oldest first, after a look at the customer's profile."""
         with self._lock:
             handles = dict(self._handles)
         profile = next(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flows.lab.demo.people import Person
+from flows.lab.demo.shoppers import Person
 
 Message = dict[str, Any]
 
@@ -151,11 +151,11 @@ KINDS: Final = (*(oddity.name for oddity in _ODDITIES), GROUP_CONTACT, MADE_UP, 
 
 
 def oddly(random: Random, who: Person, message: Message) -> tuple[str, Message]:
-    """The name of a kind that fits, and the message in its form."""
+    """Return the name of a kind that fits, and the message in its form."""
     oddity = random.choice([oddity for oddity in _ODDITIES if oddity.fits(message)])
     return oddity.name, oddity.of(random, who, message)
 
 
 def nobodys(value: str) -> bool:
-    """Whether this, in the place of an identifier, is nobody in particular."""
+    """Return whether this, in the place of an identifier, is nobody in particular."""
     return value in PLACEHOLDERS or value in ROUNDED

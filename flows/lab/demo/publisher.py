@@ -22,9 +22,8 @@ from segment.analytics.client import Client
 from flows.lab.demo.audit import Ledger
 from flows.lab.demo.shop import WRITE_KEYS, Channel, Item
 
-logging.getLogger("segment").addHandler(
-    logging.NullHandler()
-)  # its failures are counted here; on the terminal they would tear the live view
+# Its failures are counted here; on the terminal they would tear the live view.
+logging.getLogger("segment").addHandler(logging.NullHandler())
 
 _PLAIN_BATCH = 50
 _PLAIN_WAIT_S = 0.2
@@ -58,35 +57,35 @@ class Publisher:
 
     @property
     def pending(self) -> int:
-        """Handed over, and neither acknowledged nor given up yet."""
+        """Return the number handed over, and neither acknowledged nor given up yet."""
         return (
             sum(int(client.queue.unfinished_tasks) for client in self._clients.values()) + self._plain.pending
         )
 
     @property
     def failed(self) -> int:
-        """The clients gave up on these; they may or may not have been stored."""
+        """Return the number of those that the clients gave up on; they may or may not have been stored."""
         return self._failed.total() + self._plain.failed
 
     @property
     def malformed(self) -> int:
-        """Malformed events, in requests that can be read, that were acknowledged: each of them is to be a
-        reject."""
+        """Return the number of malformed events, in requests that can be read, that were acknowledged: each
+        of them is to be a reject."""
         return self._plain.malformed
 
     @property
     def misread(self) -> int:
-        """Unreadable bodies that the gateway took: must stay 0."""
+        """Return the number of unreadable bodies that the gateway took: must stay 0."""
         return self._plain.misread
 
     @property
     def accepted(self) -> int:
-        """Events of requests that were answered with 200."""
+        """Return the number of events of requests that were answered with 200."""
         return self._answered.total() + self._plain.answered
 
     @property
     def unanswered(self) -> int:
-        """Handed over, and never acknowledged: they may or may not have been stored."""
+        """Return the number handed over, and never acknowledged: they may or may not have been stored."""
         return self.published - self.unreadable - self.accepted
 
     def __enter__(self) -> Self:
@@ -98,7 +97,7 @@ class Publisher:
         self.stop(0.0)
 
     def check(self) -> None:
-        """Raises what has ended the publishing, if something other than `stop` did."""
+        """Raise what has ended the publishing, if something other than `stop` did."""
         if self._pacing is not None and self._pacing.done():
             self._pacing.result()
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from flows.lab.demo.figures import Figures, Observer, percentile
 from flows.lab.demo.follow import Follower
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import Receiver
+from flows.lab.demo.trigger_receiver import Receiver
 
 _RATE_OVER = 10  # looks; the rate is that between the oldest and the newest
 _LATEST = 2_000  # triggers that the percentiles are over
@@ -56,8 +56,8 @@ class Screen:
         self._looks: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER)
 
     def draw(self, console: Console) -> RenderableType:
-        """What has no room is counted in the frame (tables), or the oldest of it (the story) is left out; no
-        figure and no name is cut."""
+        """Return the whole screen. What has no room is counted in the frame (tables), or the oldest of it
+        (the story) is left out; no figure and no name is cut."""
         width, height = console.size  # once: it may change while profiles are read
         now = self._observer.look()
         figures = now.since(self._before)

@@ -14,9 +14,9 @@ from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
-from flows.lab.demo.faults import FAULTS, UNREADABLE, broken
+from flows.lab.demo.malformed import FAULTS, UNREADABLE, broken
 from flows.lab.demo.oddities import ALIAS_OF_USERS, GROUP_CONTACT, MADE_UP, oddly
-from flows.lab.demo.people import Person, company, person
+from flows.lab.demo.shoppers import Person, company, person
 from schemas.wire.events import RejectReason
 
 Channel = Literal["web", "app", "store", "social", "desk"]
@@ -55,9 +55,8 @@ class Item(msgspec.Struct, frozen=True):
 
     at_s: float  # on the shop's clock, which starts at 0
     channel: Channel
-    message: (
-        dict[str, Any] | bytes
-    )  # Segment form without `timestamp`; bytes are the body of an unreadable request
+    # Segment form without `timestamp`; bytes are the body of an unreadable request.
+    message: dict[str, Any] | bytes
     person: int
     journey: str
     step: int  # of the journey, from 0
@@ -99,7 +98,7 @@ class Shop:
         self._regulars: deque[Person] = deque(maxlen=_REGULARS.stop)
 
     def items(self) -> Iterator[Item]:
-        """All that is sent, in order."""
+        """Yield all that is sent, in order."""
         agenda: list[tuple[float, int, Person, str, int, _Journey]] = []
         pending: list[tuple[float, int, Item]] = []  # repeats and malformed ones, which belong to no journey
         serial, arrival_s = 0, 0.0
@@ -216,9 +215,8 @@ class Shop:
         if self._random.random() < 0.7:
             yield self._login(who, who.phone_app, "app", context)
         ids = {**self._ids(who, who.phone_app), "context": context}
-        offline_ms = self._random.choice(
-            (0, 0, 0, 90_000)
-        )  # in the underground the app keeps its events, and sends them later at once
+        # In the underground the app keeps its events, and sends them later at once.
+        offline_ms = self._random.choice((0, 0, 0, 90_000))
         for name in self._random.sample(_PAGES, 3):
             pause_s = 0.0 if offline_ms else self._random.uniform(0.2, 1.0)
             yield _Step(

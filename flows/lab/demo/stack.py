@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import httpx
 
-from flows.lab.demo.receiver import Receiver
 from flows.lab.demo.shop import WRITE_KEYS
+from flows.lab.demo.trigger_receiver import Receiver
 from schemas.config import Config, Gateway
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import Unreachable
@@ -36,8 +36,8 @@ _PORT_TRIES = 10
 
 
 def configuration(base: Path | None, folder: Path | None, receiver: Receiver) -> dict[str, Any]:
-    """The base file (or the packaged one) as a TOML document, changed so that all of it can be seen within
-    seconds.
+    """Return the base file (or the packaged one) as a TOML document, changed so that all of it can be seen
+    within seconds.
 
     `folder` is the data folder, or `None` for the one that the file names. Secrets of the base stay
     `${NAME}`.
@@ -59,9 +59,8 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
         plan["schema"] = str(here / plan["schema"])
     document["churn"] = document.get("churn", {}) | SOON
     for model in document.get("model", ()):
-        model |= SOON | (
-            {"horizon": "3s"} if model["name"] == "complaint" else {}
-        )  # tickets are rated within two
+        # Tickets are rated within two seconds.
+        model |= SOON | ({"horizon": "3s"} if model["name"] == "complaint" else {})
     if document.get("action"):
         document["best_action"] = document.get("best_action", {}) | {"within": TIMER}
         document["action"] = [
@@ -94,13 +93,12 @@ class Stack:
     """A context: entering starts millrace and waits until it is ready, leaving stops it."""
 
     def __init__(self, document: Mapping[str, Any], name: str = "demo") -> None:
-        """`name`: of its configuration file and its log in the data folder."""
+        """Take the `name` of its configuration file and its log in the data folder."""
         folder = Path(document["data"]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / f"{name}.toml"
-        descriptor = os.open(
-            self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-        )  # it holds the receiver's secret
+        # Only for us: it holds the receiver's secret.
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(to_toml(document))
         self.config: Config = load(self._file)
@@ -132,12 +130,12 @@ class Stack:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor, while it runs."""
+        """Return that of the supervisor, while it runs."""
         assert self._process is not None
         return self._process.pid
 
     def check(self) -> None:
-        """Raises `Unreachable` if millrace has ended by itself."""
+        """Raise `Unreachable` if millrace has ended by itself."""
         if self._process is not None and (code := self._process.poll()) is not None:
             raise Unreachable(f"millrace ended with code {code}: {self._last_words()}")
 
@@ -163,7 +161,10 @@ class Stack:
                 )
             if now - said > _SAY_S:
                 said = now
-                line = f"waiting for the gateway at {self.url}, {now - begun:.0f} s so far; what happens: {self.log}"
+                line = (
+                    f"waiting for the gateway at {self.url}, {now - begun:.0f} s so "
+                    f"far; what happens: {self.log}"
+                )
                 print(line, file=sys.stderr, flush=True)  # a person waits
             time.sleep(0.1)
 
@@ -189,7 +190,7 @@ class Stack:
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
-    """A document of `tomllib` as TOML: tables and lists of tables at the top, all below them inline."""
+    """Write a document of `tomllib` as TOML: tables and lists of tables at the top, all below them inline."""
     plain, tables = [], []
     for name, value in document.items():
         if isinstance(value, Mapping):
@@ -220,9 +221,8 @@ def _inline(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace(
-        "\x7f", "\\u007f"
-    )  # the one character that JSON allows and TOML does not
+    # The one character that JSON allows and TOML does not.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _held: dict[int, socket.socket] = {}  # ports that this process has promised to a gateway

@@ -5,12 +5,11 @@
     anomaly     any table of transactions, few of which are bad
     bandit      which policy would have earned the most?
     identity    which rows are one person, or one company?
-    table       reading CSV files: `values` are what texts mean, `headings` how columns are called, `spans`
-                times as people say them
+    table       reading files; `headings`: how columns are called, `spans`: times as people say them
     judge       the figures, and `tops` what acting on the first tenth brings
     baselines   what the models are compared with
     advice      the verdict in words
-    report      terminal and HTML: `html` is the page, `charts` what is drawn on it
+    verdict_output  terminal, JSON and HTML; `verdict_page` is the page of churn and of tables with a label
 
 All of it runs on the real code path: fragments, features and trainers are those of the engine.
 """
@@ -20,7 +19,7 @@ from typing import Annotated
 import typer
 
 from flows.lab.evaluate.bandit import bandit
-from flows.lab.evaluate.options import AsJson, Encoding, File, Html, Lang, Time
+from flows.lab.evaluate.eval_options import AsJson, Encoding, File, Html, Lang, Time
 
 evaluation = typer.Typer(no_args_is_help=True, help="Measure the models on a history of your own.")
 
@@ -44,11 +43,13 @@ def eval_churn(
     html: Html = None,
 ) -> int:
     """Who will not come back? From a list of purchases."""
-    from flows.lab.evaluate import report
-    from flows.lab.evaluate.churn import evaluate
+    from flows.lab.evaluate import verdict_output
+    from flows.lab.evaluate.churn_replay import evaluate
 
-    verdict = evaluate(file, customer, time, value, quantity, horizon, step, encoding, report.progress)
-    return report.present(verdict, as_json, html, lang)
+    verdict = evaluate(
+        file, customer, time, value, quantity, horizon, step, encoding, verdict_output.progress
+    )
+    return verdict_output.present(verdict, as_json, html, lang)
 
 
 Label = Annotated[
@@ -88,15 +89,15 @@ def _tabular(name: str, words: str, *, anomaly: bool) -> None:
         as_json: AsJson = False,
         html: Html = None,
     ) -> int:
-        from flows.lab.evaluate import report
+        from flows.lab.evaluate import verdict_output
         from flows.lab.evaluate.tabular import evaluate
 
         verdict = evaluate(
-            *(file, features, label, time, label_delay, encoding, report.progress),
+            *(file, features, label, time, label_delay, encoding, verdict_output.progress),
             anomaly=anomaly,
             file_order=file_order,
         )
-        return report.present(verdict, as_json, html, lang)
+        return verdict_output.present(verdict, as_json, html, lang)
 
 
 _tabular("propensity", "How likely is a yes? From any table with a label that comes late.", anomaly=False)

@@ -33,22 +33,22 @@ _WHO: dict[Kind, Words] = {
 }
 _ACT: dict[Kind, Words] = {
     "churn": Words(
-        "Write to, call, or offer something to the customers on the list, and leave every tenth of them alone on purpose: this "
-        "report says who "
-        "will stay away, not whom a message brings back. Only the comparison with those left alone will tell that.",
+        "Write to, call, or offer something to the customers on the list, and leave every tenth of them "
+        "alone on purpose: this report says who will stay away, not whom a message brings back. Only the "
+        "comparison with those left alone will tell that.",
         "联系名单上的客户（短信、电话或优惠），并特意留出其中十分之一不联系：本报告说明谁会流失，不说明联系之后谁会回来。"
         "只有与未联系的人对比，才知道行动是否有用。",
     ),
     "propensity": Words(
-        "Work on the cases on the list first, and leave every tenth of them alone on purpose: this report says which will turn out so, "
-        "not which your action moves. Only the comparison with those left alone will tell that.",
+        "Work on the cases on the list first, and leave every tenth of them alone on purpose: this report "
+        "says which will turn out so, not which your action moves. Only "
+        "the comparison with those left alone will tell that.",
         "优先处理名单上的记录，并特意留出其中十分之一不处理：本报告说明哪些会是，不说明行动改变了哪些。只有与未处理的对比，"
         "才知道行动是否有用。",
     ),
     "anomaly": Words(
-        "Have the cases on the list looked at first, by hand, before anything is blocked: the others on it are in order, and "
-        "their customers would "
-        "be turned away for nothing.",
+        "Have the cases on the list looked at first, by hand, before anything is blocked: the others on it "
+        "are in order, and their customers would be turned away for nothing.",
         "先由人工检查名单上的记录，再决定是否拦截：名单上其余的是正常的，直接拦截会误伤客户。",
     ),
 }
@@ -104,7 +104,8 @@ def _headline(strongest: Top, name: str) -> Words:
             f"名单值得一用，但在这份数据上 {name} 的名单比 millrace 的更准。",
         )
     return Words(
-        f"Act on millrace's list: it is far from chance, and as good as the best other one tried here ({name}).",
+        "Act on millrace's list: it is far from chance, and as good as "
+        f"the best other one tried here ({name}).",
         f"可以按 millrace 的名单行动：它明显好于随机，并与这里试过的最好的其他方法（{name}）不相上下。",
     )
 
@@ -118,16 +119,16 @@ def _gain(verdict: Verdict, own: Top) -> Words:
     rate, chance, over = per_hundred(own.rate), per_hundred(own.rate - own.over_chance.value), own.over_chance
     found, last = f"{own.found:.0%}", per_hundred(own.last_rate)
     english = (
-        f"Say you act on the 10 % of {who.en} that millrace ranks first. Of every 100 of them, {rate} {verdict.subject.en}; of "
-        "100 drawn by lot it "
-        f"would be {chance}. So {signed(over)} for each 100 that you act on (95 % interval {between(over)}), and {found} of all "
-        f"such {who.en} "
-        f"are on the list. Of 100 among the 10 % that it ranks last, it is {last}: there your effort would be spent worst."
+        f"Say you act on the 10 % of {who.en} that millrace ranks first. Of every 100 of them, {rate} "
+        f"{verdict.subject.en}; of 100 drawn by lot it would be {chance}. So {signed(over)} for each 100 "
+        f"that you act on (95 % interval {between(over)}), and {found} of all such {who.en} are on the list. "
+        f"Of 100 among the 10 % that it ranks last, it is {last}: there your effort would be spent worst."
     )
     chinese = (
-        f"假设您对 millrace 排在最前的 10% {who.zh}采取行动：每 100 个中有 {rate} 个{verdict.subject.zh}；随机挑 100 个则是 {chance} 个。"
-        f"即每行动 100 个多找对 {signed(over)} 个（95% 区间 {between(over, '至')}），名单覆盖了全部此类{who.zh}的 {found}。"
-        f"排在最后的 10% 中，每 100 个只有 {last} 个：在那里行动最不划算。"
+        f"假设您对 millrace 排在最前的 10% {who.zh}采取行动：每 100 个中有 {rate} 个{verdict.subject.zh}；"
+        f"随机挑 100 个则是 {chance} 个。即每行动 100 个多找对 {signed(over)} 个（95% 区间 "
+        f"{between(over, '至')}），名单覆盖了全部此类{who.zh}的 {found}。排在最后的 10% 中，每 100 个只有 "
+        f"{last} 个：在那里行动最不划算。"
     )
     if SHARE < base <= 0.5:
         english += f" (A list of that length that were right throughout would hold {SHARE / base:.0%}.)"
@@ -135,8 +136,8 @@ def _gain(verdict: Verdict, own: Top) -> Words:
     if base > 0.5:
         other, usual = per_hundred(1.0 - own.last_rate), per_hundred(1.0 - base)
         english += (
-            f" Most are so anyway ({per_hundred(base)} of 100), so look at it from below too: of 100 ranked last {other} are not so; "
-            f"by lot {usual}."
+            f" Most are so anyway ({per_hundred(base)} of 100), so look at it from below too: of 100 ranked "
+            f"last {other} are not so; by lot {usual}."
         )
         chinese += (
             f"本来大多数就是如此（每 100 个有 {per_hundred(base)} 个），所以也要反过来看："
@@ -160,33 +161,50 @@ def _against(name: str, top: Top, *, strongest: bool = False) -> Words:
     english = (
         f"{which} is {name} ({method.en}): of 100 on its list it is right {per_hundred(top.rate)} times. "
     )
-    chinese = f"{'最强的对手' if strongest else '简单做法'}是 {name}（{method.zh}）：它的名单每 100 个对 {per_hundred(top.rate)} 个。"
+    chinese = (
+        f"{'最强的对手' if strongest else '简单做法'}是 {name}（{method.zh}）：它的名单每 100 个对 "
+        f"{per_hundred(top.rate)} 个。"
+    )
     if not edge.is_clear:
         return Words(
             english
-            + f"No difference from millrace can be told: {signed(edge)} in 100, which may be anything {ranging(edge)}.",
+            + (
+                f"No difference from millrace can be told: {signed(edge)} in 100, "
+                f"which may be anything {ranging(edge)}."
+            ),
             chinese
-            + f"与 millrace 没有可辨的差别：每 100 个相差 {signed(edge)} 个，可能在 {between(edge, '至')} 之间。",
+            + (
+                f"与 millrace 没有可辨的差别：每 100 个相差 {signed(edge)} 个，"
+                f"可能在 {between(edge, '至')} 之间。"
+            ),
         )
     better = edge.value > 0.0
     return Words(
         english
-        + f"Millrace is {'better' if better else 'worse'} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
+        + (
+            f"Millrace is {'better' if better else 'worse'} by {abs(100 * edge.value):.1f} in 100 (95 % "
+            f"interval {between(edge)})."
+        ),
         chinese
-        + f"millrace 每 100 个{'多' if better else '少'}对 {abs(100 * edge.value):.1f} 个（95% 区间 {between(edge, '至')}）。",
+        + (
+            f"millrace 每 100 个{'多' if better else '少'}对 {abs(100 * edge.value):.1f} 个（95% 区间 "
+            f"{between(edge, '至')}）。"
+        ),
     )
 
 
 def _enough(verdict: Verdict, own: Top, strongest: Top) -> Words:
     who, data = _WHO[verdict.kind], verdict.data
     counts = Words(
-        f"{verdict.units:,} {who.en} were judged: of {verdict.units_true:,} the answer was yes at some time, of "
-        f"{verdict.units_false:,} no; {data.en}.",
-        f"评判了 {verdict.units:,} 个{who.zh}：其中 {verdict.units_true:,} 个曾经为“是”，{verdict.units_false:,} 个曾经为“否”；{data.zh}。",
+        f"{verdict.units:,} {who.en} were judged: of {verdict.units_true:,} the answer was yes at some time, "
+        f"of {verdict.units_false:,} no; {data.en}.",
+        f"评判了 {verdict.units:,} 个{who.zh}：其中 {verdict.units_true:,} 个曾经为“是”，"
+        f"{verdict.units_false:,} 个曾经为“否”；{data.zh}。",
     )
     if _few(verdict):
         return Words(
-            f"No. {counts.en} At least {UNITS_LEAST} of each are needed: collect more, or try a shorter span.",
+            f"No. {counts.en} At least {UNITS_LEAST} of each are needed: collect "
+            "more, or try a shorter span.",
             f"不够。{counts.zh}两者各至少需要 {UNITS_LEAST} 个：请积累更多数据，或缩短时间跨度。",
         )
     if not own.over_chance.is_clear:
@@ -217,7 +235,7 @@ def _more(edge: Edge) -> Words:
 
 
 def per_hundred(share: float) -> str:
-    """With a decimal where the whole number would hide it."""
+    """Return a share as a number of 100, with a decimal where the whole number would hide it."""
     decimals = 0 if 0.1 <= share <= 0.9 or share in (0.0, 1.0) else 1
     return f"{100 * share:.{decimals}f}"
 

@@ -24,21 +24,22 @@ class Agreement(msgspec.Struct, frozen=True):
 
     @staticmethod
     def mean(all: Sequence["Agreement"]) -> "Agreement":
-        """The mean of each figure, the F1 too: not the F1 of the means."""
+        """Return the mean of each figure, the F1 too: not the F1 of the means."""
         return Agreement(
             *(sum(getattr(one, name) for one in all) / len(all) for name in ("precision", "recall", "f1"))
         )
 
 
 def pairwise(found: Sequence[Hashable], truth: Sequence[Hashable]) -> Agreement:
-    """Over all pairs of records that are, or should be, in one cluster."""
+    """Judge over all pairs of records that are, or should be, in one cluster."""
     both = _pairs(Counter(zip(found, truth, strict=True)))
     in_found, in_truth = _pairs(Counter(found)), _pairs(Counter(truth))
     return Agreement.of(both / in_found if in_found else 1.0, both / in_truth if in_truth else 1.0)
 
 
 def bcubed(found: Sequence[Hashable], truth: Sequence[Hashable]) -> Agreement:
-    """The mean over records of the precision and recall of the record's cluster (Bagga and Baldwin, 1998)."""
+    """Return the mean over records of the precision and recall of the record's cluster (Bagga and Baldwin,
+    1998)."""
     in_found, in_truth = Counter(found), Counter(truth)
     precision = recall = 0.0
     for (cluster, customer), count in Counter(zip(found, truth, strict=True)).items():
@@ -52,8 +53,8 @@ def _pairs(counts: Counter[Hashable]) -> int:
 
 
 def united(found: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.float64]:
-    """(3, customers): of each true customer the pairs that were rightly united, wrongly united (half of each
-    is the other's), " "and missed."""
+    """Return an array (3, customers): of each true customer the pairs that were rightly united, wrongly
+    united (half of each is the other's), and missed."""
     sizes, both = Counter(found), Counter(zip(found, truth, strict=True))
     places = {customer: place for place, customer in enumerate(dict.fromkeys(truth))}
     of_each = np.zeros((3, len(places)))
@@ -66,8 +67,8 @@ def united(found: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.f
 
 
 def f1_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> Edge:
-    """By how much the F1 over pairs of one way exceeds that of another, with its 95 % interval over customers
-    (`united` of both)."""
+    """Return by how much the F1 over pairs of one way exceeds that of another, with its 95 % interval over
+    customers (`united` of both)."""
     values, influences = zip(*map(_f1, (one, other)), strict=True)
     moved = influences[0] - influences[1]
     value, half = values[0] - values[1], Z * float(np.sqrt((moved * moved).sum()))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.lab.evaluate.options import AsJson, Encoding, File, Html, Lang
+from flows.lab.evaluate.eval_options import AsJson, Encoding, File, Html, Lang
 from flows.logic.bandit.settings import Settings
 
 _NOT_SHOWN = ("curves", "context", "fractions")  # for the report only
@@ -44,7 +44,7 @@ def bandit(
     """Which policy would have earned the most, on your own history."""
     import msgspec
 
-    from flows.lab.evaluate import report
+    from flows.lab.evaluate import verdict_output
     from flows.lab.evaluate.bandit_advice import of_log, of_rounds
     from flows.lab.evaluate.bandit_page import page
     from flows.lab.evaluate.bandit_play import judge_log, play_all
@@ -62,18 +62,19 @@ def bandit(
         )
     elif not rewards:
         raise typer.BadParameter(
-            "give --rewards (the reward of every action), or --logged with --action, --reward and --propensity"
+            "give --rewards (the reward of every action), or --logged with "
+            "--action, --reward and --propensity"
         )
     else:
         figures = play_all(table, context, rewards, floor, half_life)
     advice = of_log(figures) if logged else of_rounds(figures)
     notes = [*([] if context else [no_context(table, figures["context"], logged=logged)]), *table.notes]
-    report.write(html, page(file.name, figures, advice, notes, lang) if html else "")
+    verdict_output.write(html, page(file.name, figures, advice, notes, lang) if html else "")
     shown = {name: value for name, value in figures.items() if name not in _NOT_SHOWN}
     if as_json:
         print(msgspec.json.encode(shown | {"notes": [note.en for note in notes]}).decode())
     else:
-        report.tell(advice, lang, report.wide())
+        verdict_output.tell(advice, lang, verdict_output.wide())
         print("\n".join([*_lines(shown), *(note.of(lang) for note in notes)]))
 
 

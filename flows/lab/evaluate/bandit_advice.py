@@ -10,16 +10,18 @@ from schemas.bilingual import Words
 _DECISIONS = 1_000  # that rewards of 0 to 1 are told for
 _ROUNDS_LEAST = 200
 _LIVE = Words(
-    "Let millrace choose each time, and let it go on trying the others now and then: what earns most today may not tomorrow.",
+    "Let millrace choose each time, and let it go on trying the others "
+    "now and then: what earns most today may not tomorrow.",
     "让 millrace 每次来选，并让它偶尔继续尝试其他动作：今天最好的，明天未必。",
 )
 _CONSTANT = Words(
-    "Always take the best single action for now, and come back with more decisions or with columns that say more about the customer.",
+    "Always take the best single action for now, and come back with more decisions or with columns that say "
+    "more about the customer.",
     "目前固定使用最好的那个动作；等有了更多决策，或有了更能说明客户的列之后再评估。",
 )
 _STAY = Words(
-    "Change nothing on the strength of this log. Let a small share of decisions be drawn by lot, write down how probable each "
-    "was, and ask again.",
+    "Change nothing on the strength of this log. Let a small share of decisions be drawn by lot, write down "
+    "how probable each was, and ask again.",
     "不要仅凭这份日志做改变。让一小部分决策随机产生，记下每个动作的概率，之后再评估。",
 )
 
@@ -32,7 +34,7 @@ _SIMPLE = {
 
 
 def of_rounds(figures: dict[str, Any]) -> Advice:
-    """With the reward of every action known."""
+    """Advise with the reward of every action known."""
     _, low, high = figures["over_best_constant"]
     policy, best = figures["default"], figures["best_constant_action"]
     points = [(GAIN, _earned(figures)), (BETTER, _over_constant(figures)), (ENOUGH, _rounds(figures))]
@@ -60,7 +62,7 @@ def of_rounds(figures: dict[str, Any]) -> Advice:
 
 
 def of_log(figures: dict[str, Any]) -> Advice:
-    """With one reward for each decision, and its propensity."""
+    """Advise with one reward for each decision, and its propensity."""
     entries: dict[str, Any] = figures["policies"]
     better = [name for name, entry in entries.items() if entry["verdict"] == "better"]
     learnt = list(entries)[-1]
@@ -96,10 +98,11 @@ def _unit(figures: dict[str, Any]) -> tuple[float, Words]:
 
 
 def amount(value: float, *, sign: bool = False) -> str:
-    """Of three digits."""
+    """Return a number of three digits, as text."""
     if not isfinite(value):
         return "-∞" if value < 0 else "∞"
-    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    size = abs(value)
+    decimals = 2 - (size >= 10) - (size >= 100)
     return f"{value:{'+' if sign else ''},.{decimals}f}"
 
 
@@ -109,10 +112,10 @@ def _earned(figures: dict[str, Any]) -> Words:
     constant, chance = amount(scale * figures["best_constant"]), amount(scale * figures["uniform"])
     best = figures["best_constant_action"]
     return Words(
-        f"Rewards {unit.en}: millrace {own} while it learnt everything from nothing ({half} in the second half), always {best} "
-        f"{constant}, "
-        f"by lot {chance}.",
-        f"{unit.zh}的收益：millrace 从零学起为 {own}（后半段 {half}），始终采用 {best} 为 {constant}，随机选择为 {chance}。",
+        f"Rewards {unit.en}: millrace {own} while it learnt everything from nothing ({half} in the second "
+        f"half), always {best} {constant}, by lot {chance}.",
+        f"{unit.zh}的收益：millrace 从零学起为 {own}（后半段 {half}），"
+        f"始终采用 {best} 为 {constant}，随机选择为 {chance}。",
     )
 
 
@@ -121,11 +124,13 @@ def _over_constant(figures: dict[str, Any]) -> Words:
     value, low, high = (amount(scale * bound, sign=True) for bound in figures["over_best_constant"])
     room = figures["ceiling"] - figures["best_constant"]
     english = (
-        "The simple way is to take the one action that was best over the whole history, which is known only afterwards. "
-        "Millrace against it: "
-        f"{value} {unit.en} (95 % interval {low} to {high})."
+        "The simple way is to take the one action that was best over the whole history, which is known only "
+        f"afterwards. Millrace against it: {value} {unit.en} (95 % interval {low} to {high})."
     )
-    chinese = f"简单做法是始终采用整段历史中最好的那个动作（只有事后才知道）。millrace 与它相比：{unit.zh} {value}（95% 区间 {low} 至 {high}）。"
+    chinese = (
+        f"简单做法是始终采用整段历史中最好的那个动作（只有事后才知道）。millrace 与它相比：{unit.zh} "
+        f"{value}（95% 区间 {low} 至 {high}）。"
+    )
     if room > 0.0:
         share = (figures["mean_reward"] - figures["best_constant"]) / room
         english += f" Of what a model could win over it that had seen all rewards, that is {share:.0%}."
@@ -195,7 +200,7 @@ def _named(policy: str) -> Words:
 
 
 def why(entry: dict[str, Any], figures: dict[str, Any]) -> Words:
-    """The verdict on one policy, by the rules of `flows.logic.bandit.offpolicy`."""
+    """Return the verdict on one policy, by the rules of `flows.logic.bandit.offpolicy`."""
     scale, unit = _unit(figures)
     low, high = (amount(scale * bound, sign=True) for bound in entry["gain"][1:])
     gain = Words(f"{low} to {high} {unit.en} against the log", f"{unit.zh}与日志相比 {low} 至 {high}")
@@ -204,7 +209,7 @@ def why(entry: dict[str, Any], figures: dict[str, Any]) -> Words:
 
 
 def said_of(entry: dict[str, Any]) -> Words:
-    """The verdict alone."""
+    """Return the verdict alone."""
     return Words(entry["verdict"], {"better": "更好", "worse": "更差"}.get(entry["verdict"], "无法判断"))
 
 
@@ -217,7 +222,8 @@ def _lacks(entry: dict[str, Any], gain: Words) -> Words:
         )
     if rewarded < REWARDED_LEAST:
         return Words(
-            f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least {REWARDED_LEAST:.0f} are needed",
+            f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least "
+            f"{REWARDED_LEAST:.0f} are needed",
             f"这份日志只相当于该策略的 {rewarded:.0f} 次有收益的决策，至少需要 {REWARDED_LEAST:.0f} 次",
         )
     if entry["gain"][1] <= 0.0 <= entry["gain"][2]:
@@ -227,12 +233,14 @@ def _lacks(entry: dict[str, Any], gain: Words) -> Words:
 
 def _log(figures: dict[str, Any]) -> Words:
     counts = Words(
-        f"{figures['decisions']:,} decisions among {figures['arms']} actions, {figures['rewarded']:,} of them rewarded.",
+        f"{figures['decisions']:,} decisions among {figures['arms']} actions, "
+        f"{figures['rewarded']:,} of them rewarded.",
         f"{figures['decisions']:,} 次决策，{figures['arms']} 个动作，其中 {figures['rewarded']:,} 次有收益。",
     )
     if figures["verdict"] == "cannot tell":
         return Words(
-            f"No. {counts.en} A policy is judged by those logged decisions that it would have taken too, and of these there are too few.",
+            f"No. {counts.en} A policy is judged by those logged decisions that it would have taken too, and "
+            "of these there are too few.",
             f"不够。{counts.zh}评判一个策略只能靠日志中它也会做出的决策，这样的决策太少。",
         )
     return Words(f"Yes, at least for some policies. {counts.en}", f"至少对部分策略是够的。{counts.zh}")

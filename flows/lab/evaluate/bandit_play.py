@@ -11,7 +11,7 @@ import typer
 from flows.lab.evaluate.bandit_table import contexts, pick
 from flows.lab.evaluate.table import Table
 from flows.lab.evaluate.tops import Z
-from flows.logic.bandit.choose import Menu, probabilities, uniform
+from flows.logic.bandit.choose import ActionSet, probabilities, uniform
 from flows.logic.bandit.learner import Learner
 from flows.logic.bandit.offpolicy import Logged, evaluate
 from flows.logic.bandit.scale import Floats, Scale
@@ -23,7 +23,7 @@ _FIT_SHARE = 0.5  # of a log: what the candidate policies are learnt from; they 
 
 
 def play_all(table: Table, context: str, rewards: str, floor: float, half_life: int) -> dict[str, Any]:
-    """Every policy on the same rows; see `bandit` in docs/next-best-action.md for the keys."""
+    """Play every policy on the same rows; see `bandit` in docs/next-best-action.md for the keys."""
     names = pick(table, rewards)
     table = table.measured(*names)
     earned = np.column_stack([table.numbers(name) for name in names])
@@ -81,13 +81,13 @@ def _difference(of_rounds: Floats) -> list[float]:
 def play(
     x: Floats, earned: Floats, features: tuple[str, ...], names: list[str], settings: Settings
 ) -> Floats:
-    """What the policy earns in each round; it learns from its own reward alone, after each round."""
+    """Return what the policy earns in each round; it learns from its own reward alone, after each round."""
     actions = [Action(name=name) for name in names]
     learner = Learner("eval", features, actions, settings)
-    menu = Menu(actions)
+    action_set = ActionSet(actions)
     got = np.empty(len(x))
     for row, now in enumerate(x):
-        chances = np.cumsum(probabilities(learner.forecast(now), menu, settings))
+        chances = np.cumsum(probabilities(learner.forecast(now), action_set, settings))
         arm = min(int(np.searchsorted(chances, uniform(b"%d" % row), side="right")), len(names) - 1)
         got[row] = earned[row, arm]
         learner.add(now, arm, got[row])
@@ -95,8 +95,8 @@ def play(
 
 
 def ceiling(x: Floats, earned: Floats) -> float:
-    """What a linear policy earns that has seen every reward of all other rows (five folds): no learner can be
-    expected to.
+    """Return what a linear policy earns that has seen every reward of all other rows (five folds): no learner
+    can be expected to.
 
     Where exactly one action pays 1 it is a logistic regression for the paying action, else a least-squares
     fit for each.
@@ -122,8 +122,8 @@ def ceiling(x: Floats, earned: Floats) -> float:
 def judge_log(
     table: Table, context: str, action: str, reward: str, propensity: str, settings: Settings
 ) -> dict[str, Any]:
-    """Candidates learnt from the first half of the log and judged on the second, each against what the log
-    itself earned."""
+    """Judge candidates that are learnt from the first half of the log and judged on the second, each against
+    what the log itself earned."""
     table = table.measured(reward, propensity)
     columns = pick(table, context, without=[action, reward, propensity]) if context else []
     features, x = contexts(table, columns)
@@ -198,8 +198,8 @@ def _candidates(
     learner = Learner("eval", features, actions, settings)
     for row in range(cut):
         learner.add(x[row], int(log.actions[row]), float(log.rewards[row]))
-    menu = Menu(actions)
-    learnt = np.array([probabilities(learner.forecast(now), menu, settings) for now in x[cut:]])
+    action_set = ActionSet(actions)
+    learnt = np.array([probabilities(learner.forecast(now), action_set, settings) for now in x[cut:]])
     return {"uniform": np.full((rest, arms), 1.0 / arms), "best_constant": constant, settings.policy: learnt}
 
 

@@ -19,7 +19,7 @@ _NAMED = 12  # columns, in a note
 
 
 def pick(table: Table, columns: str, without: list[str] | None = None) -> list[str]:
-    """The columns that `columns` names, in the order of the file for patterns. Raises
+    """Return the columns that `columns` names, in the order of the file for patterns. Raises
     `typer.BadParameter`."""
     picked: list[str] = []
     names = list(table.columns)
@@ -38,11 +38,12 @@ def pick(table: Table, columns: str, without: list[str] | None = None) -> list[s
 
 
 def no_context(table: Table, columns: list[str], *, logged: bool) -> Words:
-    """A note of what policies are shown where no `--context` was named."""
+    """Return a note of what policies are shown where no `--context` was named."""
     if logged:
         shown = _few(list(table.columns))
         return Words(
-            f"no --context: the policies see nothing of the customer, and can do no better than one action for all; the file has {shown}",
+            "no --context: the policies see nothing of the customer, and can do no better than one action "
+            f"for all; the file has {shown}",
             f"未指定 --context：策略看不到客户的任何信息，最多只能为所有人选同一个动作；文件中的列：{shown}",
         )
     if not columns:
@@ -52,7 +53,8 @@ def no_context(table: Table, columns: list[str], *, logged: bool) -> Words:
         )
     shown = _few(columns)
     return Words(
-        f"no --context: every column beside the rewards was taken for it ({shown}); name those that are known when a choice is made",
+        f"no --context: every column beside the rewards was taken for it ({shown}); name those that are "
+        "known when a choice is made",
         f"未指定 --context：除收益外的所有列都当作情境（{shown}）；请指定做选择时已知的列",
     )
 
@@ -62,8 +64,8 @@ def _few(names: list[str]) -> str:
 
 
 def contexts(table: Table, names: list[str]) -> tuple[tuple[str, ...], Floats]:
-    """Features (n, d): a column of numbers or dates is one (and another one where it is missing), a column of
-    text one for each of its most frequent values."""
+    """Return features (n, d): a column of numbers or dates is one (and another one where it is missing), a
+    column of text one for each of its most frequent values."""
     features: list[str] = []
     columns: list[Floats] = []
     for name in names:

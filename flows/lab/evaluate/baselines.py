@@ -36,8 +36,8 @@ class Batch(Protocol):
 
 
 def next_fit(known: int, rows: int, refits: int) -> int:
-    """At how many known answers a model is fitted anew that was fitted on `known`: a tenth more, or one of
-    `refits` parts of the file."""
+    """Return at how many known answers to fit a model again that was fitted on `known`: a tenth more, or one
+    of `refits` parts of the file."""
     return known + max(min(int(known * _GROWTH), rows // refits), _LEAST)
 
 
@@ -65,7 +65,7 @@ class Refitted:
                 self._model = LogisticRegression(solver="newton-cholesky", max_iter=50).fit(scaled, answers)
 
     def predict(self, rows: Array) -> Array:
-        """The base rate while there was but one kind of answer."""
+        """Return probabilities: the base rate while there was but one kind of answer."""
         if self._model is None:
             return np.full(len(rows), self._rate)
         seen = self._scaler.transform(np.clip(rows, self._low, self._high))
@@ -95,7 +95,7 @@ class Boosted:
             self._model = _trees(int(np.argmin(losses)) + 1).fit(rows, answers)
 
     def predict(self, rows: Array) -> Array:
-        """The base rate while trees know no better."""
+        """Return probabilities: the base rate while trees know no better."""
         if self._model is None:
             return np.full(len(rows), self._rate)
         return np.asarray(self._model.predict_proba(rows)[:, 1])
@@ -150,8 +150,8 @@ class BgNbd:
         self._logs = np.log([0.5, 5.0, 0.8, 2.5])  # r, alpha, a, b; each fit begins where the last one ended
 
     def fit(self, repeats: Array, last: Array, age: Array) -> None:
-        """Maximum likelihood. Of each customer: repeat purchases x, time t_x of the last one and T of now,
-        both since the first one."""
+        """Fit by maximum likelihood. Of each customer: repeat purchases x, time t_x of the last one and T of
+        now, both since the first one."""
         unique, counts = np.unique(np.c_[repeats, last, age], axis=0, return_counts=True)
         x, t_x, total = unique.T
 
@@ -176,7 +176,7 @@ class BgNbd:
             self._logs = found.x
 
     def silent(self, repeats: Array, last: Array, age: Array, ahead: float) -> Array:
-        """The probability of no purchase in the next `ahead`."""
+        """Return the probability of no purchase in the next `ahead`."""
         r, alpha, a, b = np.exp(self._logs)
         left = np.where(
             repeats > 0.0,

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.lab.evaluate.table import Table
+from flows.logic.models.binary_trainer import FEATURE_MAX
 from flows.logic.models.features import DAY_MS
-from flows.logic.models.trainer import FEATURE_MAX
 from flows.services.importing.column_values import is_missing
 
 LOOKED_AT = 1_000  # first rows, whose numbers (never labels) tell how large a column's are
@@ -46,7 +46,7 @@ class Numbers:
         return self.columns[at].tolist()  # type: ignore[no-any-return]
 
     def learn(self, at: int, answer: bool) -> None:
-        """Numbers need no answers."""
+        """Do nothing: numbers need no answers."""
 
 
 class Clock:
@@ -73,7 +73,7 @@ class Clock:
         return self._columns[at].tolist()  # type: ignore[no-any-return]  # as above
 
     def learn(self, at: int, answer: bool) -> None:
-        """Times need no answers."""
+        """Do nothing: times need no answers."""
 
 
 class Words:
@@ -122,7 +122,7 @@ class Encoder:
         *,
         clock: bool,
     ) -> None:
-        """`times` in that order; `clock`: look at them too."""
+        """Take `times` in that order; `clock`: look at them too."""
         self._parts: list[Numbers | Words | Clock] = [Clock(times)] if clock else []
         for name in columns:
             column = table.column(name)

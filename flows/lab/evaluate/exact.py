@@ -10,8 +10,8 @@ _BESIDE = (("date_of_birth",), ("phone",), ("street", "city"), ("street", "postc
 
 
 def exact(rows: Sequence[Mapping[str, str]], meaning: Mapping[str, str]) -> list[int]:
-    """The customer of each row: rows are one where a mail address or a number is the same, or a name with a
-    birth date, a phone number or an address, but for case, blanks and signs."""
+    """Return the customer of each row: rows are one where a mail address or a number is the same, or a name
+    with a birth date, a phone number or an address, but for case, blanks and signs."""
     parents = list(range(len(rows)))
 
     def root(row: int) -> int:

@@ -3,9 +3,12 @@ surest first."""
 
 CUSTOMER = tuple(
     """
-    customer_id customer_no customer_number customer user_id user client_id client member_id member account_id account buyer_id buyer
-    kundennummer kundennr kunden_id kunde kundin mitglied käufer numéro_client client_no acheteur id_cliente cliente comprador
-    客户编号 客户号 客户代码 客户id 会员编号 会员号 会员卡号 会员id 用户编号 用户id 用户号 顾客编号 顾客id 买家id 客户 会员 用户 顾客 买家
+    customer_id customer_no customer_number customer user_id user client_id client member_id member
+    account_id account buyer_id buyer
+    kundennummer kundennr kunden_id kunde kundin mitglied käufer numéro_client client_no
+    acheteur id_cliente cliente comprador
+    客户编号 客户号 客户代码 客户id 会员编号 会员号 会员卡号 会员id
+    用户编号 用户id 用户号 顾客编号 顾客id 买家id 客户 会员 用户 顾客 买家
     id
     """.split()
 )
@@ -31,11 +34,12 @@ LABEL = tuple(
     标签 标记 是否流失 是否欺诈 是否购买 是否成交 是否转化 是否响应 流失 欺诈 结果 类别
     """.split()
 )
+# Of a price that is of one piece: as words, or within one.
 OF_ONE = (
     "unit",
     "unitprice",
     "each",
     "unitaire",
     "unitario",
-)  # of a price that is of one piece, as words, ...
-OF_ONE_WITHIN = ("einzelpreis", "stückpreis", "单价")  # ... or within one
+)
+OF_ONE_WITHIN = ("einzelpreis", "stückpreis", "单价")

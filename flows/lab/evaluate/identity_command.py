@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from flows.lab.evaluate.identity import Report, evaluate, in_redis, read
 from flows.lab.evaluate.identity_page import advice, page
-from flows.lab.evaluate.report import tell, wide, write
+from flows.lab.evaluate.matching_trial import Report, evaluate, in_redis, read
+from flows.lab.evaluate.verdict_output import tell, wide, write
 from flows.logic.matching import guess_fields
 from flows.logic.matching.columns import KIND_OF
 from schemas.bilingual import Lang
@@ -27,8 +27,8 @@ def run(
     as_json: bool,
     html: Path | None,
 ) -> int:
-    """`mapped`: COLUMN=field each; with any, only these columns are compared. Raises `ConfigError` and
-    `Unusable`."""
+    """Evaluate and print. `mapped`: COLUMN=field each; with any, only these columns are compared. Raises
+    `ConfigError` and `Unusable`."""
     fields = _mapped(mapped, truth, never)
     headings, rows = read(file, encoding)
     if redis is None:
@@ -93,7 +93,8 @@ def _table(report: Report, guessed: bool, seeds: int) -> str:
     )
     lines.append("")
     lines.append(
-        f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} for a steward, {report.seconds:.1f} s of CPU"
+        f"{report.comparisons:,.0f} comparisons, {report.reviews:,.0f} "
+        f"for a steward, {report.seconds:.1f} s of CPU"
     )
     lines.append(f"{report.microseconds_per_record:.0f} µs for each record")
     return "\n".join(lines)

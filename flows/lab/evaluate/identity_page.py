@@ -4,9 +4,10 @@ from html import escape
 
 from flows.lab.evaluate.advice import BETTER, DO, ENOUGH, GAIN, Advice, between, per_hundred
 from flows.lab.evaluate.agreement import Agreement
-from flows.lab.evaluate.charts import lines
-from flows.lab.evaluate.html import OURS, document, notes, section, table, told
-from flows.lab.evaluate.identity import Report
+from flows.lab.evaluate.matching_trial import Report
+from flows.lab.evaluate.verdict_page import told
+from flows.services.pages.charts import lines
+from flows.services.pages.document import OURS, document, notes, section, table
 from schemas.bilingual import Lang, Words
 
 _UNITS_LEAST = 30  # customers with several rows
@@ -15,24 +16,25 @@ _SAFE = 0.98  # of the pairs that are united: below it somebody has to look
 _TITLE = Words("One customer or two? {file}", "是一位客户还是两位？{file}")
 _TABLE = Words("Pairs of rows, and rows", "按行对与按行计算")
 _TABLE_TOLD = Words(
-    "Precision: of the pairs that were united, how many are one customer. Recall: of the pairs that are one customer, how many "
-    "were united. F1 is between the two, low if either is. "
-    "B³ asks the same for each row of its customer, so that large customers do not decide alone. Exact: rows are one where a "
-    "mail address or number is the same, or a name with a "
-    "birth date, phone or address.",
-    "precision：合并的行对中，确为同一客户的比例。recall：确为同一客户的行对中，被合并的比例。F1 介于两者之间，"
-    "任何一个低它就低。B³ 对每一行问同样的问题，避免由大客户单独决定。"
-    "exact：邮箱或号码相同，或姓名加生日、电话或地址相同，即视为同一客户。",
+    "Precision: of the pairs that were united, how many are one customer. Recall: of the pairs that are one "
+    "customer, how many were united. F1 is between the two, low if either is. B³ asks the same for each row "
+    "of its customer, so that large customers do not decide alone. Exact: rows are one where a mail address "
+    "or number is the same, or a name with a birth date, phone or address.",
+    "precision：合并的行对中，确为同一客户的比例。recall：确为同一客户的行对中，被合并的比例。F1 "
+    "介于两者之间，任何一个低它就低。B³ 对每一行问同样的问题，避免由大客户单独决定。exact：邮箱或号码相同，"
+    "或姓名加生日、电话或地址相同，即视为同一客户。",
 )
 _CHART = Words("As the rows come in", "随着数据逐行到来")
 _CHART_TOLD = Words(
-    "Over pairs, after a quarter, half, three quarters and all of the rows, in random order. Recall is first low where most "
-    "customers have but one row yet.",
-    "按行对计算，依次为随机顺序的四分之一、一半、四分之三和全部数据之后。开始时大多数客户只有一行，recall 会低一些。",
+    "Over pairs, after a quarter, half, three quarters and all of the rows, in random order. Recall is first "
+    "low where most customers have but one row yet.",
+    "按行对计算，依次为随机顺序的四分之一、一半、四分之三和全部数据之后。"
+    "开始时大多数客户只有一行，recall 会低一些。",
 )
 _FACTS = Words("For analysts: the figures", "供分析人员：各项指标")
 _FACTS_TOLD = Words(
-    "What was compared, and what it cost. Reviews are pairs that are put before a person instead of being united.",
+    "What was compared, and what it cost. Reviews are pairs that "
+    "are put before a person instead of being united.",
     "比较了哪些列，用了多少计算。review 是交给人工判断、没有自动合并的行对。",
 )
 
@@ -60,19 +62,21 @@ def advice(report: Report) -> Advice:
             f"合并结果需要人工检查：millrace 合并的行对每 100 对有 {wrong} 对其实是两位客户。",
         )
         do = Words(
-            "Let it ask instead of unite: raise `matching.merge`, and work through `millrace review list`. `millrace identity "
-            "unmerge` undoes what was wrong.",
-            "让它多问少合并：调高 `matching.merge`，并处理 `millrace review list`。合并错了可用 `millrace identity unmerge` 撤销。",
+            "Let it ask instead of unite: raise `matching.merge`, and work through `millrace review list`. "
+            "`millrace identity unmerge` undoes what was wrong.",
+            "让它多问少合并：调高 `matching.merge`，并处理 `millrace review list`。合并错了可用 `millrace "
+            "identity unmerge` 撤销。",
         )
         return Advice(headline, [(DO, do), *points])
     better = "" if not edge.is_clear else ", and it finds more than the simple rule"
     headline = Words(
         f"Let millrace unite: {wrong} of 100 pairs are wrong{better}.",
-        f"可以让 millrace 合并：每 100 对只有 {wrong} 对是错的{'，并且比简单规则找得更多' if better else ''}。",
+        f"可以让 millrace 合并：每 100 对只有 {wrong} "
+        f"对是错的{'，并且比简单规则找得更多' if better else ''}。",
     )
     do = Words(
-        f"Let it unite by itself, and have a person decide the {few(report.reviews)} pairs that it is not sure of (`millrace "
-        "review list`).",
+        f"Let it unite by itself, and have a person decide the {few(report.reviews)} pairs that it is not "
+        "sure of (`millrace review list`).",
         f"让它自动合并，拿不准的 {few(report.reviews)} 对交给人工判断（`millrace review list`）。",
     )
     return Advice(headline, [(DO, do), *points])
@@ -81,32 +85,32 @@ def advice(report: Report) -> Advice:
 def _gain(report: Report) -> Words:
     these, own = report.customers, report.pairwise
     return Words(
-        f"The {report.rows:,} rows are {these.true:,} customers. Millrace makes {few(these.found)} of them: {few(these.mixed)} "
-        "hold rows of several people, and "
-        f"{few(these.split)} people are still more than one customer. Of 100 pairs of rows that it unites, "
-        f"{per_hundred(own.precision)} are rightly united; of 100 that belong "
-        f"together it finds {per_hundred(own.recall)}.",
-        f"{report.rows:,} 行实际是 {these.true:,} 位客户。millrace 合并后为 {few(these.found)} 位：其中 {few(these.mixed)} "
-        f"位混有不同的人，{few(these.split)} 个人仍分散在多位客户中。"
-        f"它合并的行对每 100 对有 {per_hundred(own.precision)} 对是对的；本应合并的每 100 对，它找到 {per_hundred(own.recall)} 对。",
+        f"The {report.rows:,} rows are {these.true:,} customers. Millrace makes {few(these.found)} of them: "
+        f"{few(these.mixed)} hold rows of several people, and {few(these.split)} people are still more than "
+        f"one customer. Of 100 pairs of rows that it unites, {per_hundred(own.precision)} are rightly "
+        f"united; of 100 that belong together it finds {per_hundred(own.recall)}.",
+        f"{report.rows:,} 行实际是 {these.true:,} 位客户。millrace 合并后为 {few(these.found)} 位：其中 "
+        f"{few(these.mixed)} 位混有不同的人，{few(these.split)} 个人仍分散在多位客户中。它合并的行对每 100 "
+        f"对有 {per_hundred(own.precision)} 对是对的；本应合并的每 100 "
+        f"对，它找到 {per_hundred(own.recall)} 对。",
     )
 
 
 def few(mean: float) -> str:
-    """A mean of counts over several orders, with a decimal where the whole number would hide it."""
+    """Return a mean of counts over several orders, with a decimal where the whole number would hide it."""
     return f"{mean:,.0f}" if mean >= 10 or mean.is_integer() else f"{mean:.1f}"
 
 
 def _better(report: Report) -> Words:
     simple, edge = report.exact.pairwise, report.f1_over_exact
     english = (
-        "The simple way is to unite rows with the same mail address or number, or the same name with the same birth date, "
-        "phone or address: of 100 pairs that it unites "
-        f"{per_hundred(simple.precision)} are right, and of 100 that belong together it finds {per_hundred(simple.recall)}. "
+        "The simple way is to unite rows with the same mail address or number, or the same name with the "
+        f"same birth date, phone or address: of 100 pairs that it unites {per_hundred(simple.precision)} are "
+        f"right, and of 100 that belong together it finds {per_hundred(simple.recall)}. "
     )
     chinese = (
-        "简单做法是把邮箱或号码相同，或姓名加生日、电话或地址相同的行合并："
-        f"它合并的每 100 对有 {per_hundred(simple.precision)} 对是对的，本应合并的每 100 对找到 {per_hundred(simple.recall)} 对。"
+        "简单做法是把邮箱或号码相同，或姓名加生日、电话或地址相同的行合并：它合并的每 100 对有 "
+        f"{per_hundred(simple.precision)} 对是对的，本应合并的每 100 对找到 {per_hundred(simple.recall)} 对。"
     )
     if not edge.is_clear:
         return Words(
@@ -116,16 +120,23 @@ def _better(report: Report) -> Words:
     way = Words("better", "更好") if edge.value > 0.0 else Words("worse", "更差")
     return Words(
         english
-        + f"Taking both together (F1), millrace is {way.en} by {abs(100 * edge.value):.1f} in 100 (95 % interval {between(edge)}).",
+        + (
+            f"Taking both together (F1), millrace is {way.en} by {abs(100 * edge.value):.1f} in 100 (95 % "
+            f"interval {between(edge)})."
+        ),
         chinese
-        + f"两者合计（F1），millrace {way.zh}，每 100 相差 {abs(100 * edge.value):.1f}（95% 区间 {between(edge, '至')}）。",
+        + (
+            f"两者合计（F1），millrace {way.zh}，每 100 相差 {abs(100 * edge.value):.1f}（95% 区间 "
+            f"{between(edge, '至')}）。"
+        ),
     )
 
 
 def _enough(report: Report) -> Words:
     several = report.customers.with_several_rows
     counts = Words(
-        f"{several:,} of {report.customers.true:,} customers have several rows, from which alone it can be seen whether they are found.",
+        f"{several:,} of {report.customers.true:,} customers have several rows, from which alone it can be "
+        "seen whether they are found.",
         f"{report.customers.true:,} 位客户中有 {several:,} 位有多行，只有从这些客户才能看出是否找到了。",
     )
     if several < _UNITS_LEAST:
@@ -137,7 +148,7 @@ def _enough(report: Report) -> Words:
 
 
 def page(file: str, report: Report, said: Advice, lang: Lang = "en") -> str:
-    """A whole HTML document."""
+    """Return a whole HTML document."""
     title = _TITLE.of(lang).format(file=file)
     parts = [
         f"<h1>{escape(title)}</h1>",

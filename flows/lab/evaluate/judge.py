@@ -53,7 +53,7 @@ class Verdict(msgspec.Struct, frozen=True):
     notes: list[Words]  # what was guessed, what was left out
 
     def flat(self) -> dict[str, object]:
-        """For `--json`."""
+        """Return it for `--json`."""
         plain: dict[str, object] = dict(self.figures)
         plain |= {
             "count": self.count,
@@ -75,13 +75,13 @@ def _top(top: Top) -> dict[str, object]:
 
 
 def losses(answers: NDArray[np.bool_], said: Array) -> Array:
-    """The log-loss of each."""
+    """Return the log-loss of each."""
     held = np.clip(said, _LEAST, 1.0 - _LEAST)
     return -np.log(np.where(answers, held, 1.0 - held))
 
 
 def figures(answers: NDArray[np.bool_], said: Array) -> Figures:
-    """`auc` (absent while all answers are the same), `log_loss`, `brier`, `ece`."""
+    """Return `auc` (absent while all answers are the same), `log_loss`, `brier`, `ece`."""
     found = {
         "log_loss": float(losses(answers, said).mean()),
         "brier": float(((said - answers) ** 2).mean()),
@@ -93,7 +93,7 @@ def figures(answers: NDArray[np.bool_], said: Array) -> Figures:
 
 
 def auc(answers: NDArray[np.bool_], said: Array) -> float:
-    """How often a true answer was said to be likelier than a false one, ties counting half. Needs both
+    """Return how often a true answer was said to be likelier than a false one, ties counting half. Needs both
     answers."""
     trues = int(answers.sum())
     falses = len(answers) - trues
@@ -111,10 +111,8 @@ def _calibration_error(answers: NDArray[np.bool_], said: Array) -> float:
 
 def reliability(answers: NDArray[np.bool_], said: Array) -> list[tuple[float, float, int]]:
     counts = np.bincount(_bins(said), minlength=_BINS)
-    means, shares = (
-        np.bincount(_bins(said), said, _BINS),
-        np.bincount(_bins(said), answers.astype(float), _BINS),
-    )
+    means = np.bincount(_bins(said), said, _BINS)
+    shares = np.bincount(_bins(said), answers.astype(float), _BINS)
     return [
         (float(means[b] / counts[b]), float(shares[b] / counts[b]), int(counts[b]))
         for b in range(_BINS)
@@ -143,7 +141,7 @@ def judge(
     learners: dict[str, Array],
     notes: Sequence[Words],
 ) -> Verdict:
-    """All predictions in order of time. Periods are of equal numbers of predictions, cut between two
+    """Judge all predictions in order of time. Periods are of equal numbers of predictions, cut between two
     moments."""
     at_ms = case.at_ms
     cuts = [
@@ -192,7 +190,7 @@ def judge(
 
 
 def day(at_ms: int) -> str:
-    """A day; for times that count from the file's own beginning (before 1980), hours."""
+    """Name a day; for times that count from the file's own beginning (before 1980), hours."""
     if 0 <= at_ms < _CALENDAR_MS:
         return f"{at_ms / 3_600_000:.1f}h"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")

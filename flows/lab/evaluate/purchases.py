@@ -30,7 +30,8 @@ class _Lines(NamedTuple):
 def purchases_of(
     table: Table, customer: str, time: str, value: str | None, quantity: str | None
 ) -> Purchases:
-    """Lines of one customer at one moment are one purchase: many shops write a line for each product.
+    """Return the purchases. Lines of one customer at one moment are one purchase: many shops write a line for
+    each product.
 
     One that brings nothing but goods back (no quantity is above 0; without quantities: it is below 0 as a
     whole) is a return, and is left out: nobody came back by it. Both are noted. Raises `Unusable`.
@@ -63,7 +64,7 @@ def _returns(count: int, quantity: str | None) -> Words:
 
 
 def is_of_one(value: str) -> bool:
-    """Whether a price is of one piece, by its heading."""
+    """Return whether a price is of one piece, by its heading."""
     return any(has_word(value, word) for word in OF_ONE) or any(
         word in value.lower() for word in OF_ONE_WITHIN
     )

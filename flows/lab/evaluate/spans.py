@@ -17,7 +17,7 @@ _WHOLE_FROM = 5  # units: a half of one is then a tenth at most
 
 
 def span_of(option: str, text: str) -> int:
-    """Milliseconds, one second at least. Raises `Unusable`."""
+    """Return milliseconds, one second at least. Raises `Unusable`."""
     try:
         found = Duration.parse(text)
     except ValueError as error:
@@ -28,15 +28,16 @@ def span_of(option: str, text: str) -> int:
 
 
 def rounded(span_ms: int) -> int:
-    """A span of about that length which a person can say: of so many whole days, hours, ...; of a few with a
-    tenth. At least a second."""
+    """Return a span of about that length which a person can say: of so many whole days, hours, ...; of a few
+    with a tenth. At least a second."""
     unit = next((size for size, *_ in _UNITS[1:] if span_ms >= size), 1)
     steps = 1 if span_ms >= _WHOLE_FROM * unit else 10
     return max(round(span_ms * steps / unit) * unit // steps, 1_000)
 
 
 def as_option(span_ms: int) -> str:
-    """
+    """Return a span as an option takes it.
+
     >>> as_option(8_640_000), as_option(2_592_000_000), as_option(7_862_400_000)
     ('2.4h', '30d', '13w')
     """
@@ -45,7 +46,8 @@ def as_option(span_ms: int) -> str:
 
 
 def in_words(span_ms: int) -> Words:
-    """
+    """Return a span as a sentence has it.
+
     >>> in_words(2_592_000_000).en, in_words(86_400_000).en, in_words(8_640_000).zh
     ('30 days', '1 day', '2.4 小时')
     """

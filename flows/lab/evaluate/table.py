@@ -50,7 +50,7 @@ class Table:
         self.notes = [] if notes is None else notes
 
     def column(self, name: str) -> list[str]:
-        """Raises `Unusable`."""
+        """Return the texts of a column. Raises `Unusable`."""
         if name not in self.columns:
             near = get_close_matches(name, self.columns, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.columns)}"
@@ -60,9 +60,9 @@ class Table:
     def guess(
         self, words: Sequence[str], but: Iterable[str] = (), fits: Callable[[str], bool] = lambda _: True
     ) -> str | None:
-        """The column whose name says that it is one of `words`, the first word first: the same, or one that
-        has it among its own words, or within them if it is not too short to mean something. It must be one
-        that `fits`."""
+        """Return the column whose name says that it is one of `words`, the first word first: the same, or one
+        that has it among its own words, or within them if it is not too short to mean something. It must be
+        one that `fits`."""
         names = [name for name in self.columns if name not in but]
         for word in words:
             for match in (_is, has_word, _contains):
@@ -72,7 +72,7 @@ class Table:
         return None
 
     def times(self, name: str) -> NDArray[np.int64]:
-        """Unix milliseconds: see `values.times`. Raises `Unusable`."""
+        """Return Unix milliseconds: see `values.times`. Raises `Unusable`."""
         texts = self.column(name)
         try:
             return column_values.times(texts)
@@ -84,7 +84,7 @@ class Table:
             ) from None
 
     def days(self, name: str) -> NDArray[np.float64]:
-        """Dates as days since 1970; NaN where there is none. Raises `Unusable`."""
+        """Return dates as days since 1970; NaN where there is none. Raises `Unusable`."""
         texts = self.column(name)
         dated = iter(
             Table(self.name, {name: [text for text in texts if not column_values.is_missing(text)]})
@@ -96,8 +96,8 @@ class Table:
         )
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """NaN where a value is missing. A few that are no numbers are noted and missing too; raises
-        `Unusable` where there are more."""
+        """Return numbers, NaN where a value is missing. A few that are no numbers are noted and missing too;
+        raises `Unusable` where there are more."""
         texts = self.column(name)
         found = column_values.mostly_numbers(texts)
         if found is None:
@@ -132,7 +132,7 @@ class Table:
         return column_values.mostly_numbers(self.column(name)) is not None
 
     def measured(self, *names: str) -> "Table":
-        """The rows that have a number in all of these columns; what was left out is noted. Raises
+        """Return the rows that have a number in all of these columns; what was left out is noted. Raises
         `Unusable`."""
         whole = np.asarray(~np.isnan(np.column_stack([self.numbers(name) for name in names])).any(axis=1))
         if whole.all():
@@ -148,7 +148,7 @@ class Table:
         return self._only(whole.tolist())
 
     def dated(self, name: str) -> "Table":
-        """Without the few rows in which this is no time; they are noted."""
+        """Return the table without the few rows in which this is no time; they are noted."""
         texts = self.column(name)
         bad = column_values.no_times(texts)
         if not bad:
@@ -169,11 +169,11 @@ class Table:
         return Table(self.name, columns, list(compress(self.lines, whole)), self.notes)
 
     def is_time(self, name: str) -> bool:
-        """Whether it holds dates."""
+        """Return whether it holds dates."""
         return column_values.are_times(self.column(name))
 
     def may_be_time(self, name: str) -> bool:
-        """Dates, or numbers of which so many differ that they may be moments."""
+        """Return whether it holds dates, or numbers of which so many differ that they may be moments."""
         if self.is_time(name):
             return True
         found = column_values.numbers(self.column(name))
@@ -190,15 +190,15 @@ class Table:
         )
 
     def labels(self, name: str) -> NDArray[np.bool_]:
-        """True and false: see `values.labels`. Raises `Unusable`."""
+        """Return true and false: see `values.labels`. Raises `Unusable`."""
         try:
             return column_values.labels(self.column(name))
         except ValueError as error:
             raise Unusable(f"{self.name}: {name} {error}") from None
 
     def known(self, *names: str) -> "tuple[Table, int]":
-        """The rows that have a value in all of these columns, and how many have not. Raises `Unusable` where
-        none is left."""
+        """Return the rows that have a value in all of these columns, and how many have not. Raises `Unusable`
+        where none is left."""
         columns = [self.column(name) for name in names]
         whole = [not any(map(column_values.is_missing, row)) for row in zip(*columns, strict=True)]
         left_out = whole.count(False)
@@ -210,12 +210,12 @@ class Table:
 
 
 def is_book(path: Path) -> bool:
-    """Whether it is an Excel file, whatever it is called. Raises `Unusable`."""
+    """Return whether it is an Excel file, whatever it is called. Raises `Unusable`."""
     return unpacked(path).startswith(_ZIP)
 
 
 def unpacked(path: Path) -> bytes:
-    """What a file holds; also `.gz`, whatever it is called. Raises `Unusable`."""
+    """Return what a file holds; also `.gz`, whatever it is called. Raises `Unusable`."""
     try:
         body = path.read_bytes()
         return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
@@ -228,15 +228,16 @@ def unpacked(path: Path) -> bytes:
 
 
 def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
-    """The text of a file, also of a packed one, in its `encoding`: without it by its mark, or what it looks
-    like. Raises `Unusable`."""
+    """Return the text of a file, also of a packed one, in its `encoding`: without it by its mark, or what it
+    looks like. Raises `Unusable`."""
     body = unpacked(path)
     found = encoding or looked_through(io.BytesIO(body), lines=True)[1]
     try:
         return body.decode(found, errors).removeprefix(_MARK)
     except LookupError:
         raise Unusable(
-            f"--encoding {found}: no encoding that Python knows; expected one such as utf-8, gb18030 or cp1252"
+            f"--encoding {found}: no encoding that Python knows; expected "
+            "one such as utf-8, gb18030 or cp1252"
         ) from None
     except UnicodeDecodeError as error:
         told = (
@@ -248,9 +249,9 @@ def text_of(path: Path, encoding: str | None, errors: str = "strict") -> str:
 
 
 def read(path: Path, encoding: str | None = None) -> Table:
-    """A table with a header: an Excel file, or CSV in `encoding`, else in UTF-8, GB 18030 or what its mark
-    says; also `.gz`, and with `;`, tab or `|` between columns. What stands above the header and below the
-    last row is left out, the latter with a note. Raises `Unusable`."""
+    """Read a table with a header: an Excel file, or CSV in `encoding`, else in UTF-8, GB 18030 or what its
+    mark says; also `.gz`, and with `;`, tab or `|` between columns. What stands above the header and below
+    the last row is left out, the latter with a note. Raises `Unusable`."""
     try:
         header, rows = _of_book(path) if is_book(path) else _of_text(path, encoding)
     except ConfigError as error:
@@ -332,7 +333,7 @@ def _bare(name: str) -> str:
 
 
 def has_word(name: str, word: str) -> bool:
-    """`order_date` and `OrderDate` have `date`."""
+    """Return whether a word is in a name: `order_date` and `OrderDate` have `date`."""
     return word in re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
@@ -351,20 +352,21 @@ def chosen(
     fits: Callable[[str], bool] = lambda _: True,
     hint: str = "",
 ) -> str:
-    """The column that was named, or the one that its name gives away (which is `told`). Raises `Unusable`,
-    with the `hint`."""
+    """Return the column that was named, or the one that its name gives away (which is `told`). Raises
+    `Unusable`, with the `hint`."""
     if given is not None:
         table.column(given)
         return given
     found = table.guess(words, but, fits) or table.guess(words, but)
     if found is None:
         raise Unusable(
-            f"{table.name}: which column is the {what}? Say --{what} COLUMN{hint}; it has {', '.join(table.columns)}"
+            f"{table.name}: which column is the {what}? Say --{what} COLUMN{hint}; it has "
+            f"{', '.join(table.columns)}"
         )
     told(f"--{what} {found}")
     return found
 
 
 def guesses(options: Sequence[str]) -> list[Words]:
-    """A note of what was not said and had to be guessed."""
+    """Return a note of what was not said and had to be guessed."""
     return [Words(f"guessed: {' '.join(options)}", f"自动判断：{' '.join(options)}")] if options else []

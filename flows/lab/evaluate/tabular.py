@@ -21,7 +21,7 @@ from flows.lab.evaluate.judge import Case, Verdict, auc, day, judge
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
 from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.anomaly import Unusual
-from flows.logic.models.trainer import SNAPSHOT_FIRST, Trainer
+from flows.logic.models.binary_trainer import SNAPSHOT_FIRST, BinaryTrainer
 from schemas.bilingual import Words
 from schemas.config import Churn
 from schemas.errors import Unusable
@@ -50,7 +50,7 @@ class _Rows(NamedTuple):
     in_file_order: bool
 
     def span(self) -> Words:
-        """How late labels are."""
+        """Return how late labels are."""
         return (
             Words(f"{self.late:,} rows", f"{self.late:,} 行") if self.in_file_order else in_words(self.late)
         )
@@ -68,7 +68,7 @@ def evaluate(
     anomaly: bool,
     file_order: bool = False,
 ) -> Verdict:
-    """Raises `Unusable`."""
+    """Return the verdict. Raises `Unusable`."""
     table = read(path, encoding)
     guessed: list[str] = []
     label = chosen(table, label, "label", LABEL, guessed.append, fits=table.has_two_values)
@@ -104,9 +104,8 @@ def evaluate(
         )
     encoder = Encoder(table, columns, rows.order, rows.times, clock=features is None and not file_order)
     notes += table.notes
-    with threadpool_limits(
-        1
-    ):  # many small fits: threads that wait for each other on a busy machine cost a hundred times as much
+    # Many small fits: threads that wait for each other on a busy machine cost a hundred times as much.
+    with threadpool_limits(1):
         return _replay(path.name, encoder, rows, notes, show, anomaly)
 
 
@@ -116,13 +115,27 @@ def _rows(table: Table, label: str, time: str | None, delay: str | None) -> _Row
     if time is None:
         numbers = np.arange(table.rows)
         return _Rows(
-            table, numbers, numbers, answers, _rows_late(delay, table.rows), label, in_file_order=True
+            table=table,
+            order=numbers,
+            times=numbers,
+            answers=answers,
+            late=_rows_late(delay, table.rows),
+            label=label,
+            in_file_order=True,
         )
     times = table.times(time)
     order = np.argsort(times, kind="stable")
     span = int(times[order[-1]] - times[order[0]])
     late = span_of("--label-delay", delay) if delay is not None else rounded(max(span // _DELAYS, 1000))
-    return _Rows(table, order, times[order], answers[order], late, label, in_file_order=False)
+    return _Rows(
+        table=table,
+        order=order,
+        times=times[order],
+        answers=answers[order],
+        late=late,
+        label=label,
+        in_file_order=False,
+    )
 
 
 def _rows_late(delay: str | None, rows: int) -> int:
@@ -160,83 +173,118 @@ def _says_something(table: Table, name: str) -> bool:
     return different > 1 and not row_number and not nameless
 
 
+class _Replay:
+    """The rows asked about in order of time, each with what was known by then; and what every model said."""
+
+    def __init__(self, encoder: Encoder, asked: _Rows, *, anomaly: bool) -> None:
+        self._encoder = encoder
+        self._times, self._answers, self._late = asked.times, asked.answers, asked.late
+        names = (*encoder.names, "unusual") if anomaly else encoder.names
+        bent = [*encoder.bent, True] if anomaly else encoder.bent
+        self._trainer = BinaryTrainer("propensity", names, Churn().learning_rate, bent=bent)
+        self._unusual = Unusual(len(encoder.names), _SEED) if anomaly else None
+        self.batch: dict[str, Batch] = {"batch_lr": Refitted(), "batch_gbt": Boosted()}
+        # The model says nothing before, nor is anything judged.
+        self._fit_at = dict.fromkeys(self.batch, SNAPSHOT_FIRST)
+        self.rows = np.zeros((len(asked.times), len(names)))
+        models = ("champion", *self.batch, *self._trainer.probabilities(self.rows[:1]))
+        self.said: dict[str, list[float]] = {name: [] for name in models}
+        self._learnt = 0
+        self.judged_from: int | None = None
+
+    def run(self, show: Callable[[str], None]) -> None:
+        """Ask about all rows, a chunk at a time. `show` hears how far it is."""
+        count = len(self._times)
+        for begin in range(0, count, _CHUNK):
+            self._learn_until(begin)
+            self._fit()
+            if self.judged_from is None and self._can_judge():
+                self.judged_from = begin
+            self._ask(begin, min(begin + _CHUNK, count))
+            show(f"row {begin} of {count}")
+
+    def _learn_until(self, begin: int) -> None:
+        """Learn the labels that were known when row `begin` came."""
+        known = int(np.searchsorted(self._times, self._times[begin] - self._late, side="right"))
+        known = max(min(known, begin), self._learnt)
+        self._trainer.learn(self._example(at) for at in range(self._learnt, known))
+        for at in range(self._learnt, known):
+            self._encoder.learn(at, bool(self._answers[at]))
+        self._learnt = known
+
+    def _example(self, at: int) -> Example:
+        asked_ms = int(self._times[at])
+        return Example(
+            model=self._trainer.name,
+            customer=b"",
+            asked_ms=asked_ms,
+            answered_ms=asked_ms + self._late,
+            features=self.rows[at].tolist(),
+            predicted=None,
+            version=0,
+            label=float(self._answers[at]),
+        )
+
+    def _fit(self) -> None:
+        learnt = self._learnt
+        for name, model in self.batch.items():
+            if learnt >= self._fit_at[name]:
+                model.fit(self.rows[:learnt], self._answers[:learnt])
+                self._fit_at[name] = next_fit(learnt, len(self._times), model.refits)
+
+    def _can_judge(self) -> bool:
+        """Whether the trainer has a model, and has seen labels of both kinds."""
+        seen = self._answers[: self._learnt]
+        return bool(self._trainer.version and seen.any() and not seen.all())
+
+    def _ask(self, begin: int, end: int) -> None:
+        for at in range(begin, end):
+            row = self._encoder.row(at)
+            self.rows[at] = [*row, self._unusual.see(row)] if self._unusual is not None else row
+        chunk = self.rows[begin:end]
+        for name, probabilities in self._trainer.probabilities(chunk).items():
+            self.said[name] += probabilities
+            if name == self._trainer.champion:
+                self.said["champion"] += probabilities
+        for name, model in self.batch.items():
+            self.said[name] += model.predict(chunk).tolist()
+
+
 def _replay(
     file: str, encoder: Encoder, asked: _Rows, notes: list[Words], show: Callable[[str], None], anomaly: bool
 ) -> Verdict:
-    times, answers, late = asked.times, asked.answers, asked.late
+    """Raises `Unusable` where nothing can be told apart."""
     title = _title(file, asked.label, anomaly)
-    names = (*encoder.names, "unusual") if anomaly else encoder.names
-    bent = [*encoder.bent, True] if anomaly else encoder.bent
-    trainer = Trainer("propensity", names, Churn().learning_rate, bent=bent)
-    unusual = Unusual(len(encoder.names), _SEED) if anomaly else None
-    batch: dict[str, Batch] = {"batch_lr": Refitted(), "batch_gbt": Boosted()}
-    fit_at = dict.fromkeys(batch, SNAPSHOT_FIRST)  # as the model says nothing before, nor is anything judged
-    rows = np.zeros((len(times), len(names)))
-    said: dict[str, list[float]] = {
-        name: [] for name in ("champion", *batch, *trainer.probabilities(rows[:1]))
-    }
-    learnt = 0
-    judged_from: int | None = None
-    for begin in range(0, len(times), _CHUNK):
-        known = int(np.searchsorted(times, times[begin] - late, side="right"))
-        known = max(min(known, begin), learnt)
-        trainer.learn(
-            Example(
-                trainer.name,
-                b"",
-                int(times[at]),
-                int(times[at]) + late,
-                rows[at].tolist(),
-                None,
-                0,
-                float(answers[at]),
-            )
-            for at in range(learnt, known)
-        )
-        for at in range(learnt, known):
-            encoder.learn(at, bool(answers[at]))
-        learnt = known
-        for name, model in batch.items():
-            if learnt >= fit_at[name]:
-                model.fit(rows[:learnt], answers[:learnt])
-                fit_at[name] = next_fit(learnt, len(times), model.refits)
-        if judged_from is None and trainer.version and answers[:learnt].any() and not answers[:learnt].all():
-            judged_from = begin
-        chunk = range(begin, min(begin + _CHUNK, len(times)))
-        for at in chunk:
-            row = encoder.row(at)
-            rows[at] = [*row, unusual.see(row)] if unusual is not None else row
-        for name, probabilities in trainer.probabilities(rows[chunk.start : chunk.stop]).items():
-            said[name] += probabilities
-            if name == trainer.champion:
-                said["champion"] += probabilities
-        for name, model in batch.items():
-            said[name] += model.predict(rows[chunk.start : chunk.stop]).tolist()
-        show(f"row {begin} of {len(times)}")
+    replay = _Replay(encoder, asked, anomaly=anomaly)
+    replay.run(show)
+    judged_from = replay.judged_from
     if judged_from is None:
         raise Unusable(
-            f"{title.en}: within {asked.span().en} of the end there were not {SNAPSHOT_FIRST} labels of both kinds to learn from; "
-            "try a shorter --label-delay"
+            f"{title.en}: within {asked.span().en} of the end there were not {SNAPSHOT_FIRST} labels of both "
+            "kinds to learn from; try a shorter --label-delay"
         )
+    answers = asked.answers
     truth = answers[judged_from:]
     if truth.all() or not truth.any():
         raise Unusable(
-            f"{title.en}: all labels after the first {judged_from} rows are the same; {_nothing_to_tell(asked)}"
+            f"{title.en}: all labels after the first {judged_from} rows are the same; "
+            f"{_nothing_to_tell(asked)}"
         )
-    arrays = {name: np.array(values)[judged_from:] for name, values in said.items()}
-    baselines = {name: arrays.pop(name) for name in batch}
+    arrays = {name: np.array(values)[judged_from:] for name, values in replay.said.items()}
+    baselines = {name: arrays.pop(name) for name in replay.batch}
     if anomaly:
-        baselines["half_space_trees"] = rows[judged_from:, -1]
+        unusual = replay.rows[:, -1]
+        baselines["half_space_trees"] = unusual[judged_from:]
         early = answers[:judged_from]
         if early.any() and not early.all():
-            notes.append(_before(auc(early, rows[:judged_from, -1]), judged_from))
+            notes.append(_before(auc(early, unusual[:judged_from]), judged_from))
     notes.append(_how(asked, judged_from))
     case = Case(
         kind="anomaly" if anomaly else "propensity",
         title=title,
         subject=Words(f"turned out {asked.label} = {_yes(asked)}", f"的 {asked.label} 确为 {_yes(asked)}"),
         data=_judged(asked, judged_from),
-        at_ms=times[judged_from:],
+        at_ms=asked.times[judged_from:],
         units=np.arange(len(truth)),
         moments=False,
         day=_place if asked.in_file_order else day,
@@ -283,7 +331,8 @@ def _before(found: float, rows: int) -> Words:
 def _how(asked: _Rows, judged_from: int) -> Words:
     late, rows = asked.span(), len(asked.times)
     return Words(
-        f"labels {late.en} late; the first {judged_from} of {rows} rows came before {SNAPSHOT_FIRST} labels were known",
+        f"labels {late.en} late; the first {judged_from} of {rows} rows "
+        f"came before {SNAPSHOT_FIRST} labels were known",
         f"标签晚 {late.zh}得知；{rows} 行中前 {judged_from} 行出现时，已知标签还不足 {SNAPSHOT_FIRST} 个",
     )
 

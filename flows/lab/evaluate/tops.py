@@ -31,7 +31,7 @@ class Edge(msgspec.Struct, frozen=True):
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is not 0."""
+        """Return whether it is certainly not 0."""
         return self.low > 0.0 or self.high < 0.0
 
 
@@ -59,8 +59,8 @@ class _List(msgspec.Struct, frozen=True):
 def tops(
     groups: Ints, units: Ints, answers: Bools, said: Mapping[str, Array], losses: Mapping[str, Array]
 ) -> dict[str, Top]:
-    """Of each method, the first of which is millrace. `groups`: the moment whose list it is; `units`: whose
-    prediction."""
+    """Return a top list of each method, the first of which is millrace. `groups`: the moment whose list it
+    is; `units`: whose prediction."""
     own = next(iter(said))
     _, units = np.unique(units, return_inverse=True)
     lists = {name: _list(groups, probabilities, answers) for name, probabilities in said.items()}
@@ -89,8 +89,8 @@ def _list(groups: Ints, said: Array, answers: Bools) -> _List:
 
 
 def listed(groups: Ints, said: Array, share: float = SHARE) -> Array:
-    """How far each is on its group's list, 0 to 1: those of the highest scores, so many that they are that
-    share."""
+    """Return how far each is on its group's list, 0 to 1: those of the highest scores, so many that they are
+    that share."""
     on = np.zeros(len(said))
     for rows in _each(groups):
         scores = said[rows]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from flows.lab.demo.faults import PLANTED
+from flows.lab.demo.malformed import PLANTED
 from flows.logic.fields import quality
 from flows.logic.matching.stage import Stage
 
@@ -22,7 +22,7 @@ NAME: Final = "defectiva metternich"  # in `match`, in its normal form
 
 @contextmanager
 def planted() -> Iterator[None]:
-    """The other two."""
+    """Plant the other two."""
     stated, step = quality.stated, Stage.step
 
     def half_counted(fact: Any, *args: Any) -> Any:

@@ -20,15 +20,16 @@ import flows.logic.shard.quarantine
 import flows.match
 from flows.deliver import Steady
 from flows.lab.simulate import workers
-from flows.lab.simulate.faults import Crash
+from flows.lab.simulate.failures import Crash
 from flows.lab.simulate.scheduler import Broken
 from flows.lab.simulate.world import World
 from flows.learn import Learning
 from flows.logic.delivery import Progress
-from flows.logic.facets import decisions, timers
+from flows.logic.facets import decisions, waits
 from flows.logic.fields import identifiers
 from flows.logic.fields.placeholders import Placeholders
 from flows.logic.resolution import validation
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.quarantine import Careful
 from flows.logic.shard.state import ShardState
@@ -45,7 +46,7 @@ from state.shards.shard_protocols import ShardCommit
 
 
 def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
-    """`make` gets what stands there, and gives what is to stand there."""
+    """Return a mutation. `make` gets what stands there, and gives what is to stand there."""
 
     @contextmanager
     def mutated() -> Iterator[None]:
@@ -55,8 +56,7 @@ def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
     return mutated
 
 
-# --- the shard's commit
-# ---------------------------------------------------------------------------------------------
+# --- the shard's commit ---------------------------------------------------------------------------
 
 
 def _unfenced(commit: Any) -> Any:
@@ -96,8 +96,7 @@ def _without(**nothing: Any) -> Callable[[ShardCommit], ShardCommit]:
     return lambda commit: msgspec.structs.replace(commit, **nothing)
 
 
-# --- the directory
-# --------------------------------------------------------------------------------------------------
+# --- the directory --------------------------------------------------------------------------------
 
 
 def _any_offset(commit: Any) -> Any:
@@ -147,8 +146,7 @@ def _trims_too_much(trim: Any) -> Any:
     return lambda self, positions: trim(self, {shard: seq + 2 for shard, seq in positions.items()})
 
 
-# --- the flows
-# ------------------------------------------------------------------------------------------------------
+# --- the flows ------------------------------------------------------------------------------------
 
 
 def _id_from(place: Callable[[], int]) -> Callable[[Any], Any]:
@@ -169,7 +167,7 @@ def _counter() -> Callable[[], int]:
     return count
 
 
-def _advances_first(accept: Any) -> Any:  # noqa: ARG001  # stands in for it
+def _advances_first(_accept: Any) -> Any:
     def mutant(self: Steady, items: list[Any]) -> None:
         self._outbox.advance(self.lane, self._consumer, {entry.shard: entry.seq for entry in items})
         for entry in items:
@@ -200,7 +198,7 @@ def _takes_and_forgets(delivering: Any) -> Any:
 def _clocked(tick: Any) -> Any:
     """Time is asked for, not told."""
     asked = _counter()
-    return lambda self, state, now: tick(self, state, now + 1_000 * (asked() % 7))
+    return lambda self, state, now, turns: tick(self, state, now + 1_000 * (asked() % 7), turns)
 
 
 def _survives_fence(commit: Any) -> Any:
@@ -211,7 +209,7 @@ def _survives_fence(commit: Any) -> Any:
             commit(self, shards)
         except Crash:
             for shard in shards:
-                self._states[shard].clear()
+                self._states[shard].changes = Changes()
                 self._committed[shard] = self._store.heads()[shard]
 
     return mutant
@@ -224,13 +222,13 @@ def _keeps_the_outbox_short(emit: Any) -> Any:
     def mutant(self: ShardState, lane: str, message: Any) -> None:
         emit(self, lane, message)
         if lane == Lane.TRIGGERS and turns() % 50 == 0:
-            self.outbox.pop()
+            self.changes.outbox.pop()
 
     return mutant
 
 
 def _waits_for_all(owe: Any) -> Any:
-    return lambda transit, identifier, origin, to, later: owe(transit, identifier, origin, to, 0)  # noqa: ARG005  # that is the mutation
+    return lambda transit, identifier, origin, to, _later: owe(transit, identifier, origin, to, 0)
 
 
 def _known_too_early(groups: Any) -> Any:
@@ -271,7 +269,9 @@ def _nothing_beside(save: Any) -> Any:
 
 
 def _any_revision(save: Any) -> Any:
-    def mutant(self: MemoryModels, model: str, revision: int, checkpoint: Checkpoint, *beside: Beside) -> int:  # noqa: ARG001  # that is the mutation
+    def mutant(
+        self: MemoryModels, model: str, _revision: int, checkpoint: Checkpoint, *beside: Beside
+    ) -> int:
         return int(save(self, model, self._revisions.get(model, 0), checkpoint, *beside))
 
     return mutant
@@ -319,16 +319,11 @@ def _groups_are_people(decode: Any) -> Any:
     return mutant
 
 
-def _without_net(turn: Any) -> Any:  # noqa: ARG001  # stands in for it
+def _without_net(_turn: Any) -> Any:
     """What logic raises on ends the worker, and the next one, for ever."""
 
     def mutant(
-        self: Careful,
-        state: ShardState,
-        root: bytes,
-        step: Callable[[], None],
-        origin: bytes = b"",
-        payload: bytes = b"",
+        _self: Careful, _state: ShardState, _root: bytes, step: Callable[[], None], *_kept: bytes
     ) -> bool:
         step()
         return True
@@ -340,7 +335,7 @@ def _thrown_away(emit: Any) -> Any:
     return lambda self, lane, message: None if lane == Lane.QUARANTINE else emit(self, lane, message)
 
 
-def _retried(sifted: Any) -> Any:  # noqa: ARG001  # stands in for it
+def _retried(_sifted: Any) -> Any:
     """A window that holds what cannot be matched is tried again, and again."""
 
     def mutant(_items: Any, _attempt: Callable[[Any], Any], what: str) -> Any:
@@ -378,21 +373,21 @@ MUTATIONS: Mapping[str, Broken] = {
     "an announcement is not deduplicated": _replace(MemoryDirectory, "_taken", _taken_again("learn:")),
     "a second is announced by every worker": _replace(MemoryDirectory, "tick", _ticks_twice),
     "a log is trimmed beyond what is committed": _replace(MemoryDirectory, "trim", _trims_too_much),
-    "a directory that went back is not noticed": _replace(Resolver, "confirm", lambda _: lambda self: None),  # noqa: ARG005
+    "a directory that went back is not noticed": _replace(Resolver, "confirm", lambda _: lambda _self: None),
     "the shards do not go back with the directory": _replace(World, "go_back", _half_back),
     # what follows from an event
     "a trigger's id holds a count of this process": _replace(decisions, "trigger_id", _id_from(_counter())),
-    "a timer's trigger id holds the time it was due": _replace(timers, "cause_of", _due_in_id),
+    "a timer's trigger id holds the time it was due": _replace(waits, "cause_of", _due_in_id),
     "time is asked for by the shard": _replace(ShardMachine, "_tick", _clocked),
     "a trigger is now and then not stored": _replace(ShardState, "emit", _keeps_the_outbox_short),
     "the ring of messages is not asked": _replace(
-        flows.logic.shard.machine, "seen", lambda _: lambda ring, message: False
+        flows.logic.shard.machine, "seen", lambda _: lambda *_: False
     ),
     "facts of united customers do not wait": _replace(
         flows.logic.shard.machine, "must_wait", lambda _: lambda *_: False
     ),
     "a borrowed ring is forgotten": _replace(
-        flows.logic.shard.in_flight, "_remember", lambda _: lambda transit, ring: None
+        flows.logic.shard.in_flight, "_remember", lambda _: lambda *_: None
     ),
     "a debt also waits for what is younger": _replace(flows.logic.shard.in_flight, "owe", _waits_for_all),
     "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
@@ -406,7 +401,7 @@ MUTATIONS: Mapping[str, Broken] = {
     "what matching raises on is not kept": _replace(flows.match, "sift", _passed_over),
     # who is who
     "what a group states is its members' own": _replace(validation, "decode", _groups_are_people),
-    "a placeholder identifies": _replace(Placeholders, "says_nothing", lambda _: lambda self, value: False),  # noqa: ARG005
+    "a placeholder identifies": _replace(Placeholders, "says_nothing", lambda _: lambda *_: False),
     "a spelling of an address is another address": _replace(
         identifiers, "_normalise", lambda _: lambda *_: lambda value, _: value
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from connectors.raw.log import START
-from flows.lab.simulate.traffic import Traffic
+from flows.lab.simulate.drawn_traffic import Traffic
 from flows.lab.simulate.workers import learnings, machine, resolver
 from flows.lab.simulate.world import CONFIG, HASH_KEY, PLENTY, SHARDS, Keys, Past, World
 from flows.logic.facets.decisions import trigger_id
@@ -18,7 +18,7 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from schemas.records.customer_profile import Profile, Sensitive, Transit
+from schemas.records.customer_profile import InFlightMerge, Profile, Sensitive
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.events import DeadLetter, Fact, Quarantined
@@ -69,7 +69,7 @@ class Undisturbed:
         return self._turns
 
     def live(self) -> World:
-        """The whole history. Raises `Diverged`."""
+        """Live through the whole history. Raises `Diverged`."""
         for past in self._told.directory.history:
             self._again(past)
         self._work()
@@ -100,7 +100,8 @@ class Undisturbed:
                 lane = self.world.shards.outbox[shard, Lane.ABSORBS]
                 if not lane or lane[0].seq != seq:
                     raise Diverged(
-                        f"message {seq} of shard {shard} was handed over, but {'none' if not lane else lane[0].seq} is due"
+                        f"message {seq} of shard {shard} was handed over, but "
+                        f"{'none' if not lane else lane[0].seq} is due"
                     )
                 directory.forward(shard, seq, _absorb(lane[0].body))
                 self.world.shards.advance(Lane.ABSORBS, "internal", {shard: seq})
@@ -120,7 +121,12 @@ class Undisturbed:
         places = [(before + 1 + at, index) for at, entry in enumerate(entries) for index in range(len(entry))]
         positions = [position for position, _ in places]
         window = Window(
-            partition, before, after, [event for entry in entries for event in entry], positions, 0.0
+            partition=partition,
+            before=before,
+            after=after,
+            events=[event for entry in entries for event in entry],
+            positions=positions,
+            opened=0.0,
         )
         self._resolver.commit(self._resolver.judge(window, [places.index(place) for place in refused]))
 
@@ -157,15 +163,14 @@ class _Saying:
         return True
 
     def drop(self, kind: str, name: str, before: int) -> None:
-        """All are kept here."""
+        """Drop nothing: all are kept here."""
 
 
-# --- judgement
-# ------------------------------------------------------------------------------------------------------
+# --- judgement ------------------------------------------------------------------------------------
 
 
 def problems(world: World, traffic: Traffic) -> list[str]:
-    """What is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
+    """Return what is wrong; nothing if the engine keeps its promise. Raises `Diverged`."""
     ideal = Undisturbed(world).live()
     return [
         *_state(world, ideal),
@@ -204,7 +209,10 @@ def _poison(world: World, traffic: Traffic) -> Iterator[str]:
     ]
     kept = {_fact(found.payload).message for found in quarantined}
     if kept != traffic.poison:
-        yield f"{len(traffic.poison)} events hit a defect of the shards' logic, {len(kept)} of them are in quarantine"
+        yield (
+            f"{len(traffic.poison)} events hit a defect of the shards' logic, "
+            f"{len(kept)} of them are in quarantine"
+        )
     places = Counter(
         (letter.position, letter.index)
         for letter in map(_letter, world.directory.dead)
@@ -245,8 +253,11 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
     refused = world.directory.stats().get("rejected:alias_of_users", 0)
     if counted + refused != len(traffic.good) + traffic.aliases:  # what is poison counts for nobody
-        yield f"{len(traffic.good) + traffic.aliases} messages were acknowledged, {counted} count, {refused} were refused"
-    if waiting := sum(profile.transit is not None and _waits(profile.transit) for profile in profiles):
+        yield (
+            f"{len(traffic.good) + traffic.aliases} messages were acknowledged, "
+            f"{counted} count, {refused} were refused"
+        )
+    if waiting := sum(profile.in_flight is not None and _waits(profile.in_flight) for profile in profiles):
         yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
     if rejected - refused != traffic.bad:
@@ -262,17 +273,14 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
             due.add(trigger_id(made["messageId"], found[0].hash, "each"))
     ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
     if due != ours:
-        yield f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
+        yield (
+            f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
+        )
 
 
-def _waits(transit: Transit) -> bool:
+def _waits(merge: InFlightMerge) -> bool:
     return bool(
-        transit.customers
-        or transit.arrived
-        or transit.identifiers
-        or transit.early
-        or transit.held
-        or transit.owed
+        merge.customers or merge.arrived or merge.identifiers or merge.early or merge.held or merge.owed
     )
 
 
@@ -297,11 +305,17 @@ def _order(world: World) -> Iterator[str]:
         match past:
             case "w", partition, before, after, _refused:
                 if before != ends[partition]:
-                    yield f"a window of {partition} begins at {before}, the one before it ended at {ends[partition]}"
+                    yield (
+                        f"a window of {partition} begins at {before}, the one before it "
+                        f"ended at {ends[partition]}"
+                    )
                 ends[partition] = after
             case "d", decided:
                 if decided.before != max(matched, 0) and (matched, decided.before) != (0, -1):
-                    yield f"matching of entry {decided.after} begins at {decided.before}, the one before it ended at {matched}"
+                    yield (
+                        f"matching of entry {decided.after} begins at {decided.before}, "
+                        f"the one before it ended at {matched}"
+                    )
                 matched = decided.after
             case "t", second:
                 said.setdefault("the clock", []).append(second)

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from flows.lab.simulate import oracle
 from flows.lab.simulate.defects import planted
-from flows.lab.simulate.faults import Crash, Faults, Rates
-from flows.lab.simulate.traffic import DOCUMENTS, Traffic
+from flows.lab.simulate.drawn_traffic import DOCUMENTS, Traffic
+from flows.lab.simulate.failures import Crash, Faults, Rates
 from flows.lab.simulate.workers import LIVES, Life, Site
 from flows.lab.simulate.world import CONFIG, PLENTY, World
 from schemas.errors import Damaged, MillraceError, Torn
@@ -52,9 +52,8 @@ class Simulation:
         self._seed = seed
         self._luck = luck = Random(seed)
         tight = luck.random() < 0.3
-        self._outbox_max = (
-            luck.choice([1, 3, 40]) if tight else PLENTY
-        )  # less than one second brings: learn waits for the end of it
+        # Where it is tight, less than one second brings: learn waits for the end of it.
+        self._outbox_max = luck.choice([1, 3, 40]) if tight else PLENTY
         self.world = World(log_max=luck.randint(4, 10) if tight else PLENTY)
         self._faults = Faults(luck, Rates.drawn(luck))
         self._faults.meanwhile = self._meanwhile
@@ -67,7 +66,7 @@ class Simulation:
         self._kept = deque([self.world.snapshot()], maxlen=KEPT)
 
     def run(self, broken: Broken = nullcontext) -> Outcome:
-        """The judge never runs what is broken."""
+        """Run it, and return the outcome. The judge never runs what is broken."""
         with planted():
             return self._run(broken)
 
@@ -82,7 +81,11 @@ class Simulation:
             problems = [str(error)]
         counts = dict(sorted(self._faults.counts.items()))
         return Outcome(
-            self._seed, tuple(problems), len(self._traffic.good), len(self.world.shards.emitted), counts
+            seed=self._seed,
+            problems=tuple(problems),
+            messages=len(self._traffic.good),
+            triggers=len(self.world.shards.emitted),
+            faults=counts,
         )
 
     # --- turns
@@ -198,6 +201,6 @@ class Simulation:
 
 
 def simulate(seed: int, broken: Broken = nullcontext) -> Outcome:
-    """The same seed is the same run. What the workers log of their deaths is not shown."""
+    """Simulate one seed. The same seed is the same run. What the workers log of their deaths is not shown."""
     with capture_logs():
         return Simulation(seed).run(broken)

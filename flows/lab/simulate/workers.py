@@ -1,8 +1,8 @@
 """The workers of the flows, each a generator that stops between any two of its steps: read, apply, commit.
 
 They are the real ones (`Windows` and `Resolver`, `Worker`, `Steady`, `Matcher`, `Learning`); what Bytewax
-does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a few
-lines.
+does is the order of the calls. Only the dispatchers, whose sinks talk to the network, are stood in for by a
+few lines.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +11,16 @@ from typing import Any, cast
 
 from connectors.raw.log import START
 from flows.deliver import Steady, forwarding
-from flows.lab.demo.faults import Defective
-from flows.lab.simulate.faults import Crash, Faults, Line
-from flows.lab.simulate.traffic import DOCUMENTS
+from flows.lab.demo.malformed import Defective
+from flows.lab.simulate.drawn_traffic import DOCUMENTS
+from flows.lab.simulate.failures import Crash, Faults, Line
 from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
 from flows.learn import Learning
 from flows.logic.delivery import Progress
 from flows.logic.models import churn
-from flows.logic.models.lessons import Teacher, teachers
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.trainer import Trainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -179,8 +180,8 @@ def handing_over(site: Site) -> Life:
 
 
 def delivering(site: Site) -> Life:
-    """At least once: a cursor passes what was taken. Deliveries finish in any order."""
-    cursors = site.shards.cursors(Lane.TRIGGERS, CRM)
+    """Deliver at least once: a cursor passes what was taken. Deliveries finish in any order."""
+    cursors = site.shards.cursors("t", CRM)
     progress = {shard: Progress(seq) for shard, seq in cursors.items()}
     read = dict(cursors)
     waiting: list[OutboxEntry] = []
@@ -218,7 +219,7 @@ class Receiver:
             self._world.told.setdefault((trigger.rule, message), set()).add(trigger.id)
 
 
-class Brittle(Trainer):
+class Brittle(BinaryTrainer):
     """With a defect of ours: it raises on some examples, when it has taken them. It must learn as if they had
     never come."""
 
@@ -229,11 +230,11 @@ class Brittle(Trainer):
 
 
 def learnings(world: World, outbox: Any, directory: Any, store: Any) -> list[Learning]:
-    """One for each model."""
+    """Return one for each model."""
     churned = Brittle(churn.NAME, churn.FEATURES, 0.05, first=SNAPSHOT_FIRST, every=SNAPSHOT_EVERY)
-    taught: list[Teacher] = [churned, *teachers(rules_from(DOCUMENTS[0]))]
-    senders = [snapshots.sender(teacher.name) for teacher in taught]
-    return [Learning(teacher, outbox, directory, store, world.signer, SHARDS, senders) for teacher in taught]
+    taught: list[Trainer] = [churned, *other_trainers(rules_from(DOCUMENTS[0]))]
+    senders = [snapshots.sender(trainer.name) for trainer in taught]
+    return [Learning(trainer, outbox, directory, store, world.signer, SHARDS, senders) for trainer in taught]
 
 
 def matching(site: Site) -> Life:

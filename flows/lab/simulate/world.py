@@ -170,17 +170,17 @@ class World:
         self.generation = 0  # how often the server went back: every connection breaks
 
     def clock(self) -> float:
-        """Seconds."""
+        """Return seconds."""
         return self.now_ms / 1000
 
     def snapshot(self) -> bytes:
-        """What the server holds."""
+        """Return what the server holds."""
         return pickle.dumps(
             [self._held(server) for server in (self.directory, self.shards, self.models)] + [self.keys]
         )
 
     def go_back(self, snapshot: bytes) -> None:
-        """The server comes back as it was; all that is not the server's stays."""
+        """Bring the server back as it was; all that is not the server's stays."""
         before = {trigger.id for trigger in self.shards.emitted}
         *held, keys = pickle.loads(snapshot)  # our own, from memory
         for server, was in zip((self.directory, self.shards, self.models), held, strict=True):
@@ -200,5 +200,5 @@ decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 
 @lru_cache(maxsize=16)
 def compiled(document: bytes, version: int) -> CompiledRules:
-    """Rules are a function of their document, so all workers may share them."""
+    """Return the compiled rules. They are a function of their document, so all workers may share them."""
     return CompiledRules(rules_from(document), version, DEDUPE, SHARDS)

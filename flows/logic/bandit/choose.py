@@ -27,7 +27,7 @@ Withheld = Literal[
 _LOG_ODDS_MAX = 30.0
 
 
-class Menu:
+class ActionSet:
     """Actions that may be chosen among, as columns: made once for each set of eligible actions, used for many
     decisions."""
 
@@ -82,28 +82,28 @@ def screen(
     return eligible, withheld
 
 
-def choose(forecast: Forecast, menu: Menu, settings: Settings, draw: float) -> Choice:
+def choose(forecast: Forecast, action_set: ActionSet, settings: Settings, draw: float) -> Choice:
     """Choose by `draw`, uniform in [0, 1). Raises `ValueError` without actions: to offer none is not a
     decision."""
-    if not menu.names:
+    if not action_set.names:
         raise ValueError("no eligible action: there is nothing to choose")
-    propensities = probabilities(forecast, menu, settings)
-    chosen = min(int(propensities.cumsum().searchsorted(draw, side="right")), len(menu.names) - 1)
+    propensities = probabilities(forecast, action_set, settings)
+    chosen = min(int(propensities.cumsum().searchsorted(draw, side="right")), len(action_set.names) - 1)
     while propensities[chosen] == 0.0:  # the sum was rounded to below the draw
         chosen -= 1
-    expected = _net(forecast.means, menu, settings.logistic)
-    return Choice(chosen, menu.names, tuple(propensities.tolist()), tuple(expected.tolist()))
+    expected = _net(forecast.means, action_set, settings.logistic)
+    return Choice(chosen, action_set.names, tuple(propensities.tolist()), tuple(expected.tolist()))
 
 
-def probabilities(forecast: Forecast, menu: Menu, settings: Settings) -> Floats:
+def probabilities(forecast: Forecast, action_set: ActionSet, settings: Settings) -> Floats:
     """The probability of each action, shape (k,): floor / k each, and the rest as the policy divides it."""
-    count = len(menu.names)
+    count = len(action_set.names)
     if settings.samples:
         scores: NDArray[np.floating] = forecast.samples(settings.deviations)
     else:
         scores = forecast.means + settings.deviations * forecast.deviations
     nets = (
-        scores if menu.alike else _net(scores, menu, settings.logistic)
+        scores if action_set.alike else _net(scores, action_set, settings.logistic)
     )  # where all are worth the same the order is that of the scores
     if settings.samples:
         shares = np.bincount(nets.argmax(axis=1), minlength=count) / len(nets)
@@ -123,9 +123,9 @@ def uniform(decision: bytes) -> float:
     ) / 2.0**53
 
 
-def _net(scores: NDArray[np.floating], menu: Menu, logistic: bool) -> NDArray[np.floating]:
+def _net(scores: NDArray[np.floating], action_set: ActionSet, logistic: bool) -> NDArray[np.floating]:
     """Money expected under `scores`, shape (..., k)."""
     if not logistic:
-        return np.asarray(scores * menu.values - menu.costs)
+        return np.asarray(scores * action_set.values - action_set.costs)
     odds: NDArray[np.floating] = np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))
-    return np.asarray(menu.values / (1.0 + odds) - menu.costs)
+    return np.asarray(action_set.values / (1.0 + odds) - action_set.costs)

@@ -13,7 +13,7 @@ from math import sqrt
 import msgspec
 import numpy as np
 
-from flows.logic.bandit.choose import Menu, probabilities
+from flows.logic.bandit.choose import ActionSet, probabilities
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.offpolicy import Estimate, Verdict, judge
 from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
@@ -22,7 +22,7 @@ from flows.logic.bandit.snapshot import Decider, Snapshot
 HALF_LIFE = 20_000  # looks
 _FADE = 0.5 ** (1.0 / HALF_LIFE)
 _TWO_SIDED_95 = 1.959963984540054
-_MENUS_MAX = 1_024
+_ACTION_SETS_MAX = 1_024
 
 
 class Tally(msgspec.Struct, array_like=True):
@@ -88,7 +88,7 @@ class Shadows:
         }
         self._each = others | {settings.policy: settings}
         self._actions = {action.name: action for action in actions}
-        self._menus: dict[tuple[str, ...], Menu | None] = {}
+        self._action_sets: dict[tuple[str, ...], ActionSet | None] = {}
         self.tallies = {policy: Tally() for policy in POLICIES}
         self._deciders: dict[bool, Decider] = {}  # by whether they believe in probabilities
         self.packed: list[bytes] = []  # snapshots that these were made of
@@ -114,26 +114,28 @@ class Shadows:
     def look(self, made: Rewarded) -> None:
         """What would each have done? Nothing is learnt from a decision of which it is not known what else
         could have been done."""
-        menu = self._menu(tuple(made.eligible))
-        if menu is None or made.action not in menu.names:
+        action_set = self._action_set(tuple(made.eligible))
+        if action_set is None or made.action not in action_set.names:
             return
-        place, action = menu.names.index(made.action), self._actions[made.action]
+        place, action = action_set.names.index(made.action), self._actions[made.action]
         earned, context = action.value * made.reward - action.cost, np.array(made.context, dtype=np.float64)
-        beliefs = {logistic: decider.forecast(context, menu) for logistic, decider in self._deciders.items()}
+        beliefs = {
+            logistic: decider.forecast(context, action_set) for logistic, decider in self._deciders.items()
+        }
         for policy, tally in self.tallies.items():
             settings = self.of(policy)
             if settings.logistic in beliefs:
-                probability = float(probabilities(beliefs[settings.logistic], menu, settings)[place])
+                probability = float(probabilities(beliefs[settings.logistic], action_set, settings)[place])
                 tally.add(probability / made.propensity, earned, made.reward != 0.0)
 
-    def _menu(self, names: tuple[str, ...]) -> Menu | None:
+    def _action_set(self, names: tuple[str, ...]) -> ActionSet | None:
         """None where one of them is gone: what it was worth is not known any more."""
-        if names not in self._menus:
-            if len(self._menus) >= _MENUS_MAX:
-                self._menus.clear()
+        if names not in self._action_sets:
+            if len(self._action_sets) >= _ACTION_SETS_MAX:
+                self._action_sets.clear()
             known = [self._actions[name] for name in names if name in self._actions]
-            self._menus[names] = Menu(known) if known and len(known) == len(names) else None
-        return self._menus[names]
+            self._action_sets[names] = ActionSet(known) if known and len(known) == len(names) else None
+        return self._action_sets[names]
 
     def resume(self, tallies: Mapping[Policy, Tally], packed: Iterable[bytes]) -> None:
         """Go on from a checkpoint. Raises `Foreign`."""

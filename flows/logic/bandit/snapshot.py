@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.logic.bandit.choose import Choice, Menu, choose
+from flows.logic.bandit.choose import ActionSet, Choice, choose
 from flows.logic.bandit.forecast import Forecast
 from flows.logic.bandit.scale import Floats, Frame
 from flows.logic.bandit.settings import ACTION_FEATURES_MAX, ARMS_MAX, FEATURES_MAX, Action, Settings
@@ -20,7 +20,7 @@ from schemas.errors import Foreign
 
 BYTES_MAX = 16 * 1024 * 1024
 _FORMAT = 1
-_MENUS_MAX = 1_024  # sets of actions whose rows are remembered
+_ACTION_SETS_MAX = 1_024  # sets of actions whose rows are remembered
 _JITTER = 1e-9  # on the diagonal of a covariance that single precision may have made slightly indefinite
 
 
@@ -69,7 +69,7 @@ class Decider:
         self._frame = Frame(self._array("means", (features,)), self._array("inverse_deviations", (features,)))
         self._weights = self._array("weights", (rows, d))
         halves = self._array("covariances", (rows, d * (d + 1) // 2), "<f4")
-        self._menus: dict[tuple[str, ...], NDArray[np.intp]] = {}
+        self._action_sets: dict[tuple[str, ...], NDArray[np.intp]] = {}
         self._prior_mean = self._array("prior_mean", (d,))
         prior_variance = 1.0 / self._array("prior_precision", (d,))
         self._rows = {name: row for row, name in enumerate(snapshot.actions)}
@@ -123,8 +123,8 @@ class Decider:
     def version(self) -> int:
         return self.snapshot.version
 
-    def decide(self, context: Sequence[float], menu: Menu, draw: float) -> Choice:
-        """Choose among the eligible actions of `menu` by `draw`, uniform in [0, 1).
+    def decide(self, context: Sequence[float], action_set: ActionSet, draw: float) -> Choice:
+        """Choose among the eligible actions of `action_set` by `draw`, uniform in [0, 1).
 
         A feature that is NaN counts as average. An action that the snapshot does not know is believed to be
         what the prior says. Raises `ValueError` without actions, or with another number of features.
@@ -134,27 +134,32 @@ class Decider:
                 f"a context of {len(context)} features, the model has {len(self.snapshot.features)}"
             )
         return choose(
-            self.forecast(np.array(context, dtype=np.float64), menu), menu, self.snapshot.settings, draw
+            self.forecast(np.array(context, dtype=np.float64), action_set),
+            action_set,
+            self.snapshot.settings,
+            draw,
         )
 
-    def forecast(self, context: Floats, menu: Menu) -> Forecast:
+    def forecast(self, context: Floats, action_set: ActionSet) -> Forecast:
         z = self._frame.place(context)
         if self._shared:
             return shared_forecast(
-                z, self._weights[0], self._block, described(menu.actions, self._width), self._noise
+                z, self._weights[0], self._block, described(action_set.actions, self._width), self._noise
             )
         single = z.astype(np.float32)
         variances = self._halves @ np.multiply.outer(single, single).ravel().take(self._pairs)
         means = self._weights @ z
-        rows = self._rows_of(menu.names)
+        rows = self._rows_of(action_set.names)
         return Forecast(means.take(rows), np.sqrt(np.maximum(variances.take(rows), 0.0)) * self._noise)
 
     def _rows_of(self, names: tuple[str, ...]) -> NDArray[np.intp]:
-        rows = self._menus.get(names)
+        rows = self._action_sets.get(names)
         if rows is None:
-            if len(self._menus) >= _MENUS_MAX:
-                self._menus.clear()
-            rows = self._menus[names] = np.array([self._rows.get(name, -1) for name in names], dtype=np.intp)
+            if len(self._action_sets) >= _ACTION_SETS_MAX:
+                self._action_sets.clear()
+            rows = self._action_sets[names] = np.array(
+                [self._rows.get(name, -1) for name in names], dtype=np.intp
+            )
         return rows
 
     def _array(self, field: str, shape: tuple[int, ...], kind: str = "<f8") -> Floats:

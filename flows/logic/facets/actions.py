@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flows.logic.bandit.allowances import Allowances
-from flows.logic.bandit.choose import Choice, Menu, screen, uniform
+from flows.logic.bandit.choose import ActionSet, Choice, screen, uniform
 from flows.logic.bandit.rewards import packed
 from flows.logic.facets import outcomes
 from flows.logic.models.best_action import FEATURES
@@ -37,8 +37,8 @@ class Chosen(NamedTuple):
 def choose(
     state: ShardState, view: EvaluationContext, root: bytes, rule: str, cause: str, decision: str
 ) -> Chosen | None:
-    """Choose for the trigger with the id `decision`, or for None of the actions where none may be offered. It
-    is noted either way."""
+    """Choose for the trigger with the id `decision`; return None where no action may be offered. It is noted
+    either way."""
     choices, profile, now = rules_of(state).choices, view.p, view.now
     allowances = Allowances(choices.period_ms, state.head.used, state.number, choices.shards)
     room = [
@@ -47,41 +47,49 @@ def choose(
     ]
     eligible, withheld = screen(choices.actions, _allowed(choices, view), room)
     for name, why in withheld.items():
-        state.chosen.append((name, why))
+        state.changes.chosen.append((name, why))
     said = dict[str, str](withheld)
     if not eligible:
-        state.emit(Lane.DECISIONS, Decision(root, rule, cause, now, "no_action", decision, withheld=said))
+        record = Decision(
+            customer=root, rule=rule, cause=cause, at_ms=now, reason="no_action", id=decision, withheld=said
+        )
+        state.emit(Lane.DECISIONS, record)
         state.count("decisions:no_action")
         return None
     context = context_of(view)
-    choice, version = _draw(state, context, choices.menu(eligible), decision)
+    choice, version = _draw(state, context, choices.action_set(eligible), decision)
     action, chosen = eligible[choice.chosen], choices.rules[choice.action]
     allowances.keep(choices.actions)
     allowances.take(action, now)
     if chosen.cooldown is not None:
         profile.cooldowns[_cooldown(action.name)] = now + int(chosen.cooldown)
     expected = choice.expected[choice.chosen] if version else 0.0
-    state.emit(
-        Lane.DECISIONS,
-        Decision(
-            root,
-            rule,
-            cause,
-            now,
-            "silent" if chosen.silent else "chosen",
-            decision,
-            action.name,
-            choice.propensity,
-            expected,
-            dict(zip(choice.actions, choice.propensities, strict=True)),
-            said,
-            context,
-            version,
-        ),
+    record = Decision(
+        customer=root,
+        rule=rule,
+        cause=cause,
+        at_ms=now,
+        reason="silent" if chosen.silent else "chosen",
+        id=decision,
+        action=action.name,
+        propensity=choice.propensity,
+        expected=expected,
+        propensities=dict(zip(choice.actions, choice.propensities, strict=True)),
+        withheld=said,
+        context=context,
+        version=version,
     )
+    state.emit(Lane.DECISIONS, record)
     state.count(f"actions:{action.name}")
-    state.chosen.append((action.name, _how(choice, version)))
-    made = Open(now, packed(context), action.name, choice.propensity, version, eligible=list(choice.actions))
+    state.changes.chosen.append((action.name, _how(choice, version)))
+    made = Open(
+        decided_ms=now,
+        context=packed(context),
+        action=action.name,
+        propensity=choice.propensity,
+        version=version,
+        eligible=list(choice.actions),
+    )
     outcomes.begin(state, view, root, decision, made)
     return Chosen(chosen, _reasons(choice, version, expected, said))
 
@@ -105,13 +113,15 @@ def _holds(condition: object, view: EvaluationContext) -> bool | None:
         return None
 
 
-def _draw(state: ShardState, context: list[float], menu: Menu, decision: str) -> tuple[Choice, int]:
+def _draw(
+    state: ShardState, context: list[float], action_set: ActionSet, decision: str
+) -> tuple[Choice, int]:
     """By the hash of the decision's id, so that the same log gives the same choice. With the version of the
     model, or 0."""
-    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(menu.names)
+    draw, decider, count = uniform(decision.encode()), state.learnt.decider, len(action_set.names)
     if decider is not None:
-        return decider.decide(context, menu, draw), decider.version
-    return Choice(int(draw * count), menu.names, (1.0 / count,) * count, (0.0,) * count), 0
+        return decider.decide(context, action_set, draw), decider.version
+    return Choice(int(draw * count), action_set.names, (1.0 / count,) * count, (0.0,) * count), 0
 
 
 def _how(choice: Choice, version: int) -> str:

@@ -1,50 +1,68 @@
-"""What customers care for: items that events name (for recommendations), and the group of those who behave
-alike."""
+"""The items that a customer cares for: those that events name, for recommendations."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from flows.logic.facets.actions import context_of
-from flows.logic.models import recommendation_index, segments_learnt
+from flows.logic.facets.facet import Facet, TriggerCause
+from flows.logic.models import recommendation_index
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
-from flows.logic.shard.state import ShardState
+from flows.logic.shard.state import Live, ShardState
+from schemas.config import Touch
 from schemas.records.customer_profile import Profile
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 
-ITEM_MAX: Final = 64  # characters of an item's id; longer ones are none
+ITEM_MAX: Final = 64  # characters of an item's id; what is longer is not taken for an item
 ITEMS_MAX: Final = 16  # of one event
 
 
-def touch(
-    state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, key: str, time_ms: int
-) -> None:
-    """An event may be about items: each is learnt together with those that this customer touched before."""
-    for rule in rules.touches.get(key, ()):
-        recent = view.p.recent
-        for item in items_of(view.properties, rule.item.split(".")):
-            state.emit(
-                Lane.EXAMPLES,
-                Example(
-                    recommendation_index.NAME,
-                    root,
-                    time_ms,
-                    view.now,
-                    [],
-                    None,
-                    0,
-                    rule.weight,
-                    action=item,
-                    recent=recent,
-                    segment=view.p.segment,
-                ),
-            )
-            recent = [item, *(other for other in recent if other != item)][: recommendation_index.RECENT_MAX]
-        view.p.recent = recent
+class ItemInteractions(Facet):
+    """The last items, the latest first."""
+
+    def before_event(
+        self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
+    ) -> None:
+        """Learn each item of the event together with those that this customer touched before."""
+        for rule in rules.touches.get(view.key, ()):
+            _touch(state, rule, view, cause)
+
+    def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:
+        """Keep what either of two customers touched, in turns; whoever retires into whom."""
+        if not theirs.recent:
+            return
+        lists = (live.profile.recent, theirs.recent)
+        both = sorted((place, item) for items in lists for place, item in enumerate(items))
+        distinct = list(dict.fromkeys(item for _, item in both))
+        live.profile.recent = distinct[: recommendation_index.RECENT_MAX]
+
+    def show(self, rules: CompiledRules, view: EvaluationContext) -> dict[str, Any]:
+        """Return what to recommend."""
+        return {"recommended": view.recommended()}
+
+
+def _touch(state: ShardState, rule: Touch, view: EvaluationContext, cause: TriggerCause) -> None:
+    recent = view.p.recent
+    for item in items_of(view.properties, rule.item.split(".")):
+        example = Example(
+            model=recommendation_index.NAME,
+            customer=cause.root,
+            asked_ms=cause.receipt.event_ms,
+            answered_ms=view.now,
+            features=[],
+            predicted=None,
+            version=0,
+            label=rule.weight,
+            action=item,
+            recent=recent,
+            segment=view.p.segment,
+        )
+        state.emit(Lane.EXAMPLES, example)
+        recent = [item, *(other for other in recent if other != item)][: recommendation_index.RECENT_MAX]
+    view.p.recent = recent
 
 
 def items_of(properties: dict[str, Any], path: list[str]) -> list[str]:
-    """The ids at this path, through lists as well; at most `ITEMS_MAX`, each once."""
+    """Return the ids at this path, through lists as well: at most `ITEMS_MAX`, each once."""
     found: dict[str, None] = {}
     for value in _walk(properties, path):
         if isinstance(value, (str, int)) and not isinstance(value, bool):
@@ -64,46 +82,3 @@ def _walk(value: Any, path: list[str]) -> Iterator[Any]:
         yield value
     elif isinstance(value, dict):
         yield from _walk(value.get(path[0]), path[1:])
-
-
-def join(profile: Profile, theirs: Profile) -> None:
-    """What either of two customers touched, in turns, and the group of the one who was looked at last;
-    whoever retires into whom."""
-    if theirs.recent:
-        both = sorted(
-            (place, item) for items in (profile.recent, theirs.recent) for place, item in enumerate(items)
-        )
-        profile.recent = list(dict.fromkeys(item for _, item in both))[: recommendation_index.RECENT_MAX]
-    profile.clustered_ms, profile.cluster = max(
-        (profile.clustered_ms, profile.cluster), (theirs.clustered_ms, theirs.cluster)
-    )
-
-
-def group(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
-    """The group that the customer belongs to by now, looked for at most every so often; and an example to
-    form groups from."""
-    settings, profile = rules.rules.clusters, view.p
-    if not settings.enabled:
-        if profile.cluster:
-            _move(state, profile, "")
-        return
-    if profile.clustered_ms and view.now - profile.clustered_ms < settings.every:
-        return
-    profile.clustered_ms = view.now
-    context = context_of(view)
-    assigner = state.learnt.assigner
-    if assigner is not None:
-        _move(state, profile, assigner.assign(context)[0])
-    version = assigner.version if assigner else 0
-    state.emit(
-        Lane.EXAMPLES, Example(segments_learnt.NAME, root, view.now, view.now, context, None, version, 0.0)
-    )
-
-
-def _move(state: ShardState, profile: Profile, cluster: str) -> None:
-    if cluster != profile.cluster:
-        if profile.cluster:
-            state.count(f"cluster:{profile.cluster}", -1)
-        if cluster:
-            state.count(f"cluster:{cluster}")
-        profile.cluster = cluster

@@ -15,12 +15,16 @@ counted as `answers:<model>:<why>`: `unasked` (no question is open), `before` (i
 asked), `late`, `repeated`.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
+import msgspec
+
+from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.profile import sparse
 from flows.logic.profile.aggregates import amount_of
 from flows.logic.rules.ruleset import CompiledModel, CompiledRules, EvaluationContext
-from flows.logic.shard.state import ShardState
+from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import MICRO, Profile, Question
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
@@ -31,8 +35,55 @@ _SUSPECT_LEAST: Final = 0.001  # below it nothing is
 Unheard = Literal["unasked", "before", "late", "repeated"]
 
 
-def ask(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> bool:
-    """Ask what it is time to ask. True if a question begins."""
+class Questions(Facet):
+    """The open questions, and when each model was asked last."""
+
+    def before_timer(
+        self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
+    ) -> None:
+        """Answer the questions whose horizon has passed."""
+        for question in [question for question in view.p.questions if question.due_ms <= view.now]:
+            _answer(state, rules, view, cause.root, question)
+
+    def after_event(
+        self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
+    ) -> bool:
+        """Hear whether the event is an outcome, then ask. Return True if a question begins."""
+        # in this order: no event answers what is asked because of it
+        _hear(state, rules, view, cause.root, cause.receipt.event_ms)
+        return _ask_all(state, rules, view, cause.root)
+
+    def after_timer(
+        self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
+    ) -> None:
+        """Ask in quiet times too, or the models would know nobody who has been away for a while."""
+        if view.p.stage != "lost":
+            _ask_all(state, rules, view, cause.root)
+
+    def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
+        """Return when horizons pass."""
+        return [question.due_ms for question in view.p.questions]
+
+    def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:
+        """Go on with the later question of each model; what the other did so far answers nothing."""
+        profile, events = live.profile, live.total.events
+        their_events = sum(fragment.events for fragment in theirs.fragments.values())
+        asked = [_having_seen(question, their_events) for question in profile.questions]
+        asked += [_having_seen(question, events) for question in theirs.questions]
+        asked.sort(key=lambda question: (question.asked_ms, question.features))
+        latest = {question.model: question for question in asked}
+        profile.questions = [latest[model] for model in sorted(latest)]
+        for model, asked_ms in theirs.asked.items():
+            profile.asked[model] = max(asked_ms, profile.asked.get(model, 0))
+
+
+def _having_seen(question: Question, more: int) -> Question:
+    """Return a question that was asked when there were `more` events."""
+    return msgspec.structs.replace(question, events=question.events + more)
+
+
+def _ask_all(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> bool:
+    """Ask what it is time to ask. Return True if a question begins."""
     profile, begun = view.p, False
     for model in rules.models_at(view.key):
         asks = (
@@ -68,19 +119,38 @@ def _ask(model: CompiledModel, view: EvaluationContext) -> None:
     profile.asked.pop(name, None)
     predicted, version = profile.scores.get(name, (None, 0))
     features = sparse.pack(model.features(view.features()))
-    profile.questions.append(
-        Question(name, now, now + model.horizon, view.f.events, features, predicted, version)
+    question = Question(
+        model=name,
+        asked_ms=now,
+        due_ms=now + model.horizon,
+        events=view.f.events,
+        features=features,
+        predicted=predicted,
+        version=version,
     )
+    profile.questions.append(question)
 
 
 def _tell(state: ShardState, model: CompiledModel, view: EvaluationContext, root: bytes) -> None:
     """It learns what is usual from all, without waiting for answers."""
     predicted, version = view.p.scores.get(model.name, (None, 0))
     features = list(model.features(view.features()))
-    state.emit(_LANE, Example(model.name, root, view.now, view.now, features, predicted, version, UNANSWERED))
+    example = Example(
+        model=model.name,
+        customer=root,
+        asked_ms=view.now,
+        answered_ms=view.now,
+        features=features,
+        predicted=predicted,
+        version=version,
+        label=UNANSWERED,
+    )
+    state.emit(_LANE, example)
 
 
-def hear(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, time_ms: int) -> None:
+def _hear(
+    state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, time_ms: int
+) -> None:
     """An event may be the outcome that questions wait for."""
     for model, label in rules.outcomes.get(view.key, ()):
         if label and not model.when(view):
@@ -110,12 +180,6 @@ def _unheard(
     return "late" if time_ms > question.due_ms else None
 
 
-def answer(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
-    """The questions whose horizon has passed."""
-    for question in [question for question in view.p.questions if question.due_ms <= view.now]:
-        _answer(state, rules, view, root, question)
-
-
 def _answer(
     state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes, question: Question
 ) -> None:
@@ -129,13 +193,18 @@ def _answer(
     label = question.outcome
     if label is None:
         label = float(name == "churn" and view.f.events == question.events)
-    features, asked, predicted, version = (
-        sparse.unpack(question.features),
-        question.asked_ms,
-        question.predicted,
-        question.version,
+    example = Example(
+        model=name,
+        customer=root,
+        asked_ms=question.asked_ms,
+        answered_ms=now,
+        features=sparse.unpack(question.features),
+        predicted=question.predicted,
+        version=question.version,
+        label=label,
+        amount=question.amount,
     )
-    state.emit(_LANE, Example(name, root, asked, now, features, predicted, version, label, question.amount))
+    state.emit(_LANE, example)
 
 
 def _open(profile: Profile, model: str) -> Question | None:

@@ -26,14 +26,14 @@ _Found = tuple[str, int, float]  # field, level, bits
 
 
 def together(bits: Sequence[float]) -> float:
-    """Parts of an address: each tells most of the others."""
+    """Return the bits of parts of an address together: each tells most of the others."""
     up, down = [one for one in bits if one > 0.0], [one for one in bits if one < 0.0]
     most, least = max(up, default=0.0), min(down, default=0.0)
     return most + least + WEAKER_PLACE * (sum(up) - most + sum(down) - least)
 
 
 def is_organisation(found: Iterable[_Found]) -> bool:
-    """Whether the name of an organisation agrees, and nothing speaks of a person."""
+    """Return whether the name of an organisation agrees, and nothing speaks of a person."""
     named = False
     for field, _, bits in found:
         if field in _OF_A_PERSON:
@@ -43,8 +43,8 @@ def is_organisation(found: Iterable[_Found]) -> bool:
 
 
 def one_place_bits(found: Sequence[_Found], weights: Weights) -> float:
-    """What speaks for one place of an organisation, against two of its branches: a street tells them apart, a
-    phone or a city hardly."""
+    """Return what speaks for one place of an organisation, against two of its branches: a street tells them
+    apart, a phone or a city hardly."""
     bits = together([bits for field, _, bits in found if field in SPOTS])
     for field, level, _ in found:
         if field == "phone":
@@ -61,7 +61,7 @@ def _alike_bits(shares: Shares, level: int, branches: float) -> float:
 
 
 class Branches(msgspec.Struct, array_like=True):
-    """Counts, of records that have the name of a known organisation."""
+    """Counts over the records that have the name of a known organisation."""
 
     in_place: int = 0  # its place agrees, ...
     elsewhere: int = 0  # ... or differs from all that were found; of pairs of these:
@@ -71,10 +71,12 @@ class Branches(msgspec.Struct, array_like=True):
     other_city: int = 0
 
     def observe(self, compared: Sequence[Sequence[_Found]], prior: float, streets: bool) -> None:
-        """A record and those that it was compared with, with the bits before any comparison. `streets`:
-        whether the table has any; else a city is a place. Two who have a name in common by chance are no
-        branches: what is theirs beside the place has to say that they are one organisation, and for the share
-        of phones, what is theirs beside the phone."""
+        """Take notice of a record and those that it was compared with, with the bits before any comparison.
+
+        `streets`: whether the table has any; else a city is a place. Two who share a name by chance are not
+        branches: what they share beside the place has to say that they are one organisation, and for the
+        share of phones, what they share beside the phone.
+        """
         fields = SPOTS if streets else PLACES
         same = [found for found in compared if is_organisation(found) and _own_bits(found) + prior > _ONE]
         places = [together([bits for field, _, bits in found if field in fields]) for found in same]
@@ -94,16 +96,18 @@ class Branches(msgspec.Struct, array_like=True):
                     self.other_phone += phone == 0
 
     def each(self, records_each: float) -> float:
-        """How many other branches a customer has."""
+        """Return how many other branches a customer has."""
         prior = Weights().branches_each
         excess = max(0.0, self.elsewhere - _MOVED * self.in_place)
         same = self.in_place + self.elsewhere - excess
         return records_each * min(_MOST, max(_FEWEST, (excess + prior * _PRIOR) / (same + _PRIOR)))
 
     def phone(self) -> float:
+        """Return the share of pairs of branches with one phone."""
         return _share(self.one_phone, self.other_phone, Weights().branches_phone)
 
     def city(self) -> float:
+        """Return the share of pairs of branches in one city."""
         return _share(self.one_city, self.other_city, Weights().branches_city)
 
 

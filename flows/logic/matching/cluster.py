@@ -23,23 +23,25 @@ class Cluster:
 
     @staticmethod
     def of(id: str, records: Iterable[Record]) -> "Cluster":
+        """Make a cluster of records."""
         cluster = Cluster(id)
         for record in records:
             cluster.add(record)
         return cluster
 
     def copy(self) -> "Cluster":
+        """Return another cluster that says the same."""
         cluster = Cluster(self.id)
         cluster.become(self)
         return cluster
 
     def become(self, other: "Cluster") -> None:
-        """Say what the other one says, under its name."""
+        """Say what the other cluster says, under its name."""
         self.id, self.size, self.records = other.id, other.size, other.records[:]
         self.values = {field: counts.copy() for field, counts in other.values.items()}
 
     def add(self, record: Record) -> list[tuple[str, str]]:
-        """Returns the (field, value) pairs that the cluster did not have."""
+        """Add a record; return the (field, value) pairs that the cluster did not have."""
         self.size += 1
         if not self.values:
             self.records = [record]

@@ -22,6 +22,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     @property
     def top(self) -> int:
+        """Return the highest level."""
         return len(self.levels) - 1
 
 
@@ -121,18 +122,20 @@ _SHARED: Final = frozenset(("family_name", "phone", "birth_place", *PLACES))
 
 
 def is_shared(field: str) -> bool:
-    """Whether members of one family or household have it in common; of a field that nobody knows it has to be
+    """Return whether members of one family or household have it in common; of an unknown field this has to be
     feared."""
     return field in _SHARED or field not in KIND_OF
 
 
 def tells_who(field: str) -> bool:
-    """Whether it is a field of the customer's own, by which two records can be one customer's: a name, a
-    birth date, a mail address, a number. What a household shares, a category and a field that nobody knows
-    are none."""
+    """Return whether it is a field of the customer's own, by which two records can be one customer's: a name,
+    a birth date, a mail address, a number.
+
+    What a household shares, a category and an unknown field are not.
+    """
     return not is_shared(field) and kind_of(field).name not in ("category", "text", "web")
 
 
 def kind_of(field: str) -> Kind:
-    """The kind of a field; one that nobody knows is text, compared generically."""
+    """Return the kind of a field; an unknown one is text, compared generically."""
     return KINDS[KIND_OF.get(field, "text")]

@@ -21,9 +21,13 @@ _given, _date, _identifier = LEVEL["given"], LEVEL["date"], LEVEL["identifier"]
 
 
 def contradict(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form of which none is the other's, not even with a fault, and several
-    records say so, or given name or birth date disagree, or they are quite other ones and not all else
-    agrees; or have said firmly other given names and birth dates."""
+    """Return whether two customers cannot be one.
+
+    They cannot where both have numbers of one form of which none is the other's, not even with a fault, and
+    one of these is true: several records say so; given name or birth date disagree; or the numbers are quite
+    other ones and not all else agrees. Nor can they where both have firmly said other given names and birth
+    dates.
+    """
     for field in IDS:
         if _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
             if _other_numbers(_firm(a, field), _firm(b, field)) or _disagree(a, b):
@@ -33,8 +37,8 @@ def contradict(a: Cluster, b: Cluster) -> bool:
 
 
 def quite_other_numbers(a: Cluster, b: Cluster) -> bool:
-    """Whether both have numbers of one form, and none of them could be the other's, however badly it was
-    typed."""
+    """Return whether both have numbers of one form, and none of them could be the other's, however badly it
+    was typed."""
     for field in IDS:
         comparable = [(x, y) for x, y in _pairs(a, b, field) if len(x) == len(y)]
         if comparable and all(OSA.distance(x, y) > min(_BADLY_TYPED, len(x) // 3) for x, y in comparable):

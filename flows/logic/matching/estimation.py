@@ -39,7 +39,7 @@ Pair = tuple[
 
 
 class Learner(msgspec.Struct, array_like=True):
-    """Collects compared pairs; `observe` returns new weights when it is time for them. Packs into some 200
+    """Collects compared pairs; `observe` returns new weights when it is time for them. It packs into some 200
     KB, and goes on from there."""
 
     weights: Weights = Weights()
@@ -60,7 +60,7 @@ class Learner(msgspec.Struct, array_like=True):
     branches: Branches = msgspec.field(default_factory=Branches)
 
     def copy(self) -> "Learner":
-        """One that goes on from here by itself."""
+        """Return one that goes on from here by itself."""
         chance = {field: levels[:] for field, levels in self.chance.items()}
         branches = msgspec.structs.replace(self.branches)
         return msgspec.structs.replace(
@@ -75,7 +75,7 @@ class Learner(msgspec.Struct, array_like=True):
         scorer: Scorer,
         stranger: Record | None = None,
     ) -> Weights | None:
-        """Take notice of a record and the clusters that it was compared with. Returns new weights when they
+        """Take notice of a record and the clusters that it was compared with; return new weights when they
         are due.
 
         `stranger` is any record that nothing brought together with this one, such as another of the same
@@ -93,7 +93,7 @@ class Learner(msgspec.Struct, array_like=True):
         return self.learn(scorer)
 
     def label(self, record: Record, cluster: Cluster, same: bool, scorer: Scorer) -> None:
-        """A steward has decided whether the record belongs to the cluster."""
+        """Take notice of a steward's decision whether the record belongs to the cluster."""
         self.labels.append((self._pair(scorer.score(record, cluster)[1], scorer), same))
         del self.labels[:-SAMPLE_MAX]
 
@@ -115,7 +115,7 @@ class Learner(msgspec.Struct, array_like=True):
             self.branches.observe(compared, scorer.prior_bits(), any(map(scorer.frequencies.total, SPOTS)))
 
     def _relate(self, found: list[Found], scorer: Scorer) -> None:
-        """What is said by who shares what relatives share."""
+        """Count what the name and the rest say of those who share what relatives share."""
         shared, name, rest = scorer.parts(found)
         if shared <= _RELATED_BITS:
             return
@@ -156,7 +156,7 @@ class Learner(msgspec.Struct, array_like=True):
         )
 
     def learn(self, scorer: Scorer) -> Weights:
-        """One round of expectation and maximisation; the next version."""
+        """Go through one round of expectation and maximisation; return the next version of the weights."""
         same: dict[str, list[float]] = {}
         prior = scorer.prior_bits()
         for pair in self.pairs:
@@ -170,13 +170,13 @@ class Learner(msgspec.Struct, array_like=True):
         }
         records_each = min(1.0, max(0.2, (self.joined + _PRIOR_RECORDS) / (self.records + _PRIOR_RECORDS)))
         self.weights = Weights(
-            self.weights.version + 1,
-            fields,
-            records_each,
-            self._relatives_each(),
-            self.branches.each(records_each),
-            self.branches.phone(),
-            self.branches.city(),
+            version=self.weights.version + 1,
+            fields=fields,
+            records_each=records_each,
+            relatives_each=self._relatives_each(),
+            branches_each=self.branches.each(records_each),
+            branches_phone=self.branches.phone(),
+            branches_city=self.branches.city(),
         )
         return self.weights
 

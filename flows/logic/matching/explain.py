@@ -52,7 +52,7 @@ _LEVELS_ZH: Final = {
 
 
 def explain(verdict: Verdict, language: Language = "en") -> list[str]:
-    """One phrase for each comparison, what speaks most for or against first."""
+    """Return one phrase for each comparison, what speaks most for or against first."""
     say = _in_chinese if language == "zh" else _in_english
     return [say(one.field, one.level, one.rare) for one in verdict.evidence]
 

@@ -1,7 +1,7 @@
 """How common a value is among customers, in bounded memory and without the values: a count sketch of hashes.
 
 Agreement on `Featherstonehaugh` says more than agreement on `Smith`. Counted are customers, not records: ten
-events of one customer do not make her name common.
+events of one customer do not make their name common.
 """
 
 from array import array
@@ -41,7 +41,7 @@ class Frequencies:
         return self._starts.setdefault(field, crc32(field.encode(), self.seed))
 
     def savepoint(self) -> Callable[[], None]:
-        """Gives the way back to what is counted now, for as long as no other savepoint is asked for."""
+        """Return the way back to what is counted now, for as long as no other savepoint is asked for."""
         were: list[tuple[int, int, int, int]] = []
         customers, by_field = self.customers, {field: seen[:] for field, seen in self.by_field.items()}
         self._were = were
@@ -55,13 +55,14 @@ class Frequencies:
         return take_back
 
     def pack(self) -> bytes:
+        """Return all of it as bytes."""
         return msgspec.msgpack.encode(
             (self.seed, self._shift, self._cells.tobytes(), self.customers, self.by_field)
         )
 
     @staticmethod
     def unpack(packed: bytes) -> "Frequencies":
-        """Raises `msgspec.DecodeError` for what `pack` did not make."""
+        """Return what `pack` packed. Raises `msgspec.DecodeError` for anything else."""
         seed, bits, cells, customers, by_field = msgspec.msgpack.decode(
             packed, type=tuple[int, int, bytes, int, dict[str, list[int]]]
         )
@@ -71,7 +72,7 @@ class Frequencies:
         return found
 
     def add(self, field: str, value: str) -> None:
-        """Count a customer who has this value of the field, and had it not before."""
+        """Count a customer who has this value of the field, and did not have it before."""
         hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
         first, second = hashed & self._mask, (((hashed * 0x9E3779B1) >> 13) & self._mask) | (1 << self._shift)
         cells = self._cells
@@ -98,7 +99,7 @@ class Frequencies:
             cells[second] = least + 1
 
     def count(self, field: str, value: str) -> int:
-        """How many customers have this value, or a few more."""
+        """Return how many customers have this value, or a few more."""
         hashed = crc32(value.encode("utf-8", "surrogatepass"), self._starts.get(field) or self._start(field))
         return min(
             self._cells[hashed & self._mask],
@@ -106,13 +107,13 @@ class Frequencies:
         )
 
     def total(self, field: str) -> int:
-        """How many values of the field were counted."""
+        """Return how many values of the field were counted."""
         seen = self.by_field.get(field)
         return seen[0] if seen else 0
 
     def unseen(self, field: str) -> float:
-        """How many others are to be expected, among as many customers again, with a value that one has: 2 N2
-        / N1 (Good, 1953).
+        """Return how many others are to be expected, among as many customers again, with a value that one
+        has: 2 N2 / N1 (Good, 1953).
 
         Below 0.1 where values are each customer's own, as e-mail addresses are; near 0.5 for family names.
         """
@@ -120,6 +121,6 @@ class Frequencies:
         return 0.5 if seen is None else (2 * seen[3] + _EVEN) / (seen[2] + 2 * _EVEN)
 
     def collision(self, field: str) -> float:
-        """The chance that two customers have the same value of the field."""
+        """Return the chance that two customers have the same value of the field."""
         seen = self.by_field.get(field)
         return (seen[1] - seen[0]) / (seen[0] * seen[0]) if seen and seen[0] > 1 else 0.0

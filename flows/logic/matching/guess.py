@@ -73,10 +73,10 @@ _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, 
 def guess_fields(
     headings: Sequence[str], rows: Sequence[Mapping[str, str]], never: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Field by heading. Left out are ids, the columns in `never`, and columns that are empty or the same in
-    all rows.
+    """Return the field of each heading. Left out are ids, the columns in `never`, and columns that are empty
+    or the same in all rows.
 
-    A column that means nothing known keeps its own name as a generic field. A table with a plain `name` is of
+    A column of unknown meaning keeps its own name as a generic field. A table with a plain `name` is of
     persons if other columns speak of persons (a birth date, a sex), else of organisations. Where no column is
     the customer's own, the one of unknown meaning whose values are most like names is such a name.
     """

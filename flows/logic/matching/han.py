@@ -18,18 +18,20 @@ _DOUBLE: Final = frozenset(
 
 
 def is_han(text: str) -> bool:
+    """Return whether there are Chinese characters in it."""
     return not text.isascii() and _HAN.search(text) is not None
 
 
 @lru_cache(1 << 14)
 def simplified(text: str) -> str:
+    """Return it in simplified characters."""
     return str(_TO_SIMPLIFIED.convert(text))
 
 
 @lru_cache(1 << 16)
 def sound(name: str) -> str:
-    """The pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is returned
-    as it is."""
+    """Return the pinyin of a Han name without tones and spaces: `张伟` is `zhangwei`. A name in letters is
+    returned as it is."""
     if not is_han(name):
         return name
     from pypinyin import lazy_pinyin  # a dictionary of 50 MB, which only who meets such a name should load
@@ -38,7 +40,7 @@ def sound(name: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Family and given name of a full name in Han characters (simplified, without spaces); the given name may
-    be empty."""
+    """Return family and given name of a full name in Han characters (simplified, without spaces); the given
+    name may be empty."""
     family = 2 if len(name) > 2 and name[:2] in _DOUBLE else 1
     return name[:family], name[family:]

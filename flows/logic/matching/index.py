@@ -17,7 +17,7 @@ class Index(Protocol):
     frequent ones are silent."""
 
     def candidates(self, keys: list[str], k: int) -> list[str]:
-        """At most `k` ids, those first that share the most and the rarest keys."""
+        """Return at most `k` ids, those first that share the most and the rarest keys."""
         ...
 
     def add(self, keys: list[str], id: str) -> None:

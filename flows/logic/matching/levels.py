@@ -1,8 +1,8 @@
-"""How alike two normal values are: for each kind a function (a, b) → number of the level in `fields.KINDS`, 0
-for `differs`.
+"""How alike two normal values are: for each kind a function (a, b) → number of the level in `columns.KINDS`,
+0 for `differs`.
 
-The order of the two says nothing. They are called for values that are not equal, and remember their last
-answers: the same names meet again and again.
+The order of the two does not matter. The functions are called for values that are not equal, and remember
+their last answers: the same names meet again and again.
 """
 
 import re

@@ -30,15 +30,17 @@ class KeyList:
             self.origins = tuple(found)
 
     def add(self, origin: bytes) -> None:
+        """Take in an origin that has the key."""
         self.count += 1
         self.origins = (*self.origins, origin)[-FOR_A_KEY:]
 
     def pack(self) -> bytes:
+        """Return it as it lies in the directory."""
         return self.count.to_bytes(_COUNT) + b"".join(self.origins)
 
 
 def near(keys: Iterable[bytes], lists: Mapping[bytes, KeyList], k: int) -> list[bytes]:
-    """At most `k` origins, those first that share the most and the rarest keys.
+    """Return at most `k` origins, those first that share the most and the rarest keys.
 
     Common keys are left out once they could bring nobody who is worth a comparison.
     """

@@ -2,7 +2,7 @@
 and something that is a person's own speaks against.
 
 Names and cities are independent evidence among strangers only by chance; of a frequent name in a big city
-there are many, and the sum of weights cannot know how many of them will come. So here the sum is not asked:
+there are many, and the sum of weights cannot know how many of them will come. So the sum is not asked here:
 such a pair is for a steward to look at.
 """
 
@@ -35,13 +35,15 @@ _likeness = OSA.normalized_similarity
 
 
 def name_bits(found: Iterable[Found]) -> float:
-    """What the names are worth, of all that was compared."""
+    """Return what the names are worth, of all that was compared."""
     return sum(bits for field, _, bits in found if field in _NAMED)
 
 
 def are_namesakes(a: Cluster, b: Cluster, odds_bits: float) -> bool:
-    """`odds_bits`: of their names alone, with the prior, that the two are one; below 0 it is more likely
-    another of that name.
+    """Return whether two customers are more likely two people of one name.
+
+    `odds_bits`: of their names alone, with the prior, that the two are one; below 0 it is more likely another
+    of that name.
 
     One thing of their own has to agree: a number, a phone, a mail address, a whole birth date. Where the name
     is a Chinese one, of which there are always many, nothing but the home replaces it. Else it is missed
@@ -62,6 +64,7 @@ def are_namesakes(a: Cluster, b: Cluster, odds_bits: float) -> bool:
 
 
 def have_home_or_contact_in_common(a: Cluster, b: Cluster) -> bool:
+    """Return whether a street, a postcode, a phone or a mail address agrees."""
     return _agree(a, b, (*_CONTACT, *_HOME))
 
 

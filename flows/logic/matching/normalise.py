@@ -38,7 +38,8 @@ _HAN_ADDRESS_PART: Final = re.compile(
 
 
 def text(value: str) -> str:
-    """Small letters of one width without accents and signs, single spaces; Han in simplified characters."""
+    """Return small letters of one width without accents and signs, with single spaces; Han in simplified
+    characters."""
     if not value.isascii():
         value = unicodedata.normalize("NFKC", value[:_RAW_MAX])
         if is_han(value):
@@ -57,14 +58,14 @@ def text(value: str) -> str:
 
 
 def name(value: str) -> str:
-    """As `text`; a Han name without its spaces."""
+    """Normalise as `text`; a Han name without its spaces."""
     found = text(value)
     return found.replace(" ", "") if is_han(found) else found
 
 
 def date(value: str) -> str:
-    """`YYYYMMDD`, with `00` for what is not known; day first where a date can be read in two ways. Empty if
-    it is none."""
+    """Return `YYYYMMDD`, with `00` for what is not known; day first where a date can be read in two ways.
+    Empty if it is not a date."""
     value = value.strip()[:40]
     found = _EIGHT_DIGITS.fullmatch(value)
     return _checked(*found.groups()) if found else _other_date(value)
@@ -104,7 +105,8 @@ def _checked(year: str, month: str, day: str) -> str:
 
 
 def phone(value: str) -> str:
-    """Digits without the prefix for calls abroad; the country is compared by the end of the number only."""
+    """Return the digits without the prefix for calls abroad; the country is compared by the end of the number
+    only."""
     digits = "".join(
         _DIGITS.findall(value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX]))
     )
@@ -113,16 +115,18 @@ def phone(value: str) -> str:
 
 
 def email(value: str) -> str:
+    """Return the address in small letters; empty if it is not one."""
     value = (value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX])).strip().lower()
     return value[:VALUE_MAX] if "@" in value[1:-1] else ""
 
 
 def identifier(value: str) -> str:
+    """Return letters and digits without spaces, in capitals."""
     return text(value).replace(" ", "").upper()
 
 
 def street(value: str) -> str:
-    """Words in their usual short forms; a Chinese address as its parts with spaces between them."""
+    """Return words in their usual short forms; a Chinese address as its parts with spaces between them."""
     found = text(value)
     if is_han(found):
         return " ".join(_HAN_ADDRESS_PART.findall(found))[:VALUE_MAX]
@@ -130,8 +134,8 @@ def street(value: str) -> str:
 
 
 def organisation(value: str) -> str:
-    """Without its legal form, words in their usual short forms; Han as pairs of characters, which stand for
-    its words."""
+    """Return the name without its legal form, words in their usual short forms; Han as pairs of characters,
+    which stand for its words."""
     found = text(value.replace("&", " and ").replace(".", "" if value.count(".") > 1 else " "))
     if is_han(found):
         bare = _LEGAL_FORMS_HAN.sub("", found.replace(" ", "")) or found
@@ -141,11 +145,12 @@ def organisation(value: str) -> str:
 
 
 def postcode(value: str) -> str:
+    """Normalise as `text`, without spaces."""
     return text(value).replace(" ", "")
 
 
 def web(value: str) -> str:
-    """The host, without `www.`."""
+    """Return the host, without `www.`."""
     host = (
         value.strip().lower().split("://")[-1].split("/")[0].split("?")[0].split("@")[-1].removeprefix("www.")
     )
@@ -153,6 +158,7 @@ def web(value: str) -> str:
 
 
 def place(value: str) -> str:
+    """Normalise as `text`; a Chinese place without the word for what it is."""
     found = text(value)
     if is_han(found) and len(found) > 2 and found[-1] in "省市区县":
         return found[:-1]
@@ -160,6 +166,7 @@ def place(value: str) -> str:
 
 
 def category(value: str) -> str:
+    """Normalise as `text`, with one word for each sex."""
     found = text(value)
     return _SEX.get(found, found)
 

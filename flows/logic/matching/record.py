@@ -22,8 +22,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
     @staticmethod
     def of(fields: Mapping[str, str]) -> "Record":
-        """Fields by name; a name that `fields.KIND_OF` does not know is compared as text. Values that say
-        nothing are left out."""
+        """Make a record of fields by name; a name that `columns.KIND_OF` does not know is compared as text.
+        Values that say nothing are left out."""
         values: dict[str, str] = {}
         for field, value in fields.items():
             if value and (normal := _HOW.get(field, _GENERIC)(value)):

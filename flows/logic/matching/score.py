@@ -13,88 +13,41 @@ import msgspec
 
 from flows.logic.matching.branches import WEAKER_PLACE, is_organisation, one_place_bits
 from flows.logic.matching.cluster import Cluster
-from flows.logic.matching.columns import PLACES, is_shared, kind_of
+from flows.logic.matching.field_weights import BIRTH, COMPANY, NAME, PLACE, SHARED, FieldWeights
 from flows.logic.matching.frequency import Frequencies
-from flows.logic.matching.levels import LEVEL
 from flows.logic.matching.record import Record
 from flows.logic.matching.weights import Weights
 
 RAREST: Final = 1e-7  # no agreement is worth more than its kind allows at this frequency
 CUSTOMERS_MIN: Final = 1000.0
-_WORDY: Final = frozenset(("full", "organisation"))
 _NAMES: Final = ("given_name", "family_name")
 _NAMED: Final = frozenset(("given_name", "middle_name", "full_name", "swapped_names", "organisation"))
 _SWAPPED_BITS: Final = -3.5  # given and family name change places in about one of ten records
 _RARITY_BITS_MAX: Final = 3.0
+_SHARED_WORDS_MAX: Final = 3  # words that two names share: the rarest
+_SHARED_WORDS_BITS_MAX: Final = 20.0
+_WHOLE_NAME: Final = 3  # from this level on a full name agrees in all; below it, relatives share what agrees
 _WORD: Final = "#"
 # characters by which numbers of one form differ in length; a passport's says nothing of an identity card's
 _TYPED: Final = 1
-NAMESAKE: Final = 0.01  # of a customer's relatives, those with the same given name: father and son
-BRANCH: Final = 0.1  # of the companies at one address, those with the same name
-TWIN: Final = 0.02
+RELATIVES_OF_ONE_NAME: Final = 0.01  # of a customer's relatives, those with their given name: a father, a son
+RELATIVES_OF_ONE_BIRTHDAY: Final = 0.02  # of a customer's relatives, those born on the same day: twins
+NEIGHBOURS_OF_ONE_NAME: Final = 0.1  # of the companies at one address, those with the same name
 
 HOPELESS: Final = -1e9
 Found = tuple[str, int, float]  # field, level, bits
 
 
 class Evidence(msgspec.Struct, array_like=True, frozen=True):
-    """One comparison: the field, its level (`fields.KINDS`), what it is worth in bits. `rare`: an equal value
-    that few customers have."""
+    """One comparison: the field, its level (`columns.KINDS`), and what it is worth in bits.
+
+    `rare`: an equal value that few customers have.
+    """
 
     field: str
     level: str
     bits: float
     rare: bool = False
-
-
-_PLACE, _SHARED, _OWN, _GIVEN, _BORN, _COMPANY = range(6)  # how a field counts in a sum
-_ROLES: Final = {
-    "given_name": _GIVEN,
-    "swapped_names": _GIVEN,
-    "full_name": _GIVEN,
-    "organisation": _COMPANY,
-    "date_of_birth": _BORN,
-}
-_WHOLE_NAME: Final = 3  # from this level on a full name agrees in all; below it, relatives share what agrees
-
-
-class _Field:
-    """What is known of a field, ready for the hot loop."""
-
-    __slots__ = (
-        "base",
-        "bits",
-        "evens",
-        "is_number",
-        "is_place",
-        "is_shared",
-        "is_wordy",
-        "level",
-        "m_top",
-        "names",
-        "role",
-        "same_bits",
-        "top",
-    )
-
-    def __init__(self, field: str, weights: Weights) -> None:
-        kind = kind_of(field)
-        shares = weights.of(field)
-        self.level = LEVEL[kind.name]
-        self.bits = shares.bits()
-        self.top = kind.top
-        self.names = kind.levels
-        self.m_top = log2(shares.same[-1])
-        self.same_bits = tuple(log2(m) for m in shares.same)
-        self.base = shares.other[-1]
-        self.evens = (
-            0.5 / kind.other[-1]
-        )  # so many values with half a count: the prior share before anything was counted
-        self.is_number = kind.name == "identifier"
-        self.is_place = field in PLACES
-        self.is_shared = is_shared(field)
-        self.is_wordy = kind.name in _WORDY
-        self.role = _PLACE if self.is_place else _ROLES.get(field, _SHARED if self.is_shared else _OWN)
 
 
 class Scorer:
@@ -103,26 +56,26 @@ class Scorer:
     def __init__(self, weights: Weights, frequencies: Frequencies) -> None:
         self.weights = weights
         self.frequencies = frequencies
-        self._fields: dict[str, _Field] = {}
-        self._record: Record | None = (
-            None  # the last one scored, which is scored against one cluster after the other: ...
-        )
-        self._own: list[tuple[str, str, _Field]] = []  # ... what it says that is a customer's own, ...
-        self._common: list[tuple[str, str, _Field]] = []  # ... what relatives share, ...
+        self._fields: dict[str, FieldWeights] = {}
+        # the last one scored, which is scored against one cluster after the other: ...
+        self._record: Record | None = None
+        self._own: list[tuple[str, str, FieldWeights]] = []  # ... what it says that is a customer's own, ...
+        self._common: list[tuple[str, str, FieldWeights]] = []  # ... what relatives share, ...
         self._equals: dict[str, float] = {}  # ... and what it is worth that its values are equal
 
     def prior_bits(self) -> float:
-        """log2 of the odds, before any comparison, that a record belongs to a given customer."""
+        """Return log2 of the odds, before any comparison, that a record belongs to a given customer."""
         return log2(self.weights.records_each / max(self.frequencies.customers, CUSTOMERS_MIN))
 
-    def known(self, field: str) -> _Field:
+    def known(self, field: str) -> FieldWeights:
+        """Return what is known of a field."""
         known = self._fields.get(field)
         if known is None:
-            known = self._fields[field] = _Field(field, self.weights)
+            known = self._fields[field] = FieldWeights(field, self.weights)
         return known
 
     def score(self, record: Record, cluster: Cluster, least: float = 0.0) -> tuple[float, list[Found]]:
-        """The sum of the evidence in bits, without the prior, and each comparison.
+        """Return the sum of the evidence in bits, without the prior, and each comparison.
 
         Where it cannot reach `least` it may be `HOPELESS`, with the comparisons that showed it.
         """
@@ -145,12 +98,17 @@ class Scorer:
     def _begin(self, record: Record) -> None:
         self._record, self._equals, self._own, self._common = record, {}, [], []
         for field, value in record.values.items():
-            if field != "full_name":
-                known = self.known(field)
-                (self._common if known.is_shared else self._own).append((field, value, known))
+            if field == "full_name":
+                continue
+            known = self.known(field)
+            fields = self._common if known.is_shared else self._own
+            fields.append((field, value, known))
 
     def _compare(
-        self, fields: list[tuple[str, str, _Field]], theirs: dict[str, dict[str, int]], found: list[Found]
+        self,
+        fields: list[tuple[str, str, FieldWeights]],
+        theirs: dict[str, dict[str, int]],
+        found: list[Found],
     ) -> None:
         equals = self._equals
         for field, value, known in fields:
@@ -166,11 +124,7 @@ class Scorer:
                 found.append((field, known.top, bits))
             else:
                 level, bits = self._nearest(field, known, value, counts)
-                if (
-                    level
-                    or not known.is_number
-                    or any(abs(len(value) - len(other)) <= _TYPED for other in counts)
-                ):
+                if level or not known.is_number or _are_of_one_form(value, counts):
                     found.append((field, level, bits))
 
     def _is_hopeless(
@@ -178,44 +132,40 @@ class Scorer:
     ) -> bool:
         """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are
         rare (`_relatives_odds`)."""
-        if (
-            sum([bits for _, _, bits in own]) - log2(self._related()) >= least
-            or "full_name" in mine
-            or "full_name" in theirs
-        ):
+        if "full_name" in mine or "full_name" in theirs:
             return False
-        return mine.get("given_name") not in theirs.get("family_name", ()) and mine.get(
-            "family_name"
-        ) not in theirs.get("given_name", ())
+        if sum([bits for _, _, bits in own]) - log2(self._related()) >= least:
+            return False
+        if mine.get("given_name") in theirs.get("family_name", ()):
+            return False  # the names may be swapped
+        return mine.get("family_name") not in theirs.get("given_name", ())
 
     def sum(self, found: list[Found]) -> float:
-        """The bits of comparisons taken together: parts of an address, and what relatives share, are not
-        independent."""
+        """Return the bits of comparisons taken together: parts of an address, and what relatives share, are
+        not independent."""
         total = shared = given = born = company = up = most = down = least = 0.0
         fields = self._fields
         for field, level, bits in found:
             role = (fields.get(field) or self.known(field)).role
-            if role == _PLACE:
+            if role == PLACE:
                 if bits > 0.0:
                     up += bits
-                    if bits > most:
-                        most = bits
+                    most = bits if bits > most else most
                 else:
                     down += bits
-                    if bits < least:
-                        least = bits
+                    least = bits if bits < least else least
                 continue
             total += bits
-            if role == _SHARED:
+            if role == SHARED:
                 shared += bits
-            elif role == _GIVEN:
+            elif role == NAME:
                 if bits > 0.0 and field == "full_name" and level < _WHOLE_NAME:
                     shared += bits
                 else:
                     given += bits
-            elif role == _BORN:
+            elif role == BIRTH:
                 born = bits
-            elif role == _COMPANY:
+            elif role == COMPANY:
                 company = bits
         together = most + WEAKER_PLACE * (up - most) + least + WEAKER_PLACE * (down - least)
         total += together
@@ -232,7 +182,8 @@ class Scorer:
         return self.weights.branches_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
     def parts(self, found: list[Found]) -> tuple[float, float, float]:
-        """Bits of what relatives share, of the given name, and of all else that is a customer's own."""
+        """Return the bits of what relatives share, of the given name, and of all else that is a customer's
+        own."""
         shared = name = rest = 0.0
         for field, _, bits in found:
             if field not in _NAMED and self.known(field).is_shared:
@@ -257,22 +208,26 @@ class Scorer:
         many = self._related()
         odds: float = 1.0 + many * 2.0**shared
         if given > 0:
-            odds += NAMESAKE * many * 2.0 ** (shared + given)
+            odds += RELATIVES_OF_ONE_NAME * many * 2.0 ** (shared + given)
         if company > 0:
-            odds += BRANCH * many * 2.0 ** (shared + company)
+            odds += NEIGHBOURS_OF_ONE_NAME * many * 2.0 ** (shared + company)
         if born > 0:
-            odds += TWIN * many * 2.0 ** (shared + born)
+            odds += RELATIVES_OF_ONE_BIRTHDAY * many * 2.0 ** (shared + born)
         return odds
 
-    def _best(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
+    def _best(self, field: str, known: FieldWeights, value: str, counts: dict[str, int]) -> tuple[int, float]:
         """The best level of a value with any of the cluster's, and its bits."""
         count = counts.get(value)
         if count is None:
             return self._nearest(field, known, value, counts)
         bits = known.m_top - log2(self._frequency(field, value, known))
-        return known.top, bits + _share_bits(count, counts) if len(counts) > 1 else bits
+        if len(counts) > 1:
+            bits += _share_bits(count, counts)
+        return known.top, bits
 
-    def _nearest(self, field: str, known: _Field, value: str, counts: dict[str, int]) -> tuple[int, float]:
+    def _nearest(
+        self, field: str, known: FieldWeights, value: str, counts: dict[str, int]
+    ) -> tuple[int, float]:
         """As `_best`, where none of them is equal."""
         level_of = known.level
         if len(counts) == 1:
@@ -288,15 +243,15 @@ class Scorer:
                     best, best_bits = level, bits
         return best, best_bits
 
-    def _frequency(self, field: str, value: str, known: _Field) -> float:
+    def _frequency(self, field: str, value: str, known: FieldWeights) -> float:
         frequencies = self.frequencies
-        others = frequencies.count(field, value) - 1  # the cluster itself was counted
-        frequency = (others if others > 0 else frequencies.unseen(field)) / (
-            frequencies.total(field) + known.evens
-        )
+        others: float = frequencies.count(field, value) - 1  # the cluster itself was counted
+        if others <= 0:
+            others = frequencies.unseen(field)
+        frequency = others / (frequencies.total(field) + known.evens)
         return frequency if frequency > RAREST else RAREST
 
-    def _partly(self, field: str, known: _Field, level: int, value: str, other: str) -> float:
+    def _partly(self, field: str, known: FieldWeights, level: int, value: str, other: str) -> float:
         """Bits of a level between the ends: more for a rare value than for a common one."""
         bits = known.bits[level]
         if known.is_wordy:
@@ -308,20 +263,15 @@ class Scorer:
         return bits + (min(rarity, _RARITY_BITS_MAX) if rarity > 0 else max(rarity, -_RARITY_BITS_MAX))
 
     def _shared_words_bits(self, field: str, value: str, other: str) -> float:
-        """How improbable it is that two customers share these words, at most 20 bits."""
+        """How improbable it is that two customers share these words: by the rarest of them, in bits."""
         words = set(value.split(" ")).intersection(other.split(" "))
         if not words:
             return 0.0
         total = self.frequencies.total(field) + 100.0
         count = self.frequencies.count
-        return min(
-            20.0,
-            -sum(
-                sorted(log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1)[
-                    :3
-                ]
-            ),
-        )
+        bits = [log2((count(field + _WORD, word) + 0.5) / total) for word in words if len(word) > 1]
+        bits.sort()
+        return min(_SHARED_WORDS_BITS_MAX, -sum(bits[:_SHARED_WORDS_MAX]))
 
     def _names(self, record: Record, cluster: Cluster, found: list[Found], total: float, split: bool) -> None:
         """What the names add when looked at together: the family name where the given name should be, and the
@@ -330,20 +280,11 @@ class Scorer:
         `total`: what they are worth one by one, if there are any (`split`).
         """
         mine, theirs = record.values, cluster.values
-        given, family = mine.get("given_name"), mine.get("family_name")
-        if total < 0 and given != family:
-            their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
-            if given in their_family or family in their_given:
-                bits = _SWAPPED_BITS
-                for field, value, counts in (
-                    ("family_name", given, their_family),
-                    ("given_name", family, their_given),
-                ):
-                    if value and counts:
-                        bits += self._best(field, self.known(field), value, counts)[1]
-                if bits > total:
-                    found.append(("swapped_names", 1, bits - total))
-                    total = bits
+        if total < 0:
+            swapped = self._swapped_bits(mine, theirs)
+            if swapped is not None and swapped > total:
+                found.append(("swapped_names", 1, swapped - total))
+                total = swapped
         full, fulls = mine.get("full_name"), theirs.get("full_name")
         if full is None and fulls is None:
             return
@@ -352,7 +293,7 @@ class Scorer:
                 return
         elif not split:
             if full is None:
-                full = f"{given or ''} {family or ''}".strip()
+                full = f"{mine.get('given_name') or ''} {mine.get('family_name') or ''}".strip()
             else:
                 fulls = _whole_names(theirs)
         if not full or not fulls:
@@ -360,8 +301,22 @@ class Scorer:
         level, bits = self._best("full_name", self.known("full_name"), full, fulls)
         found.append(("full_name", level, max(bits - total, 0.0) if split else bits))
 
+    def _swapped_bits(self, mine: dict[str, str], theirs: dict[str, dict[str, int]]) -> float | None:
+        """What the names are worth with the family name where the given name should be; None where none of
+        them is found there."""
+        given, family = mine.get("given_name"), mine.get("family_name")
+        their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
+        if given == family or (given not in their_family and family not in their_given):
+            return None
+        bits = _SWAPPED_BITS
+        if given and their_family:
+            bits += self._best("family_name", self.known("family_name"), given, their_family)[1]
+        if family and their_given:
+            bits += self._best("given_name", self.known("given_name"), family, their_given)[1]
+        return bits
+
     def evidence(self, found: list[Found]) -> tuple[Evidence, ...]:
-        """The comparisons in words of `fields.KINDS`, the strongest first."""
+        """Return the comparisons in words of `columns.KINDS`, the strongest first."""
         strongest = sorted(found, key=lambda one: -abs(one[2]))
         return tuple(
             Evidence(field, self._level_name(field, level), round(bits, 2), self._is_rare(field, level, bits))
@@ -386,6 +341,10 @@ def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
     if given and family:
         return {f"{a} {b}": 1 for a in given for b in family}
     return dict.fromkeys(given or family, 1)
+
+
+def _are_of_one_form(number: str, others: dict[str, int]) -> bool:
+    return any(abs(len(number) - len(other)) <= _TYPED for other in others)
 
 
 def _share_bits(count: int, counts: dict[str, int]) -> float:

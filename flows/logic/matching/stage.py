@@ -48,10 +48,10 @@ class Store(Protocol):
     """What the stage reads; each call is one round trip."""
 
     def lists(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Blocking keys as `Step.lists` gives them."""
+        """Return blocking keys as `Step.lists` gives them."""
 
     def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
-        """The customer that each origin belongs to: its root and all its origins."""
+        """Return the customer that each origin belongs to: its root and all its origins."""
 
     def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
         """Origins with whom each one is never to be united."""
@@ -73,7 +73,7 @@ class Step(msgspec.Struct):
 
 class Stage:
     """Frequencies and weights are its own state; it may be put back to an earlier one, and then learns the
-    rest anew."""
+    rest again."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class Stage:
         self._said: dict[int, tuple[Cluster, Cluster]] = {}  # ... and what each cluster said
 
     def step(self, incoming: Sequence[tuple[bytes, Record]], store: Store) -> Step:
-        """Records with their origins, in order."""
+        """Take records with their origins, in order; return what follows."""
         return _Walk(self, incoming, store).go()
 
     def savepoint(self) -> Callable[[], None]:
-        """Gives the way back from whatever the steps from here on change, for as long as no other savepoint
+        """Return the way back from whatever the steps from here on change, for as long as no other savepoint
         is asked for."""
         frequencies, learner, weights = self.frequencies.savepoint(), self.learner.copy(), self.scorer.weights
         self._were, self._said = [], {}
@@ -121,32 +121,36 @@ class Stage:
         return take_back
 
     def touch(self, cluster: Cluster) -> None:
-        """It is about to be changed."""
+        """Note what a cluster says that is about to be changed."""
         if id(cluster) not in self._said:
             self._said[id(cluster)] = (cluster, cluster.copy())
 
     def label(self, one: bytes, other: bytes, same: bool, store: Store) -> None:
-        """A steward has decided."""
+        """Take notice of a steward's decision."""
         [records, others] = store.records([one, other])
         if records and others:
             self.learner.label(records[-1], Cluster.of(other.hex(), others), same, self.scorer)
 
     def hashed(self, key: str) -> bytes:
+        """Return the keyed hash of a blocking key."""
         keyed = self._hash.copy()
         keyed.update(key.encode("utf-8", "surrogatepass"))
         return keyed.digest()
 
     def remembered(self, root: bytes, members: Members) -> Cluster | None:
+        """Return what a customer says, if it is remembered of exactly these origins."""
         held = self._clusters.get(root)
         return held[1] if held is not None and held[0] == members else None
 
     def remember(self, root: bytes, members: Members, cluster: Cluster) -> None:
+        """Keep what a customer says; beyond `CLUSTERS_MAX` the oldest leaves."""
         if len(self._clusters) >= CLUSTERS_MAX:
             self._were.append(self._clusters.popitem(last=False))
         self._were.append((root, self._clusters.get(root)))
         self._clusters[root] = (members, cluster)
 
     def forget(self, roots: Iterable[bytes]) -> None:
+        """Drop what these customers say."""
         for root in roots:
             self._were.append((root, self._clusters.pop(root, None)))
 
@@ -180,6 +184,7 @@ class _Walk:
         self._changed: set[bytes] = set()  # blocking keys that somebody new has
 
     def go(self) -> Step:
+        """Match the records, one after the other."""
         before: Record | None = None
         origins = list(dict.fromkeys(origin for origin, _, _ in self._incoming))
         found = [near(keys, self._lists, NEAR_MAX) for _, _, keys in self._incoming]
@@ -297,25 +302,27 @@ class _Walk:
     def _say(self, origin: bytes, by_root: dict[bytes, bytes], verdict: Verdict) -> None:
         version = self._stage.scorer.weights.version
         note = Note(
-            round(verdict.probability, 6),
-            round(verdict.weight, 2),
-            version,
-            explain(verdict),
-            explain(verdict, "zh"),
+            probability=round(verdict.probability, 6),
+            weight=round(verdict.weight, 2),
+            version=version,
+            words=explain(verdict),
+            words_zh=explain(verdict, "zh"),
         )
         packed = msgspec.msgpack.encode(note)
         for cluster in (verdict.cluster, *verdict.also):
             root = bytes.fromhex(cluster)
             kind: OrderKind = "link" if verdict.kind == "merge" else "review"
-            self._result.orders.append(Order(kind, origin, by_root[root], "match", packed, origins=True))
+            self._result.orders.append(
+                Order(kind=kind, a=origin, b=by_root[root], by="match", note=packed, origins=True)
+            )
             if verdict.kind == "merge":
                 self._unite(self._root(origin), root)
 
     def _unite(self, mine: bytes, other: bytes) -> None:
-        """As the directory will see it, if it does not refuse.
+        """Unite two customers as the directory will see it, if it does not refuse.
 
         What both say is remembered under the name that will most likely survive; if it is the other one it is
-        read anew.
+        read again.
         """
         stage, ours, theirs = self._stage, self._clusters[mine], self._clusters[other]
         if ours.size:

@@ -35,7 +35,7 @@ class Matching:
         self._cluster: dict[str, str] = {}
 
     def add(self, id: str, record: Record) -> Verdict:
-        """Put a record with a new id where it belongs."""
+        """Put a record with a new id where it belongs; return the verdict."""
         keys = blocking_keys(record)
         candidates = [
             self.clusters[root]
@@ -57,6 +57,7 @@ class Matching:
         return verdict
 
     def cluster_of(self, id: str) -> str:
+        """Return the cluster of a record as of now."""
         return self._root(self._cluster[id])
 
     def _new(self, id: str) -> Cluster:

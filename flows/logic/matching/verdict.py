@@ -38,6 +38,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def probability(self) -> float:
+        """Return the probability that goes with the weight."""
         return 1.0 / (1.0 + math.pow(2.0, -max(-60.0, min(60.0, self.weight))))
 
 
@@ -48,8 +49,8 @@ Scored = tuple[
 
 
 def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
-    """`clusters` are the candidates. A record that would join two clusters that disagree joins the better one
-    only."""
+    """Return the verdict on a record and the `clusters` that are candidates. A record that would join two
+    clusters that disagree joins the better one only."""
     prior = scorer.prior_bits()
     numbered = any(field in record.values for field in IDS)
     everybody = []
@@ -72,7 +73,9 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
     also = [
         other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)
     ]
-    return Verdict("merge", best.id, weight, scorer.evidence(found), tuple(also))
+    return Verdict(
+        kind="merge", cluster=best.id, weight=weight, evidence=scorer.evidence(found), also=tuple(also)
+    )
 
 
 def _but_for_the_number(
@@ -93,8 +96,8 @@ def _but_for_the_number(
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
-    """Whether a single record of the cluster speaks for it: one that has the name of one and the city of
-    another fits neither."""
+    """Whether a single record of the cluster speaks for it: one with the name of one and the city of another
+    fits neither."""
     return cluster.size == 1 or any(
         scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records)
     )
@@ -103,7 +106,7 @@ def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: flo
 def are_one(
     record: Record, a: Cluster, b: Cluster, scorer: Scorer, thresholds: Thresholds, prior: float
 ) -> bool:
-    """Whether two clusters, that a record may have brought together, are one customer.
+    """Return whether two clusters, that a record may have brought together, are one customer.
 
     By the average of their records, not by the best; never if they contradict each other.
     """

@@ -16,7 +16,7 @@ class Shares(msgspec.Struct, array_like=True, frozen=True):
     other: tuple[float, ...]
 
     def bits(self) -> tuple[float, ...]:
-        """log2(m/u) of each level."""
+        """Return log2(m/u) of each level."""
         return tuple(log2(m / u) for m, u in zip(self.same, self.other, strict=True))
 
 
@@ -38,6 +38,7 @@ class Weights(msgspec.Struct, array_like=True, frozen=True):
     branches_city: float = 0.5
 
     def of(self, field: str) -> Shares:
+        """Return the shares of a field, those of its kind where nothing was learnt."""
         found = self.fields.get(field)
         if found is None:
             kind = kind_of(field)

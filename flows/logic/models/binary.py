@@ -33,7 +33,9 @@ class BinaryModel(msgspec.Struct, frozen=True):
 def _model(
     name: ModelName, question: str, purpose: Purpose, unsupervised: tuple[str, ...] = ()
 ) -> BinaryModel:
-    return BinaryModel(name, question, purpose, serving(purpose), unsupervised)
+    return BinaryModel(
+        name=name, question=question, purpose=purpose, features=serving(purpose), unsupervised=unsupervised
+    )
 
 
 BINARY: dict[ModelName, BinaryModel] = {

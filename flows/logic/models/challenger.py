@@ -1,9 +1,9 @@
 """River's matrix factorisation as the challenger of item-to-item counts.
 
-What a shard knows of a customer are the items touched last. So an item touched before takes the place of the
-user: River's model learns how well one item follows another. Of two that were never seen together it can tell
-by those that both are seen with, as counts cannot; and what it has learnt makes companions, as counts do, so
-that the same shelf serves either.
+What a shard knows of a customer are the items of their latest interactions. So an item of an earlier
+interaction takes the place of the user: River's model learns how well one item follows another. Of two that
+were never seen together it can tell by those that both are seen with, as counts cannot; and what it has
+learnt makes companions, as counts do, so that the same index serves either.
 """
 
 from hashlib import shake_256
@@ -15,13 +15,13 @@ import numpy as np
 from river import optim, reco, stats
 
 from flows.logic.models import recommendation_index
-from flows.logic.models.recommend import Touch
+from flows.logic.models.recommend import Interaction
 from schemas.errors import Foreign
 
 NAME = "biased_mf"
 FACTORS = 8
-DRAWN = 2  # items that were not touched, for each lesson on one that was
-LESSONS_MAX = 3  # of one touch
+DRAWN = 2  # items without an interaction, for each lesson on one with it
+LESSONS_MAX = 3  # of one interaction
 _RATE = 0.05
 _CLIP = 1.0  # of the gradient: latents stay finite whatever comes
 _WIDTH = 0.34  # of the interval that first latents are drawn from: a deviation of 0.1, as River's
@@ -37,7 +37,7 @@ class _Draws:
         return (self._next(FACTORS) / 2.0**64 - 0.5) * _WIDTH
 
     def below(self, limit: int, count: int) -> list[int]:
-        """Whole numbers, each 0 to `limit` - 1."""
+        """Draw whole numbers, each 0 to `limit` - 1."""
         # NumPy says Any of all lists
         return (self._next(count) % np.uint64(limit)).tolist()  # type: ignore[no-any-return]
 
@@ -47,7 +47,7 @@ class _Draws:
 
 
 class _Item(msgspec.Struct, array_like=True):
-    """As one touched before, and as one that follows."""
+    """An item as one that comes before, and as one that follows."""
 
     name: str
     slot: int
@@ -61,37 +61,37 @@ class _State(msgspec.Struct, array_like=True):
     drawn: int
     seen: float
     mean: float
-    items: list[_Item]  # the one touched longest ago first
+    items: list[_Item]  # that of the oldest interaction first
 
 
 class Challenger:
-    """Mutable; a function of the touches in their order. The item touched longest ago makes room for a new
-    one."""
+    """Mutable; a function of the interactions in their order. The item whose latest interaction is the oldest
+    makes room for a new one."""
 
     def __init__(self, items_max: int = recommendation_index.ITEMS_MAX) -> None:
         self._items_max = items_max
         self._draws = _Draws()
         rate = optim.SGD(_RATE)
         self._model = reco.BiasedMF(FACTORS, rate, rate, clip_gradient=_CLIP)
-        self._slots: dict[str, int] = {}  # of each item, the one touched longest ago first
+        self._slots: dict[str, int] = {}  # of each item, that of the oldest interaction first
         self._names: list[str] = []  # in each slot
 
-    def learn(self, touch: Touch) -> None:
-        """One that can be learnt from (`Recommender.fit`): its item follows the latest of those before it,
-        others that are drawn do not. With each doubling of 1 + its weight it is a lesson on one more of
+    def learn(self, interaction: Interaction) -> None:
+        """Learn an interaction that `Recommender.fit` accepts: its item follows the latest of those before
+        it, others that are drawn do not. With each doubling of 1 + its weight it is a lesson on one more of
         those."""
-        self._meet(touch.item)
+        self._meet(interaction.item)
         model, names = self._model, self._names
-        before = [item for item in touch.recent if item in self._slots and item != touch.item]
-        before = before[: min(1 + int(log2(1.0 + touch.weight)), LESSONS_MAX)]
+        before = [item for item in interaction.recent if item in self._slots and item != interaction.item]
+        before = before[: min(1 + int(log2(1.0 + interaction.weight)), LESSONS_MAX)]
         drawn = self._draws.below(len(names), DRAWN * len(before))
         for lesson, item in enumerate(before):
-            model.learn_one(user=item, item=touch.item, y=1.0)
+            model.learn_one(user=item, item=interaction.item, y=1.0)
             for slot in drawn[lesson * DRAWN : (lesson + 1) * DRAWN]:
                 model.learn_one(user=item, item=names[slot], y=0.0)
 
     def _meet(self, item: str) -> None:
-        """It is the one touched last."""
+        """Take the item as that of the latest interaction."""
         slots, model = self._slots, self._model
         if item in slots:
             slots[item] = slots.pop(item)
@@ -109,7 +109,7 @@ class Challenger:
         model.u_latents[item], model.i_latents[item] = self._draws.latents(), self._draws.latents()
 
     def companions(self) -> dict[str, list[tuple[str, float]]]:
-        """Of each item those that follow it better than most, the best first."""
+        """Return for each item those that follow it better than most, the best first."""
         model, names = self._model, self._names
         biases = np.array([model.i_biases[name] for name in names])
         latents = np.array([model.i_latents[name] for name in names]).reshape(-1, FACTORS)
@@ -122,18 +122,22 @@ class Challenger:
         return found
 
     def dump(self) -> bytes:
-        """All of it, as plain numbers."""
+        """Return all of it, as plain numbers."""
         model = self._model
         items = [
             _Item(
-                *(name, slot, float(model.u_biases[name]), float(model.i_biases[name])),
-                *(_packed(model.u_latents[name]), _packed(model.i_latents[name])),
+                name=name,
+                slot=slot,
+                bias_before=float(model.u_biases[name]),
+                bias_after=float(model.i_biases[name]),
+                latents_before=_packed(model.u_latents[name]),
+                latents_after=_packed(model.i_latents[name]),
             )
             for name, slot in self._slots.items()
         ]
-        return msgspec.msgpack.encode(
-            _State(self._draws.count, float(model.global_mean.n), float(model.global_mean.get()), items)
-        )
+        mean = model.global_mean
+        state = _State(drawn=self._draws.count, seen=float(mean.n), mean=float(mean.get()), items=items)
+        return msgspec.msgpack.encode(state)
 
     def load(self, body: bytes) -> None:
         """Become what `dump` gave. Raises `Foreign`."""

@@ -1,8 +1,8 @@
-"""Champion against challenger on the same answers: are the challenger's losses less, beyond doubt? Then it
-takes the champion's place.
+"""Champion against challenger on the same answers: a challenger whose losses are smaller beyond doubt takes
+the champion's place.
 
 The test is a one-sided paired z-test on the differences of losses over a window of `ANSWERS` answers, windows
-following one another without overlap. At `DOUBT` a challenger that is no better wins one window in a
+following one another without overlap. At `DOUBT` a challenger that is not better wins one window in a
 thousand. (Losses of neighbouring answers may be related, which makes a window count for less than it has
 answers: hence the strict level.)
 """
@@ -28,14 +28,14 @@ class Duel(msgspec.Struct, array_like=True):
     squares: float = 0.0
 
     def add(self, champion: float, challenger: float) -> None:
-        """The losses of both for one answer."""
+        """Take the losses of both for one answer."""
         gain = champion - challenger
         self.count += 1
         self.gain += gain
         self.squares += gain * gain
 
     def won(self) -> bool:
-        """Whether the challenger has won the window that just ended. The next one begins."""
+        """Return whether the challenger has won a window that just ended; then the next one begins."""
         if self.count < ANSWERS:
             return False
         mean = self.gain / self.count
@@ -45,46 +45,48 @@ class Duel(msgspec.Struct, array_like=True):
 
 
 class Contested(ABC):
-    """A model with learners side by side, of whom one is champion: by rule, or by an operator's word."""
+    """A model with learners side by side, one of which is the champion: by rule, or by an operator's word."""
 
     def __init__(self, learners: Iterable[str]) -> None:
         """The first is the champion."""
         self._duels = {name: Duel() for name in learners}
         self.champion = next(iter(self._duels))
         self.promotions = 0
-        self.wishes = 0  # number of the last promotion by hand that it has seen to
+        self.request = 0  # number of the last promotion request that it has seen to
 
     @abstractmethod
     def next_snapshot(self) -> Snapshot:
-        """One more version, of what is known now."""
+        """Return one more version, of what is known now."""
 
     def judge(self, losses: Mapping[str, Sequence[float]]) -> bool:
-        """What each lost by the same answers. Whether there is another champion now."""
+        """Count what each lost by the same answers; return whether there is another champion now."""
         for name, duel in self._duels.items():
             if name != self.champion:
                 for champion, challenger in zip(losses[self.champion], losses[name], strict=True):
                     duel.add(champion, challenger)
-        winner = next(
-            (name for name, duel in self._duels.items() if name != self.champion and duel.won()), None
-        )
-        if winner is not None:
-            self.promote(winner)
-        return winner is not None
+        winners = (name for name, duel in self._duels.items() if name != self.champion and duel.won())
+        winner = next(winners, None)
+        if winner is None:
+            return False
+        self.promote(winner)
+        return True
 
     def promote(self, challenger: str) -> None:
-        """Make a challenger the champion, by rule or by hand; all duels begin anew. Raises `KeyError` if
-        there is none of that name."""
+        """Make a challenger the champion, by rule or by hand; all duels begin again.
+
+        Raises `KeyError` if there is none of that name.
+        """
         self._duels[challenger]
         self.champion = challenger
         self.promotions += 1
         self._duels = {name: Duel() for name in self._duels}
 
     def grant(self, number: int, learner: str) -> bool:
-        """A promotion by hand, once for each number. Whether there is another champion now; a name that is
-        none changes nothing."""
-        if number <= self.wishes:
+        """See to a request for a promotion, once for each number; return whether there is another champion
+        now. An unknown name changes nothing."""
+        if number <= self.request:
             return False
-        self.wishes = number
+        self.request = number
         if learner == self.champion or learner not in self._duels:
             return False
         self.promote(learner)

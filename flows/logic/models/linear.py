@@ -1,8 +1,8 @@
-"""An additive binary model as plain numbers: the snapshot that the trainer announces, and the scorers that
-the shards use.
+"""An additive binary model as plain numbers: the snapshot that the trainer announces, and the scorer that a
+shard uses.
 
-    logit = intercept + Σ over features of  weight · z + Σ over `KNOTS` of bend · (max(z, knot) - max(0,
-                                            knot))
+    logit = intercept + Σ over features of
+                weight · z + Σ over `KNOTS` of bend · (max(z, knot) - max(0, knot))
 
 where z = (x - mean) ÷ deviation, within ±`CLIP`. So the intercept is the logit of a customer who is average
 in everything.
@@ -18,7 +18,7 @@ from math import exp, isfinite
 
 import msgspec
 
-from flows.logic.models.order_value import Worth
+from flows.logic.models.order_value import OrderValue
 from schemas.errors import Foreign
 
 SNAPSHOT_BYTES_MAX = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     intercept: float
 
     def scaled(self, slope: float, shift: float) -> "Terms":
-        """The terms of slope · logit + shift."""
+        """Return the terms of slope · logit + shift."""
         return Terms(
             means=self.means,
             deviations=self.deviations,
@@ -60,10 +60,11 @@ class Snapshot(Terms, frozen=True, kw_only=True):
     examples: int  # learnt so far
     trained_ms: int  # when the last of them was answered, Unix milliseconds
     metrics: dict[str, float]
-    worth: Worth | None = None  # of the purchase model: what a purchase brings
+    # of the purchase model: what a purchase brings; the name is that of announced snapshots
+    order_value: OrderValue | None = msgspec.field(default=None, name="worth")
 
     def pack(self) -> bytes:
-        """The same snapshot is always the same bytes."""
+        """Return the packed form: the same snapshot is always the same bytes."""
         return _encoder.encode(self)
 
     @property
@@ -84,9 +85,10 @@ class Scorer:
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...] | None = None) -> "Scorer":
-        """From a packed snapshot whose signature was verified.
+        """Make one of a packed snapshot whose signature was verified.
 
-        Raises `Foreign` when it is no snapshot, is damaged, or was made for other features than `features`.
+        Raises `Foreign` when it is not a snapshot, is damaged, or was made for other features than
+        `features`.
         """
         if len(body) > SNAPSHOT_BYTES_MAX:
             raise Foreign(f"a model snapshot of {len(body)} bytes is larger than {SNAPSHOT_BYTES_MAX}")
@@ -102,16 +104,7 @@ class Scorer:
             raise Foreign(
                 f"model {snapshot.model}: snapshot has features {snapshot.features}, expected {features}"
             )
-        columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
-        if any(len(column) != len(snapshot.features) for column in columns) or len(snapshot.bends) not in (
-            0,
-            len(KNOTS),
-        ):
-            raise Foreign(f"model {snapshot.model}: snapshot lists differ in length")
-        if snapshot.worth is not None and not snapshot.worth.finite:
-            raise Foreign(f"model {snapshot.model}: snapshot has amounts that are not finite")
-        if not all(map(isfinite, (snapshot.intercept, *(value for column in columns for value in column)))):
-            raise Foreign(f"model {snapshot.model}: snapshot has numbers that are not finite")
+        _check(snapshot)
         return cls(snapshot)
 
     @property
@@ -119,7 +112,7 @@ class Scorer:
         return self.snapshot.version
 
     def score(self, features: Sequence[float]) -> float:
-        """The probability, 0 to 1, of finite `features`."""
+        """Return the probability, 0 to 1, of finite `features`."""
         logit = self.snapshot.intercept
         for value, (starts, heights, slopes) in zip(features, self.lines, strict=True):
             piece = bisect_right(starts, value)
@@ -127,8 +120,8 @@ class Scorer:
         return probability(logit)
 
     def explain(self, features: Sequence[float]) -> list[tuple[str, float]]:
-        """What each feature adds to the logit against a customer who is average in it, the largest effect
-        first.
+        """Return what each feature adds to the logit against a customer who is average in it, the largest
+        effect first.
 
         Exact: the contributions and the intercept sum to the logit of `score`.
         """
@@ -140,14 +133,26 @@ class Scorer:
         return sorted(contributions, key=lambda item: (-abs(item[1]), item[0]))
 
 
+def _check(snapshot: Snapshot) -> None:
+    """Raises `Foreign` for damage."""
+    columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
+    whole = len(snapshot.bends) in (0, len(KNOTS))
+    if not whole or any(len(column) != len(snapshot.features) for column in columns):
+        raise Foreign(f"model {snapshot.model}: snapshot lists differ in length")
+    if snapshot.order_value is not None and not snapshot.order_value.finite:
+        raise Foreign(f"model {snapshot.model}: snapshot has amounts that are not finite")
+    numbers = (snapshot.intercept, *(value for column in columns for value in column))
+    if not all(map(isfinite, numbers)):
+        raise Foreign(f"model {snapshot.model}: snapshot has numbers that are not finite")
+
+
 def probability(logit: float) -> float:
-    """The logistic function, without overflow."""
+    """Return the logistic function of it, without overflow."""
     return 0.0 if logit < -_LOGIT_MAX else 1.0 / (1.0 + exp(-logit))
 
 
-_Line = tuple[
-    list[float], list[float], list[float]
-]  # where each piece but the first starts; height at 0 and slope of each piece
+# where each piece but the first starts; height at 0 and slope of each piece
+_Line = tuple[list[float], list[float], list[float]]
 
 
 def _line(mean: float, deviation: float, weight: float, bends: Sequence[float]) -> _Line:

@@ -1,11 +1,11 @@
-"""Recommendation: what goes with what this customer touched, and where nothing is known what their segment
-likes.
+"""Recommendation: what goes with the items that this customer has interacted with, and where nothing is known
+what their segment likes.
 
 Item-to-item co-occurrence (Linden, Smith and York, Amazon.com Recommendations, 2003) with exponential decay
 in bounded memory: each item keeps its `NEIGHBOURS` strongest companions by Space-Saving (Metwally, Agrawal
 and El Abbadi, 2005), which overestimates a count by no more than the least that it keeps. Old scores are not
-decayed: new ones count for more. River's `reco.BiasedMF` learns beside it (`challenger`). Customers get what
-a shelf says that either makes (`shelf`).
+decayed: new ones count for more. River's `reco.BiasedMF` learns beside it (`challenger`). Either makes a
+`recommendation_index`, which serves the customers.
 """
 
 from collections.abc import Iterable
@@ -22,12 +22,11 @@ NEIGHBOURS = 32
 SEGMENTS_MAX = 64
 POPULAR = 128  # items remembered for each segment
 WEIGHT_MAX = 1_000.0
-_EXPONENT_MOST = (
-    500.0  # halvings ahead of the base: beyond it all scores are brought down, before a double overflows
-)
+# halvings ahead of the base: beyond it all scores are brought down, before a double overflows
+_EXPONENT_MOST = 500.0
 
 
-class Touch(msgspec.Struct, array_like=True):
+class Interaction(msgspec.Struct, array_like=True):
     """A customer did something with an item, after those in `recent`."""
 
     at_ms: int
@@ -44,8 +43,8 @@ class Counter(msgspec.Struct, array_like=True):
     scores: dict[str, float] = {}
 
     def add(self, name: str, amount: float) -> str | None:
-        """Returns the name that had to make room: the one of least score, the earliest in the alphabet among
-        equals."""
+        """Add to a name; return the one that had to make room: that of least score, the earliest in the
+        alphabet among equals."""
         known = self.scores
         evicted = None
         if name not in known and len(known) >= self.limit:
@@ -55,8 +54,8 @@ class Counter(msgspec.Struct, array_like=True):
         return evicted
 
     def surely(self) -> dict[str, float]:
-        """Of each name no more than was added to it: with no room left, any score may hold as much as the
-        least from names that went."""
+        """Return for each name no more than was added to it: with no room left, any score may hold as much as
+        the least from names that went."""
         least = min(self.scores.values()) if len(self.scores) >= self.limit else 0.0
         return {name: score - least for name, score in self.scores.items() if score > least}
 
@@ -82,25 +81,26 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class Recommender:
-    """Mutable; a function of the touches in their order. Bounded by items x neighbours."""
+    """Mutable; a function of the interactions in their order. Bounded by items x neighbours."""
 
     def __init__(
         self, half_life_ms: int, *, items_max: int = ITEMS_MAX, neighbours: int = NEIGHBOURS
     ) -> None:
         if half_life_ms <= 0 or items_max < 2 or neighbours < 1:
             raise ValueError(
-                f"half-life {half_life_ms} ms, {items_max} items, {neighbours} neighbours: all must be positive, items 2 at least"
+                f"half-life {half_life_ms} ms, {items_max} items, {neighbours} neighbours:"
+                " all must be positive, items 2 at least"
             )
         self._state = _State(
-            half_life_ms,
-            neighbours,
-            -1,
-            0,
-            0,
-            Counter(items_max),
-            Counter(SEGMENTS_MAX),
-            {},
-            {EVERYONE: Counter(POPULAR)},
+            half_life_ms=half_life_ms,
+            neighbours_max=neighbours,
+            base_ms=-1,
+            learnt=0,
+            dropped=0,
+            items=Counter(items_max),
+            segments=Counter(SEGMENTS_MAX),
+            neighbours={},
+            popular={EVERYONE: Counter(POPULAR)},
         )
 
     @property
@@ -111,22 +111,22 @@ class Recommender:
     def dropped(self) -> int:
         return self._state.dropped
 
-    def learn(self, touches: Iterable[Touch]) -> None:
+    def learn(self, interactions: Iterable[Interaction]) -> None:
         """Learn in this order. One without an item or a weight is dropped and counted."""
-        for touch in touches:
-            if not self.fit(touch):
+        for interaction in interactions:
+            if not self.fit(interaction):
                 self._state.dropped += 1
                 continue
             self._state.learnt += 1
-            self._add(touch, touch.weight * self._growth(touch.at_ms))
+            self._add(interaction, interaction.weight * self._growth(interaction.at_ms))
 
     @staticmethod
-    def fit(touch: Touch) -> bool:
-        """Whether something can be learnt from it."""
-        return bool(touch.item) and 0.0 < touch.weight <= WEIGHT_MAX
+    def fit(interaction: Interaction) -> bool:
+        """Return whether something can be learnt from it."""
+        return bool(interaction.item) and 0.0 < interaction.weight <= WEIGHT_MAX
 
     def _growth(self, at_ms: int) -> float:
-        """How much more a touch counts now than at the base time: 2^(elapsed / half-life)."""
+        """How much more a interaction counts now than at the base time: 2^(elapsed / half-life)."""
         state = self._state
         if state.base_ms < 0:
             state.base_ms = at_ms
@@ -142,42 +142,41 @@ class Recommender:
             for name in counter.scores:
                 counter.scores[name] *= factor
 
-    def _add(self, touch: Touch, amount: float) -> None:
-        state = self._state
-        if touch.item not in state.items.scores and len(state.items.scores) >= state.items.limit:
-            for item in state.items.prune():
-                state.neighbours.pop(item, None)
-        state.items.add(touch.item, amount)
-        for other in dict.fromkeys(touch.recent[:RECENT_MAX]):
-            if other == touch.item or other not in state.items.scores:
+    def _add(self, interaction: Interaction, amount: float) -> None:
+        state, item = self._state, interaction.item
+        if item not in state.items.scores and len(state.items.scores) >= state.items.limit:
+            for dropped in state.items.prune():
+                state.neighbours.pop(dropped, None)
+        state.items.add(item, amount)
+        for other in dict.fromkeys(interaction.recent[:RECENT_MAX]):
+            if other == item or other not in state.items.scores:
                 continue
-            self._of(touch.item).add(other, amount)
-            self._of(other).add(touch.item, amount)
-        if touch.segment != EVERYONE:
-            forgotten = state.segments.add(touch.segment, amount)
+            self._of(item).add(other, amount)
+            self._of(other).add(item, amount)
+        if interaction.segment != EVERYONE:
+            forgotten = state.segments.add(interaction.segment, amount)
             if forgotten is not None:
                 state.popular.pop(forgotten, None)
-            state.popular.setdefault(touch.segment, Counter(POPULAR)).add(touch.item, amount)
-        state.popular[EVERYONE].add(touch.item, amount)
+            state.popular.setdefault(interaction.segment, Counter(POPULAR)).add(item, amount)
+        state.popular[EVERYONE].add(item, amount)
 
     def _of(self, item: str) -> Counter:
         return self._state.neighbours.setdefault(item, Counter(self._state.neighbours_max))
 
-    def shelf(
+    def snapshot(
         self, version: int, examples: int, trained_ms: int, metrics: dict[str, float]
     ) -> recommendation_index.Snapshot:
-        """What the shards recommend with: of the items, their companions and what each segment likes only the
-        strongest."""
-        state = self._state
-        strongest = sorted(state.neighbours, key=lambda item: (-state.items.scores.get(item, 0.0), item))[
-            : recommendation_index.ITEMS_MAX
-        ]
+        """Return what the shards recommend with: only the strongest of the items, of their companions and of
+        what each segment likes."""
+        scores, neighbours = self._state.items.scores, self._state.neighbours
+        ranked = sorted(neighbours, key=lambda item: (-scores.get(item, 0.0), item))
         companions = {
-            item: self._companions(item)[: recommendation_index.COMPANIONS_MAX] for item in strongest
+            item: self._companions(item)[: recommendation_index.COMPANIONS_MAX]
+            for item in ranked[: recommendation_index.ITEMS_MAX]
         }
         liked = {
             group: _liked(popular)[: recommendation_index.LIKED_MAX]
-            for group, popular in state.popular.items()
+            for group, popular in self._state.popular.items()
         }
         return recommendation_index.Snapshot(
             version=version,
@@ -193,47 +192,53 @@ class Recommender:
         item would go with all."""
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
-        its = self._state.neighbours[item].surely().items() if root > 0.0 else ()
+        if root <= 0.0:
+            return []
         found = [
             (other, together / (root * sqrt(items[other])))
-            for other, together in its
+            for other, together in self._state.neighbours[item].surely().items()
             if items.get(other, 0.0) > 0.0
         ]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+        return sorted(found, key=_best_first)
 
     def pack(self) -> bytes:
-        """All of it, for a checkpoint: the same state is always the same bytes."""
+        """Return all of it, for a checkpoint: the same state is always the same bytes."""
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
     def unpack(cls, body: bytes) -> "Recommender":
-        """Raises `Foreign` when it is none, or holds numbers that are not finite."""
+        """Return the one that was packed. Raises `Foreign` when it is none, or holds numbers that are not
+        finite."""
         try:
             state = msgspec.msgpack.decode(body, type=_State)
             known = cls(state.half_life_ms, items_max=state.items.limit, neighbours=state.neighbours_max)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"not a recommender: {error}") from error
         counters = (state.items, *state.neighbours.values(), *state.popular.values())
-        if EVERYONE not in state.popular or not all(
-            isfinite(score) for counter in counters for score in counter.scores.values()
-        ):
+        finite = all(isfinite(score) for counter in counters for score in counter.scores.values())
+        if EVERYONE not in state.popular or not finite:
             raise Foreign("the recommender is damaged")
         known._state = state
         return known
 
     def pace(self, half_life_ms: int, at_ms: int) -> None:
-        """Another half-life from this moment on, which should be that of the latest touch."""
+        """Use another half-life from this moment on, which should be that of the latest interaction."""
         state = self._state
-        if half_life_ms != state.half_life_ms:
-            if state.base_ms >= 0:
-                self._scale(exp2(-min(max((at_ms - state.base_ms) / state.half_life_ms, 0.0), 1_000.0)))
-                state.base_ms = at_ms
-            state.half_life_ms = half_life_ms
+        if half_life_ms == state.half_life_ms:
+            return
+        if state.base_ms >= 0:
+            halvings = max((at_ms - state.base_ms) / state.half_life_ms, 0.0)
+            self._scale(exp2(-min(halvings, 1_000.0)))
+            state.base_ms = at_ms
+        state.half_life_ms = half_life_ms
 
 
 def _liked(popular: Counter) -> list[tuple[str, float]]:
     """As shares of the best, the best first."""
     most = max(popular.scores.values(), default=0.0) or 1.0
-    return sorted(
-        ((item, score / most) for item, score in popular.scores.items()), key=lambda pair: (-pair[1], pair[0])
-    )
+    return sorted(((item, score / most) for item, score in popular.scores.items()), key=_best_first)
+
+
+def _best_first(scored: tuple[str, float]) -> tuple[float, str]:
+    item, score = scored
+    return -score, item

@@ -1,5 +1,4 @@
-"""What a shard recommends with: what a learner knew at one moment, cut down to the strongest of
-everything."""
+"""What a shard recommends with: what a learner knew at one moment, cut down to the strongest of each."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -34,7 +33,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     learner: str = ITEM_TO_ITEM  # whose companions these are
 
     def pack(self) -> bytes:
-        """The same snapshot is always the same bytes."""
+        """Return the packed form: the same snapshot is always the same bytes."""
         return msgspec.msgpack.encode(self)
 
     @property
@@ -43,7 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return sha256(self.pack()).hexdigest()
 
 
-class Shelf:
+class RecommendationIndex:
     """Recommends with one snapshot."""
 
     __slots__ = ("snapshot",)
@@ -52,8 +51,8 @@ class Shelf:
         self.snapshot = snapshot
 
     @classmethod
-    def from_snapshot(cls, body: bytes) -> "Shelf":
-        """From a packed snapshot whose signature was verified. Raises `Foreign` for damage."""
+    def from_snapshot(cls, body: bytes) -> "RecommendationIndex":
+        """Make one of a packed snapshot whose signature was verified. Raises `Foreign` for damage."""
         if len(body) > BYTES_MAX:
             raise Foreign(f"a snapshot of recommendations of {len(body)} bytes is larger than {BYTES_MAX}")
         try:
@@ -74,10 +73,10 @@ class Shelf:
     def recommend(
         self, recent: Sequence[str], segment: str, k: int, exclude: Iterable[str] = ()
     ) -> list[str]:
-        """At most `k` items, the best first; none of `recent` or `exclude`.
+        """Return at most `k` items, the best first; none of `recent` or `exclude`.
 
-        Companions of what was touched (the latest counts most), then what the segment likes, then what
-        everyone likes.
+        Companions of the recent items come first (the latest counts most), then what the segment likes, then
+        what everyone likes.
         """
         out = {*recent, *exclude}
         scores: dict[str, float] = {}

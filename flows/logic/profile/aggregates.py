@@ -202,10 +202,11 @@ def _merge_top(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 class Figure:
     """One `[[aggregate]]`, resolved once: how to take a value out of an event, update, merge and read."""
 
-    __slots__ = ("aggregate", "merge", "path", "read", "slot", "update", "value_of")
+    __slots__ = ("aggregate", "merge", "on", "path", "read", "slot", "update", "value_of")
 
     def __init__(self, aggregate: Aggregate) -> None:
         self.aggregate = aggregate
+        self.on = aggregate.on
         self.slot = slot_of(aggregate)
         self.path = steps_of(aggregate.value)
         self.update: Update

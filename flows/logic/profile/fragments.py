@@ -10,25 +10,26 @@ from flows.logic import consent
 from flows.logic.fields import group_traits
 from flows.logic.fields.stated import in_order, stated_at
 from flows.logic.profile.aggregates import Figure, amount_of, in_64_bits, is_unread
+from flows.logic.profile.facet_figures import FacetFigure
 from schemas.config import Value
 from schemas.records.customer_profile import Fragment
 from schemas.wire.events import Fact
 
 SLOT_MS: Final = 30 * 60_000  # activity in neighbouring half hours is one session
 SESSION_SLOTS: Final = 30 * 48  # sessions are kept for thirty days
-RING_ID: Final = 6  # bytes of a message's hash: one false duplicate in 4e12 events
+DEDUPE_ID: Final = 6  # bytes of a message's hash: one false duplicate in 4e12 events
 CHANNELS_MAX: Final = 16
 TRAITS_MAX: Final = 64
 
 
-def ring_id(message: str) -> bytes:
-    return blake2b(message.encode("utf-8", "surrogatepass"), digest_size=RING_ID).digest()
+def dedupe_id(message: str) -> bytes:
+    return blake2b(message.encode("utf-8", "surrogatepass"), digest_size=DEDUPE_ID).digest()
 
 
 def seen(ring: bytes, message: bytes) -> bool:
     """Whether the ring holds this message's hash."""
     at = ring.find(message)
-    while at > 0 and at % RING_ID:
+    while at > 0 and at % DEDUPE_ID:
         at = ring.find(message, at + 1)
     return at >= 0
 
@@ -38,16 +39,16 @@ class FragmentRules:
 
     def __init__(
         self,
-        figures: Mapping[str, Figure],
+        figures: Mapping[str, Figure | FacetFigure],
         value: Value,
         dedupe: int,
         numbers: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
     ) -> None:
         """`numbers`: by event name or type the properties that are to be numbers, for what is `unread`."""
         self.figures = {figure.slot: figure for figure in figures.values()}
-        self.by_event: dict[str, list[Figure]] = {}
+        self.by_event: dict[str, list[Figure | FacetFigure]] = {}
         for figure in figures.values():
-            for event in dict.fromkeys(figure.aggregate.on):
+            for event in dict.fromkeys(figure.on):
                 self.by_event.setdefault(event, []).append(figure)
         self.any_track = list(dict.fromkeys(self.by_event.get("*", ())))
         self.by_track = {
@@ -56,7 +57,7 @@ class FragmentRules:
         self._numbers = dict(numbers or {})
         self.orders = frozenset(value.events)
         self.amount = value.amount
-        self.ring_bytes = dedupe * RING_ID
+        self.dedupe_bytes = dedupe * DEDUPE_ID
 
     def add(self, fragment: Fragment, fact: Fact, message: bytes) -> None:
         """Add one fact (which `seen` has not seen)."""
@@ -68,7 +69,7 @@ class FragmentRules:
         elif time_ms < fragment.first_ms:
             fragment.first_ms = time_ms
         fragment.events += 1
-        fragment.ring = (fragment.ring + message)[-self.ring_bytes :]
+        fragment.dedupe_ring = (fragment.dedupe_ring + message)[-self.dedupe_bytes :]
         _count(fragment.channels, fact.channel, CHANNELS_MAX)
         hour = time_ms // 3_600_000 % 24
         fragment.hours[hour] = fragment.hours.get(hour, 0) + 1
@@ -120,7 +121,7 @@ class FragmentRules:
             elif (figure := self.figures.get(slot)) is not None:
                 a.aggregates[slot] = figure.merge(a.aggregates[slot], deepcopy(state))
         join_traits(a.traits, b.traits)
-        a.ring = (a.ring + b.ring)[-self.ring_bytes :]
+        a.dedupe_ring = (a.dedupe_ring + b.dedupe_ring)[-self.dedupe_bytes :]
         return a
 
 

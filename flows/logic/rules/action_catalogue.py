@@ -4,7 +4,7 @@ what rewards it."""
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import ActionSet
 from flows.logic.bandit.rewards import Ledger
 from flows.logic.bandit.settings import Action
 from flows.logic.models.best_action import actions_of
@@ -13,7 +13,7 @@ from schemas.config import Reward, Rules
 from schemas.records.customer_profile import Open
 
 OPEN_MAX: Final = 16  # decisions of one customer that wait for rewards
-_MENUS_MAX: Final = 1_024  # sets of eligible actions that are remembered
+_ACTION_SETS_MAX: Final = 1_024  # sets of eligible actions that are remembered
 
 
 Predicate = Callable[[Any], Any]  # given a `EvaluationContext`
@@ -32,17 +32,17 @@ class Choices:
         self.rewards: dict[str, list[Reward]] = {}
         for reward in rules.best_action.reward:
             self.rewards.setdefault(reward.event, []).append(reward)
-        self._menus: dict[tuple[str, ...], Menu] = {}
+        self._action_sets: dict[tuple[str, ...], ActionSet] = {}
 
-    def menu(self, eligible: Sequence[Action]) -> Menu:
+    def action_set(self, eligible: Sequence[Action]) -> ActionSet:
         """Made once for each set of eligible actions."""
         names = tuple(action.name for action in eligible)
-        menu = self._menus.get(names)
-        if menu is None:
-            if len(self._menus) >= _MENUS_MAX:
-                self._menus.clear()
-            menu = self._menus[names] = Menu(eligible)
-        return menu
+        action_set = self._action_sets.get(names)
+        if action_set is None:
+            if len(self._action_sets) >= _ACTION_SETS_MAX:
+                self._action_sets.clear()
+            action_set = self._action_sets[names] = ActionSet(eligible)
+        return action_set
 
     def ledger(self, waiting: dict[str, Open]) -> Ledger:
         """What waits for rewards, of one customer."""

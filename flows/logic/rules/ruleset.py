@@ -20,8 +20,9 @@ from flows.logic.expressions.expression import (
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.profile.aggregates import Figure, Read, read_as_numbers
+from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.rules.action_catalogue import Choices
 from schemas.config import BEST, Churn, Model, Rules, Touch, TriggerRule, Value
@@ -48,7 +49,7 @@ class EvaluationContext:
         "p",
         "properties",
         "reads",
-        "shelf",
+        "recommendations",
         "type",
     )
 
@@ -62,10 +63,12 @@ class EvaluationContext:
     key: str
     properties: dict[str, Any]
 
-    def __init__(self, reads: Mapping[int, Read], shelf: Shelf | None = None, k: int = 0) -> None:
-        """`shelf`: what to recommend `k` items with."""
+    def __init__(
+        self, reads: Mapping[int, Read], recommendations: RecommendationIndex | None = None, k: int = 0
+    ) -> None:
+        """`recommendations`: what to recommend `k` items with."""
         self.reads = reads
-        self.shelf = shelf
+        self.recommendations = recommendations
         self.k = k
         self._features: list[float] | None = None
 
@@ -107,7 +110,8 @@ class EvaluationContext:
 
     def recommended(self) -> list[str]:
         """Items for this customer, the best first."""
-        return self.shelf.recommend(self.p.recent, self.p.segment, self.k) if self.shelf else []
+        index = self.recommendations
+        return index.recommend(self.p.recent, self.p.segment, self.k) if index else []
 
     def purchase_recency(self) -> float | None:
         return (self.now - self.f.ordered_ms) / DAY_MS if self.f.ordered_ms else None
@@ -158,9 +162,14 @@ NAMES: Final[dict[str, Name]] = {
 _OF_VALUE: Final = (EXPECTED, "value_tier")
 
 
-def scope_of(figures: dict[str, Figure], value: Value = Value()) -> Scope:  # noqa: B008  # frozen
-    """All names that expressions may use under these aggregates and tiers of value."""
-    names = dict(NAMES)
+def scope_of(
+    figures: Mapping[str, Figure],
+    value: Value = Value(),  # noqa: B008  # frozen
+    of_facets: Iterable[FacetFigure] = (),
+) -> Scope:
+    """Return all names that expressions may use under these aggregates, tiers of value and facets. An
+    aggregate goes before a facet's figure of the same name: it was there first."""
+    names = NAMES | {figure.name: figure.named() for figure in of_facets}
     for name, figure in figures.items():
         names[name] = _figure_name(figure)
     names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}
@@ -188,10 +197,14 @@ def _figure_name(figure: Figure) -> Name:
 
 
 def still(
-    rules: "CompiledRules", profile: Profile, total: Fragment, now: int, shelf: Shelf | None = None
+    rules: "CompiledRules",
+    profile: Profile,
+    total: Fragment,
+    now: int,
+    recommendations: RecommendationIndex | None = None,
 ) -> EvaluationContext:
     """A view without an event: a timer looks."""
-    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
     view.event = view.type = view.channel = view.key = ""
     view.properties = {}
@@ -256,14 +269,26 @@ def read_as_number(rules: Rules) -> dict[str, list[tuple[str, ...]]]:
 class CompiledRules:
     """All rules of one version. Raises `ConfigError` for rules that `problems` would have named."""
 
-    def __init__(self, rules: Rules, version: int, dedupe: int, shards: int = 1) -> None:
-        """`shards`: that budgets and capacities are divided among."""
+    def __init__(
+        self,
+        rules: Rules,
+        version: int,
+        dedupe: int,
+        shards: int = 1,
+        of_facets: Iterable[FacetFigure] = (),
+    ) -> None:
+        """`shards`: that budgets and capacities are divided among. `of_facets`: the figures that expressions
+        may name besides the aggregates."""
         self.rules = rules
         self.version = version
         self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
-        self.fragments = FragmentRules(self.figures, rules.value, dedupe, read_as_number(rules))
-        self.reads = {figure.slot: figure.read for figure in self.figures.values()}
-        scope = scope_of(self.figures, rules.value)
+        of_facets = [figure for figure in of_facets if figure.name not in self.figures]
+        scope = scope_of(self.figures, rules.value, of_facets)
+        used = {name for _, text in expressions(rules) for name in names_used(text, scope)}
+        self.of_facets = {figure.name: figure for figure in of_facets if figure.name in used}
+        kept = self.figures | self.of_facets
+        self.fragments = FragmentRules(kept, rules.value, dedupe, read_as_number(rules))
+        self.reads = {figure.slot: figure.read for figure in kept.values()}
         self._index_models(scope)
         self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
@@ -350,10 +375,11 @@ def expressions(rules: Rules) -> list[tuple[str, str]]:
     return found + [(f"model[{i}].when", model.when) for i, model in enumerate(rules.model)]
 
 
-def problems(rules: Rules) -> list[tuple[str, ExpressionError]]:
+def problems(rules: Rules, of_facets: Iterable[FacetFigure] = ()) -> list[tuple[str, ExpressionError]]:
     """The expressions that are none, each with its place. (What else is wrong with rules says
     `schemas.config.consistent`.)"""
-    scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
+    figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
+    scope = scope_of(figures, rules.value, of_facets)
     found = []
     for path, text in expressions(rules):
         compiled = compile_expression(text, scope)

@@ -5,11 +5,12 @@ always did.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from flows.logic.expressions.expression import ExpressionError, compile_expression, names_used
 from flows.logic.expressions.literals import literals
 from flows.logic.profile.aggregates import Figure
+from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.ruleset import expressions, scope_of
 from schemas.config import Config, Rules
 from schemas.config.decode import suggest
@@ -21,10 +22,10 @@ TIERS = ("low", "middle", "high")
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
 
 
-def slips(rules: Rules) -> Found:
-    """What is wrong, each with the dotted path of its place."""
+def slips(rules: Rules, of_facets: Iterable[FacetFigure] = ()) -> Found:
+    """Yield what is wrong, each with the dotted path of its place."""
     yield from _unknown_values(rules)
-    yield from _segments(rules)
+    yield from _segments(rules, of_facets)
     for i, trigger in enumerate(rules.trigger):
         if trigger.on.after is not None and trigger.on.after == trigger.on.without:
             yield (
@@ -51,8 +52,9 @@ def _unknown_values(rules: Rules) -> Found:
                 yield path, literal.wrong(f"there is no {what} `{literal.value}`{hint}")
 
 
-def _segments(rules: Rules) -> Found:
-    scope = scope_of({aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}, rules.value)
+def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
+    figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
+    scope = scope_of(figures, rules.value, of_facets)
     seen: dict[str, str] = {}
     for i, segment in enumerate(rules.segment):
         path, last = f"segment[{i}].when", i == len(rules.segment) - 1

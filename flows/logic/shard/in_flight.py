@@ -9,8 +9,8 @@ facts pass; this is a matter of milliseconds.
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from flows.logic.profile.fragments import RING_ID, seen
-from schemas.records.customer_profile import Held, Owed, Parting, Transit
+from flows.logic.profile.fragments import DEDUPE_ID, seen
+from schemas.records.customer_profile import Held, InFlightMerge, Owed, Parting
 from schemas.records.identity_graph import ID_BYTES
 
 HELD_MAX: Final = 256  # facts of one customer
@@ -25,159 +25,159 @@ def coming_back(customer: bytes) -> bytes:
     return customer + _BACK
 
 
-def must_wait(transit: Transit, origin: bytes, identifier: bytes) -> bool:
+def must_wait(merge: InFlightMerge, origin: bytes, identifier: bytes) -> bool:
     """Whether a fact of this origin, about this identifier, is to be held."""
-    return (bool(transit.identifiers) and _loans(transit, identifier) > 0) or _coming(transit, origin)
+    return (bool(merge.identifiers) and _loans(merge, identifier) > 0) or _coming(merge, origin)
 
 
-def _loans(transit: Transit, identifier: bytes) -> int:
+def _loans(merge: InFlightMerge, identifier: bytes) -> int:
     """How often its ring is expected. (Each loan is an identifier, then the origin that it belongs to
     now.)"""
-    return sum(loan[:ID_BYTES] == identifier for loan in transit.identifiers)
+    return sum(loan[:ID_BYTES] == identifier for loan in merge.identifiers)
 
 
-def _coming(transit: Transit, origin: bytes) -> bool:
-    return any(origin in customer for customer in transit.customers)
+def _coming(merge: InFlightMerge, origin: bytes) -> bool:
+    return any(origin in customer for customer in merge.customers)
 
 
-def hold(transit: Transit, origin: bytes, identifier: bytes, payload: bytes) -> None:
+def hold(merge: InFlightMerge, origin: bytes, identifier: bytes, payload: bytes) -> None:
     """Keep a fact that must wait."""
-    transit.held.append(Held(origin, identifier, _loans(transit, identifier), payload))
+    merge.held.append(Held(origin, identifier, _loans(merge, identifier), payload))
 
 
-def owe(transit: Transit, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
+def owe(merge: InFlightMerge, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
     """The ring of this identifier is to be lent, when all that we expect of it by now is here, but for the
     last `later` times.
 
     Not what we come to expect later: an identifier that goes to and fro between two customers would make each
     wait for the other.
     """
-    transit.owed.append(Owed(identifier, origin, to, max(0, _loans(transit, identifier) - later)))
+    merge.owed.append(Owed(identifier, origin, to, max(0, _loans(merge, identifier) - later)))
 
 
-def expect(transit: Transit, customer: list[bytes], identifier: bytes, home: bytes) -> None:
+def expect(merge: InFlightMerge, customer: list[bytes], identifier: bytes, home: bytes) -> None:
     """On their way: a customer (its name, then all its origins; or none), or the ring of an identifier (or
     none) of the origin `home`."""
     if customer:
-        transit.customers.append(customer)
+        merge.customers.append(customer)
     if identifier:
         loan = identifier + home
-        if loan in transit.early:
-            transit.early.remove(loan)
+        if loan in merge.early:
+            merge.early.remove(loan)
         else:
-            transit.identifiers.append(loan)
+            merge.identifiers.append(loan)
 
 
-def settle(transit: Transit, customer: bytes) -> None:
+def settle(merge: InFlightMerge, customer: bytes) -> None:
     """This customer is here. It may come before the one that was to expect it, which may hold facts of the
     same origins."""
-    for parting in transit.partings:
+    for parting in merge.partings:
         if customer in parting.awaited:
             parting.awaited.remove(customer)
-    awaited = [origins[0] for origins in transit.customers]
+    awaited = [origins[0] for origins in merge.customers]
     if customer in awaited:
-        del transit.customers[awaited.index(customer)]
+        del merge.customers[awaited.index(customer)]
     else:
-        transit.arrived.append(customer)
+        merge.arrived.append(customer)
 
 
-def part(transit: Transit, customer: bytes, origins: list[bytes], union: int) -> None:
+def part(merge: InFlightMerge, customer: bytes, origins: list[bytes], union: int) -> None:
     """This customer is to be given back, when all that we expect by now is here."""
-    transit.partings.append(Parting(customer, origins, union, [origins[0] for origins in transit.customers]))
+    merge.partings.append(Parting(customer, origins, union, [origins[0] for origins in merge.customers]))
 
 
-def leave(transit: Transit, origins: Iterable[bytes]) -> Transit | None:
+def leave(merge: InFlightMerge, origins: Iterable[bytes]) -> InFlightMerge | None:
     """What a part that is given back takes along: what was on its way to it, the facts that wait for that,
     its debts, and what was lent."""
     gone = set(origins)
-    theirs = Transit(
-        [customer for customer in transit.customers if customer[0][:ID_BYTES] in gone],
-        [loan for loan in transit.identifiers if loan[ID_BYTES:] in gone],
-        [loan for loan in transit.early if loan[ID_BYTES:] in gone],
-        ring=transit.ring,
-        arrived=[customer for customer in transit.arrived if customer[:ID_BYTES] in gone],
+    theirs = InFlightMerge(
+        [customer for customer in merge.customers if customer[0][:ID_BYTES] in gone],
+        [loan for loan in merge.identifiers if loan[ID_BYTES:] in gone],
+        [loan for loan in merge.early if loan[ID_BYTES:] in gone],
+        dedupe_ring=merge.dedupe_ring,
+        arrived=[customer for customer in merge.arrived if customer[:ID_BYTES] in gone],
     )
-    transit.customers = [customer for customer in transit.customers if customer[0][:ID_BYTES] not in gone]
-    transit.identifiers = [loan for loan in transit.identifiers if loan[ID_BYTES:] not in gone]
-    transit.early = [loan for loan in transit.early if loan[ID_BYTES:] not in gone]
-    transit.arrived = [customer for customer in transit.arrived if customer[:ID_BYTES] not in gone]
-    for waiting in _waiting(transit):
+    merge.customers = [customer for customer in merge.customers if customer[0][:ID_BYTES] not in gone]
+    merge.identifiers = [loan for loan in merge.identifiers if loan[ID_BYTES:] not in gone]
+    merge.early = [loan for loan in merge.early if loan[ID_BYTES:] not in gone]
+    merge.arrived = [customer for customer in merge.arrived if customer[:ID_BYTES] not in gone]
+    for waiting in _waiting(merge):
         there = _loans(theirs, waiting.identifier)
         waiting.loans = min(waiting.loans, there) if waiting.origin in gone else max(0, waiting.loans - there)
-    theirs.held = [held for held in transit.held if held.origin in gone]
-    theirs.owed = [owed for owed in transit.owed if owed.origin in gone]
-    transit.held = [held for held in transit.held if held.origin not in gone]
-    transit.owed = [owed for owed in transit.owed if owed.origin not in gone]
+    theirs.held = [held for held in merge.held if held.origin in gone]
+    theirs.owed = [owed for owed in merge.owed if owed.origin in gone]
+    merge.held = [held for held in merge.held if held.origin not in gone]
+    merge.owed = [owed for owed in merge.owed if owed.origin not in gone]
     return None if over(theirs) else theirs
 
 
-def partings(transit: Transit) -> list[Parting]:
+def partings(merge: InFlightMerge) -> list[Parting]:
     """Take out the parts that can be given back now."""
-    ready = [parting for parting in transit.partings if not parting.awaited]
-    transit.partings = [parting for parting in transit.partings if parting.awaited]
+    ready = [parting for parting in merge.partings if not parting.awaited]
+    merge.partings = [parting for parting in merge.partings if parting.awaited]
     return ready
 
 
-def lent(transit: Transit, identifier: bytes, home: bytes, ring: bytes) -> None:
+def lent(merge: InFlightMerge, identifier: bytes, home: bytes, ring: bytes) -> None:
     """The ring of an identifier's former customer is here; it may come before a customer that was to expect
     it is taken in."""
-    _remember(transit, ring)
+    _remember(merge, ring)
     loan = identifier + home
-    if loan not in transit.identifiers:
-        transit.early.append(loan)
+    if loan not in merge.identifiers:
+        merge.early.append(loan)
         return
-    transit.identifiers.remove(loan)
-    for waiting in _waiting(transit):
+    merge.identifiers.remove(loan)
+    for waiting in _waiting(merge):
         if waiting.identifier == identifier and waiting.loans:
             waiting.loans -= 1
 
 
-def _waiting(transit: Transit) -> list[Held | Owed]:
-    return [*transit.held, *transit.owed]
+def _waiting(merge: InFlightMerge) -> list[Held | Owed]:
+    return [*merge.held, *merge.owed]
 
 
-def _remember(transit: Transit, ring: bytes) -> None:
+def _remember(merge: InFlightMerge, ring: bytes) -> None:
     """Each message once: an identifier that goes to and fro brings the same ones again and again."""
-    for at in range(0, len(ring), RING_ID):
-        message = ring[at : at + RING_ID]
-        if not seen(transit.ring, message):
-            transit.ring += message
-    transit.ring = transit.ring[-LENT_MAX * RING_ID :]
+    for at in range(0, len(ring), DEDUPE_ID):
+        message = ring[at : at + DEDUPE_ID]
+        if not seen(merge.dedupe_ring, message):
+            merge.dedupe_ring += message
+    merge.dedupe_ring = merge.dedupe_ring[-LENT_MAX * DEDUPE_ID :]
 
 
-def join(transit: Transit, theirs: Transit, origins: Collection[bytes]) -> None:
+def join(merge: InFlightMerge, theirs: InFlightMerge, origins: Collection[bytes]) -> None:
     """Take in what a retired customer, who had these origins, was waiting for.
 
     Only what is about these origins waits for it as well: an older debt of ours may be what theirs depends
     on.
     """
-    for waiting in _waiting(transit):
+    for waiting in _waiting(merge):
         if waiting.origin in origins:
             waiting.loans += _loans(theirs, waiting.identifier)
-    transit.identifiers += theirs.identifiers
-    transit.held = theirs.held + transit.held
-    transit.owed = theirs.owed + transit.owed
-    arrived, transit.arrived = transit.arrived, []
-    transit.customers += theirs.customers
-    transit.partings += theirs.partings
+    merge.identifiers += theirs.identifiers
+    merge.held = theirs.held + merge.held
+    merge.owed = theirs.owed + merge.owed
+    arrived, merge.arrived = merge.arrived, []
+    merge.customers += theirs.customers
+    merge.partings += theirs.partings
     for customer in arrived + theirs.arrived:
-        settle(transit, customer)
-    early, transit.early = transit.early, []
+        settle(merge, customer)
+    early, merge.early = merge.early, []
     for loan in early + theirs.early:
-        lent(transit, loan[:ID_BYTES], loan[ID_BYTES:], b"")
-    _remember(transit, theirs.ring)
+        lent(merge, loan[:ID_BYTES], loan[ID_BYTES:], b"")
+    _remember(merge, theirs.dedupe_ring)
 
 
-def release(transit: Transit) -> tuple[list[Held], list[Owed]]:
+def release(merge: InFlightMerge) -> tuple[list[Held], list[Owed]]:
     """Take out the facts and debts that wait for nothing any more."""
-    facts = [held for held in transit.held if not held.loans and not _coming(transit, held.origin)]
-    debts = [owed for owed in transit.owed if not owed.loans and not _coming(transit, owed.origin)]
-    transit.held = [held for held in transit.held if held.loans or _coming(transit, held.origin)]
-    transit.owed = [owed for owed in transit.owed if owed.loans or _coming(transit, owed.origin)]
+    facts = [held for held in merge.held if not held.loans and not _coming(merge, held.origin)]
+    debts = [owed for owed in merge.owed if not owed.loans and not _coming(merge, owed.origin)]
+    merge.held = [held for held in merge.held if held.loans or _coming(merge, held.origin)]
+    merge.owed = [owed for owed in merge.owed if owed.loans or _coming(merge, owed.origin)]
     return facts, debts
 
 
-def over(transit: Transit) -> bool:
+def over(merge: InFlightMerge) -> bool:
     """Whether there is nothing left to remember."""
-    awaited = transit.customers or transit.arrived or transit.identifiers or transit.early or transit.partings
-    return not (awaited or transit.held or transit.owed or transit.ring)
+    awaited = merge.customers or merge.arrived or merge.identifiers or merge.early or merge.partings
+    return not (awaited or merge.held or merge.owed or merge.dedupe_ring)

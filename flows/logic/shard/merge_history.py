@@ -13,12 +13,13 @@ from typing import Final, Protocol
 
 import msgspec
 
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of
 from schemas.records.customer_profile import Head, Profile
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Absorb, Trigger
 
-PAST_MAX: Final = 256 * 1024  # bytes of one customer; some thousand facts
+HISTORY_MAX: Final = 256 * 1024  # bytes of one customer; some thousand facts
 KEEP_MS: Final = 30 * 86_400_000  # after the last union
 _SIZE: Final = 4
 
@@ -66,7 +67,7 @@ _decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
-class Machine(Protocol):
+class Lives(Protocol):
     """What lives a customer's days."""
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None: ...
@@ -77,14 +78,14 @@ class Machine(Protocol):
 
 
 def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> None:
-    """Append to a customer's past; give it up where that grows too long or is too old."""
+    """Append to a customer's history; give it up where that grows too long or is too old."""
     profile, now = live.profile, state.head.clock_ms
     packed = b"".join(map(_pack, entries))
-    if profile.past + len(packed) > PAST_MAX or now - profile.joined_ms > KEEP_MS:
+    if profile.history_bytes + len(packed) > HISTORY_MAX or now - profile.joined_ms > KEEP_MS:
         forget(state, root, live)
         return
-    profile.past += len(packed)
-    state.append_past(root, packed)
+    profile.history_bytes += len(packed)
+    state.append_history(root, packed)
 
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
@@ -95,26 +96,26 @@ def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sen
 
 def forget(state: ShardState, root: bytes, live: Live) -> None:
     """From here on the unions of this customer are undone by its fragments alone."""
-    live.profile.past = live.profile.joined_ms = 0
-    state.set_past(root, None)
+    live.profile.history_bytes = live.profile.joined_ms = 0
+    state.set_history(root, None)
 
 
 def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
     """Note a union just before the other customer is taken in."""
     profile, now = live.profile, state.head.clock_ms
-    begun = b"" if profile.past else _pack(_began(now, root, list(profile.fragments), profile))
-    theirs = message.past or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
+    begun = b"" if profile.history_bytes else _pack(_began(now, root, list(profile.fragments), profile))
+    theirs = message.history or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
     packed = (
         begun
         + theirs
         + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
     )
     profile.joined_ms = now
-    if profile.past + len(packed) > PAST_MAX:
+    if profile.history_bytes + len(packed) > HISTORY_MAX:
         forget(state, root, live)
         return
-    profile.past += len(packed)
-    state.append_past(root, packed)
+    profile.history_bytes += len(packed)
+    state.append_history(root, packed)
 
 
 class Part:
@@ -125,38 +126,33 @@ class Part:
     def __init__(self, origins: Iterable[bytes], live: Live) -> None:
         self.origins = list(origins)
         self.live = live
-        self.entries: list[bytes] = []  # its own past
+        self.entries: list[bytes] = []  # its own history
         self.joined_ms = 0  # its last union
 
     def finish(self) -> tuple[Profile, bytes]:
-        """Its profile and its past, if it still has one."""
-        past = b"".join(self.entries) if self.joined_ms else b""
-        self.live.profile.past, self.live.profile.joined_ms = len(past), self.joined_ms
-        return self.live.profile, past
+        """Its profile and its history, if it still has one."""
+        history = b"".join(self.entries) if self.joined_ms else b""
+        self.live.profile.history_bytes, self.live.profile.joined_ms = len(history), self.joined_ms
+        return self.live.profile, history
 
 
 class Replay:
     """Lives the days of a customer again, without one of its unions."""
 
-    def __init__(self, machine: Machine, state: ShardState, union: int) -> None:
-        self._machine = machine
+    def __init__(self, turns: Lives, state: ShardState, union: int) -> None:
+        self._turns = turns
         self._undone = union
         self._found = False
-        self._scratch = ShardState(state.number, Head(), {})  # nothing of it is ever committed
-        self._scratch.rules, self._scratch.scorers, self._scratch.learnt = (
-            state.rules,
-            state.scorers,
-            state.learnt,
-        )
+        self._scratch = state.scratch(Head())
         self._parts: dict[bytes, Part] = {}
         self._home: dict[bytes, bytes] = {}  # origin -> the part that it belongs to by now
         self.sent: list[Sent] = []
 
-    def live(self, past: bytes, until_ms: int) -> bool:
+    def live(self, history: bytes, until_ms: int) -> bool:
         """Up to now. Whether that union was among what there is to live."""
         # Customers that were joined bring pasts of their own: each is in order, and so is what happened in
         # the same moment.
-        for entry, packed in sorted(_entries(past), key=lambda found: found[0].clock_ms):
+        for entry, packed in sorted(_entries(history), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
                 self._pass_time(entry.clock_ms)
             match entry:
@@ -203,7 +199,7 @@ class Replay:
     def _count(self, entry: Counted, packed: bytes) -> None:
         root = self._home.get(entry.origin) or self._home[entry.root]
         part = self._parts[root]
-        self._machine.count(self._scratch, root, entry.origin, entry.payload, part.live)
+        self._turns.count(self._scratch, root, entry.origin, entry.payload, part.live)
         part.entries.append(packed)
 
     def _join(self, entry: Joined, packed: bytes) -> None:
@@ -233,7 +229,7 @@ class Replay:
         part.joined_ms = entry.clock_ms
         if other.live.profile.fragments:
             general = encode(_still(other.live.profile))
-            self._machine.unite(
+            self._turns.unite(
                 self._scratch, survivor, part.live, Absorb(survivor, retired, general, b""), entry.muted
             )
         part.origins += other.origins
@@ -256,14 +252,14 @@ class Replay:
             if due is None or tick > until_ms:
                 break
             self._scratch.head.clock_ms = max(self._scratch.head.clock_ms, tick)
-            self._machine.wake(self._scratch, due[1], due[0])
-            self._scratch.clear()
+            self._turns.wake(self._scratch, due[1], due[0])
+            self._scratch.changes = Changes()
         self._scratch.head.clock_ms = max(self._scratch.head.clock_ms, until_ms)
-        self._scratch.clear()
+        self._scratch.changes = Changes()
 
 
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
-    """What stays, and what goes with these origins, where there is no past. Only sums are exact: the rest is
+    """What stays, and what goes with these origins, where there is no history. Only sums are exact: the rest is
     to be derived."""
     staying = deepcopy(profile)
     leaving = Profile(
@@ -281,8 +277,8 @@ def _bare(packed: bytes) -> bytes:
 
 
 def _still(profile: Profile) -> Profile:
-    """Without what is on its way, and without a past."""
-    return msgspec.structs.replace(profile, transit=None, past=0, joined_ms=0)
+    """Without what is on its way, and without a history."""
+    return msgspec.structs.replace(profile, in_flight=None, history_bytes=0, joined_ms=0)
 
 
 def _pack(entry: Entry) -> bytes:
@@ -290,9 +286,9 @@ def _pack(entry: Entry) -> bytes:
     return len(packed).to_bytes(_SIZE) + packed
 
 
-def _entries(past: bytes) -> Iterator[tuple[Entry, bytes]]:
+def _entries(history: bytes) -> Iterator[tuple[Entry, bytes]]:
     at = 0
-    while at < len(past):
-        end = at + _SIZE + int.from_bytes(past[at : at + _SIZE])
-        yield _decode(past[at + _SIZE : end]), past[at:end]
+    while at < len(history):
+        end = at + _SIZE + int.from_bytes(history[at : at + _SIZE])
+        yield _decode(history[at + _SIZE : end]), history[at:end]
         at = end

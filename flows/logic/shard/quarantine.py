@@ -7,96 +7,73 @@ whatever its batches were.
 """
 
 import traceback
-from collections.abc import Callable
-from copy import copy, deepcopy
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Final
 
 import msgspec
 
-from flows.logic.facets.timers import REFRESH_MS
-from flows.logic.shard.machine import ShardMachine
-from flows.logic.shard.state import Live, Poisoned, ShardState, decode_profile, encode, rules_of, sum_of
+from flows.logic.shard import profile_merge
+from flows.logic.shard.changes import Poisoned
+from flows.logic.shard.follow_up import REFRESH_MS
+from flows.logic.shard.machine import ShardMachine, seal
+from flows.logic.shard.state import Live, ShardState, decode_profile, encode, rules_of, sum_of
 from schemas.errors import MillraceError
 from schemas.records.customer_profile import Profile
 from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import LogEntry
 from schemas.wire.events import Fact, Quarantined
+from schemas.wire.triggers import Absorb
 
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 
 LANE: Final = Lane.QUARANTINE
 TRACE_MAX: Final = 20  # places, the innermost; a recursion has thousands
-_CHANGED: Final = (
-    *(
-        "applied",
-        "came",
-        "chosen",
-        "counters",
-        "deleted",
-        "dirty",
-        "duplicates",
-        "fired",
-        "outbox",
-        "past",
-        "past_changed",
-        "past_more",
-    ),
-    *("repeats", "rewarded", "sensitive_dirty", "stated", "timers"),
-)
 
 
-class Careful(ShardMachine):
-    """`build`: the version of millrace, which the quarantine notes."""
+class Careful:
+    """Takes the turns of a machine with a net under each. `build`: the version of millrace, which the
+    quarantine notes."""
 
     def __init__(self, machine: ShardMachine, build: str) -> None:
-        super().__init__(machine._rules_of, machine._scorer_of)
+        self._machine = machine
         self._build = build
 
-    def _fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
-        self._turn(
-            state, root, lambda: ShardMachine._fact(self, state, root, origin, payload), origin, payload
-        )
+    def apply(self, state: ShardState, entries: Iterable[LogEntry]) -> None:
+        """Apply the entries of one shard, in order. Raises what is not about a single customer's turn."""
+        self._machine.apply(state, entries, self)
+
+    def fact(self, state: ShardState, root: bytes, origin: bytes, payload: bytes) -> None:
+        """Count a packed fact, or hold it until what it depends on is here."""
+        self._turn(state, root, lambda: self._machine.fact(state, root, origin, payload), origin, payload)
 
     def add(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact, and remember it where unions may have to be undone."""
         self._turn(
-            state, root, lambda: ShardMachine.add(self, state, root, origin, payload, live), origin, payload
+            state, root, lambda: self._machine.add(state, root, origin, payload, live), origin, payload
         )
 
     def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact."""
         self._turn(
-            state, root, lambda: ShardMachine.count(self, state, root, origin, payload, live), origin, payload
+            state, root, lambda: self._machine.count(state, root, origin, payload, live), origin, payload
         )
 
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
+        """Add up two customers. `muted`: history brought them together."""
+        profile_merge.sum_up(state, root, live, message, muted, self)
+
     def look_again(self, state: ShardState, root: bytes, retired: bytes, live: Live, muted: bool) -> None:
-        if not self._turn(
-            state, root, lambda: ShardMachine.look_again(self, state, root, retired, live, muted)
-        ):
+        """Derive what follows from figures that another customer brought, now or in a day."""
+        if not self._turn(state, root, lambda: self._machine.look_again(state, root, retired, live, muted)):
             _postpone(state, root, live)
 
     def wake(self, state: ShardState, root: bytes, due: int) -> None:
+        """Look at a customer whose timer is due, now or in a day."""
         live = state.live.get(root)
-        if (
-            not self._turn(state, root, lambda: ShardMachine.wake(self, state, root, due))
-            and live is not None
-        ):
+        done = self._turn(state, root, lambda: self._machine.wake(state, root, due))
+        if not done and live is not None:
             _postpone(state, root, live)
-
-    def _keep(self, state: ShardState, found: Quarantined) -> None:
-        """For the worker, which counts it; and of the event what the customer is to be called by."""
-        try:
-            fact = _decode_fact(found.payload)
-        except ValueError:  # a timer; or that is what was wrong with it
-            state.poisoned.append(Poisoned(found.where))
-            return
-        state.poisoned.append(Poisoned(found.where, fact.channel, fact.received_ms))
-        self._seal_user_id(state, found, fact)
-
-    def _seal_user_id(self, state: ShardState, found: Quarantined, fact: Fact) -> None:
-        """`resolve` says the plain value once, with the first event of a user: no later one would bring
-        it."""
-        fact.sealed = {name: value for name, value in fact.sealed.items() if name == "user_id"}
-        if fact.sealed:
-            state.customer(found.root)
-            self._seal(state, found.root, found.origin, fact, b"")
 
     def _turn(
         self,
@@ -106,7 +83,8 @@ class Careful(ShardMachine):
         origin: bytes = b"",
         payload: bytes = b"",
     ) -> bool:
-        """Do it; if it raises, take all of it back, and put it aside. Whether it was done."""
+        """Take a turn, and return whether that was done. If it raises, take all of it back, and put it
+        aside."""
         rules_of(state)  # a shard without rules is nobody's poison
         take_back = savepoint(state, root)
         try:
@@ -118,37 +96,60 @@ class Careful(ShardMachine):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is: it was a defect of ours, on this event
             take_back()
-            all_of_it = places(error)
-            trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[
-                -1:
-            ]  # none of its own: written below
-            position, now = state.head.offset + 1, state.head.clock_ms
-            put_aside = Quarantined(
-                type(error).__name__, trace, position, self._build, now, root, origin, payload
-            )
-            state.emit(LANE, put_aside)
-            state.count("poisoned")
-            self._keep(state, put_aside)
+            self._put_aside(state, error, root, origin, payload)
             return False
         return True
 
+    def _put_aside(
+        self, state: ShardState, error: Exception, root: bytes, origin: bytes, payload: bytes
+    ) -> None:
+        """Write down what was raised and on what, and tell the worker, which counts it."""
+        all_of_it = places(error)
+        # no place of this module; unless there is no other, for then it was the check of what is written
+        trace = [place for place in all_of_it if not place.startswith(__name__)] or all_of_it[-1:]
+        put_aside = Quarantined(
+            error=type(error).__name__,
+            trace=trace,
+            position=state.head.offset + 1,
+            build=self._build,
+            at_ms=state.head.clock_ms,
+            root=root,
+            origin=origin,
+            payload=payload,
+        )
+        state.emit(LANE, put_aside)
+        state.count("poisoned")
+        try:
+            fact = _decode_fact(payload)
+        except ValueError:  # a timer; or that is what was wrong with it
+            state.changes.poisoned.append(Poisoned(put_aside.where))
+            return
+        state.changes.poisoned.append(Poisoned(put_aside.where, fact.channel, fact.received_ms))
+        _seal_user_id(state, root, origin, fact)
+
+
+def _seal_user_id(state: ShardState, root: bytes, origin: bytes, fact: Fact) -> None:
+    """Keep what the customer is to be called by: `resolve` says the plain value once, with the first event of
+    a user, and no later one would bring it."""
+    fact.sealed = {name: value for name, value in fact.sealed.items() if name == "user_id"}
+    if fact.sealed:
+        state.customer(root)
+        seal(state, root, origin, fact, b"")
+
 
 def savepoint(state: ShardState, root: bytes) -> Callable[[], None]:
-    """Gives the way back for all that one customer's turn may change. The customer stays the same object,
+    """Return the way back from all that one customer's turn may change. The customer stays the same object,
     which others hold."""
-    live, sensitive = state.live.get(root), deepcopy(state.sensitive.get(root))
+    live, sensitive = state.live.get(root), deepcopy(state.changes.sensitive.get(root))
     packed = None if live is None else encode(live.profile)
-    changed = {name: copy(getattr(state, name)) for name in _CHANGED}
-    head = deepcopy(state.head)
+    changes, counters, head = state.changes.copy(), state.counters.copy(), deepcopy(state.head)
 
     def take_back() -> None:
-        for name, value in changed.items():
-            setattr(state, name, value)
-        state.head = head
+        state.changes, state.counters, state.head = changes, counters, head
         if sensitive is None:
-            state.sensitive.pop(root, None)
+            changes.sensitive.pop(root, None)
         else:
-            state.sensitive[root] = sensitive
+            changes.sensitive[root] = sensitive
         if live is None or packed is None:
             state.live[root] = None
             return
@@ -163,8 +164,8 @@ def savepoint(state: ShardState, root: bytes) -> Callable[[], None]:
 
 def _postpone(state: ShardState, root: bytes, live: Live) -> None:
     """Look at the customer again in a day, not at every tick."""
-    live.profile.indexed_ms = state.timers[root] = state.head.clock_ms + REFRESH_MS
-    state.dirty.add(root)
+    live.profile.indexed_ms = state.changes.timers[root] = state.head.clock_ms + REFRESH_MS
+    state.changes.dirty.add(root)
 
 
 def places(error: BaseException) -> list[str]:

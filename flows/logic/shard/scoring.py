@@ -1,6 +1,7 @@
 """The models that one shard scores with, and how they are asked together.
 
-Linear models are scored as one `Panel`, so that five cost little more than one; anything else is asked alone.
+Linear models are scored as one `LinearScorerSet`, so that five cost little more than one; anything else is
+asked alone.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,10 @@ from typing import Any, Final, Protocol
 
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Scorer as Linear
-from flows.logic.models.scorer_set import Panel
+from flows.logic.models.scorer_set import LinearScorerSet
 from flows.logic.rules.ruleset import EXPECTED, CompiledModel
 
-PANEL_LEAST: Final = 2  # models; one is as quick alone
+TOGETHER_LEAST: Final = 2  # models; one is as quick alone
 
 
 class Scorer(Protocol):
@@ -26,35 +27,35 @@ class ActiveModels:
 
     def __init__(self) -> None:
         self._scorers: dict[str, tuple[Scorer, int]] = {}
-        self._boards: dict[tuple[CompiledModel, ...], Board] = {}
+        self._sets: dict[tuple[CompiledModel, ...], ScorerSet] = {}
 
     def put(self, model: str, scorer: Scorer, version: int) -> None:
         """`version` of the announcement; a snapshot that is announced again has its own."""
         self._scorers[model] = (scorer, scorer.version if isinstance(scorer, Linear) else version)
-        self._boards.clear()
+        self._sets.clear()
 
     def drop(self, model: str) -> None:
         self._scorers.pop(model, None)
-        self._boards.clear()
+        self._sets.clear()
 
     def version(self, model: str) -> int:
         """0 if there is none."""
         return self._scorers[model][1] if model in self._scorers else 0
 
-    def board(self, models: tuple[CompiledModel, ...]) -> "Board":
+    def scorer_set(self, models: tuple[CompiledModel, ...]) -> "ScorerSet":
         """Those of `models` that there is a version of."""
-        board = self._boards.get(models)
-        if board is None:
+        found = self._sets.get(models)
+        if found is None:
             known = [(model, *self._scorers[model.name]) for model in models if model.name in self._scorers]
-            board = self._boards[models] = Board(known)
-        return board
+            found = self._sets[models] = ScorerSet(known)
+        return found
 
 
-class Board:
+class ScorerSet:
     """Some models that are asked together. Features are those of `features.features`: the first `reach` of
     them, or more."""
 
-    __slots__ = ("_alone", "_panel", "_purchase", "_versions", "models", "reach")
+    __slots__ = ("_alone", "_linear", "_purchase", "_versions", "models", "reach")
 
     def __init__(self, known: Sequence[tuple[CompiledModel, Scorer, int]]) -> None:
         self.models = tuple(model.name for model, _, _ in known)
@@ -64,17 +65,19 @@ class Board:
             model.name: (model.features, scorer) for model, scorer, _ in known
         }
         linear = [scorer for _, scorer, _ in known if isinstance(scorer, Linear)]
-        self._panel = Panel(linear, NAMES) if len(linear) == len(known) >= PANEL_LEAST else None
+        self._linear = LinearScorerSet(linear, NAMES) if len(linear) == len(known) >= TOGETHER_LEAST else None
         purchase = self._alone.get("purchase")
         self._purchase = (
-            purchase[1].snapshot.worth if purchase is not None and isinstance(purchase[1], Linear) else None
+            purchase[1].snapshot.order_value
+            if purchase is not None and isinstance(purchase[1], Linear)
+            else None
         )
 
     def say(self, x: list[float]) -> dict[str, tuple[float, int]]:
         """What each model gives, with its version; and what a purchase is expected to bring, times how likely
         it is."""
-        if self._panel is not None:
-            scores = self._panel.scores(x)
+        if self._linear is not None:
+            scores = self._linear.scores(x)
         else:
             scores = [scorer.score(list(pick(x))) for pick, scorer in self._alone.values()]
         said = dict(zip(self.models, zip(scores, self._versions, strict=True), strict=True))

@@ -1,15 +1,16 @@
 """One shard in memory, between two commits: its head, its customers, and what a batch has changed so far."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from flows.logic.bandit.snapshot import Decider
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
-from flows.logic.models.segments_learnt import Assigner
+from flows.logic.models.cluster_assigner import Assigner
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.shard.changes import Changes
 from flows.logic.shard.scoring import ActiveModels, Scorer
 from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
 from schemas.records.identity_graph import ID_BYTES
@@ -30,37 +31,29 @@ decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
 
 
-class Poisoned(NamedTuple):
-    """A turn that logic raised on."""
-
-    where: str
-    source: str = ""  # empty where it was no event's turn
-    received_ms: int = 0
-
-
 class Learnt:
     """What was learnt besides probabilities; None until there is a model."""
 
-    __slots__ = ("assigner", "decider", "shelf")
+    __slots__ = ("assigner", "decider", "recommendations")
 
     def __init__(self) -> None:
         self.decider: Decider | None = None
-        self.shelf: Shelf | None = None
+        self.recommendations: RecommendationIndex | None = None
         self.assigner: Assigner | None = None
 
-    def take(self, model: Decider | Shelf | Assigner) -> None:
+    def take(self, model: Decider | RecommendationIndex | Assigner) -> None:
         """Use this one from now on."""
         match model:
             case Decider():
                 self.decider = model
-            case Shelf():
-                self.shelf = model
+            case RecommendationIndex():
+                self.recommendations = model
             case Assigner():
                 self.assigner = model
 
 
-LEARNT = (Decider, Shelf, Assigner)
-Loaded = Scorer | Decider | Shelf | Assigner
+LEARNT = (Decider, RecommendationIndex, Assigner)
+Loaded = Scorer | Decider | RecommendationIndex | Assigner
 
 
 class Live:
@@ -84,37 +77,10 @@ def sum_of(profile: Profile, rules: CompiledRules) -> Fragment:
 
 
 class ShardState:
-    """One shard between two commits: its head, its counters, and what this batch has changed so far."""
+    """One shard: what lasts (its head, counters, rules, models and customers), and what this batch has
+    changed."""
 
-    __slots__ = (
-        "applied",
-        "came",
-        "chosen",
-        "counters",
-        "deleted",
-        "dirty",
-        "due",
-        "duplicates",
-        "fired",
-        "head",
-        "learnt",
-        "live",
-        "number",
-        "outbox",
-        "past",
-        "past_changed",
-        "past_more",
-        "poisoned",
-        "repeats",
-        "rewarded",
-        "rules",
-        "scorers",
-        "sensitive",
-        "sensitive_dirty",
-        "settled",
-        "stated",
-        "timers",
-    )
+    __slots__ = ("changes", "counters", "head", "learnt", "live", "number", "rules", "scorers")
 
     def __init__(self, number: int, head: Head, counters: dict[str, int]) -> None:
         self.number = number
@@ -124,82 +90,77 @@ class ShardState:
         self.scorers = ActiveModels()
         self.learnt = Learnt()
         self.live: dict[bytes, Live | None] = {}  # cache; None = known to be absent
-        self.clear()
-
-    def clear(self) -> None:
-        """After a commit."""
-        self.dirty: set[bytes] = set()
-        self.deleted: set[bytes] = set()
-        self.sensitive_dirty: set[bytes] = set()
-        self.sensitive: dict[bytes, Sensitive] = {}  # loaded for this batch
-        self.past: dict[
-            bytes, bytes | None
-        ] = {}  # loaded or set in this batch: the whole of it, None = deleted
-        self.past_changed: set[bytes] = set()
-        self.past_more: dict[bytes, bytes] = {}  # appended, where the rest was not loaded
-        self.due: list[tuple[int, bytes]] = []  # (due_ms, root) from the index, sorted
-        self.timers: dict[bytes, int] = {}  # root -> due_ms, 0 = none
-        self.outbox: list[tuple[str, int, bytes]] = []
-        self.fired: list[tuple[str, int]] = []  # (rule, received_ms)
-        self.chosen: list[tuple[str, str]] = []  # (action, how it was chosen or why it was withheld)
-        self.rewarded: list[str] = []  # `counted`, or why a reward was refused
-        self.poisoned: list[Poisoned] = []  # on what logic raised, and where
-        self.came: dict[str, int] = {}  # events by source, applied or not; without the poisoned
-        self.stated: list[tuple[str, str, str]] = []  # (source, field, outcome) of checked fields
-        self.applied = self.duplicates = self.repeats = 0
-        self.settled = True
+        self.changes = Changes()
 
     @property
     def changed(self) -> bool:
         """Whether there is more to commit than the time."""
-        return not self.settled or bool(self.dirty or self.deleted or self.outbox or self.timers)
+        changes = self.changes
+        return not changes.settled or bool(
+            changes.dirty or changes.deleted or changes.outbox or changes.timers
+        )
+
+    def scratch(self, head: Head) -> "ShardState":
+        """Return an empty shard with the same rules and models, of which nothing is ever committed."""
+        made = ShardState(self.number, head, {})
+        made.rules, made.scorers, made.learnt = self.rules, self.scorers, self.learnt
+        return made
 
     def customer(self, root: bytes) -> "Live":
-        """The customer, made where it is new. It will be written."""
-        live = self.live.get(root)
+        """Return the customer, made where it is new. It will be written."""
+        live, changes = self.live.get(root), self.changes
         if live is None:
             live = self.live[root] = Live(Profile(), rules_of(self))
             self.count("profiles")
-            if (
-                root in self.deleted
-            ):  # it comes back in the batch in which it went: what is stored of it must still go
-                self.deleted.discard(root)
-                self.sensitive.setdefault(root, Sensitive())
-                self.sensitive_dirty.add(root)
-        self.dirty.add(root)
+            if root in changes.deleted:
+                # it comes back in the batch in which it went: what is stored of it must still go
+                changes.deleted.discard(root)
+                changes.sensitive.setdefault(root, Sensitive())
+                changes.sensitive_dirty.add(root)
+        changes.dirty.add(root)
         return live
 
+    def remove(self, root: bytes) -> None:
+        """Delete a customer's profile and sensitive record."""
+        self.live[root] = None
+        self.changes.dirty.discard(root)
+        self.changes.deleted.add(root)
+
     def count(self, name: str, by: int = 1) -> None:
+        """Add to one of the shard's counters."""
         self.counters[name] = self.counters.get(name, 0) + by
 
-    def append_past(self, root: bytes, packed: bytes) -> None:
-        """To the record from which this customer's unions can be undone."""
-        if root in self.past:
-            self.past[root] = (self.past[root] or b"") + packed
-            self.past_changed.add(root)
+    def append_history(self, root: bytes, packed: bytes) -> None:
+        """Append to the record from which this customer's unions can be undone."""
+        changes = self.changes
+        if root in changes.histories:
+            changes.histories[root] = (changes.histories[root] or b"") + packed
+            changes.histories_set.add(root)
         else:
-            self.past_more[root] = self.past_more.get(root, b"") + packed
+            changes.histories_more[root] = changes.histories_more.get(root, b"") + packed
 
-    def set_past(self, root: bytes, packed: bytes | None) -> None:
-        self.past_more.pop(root, None)
-        self.past[root] = packed
-        self.past_changed.add(root)
+    def set_history(self, root: bytes, packed: bytes | None) -> None:
+        """Replace that record; None deletes it."""
+        self.changes.histories_more.pop(root, None)
+        self.changes.histories[root] = packed
+        self.changes.histories_set.add(root)
 
     def emit(self, lane: str, message: Any) -> None:
+        """Put a message into a lane of the outbox."""
         seq = self.head.outbox.get(lane, 0) + 1
         self.head.outbox[lane] = seq
-        self.outbox.append((lane, seq, encode(message)))
+        self.changes.outbox.append((lane, seq, encode(message)))
 
 
 class Needs:
     """What a batch has to have in memory before it can be applied."""
 
-    __slots__ = ("past", "profiles", "sensitive", "tick_ms", "ticks")
+    __slots__ = ("histories", "profiles", "sensitive", "tick_ms", "ticks")
 
     def __init__(self) -> None:
         self.profiles: set[bytes] = set()
         self.sensitive: set[bytes] = set()
-        self.past: set[bytes] = set()
+        self.histories: set[bytes] = set()
         self.tick_ms = 0  # the last tick in the batch
         self.ticks = 0
 
@@ -207,7 +168,7 @@ class Needs:
         """All three records of a customer."""
         self.profiles.add(root)
         self.sensitive.add(root)
-        self.past.add(root)
+        self.histories.add(root)
 
 
 def needs_of(entries: Iterable[LogEntry]) -> Needs:

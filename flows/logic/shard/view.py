@@ -1,16 +1,20 @@
 """A customer as people and systems read it: figures by name, personal data masked."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
+from flows.logic.facets.all_facets import SHOW
 from flows.logic.fields import group_traits
 from flows.logic.fields.check import NOTES, OK, QUALITY
 from flows.logic.fields.completion import completed
 from flows.logic.fields.stated import in_order
-from flows.logic.models.recommendation_index import Shelf
+from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from schemas.records.customer_profile import MICRO, Fragment, Profile
 from schemas.records.identity_graph import text_id
+
+# What facets show that stands among the figures; what others show stands behind all.
+_FIRST: Final = ("stage", "segment", "tags", "cluster", "recommended", "waiting_for_reward", "scores")
 
 
 def present(
@@ -20,31 +24,20 @@ def present(
     rules: CompiledRules,
     now_ms: int,
     contact: Mapping[str, str],
-    shelf: Shelf | None = None,
+    recommendations: RecommendationIndex | None = None,
 ) -> dict[str, Any]:
     """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
     here."""
-    view = EvaluationContext(rules.reads, shelf, rules.rules.recommendation.k)
+    view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
     recency = view.purchase_recency()
-    tags = [(rules.weights.get(name, 1.0), name, since) for name, (since, _until) in profile.tags.items()]
+    shown = {name: value for show in SHOW for name, value in show(rules, view).items()}
     return {
         "customer": text_id(root),
         "events": total.events,
         "first_seen_ms": total.first_ms,
         "last_seen_ms": total.last_ms,
-        "stage": profile.stage,
-        "segment": profile.segment,
-        "tags": {
-            name: {"since_ms": since, "weight": weight}
-            for weight, name, since in sorted(tags, key=lambda tag: (-tag[0], tag[1]))
-        },
-        "cluster": profile.cluster,
-        "recommended": view.recommended(),
-        "waiting_for_reward": {decision: made.action for decision, made in profile.open.items()},
-        "scores": {
-            model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()
-        },
+        **{name: shown.pop(name) for name in _FIRST},
         "value": {
             "recency_days": None if recency is None else round(recency, 3),
             "frequency": total.orders,
@@ -68,6 +61,7 @@ def present(
         "identifiers": {name: mask(value) for name, value in sorted(own(contact).items())},
         "fragments": len(profile.fragments),
         "rules": rules.version,
+        **shown,
     }
 
 

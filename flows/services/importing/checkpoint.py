@@ -43,7 +43,7 @@ class Checkpoint:
     @classmethod
     @contextmanager
     def opened(cls, folder: Path, name: str) -> Iterator["Checkpoint"]:
-        """Raises `ConfigError` while another process imports the same."""
+        """Open it. Raises `ConfigError` while another process imports the same."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{name}.lock").open("w") as lock:
             try:
@@ -53,7 +53,7 @@ class Checkpoint:
             yield cls(folder, name)
 
     def save(self, rejects: str) -> None:
-        """`rejects`: the lines that are new."""
+        """Write it down. `rejects`: the lines that are new."""
         with self.rejects.open("ab") as file:
             file.write(rejects.encode())
             self.progress.rejects_bytes = file.tell()

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from flows.logic.expressions.numbers import may_be_grouped, may_have_decimal_comma
 from flows.logic.expressions.numbers import read as read_number
 
-MISSING = frozenset(
-    ("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n")
-)  # compared in lower case
+# Compared in lower case.
+MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "?", "-", "\\n"))
 YES = frozenset(
     ("1", "1.0", "true", "yes", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "是", "真", "有")
 )
@@ -40,11 +39,7 @@ NO = frozenset(
     )
 )
 
-_MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = (
-    1e11,
-    1e14,
-    1e17,
-)  # smaller: seconds (until the year 5000)
+_MILLISECONDS_MIN, _MICROSECONDS_MIN, _NANOSECONDS_MIN = 1e11, 1e14, 1e17  # smaller: seconds (until 5000)
 _NO_DAY = datetime(1970, 1, 1, tzinfo=UTC)  # what a date leaves out
 _MILLISECOND = timedelta(milliseconds=1)
 _LOOKED_AT = 1_000  # texts that tell whether a column is of dates
@@ -59,7 +54,8 @@ _DAY = re.compile(
 )
 _AFTERNOON = ("p", "下")
 _DATE_LIKE = re.compile(
-    r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b|\d{4}-?\d{2}-?\d{2}t",
+    r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}|\d{1,2}[-\s,]+[a-z]{3,9}|[a-z]{3,9}[-\s,]+\d{1,2}\b"
+    r"|\d{4}-?\d{2}-?\d{2}t",
     re.IGNORECASE,
 )
 FULL_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
@@ -71,7 +67,8 @@ def is_missing(text: str) -> bool:
 
 
 def numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """NaN where missing or infinite; None if any is neither a number nor missing, or all are missing.
+    """Return numbers, NaN where missing or infinite; None if any is neither a number nor missing, or all are
+    missing.
 
     Texts are read as figures and rules read them (`flows.logic.expressions.numbers`), with a decimal comma
     where the whole column may have one.
@@ -81,15 +78,16 @@ def numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
 
 
 def mostly_numbers(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]] | None:
-    """The same, with the places of the few that are neither numbers nor missing (NaN as well): one in twenty
-    at most, or a single one among five. None if there are more."""
+    """Return the same, with the places of the few that are neither numbers nor missing (NaN as well): one in
+    twenty at most, or a single one among five. None if there are more."""
     found, bad = read(texts)
     good = int((~np.isnan(found)).sum())
     return (found, bad) if good and are_few(len(bad), good) else None
 
 
 def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
-    """NaN where a value is missing, infinite or no number; and the places of those that are no numbers."""
+    """Return numbers, NaN where a value is missing, infinite or no number; and the places of those that are
+    no numbers."""
     try:
         found = np.array(texts, float)  # the common case, at once
         if any("_" in text for text in texts):
@@ -113,18 +111,18 @@ def read(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
 
 
 def has_decimal_comma(texts: Sequence[str]) -> bool:
-    """Whether a comma is one in a column of such numbers."""
+    """Return whether a comma is one in a column of such numbers."""
     commas = [text for text in texts if "," in text or "，" in text]
     return bool(commas) and all(map(may_have_decimal_comma, commas)) and not all(map(may_be_grouped, commas))
 
 
 def are_few(bad: int, good: int) -> bool:
-    """Whether a column is of a kind although some of its values are not."""
+    """Return whether a column is of a kind although some of its values are not."""
     return bad <= max((good + bad) // _BAD_EACH, int(good > _BAD_ONE))
 
 
 def are_times(texts: Sequence[str]) -> bool:
-    """Whether these are dates (not numbers, but for days such as 20260131)."""
+    """Return whether these are dates (not numbers, but for days such as 20260131)."""
     known = [text for text in texts[:_LOOKED_AT] if not is_missing(text)]
     if not known:
         return False
@@ -138,10 +136,10 @@ def are_times(texts: Sequence[str]) -> bool:
 
 
 def times(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds; if
-    large milli-, micro- or nanoseconds). Where 3/4 may be either, the column decides: a 13 in the first place
-    says that days come first, else points between say so. Raises `ValueError` with the first text that is
-    none."""
+    """Return Unix milliseconds: of dates in any usual form (UTC where none is said), or of numbers (seconds;
+    if large milli-, micro- or nanoseconds). Where 3/4 may be either, the column decides: a 13 in the first
+    place says that days come first, else points between say so. Raises `ValueError` with the first text that
+    is none."""
     found = numbers(texts)
     if found is not None and not np.isnan(found).any() and not _are_days(texts):
         largest = float(np.abs(found).max(initial=0.0))
@@ -157,8 +155,8 @@ def times(texts: Sequence[str]) -> NDArray[np.int64]:
 
 
 def no_times(texts: Sequence[str]) -> list[int]:
-    """The places of the few texts that are no times where the others are; none where there are more (`times`
-    then says which)."""
+    """Return the places of the few texts that are no times where the others are; none where there are more
+    (`times` then says which)."""
     found = mostly_numbers(texts)
     if found is not None:
         return found[1]
@@ -182,17 +180,17 @@ def _are_days(texts: Sequence[str]) -> bool:
 
 
 def is_date_like(text: str) -> bool:
-    """Whether it looks like a date, and not like a number that might be one."""
+    """Return whether it looks like a date, and not like a number that might be one."""
     return _DATE_LIKE.search(spelt(text)) is not None
 
 
 def spelt(text: str) -> str:
-    """With the signs between year, month and day that are read."""
+    """Return the text with the signs between year, month and day that are read."""
     return text.translate(_CHINESE).strip()
 
 
 def says_order(texts: Sequence[str]) -> bool:
-    """Whether a column of dates tells which of 3/4 comes first."""
+    """Return whether a column of dates tells which of 3/4 comes first."""
     parts = [match.groups() for match in map(_DAY.match, texts) if match is not None and len(match[1]) < 3]
     return any(int(first) > 12 or int(second) > 12 or between == "." for first, between, second, *_ in parts)
 
@@ -217,7 +215,7 @@ def _time(text: str, day_first: bool) -> int:
 
 
 def moment_of(text: str, day_first: bool) -> datetime:
-    """A date or time in any usual form, with a zone only if it states one. Raises `ValueError`."""
+    """Return a date or time in any usual form, with a zone only if it states one. Raises `ValueError`."""
     try:
         moment = _day(text, day_first) or (datetime.fromisoformat(text) if _DAYS.fullmatch(text) else None)
         return (
@@ -246,36 +244,36 @@ def _day(text: str, day_first: bool) -> datetime | None:
         year, month, day = int(a), int(b), int(c)
     elif len(c) in (2, 4):
         day, month = (int(a), int(b)) if day_first else (int(b), int(a))
-        year = int(c) + (0 if len(c) == 4 else 2000 if int(c) < 69 else 1900)
+        year = int(c) if len(c) == 4 else _century(int(c))
     else:
         return None
     hours = int(hour or 0)
     if half := before or behind:
         hours = hours % 12 + (12 if half.lower().startswith(_AFTERNOON) else 0)
     micros = int((fraction or ".")[1:7].ljust(6, "0"))
-    return datetime(
-        year, month, day, hours, int(minute or 0), int(second or 0), micros, UTC if zone else None
-    )  # as stated
+    stated = UTC if zone else None
+    return datetime(year, month, day, hours, int(minute or 0), int(second or 0), micros, stated)
+
+
+def _century(year: int) -> int:
+    """The year that two digits stand for."""
+    return year + (2000 if year < 69 else 1900)
 
 
 def labels(texts: Sequence[str]) -> NDArray[np.bool_]:
-    """True and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true.
+    """Return true and false, from 1/0, true/false, yes/no or any two values, of which the rarer one is true.
 
     Raises `ValueError` saying why not.
     """
     plain = [text.strip().lower() for text in texts]
-    values = (
-        sorted(set(plain), key=lambda value: (plain.count(value), value))
-        if len(set(plain)) <= 2
-        else sorted(set(plain))
-    )
+    values = sorted(set(plain))
+    if len(values) <= 2:
+        values.sort(key=plain.count)
     if len(values) == 1:
         raise ValueError(f"is {values[0]!r} in every row; there is nothing to tell apart")
     if len(values) > 2:
         raise ValueError(f"has {len(values)} values, expected two such as 0 and 1")
-    yes = (
-        next((value for value in values if value in YES), None)
-        if any(value in NO for value in values)
-        else None
-    )
-    return np.array([text == (yes if yes is not None else values[0]) for text in plain])
+    yes = values[0]
+    if any(value in NO for value in values):
+        yes = next((value for value in values if value in YES), yes)
+    return np.array([text == yes for text in plain])

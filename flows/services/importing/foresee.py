@@ -33,7 +33,8 @@ def foresee(
     policy: Policy,
     limits: Sequence[int],
 ) -> Foreseen:
-    """`row`: the identifiers, the strongest first; `roots`: whose each is, at least one is somebody's."""
+    """Foresee what a row would do. `row`: the identifiers, the strongest first; `roots`: whose each is, at
+    least one is somebody's."""
     found = Foreseen()
     user = row[0].hash if row[0].strength == 0 else None
     customers = list(dict.fromkeys(root for root in roots if root is not None))

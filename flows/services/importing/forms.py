@@ -33,8 +33,8 @@ class Forms:
     def __init__(
         self, places: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], config: Config
     ) -> None:
-        """`places` of the columns that are sent. Identifiers and fields that are checked on entry have their
-        own readings."""
+        """Take the `places` of the columns that are sent. Identifiers and fields that are checked on entry
+        have their own readings."""
         self._of: dict[str, Form] = {}
         self.numeric: set[str] = set()  # columns of numbers, in which another text is reported
         kinds = {folded(name): field.kind for field in config.entry.field for name in field.names}
@@ -66,7 +66,8 @@ class Forms:
                 self._of[column] = form
 
     def read(self, column: str, value: Any) -> Any:
-        """A cell as its column means it; what is no text, or none of its column's kind, is as it was."""
+        """Return a cell as its column means it; what is no text, or none of its column's kind, is as it
+        was."""
         form = self._of.get(column)
         return value if form is None or not isinstance(value, str) else form(value.strip())
 

@@ -20,8 +20,8 @@ _INSIDE: Final = ("traits", "properties", "context")
 
 
 def mapping(pairs: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
-    """Of `COLUMN=field` pairs. A field is one of `TOP`, a path such as `traits.email` or `context.device.id`,
-    or the name of a trait (for `track`: of a property). Raises `ConfigError`."""
+    """Return the places of `COLUMN=field` pairs. A field is one of `TOP`, a path such as `traits.email` or
+    `context.device.id`, or the name of a trait (for `track`: of a property). Raises `ConfigError`."""
     found: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
         column, equals, field = pair.rpartition("=")
@@ -36,7 +36,7 @@ def mapping(pairs: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
 
 
 def place(field: str, kind: Kind) -> tuple[str, ...]:
-    """Where a field stands in a message."""
+    """Return where a field stands in a message."""
     if field in TOP:
         return (field,)
     first, *rest = field.split(".")
@@ -48,7 +48,7 @@ def place(field: str, kind: Kind) -> tuple[str, ...]:
 
 
 def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
-    """Each column under its own heading; those that look like a field of the message are that."""
+    """Place each column under its own heading; those that look like a field of the message are that."""
     found: dict[str, tuple[str, ...]] = {}
     for column in columns:
         where = place(_OF_HEADING.get(folded(column), column), kind)
@@ -58,12 +58,11 @@ def guessed(columns: Sequence[str], kind: Kind) -> dict[str, tuple[str, ...]]:
 
 
 def unidentified(places: Mapping[str, tuple[str, ...]], config: Config) -> str:
-    """What to map, where no column can say who a row is about, so that each row would be rejected; empty
-    where one can."""
+    """Return what to map, where no column can say who a row is about, so that each row would be rejected;
+    empty where one can."""
     wanted = [tuple(path.split(".")) for namespace in config.identity.namespace for path in namespace.paths]
-    if any(
-        path[: len(at)] == at for at in places.values() for path in wanted
-    ):  # a column may hold the object around it
+    # A column may hold the object around it.
+    if any(path[: len(at)] == at for at in places.values() for path in wanted):
         return ""
     tries = [
         f"--map {column}={path[-1]}"
@@ -89,8 +88,8 @@ def builder(
     zone: ZoneInfo = _UTC,
     read: Callable[[str, Any], Any] = lambda _column, value: value,
 ) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
-    """(row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are history.
-    `zone`: of times that have none. `read`: what a cell of a column means."""
+    """Return (row, messageId) -> message. Empty cells are left out. `backfill`: they say that they are
+    history. `zone`: of times that have none. `read`: what a cell of a column means."""
     columns = list(places.items())
 
     def build(row: Mapping[str, Any], message_id: str) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def builder(
 
 
 def zoned(value: Any, zone: ZoneInfo) -> Any:
-    """A time that says no zone with that one; what is no such time stays for validation to judge.
+    """Return a time that says no zone with that one; what is no such time stays for validation to judge.
 
     >>> zoned("2026-01-31 08:00", ZoneInfo("Asia/Shanghai"))
     '2026-01-31T08:00:00+08:00'
@@ -128,7 +127,7 @@ def zoned(value: Any, zone: ZoneInfo) -> Any:
 
 
 def cell(value: Any) -> Any:
-    """As JSON has it: text without blanks around it, dates in ISO 8601, whole numbers whole."""
+    """Return a cell as JSON has it: text without blanks around it, dates in ISO 8601, whole numbers whole."""
     match value:
         case str():
             return value.strip()

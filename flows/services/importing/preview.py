@@ -68,7 +68,7 @@ class Preview:
         self._seen.execute("CREATE TABLE seen (id BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, rows: Sequence[Sequence[Identifier]]) -> None:
-        """A few commands for all of them."""
+        """Add the rows of a batch, with a few commands for all of them."""
         hashes = list(dict.fromkeys(identifier.hash for row in rows for identifier in row))
         roots = dict(zip(hashes, self._directory.lookup(hashes), strict=True)) if hashes else {}
         held, apart = self._customers([[roots[identifier.hash] for identifier in row] for row in rows])

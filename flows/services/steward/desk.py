@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from flows.logic.resolution.identity_orders import document
-from flows.services.steward.people import Named, People
-from flows.services.steward.words import Evidence, of_pair, of_union
+from flows.services.steward.evidence_words import Evidence, of_pair, of_union
+from flows.services.steward.named_customers import Named, People
 from schemas.bilingual import Words
 from schemas.errors import Unusable
 from schemas.records.identity_graph import Pair, Union, shard_of, text_id
@@ -137,7 +137,7 @@ class Steward:
         self._profile = profile
 
     def show(self, named: str) -> Customer | None:
-        """None: nobody has this identifier."""
+        """Return who has this identifier; None: nobody has."""
         root = self.people.find(named)
         if root is None:
             return None
@@ -149,16 +149,19 @@ class Steward:
         others = [other for found in self._ledger.cannot_link(origins) for other in found]
         mine = set(origins)
         return Customer(
-            text_id(root),
-            [text_id(origin) for origin in origins],
-            self.people.identifiers(root, plain),
-            self._entries(standing, plain, {union.seq for union in standing}),
-            sorted({text_id(self._directory.root(other)) for other in others}),
-            self._reviews([pair for pair in self._ledger.reviews() if pair.a in mine or pair.b in mine]),
+            customer=text_id(root),
+            origins=[text_id(origin) for origin in origins],
+            identifiers=self.people.identifiers(root, plain),
+            unions=self._entries(standing, plain, {union.seq for union in standing}),
+            apart=sorted({text_id(self._directory.root(other)) for other in others}),
+            reviews=self._reviews(
+                [pair for pair in self._ledger.reviews() if pair.a in mine or pair.b in mine]
+            ),
         )
 
     def history(self, named: str) -> History | None:
-        """What the ledger says of a customer, and of those that were part of it; what was sent meanwhile."""
+        """Return what the ledger says of a customer, and of those that were part of it; what was sent
+        meanwhile."""
         root = self.people.find(named)
         if root is None:
             return None
@@ -187,8 +190,8 @@ class Steward:
         return History(text_id(root), entries, complete, sent)
 
     def sent(self, after: dict[int, int]) -> Iterator[Sent]:
-        """Triggers that went out while customers were united; `after`: shard -> entry of its decisions behind
-        which to look."""
+        """Yield the triggers that went out while customers were united; `after`: shard -> entry of its
+        decisions behind which to look."""
         after = dict(after)
         while after and (found := self._outbox.read(Lane.DECISIONS, after, PAGE, 0)):
             for entry in found:
@@ -198,23 +201,23 @@ class Steward:
                     yield Sent(text_id(decision.customer), decision.rule, decision.cause, decision.at_ms)
 
     def suspended(self) -> list[Suspended]:
-        """Identifiers that are evidence no longer, the latest first."""
+        """Return the identifiers that are evidence no longer, the latest first."""
         found = sorted(self._directory.suspended().items(), key=lambda one: (-one[1], one[0]))
         roots = self._directory.lookup([identifier for identifier, _ in found])
         plain = self.people.plain([root for root in roots if root is not None])
         return [
             Suspended(
-                text_id(identifier),
-                1000 * since,
-                text_id(root) if root else None,
-                self._namespace(root, identifier),
-                plain.get(identifier),
+                identifier=text_id(identifier),
+                since_ms=1000 * since,
+                customer=text_id(root) if root else None,
+                namespace=self._namespace(root, identifier),
+                value=plain.get(identifier),
             )
             for (identifier, since), root in zip(found, roots, strict=True)
         ]
 
     def recent(self, limit: int) -> list[Happened]:
-        """The last unions, undos, pairs put to review and identifiers suspended, the newest first."""
+        """Return the last unions, undos, pairs put to review and identifiers suspended, the newest first."""
         unions = self._ledger.newest(_NO_END, limit)
         plain = self.people.plain([root for union in unions for root in (union.retired, union.survivor)])
         found = [
@@ -239,8 +242,8 @@ class Steward:
     # --- the queue
 
     def reviews(self, after: str = "", limit: int = PAGE) -> Queue:
-        """Pairs that wait, the oldest first, from the first one behind `after`, which need not wait any more.
-        Raises `Unusable`."""
+        """Return the pairs that wait, the oldest first, from the first one behind `after`, which need not
+        wait any more. Raises `Unusable`."""
         behind = _place(after)
         waiting = [pair for pair in self._ledger.reviews() if (pair.time_ms, _id(pair)) > behind]
         page = waiting[:limit]
@@ -249,7 +252,7 @@ class Steward:
         )
 
     def review(self, ident: str) -> Compared | None:
-        """Both sides; None where no pair, or more than one, has an id that begins so."""
+        """Return both sides; None where no pair, or more than one, has an id that begins so."""
         pair = self._pair(ident)
         if pair is None:
             return None
@@ -259,7 +262,8 @@ class Steward:
         )
 
     def decision(self, ident: str, said: str, reason: str = "") -> bytes | None:
-        """The order that a decision is. None: there is no such pair. Raises `Unusable` for another word."""
+        """Return the order that a decision is. None: there is no such pair. Raises `Unusable` for another
+        word."""
         if said not in _ORDERS:
             raise Unusable(f"expected {', '.join(_ORDERS)}, got {said!r}")
         pair = self._pair(ident)
@@ -283,12 +287,12 @@ class Steward:
         call = self.people.caller(plain)
         return [
             Review(
-                _id(pair),
-                pair.time_ms,
-                pair.by,
-                of_pair(pair, call),
-                text_id(roots[pair.a]),
-                text_id(roots[pair.b]),
+                id=_id(pair),
+                since_ms=pair.time_ms,
+                by=pair.by,
+                evidence=of_pair(pair, call),
+                one=text_id(roots[pair.a]),
+                other=text_id(roots[pair.b]),
             )
             for pair in pairs
         ]
@@ -301,7 +305,7 @@ class Steward:
     # --- the ledger
 
     def entries(self, unions: Iterable[int]) -> list[Entry]:
-        """These, which stand."""
+        """Return these, which stand."""
         found = [union for seq in unions if (union := self._ledger.union(seq)) is not None]
         plain = self.people.plain([self._directory.root(union.one) for union in found])
         return self._entries(found, plain, {union.seq for union in found})
@@ -310,16 +314,16 @@ class Steward:
         call = self.people.caller(plain)
         return [
             Entry(
-                union.seq,
-                union.kind,
-                union.time_ms,
-                union.by,
-                of_union(union, call),
-                text_id(union.retired),
-                text_id(union.survivor),
-                union.partition,
-                union.position,
-                union.kind == "union" and union.seq in standing,
+                union=union.seq,
+                kind=union.kind,
+                time_ms=union.time_ms,
+                by=union.by,
+                evidence=of_union(union, call),
+                retired=text_id(union.retired),
+                survivor=text_id(union.survivor),
+                partition=union.partition,
+                position=union.position,
+                stands=union.kind == "union" and union.seq in standing,
             )
             for union in unions
         ]

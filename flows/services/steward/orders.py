@@ -50,14 +50,14 @@ class OrderDesk:
         self.ledger = ledger
 
     def read(self, document: bytes) -> Order | Reject:
-        """As `resolve` will read it."""
+        """Read it as `resolve` will."""
         return self._reader.read(
             event(document),
             Reject("type_unknown", "expected an order: type `identity`, `merge` or `unmerge`"),
         )
 
     def objection(self, order: Order) -> str:
-        """Why the directory would refuse it now; empty where nothing stands against it."""
+        """Return why the directory would refuse it now; empty where nothing stands against it."""
         match order.kind:
             case "undo":
                 return self._no_undo(int.from_bytes(order.a))
@@ -78,7 +78,7 @@ class OrderDesk:
         return self._no_union(a, b, order) if order.kind == "link" and a != b else ""
 
     def carried_out(self, order: Order) -> bool:
-        """Whether all is as the order wants it."""
+        """Return whether all is as the order wants it."""
         match order.kind:
             case "undo":
                 return not self.stands(int.from_bytes(order.a))
@@ -103,7 +103,7 @@ class OrderDesk:
                 )
 
     def stands(self, seq: int) -> bool:
-        """Whether the ledger has a union of this number, and it was not undone."""
+        """Return whether the ledger has a union of this number, and it was not undone."""
         entry = self.ledger.union(seq)
         return entry is not None and any(
             edge[0] == seq for edge in self.ledger.edges(self.directory.root(entry.one))
@@ -119,7 +119,10 @@ class OrderDesk:
     def _no_undo(self, seq: int) -> str:
         entry = self.ledger.union(seq)
         if entry is None:
-            return f"the ledger has no union {seq}: there never was one, or it is older than identity.ledger reaches"
+            return (
+                f"the ledger has no union {seq}: there never was one, or it is "
+                "older than identity.ledger reaches"
+            )
         if entry.kind == "undo":
             return f"entry {seq} is itself an undo: `link` unites them again"
         return "" if self.stands(seq) else f"union {seq} was undone before"
@@ -155,12 +158,12 @@ class OrderDesk:
 
 
 def event(document: bytes) -> RawEvent:
-    """An order as it lies in the raw log."""
+    """Return an order as it lies in the raw log."""
     return RawEvent(document, time.time_ns() // 1_000_000, STEWARD)
 
 
 async def put(writer: RawWriter, documents: Sequence[bytes]) -> None:
-    """Into the raw log, in this order; waits while it is full. Raises `Unreachable`."""
+    """Put them into the raw log, in this order; wait while it is full. Raises `Unreachable`."""
     while documents:
         with suppress(LogFull):
             await writer.append([(STEWARD, event(document)) for document in documents])
@@ -233,8 +236,8 @@ class Mark:
         self._ahead = {partition: entries for partition, entries in self._first.lag().items() if entries}
 
     def passed(self) -> bool:
-        """What was read since is what lay behind the first position, without what lies behind the one of
-        now."""
+        """Return what was passed: what was read since is what lay behind the first position, without what
+        lies behind the one of now."""
         if self._ahead:
             before = self._first.lag()
             self._later.assign(self._positions())

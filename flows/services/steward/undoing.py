@@ -55,12 +55,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def evidence(union: Union) -> tuple[bytes, bytes]:
-    """The two identifiers that an event carried."""
+    """Return the two identifiers that an event carried."""
     return union.evidence[1 : 1 + ID_BYTES], union.evidence[2 + ID_BYTES :]
 
 
 def standing(ledger: Ledger, wanted: Wanted) -> list[int]:
-    """The numbers of those that were not undone, the newest first."""
+    """Return the numbers of those that were not undone, the newest first."""
     found: dict[int, None] = {}
     for entry in entries(ledger, 0):
         if entry.kind == "undo":
@@ -71,8 +71,8 @@ def standing(ledger: Ledger, wanted: Wanted) -> list[int]:
 
 
 def collected(directory: Directory, ledger: Ledger, identifier: bytes) -> list[bytes]:
-    """What came to a customer by this identifier, and was nobody before: weaker ones that joined its origin
-    after it."""
+    """Return what came to a customer by this identifier, and was nobody before: weaker ones that joined its
+    origin after it."""
     [root] = directory.lookup([identifier])
     held = ledger.members(root)[1] if root is not None else []
     at = next((at for at, one in enumerate(held) if one.hash == identifier), len(held))
@@ -82,7 +82,7 @@ def collected(directory: Directory, ledger: Ledger, identifier: bytes) -> list[b
 
 
 def entries(ledger: Ledger, after: int) -> Iterator[Union]:
-    """All behind a number, the oldest first."""
+    """Yield all behind a number, the oldest first."""
     while page := ledger.unions(after, PAGE):
         yield from page
         after = page[-1].seq

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from flows.services.configuration_check import check
+from flows.cli import inspection_commands, main, run_commands
+from flows.cli.configuration_screen import check
 from schemas.errors import Fenced, MillraceError
 
 Call = Callable[..., tuple[int, str, str]]
@@ -63,7 +63,7 @@ def test_an_error_of_ours_is_one_line_and_exit_code_1(
     def fail(_path: Path | None, *, secrets: bool) -> None:  # as the real one
         raise error
 
-    monkeypatch.setattr(main, "_load", fail)
+    monkeypatch.setattr(inspection_commands, "load", fail)
     assert millrace("status") == (1, "", f"millrace: {error}\n")
 
 
@@ -90,7 +90,10 @@ def test_it_works_from_any_folder_and_is_not_led_astray_there(tmp_path: Path) ->
 
 
 def test_no_command_loads_what_only_a_flow_needs() -> None:
-    code = "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', 'cryptography') if name in sys.modules])"
+    code = (
+        "import sys, flows.cli.main; print([name for name in ('bytewax', 'river', 'numpy', 'redis', "
+        "'cryptography') if name in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30).stdout
         == "[]\n"
@@ -112,7 +115,7 @@ def test_a_worker_says_which_one_it_is_when_it_ends(
     def fail(*_args: object) -> None:
         raise Fenced("shard 3 belongs to another writer")
 
-    monkeypatch.setattr(main, "one", fail)
+    monkeypatch.setattr(run_commands, "one", fail)
     with pytest.raises(SystemExit, match="1"):
         millrace("run", "profile", "--worker", "3/16")
     assert capsys.readouterr().err == "millrace profile 3/16: shard 3 belongs to another writer\n"
@@ -183,10 +186,10 @@ def test_a_start_says_what_check_finds_in_the_same_words_and_goes_on(
     assert check(file) == 1
     *found, count = capsys.readouterr().out.splitlines()
     assert (f"{file}:7: " in found[0], count) == (True, "1 error")
-    main._started(file)
+    run_commands._started(file)
     said = capsys.readouterr().err
     assert said.startswith("\n".join(found))
     assert "starts all the same" in said
     file.write_text(f"{rules}when = \"'vip' in tags\"\n")
-    main._started(file)
+    run_commands._started(file)
     assert capsys.readouterr().err == ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.cli.customer import show
+from flows.cli.customer_screen import show
 from schemas.errors import Unusable
 from tests.site import Site
 

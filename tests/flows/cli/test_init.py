@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.init import init
-from flows.services.configuration_check import check
+from flows.cli.configuration_screen import check
+from flows.services.first_configuration import init
 from schemas.config.toml import load
 from schemas.errors import Unusable
 

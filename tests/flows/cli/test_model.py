@@ -8,16 +8,17 @@ import msgspec
 import pytest
 import redis
 
+from flows.cli import model_screen
 from flows.learn import Learning
-from flows.logic.models import best_action, recommendation_index, segments_learnt
+from flows.logic.models import best_action, cluster_assigner, recommendation_index
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.churn import FEATURES
-from flows.logic.models.lessons import Recommendations, teachers
-from flows.logic.models.trainer import Trainer
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
+from flows.logic.models.trainers import other_trainers
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import ShardState
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import scorers, sender
-from flows.services import model_registry
 from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, Touch
 from schemas.errors import Unusable
 from schemas.records.customer_profile import Head
@@ -43,7 +44,7 @@ class Site:
         )
         self.signer = Signer(load_keys(folder / "keys.json", create=True).sign)
         names = Names("test")
-        self.directory = deployment.directory(self.config)
+        self.directory = Deployment(self.config).directory
         shards, outbox = RedisShards(client, names, SHARDS, 16), RedisOutbox(client, names, SHARDS)
         self.world = World(shards, outbox, self.directory, RedisModels(client, names, self.signer))
         self.learn(1_100, 42)
@@ -52,7 +53,7 @@ class Site:
         self.world.fill(lanes(count), end=until)
         drain(
             Learning(
-                Trainer("churn", FEATURES, 0.05),
+                BinaryTrainer("churn", FEATURES, 0.05),
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -65,10 +66,10 @@ class Site:
     def teach(self, config: Config, name: str, count: int, until: int) -> None:
         """The same for what gives no probability."""
         self.world.fill(touches(name, count, seed=until), end=until)
-        (teacher,) = (teacher for teacher in teachers(config) if teacher.name == name)
+        (trainer,) = (trainer for trainer in other_trainers(config) if trainer.name == name)
         drain(
             Learning(
-                teacher,
+                trainer,
                 self.world.outbox,
                 self.directory,
                 self.world.store,
@@ -98,13 +99,13 @@ class Site:
 def used(state: ShardState, name: str) -> int:
     learnt = {
         best_action.NAME: state.learnt.decider,
-        recommendation_index.NAME: state.learnt.shelf,
-        segments_learnt.NAME: state.learnt.assigner,
+        recommendation_index.NAME: state.learnt.recommendations,
+        cluster_assigner.NAME: state.learnt.assigner,
     }
     if name not in learnt:
         return state.scorers.version(name)
-    model_registry = learnt[name]
-    return 0 if model_registry is None else model_registry.version
+    served = learnt[name]
+    return 0 if served is None else served.version
 
 
 @pytest.fixture
@@ -114,17 +115,17 @@ def site(redis_url: str, tmp_path: Path) -> Any:
 
 
 def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert model_registry.listing(site.config, as_json=True) == 0
+    assert model_screen.listing(site.config, as_json=True) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["name"], row["version"], row["examples"], row["champion"]) == ("churn", 3, 1_100, "newton")
     assert row["figures"]["auc"] > 0.6
     assert set(row["contest"]) == {"newton", "adagrad"}
-    assert model_registry.show(site.config, "churn", as_json=True) == 0
+    assert model_screen.show(site.config, "churn", as_json=True) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [version["version"] for version in shown["versions"]] == [3, 2, 1]
     assert (
-        model_registry.listing(site.config, as_json=False)
-        == model_registry.show(site.config, "churn", as_json=False)
+        model_screen.listing(site.config, as_json=False)
+        == model_screen.show(site.config, "churn", as_json=False)
         == 0
     )
     said = capsys.readouterr().out
@@ -134,18 +135,18 @@ def test_list_and_show_say_what_was_learnt(site: Site, capsys: pytest.CaptureFix
 
 def test_what_is_decided_is_what_shards_score_with(site: Site) -> None:
     assert site.in_force() == 3
-    model_registry.rollback(site.config, "churn", None)
+    model_screen.rollback(site.config, "churn", None)
     assert site.in_force() == 2
     site.learn(500, 43)
     assert site.in_force() == 4
-    model_registry.pin(site.config, "churn", 1)
+    model_screen.pin(site.config, "churn", 1)
     site.learn(500, 44)
     assert site.in_force() == 1
-    model_registry.unpin(site.config, "churn")
+    model_screen.unpin(site.config, "churn")
     assert site.in_force() == 5
 
 
-@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, segments_learnt.NAME])
+@pytest.mark.parametrize("name", [best_action.NAME, recommendation_index.NAME, cluster_assigner.NAME])
 def test_so_it_is_for_what_gives_no_probability(
     name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,19 +157,19 @@ def test_so_it_is_for_what_gives_no_probability(
     site.teach(config, name, 1_100, 43)
     last = site.in_force(name)
     assert last >= 2
-    model_registry.rollback(config, name, None)
+    model_screen.rollback(config, name, None)
     assert site.in_force(name) == last - 1
-    model_registry.pin(config, name, 1)
+    model_screen.pin(config, name, 1)
     site.teach(config, name, 1_100, 44)
     assert site.in_force(name) == 1
-    model_registry.unpin(config, name)
+    model_screen.unpin(config, name)
     assert site.in_force(name) > last
     capsys.readouterr()
-    model_registry.show(config, name, as_json=False)
+    model_screen.show(config, name, as_json=False)
     assert "version 1 " in capsys.readouterr().out
-    model_registry.export(config, name, 1, tmp_path / "model.json")
+    model_screen.export(config, name, 1, tmp_path / "model.json")
     assert msgspec.json.decode((tmp_path / "model.json").read_bytes())["version"] == 1
-    model_registry.show(config, name, as_json=True)
+    model_screen.show(config, name, as_json=True)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["versions"][-1]["version"] == 1
 
 
@@ -182,9 +183,9 @@ def test_a_pin_of_another_key_is_refused(site: Site) -> None:
 
 
 def test_a_champion_by_hand(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    model_registry.promote(site.config, "churn", "adagrad")
+    model_screen.promote(site.config, "churn", "adagrad")
     site.learn(50, 43)
-    model_registry.listing(site.config, as_json=True)
+    model_screen.listing(site.config, as_json=True)
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["champion"], row["promotions"], row["version"]) == ("adagrad", 1, 4)
 
@@ -198,11 +199,11 @@ def test_a_recommender_by_hand_and_back(
     world = site.world
     for at, learner in enumerate(("item_to_item", "biased_mf", "item_to_item")):
         if at:
-            model_registry.promote(config, recommendation_index.NAME, learner)
+            model_screen.promote(config, recommendation_index.NAME, learner)
         world.fill(touches(recommendation_index.NAME, 300, seed=at), end=43 + at)
         drain(
             Learning(
-                Recommendations(config),
+                RecommendationTrainer(config),
                 world.outbox,
                 site.directory,
                 world.store,
@@ -212,26 +213,26 @@ def test_a_recommender_by_hand_and_back(
             )
         )
         capsys.readouterr()
-        model_registry.show(config, recommendation_index.NAME, as_json=False)
-        model_registry.report(config, recommendation_index.NAME, tmp_path / "model.html")
+        model_screen.show(config, recommendation_index.NAME, as_json=False)
+        model_screen.report(config, recommendation_index.NAME, tmp_path / "model.html")
         said, page = capsys.readouterr().out, (tmp_path / "model.html").read_text()
         assert f"champion {learner}, promoted {at} times" in said
         assert f"champion {learner}, promoted {at} times" in page
         assert f"<tr class=own><td>{learner}</td>" in page
         version = site.directory.sent(sender(recommendation_index.NAME))
         served = scorers(site.directory, site.signer)(sender(recommendation_index.NAME), version)
-        assert isinstance(served, recommendation_index.Shelf)
+        assert isinstance(served, recommendation_index.RecommendationIndex)
         assert served.snapshot.learner == learner
 
 
 def test_export_is_plain_json(site: Site, tmp_path: Path) -> None:
-    model_registry.export(site.config, "churn", 2, tmp_path / "model.json")
+    model_screen.export(site.config, "churn", 2, tmp_path / "model.json")
     exported = msgspec.json.decode((tmp_path / "model.json").read_bytes())
     assert (exported["version"], len(exported["weights"])) == (2, len(FEATURES))
 
 
 def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
-    model_registry.report(site.config, "churn", tmp_path / "model.html")
+    model_screen.report(site.config, "churn", tmp_path / "model.html")
     page = (tmp_path / "model.html").read_text()
     assert page.count("<figure>") == 3
     assert "1,100 examples" in page
@@ -240,8 +241,8 @@ def test_the_report_stands_alone(site: Site, tmp_path: Path) -> None:
 
 def test_what_there_is_not(site: Site) -> None:
     with pytest.raises(Unusable, match="no model deal"):
-        model_registry.show(site.config, "deal", as_json=False)
+        model_screen.show(site.config, "deal", as_json=False)
     with pytest.raises(Unusable, match="no version 9"):
-        model_registry.pin(site.config, "churn", 9)
+        model_screen.pin(site.config, "churn", 9)
     with pytest.raises(Unusable, match="no learner"):
-        model_registry.promote(site.config, "churn", "forest")
+        model_screen.promote(site.config, "churn", "forest")

@@ -5,21 +5,22 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from flows.cli.identity import identifiers
+from flows.cli import import_screen, quality_screen
+from flows.cli.identity_screen import identifiers
 from flows.logic.fields.quality import FieldQuality
-from flows.services import data_quality, importing
-from flows.services.steward.people import Named
+from flows.services.importing.job import Summary
+from flows.services.steward.named_customers import Named
 
 NAME = "[bold]" + "客户忠诚度" * 9 + "w" * 90
 QUALITY = FieldQuality(NAME, NAME, 10, 10, 9, 1, {"invalid": 1})
-SUMMARY = importing.Summary(3, 1, {NAME: 2}, {NAME: 1}, {NAME: [2]}, "", 1.0, 3)
+SUMMARY = Summary(3, 1, {NAME: 2}, {NAME: 1}, {NAME: [2]}, "", 1.0, 3)
 
 
 @pytest.mark.parametrize(
     ("shown", "times"),
     [
-        (data_quality.screen([QUALITY]), 2),
-        (importing.screen(SUMMARY, [(2, "bad", NAME)], dry=True), 3),
+        (quality_screen.screen([QUALITY]), 2),
+        (import_screen.screen(SUMMARY, [(2, "bad", NAME)], dry=True), 3),
         (identifiers([Named("user_id", NAME, "0" * 24, 1_700_000_000_000)]), 1),
     ],
 )

@@ -23,9 +23,9 @@ from connectors.sinks.sink import DELIVERED, Outcome, Retry
 from connectors.sinks.webhook import WebhookSink
 from flows.lab.demo.audit import Household, Ledger, audit, compare, identifiers
 from flows.lab.demo.publisher import Publisher
-from flows.lab.demo.receiver import ODDITIES, Got, Receiver
 from flows.lab.demo.shop import WRITE_KEYS, Item, Shop
 from flows.lab.demo.stack import CONNECTOR
+from flows.lab.demo.trigger_receiver import ODDITIES, Got, Receiver
 from schemas.config import Gateway, Secret, WebhookConnector, WriteKey
 from schemas.wire import cloudevents
 from schemas.wire.events import RawEvent
@@ -34,8 +34,7 @@ from tests.deliveries import delivery
 from tests.demo_life import LONG, RUN
 from tests.waiting import eventually
 
-# --- the audit
-# -------------------------------------------------------------------------------------------------------
+# --- the audit ------------------------------------------------------------------------------------
 
 messages = st.lists(
     st.builds(
@@ -164,8 +163,7 @@ def test_a_profile_that_cannot_be_read_is_not_judged_where_somebody_waits_and_en
         audit(houses, read, time.monotonic() + 5)
 
 
-# --- the publisher
-# ---------------------------------------------------------------------------------------------------
+# --- the publisher --------------------------------------------------------------------------------
 
 
 class MemoryLog:
@@ -291,8 +289,7 @@ def unused_url() -> str:
         return receiver.url.removesuffix("/triggers")
 
 
-# --- the receiver
-# ----------------------------------------------------------------------------------------------------
+# --- the receiver ---------------------------------------------------------------------------------
 
 
 def trigger(trigger_id: str, cause: str = "m1") -> Trigger:

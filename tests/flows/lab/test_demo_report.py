@@ -9,12 +9,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from flows.lab.demo.audit import Ledger, Verdict
+from flows.lab.demo.closing_report import Report, build, table, taught
 from flows.lab.demo.figures import Figures
 from flows.lab.demo.follow import Follower
-from flows.lab.demo.receiver import Got, Receiver
-from flows.lab.demo.report import Report, build, table, taught
 from flows.lab.demo.screen import Screen
 from flows.lab.demo.stack import ORDERS
+from flows.lab.demo.trigger_receiver import Got, Receiver
 
 BEGAN_MS = 1_000
 
@@ -221,8 +221,8 @@ class Story:
 
     def look(self, _read: object, _now_ms: int) -> list[tuple[str, str, str]]:
         contact = (
-            "12 events; email z***@example.com, name 张*, phone +86 *** **** **78, a customer of the household of "
-            + "张伟" * 12
+            "12 events; email z***@example.com, name 张*, phone +86 *** **** "
+            "**78, a customer of the household of " + "张伟" * 12
         )
         return [
             (

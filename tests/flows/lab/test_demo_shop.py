@@ -11,7 +11,7 @@ import pytest
 from connectors.gateway.messages import Shared, keyed
 from flows.lab.demo import RATE, SEED
 from flows.lab.demo.audit import Ledger, identifiers
-from flows.lab.demo.faults import FAULTS, Defective
+from flows.lab.demo.malformed import FAULTS, Defective
 from flows.lab.demo.oddities import KINDS
 from flows.lab.demo.shop import _MADE_UP, WRITE_KEYS, Channel, Shop
 from flows.logic.message import Checked

@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from flows.lab.demo import stack
 from flows.lab.demo.figures import Figures, percentile, raw_lag
 from flows.lab.demo.follow import Follower
-from flows.lab.demo.receiver import Got, Receiver
 from flows.lab.demo.shop import WRITE_KEYS
 from flows.lab.demo.stack import CONNECTOR, ORDERS, Stack, configuration, to_toml
+from flows.lab.demo.trigger_receiver import Got, Receiver
 from schemas.config.toml import load, problems
 from schemas.errors import Unreachable
 from tests.demo_life import LONG, first
 
-# --- the stack's configuration
-# ---------------------------------------------------------------------------------------
+# --- the stack's configuration --------------------------------------------------------------------
 
 values = st.recursive(
     st.booleans()
@@ -64,10 +63,11 @@ def test_demos_that_start_at_the_same_moment_have_ports_of_their_own(tmp_path: P
     """None of them listens yet, and all would like the same one."""
     code = (
         "import pathlib, sys\n"
-        "from flows.lab.demo.receiver import Receiver\n"
+        "from flows.lab.demo.trigger_receiver import Receiver\n"
         "from flows.lab.demo.stack import configuration\n"
         "with Receiver(lambda _: None) as receiver:\n"
-        "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], flush=True)\n"
+        "    print(configuration(None, pathlib.Path(sys.argv[1]), receiver)['gateway']['listen'], "
+        "flush=True)\n"
         "    sys.stdin.read()\n"
     )
     demos = [
@@ -131,8 +131,7 @@ def test_a_configuration_of_the_users_own_keeps_its_paths_keys_and_secrets(
     assert problems(to_toml(document), {"SHOP_KEY": "k"}) == []
 
 
-# --- what is shown
-# ---------------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------
 
 
 def test_the_lag_of_the_raw_log_is_that_of_its_readers() -> None:

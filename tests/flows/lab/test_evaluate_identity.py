@@ -12,7 +12,7 @@ import pytest
 
 from bench import registers
 from flows.cli import main
-from flows.lab.evaluate import identity
+from flows.lab.evaluate import matching_trial
 from tests.logic.matching.people import people
 
 HEADINGS = {
@@ -207,9 +207,9 @@ def test_rows_without_a_truth_are_left_out_and_counted(run: Any, tmp_path: Path)
 
 
 def test_a_long_run_says_how_far_it_is(tmp_path: Path) -> None:
-    headings, rows = identity.read(write(tmp_path / "people.csv", 60))
+    headings, rows = matching_trial.read(write(tmp_path / "people.csv", 60))
     said: list[str] = []
-    identity.evaluate(headings, rows, "cluster", ["rec_id"], None, 2, show=said.append)
+    matching_trial.evaluate(headings, rows, "cluster", ["rec_id"], None, 2, show=said.append)
     assert said[0].startswith("order 1 of 2: row ")
     assert f"order 2 of 2: row {len(rows)} of {len(rows)}" in said
 

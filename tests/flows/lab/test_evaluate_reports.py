@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from flows.lab.evaluate import agreement, evaluation
 from flows.lab.evaluate.agreement import f1_apart, united
-from flows.lab.evaluate.charts import gains, intervals, lines, nice
 from flows.lab.evaluate.exact import exact
 from flows.lab.evaluate.tops import SHARES, listed, tops
+from flows.services.pages.charts import gains, intervals, lines, nice
 from tests.evaluating import Run, write
 from tests.logic.matching.people import people
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.key_watch import LOOK_EVERY_S, SAY_AGAIN_S, KeyWatch
 from schemas.errors import ConfigError, Foreign
 from state.keys import load_keys
@@ -20,11 +20,11 @@ from tests.site import Site
 
 def test_a_new_deployment_makes_its_key_file(redis_url: str, tmp_path: Path) -> None:
     site = Site(tmp_path, redis_url)
-    deployment.prepare(site.config)
+    Deployment(site.config).prepare()
     assert Path(site.config.keys.path).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("prepare", [deployment.prepare, deployment.prepare_if_new])
+@pytest.mark.parametrize("prepare", [Deployment.prepare, Deployment.prepare_if_new])
 def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) -> None:
     site = Site(tmp_path, redis_url, archive=False).start()
     site.window()
@@ -34,7 +34,7 @@ def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) 
         ConfigError,
         match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .* restore it from its backup",
     ):
-        prepare(site.config)
+        prepare(Deployment(site.config))
     assert not file.exists()
 
 
@@ -48,7 +48,7 @@ def test_beside_an_archive_or_a_backup_none_is_made_either(redis_url: str, tmp_p
     with pytest.raises(
         ConfigError, match=rf"no key file at \S+, and the {what} in {folder} was written with one"
     ):
-        deployment.prepare(site.config)
+        Deployment(site.config).prepare()
     assert not Path(site.config.keys.path).exists()
 
 
@@ -62,7 +62,7 @@ def test_other_keys_than_the_data_was_written_with_are_refused_with_what_to_do(
     with pytest.raises(
         Foreign, match=r"has keys '\w+', we have '\w+': .*restore the key file that it was written with"
     ):
-        deployment.prepare(site.config)
+        Deployment(site.config).prepare()
 
 
 class Clock:

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from flows.archive import Archiver
-from flows.runtime import deployment, rules_in_force
-from flows.runtime.rules_in_force import RULES, settled
-from flows.services import configuration_changes
+from flows.runtime import rules_in_force
+from flows.runtime.deployment import Deployment
+from flows.runtime.rules_in_force import RULES
+from flows.services import configuration_changes, reloading
+from flows.services.reloading import settled
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError, Losing
@@ -25,7 +27,7 @@ ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 
 def in_force(site: Site) -> tuple[int, bytes | None]:
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     return directory.sent(RULES), directory.body(LogKind.CONFIG, RULES, directory.sent(RULES))
 
 
@@ -113,7 +115,7 @@ def test_who_only_looks_needs_no_secret_of_a_receiver(site: Site, argv: list[str
 def test_rules_that_two_announce_at_the_same_moment_are_not_lost_without_a_word(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     site.file.write_text(site.file.read_text() + ANOTHER)
     ours = load(site.file)
     monkeypatch.setattr(directory, "sent", lambda _sender: 0)  # as it was before the other one
@@ -136,7 +138,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 
     def write() -> None:
         for part in parts:
-            time.sleep(rules_in_force.SETTLE_S / 2)
+            time.sleep(reloading.SETTLE_S / 2)
             site.file.write_text(part)
 
     writer = threading.Thread(target=write)
@@ -151,7 +153,7 @@ def test_a_file_is_read_when_nobody_writes_it_any_more(site: Site) -> None:
 def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules_in_force, "SETTLE_S", 0.0)
+    monkeypatch.setattr(reloading, "SETTLE_S", 0.0)
     file = tmp_path / "millrace.toml"
     with pytest.raises(ConfigError, match="cannot be read"):
         settled(file)
@@ -161,7 +163,7 @@ def test_a_file_that_is_written_for_ever_or_is_not_there_is_refused(
         return Config()
 
     file.write_text('name = "shop"')
-    monkeypatch.setattr("flows.services.configuration_check.sound", loaded)
+    monkeypatch.setattr("flows.services.reloading.sound", loaded)
     with pytest.raises(ConfigError, match="is being written"):
         settled(file)
 
@@ -180,7 +182,7 @@ def announced(site: Site, archiver: Archiver, how: str) -> None:
     if how == "command":
         assert said(site, "reload")[0] == 0
     else:
-        assert deployment.prepare(load(site.file)) == 2  # as a SIGHUP and the start of `run`
+        assert Deployment(load(site.file)).prepare() == 2  # as a SIGHUP and the start of `run`
     archiver.round(block_ms=0)
 
 
@@ -193,7 +195,7 @@ def test_a_change_of_rules_is_restored_whoever_made_it(site: Site, how: str) -> 
     announced(site, archiver, how)
     entries = [
         found.entry
-        for found in deployment.archive(site.config).entries(0)
+        for found in Deployment(site.config).archive.entries(0)
         if found.entry.kind == JournalKind.CONFIG
     ]
     assert [int(entry.extra) for entry in entries] == [1, 2]
@@ -217,7 +219,7 @@ def test_the_flows_go_on_while_such_a_change_comes(site: Site) -> None:
         load(site.file), archive=msgspec.structs.replace(site.config.archive, enabled=False), tag=()
     )
     with pytest.raises(Losing):
-        deployment.prepare(loose)
-    assert deployment.prepare(loose, agreed=True) == before + 1
+        Deployment(loose).prepare()
+    assert Deployment(loose).prepare(agreed=True) == before + 1
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]

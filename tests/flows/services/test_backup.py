@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.archive import Archiver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from flows.services.restore import Replay
 from schemas.errors import Foreign, MillraceError
@@ -41,7 +41,7 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     try:
         for _ in range(8):
             time.sleep(0.15)
-            made.append(backups.make(site.config))
+            made.append(backups.make(Deployment(site.config)))
     finally:
         over.set()
         thread.join()
@@ -57,18 +57,18 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
             Site(site.folder, site.url, f"alone{number}"),
             Site(site.folder, site.url, f"ref{number}"),
         )
-        empty = deployment.archive(site.config)
+        empty = Deployment(site.config).archive
         monkeypatch.setattr(empty, "folder", site.folder / "no archive")
-        restore.restore(alone.config, manifest, empty, None)
+        restore.restore(Deployment(alone.config), manifest, empty, None)
         assert alone.digest() == rebuilt_upto(reference, manifest.journal)
 
 
 def rebuilt_upto(site: Site, journal: int) -> Digest:
     """From the archive's beginning, up to this entry."""
-    client, names, layout = connect(site.url), deployment.names(site.config), deployment.layout(site.config)
+    client, names, layout = connect(site.url), Deployment(site.config).names, Deployment(site.config).layout
     begin_anew(client, names, layout)
-    replay = Replay(site.config)
-    for found in deployment.archive(site.config).entries(0):
+    replay = Replay(Deployment(site.config))
+    for found in Deployment(site.config).archive.entries(0):
         if found.entry.seq > journal:
             break
         replay.apply(found)
@@ -80,7 +80,7 @@ def rebuilt_upto(site: Site, journal: int) -> Digest:
 def test_a_backup_of_nothing_is_refused_and_makes_nothing(tmp_path: Path, redis_url: str) -> None:
     site = Site(tmp_path, redis_url)
     with pytest.raises(Foreign, match="there is nothing under the prefix 'mr'"):
-        backups.make(site.config)
+        backups.make(Deployment(site.config))
     assert untouched(site)
 
 
@@ -88,7 +88,7 @@ def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long
     big: tuple[Site, Archiver],
 ) -> None:
     site, archiver = big
-    names, folder = deployment.names(site.config), Path(site.config.backup.folder)
+    names, folder = Deployment(site.config).names, Path(site.config.backup.folder)
     process = millrace(site, "backup", "create")
     deadline = time.monotonic() + 60
     while not list(folder.glob("*.part/*.chunk")):
@@ -97,13 +97,13 @@ def test_kill_9_in_the_middle_of_a_backup_leaves_none_and_holds_nothing_for_long
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert deployment.backups(site.config).names() == []
+    assert Deployment(site.config).backups.names() == []
     assert 0 < site.client.pttl(names.hold) <= 20_000
     with pytest.raises(MillraceError, match="was killed less than"):
-        backups.make(site.config)
+        backups.make(Deployment(site.config))
     site.client.delete(names.hold)  # as after 20 s
-    backups.make(site.config)
-    backups.create_and_prune(site.config)
+    backups.make(Deployment(site.config))
+    backups.create_and_prune(Deployment(site.config))
     assert not list(folder.glob("*.part"))
     was = lived(site, archiver, 2)
     assert restored(site, "b").digest() == was[site.now_s]

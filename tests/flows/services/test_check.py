@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.cli.configuration_screen import check
 from flows.logic.rules.ruleset import scope_of
-from flows.services.configuration_check import check
 from schemas.config import EXPRESSION_NAMES
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import ConfigError
@@ -205,7 +205,8 @@ SLIPS = [
         "always holds, so nobody comes into `b`",
     ),
     (
-        "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'events > 1'}, {name = 'c', when = 'True'}]",
+        "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when "
+        "= 'events > 1'}, {name = 'c', when = 'True'}]",
         "same `when`",
     ),
     ("segment = [{name = 'a', when = 'False'}, {name = 'b', when = 'True'}]", "never holds"),
@@ -216,7 +217,8 @@ SLIPS = [
     ),
     *(
         (
-            f"connector = [{{name = 'w', type = 'webhook', url = 'http://{host}/', secrets = ['whsec_{'QUJD' * 8}']}}]",
+            f"connector = [{{name = 'w', type = 'webhook', url = 'http://{host}/', secrets = "
+            f"['whsec_{'QUJD' * 8}']}}]",
             "not public",
         )
         for host in (
@@ -244,8 +246,10 @@ FINE = [
     "tag = [{name = 'a', when = 'events > 3'}, {name = 'b', when = '\"a\" in tags and cluster == \"c2\"'}]",
     "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'True'}]",
     'tag = [{name = \'b\', when = \'channel == "shop" or traits.stage == "activ" or event == "Bought"\'}]',
-    f"connector = [{{name = 'w', type = 'webhook', url = 'http://127.0.0.1/', allow_private = true, secrets = ['whsec_{'QUJD' * 8}']}}]",
-    f"connector = [{{name = 'w', type = 'webhook', url = 'https://crm.example/', secrets = ['whsec_{'QUJD' * 8}']}}]",
+    "connector = [{name = 'w', type = 'webhook', url = 'http://127.0.0.1/', allow_private = true, "
+    f"secrets = ['whsec_{'QUJD' * 8}']}}]",
+    "connector = [{name = 'w', type = 'webhook', url = 'https://crm.example/', secrets = "
+    f"['whsec_{'QUJD' * 8}']}}]",
 ]
 
 
@@ -278,7 +282,8 @@ on = {event = "Order Complted"}
     code, out = printed(shop, text, capsys)
     assert code == 0
     assert out.startswith(
-        "9: trigger[0].on.event: warning: the event `Order Complted` is named nowhere else; did you mean `Order Completed`?\n"
+        "9: trigger[0].on.event: warning: the event `Order Complted` "
+        "is named nowhere else; did you mean `Order Completed`?\n"
     )
     assert out.count("warning") == 1
     assert "named once Shipped Order Complted" in " ".join(out.split())
@@ -286,6 +291,7 @@ on = {event = "Order Complted"}
 
 def test_what_is_wrong_with_a_rule_is_said_once(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = 'aggregate = [{name = "stage", of = "sum"}, {name = "a", of = "last", value = "x", over = "1h"}]\n'
-    text += 'trigger = [{name = "t", on = {tag_entered = "vip"}}, {name = "u", on = {score_above = {love = 0.5}}}]'
+    text += 'trigger = [{name = "t", on = {tag_entered = "vip"}}, '
+    text += '{name = "u", on = {score_above = {love = 0.5}}}]'
     _, out = printed(shop, text, capsys)
     assert out.splitlines()[-1] == "5 errors"

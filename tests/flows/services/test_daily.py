@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.services import backups, daily_backup
 from flows.services.daily_backup import AGAIN_S, due_in
 from schemas import metrics
@@ -41,12 +41,12 @@ def config(site: Site) -> Config:
 
 
 def made(config: Config) -> list[str]:
-    return [name.partition(".")[0] for name in deployment.backups(config).names()]
+    return [name.partition(".")[0] for name in Deployment(config).backups.names()]
 
 
 def ran(config: Config, days: float, since: datetime = NOON) -> Clock:
     clock = Clock(since + timedelta(days=days), since)
-    daily_backup.run(config, clock, clock.wait)
+    daily_backup.run(Deployment(config), clock, clock.wait)
     return clock
 
 
@@ -64,7 +64,7 @@ def test_what_was_made_is_restored(site: Site, config: Config) -> None:
     was = lived(site, archiver, 5)
     ran(config, 0.1)
     assert len(made(config)) == 1
-    assert restored(site, "b", source=deployment.backups(config).names()[0]).digest() == was[site.now_s]
+    assert restored(site, "b", source=Deployment(config).backups.names()[0]).digest() == was[site.now_s]
 
 
 def test_one_that_was_missed_is_caught_up_at_once_and_only_once(config: Config) -> None:
@@ -79,7 +79,7 @@ def test_one_that_was_missed_is_caught_up_at_once_and_only_once(config: Config) 
 
 
 def test_one_that_was_made_by_hand_is_as_good_for_its_day(config: Config) -> None:
-    backups.make(config, lambda: int(NOON.timestamp() * 1000))
+    backups.make(Deployment(config), lambda: int(NOON.timestamp() * 1000))
     ran(config, 0.5)
     assert made(config) == ["20260101T120000"]
 
@@ -93,7 +93,7 @@ def failed() -> Iterator[list[float]]:
 
 
 def test_one_that_failed_is_counted_and_tried_again(site: Site, config: Config, failed: list[float]) -> None:
-    hold = deployment.names(config).hold
+    hold = Deployment(config).names.hold
     site.client.set(hold, "another")  # as if another backup went on for ever
     clock = ran(config, AGAIN_S * 2.5 / 86_400)
     assert made(config) == []

@@ -16,15 +16,15 @@ from structlog.testing import capture_logs
 
 from connectors.raw.log import START
 from flows.cli import main
+from flows.cli.printing import printable
 from flows.logic.profile.fragments import FragmentRules
 from flows.logic.shard.state import sums
 from flows.profile import Worker
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.release import BUILD
 from flows.runtime.windows import Windows
-from flows.services.dead_letters import printable
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import LogFull
@@ -50,7 +50,7 @@ class Site:
         self._url = redis_url
         self._millrace = millrace
         self.configure()
-        deployment.prepare(self.config)
+        Deployment(self.config).prepare()
 
     def configure(self, text: str = "") -> None:
         """The file anew, with `text` behind what every test has."""
@@ -74,13 +74,13 @@ class Site:
         """Events that `resolve` refuses, under its own commit; their ids, the oldest first."""
         self.append(*values, fault=fault)
         assert self.resolve() == 0
-        return [letter.name for letter in deployment.dead_events(self.config).oldest()]
+        return [letter.name for letter in Deployment(self.config).dead_events.oldest()]
 
     def append(self, *values: bytes, fault: str | None = None) -> None:
         events = [("k", RawEvent(value, 1_700_000_000_000, "till", fault)) for value in values]  # type: ignore[arg-type]
 
         async def store() -> None:
-            writer = deployment.raw_writer(self.config)
+            writer = Deployment(self.config).raw_writer()
             await writer.append(events)
             await writer.close()
 
@@ -89,7 +89,7 @@ class Site:
     def resolve(self) -> int:
         """Run `resolve` over all there is; how many events it routed."""
         config = self.config
-        reader, directory = deployment.raw_reader(config), deployment.directory(config)
+        reader, directory = Deployment(config).raw_reader(), Deployment(config).directory
         routed = directory.stats().get("events", 0)
         offsets = directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
@@ -97,10 +97,10 @@ class Site:
         windows = Windows(reader, config.window, positions)
         resolver = Resolver(
             config,
-            deployment.validator(config),
+            Deployment(config).validator(),
             directory,
-            deployment.data_keys(config),
-            deployment.log_seal(config),
+            Deployment(config).data_keys,
+            Deployment(config).log_seal,
             Stop(),
         )
         ready = []
@@ -113,7 +113,7 @@ class Site:
 
     def facts(self) -> list[Fact]:
         """What has reached the shards' logs."""
-        entries = deployment.directory(self.config).read({0: 0, 1: 0}, 100, 1)
+        entries = Deployment(self.config).directory.read({0: 0, 1: 0}, 100, 1)
         bodies = [entry.body for entry in entries if entry.kind == LogKind.EVENTS]
         return [
             msgspec.msgpack.decode(payload, type=Fact)
@@ -121,12 +121,12 @@ class Site:
             for _, _, payload in unpack_facts(body)
         ]
 
-    def bury(self, number: int, connector: str, reason: str) -> str:
+    def dead_delivery(self, number: int, connector: str, reason: str) -> str:
         """A delivery that failed for good; its id."""
-        deployment.deliveries(self.config).keep_dead(
+        Deployment(self.config).deliveries.keep_dead(
             connector, msgspec.msgpack.encode(trigger(number, to=(connector,))), reason
         )
-        return [letter.name for letter in deployment.dead_deliveries(self.config).oldest()][-1]
+        return [letter.name for letter in Deployment(self.config).dead_deliveries.oldest()][-1]
 
 
 @pytest.fixture
@@ -155,31 +155,33 @@ def _receiver() -> Iterator[Receiver]:
 
 def test_only_what_goes_to_a_receiver_needs_its_secret(site: Site) -> None:
     (refused,) = site.refuse(b'{"type":"track","userId":"u","messageId":"m1","properties":{}}')
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     site.configure(hook("https://crm.example/").replace(SECRET, "${CRM_SECRET_THAT_IS_NOT_SET}"))
     code, out, err = site.dead("replay", "--all")
     assert (code, err) == (1, "")
     assert f"{refused} not sent: " in out
     assert (
-        f"{buried} not sent: crm: its secret is not in the environment; set the variable that its `secrets` names"
-        in out
+        f"{letter} not sent: crm: its secret is not in the environment; "
+        "set the variable that its `secrets` names" in out
     )
-    assert site.listed()[0][0] == buried
+    assert site.listed()[0][0] == letter
 
 
 def hook(url: str, more: str = "") -> str:
-    return f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\nallow_private = true\nidentify = []\n{more}'
+    return (
+        f'[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "{url}"\nsecrets = ["{SECRET}"]\n'
+        f"allow_private = true\nidentify = []\n{more}"
+    )
 
 
-# --- looking
-# --------------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Site) -> None:
     refused = site.refuse(b'{"type":"track","userId":"anna@example.org"}', b"{oops")
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     rows = site.listed()
-    assert [row[0] for row in rows] == [buried, *reversed(refused)]
+    assert [row[0] for row in rows] == [letter, *reversed(refused)]
     assert rows[0][1:6] == ["status", "503;", "12", "attempts", "crm"]
     assert rows[0][-2:] == ["cart_left", "trg-1"]
     assert rows[1][1:3] == ["not_json", "till"]
@@ -191,10 +193,10 @@ def test_both_kinds_are_listed_the_newest_first_without_what_they_hold(site: Sit
 
 def test_a_reason_and_a_limit_narrow_the_list(site: Site) -> None:
     ids = site.refuse(b"{", b"[]", b"{x")
-    buried = site.bury(1, "crm", "status 503; 12 attempts")
+    letter = site.dead_delivery(1, "crm", "status 503; 12 attempts")
     assert [row[0] for row in site.listed("--reason", "not_json")] == [ids[2], ids[0]]
-    assert [row[0] for row in site.listed("--reason", "status 503")] == [buried]
-    assert [row[0] for row in site.listed("--limit", "2")] == [buried, ids[2]]
+    assert [row[0] for row in site.listed("--reason", "status 503")] == [letter]
+    assert [row[0] for row in site.listed("--limit", "2")] == [letter, ids[2]]
     assert site.dead("list", "--reason", "empty")[:2] == (0, "nothing is dead for the reason empty\n")
 
 
@@ -230,7 +232,7 @@ def test_show_does_not_let_a_sender_steer_the_terminal(site: Site) -> None:
 
 
 def test_show_of_a_delivery_is_its_trigger(site: Site) -> None:
-    code, out, _ = site.dead("show", site.bury(7, "crm", "413: the receiver finds it too large"))
+    code, out, _ = site.dead("show", site.dead_delivery(7, "crm", "413: the receiver finds it too large"))
     facts, _, body = out.partition("\n\n")
     assert code == 0
     assert "reason     413: the receiver finds it too large" in facts
@@ -251,8 +253,7 @@ def test_an_unknown_id_is_said_so(site: Site, ident: str) -> None:
     )
 
 
-# --- events again
-# ---------------------------------------------------------------------------------------------------
+# --- events again ---------------------------------------------------------------------------------
 
 
 def test_a_refused_event_goes_the_way_of_any_other_when_the_cause_is_mended(site: Site) -> None:
@@ -342,13 +343,12 @@ def test_avro_is_read_when_its_schema_has_come(site: Site, tmp_path: Path) -> No
     assert site.resolve() == 1
 
 
-# --- deliveries again
-# -----------------------------------------------------------------------------------------------
+# --- deliveries again -----------------------------------------------------------------------------
 
 
 def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
-    ids = [site.bury(number, "crm", "status 503; 12 attempts") for number in (1, 2, 3)]
+    ids = [site.dead_delivery(number, "crm", "status 503; 12 attempts") for number in (1, 2, 3)]
     assert site.dead("replay", ids[1])[:2] == (0, "1 sent again, 0 not\n")
     assert receiver.accepted == ["trg-2"]
     assert site.dead("replay", "--reason", "status 503")[:2] == (0, "2 sent again, 0 not\n")
@@ -360,7 +360,7 @@ def test_a_delivery_goes_to_its_receiver_under_its_old_id(site: Site, receiver: 
 def test_what_the_receiver_still_refuses_stays_with_the_reason(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
     receiver.script.extend([Answer(500), Answer(200)])
-    ids = [site.bury(number, "crm", "status 503; 12 attempts") for number in (1, 2)]
+    ids = [site.dead_delivery(number, "crm", "status 503; 12 attempts") for number in (1, 2)]
     assert site.dead("replay", *ids)[:2] == (1, f"{ids[0]} not sent: crm: status 500\n1 sent again, 1 not\n")
     assert [row[0] for row in site.listed()] == [ids[0]]
 
@@ -369,7 +369,7 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
     site.configure(hook(receiver.url, "[deliver]\nbreaker_failures = 3\n"))
     receiver.always = Answer(503)
     for number in range(10):
-        site.bury(number, "crm", "status 503; 12 attempts")
+        site.dead_delivery(number, "crm", "status 503; 12 attempts")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert out.splitlines()[-2:] == [
@@ -382,8 +382,8 @@ def test_a_receiver_that_is_away_is_left_in_peace(site: Site, receiver: Receiver
 
 def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url, "enabled = false\n"))
-    ids = [site.bury(1, "crm", "status 500"), site.bury(2, "gone", "status 500")]
-    deployment.deliveries(site.config).keep_dead("internal", b"\xc1", "not an absorb")
+    ids = [site.dead_delivery(1, "crm", "status 500"), site.dead_delivery(2, "gone", "status 500")]
+    Deployment(site.config).deliveries.keep_dead("internal", b"\xc1", "not an absorb")
     code, out, _ = site.dead("replay", "--all")
     assert code == 1
     assert [line for line in out.splitlines() if ids[0] in line] == [
@@ -398,12 +398,12 @@ def test_deliveries_without_a_receiver_stay(site: Site, receiver: Receiver) -> N
 
 def test_an_endpoint_that_had_gone_and_takes_one_is_used_again(site: Site, receiver: Receiver) -> None:
     site.configure(hook(receiver.url))
-    deployment.deliveries(site.config).disable("crm", "digest")
-    ident = site.bury(1, "crm", "the connector is disabled")
+    Deployment(site.config).deliveries.disable("crm", "digest")
+    ident = site.dead_delivery(1, "crm", "the connector is disabled")
     code, out, _ = site.dead("replay", ident)
     assert code == 0
     assert "restart `deliver`" in out
-    assert deployment.deliveries(site.config).disabled() == {}
+    assert Deployment(site.config).deliveries.disabled() == {}
 
 
 def test_a_lost_server_is_one_line(site: Site, tmp_path: Path) -> None:
@@ -420,17 +420,17 @@ def applied(site: Site) -> dict[str, int]:
     config = site.config
     worker = Worker(
         range(2),
-        deployment.directory(config),
-        deployment.shards(config),
-        deployment.machine(config),
+        Deployment(config).directory,
+        Deployment(config).shards,
+        Deployment(config).machine(),
         cache=10,
         outbox_max=10,
         clock_ms=lambda: 1_700_000_000_000,
     )
     with capture_logs():
-        while sum(deployment.directory(config).heads().values()) > sum(worker._read.values()):
+        while sum(Deployment(config).directory.heads().values()) > sum(worker._read.values()):
             worker.commit(worker.apply(worker.read()))
-    return sums(deployment.shards(config).counters().values())
+    return sums(Deployment(config).shards.counters().values())
 
 
 def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
@@ -439,7 +439,8 @@ def raised_on(site: Site, monkeypatch: pytest.MonkeyPatch, build: str) -> str:
         broken.setattr(FragmentRules, "add", lambda *_: 1 / 0)
         broken.setattr("flows.profile.BUILD", build)
         site.append(
-            b'{"type": "identify", "userId": "ana", "messageId": "m1", "traits": {"email": "ana@example.com"}}'
+            b'{"type": "identify", "userId": "ana", "messageId": "m1", '
+            b'"traits": {"email": "ana@example.com"}}'
         )
         site.append(b'{"type": "track", "event": "Viewed", "userId": "ana", "messageId": "m2"}')
         assert site.resolve() == 2
@@ -455,7 +456,7 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(
 ) -> None:
     name = raised_on(site, monkeypatch, "0.0.1")
     assert "applied" not in applied(site)
-    dead = deployment.dead_facts(site.config).find(int(name[2]), int(name[4:]))
+    dead = Deployment(site.config).dead_facts.find(int(name[2]), int(name[4:]))
     assert dead is not None
     assert site.dead("replay", name)[:2] == (0, "1 sent again, 0 not\n")
     assert site.dead("replay", name)[:2] == (
@@ -463,12 +464,12 @@ def test_a_fixed_build_counts_what_was_put_aside_exactly_once(
         f"{name} not sent: there is no such dead letter\n0 sent again, 1 not\n",
     )
     assert applied(site)["applied"] == 1
-    found = deployment.profile_reader(site.config)("user_id", "ana")
+    found = Deployment(site.config).profile_reader("user_id", "ana")
     assert found is not None
     assert (found["events"], found["identifiers"]["email"]) == (1, "a***@example.com")
 
     # It died between the two steps of a replay, or the app has sent it again: the message id tells
-    directory = deployment.directory(site.config)
+    directory = Deployment(site.config).directory
     assert directory.readmit(
         directory.sent("readmitted") + 1, dead.quarantined.origin, dead.quarantined.payload
     )
@@ -516,18 +517,18 @@ def test_what_logic_raised_on_is_listed_with_its_place(site: Site, monkeypatch: 
     assert '"message": "m1"' in out
     assert '"email"' in out
     assert "ana@example.com" not in out
-    assert deployment.shards(site.config).counters()[int(name[2])]["poisoned"] == 1
+    assert Deployment(site.config).shards.counters()[int(name[2])]["poisoned"] == 1
     assert site.dead("show", "q:1-999")[0] == site.dead("show", "q:99-1")[0] == 1
 
 
 def test_a_customer_on_the_way_to_another_is_let_in_again_once(site: Site) -> None:
     message = Absorb(b"survivor0001", b"retired-0001", b"general", b"")
-    store, directory = deployment.deliveries(site.config), deployment.directory(site.config)
+    store, directory = Deployment(site.config).deliveries, Deployment(site.config).directory
     store.keep_dead("internal", msgspec.msgpack.encode(message), "poison: KeyError at flows.deliver:1 handle")
     store.keep_dead("internal", b"\xc1", "not an absorb: truncated")
     directory.forward(0, 900, message)  # what came later from the same shard does not hide it
     ((_, *_), (name, *_)) = site.listed()
-    [letter] = [dead for dead in deployment.dead_deliveries(site.config).oldest() if dead.name == name]
+    [letter] = [dead for dead in Deployment(site.config).dead_deliveries.oldest() if dead.name == name]
     code, out, _ = site.dead("replay", "--all")
     assert (code, "1 sent again, 1 not" in out, "no customer on the way" in out) == (1, True, True)
     store.keep_dead("internal", letter.body, letter.reason)

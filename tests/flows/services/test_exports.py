@@ -13,15 +13,17 @@ import pytest
 
 from connectors.files.table_rows import TableFile
 from connectors.raw.log import START
-from flows.lab.evaluate import identity
+from flows.cli.import_screen import run
+from flows.lab.evaluate import matching_trial
 from flows.lab.evaluate.table import read
 from flows.logic.expressions.numbers import number_of
 from flows.logic.message import Checked
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from flows.services.importing import NO_KEY, Batch, Job, Reader, run
+from flows.services.importing.job import NO_KEY, Batch, Job
+from flows.services.importing.reading import Reader
 from schemas.config import Config
 from schemas.config.toml import load
 from tests.exports import EXPORTS, written
@@ -45,7 +47,7 @@ def test_import_reads_the_same_values(export: Export, tmp_path: Path) -> None:
     config = configured(tmp_path)
     path = written(export, tmp_path)
     pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
-    validator = deployment.validator(config, NO_KEY)
+    validator = Deployment(config).validator(NO_KEY)
     table = TableFile(path)
     job = Job(path, pairs, "identify", None, "import", None, None)
     batches = list(Reader(job, table, validator, "import", config).batches(lambda: 1_774_000_000_000))
@@ -114,7 +116,7 @@ def test_eval_reads_the_same_values(export: Export, tmp_path: Path) -> None:
 
 @by_name
 def test_matching_is_evaluated_on_the_same_rows(export: Export, tmp_path: Path) -> None:
-    headings, rows = identity.read(written(export, tmp_path))
+    headings, rows = matching_trial.read(written(export, tmp_path))
     assert headings == list(export.columns)
     assert [row[export.columns[2]] for row in rows if any(row.values())] == [
         one.last for one in export.people
@@ -132,7 +134,7 @@ def test_dates_that_nothing_tells_from_numbers_are_reported_by_row(tmp_path: Pat
     job = Job(
         path, ("id=userId", "birthday=birthday", "seen=timestamp"), "identify", None, "import", None, None
     )
-    reader = Reader(job, TableFile(path), deployment.validator(config, NO_KEY), "import", config)
+    reader = Reader(job, TableFile(path), Deployment(config).validator(NO_KEY), "import", config)
     [batch] = reader.batches(lambda: 1_774_000_000_000)
     assert batch.bad == [(2, "birthday: not_a_date")]
     assert [(number, reason) for number, reason, _ in batch.rejects] == [(3, "timestamp_out_of_range")]
@@ -143,7 +145,7 @@ def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: l
     path = tmp_path / "rows.csv"
     path.write_text("id,seen\n" + "".join(f"u{n},{text}\n" for n, text in enumerate(texts)))
     config = configured(tmp_path)
-    validator = deployment.validator(config, NO_KEY)
+    validator = Deployment(config).validator(NO_KEY)
     job = Job(path, ("id=userId", "seen=timestamp"), "identify", None, "import", None, None)
     [batch] = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
     found = [validator.check(raw) for _, raw in batch.events]
@@ -159,10 +161,11 @@ def test_all_thirty_for_real_are_six_customers(
     """The dry run says so of each, and what `resolve` makes of the rows that arrived is nobody twice."""
     file = tmp_path / "millrace.toml"
     file.write_text(
-        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[raw]\npartitions = 1\n'
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n'
+        "[raw]\npartitions = 1\n"
     )
     config = load(file)
-    deployment.prepare(config)
+    Deployment(config).prepare()
     for export in EXPORTS:
         pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
         job = Job(written(export, tmp_path), pairs, "identify", None, "import", None, None)
@@ -173,19 +176,19 @@ def test_all_thirty_for_real_are_six_customers(
                 len(export.people),
                 len(export.footer),
             ), export.name
-    reader = deployment.raw_reader(config)
+    reader = Deployment(config).raw_reader()
     reader.assign(dict.fromkeys(reader.partitions(), START))
     events = [
         event for batch in iter(lambda: reader.poll(100), []) for part in batch for event in part.events
     ]
     reader.close()
-    directory = deployment.directory(config)
+    directory = Deployment(config).directory
     made = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     made.commit(made.judge(Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)))

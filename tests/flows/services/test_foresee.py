@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from flows.cli.init import init
+from flows.cli.what_if_screen import show
 from flows.services.configuration_check import sound
-from flows.services.what_if import events_of, show
+from flows.services.first_configuration import init
+from flows.services.what_if import events_of
 from schemas.errors import Unusable
 
 ORDER = {

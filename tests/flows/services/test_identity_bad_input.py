@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from flows.logic.resolution.identity_orders import STEWARD, document
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Window
 from schemas.wire.events import RawEvent
 from tests.site import Site
@@ -108,7 +108,7 @@ def test_an_alias_between_two_users_is_refused_with_its_reason(take: Take, toget
     alias = {"type": "alias", "userId": "bob", "previousId": "ana"}
     site = take(*users, alias) if together else (take(*users), take(alias))[1]
     assert rejected(site) == {"rejected:alias_of_users": 1}
-    [dead] = deployment.dead_events(site.config).newest()
+    [dead] = Deployment(site.config).dead_events.newest()
     assert (dead.letter.reason, dead.letter.index) == ("alias_of_users", 0)
     ana, bob, visitor = roots(site, ANA, BOB, ("anonymous", "ana"))
     assert ana != bob
@@ -171,7 +171,7 @@ def test_colleagues_of_one_company_are_not_one(take: Take, together: bool) -> No
     assert len({*found} - {None}) == 6
     assert roots(site, ("email", "office@acme.example"), ("phone", "+8675526012345")) == [None, None]
     site.apply()
-    shown = deployment.profile_reader(site.config)(*ANA) or {}
+    shown = Deployment(site.config).profile_reader(*ANA) or {}
     assert shown["identifiers"] == {"email": "a***@example.com", "user_id": "***"}
     assert (shown["groups"], shown["traits"]) == (
         {"acme": {"name": "Acme", "plan": "gold"}},
@@ -201,7 +201,7 @@ def test_a_client_that_makes_up_an_anonymous_id_for_each_call(take: Take, size: 
     site.apply()
     site.forward()
     site.apply()
-    assert (deployment.profile_reader(site.config)(*ANA) or {})["events"] == 307
+    assert (Deployment(site.config).profile_reader(*ANA) or {})["events"] == 307
 
 
 def test_made_up_anonymous_ids_of_months_leave_room(take: Take) -> None:
@@ -228,7 +228,7 @@ def test_an_identifier_that_moves_to_and_fro_in_one_window(take: Take, times: in
     site.apply()
     site.forward()
     site.apply()
-    profile = deployment.profile_reader(site.config)
+    profile = Deployment(site.config).profile_reader
     assert [(profile(*one) or {})["events"] for one in (ANA, BOB)] == [1 + (times + 1) // 2, 1 + times // 2]
 
 

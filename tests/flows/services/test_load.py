@@ -20,12 +20,13 @@ import pyarrow.parquet
 import pytest
 
 from connectors.raw.log import START
+from flows.cli.import_screen import run
 from flows.resolve import Resolver
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
-from flows.services.importing import Job, run
 from flows.services.importing.checkpoint import Checkpoint
+from flows.services.importing.job import Job
 from flows.services.importing.mapping import builder, cell, guessed, mapping, place
 from schemas.config import Config
 from schemas.config.toml import load
@@ -35,7 +36,8 @@ from schemas.wire.events import Fact, RawEvent
 from state.keys import load_keys
 from tests.running import COMMAND, environment
 
-FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n[gateway]\nbatch_events = 500\n'
+FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n'
+FILE += "[gateway]\nbatch_events = 500\n"
 FILE += "[raw]\npartitions = 2\nmax_events = {room}\n"
 MAPPED = ("会员=userId", "手机=phone", "城市=city")
 
@@ -49,7 +51,7 @@ def configured(folder: Path, url: str, room: int = 100_000) -> Config:
     file = folder / "millrace.toml"
     file.write_text(FILE.format(url=url, room=room))
     config = load(file)
-    deployment.prepare(config)
+    Deployment(config).prepare()
     return config
 
 
@@ -65,7 +67,7 @@ def job(path: Path, *pairs: str, **changes: Any) -> Job:
 
 
 def arrived(config: Config) -> list[RawEvent]:
-    reader = deployment.raw_reader(config)
+    reader = Deployment(config).raw_reader()
     reader.assign(dict.fromkeys(reader.partitions(), START))
     events: list[RawEvent] = []
     while batches := reader.poll(100):
@@ -101,20 +103,20 @@ def test_rows_arrive_as_events_and_broken_ones_are_listed(
 def test_what_resolve_makes_of_it(config: Config, tmp_path: Path) -> None:
     run(config, job(csv_file(tmp_path, 20), *MAPPED), dry=False, as_json=True)
     events = arrived(config)
-    directory = deployment.directory(config)
+    directory = Deployment(config).directory
     made = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
     assert made.commit(made.judge(window)) is window
     assert directory.stats()["created"] == 20
-    assert deployment.profile_reader(config)("phone", "138 0013 0007") is None  # no shard has read it yet
-    assert deployment.profile_reader(config)("phone", "1") is None
+    assert Deployment(config).profile_reader("phone", "138 0013 0007") is None  # no shard has read it yet
+    assert Deployment(config).profile_reader("phone", "1") is None
 
 
 @pytest.mark.parametrize("backfill", [True, False])
@@ -133,13 +135,13 @@ def test_rows_are_history_unless_they_are_to_be_live(
         assert summary(capsys)["backfill"] is backfill
     events = arrived(config)
     assert {msgspec.json.decode(event.value)["context"]["device"]["name"] for event in events} == {"深圳"}
-    directory = deployment.directory(config)
+    directory = Deployment(config).directory
     made = Resolver(
         config,
-        deployment.validator(config),
+        Deployment(config).validator(),
         directory,
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     window = Window("events/0", -1, len(events), events, list(range(len(events))), 0.0)
@@ -285,7 +287,7 @@ def test_a_full_log_is_waited_for(tmp_path: Path, redis_url: str) -> None:
     path = csv_file(tmp_path, 4_000)
     argv = [*COMMAND, "import", str(path), "--map", "会员=userId", "-c", str(tmp_path / "millrace.toml")]
     process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    reader = deployment.raw_reader(config)
+    reader = Deployment(config).raw_reader()
     reader.assign(dict.fromkeys(reader.partitions(), START))
     ids: Counter[str] = Counter()
     deadline = time.monotonic() + 60
@@ -307,10 +309,10 @@ def test_a_dry_run_sends_nothing_and_says_who_is_known(
     known = [raw(userId="u1", traits={"phone": "13800130002"}), raw(userId="u3", anonymousId="v")]
     made = Resolver(
         config,
-        deployment.validator(config),
-        deployment.directory(config),
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).validator(),
+        Deployment(config).directory,
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     window = Window("events/0", -1, 2, known, [0, 1], 0.0)
@@ -319,12 +321,12 @@ def test_a_dry_run_sends_nothing_and_says_who_is_known(
     path.write_text(
         "user_id,phone,anonymous_id\nu1,13800130002,\nu3,13800130002,\nu4,13800130009,\n,13800130009,\nu5,123,\nu1,,w\n,,null\n"
     )
-    before = deployment.directory(config).stats()
+    before = Deployment(config).directory.stats()
     assert run(config, job(path), dry=True, as_json=True) == 0
     said = summary(capsys)
     assert outlook(said) == {"known": 3, "attached": 1, "moved": 1, "created": 2, "joined": 1}
     assert (said["sent"], said["rejected"], said["bad"]) == (6, {"id_blocked": 1}, {"phone: too_short": 1})
-    assert deployment.directory(config).stats() == before
+    assert Deployment(config).directory.stats() == before
     assert arrived(config) == []
     assert checkpoints(config) == []
 
@@ -353,7 +355,7 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
     ]
     file.write_text(FILE.format(url=redis_url, room=1_000) + "".join(tables))
     config = load(file)
-    deployment.prepare(config)
+    Deployment(config).prepare()
     known = [
         {"userId": "u1", "traits": {"phone": "p1", "card": "c1"}},
         {"anonymousId": "v1"},
@@ -362,10 +364,10 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
     known += [{"traits": {"seal": seal}, "anonymousId": f"of-{seal}"} for seal in ("s1", "s2")]
     made = Resolver(
         config,
-        deployment.validator(config),
-        deployment.directory(config),
-        deployment.data_keys(config),
-        deployment.log_seal(config),
+        Deployment(config).validator(),
+        Deployment(config).directory,
+        Deployment(config).data_keys,
+        Deployment(config).log_seal,
         Stop(),
     )
     events = [raw(**one) for one in known]
@@ -393,14 +395,14 @@ def test_a_dry_run_says_what_would_be_united_reviewed_and_refused(
         "refused": 4,
         "created": 1,
     }
-    before = deployment.directory(config).stats()
+    before = Deployment(config).directory.stats()
     run(config, job(path), dry=False, as_json=True)
     for at, event in enumerate(arrived(config)):
         made.commit(made.judge(Window("events/0", 4 + at, 5 + at, [event], [5 + at], 0.0)))
-    after = deployment.directory(config).stats()
+    after = Deployment(config).directory.stats()
     assert after["united"] - before.get("united", 0) == 1
     assert after["refused"] - before.get("refused", 0) == 4
-    assert len(deployment.ledger(config).reviews()) == 2
+    assert len(Deployment(config).ledger.reviews()) == 2
 
 
 def raw(**fields: Any) -> RawEvent:
@@ -411,7 +413,8 @@ def raw(**fields: Any) -> RawEvent:
 def test_a_table_of_orders_is_tracks(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "orders.jsonl"
     path.write_text(
-        '{"buyer": "u1", "sum": 12.5, "at": "2026-01-02T03:04:05Z", "items": [{"sku": "x"}], "mail": "a@x.de"}\n'
+        '{"buyer": "u1", "sum": 12.5, "at": "2026-01-02T03:04:05Z", "items": [{"sku": "x"}], '
+        '"mail": "a@x.de"}\n'
     )
     pairs = ("buyer=userId", "sum=total", "at=timestamp", "items=items", "mail=traits.email")
     run(config, job(path, *pairs, kind="track", event="Order Completed"), dry=False, as_json=True)
@@ -558,9 +561,10 @@ def test_fields_have_their_place() -> None:
     assert mapping(["a=b=userId"], "identify") == {"a=b": ("userId",)}
 
 
-@pytest.mark.parametrize(
-    "stated", ["2026-01-31 08:00", datetime.datetime(2026, 1, 31, 8), "2026-01-31T08:00:00"]
-)  # as Excel gives it
+EXCELS = datetime.datetime(2026, 1, 31, 8)  # noqa: DTZ001  # as Excel gives it
+
+
+@pytest.mark.parametrize("stated", ["2026-01-31 08:00", EXCELS, "2026-01-31T08:00:00"])
 def test_a_time_without_a_zone_has_the_one_that_was_said(stated: Any) -> None:
     build = builder(
         {"at": ("timestamp",), "seen": ("properties", "seen")},
@@ -597,7 +601,8 @@ def test_headings_that_name_no_identifier_are_said_once_with_what_to_map(
         with pytest.raises(ConfigError) as refused:
             run(config, job(path), dry=dry, as_json=False)
         assert str(refused.value) == (
-            "people.csv: no column is an identifier, so no row could be sent: 手机号, 城市; try --map 手机号=phone"
+            "people.csv: no column is an identifier, so no row could be sent: "
+            "手机号, 城市; try --map 手机号=phone"
         )
     assert arrived(config) == []
     assert run(config, job(path, "手机号=phone", "城市=city"), dry=False, as_json=True) == 0

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from flows.cli.quality_screen import run
 from flows.runtime.windows import Window
-from flows.services.data_quality import run
 from schemas.metrics import QUALITY
 from schemas.wire.events import RawEvent
 from tests.site import Site

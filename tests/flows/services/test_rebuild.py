@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from flows.cli import rebuild_screen
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.shard.machine import decode_profile
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Judged, Window
-from flows.services import rebuild
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Foreign
@@ -32,7 +32,7 @@ def configured(site: Site, more: str = "") -> Config:
 
 def built(config: Config, capsys: pytest.CaptureFixture[str], deliver: bool = False) -> tuple[Config, str]:
     """The configuration after the switch, and what was said."""
-    assert rebuild.run(config, deliver) == 0
+    assert rebuild_screen.run(config, deliver) == 0
     said = capsys.readouterr().out
     there = tomllib.loads(said[said.index("    [redis]") :])  # what it says that is to be set
     tables = {
@@ -58,7 +58,7 @@ def behaviour(site: Site, config: Config) -> dict[bytes, list[Any]]:
 
 
 def lane(config: Config) -> list[Trigger]:
-    found = deployment.outbox(config).read(
+    found = Deployment(config).outbox.read(
         Lane.TRIGGERS, dict.fromkeys(range(config.shards.count), 0), 10_000, 0
     )
     return [msgspec.msgpack.decode(entry.body, type=Trigger) for entry in found]
@@ -68,7 +68,7 @@ def test_with_the_same_configuration_the_same_customers_come_out(
     archived: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, said = built(configured(archived), capsys)
-    ours, theirs = archived.directory, deployment.directory(config)
+    ours, theirs = archived.directory, Deployment(config).directory
     assert ours.offsets() == theirs.offsets()
     assert {n: v for n, v in ours.stats().items() if v} == {n: v for n, v in theirs.stats().items() if v}
     assert behaviour(archived, archived.config) == behaviour(archived, config) != {}
@@ -82,7 +82,7 @@ def test_a_new_aggregate_is_computed_over_the_past(
 ) -> None:
     viewed = '[[aggregate]]\nname = "viewed"\nof = "count"\non = ["Product Viewed"]\n'
     config, _ = built(configured(archived, viewed), capsys)
-    read = deployment.profile_reader(config)
+    read = Deployment(config).profile_reader
     profiles = [profile for number in range(12) if (profile := read("user_id", f"user-{number}")) is not None]
     assert profiles
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
@@ -108,8 +108,8 @@ def test_it_can_be_rebuilt_and_archived_again(archived: Site, capsys: pytest.Cap
     """What was rebuilt has a complete archive of its own."""
     config, _ = built(configured(archived), capsys)
     assert all(file.closed for file in files(Path(config.archive.folder)))
-    archive = deployment.archive(config)
-    assert archive.last() == deployment.journal(config).head() == deployment.journal(config).archived()
+    archive = Deployment(config).archive
+    assert archive.last() == Deployment(config).journal.head() == Deployment(config).journal.archived()
     assert len(list(archive.entries(0))) == archive.last()
 
 
@@ -142,39 +142,39 @@ def test_an_alias_is_refused_or_taken_as_it_was_then(
     )
     site.resolver.commit(late)
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as archiver._follow_keys:
+    with Deployment(site.config).following_keys() as archiver._follow_keys:
         archiver.round(block_ms=0)
     archiver.close()
-    stats = deployment.directory(built(configured(site), capsys)[0]).stats()
+    stats = Deployment(built(configured(site), capsys)[0]).directory.stats()
     assert stats == site.directory.stats()
     assert (stats["events"], stats["rejected:alias_of_users"], stats["rejected:type_unknown"]) == (4, 1, 1)
 
 
 def test_an_erased_customer_is_not_brought_back(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    names, ours = deployment.names(archived.config), archived.directory
+    names, ours = Deployment(archived.config).names, archived.directory
     users = {n: identifiers(archived).hash("user_id", f"user-{n}") for n in range(12)}
     found = {n: ours.lookup([hashed])[0] for n, hashed in users.items() if hashed is not None}
     erased = next(n for n, root in found.items() if root is not None)
     members = [found[erased], *(origin for origin in origins(archived) if ours.root(origin) == found[erased])]
     for bucket in set(archived.client.scan_iter(names.data_keys + b"*")):
         archived.client.hdel(bucket, *members)
-    copy = deployment.key_copy(archived.config)
+    copy = Deployment(archived.config).key_copy()
     copy.sync(archived.client, names)
     copy.close()
     config, said = built(configured(archived), capsys)
     assert "events of erased customers were left out" in said
-    theirs = deployment.directory(config)
+    theirs = Deployment(config).directory
     assert theirs.lookup([users[erased]]) == [None]
     assert sum(theirs.lookup([hashed])[0] is not None for hashed in users.values()) > 5
 
 
 def identifiers(site: Site) -> Identifiers:
-    return Identifiers(site.config.identity, deployment.keys(site.config).hash)
+    return Identifiers(site.config.identity, Deployment(site.config).keys.hash)
 
 
 def origins(site: Site) -> set[bytes]:
     """Of everybody who has a data key."""
-    buckets = set(site.client.scan_iter(deployment.names(site.config).data_keys + b"*"))
+    buckets = set(site.client.scan_iter(Deployment(site.config).names.data_keys + b"*"))
     return {origin for bucket in buckets for origin in site.client.hkeys(bucket)}
 
 
@@ -183,9 +183,9 @@ def test_an_archive_without_its_beginning_is_refused(
 ) -> None:
     files(Path(archived.config.archive.folder))[0].path.unlink()
     with pytest.raises(Foreign, match="expected 1: there is a gap before it"):
-        rebuild.run(configured(archived), False)
+        rebuild_screen.run(configured(archived), False)
 
 
 def test_without_an_archive_there_is_nothing_to_rebuild_from(site: Site) -> None:
     with pytest.raises(Foreign, match="there is no archive in"):
-        rebuild.run(configured(site), False)
+        rebuild_screen.run(configured(site), False)

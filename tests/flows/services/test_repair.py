@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.runtime import deployment
-from flows.services import repair
+from flows.cli import repair_screen
+from flows.runtime.deployment import Deployment
 from schemas.errors import ConfigError, Torn
 from schemas.records.customer_profile import Profile
 from schemas.wire.events import RawEvent
@@ -63,9 +63,9 @@ def repaired(site: Site, capsys: pytest.CaptureFixture[str]) -> list[int]:
     """All shards; those that needed it. A second time none does."""
     found = []
     for shard in range(site.config.shards.count):
-        assert repair.shard(site.config, shard) == 0
+        assert repair_screen.shard(site.config, shard) == 0
         found += [shard] if "back from entry" in capsys.readouterr().out else []
-        assert repair.shard(site.config, shard) == 0
+        assert repair_screen.shard(site.config, shard) == 0
         assert "nothing to repair" in capsys.readouterr().out
     return found
 
@@ -123,7 +123,7 @@ def test_a_log_that_has_grown_again_beyond_its_old_end_is_not_taken_for_the_old_
     site._message = messages
     for _ in range(40):  # the same again, and then others
         site.window()
-    heads, ends = deployment.shards(site.config).heads(), site.directory.heads()
+    heads, ends = Deployment(site.config).shards.heads(), site.directory.heads()
     assert all(head.offset < ends[shard] for shard, head in heads.items()), (
         "the logs have not grown enough: the test shows nothing"
     )
@@ -146,4 +146,4 @@ def test_a_shard_that_is_well_is_left_alone(redis_url: str, tmp_path: Path) -> N
     assert "shard 1 has read its log up to entry" in done.stdout
     assert site.digest() == before
     with pytest.raises(ConfigError, match=r"there is no shard 9: shards\.count is 4"):
-        repair.shard(site.config, 9)
+        repair_screen.shard(site.config, 9)

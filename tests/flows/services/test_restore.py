@@ -13,7 +13,9 @@ import pytest
 import redis
 
 from flows.archive import Archiver
-from flows.runtime import deployment
+from flows.cli import backup_screen, restore_screen
+from flows.cli.moments import moment
+from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from schemas.errors import Foreign, MillraceError
 from schemas.records.customer_profile import Sensitive
@@ -40,13 +42,13 @@ def test_restored_to_100_cut_points_it_is_the_system_that_never_stopped(
     for cut in site.random.sample(sorted(was), 100):
         other = restored(site, f"cut{cut}", cut)
         assert other.digest() == was[cut], f"seed {seed}, cut at second {cut - START_S}"
-        begun.add(restore.plan(other.config, cut * 1000, None)[0] is not None)
+        begun.add(restore.plan(Deployment(other.config), cut * 1000, None)[0] is not None)
     assert begun == {True, False}  # from a backup, and from the archive's beginning alone
 
 
 def test_the_latest_is_restored_without_a_time_and_goes_on_as_if_nothing_had_been(site: Site) -> None:
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as follow_keys:
+    with Deployment(site.config).following_keys() as follow_keys:
         archiver._follow_keys = follow_keys
         was = lived(site, archiver, 20, (7,))
     other = restored(site, "again", few=site.few)
@@ -67,7 +69,8 @@ def test_shards_whose_logs_may_hold_little_are_restored_step_by_step(site: Site)
     config = msgspec.structs.replace(
         other.config, shards=msgspec.structs.replace(other.config.shards, log_max=2)
     )
-    restore.restore(config, *restore.plan(config, None, None), None)
+    deployment = Deployment(config)
+    restore.restore(deployment, *restore.plan(deployment, None, None), None)
     assert other.digest() == was[site.now_s]
 
 
@@ -85,22 +88,22 @@ def test_a_restored_system_goes_on_writing_the_same_archive(site: Site) -> None:
     found = files(Path(site.config.archive.folder))
     assert [file.branch for file in found].count(True) == 1
     assert restored(other, "c").digest() == was[other.now_s]
-    manifest, _ = restore.plan(Site(site.folder, site.url, "d").config, None, None)
+    manifest, _ = restore.plan(Deployment(Site(site.folder, site.url, "d").config), None, None)
     assert manifest is not None
     assert manifest.tick_s <= middle  # the later backup is of what is void now
-    void = deployment.backups(site.config).names()[-1]
+    void = Deployment(site.config).backups.names()[-1]
     with pytest.raises(Foreign, match="history took another way"):
-        restore.plan(other.config, None, void)
+        restore.plan(Deployment(other.config), None, void)
 
 
 def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
     big: tuple[Site, Archiver],
 ) -> None:
     site, archiver = big
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     was = lived(site, archiver, 3)
     other = Site(site.folder, site.url, "b")
-    names = deployment.names(other.config)
+    names = Deployment(other.config).names
     for wait in (0.0, 0.15):
         process = millrace(other, "restore")
         deadline = time.monotonic() + 60
@@ -112,7 +115,7 @@ def test_kill_9_in_the_middle_of_a_restore_leaves_nothing_that_looks_whole(
         process.kill()
         process.wait()
         with pytest.raises(Foreign, match="unfinished restore"):
-            deployment.prepare(other.config)
+            Deployment(other.config).prepare()
     finished = millrace(other, "restore")
     said = finished.communicate(timeout=60)[0].decode()
     assert finished.returncode == 0, said
@@ -128,7 +131,7 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
     lived(site, archiver, 30, (2, 4))
     archiver.close()
     folder, other = Path(site.config.backup.folder), Site(site.folder, site.url, "b")
-    newest = deployment.backups(site.config).names()[-1]
+    newest = Deployment(site.config).backups.names()[-1]
     chunk = folder / newest / "00000.chunk"
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
@@ -150,17 +153,17 @@ def test_what_is_damaged_is_named_before_anything_is_written(site: Site) -> None
 def test_nothing_to_restore_from_and_other_keys_are_clear(site: Site, tmp_path: Path) -> None:
     with pytest.raises(Foreign, match="nothing to restore from: no backup in"):
         restored(site, "b")
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     theirs = Site(stranger, site.url, "b")
-    deployment.prepare(theirs.config)
+    Deployment(theirs.config).prepare()
     site.client.flushall()
     config = msgspec.structs.replace(
         theirs.config, backup=msgspec.structs.replace(theirs.config.backup, folder=site.config.backup.folder)
     )
     with pytest.raises(Foreign, match=r"manifest\.json: a backup of 'millrace' with key file"):
-        restore.plan(config, None, None)
+        restore.plan(Deployment(config), None, None)
     assert untouched(theirs)
 
 
@@ -191,14 +194,14 @@ def test_a_worker_that_ran_without_the_archive_leaves_a_gap_that_is_refused(site
     with pytest.raises(Foreign, match="without its content: a backup made after it is needed"):
         restored(site, "b")
     site.apply()
-    backups.make(site.config)
+    backups.make(Deployment(site.config))
     was = lived(site, archiver, 3)
     assert restored(site, "b").digest() == was[site.now_s]
 
 
 def data_keys(site: Site) -> int:
     buckets = set(
-        site.client.scan_iter(deployment.names(site.config).data_keys + b"*")
+        site.client.scan_iter(Deployment(site.config).names.data_keys + b"*")
     )  # SCAN may give one twice
     return sum(site.client.hlen(key) for key in buckets)
 
@@ -206,10 +209,10 @@ def data_keys(site: Site) -> int:
 def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     """The backup and the archive are older than the erasure: without the key they tell nothing."""
     archiver = site.archiver()
-    with deployment.following_keys(site.config) as follow_keys:
+    with Deployment(site.config).following_keys() as follow_keys:
         archiver._follow_keys = follow_keys
         lived(site, archiver, 20, (10,))
-        names = deployment.names(site.config)
+        names = Deployment(site.config).names
         bucket, origin = next(
             (key, origin)
             for key in sorted(site.client.scan_iter(names.data_keys + b"*"))
@@ -221,7 +224,7 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
     archiver.close()
     other = restored(site, "b")
     assert data_keys(other) == kept
-    said = state_digest.as_said(deployment.data_keys(other.config))
+    said = state_digest.as_said(Deployment(other.config).data_keys)
     found: dict[bytes, set[bool]] = {}
     for key in site.client.scan_iter(b"b:{s0?}:xs:*"):
         for packed in site.client.hvals(key):  # type: ignore[union-attr]  # not asynchronous
@@ -236,31 +239,31 @@ def test_an_erased_customer_stays_erased_after_a_restore(site: Site) -> None:
 
 def test_the_commands_say_what_they_did(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     archiver = site.archiver()
-    assert backups.listing(site.config) == 0
+    assert backup_screen.listing(site.config) == 0
     assert "no backup in" in capsys.readouterr().out
     lived(site, archiver, 3)
-    assert backups.create(site.config) == 0
-    name = deployment.backups(site.config).names()[0]
-    assert backups.listing(site.config) == 0
-    assert backups.verify(site.config, None) == 0
-    assert backups.prune(site.config) == 0
+    assert backup_screen.create(site.config) == 0
+    name = Deployment(site.config).backups.names()[0]
+    assert backup_screen.listing(site.config) == 0
+    assert backup_screen.verify(site.config, None) == 0
+    assert backup_screen.prune(site.config) == 0
     out = capsys.readouterr().out
     assert f"{name}: 1 chunks, " in out
     assert "as of 2026-01-01 00:00:03Z" in out
     other = Site(site.folder, site.url, "b")
-    assert restore.run(other.config, "2026-01-01T00:00:02Z", None) == 0
+    assert restore_screen.run(other.config, "2026-01-01T00:00:02Z", None) == 0
     assert "restored from the beginning of the archive" in capsys.readouterr().out
     with pytest.raises(MillraceError, match="expected a time such as"):
-        restore.run(other.config, "yesterday", None)
+        restore_screen.run(other.config, "yesterday", None)
     with pytest.raises(Foreign, match="stands for a later time than --to"):
-        restore.run(other.config, "2026-01-01T00:00:00Z", name)
+        restore_screen.run(other.config, "2026-01-01T00:00:00Z", name)
 
 
 @pytest.mark.parametrize(
     "text", ["2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00", "2026-01-01"]
 )
 def test_a_time_is_read_as_utc_unless_it_says_otherwise(text: str) -> None:
-    assert restore.moment(text) == START_S * 1_000
+    assert moment(text) == START_S * 1_000
 
 
 def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) -> None:
@@ -268,7 +271,7 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     far = (int(time.time() * 1000) + 86_400_000) << 20  # as if the clock had been a day ahead
     commit = WindowCommit("events/3", -1, far, [], [], {})
     content = msgspec.msgpack.encode(WindowContent([1, 3, 5, 20, 100], commit, [], [], []))
-    site.directory.commit(commit, deployment.log_seal(site.config).seal(content))
+    site.directory.commit(commit, Deployment(site.config).log_seal.seal(content))
     archiver.round(block_ms=0)
     other = restored(site, "b")
     client = redis.Redis.from_url(site.url)
@@ -276,4 +279,4 @@ def test_positions_of_a_restored_raw_log_go_on_above_the_old_ones(site: Site) ->
     entry = client.xadd("b:raw:03", {"b": b"x"})
     ms, _, seq = entry.partition(b"-")
     assert int(ms) << 20 | int(seq) > far
-    assert deployment.directory(other.config).offsets()["events/3"] == far
+    assert Deployment(other.config).directory.offsets()["events/3"] == far

@@ -6,7 +6,8 @@ import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 
-from flows.services.status import Behind, Status, collect, screen, without_ticks
+from flows.cli.status_screen import screen
+from flows.services.status import Behind, Status, collect, without_ticks
 from schemas.config import Config, FileConnector, Shards
 from schemas.records.customer_profile import Head
 from schemas.records.identity_graph import ID_BYTES, Group, Identifier, Routed, WindowCommit

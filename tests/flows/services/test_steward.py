@@ -13,15 +13,16 @@ import msgspec
 import pytest
 
 from connectors.raw.log import START
-from flows.cli import identity, review
-from flows.cli.identity import Selection
+from flows.cli import identity_screen, printing, review_screen
+from flows.cli.identity_screen import Selection
 from flows.logic.matching.stage import Note
 from flows.logic.resolution.identity_orders import document
-from flows.runtime import deployment
+from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Windows
 from flows.services.steward import access
 from flows.services.steward.desk import Queue, Steward
 from flows.services.steward.orders import Given, give
+from flows.services.steward.unmerging import Unmerging
 from schemas.errors import Unusable
 from schemas.records.identity_graph import Group, Identifier, Order, WindowCommit
 from schemas.records.outbox_lanes import Lane
@@ -49,7 +50,7 @@ class Engine:
             self.fault = fault
 
     def _go(self) -> None:
-        site, reader = self.site, deployment.raw_reader(self.site.config)
+        site, reader = self.site, Deployment(self.site.config).raw_reader()
         offsets = site.directory.offsets()
         positions = {partition: offsets.get(partition, START) for partition in reader.partitions()}
         reader.assign(positions)
@@ -82,7 +83,7 @@ def running(site: Site) -> Iterator[Site]:
 
 def send(site: Site, *messages: dict[str, Any]) -> None:
     async def append() -> None:
-        writer = deployment.raw_writer(site.config)
+        writer = Deployment(site.config).raw_writer()
         events = [
             RawEvent(msgspec.json.encode({"type": "page"} | message), site.now_s * 1000, "web")
             for message in messages
@@ -103,12 +104,12 @@ def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
 
 @cache
 def desk(site: Site) -> Steward:
-    return access.steward(site.config)
+    return access.steward(Deployment(site.config))
 
 
 @cache
 def profiles(site: Site) -> Callable[[str, str], dict[str, Any] | None]:
-    return deployment.profile_reader(site.config)
+    return Deployment(site.config).profile_reader
 
 
 def root(site: Site, named: str) -> bytes | None:
@@ -124,10 +125,10 @@ def people(site: Site, *named: str) -> None:
 def ordered(site: Site, body: bytes, wait_s: float = 15) -> Given:
     config = site.config
     return give(
-        access.order_desk(config),
+        access.order_desk(Deployment(config)),
         body,
-        lambda: deployment.raw_writer(config),
-        lambda: deployment.raw_reader(config),
+        lambda: Deployment(config).raw_writer(),
+        lambda: Deployment(config).raw_reader(),
         wait_s,
     )
 
@@ -158,11 +159,11 @@ def test_who_a_customer_is_and_why(running: Site, capsys: pytest.CaptureFixture[
     assert union.evidence.words.en == f"an event carried user_id ana and anonymous #{anonymous}"
     assert union.evidence.words.zh == f"同一事件同时带有 user_id ana 和 anonymous #{anonymous}"
     assert (union.by, union.stands, found.customer) == ("event", True, union.survivor)
-    assert identity.show(running.config, f"customer:{found.customer}", "en", as_json=False) == 0
+    assert identity_screen.show(running.config, f"customer:{found.customer}", "en", as_json=False) == 0
     assert "user_id ana and anonymous" in printed(capsys)
-    assert identity.recent(running.config, 20, "en", as_json=False) == 0
+    assert identity_screen.recent(running.config, 20, "en", as_json=False) == 0
     assert f"union {union.union} an event carried user_id ana and" in printed(capsys)
-    assert identity.show(running.config, "user_id:nobody", "en", as_json=False) == 1
+    assert identity_screen.show(running.config, "user_id:nobody", "en", as_json=False) == 1
     assert printed(capsys) == "nobody has user_id:nobody"
 
 
@@ -180,24 +181,24 @@ def test_orders_are_carried_out_and_said_so(running: Site, capsys: pytest.Captur
     config, both = running.config, ("anonymous:v1", "anonymous:v2")
     one = root(running, both[0])
     assert one is not None
-    assert identity.order(config, "link", both, reason="same phone") == 0
+    assert identity_screen.order(config, "link", both, reason="same phone") == 0
     assert root(running, both[0]) == root(running, both[1])
     shown = desk(running).show(both[0])
     assert shown is not None
     assert shown.unions[0].evidence.words.en == "said by steward: same phone"
-    assert identity.order(config, "apart", both) == 1
+    assert identity_screen.order(config, "apart", both) == 1
     assert "unlink" in printed(capsys)
-    assert identity.order(config, "unlink", both) == 0
+    assert identity_screen.order(config, "unlink", both) == 0
     assert root(running, both[0]) != root(running, both[1])
     shown = desk(running).show(both[0])
     assert shown is not None
     assert (len(shown.apart), shown.unions) == (1, [])
     capsys.readouterr()
-    assert identity.history(config, both[1], "zh", as_json=False) == 0
+    assert identity_screen.history(config, both[1], "zh", as_json=False) == 0
     said = printed(capsys)
     for words in ("由 steward 指定：same phone", "1 (undone)", "第 1 号合并已撤销"):
         assert words in said
-    assert identity.order(config, "link", (f"customer:{one.hex()}", both[1])) == 0  # one of each kind
+    assert identity_screen.order(config, "link", (f"customer:{one.hex()}", both[1])) == 0  # one of each kind
     assert root(running, both[0]) == root(running, both[1])
 
 
@@ -225,11 +226,15 @@ def test_an_order_waits_where_resolve_does_not_run(site: Site) -> None:
     assert given.state == "waiting"
     assert "resolve" in given.why
     with Engine(site).working():
-        until(lambda: access.order_desk(site.config).carried_out(_read(site, document("apart", ANA, BOB))))
+        until(
+            lambda: access.order_desk(Deployment(site.config)).carried_out(
+                _read(site, document("apart", ANA, BOB))
+            )
+        )
 
 
 def _read(site: Site, body: bytes) -> Order:
-    order = access.order_desk(site.config).read(body)
+    order = access.order_desk(Deployment(site.config)).read(body)
     assert isinstance(order, Order)
     return order
 
@@ -292,21 +297,21 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         )
         assert (stats["united"], stats["suspended"]) == (50, 1)
         until(lambda: desk(site).suspended()[0].value)
-        assert identity.suspended(site.config, as_json=False) == 0
+        assert identity_screen.suspended(site.config, as_json=False) == 0
         assert "user_id:app-user" in printed(capsys)
-        monkeypatch.setattr(identity, "PIPED_WIDTH", 80)
-        assert identity.recent(site.config, 5, "en", as_json=False) == 0
+        monkeypatch.setattr(printing, "PIPED_WIDTH", 80)
+        assert identity_screen.recent(site.config, 5, "en", as_json=False) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 5
         assert max(map(len, lines)) <= 80
-        assert identity.recent(site.config, 1_000, "zh", as_json=False) == 0
+        assert identity_screen.recent(site.config, 1_000, "zh", as_json=False) == 0
         assert "suspended" in printed(capsys)
         together = [
             n for n in range(VISITORS) if root(site, f"anonymous:v{n}") == root(site, "user_id:app-user")
         ]
         origins = [
             origin
-            for edge in deployment.ledger(site.config).edges(root(site, "user_id:app-user") or b"")
+            for edge in Deployment(site.config).ledger.edges(root(site, "user_id:app-user") or b"")
             for origin in edge[1:]
         ]
         assert len(together) == 51  # with the one that it was seen with first
@@ -331,16 +336,22 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         )
 
         wrong = Selection(None, None, None, None, "user_id:app-user")
-        assert identity.unmerge(site.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
+        assert identity_screen.unmerge(site.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
         assert "50 unions would be undone" in printed(capsys)
-        assert identity.unmerge(site.config, wrong, 500, dry=False, sure=lambda _: False, as_json=False) == 1
-        assert identity.unmerge(site.config, wrong, 500, dry=False, sure=lambda _: True, as_json=False) == 0
+        assert (
+            identity_screen.unmerge(site.config, wrong, 500, dry=False, sure=lambda _: False, as_json=False)
+            == 1
+        )
+        assert (
+            identity_screen.unmerge(site.config, wrong, 500, dry=False, sure=lambda _: True, as_json=False)
+            == 0
+        )
         said = printed(capsys)
         assert "50 unions undone the suspended identifier was taken out" in said
         assert "1 triggers went out while they were united" in said
         assert "meanwhile" in said
         assert (
-            identity.unmerge(site.config, wrong, 500, dry=False, sure=never, as_json=False) == 0
+            identity_screen.unmerge(site.config, wrong, 500, dry=False, sure=never, as_json=False) == 0
         )  # all of it is done
         assert "no union that stands fits" in printed(capsys)
 
@@ -351,7 +362,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         assert (
             sum(
                 counters.get("split_by_fragments", 0)
-                for counters in deployment.shards(site.config).counters().values()
+                for counters in Deployment(site.config).shards.counters().values()
             )
             == 0
         )
@@ -375,7 +386,7 @@ def test_a_constant_user_id_is_stopped_and_one_command_undoes_it(
         ]
         assert [sent.cause for sent in history.sent] == ["meanwhile"]
 
-        assert identity.order(site.config, "release", ["user_id:app-user"]) == 0
+        assert identity_screen.order(site.config, "release", ["user_id:app-user"]) == 0
         send(site, {"userId": "app-user", "anonymousId": "fresh", "messageId": "again"})
         until(lambda: root(site, "anonymous:fresh") == root(site, "user_id:app-user") is not None)
 
@@ -406,11 +417,11 @@ def test_new_visitors_under_a_constant_user_id_are_parted_by_the_same_command(
     ]
     assert 40 <= len(collected) <= 50
     wrong = Selection(None, None, None, None, "user_id:app-user")
-    assert identity.unmerge(running.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
+    assert identity_screen.unmerge(running.config, wrong, 500, dry=True, sure=never, as_json=False) == 0
     assert f"{len(collected)} identifiers that were new" in printed(capsys)
     asked: list[str] = []
     assert (
-        identity.unmerge(
+        identity_screen.unmerge(
             running.config, wrong, 500, dry=False, sure=lambda what: not asked.append(what), as_json=False
         )
         == 0
@@ -437,13 +448,13 @@ def test_a_mass_undo_keeps_to_its_rate(
     """A rule of the crm united each with the next but one: thousands are undone, no faster than was asked."""
     many, rate = 1_500, 1_000
     site = Site(tmp_path, redis_url, archive=False).start()
-    hashes = deployment.validator(site.config).identifiers
+    hashes = Deployment(site.config).validator().identifiers
     named = [Identifier(4, hashes.hash("anonymous", f"x{n}") or b"") for n in range(2 * many)]
     new = [Group([one], []) for one in named]
     united = [
         Order("link", one.hash, other.hash, "crm") for one, other in zip(named[::2], named[1::2], strict=True)
     ]
-    layout = deployment.layout(site.config)
+    layout = Deployment(site.config).layout
     generous = msgspec.structs.replace(layout, policy=msgspec.structs.replace(layout.policy, budget=many))
     directory = RedisDirectory(site.client, Names(site.config.redis.prefix), generous)
     directory.commit(WindowCommit("crm", -1, 0, new, [], {}, united, site.now_s * 1000))
@@ -451,7 +462,7 @@ def test_a_mass_undo_keeps_to_its_rate(
     with Engine(site).working():
         began = time.monotonic()
         assert (
-            identity.unmerge(
+            identity_screen.unmerge(
                 site.config,
                 Selection(None, "crm", None, None, None),
                 rate,
@@ -465,7 +476,7 @@ def test_a_mass_undo_keeps_to_its_rate(
         assert f"{many:,} unions undone" in printed(capsys)
         assert len(set(directory.lookup([one.hash for one in named]))) == 2 * many
         assert (
-            identity.unmerge(
+            identity_screen.unmerge(
                 site.config, Selection(None, "crm", None, None, None), rate, False, never, as_json=False
             )
             == 0
@@ -476,7 +487,7 @@ def test_a_mass_undo_keeps_to_its_rate(
 def test_which_unions_are_chosen(running: Site) -> None:
     send(running, *({"anonymousId": f"v{n}", "messageId": f"m{n}"} for n in range(4)))
     until(lambda: all(root(running, f"anonymous:v{n}") for n in range(4)))
-    assert identity.order(running.config, "link", ("anonymous:v0", "anonymous:v1")) == 0
+    assert identity_screen.order(running.config, "link", ("anonymous:v0", "anonymous:v1")) == 0
     send(
         running,
         {"type": "alias", "anonymousId": "v2", "previousId": "v3", "userId": None, "messageId": "alias"},
@@ -484,10 +495,9 @@ def test_which_unions_are_chosen(running: Site) -> None:
     until(lambda: root(running, "anonymous:v2") == root(running, "anonymous:v3"))
 
     def chosen(target: str | None = None, **which: str) -> list[int]:
-        return identity._selected(
-            running.config,
-            Selection(target, *(which.get(name) for name in ("rule", "since", "until", "identifier"))),
-        )
+        options = (which.get(name) for name in ("rule", "since", "until", "identifier"))
+        selection = Selection(target, *options)
+        return Unmerging(Deployment(running.config), selection.parsed(int(time.time() * 1000))).selected()
 
     assert chosen(rule="event") == [2]
     assert chosen(rule="steward") == [1]
@@ -527,7 +537,7 @@ def test_the_queue_is_paged(running: Site) -> None:
     assert (len(whole.reviews), whole.next) == (3, None)
     first = waiting.reviews(limit=1)
     assert (
-        identity.order(
+        identity_screen.order(
             running.config,
             "apart",
             (f"customer:{first.reviews[0].one}", f"customer:{first.reviews[0].other}"),
@@ -563,9 +573,9 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
     until(lambda: profile_of(running, "user_id", "ana") and profile_of(running, "anonymous", "v1"))
     config = running.config
     ident = queue(running, msgspec.msgpack.encode(NOTE))
-    assert review.listing(config, "", 10, "zh", as_json=False) == 0
+    assert review_screen.listing(config, "", 10, "zh", as_json=False) == 0
     assert "姓相同（罕见），出生日期差一位，电话不同" in printed(capsys)
-    assert review.show(config, ident[:12], "en", as_json=False) == 0
+    assert review_screen.show(config, ident[:12], "en", as_json=False) == 0
     said = printed(capsys)
     for words in (
         "matched with 61.0 %",
@@ -576,22 +586,22 @@ def test_a_pair_is_shown_side_by_side_and_decided(running: Site, capsys: pytest.
         "gold",
     ):
         assert words in said
-    assert review.decide(config, "ffffffff", "accept", "") == 1
-    assert review.decide(config, ident, "unsure", "") == 0
+    assert review_screen.decide(config, "ffffffff", "accept", "") == 1
+    assert review_screen.decide(config, ident, "unsure", "") == 0
     assert desk(running).reviews() == Queue([], None)
     queue(running, b"")
-    assert review.decide(config, ident, "reject", "another person") == 0
+    assert review_screen.decide(config, ident, "reject", "another person") == 0
     shown = desk(running).show("user_id:ana")
     assert shown is not None
     assert (len(shown.apart), shown.reviews) == (1, [])
-    assert identity.order(config, "link", ("user_id:ana", "anonymous:v1")) == 0
-    assert identity.order(config, "unlink", ("user_id:ana", "anonymous:v1")) == 0
+    assert identity_screen.order(config, "link", ("user_id:ana", "anonymous:v1")) == 0
+    assert identity_screen.order(config, "unlink", ("user_id:ana", "anonymous:v1")) == 0
 
 
 def test_what_a_steward_decides_is_told_to_matching(running: Site) -> None:
     send(running, {"userId": "ana", "messageId": "a"}, {"anonymousId": "v1", "messageId": "b"})
     until(lambda: root(running, "user_id:ana") and root(running, "anonymous:v1"))
-    assert review.decide(running.config, queue(running, b""), "accept", "") == 0
+    assert review_screen.decide(running.config, queue(running, b""), "accept", "") == 0
     assert root(running, "user_id:ana") == root(running, "anonymous:v1")
     told = running.client.xrange("mr:{dir}:matches")
     assert [fields[b"d"][-1:] for _, fields in told if b"d" in fields] == [b"1"]  # type: ignore[union-attr]

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 import redis
 
-from flows.runtime import deployment
+from flows.cli import rebuild_screen, switching_screen
+from flows.runtime.deployment import Deployment
 from flows.services import backups as backup
-from flows.services import rebuild, restore, switching
+from flows.services import restore, switching
 from schemas.errors import Fenced, Foreign
 from schemas.records.outbox_lanes import Lane
 from state.history.prefix_switch import Switch, keys_held, pending
@@ -32,10 +33,10 @@ VIEWED = '[[aggregate]]\nname = "viewed"\nof = "count"\non = ["Product Viewed"]\
 def rebuilt(archived: Site, capsys: pytest.CaptureFixture[str]) -> tuple[Site, str]:
     """With the flows at rest, a backup, an event that waits in the raw log; and the id of what was
     rebuilt."""
-    backup.make(archived.config)
+    backup.make(Deployment(archived.config))
     archived.client.xadd("mr:raw:00", {"b": b"waits"})
     archived.config, archived.file = configured(archived, VIEWED), archived.folder / "now.toml"
-    assert rebuild.run(archived.config, False) == 0
+    assert rebuild_screen.run(archived.config, False) == 0
     return archived, run_id(capsys.readouterr().out)
 
 
@@ -64,12 +65,12 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
     was, customers = beside(site, run), behaviour(site, site.config)
     assert digest(site) != was
-    assert switching.run(site.config, run) == 0
+    assert switching_screen.run(site.config, run) == 0
     assert digest(site) == was
     assert behaviour(site, site.config) == customers
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
     assert site.client.xlen("mr:raw:00") == 1
-    read = deployment.profile_reader(site.config)
+    read = Deployment(site.config).profile_reader
     profiles = [profile for number in range(12) if (profile := read("user_id", f"user-{number}")) is not None]
     assert sum(profile["aggregates"]["viewed"] for profile in profiles) > 10
     assert any(
@@ -82,38 +83,39 @@ def test_what_was_rebuilt_is_what_runs_then(rebuilt: tuple[Site, str]) -> None:
 def test_it_goes_on_and_is_restored_from_its_own_history(rebuilt: tuple[Site, str]) -> None:
     """Backups of the history that was put aside are not taken for its own."""
     site, run = rebuilt
-    switching.run(site.config, run)
-    assert deployment.backups(site.config).names() == []
+    switching_screen.run(site.config, run)
+    assert Deployment(site.config).backups.names() == []
     site.start()
     site._forwarded = site.outbox.cursors(Lane.ABSORBS, "internal")
     archiver = site.archiver()
     was = lived(site, archiver, 5, (2,))
     archiver.close()
     other = Site(site.folder, site.url, "b")
-    restore.restore(other.config, *restore.plan(other.config, None, None), None)
+    deployment = Deployment(other.config)
+    restore.restore(deployment, *restore.plan(deployment, None, None), None)
     assert other.digest() == was[site.now_s]
 
 
 def test_there_is_a_way_back(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
-    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, deployment.names(site.config))
-    backups = deployment.backups(site.config).names()
-    switching.run(site.config, run)
+    was, fresh, held = digest(site), beside(site, run), keys_held(site.client, Deployment(site.config).names)
+    backups = Deployment(site.config).backups.names()
+    switching_screen.run(site.config, run)
     assert (
-        keys_held(site.client, deployment.names(switching.at(site.config, f"before-{run}"))) == 0
+        keys_held(site.client, Deployment(switching.at(site.config, f"before-{run}")).names) == 0
     )  # an erasure must find all of them
-    switching.run(site.config, f"before-{run}")
+    switching_screen.run(site.config, f"before-{run}")
     assert digest(site) == was
-    assert deployment.backups(site.config).names() == backups != []
-    assert keys_held(site.client, deployment.names(site.config)) == held
+    assert Deployment(site.config).backups.names() == backups != []
+    assert keys_held(site.client, Deployment(site.config).names) == held
     assert beside(site, f"before-before-{run}") == fresh
-    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
+    assert Deployment(site.config).archive.last() == Deployment(site.config).journal.archived()
 
 
 def test_rebuild_and_switch_in_one(archived: Site, capsys: pytest.CaptureFixture[str]) -> None:
     was = digest(archived)
     config = configured(archived, VIEWED)
-    assert rebuild.run(config, False, then_switch=True) == 0
+    assert rebuild_screen.run(config, False, then_switch=True) == 0
     run = run_id(capsys.readouterr().out)
     assert digest(archived) != was == beside(archived, f"before-{run}")
 
@@ -122,46 +124,45 @@ def test_what_was_put_aside_can_be_removed(
     rebuilt: tuple[Site, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     site, run = rebuilt
-    switching.run(site.config, run)
+    switching_screen.run(site.config, run)
     was = digest(site)
     assert list(site.client.scan_iter(f"mr-before-{run}:*"))
-    assert switching.remove(site.config, f"before-{run}") == 0
+    assert switching_screen.remove(site.config, f"before-{run}") == 0
     assert f"backup-before-{run}" in capsys.readouterr().out
     assert not list(site.client.scan_iter(f"mr-before-{run}:*"))
     assert not list(site.folder.rglob("*-before-*"))
     assert digest(site) == was
     with pytest.raises(Foreign, match="there is nothing beside under"):
-        switching.remove(site.config, f"before-{run}")
+        switching_screen.remove(site.config, f"before-{run}")
 
 
 def test_only_what_lies_beside_and_rests_is_removed(rebuilt: tuple[Site, str]) -> None:
     site, run = rebuilt
     with pytest.raises(Foreign, match="is no id of a run"):
-        switching.remove(site.config, "x*")
+        switching_screen.remove(site.config, "x*")
     connect.cache_clear()
     elsewhere = connect(site.url)
     introduce(elsewhere, f"mr-{run}", "profile-0")
     elsewhere.ping()
     connect.cache_clear()
     with pytest.raises(Fenced, match="profile-0"):
-        switching.remove(site.config, run)
+        switching_screen.remove(site.config, run)
     elsewhere.connection_pool.disconnect()
-    names = deployment.names(site.config)
+    names = Deployment(site.config).names
     Switch(site.client, names, run).begin()
     with pytest.raises(Foreign, match="is under way: finish it"):
-        switching.remove(site.config, run)
+        switching_screen.remove(site.config, run)
 
 
-# --- what is refused
-# ------------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def refused(site: Site, run: str, error: type[Exception], says: str) -> None:
     was = digest(site), sorted(path.name for path in site.folder.rglob("*"))
     with pytest.raises(error, match=says):
-        switching.run(site.config, run)
+        switching_screen.run(site.config, run)
     assert (digest(site), sorted(path.name for path in site.folder.rglob("*"))) == was
-    assert pending(site.client, deployment.names(site.config)) is None
+    assert pending(site.client, Deployment(site.config).names) is None
 
 
 def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may_stay(
@@ -175,14 +176,14 @@ def test_while_a_flow_runs_on_whatever_machine_it_is_refused_but_the_gateway_may
     connect.cache_clear()
     refused(site, run, Fenced, "profile-1 of millrace still run")
     with pytest.raises(Fenced, match="profile-1"):
-        rebuild.run(site.config, False, then_switch=True)
+        rebuild_screen.run(site.config, False, then_switch=True)
     elsewhere.connection_pool.disconnect()
     connect.cache_clear()
     gateway = connect(site.url)
     introduce(gateway, "mr", "gateway-0")
     gateway.ping()
     connect.cache_clear()
-    switching.run(site.config, run)
+    switching_screen.run(site.config, run)
     gateway.connection_pool.disconnect()
 
 
@@ -192,7 +193,7 @@ def test_a_flow_says_that_it_runs(rebuilt: tuple[Site, str]) -> None:
     try:
         eventually(process, lambda: present(site.client, "mr") == ["archive-0"])
         with pytest.raises(Fenced, match="archive-0 of millrace still run"):
-            switching.run(site.config, run)
+            switching_screen.run(site.config, run)
     finally:
         process.kill()
         process.wait()
@@ -200,7 +201,7 @@ def test_a_flow_says_that_it_runs(rebuilt: tuple[Site, str]) -> None:
     while present(site.client, "mr"):  # its connection may live a moment longer
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    switching.run(site.config, run)
+    switching_screen.run(site.config, run)
 
 
 def test_what_went_on_since_the_rebuild_would_be_lost(rebuilt: tuple[Site, str]) -> None:
@@ -219,7 +220,7 @@ def test_a_tick_since_the_rebuild_is_nothing_unless_it_wakes_somebody(rebuilt: t
     refused(site, run, Foreign, "profile is 8 entries behind")  # tags and timers of the first minutes are due
     site.apply()
     site.tick()
-    switching.run(site.config, run)
+    switching_screen.run(site.config, run)
 
 
 def test_who_was_erased_since_the_rebuild_does_not_come_back(rebuilt: tuple[Site, str]) -> None:
@@ -254,8 +255,7 @@ def test_a_backup_under_way_and_what_is_in_the_way_are_refused(rebuilt: tuple[Si
     refused(site, run, Foreign, "is in the way of what would be put aside")
 
 
-# --- killed in the middle
-# -------------------------------------------------------------------------------------------------
+# --- killed in the middle -------------------------------------------------------------------------
 
 
 def eventually(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
@@ -287,7 +287,7 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
     site, run = padded
     fresh, old = beside(site, run), digest(site)
     moved: dict[str, Callable[[], bool]] = {
-        "begun": lambda: pending(site.client, deployment.names(site.config)) == run,
+        "begun": lambda: pending(site.client, Deployment(site.config).names) == run,
         "aside": lambda: bool(site.client.exists(f"mr-before-{run}:{{s00}}:p:".encode() + b"%016d" % 7)),
         "in": lambda: site.client.hget("mr:{dir}:meta", "switch_step") == b"in",
     }
@@ -296,13 +296,13 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_one_f
         eventually(process, reached)
         process.kill()
         process.wait()
-        assert pending(site.client, deployment.names(site.config)) == run
+        assert pending(site.client, Deployment(site.config).names) == run
         with pytest.raises(Foreign, match=f"unfinished: run `millrace switch {run}`"):
-            deployment.prepare(site.config)
+            Deployment(site.config).prepare()
         with pytest.raises(Foreign, match="is under way: finish it"):
-            rebuild.run(site.config, False)
+            rebuild_screen.run(site.config, False)
         with pytest.raises(Foreign, match="is under way: finish it"):
-            switching.run(site.config, "another")
+            switching_screen.run(site.config, "another")
     finished = millrace(site, "rebuild", "--switch")
     said = finished.communicate(timeout=60)[0].decode()
     assert (finished.returncode, f"run {run} is what runs" in said) == (0, True), said
@@ -321,7 +321,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
 ) -> None:
     """Each attempt comes a step or two further than the one before."""
     site, run = rebuilt
-    fresh, old, names = beside(site, run), digest(site), deployment.names(site.config)
+    fresh, old, names = beside(site, run), digest(site), Deployment(site.config).names
     left = attempts = 0
 
     def mortal(kind: type, name: str) -> None:
@@ -349,7 +349,7 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
         attempts += 1
         left = 2 + attempts // 10
         with suppress(Died):
-            switching.run(site.config, run)
+            switching_screen.run(site.config, run)
         left = 0
         begun = begun or pending(site.client, names) is not None
         assert attempts < 200
@@ -358,5 +358,5 @@ def test_whichever_step_is_the_last_one_it_can_be_finished(
     assert digest(site) == fresh
     assert beside(site, f"before-{run}") == old
     assert not list(site.client.scan_iter(f"mr-{run}:*"))
-    assert deployment.archive(site.config).last() == deployment.journal(site.config).archived()
-    assert deployment.backups(site.config).names() == []
+    assert Deployment(site.config).archive.last() == Deployment(site.config).journal.archived()
+    assert Deployment(site.config).backups.names() == []

@@ -94,7 +94,16 @@ def learn(learner: Learner, n: int, seed: int = 0, scale: float = 1.0, flip: boo
         likely = ((context[0] > 0.0) == (arm == 1)) != flip
         reward = float(chance.random() < (0.8 if likely else 0.2))
         examples.append(
-            Rewarded(str(number), number, number + 1, (context * scale).tolist(), "ab"[arm], 0.5, reward, 0)
+            Rewarded(
+                decision=str(number),
+                decided_ms=number,
+                answered_ms=number + 1,
+                context=(context * scale).tolist(),
+                action="ab"[arm],
+                propensity=0.5,
+                reward=reward,
+                version=0,
+            )
         )
     learner.learn(examples)
     return examples

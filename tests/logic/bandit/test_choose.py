@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.bandit.allowances import Allowances
-from flows.logic.bandit.choose import Menu, choose, probabilities, screen, uniform
+from flows.logic.bandit.choose import ActionSet, choose, probabilities, screen, uniform
 from flows.logic.bandit.forecast import Forecast, nodes
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 
 scores = st.floats(-20, 20)
 
 
-def menu_of(count: int) -> Menu:
-    return Menu([Action(name=str(place)) for place in range(count)])
+def action_set_of(count: int) -> ActionSet:
+    return ActionSet([Action(name=str(place)) for place in range(count)])
 
 
 @given(
@@ -28,9 +28,11 @@ def test_propensities_sum_to_one_and_keep_the_floor(
     rows: list[tuple[float, float, float, float]], policy: str, floor: float
 ) -> None:
     means, deviations = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    menu = Menu([Action(name=str(place), value=row[2], cost=row[3]) for place, row in enumerate(rows)])
+    action_set = ActionSet(
+        [Action(name=str(place), value=row[2], cost=row[3]) for place, row in enumerate(rows)]
+    )
     settings = Settings(policy=policy, floor=floor)  # type: ignore[arg-type]  # a parameter
-    chances = probabilities(Forecast(means, deviations), menu, settings)
+    chances = probabilities(Forecast(means, deviations), action_set, settings)
     assert chances.sum() == pytest.approx(1.0)
     assert (chances >= floor / len(rows) - 1e-12).all()
 
@@ -39,10 +41,10 @@ def test_propensities_sum_to_one_and_keep_the_floor(
 def test_propensities_are_the_frequencies(policy: str) -> None:
     settings = Settings(policy=policy, floor=0.1)
     forecast = Forecast(np.array([0.0, 0.2, -0.5]), np.array([0.4, 0.3, 0.9]))
-    menu = menu_of(3)
-    made = [choose(forecast, menu, settings, uniform(b"%d" % number)) for number in range(20_000)]
+    action_set = action_set_of(3)
+    made = [choose(forecast, action_set, settings, uniform(b"%d" % number)) for number in range(20_000)]
     counts = Counter(choice.action for choice in made)
-    for name, chance in zip(menu.names, made[0].propensities, strict=True):
+    for name, chance in zip(action_set.names, made[0].propensities, strict=True):
         assert counts[name] / len(made) == pytest.approx(chance, abs=0.015)
 
 
@@ -50,7 +52,7 @@ def test_thompson_comes_near_to_the_normal_integral() -> None:
     """Two actions: P(first is better) = Phi((m1 - m2) / sqrt(s1^2 + s2^2))."""
     forecast = Forecast(np.array([1.0, 0.4]), np.array([0.8, 0.6]))
     settings = Settings(policy="linear_thompson", floor=0.0, exploration=1.0)
-    chances = probabilities(forecast, menu_of(2), settings)
+    chances = probabilities(forecast, action_set_of(2), settings)
     assert chances[0] == pytest.approx(0.7257, abs=0.02)
 
 
@@ -66,12 +68,12 @@ def test_actions_of_a_shared_model_move_together() -> None:
     roots = np.array([[1.0], [1.0]])
     forecast = Forecast(np.array([0.0, 0.01]), np.ones(2), roots)
     settings = Settings(policy="linear_thompson", floor=0.0)
-    assert probabilities(forecast, menu_of(2), settings).tolist() == [0.0, 1.0]
+    assert probabilities(forecast, action_set_of(2), settings).tolist() == [0.0, 1.0]
 
 
 def test_equals_share_equally() -> None:
     forecast = Forecast(np.zeros(4), np.ones(4))
-    assert probabilities(forecast, menu_of(4), Settings()).tolist() == [0.25] * 4
+    assert probabilities(forecast, action_set_of(4), Settings()).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize("policy", ["logistic_ucb", "logistic_thompson"])
@@ -83,7 +85,7 @@ def test_the_choice_is_by_worth(policy: str) -> None:
         Action(name="valuable", value=20.0, cost=1.0),
         Action(name="dear", value=20.0, cost=30.0),
     ]
-    choice = choose(forecast, Menu(actions), Settings(policy=policy, floor=0.0), 0.5)  # type: ignore[arg-type]  # a parameter
+    choice = choose(forecast, ActionSet(actions), Settings(policy=policy, floor=0.0), 0.5)  # type: ignore[arg-type]  # a parameter
     assert choice.action == "valuable"
     assert choice.propensity == 1.0
     assert choice.expected[1] == pytest.approx(20.0 / (1.0 + np.e) - 1.0)
@@ -92,12 +94,12 @@ def test_the_choice_is_by_worth(policy: str) -> None:
 @given(st.floats(0, 1, exclude_max=True))
 def test_no_draw_chooses_the_impossible(draw: float) -> None:
     forecast = Forecast(np.array([0.0, 1.0, 0.0]), np.zeros(3))
-    assert choose(forecast, menu_of(3), Settings(floor=0.0), draw).action == "1"
+    assert choose(forecast, action_set_of(3), Settings(floor=0.0), draw).action == "1"
 
 
 def test_nothing_to_choose_from_is_an_error() -> None:
     with pytest.raises(ValueError, match="no eligible action"):
-        choose(Forecast(np.zeros(0), np.zeros(0)), Menu([]), Settings(), 0.5)
+        choose(Forecast(np.zeros(0), np.zeros(0)), ActionSet([]), Settings(), 0.5)
 
 
 def test_what_is_withheld_says_why() -> None:

@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from flows.logic.bandit.choose import Menu, probabilities, uniform
+from flows.logic.bandit.choose import ActionSet, probabilities, uniform
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.rewards import Ledger, Repeat, packed
 from flows.logic.bandit.settings import POLICIES, Action, Policy, Settings
@@ -15,7 +15,7 @@ from schemas.records.customer_profile import Open
 
 FEATURES = ("x", "y", "z")
 ACTIONS = [Action(name=name) for name in ("a", "b", "c")]
-MENU = Menu(ACTIONS)
+ACTION_SET = ActionSet(ACTIONS)
 WEIGHTS = np.array([[1.5, 0.0, 0.0], [0.0, 1.5, 0.0], [-1.0, -1.0, 0.0]])
 
 
@@ -26,7 +26,16 @@ def examples(n: int, seed: int = 0) -> list[Rewarded]:
         context, arm = chance.standard_normal(3), int(chance.integers(3))
         reward = float(chance.random() < 1.0 / (1.0 + np.exp(-WEIGHTS[arm] @ context)))
         made.append(
-            Rewarded(str(number), number, number + 10, context.tolist(), "abc"[arm], 1 / 3, reward, 0)
+            Rewarded(
+                decision=str(number),
+                decided_ms=number,
+                answered_ms=number + 10,
+                context=context.tolist(),
+                action="abc"[arm],
+                propensity=1 / 3,
+                reward=reward,
+                version=0,
+            )
         )
     return made
 
@@ -47,7 +56,7 @@ def test_it_earns_most_of_what_the_oracle_earns(policy: Policy) -> None:
     for number in range(3_000):
         context = chance.standard_normal(3)
         truth = 1.0 / (1.0 + np.exp(-(WEIGHTS @ context)))
-        shares = np.cumsum(probabilities(learner.forecast(context), MENU, settings))
+        shares = np.cumsum(probabilities(learner.forecast(context), ACTION_SET, settings))
         arm = min(int(np.searchsorted(shares, uniform(b"%d" % number))), 2)
         learner.add(context, arm, float(chance.random() < truth[arm]))
         if number >= 1_000:
@@ -61,10 +70,10 @@ def test_a_shard_decides_as_the_learner_believes(policy: Policy, shared: bool) -
     actions = [Action(name=name, features=tuple(np.eye(3)[row])) for row, name in enumerate("abc")]
     learner = Learner("next", FEATURES, actions, Settings(policy=policy, shared=shared))
     learner.learn(examples(300))
-    menu = Menu(actions)
+    action_set = ActionSet(actions)
     decider = Decider.from_snapshot(learner.snapshot().pack(), FEATURES)
     for context in np.random.default_rng(1).standard_normal((20, 3)):
-        believed, told = learner.forecast(context), decider.forecast(context, menu)
+        believed, told = learner.forecast(context), decider.forecast(context, action_set)
         np.testing.assert_allclose(told.means, believed.means, atol=1e-9)
         np.testing.assert_allclose(told.deviations, believed.deviations, rtol=1e-4)
 
@@ -72,16 +81,16 @@ def test_a_shard_decides_as_the_learner_believes(policy: Policy, shared: bool) -
 def test_a_decision_is_a_function_of_its_inputs() -> None:
     body = trained().snapshot().pack()
     context, draw = [0.5, float("nan"), -1.0], uniform(b"decision 1")
-    choices = {Decider.from_snapshot(body).decide(context, MENU, draw) for _ in range(3)}
+    choices = {Decider.from_snapshot(body).decide(context, ACTION_SET, draw) for _ in range(3)}
     assert len(choices) == 1
 
 
 def test_an_action_that_the_snapshot_does_not_know_is_explored() -> None:
     decider = Decider(trained(3_000).snapshot())
     new = Action(name="new")
-    forecast = decider.forecast(np.zeros(3), Menu([*ACTIONS, new]))
+    forecast = decider.forecast(np.zeros(3), ActionSet([*ACTIONS, new]))
     assert forecast.deviations[3] > 3 * forecast.deviations[:3].max()
-    assert decider.decide([0.0, 0.0, 0.0], Menu([new]), 0.5).propensities == (1.0,)
+    assert decider.decide([0.0, 0.0, 0.0], ActionSet([new]), 0.5).propensities == (1.0,)
 
 
 def test_the_same_examples_give_the_same_bytes_however_often_it_was_stopped() -> None:
@@ -128,7 +137,7 @@ def test_wild_features_leave_the_model_finite() -> None:
     learner = trained(100)
     wild = [[float("nan")] * 3, [float("inf"), -float("inf"), 1e300], [1e12, -1e12, 0.0]]
     learner.learn(msgspec.structs.replace(examples(1)[0], context=wild[number % 3]) for number in range(600))
-    Decider(learner.snapshot()).decide([float("inf"), float("nan"), 1e308], MENU, 0.5)
+    Decider(learner.snapshot()).decide([float("inf"), float("nan"), 1e308], ACTION_SET, 0.5)
 
 
 def test_actions_come_and_go_while_what_is_known_of_the_others_stays() -> None:
@@ -165,7 +174,7 @@ def test_a_damaged_snapshot_or_checkpoint_is_refused() -> None:
 
 
 def opened(at_ms: int) -> Open:
-    return Open(at_ms, packed([1.0]), "a", 0.5, 3)
+    return Open(decided_ms=at_ms, context=packed([1.0]), action="a", propensity=0.5, version=3)
 
 
 @pytest.mark.parametrize(("repeat", "expected"), [("first", 0.2), ("max", 0.7), ("sum", 1.2)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.logic.bandit.choose import Menu
+from flows.logic.bandit.choose import ActionSet
 from flows.logic.bandit.learner import Learner, Rewarded
 from flows.logic.bandit.settings import POLICIES, Action, Settings
 from flows.logic.bandit.shadow import HALF_LIFE, Shadows, Tally
@@ -21,15 +21,15 @@ def decisions(count: int, seed: int = 1) -> list[Rewarded]:
         reward = float(chance.random() < (0.7 if (context[0] > 0.0) == mail else 0.1))
         found.append(
             Rewarded(
-                f"d{at}",
-                at,
-                at,
-                context.tolist(),
-                "mail" if mail else "call",
-                0.5,
-                reward,
-                0,
-                ["mail", "call"],
+                decision=f"d{at}",
+                decided_ms=at,
+                answered_ms=at,
+                context=context.tolist(),
+                action="mail" if mail else "call",
+                propensity=0.5,
+                reward=reward,
+                version=0,
+                eligible=["mail", "call"],
             )
         )
     return found
@@ -101,7 +101,19 @@ def test_of_too_few_it_cannot_tell() -> None:
 def test_a_choice_among_what_is_not_known_says_nothing(eligible: list[str]) -> None:
     shadows = taught(decisions(100))
     before = {policy: tally.n for policy, tally in shadows.tallies.items()}
-    shadows.look(Rewarded("d", 0, 0, [0.0] * 3, "mail", 0.5, 1.0, 0, eligible))
+    shadows.look(
+        Rewarded(
+            decision="d",
+            decided_ms=0,
+            answered_ms=0,
+            context=[0.0] * 3,
+            action="mail",
+            propensity=0.5,
+            reward=1.0,
+            version=0,
+            eligible=eligible,
+        )
+    )
     assert {policy: tally.n for policy, tally in shadows.tallies.items()} == before
 
 
@@ -121,7 +133,9 @@ def test_a_policy_counts_by_how_probable_it_makes_what_was_done() -> None:
     for made in decisions(20, seed=7):
         shadows.look(made)
         for policy in POLICIES:
-            choice = Decider(shadows.snapshot(policy)).decide(made.context, Menu(ACTIONS), chance.random())
+            choice = Decider(shadows.snapshot(policy)).decide(
+                made.context, ActionSet(ACTIONS), chance.random()
+            )
             expected[policy] += choice.propensities[choice.actions.index(made.action)] / made.propensity
     for policy in POLICIES:
         assert shadows.tallies[policy].w == pytest.approx(expected[policy], rel=1e-3)  # it has faded a little

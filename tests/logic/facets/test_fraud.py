@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import pytest
 
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import CONFIRMED_LEAST, UNSUPERVISED, BinaryTrainer
 from flows.logic.models.features import LATEST
 from flows.logic.models.linear import Scorer
-from flows.logic.models.trainer import CONFIRMED_LEAST, UNSUPERVISED, Trainer
 from schemas.records.identity_graph import Identifier
 from schemas.wire.triggers import UNANSWERED, Trigger
 from tests.world import DAY, HOUR, MINUTE, World, person
@@ -39,7 +39,7 @@ class Shop:
     def __init__(self) -> None:
         self.luck = random.Random(7)
         self.world = World(RULES)
-        self.trainer = Trainer("fraud", FRAUD.features, 0.05, unsupervised=FRAUD.unsupervised)
+        self.trainer = BinaryTrainer("fraud", FRAUD.features, 0.05, unsupervised=FRAUD.unsupervised)
         self._learnt_ms = 0
 
     def buys(self, who: Identifier, times: float = 1.0) -> list[Trigger]:

@@ -10,11 +10,11 @@ from prometheus_client import REGISTRY
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import KNOTS, Scorer, Snapshot, probability
-from flows.logic.models.order_value import Worth
+from flows.logic.models.order_value import OrderValue
 from flows.logic.profile import sparse
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
-from flows.runtime.snapshots import scorers, seal
+from flows.runtime.snapshots import scorers, sign_snapshot
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import UNANSWERED, Example
 from state.memory.memory_shards import MemoryShards
@@ -72,7 +72,7 @@ def world(rules: str = RULES, **scorers: Scorer) -> World:
 
 
 def scorer(
-    model: str, version: int, intercept: float = 0.0, worth: Worth | None = None, **weights: float
+    model: str, version: int, intercept: float = 0.0, order_value: OrderValue | None = None, **weights: float
 ) -> Scorer:
     """A straight line over features as they are."""
     features = BINARY[model].features  # type: ignore[index]
@@ -90,7 +90,7 @@ def scorer(
         examples=100,
         trained_ms=0,
         metrics={},
-        worth=worth,
+        order_value=order_value,
     )
     return Scorer.from_snapshot(snapshot.pack(), features)
 
@@ -265,8 +265,8 @@ def test_a_model_is_scored_at_its_events_and_says_why() -> None:
 
 
 def test_what_a_purchase_is_expected_to_bring() -> None:
-    worth = Worth(first=8.0, base=100.0, slope=0.5)
-    made = world(purchase=scorer("purchase", 1, worth=worth))
+    order_value = OrderValue(first=8.0, base=100.0, slope=0.5)
+    made = world(purchase=scorer("purchase", 1, order_value=order_value))
     made.send(ANA, "Viewed")
     assert made.profile(ANA).scores["expected_value"] == (4.0, 1)
     made.send(BOB, "Bought", total=40)
@@ -294,7 +294,7 @@ def test_together_models_say_what_each_says_alone() -> None:
 
 
 def test_a_model_that_is_switched_off_is_forgotten() -> None:
-    made = world(purchase=scorer("purchase", 1, worth=Worth(1.0)), deal=scorer("deal", 2))
+    made = world(purchase=scorer("purchase", 1, order_value=OrderValue(1.0)), deal=scorer("deal", 2))
     made.send(ANA, "Quoted")
     assert set(made.profile(ANA).scores) == {"purchase", "deal", "expected_value"}
     made.announce(RULES.replace('name = "purchase"', 'name = "purchase"\nenabled = false'))
@@ -352,15 +352,15 @@ def test_a_snapshot_that_cannot_be_trusted_is_kept_out_with_an_alarm_and_the_las
     made.at(START_MS)
     features = BINARY["deal"].features
     older = replace(scorer("deal", 5).snapshot, features=("of_an_older_release", *features[1:]))
-    sealed = seal(made.signer, scorer("deal", 1).snapshot)
+    sealed = sign_snapshot(made.signer, scorer("deal", 1).snapshot)
     said, before = [], refused()
     for version, body in (
         (1, sealed),
         (2, sealed[:-1] + bytes([sealed[-1] ^ 1])),  # one bit
-        (3, seal(Signer(bytes(32)), scorer("deal", 3).snapshot)),  # of another key
+        (3, sign_snapshot(Signer(bytes(32)), scorer("deal", 3).snapshot)),  # of another key
         (4, sealed),  # an old one said again
-        (5, seal(made.signer, older)),
-        (6, seal(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
+        (5, sign_snapshot(made.signer, older)),
+        (6, sign_snapshot(made.signer, scorer("deal", 6, intercept=1.0).snapshot)),
     ):
         made.directory.announce(LogKind.MODEL, "learn:deal", version, version, body)
         for _ in range(2):

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.facets.item_interactions import ITEM_MAX, ITEMS_MAX, items_of
-from flows.logic.models import challenger, recommendation_index, segments_learnt
+from flows.logic.models import challenger, cluster_assigner, recommendation_index
+from flows.logic.models.cluster_assigner import FEATURES, Assigner
 from flows.logic.models.clusters import Clusters
-from flows.logic.models.lessons import Recommendations
-from flows.logic.models.recommend import Recommender, Touch
-from flows.logic.models.recommendation_index import ITEM_TO_ITEM, RECENT_MAX, Shelf
-from flows.logic.models.segments_learnt import FEATURES, Assigner
+from flows.logic.models.recommend import Interaction, Recommender
+from flows.logic.models.recommendation_index import ITEM_TO_ITEM, RECENT_MAX, RecommendationIndex
+from flows.logic.models.recommendation_trainer import RecommendationTrainer
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live
 from flows.logic.shard.view import present
@@ -60,16 +60,16 @@ def announce(world: World, model: str, made: object, version: int = 1) -> None:
     world.settle()
 
 
-def filled_shelf(version: int = 1) -> Shelf:
+def filled_index(version: int = 1) -> RecommendationIndex:
     recommender = Recommender(HOUR)
     recommender.learn(
         [
-            Touch(0, "cup", 1.0, ["tea"], "known"),
-            Touch(0, "pot", 0.5, ["tea"], "known"),
-            Touch(0, "tea", 1.0, [], "known"),
+            Interaction(0, "cup", 1.0, ["tea"], "known"),
+            Interaction(0, "pot", 0.5, ["tea"], "known"),
+            Interaction(0, "tea", 1.0, [], "known"),
         ]
     )
-    return Shelf.from_snapshot(recommender.shelf(version, 3, 0, {}).pack())
+    return RecommendationIndex.from_snapshot(recommender.snapshot(version, 3, 0, {}).pack())
 
 
 class TestTouches:
@@ -124,7 +124,7 @@ class TestTouches:
 
 
 class TestRecommended:
-    def test_until_there_is_a_shelf_nothing_is_recommended(self) -> None:
+    def test_until_there_is_an_index_nothing_is_recommended(self) -> None:
         world = World(RULES)
         world.send(ANA, sku="tea")
         world.send(ANA, "Asked")
@@ -132,7 +132,7 @@ class TestRecommended:
 
     def test_companions_then_what_the_segment_likes_and_the_trigger_says_which(self) -> None:
         world = World(RULES)
-        announce(world, recommendation_index.NAME, filled_shelf())
+        announce(world, recommendation_index.NAME, filled_index())
         world.send(ANA, sku="tea")
         world.send(ANA, "Asked")
         world.send(BOB, "Asked")
@@ -146,12 +146,12 @@ class TestRecommended:
         world.send(ANA, sku="tea")
         rules: CompiledRules = world._rules_of(1)
         live = Live(world.profile(ANA), rules)
-        shown = present(world.root(ANA), live.profile, live.total, rules, world.now_ms, {}, filled_shelf())
+        shown = present(world.root(ANA), live.profile, live.total, rules, world.now_ms, {}, filled_index())
         assert set(shown["recommended"]) == {"cup", "pot"}
         assert (shown["cluster"], shown["waiting_for_reward"]) == ("", {})
 
     def test_a_challenger_that_was_promoted_is_what_customers_get(self) -> None:
-        taught, luck = Recommendations(rules_from(document(RULES))), random.Random(1)
+        taught, luck = RecommendationTrainer(rules_from(document(RULES))), random.Random(1)
         for at in range(600):  # what goes together by chance alone, two learners see differently
             item, before = luck.sample(["tea", *(f"i{number}" for number in range(12))], 2)
             taught.learn(
@@ -173,21 +173,21 @@ class TestRecommended:
             )
         world = World(RULES)
         world.send(ANA, sku="tea")
-        shelves = []
+        indexes = []
         for learner in (ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM):
-            taught.grant(len(shelves) + 1, learner)
-            shelves.append(Shelf.from_snapshot(taught.next_snapshot().pack()))
-            announce(world, recommendation_index.NAME, shelves[-1], taught.version)
+            taught.grant(len(indexes) + 1, learner)
+            indexes.append(RecommendationIndex.from_snapshot(taught.next_snapshot().pack()))
+            announce(world, recommendation_index.NAME, indexes[-1], taught.version)
             world.send(ANA, "Asked")
-        assert [made.snapshot.learner for made in shelves] == [ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM]
+        assert [made.snapshot.learner for made in indexes] == [ITEM_TO_ITEM, challenger.NAME, ITEM_TO_ITEM]
         served = [trigger.reasons["recommended"] for trigger in world.triggers()]
-        assert served == [made.recommend(["tea"], "new", 2) for made in shelves]
+        assert served == [made.recommend(["tea"], "new", 2) for made in indexes]
         assert served[0] != served[1]
 
     @pytest.mark.parametrize("body", [b"", b"\x90", b"nonsense"])
-    def test_a_damaged_shelf_is_refused(self, body: bytes) -> None:
+    def test_a_damaged_index_is_refused(self, body: bytes) -> None:
         with pytest.raises(Foreign):
-            Shelf.from_snapshot(body)
+            RecommendationIndex.from_snapshot(body)
 
 
 class TestGroups:
@@ -205,14 +205,14 @@ class TestGroups:
         world = World(RULES)
         for _ in range(5):
             world.send(ANA)
-        assert len(of(world, segments_learnt.NAME)) == 1
+        assert len(of(world, cluster_assigner.NAME)) == 1
         world.later(HOUR)
         world.send(ANA)
-        assert [len(each.features) for each in of(world, segments_learnt.NAME)] == [len(FEATURES)] * 2
+        assert [len(each.features) for each in of(world, cluster_assigner.NAME)] == [len(FEATURES)] * 2
 
     def test_the_group_is_counted_shown_and_drives_a_trigger(self) -> None:
         world = World(RULES)
-        announce(world, segments_learnt.NAME, self.assigner())
+        announce(world, cluster_assigner.NAME, self.assigner())
         for who in (ANA, BOB):
             world.send(who, "Asked")
         group = world.profile(ANA).cluster
@@ -222,7 +222,7 @@ class TestGroups:
 
     def test_counts_follow_unions_and_the_switch(self) -> None:
         world = World(RULES)
-        announce(world, segments_learnt.NAME, self.assigner())
+        announce(world, cluster_assigner.NAME, self.assigner())
         world.send(PHONE)
         world.send(ANA)
         world.send([ANA, PHONE])

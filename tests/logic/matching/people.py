@@ -2,7 +2,9 @@
 
 from random import Random
 
-GIVEN = "anna ben carla david emma felix greta henry ida jonas karla leo mia noah olga paul rosa simon tara victor".split()
+GIVEN = """
+    anna ben carla david emma felix greta henry ida jonas karla leo mia noah olga paul rosa simon tara victor
+    """.split()
 SYLLABLES = "ba de fi go hu ka le mi no pu ra se ti vo wu za".split()
 
 
@@ -27,7 +29,9 @@ def people(seed: int, customers: int, copies: int = 3) -> tuple[list[dict[str, s
         true = {
             "given_name": luck.choice(GIVEN),
             "family_name": luck.choice(families),
-            "date_of_birth": f"{luck.randrange(1940, 2005)}-{luck.randrange(1, 13):02}-{luck.randrange(1, 29):02}",
+            "date_of_birth": (
+                f"{luck.randrange(1940, 2005)}-{luck.randrange(1, 13):02}-{luck.randrange(1, 29):02}"
+            ),
             "city": luck.choice(cities),
             "postcode": str(luck.randrange(10000, 99999)),
             "email": f"{_word(luck, 4)}@{_word(luck, 2)}.com",

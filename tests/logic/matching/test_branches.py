@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from bench.registers import rows
-from flows.lab.evaluate.identity import Report, evaluate
+from flows.lab.evaluate.matching_trial import Report, evaluate
 from flows.logic.matching import (
     Cluster,
     Frequencies,

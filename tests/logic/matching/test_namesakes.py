@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from bench.registers import rows
-from flows.lab.evaluate.identity import evaluate
+from flows.lab.evaluate.matching_trial import evaluate
 from flows.logic.matching import Cluster, Frequencies, Record, Scorer, Thresholds, Weights, decide
 from flows.logic.matching.verdict import are_one
 

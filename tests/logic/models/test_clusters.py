@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from flows.logic.models.cluster_assigner import Assigner
 from flows.logic.models.clusters import Clusters, k_means
-from flows.logic.models.segments_learnt import Assigner
 from schemas.errors import Foreign
 
 FEATURES = ("orders", "money")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from flows.logic.models.binary import BINARY, ModelName
+from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.features import NAMES
 from flows.logic.models.linear import Scorer, probability
 from flows.logic.models.newton import BLOCK, Newton
-from flows.logic.models.scorer_set import Panel
-from flows.logic.models.trainer import Trainer
-from flows.logic.models.trainers import trainers
+from flows.logic.models.scorer_set import LinearScorerSet
+from flows.logic.models.trainers import binary_trainers
 from schemas.config import Model, Rules
 from schemas.errors import Foreign
 from schemas.wire.triggers import Example
@@ -30,8 +30,8 @@ def champion(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def new(name: ModelName, champion: str = "newton") -> Trainer:
-    trainer = Trainer(name, BINARY[name].features, 0.05)
+def new(name: ModelName, champion: str = "newton") -> BinaryTrainer:
+    trainer = BinaryTrainer(name, BINARY[name].features, 0.05)
     trainer.promote(champion)
     return trainer
 
@@ -42,7 +42,16 @@ def stream(name: ModelName, count: int, seed: int = 1) -> Iterator[Example]:
     for at in range(count):
         x = [luck.gauss(0, 1) for _ in range(width)]
         logit = 1.5 * x[0] + 2.0 * abs(x[1]) - 3.0
-        yield Example(name, b"c", 0, at * 1000, x, None, 0, float(luck.random() < 1 / (1 + math.exp(-logit))))
+        yield Example(
+            model=name,
+            customer=b"c",
+            asked_ms=0,
+            answered_ms=at * 1000,
+            features=x,
+            predicted=None,
+            version=0,
+            label=float(luck.random() < 1 / (1 + math.exp(-logit))),
+        )
 
 
 def test_it_learns_and_is_calibrated(name: ModelName, champion: str) -> None:
@@ -100,7 +109,20 @@ def test_a_value_that_is_none_is_dropped_and_counted(name: ModelName, value: flo
     for each in (trainer, clean):
         each.learn(stream(name, 100))
     width = len(BINARY[name].features)
-    trainer.learn([Example(name, b"c", 0, 0, [value] + [0.0] * (width - 1), None, 0, 1.0)])
+    trainer.learn(
+        [
+            Example(
+                model=name,
+                customer=b"c",
+                asked_ms=0,
+                answered_ms=0,
+                features=[value] + [0.0] * (width - 1),
+                predicted=None,
+                version=0,
+                label=1.0,
+            )
+        ]
+    )
     assert trainer.dropped == {"feature_range": 1}
     assert trainer.snapshot() == clean.snapshot()
 
@@ -122,7 +144,7 @@ def test_all_models_at_once_score_as_each_alone() -> None:
         trainer = new(name)
         trainer.learn(stream(name, 300))
         scorers.append(Scorer.from_snapshot(trainer.snapshot().pack()))
-    panel = Panel(scorers, NAMES)
+    panel = LinearScorerSet(scorers, NAMES)
     assert panel.models == tuple(BINARY)
     luck = random.Random(3)
     for _ in range(50):
@@ -157,11 +179,22 @@ def test_memory_is_bounded_after_a_million(name: ModelName) -> None:
 
 def test_rare_answers_may_weigh_more_and_probabilities_stay_right() -> None:
     luck, width = random.Random(2), len(BINARY["fraud"].features)
-    trainer = Trainer("fraud", BINARY["fraud"].features, 0.05, positive_weight=10.0)
+    trainer = BinaryTrainer("fraud", BINARY["fraud"].features, 0.05, positive_weight=10.0)
     for _ in range(12_000):
         x = [luck.gauss(0, 1) for _ in range(width)]
         trainer.learn(
-            [Example("fraud", b"c", 0, 0, x, None, 0, float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))))]
+            [
+                Example(
+                    model="fraud",
+                    customer=b"c",
+                    asked_ms=0,
+                    answered_ms=0,
+                    features=x,
+                    predicted=None,
+                    version=0,
+                    label=float(luck.random() < 1 / (1 + math.exp(4.0 - x[0]))),
+                )
+            ]
         )
     assert trainer.figures()["ece"] < 0.03
 
@@ -177,11 +210,20 @@ def test_a_challenger_that_is_better_becomes_champion_and_one_that_is_not_does_n
 def test_an_error_that_jumps_raises_the_alarm_and_forgetting_helps() -> None:
     losses = {}
     for forget in (False, True):
-        trainer = Trainer("churn", BINARY["churn"].features, 0.05, forget_on_drift=forget)
+        trainer = BinaryTrainer("churn", BINARY["churn"].features, 0.05, forget_on_drift=forget)
         trainer.learn(stream("churn", 6_000))
         assert not trainer.drifts["log_loss"]
         turned = [
-            Example(e.model, b"", 0, 0, [-e.features[0], *e.features[1:]], None, 0, e.label)
+            Example(
+                model=e.model,
+                customer=b"",
+                asked_ms=0,
+                answered_ms=0,
+                features=[-e.features[0], *e.features[1:]],
+                predicted=None,
+                version=0,
+                label=e.label,
+            )
             for e in stream("churn", 5_000, seed=2)
         ]
         trainer.learn(turned)
@@ -195,7 +237,16 @@ def test_a_feature_that_moves_raises_the_alarm() -> None:
     trainer.learn(stream("churn", 3_000))
     before = sum(trainer.drifts.values())
     trainer.learn(
-        Example(e.model, b"", 0, 0, [*e.features[:3], e.features[3] + 2.0, *e.features[4:]], None, 0, e.label)
+        Example(
+            model=e.model,
+            customer=b"",
+            asked_ms=0,
+            answered_ms=0,
+            features=[*e.features[:3], e.features[3] + 2.0, *e.features[4:]],
+            predicted=None,
+            version=0,
+            label=e.label,
+        )
         for e in stream("churn", 3_000)
     )
     assert trainer.drifts[BINARY["churn"].features[3]]
@@ -206,7 +257,7 @@ def test_configured_models_have_a_trainer_each_and_switched_off_ones_too() -> No
     rules = Rules(
         model=(Model(name="deal", yes=("Deal Won",), enabled=False), Model(name="fraud", yes=("Chargeback",)))
     )
-    assert [trainer.name for trainer in trainers(rules)] == ["churn", "deal", "fraud"]
+    assert [trainer.name for trainer in binary_trainers(rules)] == ["churn", "deal", "fraud"]
 
 
 def test_a_checkpoint_of_other_learners_is_foreign(name: ModelName) -> None:

@@ -17,12 +17,12 @@ from river import metrics
 
 from flows.logic.models import churn
 from flows.logic.models.binary import BINARY
+from flows.logic.models.binary_trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, BinaryTrainer
 from flows.logic.models.example_merge import Merge
 from flows.logic.models.features import DAY_MS, FEATURES, NAMES, SLOT_MS, features
 from flows.logic.models.linear import SNAPSHOT_BYTES_MAX, Scorer
 from flows.logic.models.progress import Progress
-from flows.logic.models.trainer import FEATURE_MAX, SNAPSHOT_EVERY, SNAPSHOT_FIRST, Trainer
-from flows.logic.models.trainers import trainers
+from flows.logic.models.trainers import binary_trainers
 from schemas.config import Churn, Rules
 from schemas.errors import Foreign
 from schemas.records.customer_profile import MICRO, Fragment
@@ -33,7 +33,16 @@ NOW = 1_700_000_000_000
 
 
 def example(features: list[float], label: float, at_s: int = 0, predicted: float | None = None) -> Example:
-    return Example("churn", b"customer", at_s * 1000, at_s * 1000 + 500, features, predicted, 0, label)
+    return Example(
+        model="churn",
+        customer=b"customer",
+        asked_ms=at_s * 1000,
+        answered_ms=at_s * 1000 + 500,
+        features=features,
+        predicted=predicted,
+        version=0,
+        label=label,
+    )
 
 
 def fragment(
@@ -44,7 +53,15 @@ def fragment(
     slots = [slot for n in range(sessions) for slot in [last // SLOT_MS - 2 * (sessions - n)] * 2]
     names = {f"channel{n}": 1 for n in range(channels)}
     return Fragment(
-        first, last, events, orders, round(spent * MICRO), last if orders else 0, names, {}, slots
+        first_ms=first,
+        last_ms=last,
+        events=events,
+        orders=orders,
+        spent=round(spent * MICRO),
+        ordered_ms=last if orders else 0,
+        channels=names,
+        hours={},
+        sessions=slots,
     )
 
 
@@ -71,8 +88,8 @@ def simulated(count: int, seed: int = 1, bias: float = 0.0) -> Iterator[Example]
         )
 
 
-def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> Trainer:
-    trainer = Trainer("churn", churn.FEATURES, 0.05)
+def trained(count: int = 600, seed: int = 1, bias: float = 0.0) -> BinaryTrainer:
+    trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
     trainer.learn(simulated(count, seed, bias))
     return trainer
 
@@ -201,7 +218,7 @@ class TestScorer:
             )
 
     def test_a_feature_that_never_varied_is_ignored(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         trainer.learn(example([7.0, *x.features[1:]], x.label) for x in simulated(100))
         scorer = Scorer.from_snapshot(trainer.snapshot().pack())
         x = next(simulated(1)).features
@@ -212,7 +229,7 @@ class TestScorer:
         )
 
     def test_an_untrained_model_says_one_half(self) -> None:
-        scorer = Scorer.from_snapshot(Trainer("churn", churn.FEATURES, 0.05).snapshot().pack())
+        scorer = Scorer.from_snapshot(BinaryTrainer("churn", churn.FEATURES, 0.05).snapshot().pack())
         assert scorer.score([1e6] * WIDTH) == 0.5
 
     @pytest.mark.parametrize("value", [1e300, -1e300])
@@ -263,7 +280,10 @@ class TestScorer:
             Scorer.from_snapshot(bytes(SNAPSHOT_BYTES_MAX + 1))
 
     def test_scoring_needs_no_river(self) -> None:
-        code = "import sys; import flows.logic.models.linear, flows.logic.models.churn; sys.exit('river' in sys.modules)"
+        code = (
+            "import sys; import flows.logic.models.linear, flows.logic.models.churn;"
+            " sys.exit('river' in sys.modules)"
+        )
         assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
@@ -280,7 +300,7 @@ class TestTrainer:
         )  # of always saying the base rate
 
     def test_predictions_are_made_before_their_answer_is_learnt(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         expected = []
         for asked in simulated(80):
             expected.append((asked.label == 1.0, trainer.probability(asked.features)))
@@ -288,7 +308,7 @@ class TestTrainer:
         assert trainer.progressive.answers() == expected
 
     def test_served_predictions_are_judged_by_themselves(self) -> None:
-        trainer = Trainer("churn", churn.FEATURES, 0.05)
+        trainer = BinaryTrainer("churn", churn.FEATURES, 0.05)
         trainer.learn(
             example(x.features, x.label, predicted=p)
             for x, p in zip(simulated(4), (0.9, None, math.nan, 2.0), strict=True)
@@ -296,7 +316,7 @@ class TestTrainer:
         assert [p for _, p in trainer.served.answers()] == [0.9]
 
     def test_snapshots_fall_due_by_the_number_of_examples(self) -> None:
-        snapshots = Trainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
+        snapshots = BinaryTrainer("churn", churn.FEATURES, 0.05).learn(simulated(1_100))
         assert [(s.version, s.examples) for s in snapshots] == [
             (1, SNAPSHOT_FIRST),
             (2, SNAPSHOT_EVERY),
@@ -319,7 +339,7 @@ class TestTrainer:
     )
     def test_a_bad_example_is_counted_and_changes_nothing(self, bad: Example | None, reason: str) -> None:
         good = list(simulated(120))
-        mixed, clean = (Trainer("churn", churn.FEATURES, 0.05) for _ in range(2))
+        mixed, clean = (BinaryTrainer("churn", churn.FEATURES, 0.05) for _ in range(2))
         snapshots = mixed.learn([*good[:30], bad, *good[30:]])
         assert [s.digest for s in snapshots] == [s.digest for s in clean.learn(good)]
         assert mixed.snapshot() == clean.snapshot()
@@ -328,11 +348,11 @@ class TestTrainer:
     @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
     def test_batches_and_reloads_change_nothing(self, sizes: list[int]) -> None:
         examples = list(simulated(sum(sizes), seed=5))
-        whole = Trainer("churn", churn.FEATURES, 0.05)
+        whole = BinaryTrainer("churn", churn.FEATURES, 0.05)
         expected = whole.learn(examples)
-        trainer, snapshots = Trainer("churn", churn.FEATURES, 0.05), []
+        trainer, snapshots = BinaryTrainer("churn", churn.FEATURES, 0.05), []
         for size in sizes:
-            reloaded = Trainer("churn", churn.FEATURES, 0.05)
+            reloaded = BinaryTrainer("churn", churn.FEATURES, 0.05)
             assert reloaded.load(trainer.dump())
             trainer = reloaded
             snapshots += trainer.learn(examples[:size])
@@ -342,7 +362,9 @@ class TestTrainer:
 
     def test_another_process_with_another_hash_seed_learns_the_same(self) -> None:
         code = (
-            "import importlib.util as u; s=u.spec_from_file_location('t', 'tests/logic/models/test_models.py'); m=u.module_from_spec(s);"
+            "import importlib.util as u;"
+            "s=u.spec_from_file_location('t', 'tests/logic/models/test_models.py');"
+            "m=u.module_from_spec(s);"
             "s.loader.exec_module(m); print(m.trained().snapshot().digest)"
         )
         outputs = {
@@ -359,15 +381,15 @@ class TestTrainer:
         assert outputs == {trained().snapshot().digest}
 
     def test_other_features_start_afresh_under_the_next_version(self) -> None:
-        old = Trainer("churn", (*churn.FEATURES[:-1], "older"), 0.05)
+        old = BinaryTrainer("churn", (*churn.FEATURES[:-1], "older"), 0.05)
         old.learn(simulated(60))
-        new = Trainer("churn", churn.FEATURES, 0.05)
+        new = BinaryTrainer("churn", churn.FEATURES, 0.05)
         assert new.load(old.dump()) is False
         assert (new.version, new.examples) == (1, 0)
         assert [s.version for s in new.learn(simulated(50))] == [2]
 
     def test_a_changed_learning_rate_holds_after_a_reload(self) -> None:
-        slow, fast = Trainer("churn", churn.FEATURES, 0.0), Trainer("churn", churn.FEATURES, 0.5)
+        slow, fast = BinaryTrainer("churn", churn.FEATURES, 0.0), BinaryTrainer("churn", churn.FEATURES, 0.5)
         state = trained(100).dump()
         for trainer in (slow, fast):
             trainer.load(state)
@@ -382,19 +404,19 @@ class TestTrainer:
     @pytest.mark.parametrize("body", [b"", b"\x90", b"not msgpack at all"])
     def test_a_state_that_is_none_is_foreign(self, body: bytes) -> None:
         with pytest.raises(Foreign):
-            Trainer("churn", churn.FEATURES, 0.05).load(body)
+            BinaryTrainer("churn", churn.FEATURES, 0.05).load(body)
 
     @pytest.mark.parametrize("smuggled", [subprocess.Popen, print, eval, pickle.loads, metrics.ROCAUC()])
     def test_a_pickle_of_anything_but_a_pipeline_is_refused(self, smuggled: object) -> None:
         state = msgspec.msgpack.decode(trained(60).dump())
         state[8]["adagrad"][0] = pickle.dumps(smuggled)
         with pytest.raises(Foreign, match="cannot be loaded"):
-            Trainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
+            BinaryTrainer("churn", churn.FEATURES, 0.05).load(msgspec.msgpack.encode(state))
 
     def test_a_model_that_is_switched_off_still_takes_its_answers(self) -> None:
         assert (
-            [t.name for t in trainers(Rules(churn=Churn(enabled=False)))]
-            == [t.name for t in trainers(Rules())]
+            [t.name for t in binary_trainers(Rules(churn=Churn(enabled=False)))]
+            == [t.name for t in binary_trainers(Rules())]
             == ["churn"]
         )
 
@@ -416,16 +438,14 @@ class TestProgress:
         for low in range(10):
             members = [(y, p) for y, p in answers if low == min(9, int(p * 10))]
             if members:
-                share, said = (
-                    sum(y for y, _ in members) / len(members),
-                    sum(p for _, p in members) / len(members),
-                )
+                share = sum(y for y, _ in members) / len(members)
+                said = sum(p for _, p in members) / len(members)
                 ece += len(members) / n * abs(share - said)
         assert figures["ece"] == pytest.approx(ece)
         pairs = [(p, q) for y, p in answers if y for z, q in answers if not z]
         if pairs:
             assert figures["auc"] == pytest.approx(
-                sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs)
+                sum((p > q) + 0.5 * (p == q) for p, q in pairs) / len(pairs)
             )
         else:
             assert "auc" not in figures

@@ -9,29 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logic.models.challenger import Challenger
-from flows.logic.models.recommend import Counter, Recommender, Touch
-from flows.logic.models.recommendation_index import COMPANIONS_MAX, Shelf
+from flows.logic.models.recommend import Counter, Interaction, Recommender
+from flows.logic.models.recommendation_index import COMPANIONS_MAX, RecommendationIndex
 from schemas.errors import Foreign
 
 DAY = 86_400_000
 
 
-def touch(item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new") -> Touch:
-    return Touch(at_ms, item, weight, list(recent), segment)
+def touch(item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new") -> Interaction:
+    return Interaction(at_ms=at_ms, item=item, weight=weight, recent=list(recent), segment=segment)
 
 
-def learned(*touches: Touch, half_life_ms: int = 30 * DAY) -> Recommender:
+def learned(*touches: Interaction, half_life_ms: int = 30 * DAY) -> Recommender:
     recommender = Recommender(half_life_ms)
     recommender.learn(touches)
     return recommender
 
 
-def shelf_of(recommender: Recommender) -> Shelf:
-    return Shelf.from_snapshot(recommender.shelf(1, recommender.learnt, 0, {}).pack())
+def index_of(recommender: Recommender) -> RecommendationIndex:
+    return RecommendationIndex.from_snapshot(recommender.snapshot(1, recommender.learnt, 0, {}).pack())
 
 
 def items(recommender: Recommender, *recent: str, segment: str = "new", k: int = 3) -> list[str]:
-    return shelf_of(recommender).recommend(recent, segment, k)
+    return index_of(recommender).recommend(recent, segment, k)
 
 
 def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
@@ -46,7 +46,7 @@ def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
     recommender = learned(*together, *[touch("tv")] * 20)
     assert items(recommender, "tea")[:2] == ["cup", "pot"]
     assert "tea" not in items(recommender, "tea")
-    assert shelf_of(recommender).recommend(["tea"], "new", 1, exclude=["cup"]) == ["pot"]
+    assert index_of(recommender).recommend(["tea"], "new", 1, exclude=["cup"]) == ["pot"]
 
 
 def test_cold_starts_take_the_segment_and_then_everyone() -> None:
@@ -71,7 +71,7 @@ def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, li
             if total[other]:
                 together[item, other] += 1
                 together[other, item] += 1
-    companions = shelf_of(
+    companions = index_of(
         learned(*(touch(item, *recent, weight=1.0) for item, recent in stream))
     ).snapshot.companions
     found = {(item, other): score for item, others in companions.items() for other, score in others}

@@ -9,9 +9,9 @@ import pytest
 
 from flows.logic.models import challenger
 from flows.logic.models.announced import Snapshot as Announced
-from flows.logic.models.lessons import HITS_OF, Recommendations
 from flows.logic.models.recommend import Recommender
-from flows.logic.models.recommendation_index import ITEM_TO_ITEM, NAME, Shelf, Snapshot
+from flows.logic.models.recommendation_index import ITEM_TO_ITEM, NAME, RecommendationIndex, Snapshot
+from flows.logic.models.recommendation_trainer import HITS_OF, RecommendationTrainer
 from schemas.config import Recommendation, Rules, Touch
 from schemas.errors import Foreign
 from schemas.wire.triggers import Example
@@ -19,8 +19,8 @@ from schemas.wire.triggers import Example
 PROMOTED = 9_000  # touches: the challenger has won by then where counts are thin
 
 
-def teacher() -> Recommendations:
-    return Recommendations(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),))))
+def trainer() -> RecommendationTrainer:
+    return RecommendationTrainer(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),))))
 
 
 def thin(count: int) -> Iterator[Example]:
@@ -43,7 +43,17 @@ def mates(count: int) -> Iterator[Example]:
 
 def example(at: int, item: str, *recent: str) -> Example:
     return Example(
-        NAME, b"c", at * 1_000, at * 1_000, [], None, 0, 1.0, action=item, recent=list(recent), segment="s"
+        model=NAME,
+        customer=b"c",
+        asked_ms=at * 1_000,
+        answered_ms=at * 1_000,
+        features=[],
+        predicted=None,
+        version=0,
+        label=1.0,
+        action=item,
+        recent=list(recent),
+        segment="s",
     )
 
 
@@ -53,7 +63,7 @@ def learners(snapshots: Iterable[Announced]) -> list[str]:
 
 class TestByRule:
     def test_a_challenger_that_sees_further_takes_over_and_is_served_at_once(self) -> None:
-        taught = teacher()
+        taught = trainer()
         served = learners(taught.learn(thin(PROMOTED)))
         assert (taught.champion, taught.promotions) == (challenger.NAME, 1)
         assert served == [ITEM_TO_ITEM] * 8 + [
@@ -63,17 +73,17 @@ class TestByRule:
         assert taught.figures()["hit_rate"] == taught.contest()[challenger.NAME]["hit_rate"]
 
     def test_one_that_does_not_stays_what_it_is(self) -> None:
-        taught = teacher()
+        taught = trainer()
         assert set(learners(taught.learn(mates(PROMOTED)))) == {ITEM_TO_ITEM}
         assert (taught.champion, taught.promotions) == (ITEM_TO_ITEM, 0)
         assert taught.contest()[ITEM_TO_ITEM]["hit_rate"] > 0.9
 
     def test_stopped_before_and_after_the_promotion_it_says_the_same(self) -> None:
-        whole, given = teacher(), list(thin(PROMOTED))
+        whole, given = trainer(), list(thin(PROMOTED))
         expected = [snapshot.pack() for snapshot in whole.learn(given)]
-        stopped, said = teacher(), []
+        stopped, said = trainer(), []
         for begin in range(0, PROMOTED, 1_999):
-            after = teacher()
+            after = trainer()
             if begin:
                 assert after.load(stopped.dump())
             said += [snapshot.pack() for snapshot in after.learn(given[begin : begin + 1_999])]
@@ -84,7 +94,7 @@ class TestByRule:
 
 class TestByHand:
     def test_there_and_back_each_once(self) -> None:
-        taught = teacher()
+        taught = trainer()
         taught.learn(mates(100))
         assert taught.grant(1, challenger.NAME)
         snapshot = taught.next_snapshot()
@@ -94,7 +104,7 @@ class TestByHand:
             taught.version,
         )
         assert not taught.grant(1, challenger.NAME)
-        again = teacher()
+        again = trainer()
         assert again.load(taught.dump())
         assert not again.grant(1, challenger.NAME)
         assert not again.grant(2, "nobody")
@@ -108,8 +118,8 @@ class TestByHand:
 
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
-    """Each shelf, taken up as a shard would, asked of what the customer had before."""
-    taught = teacher()
+    """Each index, taken up as a shard would, asked of what the customer had before."""
+    taught = trainer()
     served, hits, looks = None, 0.0, 0.0
     if by_hand:
         taught.promote(challenger.NAME)
@@ -118,7 +128,7 @@ def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
             found = served.recommend(each.recent, each.segment, HITS_OF)
             looks, hits = looks * 0.999 + 1.0, hits * 0.999 + (each.action in found)
         for snapshot in taught.learn([each]):
-            served = Shelf.from_snapshot(snapshot.pack())
+            served = RecommendationIndex.from_snapshot(snapshot.pack())
     assert looks > 0.0
     assert taught.figures()["hit_rate"] == pytest.approx(hits / looks)
 
@@ -134,19 +144,19 @@ def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
     ],
 )
 def test_a_contest_that_is_none_is_refused(damage: dict[str, object]) -> None:
-    *kept, more = msgspec.msgpack.decode(teacher().dump())
+    *kept, more = msgspec.msgpack.decode(trainer().dump())
     with pytest.raises(Foreign):
-        teacher().load(msgspec.msgpack.encode([*kept, {"contest": more["contest"] | damage}]))
+        trainer().load(msgspec.msgpack.encode([*kept, {"contest": more["contest"] | damage}]))
 
 
 class TestOfOlderReleases:
     def test_a_checkpoint_goes_on_counting_and_the_contest_begins_anew(self) -> None:
-        taught = teacher()
+        taught = trainer()
         taught.learn(mates(500))
         body, version, *rest = msgspec.msgpack.decode(taught.dump())
         sides = {"item_to_item": [3.0, 2.0, 1.0], "biased_mf": [3.0, 1.0, 1.0]}
         more = {"looks": 3.0, "hits": 2.0, "challenger": b"of customers", "sides": sides}
-        again = teacher()
+        again = trainer()
         assert again.load(msgspec.msgpack.encode([body, version, *rest[:-1], more]))
         assert (again.version, again.examples, again.champion) == (version, 500, ITEM_TO_ITEM)
         assert again.figures() == {}
@@ -154,6 +164,6 @@ class TestOfOlderReleases:
         assert again.contest()[ITEM_TO_ITEM]["hit_rate"] > 0.8
 
     def test_a_snapshot_is_that_of_item_to_item(self) -> None:
-        snapshot = Recommender(1_000).shelf(1, 0, 0, {})
+        snapshot = Recommender(1_000).snapshot(1, 0, 0, {})
         older = {name: value for name, value in msgspec.to_builtins(snapshot).items() if name != "learner"}
-        assert Shelf.from_snapshot(msgspec.msgpack.encode(older)).snapshot == snapshot
+        assert RecommendationIndex.from_snapshot(msgspec.msgpack.encode(older)).snapshot == snapshot

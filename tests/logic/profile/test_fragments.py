@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.logic.profile.aggregates import AMOUNT_MAX, amount_of
-from flows.logic.profile.fragments import CHANNELS_MAX, RING_ID, TRAITS_MAX, add_traits, ring_id, seen
+from flows.logic.profile.fragments import CHANNELS_MAX, DEDUPE_ID, TRAITS_MAX, add_traits, dedupe_id, seen
 from schemas.records.customer_profile import MICRO, Fragment
 from schemas.wire.events import Fact
 from tests.world import DAY, HOUR, MINUTE, START_MS, compiled, fact
@@ -72,16 +72,20 @@ def summed(found: list[Fact], into: Fragment | None = None) -> Fragment:
     """One after the other, those that were seen before left out."""
     fragment = into or Fragment()
     for one in found:
-        message = ring_id(one.message)
-        if not seen(fragment.ring, message):
+        message = dedupe_id(one.message)
+        if not seen(fragment.dedupe_ring, message):
             RULES.add(fragment, one, message)
     return fragment
 
 
 def content(fragment: Fragment) -> Any:
     """All but the order of the ring."""
-    ring = sorted(fragment.ring[at : at + RING_ID] for at in range(0, len(fragment.ring), RING_ID))
-    return msgspec.to_builtins(msgspec.structs.replace(fragment, ring=b"".join(ring)), builtin_types=(bytes,))
+    ring = sorted(
+        fragment.dedupe_ring[at : at + DEDUPE_ID] for at in range(0, len(fragment.dedupe_ring), DEDUPE_ID)
+    )
+    return msgspec.to_builtins(
+        msgspec.structs.replace(fragment, dedupe_ring=b"".join(ring)), builtin_types=(bytes,)
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -235,11 +239,11 @@ def test_an_event_counts_once_in_a_figure_that_names_it_twice() -> None:
 
 
 def test_the_ring_remembers_the_last_messages_and_finds_only_whole_ones() -> None:
-    ring = summed([fact(message=f"m{n}") for n in range(100)]).ring
-    assert len(ring) == 64 * RING_ID
-    assert [n for n in range(100) if seen(ring, ring_id(f"m{n}"))] == list(range(36, 100))
-    assert not seen(b"xx" + ring_id("m") + b"yyyy", ring_id("m"))
-    assert seen(b"x" * RING_ID + ring_id("m"), ring_id("m"))
+    ring = summed([fact(message=f"m{n}") for n in range(100)]).dedupe_ring
+    assert len(ring) == 64 * DEDUPE_ID
+    assert [n for n in range(100) if seen(ring, dedupe_id(f"m{n}"))] == list(range(36, 100))
+    assert not seen(b"xx" + dedupe_id("m") + b"yyyy", dedupe_id("m"))
+    assert seen(b"x" * DEDUPE_ID + dedupe_id("m"), dedupe_id("m"))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_every_message_counts_once(seed: int, steps: int) -> None:
         f"m{number + 1}" for number in range(messages)
     )
     assert len(world.triggers()) == messages
-    assert all(profile.transit is None or not profile.transit.held for profile in profiles(world))
+    assert all(profile.in_flight is None or not profile.in_flight.held for profile in profiles(world))
     counters = world.counters()
     assert counters.get("applied", 0) == messages
     assert counters.get("profiles", 0) == len(list(profiles(world)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.logic.facets.decisions import trigger_id
 from flows.logic.fields.stated import stated_at
 from flows.logic.models import churn
-from flows.logic.profile.fragments import add_traits, join_traits, ring_id
+from flows.logic.profile.fragments import add_traits, dedupe_id, join_traits
 from flows.logic.shard.state import FRAGMENTS_MAX, SEALED_MAX, add_sensitive
 from flows.logic.shard.view import newest
 from schemas.records.customer_profile import MICRO, Sealed, Sensitive
@@ -124,7 +124,7 @@ def test_of_events_at_one_time_one_wins_whichever_comes_first(
         for of in world.sensitive(ANA).origins.values()
         for name, one in of.items()
     ]
-    wins = max(range(6), key=lambda n: stated_at(START_MS, ring_id(f"message {n}")))
+    wins = max(range(6), key=lambda n: stated_at(START_MS, dedupe_id(f"message {n}")))
     view = {name: value for name, (_, value) in total.items()} | newest(stated)
     assert view == {
         "plan": 9 - wins,

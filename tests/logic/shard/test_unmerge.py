@@ -210,7 +210,9 @@ def compare(seed: int, steps: int) -> None:
     ours, theirs = history.customers(), reference.customers()
     assert ours.keys() == theirs.keys()
     for members, (profile, timer, past) in theirs.items():
-        assert ours[members][0] == msgspec.structs.replace(profile, past=ours[members][0].past)
+        assert ours[members][0] == msgspec.structs.replace(
+            profile, history_bytes=ours[members][0].history_bytes
+        )
         assert ours[members][1:] == (timer, past)
     assert history.world.counters().get("split_by_fragments", 0) == 0
     for name in {*history.world.counters(), *reference.world.counters()}:

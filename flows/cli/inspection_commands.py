@@ -1,0 +1,41 @@
+"""The commands that look at a deployment: `status`, `customer`, `digest` and `quality`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import AsJson, ConfigFile
+from schemas.config.toml import load
+
+
+def status(config: ConfigFile = None) -> None:
+    """Print one screen: what the deployment holds, and how far each part is."""
+    from flows.cli.status_screen import show
+
+    show(load(config, secrets=False))
+
+
+def customer(
+    who: Annotated[
+        str, typer.Argument(metavar="ID", help="Such as email:ana@example.org, or a customer's hex id.")
+    ],
+    config: ConfigFile = None,
+) -> int:
+    """Print all that is held of a customer on one screen, contact details masked."""
+    from flows.cli.customer_screen import show
+
+    return show(load(config, secrets=False), who)
+
+
+def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print one hash for each shard, for the directory and for the whole: equal digests are equal systems."""
+    from flows.cli.digest_screen import run
+
+    return run(load(config), as_json)
+
+
+def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print by source and field how many records state it, validly, or against what was held."""
+    from flows.cli.quality_screen import run
+
+    return run(load(config), as_json)

@@ -1,0 +1,77 @@
+"""What is full is waited for: nothing is lost, and a flow that is to end does not wait on."""
+
+import asyncio
+
+import pytest
+
+from flows.runtime.engine import Stop
+from flows.runtime.patience import patiently, patiently_beside
+from schemas.errors import LogFull, Unreachable
+
+
+class Full:
+    """A step that finds no room the first few times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise LogFull("the log is full", retry_after_s=0.01)
+        return "made"
+
+
+def test_it_waits_as_long_as_it_is_told_says_so_and_gives_what_was_made() -> None:
+    waited: list[float] = []
+    said: list[LogFull] = []
+    step = Full(3)
+    assert patiently(step, waited.append, said.append) == "made"
+    assert (step.calls, waited, len(said)) == (4, [0.01] * 3, 3)
+
+
+def test_a_flow_that_is_to_end_does_not_wait_on() -> None:
+    step = Full(9)
+    assert patiently(step, lambda _: step.calls == 2, lambda _: None) is None
+    assert step.calls == 2
+
+
+@pytest.mark.parametrize(("asked", "done"), [(False, True), (True, False)])
+def test_a_stop_says_whether_it_was_done(asked: bool, done: bool) -> None:
+    stop = Stop()
+    if asked:
+        stop.asked.set()
+    step = Full(2)
+    assert stop.patiently(step) is done
+    assert step.calls == (3 if done else 1)
+
+
+def test_another_error_is_not_waited_for() -> None:
+    def away() -> None:
+        raise Unreachable("Redis")
+
+    with pytest.raises(Unreachable):
+        patiently(away, lambda _: False, lambda _: None)
+    with pytest.raises(Unreachable):
+        asyncio.run(patiently_beside(away, lambda _: None))
+
+
+def test_on_an_event_loop_others_go_on_meanwhile_and_a_cancel_ends_it() -> None:
+    def forever() -> None:
+        raise LogFull("full", retry_after_s=60)
+
+    def soon() -> None:
+        step()
+
+    async def both() -> int:
+        waiting = asyncio.create_task(patiently_beside(forever, lambda _: None))
+        await patiently_beside(soon, lambda _: None)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return step.calls
+
+    step = Full(2)
+    assert asyncio.run(asyncio.wait_for(both(), 5)) == 3
