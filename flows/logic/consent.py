@@ -15,18 +15,19 @@ _CATEGORY_MAX: Final = 64  # characters
 
 NAME: Final = "consent"
 _DENIED: Final = frozenset(
-    "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn revoke revoked"
-    " opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
+    "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn"
+    " revoke revoked opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
 )
 _GRANTED: Final = frozenset(
-    "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in subscribed 是 同意".split()
+    "true 1 yes y on grant granted accept accepted allow allowed opt-in opt_in optin opted-in opted_in"
+    " subscribed 是 同意".split()
 )
 
 Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`); what
 
 
 def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
-    """What consent banners put on each event, as traits: `{"consent.Advertising": False}`.
+    """Return what consent banners put on each event, as traits: `{"consent.Advertising": False}`.
 
     Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client
     writes `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
@@ -53,13 +54,13 @@ def _said(context: Mapping[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def is_one(name: str) -> bool:
-    """Whether a trait of this name is a consent."""
+    """Return whether a trait of this name is a consent."""
     return name == NAME or name.startswith("consent.")
 
 
 def join(a: Entry, b: Entry) -> Entry:
-    """The more restrictive of two statements; of two that are alike the newer one, then the larger text.
-    Objects are joined key by key.
+    """Return the more restrictive of two statements; of two that are alike the newer one, then the larger
+    text. Objects are joined key by key.
 
     >>> join((1, "denied"), (2, "granted"))
     (1, 'denied')
@@ -72,12 +73,14 @@ def join(a: Entry, b: Entry) -> Entry:
 
 
 def restriction(value: Any) -> int:
-    """3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0 for a
-    grant."""
+    """Return 3 for a denial, 2 for an object (of which some part may be one), 1 for words that say neither, 0
+    for a grant."""
     if type(value) is dict:
         return 2
     word = str(value).strip().lower()
-    return 3 if word in _DENIED else 0 if word in _GRANTED else 1
+    if word in _DENIED:
+        return 3
+    return 0 if word in _GRANTED else 1
 
 
 def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

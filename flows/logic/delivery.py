@@ -32,7 +32,7 @@ class Backoff(msgspec.Struct, frozen=True):
     max_ms: int
 
     def delay_ms(self, attempt: int, chance: float) -> float:
-        """The pause after the failed `attempt` (1 is the first); `chance` is uniform in [0, 1)."""
+        """Return the pause after the failed `attempt` (1 is the first); `chance` is uniform in [0, 1)."""
         return chance * min(self.max_ms, self.base_ms << min(attempt - 1, 62))
 
 
@@ -59,18 +59,18 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """True from the failure that opened it to the success that closes it."""
+        """Return True from the failure that opened it to the success that closes it."""
         return self._until_ms is not None
 
     def wait_ms(self, now_ms: float) -> float | None:
-        """How long until calls may go: 0 at once, None when only the probe's outcome can say."""
+        """Return how long until calls may go: 0 at once, None when only the probe's outcome can say."""
         if self._until_ms is None:
             return 0
         return None if self._probing else max(0, self._until_ms - now_ms)
 
     def admit(self, now_ms: float, wanted: int) -> int:
-        """How many of `wanted` deliveries may go now: all, one as the probe, or none. Each must be followed
-        by an outcome."""
+        """Return how many of `wanted` deliveries may go now: all, one as the probe, or none. Each must be
+        followed by an outcome."""
         if self._until_ms is None or wanted == 0:
             return wanted
         if self._probing or now_ms < self._until_ms:
@@ -79,11 +79,11 @@ class Breaker:
         return 1
 
     def succeeded(self) -> None:
-        """The receiver answered: whatever it said of this delivery, it is alive."""
+        """Note that the receiver answered: whatever it said about this delivery, it is alive."""
         self._failed, self._until_ms, self._probing = 0, None, False
 
     def failed(self, now_ms: float, pause_ms: float | None = None) -> None:
-        """The receiver did not take a delivery, and asks for `pause_ms` if given."""
+        """Note that the receiver did not take a delivery, and asks for `pause_ms` if given."""
         self._failed += 1
         if pause_ms is not None and pause_ms > 0:
             self._rest_until(max(self._until_ms or 0, now_ms + pause_ms))
@@ -113,16 +113,16 @@ class Progress:
 
     @property
     def span(self) -> int:
-        """How many entries were taken that the cursor has not passed: what a crash would deliver again, at
-        most."""
+        """Return how many entries were taken that the cursor has not passed: what a crash would deliver
+        again, at most."""
         return len(self._taken)
 
     def take(self, seq: int) -> None:
-        """`seq` is being worked on; larger than every one taken before."""
+        """Begin to work on `seq`, which is larger than every one taken before."""
         self._taken.append(seq)
 
     def finish(self, seq: int) -> None:
-        """`seq` is settled for good; moves the cursor if it was the lowest that was not."""
+        """Settle `seq` for good; move the cursor if it was the lowest that was not."""
         self._finished.add(seq)
         while self._taken and self._taken[0] in self._finished:
             self.cursor = self._taken.popleft()
@@ -140,22 +140,22 @@ class Waiting(Generic[T]):
         return len(self._heap)
 
     def push(self, due_ms: float, rank: int, item: T) -> None:
-        """`rank` is different for every item."""
+        """Add an item; `rank` is different for every item."""
         heappush(self._heap, (due_ms, rank, item))
 
     def pop(self, now_ms: float, count: int) -> list[T]:
-        """Up to `count` items that are due."""
+        """Return up to `count` items that are due, and remove them."""
         out: list[T] = []
         while self._heap and len(out) < count and self._heap[0][0] <= now_ms:
             out.append(heappop(self._heap)[2])
         return out
 
     def clear(self) -> list[T]:
-        """All items, due or not."""
+        """Return all items, due or not, and remove them."""
         items = [item for _, _, item in sorted(self._heap, key=lambda entry: entry[:2])]
         self._heap.clear()
         return items
 
     def wait_ms(self, now_ms: float) -> float | None:
-        """How long until the next item is due; None if there is none."""
+        """Return how long until the next item is due; None if there is none."""
         return max(0, self._heap[0][0] - now_ms) if self._heap else None

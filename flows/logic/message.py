@@ -16,6 +16,7 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 # look.
 _NEARLY: Final = b"999"
 _FINER: Final = re.compile(rb"(:\d\d\.\d{6})\d+")
+_IDS: Final = ("userId", "anonymousId", "previousId", "groupId")
 _OBJECTS: Final = ("properties", "traits", "context")
 _TEXTS: Final = ("event", "name")
 _HAPPENED: Final = ("originalTimestamp", "timestamp")  # the first that can be read counts
@@ -51,6 +52,23 @@ class Message(
     properties: dict[str, Any] | None = None
     traits: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
+
+
+class Stated(msgspec.Struct):
+    """An event that is not refused, before its values are looked at for personal data."""
+
+    message: Message
+    name: str
+    group: str
+    time_ms: int
+    message_id: str
+    identifiers: list[Identifier]
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    sensitive: dict[str, Any]
+    company: dict[str, Any]
+    record: dict[str, str]
+    removed: dict[str, int]
 
 
 class Checked(msgspec.Struct):
@@ -92,7 +110,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def decode(value: bytes) -> Message:
-    """The strict decode. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
+    """Decode strictly. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
     message = _decode(value)
     if _NEARLY in value and _FINER.search(value):
         for name, text in msgspec.structs.asdict(_decode_times(value)).items():
@@ -106,7 +124,21 @@ def _cut(text: str) -> str:
 
 
 def rescue(value: bytes) -> Message | Reject:
-    """What the strict decode refused: read leniently, or name the reason."""
+    """Read leniently what the strict decode refused, or return the reason why it cannot be read."""
+    data = _object_of(value)
+    if isinstance(data, Reject):
+        return data
+    for rescued in (_rescue_ids, _rescue_objects, _rescue_texts, _rescue_times):
+        if (refused := rescued(data)) is not None:
+            return refused
+    try:
+        return msgspec.convert(data, Message)
+    except msgspec.ValidationError as error:
+        return Reject("field_invalid", str(error))
+
+
+def _object_of(value: bytes) -> dict[str, Any] | Reject:
+    """Return the JSON object of an event of a known type."""
     if not value.strip():
         return Reject("empty", "expected a JSON object, got no bytes")
     try:
@@ -120,45 +152,55 @@ def rescue(value: bytes) -> Message | Reject:
         return Reject("not_an_object", f"expected a JSON object, got {type(data).__name__}")
     if data.get("type") not in EVENT_TYPES:
         return Reject("type_unknown", f"expected `type` to be one of {', '.join(EVENT_TYPES)}")
-    for name in ("userId", "anonymousId", "previousId", "groupId"):
+    return data
+
+
+def _rescue_ids(data: dict[str, Any]) -> Reject | None:
+    for name in _IDS:
         if isinstance(data.get(name), float | bool | list | dict):
             if _is_needed(name, data):
-                return Reject("id_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}")
+                return Reject("id_invalid", _expected(name, "text", data))
             del data[name]
     if type(data.get("messageId")) is int:
         data["messageId"] = str(data["messageId"])
     if not isinstance(data.get("messageId"), str | None):
-        return Reject(
-            "message_id_invalid", f"expected `messageId` to be text, got {type(data['messageId']).__name__}"
-        )
+        return Reject("message_id_invalid", _expected("messageId", "text", data))
+    return None
+
+
+def _rescue_objects(data: dict[str, Any]) -> Reject | None:
     for name in _OBJECTS:
         if data.get(name) in ("", []):  # so some languages write an empty object
             del data[name]
         elif not isinstance(data.get(name), dict | None):
             if _is_needed(name, data):
-                return Reject(
-                    "field_invalid", f"expected `{name}` to be an object, got {type(data[name]).__name__}"
-                )
+                return Reject("field_invalid", _expected(name, "an object", data))
             del data[name]
+    return None
+
+
+def _rescue_texts(data: dict[str, Any]) -> Reject | None:
     for name in _TEXTS:
         if not isinstance(data.get(name), str | None):
             if _is_needed(name, data):
-                return Reject(
-                    "field_invalid", f"expected `{name}` to be text, got {type(data[name]).__name__}"
-                )
+                return Reject("field_invalid", _expected(name, "text", data))
             del data[name]
+    return None
+
+
+def _rescue_times(data: dict[str, Any]) -> Reject | None:
     stated = {name: data.pop(name, None) for name in (*_HAPPENED, "sentAt")}
     times = {name: _lenient_time(value) for name, value in stated.items() if value not in (None, "")}
     unread = [name for name in _HAPPENED if name in times and times[name] is None]
     if unread and not any(times.get(name) for name in _HAPPENED):
-        return Reject(
-            "timestamp_invalid", f"expected `{unread[0]}` as ISO 8601, such as 2026-01-31T12:00:00Z"
-        )
+        detail = f"expected `{unread[0]}` as ISO 8601, such as 2026-01-31T12:00:00Z"
+        return Reject("timestamp_invalid", detail)
     data |= times
-    try:
-        return msgspec.convert(data, Message)
-    except msgspec.ValidationError as error:
-        return Reject("field_invalid", str(error))
+    return None
+
+
+def _expected(name: str, what: str, data: dict[str, Any]) -> str:
+    return f"expected `{name}` to be {what}, got {type(data[name]).__name__}"
 
 
 def _is_needed(name: str, data: dict[str, Any]) -> bool:

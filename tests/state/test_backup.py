@@ -44,8 +44,7 @@ def copied(client: redis.Redis, shards: int = 2) -> tuple[dict[bytes, Copied], C
     return {record.key: record for record in found}, cut
 
 
-# --- copying
-# ------------------------------------------------------------------------------------------------------------
+# --- copying --------------------------------------------------------------------------------------
 
 
 def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: str) -> None:
@@ -223,8 +222,7 @@ def test_changes_tells_of_every_key_written_before_it_was_asked(client: redis.Re
             changes.take()
 
 
-# --- how it lies there
-# ----------------------------------------------------------------------------------------------------
+# --- how it lies there ----------------------------------------------------------------------------
 
 
 RECORDS = [Copied(b"{s00}:p:%d" % n, "string", os.urandom(40_000)) for n in range(300)]
@@ -355,8 +353,7 @@ def test_a_backup_is_chosen_by_the_time_that_it_stands_for(backups: Backups) -> 
     assert usable(manifests, 9_999) == []
 
 
-# --- the customers' keys
-# ----------------------------------------------------------------------------------------------
+# --- the customers' keys --------------------------------------------------------------------------
 
 
 def test_the_copy_of_the_keys_follows_what_comes_and_what_goes(client: redis.Redis, tmp_path: Path) -> None:

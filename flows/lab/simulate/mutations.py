@@ -216,7 +216,7 @@ def _survives_fence(commit: Any) -> Any:
 
 
 def _keeps_the_outbox_short(emit: Any) -> Any:
-    """Triggers get their sequence, and are lost, when their shard is loaded anew."""
+    """Triggers get their sequence, and are lost when their shard is loaded again."""
     turns = _counter()
 
     def mutant(self: ShardState, lane: str, message: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
@@ -201,4 +202,4 @@ decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 @lru_cache(maxsize=16)
 def compiled(document: bytes, version: int) -> CompiledRules:
     """Return the compiled rules. They are a function of their document, so all workers may share them."""
-    return CompiledRules(rules_from(document), version, DEDUPE, SHARDS)
+    return compile_rules(rules_from(document), version, DEDUPE, SHARDS)

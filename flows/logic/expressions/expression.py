@@ -57,7 +57,7 @@ class ExpressionError(msgspec.Struct, frozen=True):
 
 
 def compile_expression(text: str, scope: Scope, *, expect: Expected = "bool") -> Compiled | ExpressionError:
-    """A function of one view that never raises on any value, or what is wrong with the text.
+    """Return a function of one view that never raises on any value, or what is wrong with the text.
 
     It gives True or False where a bool is expected, a number or None where a number is.
     """
@@ -87,7 +87,8 @@ def expression(v):
 
 
 def names_used(text: str, scope: Scope) -> set[str]:
-    """The dotted names that an expression looks at; nothing if it is none. Each is an expression itself."""
+    """Return the dotted names that an expression looks at; nothing if the text is not an expression. Each
+    name is an expression itself."""
     tree = parsed(text)
     if isinstance(tree, ExpressionError):
         return set()
@@ -100,8 +101,8 @@ def names_used(text: str, scope: Scope) -> set[str]:
 
 
 def compared_with_numbers(text: str) -> list[tuple[str, ...]]:
-    """The ways to the properties that an expression holds against a number by `<`, `<=`, `>` or `>=`; nothing
-    if it is none."""
+    """Return the ways to the properties that an expression holds against a number by `<`, `<=`, `>` or `>=`;
+    nothing if the text is not an expression."""
     tree = parsed(text)
     found: dict[tuple[str, ...], None] = {}
     for node in () if isinstance(tree, ExpressionError) else ast.walk(tree):
@@ -137,7 +138,7 @@ def _one_line(text: str) -> str:
 
 
 def parsed(text: str) -> ast.expr | ExpressionError:
-    """The tree of the text, which may hold what is no part of expressions, or why it has none."""
+    """Return the tree of the text, which may hold what is not part of expressions, or why it has none."""
     line = _one_line(text)
     source = line.strip(" ")
     indent = len(line) - len(line.lstrip(" "))
@@ -177,7 +178,7 @@ def _spell_as_written(tree: ast.expr, source: bytes) -> None:
 
 
 def mistake(message: str, node: ast.expr, text: str) -> ExpressionError:
-    """The message at the place of a node of `parsed(text)`."""
+    """Return the message at the place of a node of `parsed(text)`."""
     line = _one_line(text)
     indent = len(line) - len(line.lstrip(" "))
     before = line.strip(" ").encode()[: node.col_offset].decode()  # ast counts bytes

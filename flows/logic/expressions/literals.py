@@ -20,12 +20,12 @@ class Literal(msgspec.Struct, frozen=True):
     text: str
 
     def wrong(self, message: str) -> ExpressionError:
-        """The message with a caret under the literal."""
+        """Return the message with a caret under the literal."""
         return ExpressionError(message, self.column, self.text)
 
 
 def literals(text: str) -> Iterator[Literal]:
-    """Each of them; none of what is no expression."""
+    """Yield each of them; nothing if the text is not an expression."""
     tree = parsed(text)
     if isinstance(tree, ExpressionError):
         return

@@ -32,8 +32,8 @@ _SEPARATORS: Final = str.maketrans("", "", ", '")
 
 
 def number_of(value: Any) -> int | float | None:
-    """A number, or the number that a text is; None for what is none. Truth values are not numbers, nor is
-    `6_20`."""
+    """Return a number, or the number that a text is; None for anything else. Truth values are not numbers,
+    nor is `6_20`."""
     kind = value.__class__
     if kind is int or kind is float:
         return value  # type: ignore[no-any-return]
@@ -43,8 +43,8 @@ def number_of(value: Any) -> int | float | None:
 
 
 def read(text: str, *, decimal_comma: bool = False) -> int | float | None:
-    """The number that a text is: digits, or as people and spreadsheets write them; None if it is none or not
-    finite.
+    """Return the number that a text is: digits, or as people and spreadsheets write them; None if it is not a
+    number or not finite.
 
     `decimal_comma`: a comma is one, also where it might stand between thousands; then a point stands between
     thousands where it can.
@@ -100,12 +100,12 @@ def _bare(digits: str, decimal_comma: bool) -> str | None:
 
 
 def may_have_decimal_comma(text: str) -> bool:
-    """Whether a comma in it may be decimal, as in `1.234,5`, `40,90` and `1,620`."""
+    """Return whether a comma in it may be decimal, as in `1.234,5`, `40,90` and `1,620`."""
     match = _DRESSED.fullmatch(text.translate(_WIDE).strip())
     return match is not None and _DECIMAL_COMMA.fullmatch(match["digits"].strip()) is not None
 
 
 def may_be_grouped(text: str) -> bool:
-    """Whether a comma in it may stand between thousands, as in `1,620`."""
+    """Return whether a comma in it may stand between thousands, as in `1,620`."""
     match = _DRESSED.fullmatch(text.translate(_WIDE).strip())
     return match is not None and _GROUPED.fullmatch(match["digits"].strip()) is not None

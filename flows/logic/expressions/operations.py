@@ -48,7 +48,8 @@ def _ordered(a: Any, b: Any) -> tuple[Any, Any] | None:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Where one is a number, a text is the number that it says; two texts are as they are written."""
+    """Return whether both are equal: where one is a number, a text is the number that it says; two texts are
+    as they are written."""
     if a.__class__ is str:
         if is_number(b):
             a = number_of(a)
@@ -58,14 +59,14 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def listed(value: Any, values: tuple[Any, ...]) -> bool:
-    """`value in values`; a text also as the number that it says."""
+    """Return `value in values`; a text also as the number that it says."""
     return value in values or (
         value.__class__ is str and (number := number_of(value)) is not None and number in values
     )
 
 
 def among(value: Any, collection: Any) -> bool:
-    """`value in collection`; text is not a collection of its letters."""
+    """Return `value in collection`; text is not a collection of its letters."""
     try:
         return value is not None and isinstance(collection, _COLLECTIONS) and value in collection
     except TypeError:  # a list looked for in a set
@@ -73,7 +74,8 @@ def among(value: Any, collection: Any) -> bool:
 
 
 def not_among(value: Any, collection: Any) -> bool:
-    """False as well where either is missing: then nothing is known."""
+    """Return whether it is not among them: False as well where either is missing, for then nothing is
+    known."""
     return value is not None and isinstance(collection, _COLLECTIONS) and not among(value, collection)
 
 

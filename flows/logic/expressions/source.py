@@ -109,7 +109,7 @@ class Writer:
         self._held = 0
 
     def whole(self, node: ast.expr, expect: Expected) -> str:
-        """Source of the whole expression. Raises `Refused`."""
+        """Return the source of the whole expression. Raises `Refused`."""
         if expect == "bool":
             return self._condition(node)
         piece = self._write(node)
@@ -130,29 +130,14 @@ class Writer:
             case ast.BoolOp():
                 sign = " and " if isinstance(node.op, ast.And) else " or "
                 piece = _Piece(f"({sign.join(map(self._condition, node.values))})", "bool")
-            case ast.UnaryOp(op=ast.Not()):
-                piece = _Piece(f"(not {self._condition(node.operand)})", "bool")
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as positive):
-                piece = self._literal(positive)
-                self._expect(positive, piece, "number")
-                piece = _Piece(f"(-{piece.source})", "number")
-            case ast.UnaryOp(op=ast.USub()):
-                piece = self._calculation([node.operand], "-{}", "_negative")
+            case ast.UnaryOp(op=ast.Not() | ast.USub()):
+                piece = self._unary(node)
             case ast.BinOp(op=op) if type(op) in _CALCULATIONS:
                 piece = self._binary(node)
             case ast.Compare():
                 piece = self._comparison(node)
             case ast.IfExp():
-                condition, then, other = (
-                    self._condition(node.test),
-                    self._write(node.body),
-                    self._write(node.orelse),
-                )
-                piece = self._joined(
-                    f"({then.source} if {condition} else {other.source})",
-                    [then, other],
-                    then.nullable or other.nullable,
-                )
+                piece = self._choice(node)
             case ast.Call():
                 piece = self._call(node)
             case ast.List() | ast.Tuple():
@@ -161,6 +146,21 @@ class Writer:
                 raise Refused("this is not part of expressions", node)
         self._depth -= 1
         return piece
+
+    def _unary(self, node: ast.UnaryOp) -> _Piece:
+        if isinstance(node.op, ast.Not):
+            return _Piece(f"(not {self._condition(node.operand)})", "bool")
+        if isinstance(node.operand, ast.Constant):
+            piece = self._literal(node.operand)
+            self._expect(node.operand, piece, "number")
+            return _Piece(f"(-{piece.source})", "number")
+        return self._calculation([node.operand], "-{}", "_negative")
+
+    def _choice(self, node: ast.IfExp) -> _Piece:
+        condition = self._condition(node.test)
+        then, other = self._write(node.body), self._write(node.orelse)
+        source = f"({then.source} if {condition} else {other.source})"
+        return self._joined(source, [then, other], then.nullable or other.nullable)
 
     # --- names and literals
 
@@ -374,7 +374,8 @@ class Writer:
             if not negated:
                 return inside.format(left.source, right.source)
             guards, sources = self._guarded([left])
-            return f"({''.join(f'{guard} is not None and ' for guard in guards)}not {inside.format(sources[0], right.source)})"
+            guarded = "".join(f"{guard} is not None and " for guard in guards)
+            return f"({guarded}not {inside.format(sources[0], right.source)})"
         self._expect(left_node, left, "text")
         if right.type == "text":
             raise Refused(
@@ -409,10 +410,8 @@ class Writer:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise Refused(f"{name}() takes plain arguments only", node)
         if not least <= len(node.args) <= most:
-            raise Refused(
-                f"{name}() takes {least if least == most else f'{least} to {most}'} arguments, got {len(node.args)}",
-                node,
-            )
+            expected = least if least == most else f"{least} to {most}"
+            raise Refused(f"{name}() takes {expected} arguments, got {len(node.args)}", node)
         match name:
             case "min" | "max" | "abs":
                 return self._calculation(

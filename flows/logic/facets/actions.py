@@ -95,7 +95,7 @@ def choose(
 
 
 def context_of(view: EvaluationContext) -> list[float]:
-    """What the policy looks at."""
+    """Return what the policy looks at."""
     return list(_PLACES(view.features(_REACH)))
 
 

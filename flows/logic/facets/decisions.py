@@ -53,7 +53,10 @@ def fire(state: ShardState, trigger: CompiledTrigger, view: EvaluationContext, c
         return
     rule, profile = trigger.rule, view.p
     if trigger.cooldown and view.now < profile.cooldowns.get(rule.name, 0):
-        state.emit(Lane.DECISIONS, Decision(cause.root, rule.name, cause.cause, view.now, "cooldown"))
+        withheld = Decision(
+            customer=cause.root, rule=rule.name, cause=cause.cause, at_ms=view.now, reason="cooldown"
+        )
+        state.emit(Lane.DECISIONS, withheld)
         state.count("decisions:cooldown")
         return
     named = trigger_id(cause.cause, cause.subject, rule.name)

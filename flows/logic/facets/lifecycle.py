@@ -6,7 +6,7 @@ from typing import Any
 from flows.logic.facets.facet import Facet, TriggerCause
 from flows.logic.rules.ruleset import CompiledRules, EvaluationContext
 from flows.logic.shard.state import Live, ShardState
-from schemas.records.customer_profile import Fragment, Profile
+from schemas.records.customer_profile import Profile
 
 
 class LifecycleStage(Facet):
@@ -16,8 +16,16 @@ class LifecycleStage(Facet):
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
     ) -> bool:
         """Move the customer to the stage of now."""
-        profile = view.p
-        stage = stage_of(rules, view.f, profile, view.now)
+        profile, total, now, lifecycle = view.p, view.f, view.now, rules.rules.lifecycle
+        quiet = now - total.last_ms
+        if quiet >= lifecycle.lost:
+            stage = "lost"
+        elif quiet >= lifecycle.slipping:
+            stage = "slipping"
+        elif profile.returned_ms and now - profile.returned_ms < lifecycle.won_back:
+            stage = "won_back"
+        else:
+            stage = "new" if now - total.first_ms < lifecycle.new else "active"
         if stage != profile.stage:
             if profile.stage:
                 state.count(f"stage:{profile.stage}", -1)
@@ -49,15 +57,3 @@ class LifecycleStage(Facet):
     def show(self, rules: CompiledRules, view: EvaluationContext) -> dict[str, Any]:
         """Return the stage."""
         return {"stage": view.p.stage}
-
-
-def stage_of(rules: CompiledRules, total: Fragment, profile: Profile, now: int) -> str:
-    """Return the life-cycle stage by inactivity."""
-    lifecycle, quiet = rules.rules.lifecycle, now - total.last_ms
-    if quiet >= lifecycle.lost:
-        return "lost"
-    if quiet >= lifecycle.slipping:
-        return "slipping"
-    if profile.returned_ms and now - profile.returned_ms < lifecycle.won_back:
-        return "won_back"
-    return "new" if now - total.first_ms < lifecycle.new else "active"

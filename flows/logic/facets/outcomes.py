@@ -48,7 +48,8 @@ class Outcomes(Facet):
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
     ) -> bool:
         """Return True if a window closes sooner than the customer is looked at."""
-        return 0 < _due(rules, view.p) < view.p.indexed_ms
+        profile = view.p
+        return bool(profile.open) and _due(rules, profile) < profile.indexed_ms
 
     def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
         """Return when the first of the windows closes."""
@@ -125,8 +126,8 @@ def _refused(state: ShardState, refusal: Refused | None) -> None:
 
 
 def _due(rules: CompiledRules, profile: Profile) -> int:
-    """Return when the first of the attribution windows closes; 0 if nothing waits."""
-    return next(iter(profile.open.values())).decided_ms + rules.choices.within_ms if profile.open else 0
+    """Return when the first of the attribution windows closes, where a choice is open."""
+    return next(iter(profile.open.values())).decided_ms + rules.choices.within_ms
 
 
 def _leave(state: ShardState, root: bytes, closed: Rewarded, now: int) -> None:

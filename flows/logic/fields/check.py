@@ -79,21 +79,22 @@ class Entry:
         )
 
     def names(self, kinds: frozenset[FieldKind]) -> frozenset[str]:
-        """Folded names of the fields that are of these kinds."""
+        """Return the folded names of the fields that are of these kinds."""
         return frozenset(name for name, (_, kind) in self._fields.known.items() if kind in kinds)
 
     @property
     def kinds(self) -> dict[str, FieldKind]:
-        """Of the fields, by folded name."""
+        """Return the kinds of the fields, by folded name."""
         return {name: kind for name, (_, kind) in self._fields.known.items()}
 
     def take(self, traits: dict[str, Any], context: dict[str, Any] | None, received_ms: int) -> Taken | None:
-        """None where no trait is of a kind that is checked: then nothing changes."""
+        """Return the traits after the check; None where no trait is of a kind that is checked, for then
+        nothing changes."""
         fields = self._fields
         stated = [(name, known) for name in traits if (known := fields[name]) is not None]
         if not stated:
             return None
-        taken = Taken(dict(traits), {}, {}, {}, {})
+        taken = Taken(traits=dict(traits), original={}, invalid={}, quality={}, derived={})
         countries = self._countries.of(traits, context)
         zones = countries if (zone := self._zone(stated, traits, context)) is None else (zone, *countries)
         for name, (field, kind) in stated:
@@ -198,7 +199,7 @@ class Countries:
 
 
 def checks(config: EntryConfig) -> dict[FieldKind, Check]:
-    """The check of each kind, with its cache."""
+    """Return the check of each kind, with its cache."""
     of: dict[FieldKind, Check] = {
         "phone": Phones(config.complete).check,
         "email": emails(config).check,
@@ -230,7 +231,7 @@ def emails(config: EntryConfig) -> Emails:
 
 
 def folded(name: str) -> str:
-    """`firstName`, `first_name`, `First Name`, `$first_name` and `customer.firstName` are one name."""
+    """Return one name for `firstName`, `first_name`, `First Name`, `$first_name` and `customer.firstName`."""
     return "".join(filter(str.isalnum, name.rpartition(".")[2].lower()))
 
 
@@ -269,8 +270,8 @@ Unborn = Callable[[str, int], bool]
 
 
 def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
-    """(value, Unix milliseconds of now) -> whether it holds a birth that is still to come; None for a kind
-    that holds none."""
+    """Return a function of (value, Unix milliseconds of now) that says whether the value holds a birth that
+    is still to come; None for a kind that holds none."""
     return (
         (lambda value, now_ms: _is_unborn(kind, made[kind](value, ()), now_ms))
         if kind in _BIRTHDAYS
@@ -279,8 +280,8 @@ def unborn(kind: FieldKind, made: Mapping[FieldKind, Check]) -> Unborn | None:
 
 
 def key_of(kind: FieldKind, config: EntryConfig, made: Mapping[FieldKind, Check]) -> Normalise:
-    """The form by which two spellings of an identifier are one; None where the value does not hold. `made`:
-    what `checks` gave."""
+    """Return what brings a value to the form by which two spellings of an identifier are one, or to None
+    where it does not hold. `made`: what `checks` gave."""
     check, mail = made[kind], emails(config)
 
     def key(value: str, countries: tuple[str, ...]) -> str | None:

@@ -31,7 +31,7 @@ Traits = Mapping[str, tuple[int, Any]]
 
 
 def derived(traits: Traits, what: str) -> tuple[Any, str, float] | None:
-    """(value, kind of the source, confidence): the surest one; None where nothing tells it."""
+    """Return (value, kind of the source, confidence), the surest one; None where nothing tells it."""
     for kind, sure in sorted(CONFIDENCE.get(what, {}).items(), key=lambda source: -source[1]):
         held = traits.get(DERIVED + kind)
         if held is not None and type(held[1]) is dict and what in held[1]:
@@ -40,7 +40,7 @@ def derived(traits: Traits, what: str) -> tuple[Any, str, float] | None:
 
 
 def completed(traits: Traits) -> dict[str, dict[str, Any]]:
-    """All that is derived and not stated. What is personal data is not here: it lies in the sensitive
+    """Return all that is derived and not stated. Personal data is not here: it lies in the sensitive
     record."""
     found = {}
     for what in CONFIDENCE:

@@ -42,7 +42,7 @@ class _Strict(parser.parserinfo):  # type: ignore[misc]  # the library has no ty
 
 
 def dates(day_first: bool) -> Check:
-    """A check; `day_first`: 03/04/2020 is in April. Its places are countries or IANA time zones, the
+    """Return a check; `day_first`: 03/04/2020 is in April. Its places are countries or IANA time zones, the
     likeliest first."""
     strict = parser.parser(_Strict(dayfirst=day_first))
 

@@ -27,10 +27,11 @@ _DATED: Final = re.compile(r"\[(\d*)-(\d*)\](.+)")
 
 
 def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """18 digits by one scheme. Tells the birth date, sex and where it was registered. Besides resident IDs of
-    the mainland these are permits for residents of Hong Kong (810000), Macau (820000) and Taiwan (830000),
-    and cards of foreign permanent residents since 2023 (GA 2102: 9, two digits for the province where it was
-    applied for, three for the nationality).
+    """Check the 18 digits by one scheme. Tells the birth date, sex and where the number was registered.
+
+    Besides resident IDs of the mainland these are permits for residents of Hong Kong (810000), Macau (820000)
+    and Taiwan (830000), and cards of foreign permanent residents since 2023 (GA 2102: 9, two digits for the
+    province where it was applied for, three for the nationality).
 
     (`ric.validate` also wants the county to have existed at birth. But a number is given when somebody is
     registered: people born in 1975 carry the code of a county of 1990.)
@@ -76,14 +77,14 @@ def _registered(code: str, year: int) -> dict[str, str]:
 
 
 def credit_code(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """The unified social credit code of an organisation, 18 characters."""
+    """Check the unified social credit code of an organisation, 18 characters."""
     number = _compact(value)
     return Bad("too_long") if number is None else _by(uscc, number)
 
 
 def passport(value: str, countries: tuple[str, ...]) -> Checked:
-    """Six to nine letters and digits, at least four of them digits; where Chinese is the likeliest, its own
-    series is told."""
+    """Check six to nine letters and digits, at least four of them digits; where Chinese is the likeliest, its
+    own series is told."""
     number = _compact(value)
     if number is None:
         return Bad("too_long")
@@ -94,7 +95,7 @@ def passport(value: str, countries: tuple[str, ...]) -> Checked:
 
 
 def bank_card(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """ISO/IEC 7812: 12 to 19 digits with a Luhn check digit, not one digit over and over."""
+    """Check by ISO/IEC 7812: 12 to 19 digits with a Luhn check digit, not one digit over and over."""
     number = _compact(value)
     if number is None:
         return Bad("too_long")

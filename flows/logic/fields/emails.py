@@ -45,8 +45,8 @@ class Emails:
         return any(".".join(labels[at:]) in self._disposable for at in range(len(labels) - 1))
 
     def key(self, normal: str) -> str:
-        """Of a checked address: in small letters, its domain in ASCII; without tag and dots where the options
-        say so."""
+        """Return the key of a checked address: in small letters, its domain in ASCII; without tag and dots
+        where the options say so."""
         local, _, domain = normal.rpartition("@")
         local = local.lower()
         domain = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode()

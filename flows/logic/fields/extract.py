@@ -23,7 +23,7 @@ class Fields:
         ]
 
     def of(self, traits: Mapping[str, Any]) -> dict[str, str]:
-        """Text by field; empty where there are fewer than two."""
+        """Return texts by field; nothing where there are fewer than two."""
         found: dict[str, str] = {}
         for name, paths in self._places:
             for path in paths:

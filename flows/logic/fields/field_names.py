@@ -133,7 +133,7 @@ class Named(dict[str, Fits | None]):
         return found
 
     def derived(self, name: str) -> Fits | None:
-        """By the words that the name is made of."""
+        """Return what the words say that the name is made of."""
         if len(name) > _LENGTH_MAX:
             return None
         if not name.isascii():
@@ -172,8 +172,8 @@ class Naming:
         return found
 
     def is_personal(self, name: str, value: str) -> bool:
-        """Of a parameter: the value must be able to be what its name says, whatever the name is (`?mobile=1`
-        is no number)."""
+        """Return whether a parameter is personal: its value must be able to be what its name says, whatever
+        the name is (`?mobile=1` is not a number)."""
         if name not in self._parameters:
             if len(self._parameters) > NAMES_MAX:
                 self._parameters.clear()
@@ -183,7 +183,8 @@ class Naming:
 
 
 def words_of(name: str) -> list[str]:
-    """`buyerFirstName2`, `buyer_first-name 2` and `BUYER.firstName.2` are the words buyer, first, name, 2."""
+    """Return the words of a name: those of `buyerFirstName2`, `buyer_first-name 2` and `BUYER.firstName.2`
+    are buyer, first, name, 2."""
     return [word.lower() for word in _WORD.findall(name)]
 
 

@@ -17,18 +17,18 @@ _OF: Final = "\0"
 
 
 def stated(group: str, traits: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one call, as traits of the customer."""
+    """Return what one call states, as traits of the customer."""
     of_it = GROUP + group.replace(_OF, "")
     return {of_it: True} | {f"{of_it}{_OF}{name}": value for name, value in traits.items()}
 
 
 def is_one(name: str) -> bool:
-    """Whether a trait is about a group."""
+    """Return whether a trait is about a group."""
     return name.startswith(GROUP)
 
 
 def shown(traits: Mapping[str, tuple[int, Any]]) -> dict[str, dict[str, Any]]:
-    """Each group with its traits, in the order of names."""
+    """Return each group with its traits, in the order of names."""
     found: dict[str, dict[str, Any]] = {}
     for name, (_time_ms, value) in sorted(traits.items()):
         if is_one(name):

@@ -56,8 +56,8 @@ class _Namespace:
         self.cache: dict[str | tuple[str, tuple[str, ...]], Identifier | None] = {}
 
     def identifier(self, value: str, countries: tuple[str, ...] = ()) -> Identifier | None:
-        """None for a value that is blocked, or does not hold. `countries`: of a number without one; the
-        likeliest first."""
+        """Return the identifier; None for a value that is blocked, or does not hold. `countries`: for a
+        number without one; the likeliest first."""
         known = (value, countries) if countries else value
         if known in self.cache:
             return self.cache[known]
@@ -76,7 +76,7 @@ class _Namespace:
         return identifier
 
     def holds(self, value: str, countries: tuple[str, ...], now_ms: int) -> bool:
-        """Whether it is a value of its kind at all."""
+        """Return whether it is a value of its kind at all."""
         if self.unborn is not None and self.unborn(value, now_ms):
             return False
         return not is_rounded(value) and self.normalise(value, countries) is not None
@@ -114,12 +114,12 @@ class Identifiers:
         made = made or checks(replace(entry, complete=False))
         namespaces = [
             _Namespace(
-                namespace,
-                strength,
-                blocked,
-                hash_key,
-                _normalise(namespace, entry, made),
-                _unborn(namespace, made),
+                config=namespace,
+                strength=strength,
+                blocked=blocked,
+                key=hash_key,
+                normalise=_normalise(namespace, entry, made),
+                unborn=_unborn(namespace, made),
             )
             for strength, namespace in enumerate(config.namespace)
         ]
@@ -132,8 +132,8 @@ class Identifiers:
         self._user = self._namespace_of("userId")
 
     def previous(self, message: Any) -> tuple[bytes, bytes] | None:
-        """Whom the `previousId` of an alias names, as a user and as a visitor; None where the alias itself
-        names no other user."""
+        """Return whom the `previousId` of an alias names, as a user and as a visitor; None where the alias
+        itself names no other user."""
         if (
             message.previousId is None
             or message.user_id is None
@@ -153,15 +153,16 @@ class Identifiers:
         return next((place.namespace for place in self._places if place.path == path), None)
 
     def hash(self, namespace: str, value: str) -> bytes | None:
-        """The keyed hash of a plain value; None for an unknown namespace or a blocked value."""
+        """Return the keyed hash of a plain value; None for an unknown namespace or a blocked value."""
         known = self._by_name.get(namespace)
-        identifier = (
-            known.identifier(value, self._countries.default if known.local else ()) if known else None
-        )
+        if known is None:
+            return None
+        identifier = known.identifier(value, self._countries.default if known.local else ())
         return identifier.hash if identifier else None
 
     def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:
-        """Distinct, strongest first. `now_ms`: when it was received; who is born later is nobody."""
+        """Return distinct identifiers, strongest first. `now_ms`: when it was received; nobody is born
+        later."""
         found: list[Identifier] = []
         refused: list[tuple[_Namespace, str, tuple[str, ...]]] = []
         malformed = ""
@@ -179,14 +180,10 @@ class Identifiers:
                 malformed = malformed or place.path
                 continue
             namespace = place.namespace
-            countries = (
-                self._countries.of(message.traits, message.context)
-                if namespace.local and value[0:1] != "+"
-                else ()
-            )
-            identifier = (namespace.cache.get(value) if not countries else None) or namespace.identifier(
-                value, countries
-            )
+            local = namespace.local and value[0:1] != "+"
+            countries = self._countries.of(message.traits, message.context) if local else ()
+            identifier = None if countries else namespace.cache.get(value)
+            identifier = identifier or namespace.identifier(value, countries)
             if identifier is None or (namespace.unborn is not None and namespace.unborn(value, now_ms)):
                 refused.append((namespace, value, countries))
             elif identifier not in found and not (
@@ -196,10 +193,7 @@ class Identifiers:
         if message.previousId is not None and self._previous is not None:
             if len(str(message.previousId)) > ID_MAX:
                 return _malformed("previousId")
-            previous = self._previous.identifier(str(message.previousId))
-            if previous is not None and previous not in found:
-                found.append(previous)
-                found.sort(key=lambda identifier: identifier.strength)
+            _insert(self._previous.identifier(str(message.previousId)), found)
         if found:
             return found
         return _malformed(malformed) if malformed else _nobody(refused, now_ms)
@@ -210,6 +204,13 @@ def _normalise(config: Namespace, entry: EntryConfig, made: Checks) -> Normalise
         return key_of(cast(FieldKind, config.normalize), entry, made)
     plainly = _NORMALISE[config.normalize]
     return lambda value, _countries: plainly(value)
+
+
+def _insert(identifier: Identifier | None, found: list[Identifier]) -> None:
+    """Add an identifier at its place, if it is new."""
+    if identifier is not None and identifier not in found:
+        found.append(identifier)
+        found.sort(key=lambda each: each.strength)
 
 
 def _malformed(path: str) -> Reject:
@@ -230,7 +231,5 @@ def _nobody(refused: list[tuple[_Namespace, str, tuple[str, ...]]], now_ms: int)
             "id_invalid",
             "a number of which a spreadsheet has kept the first digits alone: send the column as text",
         )
-    return Reject(
-        "id_invalid",
-        f"expected {' or '.join(sorted({namespace.config.name for namespace, _, _ in refused}))} to hold its check",
-    )
+    names = sorted({namespace.config.name for namespace, _, _ in refused})
+    return Reject("id_invalid", f"expected {' or '.join(names)} to hold its check")

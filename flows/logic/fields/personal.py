@@ -57,7 +57,10 @@ _NUMBER: Final = re.compile(
     r"""
     (?<![0-9A-Za-z.+])(?:
       (?P<mobile_grouped>(?<!\d-)1[3-9]\d(?P<m>[ \-])\d{4}(?P=m)\d{4}(?!-\d))
-    | (?P<card_grouped>(?<!\d-)(?:\d{4}(?P<c>[ \-])\d{4}(?P=c)\d{4}(?P=c)\d{4}(?:(?P=c)\d{3})?|\d{4}(?P<a>[ \-])\d{6}(?P=a)\d{5})(?!-\d))
+    | (?P<card_grouped>(?<!\d-)(?:
+          \d{4}(?P<c>[ \-])\d{4}(?P=c)\d{4}(?P=c)\d{4}(?:(?P=c)\d{3})?
+        | \d{4}(?P<a>[ \-])\d{6}(?P=a)\d{5}
+      )(?!-\d))
     | (?P<resident>[1-9]\d{16}[\dXx])
     | (?P<card>\d{15,19})
     | (?P<mobile>1[3-9]\d{9})
@@ -75,8 +78,8 @@ _NOT_DIGITS: Final = re.compile(r"\D+")
 
 
 def may_hold(*parts: Any) -> bool:
-    """Whether what is left of an event could hold a value that is personal by itself: no for nearly all that
-    do not, in about 1 µs."""
+    """Return whether what is left of an event could hold a value that is personal by itself: False for nearly
+    all that do not, in about 1 µs."""
     said = _encode(parts)
     glance = said.translate(_GLANCE, b" -.()")
     return b"@" in glance or b"00000000000" in glance
@@ -103,16 +106,16 @@ class Personal:
         self._naming = naming
 
     def clean(self, data: dict[str, Any], year: int, removed: Removed) -> dict[str, Any]:
-        """`data` without its personal values; `removed` counts them by kind. `year` of receipt."""
+        """Return `data` without its personal values; `removed` counts them by kind. `year` of receipt."""
         return self._walk(data, year, removed, None, "")
 
     def apart(self, data: dict[str, Any], year: int, sensitive: dict[str, Any]) -> dict[str, Any]:
-        """`data` without its personal values; those that hold some go whole to `sensitive`, under their
-        dotted names."""
+        """Return `data` without its personal values; those that hold some go whole to `sensitive`, under
+        their dotted names."""
         return self._walk(data, year, {}, sensitive, "")
 
     def redact(self, text: str, year: int, removed: Removed, name: str = "") -> str:
-        """The text with `(redacted)` in the place of each personal part."""
+        """Return the text with `(redacted)` in the place of each personal part."""
         return self._text(text, self._naming.of(name), year, removed, _DECODED_MAX)
 
     def _walk(

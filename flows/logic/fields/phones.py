@@ -39,7 +39,7 @@ class Phones:
         self._complete = complete
 
     def check(self, value: str, countries: tuple[str, ...]) -> Checked:
-        """A number without its country code is of the first country where it is valid."""
+        """Check a number; one without its country code is of the first country where it is valid."""
         if len(value) > TEXT_MAX:
             return Bad("too_long")
         text = plain(value)

@@ -34,8 +34,8 @@ class Placeholders:
         self._fits = [patterns.whole(pattern) for pattern in config.blocked_patterns]
 
     def says_nothing(self, value: str) -> bool:
-        """Whether a value only stands where one should be; in any case and width, however its words are
-        joined, also in quotes or brackets, and twice (`undefined undefined` was a first name and a last
+        """Return whether a value only stands where one should be; in any case and width, however its words
+        are joined, also in quotes or brackets, and twice (`undefined undefined` was a first name and a last
         one)."""
         folded = _folded(value)
         if folded in self._words:

@@ -59,8 +59,8 @@ _NO_CITY: Final = frozenset(("市辖区", "县", "省直辖县级行政区划", 
 
 
 def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """As ISO 3166 alpha-2, from the code or the name in English or Chinese. Tells its time zone where it has
-    one."""
+    """Check a country, and write it as ISO 3166 alpha-2, from the code or the name in English or Chinese.
+    Tells its time zone where it has only one."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
@@ -74,7 +74,7 @@ def country(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def city(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """Any name; of a Chinese city it tells the province (not where two cities have the name)."""
+    """Check a city: any name; a Chinese one tells its province (not where two cities have the name)."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
@@ -87,7 +87,7 @@ def city(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def province(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """Any name; a Chinese province in its full form."""
+    """Check a province: any name; a Chinese one in its full form."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)
@@ -103,19 +103,19 @@ def _of_province(name: str) -> dict[str, str]:
 
 
 def province_of(code: str) -> str:
-    """By the first two digits of a division's code; nothing where there is none."""
+    """Return the province by the first two digits of a division's code; nothing where there is none."""
     return next(
         (plainly(says["province"]) for _, says in numdb.get("cn/loc").info(code) if "province" in says), ""
     )
 
 
 def plainly(name: str) -> str:
-    """A province as it is written on the mainland."""
+    """Return a province as it is written on the mainland."""
     return _TRADITIONAL.get(name, name)
 
 
 def postal_code(value: str, countries: tuple[str, ...]) -> Checked:
-    """By the form of the likeliest country, else by what is common to all."""
+    """Check by the form of the likeliest country, else by what is common to all."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value).upper()
@@ -124,8 +124,8 @@ def postal_code(value: str, countries: tuple[str, ...]) -> Checked:
 
 
 def locale(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """As BCP 47 (`zh-Hans-CN`), from it or from the POSIX form. Tells the language, and the country where it
-    names one."""
+    """Check a locale, and write it as BCP 47 (`zh-Hans-CN`), from that or from the POSIX form. Tells the
+    language, and the country where it names one."""
     match = _LOCALE.fullmatch(plain(value)[:TEXT_MAX])
     if match is None:
         return Bad("format")
@@ -137,13 +137,13 @@ def locale(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def time_zone(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """A name of the IANA database."""
+    """Check that it is a name of the IANA database."""
     text = plain(value)[:TEXT_MAX]
     return Good(text) if text in _zones() else Bad("unknown")
 
 
 def split_region(text: str) -> dict[str, str]:
-    """`广东省深圳市` as province and city; {} where there is no known province in front."""
+    """Return `广东省深圳市` as province and city; {} where there is no known province in front."""
     for name in _province_names():
         for form in (name, short(name)):
             if text.startswith(form):
@@ -153,7 +153,7 @@ def split_region(text: str) -> dict[str, str]:
 
 
 def short(name: str) -> str:
-    """`深圳市` and `深圳` are one."""
+    """Return one name for `深圳市` and `深圳`."""
     return _SUFFIX.sub("", name) or name
 
 
@@ -180,7 +180,8 @@ def _country_codes() -> dict[str, str]:
 
 @cache
 def zone_of(region: str) -> str | None:
-    """The time zone of a country that has one; None of any other, and of what is none."""
+    """Return the time zone of a country that has only one; None for any other, and for what is not a
+    country."""
     if region in _OWN_ZONES:
         return _OWN_ZONES[region]
     code = phonenumbers.country_code_for_region(region)

@@ -92,7 +92,7 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 def unread_report(totals: Mapping[str, int]) -> list[Unread]:
-    """From the counters of all shards, added up; the most frequent first."""
+    """Return what the counters of all shards, added up, say; the most frequent first."""
     found = []
     for name, n in totals.items():
         if name.startswith(UNREAD):
@@ -102,7 +102,7 @@ def unread_report(totals: Mapping[str, int]) -> list[Unread]:
 
 
 def report(totals: Mapping[str, int]) -> list[FieldQuality]:
-    """From the counters of all shards, added up; by source and field."""
+    """Return what the counters of all shards, added up, say; by source and field."""
     records: dict[str, int] = {}
     outcomes: dict[tuple[str, str], dict[str, int]] = {}
     for name, n in totals.items():
@@ -116,9 +116,14 @@ def report(totals: Mapping[str, int]) -> list[FieldQuality]:
     for (source, field), counts in sorted(outcomes.items()):
         valid, conflicts = counts.pop(OK, 0), counts.pop(CONFLICT, 0)
         bad = dict(sorted(counts.items(), key=lambda reason: (-reason[1], reason[0])))
-        found.append(
-            FieldQuality(
-                source, field, records.get(source, 0), valid + sum(bad.values()), valid, conflicts, bad
-            )
+        quality = FieldQuality(
+            source=source,
+            field=field,
+            records=records.get(source, 0),
+            stated=valid + sum(bad.values()),
+            valid=valid,
+            conflicts=conflicts,
+            bad=bad,
         )
+        found.append(quality)
     return found

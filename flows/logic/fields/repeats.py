@@ -34,7 +34,8 @@ class Repeats:
         return bool(self._within)
 
     def marks(self, source: str, event: str, time_ms: int, content: Iterable[Any]) -> bytes:
-        """b"" where no rule is for this. `content` must be fit for a log record."""
+        """Return the marks of an event; b"" where no rule is for it. `content` must be fit for a log
+        record."""
         of = self._within
         within = (
             of.get((source, event)) or of.get(("*", event)) or of.get((source, "*")) or of.get(("*", "*"))
@@ -49,5 +50,5 @@ class Repeats:
 
 
 def split(marks: bytes) -> list[bytes]:
-    """The own one first."""
+    """Return the marks, the event's own first."""
     return [marks[at : at + MARK] for at in range(0, len(marks), MARK)]

@@ -15,12 +15,12 @@ _BASE: Final = 1 << 62  # records of before hold milliseconds alone, which are s
 
 
 def stated_at(time_ms: int, message: bytes) -> int:
-    """The moment of an event; `message` begins with the hash of its messageId."""
+    """Return the moment of an event; `message` begins with the hash of its messageId."""
     return _BASE + (time_ms << _TIE_BITS | int.from_bytes(message[:3]) >> 4)
 
 
 def in_order(moment: int) -> int:
-    """What moments of both forms are compared by.
+    """Return what moments of both forms are compared by.
 
     >>> in_order(5) < stated_at(5, b"any") < in_order(6)
     True

@@ -15,7 +15,7 @@ _GENDERS: Final = {
 
 
 def name(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """A person's name, in any script; Chinese names without blanks between their characters."""
+    """Check a person's name, in any script; Chinese names without blanks between their characters."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = _together(plain(value))
@@ -23,7 +23,7 @@ def name(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def address(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """A line of an address."""
+    """Check a line of an address."""
     if len(value) > ADDRESS_MAX:
         return Bad("too_long")
     text = _together(plain(value))
@@ -31,7 +31,8 @@ def address(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 
 
 def gender(value: str, _countries: tuple[str, ...] = ()) -> Checked:
-    """`male` and `female` in their usual spellings; any other word stays what the customer said."""
+    """Check a gender: `male` and `female` in their usual spellings; any other word stays what the customer
+    said."""
     if len(value) > TEXT_MAX:
         return Bad("too_long")
     text = plain(value)

@@ -32,14 +32,14 @@ Check = Callable[
 
 
 def is_rounded(text: str) -> bool:
-    """Whether it is what a spreadsheet shows of a long number (`8.80012E+15`): the digits that told it from
-    others are gone."""
+    """Return whether it is what a spreadsheet shows of a long number (`8.80012E+15`): the digits that told it
+    from others are gone."""
     return "+" in text and _ROUNDED.fullmatch(text.strip()) is not None
 
 
 def cached(check: Check, local: bool = False) -> Check:
-    """The same values come again and again; each is looked at once. `local`: what it says of one without a
-    `+` depends on the country."""
+    """Return a check that looks at each value once, for the same ones come again and again. `local`: what it
+    says of one without a `+` depends on the country."""
     known: dict[tuple[str, tuple[str, ...]], Checked] = {}
 
     def look(value: str, countries: tuple[str, ...]) -> Checked:
@@ -56,14 +56,14 @@ def cached(check: Check, local: bool = False) -> Check:
 
 
 def text_of(value: Any) -> str | None:
-    """A stated scalar as text; None for what is no text and no whole number."""
+    """Return a stated scalar as text; None for what is neither text nor a whole number."""
     if type(value) is str:
         return value
     return str(value) if type(value) is int and abs(value) < 10**20 else None
 
 
 def plain(value: str) -> str:
-    """Full-width forms as their usual ones, nothing invisible, one blank between words."""
+    """Return full-width forms as their usual ones, nothing invisible, one blank between words."""
     if not value.isascii():
         value = "".join(
             letter

@@ -36,7 +36,7 @@ Read = Callable[[Any, int], Any]  # (state or None, now_ms) -> value
 
 
 def slot_of(aggregate: Aggregate) -> int:
-    """The key of a definition in `Fragment.aggregates`: another definition under the same name starts
+    """Return the key of a definition in `Fragment.aggregates`: another definition under the same name starts
     afresh."""
     parts = (
         aggregate.name,
@@ -50,7 +50,7 @@ def slot_of(aggregate: Aggregate) -> int:
 
 
 def amount_of(value: Any) -> int | None:
-    """A number in millionths; None for what is no number, or too large to be one."""
+    """Return a number in millionths; None for what is not a number, or too large to be one."""
     number = number_of(value)
     if number is None:
         return None
@@ -60,13 +60,13 @@ def amount_of(value: Any) -> int | None:
 
 
 def steps_of(value: str) -> tuple[str, ...]:
-    """The way to a property that is named with or without `properties.`."""
+    """Return the way to a property that is named with or without `properties.`."""
     return tuple(value.removeprefix("properties.").split(".")) if value else ()
 
 
 def read_as_numbers(aggregates: Iterable[Aggregate], value: Value) -> dict[str, list[tuple[str, ...]]]:
-    """By event name or type: the ways to the properties that figures and purchases read as numbers, each
-    once."""
+    """Return, by event name or type, the ways to the properties that figures and purchases read as numbers,
+    each once."""
     found: dict[str, dict[tuple[str, ...], None]] = {
         event: {steps_of(value.amount): None} for event in value.events
     }
@@ -78,7 +78,7 @@ def read_as_numbers(aggregates: Iterable[Aggregate], value: Value) -> dict[str, 
 
 
 def is_unread(properties: dict[str, Any], way: tuple[str, ...]) -> bool:
-    """Whether something is there that is no number, or too large to be one."""
+    """Return whether something is there that is not a number, or too large to be one."""
     value: Any = properties
     for step in way:
         value = value.get(step) if type(value) is dict else None
@@ -86,8 +86,8 @@ def is_unread(properties: dict[str, Any], way: tuple[str, ...]) -> bool:
 
 
 def in_64_bits(total: int) -> int:
-    """A sum as its record can hold it: beyond 9.2e12 of either sign it begins again at the other end, as sums
-    of 64 bits do.
+    """Return a sum as its record can hold it: beyond 9.2e12 of either sign it begins again at the other end,
+    as sums of 64 bits do.
 
     Thousands of the largest amounts lead there, so no honest customer does, and a hostile one must not stop
     the others. A sum that stayed at its end would depend on the order of its parts.

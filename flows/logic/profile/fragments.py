@@ -23,11 +23,12 @@ TRAITS_MAX: Final = 64
 
 
 def dedupe_id(message: str) -> bytes:
+    """Return the hash by which a message is known again."""
     return blake2b(message.encode("utf-8", "surrogatepass"), digest_size=DEDUPE_ID).digest()
 
 
 def seen(ring: bytes, message: bytes) -> bool:
-    """Whether the ring holds this message's hash."""
+    """Return whether the dedupe ring holds this message's hash."""
     at = ring.find(message)
     while at > 0 and at % DEDUPE_ID:
         at = ring.find(message, at + 1)
@@ -90,7 +91,7 @@ class FragmentRules:
             add_traits(fragment.traits, {name: (moment, value) for name, value in fact.traits.items()})
 
     def unread(self, fact: Fact) -> list[str]:
-        """Properties of this fact that are to be numbers and are none."""
+        """Return the properties of this fact that should be numbers and are not."""
         ways: Iterable[tuple[str, ...]] = self._numbers.get(
             fact.name if fact.type == "track" else fact.type, ()
         )
@@ -99,7 +100,7 @@ class FragmentRules:
         return [f"properties.{'.'.join(way)}" for way in ways if is_unread(fact.properties, way)]
 
     def merge(self, a: Fragment, b: Fragment) -> Fragment:
-        """The sum of both; `a` is changed, `b` is not."""
+        """Return the sum of both; `a` is changed, `b` is not."""
         if b.events == 0:
             return a
         if a.events == 0:
@@ -137,8 +138,8 @@ def _join_latest(fragment: Fragment, ordered_ms: int, amount: int, before: int) 
 
 
 def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int, Any]]) -> None:
-    """The last writer wins (see `flows.logic.fields.stated`); of two at the same moment, the larger text. At
-    most `TRAITS_MAX`, first by name."""
+    """Add traits: the last writer wins (see `flows.logic.fields.stated`); of two at the same moment, the
+    larger text. At most `TRAITS_MAX`, first by name."""
     for name, entry in newer.items():
         held = traits.get(name)
         if held is None:
@@ -151,8 +152,8 @@ def add_traits(traits: dict[str, tuple[int, Any]], newer: Mapping[str, tuple[int
 
 
 def join_traits(traits: dict[str, tuple[int, Any]], others: Mapping[str, tuple[int, Any]]) -> None:
-    """Of two fragments: as `add_traits`, but of a consent that both state the more restrictive one stays,
-    whichever is newer."""
+    """Add the traits of another fragment: as `add_traits`, but where both state a consent the more
+    restrictive one stays, whichever is newer."""
     stated = {
         name: consent.join(traits[name], entry)
         for name, entry in others.items()

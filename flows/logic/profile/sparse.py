@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 
 def pack(values: Sequence[float]) -> bytes:
-    """Up to 255 values."""
+    """Pack up to 255 values."""
     present = [value for value in values if value]
     mask = sum(1 << place for place, value in enumerate(values) if value)
     packed = struct.pack(f">B{len(present)}f", len(values), *present)
@@ -21,6 +21,7 @@ def pack(values: Sequence[float]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[float]:
+    """Return the values that were packed, in either form."""
     if len(packed) % 4 == 0:
         return list(struct.unpack(f">{len(packed) // 4}f", packed))
     start = 1 + (packed[0] + 7) // 8

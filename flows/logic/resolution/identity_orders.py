@@ -59,8 +59,8 @@ class OrderReader:
         self._sources = frozenset(sources)
 
     def read(self, raw: RawEvent, refused: Reject) -> Order | Reject:
-        """The order in an event that is none of the Segment spec's types; `refused` if it is no order
-        either."""
+        """Return the order in an event that is none of the Segment spec's types; `refused` if it is not an
+        order either."""
         if refused.reason != "type_unknown" or raw.fault is not None or len(raw.value) > _MAX:
             return refused
         try:
@@ -72,7 +72,9 @@ class OrderReader:
         steward = raw.source == STEWARD
         if not steward and (message.type == "identity" or raw.source not in self._sources):
             return Reject("order_forbidden", "expected a write key with `merges = true`")
-        by = message.by if steward else f"app {raw.source}" if raw.source in _OURS else raw.source
+        by: str = message.by
+        if not steward:
+            by = f"app {raw.source}" if raw.source in _OURS else raw.source
         kind = message.order if message.type == "identity" else _KINDS[message.type]
         if kind == "undo":
             return (
@@ -96,7 +98,8 @@ class OrderReader:
         [origins] = kinds
         first, second = (*(one[1] for one in named if one is not None), b"")[:2]
         note = message.reason.encode()[:256]
-        return Order(kind, first, second, by, note, message.forced and steward, origins)
+        forced = message.forced and steward
+        return Order(kind=kind, a=first, b=second, by=by, note=note, forced=forced, origins=origins)
 
     def _found(self, named: _Named, steward: bool) -> tuple[bool, bytes] | None:
         """Whether it is an origin, and its hash."""
@@ -115,7 +118,7 @@ def _said(error: Exception) -> str:
 
 
 def document(order: str, *named: tuple[str, str], **more: Any) -> bytes:
-    """An order as a steward gives it; `named`: (namespace, value) each."""
+    """Return an order as a steward gives it; `named`: (namespace, value) each."""
     message = {
         "type": "identity",
         "order": order,

@@ -26,6 +26,7 @@ class Draft:
         self.next: Draft | None = None  # ... and what comes for it now goes here
 
     def add(self, event: int, identifiers: Sequence[Identifier]) -> None:
+        """Add an event, and what it tells about who this is."""
         self.events.append(event)
         for identifier in identifiers:
             self.identifiers[identifier.hash] = identifier
@@ -33,6 +34,7 @@ class Draft:
             self.user = identifiers[0].hash
 
     def take(self, other: "Draft") -> None:
+        """Take in another draft about the same customer."""
         self.events += other.events
         self.identifiers |= other.identifiers
         self.user = self.user or other.user
@@ -47,7 +49,8 @@ class Joint(list[int]):
 
 
 def group(events: Sequence[Sequence[Identifier]]) -> list[Joint]:
-    """Group events, each given by its identifiers (distinct, strongest first, at least one)."""
+    """Group events, each given by its identifiers (distinct, strongest first, at least one). Returns what
+    belongs together."""
     at: dict[bytes, Draft] = {}
     drafts: dict[Draft, None] = {}
     order = 0

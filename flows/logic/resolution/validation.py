@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -33,9 +33,8 @@ from flows.logic.fields.personal import NAME, Personal, may_hold
 from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
-from flows.logic.message import Checked, Message, decode, rescue
+from flows.logic.message import Checked, Message, Stated, decode, rescue
 from schemas.config import Config
-from schemas.records.identity_graph import Identifier
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,23 +43,6 @@ _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
 PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wrong, in words without values
-
-
-class _Stated(NamedTuple):
-    """An event that is not refused, before values are looked at for personal data."""
-
-    message: Message
-    name: str
-    group: str
-    time_ms: int
-    message_id: str
-    identifiers: list[Identifier]
-    properties: dict[str, Any]
-    traits: dict[str, Any]
-    sensitive: dict[str, Any]
-    company: dict[str, Any]
-    record: dict[str, str]
-    removed: dict[str, int]
 
 
 class Validator:
@@ -87,17 +69,17 @@ class Validator:
         self._record = Fields(config.matching, self.identifiers.placeholders).of
 
     def check(self, raw: RawEvent) -> Checked | Reject:
-        """One event. Never raises for what is in it."""
+        """Check one event. Never raises for what is in it."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else self._checked(stated, raw)
 
     def refusal(self, raw: RawEvent) -> Reject | None:
-        """Why `check` refuses it, without all that it does to what it takes: what this costs is bounded by
-        the size of the event."""
+        """Return why `check` refuses it, without all that it does to what it takes: what this costs is
+        bounded by the size of the event."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else None
 
-    def _read(self, raw: RawEvent) -> _Stated | Reject:
+    def _read(self, raw: RawEvent) -> Stated | Reject:
         if raw.fault is not None:
             return Reject(raw.fault, raw.detail)
         value, limits = raw.value, self._limits
@@ -117,7 +99,7 @@ class Validator:
         except _OutOfRangeError:
             return Reject("number_out_of_range", "expected whole numbers of at most 64 bits")
 
-    def _split(self, message: Message, raw: RawEvent) -> _Stated | Reject:
+    def _split(self, message: Message, raw: RawEvent) -> Stated | Reject:
         """What it says, with the personal data that its names tell apart from the rest."""
         time_ms = self._time(message, raw.received_ms, self._zones.get(raw.source, UTC))
         if isinstance(time_ms, Reject):
@@ -128,24 +110,12 @@ class Validator:
         if kind == "group":  # its traits are the group's: from here on nobody is known by them
             group = str(message.groupId or message.name or "")
             company, message.traits = message.traits or {}, None
-        if kind == "track":
-            if not message.event:
-                return Reject("event_missing", "expected `event`, the name of what happened")
-            name = message.event
-        else:
-            name = message.name or group
-        if len(name) > EVENT_NAME_MAX or len(group) > EVENT_NAME_MAX:
-            return Reject(
-                "field_invalid",
-                f"expected a name of at most {EVENT_NAME_MAX} characters, got {max(len(name), len(group))}",
-            )
-        message_id = message.message_id
-        if not message_id:
-            message_id = f"{raw.received_ms}-{_hash_of(raw.value)}"
-        elif len(message_id) > MESSAGE_ID_MAX:
-            return Reject(
-                "message_id_invalid", f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}"
-            )
+        name = _name_of(message, group)
+        if isinstance(name, Reject):
+            return name
+        message_id = _message_id_of(message, raw)
+        if isinstance(message_id, Reject):
+            return message_id
         identifiers = self._identifiers.of(message, raw.received_ms)
         if isinstance(identifiers, Reject):
             return identifiers
@@ -170,37 +140,26 @@ class Validator:
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
-        return _Stated(
-            message,
-            name,
-            group,
-            time_ms,
-            message_id,
-            identifiers,
-            properties,
-            traits,
-            sensitive,
-            company,
-            record,
-            {NAME: len(dropped)} if dropped else {},
+        return Stated(
+            message=message,
+            name=name,
+            group=group,
+            time_ms=time_ms,
+            message_id=message_id,
+            identifiers=identifiers,
+            properties=properties,
+            traits=traits,
+            sensitive=sensitive,
+            company=company,
+            record=record,
+            removed={NAME: len(dropped)} if dropped else {},
         )
 
-    def _checked(self, stated: _Stated, raw: RawEvent) -> Checked:
+    def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
-        (
-            message,
-            name,
-            group,
-            time_ms,
-            message_id,
-            identifiers,
-            properties,
-            traits,
-            sensitive,
-            company,
-            record,
-            removed,
-        ) = stated
+        message, name, group, message_id = stated.message, stated.name, stated.group, stated.message_id
+        properties, traits, company = stated.properties, stated.traits, stated.company
+        identifiers, sensitive, removed = stated.identifiers, stated.sensitive, stated.removed
         kind = message.type
         if may_hold(message_id, name, properties, traits, company):
             year = 1970 + raw.received_ms // _YEAR_MS
@@ -219,20 +178,20 @@ class Validator:
             traits["group_id"] = group
         user_id = None if message.user_id is None else str(message.user_id)
         found = Checked(
-            kind,
-            name,
-            time_ms,
-            raw.received_ms,
-            message_id,
-            raw.source,
-            identifiers,
-            user_id,
-            properties,
-            traits,
-            sensitive,
+            type=kind,
+            name=name,
+            time_ms=stated.time_ms,
+            received_ms=raw.received_ms,
+            message=message_id,
+            channel=raw.source,
+            identifiers=identifiers,
+            user_id=user_id,
+            properties=properties,
+            traits=traits,
+            sensitive=sensitive,
+            record=stated.record,
+            backfill=backfill,
         )
-        found.record = record
-        found.backfill = backfill
         if kind == "alias":
             found.previous = self._identifiers.previous(message)
         if removed:
@@ -240,7 +199,10 @@ class Validator:
         if self._repeats:
             event = name if kind == "track" else kind
             found.content = self._repeats.marks(
-                raw.source, event, time_ms, (kind, name, identifiers[0].hash, properties, traits, sensitive)
+                raw.source,
+                event,
+                stated.time_ms,
+                (kind, name, identifiers[0].hash, properties, traits, sensitive),
             )
         return found
 
@@ -290,10 +252,36 @@ class Validator:
         return Reject("plan_violation", wrong) if wrong is not None else None
 
 
+def _name_of(message: Message, group: str) -> str | Reject:
+    """Return the name of what happened, or of the page, the screen or the group that it is about."""
+    if message.type == "track":
+        if not message.event:
+            return Reject("event_missing", "expected `event`, the name of what happened")
+        name = message.event
+    else:
+        name = message.name or group
+    longest = max(len(name), len(group))
+    if longest > EVENT_NAME_MAX:
+        detail = f"expected a name of at most {EVENT_NAME_MAX} characters, got {longest}"
+        return Reject("field_invalid", detail)
+    return name
+
+
+def _message_id_of(message: Message, raw: RawEvent) -> str | Reject:
+    """Return the message's id; where it has none, one that the same bytes would have again."""
+    message_id = message.message_id
+    if not message_id:
+        return f"{raw.received_ms}-{_hash_of(raw.value)}"
+    if len(message_id) > MESSAGE_ID_MAX:
+        detail = f"expected at most {MESSAGE_ID_MAX} characters, got {len(message_id)}"
+        return Reject("message_id_invalid", detail)
+    return message_id
+
+
 def named(config: Config, entry: Entry) -> tuple[Named, Named, Named]:
-    """Of properties, of traits, and of what is stated of a group: the names of `privacy.sensitive`, those
-    that `entry.field` calls the same, and those of kinds that are personal. (`traits.name` is one only of a
-    trait: a product's name is no secret, nor a company's.)"""
+    """Return the names that are sensitive among properties, among traits, and among what is stated of a
+    group: those of `privacy.sensitive`, those that `entry.field` calls the same, and those of kinds that are
+    personal. (`traits.name` is sensitive only as a trait: a product's name is no secret, nor a company's.)"""
     kinds = entry.kinds
     of_traits = {
         folded(name.removeprefix("traits."))

@@ -35,7 +35,7 @@ class Choices:
         self._action_sets: dict[tuple[str, ...], ActionSet] = {}
 
     def action_set(self, eligible: Sequence[Action]) -> ActionSet:
-        """Made once for each set of eligible actions."""
+        """Return the set of these eligible actions, made once for each."""
         names = tuple(action.name for action in eligible)
         action_set = self._action_sets.get(names)
         if action_set is None:
@@ -45,5 +45,5 @@ class Choices:
         return action_set
 
     def ledger(self, waiting: dict[str, Open]) -> Ledger:
-        """What waits for rewards, of one customer."""
+        """Return what waits for rewards, of one customer."""
         return Ledger(self.within_ms, self._repeat, OPEN_MAX, waiting)

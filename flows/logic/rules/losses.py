@@ -21,7 +21,7 @@ _NAMES_MAX: Final = 5  # that one line names
 
 
 def losses(before: Rules, after: Rules) -> list[str]:
-    """A line for each kind of rule of which too much goes; [] where nobody needs to be asked."""
+    """Return a line for each kind of rule of which too much goes; [] where nobody needs to be asked."""
     found = _figures(before, after)
     for kind, share in _MAY_GO.items():
         rules: Sequence[Any] = getattr(before, kind)

@@ -1,8 +1,8 @@
-"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over a
+"""`Rules` compiled once: names that expressions may use, tags, segments and triggers as closures over an
 `EvaluationContext`.
 
-A `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event, if there is
-one.
+An `EvaluationContext` shows one customer at one moment: the profile, the sum of its fragments, and the event,
+if there is one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +12,11 @@ from typing import Any, Final
 from flows.logic.expressions.expression import (
     ExpressionError,
     Name,
-    Scope,
     compared_with_numbers,
     compile_expression,
     names_used,
 )
+from flows.logic.expressions.source import Scope
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared
@@ -73,7 +73,8 @@ class EvaluationContext:
         self._features: list[float] | None = None
 
     def property(self, name: str) -> Any:
-        """`a.b` looks into the object `a`, unless a property has the dotted name itself."""
+        """Return a property. `a.b` looks into the object `a`, unless a property has the dotted name
+        itself."""
         value: Any = self.properties.get(name)
         if value is None and "." in name:
             value = self.properties
@@ -82,7 +83,7 @@ class EvaluationContext:
         return value
 
     def trait(self, name: str) -> Any:
-        """As stated; where it never was, as it was derived."""
+        """Return a trait as stated; where it never was, as it was derived."""
         held = self.f.traits.get(name)
         if held is not None:
             return held[1]
@@ -90,7 +91,7 @@ class EvaluationContext:
         return None if found is None else found[0]
 
     def features(self, reach: int = len(FEATURES)) -> list[float]:
-        """What models look at, computed once: the first `reach` of them, or more."""
+        """Return what models look at, computed once: the first `reach` of them, or more."""
         found = self._features
         if found is None:
             found = self._features = shared(self.f, self.now)
@@ -104,12 +105,14 @@ class EvaluationContext:
 
     def value_tier(self, middle: float, high: float) -> str | None:
         held = self.p.scores.get(EXPECTED)
-        return (
-            None if held is None else "high" if held[0] >= high else "middle" if held[0] >= middle else "low"
-        )
+        if held is None:
+            return None
+        if held[0] >= high:
+            return "high"
+        return "middle" if held[0] >= middle else "low"
 
     def recommended(self) -> list[str]:
-        """Items for this customer, the best first."""
+        """Return items for this customer, the best first."""
         index = self.recommendations
         return index.recommend(self.p.recent, self.p.segment, self.k) if index else []
 
@@ -203,7 +206,7 @@ def still(
     now: int,
     recommendations: RecommendationIndex | None = None,
 ) -> EvaluationContext:
-    """A view without an event: a timer looks."""
+    """Return a view without an event: a timer looks."""
     view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now
     view.event = view.type = view.channel = view.key = ""
@@ -256,8 +259,8 @@ class CompiledModel:
 
 
 def read_as_number(rules: Rules) -> dict[str, list[tuple[str, ...]]]:
-    """By event name or type: the ways to the properties that are to be numbers, for figures, purchases or a
-    trigger that compares them."""
+    """Return, by event name or type, the ways to the properties that should be numbers, for figures,
+    purchases or a trigger that compares them."""
     found = read_as_numbers(rules.aggregate, rules.value)
     for trigger in rules.trigger:
         if trigger.on.event is not None:
@@ -333,12 +336,12 @@ class CompiledRules:
                     self.outcomes.setdefault(event, []).append((models[asked.name], label))
 
     def models_at(self, key: str) -> tuple[CompiledModel, ...]:
-        """The models that are asked and scored at an event (a name, or a type such as `page`; empty when a
-        timer looks)."""
+        """Return the models that are asked and scored at an event (a name, or a type such as `page`; empty
+        when a timer looks)."""
         return self._models_at.get(key, self._anywhere)
 
     def watching(self, models: tuple[str, ...]) -> list[Threshold]:
-        """The thresholds on what these models say."""
+        """Return the thresholds on what these models say."""
         found = self._watched.get(models)
         if found is None:
             found = self._watched[models] = [one for one in self.on_score if one[0] in models]
@@ -367,7 +370,7 @@ class CompiledRules:
 
 
 def expressions(rules: Rules) -> list[tuple[str, str]]:
-    """Every expression, each with the dotted path of its place, such as `tag[2].when`."""
+    """Return every expression, each with the dotted path of its place, such as `tag[2].when`."""
     found = [(f"tag[{i}].when", tag.when) for i, tag in enumerate(rules.tag)]
     found += [(f"segment[{i}].when", segment.when) for i, segment in enumerate(rules.segment)]
     found += [(f"action[{i}].when", action.when) for i, action in enumerate(rules.action)]
@@ -376,7 +379,7 @@ def expressions(rules: Rules) -> list[tuple[str, str]]:
 
 
 def problems(rules: Rules, of_facets: Iterable[FacetFigure] = ()) -> list[tuple[str, ExpressionError]]:
-    """The expressions that are none, each with its place. (What else is wrong with rules says
+    """Return the texts that are not expressions, each with its place. (What else is wrong with rules says
     `schemas.config.consistent`.)"""
     figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
     scope = scope_of(figures, rules.value, of_facets)

@@ -70,10 +70,11 @@ def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
         elif fixed is False:
             yield path, f"never holds, so nobody comes into `{segment.name}`"
         elif fixed and not last:
-            yield (
-                path,
-                f"always holds, so nobody comes into `{rules.segment[i + 1].name}` or what is below it: put `{segment.name}` last",
+            below = rules.segment[i + 1].name
+            said = (
+                f"always holds, so nobody comes into `{below}` or what is below it: put `{segment.name}` last"
             )
+            yield path, said
         elif last and not fixed:
             yield path, f"the last segment takes whom no other does: expected `True`, got `{segment.when}`"
         if fixed is None:
@@ -81,8 +82,8 @@ def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
 
 
 def named_once(config: Config) -> dict[str, tuple[str, str]]:
-    """Events that are named in one place of the configuration only: where, and `; did you mean ...?` or
-    nothing.
+    """Return events that are named in one place of the configuration only: where, and `; did you mean ...?`
+    or nothing.
 
     One may be meant so. One that resembles another is likely to be a slip of the pen.
     """

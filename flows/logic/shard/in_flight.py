@@ -19,14 +19,16 @@ _BACK: Final = b"<"
 
 
 def coming_back(customer: bytes) -> bytes:
-    """The name of a customer that is on its way back from a union that was undone. United with another
-    meanwhile, it is expected there twice: as what was given back, and as the one who was to get it and has
-    been retired."""
+    """Return the name of a customer that is on its way back from a union that was undone.
+
+    United with another meanwhile, it is expected there twice: as what was given back, and as the one who was
+    to get it and has been retired.
+    """
     return customer + _BACK
 
 
 def must_wait(merge: InFlightMerge, origin: bytes, identifier: bytes) -> bool:
-    """Whether a fact of this origin, about this identifier, is to be held."""
+    """Return whether a fact of this origin, about this identifier, must be held."""
     return (bool(merge.identifiers) and _loans(merge, identifier) > 0) or _coming(merge, origin)
 
 
@@ -46,8 +48,8 @@ def hold(merge: InFlightMerge, origin: bytes, identifier: bytes, payload: bytes)
 
 
 def owe(merge: InFlightMerge, identifier: bytes, origin: bytes, to: bytes, later: int) -> None:
-    """The ring of this identifier is to be lent, when all that we expect of it by now is here, but for the
-    last `later` times.
+    """Promise the dedupe ring of this identifier, for when all that we expect of it by now is here, but for
+    the last `later` times.
 
     Not what we come to expect later: an identifier that goes to and fro between two customers would make each
     wait for the other.
@@ -56,7 +58,7 @@ def owe(merge: InFlightMerge, identifier: bytes, origin: bytes, to: bytes, later
 
 
 def expect(merge: InFlightMerge, customer: list[bytes], identifier: bytes, home: bytes) -> None:
-    """On their way: a customer (its name, then all its origins; or none), or the ring of an identifier (or
+    """Expect a customer (its name, then all its origins; or none), or the dedupe ring of an identifier (or
     none) of the origin `home`."""
     if customer:
         merge.customers.append(customer)
@@ -69,8 +71,8 @@ def expect(merge: InFlightMerge, customer: list[bytes], identifier: bytes, home:
 
 
 def settle(merge: InFlightMerge, customer: bytes) -> None:
-    """This customer is here. It may come before the one that was to expect it, which may hold facts of the
-    same origins."""
+    """Note that this customer is here. It may come before the one that was to expect it, which may hold facts
+    of the same origins."""
     for parting in merge.partings:
         if customer in parting.awaited:
             parting.awaited.remove(customer)
@@ -82,13 +84,13 @@ def settle(merge: InFlightMerge, customer: bytes) -> None:
 
 
 def part(merge: InFlightMerge, customer: bytes, origins: list[bytes], union: int) -> None:
-    """This customer is to be given back, when all that we expect by now is here."""
+    """Promise to give this customer back, when all that we expect by now is here."""
     merge.partings.append(Parting(customer, origins, union, [origins[0] for origins in merge.customers]))
 
 
 def leave(merge: InFlightMerge, origins: Iterable[bytes]) -> InFlightMerge | None:
-    """What a part that is given back takes along: what was on its way to it, the facts that wait for that,
-    its debts, and what was lent."""
+    """Return what a part that is given back takes along: what was on its way to it, the facts that wait for
+    that, its debts, and what was lent."""
     gone = set(origins)
     theirs = InFlightMerge(
         [customer for customer in merge.customers if customer[0][:ID_BYTES] in gone],
@@ -119,8 +121,8 @@ def partings(merge: InFlightMerge) -> list[Parting]:
 
 
 def lent(merge: InFlightMerge, identifier: bytes, home: bytes, ring: bytes) -> None:
-    """The ring of an identifier's former customer is here; it may come before a customer that was to expect
-    it is taken in."""
+    """Take the dedupe ring of an identifier's former customer; it may come before a customer that was to
+    expect it is taken in."""
     _remember(merge, ring)
     loan = identifier + home
     if loan not in merge.identifiers:
@@ -178,6 +180,6 @@ def release(merge: InFlightMerge) -> tuple[list[Held], list[Owed]]:
 
 
 def over(merge: InFlightMerge) -> bool:
-    """Whether there is nothing left to remember."""
+    """Return whether there is nothing left to remember."""
     awaited = merge.customers or merge.arrived or merge.identifiers or merge.early or merge.partings
     return not (awaited or merge.held or merge.owed or merge.dedupe_ring)

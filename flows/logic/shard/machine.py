@@ -261,7 +261,20 @@ def _add(state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) 
     state.count("applied")
     changes.applied += 1
     quiet_ms = fact.time_ms - live.total.last_ms if profile.fragments else 0
-    _sum(state, rules, root, origin, fact, message, live)
+    home = profile.fragments.get(origin)
+    if home is None:
+        home = new_fragment(live, origin, rules)
+    if fact.traits or fact.type == "identify":
+        changes.stated += quality.stated(fact, live.total, state.count)
+    if fact.properties and (fields := rules.fragments.unread(fact)):
+        changes.stated += quality.unread(fact.channel, fields, state.count)
+    if fact.content:
+        message += repeats.split(fact.content)[0]
+    rules.fragments.add(home, fact, message)
+    if live.total is not home:
+        rules.fragments.add(live.total, fact, message)
+    if fact.sealed:
+        seal(state, root, origin, fact, message)
     profile.backfilled = fact.backfill
     if quiet_ms >= rules.rules.lifecycle.lost:
         profile.returned_ms = fact.time_ms
@@ -285,32 +298,6 @@ def _is_duplicate(profile: Profile, message: bytes) -> bool:
         if seen(fragment.dedupe_ring, message):
             return True
     return False
-
-
-def _sum(
-    state: ShardState,
-    rules: CompiledRules,
-    root: bytes,
-    origin: bytes,
-    fact: Fact,
-    message: bytes,
-    live: Live,
-) -> None:
-    """Add a fact to the fragment of its origin, and to the sum of all."""
-    home = live.profile.fragments.get(origin)
-    if home is None:
-        home = new_fragment(live, origin, rules)
-    if fact.traits or fact.type == "identify":
-        state.changes.stated += quality.stated(fact, live.total, state.count)
-    if fact.properties and (fields := rules.fragments.unread(fact)):
-        state.changes.stated += quality.unread(fact.channel, fields, state.count)
-    if fact.content:
-        message += repeats.split(fact.content)[0]
-    rules.fragments.add(home, fact, message)
-    if live.total is not home:
-        rules.fragments.add(live.total, fact, message)
-    if fact.sealed:
-        seal(state, root, origin, fact, message)
 
 
 def seal(state: ShardState, root: bytes, origin: bytes, fact: Fact, message: bytes) -> None:

@@ -70,11 +70,14 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 class Lives(Protocol):
     """What lives a customer's days."""
 
-    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None: ...
+    def count(self, state: ShardState, root: bytes, origin: bytes, payload: bytes, live: Live) -> None:
+        """Count a packed fact."""
 
-    def wake(self, state: ShardState, root: bytes, due: int) -> None: ...
+    def wake(self, state: ShardState, root: bytes, due: int) -> None:
+        """Look at a customer whose timer is due."""
 
-    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None: ...
+    def unite(self, state: ShardState, root: bytes, live: Live, message: Absorb, muted: bool) -> None:
+        """Add up two customers. `muted`: history brought them together."""
 
 
 def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> None:
@@ -89,13 +92,14 @@ def remember(state: ShardState, root: bytes, live: Live, *entries: Entry) -> Non
 
 
 def sent_of(clock_ms: int, outbox: Iterable[tuple[str, int, bytes]]) -> list[Sent]:
-    """The triggers among what was just put into the outbox."""
+    """Return the triggers among what was just put into the outbox."""
     sent = [_decode_trigger(body) for lane, _seq, body in outbox if lane == Lane.TRIGGERS]
     return [Sent(clock_ms, trigger.rule, trigger.cause) for trigger in sent]
 
 
 def forget(state: ShardState, root: bytes, live: Live) -> None:
-    """From here on the unions of this customer are undone by its fragments alone."""
+    """Give the merge history up: from here on the unions of this customer are undone by its fragments
+    alone."""
     live.profile.history_bytes = live.profile.joined_ms = 0
     state.set_history(root, None)
 
@@ -105,11 +109,16 @@ def join(state: ShardState, root: bytes, live: Live, message: Absorb, muted: boo
     profile, now = live.profile, state.head.clock_ms
     begun = b"" if profile.history_bytes else _pack(_began(now, root, list(profile.fragments), profile))
     theirs = message.history or _pack(Began(now, message.retired, message.origins, _bare(message.general)))
-    packed = (
-        begun
-        + theirs
-        + _pack(Joined(now, message.union, message.retired, root, message.one, message.other, muted))
+    union = Joined(
+        clock_ms=now,
+        union=message.union,
+        retired=message.retired,
+        survivor=root,
+        one=message.one,
+        other=message.other,
+        muted=muted,
     )
+    packed = begun + theirs + _pack(union)
     profile.joined_ms = now
     if profile.history_bytes + len(packed) > HISTORY_MAX:
         forget(state, root, live)
@@ -130,7 +139,7 @@ class Part:
         self.joined_ms = 0  # its last union
 
     def finish(self) -> tuple[Profile, bytes]:
-        """Its profile and its history, if it still has one."""
+        """Return its profile and its merge history, if it still has one."""
         history = b"".join(self.entries) if self.joined_ms else b""
         self.live.profile.history_bytes, self.live.profile.joined_ms = len(history), self.joined_ms
         return self.live.profile, history
@@ -149,9 +158,9 @@ class Replay:
         self.sent: list[Sent] = []
 
     def live(self, history: bytes, until_ms: int) -> bool:
-        """Up to now. Whether that union was among what there is to live."""
-        # Customers that were joined bring pasts of their own: each is in order, and so is what happened in
-        # the same moment.
+        """Live up to `until_ms`. Return whether the union was among what there is to live."""
+        # Customers that were joined bring histories of their own: each is in order, and so is what happened
+        # in the same moment.
         for entry, packed in sorted(_entries(history), key=lambda found: found[0].clock_ms):
             if not isinstance(entry, Sent):
                 self._pass_time(entry.clock_ms)
@@ -168,8 +177,8 @@ class Replay:
         return self._found
 
     def separate(self, one: bytes, other: bytes, others: Collection[bytes]) -> bool:
-        """Whether two origins belong to different customers, there are just these two, and `others` go with
-        the second and nobody else.
+        """Return whether two origins belong to different customers, there are just these two, and `others` go
+        with the second and nobody else.
 
         They may not: a customer that came here before the one it is united with by evidence was counted to
         whoever was there.
@@ -185,7 +194,7 @@ class Replay:
         return leaving == {other, *others} & self._home.keys()
 
     def part(self, origin: bytes) -> Part:
-        """The customer that an origin belongs to in the end."""
+        """Return the customer that an origin belongs to in the end."""
         return self._parts[self._home[origin]]
 
     def _begin(self, entry: Began) -> None:
@@ -259,8 +268,8 @@ class Replay:
 
 
 def by_fragments(profile: Profile, origins: Iterable[bytes]) -> tuple[Profile, Profile]:
-    """What stays, and what goes with these origins, where there is no history. Only sums are exact: the rest is
-    to be derived."""
+    """Return what stays, and what goes with these origins, where there is no history. Only sums are exact:
+    the rest is to be derived."""
     staying = deepcopy(profile)
     leaving = Profile(
         fragments={origin: staying.fragments.pop(origin) for origin in origins if origin in staying.fragments}

@@ -42,7 +42,7 @@ class Turns(merge_history.Lives, Protocol):
 
 
 def expect(state: ShardState, expect: Expect) -> None:
-    """Facts that depend on what is announced here are held from now on."""
+    """Hold facts that depend on what is announced here, from now on."""
     profile = state.customer(expect.root).profile
     profile.in_flight = profile.in_flight or InFlightMerge()
     customer = expect.origins
@@ -163,7 +163,7 @@ def sum_up(state: ShardState, root: bytes, live: Live, message: Absorb, muted: b
 
 
 def of_history(profile: Profile, message: Absorb) -> bool:
-    """Whether history is the last that is known of either: what they sum up to is no news then."""
+    """Return whether history is the last that is known of either: what they sum up to is no news then."""
     return profile.backfilled or decode_profile(message.general).backfilled
 
 
@@ -207,9 +207,14 @@ def _give_back(state: ShardState, root: bytes, live: Live, parting: Parting, tur
     for divide in DIVIDE:
         divide(united, staying, leaving)
     for sent in replay.sent:  # what cannot be called back can at least be found
-        state.emit(
-            Lane.DECISIONS, Decision(parting.part, sent.rule, sent.cause, sent.clock_ms, "sent_while_united")
+        told = Decision(
+            customer=parting.part,
+            rule=sent.rule,
+            cause=sent.cause,
+            at_ms=sent.clock_ms,
+            reason="sent_while_united",
         )
+        state.emit(Lane.DECISIONS, told)
     leaving.in_flight = in_flight.leave(waiting, [parting.part, *parting.origins])
     sensitive = state.changes.sensitive.get(root)
     sealed = (

@@ -169,8 +169,8 @@ def _postpone(state: ShardState, root: bytes, live: Live) -> None:
 
 
 def places(error: BaseException) -> list[str]:
-    """Where it was raised, the outermost first: `flows.logic.profile.fragments:31 add`. No messages and no
-    values: they may be personal data."""
+    """Return where it was raised, the outermost first: `flows.logic.profile.fragments:31 add`. No messages
+    and no values: they may be personal data."""
     found = []
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code

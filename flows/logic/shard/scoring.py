@@ -17,9 +17,11 @@ TOGETHER_LEAST: Final = 2  # models; one is as quick alone
 
 
 class Scorer(Protocol):
-    def score(self, features: list[float]) -> float: ...
+    def score(self, features: list[float]) -> float:
+        """Return what the model says of these features."""
 
-    def explain(self, features: list[float]) -> list[tuple[str, float]]: ...
+    def explain(self, features: list[float]) -> list[tuple[str, float]]:
+        """Return what each feature adds, the largest effect first."""
 
 
 class ActiveModels:
@@ -30,20 +32,22 @@ class ActiveModels:
         self._sets: dict[tuple[CompiledModel, ...], ScorerSet] = {}
 
     def put(self, model: str, scorer: Scorer, version: int) -> None:
-        """`version` of the announcement; a snapshot that is announced again has its own."""
+        """Score with this from now on. `version` is that of the announcement; a snapshot that is announced
+        again has its own."""
         self._scorers[model] = (scorer, scorer.version if isinstance(scorer, Linear) else version)
         self._sets.clear()
 
     def drop(self, model: str) -> None:
+        """Score without this model from now on."""
         self._scorers.pop(model, None)
         self._sets.clear()
 
     def version(self, model: str) -> int:
-        """0 if there is none."""
+        """Return the version of a model; 0 if there is none."""
         return self._scorers[model][1] if model in self._scorers else 0
 
     def scorer_set(self, models: tuple[CompiledModel, ...]) -> "ScorerSet":
-        """Those of `models` that there is a version of."""
+        """Return those of `models` that there is a version of."""
         found = self._sets.get(models)
         if found is None:
             known = [(model, *self._scorers[model.name]) for model in models if model.name in self._scorers]
@@ -74,8 +78,8 @@ class ScorerSet:
         )
 
     def say(self, x: list[float]) -> dict[str, tuple[float, int]]:
-        """What each model gives, with its version; and what a purchase is expected to bring, times how likely
-        it is."""
+        """Return what each model gives, with its version; and what a purchase is expected to bring, times how
+        likely it is."""
         if self._linear is not None:
             scores = self._linear.scores(x)
         else:
@@ -87,8 +91,8 @@ class ScorerSet:
         return said
 
     def explain(self, model: str, x: list[float]) -> list[tuple[str, float]]:
-        """What each feature adds to a model's logit, the largest effect first; nothing where the model was
-        not asked."""
+        """Return what each feature adds to a model's logit, the largest effect first; nothing where the model
+        was not asked."""
         if model not in self._alone:
             return []
         pick, scorer = self._alone[model]

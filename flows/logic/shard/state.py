@@ -67,6 +67,7 @@ class Live:
 
 
 def sum_of(profile: Profile, rules: CompiledRules) -> Fragment:
+    """Return the sum of a profile's fragments: the fragment itself, where there is only one."""
     fragments = list(profile.fragments.values())
     if len(fragments) == 1:
         return fragments[0]
@@ -94,7 +95,7 @@ class ShardState:
 
     @property
     def changed(self) -> bool:
-        """Whether there is more to commit than the time."""
+        """Return whether there is more to commit than the time."""
         changes = self.changes
         return not changes.settled or bool(
             changes.dirty or changes.deleted or changes.outbox or changes.timers
@@ -165,14 +166,14 @@ class Needs:
         self.ticks = 0
 
     def whole(self, root: bytes) -> None:
-        """All three records of a customer."""
+        """Need all three records of a customer."""
         self.profiles.add(root)
         self.sensitive.add(root)
         self.histories.add(root)
 
 
 def needs_of(entries: Iterable[LogEntry]) -> Needs:
-    """Which customers the entries of one shard touch."""
+    """Return which customers the entries of one shard touch."""
     needs = Needs()
     for entry in entries:
         match entry.kind:
@@ -197,6 +198,7 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
 
 
 def new_fragment(live: Live, origin: bytes, rules: CompiledRules) -> Fragment:
+    """Return the new fragment of an origin, for which others may have to fold."""
     fragments = live.profile.fragments
     fold(fragments, FRAGMENTS_MAX - 1, rules)
     fragment = fragments[origin] = Fragment()
@@ -208,15 +210,15 @@ def new_fragment(live: Live, origin: bytes, rules: CompiledRules) -> Fragment:
 
 
 def fold(fragments: dict[bytes, Fragment], most: int, rules: CompiledRules) -> None:
-    """The two that were quiet for longest fold together, until there are at most so many."""
+    """Fold the two that were quiet for longest together, until there are at most `most`."""
     while len(fragments) > most:
         older, old = sorted(fragments, key=lambda key: (fragments[key].last_ms, key))[:2]
         rules.fragments.merge(fragments[old], fragments.pop(older))
 
 
 def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
-    """The last writer of a field wins (see `flows.logic.fields.stated`). At most `SEALED_MAX` for each
-    origin, first by name."""
+    """Add fields: the last writer of a field wins (see `flows.logic.fields.stated`). At most `SEALED_MAX` for
+    each origin, first by name."""
     for origin, theirs in newer.origins.items():
         fields = record.origins.setdefault(origin, {})
         for name, sealed in theirs.items():
@@ -228,6 +230,7 @@ def add_sensitive(record: Sensitive, newer: Sensitive) -> None:
 
 
 def rules_of(state: ShardState) -> CompiledRules:
+    """Return the rules in force."""
     assert state.rules is not None, (
         f"shard {state.number} has a fact before its first rules: `prepare` announces them first"
     )
@@ -235,7 +238,7 @@ def rules_of(state: ShardState) -> CompiledRules:
 
 
 def sums(state: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counters of several shards, added up."""
+    """Return the counters of several shards, added up."""
     total: dict[str, int] = {}
     for counters in state:
         for name, n in counters.items():

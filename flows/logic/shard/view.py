@@ -26,7 +26,7 @@ def present(
     contact: Mapping[str, str],
     recommendations: RecommendationIndex | None = None,
 ) -> dict[str, Any]:
-    """The answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
+    """Return the answer to `GET /v1/profiles/...`; `contact` holds opened sensitive fields, which are masked
     here."""
     view = EvaluationContext(rules.reads, recommendations, rules.rules.recommendation.k)
     view.p, view.f, view.now = profile, total, now_ms
@@ -66,7 +66,7 @@ def present(
 
 
 def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
-    """Of (field, moment, value) what was last stated of each field, as with other traits (see
+    """Return what was last stated of each field, of (field, moment, value), as with other traits (see
     `flows.logic.fields.stated`)."""
     last: dict[str, tuple[int, str]] = {}
     for field, moment, value in stated:
@@ -75,7 +75,7 @@ def newest(stated: Iterable[tuple[str, int, str]]) -> dict[str, str]:
 
 
 def own(stated: Mapping[str, str]) -> dict[str, str]:
-    """The customer's fields, without what entry noted about them."""
+    """Return the customer's fields, without what entry noted about them."""
     return {field: value for field, value in stated.items() if not field.startswith(NOTES)}
 
 
@@ -89,7 +89,8 @@ def _quality(total: Fragment) -> dict[str, str]:
 
 
 def mask(value: str) -> str:
-    """`maria@example.com` as `m***@example.com`, `+8613800138000` as `+86***00`; short values wholly."""
+    """Return `maria@example.com` as `m***@example.com`, `+8613800138000` as `+86***00`; short values wholly
+    masked."""
     name, at, domain = value.partition("@")
     if at and name and "." in domain:
         return f"{name[0]}***@{domain}"

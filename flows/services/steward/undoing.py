@@ -1,6 +1,6 @@
 """Many unions undone at once, at a bounded rate: what a bad deploy united, what a rule of matching did.
 
-Nothing is remembered between two starts: what still stands is looked for anew, and to undo what is undone
+Nothing is remembered between two starts: what still stands is looked for again, and to undo what is undone
 does nothing.
 """
 

@@ -11,16 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.logic.expressions.expression import (
-    FUNCTIONS,
-    ExpressionError,
-    Name,
-    Scope,
-    compile_expression,
-    names_used,
-)
+from flows.logic.expressions.expression import ExpressionError, Name, compile_expression, names_used
 from flows.logic.expressions.numbers import number_of
 from flows.logic.expressions.operations import is_number
+from flows.logic.expressions.source import FUNCTIONS, Scope
 from flows.logic.profile.aggregates import amount_of
 from schemas.records.customer_profile import MICRO
 
@@ -42,9 +36,17 @@ SCOPE = Scope(
 
 def view(**values: Any) -> SimpleNamespace:
     usual: dict[str, Any] = {
-        "orders": 4, "total": 150.0, "best": None, "churn": None, "stage": "active", "favourite": None,
-        "tags": frozenset({"vip"}), "flag": True, "last": None, "properties": {},
-    }  # fmt: skip
+        "orders": 4,
+        "total": 150.0,
+        "best": None,
+        "churn": None,
+        "stage": "active",
+        "favourite": None,
+        "tags": frozenset({"vip"}),
+        "flag": True,
+        "last": None,
+        "properties": {},
+    }
     return SimpleNamespace(**(usual | values))
 
 
@@ -237,7 +239,10 @@ def test_names_are_looked_for_as_they_are_spelled(name: str) -> None:
 
 
 def test_names_used_are_spelled_as_expressions() -> None:
-    text = 'orders > 3 and score.churn < 0.5 and properties.a.b == properties["Order Total"] and max(total, 1) > 0'
+    text = (
+        'orders > 3 and score.churn < 0.5 and properties.a.b == properties["Order Total"]'
+        " and max(total, 1) > 0"
+    )
     used = names_used(text, SCOPE)
     assert used == {"orders", "score.churn", "properties.a.b", "properties['Order Total']", "total"}
     assert not any(
@@ -291,14 +296,40 @@ def test_refusals_say_what_and_where(text: str, column: int, message: str) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "orders.__class__", "().__class__", "__import__('os')", "(lambda: 1)()", "[x for x in tags]", "f'{orders}'", "orders if True",
-        "v", "v.orders > 3", "(orders := 3)", "open('x')", "properties[orders]", "tags[0]", "{1: 2}", "{1, 2}",
-        "orders // 2", "orders << 99",
-        "~orders", "+orders", "max(*tags)", "round(number=1)", "await orders", "yield", "3j", "b'a' == stage",
-        "...", "properties.a()", "orders @ total",
-        "exec",         "_less(1, 2)", "_BROKEN_PROMISES", "careful(1)",
+        "orders.__class__",
+        "().__class__",
+        "__import__('os')",
+        "(lambda: 1)()",
+        "[x for x in tags]",
+        "f'{orders}'",
+        "orders if True",
+        "v",
+        "v.orders > 3",
+        "(orders := 3)",
+        "open('x')",
+        "properties[orders]",
+        "tags[0]",
+        "{1: 2}",
+        "{1, 2}",
+        "orders // 2",
+        "orders << 99",
+        "~orders",
+        "+orders",
+        "max(*tags)",
+        "round(number=1)",
+        "await orders",
+        "yield",
+        "3j",
+        "b'a' == stage",
+        "...",
+        "properties.a()",
+        "orders @ total",
+        "exec",
+        "_less(1, 2)",
+        "_BROKEN_PROMISES",
+        "careful(1)",
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_refused(text: str) -> None:
     assert refusal(text, "any").column >= 1
 
@@ -341,14 +372,12 @@ def naive(node: ast.expr, values: Any) -> Any:
             return values.properties.get(node.attr)
         case ast.Attribute():
             return values.churn
-        case ast.BoolOp(op=ast.And()):
-            return all(naive(operand, values) for operand in node.values)
         case ast.BoolOp():
-            return any(naive(operand, values) for operand in node.values)
-        case ast.UnaryOp(op=ast.Not()):
-            return not naive(node.operand, values)
+            enough = all if isinstance(node.op, ast.And) else any
+            return enough(naive(operand, values) for operand in node.values)
         case ast.UnaryOp():
-            return calculated(lambda a: -a, naive(node.operand, values))
+            value = naive(node.operand, values)
+            return not value if isinstance(node.op, ast.Not) else calculated(lambda a: -a, value)
         case ast.BinOp():
             return calculated(ARITHMETIC[type(node.op)], naive(node.left, values), naive(node.right, values))
         case ast.IfExp():
@@ -408,12 +437,18 @@ def text_or_none(function: Any) -> Any:
 
 
 ARITHMETIC: dict[Any, Any] = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b, ast.Mod: lambda a, b: a % b,
-}  # fmt: skip
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Mod: lambda a, b: a % b,
+}
 ORDER: dict[Any, Any] = {
-    ast.Lt: lambda a, b: a < b, ast.LtE: lambda a, b: a <= b, ast.Gt: lambda a, b: a > b, ast.GtE: lambda a, b: a >= b,
-}  # fmt: skip
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+}
 CALLS: dict[str, Any] = {
     "min": lambda *a: calculated(min, *a),
     "max": lambda *a: calculated(max, *a),
@@ -429,20 +464,45 @@ CALLS: dict[str, Any] = {
 }
 
 odd = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(-9, 9), st.floats(), st.text(max_size=3), st.just(10**400),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-9, 9),
+    st.floats(),
+    st.text(max_size=3),
+    st.just(10**400),
     st.sampled_from(["3", "-2", "3,5", "¥7", "1,620", "6_2"]),
-    st.lists(st.sampled_from(["vip", 1, None]), max_size=2), st.dictionaries(st.sampled_from(["a"]), st.integers(), max_size=1),
-)  # fmt: skip
+    st.lists(st.sampled_from(["vip", 1, None]), max_size=2),
+    st.dictionaries(st.sampled_from(["a"]), st.integers(), max_size=1),
+)
 numbers = st.integers(-9, 9) | st.floats() | st.integers(-(2**63), 2**63)
 texts = st.sampled_from(["", "a", "vip", "active", "Ab"])
 views = st.builds(
-    view, orders=numbers, total=numbers, best=st.none() | numbers, churn=st.none() | numbers, stage=texts, favourite=st.none() | texts,
-    tags=st.frozensets(texts), flag=st.booleans(), last=odd, properties=st.dictionaries(st.sampled_from("xy"), odd),
-)  # fmt: skip
-odd_views = st.builds(
-    view, orders=odd, total=odd, best=odd, churn=odd, stage=odd, favourite=odd, tags=odd, flag=odd, last=odd,
+    view,
+    orders=numbers,
+    total=numbers,
+    best=st.none() | numbers,
+    churn=st.none() | numbers,
+    stage=texts,
+    favourite=st.none() | texts,
+    tags=st.frozensets(texts),
+    flag=st.booleans(),
+    last=odd,
     properties=st.dictionaries(st.sampled_from("xy"), odd),
-)  # fmt: skip
+)
+odd_views = st.builds(
+    view,
+    orders=odd,
+    total=odd,
+    best=odd,
+    churn=odd,
+    stage=odd,
+    favourite=odd,
+    tags=odd,
+    flag=odd,
+    last=odd,
+    properties=st.dictionaries(st.sampled_from("xy"), odd),
+)
 
 anything = st.sampled_from(["last", "properties.x", "properties.y"])
 number_text: st.SearchStrategy[str] = st.deferred(
@@ -548,7 +608,6 @@ tokens = st.sampled_from(
         "is",
         "if",
         "else",
-        # fmt: skip
         "lambda",
         "None",
         "True",

@@ -17,9 +17,10 @@ SAYS_NOTHING = [
     "00000000-0000-0000-0000-000000000000", "{00000000-0000-0000-0000-000000000000}", "000000000000000",
     "11111111-1111-1111-1111-111111111111", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "1111111111",
     "9774d56d682e549c", "02:00:00:00:00:00", "微信用户",
-    "N / A", "not_set", "Not-Set", "NotSet", "not authenticated", "Distinct ID", "distinct-id", "User ID", "User-ID",
-    "$USER_ID", ":user_id", "logged_out", "unknown user", "GuestUser", "匿名 用户", "暂 无", "未知用户", "未登陆",
-    "undefined undefined", "undefined-undefined", "null, null", "[object Undefined]", "Optional(nil)", "-Infinity",
+    "N / A", "not_set", "Not-Set", "NotSet", "not authenticated", "Distinct ID", "distinct-id", "User ID",
+    "User-ID", "$USER_ID", ":user_id", "logged_out", "unknown user", "GuestUser", "匿名 用户", "暂 无",
+    "未知用户", "未登陆", "undefined undefined", "undefined-undefined", "null, null", "[object Undefined]",
+    "Optional(nil)", "-Infinity",
     "\u200bnull", "\ufeffnull", "NULL\x00", "“null”", "「无」", "null;", "none,", "\\N", "#GETTING_DATA",
     "?", "？？？", "—", "/", "_", "*", "...", "…",
 ]  # fmt: skip

@@ -241,7 +241,8 @@ json_values = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt properties traits context".split()
+    "type event name userId anonymousId previousId groupId messageId timestamp originalTimestamp sentAt"
+    " properties traits context".split()
 )
 
 
@@ -260,7 +261,6 @@ def test_a_missing_message_id_is_made_of_the_bytes_and_the_receipt() -> None:
 
 
 # --- time
-# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,8 +356,7 @@ def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
     assert accepted(message(context=context)).backfill is expected
 
 
-# --- personal data
-# ----------------------------------------------------------------------------------------------------
+# --- personal data --------------------------------------------------------------------------------
 
 
 def unmarked(traits: dict[str, Any]) -> dict[str, Any]:
@@ -497,8 +496,7 @@ def test_a_rounded_number_is_marked_and_compared_with_nobodys() -> None:
     assert "city" in found.record
 
 
-# --- the tracking plan
-# ------------------------------------------------------------------------------------------------
+# --- the tracking plan ----------------------------------------------------------------------------
 
 PLAN = {"Bought": lambda properties: None if "total" in properties else "`total` is missing"}
 

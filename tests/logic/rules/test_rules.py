@@ -141,7 +141,8 @@ def test_the_documented_names_are_the_real_ones() -> None:
 def test_reasons_are_the_names_that_the_expression_looks_at() -> None:
     rules = compiled(
         FIGURES
-        + '[[trigger]]\nname = "t"\non = {event = "Bought"}\nwhen = "orders > 1 and properties.total > 3 or \'vip\' in tags"\n'
+        + '[[trigger]]\nname = "t"\non = {event = "Bought"}\n'
+        + "when = \"orders > 1 and properties.total > 3 or 'vip' in tags\"\n"
     )
     (trigger,) = rules.on_event["Bought"]
     assert set(trigger.reasons) == {"orders", "properties.total", "tags"}
@@ -173,8 +174,7 @@ def test_the_packaged_rules_are_sound() -> None:
     assert len(CompiledRules(config, 1, 64).tags) == len(config.tag)
 
 
-# --- how a customer is shown
-# ------------------------------------------------------------------------------------------
+# --- how a customer is shown ----------------------------------------------------------------------
 
 
 def test_a_customer_is_shown_with_figures_by_name_and_the_heaviest_tag_first() -> None:
